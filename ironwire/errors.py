@@ -1,0 +1,84 @@
+"""Every exception that IronWire raises on purpose.
+
+    IronWireError
+    ├── InvalidId            a client id, device id, ... that is not one                         (ids)
+    ├── WireError            what a peer sent cannot be understood
+    │   ├── InvalidMessage   one frame's content: answered with `error invalid`, the session goes on
+    │   └── FrameViolation   the frame layer itself: the connection closes with `code`
+    ├── SigningError         a key or a signature that is not valid
+    │   ├── InvalidPublicKey
+    │   └── InvalidSignature
+    ├── TransportClosed      the peer is gone
+    ├── StoreError           the durable store cannot do what was asked
+    ├── ConfigError          a setting that cannot be used
+    └── ClientError          everything that the client library raises; its branches are drawn in `ironwire.client.errors`
+
+A `WireError` is always the peer's doing. None of these messages carries a key, a token or the body of a message.
+"""
+
+from attrs import frozen
+
+
+class IronWireError(Exception):
+    """The root of the tree."""
+
+
+class InvalidId(IronWireError, ValueError):
+    """A string is not the identifier it was given as."""
+
+
+class WireError(IronWireError):
+    """A peer sent what the protocol does not allow."""
+
+
+@frozen(slots=False)
+class InvalidMessage(WireError):
+    """One frame does not hold a message of the protocol (section 1).
+
+    `detail` names the field for people; `id` is the frame's own id where it could be read, so that the reply can carry it.
+    """
+
+    detail: str
+    id: str | None = None
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@frozen(slots=False)
+class FrameViolation(WireError):
+    """The byte stream broke RFC 6455 or a limit: close with `code` (1002, 1007 or 1009) and `reason`."""
+
+    code: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.reason}"
+
+
+class SigningError(IronWireError):
+    """A key or a signature is not valid."""
+
+
+class InvalidPublicKey(SigningError):
+    """Not the encoding of an Ed25519 public key that may be used."""
+
+
+class InvalidSignature(SigningError):
+    """The signature was not made by that key over that text."""
+
+
+class TransportClosed(IronWireError):
+    """The peer closed the connection, or it broke."""
+
+
+class StoreError(IronWireError):
+    """The durable store cannot do what was asked; nothing was accepted."""
+
+
+class ConfigError(IronWireError):
+    """A setting cannot be used; the message names the key, the value and what is allowed."""
+
+
+class ClientError(IronWireError):
+    """The client library could not do what was asked."""

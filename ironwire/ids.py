@@ -1,0 +1,88 @@
+"""The identifiers of the protocol, each with the one parser that makes it.
+
+A value of these types has been checked; everywhere else it can be trusted. Parsers raise `InvalidId` and never repair what they are
+given: only the public key in `auth` is folded to lower case, and that happens in `protocol/auth.py`.
+"""
+
+import re
+from typing import NewType
+
+from ironwire.errors import InvalidId
+
+ClientId = NewType("ClientId", str)
+"""64 lowercase hex digits: the client's Ed25519 public key."""
+
+DeviceId = NewType("DeviceId", str)
+"""1-64 characters of `[A-Za-z0-9._-]`: one installation of a client."""
+
+GroupId = NewType("GroupId", str)
+"""`#` and 32 lowercase hex digits."""
+
+Address = ClientId | GroupId
+"""Where an envelope can go."""
+
+MessageId = NewType("MessageId", str)
+"""1-64 printable characters, chosen by the client that sends; unique for its device over the retention period."""
+
+BlobName = NewType("BlobName", str)
+"""`<uuid4>.bin`: the name of an uploaded file."""
+
+_CLIENT = re.compile(r"[0-9a-f]{64}")
+_DEVICE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_GROUP = re.compile(r"#[0-9a-f]{32}")
+_MESSAGE = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]{1,64}")
+_BLOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin")
+_MEDIA_PREFIX = "/media/"
+
+
+def parse_client_id(text: str) -> ClientId:
+    if _CLIENT.fullmatch(text) is None:
+        raise InvalidId("must be a client id: 64 lowercase hex digits")
+    return ClientId(text)
+
+
+def parse_device_id(text: str) -> DeviceId:
+    if _DEVICE.fullmatch(text) is None:
+        raise InvalidId("must be a device id: 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return DeviceId(text)
+
+
+def parse_group_id(text: str) -> GroupId:
+    if _GROUP.fullmatch(text) is None:
+        raise InvalidId("must be a group id: # and 32 lowercase hex digits")
+    return GroupId(text)
+
+
+def parse_address(text: str) -> Address:
+    if _CLIENT.fullmatch(text) is not None:
+        return ClientId(text)
+    if _GROUP.fullmatch(text) is not None:
+        return GroupId(text)
+    raise InvalidId("must be a client id (64 lowercase hex digits) or a group id (# and 32 lowercase hex digits)")
+
+
+def is_group(address: Address) -> bool:
+    return address[0] == "#"
+
+
+def parse_message_id(text: str) -> MessageId:
+    if _MESSAGE.fullmatch(text) is None:
+        raise InvalidId("must be 1 to 64 printable characters")
+    return MessageId(text)
+
+
+def parse_blob_name(text: str) -> BlobName:
+    if _BLOB.fullmatch(text) is None:
+        raise InvalidId("must be <uuid4>.bin")
+    return BlobName(text)
+
+
+def media_path(name: BlobName) -> str:
+    """The URL path under which the blob is served: what a `file` message carries as `url`."""
+    return _MEDIA_PREFIX + name
+
+
+def parse_media_path(text: str) -> BlobName:
+    if not text.startswith(_MEDIA_PREFIX):
+        raise InvalidId("must be /media/<uuid4>.bin")
+    return parse_blob_name(text.removeprefix(_MEDIA_PREFIX))

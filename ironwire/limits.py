@@ -1,0 +1,59 @@
+"""Every bound of the server in one place. Units are in the names; the defaults are those of `docs/protocol.md`."""
+
+from attrs import field, frozen
+from attrs.validators import ge, gt
+
+
+def _positive(default: float) -> float:
+    return field(default=default, validator=gt(0), converter=float)
+
+
+def _count(default: int, least: int = 1) -> int:
+    return field(default=default, validator=ge(least))
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What one peer may cost. A value is a setting of the same name under `[limits]`."""
+
+    frame_bytes: int = _count(64 * 1024, least=1024)
+    """The largest WebSocket message, after reassembly. Above it the connection closes with 1009."""
+
+    auth_seconds: float = _positive(10)
+    """From the upgrade to `auth_ok`."""
+
+    ping_after_seconds: float = _positive(25)
+    """Silence from the peer after which the server sends a ping."""
+
+    pong_seconds: float = _positive(10)
+    """Further silence after which the session ends with 4408."""
+
+    write_seconds: float = _positive(5)
+    """How long one write to a peer may take before the connection is cut."""
+
+    close_seconds: float = _positive(2)
+    """How long a closing handshake may take before the connection is cut."""
+
+    drain_seconds: float = _positive(3)
+    """How long sessions have to leave after the server was told to stop."""
+
+    reconnect_spread_ms: int = _count(5_000)
+    """What 1012 tells clients as `retry_ms`: reconnect at a random time within it."""
+
+    outbox_frames: int = _count(1_000, least=16)
+    """Frames that wait for a session's writer; one more ends the session with 4508."""
+
+    outbox_bytes: int = _count(1024 * 1024, least=64 * 1024)
+    """Bytes that wait for a session's writer; more end the session with 4508."""
+
+    sessions_per_client: int = _count(16)
+    """Live sessions of one client; one more is refused with 1013."""
+
+    upload_bytes: int = _count(30 * 1024 * 1024)
+    """The largest body of `POST /upload`; above it: 413."""
+
+    upload_idle_seconds: float = _positive(15)
+    """How long an upload may send nothing before it is ended with 408."""
+
+    header_seconds: float = _positive(10)
+    """How long a request may take to arrive up to the end of its headers, and a connection may stay idle between requests."""
