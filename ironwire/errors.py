@@ -10,6 +10,7 @@
     │   └── InvalidSignature
     ├── TransportClosed      the peer is gone
     ├── StoreError           the durable store cannot do what was asked
+    │   └── StoreFull        there is no room left on the disk
     ├── ConfigError          a setting that cannot be used
     └── ClientError          everything that the client library raises; its branches are drawn in `ironwire.client.errors`
 
@@ -74,6 +75,10 @@ class TransportClosed(IronWireError):
 
 class StoreError(IronWireError):
     """The durable store cannot do what was asked; nothing was accepted."""
+
+
+class StoreFull(StoreError):
+    """There is no room left where the store writes; what stands there is whole, and it can still be read."""
 
 
 class ConfigError(IronWireError):

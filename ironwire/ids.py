@@ -1,10 +1,12 @@
 """The identifiers of the protocol, each with the one parser that makes it.
 
-A value of these types has been checked; everywhere else it can be trusted. Parsers raise `InvalidId` and never repair what they are
-given: only the public key in `auth` is folded to lower case, and that happens in `protocol/auth.py`.
+A value of these types has been checked; everywhere else it can be trusted. Parsers raise `InvalidId` and never repair
+what they are given, with two exceptions: the public key in `auth` is folded to lower case (in `protocol/auth.py`), and
+`parse_origin` brings what people type to the one form that is signed.
 """
 
 import re
+from ipaddress import IPv6Address
 from typing import NewType
 
 from ironwire.errors import InvalidId
@@ -27,11 +29,19 @@ MessageId = NewType("MessageId", str)
 BlobName = NewType("BlobName", str)
 """`<uuid4>.bin`: the name of an uploaded file."""
 
+Origin = NewType("Origin", str)
+"""`http://host` or `https://host`, with `:port` where it is not the scheme's own: where clients reach the server."""
+
 _CLIENT = re.compile(r"[0-9a-f]{64}")
 _DEVICE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _GROUP = re.compile(r"#[0-9a-f]{32}")
 _MESSAGE = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]{1,64}")
 _BLOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin")
+_ORIGIN = re.compile(
+    r"(?:http|ws)(s?)://(?:\[([0-9a-f:.]+)\]|([a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?))(?::([0-9]{1,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _MEDIA_PREFIX = "/media/"
 
 
@@ -86,3 +96,27 @@ def parse_media_path(text: str) -> BlobName:
     if not text.startswith(_MEDIA_PREFIX):
         raise InvalidId("must be /media/<uuid4>.bin")
     return parse_blob_name(text.removeprefix(_MEDIA_PREFIX))
+
+
+def parse_origin(text: str) -> Origin:
+    """The one form of an origin: lower case, `ws` as `http`, no default port, the shortest spelling of an IPv6 address.
+
+    Client and server compare origins as strings, so both bring theirs to this form (docs/protocol.md, section 3).
+    """
+    match = _ORIGIN.fullmatch(text)
+    if match is None:
+        raise InvalidId("must be an origin: http:// or https://, a host in ASCII, perhaps a port, and no path")
+    secure, ipv6, name, digits = match.groups()
+    scheme = "http" + secure.lower()
+    host = name.lower() if ipv6 is None else f"[{_shortest_ipv6(ipv6)}]"
+    port = int(digits) if digits else _DEFAULT_PORTS[scheme]
+    if not 0 < port < 65536:
+        raise InvalidId("must be an origin whose port is between 1 and 65535")
+    return Origin(f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}")
+
+
+def _shortest_ipv6(text: str) -> str:
+    try:
+        return IPv6Address(text).compressed
+    except ValueError:
+        raise InvalidId("must be an origin whose IPv6 address is valid") from None

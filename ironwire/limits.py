@@ -40,10 +40,10 @@ class Limits:
     reconnect_spread_ms: int = _count(5_000)
     """What 1012 tells clients as `retry_ms`: reconnect at a random time within it."""
 
-    outbox_frames: int = _count(1_000, least=16)
+    outbox_frames: int = _count(8_192, least=16)
     """Frames that wait for a session's writer; one more ends the session with 4508."""
 
-    outbox_bytes: int = _count(1024 * 1024, least=64 * 1024)
+    outbox_bytes: int = _count(2 * 1024 * 1024, least=64 * 1024)
     """Bytes that wait for a session's writer; more end the session with 4508."""
 
     sessions_per_client: int = _count(16)

@@ -1,0 +1,136 @@
+"""Names for client ids: a small JSON file beside the identity's key.
+
+Rule: the names are this user's own. No peer can choose one, a name never looks like an id, and an id needs no name to be used.
+"""
+
+import json
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import define
+
+from ironwire.cli.terminal import short_id
+from ironwire.errors import ConfigError, InvalidId
+from ironwire.ids import Address, ClientId, parse_address, parse_client_id
+
+FILE_NAME = "contacts.json"
+
+_NAME = re.compile(r"[^\W_][\w.-]{0,31}")
+
+
+@define
+class AddressBook:
+    """The contacts of one identity. A change is written at once, as a whole."""
+
+    _path: Path
+    _ids: dict[str, ClientId]
+
+    @classmethod
+    def beside(cls, key: Path) -> "AddressBook":
+        """The book in the folder of the identity file `key`; empty where there is none yet.
+
+        Raises:
+            ConfigError: the file cannot be read, or does not hold names and client ids.
+        """
+        path = key.parent / FILE_NAME
+        try:
+            return cls(path, _parse(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return cls(path, {})
+        except OSError as error:
+            raise ConfigError(f"{path}: the contacts cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ConfigError(f"{path}: these are no contacts ({error}); mend the file or move it away") from error
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def all(self) -> Mapping[str, ClientId]:
+        """Every contact, sorted by name."""
+        return dict(sorted(self._ids.items()))
+
+    def add(self, name: str, client: ClientId) -> None:
+        """Name `client`; an older meaning of the name is replaced.
+
+        Raises:
+            InvalidId: not a name.
+            ConfigError: the file cannot be written.
+        """
+        self._write({**self._ids, parse_name(name): client})
+
+    def remove(self, name: str) -> None:
+        """Raises:
+        InvalidId: nobody has that name.
+        ConfigError: the file cannot be written.
+        """
+        known = unicodedata.normalize("NFC", name)
+        if known not in self._ids:
+            raise InvalidId(f"no contact is named {name!r}; `ironwire contacts list` shows them all")
+        self._write({other: client for other, client in self._ids.items() if other != known})
+
+    def address(self, text: str) -> Address:
+        """Who `text` means: a contact's name, or an id as it stands. An upper-case id is taken as its lower case.
+
+        Raises:
+            InvalidId: neither.
+        """
+        known = self._ids.get(unicodedata.normalize("NFC", text))
+        if known is not None:
+            return known
+        try:
+            return parse_address(text.lower())
+        except InvalidId:
+            raise InvalidId(
+                f"{text!r} is neither a contact nor a client id (64 hex digits); "
+                "add a name with `ironwire contacts add NAME ID`"
+            ) from None
+
+    def label(self, address: Address) -> str:
+        """What to call `address` on the screen: its name, else its short id."""
+        return next((name for name, client in self._ids.items() if client == address), short_id(address))
+
+    def _write(self, ids: dict[str, ClientId]) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _replace(self._path, json.dumps(ids, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise ConfigError(f"{self._path}: the contacts cannot be saved: {error.strerror}") from error
+        self._ids = ids
+
+
+def parse_name(text: str) -> str:
+    """A contact's name: 1 to 32 letters, digits, `.`, `_` and `-`, the first a letter or a digit; so never an id.
+
+    Raises:
+        InvalidId: anything else.
+    """
+    name = unicodedata.normalize("NFC", text)
+    if _NAME.fullmatch(name) is None:
+        raise InvalidId(
+            "a contact's name is 1 to 32 letters, digits, dots, dashes and underscores, and starts with a letter or a digit"
+        )
+    return name
+
+
+def _parse(text: str) -> dict[str, ClientId]:
+    content = json.loads(text)
+    if not isinstance(content, dict) or not all(isinstance(client, str) for client in content.values()):
+        raise InvalidId("not an object of names and ids")
+    return {parse_name(name): parse_client_id(client) for name, client in content.items()}
+
+
+def _replace(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

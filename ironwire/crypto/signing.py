@@ -1,0 +1,117 @@
+"""Ed25519 identities, and what exactly they sign (docs/protocol.md, sections 2 and 3; RFC 8032).
+
+The server uses the lower half only: it parses public keys and verifies. `Identity` holds a private key and lives in clients.
+"""
+
+import re
+from typing import Self
+
+from attrs import field, frozen
+from nacl.bindings import crypto_core_ed25519_is_valid_point
+from nacl.exceptions import CryptoError
+from nacl.signing import SigningKey, VerifyKey
+
+from ironwire.errors import InvalidPublicKey, InvalidSignature
+from ironwire.ids import ClientId
+
+NONCE_BYTES = 32
+SIGNATURE_BYTES = 64
+SEED_BYTES = 32
+AUTH_CONTEXT = b"ironwire-auth-v1\0"
+"""Domain separation: a signature over an `auth` text can be taken for nothing else."""
+
+_PUBLIC_KEY = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@frozen
+class PublicKey:
+    """A client's Ed25519 public key that passed every check; make one with `parse_public_key`."""
+
+    raw: bytes = field(repr=lambda raw: raw.hex()[:8] + "…")
+
+    @property
+    def client_id(self) -> ClientId:
+        return ClientId(self.raw.hex())
+
+    def verify(self, signed: bytes, signature: bytes) -> None:
+        """Raises:
+        InvalidSignature: it was not made by this key over `signed`, or is not 64 bytes long.
+        """
+        try:
+            VerifyKey(self.raw).verify(signed, signature)
+        except (CryptoError, ValueError) as error:
+            raise InvalidSignature("Signature verification failed") from error
+
+
+def parse_public_key(token: str) -> PublicKey:
+    """The key behind 64 hex digits of either case.
+
+    Raises:
+        InvalidPublicKey: not 64 hex digits; not the canonical encoding of a point; a point of small order or outside the prime-order
+            group. With such a key one signature could be valid for several texts (RFC 8032, section 8; libsodium's
+            `crypto_core_ed25519_is_valid_point` checks all of it).
+    """
+    if _PUBLIC_KEY.fullmatch(token) is None:
+        raise InvalidPublicKey("a public key is 64 hex digits")
+    raw = bytes.fromhex(token)
+    if not crypto_core_ed25519_is_valid_point(raw):
+        raise InvalidPublicKey("not a usable Ed25519 point")
+    return PublicKey(raw)
+
+
+def auth_text(*, origin: str, nonce: bytes, public_key: bytes, device: str) -> bytes:
+    """What a client signs when it names an origin (section 3).
+
+        "ironwire-auth-v1\\0" ‖ u16 length ‖ origin ‖ nonce (32) ‖ public key (32) ‖ u16 length ‖ device
+
+    Lengths are big-endian counts of bytes; strings are UTF-8; a session without a device signs an empty one. Every part has a length
+    that is fixed or stated, so no two different inputs give the same text.
+    """
+    return b"".join(
+        (AUTH_CONTEXT, _prefixed(origin.encode()), nonce, public_key, _prefixed(device.encode())),
+    )
+
+
+def _prefixed(part: bytes) -> bytes:
+    return len(part).to_bytes(2, "big") + part
+
+
+@frozen
+class Identity:
+    """A client's private key. It never leaves the client; its `repr` shows the public half only."""
+
+    _key: SigningKey = field(repr=False)
+    public_key: PublicKey = field(init=False)
+
+    @public_key.default
+    def _public(self) -> PublicKey:
+        return PublicKey(bytes(self._key.verify_key))
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A new identity from the operating system's randomness."""
+        return cls(SigningKey.generate())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Self:
+        """The identity of a 32-byte seed (RFC 8032, section 5.1.5).
+
+        Raises:
+            InvalidPublicKey: the seed is not 32 bytes long.
+        """
+        if len(seed) != SEED_BYTES:
+            raise InvalidPublicKey(f"an Ed25519 seed is {SEED_BYTES} bytes long, not {len(seed)}")
+        return cls(SigningKey(seed))
+
+    @property
+    def seed(self) -> bytes:
+        """The 32 secret bytes, for the key store alone."""
+        return bytes(self._key)
+
+    @property
+    def client_id(self) -> ClientId:
+        return self.public_key.client_id
+
+    def sign(self, text: bytes) -> bytes:
+        """64 bytes. Callers pass a challenge, or an `auth_text`: nothing that a peer chose freely."""
+        return self._key.sign(text).signature

@@ -1,0 +1,83 @@
+"""The live sessions of this server, by client and device.
+
+Rule: whoever leaves removes itself and nobody else. A session that was replaced and ends later finds another in its place, and leaves
+that one alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from attrs import field, frozen
+
+from ironwire.errors import IronWireError
+from ironwire.hub.outbox import Ending, Outbox
+from ironwire.ids import ClientId
+from ironwire.protocol.auth import Principal
+
+REPLACED = Ending(4409, "replaced by a newer session of this device")
+
+
+class TooManySessions(IronWireError):
+    """The client has as many live sessions as one may have."""
+
+
+@frozen(eq=False)
+class Attachment:
+    """A session's seat in the hub. Two are the same only if they are the same object."""
+
+    principal: Principal
+    outbox: Outbox = field(repr=False)
+
+
+@frozen
+class HubStatistics:
+    clients: int
+    sessions: int
+
+
+class Hub:
+    def __init__(self, *, sessions_per_client: int) -> None:
+        self._sessions_per_client = sessions_per_client
+        self._seats: dict[ClientId, tuple[Attachment, ...]] = {}
+        self._sessions = 0
+
+    @contextmanager
+    def attached(self, attachment: Attachment) -> Iterator[None]:
+        """Seat the session while the block runs. An older session of the same device is closed with 4409.
+
+        Raises:
+            TooManySessions: at the limit, and there is nothing to replace.
+        """
+        self._attach(attachment)
+        try:
+            yield
+        finally:
+            self._detach(attachment)
+
+    def sessions_of(self, client: ClientId) -> Sequence[Attachment]:
+        return self._seats.get(client, ())
+
+    def statistics(self) -> HubStatistics:
+        return HubStatistics(clients=len(self._seats), sessions=self._sessions)
+
+    def _attach(self, attachment: Attachment) -> None:
+        client, device = attachment.principal.client, attachment.principal.device
+        seats = self._seats.get(client, ())
+        replaced = [seat for seat in seats if device is not None and seat.principal.device == device]
+        remaining = tuple(seat for seat in seats if seat not in replaced)
+        if len(remaining) >= self._sessions_per_client:
+            raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
+        for seat in replaced:
+            seat.outbox.close(REPLACED)
+        self._seats[client] = (*remaining, attachment)
+        self._sessions += 1 - len(replaced)
+
+    def _detach(self, attachment: Attachment) -> None:
+        client = attachment.principal.client
+        seats = self._seats.get(client, ())
+        remaining = tuple(seat for seat in seats if seat is not attachment)
+        self._sessions -= len(seats) - len(remaining)
+        if remaining:
+            self._seats[client] = remaining
+        else:
+            self._seats.pop(client, None)

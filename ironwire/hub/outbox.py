@@ -1,0 +1,78 @@
+"""What waits to be written to one session: a bounded memory channel that is drained whole.
+
+The channel holds one item, a batch that grows until the writer takes it. So a session costs one small channel, putting a frame is an
+append, and the writer gets everything that waits in one piece, to be written as one. The bound counts bytes as well as frames: frames
+differ in size by a factor of a thousand.
+
+Rule: putting never waits. A peer that does not read fast enough loses its session, and nobody else's time.
+"""
+
+import trio
+from attrs import frozen
+
+
+@frozen
+class Ending:
+    """How a session ends: the close code and reason that its peer is told (section 6)."""
+
+    code: int
+    reason: str
+
+
+@frozen
+class OutboxStatistics:
+    frames_waiting: int
+    bytes_waiting: int
+    is_open: bool
+
+
+class Outbox:
+    """One session's way out. Anyone may `put`; only the session's writer may `drain`."""
+
+    __slots__ = ("_batch", "_most_bytes", "_most_frames", "_receive", "_send", "_waiting_bytes", "ending")
+
+    def __init__(self, *, most_frames: int, most_bytes: int) -> None:
+        self._most_frames = most_frames
+        self._most_bytes = most_bytes
+        self._send, self._receive = trio.open_memory_channel[list[bytes]](1)
+        self._batch: list[bytes] | None = None
+        self._waiting_bytes = 0
+        self.ending: Ending | None = None
+        """Set once, by the first `close`."""
+
+    def put(self, frame: bytes) -> bool:
+        """Queue one frame. False if the session is ending, which an outbox that is full brings about (4508)."""
+        if self.ending is not None:
+            return False
+        batch = self._batch
+        if batch is None:
+            self._batch = [frame]
+            self._waiting_bytes = len(frame)
+            self._send.send_nowait(self._batch)
+            return True
+        if len(batch) >= self._most_frames or self._waiting_bytes + len(frame) > self._most_bytes:
+            self.close(Ending(4508, "too slow"))
+            return False
+        batch.append(frame)
+        self._waiting_bytes += len(frame)
+        return True
+
+    def close(self, ending: Ending) -> None:
+        """Take nothing more; what waits is still drained. The first ending stands."""
+        if self.ending is None:
+            self.ending = ending
+            self._send.close()
+
+    async def drain(self) -> list[bytes]:
+        """Every waiting frame, at least one, in the order they were put.
+
+        Raises:
+            trio.EndOfChannel: the outbox is closed and empty; `ending` says why.
+        """
+        batch = await self._receive.receive()
+        self._batch = None
+        return batch
+
+    def statistics(self) -> OutboxStatistics:
+        batch = self._batch or []
+        return OutboxStatistics(len(batch), self._waiting_bytes if batch else 0, self.ending is None)

@@ -1,0 +1,1 @@
+"""The only rooms that know Trio sockets, Quart or Hypercorn."""

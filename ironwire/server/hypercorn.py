@@ -1,0 +1,186 @@
+"""IronWire on `hypercorn --worker-class trio ironwire.asgi:app`: what is replaced in Hypercorn, and when.
+
+The worker imports the application before it looks up what it is going to run, so a module that the application imports can put
+guarded parts in their place. That holds for one series of Hypercorn, whose shape is checked here: a server that is not what this was
+written for must not start. docs/decisions/0001 has the reasons.
+"""
+
+import inspect
+import multiprocessing
+import signal
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.metadata import version
+from typing import Any, cast
+
+import hypercorn.protocol.h11
+import hypercorn.trio.run
+import structlog
+import trio
+from hypercorn.config import Config, Sockets
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
+from hypercorn.trio.run import worker_serve
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import AppWrapper
+from quart.wrappers import Websocket
+
+from ironwire.limits import Limits
+from ironwire.server.guard import (
+    CONNECTION_KEY,
+    Connection,
+    Guard,
+    GuardedHTTPStream,
+    GuardedTCPServer,
+    GuardedWSStream,
+)
+from ironwire.server.transport import DirectTransport, PortableTransport, Transport
+
+_SERIES = "0.18."
+_BACKLOG = 4096
+_ORPHAN_POLL_SECONDS = 1.0
+
+_SHAPE: dict[Callable[..., Any], str] = {
+    worker_serve: "app config sockets shutdown_trigger task_status",
+    TCPServer.__init__: "self app config context state stream",
+    TCPServer.run: "self",
+    TCPServer.protocol_send: "self event",
+    TCPServer._read_data: "self",
+    TCPServer._close: "self",
+    TCPServer._idle_timeout: "self",
+    TaskGroup.spawn_app: "self app config scope send",
+    TaskGroup.spawn: "self func args",
+    H11Protocol.__init__: "self app config context task_group connection_state ssl client server send",
+    H11Protocol.handle: "self event",
+    H11Protocol._check_protocol: "self event",
+    H11Protocol._send_error_response: "self status_code",
+    HTTPStream.app_send: "self message",
+    WSStream.__init__: "self app config context task_group ssl client server send stream_id",
+    WSStream.handle: "self event",
+    WSStream.app_send: "self message",
+    WSStream._accept: "self message",
+    WSStream._handle_events: "self",
+    WSStream._send_wsproto_event: "self event",
+    WebsocketBuffer.extend: "self event",
+}
+"""Everything that is overridden, replaced or called behind Hypercorn's public face, with its parameters."""
+
+_log = structlog.get_logger(__name__)
+
+
+def install(limits: Limits, on_shutdown: Callable[[], Awaitable[None]]) -> Guard:
+    """Put the guarded parts in place for every server that this process starts from now on; return the guard they share.
+
+    Called again, the newest limits and callback hold. `on_shutdown` is awaited when the worker has been told to stop, for at most
+    `limits.drain_seconds`, while connections are still served.
+
+    Raises:
+        RuntimeError: this is not the Hypercorn that the guard was written for.
+    """
+    check_hypercorn()
+    guard = Guard(limits, on_shutdown)
+    replacements: list[tuple[Any, str, object]] = [
+        (hypercorn.protocol.h11, "HTTPStream", GuardedHTTPStream),
+        (hypercorn.protocol.h11, "WSStream", GuardedWSStream),
+        (hypercorn.trio.run, "TCPServer", partial(GuardedTCPServer, guard)),
+        (hypercorn.trio.run, "worker_serve", partial(serve_worker, guard)),
+    ]
+    for module, name, replacement in replacements:
+        setattr(module, name, replacement)
+    return guard
+
+
+def check_hypercorn() -> None:
+    """Raise RuntimeError unless the Hypercorn that is installed has the version and the shape that the guard relies on."""
+    found = version("hypercorn")
+    if not found.startswith(_SERIES):
+        raise RuntimeError(
+            f"hypercorn {found} is installed, but IronWire guards {_SERIES}*: pip install 'hypercorn=={_SERIES}*'"
+        )
+    for function, parameters in _SHAPE.items():
+        actual = " ".join(inspect.signature(function).parameters)
+        if actual != parameters:
+            raise RuntimeError(
+                f"hypercorn {found} is not as released: {function.__qualname__} takes ({actual}), not ({parameters}); reinstall it"
+            )
+
+
+async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool = False) -> Transport:
+    """Accept the WebSocket and return its transport: the direct one where the server offers its stream, unless `portable`."""
+    connection = (websocket.scope.get("state") or {}).get(CONNECTION_KEY)
+    if portable or not isinstance(connection, Connection):
+        await websocket.accept()
+        return PortableTransport(websocket, limits)
+    connection.reserve()
+    await websocket.accept()
+    stream, leftover = connection.take()
+    return DirectTransport(stream, leftover, limits)
+
+
+async def serve_worker(
+    guard: Guard,
+    app: AppWrapper,
+    config: Config,
+    *,
+    sockets: Sockets | None = None,
+    shutdown_trigger: Callable[..., Awaitable[None]] | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Do what Hypercorn's `worker_serve` does, with defaults for a messaging server and a goodbye to sessions before the end."""
+    settle(config, guard.limits)
+    if sockets is not None:
+        for socket in (*sockets.secure_sockets, *sockets.insecure_sockets):
+            socket.listen(config.backlog)  # again: the worker listened before it imported the application
+    if shutdown_trigger is not None:
+        # The parent's event decides. It comes with the same signal when a service manager signals the whole group.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        shutdown_trigger = partial(_wait_and_drain, guard, shutdown_trigger)
+    await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown_trigger, task_status=task_status)
+
+
+def settle(config: Config, limits: Limits) -> None:
+    """Give every setting that the operator left alone the value that fits `limits`; HTTP/2 is off in any case."""
+    config.alpn_protocols = ["http/1.1"]
+    defaults = {
+        "backlog": _BACKLOG,
+        "keep_alive_timeout": limits.header_seconds,  # runs from the connection or the last response to the end of the headers
+        "ssl_handshake_timeout": limits.header_seconds,
+        "websocket_max_message_size": limits.frame_bytes,
+    }
+    for name, value in defaults.items():
+        if name not in vars(config):
+            setattr(config, name, value)
+
+
+async def _wait_and_drain(guard: Guard, shutdown_trigger: Callable[[], Awaitable[None]]) -> None:
+    await _wait_for_first(shutdown_trigger, _wait_until_orphaned)
+    with trio.move_on_after(guard.limits.drain_seconds) as draining:
+        try:
+            await guard.on_shutdown()
+        except* Exception as error:
+            _log.error("goodbye to the sessions failed", exc_info=error)
+    if draining.cancelled_caught:
+        _log.warning("some sessions did not leave in time", drain_seconds=guard.limits.drain_seconds)
+
+
+async def _wait_for_first(*waits: Callable[[], Awaitable[None]]) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def wait_then_cancel(wait: Callable[[], Awaitable[None]]) -> None:
+            await wait()
+            nursery.cancel_scope.cancel()
+
+        for wait in waits:
+            nursery.start_soon(wait_then_cancel, wait)
+
+
+async def _wait_until_orphaned() -> None:
+    """Return when the parent is gone: its worker ignores signals, and would hold the port for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        await trio.sleep_forever()
+    while cast(multiprocessing.process.BaseProcess, parent).is_alive():
+        await trio.sleep(_ORPHAN_POLL_SECONDS)

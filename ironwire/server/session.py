@@ -1,0 +1,220 @@
+"""One WebSocket session is one nursery, and whatever happens in it ends there.
+
+    run ── authenticate ············ alone, inside `move_on_after(auth_seconds)`
+        └─ nursery ── read ········· decode, authorise, hand over; never waits for a recipient
+                   ├─ write ········ drains the outbox whole, one write a batch, each with a deadline
+                   └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
+
+One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends in one of two ways.
+The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits is written, the close frame follows,
+and a peer that does not take it in time is cut.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from typing import assert_never
+
+import structlog
+import trio
+from attrs import define, field, frozen
+
+from ironwire.crypto.signing import NONCE_BYTES
+from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
+from ironwire.hub.delivery import Delivery
+from ironwire.hub.hub import Attachment, Hub, TooManySessions
+from ironwire.hub.outbox import Ending, Outbox
+from ironwire.limits import Limits
+from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
+from ironwire.server.transport import Transport
+from ironwire.wire.codec import decode_client, encode
+from ironwire.wire.messages import Auth, AuthChallenge, AuthOk, Error, File, ServerLimits, Text, Verify
+
+log = structlog.get_logger(__name__)
+
+AUTH_TIMEOUT = Ending(1002, "Authentication timeout")
+NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
+INTERNAL_ERROR = Ending(1011, "internal error")
+TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
+AUTH_REFUSED = 1008
+
+
+@frozen
+class Services:
+    """What every session needs, made once by `app.py`. Time and randomness come in here, so that a test can own them."""
+
+    hub: Hub
+    delivery: Delivery
+    limits: Limits
+    now_ms: Callable[[], int]
+    random_bytes: Callable[[int], bytes]
+
+
+@define(eq=False)
+class Session:
+    """A connection from its upgrade to its end. `run` it once."""
+
+    _transport: Transport
+    _services: Services
+    _policy: AuthPolicy
+    _outbox: Outbox = field(init=False)
+    _auth_scope: trio.CancelScope = field(init=False, factory=trio.CancelScope)
+    _nursery: trio.Nursery | None = field(init=False, default=None)
+    _pinged_at: float = field(init=False, default=-inf)
+    _early: list[str | bytes] = field(init=False, factory=list)
+    """What came in the same read as the last message of authentication."""
+    _is_cut_off: bool = field(init=False, default=False)
+    """The peer is gone, or was too slow to take another byte."""
+
+    def __attrs_post_init__(self) -> None:
+        limits = self._services.limits
+        self._outbox = Outbox(most_frames=limits.outbox_frames, most_bytes=limits.outbox_bytes)
+
+    async def run(self) -> None:
+        """Serve the connection until it ends; no error of this session leaves it."""
+        try:
+            await self._serve()
+        except TransportClosed:
+            pass
+        except FrameViolation as violation:
+            self._outbox.close(Ending(violation.code, violation.reason))
+        except Exception:
+            log.exception("session failed", transport=self._transport.name)
+            self._outbox.close(INTERNAL_ERROR)
+        finally:
+            await self._leave()
+
+    def end(self, ending: Ending) -> None:
+        """Close the session from outside, in whichever state it is."""
+        self._outbox.close(ending)
+        self._auth_scope.cancel()
+
+    def check_life(self, now: float) -> None:
+        """Ping a peer that has been silent for long, and end the session of one that does not answer (section 6)."""
+        limits, heard = self._services.limits, self._transport.last_heard
+        if self._nursery is None or not self._transport.can_ping or now - heard < limits.ping_after_seconds:
+            return
+        if self._pinged_at <= heard:
+            self._pinged_at = now
+            self._nursery.start_soon(self._ping)
+        elif now - self._pinged_at >= limits.pong_seconds:
+            self._outbox.close(NO_SIGN_OF_LIFE)
+
+    async def _serve(self) -> None:
+        admitted = await self._authenticate()
+        if admitted is None:
+            return
+        attachment = Attachment(admitted.principal, self._outbox)
+        try:
+            with self._services.hub.attached(attachment):
+                self._outbox.put(encode(self._welcome(admitted)))
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    nursery.start_soon(self._write, nursery.cancel_scope)
+                    await self._read(attachment, nursery.cancel_scope)
+        except TooManySessions:
+            self._outbox.close(TOO_MANY_SESSIONS)
+        finally:
+            self._nursery = None
+
+    async def _leave(self) -> None:
+        """Say why, if somebody is there to hear it, and let go of the connection. Holds up nobody for longer than `close_seconds`."""
+        ending = self._outbox.ending
+        if ending is not None and not self._is_cut_off:
+            with trio.move_on_after(self._services.limits.close_seconds, shield=True):
+                await self._transport.close(ending.code, ending.reason)
+        await self._transport.abort()
+
+    # --- authentication --------------------------------------------------------------------------------------------------------------
+
+    async def _authenticate(self) -> Admit | None:
+        """The way to a principal; None once an ending was set instead."""
+        self._auth_scope.deadline = trio.current_time() + self._services.limits.auth_seconds
+        with self._auth_scope:
+            return await self._exchange(Authentication(self._policy))
+        self._outbox.close(AUTH_TIMEOUT)
+        return None
+
+    async def _exchange(self, machine: Authentication) -> Admit | None:
+        while True:
+            batch = await self._transport.receive()
+            for index, text in enumerate(batch):
+                try:
+                    message, id_ = decode_client(text)
+                except InvalidMessage as error:
+                    await self._transport.send([_invalid(error)])
+                    continue
+                match machine.receive(message, self._services.random_bytes(NONCE_BYTES)):
+                    case Challenge(nonce):
+                        await self._transport.send([encode(AuthChallenge(nonce.hex()))])
+                    case Expected(code):
+                        await self._transport.send([encode(Error(code), id_)])
+                    case Refuse(reason):
+                        self._outbox.close(Ending(AUTH_REFUSED, reason))
+                        return None
+                    case Admit() as admitted:
+                        self._early = batch[index + 1 :]
+                        return admitted
+
+    def _welcome(self, admitted: Admit) -> AuthOk:
+        if admitted.speaks_seed:
+            return AuthOk()
+        limits = self._services.limits
+        return AuthOk(
+            client=admitted.principal.client,
+            device=admitted.principal.device,
+            server_time=self._services.now_ms(),
+            limits=ServerLimits(frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes),
+            features=[],
+        )
+
+    # --- the tasks of the nursery ----------------------------------------------------------------------------------------------------
+
+    async def _read(self, attachment: Attachment, scope: trio.CancelScope) -> None:
+        try:
+            self._handle(self._early, attachment)
+            self._early = []
+            while True:
+                self._handle(await self._transport.receive(), attachment)
+        except FrameViolation as violation:
+            self._outbox.close(Ending(violation.code, violation.reason))
+        except TransportClosed:
+            self._is_cut_off = True
+            scope.cancel()
+
+    async def _write(self, scope: trio.CancelScope) -> None:
+        try:
+            while True:
+                batch = await self._outbox.drain()
+                with trio.fail_after(self._services.limits.write_seconds):
+                    await self._transport.send(batch)
+        except trio.EndOfChannel:
+            pass
+        except (trio.TooSlowError, TransportClosed):
+            self._is_cut_off = True
+        scope.cancel()
+
+    async def _ping(self) -> None:
+        with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
+            await self._transport.ping()
+
+    def _handle(self, batch: list[str | bytes], attachment: Attachment) -> None:
+        """Everything that arrived in one read, without an await: replies and deliveries wait in outboxes, to be written together."""
+        submit, put = self._services.delivery.submit, self._outbox.put
+        for text in batch:
+            try:
+                message, id_ = decode_client(text)
+            except InvalidMessage as error:
+                put(_invalid(error))
+                continue
+            match message:
+                case Text() | File():
+                    submit(attachment, message, id_)
+                case Auth() | Verify():
+                    put(encode(Error("invalid", detail="this session is authenticated already"), id_))
+                case _:
+                    assert_never(message)
+
+
+def _invalid(error: InvalidMessage) -> bytes:
+    return encode(Error("invalid", detail=error.detail), error.id)

@@ -1,0 +1,275 @@
+"""How a session reads and writes its peer: one contract, two ways to keep it.
+
+`DirectTransport` works on the connection's own stream, because what costs is the steps per message: one read yields every complete
+message in it, one write carries a whole batch. `PortableTransport` keeps the same promises over any ASGI server. Deadlines are the
+caller's; the one exception is the answer to a ping, which nobody asked the transport to write.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import trio
+from attrs import define, field
+from quart.wrappers import Websocket
+
+from ironwire.errors import FrameViolation, TransportClosed
+from ironwire.limits import Limits
+from ironwire.wire.frames import (
+    Close,
+    FrameParser,
+    Payload,
+    Ping,
+    encode_batch,
+    encode_close,
+    encode_ping,
+    encode_pong,
+)
+
+_READ_BYTES = 64 * 1024
+_LINGER_BYTES = 1024 * 1024
+_TOO_BIG = 1009
+
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+"""What a stream raises once the peer has left, or this side has closed it."""
+
+
+class Transport(Protocol):
+    """The frames of one WebSocket.
+
+    One task receives and one task sends; pings may come from a third. A method that was cancelled leaves the transport good for
+    nothing but `abort`.
+    """
+
+    name: ClassVar[str]
+    """`direct` or `portable`: for logs and metrics."""
+
+    can_ping: ClassVar[bool]
+    """Whether `ping` reaches the peer; where it is False, the server underneath keeps its own heartbeat or none."""
+
+    last_heard: float
+    """`trio.current_time()` of the last bytes from the peer."""
+
+    async def receive(self) -> list[Payload]:
+        """Wait for the next messages and return every complete one that has arrived, in order, at least one.
+
+        Pings are answered on the way. What was complete before the end is returned before the end is raised.
+
+        Raises:
+            TransportClosed: the peer closed (its close frame has been answered) or vanished.
+            FrameViolation: the peer broke RFC 6455 or `limits.frame_bytes`: `close` with its code and reason.
+        """
+        ...
+
+    async def send(self, payloads: Sequence[bytes]) -> None:
+        """Send each payload, which is UTF-8, as one text message, in order.
+
+        Raises:
+            TransportClosed: nothing more can be sent; some of `payloads` may have arrived.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Ask the peer for a sign of life, where `can_ping`.
+
+        Raises:
+            TransportClosed: nothing more can be sent.
+        """
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say goodbye and wait for the peer to hang up, so that it reads the close frame and not a reset.
+
+        The other methods must have ended. A peer that is gone is no error. Bytes are bounded here, time by the caller; the
+        connection is closed however this ends.
+        """
+        ...
+
+    async def abort(self) -> None:
+        """Cut the connection without a word; waits for nothing. Other methods that are under way raise `TransportClosed`."""
+        ...
+
+
+@define(eq=False)
+class DirectTransport:
+    """The contract over the byte stream of a connection whose upgrade has been answered; `leftover` came behind the upgrade.
+
+    Pongs and messages share one stream, so every write holds the lock. A ping that arrives while the lock is held leaves its pong to
+    whoever holds it, and only the newest pong waits (RFC 6455 section 5.5.3): a flood of pings costs no memory and never stops the reader.
+    """
+
+    name: ClassVar[str] = "direct"
+    can_ping: ClassVar[bool] = True
+
+    _stream: trio.abc.Stream
+    _leftover: bytes
+    _limits: Limits
+    last_heard: float = field(factory=trio.current_time, init=False)
+    _parser: FrameParser = field(init=False)
+    _write_lock: trio.Lock = field(factory=trio.Lock, init=False)
+    _waiting_pong: bytes = field(default=b"", init=False)
+    _peer_close: Close | None = field(default=None, init=False)
+    _is_sending_over: bool = field(default=False, init=False)
+
+    @_parser.default
+    def _new_parser(self) -> FrameParser:
+        return FrameParser(self._limits.frame_bytes)
+
+    async def receive(self) -> list[Payload]:
+        while True:
+            if self._peer_close is not None:
+                await self._write_bounded(encode_close(self._peer_close.code, ""), is_last=True)
+                raise TransportClosed("the peer closed the connection")
+            messages: list[Payload] = []
+            for item in self._parser.feed(await self._read()):
+                if isinstance(item, (str, bytes)):
+                    messages.append(item)
+                elif isinstance(item, Ping):
+                    self._waiting_pong = encode_pong(item.data)
+                elif isinstance(item, Close):
+                    self._peer_close = item
+            if self._waiting_pong and not self._write_lock.locked():
+                await self._write_bounded(b"")
+            if messages:
+                return messages
+            if self._parser.violation is not None:
+                raise self._parser.violation
+
+    async def send(self, payloads: Sequence[bytes]) -> None:
+        await self._write(encode_batch(payloads))
+
+    async def ping(self) -> None:
+        await self._write(encode_ping(b""))
+
+    async def close(self, code: int, reason: str) -> None:
+        try:
+            with contextlib.suppress(TransportClosed):
+                await self._write(encode_close(code, reason), is_last=True)
+            await linger(self._stream)
+        finally:
+            await self.abort()
+
+    async def abort(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+    async def _read(self) -> bytes:
+        if self._leftover:
+            data, self._leftover = self._leftover, b""
+            await trio.lowlevel.checkpoint()
+            return data
+        if self._parser.violation is not None:
+            await trio.lowlevel.checkpoint()
+            raise self._parser.violation
+        try:
+            data = bytes(await self._stream.receive_some(_READ_BYTES))
+        except GONE as error:
+            raise TransportClosed("the connection broke") from error
+        if not data:
+            raise TransportClosed("the peer left without a close frame")
+        self.last_heard = trio.current_time()
+        return data
+
+    async def _write(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send `data`, and whatever pong is waiting; nothing is sent after what was `is_last`, or after half a frame."""
+        try:
+            self._write_lock.acquire_nowait()  # a checkpoint cheaper than acquire(), and seldom refused
+        except trio.WouldBlock:
+            await self._write_lock.acquire()
+        try:
+            if self._is_sending_over:
+                await trio.lowlevel.checkpoint()
+                raise TransportClosed("nothing more can be sent on this connection")
+            self._is_sending_over = True  # and it stays so if the write is cancelled or fails: half a frame may be out
+            while data or self._waiting_pong:
+                data, self._waiting_pong = self._waiting_pong + data, b""
+                await self._stream.send_all(data)
+                data = b""
+            self._is_sending_over = is_last
+        except GONE as error:
+            raise TransportClosed("the connection broke") from error
+        finally:
+            self._write_lock.release()
+
+    async def _write_bounded(self, data: bytes, *, is_last: bool = False) -> None:
+        """Write on the reader's behalf: a peer that asks for answers and does not read them is cut."""
+        with trio.move_on_after(self._limits.write_seconds):
+            await self._write(data, is_last=is_last)
+            return
+        await self.abort()
+        raise TransportClosed("the peer does not read its answers")
+
+
+@define(eq=False)
+class PortableTransport:
+    """The contract over `websocket.receive()` and `websocket.send()`, for servers that do not offer their stream.
+
+    One call is one message here. The server underneath answers pings and close frames, and cancels the handler when the peer leaves,
+    so that `TransportClosed` is seen only after this side has closed.
+    """
+
+    name: ClassVar[str] = "portable"
+    can_ping: ClassVar[bool] = False
+
+    _websocket: Websocket
+    _limits: Limits
+    last_heard: float = field(factory=trio.current_time, init=False)
+    _is_closed: bool = field(default=False, init=False)
+
+    async def receive(self) -> list[Payload]:
+        self._require_open()
+        message = await self._websocket.receive()
+        self.last_heard = trio.current_time()
+        payload: Payload = b"" if message is None else message  # Quart's name for an empty binary message
+        size_bytes = len(payload.encode()) if isinstance(payload, str) else len(payload)
+        if size_bytes > self._limits.frame_bytes:
+            raise FrameViolation(_TOO_BIG, f"message is over {self._limits.frame_bytes} bytes")
+        return [payload]
+
+    async def send(self, payloads: Sequence[bytes]) -> None:
+        for payload in payloads:
+            await trio.lowlevel.checkpoint()  # a server may drop what it is given without ever yielding
+            self._require_open()
+            await self._websocket.send(payload.decode())
+
+    async def ping(self) -> None:
+        raise NotImplementedError("ASGI has no pings: look at can_ping first")
+
+    async def close(self, code: int, reason: str) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            await self._websocket.close(code, reason)
+
+    async def abort(self) -> None:
+        # ASGI knows no abort: the server ends the connection when the handler returns.
+        self._is_closed = True
+        await trio.lowlevel.checkpoint()
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise TransportClosed("this side closed the connection")
+
+
+async def linger(stream: trio.abc.Stream) -> None:
+    """Say that no more will be sent, then discard what still comes until the peer hangs up or has sent 1 MiB.
+
+    To close with unread bytes in the socket sends a reset, which may destroy the last words on their way. A stream that is gone is
+    no error; time is the caller's to bound.
+    """
+    with contextlib.suppress(*GONE, trio.BusyResourceError):
+        await half_close(stream)
+        discarded_bytes = 0
+        while discarded_bytes < _LINGER_BYTES:
+            data = await stream.receive_some(_READ_BYTES)
+            if not data:
+                break
+            discarded_bytes += len(data)
+
+
+async def half_close(stream: trio.abc.Stream) -> None:
+    """Send the end of the stream and keep reading.
+
+    Under TLS the end is that of the TCP stream, without a close_notify: the same as an https server does when it closes.
+    """
+    raw = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(raw, trio.abc.HalfCloseableStream):
+        await raw.send_eof()

@@ -1,0 +1,68 @@
+"""`POST /upload`: a raw body becomes a blob (docs/protocol.md, section 8).
+
+The rule kept here: the body goes to the disk as it comes, is counted in bytes as it comes, and is refused as soon as it
+is known to be too large. What is not received whole leaves nothing.
+"""
+
+import structlog
+import trio
+from quart import Blueprint, Response, request
+from quart.blueprints import BlueprintSetupState
+from quart_trio import QuartTrio
+
+from ironwire.errors import StoreError, StoreFull
+from ironwire.ids import media_path
+from ironwire.limits import Limits
+from ironwire.server.body import StreamedHTTPConnection
+from ironwire.server.responses import error_response, json_response
+from ironwire.store.blobs import Blobs
+
+_log = structlog.get_logger(__name__)
+
+
+def upload_routes(blobs: Blobs, limits: Limits) -> Blueprint:
+    """The route of uploads. Registering it makes the app stream the bodies of all its requests."""
+    routes = Blueprint("upload", __name__)
+    routes.record_once(_stream_bodies)
+
+    @routes.post("/upload")
+    async def upload() -> Response:
+        # A chunked body declares no size, so this only saves reading what is refused anyway.
+        declared_bytes = request.content_length
+        if declared_bytes is not None and declared_bytes > limits.upload_bytes:
+            return _too_large(limits)
+        try:
+            async with blobs.writer() as writer:
+                while True:
+                    with trio.fail_after(limits.upload_idle_seconds):
+                        chunk = await anext(request.body, None)
+                    if chunk is None:
+                        break
+                    if writer.size_bytes + len(chunk) > limits.upload_bytes:
+                        return _too_large(limits)
+                    await writer.write(chunk)
+                if declared_bytes is not None and writer.size_bytes != declared_bytes:
+                    detail = f"the body ended after {writer.size_bytes} of {declared_bytes} bytes; upload it again"
+                    return error_response(400, "invalid", detail)
+                blob = await writer.commit()
+        except trio.TooSlowError:
+            return error_response(408, "timeout", f"nothing came for {limits.upload_idle_seconds:g} s; upload it again")
+        except StoreFull as error:
+            _log.error("upload_refused", reason=str(error))
+            return error_response(507, "storage_full", "the server has no room left for files; try again later")
+        except StoreError as error:
+            _log.error("upload_failed", reason=str(error))
+            return error_response(500, "internal", "the file could not be stored; try again later")
+        return json_response({"url": media_path(blob.name), "size": blob.size_bytes, "sha256": blob.sha256_hex})
+
+    return routes
+
+
+def _stream_bodies(state: BlueprintSetupState) -> None:
+    if not isinstance(state.app, QuartTrio):
+        raise TypeError(f"uploads need an app of Quart-Trio, not {type(state.app).__name__}")
+    state.app.asgi_http_class = StreamedHTTPConnection
+
+
+def _too_large(limits: Limits) -> Response:
+    return error_response(413, "too_large", f"a file may have {limits.upload_bytes} bytes at most")

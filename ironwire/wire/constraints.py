@@ -1,0 +1,62 @@
+"""Bounds that stand in the annotations of a message's fields.
+
+`codec.py` enforces them and `schema.py` publishes them, both from the annotation alone, so that code, documentation and schema cannot
+disagree.
+"""
+
+from typing import Annotated
+
+from attrs import field, frozen
+
+SAFE_INTEGER = 2**53 - 1
+"""The largest integer that every JSON implementation reads exactly (RFC 8259, section 6)."""
+
+
+@frozen
+class Chars:
+    """A string of `least` to `most` characters."""
+
+    least: int
+    most: int
+
+
+@frozen
+class Between:
+    """An integer from `least` to `most`, both included."""
+
+    least: int
+    most: int
+
+
+@frozen
+class Pattern:
+    """A string that matches `regex` as a whole; `description` is what an error says."""
+
+    regex: str
+    description: str = field(kw_only=True)
+
+
+@frozen
+class Items:
+    """A list of `least` to `most` items."""
+
+    least: int
+    most: int
+
+
+Count = Annotated[int, Between(0, SAFE_INTEGER)]
+UnixMs = Annotated[int, Between(0, SAFE_INTEGER)]
+"""Milliseconds since 1970-01-01T00:00:00Z."""
+
+Sha256Hex = Annotated[str, Pattern(r"[0-9a-f]{64}", description="64 lowercase hex digits")]
+MediaPath = Annotated[
+    str,
+    Pattern(
+        r"/media/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin",
+        description="/media/<uuid4>.bin, as POST /upload answered",
+    ),
+]
+MimeType = Annotated[
+    str,
+    Pattern(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}", description="a media type such as image/jpeg"),
+]

@@ -1,0 +1,288 @@
+"""RFC 6455 frames on the server's side: bytes from a client become payloads, payloads become bytes for it.
+
+One call handles every complete frame of one read, because the steps per message are what costs. The rules kept here: a
+peer does not decide how much memory it holds (a message over the limit is refused from its header), and what was
+complete before a violation is not lost with it. No I/O. The sections named below are those of the RFC.
+"""
+
+import codecs
+import struct
+from collections.abc import Sequence
+
+from attrs import define, field, frozen
+
+from ironwire.errors import FrameViolation
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # no compiled routine on this platform; this one is a single XOR of two large integers
+    from websockets.utils import apply_mask
+
+_FIN, _RSV, _OPCODE, _CONTROL = 0x80, 0x70, 0x0F, 0x08
+_MASKED, _LENGTH = 0x80, 0x7F
+
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+_OPCODES = frozenset({_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG})
+_WHOLE_TEXT = _FIN | _TEXT
+
+_SHORT_BYTES = 125  # the longest payload of a control frame, and the longest length in one byte (section 5.2)
+_LENGTH_16, _LENGTH_64 = 126, 127
+
+_PROTOCOL_ERROR, _NOT_UTF8, _TOO_BIG = 1002, 1007, 1009
+
+# Section 7.4 and the registry it founded at IANA, which has since added 1012-1014. The others may not be on the wire.
+_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+
+Payload = str | bytes
+"""One WebSocket message: `str` came as text, `bytes` as binary."""
+
+
+@frozen
+class Ping:
+    """The peer asks for a pong that carries the same data, at most 125 bytes."""
+
+    data: bytes
+
+
+@frozen
+class Pong:
+    """The peer answers a ping, or says unasked that it lives."""
+
+    data: bytes
+
+
+@frozen
+class Close:
+    """The peer has said its last; `code` is None where it gave none."""
+
+    code: int | None
+    reason: str
+
+
+Control = Ping | Pong | Close
+
+
+@define(eq=False)
+class FrameParser:
+    """Turns the bytes of one client into its messages and control frames.
+
+    `limit_bytes` bounds one message after reassembly. What is held is at most that, a header and one read, and nothing
+    while no message is under way.
+    """
+
+    _limit_bytes: int
+    _room_bytes: int = field(init=False)  # what the message under way may still take
+    _tail: bytearray = field(factory=bytearray, init=False)
+    _partial: "_PartialMessage | None" = field(default=None, init=False)
+    _is_closed: bool = field(default=False, init=False)
+    violation: FrameViolation | None = field(default=None, init=False)
+    """What the peer did wrong: to be looked at after every `feed`, once the list that it returned is dealt with."""
+
+    @_room_bytes.default
+    def _whole_limit(self) -> int:
+        return self._limit_bytes
+
+    def feed(self, data: bytes) -> list[Payload | Control]:
+        """Return every message and control frame that `data` completes, in order.
+
+        On a violation the list still holds what was complete before it, and `violation` says what to close with. After
+        a `Close`, which is always the last of its list, data is ignored.
+
+        Raises:
+            FrameViolation: an earlier call set `violation`, and the connection should be closing.
+        """
+        if self.violation is not None:
+            raise self.violation
+        completed: list[Payload | Control] = []
+        if self._is_closed:
+            return completed
+        try:
+            self._parse(data, completed)
+        except FrameViolation as violation:
+            self._fail(violation)
+        except UnicodeDecodeError:
+            self._fail(FrameViolation(_NOT_UTF8, "text is not UTF-8"))
+        return completed
+
+    def _parse(self, data: bytes, completed: list[Payload | Control]) -> None:
+        buffer: bytes | bytearray = data
+        if self._tail:
+            self._tail += data
+            buffer = self._tail
+        start, end = 0, len(buffer)
+        while end - start >= 2:
+            first, second = buffer[start], buffer[start + 1]
+            is_whole_text = first == _WHOLE_TEXT and second >= _MASKED and self._partial is None
+            if not is_whole_text:
+                self._judge(first, second)
+            length = second & _LENGTH
+            body = start + 6
+            if length == _LENGTH_16:
+                if end < start + 4:
+                    break
+                length = buffer[start + 2] << 8 | buffer[start + 3]
+                if length <= _SHORT_BYTES:
+                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is not in its shortest form")
+                body = start + 8
+            elif length == _LENGTH_64:
+                if end < start + 10:
+                    break
+                length = int.from_bytes(buffer[start + 2 : start + 10], "big")
+                if length < 1 << 16:
+                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is not in its shortest form")
+                if length >= 1 << 63:
+                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is over 63 bits")
+                body = start + 14
+            if length > self._room_bytes and not first & _CONTROL:
+                raise FrameViolation(_TOO_BIG, f"message is over {self._limit_bytes} bytes")
+            stop = body + length
+            if stop > end:
+                break
+            payload = apply_mask(buffer[body:stop], buffer[body - 4 : body])
+            start = stop
+            if is_whole_text:
+                completed.append(str(payload, "utf-8"))
+                continue
+            item = self._take(first, payload)
+            if item is not None:
+                completed.append(item)
+            if self._is_closed:
+                start = end
+        if buffer is self._tail:
+            del self._tail[:start]
+        else:
+            self._tail += memoryview(buffer)[start:]
+
+    def _judge(self, first: int, second: int) -> None:
+        """Raise for everything that the first two bytes of a header can have wrong (sections 5.1, 5.2, 5.4, 5.5)."""
+        opcode = first & _OPCODE
+        if first & _RSV:
+            raise FrameViolation(_PROTOCOL_ERROR, "reserved bit is set")
+        if opcode not in _OPCODES:
+            raise FrameViolation(_PROTOCOL_ERROR, "opcode is reserved")
+        if second < _MASKED:
+            raise FrameViolation(_PROTOCOL_ERROR, "frame is not masked")
+        if opcode & _CONTROL:
+            if not first & _FIN:
+                raise FrameViolation(_PROTOCOL_ERROR, "control frame is fragmented")
+            if second & _LENGTH > _SHORT_BYTES:
+                raise FrameViolation(_PROTOCOL_ERROR, "control frame is over 125 bytes")
+        elif opcode == _CONTINUATION:
+            if self._partial is None:
+                raise FrameViolation(_PROTOCOL_ERROR, "continuation of nothing")
+        elif self._partial is not None:
+            raise FrameViolation(_PROTOCOL_ERROR, "message begins inside a fragmented one")
+
+    def _take(self, first: int, payload: bytes) -> Payload | Control | None:
+        """Return what the frame completes; the caller keeps whole text frames to itself."""
+        opcode = first & _OPCODE
+        if opcode == _PING:
+            return Ping(payload)
+        if opcode == _PONG:
+            return Pong(payload)
+        if opcode == _CLOSE:
+            self._is_closed = True
+            self._partial = None
+            return _parse_close(payload)
+        is_final = bool(first & _FIN)
+        if self._partial is None:
+            if is_final:
+                return payload
+            self._partial = _PartialMessage(is_text=opcode == _TEXT)
+        self._room_bytes -= len(payload)
+        message = self._partial.add(payload, is_final)
+        if is_final:
+            self._partial = None
+            self._room_bytes = self._limit_bytes
+        return message
+
+    def _fail(self, violation: FrameViolation) -> None:
+        self.violation = violation.with_traceback(None)  # which would keep the whole read alive
+        self._tail = bytearray()
+        self._partial = None
+
+
+class _PartialMessage:
+    """The fragments of one message so far.
+
+    Text is decoded as it comes only to fail early (section 8.1), and is kept as bytes: the peer chooses how small its
+    fragments are, and a list of strings can cost twenty times what was sent.
+    """
+
+    __slots__ = ("_data", "_decoder")
+
+    def __init__(self, *, is_text: bool) -> None:
+        self._data = bytearray()
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if is_text else None
+
+    def add(self, payload: bytes, is_final: bool) -> Payload | None:
+        """Return the message if this was its last fragment.
+
+        Raises:
+            UnicodeDecodeError: text can no longer become UTF-8, whatever follows.
+        """
+        self._data += payload
+        if self._decoder is not None:
+            self._decoder.decode(payload, is_final)
+        if not is_final:
+            return None
+        return bytes(self._data) if self._decoder is None else str(self._data, "utf-8")
+
+
+def encode_text(payload: bytes) -> bytes:
+    """Return one unmasked text frame that carries `payload`, a whole message in UTF-8."""
+    return _header(_WHOLE_TEXT, len(payload)) + payload
+
+
+def encode_batch(payloads: Sequence[bytes]) -> bytes:
+    """Return the text frames of many messages as one buffer, in order: what one write sends."""
+    pieces: list[bytes] = []
+    for payload in payloads:
+        pieces += _header(_WHOLE_TEXT, len(payload)), payload
+    return b"".join(pieces)
+
+
+def encode_ping(data: bytes) -> bytes:
+    """Return a ping frame; `data` is at most 125 bytes."""
+    return _control(_PING, data)
+
+
+def encode_pong(data: bytes) -> bytes:
+    """Return a pong frame; `data` is that of the ping it answers."""
+    return _control(_PONG, data)
+
+
+def encode_close(code: int | None, reason: str) -> bytes:
+    """Return a close frame; `reason` is cut after the last code point that fits in 123 bytes.
+
+    Without a code the frame is empty, because a reason cannot stand alone (section 5.5.1).
+    """
+    if code is None:
+        return _control(_CLOSE, b"")
+    fitting = reason.encode()[: _SHORT_BYTES - 2].decode("utf-8", "ignore")
+    return _control(_CLOSE, struct.pack("!H", code) + fitting.encode())
+
+
+def _parse_close(body: bytes) -> Close:
+    if not body:
+        return Close(None, "")
+    if len(body) == 1:
+        raise FrameViolation(_PROTOCOL_ERROR, "close frame has one byte")
+    code = int.from_bytes(body[:2], "big")
+    if code not in _CLOSE_CODES:
+        raise FrameViolation(_PROTOCOL_ERROR, f"close code {code} is reserved")
+    return Close(code, str(body[2:], "utf-8"))
+
+
+def _control(opcode: int, data: bytes) -> bytes:
+    if len(data) > _SHORT_BYTES:
+        raise ValueError(f"a control frame carries at most {_SHORT_BYTES} bytes, not {len(data)}")
+    return _header(_FIN | opcode, len(data)) + data
+
+
+def _header(first: int, length: int) -> bytes:
+    if length <= _SHORT_BYTES:
+        return bytes((first, length))
+    if length < 1 << 16:
+        return struct.pack("!BBH", first, _LENGTH_16, length)
+    return struct.pack("!BBQ", first, _LENGTH_64, length)

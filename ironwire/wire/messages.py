@@ -1,0 +1,206 @@
+"""One class per verb: what a client may say, and what the server may say.
+
+A message is the content of a frame's `payload`. What stands beside the payload (`id`, `seq`) belongs to the frame and travels beside the
+message in `codec.py`. Field names are the keys on the wire, except where a key is a word of Python (`from`): there `WIRE_KEY` in the
+field's metadata names it. docs/protocol.md is the law; `docs/schema/` is generated from this module.
+"""
+
+from typing import Annotated, ClassVar, Literal, get_args
+
+from attrs import field, frozen
+
+from ironwire.ids import Address, ClientId, DeviceId, MessageId
+from ironwire.wire.constraints import Between, Chars, Count, Items, MediaPath, MimeType, Sha256Hex, UnixMs
+
+WIRE_KEY = "wire_key"
+
+FileKind = Literal["file", "image", "voice", "circle"]
+ErrorCode = Literal[
+    "auth_required",
+    "expected_verify",
+    "invalid",
+    "user_offline",
+    "mailbox_full",
+    "too_large",
+    "rate_limited",
+    "forbidden",
+    "not_found",
+    "conflict",
+    "quota",
+    "internal",
+]
+"""The closed set of section 6."""
+
+Waveform = Annotated[list[Annotated[int, Between(0, 255)]], Items(64, 64)]
+ShortText = Annotated[str, Chars(0, 255)]
+Milliseconds = Annotated[int, Between(0, 24 * 3_600_000)]
+Pixels = Annotated[int, Between(1, 65_535)]
+
+
+# --- client to server ------------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Auth:
+    """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the connection."""
+
+    verb: ClassVar[str] = "auth"
+
+    token: str
+    device: DeviceId | None = None
+    origin: Annotated[str, Chars(1, 255)] | None = None
+
+
+@frozen
+class Verify:
+    """Answers the challenge with a signature in hex (section 2)."""
+
+    verb: ClassVar[str] = "verify"
+
+    attempt: str
+
+
+@frozen
+class Text:
+    """A text for `to` (section 4)."""
+
+    verb: ClassVar[str] = "text"
+
+    to: Address
+    text: str
+
+
+@frozen
+class File:
+    """An uploaded file for `to`, with what a client needs to show it before it is downloaded (section 4)."""
+
+    verb: ClassVar[str] = "file"
+
+    to: Address
+    url: MediaPath
+    kind: FileKind | None = None
+    name: ShortText | None = None
+    mime: MimeType | None = None
+    size: Count | None = None
+    sha256: Sha256Hex | None = None
+    duration_ms: Milliseconds | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    waveform: Waveform | None = None
+    caption: Annotated[str, Chars(0, 4096)] | None = None
+
+
+ClientMessage = Auth | Verify | Text | File
+
+
+# --- server to client ------------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class AuthChallenge:
+    """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a payload."""
+
+    verb: ClassVar[str] = "auth_challenge"
+
+    challenge: Sha256Hex
+
+
+@frozen
+class ServerLimits:
+    """The bounds that a client has to know, as `auth_ok` tells them. Bytes."""
+
+    frame_bytes: Count
+    upload_bytes: Count
+
+
+@frozen
+class AuthOk:
+    """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
+
+    verb: ClassVar[str] = "auth_ok"
+
+    client: ClientId | None = None
+    device: DeviceId | None = None
+    server_time: UnixMs | None = None
+    limits: ServerLimits | None = None
+    features: Annotated[list[ShortText], Items(0, 64)] | None = None
+
+
+@frozen
+class DeliveredText:
+    """A text from `sender` (section 2)."""
+
+    verb: ClassVar[str] = "text"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    text: str
+
+
+@frozen
+class DeliveredFile:
+    """A file from `sender` (section 2)."""
+
+    verb: ClassVar[str] = "file"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    url: MediaPath
+    kind: FileKind | None = None
+    name: ShortText | None = None
+    mime: MimeType | None = None
+    size: Count | None = None
+    sha256: Sha256Hex | None = None
+    duration_ms: Milliseconds | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    waveform: Waveform | None = None
+    caption: Annotated[str, Chars(0, 4096)] | None = None
+
+
+@frozen
+class Accepted:
+    """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
+
+    verb: ClassVar[str] = "accepted"
+
+    ts: UnixMs
+    duplicate: bool = False
+
+
+@frozen
+class Error:
+    """A frame was not carried out (section 6); the session goes on."""
+
+    verb: ClassVar[str] = "error"
+
+    msg: ErrorCode
+    detail: str | None = None
+    user: Address | None = None
+    retry_after_ms: Count | None = None
+
+
+ServerMessage = AuthChallenge | AuthOk | DeliveredText | DeliveredFile | Accepted | Error
+
+CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(ClientMessage)
+SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
+
+__all__ = [
+    "CLIENT_MESSAGES",
+    "SERVER_MESSAGES",
+    "WIRE_KEY",
+    "Accepted",
+    "Auth",
+    "AuthChallenge",
+    "AuthOk",
+    "ClientMessage",
+    "DeliveredFile",
+    "DeliveredText",
+    "Error",
+    "ErrorCode",
+    "File",
+    "FileKind",
+    "MessageId",
+    "ServerLimits",
+    "ServerMessage",
+    "Text",
+    "Verify",
+]

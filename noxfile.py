@@ -1,0 +1,89 @@
+"""Every check of the project, one session each. Bare `nox` runs what a change has to pass.
+
+Sessions keep their environments: the second run installs nothing that is already there. `build` alone starts afresh, because
+it answers whether a stranger can install the package.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"  # dependency groups, and `reuse_venv` as an option of the file
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+# The tests come last, so that their summary ends the output.
+nox.options.sessions = ["lint", "types", "docs", "build", "tests"]
+
+CODE = ("ironwire", "tests", "fuzz", "bench", "noxfile.py")
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+LEAST_COVERAGE = 90
+FULLY_COVERED = ("wire", "crypto", "protocol")
+"""Rooms without input and output: nothing excuses a branch of theirs that no test takes."""
+
+
+def group(*names: str) -> list[str]:
+    return nox.project.dependency_groups(PYPROJECT, *names)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting, what flake8-async knows about Trio, and that no floor imports from above."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+    session.run("flake8", *CODE)
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict, on the tests too."""
+    session.install("--editable", ".", *group("types", "test"), "nox")
+    session.run("mypy", *CODE)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The manual, with every link checked."""
+    session.install(*group("docs"))
+    session.run("mkdocs", "build", "--strict", "--site-dir", str(Path(session.create_tmp(), "site")))
+
+
+@nox.session(reuse_venv=False)
+def build(session: nox.Session) -> None:
+    """Source archive and wheel; the wheel installs by itself and its command starts."""
+    session.install(*group("release"))
+    archives = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(archives))
+    (wheel,) = archives.glob("*.whl")
+    session.install(str(wheel))
+    session.run("ironwire", "--version")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests and their coverage. `nox -s tests -- ARGUMENTS` hands ARGUMENTS to pytest and asks for no coverage."""
+    session.install("--editable", ".", *group("test"))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest")
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", f"--fail-under={LEAST_COVERAGE}")
+    fully_covered = ",".join(f"ironwire/{room}/*" for room in FULLY_COVERED)
+    session.run("coverage", "report", f"--include={fully_covered}", "--fail-under=100")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Feed the parsers with what nobody would write: `nox -s fuzz -- SECONDS`."""
+    session.install("--editable", ".", *group("test", "fuzz"))
+    session.run("python", "-m", "fuzz", *session.posargs or ["60"])
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure this machine: `nox -s bench -- ARGUMENTS`."""
+    session.install("--editable", ".")
+    session.run("python", "-m", "bench", *session.posargs)
