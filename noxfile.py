@@ -1,7 +1,7 @@
 """Every check of the project, one session each. Bare `nox` runs what a change has to pass.
 
-Sessions keep their environments: the second run installs nothing that is already there. `build` alone starts afresh, because
-it answers whether a stranger can install the package.
+Sessions keep their environments: the second run installs nothing that is already there. `build` alone starts afresh,
+because it answers whether a stranger can install the package.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ FULLY_COVERED = ("wire", "crypto", "protocol")
 """Rooms without input and output: nothing excuses a branch of theirs that no test takes."""
 
 
-def group(*names: str) -> list[str]:
+def group(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, *names)
 
 

@@ -23,10 +23,8 @@ from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Hub
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.config import Settings
-from ironwire.server.hypercorn import guard, open_transport
+from ironwire.server.hypercorn import install, open_transport
 from ironwire.server.media import media_routes
-from ironwire.server.metrics import metrics_text
-from ironwire.server.pages import Readiness, Status, page_routes
 from ironwire.server.responses import install_error_pages, install_security_headers
 from ironwire.server.session import Services, Session
 from ironwire.server.sessions import Sessions
@@ -51,6 +49,8 @@ def create_app(
 ) -> QuartTrio:
     """The server as an ASGI application, not started: nothing touches the disk before its lifespan begins.
 
+    Hypercorn's guarded parts are put in place here, because they drain these sessions when the worker has to stop.
+
     Args:
         settings: checked already.
         now_ms: the wall clock, in Unix milliseconds; every other time is `trio.current_time()`.
@@ -67,6 +67,8 @@ def create_app(
     sessions = Sessions(settings.limits)
     blobs = Blobs(settings.data / "media", random_bytes)
 
+    install(settings.limits, sessions.drain)
+
     app = QuartTrio(__name__, static_folder=None)
     install_error_pages(app)
     install_security_headers(app)
@@ -75,7 +77,8 @@ def create_app(
 
     @app.websocket("/ws")
     async def session() -> None:
-        policy = AuthPolicy(_own_origins(settings), settings.auth.require_origin)
+        address, port = websocket.scope.get("server") or ("127.0.0.1", settings.server.port)
+        policy = AuthPolicy(settings.served_origins(address, port or 0), settings.auth.require_origin)
         transport = await open_transport(websocket, settings.limits, portable=settings.transport == "portable")
         await sessions.run(Session(transport, services, policy))
 

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -74,7 +75,7 @@ class AuthSettings:
     """Whether a client must sign the origin it believes it talks to, which clients of the seed protocol cannot."""
 
     origins: tuple[Origin, ...] = field(default=(), converter=_parse_origins)
-    """Where clients reach this server, as in `https://chat.example`. Empty: its loopback addresses only."""
+    """Where clients reach this server, as in `https://chat.example`. Empty: the very address a connection came to."""
 
 
 @frozen(kw_only=True)
@@ -103,12 +104,20 @@ class Settings:
     limits: Limits = field(factory=Limits)
     log: LogSettings = field(factory=LogSettings)
 
-    def served_origins(self, port: int) -> frozenset[Origin]:
-        """What clients may name as the server's origin when it listens on `port`: `auth.origins`, or else loopback."""
+    def served_origins(self, address: str, port: int) -> frozenset[Origin]:
+        """The origins this server answers to on a connection that arrived at `address` and `port`.
+
+        Those configured; else that very address, and `localhost` where it is a loopback address. What a client says in
+        its Host header proves nothing: a server that passes challenges on can say anything there.
+        """
         if self.auth.origins:
             return frozenset(self.auth.origins)
         scheme = "http" if self.server.certfile is None else "https"
-        return frozenset(parse_origin(f"{scheme}://{host}:{port}") for host in ("localhost", "127.0.0.1", "[::1]"))
+        ip = ip_address(address)
+        hosts = [f"[{ip}]" if ip.version == 6 else str(ip)]
+        if ip.is_loopback:
+            hosts.append("localhost")
+        return frozenset(parse_origin(f"{scheme}://{host}:{port}") for host in hosts)
 
 
 def load_settings(config_file: Path | None = None, overrides: Mapping[str, object] | None = None) -> Settings:

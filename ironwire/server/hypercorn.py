@@ -1,8 +1,8 @@
 """IronWire on `hypercorn --worker-class trio ironwire.asgi:app`: what is replaced in Hypercorn, and when.
 
-The worker imports the application before it looks up what it is going to run, so a module that the application imports can put
-guarded parts in their place. That holds for one series of Hypercorn, whose shape is checked here: a server that is not what this was
-written for must not start. docs/decisions/0001 has the reasons.
+The worker imports the application before it looks up what it is going to run, so a module that the application imports
+can put guarded parts in their place. That holds for one series of Hypercorn, whose shape is checked here: a server
+that is not what this was written for must not start. docs/decisions/0001 has the reasons.
 """
 
 import inspect
@@ -28,19 +28,13 @@ from hypercorn.typing import AppWrapper
 from quart.wrappers import Websocket
 
 from ironwire.limits import Limits
-from ironwire.server.guard import (
-    CONNECTION_KEY,
-    Connection,
-    Guard,
-    GuardedHTTPStream,
-    GuardedTCPServer,
-    GuardedWSStream,
-)
+from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
+from ironwire.server.guarded_http import GuardedHTTPStream, GuardedWSStream
+from ironwire.server.guarded_server import GuardedTCPServer
 from ironwire.server.transport import DirectTransport, PortableTransport, Transport
 
 _SERIES = "0.18."
 _BACKLOG = 4096
-_ORPHAN_POLL_SECONDS = 1.0
 
 _SHAPE: dict[Callable[..., Any], str] = {
     worker_serve: "app config sockets shutdown_trigger task_status",
@@ -71,10 +65,10 @@ _log = structlog.get_logger(__name__)
 
 
 def install(limits: Limits, on_shutdown: Callable[[], Awaitable[None]]) -> Guard:
-    """Put the guarded parts in place for every server that this process starts from now on; return the guard they share.
+    """Put the guarded parts in place for every server that this process starts from now on; return what they share.
 
-    Called again, the newest limits and callback hold. `on_shutdown` is awaited when the worker has been told to stop, for at most
-    `limits.drain_seconds`, while connections are still served.
+    Called again, the newest limits and callback hold. `on_shutdown` is awaited when the worker has been told to stop,
+    for at most `limits.drain_seconds`, while connections are still served.
 
     Raises:
         RuntimeError: this is not the Hypercorn that the guard was written for.
@@ -93,23 +87,27 @@ def install(limits: Limits, on_shutdown: Callable[[], Awaitable[None]]) -> Guard
 
 
 def check_hypercorn() -> None:
-    """Raise RuntimeError unless the Hypercorn that is installed has the version and the shape that the guard relies on."""
+    """Look whether Hypercorn has the version and the shape that the guard relies on.
+
+    Raises:
+        RuntimeError: it has not; the message says where.
+    """
     found = version("hypercorn")
     if not found.startswith(_SERIES):
-        raise RuntimeError(
-            f"hypercorn {found} is installed, but IronWire guards {_SERIES}*: pip install 'hypercorn=={_SERIES}*'"
-        )
+        raise RuntimeError(f"IronWire guards hypercorn {_SERIES}*, not {found}: pip install 'hypercorn=={_SERIES}*'")
     for function, parameters in _SHAPE.items():
         actual = " ".join(inspect.signature(function).parameters)
         if actual != parameters:
             raise RuntimeError(
-                f"hypercorn {found} is not as released: {function.__qualname__} takes ({actual}), not ({parameters}); reinstall it"
+                f"hypercorn {found} is not as released: {function.__qualname__} takes ({actual}) "
+                f"and not ({parameters}): reinstall hypercorn"
             )
 
 
 async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool = False) -> Transport:
-    """Accept the WebSocket and return its transport: the direct one where the server offers its stream, unless `portable`."""
-    connection = (websocket.scope.get("state") or {}).get(CONNECTION_KEY)
+    """Accept the WebSocket and return its transport: direct where the server offers its stream, unless `portable`."""
+    state = cast("dict[str, object]", websocket.scope.get("state", {}))
+    connection = state.get(CONNECTION_KEY)
     if portable or not isinstance(connection, Connection):
         await websocket.accept()
         return PortableTransport(websocket, limits)
@@ -126,19 +124,19 @@ async def serve_worker(
     *,
     sockets: Sockets | None = None,
     shutdown_trigger: Callable[..., Awaitable[None]] | None = None,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Do what Hypercorn's `worker_serve` does, with defaults for a messaging server and a goodbye to sessions before the end."""
+    """Do what Hypercorn's `worker_serve` does, with other defaults and a goodbye to sessions before the end."""
     settle(config, guard.limits)
     if sockets is not None:
         for socket in (*sockets.secure_sockets, *sockets.insecure_sockets):
             socket.listen(config.backlog)  # again: the worker listened before it imported the application
-    if shutdown_trigger is not None:
+    if multiprocessing.parent_process() is not None:
         # The parent's event decides. It comes with the same signal when a service manager signals the whole group.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if shutdown_trigger is not None:
         shutdown_trigger = partial(_wait_and_drain, guard, shutdown_trigger)
-    await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown_trigger, task_status=task_status)
+    await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown_trigger)
 
 
 def settle(config: Config, limits: Limits) -> None:
@@ -146,7 +144,7 @@ def settle(config: Config, limits: Limits) -> None:
     config.alpn_protocols = ["http/1.1"]
     defaults = {
         "backlog": _BACKLOG,
-        "keep_alive_timeout": limits.header_seconds,  # runs from the connection or the last response to the end of the headers
+        "keep_alive_timeout": limits.header_seconds,  # from the start, or the last response, to the end of the headers
         "ssl_handshake_timeout": limits.header_seconds,
         "websocket_max_message_size": limits.frame_bytes,
     }
@@ -178,9 +176,9 @@ async def _wait_for_first(*waits: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _wait_until_orphaned() -> None:
-    """Return when the parent is gone: its worker ignores signals, and would hold the port for ever."""
+    """Return when the parent is gone: a worker ignores signals, and would hold the port for ever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         await trio.sleep_forever()
-    while cast(multiprocessing.process.BaseProcess, parent).is_alive():
-        await trio.sleep(_ORPHAN_POLL_SECONDS)
+    else:
+        await trio.lowlevel.wait_readable(parent.sentinel)

@@ -1,8 +1,9 @@
 """How a session reads and writes its peer: one contract, two ways to keep it.
 
-`DirectTransport` works on the connection's own stream, because what costs is the steps per message: one read yields every complete
-message in it, one write carries a whole batch. `PortableTransport` keeps the same promises over any ASGI server. Deadlines are the
-caller's; the one exception is the answer to a ping, which nobody asked the transport to write.
+`DirectTransport` works on the connection's own stream, because what costs is the steps per message: one read yields
+every complete message in it, one write carries a whole batch. `PortableTransport` keeps the same promises over any
+ASGI server. Deadlines are the caller's; the one exception is an answer to the peer, which nobody asked the transport
+to write.
 """
 
 import contextlib
@@ -37,8 +38,8 @@ GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
 class Transport(Protocol):
     """The frames of one WebSocket.
 
-    One task receives and one task sends; pings may come from a third. A method that was cancelled leaves the transport good for
-    nothing but `abort`.
+    One task receives and one task sends; pings may come from a third. A write that was cancelled leaves the transport
+    good for nothing but `close` and `abort`.
     """
 
     name: ClassVar[str]
@@ -80,22 +81,23 @@ class Transport(Protocol):
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye and wait for the peer to hang up, so that it reads the close frame and not a reset.
 
-        The other methods must have ended. A peer that is gone is no error. Bytes are bounded here, time by the caller; the
-        connection is closed however this ends.
+        The other methods must have ended. A peer that is gone is no error. Bytes are bounded here, time by the caller;
+        the connection is closed however this ends.
         """
         ...
 
     async def abort(self) -> None:
-        """Cut the connection without a word; waits for nothing. Other methods that are under way raise `TransportClosed`."""
+        """Cut the connection without a word; waits for nothing. What is under way raises `TransportClosed`."""
         ...
 
 
 @define(eq=False)
 class DirectTransport:
-    """The contract over the byte stream of a connection whose upgrade has been answered; `leftover` came behind the upgrade.
+    """The contract over the byte stream of a connection whose upgrade has been answered.
 
-    Pongs and messages share one stream, so every write holds the lock. A ping that arrives while the lock is held leaves its pong to
-    whoever holds it, and only the newest pong waits (RFC 6455 section 5.5.3): a flood of pings costs no memory and never stops the reader.
+    `leftover` came right behind the upgrade. Pongs and messages share one stream, so every write holds the lock. A
+    ping that arrives while the lock is held leaves its pong to whoever holds it, and only the newest pong waits (RFC
+    6455 section 5.5.3): a flood of pings costs no memory.
     """
 
     name: ClassVar[str] = "direct"
@@ -147,7 +149,7 @@ class DirectTransport:
                 await self._write(encode_close(code, reason), is_last=True)
             await linger(self._stream)
         finally:
-            await self.abort()
+            await trio.aclose_forcefully(self._stream)
 
     async def abort(self) -> None:
         await trio.aclose_forcefully(self._stream)
@@ -170,9 +172,9 @@ class DirectTransport:
         return data
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
-        """Send `data`, and whatever pong is waiting; nothing is sent after what was `is_last`, or after half a frame."""
+        """Send `data` and the pong that waits, if any; nothing goes out after what `is_last`, or after half a frame."""
         try:
-            self._write_lock.acquire_nowait()  # a checkpoint cheaper than acquire(), and seldom refused
+            self._write_lock.acquire_nowait()  # spares acquire()'s trip around the scheduler: the write makes its own
         except trio.WouldBlock:
             await self._write_lock.acquire()
         try:
@@ -203,8 +205,8 @@ class DirectTransport:
 class PortableTransport:
     """The contract over `websocket.receive()` and `websocket.send()`, for servers that do not offer their stream.
 
-    One call is one message here. The server underneath answers pings and close frames, and cancels the handler when the peer leaves,
-    so that `TransportClosed` is seen only after this side has closed.
+    One call is one message here. The server underneath answers pings and close frames, and Quart cancels the handler
+    when the peer leaves, so that `TransportClosed` is seen only after this side has closed.
     """
 
     name: ClassVar[str] = "portable"
@@ -217,9 +219,9 @@ class PortableTransport:
 
     async def receive(self) -> list[Payload]:
         self._require_open()
-        message = await self._websocket.receive()
+        message: Payload | None = await self._websocket.receive()
         self.last_heard = trio.current_time()
-        payload: Payload = b"" if message is None else message  # Quart's name for an empty binary message
+        payload = b"" if message is None else message  # Quart's name for an empty binary message
         size_bytes = len(payload.encode()) if isinstance(payload, str) else len(payload)
         if size_bytes > self._limits.frame_bytes:
             raise FrameViolation(_TOO_BIG, f"message is over {self._limits.frame_bytes} bytes")
@@ -252,8 +254,8 @@ class PortableTransport:
 async def linger(stream: trio.abc.Stream) -> None:
     """Say that no more will be sent, then discard what still comes until the peer hangs up or has sent 1 MiB.
 
-    To close with unread bytes in the socket sends a reset, which may destroy the last words on their way. A stream that is gone is
-    no error; time is the caller's to bound.
+    To close with unread bytes in the socket sends a reset, which may destroy the last words on their way. A stream
+    that is gone is no error; time is the caller's to bound.
     """
     with contextlib.suppress(*GONE, trio.BusyResourceError):
         await half_close(stream)
@@ -268,7 +270,7 @@ async def linger(stream: trio.abc.Stream) -> None:
 async def half_close(stream: trio.abc.Stream) -> None:
     """Send the end of the stream and keep reading.
 
-    Under TLS the end is that of the TCP stream, without a close_notify: the same as an https server does when it closes.
+    Under TLS the end is that of the TCP stream, without a close_notify: what Hypercorn's https does when it closes.
     """
     raw = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     if isinstance(raw, trio.abc.HalfCloseableStream):

@@ -53,7 +53,7 @@ class Pong:
 
 @frozen
 class Close:
-    """The peer has said its last; `code` is None where it gave none."""
+    """The peer sends nothing more; `code` is None where it gave none."""
 
     code: int | None
     reason: str
@@ -72,7 +72,7 @@ class FrameParser:
 
     _limit_bytes: int
     _room_bytes: int = field(init=False)  # what the message under way may still take
-    _tail: bytearray = field(factory=bytearray, init=False)
+    _tail: bytearray = field(factory=bytearray, init=False)  # grows in place: a read of one byte must not copy it all
     _partial: "_PartialMessage | None" = field(default=None, init=False)
     _is_closed: bool = field(default=False, init=False)
     violation: FrameViolation | None = field(default=None, init=False)
@@ -110,6 +110,7 @@ class FrameParser:
             self._tail += data
             buffer = self._tail
         start, end = 0, len(buffer)
+        # Nearly every frame is a whole text: its path makes no call into this module.
         while end - start >= 2:
             first, second = buffer[start], buffer[start + 1]
             is_whole_text = first == _WHOLE_TEXT and second >= _MASKED and self._partial is None
@@ -222,8 +223,9 @@ class _PartialMessage:
             UnicodeDecodeError: text can no longer become UTF-8, whatever follows.
         """
         self._data += payload
+        # A last code point that is cut short is found by `str` below.
         if self._decoder is not None:
-            self._decoder.decode(payload, is_final)
+            self._decoder.decode(payload)
         if not is_final:
             return None
         return bytes(self._data) if self._decoder is None else str(self._data, "utf-8")

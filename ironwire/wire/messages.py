@@ -5,9 +5,9 @@ message in `codec.py`. Field names are the keys on the wire, except where a key 
 field's metadata names it. docs/protocol.md is the law; `docs/schema/` is generated from this module.
 """
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.wire.constraints import Between, Chars, Count, Items, MediaPath, MimeType, Sha256Hex, UnixMs
@@ -183,6 +183,12 @@ ServerMessage = AuthChallenge | AuthOk | DeliveredText | DeliveredFile | Accepte
 CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(ClientMessage)
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
 
+
+def wire_key(attribute: "Attribute[Any]") -> str:
+    """The key under which a field stands on the wire."""
+    return str(attribute.metadata.get(WIRE_KEY, attribute.name))
+
+
 __all__ = [
     "CLIENT_MESSAGES",
     "SERVER_MESSAGES",
@@ -203,4 +209,5 @@ __all__ = [
     "ServerMessage",
     "Text",
     "Verify",
+    "wire_key",
 ]

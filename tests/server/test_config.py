@@ -205,15 +205,17 @@ def test_certificate_and_key_belong_together(folder: Path) -> None:
     assert (settings.server.certfile, settings.server.keyfile) == (certfile, keyfile)
 
 
-def test_a_server_without_configured_origins_answers_to_its_loopback_addresses_only() -> None:
-    assert Settings().served_origins(8080) == {"http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"}
+def test_a_server_without_configured_origins_answers_to_the_address_that_was_reached() -> None:
+    assert Settings().served_origins("127.0.0.1", 8080) == {"http://localhost:8080", "http://127.0.0.1:8080"}
+    assert Settings().served_origins("::1", 8080) == {"http://localhost:8080", "http://[::1]:8080"}
+    assert Settings().served_origins("192.0.2.7", 80) == {"http://192.0.2.7"}
     with_tls = Settings(server=ServerSettings(certfile=Path("c"), keyfile=Path("k")))
-    assert "https://localhost" in with_tls.served_origins(443)
+    assert "https://localhost" in with_tls.served_origins("127.0.0.1", 443)
 
 
 def test_a_server_with_configured_origins_answers_to_nothing_else() -> None:
     settings = Settings(auth=AuthSettings(origins=("wss://chat.example",)))
-    assert settings.served_origins(8080) == {"https://chat.example"}
+    assert settings.served_origins("127.0.0.1", 8080) == {"https://chat.example"}
 
 
 def test_the_example_changes_nothing_and_shows_every_default(folder: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_traceback_names_the_error_but_no_local_variable(form: Any) -> None:
 
 def test_what_a_peer_chose_cannot_drive_the_terminal() -> None:
     output = logging_to(io.StringIO(), LogSettings(format="console"))
-    structlog.get_logger().info("refused", path="/\x1b[2J\x9b0m\nforged line")
+    structlog.get_logger().info("refused", path="/\x1b[2J\x9b0m\nforged line", status=400)
     logging.getLogger("hypercorn.access").info("GET /\x1b[2J\r\n")
     assert len(output.getvalue().splitlines()) == 2
     try:

@@ -4,6 +4,8 @@ from itertools import cycle
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 MASK = b"\x37\xfa\x21\x3d"  # the one of the examples in RFC 6455, section 5.7
+BOUNDARY_LENGTHS = (0, 1, 125, 126, 127, 65535, 65536)
+"""Payload lengths on both sides of where the form of the length changes (RFC 6455, section 5.2)."""
 
 
 def frame(

@@ -1,19 +1,21 @@
-"""The frame layer: each rule of RFC 6455 by name, the same verdict as wsproto, bounded memory."""
+"""The frame layer: each rule of RFC 6455 by name, the limit, bounded memory, the encoders.
+
+Cases with a number are named after those of the Autobahn suite: 5 is fragmentation, 6 is UTF-8, 7 is closing.
+"""
 
 import importlib.util
 import sys
 import tracemalloc
 from collections.abc import Callable
-from itertools import pairwise
 
 import pytest
 import wsproto.events
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from fuzz.frames import Outcome, ask_oracle, check, one, parse
+from fuzz.frames import Outcome, ask_oracle, parse
 from ironwire.errors import FrameViolation
 from ironwire.wire import frames
 from ironwire.wire.frames import (
@@ -31,10 +33,10 @@ from ironwire.wire.frames import (
 )
 from tests.wire.frame_builder import (
     BINARY,
+    BOUNDARY_LENGTHS,
     CLOSE,
     CONTINUATION,
     PING,
-    PONG,
     TEXT,
     binary,
     close,
@@ -69,7 +71,6 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[Item]]] = {
         [ping(), ping(b"a" * 125), pong(b"\xff"), pong()],
         [Ping(b""), Ping(b"a" * 125), Pong(b"\xff"), Pong(b"")],
     ),
-    # Named after the cases of the Autobahn suite: 5.x is fragmentation.
     "5.3 text in two fragments": (fragments(TEXT, b"one", b"two"), ["onetwo"]),
     "5.4 binary in three fragments": (fragments(BINARY, b"\xff", b"", b"\xfe"), [b"\xff\xfe"]),
     "5.6 ping between two fragments": (
@@ -93,7 +94,6 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[Item]]] = {
         [*fragments(TEXT, b"a", b"b"), *fragments(BINARY, b"c", b"d"), text("e")],
         ["ab", b"cd", "e"],
     ),
-    # 6.x is UTF-8.
     "6.2 text beyond ASCII": ([text("κόσμε ☃ 😀")], ["κόσμε ☃ 😀"]),
     "6.2 a code point split into single bytes": (fragments(TEXT, b"\xf0", b"\x9f", b"\x98", b"\x80"), ["😀"]),
     "6.5 the first and the last of each length": (
@@ -101,7 +101,6 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[Item]]] = {
         ["\0\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"],
     ),
     "6.x binary need not be UTF-8": (fragments(BINARY, b"\xc0", b"\x80"), [b"\xc0\x80"]),
-    # 7.x is closing.
     "7.1.2 two closes": ([close(1000), close(1001)], [Close(1000, "")]),
     "7.1.3 ping after close": ([close(1000), ping()], [Close(1000, "")]),
     "7.1.4 text after close": ([close(1000), text("late")], [Close(1000, "")]),
@@ -123,7 +122,7 @@ def test_what_is_sent_arrives_in_order(sent: list[bytes], expected: list[Item]) 
     assert ask_oracle(stream) == Outcome(expected)
 
 
-@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 65535, 65536])
+@pytest.mark.parametrize("length", BOUNDARY_LENGTHS)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_every_form_of_the_length_arrives(opcode: int, length: int) -> None:
     payload = b"x" * length
@@ -215,12 +214,10 @@ def test_text_must_be_utf8_however_it_is_cut(content: bytes) -> None:
 
 
 def test_text_fails_at_the_fragment_that_spoils_it() -> None:
-    parser = FrameParser(LIMIT_BYTES)
-    assert parser.feed(frame(TEXT, "κ".encode() + b"\xc3", fin=False)) == []
-    assert parser.violation is None
-    assert parser.feed(frame(CONTINUATION, b"\x28", fin=False)) == []
-    assert parser.violation is not None
-    assert parser.violation.code == 1007
+    begun = frame(TEXT, "κ".encode() + b"\xc3", fin=False)
+    spoiled = frame(CONTINUATION, b"\x28", fin=False)
+    assert parse([begun]) == Outcome([])
+    assert parse([begun, spoiled]) == Outcome([], 1007, "text is not UTF-8")
 
 
 def test_5_15_a_message_that_ended_has_no_continuation() -> None:
@@ -236,30 +233,7 @@ def test_what_was_complete_before_a_violation_is_returned_once_and_then_the_viol
         parser.feed(text("d"))
 
 
-# --- Where wsproto differs, on purpose -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "start",
-    [frame(TEXT, b"a" * 126, rsv=1)[:2], frame(BINARY, b"a" * 126, mask=None)[:2], frame(CONTINUATION, b"a")[:2]],
-    ids=["reserved bit", "not masked", "continuation of nothing"],
-)
-def test_difference_a_header_is_judged_from_its_first_two_bytes(start: bytes) -> None:
-    assert parse([start]).code == 1002
-    assert ask_oracle(start) == Outcome([])
-
-
-def test_difference_text_is_decoded_when_its_frame_is_complete() -> None:
-    start = frame(TEXT, b"\xff", declared=2)
-    assert parse([start]) == Outcome([])
-    assert ask_oracle(start).code == 1007
-    assert parse([start, b"\0"]).code == 1007
-
-
-def test_difference_close_code_1014_is_registered() -> None:
-    assert parse([close(1014)]) == Outcome([Close(1014, "")])
-    assert ask_oracle(close(1014)).code == 1002
-
+# --- The limit -----------------------------------------------------------------------------------------------------
 
 TOO_BIG: dict[str, bytes] = {
     "one frame": frame(TEXT, declared=201),
@@ -271,10 +245,23 @@ TOO_BIG: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("stream", TOO_BIG.values(), ids=TOO_BIG)
-def test_difference_a_message_over_the_limit_is_refused_from_its_header(stream: bytes) -> None:
+def test_a_message_over_the_limit_is_refused_from_its_header(stream: bytes) -> None:
     outcome = parse([stream], limit_bytes=200)
     assert (outcome.code, outcome.reason) == (1009, "message is over 200 bytes")
-    assert ask_oracle(stream).code is None
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (frame(TEXT, declared=201)[:4], 1009),
+        (frame(TEXT, declared=70_000)[:10], 1009),
+        (frame(TEXT, declared=125, length_bytes=2)[:4], 1002),
+        (frame(TEXT, declared=65535, length_bytes=8)[:10], 1002),
+    ],
+)
+def test_a_length_is_judged_as_soon_as_it_is_there(header: bytes, code: int) -> None:
+    assert parse([header[:-1]], limit_bytes=200) == Outcome([])
+    assert parse([header], limit_bytes=200).code == code
 
 
 def test_a_message_of_exactly_the_limit_arrives() -> None:
@@ -286,103 +273,6 @@ def test_a_message_of_exactly_the_limit_arrives() -> None:
 def test_a_control_frame_does_not_count_against_the_limit() -> None:
     stream = frame(TEXT, b"full", fin=False) + ping(b"a" * 125) + frame(CONTINUATION)
     assert parse([stream], limit_bytes=4) == Outcome([Ping(b"a" * 125), "full"])
-
-
-# --- The same as wsproto, whatever comes ---------------------------------------------------------------------------
-
-boundary_lengths = st.sampled_from([0, 1, 125, 126, 127, 65535, 65536])
-small_reads = st.lists(st.integers(1, 300), min_size=1, max_size=5)
-large_reads = st.lists(st.integers(1_000, 70_000), min_size=1, max_size=5)
-limits = st.integers(0, 300)
-masks = st.binary(min_size=4, max_size=4)
-short_contents: st.SearchStrategy[Payload] = st.one_of(st.text(max_size=100), st.binary(max_size=200))
-long_contents: st.SearchStrategy[Payload] = st.one_of(
-    boundary_lengths.map(lambda length: "a" * length),
-    boundary_lengths.map(lambda length: b"\xff" * length),
-)
-
-
-@st.composite
-def messages(draw: st.DrawFn, contents: st.SearchStrategy[Payload]) -> tuple[list[Item], bytes]:
-    """One message, cut into fragments at any byte, with pings between them: what must arrive, and what is sent."""
-    content = draw(contents)
-    opcode, payload = (TEXT, content.encode()) if isinstance(content, str) else (BINARY, content)
-    cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=4)))
-    pieces = [payload[a:b] for a, b in pairwise([0, *cuts, len(payload)])]
-    expected: list[Item] = []
-    sent = b""
-    for is_later, piece in enumerate(fragments(opcode, *pieces)):
-        if is_later and draw(st.booleans()):
-            data = draw(st.binary(max_size=125))
-            expected.append(Ping(data))
-            sent += ping(data)
-        sent += piece
-    return [*expected, content], sent
-
-
-any_frames = st.builds(
-    frame,
-    st.one_of(st.sampled_from([CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG]), st.integers(0, 15)),
-    st.one_of(
-        st.binary(max_size=130),
-        st.text(max_size=40).map(str.encode),
-        st.sampled_from([999, 1000, 1005, 1014, 1015, 4999, 5000]).map(lambda code: code.to_bytes(2, "big")),
-    ),
-    fin=st.sampled_from([True, True, False]),
-    rsv=st.sampled_from([0] * 8 + [1, 2, 4]),
-    mask=st.one_of(masks, masks, masks, st.none()),
-    length_bytes=st.sampled_from([None] * 6 + [2, 8]),
-)
-
-
-def _check_conversation(conversation: list[tuple[list[Item], bytes]], read_bytes: list[int], limit_bytes: int) -> None:
-    stream = b"".join(sent for _, sent in conversation)
-    expected = [item for items, _ in conversation for item in items]
-    assert check(stream, read_bytes=read_bytes, limit_bytes=limit_bytes) == Outcome(expected)
-
-
-@given(st.lists(messages(short_contents), max_size=5), small_reads, limits)
-def test_law_short_messages_arrive_as_they_were_sent(
-    conversation: list[tuple[list[Item], bytes]], read_bytes: list[int], limit_bytes: int
-) -> None:
-    _check_conversation(conversation, read_bytes, limit_bytes)
-
-
-@given(st.lists(messages(long_contents), max_size=3), large_reads, st.sampled_from([65534, 65535, 65536]))
-def test_law_messages_at_the_boundaries_arrive_as_they_were_sent(
-    conversation: list[tuple[list[Item], bytes]], read_bytes: list[int], limit_bytes: int
-) -> None:
-    _check_conversation(conversation, read_bytes, limit_bytes)
-
-
-@given(st.lists(any_frames, max_size=8).map(b"".join), small_reads, limits)
-def test_law_any_frames_get_the_verdict_of_wsproto(stream: bytes, read_bytes: list[int], limit_bytes: int) -> None:
-    check(stream, read_bytes=read_bytes, limit_bytes=limit_bytes)
-    check(stream, read_bytes=[1], limit_bytes=limit_bytes)
-
-
-@given(st.lists(messages(short_contents), min_size=1, max_size=4), st.data(), small_reads, limits)
-def test_law_damaged_and_truncated_streams_get_the_verdict_of_wsproto(
-    conversation: list[tuple[list[Item], bytes]], data: st.DataObject, read_bytes: list[int], limit_bytes: int
-) -> None:
-    stream = bytearray(b"".join(sent for _, sent in conversation))
-    damages = st.tuples(st.integers(0, len(stream) - 1), st.integers(0, 255))
-    for position, value in data.draw(st.lists(damages, max_size=3)):
-        stream[position] = value
-    end = data.draw(st.integers(0, len(stream)))
-    check(bytes(stream[:end]), read_bytes=read_bytes, limit_bytes=limit_bytes)
-
-
-@given(st.binary(max_size=300))
-@example(b"")
-@example(b"\xff\0\1\2\3" + close(1014))
-@example(b"\xff\0\1\2\3" + frame(CLOSE, b"\x03\xf6\xff"))
-@example(b"\xff\0\1\2\3" + frame(TEXT, b"\xff", declared=2))
-@example(b"\xff\0\1\2\3" + frame(TEXT, b"\xff", declared=1 << 40))
-@example(b"\xff\0\1\2\3" + frame(CONTINUATION)[:2])
-@example(b"\4\0\1\2\3" + text("five!"))
-def test_law_any_bytes_get_the_verdict_of_wsproto(data: bytes) -> None:
-    one(data)
 
 
 # --- What a peer may cost ------------------------------------------------------------------------------------------
@@ -402,7 +292,7 @@ def test_a_flood_of_empty_fragments_holds_no_memory() -> None:
     parser = FrameParser(LIMIT_BYTES)
     parser.feed(frame(TEXT, b"a", fin=False))
     flood = frame(CONTINUATION, fin=False) * 10_000
-    assert _held_bytes(lambda: _feed_nothing_complete(parser, flood)) < 1_000
+    assert _held_bytes(lambda: _feed_nothing_complete(parser, flood)) < 5_000
     assert parser.feed(frame(CONTINUATION, b"b")) == ["ab"]
 
 
@@ -470,7 +360,10 @@ def _read_as_client(stream: bytes) -> list[Item]:
     return items
 
 
-@given(st.lists(st.one_of(st.text(max_size=50), boundary_lengths.map(lambda length: "a" * length)), max_size=6))
+any_texts = st.one_of(st.text(max_size=50), st.sampled_from(BOUNDARY_LENGTHS).map(lambda length: "a" * length))
+
+
+@given(st.lists(any_texts, max_size=6))
 def test_a_batch_is_the_texts_in_order(texts: list[str]) -> None:
     payloads = [content.encode() for content in texts]
     batch = encode_batch(payloads)
@@ -517,5 +410,5 @@ def test_the_parser_works_where_websockets_has_no_compiled_routine(monkeypatch: 
     assert spec.loader is not None
     plain = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plain)
-    assert plain.apply_mask is not frames.apply_mask
+    assert plain.apply_mask.__module__ == "websockets.utils"
     assert plain.FrameParser(LIMIT_BYTES).feed(text("κόσμε") + text("")) == ["κόσμε", ""]

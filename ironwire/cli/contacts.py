@@ -1,0 +1,52 @@
+"""`ironwire contacts`: names that commands take in place of client ids."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.options import json_option, key_option
+from ironwire.cli.terminal import out
+from ironwire.ids import parse_client_id
+
+
+@click.group()
+def contacts() -> None:
+    """Name the people you write to."""
+
+
+@contacts.command()
+@click.argument("name")
+@click.argument("client_id", metavar="ID")
+@key_option
+def add(name: str, client_id: str, key: Path) -> None:
+    """Call the client ID by NAME from now on; an older meaning of the name is replaced."""
+    AddressBook.beside(key).add(name, parse_client_id(client_id.lower()))
+
+
+@contacts.command("list")
+@key_option
+@json_option
+def list_contacts(key: Path, *, as_json: bool) -> None:
+    """Show every name and the id behind it."""
+    book = AddressBook.beside(key)
+    if as_json:
+        click.echo(json.dumps(book.all()))
+    elif not book:
+        out().print(Text("Nobody yet: ironwire contacts add NAME ID", "dim"))
+    else:
+        rows = Table.grid(padding=(0, 2))
+        for name, client in book.all().items():
+            rows.add_row(Text(name, "bold"), client)
+        out().print(rows)
+
+
+@contacts.command()
+@click.argument("name")
+@key_option
+def remove(name: str, key: Path) -> None:
+    """Forget NAME."""
+    AddressBook.beside(key).remove(name)

@@ -1,0 +1,102 @@
+"""`ironwire upload` and `ironwire download`, and what other commands need to send a file or to find a place for one."""
+
+import json
+import mimetypes
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import trio
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from ironwire.cli.options import json_option, server_option
+from ironwire.cli.terminal import err, free_path, printable, safe_file_name
+from ironwire.client import Downloaded, FileMetadata, ServerAddress, Uploaded
+from ironwire.client import download as fetch
+from ironwire.client import upload as put
+from ironwire.client.transfer import Progress as Report
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_NAME_CHARS = 255
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@server_option
+@json_option
+def upload(path: Path, server: str, *, as_json: bool) -> None:
+    """Upload the file at PATH and print its URL."""
+    uploaded = trio.run(upload_with_bar, ServerAddress.parse(server), path)
+    if as_json:
+        click.echo(json.dumps({"url": uploaded.url, "size": uploaded.size, "sha256": uploaded.sha256}))
+    else:
+        click.echo(uploaded.url)
+
+
+@click.command()
+@click.argument("url")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--sha256", metavar="HEX", help="Keep the file only if this is its SHA-256.")
+@server_option
+@json_option
+def download(url: str, path: Path | None, sha256: str | None, server: str, *, as_json: bool) -> None:
+    """Download URL to PATH, and print where it is. PATH may be a folder; a file that is there already is never replaced."""
+    if sha256 is not None and _SHA256.fullmatch(sha256) is None:
+        raise click.BadParameter("a SHA-256 is 64 hex digits", param_hint="--sha256")
+    address = ServerAddress.parse(server)
+    target = destination(path, url.rpartition("/")[2])
+    downloaded = trio.run(_download_with_bar, address, url, target, sha256)
+    if as_json:
+        click.echo(json.dumps({"path": str(target), "size": downloaded.size, "sha256": downloaded.sha256}))
+    else:
+        click.echo(str(target))
+
+
+def describe(file: Path, uploaded: Uploaded) -> FileMetadata:
+    """What a `file` message says about `file`, now that it is uploaded."""
+    metadata = FileMetadata(name=file.name[:_NAME_CHARS], size=uploaded.size, sha256=uploaded.sha256)
+    mime, _ = mimetypes.guess_type(file.name)
+    if mime is not None:
+        metadata["mime"] = mime
+    metadata["kind"] = "image" if mime is not None and mime.startswith("image/") else "file"
+    return metadata
+
+
+def destination(path: Path | None, name: str) -> Path:
+    """Where a file that its sender calls `name` goes: to `path`, or under a free name in it if it is a folder, or here."""
+    folder = Path() if path is None else path
+    return free_path(folder, safe_file_name(name, "file.bin")) if folder.is_dir() else folder
+
+
+def media_url(address: ServerAddress, url: str) -> str:
+    """The path that a `file` message carries, from that path or from the whole URL on this server."""
+    return url.removeprefix(address.origin)
+
+
+async def upload_with_bar(address: ServerAddress, path: Path) -> Uploaded:
+    """Upload the file; a bar on standard error shows how far it is, if that is a terminal."""
+    with _bar(path.name) as report:
+        return await put(address, path, report)
+
+
+async def _download_with_bar(address: ServerAddress, url: str, target: Path, sha256: str | None) -> Downloaded:
+    expected_sha256 = None if sha256 is None else sha256.lower()
+    with _bar(target.name) as report:
+        return await fetch(address, media_url(address, url), target, report, expected_sha256=expected_sha256)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Report]:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = err()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(printable(name), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

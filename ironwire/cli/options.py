@@ -1,0 +1,85 @@
+"""Options that several commands share, and what they stand for: the server, the identity, how long to wait for an answer."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import trio
+
+from ironwire.client.errors import ConnectionFailed, KeystoreError
+from ironwire.client.keystore import PATH_VARIABLE, default_identity_path, load_identity
+from ironwire.crypto.signing import Identity
+
+PASSPHRASE_VARIABLE = "IRONWIRE_PASSPHRASE"  # noqa: S105 - the name of the variable
+DEFAULT_SERVER = "http://localhost:8080"
+ANSWER_SECONDS = 30.0
+"""How long a command waits for the server to accept a message, reconnections included."""
+
+server_option = click.option(
+    "--server",
+    metavar="URL",
+    envvar="IRONWIRE_SERVER",
+    default=DEFAULT_SERVER,
+    show_default=True,
+    show_envvar=True,
+    help="Where the server is.",
+)
+key_option = click.option(
+    "--key",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    default=default_identity_path,
+    help=f"The identity's file.  [env var: {PATH_VARIABLE}]",
+)
+key_argument = click.argument("key", metavar="[PATH]", type=click.Path(path_type=Path), default=default_identity_path)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def open_identity(key: Path) -> Identity:
+    """The identity in the file; its passphrase, if it has one, comes from the environment or from whoever sits at the terminal.
+
+    Raises:
+        KeystoreError: it cannot be opened.
+    """
+    if not key.exists():
+        where = "" if key == default_identity_path() else f" {shlex.quote(str(key))}"
+        raise KeystoreError(f"there is no identity at {key}; create one with `ironwire keygen{where}`")
+    return load_identity(key, _passphrase)
+
+
+def new_passphrase() -> str | None:
+    """What is to lock a new key: from the environment, else asked for twice on a terminal, else nothing."""
+    passphrase = os.environ.get(PASSPHRASE_VARIABLE)
+    if passphrase is None and sys.stdin.isatty():
+        passphrase = click.prompt(
+            "Passphrase (empty: none)", default="", show_default=False, hide_input=True, confirmation_prompt=True, err=True
+        )
+    return passphrase or None
+
+
+@contextmanager
+def answer_deadline() -> Iterator[None]:
+    """Bound what waits for the server to accept something.
+
+    Raises:
+        ConnectionFailed: it took longer than `ANSWER_SECONDS`.
+    """
+    try:
+        with trio.fail_after(ANSWER_SECONDS):
+            yield
+    except trio.TooSlowError:
+        raise ConnectionFailed(f"the server did not answer within {ANSWER_SECONDS:.0f} s; it may have got the message all the same") from None
+
+
+def _passphrase() -> str:
+    passphrase = os.environ.get(PASSPHRASE_VARIABLE)
+    if passphrase is not None:
+        return passphrase
+    if not sys.stdin.isatty():
+        raise KeystoreError(f"the identity is sealed and nobody can be asked for its passphrase; set {PASSPHRASE_VARIABLE}")
+    answer: str = click.prompt("Passphrase", hide_input=True, err=True)
+    return answer

@@ -1,0 +1,174 @@
+"""`ironwire serve`: the application of `ironwire.asgi:app` on Hypercorn, in this process, with one option for every setting.
+
+Whatever keeps the server from starting (a port in use, a folder that cannot be written, a bad setting) is found here before the first
+connection is taken, and said in one line.
+"""
+
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+import hypercorn.trio.run
+import trio
+from hypercorn.config import Config, Sockets
+from hypercorn.utils import wrap_app
+from rich.table import Table
+from rich.text import Text
+from typed_settings.cls_utils import deep_options
+from typed_settings.types import OptionInfo
+
+from ironwire import __version__
+from ironwire.cli.terminal import err, out
+from ironwire.errors import ConfigError
+from ironwire.server.app import create_app
+from ironwire.server.config import Settings, load_settings
+from ironwire.server.logs import configure_logging
+
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+_WSGI_BODY_BYTES = 0
+_OPTION_TYPES: dict[Any, click.ParamType[Any] | type] = {
+    int: int,
+    float: float,
+    str: str,
+    Path: click.Path(path_type=Path),
+    Path | None: click.Path(path_type=Path),
+}
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` an option for every setting; what is not on the command line arrives as None."""
+    for option in reversed(deep_options(Settings)):
+        command = _settings_option(option)(command)
+    return command
+
+
+def _settings_option(option: OptionInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    destination = option.path.replace(".", "__")
+    flag = option.path.removeprefix("server.").replace(".", "-").replace("_", "-")
+    help_text = option.metadata["click"]["help"]
+    if option.cls is bool:
+        return click.option(f"--{flag}/--no-{flag}", destination, default=None, help=help_text)
+    if get_origin(option.cls) is Literal:
+        choices = click.Choice(get_args(option.cls))
+        return click.option(f"--{flag}", destination, type=choices, help=f"{help_text}  [default: {option.default}]")
+    if get_origin(option.cls) is tuple:
+        return click.option(f"--{flag}", destination, multiple=True, metavar="TEXT", help=f"{help_text} Repeatable.")
+    default = "" if option.default is None else f"  [default: {option.default}]"
+    return click.option(f"--{flag}", destination, type=_OPTION_TYPES[option.cls], help=help_text + default)
+
+
+@click.command()
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="The settings file.  [default: ironwire.toml, if there is one]"
+)
+@_with_settings
+def serve(config_file: Path | None, **options: object) -> None:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    Every option may also stand in the settings file, or in the environment as IRONWIRE_ and its section and name: IRONWIRE_SERVER_PORT.
+    """
+    overrides = {name.replace("__", "."): None if value == () else value for name, value in options.items()}
+    settings = load_settings(config_file, overrides)
+    configure_logging(settings.log, sys.stderr)
+    _prepare_data_folder(settings.data)
+    app = create_app(settings)
+    config = _hypercorn_config(settings)
+    sockets = _listen(settings, config)
+    _greet(settings, port=_port(sockets))
+    wrapped = wrap_app(app, _WSGI_BODY_BYTES, "asgi")
+    # Looked up now, because `create_app` puts the guarded worker in its place.
+    worker = hypercorn.trio.run.worker_serve
+    trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=_told_to_stop))
+    err().print("Stopped.")
+
+
+def _hypercorn_config(settings: Settings) -> Config:
+    server = settings.server
+    config = Config()
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    config.bind = [f"{host}:{server.port}"]
+    config.backlog = server.backlog
+    config.certfile = None if server.certfile is None else str(server.certfile)
+    config.keyfile = None if server.keyfile is None else str(server.keyfile)
+    hypercorn_log = logging.getLogger("hypercorn.error")
+    # The banner has said where the server listens.
+    hypercorn_log.setLevel(max(logging.WARNING, logging.getLogger().level))
+    config.errorlog = hypercorn_log
+    return config
+
+
+def _prepare_data_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"data = {str(folder)!r}: the folder cannot be written ({error.strerror}); choose another with --data"
+        ) from error
+
+
+def _listen(settings: Settings, config: Config) -> Sockets:
+    server = settings.server
+    try:
+        config.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(f"the certificate or its key cannot be used: {error}") from error
+    try:
+        sockets = config.create_sockets()
+        for each in (*sockets.secure_sockets, *sockets.insecure_sockets):
+            each.listen(config.backlog)
+    except socket.gaierror as error:
+        raise ConfigError(f"server.host = {server.host!r} is no address of this machine: {error.strerror}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {server.host}:{server.port}: {error.strerror}; choose another with --host and --port"
+        ) from error
+    return sockets
+
+
+def _port(sockets: Sockets) -> int:
+    listening = (*sockets.secure_sockets, *sockets.insecure_sockets)
+    return int(listening[0].getsockname()[1])
+
+
+def _greet(settings: Settings, port: int) -> None:
+    server = settings.server
+    scheme = "http" if server.certfile is None else "https"
+    host = "localhost" if server.host in _ANY_ADDRESS else server.host
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    elsewhere = "" if url == "http://localhost:8080" else f" --server {url}"
+    rows = Table.grid(padding=(0, 2))
+    transport = "takes sockets over from Hypercorn" if settings.transport == "auto" else "within ASGI"
+    rows.add_row("  data", str(settings.data.resolve()))
+    rows.add_row("  transport", f"{settings.transport} ({transport})")
+    rows.add_row("  try it", f"ironwire chat{elsewhere} CLIENT_ID   (in two terminals; `ironwire id` shows yours)")
+    rows.add_row("  stop it", "Ctrl-C")
+    console = out()
+    console.print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold cyan")))
+    console.print(rows)
+    if server.certfile is None and not _is_loopback(server.host):
+        warning = f"{server.host}:{port} is open to other machines and does not speak TLS: what is sent can be read on the way. "
+        advice = "Put a TLS proxy in front, set --certfile and --keyfile, or listen on --host 127.0.0.1."
+        err().print(Text.assemble(("warning: ", "bold yellow"), warning, advice))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _told_to_stop() -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            return

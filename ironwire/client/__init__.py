@@ -1,0 +1,72 @@
+'''The client library: an identity, a connection that comes back by itself, files up and down.
+
+    async def echo(server: str, key: Path) -> None:
+        """Answer every text with itself, for ever."""
+        identity = load_identity(key)
+        async with connect(server, identity) as client:
+            async for event in client:
+                match event:
+                    case Received(DeliveredText(sender, text)):
+                        await client.send_text(sender, text)
+                    case Disconnected(reason, retry_seconds):
+                        print(f"{reason}; the next attempt in {retry_seconds:.0f} s")
+
+Every error is a branch of `ClientError`, drawn in `ironwire.client.errors`. Callers own deadlines: `trio.fail_after`
+around the call.
+'''
+
+from ironwire.client.backoff import Backoff
+from ironwire.client.client import Client, FileMetadata, connect
+from ironwire.client.errors import (
+    AuthenticationRefused,
+    ClientError,
+    ConnectionFailed,
+    ConnectionLost,
+    InvalidServerAddress,
+    KeystoreError,
+    NotTheProtocol,
+    Refused,
+    SessionEnded,
+    TransferFailed,
+)
+from ironwire.client.events import Connected, Disconnected, Event, Missed, Received
+from ironwire.client.keystore import create_identity, default_identity_path, load_identity
+from ironwire.client.transfer import Downloaded, Uploaded, download, upload
+from ironwire.client.urls import ServerAddress
+from ironwire.crypto.signing import Identity
+from ironwire.wire.messages import Accepted, DeliveredFile, DeliveredText, Error
+
+__all__ = [
+    "Accepted",
+    "AuthenticationRefused",
+    "Backoff",
+    "Client",
+    "ClientError",
+    "Connected",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "DeliveredFile",
+    "DeliveredText",
+    "Disconnected",
+    "Downloaded",
+    "Error",
+    "Event",
+    "FileMetadata",
+    "Identity",
+    "InvalidServerAddress",
+    "KeystoreError",
+    "Missed",
+    "NotTheProtocol",
+    "Received",
+    "Refused",
+    "ServerAddress",
+    "SessionEnded",
+    "TransferFailed",
+    "Uploaded",
+    "connect",
+    "create_identity",
+    "default_identity_path",
+    "download",
+    "load_identity",
+    "upload",
+]

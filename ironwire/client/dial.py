@@ -1,0 +1,43 @@
+"""A stream to a server: TCP, with TLS where the address says so."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ironwire.client.errors import ConnectionFailed
+from ironwire.client.urls import ServerAddress
+
+Dial = Callable[[ServerAddress], Awaitable[trio.abc.Stream]]
+
+
+async def dial_tcp(address: ServerAddress) -> trio.abc.Stream:
+    """A connected stream; with TLS, after a handshake in which the certificate was verified.
+
+    Raises:
+        ConnectionFailed: nobody listens there, the name is unknown, or the certificate is not good.
+    """
+    try:
+        stream = await trio.open_tcp_stream(address.host, address.port)
+    except OSError as error:
+        raise ConnectionFailed(
+            f"cannot reach {address}: {error}. Is the server running, and is the address right?"
+        ) from error
+    return await _secured(stream, address) if address.is_secure else stream
+
+
+async def _secured(stream: trio.SocketStream, address: ServerAddress) -> trio.abc.Stream:
+    # https_compatible: HTTP servers close without a TLS goodbye; WebSocket has its own.
+    secured = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=address.host, https_compatible=True)
+    try:
+        try:
+            await secured.do_handshake()
+        except trio.BrokenResourceError as error:
+            raise ConnectionFailed(
+                f"no TLS with {address}: {error.__cause__ or error}."
+                f" A server without TLS is written http://{address.authority}"
+            ) from error
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured

@@ -1,0 +1,111 @@
+"""Everything that the client library raises.
+
+    ClientError
+    ├── InvalidServerAddress   what was typed is not the address of a server
+    ├── KeystoreError          the identity file cannot be used: permissions, passphrase, damage
+    ├── ConnectionFailed       no session could be opened; trying again may help
+    ├── ConnectionLost         a session broke; trying again helps, and `Client` does so by itself
+    ├── NotTheProtocol         whatever answered is not an IronWire server of this protocol: trying again does not help
+    ├── AuthenticationRefused  the server does not accept this identity (close code 1008)
+    ├── SessionEnded           the server closed with a code that means "stop" (docs/protocol.md, section 6)
+    ├── Refused                the server answered one request with `error`; the session goes on
+    └── TransferFailed         an upload or a download did not happen; no half of a file is left behind
+
+Each message says what happened and, where there is something to do, what.
+"""
+
+from attrs import frozen
+
+from ironwire.errors import ClientError
+from ironwire.ids import Address
+from ironwire.wire.messages import ErrorCode
+
+
+class InvalidServerAddress(ClientError, ValueError):
+    """Not a place where a server can be."""
+
+
+class KeystoreError(ClientError):
+    """The identity file cannot be read, unlocked or written."""
+
+
+class ConnectionFailed(ClientError):
+    """The server could not be reached, or did not answer in time."""
+
+
+@frozen(slots=False)
+class ConnectionLost(ClientError):
+    """The connection ended with a close code after which one reconnects; 1006 stands for none.
+
+    `spread_seconds` is the time over which the server asks its clients to spread their return, if it does.
+    """
+
+    code: int
+    reason: str
+    spread_seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"the connection was lost ({self.code}{self.reason and ' '}{self.reason})"
+
+
+class NotTheProtocol(ClientError):
+    """The other side answers, but not as an IronWire server."""
+
+
+@frozen(slots=False)
+class AuthenticationRefused(ClientError):
+    """The server does not let this identity in; `reason` is its own word for why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the server refused the identity: {self.reason}"
+
+
+@frozen(slots=False)
+class SessionEnded(ClientError):
+    """The session is over and must not be opened again by itself; `code` is a close code of section 6."""
+
+    code: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the session is over ({self.code}{self.reason and ' '}{self.reason})"
+
+
+@frozen(slots=False)
+class Refused(ClientError):
+    """The server answered `error` to one message. Nothing was accepted."""
+
+    code: ErrorCode
+    detail: str | None = None
+    user: Address | None = None
+    retry_after_ms: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}" if self.detail else self.code
+
+
+@frozen(slots=False)
+class TransferFailed(ClientError):
+    """A file did not get across. `status` is the HTTP status where there was an answer."""
+
+    detail: str
+    status: int | None = None
+
+    def __str__(self) -> str:
+        return self.detail if self.status is None else f"{self.detail} (HTTP status {self.status})"
+
+
+__all__ = [
+    "AuthenticationRefused",
+    "ClientError",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "InvalidServerAddress",
+    "KeystoreError",
+    "NotTheProtocol",
+    "Refused",
+    "SessionEnded",
+    "TransferFailed",
+]

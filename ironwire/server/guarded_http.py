@@ -1,0 +1,155 @@
+"""HTTP/1.1 and WebSocket of one connection, in place of Hypercorn's protocol and streams.
+
+What a peer sends early, too large or not in ASCII gets an answer here; the application sees none of it.
+"""
+
+from typing import Any, cast
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event
+from hypercorn.protocol import events as protocol_events
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
+from hypercorn.typing import AppWrapper, ASGISendEvent, WebsocketAcceptEvent
+from wsproto.connection import ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
+from wsproto.frame_protocol import CloseReason
+
+from ironwire.server.guard import CONNECTION_KEY, Connection
+
+_HTTP_VERSIONS = frozenset({b"1.0", b"1.1"})
+
+
+class _RefusalError(Exception):
+    """A request that gets an answer without the application."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Http1Protocol(H11Protocol):
+    """HTTP/1.1 and nothing else: no HTTP/2 by prior knowledge, no h2c."""
+
+    async def handle(self, event: Event) -> None:
+        try:
+            await super().handle(event)
+        except _RefusalError as refused:
+            _connection(self.connection_state).guard.requests_refused += 1
+            await self._send_error_response(refused.status)
+            await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if event.http_version not in _HTTP_VERSIONS:
+            raise _RefusalError(505)
+        if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in event.headers):
+            raise _RefusalError(400)
+
+
+class GuardedHTTPStream(HTTPStream):
+    """One request and its response."""
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        # Quart cancels its own last send, because that send brings the disconnect which Quart ends at; but the same
+        # call has yet to close the connection or to make it ready for the next request.
+        is_last = (
+            message is not None and message["type"] == "http.response.body" and not message.get("more_body", False)
+        )
+        with trio.CancelScope(shield=is_last):
+            await super().app_send(message)
+
+
+class ByteCountingBuffer(WebsocketBuffer):
+    """Counts a text in bytes, where Hypercorn counts characters."""
+
+    def extend(self, event: Message[Any]) -> None:
+        if isinstance(event, TextMessage):
+            self.length += len(event.data.encode()) - len(event.data)
+        super().extend(event)
+
+
+class GuardedWSStream(WSStream):
+    """One WebSocket.
+
+    The connection's reading task stays inside `handle(Request)` until the application has answered the upgrade, so
+    that frames which come early wait their turn; and where the application takes the stream, until the application has
+    ended.
+    """
+
+    def __init__(self, app: AppWrapper, config: Config, *args: Any) -> None:
+        super().__init__(app, config, *args)
+        self.buffer = ByteCountingBuffer(config.websocket_max_message_size)
+        self._connection: Connection
+        self._is_answered = trio.Event()
+        self._is_ended = trio.Event()
+
+    async def handle(self, event: protocol_events.Event) -> None:
+        if not isinstance(event, protocol_events.Request):
+            await super().handle(event)
+            return
+        self._connection = _connection(event.state)
+        await super().handle(event)
+        if self.app_put is None:
+            return
+        with trio.move_on_after(self._connection.guard.limits.auth_seconds) as answering:
+            await self._is_answered.wait()
+        if answering.cancelled_caught:
+            await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
+        elif self._connection.is_reserved:
+            await self._is_ended.wait()
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        if message is not None:
+            await trio.lowlevel.checkpoint()  # a handler that goes on sending after the end must not freeze the worker
+            await super().app_send(message)
+            return
+        try:
+            if self._connection.is_taken:
+                await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
+            else:
+                await super().app_send(None)
+        finally:
+            self._is_answered.set()
+            self._is_ended.set()
+
+    async def _accept(self, message: WebsocketAcceptEvent) -> None:
+        self.handshake.extensions = None  # no permessage-deflate: 97 KB of it can hold 278 MB
+        await super()._accept(message)
+        self._is_answered.set()
+
+    async def _handle_events(self) -> None:
+        for event in self.connection.events():
+            match event:
+                case TextMessage() | BytesMessage():
+                    try:
+                        self.buffer.extend(event)
+                    except FrameTooLargeError:
+                        await self._finish(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
+                        return
+                    if event.message_finished:
+                        await self._put(self.buffer.to_message())
+                        self.buffer.clear()
+                case Ping():
+                    await self._send_wsproto_event(event.response())
+                case CloseConnection():
+                    # In REMOTE_CLOSING the peer said it; else wsproto did, of a peer that broke the protocol.
+                    has_peer_closed = self.connection.state is ConnectionState.REMOTE_CLOSING
+                    await self._finish(event.response() if has_peer_closed else event)
+                    return
+                case _:
+                    pass  # a pong; nothing waits for one
+
+    async def _put(self, message: dict[str, Any]) -> None:
+        if self.app_put is not None:
+            await self.app_put(message)
+
+    async def _finish(self, farewell: CloseConnection) -> None:
+        await self._send_wsproto_event(farewell)
+        await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
+
+
+def _connection(state: dict[str, Any]) -> Connection:
+    return cast("Connection", state[CONNECTION_KEY])

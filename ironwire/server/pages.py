@@ -1,0 +1,106 @@
+"""What a browser, a load balancer or a monitor asks for: the page for people, the two probes, the metrics, and `/ws`
+without an upgrade (docs/protocol.md, section 8). Everything shown comes from callables of the app; nothing is kept here.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.resources import files
+
+from attrs import frozen
+from markupsafe import Markup
+from quart import Blueprint, Response, render_template, request
+
+from ironwire.ids import Origin
+from ironwire.server.responses import error_response, json_response
+
+_STYLE = (files("ironwire.server") / "templates" / "home.css").read_text()
+_STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HOME_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@frozen
+class Status:
+    """What the page for people shows. It is public: numbers of the whole server, and nobody's name."""
+
+    version: str
+    sessions: int
+    uptime_seconds: float
+    is_draining: bool
+
+
+@frozen
+class Readiness:
+    """Whether new clients should be sent here; if not, `reasons` says why, for the operator."""
+
+    is_ready: bool
+    reasons: tuple[str, ...] = ()
+
+
+def page_routes(
+    *,
+    status: Callable[[], Status],
+    readiness: Callable[[], Readiness],
+    metrics: Callable[[], bytes],
+    origin: Origin | None,
+) -> Blueprint:
+    """The routes for people and for monitors.
+
+    Args:
+        metrics: the text format of Prometheus.
+        origin: where clients reach this server; `None` for the host that each request names.
+    """
+    routes = Blueprint("pages", __name__, template_folder="templates")
+
+    @routes.get("/")
+    async def home() -> Response:
+        here = origin or f"{request.scheme}://{request.host}"
+        now = status()
+        page = await render_template(
+            "home.html",
+            style=Markup(_STYLE),  # noqa: S704 - our own file, and a style escaped is a style broken
+            status=now,
+            uptime=describe_seconds(now.uptime_seconds),
+            origin=here,
+            socket_url=f"ws{here.removeprefix('http')}/ws",
+        )
+        headers = {"Content-Security-Policy": _HOME_POLICY, "Cache-Control": "no-store"}
+        return Response(page, headers=headers, content_type="text/html; charset=utf-8")
+
+    @routes.get("/healthz")
+    async def healthz() -> Response:
+        return Response(b"ok\n", content_type="text/plain; charset=utf-8")
+
+    @routes.get("/readyz")
+    async def readyz() -> Response:
+        now = readiness()
+        return json_response({"ready": now.is_ready, "reasons": now.reasons}, 200 if now.is_ready else 503)
+
+    @routes.get("/metrics")
+    async def metrics_text() -> Response:
+        return Response(metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @routes.get("/ws")
+    async def websocket_only() -> Response:
+        # HTTP/2 has no such headers, and forbids them: RFC 9113, section 8.2.2.
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"} if request.http_version < "2" else {}
+        return error_response(
+            426, "upgrade_required", "this is a WebSocket: connect to it with ws:// or wss://", headers
+        )
+
+    return routes
+
+
+def describe_seconds(seconds: float) -> str:
+    """A duration in the two largest units that it has: `3 d 4 h`, `12 min 5 s`, `0 s`."""
+    whole = timedelta(seconds=int(seconds))
+    hours, rest = divmod(whole.seconds, 3600)
+    minutes, left = divmod(rest, 60)
+    parts = [(whole.days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
+    while len(parts) > 1 and parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2])
