@@ -32,10 +32,11 @@ BlobName = NewType("BlobName", str)
 Origin = NewType("Origin", str)
 """`http://host` or `https://host`, with `:port` where it is not the scheme's own: where clients reach the server."""
 
-_CLIENT = re.compile(r"[0-9a-f]{64}")
-_DEVICE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_GROUP = re.compile(r"#[0-9a-f]{32}")
-_MESSAGE = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]{1,64}")
+# The first four are public because `wire/schema.py` publishes them.
+CLIENT_ID = re.compile(r"[0-9a-f]{64}")
+DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+GROUP_ID = re.compile(r"#[0-9a-f]{32}")
+MESSAGE_ID = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]{1,64}")
 _BLOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin")
 _ORIGIN = re.compile(
     r"(?:http|ws)(s?)://(?:\[([0-9a-f:.]+)\]|([a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?))(?::([0-9]{1,5}))?",
@@ -46,27 +47,27 @@ _MEDIA_PREFIX = "/media/"
 
 
 def parse_client_id(text: str) -> ClientId:
-    if _CLIENT.fullmatch(text) is None:
+    if CLIENT_ID.fullmatch(text) is None:
         raise InvalidId("must be a client id: 64 lowercase hex digits")
     return ClientId(text)
 
 
 def parse_device_id(text: str) -> DeviceId:
-    if _DEVICE.fullmatch(text) is None:
+    if DEVICE_ID.fullmatch(text) is None:
         raise InvalidId("must be a device id: 1 to 64 characters of A-Z a-z 0-9 . _ -")
     return DeviceId(text)
 
 
 def parse_group_id(text: str) -> GroupId:
-    if _GROUP.fullmatch(text) is None:
+    if GROUP_ID.fullmatch(text) is None:
         raise InvalidId("must be a group id: # and 32 lowercase hex digits")
     return GroupId(text)
 
 
 def parse_address(text: str) -> Address:
-    if _CLIENT.fullmatch(text) is not None:
+    if CLIENT_ID.fullmatch(text) is not None:
         return ClientId(text)
-    if _GROUP.fullmatch(text) is not None:
+    if GROUP_ID.fullmatch(text) is not None:
         return GroupId(text)
     raise InvalidId("must be a client id (64 lowercase hex digits) or a group id (# and 32 lowercase hex digits)")
 
@@ -76,7 +77,7 @@ def is_group(address: Address) -> bool:
 
 
 def parse_message_id(text: str) -> MessageId:
-    if _MESSAGE.fullmatch(text) is None:
+    if MESSAGE_ID.fullmatch(text) is None:
         raise InvalidId("must be 1 to 64 printable characters")
     return MessageId(text)
 

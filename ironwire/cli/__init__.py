@@ -41,7 +41,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except BaseException as error:
+        except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
             replacement = expected(error)
             if replacement is None:
                 raise

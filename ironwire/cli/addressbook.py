@@ -1,6 +1,7 @@
 """Names for client ids: a small JSON file beside the identity's key.
 
-Rule: the names are this user's own. No peer can choose one, a name never looks like an id, and an id needs no name to be used.
+Rule: the names are this user's own. No peer can choose one, a name never looks like an id, and an id needs no name to
+be used.
 """
 
 import json
@@ -110,9 +111,7 @@ def parse_name(text: str) -> str:
     """
     name = unicodedata.normalize("NFC", text)
     if _NAME.fullmatch(name) is None:
-        raise InvalidId(
-            "a contact's name is 1 to 32 letters, digits, dots, dashes and underscores, and starts with a letter or a digit"
-        )
+        raise InvalidId("a contact's name is 1 to 32 letters, digits and . _ -, and starts with a letter or a digit")
     return name
 
 

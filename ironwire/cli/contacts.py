@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.cells import cell_len
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
@@ -38,10 +38,9 @@ def list_contacts(key: Path, *, as_json: bool) -> None:
     elif not book:
         out().print(Text("Nobody yet: ironwire contacts add NAME ID", "dim"))
     else:
-        rows = Table.grid(padding=(0, 2))
+        width = max(map(cell_len, book.all()))
         for name, client in book.all().items():
-            rows.add_row(Text(name, "bold"), client)
-        out().print(rows)
+            out().print(Text.assemble((name, "bold"), " " * (width - cell_len(name)), "  ", client))
 
 
 @contacts.command()

@@ -1,7 +1,8 @@
-"""The line editor of `ironwire chat`: one line being typed at the bottom of the terminal, everything else printed above it.
+"""The line editor of `ironwire chat`: what is typed stands at the bottom of the terminal, everything else above it.
 
-prompt-toolkit wants an asyncio loop of its own, so it runs in a thread from the first line to the last; Trio tells it to redraw or to
-leave, and it hands over finished lines. Rule: however the conversation ends, the thread is waited for, so the terminal is left as it was.
+prompt-toolkit wants an asyncio loop of its own, so it runs in a thread from the first line to the last; Trio tells it
+to redraw or to leave, and it hands over finished lines. Rule: however the conversation ends, the thread is waited for,
+so the terminal is left as it was.
 """
 
 import math
@@ -19,13 +20,12 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.styles import Style
 
-_REDRAW_SECONDS = 0.5
 _STYLE = Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": ""})
 
 
 @define
 class LineEditor:
-    """Lines from a person at a terminal. `prompt` and `toolbar` are asked again at every redraw, from the editor's thread."""
+    """Lines from a person at a terminal. `prompt` and `toolbar` are asked at every redraw, from the editor's thread."""
 
     _prompt: Callable[[], StyleAndTextTuples]
     _toolbar: Callable[[], StyleAndTextTuples]
@@ -35,7 +35,10 @@ class LineEditor:
 
     @asynccontextmanager
     async def lines(self) -> AsyncIterator[trio.MemoryReceiveChannel[str]]:
-        """The lines as they are entered, until Ctrl-D or Ctrl-C on an empty line. Meanwhile standard output appears above the editor."""
+        """The lines as they are entered, until Ctrl-D or Ctrl-C on an empty one.
+
+        Until the block is left, standard output appears above the editor.
+        """
         # Unbounded, because what fills it is a person's typing.
         send, receive = trio.open_memory_channel[str](math.inf)
         with patch_stdout(raw=True):
@@ -93,7 +96,6 @@ class LineEditor:
             key_bindings=keys,
             style=_STYLE,
             erase_when_done=True,
-            refresh_interval=_REDRAW_SECONDS,
         )
 
     def _leave_if_told(self) -> None:

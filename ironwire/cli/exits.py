@@ -1,12 +1,12 @@
 """How a command ends: the exit codes, and which error means which.
 
-Rule: what IronWire raises on purpose never shows a traceback. The message of the error says what happened and what to do.
+Rule: what IronWire raises on purpose never shows a traceback. The message of the error says what happened and what to
+do.
 """
 
 from enum import IntEnum
 
 import click
-import httpx
 
 from ironwire.cli.terminal import printable
 from ironwire.client import (
@@ -64,7 +64,7 @@ class Failure(click.ClickException):
 
     def __init__(self, message: str, code: ExitCode) -> None:
         super().__init__(printable(message))
-        self.exit_code = code
+        self.exit_code = code  # type: ignore[misc]  # click's documented way; its annotation forgets instances
 
 
 def refusal(error: Refused) -> str:
@@ -76,8 +76,9 @@ def refusal(error: Refused) -> str:
 def expected(error: BaseException) -> click.ClickException | click.exceptions.Exit | None:
     """What to tell the user about `error`, as an exception that click ends with; None for a fault of ours."""
     match error:
-        case BaseExceptionGroup(exceptions=(only,)):
-            return expected(only)
+        case BaseExceptionGroup():
+            endings = [expected(each) for each in error.exceptions]
+            return None if None in endings else endings[0]
         case KeyboardInterrupt() | click.Abort():
             return click.exceptions.Exit(ExitCode.INTERRUPTED)
         case Refused():
@@ -97,7 +98,8 @@ def _code_of(error: IronWireError) -> ExitCode:
         case AuthenticationRefused():
             return ExitCode.AUTHENTICATION
         case TransferFailed(status=None):
-            return ExitCode.UNREACHABLE if isinstance(error.__cause__, httpx.HTTPError) else ExitCode.FILE
+            # What went wrong on the way has a cause that is not the disk's.
+            return ExitCode.FILE if isinstance(error.__cause__, OSError | None) else ExitCode.UNREACHABLE
         case TransferFailed():
             return ExitCode.REFUSED
         case _:

@@ -42,7 +42,10 @@ def upload(path: Path, server: str, *, as_json: bool) -> None:
 @server_option
 @json_option
 def download(url: str, path: Path | None, sha256: str | None, server: str, *, as_json: bool) -> None:
-    """Download URL to PATH, and print where it is. PATH may be a folder; a file that is there already is never replaced."""
+    """Download URL to PATH, and print where it is.
+
+    PATH may be a folder. A file that is there already is never replaced.
+    """
     if sha256 is not None and _SHA256.fullmatch(sha256) is None:
         raise click.BadParameter("a SHA-256 is 64 hex digits", param_hint="--sha256")
     address = ServerAddress.parse(server)
@@ -65,7 +68,7 @@ def describe(file: Path, uploaded: Uploaded) -> FileMetadata:
 
 
 def destination(path: Path | None, name: str) -> Path:
-    """Where a file that its sender calls `name` goes: to `path`, or under a free name in it if it is a folder, or here."""
+    """Where a file that its sender calls `name` goes: to `path`; if that is a folder, or none, under a free name."""
     folder = Path() if path is None else path
     return free_path(folder, safe_file_name(name, "file.bin")) if folder.is_dir() else folder
 

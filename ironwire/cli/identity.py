@@ -42,13 +42,15 @@ def show_id(key: Path, *, as_json: bool) -> None:
 def sign(challenge: str, key: Path) -> None:
     """Sign the challenge HEX (32 bytes) and print the signature as 128 hex digits.
 
-    For clients of the seed protocol that are written by hand: the answer to `auth_challenge`, for `verify`. Anything but 32 bytes is
-    refused, so that this signs no text that could mean something elsewhere.
+    For clients of the seed protocol that are written by hand: the answer to `auth_challenge`, for `verify`. Anything
+    but 32 bytes is refused, so that this signs no text that could mean something elsewhere.
     """
     try:
         nonce = bytes.fromhex(challenge)
     except ValueError:
         nonce = b""
     if len(nonce) != NONCE_BYTES:
-        raise InvalidId(f"a challenge is {NONCE_BYTES} bytes: {NONCE_BYTES * 2} hex digits, as `auth_challenge` carries it")
+        raise InvalidId(
+            f"a challenge is {NONCE_BYTES} bytes: {NONCE_BYTES * 2} hex digits, as `auth_challenge` carries it"
+        )
     click.echo(open_identity(key).sign(nonce).hex())

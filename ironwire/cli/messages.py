@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -13,27 +12,28 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.files import describe, upload_with_bar
 from ironwire.cli.options import answer_deadline, json_option, key_option, open_identity, server_option
 from ironwire.cli.render import as_json as json_line
-from ironwire.cli.render import notice, received
-from ironwire.cli.terminal import err, out, short_id
+from ironwire.cli.render import incident, notice, now, received
+from ironwire.cli.terminal import err, out
 from ironwire.client import (
     Accepted,
     Client,
-    Connected,
-    Disconnected,
+    DeliveredFile,
+    DeliveredText,
     Error,
     Identity,
-    Missed,
     Received,
     ServerAddress,
     connect,
 )
-from ironwire.ids import Address
+from ironwire.ids import Address, MessageId
 
 
 @click.command()
 @click.argument("to")
 @click.argument("text", required=False)
-@click.option("--file", "file", type=click.Path(path_type=Path), help="Upload this file and send it; TEXT is its caption.")
+@click.option(
+    "--file", "file", type=click.Path(path_type=Path), help="Upload this file and send it; TEXT is its caption."
+)
 @server_option
 @key_option
 @json_option
@@ -87,23 +87,25 @@ async def _listen(
     address: ServerAddress, identity: Identity, book: AddressBook, count: int | None, as_json: bool
 ) -> None:
     console, aside = out(), err()
+    seen = 0
     async with connect(address, identity) as client:
-        aside.print(notice(f"{short_id(client.client_id)} listens at {address}; Ctrl-C stops it"))
-        left = count
-        while left != 0:
-            arrived = await _next_message(client, aside)
+        aside.print(notice(f"{client.client_id} listens; Ctrl-C stops it"))
+        while seen != count:
+            message, id_ = await _next_message(client, aside)
             if as_json:
-                click.echo(json_line(arrived.message, arrived.id))
+                click.echo(json_line(message, id_))
             else:
-                console.print(received(arrived.message, book.label(arrived.message.sender), datetime.now()))
-            left = None if left is None else left - 1
+                console.print(received(message, book.label(message.sender), now(), fetch="ironwire download"))
+            seen += 1
 
 
-async def _next_message(client: Client, aside: Console) -> Received:
+async def _next_message(client: Client, aside: Console) -> tuple[DeliveredText | DeliveredFile, MessageId | None]:
     """The next text or file; what else happens is said on `aside`."""
     async for event in client:
-        match event:
-            case Received(DeliveredText() | DeliveredFile()):
-                return event
-            case other:
-                aside.print(incident(other))
+        if not isinstance(event, Received):
+            aside.print(incident(event))
+        elif isinstance(event.message, Error):
+            aside.print(incident(event.message))
+        else:
+            return event.message, event.id
+    raise AssertionError("a client's events end with an exception")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for: the server, the identity, how long to wait for an answer."""
+"""Options that several commands share, and what they stand for: the server, the identity, the patience."""
 
 import os
 import shlex
@@ -40,7 +40,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 def open_identity(key: Path) -> Identity:
-    """The identity in the file; its passphrase, if it has one, comes from the environment or from whoever sits at the terminal.
+    """The identity in the file; its passphrase, if it has one, from the environment or the person at the terminal.
 
     Raises:
         KeystoreError: it cannot be opened.
@@ -56,7 +56,12 @@ def new_passphrase() -> str | None:
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
     if passphrase is None and sys.stdin.isatty():
         passphrase = click.prompt(
-            "Passphrase (empty: none)", default="", show_default=False, hide_input=True, confirmation_prompt=True, err=True
+            "Passphrase (empty: none)",
+            default="",
+            show_default=False,
+            hide_input=True,
+            confirmation_prompt=True,
+            err=True,
         )
     return passphrase or None
 
@@ -72,7 +77,9 @@ def answer_deadline() -> Iterator[None]:
         with trio.fail_after(ANSWER_SECONDS):
             yield
     except trio.TooSlowError:
-        raise ConnectionFailed(f"the server did not answer within {ANSWER_SECONDS:.0f} s; it may have got the message all the same") from None
+        raise ConnectionFailed(
+            f"the server did not answer within {ANSWER_SECONDS:.0f} s; it may have got the message all the same"
+        ) from None
 
 
 def _passphrase() -> str:
@@ -80,6 +87,8 @@ def _passphrase() -> str:
     if passphrase is not None:
         return passphrase
     if not sys.stdin.isatty():
-        raise KeystoreError(f"the identity is sealed and nobody can be asked for its passphrase; set {PASSPHRASE_VARIABLE}")
+        raise KeystoreError(
+            f"the identity is sealed and nobody can be asked for its passphrase; set {PASSPHRASE_VARIABLE}"
+        )
     answer: str = click.prompt("Passphrase", hide_input=True, err=True)
     return answer

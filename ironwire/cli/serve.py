@@ -1,7 +1,7 @@
-"""`ironwire serve`: the application of `ironwire.asgi:app` on Hypercorn, in this process, with one option for every setting.
+"""`ironwire serve`: the application of `ironwire.asgi:app` on Hypercorn, with one option for every setting.
 
-Whatever keeps the server from starting (a port in use, a folder that cannot be written, a bad setting) is found here before the first
-connection is taken, and said in one line.
+Whatever keeps the server from starting (a port in use, a folder that cannot be written, a bad setting) is found here
+before the first connection is taken, and said in one line.
 """
 
 import logging
@@ -20,7 +20,6 @@ import hypercorn.trio.run
 import trio
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app
-from rich.table import Table
 from rich.text import Text
 from typed_settings.cls_utils import deep_options
 from typed_settings.types import OptionInfo
@@ -67,13 +66,17 @@ def _settings_option(option: OptionInfo) -> Callable[[Callable[..., None]], Call
 
 @click.command()
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), help="The settings file.  [default: ironwire.toml, if there is one]"
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="The settings file.  [default: ironwire.toml, if there is one]",
 )
 @_with_settings
 def serve(config_file: Path | None, **options: object) -> None:
     """Run the server until Ctrl-C or SIGTERM.
 
-    Every option may also stand in the settings file, or in the environment as IRONWIRE_ and its section and name: IRONWIRE_SERVER_PORT.
+    Every option may also stand in the settings file, or in the environment as IRONWIRE_ and its section and name:
+    IRONWIRE_SERVER_PORT.
     """
     overrides = {name.replace("__", "."): None if value == () else value for name, value in options.items()}
     settings = load_settings(config_file, overrides)
@@ -146,19 +149,17 @@ def _greet(settings: Settings, port: int) -> None:
     host = "localhost" if server.host in _ANY_ADDRESS else server.host
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     elsewhere = "" if url == "http://localhost:8080" else f" --server {url}"
-    rows = Table.grid(padding=(0, 2))
-    transport = "takes sockets over from Hypercorn" if settings.transport == "auto" else "within ASGI"
-    rows.add_row("  data", str(settings.data.resolve()))
-    rows.add_row("  transport", f"{settings.transport} ({transport})")
-    rows.add_row("  try it", f"ironwire chat{elsewhere} CLIENT_ID   (in two terminals; `ironwire id` shows yours)")
-    rows.add_row("  stop it", "Ctrl-C")
+    how = "takes sockets over from Hypercorn" if settings.transport == "auto" else "stays within ASGI"
     console = out()
     console.print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold cyan")))
-    console.print(rows)
+    console.print(f"  data       {settings.data.resolve()}")
+    console.print(f"  transport  {settings.transport}: {how}")
+    console.print(f"  try it     ironwire chat{elsewhere} CLIENT_ID, in two terminals; `ironwire id` shows yours")
+    console.print("  stop it    Ctrl-C")
     if server.certfile is None and not _is_loopback(server.host):
-        warning = f"{server.host}:{port} is open to other machines and does not speak TLS: what is sent can be read on the way. "
+        warning = f"other machines can reach {server.host}:{port} without TLS, and what is sent can be read on the way."
         advice = "Put a TLS proxy in front, set --certfile and --keyfile, or listen on --host 127.0.0.1."
-        err().print(Text.assemble(("warning: ", "bold yellow"), warning, advice))
+        err().print(Text.assemble(("warning: ", "bold yellow"), f"{warning} {advice}"))
 
 
 def _is_loopback(host: str) -> bool:

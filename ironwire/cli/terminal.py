@@ -1,7 +1,8 @@
 """What reaches the terminal, and the one gate that everything a peer wrote passes first.
 
-Rule: a peer decides what its text says, never what the terminal does. `printable` takes out every character that could move the cursor,
-start an escape sequence, open a second line or reorder the text around it; `safe_file_name` does as much for a name that is saved.
+Rule: a peer decides what its text says, never what the terminal does. `printable` takes out every character that could
+move the cursor, start an escape sequence, open a second line or reorder the text around it; `safe_file_name` does as
+much for a name that is saved.
 """
 
 import re
@@ -15,7 +16,7 @@ from ironwire.ids import Address
 
 SHORT_ID_CHARS = 8
 FILE_NAME_BYTES = 120
-"""Names of saved files are cut to this, in UTF-8: well under the 255 of common file systems, with room for a number behind it."""
+"""The longest name of a saved file, in UTF-8: below the 255 of common file systems, with room for a number behind."""
 
 _CONTROL_PICTURES = 0x2400
 _DELETE, _DELETE_PICTURE = "\x7f", "\u2421"
@@ -23,7 +24,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _JOINERS = "\u200c\u200d"
 """Zero-width non-joiner and joiner: format characters, but scripts and emoji need them and they move nothing."""
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-"""Controls; format characters, bidi overrides among them; surrogates; private use; separators of lines and paragraphs (UAX 44)."""
+"""Controls; formats, bidi overrides among them; surrogates; private use; line and paragraph separators (UAX 44)."""
 
 _NOT_IN_FILE_NAMES = re.compile(r'[<>:"|?*\u2400-\u2421\ufffd]')
 
@@ -31,7 +32,8 @@ _NOT_IN_FILE_NAMES = re.compile(r'[<>:"|?*\u2400-\u2421\ufffd]')
 def printable(text: str) -> str:
     """One line of `text` that is safe on any terminal: ESC becomes ␛, a line feed ␊, a bidi override \ufffd.
 
-    Every character of the result is one that is seen, a space or a joiner. Whoever wants several lines splits first: `printable_lines`.
+    Every character of the result is one that is seen, a space or a joiner. Whoever wants several lines splits first:
+    `printable_lines`.
     """
     return "".join(map(_printable_character, text))
 
@@ -52,7 +54,7 @@ def _printable_character(character: str) -> str:
 
 
 def safe_file_name(name: str, fallback: str) -> str:
-    """A name for a new file in a folder of ours, as near to the peer's `name` as is safe; `fallback` where nothing is left of it.
+    """A name for a new file, as near to the peer's `name` as is safe; `fallback` where nothing is left of it.
 
     One path component, printable, not hidden, not an option of a command, no more than `FILE_NAME_BYTES` long.
     """

@@ -180,6 +180,8 @@ class Client:
                     await self._live(session, unsent)
                 return
             except ClientError as error:
+                if self._leaving.is_set():
+                    return
                 if not (self._has_connected and isinstance(error, ConnectionFailed | ConnectionLost)):
                     self._stop(error)
                     return
@@ -269,7 +271,7 @@ async def connect(
     client = Client(_Target(address, identity, device, backoff, dial))
     try:
         async with plain_nursery() as nursery:
-            nursery.start_soon(client._run)
+            nursery.start_soon(client._run)  # noqa: ASYNC113  # the next line waits for what it brings about
             await client.wait_connected()
             yield client
             client._leaving.set()

@@ -15,9 +15,9 @@ from ironwire.wire.messages import Accepted, DeliveredFile, DeliveredText, Error
 
 @frozen
 class DeliveryStatistics:
-    accepted: int
+    accepted_total: int
     """Envelopes that reached at least one session."""
-    undeliverable: int
+    undeliverable_total: int
     """Envelopes that nobody could get; the sender was told."""
 
 
@@ -46,7 +46,7 @@ class Delivery:
             sender.outbox.put(encode(Accepted(ts=self._now_ms()), id))
 
     def statistics(self) -> DeliveryStatistics:
-        return DeliveryStatistics(accepted=self._accepted, undeliverable=self._undeliverable)
+        return DeliveryStatistics(accepted_total=self._accepted, undeliverable_total=self._undeliverable)
 
 
 def _delivered(message: Text | File, sender: ClientId) -> DeliveredText | DeliveredFile:

@@ -19,12 +19,15 @@ import trio
 from quart import websocket
 from quart_trio import QuartTrio
 
+from ironwire import __version__
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Hub
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.config import Settings
 from ironwire.server.hypercorn import install, open_transport
 from ironwire.server.media import media_routes
+from ironwire.server.metrics import Statistics, metrics_text
+from ironwire.server.pages import Readiness, Status, page_routes
 from ironwire.server.responses import install_error_pages, install_security_headers
 from ironwire.server.session import Services, Session
 from ironwire.server.sessions import Sessions
@@ -67,13 +70,43 @@ def create_app(
     sessions = Sessions(settings.limits)
     blobs = Blobs(settings.data / "media", random_bytes)
 
-    install(settings.limits, sessions.drain)
+    guard = install(settings.limits, sessions.drain)
+    started = time.monotonic()
+
+    def status() -> Status:
+        now = sessions.statistics()
+        return Status(
+            version=__version__,
+            sessions=hub.statistics().sessions,
+            uptime_seconds=time.monotonic() - started,
+            is_draining=now.is_draining,
+        )
+
+    def readiness() -> Readiness:
+        reasons = ("the server is stopping",) if sessions.statistics().is_draining else ()
+        return Readiness(is_ready=not reasons, reasons=reasons)
+
+    sources: dict[str, Statistics] = {
+        "guard": guard.statistics,
+        "sessions": sessions.statistics,
+        "hub": hub.statistics,
+        "delivery": services.delivery.statistics,
+        "blobs": blobs.statistics,
+    }
 
     app = QuartTrio(__name__, static_folder=None)
     install_error_pages(app)
     install_security_headers(app)
     app.register_blueprint(upload_routes(blobs, settings.limits))
     app.register_blueprint(media_routes(blobs))
+    app.register_blueprint(
+        page_routes(
+            status=status,
+            readiness=readiness,
+            metrics=lambda: metrics_text(sources),
+            origin=settings.auth.origins[0] if settings.auth.origins else None,
+        )
+    )
 
     @app.websocket("/ws")
     async def session() -> None:

@@ -1,16 +1,16 @@
 """Request bodies that are streamed with backpressure.
 
-Quart reads a request's body ahead of the handler into one buffer, which has no upper bound: a fast sender before a slow
-disk fills the memory (30 MiB for each upload where `MAX_CONTENT_LENGTH` is set, anything where it is not). Here what came
-waits in a bounded channel until the handler takes it; once that is full, the socket fills too, and the sender waits.
+Quart reads a request's body ahead of the handler, into one buffer: a fast sender before a slow disk fills the memory,
+with 30 MiB for each upload where `MAX_CONTENT_LENGTH` is set, with anything where it is not. Here what came waits in a
+bounded channel until the handler takes it; once that is full, so is the socket, and the sender waits.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, HTTPScope
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 from quart import Quart
 from quart.typing import ResponseTypes
 from quart.wrappers import Request
@@ -28,7 +28,7 @@ class StreamedBody(TrioBody):
     def __init__(self) -> None:
         super().__init__(expected_content_length=None, max_content_length=None)
         self._to_handler, self._from_peer = trio.open_memory_channel[bytes](_WAITING_CHUNKS)
-        self._ended = trio.Event()
+        self.has_ended = False
 
     def __await__(self) -> Generator[Any, None, Any]:
         raise TypeError("a streamed body is never held whole: iterate over it with `async for`")
@@ -38,9 +38,8 @@ class StreamedBody(TrioBody):
             chunks = [await self._from_peer.receive()]
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
-        with suppress(trio.WouldBlock, trio.EndOfChannel):
-            while True:
-                chunks.append(self._from_peer.receive_nowait())
+        waiting = self._from_peer.statistics().current_buffer_used
+        chunks += [self._from_peer.receive_nowait() for _ in range(waiting)]
         return b"".join(chunks)
 
     async def feed(self, chunk: bytes) -> None:
@@ -52,12 +51,11 @@ class StreamedBody(TrioBody):
     def end(self) -> None:
         """The peer has sent everything."""
         self._to_handler.close()
-        self._ended.set()
+        self.has_ended = True
 
     def abandon(self) -> None:
         """The handler takes no more: what still comes is thrown away."""
         self._from_peer.close()
-
 
 
 class StreamedHTTPConnection(TrioASGIHTTPConnection):
@@ -82,7 +80,11 @@ class StreamedHTTPConnection(TrioASGIHTTPConnection):
         nursery.cancel_scope.cancel()
 
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
-        """Send the response. If it overtakes its request, it says that the connection ends: Hypercorn closes it then."""
+        if self._is_receiving():  # then Hypercorn closes the connection after the response, and so its peer should know
+            response.headers["Connection"] = "close"
         self._body.abandon()
-        declares_body = "Content-Length" in self._headers
         await super()._send_response(send, response)
+
+    def _is_receiving(self) -> bool:
+        names = {name for name, _ in self.scope["headers"]}
+        return not self._body.has_ended and not names.isdisjoint({b"content-length", b"transfer-encoding"})

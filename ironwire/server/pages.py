@@ -1,5 +1,5 @@
 """What a browser, a load balancer or a monitor asks for: the page for people, the two probes, the metrics, and `/ws`
-without an upgrade (docs/protocol.md, section 8). Everything shown comes from callables of the app; nothing is kept here.
+without an upgrade (docs/protocol.md, section 8). All that is shown comes from callables of the app.
 """
 
 import hashlib
@@ -86,11 +86,8 @@ def page_routes(
 
     @routes.get("/ws")
     async def websocket_only() -> Response:
-        # HTTP/2 has no such headers, and forbids them: RFC 9113, section 8.2.2.
-        headers = {"Upgrade": "websocket", "Connection": "Upgrade"} if request.http_version < "2" else {}
-        return error_response(
-            426, "upgrade_required", "this is a WebSocket: connect to it with ws:// or wss://", headers
-        )
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        return error_response(426, "upgrade_required", "a WebSocket: connect with ws:// or wss://", headers)
 
     return routes
 

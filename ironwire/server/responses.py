@@ -1,4 +1,7 @@
-"""What every HTTP response has in common: JSON for errors, and the two headers of docs/protocol.md, section 8."""
+"""What every HTTP response has in common: JSON for errors, and the two headers of docs/protocol.md, section 8.
+
+Handlers are async throughout, whether or not they wait: Quart calls a plain function in a thread.
+"""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -21,7 +24,11 @@ HttpErrorCode = Literal[
 ]
 """The value of `error`: a closed set, for programs. `detail` is for people."""
 
-_CODES: dict[int, HttpErrorCode] = {404: "not_found", 405: "method_not_allowed"}
+_QUART_ERRORS: dict[int, tuple[HttpErrorCode, str]] = {
+    404: ("not_found", "there is nothing at this address"),
+    405: ("method_not_allowed", "this address does not take that method; Allow names those that it takes"),
+    500: ("internal", "something went wrong in the server, and is in its log"),
+}
 
 
 def json_response(body: object, status: int = 200) -> Response:
@@ -42,8 +49,8 @@ def install_error_pages(app: Quart) -> None:
     @app.errorhandler(HTTPException)
     async def describe(error: HTTPException) -> Response:
         status = error.code or 500
-        code = _CODES.get(status, "invalid" if status < 500 else "internal")
-        response = error_response(status, code, error.description or error.name)
+        code, detail = _QUART_ERRORS.get(status, ("invalid" if status < 500 else "internal", error.name))
+        response = error_response(status, code, detail)
         if isinstance(error, MethodNotAllowed) and error.valid_methods:
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
         return response

@@ -24,6 +24,7 @@ from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment, Hub, TooManySessions
 from ironwire.hub.outbox import Ending, Outbox
+from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
 from ironwire.server.transport import Transport
@@ -217,4 +218,4 @@ class Session:
 
 
 def _invalid(error: InvalidMessage) -> bytes:
-    return encode(Error("invalid", detail=error.detail), error.id)
+    return encode(Error("invalid", detail=error.detail), None if error.id is None else MessageId(error.id))

@@ -18,7 +18,7 @@ PULSE_SECONDS = 1.0
 class SessionsStatistics:
     live: int
     """Connections that are or want to become sessions."""
-    total: int
+    opened_total: int
     is_draining: bool
 
 
@@ -62,4 +62,4 @@ class Sessions:
                 await self._all_left.wait()
 
     def statistics(self) -> SessionsStatistics:
-        return SessionsStatistics(live=len(self._live), total=self._total, is_draining=self._farewell is not None)
+        return SessionsStatistics(live=len(self._live), opened_total=self._total, is_draining=self._farewell is not None)

@@ -168,20 +168,7 @@ class Acked:
     pass
 
 
-@frozen
-class Expire:
-    """Erase envelopes accepted before `before_ms`, forget ids from then, and drop devices not seen since. Results in `Expired`."""
-
-    before_ms: int
-
-
-@frozen
-class Expired:
-    envelopes: int
-    devices: int
-
-
-Operation = Register | Remove | Append | Ack | Expire
+Operation = Register | Remove | Append | Ack
 Result = (
     Mailbox
     | TooManyDevices
@@ -192,16 +179,21 @@ Result = (
     | IdTaken
     | MailboxFull
     | Acked
-    | Expired
 )
 
 
 @frozen
-class StoreStatistics:
-    """`waiting` counts entries; `batches` and `operations` what was applied since the store was opened."""
+class Expired:
+    """What `expire` removed: `entries` from mailboxes, and whole devices."""
 
-    mailboxes: int
-    waiting: int
+    entries: int
+    devices: int
+
+
+@frozen
+class StoreStatistics:
+    """What was applied since the store was opened."""
+
     batches: int
     operations: int
 
@@ -212,6 +204,32 @@ class Store(Protocol):
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         """Raises:
         StoreError: the store cannot work; nothing of the batch has happened.
+        """
+        ...
+
+    async def expire(self, *, before_ms: int) -> Expired:
+        """Erase envelopes accepted before `before_ms`, forget ids from then, and drop devices that were not seen since.
+
+        Waits its turn like a batch, and is one: atomic and durable.
+
+        Raises:
+            StoreError: the store cannot work; nothing was removed.
+        """
+        ...
+
+    async def scrub(self) -> None:
+        """Overwrite what erased envelopes left behind in the store's files.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        ...
+
+    def has_mailboxes(self, client: ClientId) -> bool:
+        """Whether an envelope to or from the client may be owed to a mailbox. Quick; counts what a batch under way has begun.
+
+        Raises:
+            StoreError: the store cannot be read.
         """
         ...
 

@@ -50,8 +50,8 @@ class StoredBlob:
 class BlobStatistics:
     """What the folder holds, and what goes on in it now."""
 
-    blobs_stored: int
-    bytes_stored: int
+    stored: int
+    stored_bytes: int
     uploads_running: int
     downloads_running: int
 
@@ -68,8 +68,8 @@ class Blobs:
     folder: Path
     random_bytes: Callable[[int], bytes] = os.urandom
     _threads: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(_THREADS), init=False)
-    _blobs_stored: int = field(default=0, init=False)
-    _bytes_stored: int = field(default=0, init=False)
+    _stored: int = field(default=0, init=False)
+    _stored_bytes: int = field(default=0, init=False)
     _uploads_running: int = field(default=0, init=False)
     _downloads_running: int = field(default=0, init=False)
 
@@ -115,8 +115,8 @@ class Blobs:
 
     def statistics(self) -> BlobStatistics:
         return BlobStatistics(
-            blobs_stored=self._blobs_stored,
-            bytes_stored=self._bytes_stored,
+            stored=self._stored,
+            stored_bytes=self._stored_bytes,
             uploads_running=self._uploads_running,
             downloads_running=self._downloads_running,
         )
@@ -143,7 +143,7 @@ class Blobs:
                 elif _is_blob(entry):
                     blobs += 1
                     stored_bytes += entry.stat(follow_symlinks=False).st_size
-        self._blobs_stored, self._bytes_stored = blobs, stored_bytes
+        self._stored, self._stored_bytes = blobs, stored_bytes
         return leftovers
 
     def _reserve(self) -> tuple[BlobName, int]:
@@ -204,12 +204,13 @@ class BlobWriter:
     _file: int
     _sha256: "hashlib._Hash" = field(factory=hashlib.sha256, init=False)
     _written_bytes: int = field(default=0, init=False)
-    _pending: bytearray = field(factory=bytearray, init=False)
+    _pending: list[bytes] = field(factory=list, init=False)
+    _pending_bytes: int = field(default=0, init=False)
 
     @property
     def size_bytes(self) -> int:
         """How much was given to `write` so far."""
-        return self._written_bytes + len(self._pending)
+        return self._written_bytes + self._pending_bytes
 
     async def write(self, chunk: bytes) -> None:
         """Append; small chunks wait in memory until there is enough for one hop to a thread.
@@ -217,8 +218,9 @@ class BlobWriter:
         Raises:
             StoreFull, StoreError: as `Blobs.writer` says.
         """
-        self._pending += chunk
-        if len(self._pending) >= CHUNK_BYTES:
+        self._pending.append(chunk)
+        self._pending_bytes += len(chunk)
+        if self._pending_bytes >= CHUNK_BYTES:
             await self._blobs._in_thread(self._flush)
         else:
             await trio.lowlevel.checkpoint()
@@ -230,8 +232,8 @@ class BlobWriter:
             StoreFull, StoreError: as `Blobs.writer` says; there is no blob.
         """
         await self._blobs._in_thread(self._flush_and_publish)
-        self._blobs._blobs_stored += 1
-        self._blobs._bytes_stored += self._written_bytes
+        self._blobs._stored += 1
+        self._blobs._stored_bytes += self._written_bytes
         return StoredBlob(self._name, self._written_bytes, self._sha256.hexdigest())
 
     def _flush_and_publish(self) -> None:
@@ -240,12 +242,14 @@ class BlobWriter:
 
     def _flush(self) -> None:
         # At a known position, and counted and hashed once written: a flush that failed leaves nothing wrong behind.
+        data = b"".join(self._pending)
         done = 0
-        while done < len(self._pending):
-            done += os.pwrite(self._file, memoryview(self._pending)[done:], self._written_bytes + done)
-        self._sha256.update(self._pending)
-        self._written_bytes += done
+        while done < len(data):
+            done += os.pwrite(self._file, memoryview(data)[done:], self._written_bytes + done)
+        self._sha256.update(data)
+        self._written_bytes += len(data)
         self._pending.clear()
+        self._pending_bytes = 0
 
 
 @define(eq=False)

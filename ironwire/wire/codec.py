@@ -1,8 +1,8 @@
 """JSON text <-> messages: the only converter there is (docs/protocol.md, section 1).
 
 Nothing is coerced, nothing unknown is let through, and whatever is wrong with a frame comes out as one exception,
-`InvalidMessage`. A valid frame pays nothing for the quality of the error messages: cattrs generates straight-line code for
-each class, and only an object that this code refused is looked at again, field by field, to say which one it was.
+`InvalidMessage`. A valid frame pays nothing for the quality of the errors: cattrs generates straight-line code for each
+class, and only an object that this code refused is looked at again, field by field, to say which one it was.
 """
 
 import operator
@@ -57,7 +57,7 @@ class ServerFrame(NamedTuple):
 
 
 class _Fault(Exception):
-    """What is wrong with a value, and where inside it: each rule that it passes on its way out puts its step in front."""
+    """What is wrong with a value, and where inside it: each rule on its way out puts a step in front."""
 
     def __init__(self, what: str, where: str = "") -> None:
         super().__init__(what, where)
@@ -219,7 +219,7 @@ def _renames(cls: type[Any]) -> dict[str, Any]:
 
 
 def _strict_converter() -> Converter:
-    converter = Converter(detailed_validation=False, omit_if_default=True)
+    converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _exactly(str, "a string"))
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
     converter.register_structure_hook(int, _integer)
@@ -231,7 +231,7 @@ def _strict_converter() -> Converter:
     converter.register_structure_hook_factory(_is_optional, _optional)
     converter.register_structure_hook_factory(attrs.has, _object)
     converter.register_unstructure_hook_factory(
-        attrs.has, lambda cls: make_dict_unstructure_fn(cls, converter, **_renames(cls))
+        attrs.has, lambda cls: make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **_renames(cls))
     )
     return converter
 
@@ -253,7 +253,7 @@ def _shown(text: str) -> str:
 _PARSERS: dict[Any, Callable[[str], Any]] = {
     ClientId: parse_client_id,
     DeviceId: parse_device_id,
-    # A client writes to few addresses many times. A hit costs a fifth of a match, and equal addresses become one string.
+    # A client writes to few addresses many times: a hit costs a fifth of a match, and equal addresses are one string.
     Address: lru_cache(maxsize=16_384)(parse_address),
     MessageId: parse_message_id,
 }

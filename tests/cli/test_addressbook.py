@@ -73,7 +73,9 @@ def test_no_id_can_be_a_name(client_id: str) -> None:
         parse_name(client_id)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"alice": 5}', '{"alice": "x"}', '{"a b": "%s"}' % ALICE, b"\xff"])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"alice": 5}', '{"alice": "x"}', '{"a b": "' + ALICE + '"}', b"\xff"]
+)
 def test_a_broken_file_is_named_and_left_alone(key: Path, content: str | bytes) -> None:
     file = key.parent / FILE_NAME
     file.parent.mkdir()

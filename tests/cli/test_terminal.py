@@ -15,7 +15,9 @@ from ironwire.ids import ClientId
 
 ANYTHING = st.text(st.characters())
 """Every code point, surrogates and unassigned ones too."""
-MOSTLY_HOSTILE = st.text(st.sampled_from("a é😀\x1b[]0;m\x07\x9b\r\n\t\x08\x7f\u202e\u2066\u200f\u2028\ufeff\ue000\ud800/\\.-~\0"))
+MOSTLY_HOSTILE = st.text(
+    st.sampled_from("a é😀\x1b[]0;m\x07\x9b\r\n\t\x08\x7f\u202e\u2066\u200f\u2028\ufeff\ue000\ud800/\\.-~\0")
+)
 
 
 @given(ANYTHING | MOSTLY_HOSTILE)
@@ -37,7 +39,9 @@ def test_every_character_has_one_in_its_place(text: str) -> None:
     assert printable(printable(text)) == printable(text)
 
 
-@pytest.mark.parametrize("text", ["Hello, world!", "Grüße aus Köln", "שלום", "你好", "👨\u200d👩\u200d👧 e\u0301", "[bold]not markup[/]"])
+@pytest.mark.parametrize(
+    "text", ["Hello, world!", "Grüße aus Köln", "שלום", "你好", "👨\u200d👩\u200d👧 e\u0301", "[bold]not markup[/]"]
+)
 def test_what_people_write_stays_as_it_is(text: str) -> None:
     assert printable(text) == text
 

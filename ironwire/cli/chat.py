@@ -1,0 +1,130 @@
+"""`ironwire chat`: a conversation for a person at a terminal, or for a script at both ends of a pipe."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+import trio
+from attrs import define, field
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter, WordCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.conversation import COMMANDS, Conversation
+from ironwire.cli.editor import LineEditor
+from ironwire.cli.exits import ExitCode
+from ironwire.cli.options import key_option, open_identity, server_option
+from ironwire.cli.piped import piped_lines
+from ironwire.cli.render import YOU, notice
+from ironwire.cli.terminal import err, out, printable_lines
+from ironwire.client import Client, Identity, ServerAddress, connect
+from ironwire.ids import Address
+
+_TICK_SECONDS = 0.5
+
+
+@click.command()
+@click.argument("to")
+@server_option
+@key_option
+def chat(to: str, server: str, key: Path) -> None:
+    """Converse with TO.
+
+    On a terminal, messages appear above the line that you type; /help shows what else there is. Otherwise every line of
+    standard input is sent, messages are printed, and the end of the input ends the conversation once everything is
+    answered for.
+    """
+    book = AddressBook.beside(key)
+    recipient = book.address(to)
+    identity = open_identity(key)
+    is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    converse = _at_terminal if is_interactive else _through_pipes
+    failures = trio.run(converse, ServerAddress.parse(server), identity, book, recipient)
+    if failures and not is_interactive:
+        sys.exit(ExitCode.REFUSED)
+
+
+async def _through_pipes(address: ServerAddress, identity: Identity, book: AddressBook, to: Address) -> int:
+    async with connect(address, identity) as client:
+        conversation = Conversation(to, client, book, out().print, err().print, lambda: None)
+        async with piped_lines() as lines:
+            await conversation.hold(lines)
+        return conversation.failures
+
+
+async def _at_terminal(address: ServerAddress, identity: Identity, book: AddressBook, to: Address) -> int:
+    console = out()
+    async with connect(address, identity) as client:
+        screen = Screen(client, book.label(to))
+        conversation = Conversation(to, client, book, console.print, console.print, lambda: screen.draw(conversation))
+        async with screen.editor.lines() as lines, trio.open_nursery() as nursery:
+            console.print(notice(f"{screen.peer} is {to}"))
+            console.print(notice(f"you are {client.client_id}"))
+            console.print(notice("/help lists the commands, Ctrl-D leaves"))
+            nursery.start_soon(screen.keep_current, conversation)
+            await conversation.hold(lines)
+            nursery.cancel_scope.cancel()
+        return conversation.failures
+
+
+@define(eq=False)
+class Screen:
+    """The bottom of the terminal: lines that nobody has answered for, the line being typed, the connection's state.
+
+    Trio's side replaces `_prompt` and `_toolbar` whole; the editor's thread only reads them.
+    """
+
+    _client: Client
+    peer: str
+    editor: LineEditor = field(init=False)
+    _prompt: StyleAndTextTuples = field(factory=list, init=False)
+    _toolbar: StyleAndTextTuples = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.editor = LineEditor(lambda: self._prompt, lambda: self._toolbar, ChatCompleter())
+
+    async def keep_current(self, conversation: Conversation) -> None:
+        """Count down to the next attempt to connect."""
+        while True:
+            self.draw(conversation)
+            await trio.sleep(_TICK_SECONDS)
+
+    def draw(self, conversation: Conversation) -> None:
+        """Show the conversation as it is now."""
+        prompt: StyleAndTextTuples = []
+        for pending in conversation.pending:
+            first, *more = printable_lines(pending.text)
+            prompt.append(("ansibrightblack", f"{pending.at:%H:%M} {YOU} {first}{' …' if more else ''}  "))
+            prompt.append(("ansiyellow", f"{pending.progress or 'on its way'}\n"))
+        prompt.append(("ansigreen bold", "> "))
+        self._prompt = prompt
+        self._toolbar = [
+            *self._state(conversation),
+            ("ansibrightblack", f"  ·  {self._client.address}  ·  to {self.peer}"),
+        ]
+        self.editor.redraw()
+
+    def _state(self, conversation: Conversation) -> StyleAndTextTuples:
+        if conversation.retry_at is None:
+            return [("ansigreen", "● connected")]
+        seconds = max(0, conversation.retry_at - trio.current_time())
+        return [("ansiyellow", f"○ reconnecting in {seconds:.0f} s" if seconds >= 1 else "○ reconnecting")]
+
+
+class ChatCompleter(Completer):
+    """Completes commands, and the paths of files."""
+
+    def __init__(self) -> None:
+        self._commands = WordCompleter(list(COMMANDS), sentence=True)
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """What the text before the cursor may become."""
+        command, space, argument = document.text_before_cursor.partition(" ")
+        if not space:
+            return self._commands.get_completions(document, complete_event) if command.startswith("/") else []
+        if command == "/file":
+            return self._paths.get_completions(Document(argument), complete_event)
+        return []

@@ -1,0 +1,237 @@
+"""One conversation: what a user enters comes in, lines for a screen go out. It knows neither terminals nor pipes.
+
+    lines ── _obey ──┬─ text ──── outgoing ── _deliver ── own line: accepted, or why not
+                     ├─ /file ─── _send_file: upload, then outgoing
+                     └─ /save ─── _save: download
+    events ─ _follow ──────────── received lines, state of the connection
+
+Rule: what this user says is shown once it is known what became of it, and is `pending` until then. Texts leave in the
+order in which they were entered.
+"""
+
+import math
+import os
+import shlex
+from collections import deque
+from collections.abc import AsyncIterable, Callable
+from datetime import datetime
+from pathlib import Path
+
+import trio
+from attrs import define, field
+from rich.text import Text
+
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.exits import refusal
+from ironwire.cli.files import describe, destination, media_url
+from ironwire.cli.options import answer_deadline
+from ironwire.cli.render import incident, notice, now, own, received
+from ironwire.client import (
+    Client,
+    Connected,
+    DeliveredFile,
+    DeliveredText,
+    Disconnected,
+    Error,
+    FileMetadata,
+    Missed,
+    Received,
+    Refused,
+    TransferFailed,
+    download,
+    upload,
+)
+from ironwire.ids import Address
+
+HELP = (
+    "/file PATH           upload a file and send it",
+    "/save [URL [PATH]]   save a file; without a URL, the last one that came",
+    "/help                this list",
+    "/quit                leave, as Ctrl-D does",
+    "//text               send a text that begins with a slash",
+)
+COMMANDS = ("/file", "/save", "/help", "/quit")
+
+_REMEMBERED_FILES = 100
+"""Files whose names `/save` still knows."""
+
+
+@define(eq=False)
+class Pending:
+    """Something that this user sent, and that nobody has answered for yet."""
+
+    text: str
+    at: datetime = field(factory=now)
+    url: str = ""
+    """Of the uploaded file; empty for a text."""
+    metadata: FileMetadata = field(factory=FileMetadata)
+    progress: str = ""
+    """How far the upload is, for people."""
+
+
+@define(eq=False)
+class Conversation:
+    """With `to`, over `client`, for one run of `hold`.
+
+    `show` prints what was said, `say` what the program has to add; `changed` is called when `pending` or `retry_at` is
+    another.
+    """
+
+    to: Address
+    _client: Client
+    _book: AddressBook
+    _show: Callable[[Text], None]
+    _say: Callable[[Text], None]
+    _changed: Callable[[], None]
+    pending: tuple[Pending, ...] = field(default=(), init=False)
+    retry_at: float | None = field(default=None, init=False)
+    """On Trio's clock: when the client tries to connect again. None while there is a session."""
+    failures: int = field(default=0, init=False)
+    """Messages and files that did not get across."""
+    _files: deque[DeliveredFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
+
+    async def hold(self, lines: AsyncIterable[str]) -> None:
+        """Converse until `lines` end or one of them is `/quit`, and everything that was entered is answered for.
+
+        Raises:
+            ClientError: the client has stopped, or did not get an answer in time.
+        """
+        outgoing, queued = trio.open_memory_channel[Pending](math.inf)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            delivered = trio.Event()
+            nursery.start_soon(self._deliver, queued, delivered)
+            async with outgoing, trio.open_nursery() as transfers:
+                await self._obey(lines, outgoing, transfers)
+            with answer_deadline():
+                await delivered.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _obey(
+        self, lines: AsyncIterable[str], outgoing: trio.MemorySendChannel[Pending], transfers: trio.Nursery
+    ) -> None:
+        async for line in lines:
+            command, _, argument = line.strip().partition(" ")
+            match command:
+                case "":
+                    pass
+                case "/quit":
+                    return
+                case "/help":
+                    for entry in HELP:
+                        self._say(notice(entry))
+                case "/file":
+                    transfers.start_soon(self._send_file, argument.strip(), outgoing)
+                case "/save":
+                    transfers.start_soon(self._save, argument)
+                case _ if command.startswith("/") and not command.startswith("//"):
+                    self._say(notice(f"there is no {command}; /help lists what there is, //… sends a slash", "yellow"))
+                case _:
+                    text = line.strip()
+                    outgoing.send_nowait(self._add(Pending(text[1:] if text.startswith("//") else text)))
+
+    async def _deliver(self, queued: trio.MemoryReceiveChannel[Pending], delivered: trio.Event) -> None:
+        async for pending in queued:
+            try:
+                if pending.url:
+                    await self._client.send_file(self.to, pending.url, **pending.metadata)
+                else:
+                    await self._client.send_text(self.to, pending.text)
+            except Refused as refused:
+                self._settle(pending, refusal(refused))
+            else:
+                self._settle(pending)
+        delivered.set()
+
+    async def _follow(self) -> None:
+        async for event in self._client:
+            match event:
+                case Received(message=message):
+                    self._receive(message)
+                case Connected():
+                    if self.retry_at is not None:
+                        self._say(notice("connected again", "green"))
+                    self.retry_at = None
+                case Disconnected(reason, retry_seconds):
+                    # Said once; how long it takes is for the state of the connection to show.
+                    if self.retry_at is None:
+                        self._say(notice(f"{reason}; trying again", "yellow"))
+                    self.retry_at = trio.current_time() + retry_seconds
+                case Missed() as missed:
+                    self._say(incident(missed))
+            self._changed()
+
+    def _receive(self, message: DeliveredText | DeliveredFile | Error) -> None:
+        if isinstance(message, Error):
+            self._say(incident(message))
+            return
+        if isinstance(message, DeliveredFile):
+            self._files.append(message)
+        style = "bold cyan" if message.sender == self.to else "bold magenta"
+        self._show(received(message, self._book.label(message.sender), now(), style=style))
+
+    async def _send_file(self, argument: str, outgoing: trio.MemorySendChannel[Pending]) -> None:
+        if not argument:
+            self._say(notice("/file PATH: which file?", "yellow"))
+            return
+        path = _path(" ".join(_unquoted(argument)))
+        pending = self._add(Pending(f"sends “{path.name}”", progress="0 %"))
+
+        def report(done: int, total: int) -> None:
+            pending.progress = f"{100 * done // total} %" if total else ""
+            self._changed()
+
+        try:
+            uploaded = await upload(self._client.address, path, report)
+        except TransferFailed as failed:
+            self._settle(pending, str(failed))
+            return
+        pending.progress, pending.url, pending.metadata = "", uploaded.url, describe(path, uploaded)
+        outgoing.send_nowait(pending)
+
+    async def _save(self, argument: str) -> None:
+        words = _unquoted(argument)
+        if not words and not self._files:
+            self._say(notice("/save: no file has come yet", "yellow"))
+            return
+        url = media_url(self._client.address, words[0]) if words else self._files[-1].url
+        announced = {file.url: file for file in self._files}.get(url)
+        name = (announced.name if announced else None) or url.rpartition("/")[2]
+        target = destination(_path(words[1]) if len(words) > 1 else None, name)
+        try:
+            await download(
+                self._client.address,
+                url,
+                target,
+                expected_size=announced.size if announced else None,
+                expected_sha256=announced.sha256 if announced else None,
+            )
+        except TransferFailed as failed:
+            self.failures += 1
+            self._say(notice(str(failed), "red"))
+        else:
+            self._say(notice(f"saved as {target}", "green"))
+
+    def _add(self, pending: Pending) -> Pending:
+        self.pending = (*self.pending, pending)
+        self._changed()
+        return pending
+
+    def _settle(self, pending: Pending, problem: str | None = None) -> None:
+        self.failures += problem is not None
+        self.pending = tuple(other for other in self.pending if other is not pending)
+        self._show(own(pending.text, pending.at, problem))
+        self._changed()
+
+
+def _path(text: str) -> Path:
+    """What a person means by `text`; unlike `Path.expanduser` this takes any text."""
+    return Path(os.path.expanduser(text))
+
+
+def _unquoted(argument: str) -> list[str]:
+    """The words of a command, as a shell would split them; where quotes do not match, the whole is one word."""
+    try:
+        return shlex.split(argument)
+    except ValueError:
+        return [argument.strip()]

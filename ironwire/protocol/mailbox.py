@@ -1,0 +1,94 @@
+"""What one session may be sent from its device's mailbox, and what it has acknowledged (docs/protocol.md, section 5), as a pure machine.
+
+    acked ≤ sent ≤ tail         three positions in one increasing numbering
+
+    tail    the last entry that is committed       moves by `committed`
+    sent    the last entry that went out           moves by `deliver`
+    acked   the last entry that the device keeps   moves by `ack`
+
+Between `acked` and `sent` lies the window: at most so many envelopes and bytes are on their way at a time. Entries go out in order, each
+once a session; a number that is missing has expired, and the device is told of it by a gap.
+"""
+
+from collections import deque
+
+from attrs import define, field, frozen
+
+from ironwire.errors import IronWireError
+
+
+class AckBeyondDelivery(IronWireError):
+    """The device acknowledged what it was never sent: misuse, close with 4400."""
+
+
+@frozen
+class Gap:
+    """The entries `first` to `last`, both included, are gone."""
+
+    first: int
+    last: int
+
+
+@define
+class Window:
+    """One session's position in its mailbox. It starts with everything unacknowledged still to send."""
+
+    acked: int
+    tail: int
+    _most_envelopes: int
+    _most_bytes: int
+    sent: int = field(init=False)
+    _sizes: deque[tuple[int, int]] = field(init=False, factory=deque)
+    """Seq and bytes of what is on its way, oldest first."""
+    _bytes: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self.sent = self.acked
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something committed has not been sent."""
+        return self.sent < self.tail
+
+    @property
+    def room(self) -> int:
+        """How many envelopes may go out now. At least one of any size, if nothing is on its way."""
+        return 0 if self._bytes >= self._most_bytes else self._most_envelopes - len(self._sizes)
+
+    def committed(self, seq: int) -> None:
+        """The mailbox has grown to `seq`."""
+        self.tail = max(self.tail, seq)
+
+    def deliver(self, seq: int, size: int) -> Gap | None:
+        """The entry `seq` goes out now; returns the gap that has to go before it. Ask for `room` first."""
+        if seq <= self.sent:
+            raise ValueError(f"entry {seq} was sent before: the last was {self.sent}")
+        gap = Gap(self.sent + 1, seq - 1) if seq > self.sent + 1 else None
+        self.committed(seq)
+        self.sent = seq
+        self._sizes.append((seq, size))
+        self._bytes += size
+        return gap
+
+    def skip(self, upto: int) -> Gap | None:
+        """Nothing is left up to `upto`: everything in between has expired."""
+        if upto <= self.sent:
+            return None
+        gap = Gap(self.sent + 1, upto)
+        self.sent = upto
+        return gap
+
+    def ack(self, upto: int) -> bool:
+        """Everything up to `upto` is safe with the device; False if that was known.
+
+        Raises:
+            AckBeyondDelivery: `upto` is above the last entry that was sent.
+        """
+        if upto > self.sent:
+            raise AckBeyondDelivery(f"ack of {upto}, and the last delivered is {self.sent}")
+        if upto <= self.acked:
+            return False
+        self.acked = upto
+        while self._sizes and self._sizes[0][0] <= upto:
+            self._bytes -= self._sizes.popleft()[1]
+        return True

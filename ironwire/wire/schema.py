@@ -1,0 +1,131 @@
+"""JSON Schema (2020-12) of every message, made from the annotations that `codec.py` enforces: `docs/schema/`.
+
+For those who write a client in another language. What a schema cannot say stands in docs/protocol.md, section 1: an
+integer is written without a fraction (`5`, not `5.0`), and of two equal keys the last one counts.
+
+`python -m ironwire.wire.schema docs/schema` writes the files; a test fails while they are out of date.
+"""
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import attrs
+
+from ironwire.ids import CLIENT_ID, DEVICE_ID, GROUP_ID, MESSAGE_ID, Address, ClientId, DeviceId
+from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
+from ironwire.wire.messages import CLIENT_MESSAGES, SERVER_MESSAGES, AuthChallenge, wire_key
+
+Schema = dict[str, Any]
+
+
+def schema_documents() -> dict[str, Schema]:
+    """One schema for each direction, by the name of its file."""
+    return {
+        "client.json": _document("A frame from a client to the server", CLIENT_MESSAGES),
+        "server.json": _document("A frame from the server to a client", SERVER_MESSAGES),
+    }
+
+
+def write_documents(folder: Path) -> None:
+    for name, document in schema_documents().items():
+        (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _document(title: str, classes: tuple[type[Any], ...]) -> Schema:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": title,
+        "oneOf": [_ref(cls.verb) for cls in classes],
+        "$defs": {cls.verb: _frame(cls) for cls in classes} | _IDENTIFIERS,
+    }
+
+
+def _frame(cls: type[Any]) -> Schema:
+    head = {"type": {"const": cls.verb}, "id": _ref("message_id")}
+    payload = _object(cls)
+    if cls is AuthChallenge:
+        properties, required = head | payload["properties"], ["type", *payload["required"]]
+    else:
+        properties, required = head | {"payload": payload}, ["type", "payload"] if payload["required"] else ["type"]
+    return {"description": inspect.getdoc(cls)} | _closed(properties, required)
+
+
+def _object(cls: type[Any]) -> Schema:
+    fields = attrs.fields(cls)
+    required = [wire_key(field) for field in fields if field.default is attrs.NOTHING]
+    return _closed({wire_key(field): _schema(field.type) for field in fields}, required)
+
+
+def _closed(properties: Schema, required: list[str]) -> Schema:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _schema(kind: Any) -> Schema:
+    """The schema of a field's type; a type without a rule here is a mistake in `messages.py`."""
+    if kind in _SIMPLE:
+        return _SIMPLE[kind]
+    if attrs.has(kind):
+        return _object(kind)
+    origin: Any = get_origin(kind)
+    if origin is Literal:
+        return {"enum": list(get_args(kind))}
+    if origin is list:
+        return {"type": "array", "items": _schema(*get_args(kind))}
+    if origin is Annotated:
+        base, *constraints = get_args(kind)
+        schema = _schema(base)
+        for constraint in constraints:
+            schema = schema | _keywords(constraint)
+        return schema
+    if origin in (Union, UnionType) and type(None) in get_args(kind):
+        present = tuple(each for each in get_args(kind) if each is not type(None))
+        return _schema(Union[present])  # noqa: UP007  # `|` cannot join a computed tuple
+    raise TypeError(f"no schema for the type {kind!r}")
+
+
+def _keywords(constraint: Any) -> Schema:
+    match constraint:
+        case Between(least, most):
+            return {"minimum": least, "maximum": most}
+        case Chars(least, most):
+            return {"minLength": least, "maxLength": most}
+        case Items(least, most):
+            return {"minItems": least, "maxItems": most}
+        case Pattern(regex=regex, description=description):
+            return _pattern(regex, description)
+        case _:
+            raise TypeError(f"no keywords for the constraint {constraint!r}")
+
+
+def _pattern(regex: str, description: str) -> Schema:
+    return {"pattern": f"^{regex}$", "description": description}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+_SIMPLE: dict[Any, Schema] = {
+    str: {"type": "string"},
+    bool: {"type": "boolean"},
+    int: {"type": "integer", "minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER},
+    ClientId: _ref("client_id"),
+    DeviceId: _ref("device_id"),
+    Address: _ref("address"),
+}
+
+_IDENTIFIERS: dict[str, Schema] = {
+    "client_id": {"type": "string"} | _pattern(CLIENT_ID.pattern, "64 lowercase hex digits"),
+    "device_id": {"type": "string"} | _pattern(DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
+    "group_id": {"type": "string"} | _pattern(GROUP_ID.pattern, "# and 32 lowercase hex digits"),
+    "message_id": {"type": "string"} | _pattern(MESSAGE_ID.pattern, "1 to 64 printable characters"),
+    "address": {"oneOf": [_ref("client_id"), _ref("group_id")]},
+}
+
+
+if __name__ == "__main__":
+    write_documents(Path(sys.argv[1]))

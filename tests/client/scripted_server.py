@@ -1,0 +1,110 @@
+"""The server's side of a client test: real authentication, then whatever the test says, over memory streams.
+
+>> peer = await server.accept()          the next client that has authenticated
+>> frame = await peer.receive()          what it sent
+<< await peer.send(message, id)          what the server says
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+from attrs import define, field
+from trio.testing import memory_stream_pair
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
+
+from ironwire.client import ServerAddress
+from ironwire.ids import MessageId, Origin
+from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
+from ironwire.wire.codec import ClientFrame, decode_client, encode
+from ironwire.wire.messages import AuthChallenge, AuthOk, ServerLimits, ServerMessage
+
+ADDRESS = ServerAddress.parse("ws://server.test:8080")
+FRAME_BYTES = 4096
+NONCE = bytes(range(32))
+
+
+@define(eq=False)
+class Peer:
+    """One authenticated session, seen from the server."""
+
+    principal: Principal
+    websocket: WebSocketConnection
+    stream: trio.abc.Stream
+
+    async def receive(self) -> ClientFrame:
+        return decode_client(await self.websocket.get_message())
+
+    async def send(self, message: ServerMessage, message_id: MessageId | None = None) -> None:
+        await self.websocket.send_message(encode(message, message_id).decode())
+
+    async def close(self, code: int, reason: str = "") -> None:
+        await self.websocket.aclose(code, reason or None)
+
+    async def cut(self) -> None:
+        await trio.aclose_forcefully(self.stream)
+
+    async def close_code(self) -> int:
+        """Wait until the client is gone; how it said goodbye."""
+        try:
+            frame = await self.receive()
+        except ConnectionClosed as closed:
+            return closed.reason.code
+        raise AssertionError(f"unexpected {frame}")
+
+
+@define(eq=False)
+class ScriptedServer:
+    """Pass `dial` to the client."""
+
+    _nursery: trio.Nursery
+    origins: frozenset[Origin] = frozenset({ADDRESS.origin})
+    dials: list[float] = field(factory=list)
+    """When each attempt was made."""
+    _peers: tuple[trio.MemorySendChannel[Peer], trio.MemoryReceiveChannel[Peer]] = field(
+        factory=lambda: trio.open_memory_channel[Peer](10)
+    )
+
+    async def dial(self, address: ServerAddress) -> trio.abc.Stream:
+        assert address == ADDRESS
+        self.dials.append(trio.current_time())
+        client, server = memory_stream_pair()
+        self._nursery.start_soon(self._serve, server)
+        return client
+
+    async def accept(self) -> Peer:
+        return await self._peers[1].receive()
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        request = await wrap_server_stream(self._nursery, stream)
+        websocket = await request.accept()
+        try:
+            principal = await self._authenticate(websocket)
+        except ConnectionClosed:
+            return
+        if principal is not None:
+            await self._peers[0].send(Peer(principal, websocket, stream))
+
+    async def _authenticate(self, websocket: WebSocketConnection) -> Principal | None:
+        machine = Authentication(AuthPolicy(self.origins, require_origin=True))
+        while True:
+            match machine.receive(decode_client(await websocket.get_message()).message, NONCE):
+                case Challenge(nonce):
+                    await websocket.send_message(encode(AuthChallenge(nonce.hex())).decode())
+                case Admit(principal):
+                    limits = ServerLimits(frame_bytes=FRAME_BYTES, upload_bytes=1)
+                    welcome = AuthOk(client=principal.client, device=principal.device, limits=limits)
+                    await websocket.send_message(encode(welcome).decode())
+                    return principal
+                case Refuse(reason):
+                    await websocket.aclose(1008, reason)
+                    return None
+                case other:
+                    raise AssertionError(f"unexpected {other}")
+
+
+@asynccontextmanager
+async def scripted_server() -> AsyncIterator[ScriptedServer]:
+    async with trio.open_nursery() as nursery:
+        yield ScriptedServer(nursery)
+        nursery.cancel_scope.cancel()

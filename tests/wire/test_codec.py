@@ -1,0 +1,372 @@
+"""What the codec promises: every message comes back as it was, and everything else is an `InvalidMessage` that names the field."""
+
+import json
+import re
+from typing import Any, get_args
+
+import orjson
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ironwire.errors import InvalidMessage
+from ironwire.ids import ClientId, MessageId
+from ironwire.wire import codec
+from ironwire.wire.codec import ClientFrame, ServerFrame, decode_client, decode_server, encode
+from ironwire.wire.messages import (
+    Accepted,
+    Auth,
+    AuthChallenge,
+    AuthOk,
+    ClientMessage,
+    DeliveredFile,
+    DeliveredText,
+    Error,
+    File,
+    FileKind,
+    ServerMessage,
+    Text,
+    Verify,
+)
+from tests.strategies import (
+    any_frame_text,
+    client_messages,
+    json_values,
+    message_ids,
+    mutated_frames,
+    server_messages,
+)
+
+ALICE, BOB = ClientId("a1" * 32), ClientId("b2" * 32)
+URL = "/media/01234567-89ab-4def-8123-456789abcdef.bin"
+
+
+# --- valid frames ----------------------------------------------------------------------------------------------------
+
+
+@given(client_messages(), st.none() | message_ids())
+def test_a_client_message_comes_back(message: ClientMessage, id_: MessageId | None) -> None:
+    assert decode_client(encode(message, id_).decode()) == ClientFrame(message, id_)
+
+
+@given(server_messages(), st.none() | message_ids())
+def test_a_server_message_comes_back(message: ServerMessage, id_: MessageId | None) -> None:
+    assert decode_server(encode(message, id_)) == ServerFrame(message, id_)
+
+
+_KEY, _NONCE, _SIGNATURE = "c3" * 32, "d4" * 32, "e5" * 64
+_SEED_FROM_CLIENT = [
+    (f'{{"type":"auth","payload":{{"token":"{_KEY}"}}}}', Auth(_KEY)),
+    (f'{{"type":"verify","payload":{{"attempt":"{_SIGNATURE}"}}}}', Verify(_SIGNATURE)),
+    (f'{{"type":"text","payload":{{"to":"{BOB}","text":"Hello"}}}}', Text(BOB, "Hello")),
+    (f'{{"type":"file","payload":{{"to":"{BOB}","url":"{URL}"}}}}', File(BOB, URL)),
+]
+_SEED_FROM_SERVER = [
+    (f'{{"type":"auth_challenge","challenge":"{_NONCE}"}}', AuthChallenge(_NONCE)),
+    ('{"type":"auth_ok"}', AuthOk()),
+    (f'{{"type":"text","payload":{{"from":"{ALICE}","text":"Hello"}}}}', DeliveredText(ALICE, "Hello")),
+    (f'{{"type":"error","payload":{{"msg":"user_offline","user":"{BOB}"}}}}', Error("user_offline", user=BOB)),
+    (f'{{"type":"file","payload":{{"from":"{ALICE}","url":"{URL}"}}}}', DeliveredFile(ALICE, URL)),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), _SEED_FROM_CLIENT)
+def test_the_seed_protocol_byte_for_byte_from_a_client(line: str, message: ClientMessage) -> None:
+    assert decode_client(line) == ClientFrame(message, None)
+    assert encode(message) == line.encode()
+
+
+@pytest.mark.parametrize(("line", "message"), _SEED_FROM_SERVER)
+def test_the_seed_protocol_byte_for_byte_from_the_server(line: str, message: ServerMessage) -> None:
+    assert decode_server(line) == ServerFrame(message, None)
+    assert encode(message) == line.encode()
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (Accepted(7), '{"type":"accepted","id":"m1","payload":{"ts":7}}'),
+        (Accepted(7, duplicate=True), '{"type":"accepted","id":"m1","payload":{"ts":7,"duplicate":true}}'),
+        (AuthChallenge(_NONCE), f'{{"type":"auth_challenge","id":"m1","challenge":"{_NONCE}"}}'),
+        (Error("invalid", "payload.to is missing"),
+         '{"type":"error","id":"m1","payload":{"msg":"invalid","detail":"payload.to is missing"}}'),
+    ],
+)  # fmt: skip
+def test_an_id_stands_between_type_and_payload(message: ServerMessage, line: str) -> None:
+    assert encode(message, MessageId("m1")) == line.encode()
+
+
+# --- whatever else ---------------------------------------------------------------------------------------------------
+
+
+@given(any_frame_text(client_messages()))
+def test_any_text_is_a_message_or_invalid(text: str) -> None:
+    try:
+        message, id_ = decode_client(text)
+    except InvalidMessage as invalid:
+        assert invalid.detail
+        assert invalid.detail.isprintable()
+        assert len(invalid.detail) < 500
+        return
+    again = encode(message, id_).decode()
+    assert decode_client(again) == (message, id_)
+    assert encode(*decode_client(again)) == again.encode()
+
+
+@given(any_frame_text(server_messages()).map(str.encode) | st.binary())
+def test_any_bytes_are_a_server_message_or_invalid(data: bytes) -> None:
+    try:
+        message, id_ = decode_server(data)
+    except InvalidMessage:
+        return
+    assert decode_server(encode(message, id_)) == (message, id_)
+
+
+@given(st.text(st.characters(categories=["Cs"]), min_size=1), st.booleans())
+def test_a_lone_surrogate_is_invalid(surrogates: str, escaped: bool) -> None:
+    with pytest.raises(InvalidMessage, match="^not JSON: "):
+        decode_client(json.dumps(_text(to=BOB, text="a".join(["", *surrogates])), ensure_ascii=escaped))
+
+
+def test_a_binary_frame_is_invalid() -> None:
+    with pytest.raises(InvalidMessage, match="^binary frames are not part of the protocol$"):
+        decode_client(b'{"type":"verify","payload":{"attempt":""}}')
+
+
+@given(json_values())
+def test_nothing_is_coerced_to_a_text(value: Any) -> None:
+    assume(type(value) is not str)
+    with pytest.raises(InvalidMessage, match=r"^payload\.text must be a string$"):
+        decode_client(json.dumps({"type": "text", "payload": {"to": BOB, "text": value}}))
+
+
+@given(json_values())
+def test_nothing_is_coerced_to_an_integer(value: Any) -> None:
+    assume(type(value) is not int)
+    with pytest.raises(InvalidMessage, match=r"^payload\.ts must be an integer"):
+        decode_server(json.dumps({"type": "accepted", "payload": {"ts": value}}))
+
+
+@given(json_values())
+def test_nothing_is_coerced_to_a_truth(value: Any) -> None:
+    assume(type(value) is not bool)
+    with pytest.raises(InvalidMessage, match=r"^payload\.duplicate must be true or false$"):
+        decode_server(json.dumps({"type": "accepted", "payload": {"ts": 1, "duplicate": value}}))
+
+
+# --- what an error says ----------------------------------------------------------------------------------------------
+
+
+def _text(**payload: Any) -> dict[str, Any]:
+    return {"type": "text", "payload": payload}
+
+
+def _file(**optional: Any) -> dict[str, Any]:
+    return {"type": "file", "payload": {"to": BOB, "url": URL, **optional}}
+
+
+_ADDRESS = "a client id (64 lowercase hex digits) or a group id (# and 32 lowercase hex digits)"
+_MEDIA = "/media/<uuid4>.bin, as POST /upload answered"
+
+DETAILS: list[tuple[Any, str]] = [
+    # the frame
+    ([], "a frame must be one JSON object"),
+    ("text", "a frame must be one JSON object"),
+    (None, "a frame must be one JSON object"),
+    ({}, "type is missing"),
+    ({"type": None}, "type must be a string"),
+    ({"type": ["text"]}, "type must be a string"),
+    ({"type": "shout"}, "type 'shout' is not a verb"),
+    ({"type": "Text"}, "type 'Text' is not a verb"),
+    ({"type": "accepted"}, "type 'accepted' is not a verb"),
+    ({"type": "x" * 40}, f"type '{'x' * 32}…' is not a verb"),
+    ({"type": "a\nb\x00"}, "type 'a\\nb\\x00' is not a verb"),
+    (_text(to=BOB, text="") | {"seq": 1}, "'seq' is not a key of a frame"),
+    (_text(to=BOB, text="") | {"id": 5}, "id must be a string"),
+    (_text(to=BOB, text="") | {"id": None}, "id must be a string"),
+    (_text(to=BOB, text="") | {"id": ""}, "id must be 1 to 64 printable characters"),
+    (_text(to=BOB, text="") | {"id": "x" * 65}, "id must be 1 to 64 printable characters"),
+    (_text(to=BOB, text="") | {"id": "a\tb"}, "id must be 1 to 64 printable characters"),
+    # the payload
+    ({"type": "text"}, "payload.to is missing"),
+    ({"type": "text", "payload": None}, "payload must be an object"),
+    ({"type": "text", "payload": [BOB, "hi"]}, "payload must be an object"),
+    (_text(), "payload.to is missing"),
+    (_text(to=BOB), "payload.text is missing"),
+    (_text(text="hi"), "payload.to is missing"),
+    (_text(to=BOB, text="hi", color="red"), "payload.'color' is not a known key"),
+    (_text(to=BOB, text=5), "payload.text must be a string"),
+    (_text(to=BOB, text=None), "payload.text must be a string"),
+    (_text(to=5, text="hi"), "payload.to must be a string"),
+    (_text(to=BOB.upper(), text="hi"), f"payload.to must be {_ADDRESS}"),
+    (_text(to=BOB + "\n", text="hi"), f"payload.to must be {_ADDRESS}"),
+    (_text(to="#" + "0" * 31, text="hi"), f"payload.to must be {_ADDRESS}"),
+    (_text(to=1, text=2), "payload.to must be a string"),
+    ({"type": "auth", "payload": {"token": "x", "device": "my phone"}},
+     "payload.device must be a device id: 1 to 64 characters of A-Z a-z 0-9 . _ -"),
+    ({"type": "auth", "payload": {"token": "x", "device": None}}, "payload.device must be a string"),
+    ({"type": "auth", "payload": {"token": "x", "origin": ""}}, "payload.origin must have 1 to 255 characters"),
+    ({"type": "auth", "payload": {"token": "x", "origin": "o" * 256}}, "payload.origin must have 1 to 255 characters"),
+    # a file's many bounds
+    (_file(url="/media/../secret"), f"payload.url must be {_MEDIA}"),
+    (_file(url="https://elsewhere.example/x.bin"), f"payload.url must be {_MEDIA}"),
+    (_file(kind="video"), "payload.kind must be one of file, image, voice, circle"),
+    (_file(kind=["file"]), "payload.kind must be one of file, image, voice, circle"),
+    (_file(name="n" * 256), "payload.name must have 0 to 255 characters"),
+    (_file(mime="jpeg"), "payload.mime must be a media type such as image/jpeg"),
+    (_file(size=-1), "payload.size must be from 0 to 9007199254740991"),
+    (_file(size="5"), "payload.size must be an integer inside ±2^53"),
+    (_file(size=True), "payload.size must be an integer inside ±2^53"),
+    (_file(size=5.0), "payload.size must be an integer inside ±2^53"),
+    (_file(size=2**53), "payload.size must be an integer inside ±2^53"),
+    (_file(size=10**40), "payload.size must be an integer inside ±2^53"),
+    (_file(sha256="AB" * 32), "payload.sha256 must be 64 lowercase hex digits"),
+    (_file(duration_ms=86_400_001), "payload.duration_ms must be from 0 to 86400000"),
+    (_file(width=0), "payload.width must be from 1 to 65535"),
+    (_file(height=65_536), "payload.height must be from 1 to 65535"),
+    (_file(waveform="0" * 64), "payload.waveform must be a list"),
+    (_file(waveform=[0] * 63), "payload.waveform must have 64 to 64 items"),
+    (_file(waveform=[0] * 7 + [256]), "payload.waveform[7] must be from 0 to 255"),
+    (_file(waveform=[0, False]), "payload.waveform[1] must be an integer inside ±2^53"),
+    (_file(caption="c" * 4097), "payload.caption must have 0 to 4096 characters"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("frame", "detail"), DETAILS, ids=[detail for _, detail in DETAILS])
+def test_an_error_names_the_field(frame: Any, detail: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        decode_client(json.dumps(frame))
+    assert caught.value.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("frame", "detail"),
+    [
+        ({"type": "text", "payload": {"text": "hi"}}, "payload.from is missing"),
+        ({"type": "text", "payload": {"sender": ALICE, "text": "hi"}}, "payload.'sender' is not a known key"),
+        ({"type": "text", "payload": {"from": "me", "text": "hi"}},
+         "payload.from must be a client id: 64 lowercase hex digits"),
+        ({"type": "accepted"}, "payload.ts is missing"),
+        ({"type": "auth_ok", "payload": {"limits": {"frame_bytes": 1}}}, "payload.limits.upload_bytes is missing"),
+        ({"type": "auth_ok", "payload": {"limits": {"frame_bytes": "1", "upload_bytes": 1}}},
+         "payload.limits.frame_bytes must be an integer inside ±2^53"),
+        ({"type": "auth_ok", "payload": {"limits": []}}, "payload.limits must be an object"),
+        ({"type": "auth_ok", "payload": {"features": ["a", 5]}}, "payload.features[1] must be a string"),
+        ({"type": "auth_challenge", "payload": {"challenge": _NONCE}}, "payload.'payload' is not a known key"),
+        ({"type": "auth_challenge"}, "payload.challenge is missing"),
+    ],
+)  # fmt: skip
+def test_an_error_about_a_server_frame_names_the_field(frame: Any, detail: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        decode_server(json.dumps(frame))
+    assert caught.value.detail == detail
+
+
+@pytest.mark.parametrize("text", ["", "{", "{'type':'text'}", '{"a":NaN}', '{"a":1e400}', "\x00", "[" * 100_000])
+def test_what_is_not_json_is_said_to_be_so(text: str) -> None:
+    with pytest.raises(InvalidMessage, match=r"^not JSON: .* at character \d+$"):
+        decode_client(text)
+
+
+@given(mutated_frames(client_messages()), message_ids())
+def test_a_readable_id_is_in_the_error(text: str, id_: MessageId) -> None:
+    frame = _parsed(text)
+    assume(isinstance(frame, dict))
+    frame["id"] = id_
+    try:
+        assert decode_client(json.dumps(frame)).id == id_
+    except InvalidMessage as invalid:
+        assert invalid.id == id_
+
+
+def test_an_unreadable_id_is_not_in_the_error() -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        decode_client('{"type":"text","id":{"a":1},"payload":{}}')
+    assert caught.value.id is None
+
+
+@pytest.mark.parametrize("constraint", ["a bound", None])
+def test_a_constraint_without_a_rule_is_refused_when_the_codec_is_built(constraint: Any) -> None:
+    with pytest.raises(TypeError, match="no rule for the constraint"):
+        codec._constrained(lambda value, _: value, constraint)
+
+
+# --- a second opinion ------------------------------------------------------------------------------------------------
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_message(frame: Any) -> bool:
+    """Whether docs/protocol.md, sections 1 to 4, calls it a frame of a client. Written from the document, not from the code."""
+    if not isinstance(frame, dict) or not set(frame) <= {"type", "id", "payload"}:
+        return False
+    if "id" in frame and not (isinstance(frame["id"], str) and _matches(r"[ -~\u00a0-\ud7ff\ue000-\ufffd]{1,64}", frame["id"])):
+        return False
+    payload = frame.get("payload")
+    rules: Any = _RULES.get(frame["type"]) if isinstance(frame.get("type"), str) else None
+    if rules is None or not isinstance(payload, dict):
+        return False
+    required, optional = rules
+    return (
+        set(required) <= set(payload) <= set(required) | set(optional)
+        and all((required | optional)[key](value) for key, value in payload.items())
+    )  # fmt: skip
+
+
+def _matches(regex: str, value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(regex, value) is not None
+
+
+def _is_string(value: Any, most: int = 64 * 1024, least: int = 0) -> bool:
+    return isinstance(value, str) and least <= len(value) <= most
+
+
+def _is_integer(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+_TO = {"to": lambda value: _matches("[0-9a-f]{64}|#[0-9a-f]{32}", value)}
+_RULES: dict[str, Any] = {
+    "auth": (
+        {"token": _is_string},
+        {"device": lambda value: _matches("[A-Za-z0-9._-]{1,64}", value), "origin": lambda value: _is_string(value, 255, 1)},
+    ),
+    "verify": ({"attempt": _is_string}, {}),
+    "text": (_TO | {"text": _is_string}, {}),
+    "file": (
+        _TO | {"url": lambda value: _matches(r"/media/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin", value)},
+        {
+            "kind": lambda value: value in ("file", "image", "voice", "circle"),
+            "name": lambda value: _is_string(value, 255),
+            "mime": lambda value: _matches("[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}", value),
+            "size": lambda value: _is_integer(value, 0, 2**53 - 1),
+            "sha256": lambda value: _matches("[0-9a-f]{64}", value),
+            "duration_ms": lambda value: _is_integer(value, 0, 24 * 60 * 60 * 1000),
+            "width": lambda value: _is_integer(value, 1, 65_535),
+            "height": lambda value: _is_integer(value, 1, 65_535),
+            "waveform": lambda value: (
+                isinstance(value, list) and len(value) == 64 and all(_is_integer(each, 0, 255) for each in value)
+            ),
+            "caption": lambda value: _is_string(value, 4096),
+        },
+    ),
+}  # fmt: skip
+
+
+def test_the_second_opinion_knows_every_kind_of_file() -> None:
+    assert all(_is_message(_file(kind=kind)) for kind in get_args(FileKind))
+
+
+@given(mutated_frames(client_messages()) | any_frame_text(client_messages()))
+def test_a_decoder_written_from_the_document_agrees(text: str) -> None:
+    try:
+        decode_client(text)
+        accepted = True
+    except InvalidMessage:
+        accepted = False
+    assert accepted == _is_message(_parsed(text))
