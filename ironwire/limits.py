@@ -49,6 +49,27 @@ class Limits:
     sessions_per_client: int = _count(16)
     """Live sessions of one client; one more is refused with 1013."""
 
+    devices_per_client: int = _count(16)
+    """Registered devices of one client; one more is refused with 1008."""
+
+    window_envelopes: int = _count(100)
+    """Envelopes on their way to a device that it has not acknowledged; more wait in its mailbox."""
+
+    window_bytes: int = _count(1024 * 1024, least=1024)
+    """The same in bytes."""
+
+    mailbox_envelopes: int = _count(100_000)
+    """Envelopes that wait for one device. Above it the mailbox is full, until half of them are gone."""
+
+    mailbox_bytes: int = _count(256 * 1024 * 1024, least=64 * 1024)
+    """The same in bytes."""
+
+    retention_days: float = _positive(30)
+    """How long an envelope waits, a message id is remembered, and a device that is not seen is kept."""
+
+    unsettled_envelopes: int = _count(1_000)
+    """Envelopes of one session that wait for the disk; with more, the server reads on when they are fewer."""
+
     upload_bytes: int = _count(30 * 1024 * 1024)
     """The largest body of `POST /upload`; above it: 413."""
 

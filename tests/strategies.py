@@ -4,7 +4,7 @@ A new verb gets its strategies from its class alone. A type or a constraint that
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -88,13 +88,37 @@ def _constrained(base: Any, constraint: Any) -> SearchStrategy[Any]:
 def json_values() -> SearchStrategy[Any]:
     """Any JSON value, with integers and floats far outside what the protocol allows."""
     scalars = (
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | _TEMPTING
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text()
+        | _TEMPTING
     )
     return st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 
 
 _TEMPTING = st.sampled_from(
-    [True, "5", "true", "", 0, -1, 1.0, 5.0, 2**53 - 1, 2**53, -(2**53), 2**63, 2**64, 10**40, 1e308, "null", "a" * 64, "\n"],
+    [
+        True,
+        "5",
+        "true",
+        "",
+        0,
+        -1,
+        1.0,
+        5.0,
+        2**53 - 1,
+        2**53,
+        -(2**53),
+        2**63,
+        2**64,
+        10**40,
+        1e308,
+        "null",
+        "a" * 64,
+        "\n",
+    ],
 )
 """Values that a lenient decoder would take for something else, and the edges of the ranges."""
 
@@ -103,7 +127,8 @@ _TEMPTING = st.sampled_from(
 def mutated_frames(draw: DrawFn, messages: SearchStrategy[Any]) -> str:
     """The JSON of a valid frame with one thing changed: sometimes still valid, most often not."""
     frame: Frame = json.loads(encode(draw(messages), draw(st.none() | message_ids())))
-    return draw(st.sampled_from([_replace, _remove, _add, _repeat, _nest]))(draw, frame)
+    mutate: Callable[[DrawFn, Frame], str] = draw(st.sampled_from([_replace, _remove, _add, _repeat, _nest]))
+    return mutate(draw, frame)
 
 
 def any_frame_text(messages: SearchStrategy[Any]) -> SearchStrategy[str]:
@@ -112,21 +137,23 @@ def any_frame_text(messages: SearchStrategy[Any]) -> SearchStrategy[str]:
 
 
 def _replace(draw: DrawFn, frame: Frame) -> str:
-    holder, key = draw(st.sampled_from(list(_places(frame))))
+    holder, key = _place(draw, frame)
     old = holder[key]
     holder[key] = draw(json_values() | st.sampled_from([[old], {"value": old}, str(old), f"{old}\n", f" {old}"]))
     return json.dumps(frame)
 
 
 def _remove(draw: DrawFn, frame: Frame) -> str:
-    holder, key = draw(st.sampled_from(list(_places(frame))))
+    holder, key = _place(draw, frame)
     del holder[key]
     return json.dumps(frame)
 
 
 def _add(draw: DrawFn, frame: Frame) -> str:
     objects = [frame, *(holder[key] for holder, key in _places(frame) if isinstance(holder[key], dict))]
-    known = st.sampled_from(["id", "type", "payload", "seq", "from", "sender", "to", "verb", "device", "caption", "Type"])
+    known = st.sampled_from(
+        ["id", "type", "payload", "seq", "from", "sender", "to", "verb", "device", "caption", "Type"]
+    )
     draw(st.sampled_from(objects))[draw(known | st.text())] = draw(json_values())
     return json.dumps(frame)
 
@@ -138,7 +165,7 @@ def _repeat(draw: DrawFn, frame: Frame) -> str:
 
 
 def _nest(draw: DrawFn, frame: Frame) -> str:
-    holder, key = draw(st.sampled_from(list(_places(frame))))
+    holder, key = _place(draw, frame)
     depth = draw(st.sampled_from([1, 100, 1_000, 5_000]))
     start, end = draw(st.sampled_from([("[", "]"), ('{"a":', "}")]))
     holder[key] = "here"
@@ -147,6 +174,14 @@ def _nest(draw: DrawFn, frame: Frame) -> str:
 
 def _cut(text: str) -> SearchStrategy[str]:
     return st.integers(0, len(text)).map(lambda end: text[:end])
+
+
+def _place(draw: DrawFn, frame: Frame) -> tuple[Any, Any]:
+    """One place in the frame, more often inside its payload: most of the rules are there."""
+    anywhere = list(_places(frame))
+    inside = list(_places(frame.get("payload"))) or anywhere
+    place: tuple[Any, Any] = draw(st.sampled_from(inside) | st.sampled_from(inside) | st.sampled_from(anywhere))
+    return place
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

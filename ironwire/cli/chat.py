@@ -94,10 +94,11 @@ class Screen:
     def draw(self, conversation: Conversation) -> None:
         """Show the conversation as it is now."""
         prompt: StyleAndTextTuples = []
+        state = "on its way" if conversation.retry_at is None else "waits for the connection"
         for pending in conversation.pending:
             first, *more = printable_lines(pending.text)
             prompt.append(("ansibrightblack", f"{pending.at:%H:%M} {YOU} {first}{' …' if more else ''}  "))
-            prompt.append(("ansiyellow", f"{pending.progress or 'on its way'}\n"))
+            prompt.append(("ansiyellow", f"{pending.progress or state}\n"))
         prompt.append(("ansigreen bold", "> "))
         self._prompt = prompt
         self._toolbar = [

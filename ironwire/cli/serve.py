@@ -5,6 +5,7 @@ before the first connection is taken, and said in one line.
 """
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -28,7 +29,7 @@ from ironwire import __version__
 from ironwire.cli.terminal import err, out
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
-from ironwire.server.config import Settings, load_settings
+from ironwire.server.config import ServerSettings, Settings, load_settings
 from ironwire.server.logs import configure_logging
 
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
@@ -84,8 +85,10 @@ def serve(config_file: Path | None, **options: object) -> None:
     _prepare_data_folder(settings.data)
     app = create_app(settings)
     config = _hypercorn_config(settings)
-    sockets = _listen(settings, config)
-    _greet(settings, port=_port(sockets))
+    _check_certificate(config)
+    listening = _listen(settings.server)
+    sockets = Sockets([listening], [], []) if config.ssl_enabled else Sockets([], [listening], [])
+    _greet(settings, port=listening.getsockname()[1])
     wrapped = wrap_app(app, _WSGI_BODY_BYTES, "asgi")
     # Looked up now, because `create_app` puts the guarded worker in its place.
     worker = hypercorn.trio.run.worker_serve
@@ -96,8 +99,6 @@ def serve(config_file: Path | None, **options: object) -> None:
 def _hypercorn_config(settings: Settings) -> Config:
     server = settings.server
     config = Config()
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    config.bind = [f"{host}:{server.port}"]
     config.backlog = server.backlog
     config.certfile = None if server.certfile is None else str(server.certfile)
     config.keyfile = None if server.keyfile is None else str(server.keyfile)
@@ -119,28 +120,24 @@ def _prepare_data_folder(folder: Path) -> None:
         ) from error
 
 
-def _listen(settings: Settings, config: Config) -> Sockets:
-    server = settings.server
+def _check_certificate(config: Config) -> None:
     try:
         config.create_ssl_context()
     except OSError as error:
         raise ConfigError(f"the certificate or its key cannot be used: {error}") from error
+
+
+def _listen(server: ServerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     try:
-        sockets = config.create_sockets()
-        for each in (*sockets.secure_sockets, *sockets.insecure_sockets):
-            each.listen(config.backlog)
+        return socket.create_server((server.host, server.port), family=family, backlog=server.backlog)
     except socket.gaierror as error:
         raise ConfigError(f"server.host = {server.host!r} is no address of this machine: {error.strerror}") from error
     except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise ConfigError(
-            f"cannot listen on {server.host}:{server.port}: {error.strerror}; choose another with --host and --port"
+            f"cannot listen on {server.host}:{server.port}: {reason}; choose another with --host and --port"
         ) from error
-    return sockets
-
-
-def _port(sockets: Sockets) -> int:
-    listening = (*sockets.secure_sockets, *sockets.insecure_sockets)
-    return int(listening[0].getsockname()[1])
 
 
 def _greet(settings: Settings, port: int) -> None:

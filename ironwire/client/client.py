@@ -167,6 +167,10 @@ class Client:
             case None:
                 raise RuntimeError("a message was released without a reply")
 
+    async def _open(self, nursery: trio.Nursery) -> None:
+        nursery.start_soon(self._run)
+        await self.wait_connected()
+
     async def _run(self) -> None:
         """Sessions, until one ends for good or the client leaves. The first attempt has to succeed."""
         target = self._target
@@ -220,16 +224,16 @@ class Client:
 
     async def _read(self, session: Session) -> None:
         while True:
-            message, message_id = await session.receive()
-            match message:
-                case Accepted() | Error() if message_id in self._pending:
-                    self._pending[message_id].answer(message)
+            frame = await session.receive()
+            match frame.message:
+                case Accepted() | Error() as reply if frame.id in self._pending:
+                    self._pending[frame.id].answer(reply)
                 case Accepted():
                     pass  # of a send that was cancelled
-                case AuthChallenge() | AuthOk():
+                case AuthChallenge() | AuthOk() as message:
                     raise NotTheProtocol(f"the server sent `{message.verb}` in the middle of a session")
-                case _:
-                    self._events.put(Received(message, message_id))
+                case message:
+                    self._events.put(Received(message, frame.id, frame.seq))
 
     async def _write(self, session: Session, unsent: trio.MemoryReceiveChannel[MessageId]) -> None:
         async for message_id in unsent:
@@ -271,8 +275,7 @@ async def connect(
     client = Client(_Target(address, identity, device, backoff, dial))
     try:
         async with plain_nursery() as nursery:
-            nursery.start_soon(client._run)  # noqa: ASYNC113  # the next line waits for what it brings about
-            await client.wait_connected()
+            await client._open(nursery)
             yield client
             client._leaving.set()
             if not client.connected:

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from ironwire.errors import ClientError
 from ironwire.ids import MessageId
-from ironwire.wire.messages import DeliveredFile, DeliveredText, Error
+from ironwire.wire.messages import ServerMessage
 
 EVENT_LIMIT = 1_000
 """Events that wait for the program; a device session's window is a tenth of it (section 5)."""
@@ -19,10 +19,11 @@ EVENT_LIMIT = 1_000
 
 @frozen
 class Received:
-    """The server sent something that was not a reply. `id` is the sender's, if it chose one."""
+    """The server sent what was not a reply. `id` is the sender's, `seq` the number in this device's mailbox."""
 
-    message: DeliveredText | DeliveredFile | Error
+    message: ServerMessage
     id: MessageId | None = None
+    seq: int | None = None
 
 
 @frozen

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+import h11
 import trio
 from attrs import define
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
@@ -131,8 +132,11 @@ async def _open_websocket(
             nursery.cancel_scope.cancel()
     except ConnectionRejected as rejected:
         raise _no_upgrade(rejected.status_code, address) from None
-    except LocalProtocolError:
-        # A ping that crossed our goodbye: wsproto sends nothing after a close frame, and raises instead of answering.
+    except (LocalProtocolError, h11.LocalProtocolError):
+        # trio-websocket lets these out where it answers although nothing may be sent any more: to an upgrade that
+        # failed, and to a ping that crossed our goodbye. After the goodbye the session is over anyway.
+        if not opening.is_open:
+            raise NotTheProtocol(f"what answers at {address} is not a WebSocket server: check the address") from None
         if not is_leaving:
             raise
 
@@ -166,12 +170,7 @@ class _OpeningStream(trio.abc.Stream):
         return data
 
     async def aclose(self) -> None:
-        """trio-websocket closes an unopened stream of itself when the answer is not HTTP."""
-        await trio.aclose_forcefully(self._stream)
-        if not self.is_open:
-            raise NotTheProtocol(
-                f"what answers at {self._address} does not speak HTTP: check the port, and http or https"
-            )
+        await self._stream.aclose()
 
     def _check_open(self) -> None:
         if not self.is_open:

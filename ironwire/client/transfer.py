@@ -6,32 +6,27 @@ Bytes are hashed as they pass; the disk is read and written in threads, in piece
 
 import hashlib
 import os
-import ssl
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO
 
-import httpx
 import orjson
 import trio
 from attrs import define, field, frozen
 
+from ironwire.client.dial import Dial, dial_tcp
 from ironwire.client.errors import TransferFailed
+from ironwire.client.exchange import PIECE_BYTES, Exchange, exchange
 from ironwire.client.files import NewFile
-from ironwire.client.urls import ServerAddress
+from ironwire.client.urls import UPLOAD_PATH, ServerAddress
 from ironwire.errors import InvalidId
-from ironwire.ids import parse_media_path
+from ironwire.ids import media_path, parse_media_path
 
-CONNECT_SECONDS = 20.0
-STALL_SECONDS = 30.0
-"""A transfer in which nothing moves for so long has failed. How long all of it may take is for the caller to say."""
-
-PIECE_BYTES = 256 * 1024
 ANSWER_BYTES = 16 * 1024
-"""The longest answer to an upload, or explanation of an error, that is read."""
+"""The longest answer to an upload, or explanation of an error, that is taken."""
 
 _FILE_MODE = 0o600
+_OK = 200
 
 Progress = Callable[[int, int], None]
 """Told how many bytes are done, and how many there are."""
@@ -54,12 +49,14 @@ class Downloaded:
     sha256: str
 
 
-async def upload(address: ServerAddress, source: Path, progress: Progress | None = None) -> Uploaded:
+async def upload(
+    address: ServerAddress, source: Path, progress: Progress | None = None, *, dial: Dial = dial_tcp
+) -> Uploaded:
     """Send the file at `source`.
 
     Raises:
-        TransferFailed: it cannot be read, the server cannot be reached or refuses it, or what arrived is not what was
-            sent.
+        ConnectionFailed: the server cannot be reached.
+        TransferFailed: the file cannot be read, the server refuses it, or what arrived is not what was sent.
     """
     try:
         file = await trio.to_thread.run_sync(source.open, "rb")
@@ -67,11 +64,16 @@ async def upload(address: ServerAddress, source: Path, progress: Progress | None
         raise TransferFailed(f"cannot read {source}: {error.strerror}") from error
     with file:
         body = _Body(file, os.fstat(file.fileno()).st_size, progress or _tell_nobody)
-        async with _request("POST", address.upload_url, body) as response:
-            answer = await _read_answer(response)
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
+        async with exchange(dial, address, "POST", UPLOAD_PATH, headers, body.next_piece) as answered:
+            answer = await _read_answer(answered)
     uploaded = _parse_uploaded(answer)
     sha256 = body.digest.hexdigest()
-    if uploaded.get("size", body.size) != body.size or uploaded.get("sha256", sha256) != sha256:
+    if (
+        body.sent != body.size
+        or uploaded.get("size", body.size) != body.size
+        or uploaded.get("sha256", sha256) != sha256
+    ):
         raise TransferFailed("the server stored something else than was sent: send it again")
     return Uploaded(uploaded["url"], body.size, sha256)
 
@@ -84,6 +86,7 @@ async def download(
     *,
     expected_size: int | None = None,
     expected_sha256: str | None = None,
+    dial: Dial = dial_tcp,
 ) -> Downloaded:
     """Fetch the file that a `file` message calls `url` to `destination`, where there must be nothing yet.
 
@@ -92,31 +95,30 @@ async def download(
         expected_sha256: in hex, as the message said.
 
     Raises:
-        TransferFailed: it cannot be fetched or written, it is not the file of which the message spoke, or there is
+        ConnectionFailed: the server cannot be reached.
+        TransferFailed: the file cannot be fetched or written, it is not the one of which the message spoke, or there is
             something at `destination`.
     """
     try:
-        media_url = address.media_url(parse_media_path(url))
+        path = media_path(parse_media_path(url))
     except InvalidId as error:
         raise TransferFailed(f"{url!r} is not a file of the server: it {error}") from None
-    try:
-        async with _request("GET", media_url) as response:
-            size = _content_length(response)
-            if expected_size not in (None, size):
-                raise TransferFailed(
-                    f"the file has {size} bytes where {expected_size} were announced: it is not the one that was sent"
-                )
+    async with exchange(dial, address, "GET", path, {}, _nothing) as answered:
+        if answered.status != _OK:
+            await _read_answer(answered)
+        size = _content_length(answered)
+        if expected_size not in (None, size):
+            raise TransferFailed(f"not the file that was sent: it has {size} bytes instead of {expected_size}")
+        try:
             with await trio.to_thread.run_sync(NewFile.create, destination, _FILE_MODE) as file:
-                sha256 = await _receive(response, file, size, progress or _tell_nobody)
+                sha256 = await _receive(answered, file, size, progress or _tell_nobody)
                 if expected_sha256 not in (None, sha256):
-                    raise TransferFailed(
-                        "the file's SHA-256 is not the one that was announced: it is not the one that was sent"
-                    )
+                    raise TransferFailed("not the file that was sent: its SHA-256 is another")
                 await trio.to_thread.run_sync(file.keep)
-    except FileExistsError:
-        raise TransferFailed(f"{destination} exists already and is not replaced: choose another name") from None
-    except OSError as error:
-        raise TransferFailed(f"cannot write {destination}: {error.strerror}") from error
+        except FileExistsError:
+            raise TransferFailed(f"{destination} exists already and is not replaced: choose another name") from None
+        except OSError as error:
+            raise TransferFailed(f"cannot write {destination}: {error.strerror}") from error
     return Downloaded(size, sha256)
 
 
@@ -124,27 +126,29 @@ def _tell_nobody(done: int, total: int) -> None:
     """The progress of a transfer that nobody watches."""
 
 
+async def _nothing() -> bytes:
+    """The body of a request that has none."""
+    return b""
+
+
 @define(eq=False)
 class _Body:
-    """A file as the body of a request. Nothing to clean up: an early answer leaves the iterator where it stands."""
+    """A file as the body of a request, hashed as it passes."""
 
     _file: BinaryIO
     size: int
     _progress: Progress
     digest: Any = field(factory=hashlib.sha256)
-    _sent: int = 0
+    sent: int = 0
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        self._progress(self._sent, self.size)
-        if self._sent == self.size:
-            raise StopAsyncIteration
-        piece = await trio.to_thread.run_sync(self._read, min(PIECE_BYTES, self.size - self._sent))
+    async def next_piece(self) -> bytes:
+        self._progress(self.sent, self.size)
+        if self.sent == self.size:
+            return b""
+        piece = await trio.to_thread.run_sync(self._read, min(PIECE_BYTES, self.size - self.sent))
         if not piece:
             raise TransferFailed("the file became shorter while it was being sent")
-        self._sent += len(piece)
+        self.sent += len(piece)
         return piece
 
     def _read(self, most: int) -> bytes:
@@ -156,31 +160,7 @@ class _Body:
         return piece
 
 
-@asynccontextmanager
-async def _request(method: str, url: str, body: _Body | None = None) -> AsyncGenerator[httpx.Response]:
-    headers = {"Accept-Encoding": "identity"}
-    if body is not None:
-        headers |= {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
-    timeout = httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS)
-    # The same trust in certificates as the socket has; no proxies, which the socket would not take either.
-    tls = await trio.to_thread.run_sync(ssl.create_default_context)
-    try:
-        async with (
-            httpx.AsyncClient(timeout=timeout, verify=tls, trust_env=False) as client,
-            client.stream(method, url, content=body, headers=headers) as response,
-        ):
-            if response.status_code != httpx.codes.OK:
-                raise TransferFailed(_explanation(await _read_answer(response)), response.status_code)
-            yield response
-    except httpx.TimeoutException as error:
-        raise TransferFailed(f"nothing moved for {STALL_SECONDS:g} s: try again") from error
-    except httpx.HTTPError as error:
-        raise TransferFailed(
-            f"the transfer broke: {str(error) or type(error).__name__}. Is the server running?"
-        ) from error
-
-
-async def _receive(response: httpx.Response, file: NewFile, size: int, progress: Progress) -> str:
+async def _receive(answered: Exchange, file: NewFile, size: int, progress: Progress) -> str:
     digest = hashlib.sha256()
     done = 0
 
@@ -189,36 +169,33 @@ async def _receive(response: httpx.Response, file: NewFile, size: int, progress:
         file.write(piece)
 
     progress(done, size)
-    async with _raw_pieces(response, PIECE_BYTES) as pieces:
-        async for piece in pieces:
-            await trio.to_thread.run_sync(keep, piece)
-            done += len(piece)
-            progress(done, size)
+    while piece := await answered.receive():
+        await trio.to_thread.run_sync(keep, piece)
+        done += len(piece)
+        progress(done, size)
     return digest.hexdigest()
 
 
-def _raw_pieces(response: httpx.Response, piece_bytes: int | None = None) -> "aclosing[AsyncGenerator[bytes]]":
-    """Closed where the loop ends early: Trio warns of async generators that are left to the garbage collector."""
-    pieces = response.aiter_raw(piece_bytes)
-    return aclosing(cast("AsyncGenerator[bytes]", pieces))  # annotated as a mere iterator
-
-
-def _content_length(response: httpx.Response) -> int:
+def _content_length(answered: Exchange) -> int:
     """The size that was announced; the HTTP layer holds the body to it."""
-    length = response.headers.get("Content-Length", "")
-    if not length.isdecimal():
+    length = answered.headers.get(b"content-length")
+    if length is None:
         raise TransferFailed("the server does not say how large the file is")
     return int(length)
 
 
-async def _read_answer(response: httpx.Response) -> bytes:
-    answer = bytearray()
-    async with _raw_pieces(response) as pieces:
-        async for piece in pieces:
-            answer += piece
-            if len(answer) > ANSWER_BYTES:
-                raise TransferFailed("the server's answer is longer than any should be", response.status_code)
-    return bytes(answer)
+async def _read_answer(answered: Exchange) -> bytes:
+    """The body of a short answer.
+
+    Raises:
+        TransferFailed: the answer is a refusal, or not short.
+    """
+    answer = await answered.receive()
+    if answered.status != _OK:
+        raise TransferFailed(_explanation(answer), answered.status)
+    if len(answer) > ANSWER_BYTES:
+        raise TransferFailed("the server's answer is longer than any should be", answered.status)
+    return answer
 
 
 def _explanation(answer: bytes) -> str:
@@ -229,10 +206,10 @@ def _explanation(answer: bytes) -> str:
     return detail if isinstance(detail, str) else "the server refused"
 
 
-def _parse_uploaded(answer: bytes) -> dict[str, Any]:
+def _parse_uploaded(answer: bytes) -> Mapping[str, Any]:
     try:
-        uploaded = orjson.loads(answer)
+        uploaded: dict[str, Any] = orjson.loads(answer)
         parse_media_path(uploaded["url"])
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, InvalidId):
         raise TransferFailed("the server's answer to the upload is not of this protocol") from None
-    return dict(uploaded)
+    return uploaded

@@ -12,9 +12,10 @@ from attrs import frozen
 
 from ironwire.client.errors import InvalidServerAddress
 from ironwire.errors import InvalidId
-from ironwire.ids import BlobName, Origin, media_path, parse_origin
+from ironwire.ids import Origin, parse_origin
 
 SOCKET_PATH = "/ws"
+UPLOAD_PATH = "/upload"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -69,15 +70,6 @@ class ServerAddress:
     def websocket_url(self) -> str:
         """Where the socket is."""
         return "ws" + self.origin.removeprefix("http") + SOCKET_PATH
-
-    @property
-    def upload_url(self) -> str:
-        """Where files are posted."""
-        return self.origin + "/upload"
-
-    def media_url(self, name: BlobName) -> str:
-        """Where the uploaded file is."""
-        return self.origin + media_path(name)
 
     def __str__(self) -> str:
         return self.origin

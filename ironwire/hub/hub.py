@@ -7,11 +7,13 @@ that one alone.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import trio
 from attrs import field, frozen
 
 from ironwire.errors import IronWireError
 from ironwire.hub.outbox import Ending, Outbox
-from ironwire.ids import ClientId
+from ironwire.hub.pump import Pump
+from ironwire.ids import ClientId, DeviceId
 from ironwire.protocol.auth import Principal
 
 REPLACED = Ending(4409, "replaced by a newer session of this device")
@@ -21,12 +23,35 @@ class TooManySessions(IronWireError):
     """The client has as many live sessions as one may have."""
 
 
+class Unsettled:
+    """How many envelopes of one session wait for their commit. Its reader reads on when they are few."""
+
+    __slots__ = ("_waiters", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._waiters = trio.lowlevel.ParkingLot()
+
+    def begin(self) -> None:
+        self.count += 1
+
+    def settle(self) -> None:
+        self.count -= 1
+        self._waiters.unpark_all()
+
+    async def wait_below(self, most: int) -> None:
+        while self.count >= most:
+            await self._waiters.park()
+
+
 @frozen(eq=False)
 class Attachment:
-    """A session's seat in the hub. Two are the same only if they are the same object."""
+    """A session's seat in the hub. Two are the same only if they are the same object. A session with a mailbox has its pump."""
 
     principal: Principal
     outbox: Outbox = field(repr=False)
+    pump: Pump | None = field(repr=False, default=None)
+    unsettled: Unsettled = field(repr=False, factory=Unsettled)
 
 
 @frozen
@@ -56,6 +81,15 @@ class Hub:
 
     def sessions_of(self, client: ClientId) -> Sequence[Attachment]:
         return self._seats.get(client, ())
+
+    def device_session(self, client: ClientId, device: DeviceId) -> Attachment | None:
+        """The live session of one device; there is never more than one."""
+        return next((seat for seat in self._seats.get(client, ()) if seat.principal.device == device), None)
+
+    def everyone(self) -> Iterator[Attachment]:
+        """Every seat, in no order that means anything."""
+        for seats in self._seats.values():
+            yield from seats
 
     def statistics(self) -> HubStatistics:
         return HubStatistics(clients=len(self._seats), sessions=self._sessions)

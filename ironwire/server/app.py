@@ -1,7 +1,10 @@
 """The composition root: every part is made here, once, and given to those that need it.
 
     lifespan nursery
-      └─ supervise(sessions.pulse)
+      └─ Background.run
+           ├─ supervise(delivery.run)     the one committer
+           ├─ supervise(sessions.pulse)
+           └─ supervise(janitor.run)
 
     request or session nursery (Hypercorn's, one per connection)
       ├─ HTTP: upload, media, pages
@@ -11,17 +14,20 @@ On shutdown the guard in `hypercorn.py` awaits `sessions.drain` before it lets t
 """
 
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
+from attrs import define, field
 from quart import websocket
 from quart_trio import QuartTrio
 
 from ironwire import __version__
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Hub
+from ironwire.hub.janitor import Janitor
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.config import Settings
 from ironwire.server.hypercorn import install, open_transport
@@ -32,11 +38,15 @@ from ironwire.server.responses import install_error_pages, install_security_head
 from ironwire.server.session import Services, Session
 from ironwire.server.sessions import Sessions
 from ironwire.server.upload import upload_routes
+from ironwire.store.base import Quota, Store
 from ironwire.store.blobs import Blobs
+from ironwire.store.sqlite import SqliteStore
 
 log = structlog.get_logger(__name__)
 
 RESTART_SECONDS = 1.0
+SWITCH_SECONDS = 0.001
+"""How long a thread may hold the interpreter while the event loop waits for it (docs/decisions/0005)."""
 
 
 def wall_clock_ms() -> int:
@@ -49,6 +59,7 @@ def create_app(
     *,
     now_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = os.urandom,
+    open_store: Callable[[Quota], Store] | None = None,
 ) -> QuartTrio:
     """The server as an ASGI application, not started: nothing touches the disk before its lifespan begins.
 
@@ -58,19 +69,26 @@ def create_app(
         settings: checked already.
         now_ms: the wall clock, in Unix milliseconds; every other time is `trio.current_time()`.
         random_bytes: the source of challenges and of blobs' names.
+        open_store: makes another store than the SQLite file in the data folder.
     """
-    hub = Hub(sessions_per_client=settings.limits.sessions_per_client)
+    limits = settings.limits
+    quota = Quota(limits.mailbox_envelopes, limits.mailbox_bytes, limits.devices_per_client)
+    store = SqliteStore(settings.data / "ironwire.db", quota) if open_store is None else open_store(quota)
+    hub = Hub(sessions_per_client=limits.sessions_per_client)
+    delivery = Delivery(hub, store, now_ms, limits)
+    janitor = Janitor(store, delivery, limits, now_ms)
     services = Services(
         hub=hub,
-        delivery=Delivery(hub, now_ms),
-        limits=settings.limits,
+        delivery=delivery,
+        limits=limits,
         now_ms=now_ms,
         random_bytes=random_bytes,
     )
-    sessions = Sessions(settings.limits)
+    sessions = Sessions(limits)
+    background = _Background((delivery.run, sessions.pulse, janitor.run))
     blobs = Blobs(settings.data / "media", random_bytes)
 
-    guard = install(settings.limits, sessions.drain)
+    guard = install(limits, sessions.drain)
     started = time.monotonic()
 
     def status() -> Status:
@@ -90,14 +108,15 @@ def create_app(
         "guard": guard.statistics,
         "sessions": sessions.statistics,
         "hub": hub.statistics,
-        "delivery": services.delivery.statistics,
+        "delivery": delivery.statistics,
+        "store": store.statistics,
         "blobs": blobs.statistics,
     }
 
     app = QuartTrio(__name__, static_folder=None)
     install_error_pages(app)
     install_security_headers(app)
-    app.register_blueprint(upload_routes(blobs, settings.limits))
+    app.register_blueprint(upload_routes(blobs, limits))
     app.register_blueprint(media_routes(blobs))
     app.register_blueprint(
         page_routes(
@@ -112,22 +131,48 @@ def create_app(
     async def session() -> None:
         address, port = websocket.scope.get("server") or ("127.0.0.1", settings.server.port)
         policy = AuthPolicy(settings.served_origins(address, port or 0), settings.auth.require_origin)
-        transport = await open_transport(websocket, settings.limits, portable=settings.transport == "portable")
+        transport = await open_transport(websocket, limits, portable=settings.transport == "portable")
         await sessions.run(Session(transport, services, policy))
 
     @app.before_serving
     async def start() -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
+        await store.open()
         await blobs.sweep()
-        app.nursery.start_soon(_supervise, sessions.pulse)
+        app.nursery.start_soon(background.run)
+
+    @app.after_serving
+    async def stop() -> None:
+        await background.stop()
+        await store.close()
 
     return app
 
 
-async def _supervise(task: Callable[[], Awaitable[None]]) -> None:
-    """Keep a background task going: a fault in it is logged and it begins anew, so that it can neither end the server nor vanish."""
-    while True:
-        try:
-            await task()
-        except Exception:
-            log.exception("background task failed", task=task.__qualname__)
-        await trio.sleep(RESTART_SECONDS)
+@define
+class _Background:
+    """Tasks that live as long as the server. None of them can end it, and none can vanish: one that fails is logged and begins anew."""
+
+    _tasks: tuple[Callable[[], Awaitable[None]], ...]
+    _scope: trio.CancelScope = field(init=False, factory=trio.CancelScope)
+    _ended: trio.Event = field(init=False, factory=trio.Event)
+
+    async def run(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                for task in self._tasks:
+                    nursery.start_soon(self._supervise, task)
+        self._ended.set()
+
+    async def stop(self) -> None:
+        """End all of them and wait until they have ended."""
+        self._scope.cancel()
+        await self._ended.wait()
+
+    async def _supervise(self, task: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await task()
+            except Exception:
+                log.exception("background task failed", task=task.__qualname__)
+            await trio.sleep(RESTART_SECONDS)

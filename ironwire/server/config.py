@@ -37,7 +37,7 @@ _OTHER_VARIABLES = {
     "IRONWIRE_SERVER",  # the client's: where to connect
     "IRONWIRE_KEY",  # the client's: the file with the identity key
     "IRONWIRE_PASSPHRASE",  # the client's: unlocks that file
-    "IRONWIRE_VECTORS",  # the tests': where the shared test vectors are
+    "IRONWIRE_VECTORS",  # the tests': where the test vectors are
     "IRONWIRE_PEERS",  # the benchmarks': the servers to compare with
 }
 """Variables with the prefix that are no settings. Any other is a typing error and refused."""

@@ -50,6 +50,7 @@ class GuardedTCPServer(TCPServer):
         self._guard = guard
         self._connection = Connection(guard, stream)
         self._reading = trio.CancelScope()
+        self._is_read_to_end = False
         self._is_closing = False
 
     async def run(self) -> None:
@@ -96,6 +97,7 @@ class GuardedTCPServer(TCPServer):
             await self.idle_task.restart(self._task_group, self._idle_timeout)
             with self._reading:
                 await self._read_data()
+            self._is_read_to_end = True
             await self.idle_task.stop()
             await self.protocol.handle(Closed())
             if self._is_closing:
@@ -103,12 +105,13 @@ class GuardedTCPServer(TCPServer):
                     await linger(self.stream)
 
     async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
+        if isinstance(event, RawData):
+            if not self._connection.is_taken:
+                async with self.send_lock:
+                    if not await self._write(event.data):
+                        await self.protocol.handle(Closed())
+        elif isinstance(event, Closed) or not self._is_read_to_end:  # there is no next request to be idle before
             await super().protocol_send(event)
-        elif not self._connection.is_taken:
-            async with self.send_lock:
-                if not await self._write(event.data):
-                    await self.protocol.handle(Closed())
 
     async def _write(self, data: bytes) -> bool:
         """Send `data`, shielded because half a response cannot be taken back; return whether all of it went out.

@@ -24,12 +24,30 @@ from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment, Hub, TooManySessions
 from ironwire.hub.outbox import Ending, Outbox
-from ironwire.ids import MessageId
+from ironwire.ids import DeviceId, MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
+from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Principal, Refuse
+from ironwire.protocol.mailbox import AckBeyondDelivery
 from ironwire.server.transport import Transport
+from ironwire.store.base import Mailbox, NoSuchDevice
 from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.messages import Auth, AuthChallenge, AuthOk, Error, File, ServerLimits, Text, Verify
+from ironwire.wire.messages import (
+    Ack,
+    Auth,
+    AuthChallenge,
+    AuthOk,
+    Device,
+    DeviceList,
+    DeviceRemove,
+    DeviceRemoved,
+    Devices,
+    Error,
+    File,
+    Receipt,
+    ServerLimits,
+    Text,
+    Verify,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +55,10 @@ AUTH_TIMEOUT = Ending(1002, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
+TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
+REMOVED = Ending(4403, "this device was removed")
 AUTH_REFUSED = 1008
+MISUSE = 4400
 
 
 @frozen
@@ -105,13 +126,24 @@ class Session:
         admitted = await self._authenticate()
         if admitted is None:
             return
-        attachment = Attachment(admitted.principal, self._outbox)
+        client, device = admitted.principal.client, admitted.principal.device
+        mailbox = None
+        if device is not None:
+            mailbox = await self._services.delivery.register(client, device)
+            if mailbox is None:
+                self._outbox.close(TOO_MANY_DEVICES)
+                return
+        # No checkpoint from here until the session is attached: what is committed in between would pass it by.
+        pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
+        attachment = Attachment(admitted.principal, self._outbox, pump)
         try:
             with self._services.hub.attached(attachment):
-                self._outbox.put(encode(self._welcome(admitted)))
+                self._outbox.put(encode(self._welcome(admitted, mailbox)))
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     nursery.start_soon(self._write, nursery.cancel_scope)
+                    if pump is not None:
+                        nursery.start_soon(pump.run)
                     await self._read(attachment, nursery.cancel_scope)
         except TooManySessions:
             self._outbox.close(TOO_MANY_SESSIONS)
@@ -157,13 +189,15 @@ class Session:
                         self._early = batch[index + 1 :]
                         return admitted
 
-    def _welcome(self, admitted: Admit) -> AuthOk:
+    def _welcome(self, admitted: Admit, mailbox: Mailbox | None) -> AuthOk:
         if admitted.speaks_seed:
             return AuthOk()
         limits = self._services.limits
         return AuthOk(
             client=admitted.principal.client,
             device=admitted.principal.device,
+            epoch=None if mailbox is None else mailbox.epoch,
+            seq=None if mailbox is None else mailbox.tail,
             server_time=self._services.now_ms(),
             limits=ServerLimits(frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes),
             features=[],
@@ -172,13 +206,19 @@ class Session:
     # --- the tasks of the nursery ----------------------------------------------------------------------------------------------------
 
     async def _read(self, attachment: Attachment, scope: trio.CancelScope) -> None:
+        most = self._services.limits.unsettled_envelopes
         try:
-            self._handle(self._early, attachment)
+            batch = self._early
             self._early = []
             while True:
-                self._handle(await self._transport.receive(), attachment)
+                await self._handle(batch, attachment)
+                if attachment.unsettled.count >= most:
+                    await attachment.unsettled.wait_below(most)
+                batch = await self._transport.receive()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
+        except AckBeyondDelivery as misuse:
+            self._outbox.close(Ending(MISUSE, str(misuse)))
         except TransportClosed:
             self._is_cut_off = True
             scope.cancel()
@@ -199,8 +239,11 @@ class Session:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
 
-    def _handle(self, batch: list[str | bytes], attachment: Attachment) -> None:
-        """Everything that arrived in one read, without an await: replies and deliveries wait in outboxes, to be written together."""
+    async def _handle(self, batch: list[str | bytes], attachment: Attachment) -> None:
+        """Everything that arrived in one read. Replies and deliveries wait in outboxes, to be written together.
+
+        Only the management of devices awaits anything, and that is the disk.
+        """
         submit, put = self._services.delivery.submit, self._outbox.put
         for text in batch:
             try:
@@ -209,12 +252,31 @@ class Session:
                 put(_invalid(error))
                 continue
             match message:
-                case Text() | File():
+                case Text() | File() | Receipt():
                     submit(attachment, message, id_)
+                case Ack(upto):
+                    self._services.delivery.ack(attachment, upto)
+                case Devices():
+                    put(encode(self._devices(attachment.principal), id_))
+                case DeviceRemove(device):
+                    put(encode(await self._remove(attachment.principal, device), id_))
                 case Auth() | Verify():
                     put(encode(Error("invalid", detail="this session is authenticated already"), id_))
                 case _:
                     assert_never(message)
+
+    def _devices(self, principal: Principal) -> DeviceList:
+        mailboxes = self._services.delivery.mailboxes_of(principal.client)
+        return DeviceList([Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes])
+
+    async def _remove(self, principal: Principal, device: DeviceId) -> DeviceRemoved | Error:
+        result = await self._services.delivery.remove(principal.client, device)
+        if isinstance(result, NoSuchDevice):
+            return Error("not_found", detail="this client has no such device")
+        seat = self._services.hub.device_session(principal.client, device)
+        if seat is not None:
+            seat.outbox.close(REMOVED)
+        return DeviceRemoved(device)
 
 
 def _invalid(error: InvalidMessage) -> bytes:

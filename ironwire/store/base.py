@@ -115,11 +115,13 @@ class NoSuchDevice:
 class Append:
     """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
 
-    `digest` tells bodies apart when an id comes again. Results in `Stored`, `Duplicate`, `IdTaken` or `MailboxFull`.
+    `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take it without a mailbox.
+    Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
     """
 
     envelope: Envelope
     digest: bytes
+    is_live: bool
 
 
 @frozen
@@ -151,6 +153,11 @@ class IdTaken:
 
 
 @frozen
+class Undeliverable:
+    """Nobody can get the envelope; nothing was stored."""
+
+
+@frozen
 class MailboxFull:
     """One of the mailboxes has no room; nothing was stored for anyone."""
 
@@ -168,7 +175,21 @@ class Acked:
     pass
 
 
-Operation = Register | Remove | Append | Ack
+@frozen
+class Forget:
+    """The envelope with this id reached nobody after all: the id may come again. Results in `Forgotten`."""
+
+    sender: ClientId
+    device: DeviceId | None
+    id: MessageId
+
+
+@frozen
+class Forgotten:
+    pass
+
+
+Operation = Register | Remove | Append | Ack | Forget
 Result = (
     Mailbox
     | TooManyDevices
@@ -178,7 +199,9 @@ Result = (
     | Duplicate
     | IdTaken
     | MailboxFull
+    | Undeliverable
     | Acked
+    | Forgotten
 )
 
 
@@ -199,7 +222,17 @@ class StoreStatistics:
 
 
 class Store(Protocol):
-    """See the module's docstring for what every implementation owes."""
+    """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or after `close`."""
+
+    async def open(self) -> None:
+        """Raises:
+        StoreError: another process has it, it is damaged or newer than this program, or it cannot be read or written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Waits for the batch that is under way."""
+        ...
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         """Raises:

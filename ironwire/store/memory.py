@@ -16,8 +16,9 @@ from ironwire.store.base import (
     Append,
     Duplicate,
     Entry,
-    Envelope,
     Expired,
+    Forget,
+    Forgotten,
     IdTaken,
     Mailbox,
     MailboxFull,
@@ -33,6 +34,7 @@ from ironwire.store.base import (
     Stored,
     StoreStatistics,
     TooManyDevices,
+    Undeliverable,
 )
 
 
@@ -95,6 +97,12 @@ class MemoryStore:
         self._batches = 0
         self._operations = 0
 
+    async def open(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         await trio.lowlevel.checkpoint()
         results = [_apply(self._state, operation, self._quota) for operation in batch]
@@ -140,12 +148,15 @@ def _apply(state: _State, operation: Operation, quota: Quota) -> Result:
                     del state.boxes[box.id]
                     return Removed()
             return NoSuchDevice()
-        case Append(envelope, digest):
-            return _append(state, envelope, digest, quota)
+        case Append():
+            return _append(state, operation, quota)
         case Ack(mailbox, upto):
             if mailbox in state.boxes:
                 _ack(state.boxes[mailbox], upto)
             return Acked()
+        case Forget(sender, device, message):
+            state.known_ids.pop((sender, device, message), None)
+            return Forgotten()
 
 
 def _register(state: _State, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
@@ -169,12 +180,17 @@ def _register(state: _State, register: Register, quota: Quota) -> Mailbox | TooM
     return box.snapshot()
 
 
-def _append(state: _State, envelope: Envelope, digest: bytes, quota: Quota) -> Stored | Duplicate | IdTaken | MailboxFull:
+def _append(
+    state: _State, append: Append, quota: Quota
+) -> Stored | Duplicate | IdTaken | MailboxFull | Undeliverable:
+    envelope, digest = append.envelope, append.digest
     key = None if envelope.id is None else (envelope.sender, envelope.device, envelope.id)
     if key is not None and key in state.known_ids:
         ts, known_digest = state.known_ids[key]
         return Duplicate(ts) if digest == known_digest else IdTaken()
     owed = [(box, False) for box in state.boxes.values() if box.client == envelope.to]
+    if not owed and not append.is_live:
+        return Undeliverable()
     if envelope.sender != envelope.to:
         own = _boxes_of(state, envelope.sender)
         owed += [(box, True) for box in own if box.device != envelope.device]

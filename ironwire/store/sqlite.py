@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 import trio
@@ -28,6 +28,8 @@ from ironwire.store.base import (
     Entry,
     Envelope,
     Expired,
+    Forget,
+    Forgotten,
     IdTaken,
     Mailbox,
     MailboxFull,
@@ -43,6 +45,7 @@ from ironwire.store.base import (
     Stored,
     StoreStatistics,
     TooManyDevices,
+    Undeliverable,
 )
 from ironwire.store.migrations import load_migrations, migrate
 
@@ -67,6 +70,9 @@ _SELECT_PAGE = """
     SELECT seq, is_own, verb, sender, device, recipient, message_id, ts, payload
     FROM entry JOIN envelope ON envelope.id = entry.envelope
     WHERE mailbox = ? AND seq > ? ORDER BY seq LIMIT ?"""
+
+_FORGET_ID = """
+    UPDATE envelope SET message_id = NULL WHERE sender = ? AND device = ? AND message_id = ?"""
 
 # An entry leaves a mailbox: whoever it points at is owed once less; what nobody owes any more is erased.
 _MEASURE = "SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE mailbox = ? AND seq <= ?"
@@ -120,14 +126,19 @@ class _Box:
 
 
 class SqliteStore:
-    """Open it with `SqliteStore.open`; one process at a time may."""
+    """The store in the file at `path`. One process at a time may have it open."""
 
-    def __init__(self, path: Path, quota: Quota, lock: int) -> None:
+    _lock: int
+    _writer: sqlite3.Connection
+    _lookups: sqlite3.Connection
+    _pages: sqlite3.Connection
+    _last_envelope: int
+
+    def __init__(self, path: Path, quota: Quota) -> None:
         self._path = path
-        self._lock = lock
         self._quota = quota
         self._turn = trio.Lock()
-        self._page_turn = trio.CapacityLimiter(1)
+        self._page_turn = trio.Lock()
         self._boxes: dict[ClientId, list[_Box]] = {}
         self._box_by_id: dict[MailboxId, _Box] = {}
         self._dirty: set[_Box] = set()
@@ -137,31 +148,28 @@ class SqliteStore:
         self._batches = 0
         self._operations = 0
 
-    @classmethod
-    def open(cls, path: Path, quota: Quota) -> Self:
-        """Open or make the database at `path`, and bring it to the newest schema.
-
-        Raises:
-            StoreError: another process has it, it is damaged, newer than this program, or cannot be read or written.
-        """
+    async def open(self) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            store = cls(path, quota, _lock_file(path))
-            path.touch(mode=0o600)
+            await trio.to_thread.run_sync(self._open)
         except OSError as error:
-            raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
-        try:
-            with _as_store_error(path):
-                store._connect()
-        except StoreError:
-            os.close(store._lock)
-            raise
-        return store
+            raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
 
-    def close(self) -> None:
-        for connection in (self._pages, self._lookups, self._writer):
-            connection.close()
-        os.close(self._lock)
+    async def close(self) -> None:
+        async with self._turn, self._page_turn:
+            for connection in (self._pages, self._lookups, self._writer):
+                connection.close()
+            os.close(self._lock)
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _lock_file(self._path)
+        try:
+            self._path.touch(mode=0o600)
+            with _as_store_error(self._path):
+                self._connect()
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def _connect(self) -> None:
         self._writer = _connection(self._path)
@@ -235,16 +243,21 @@ class SqliteStore:
 
     def _apply(self, operation: Operation) -> Result:
         match operation:
-            case Append(envelope, digest):
-                return self._append(envelope, digest)
+            case Append():
+                return self._append(operation)
             case Ack(mailbox, upto):
                 return self._ack(mailbox, upto)
             case Register():
                 return self._register(operation)
             case Remove(client, device):
                 return self._remove(client, device)
+            case Forget(sender, device, message):
+                self._flush()
+                self._writer.execute(_FORGET_ID, (sender, device or "", message))
+                return Forgotten()
 
-    def _append(self, envelope: Envelope, digest: bytes) -> Stored | Duplicate | IdTaken | MailboxFull:
+    def _append(self, append: Append) -> Stored | Duplicate | IdTaken | MailboxFull | Undeliverable:
+        envelope, digest = append.envelope, append.digest
         device = envelope.device or ""
         key = (envelope.sender, device, envelope.id)
         if envelope.id is not None:
@@ -252,6 +265,8 @@ class SqliteStore:
             if known is not None:
                 return Duplicate(known[0]) if known[1] == digest else IdTaken()
         owed = [(box, False) for box in self._boxes_of(ClientId(envelope.to))]
+        if not owed and not append.is_live:
+            return Undeliverable()
         if envelope.sender != envelope.to:
             owed += [(box, True) for box in self._boxes_of(envelope.sender) if box.device != device]
         size = len(envelope.payload)

@@ -31,6 +31,7 @@ from ironwire.ids import (
 from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
 from ironwire.wire.messages import (
     CLIENT_MESSAGES,
+    DELIVERIES,
     SERVER_MESSAGES,
     AuthChallenge,
     ClientMessage,
@@ -50,10 +51,11 @@ class ClientFrame(NamedTuple):
 
 
 class ServerFrame(NamedTuple):
-    """A frame from the server. Without `id` it is a push."""
+    """A frame from the server. Without `id` it is a push; `seq` numbers what came from the device's mailbox."""
 
     message: ServerMessage
     id: MessageId | None
+    seq: int | None
 
 
 class _Fault(Exception):
@@ -270,6 +272,7 @@ def _verbs(classes: tuple[type[Any], ...]) -> dict[str, Hook]:
 
 _CLIENT_VERBS = _verbs(CLIENT_MESSAGES)
 _SERVER_VERBS = _verbs(SERVER_MESSAGES)
+_NUMBERED = [cls.verb for cls in DELIVERIES]  # no set: what a peer sent as `type` may not be hashable
 _FRAME_KEYS = frozenset({"type", "id", "payload"})
 _FLAT = AuthChallenge.verb
 """The one verb whose fields stand beside `type`: the seed protocol made it so."""
@@ -296,7 +299,12 @@ def decode_server(text: str | bytes) -> ServerFrame:
     if frame.get("type") == _FLAT:
         beside: dict[str, Any] = {key: frame.pop(key) for key in ("type", "id") if key in frame}
         frame = {**beside, "payload": frame}
-    return ServerFrame(*_message(frame, _SERVER_VERBS))
+    numbered = "seq" in frame and frame.get("type") in _NUMBERED
+    seq = frame.pop("seq") if numbered else None
+    message, message_id = _message(frame, _SERVER_VERBS)
+    if numbered and (type(seq) is not int or not 0 < seq <= SAFE_INTEGER):
+        raise InvalidMessage("seq must be an integer above 0", message_id)
+    return ServerFrame(message, message_id, seq)
 
 
 def _load(text: str | bytes) -> dict[str, Any]:
@@ -358,3 +366,14 @@ def encode(message: ClientMessage | ServerMessage, id: MessageId | None = None) 
     elif payload:
         frame["payload"] = payload
     return orjson.dumps(frame)
+
+
+def encode_payload(message: ServerMessage) -> bytes:
+    """The payload of a delivery alone: the store keeps it, and `frame_text` need not encode it for every mailbox."""
+    return orjson.dumps(_payload_of[type(message)](message))
+
+
+def frame_text(verb: str, payload: bytes, *, id: MessageId | None, seq: int) -> bytes:  # noqa: A002  # the key's name
+    """The frame that delivers an encoded payload out of a mailbox (section 5)."""
+    named = b"" if id is None else b',"id":' + orjson.dumps(id)
+    return b'{"type":"%b","seq":%d%b,"payload":%b}' % (verb.encode(), seq, named, payload)

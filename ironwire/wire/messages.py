@@ -14,6 +14,7 @@ from ironwire.wire.constraints import Between, Chars, Count, Items, MediaPath, M
 
 WIRE_KEY = "wire_key"
 
+ReceiptState = Literal["delivered", "read"]
 FileKind = Literal["file", "image", "voice", "circle"]
 ErrorCode = Literal[
     "auth_required",
@@ -90,7 +91,43 @@ class File:
     caption: Annotated[str, Chars(0, 4096)] | None = None
 
 
-ClientMessage = Auth | Verify | Text | File
+@frozen
+class Ack:
+    """Everything up to `upto` is safe with this device: cumulative, may be repeated (section 5)."""
+
+    verb: ClassVar[str] = "ack"
+
+    upto: Count
+
+
+@frozen
+class Receipt:
+    """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to` (section 7)."""
+
+    verb: ClassVar[str] = "receipt"
+
+    to: ClientId
+    ids: Annotated[list[MessageId], Items(1, 100)]
+    state: ReceiptState
+
+
+@frozen
+class Devices:
+    """Asks for this client's devices (section 5)."""
+
+    verb: ClassVar[str] = "devices"
+
+
+@frozen
+class DeviceRemove:
+    """Deletes one of this client's devices with its mailbox (section 5)."""
+
+    verb: ClassVar[str] = "device_remove"
+
+    device: DeviceId
+
+
+ClientMessage = Auth | Verify | Text | File | Ack | Receipt | Devices | DeviceRemove
 
 
 # --- server to client ------------------------------------------------------------------------------------------------------------
@@ -121,6 +158,10 @@ class AuthOk:
 
     client: ClientId | None = None
     device: DeviceId | None = None
+    epoch: Count | None = None
+    """Tells this mailbox from one that the device had before it was removed."""
+    seq: Count | None = None
+    """The last number that the mailbox has given out."""
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
@@ -128,17 +169,21 @@ class AuthOk:
 
 @frozen
 class DeliveredText:
-    """A text from `sender` (section 2)."""
+    """A text from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
     verb: ClassVar[str] = "text"
 
     sender: ClientId = field(metadata={WIRE_KEY: "from"})
     text: str
+    ts: UnixMs | None = None
+    device: DeviceId | None = None
+    to: Address | None = None
+    """In a copy for another device of the sender."""
 
 
 @frozen
 class DeliveredFile:
-    """A file from `sender` (section 2)."""
+    """A file from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
     verb: ClassVar[str] = "file"
 
@@ -154,6 +199,23 @@ class DeliveredFile:
     height: Pixels | None = None
     waveform: Waveform | None = None
     caption: Annotated[str, Chars(0, 4096)] | None = None
+    ts: UnixMs | None = None
+    device: DeviceId | None = None
+    to: Address | None = None
+
+
+@frozen
+class DeliveredReceipt:
+    """What became of envelopes that this client sent (section 7). Goes to device sessions alone."""
+
+    verb: ClassVar[str] = "receipt"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    ids: Annotated[list[MessageId], Items(1, 100)]
+    state: ReceiptState
+    ts: UnixMs | None = None
+    device: DeviceId | None = None
+    to: Address | None = None
 
 
 @frozen
@@ -178,7 +240,70 @@ class Error:
     retry_after_ms: Count | None = None
 
 
-ServerMessage = AuthChallenge | AuthOk | DeliveredText | DeliveredFile | Accepted | Error
+@frozen
+class CaughtUp:
+    """Everything that waited has been delivered, up to `seq`; what follows is live (section 5)."""
+
+    verb: ClassVar[str] = "caught_up"
+
+    seq: Count
+
+
+@frozen
+class Gap:
+    """The entries `first` to `last` of the mailbox are gone (section 5)."""
+
+    verb: ClassVar[str] = "gap"
+
+    first: Count = field(metadata={WIRE_KEY: "from"})
+    last: Count = field(metadata={WIRE_KEY: "to"})
+    reason: Literal["expired"]
+
+
+@frozen
+class Device:
+    """One of the client's devices: when it was registered and last connected, and how many envelopes wait for it."""
+
+    device: DeviceId
+    created: UnixMs
+    seen: UnixMs
+    waiting: Count
+
+
+@frozen
+class DeviceList:
+    """The answer to `devices`, oldest first (section 5)."""
+
+    verb: ClassVar[str] = "devices"
+
+    devices: Annotated[list[Device], Items(0, 64)]
+
+
+@frozen
+class DeviceRemoved:
+    """The answer to `device_remove` (section 5)."""
+
+    verb: ClassVar[str] = "device_removed"
+
+    device: DeviceId
+
+
+ServerMessage = (
+    AuthChallenge
+    | AuthOk
+    | DeliveredText
+    | DeliveredFile
+    | DeliveredReceipt
+    | Accepted
+    | Error
+    | CaughtUp
+    | Gap
+    | DeviceList
+    | DeviceRemoved
+)
+
+DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt)
+"""What comes out of a mailbox, numbered by the frame's `seq`."""
 
 CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(ClientMessage)
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
@@ -188,26 +313,3 @@ def wire_key(attribute: "Attribute[Any]") -> str:
     """The key under which a field stands on the wire."""
     return str(attribute.metadata.get(WIRE_KEY, attribute.name))
 
-
-__all__ = [
-    "CLIENT_MESSAGES",
-    "SERVER_MESSAGES",
-    "WIRE_KEY",
-    "Accepted",
-    "Auth",
-    "AuthChallenge",
-    "AuthOk",
-    "ClientMessage",
-    "DeliveredFile",
-    "DeliveredText",
-    "Error",
-    "ErrorCode",
-    "File",
-    "FileKind",
-    "MessageId",
-    "ServerLimits",
-    "ServerMessage",
-    "Text",
-    "Verify",
-    "wire_key",
-]

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from ironwire.ids import CLIENT_ID, DEVICE_ID, GROUP_ID, MESSAGE_ID, Address, ClientId, DeviceId
+from ironwire.ids import CLIENT_ID, DEVICE_ID, GROUP_ID, MESSAGE_ID, Address, ClientId, DeviceId, MessageId
 from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
-from ironwire.wire.messages import CLIENT_MESSAGES, SERVER_MESSAGES, AuthChallenge, wire_key
+from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, SERVER_MESSAGES, AuthChallenge, wire_key
 
 Schema = dict[str, Any]
 
@@ -46,6 +46,8 @@ def _document(title: str, classes: tuple[type[Any], ...]) -> Schema:
 
 def _frame(cls: type[Any]) -> Schema:
     head = {"type": {"const": cls.verb}, "id": _ref("message_id")}
+    if cls in DELIVERIES:
+        head["seq"] = {"type": "integer", "minimum": 1, "maximum": SAFE_INTEGER}
     payload = _object(cls)
     if cls is AuthChallenge:
         properties, required = head | payload["properties"], ["type", *payload["required"]]
@@ -115,6 +117,7 @@ _SIMPLE: dict[Any, Schema] = {
     int: {"type": "integer", "minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER},
     ClientId: _ref("client_id"),
     DeviceId: _ref("device_id"),
+    MessageId: _ref("message_id"),
     Address: _ref("address"),
 }
 

@@ -49,8 +49,46 @@ class Peer:
         try:
             frame = await self.receive()
         except ConnectionClosed as closed:
+            assert closed.reason is not None
             return closed.reason.code
         raise AssertionError(f"unexpected {frame}")
+
+
+@define(eq=False)
+class Valve(trio.abc.Stream):
+    """A client's stream in which either direction can be stopped, as by a network that vanished."""
+
+    _stream: trio.abc.Stream
+    _inward: trio.Event = field(factory=trio.Event)
+    _outward: trio.Event = field(factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self.release()
+
+    def hold_inward(self) -> None:
+        self._inward = trio.Event()
+
+    def hold_outward(self) -> None:
+        self._outward = trio.Event()
+
+    def release(self) -> None:
+        self._inward.set()
+        self._outward.set()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._outward.wait()
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._outward.wait()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self._stream.receive_some(max_bytes)
+        await self._inward.wait()
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 @define(eq=False)
@@ -61,6 +99,8 @@ class ScriptedServer:
     origins: frozenset[Origin] = frozenset({ADDRESS.origin})
     dials: list[float] = field(factory=list)
     """When each attempt was made."""
+    streams: list[Valve] = field(factory=list)
+    """The client's end of each connection."""
     _peers: tuple[trio.MemorySendChannel[Peer], trio.MemoryReceiveChannel[Peer]] = field(
         factory=lambda: trio.open_memory_channel[Peer](10)
     )
@@ -70,7 +110,8 @@ class ScriptedServer:
         self.dials.append(trio.current_time())
         client, server = memory_stream_pair()
         self._nursery.start_soon(self._serve, server)
-        return client
+        self.streams.append(Valve(client))
+        return self.streams[-1]
 
     async def accept(self) -> Peer:
         return await self._peers[1].receive()

@@ -12,10 +12,10 @@ seconds = st.floats(min_value=0.001, max_value=1e6)
 
 @given(seconds, seconds, st.integers(0, 10**9))
 def test_a_delay_is_drawn_from_zero_to_the_capped_power(base: float, cap: float, attempt: int) -> None:
-    backoff = Backoff(base, cap, uniform=lambda low, high: (low, high))
-    low, high = backoff.delay_seconds(attempt)
-    assert low == 0
-    assert high == (cap if attempt > 40 else min(cap, base * 2**attempt))
+    assert Backoff(base, cap, uniform=min).delay_seconds(attempt) == 0
+    assert Backoff(base, cap, uniform=max).delay_seconds(attempt) == (
+        cap if attempt > 40 else min(cap, base * 2**attempt)
+    )
 
 
 def test_a_spread_that_the_server_asks_for_replaces_the_power() -> None:

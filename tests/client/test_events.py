@@ -1,42 +1,56 @@
 """The queue never makes anybody wait but the one who reads, and it says what it left out."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.client import Connected, Disconnected, Missed, SessionEnded
-from ironwire.client.events import EVENT_LIMIT, EventQueue
+from ironwire.client import Connected, Disconnected, Event, Missed, SessionEnded, events
+from ironwire.client.events import EventQueue
 
-LAST = EVENT_LIMIT + 1
+LIMIT = 4
 
 
-@given(st.lists(st.integers(0, 3 * EVENT_LIMIT), max_size=6), st.integers(0, EVENT_LIMIT))
-async def test_what_was_put_is_got_or_counted(puts: list[int], gets_between: int) -> None:
+@given(st.lists(st.tuples(st.integers(0, 2 * LIMIT), st.integers(0, 2 * LIMIT)), max_size=5))
+async def test_what_was_put_is_got_or_counted(steps: list[tuple[int, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events, "EVENT_LIMIT", LIMIT)
+        await check_steps(steps)
+
+
+async def check_steps(steps: list[tuple[int, int]]) -> None:
     queue = EventQueue()
     number = 0
-    got = []
-    for count in puts:
-        for _ in range(count):
+    got: list[Event] = []
+    for puts, gets in steps:
+        for _ in range(puts):
             queue.put(Disconnected(str(number), 0))
             number += 1
-        waiting = len(queue._events)
-        assert waiting <= LAST
-        for _ in range(min(gets_between, waiting)):
-            got.append(await queue.get())
+        for _ in range(gets):
+            with trio.move_on_after(0):
+                got.append(await queue.get())
     queue.end(SessionEnded(1000, "over"))
-    with pytest.raises(SessionEnded):
-        while True:
-            got.append(await queue.get())
+    rest = await everything(queue)
+    assert len(rest) <= LIMIT + 1
 
     position = 0
-    for event in got:
+    for event in [*got, *rest]:
         if isinstance(event, Missed):
             position += event.count
         else:
             assert event == Disconnected(str(position), 0)
             position += 1
     assert position == number
+
+
+async def everything(queue: EventQueue) -> list[Event]:
+    got: list[Event] = []
+    with suppress(SessionEnded):
+        while True:
+            got.append(await queue.get())
+    return got
 
 
 async def test_a_reader_waits_for_the_next_event(autojump_clock: trio.testing.MockClock) -> None:

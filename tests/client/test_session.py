@@ -121,16 +121,22 @@ async def test_a_server_that_hangs_up_instead_of_answering_fails_at_once(
     assert trio.current_time() == pytest.approx(0, abs=0.1)
 
 
-async def test_what_is_not_http_fails_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    async def speak_otherwise(stream: trio.abc.Stream) -> None:
-        await stream.send_all(b"220 mail.test ESMTP\r\n\r\n")
-
-    await check_opening(speak_otherwise, NotTheProtocol, "does not speak HTTP")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"220 mail.test ESMTP\r\n\r\n",
+        b"HTTP/1.1 101 Go on\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: wrong\r\n\r\n",
+        b"HTTP/1.1 101 Go on\r\nUpgrade: something\r\n\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x16\r\n\r\n",
+    ],
+)
+async def test_what_is_no_websocket_server_fails_at_once(autojump_clock: trio.testing.MockClock, answer: bytes) -> None:
+    await check_opening(lambda stream: stream.send_all(answer), NotTheProtocol, "is not a WebSocket server")
     assert trio.current_time() == pytest.approx(0, abs=0.1)
 
 
 async def test_silence_is_not_waited_for_without_end(autojump_clock: trio.testing.MockClock) -> None:
-    await check_opening(lambda stream: trio.sleep_forever(), ConnectionFailed, "did not answer within 20 s")
+    await check_opening(_say_nothing, ConnectionFailed, "did not answer within 20 s")
     assert trio.current_time() == pytest.approx(OPEN_SECONDS)
 
 
@@ -184,68 +190,47 @@ async def test_a_server_that_closes_before_auth_ok_is_heard() -> None:
     await check_opening(overloaded, ConnectionLost, "1013 full")
 
 
-class Valve(trio.abc.Stream):
-    """A stream that can be made to swallow everything, as a network that vanished does."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self.is_blocked_out = False
-        self.is_blocked_in = False
-
-    async def send_all(self, data: bytes) -> None:
-        if self.is_blocked_out:
-            await trio.sleep_forever()
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        data = await self._stream.receive_some(max_bytes)
-        if self.is_blocked_in and data:
-            await trio.sleep_forever()
-        return data
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+async def _say_nothing(_: trio.abc.Stream) -> None:
+    await trio.sleep_forever()
 
 
 async def test_a_server_that_reads_nothing_is_cut(autojump_clock: trio.testing.MockClock) -> None:
-    async with scripted_server() as server:
-        valve = None
-
-        async def dial(address: ServerAddress) -> trio.abc.Stream:
-            nonlocal valve
-            valve = Valve(await server.dial(address))
-            return valve
-
-        async with open_session(ADDRESS, ALICE, dial=dial) as session:
-            valve.is_blocked_out = True
-            await session.send("{}")
-            assert trio.current_time() == pytest.approx(WRITE_SECONDS)
-            with pytest.raises(ConnectionLost):
-                await session.receive()
+    async with scripted_server() as server, open_session(ADDRESS, ALICE, dial=server.dial) as session:
+        server.streams[0].hold_outward()
+        await session.send("{}")
+        assert trio.current_time() == pytest.approx(WRITE_SECONDS)
+        with pytest.raises(ConnectionLost):
+            await session.receive()
 
 
 async def test_a_network_that_vanishes_is_noticed(autojump_clock: trio.testing.MockClock) -> None:
-    async with scripted_server() as server:
-        valve = None
-
-        async def dial(address: ServerAddress) -> trio.abc.Stream:
-            nonlocal valve
-            valve = Valve(await server.dial(address))
-            return valve
-
-        async with open_session(ADDRESS, ALICE, dial=dial) as session, trio.open_nursery() as nursery:
+    async with scripted_server() as server, open_session(ADDRESS, ALICE, dial=server.dial) as session:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(session.keep_alive)
             await trio.sleep(10 * PING_EVERY_SECONDS + 1)
-            vanished = trio.current_time()
-            valve.is_blocked_in = True
-            # The reader of the WebSocket hangs in the valve: only the closing of the stream gets it out.
-            await trio.sleep(PING_EVERY_SECONDS + PONG_SECONDS)
-            assert trio.current_time() - vanished < PING_EVERY_SECONDS + PONG_SECONDS + 1
-            with pytest.raises(trio.ClosedResourceError):
-                await valve._stream.send_all(b"x")
+            server.streams[0].hold_outward()
+            with pytest.raises(ConnectionLost):
+                await session.receive()
+            assert trio.current_time() == pytest.approx(11 * PING_EVERY_SECONDS + PONG_SECONDS)
+
+
+async def test_a_ping_may_cross_the_goodbye() -> None:
+    async with scripted_server() as server, trio.open_nursery() as nursery:
+
+        async def leave() -> None:
+            async with open_session(ADDRESS, ALICE, dial=server.dial):
+                await leaving.wait()
+
+        leaving = trio.Event()
+        nursery.start_soon(leave)
+        peer = await server.accept()
+        server.streams[0].hold_inward()
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0):
+            await peer.websocket.ping()
+        leaving.set()
+        await trio.testing.wait_all_tasks_blocked()
+        server.streams[0].release()
 
 
 async def test_nobody_listens(unused_port: int) -> None:

@@ -3,7 +3,6 @@
 import pytest
 
 from ironwire.client import InvalidServerAddress, ServerAddress
-from ironwire.ids import BlobName
 
 
 @pytest.mark.parametrize(
@@ -53,8 +52,6 @@ def test_everything_else_follows_from_the_origin() -> None:
     assert (address.host, address.port, address.is_secure) == ("::1", 8443, True)
     assert address.authority == "[::1]:8443"
     assert address.websocket_url == "wss://[::1]:8443/ws"
-    assert address.upload_url == "https://[::1]:8443/upload"
-    assert address.media_url(BlobName("x.bin")) == "https://[::1]:8443/media/x.bin"
 
 
 @pytest.mark.parametrize(("typed", "port"), [("http://host", 80), ("https://host", 443)])

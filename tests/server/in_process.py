@@ -1,4 +1,4 @@
-"""The guarded server in this process: Hypercorn's parts over memory streams, under a mock clock, without a socket or a thread.
+"""The guarded server in this process: Hypercorn over memory streams, under a mock clock, without a socket or a thread.
 
     async with serve_in_process(app) as server:
         websocket = await server.connect("/ws")
@@ -29,8 +29,7 @@ from ironwire.server.guarded_server import GuardedTCPServer
 from ironwire.server.hypercorn import install, settle
 
 StreamPair = Callable[[], tuple[Any, Any]]
-"""Makes the two ends of a connection. `memory_stream_pair` never blocks a writer; `lockstep_stream_pair` blocks it until all
-is read."""
+"""Makes the two ends of a connection. `memory_stream_pair` never blocks a writer, `lockstep_stream_pair` does."""
 
 
 @frozen

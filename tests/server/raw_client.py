@@ -28,6 +28,7 @@ class RawClient:
     response_head: bytes = field(default=b"", init=False)
     _connection: Connection = field(factory=lambda: Connection(ConnectionType.CLIENT), init=False)
     _events: list[Event] = field(factory=list, init=False)
+    _partial: list[str | bytes] = field(factory=list, init=False)
 
     async def upgrade(self, path: str = "/ws", *extra_headers: bytes, trailing: bytes = b"") -> None:
         """Send the request, and `trailing` in the same packet; wait for 101."""
@@ -49,15 +50,25 @@ class RawClient:
         await self.stream.send_all(b"".join(frames))
 
     async def event(self) -> Event | None:
-        """Return the next message, ping, pong or close frame; None at the end of the stream."""
+        """Return the next whole message, ping, pong or close frame; None at the end of the stream."""
         while True:
-            self._events += self._connection.events()
+            self._events += (whole for event in self._connection.events() if (whole := self._whole(event)))
             if self._events:
                 return self._events.pop(0)
             data = await self.stream.receive_some()
             if not data:
                 return None
             self._connection.receive_data(bytes(data))
+
+    def _whole(self, event: Event) -> Event | None:
+        """Join the pieces in which wsproto hands out a message."""
+        if not isinstance(event, (TextMessage, BytesMessage)):
+            return event
+        self._partial.append(event.data)
+        if not event.message_finished:
+            return None
+        pieces, self._partial = self._partial, []
+        return type(event)(type(event.data)().join(pieces))
 
     async def message(self) -> str | bytes:
         """Return the next message, which must be the next event."""

@@ -39,6 +39,7 @@ class EndlessSender:
     async def receive(self) -> dict[str, Any]:
         await trio.lowlevel.checkpoint()
         self.sent += 1
+        assert self.sent < 10_000, "nothing holds the sender back"
         return {"type": "http.request", "body": CHUNK, "more_body": True}
 
     async def send(self, event: dict[str, Any]) -> None:
@@ -125,15 +126,14 @@ async def test_a_body_cannot_be_asked_for_whole() -> None:
 async def test_a_peer_that_leaves_cancels_the_handler() -> None:
     app = QuartTrio(__name__)
     app.asgi_http_class = StreamedHTTPConnection
-    was_cancelled = False
+    cancelled = trio.Event()
 
     @app.post("/")
     async def patient() -> str:
-        nonlocal was_cancelled
         try:
-            await trio.sleep_forever()
+            await trio.Event().wait()
         except trio.Cancelled:
-            was_cancelled = True
+            cancelled.set()
             raise
         return ""
 
@@ -142,4 +142,4 @@ async def test_a_peer_that_leaves_cancels_the_handler() -> None:
         return {"type": "http.disconnect"}
 
     await app(SCOPE, leave, EndlessSender().send)  # type: ignore[arg-type]  # plain dictionaries
-    assert was_cancelled
+    assert cancelled.is_set()

@@ -9,15 +9,17 @@ import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
 from quart_trio import QuartTrio
-from trio.testing import lockstep_stream_pair
+from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from ironwire.ids import BlobName, media_path
+from ironwire.limits import Limits
 from ironwire.server.media import media_routes, requested_range
 from ironwire.store.blobs import CHUNK_BYTES, Blobs
 
 from .http_toy import app_of, parse_response
 from .in_process import InProcessServer, serve_in_process
 
+LIMITS = Limits()
 CONTENT = bytes(range(100))
 
 
@@ -40,7 +42,7 @@ async def name(blobs: Blobs) -> BlobName:
 
 @pytest.fixture
 async def server(app: QuartTrio) -> AsyncIterator[InProcessServer]:
-    async with serve_in_process(app) as server:
+    async with serve_in_process(app, limits=LIMITS) as server:
         yield server
 
 
@@ -63,14 +65,14 @@ async def test_a_blob_is_a_download_and_nothing_else(app: QuartTrio, name: BlobN
     response = await app.test_client().get(media_path(name))
     assert response.status_code == 200
     assert await response.get_data(as_text=False) == CONTENT
-    assert dict(response.headers) == {
+    assert {field.title(): value for field, value in response.headers} == {
         "Content-Type": "application/octet-stream",
         "Content-Length": "100",
         "Content-Disposition": f'attachment; filename="{name}"',
         "Content-Security-Policy": "sandbox",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
-        "ETag": etag_of(name),
+        "Etag": etag_of(name),
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, immutable, max-age=31536000",
     }
@@ -243,7 +245,20 @@ async def test_a_reader_that_leaves_closes_the_file(server: InProcessServer, blo
             assert await stream.receive_some()
         await trio.aclose_forcefully(stream)
         while blobs.statistics().downloads_running:
-            await trio.lowlevel.checkpoint()
+            await wait_all_tasks_blocked()
+
+
+async def test_a_slow_reader_gets_everything(server: InProcessServer, blobs: Blobs, mock_clock: MockClock) -> None:
+    name = await store(blobs, bytes(8 * CHUNK_BYTES))
+    received = b""
+    async with server.open_stream(lockstep_stream_pair) as stream:
+        await stream.send_all(get(media_path(name)))
+        while data := await stream.receive_some():
+            received += data
+            mock_clock.jump(LIMITS.write_seconds / 2)
+            await wait_all_tasks_blocked()
+    assert mock_clock.current_time() > 60  # after which Quart cuts a response by default
+    assert len(parse_response(received).body) == 8 * CHUNK_BYTES
 
 
 class _CutBlobs(Blobs):

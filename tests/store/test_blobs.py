@@ -82,19 +82,21 @@ async def test_an_upload_that_is_not_committed_leaves_nothing(blobs: Blobs) -> N
 
 
 async def test_an_upload_that_fails_leaves_nothing(blobs: Blobs) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with blobs.writer() as writer:
             await writer.write(bytes(CHUNK_BYTES))
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert names_in(blobs) == []
 
 
 async def test_an_upload_that_is_cancelled_leaves_nothing(blobs: Blobs) -> None:
-    async with trio.open_nursery() as nursery:
-        async with blobs.writer() as writer:
-            await writer.write(bytes(CHUNK_BYTES))
-            nursery.cancel_scope.cancel()
-            await writer.commit()
+    async with trio.open_nursery() as nursery, blobs.writer() as writer:
+        await writer.write(bytes(CHUNK_BYTES))
+        nursery.cancel_scope.cancel()
+        await writer.commit()
     assert nursery.cancel_scope.cancelled_caught
     assert names_in(blobs) == []
     assert blobs.statistics() == BlobStatistics(0, 0, 0, 0)
@@ -157,9 +159,7 @@ async def test_a_write_that_failed_may_be_repeated(blobs: Blobs, monkeypatch: py
     assert await load(blobs, blob.name) == content
 
 
-async def test_a_disk_that_writes_less_than_asked_is_asked_again(
-    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_disk_that_writes_less_than_asked_is_asked_again(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     content = os.urandom(5_000)
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, offset: pwrite(file, data[:999], offset))

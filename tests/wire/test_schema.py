@@ -22,7 +22,6 @@ from ironwire.wire.schema import schema_documents, write_documents
 from tests.strategies import (
     any_frame_text,
     client_messages,
-    json_values,
     message_ids,
     mutated_frames,
     server_messages,
@@ -57,9 +56,10 @@ def _decodes(decode: Callable[[str], object], text: str) -> bool:
 
 def _conforms(validator: Draft202012Validator, text: str) -> bool:
     try:
-        return validator.is_valid(orjson.loads(text))
+        frame = orjson.loads(text)
     except orjson.JSONDecodeError:
         return False
+    return bool(validator.is_valid(frame))
 
 
 def test_the_committed_schemas_are_current() -> None:
@@ -104,12 +104,6 @@ def test_schema_and_codec_agree_about_server_frames(text: str) -> None:
     assert _conforms(_SERVER, text) == _decodes(decode_server, text)
 
 
-@given(st.fixed_dictionaries({"type": st.just("text"), "payload": st.dictionaries(st.text(), json_values())}))
-def test_schema_and_codec_agree_about_any_payload(frame: dict[str, Any]) -> None:
-    text = json.dumps(frame)
-    assert _conforms(_CLIENT, text) == _decodes(decode_client, text)
-
-
 def test_the_named_difference_is_real() -> None:
     frame = '{"type":"accepted","payload":{"ts":5.0}}'
     assert Draft202012Validator(schema_documents()["server.json"]).is_valid(json.loads(frame))
@@ -118,5 +112,5 @@ def test_the_named_difference_is_real() -> None:
 
 @pytest.mark.parametrize("kind", [float, GroupId, dict[str, str], Annotated[int, "a bound"]])
 def test_a_type_without_a_rule_is_refused(kind: Any) -> None:
-    with pytest.raises(TypeError, match="no (schema|keywords) for"):
+    with pytest.raises(TypeError, match=r"no (schema|keywords) for"):
         schema._schema(kind)

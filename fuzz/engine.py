@@ -1,0 +1,186 @@
+"""One campaign under one engine, in a process of its own: `python -m fuzz.engine NAME ENGINE SECONDS SEED`.
+
+Failures do not end it: each is kept, made smaller, written to the campaign's findings and reported once. Standard output carries
+`Report`s, one JSON object a line. The process is one that may be killed: atheris never gives it back.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NoReturn
+
+from attrs import asdict, define, field, frozen
+
+from fuzz.house import first_leaf
+
+if TYPE_CHECKING:
+    from fuzz.campaigns import Campaign
+
+ENGINES = ("hypothesis", "atheris")
+
+_REPORT_SECONDS = 1.0
+_SHRINK_SECONDS = 10.0
+_LONGEST_INPUT_BYTES = 4096
+_STUCK_SECONDS = 30
+_INSTRUMENTED = ["ironwire", "hypercorn", "h11", "wsproto"]
+_HERE = Path(__file__).parent
+
+
+@frozen
+class Report:
+    executions: int
+    seconds: float
+    corpus: int
+    """Inputs that the engine builds on."""
+    findings: list[tuple[str, str]]
+    """Path and error of what is new in this run."""
+
+
+@define(eq=False)
+class Attempts:
+    """Every execution goes through here, whichever engine makes it."""
+
+    campaign: "Campaign"
+    seconds: float
+    count_corpus: Callable[[], int]
+    _started: float = field(factory=time.monotonic, init=False)
+    _reported: float = field(factory=time.monotonic, init=False)
+    _executions: int = field(default=0, init=False)
+    _known: set[str] = field(factory=set, init=False)
+    _found: dict[str, bytes] = field(factory=dict, init=False)
+    """The smallest input for each error."""
+
+    def replay(self) -> None:
+        """Execute what is on record. What fails already is no finding of this run."""
+        for path in self.campaign.files():
+            error = failure(self.campaign.one, path.read_bytes())
+            if error is not None:
+                self._known.add(error)
+
+    def execute(self, data: bytes) -> None:
+        """Execute one input; end the process when the time is over."""
+        now = time.monotonic()
+        if now - self._started >= self.seconds:
+            self._finish()
+        if now - self._reported >= _REPORT_SECONDS:
+            self._reported = now
+            self._report()
+        self._executions += 1
+        error = failure(self.campaign.one, data)
+        if error is None or error in self._known:
+            return
+        if error not in self._found or len(data) < len(self._found[error]):
+            self._found[error] = data
+
+    def _finish(self) -> NoReturn:
+        for error, data in self._found.items():
+            self._found[error] = shrunk(data, lambda smaller, error=error: failure(self.campaign.one, smaller) == error)
+            path = self._path(self._found[error])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._found[error])
+        self._report()
+        os._exit(0)
+
+    def _report(self) -> None:
+        findings = [(str(self._path(data)), error) for error, data in self._found.items()]
+        report = Report(self._executions, time.monotonic() - self._started, self.count_corpus(), findings)
+        print(json.dumps(asdict(report)), flush=True)
+
+    def _path(self, data: bytes) -> Path:
+        return self.campaign.findings / sha256(data).hexdigest()[:16]
+
+
+def failure(one: Callable[[bytes], None], data: bytes) -> str | None:
+    """What `one` raised, with the place in the project where it did: the same text for the same bug."""
+    try:
+        one(data)
+    except Exception as error:
+        leaf = first_leaf(error)
+        frames = traceback.extract_tb(leaf.__traceback__)
+        ours = [each for each in frames if _HERE.parent in Path(each.filename).parents] or frames
+        said = str(leaf).partition("\n")[0][:160]
+        return f"{type(leaf).__name__} at {Path(ours[-1].filename).name}:{ours[-1].lineno}: {said}"
+    return None
+
+
+def shrunk(data: bytes, still_fails: Callable[[bytes], bool]) -> bytes:
+    """`data` without the pieces that the failure does not need."""
+    deadline = time.monotonic() + _SHRINK_SECONDS
+    piece_bytes = len(data) // 2
+    while piece_bytes:
+        start = 0
+        while start < len(data):
+            if time.monotonic() > deadline:
+                return data
+            smaller = data[:start] + data[start + piece_bytes :]
+            if still_fails(smaller):
+                data = smaller
+            else:
+                start += piece_bytes
+        piece_bytes //= 2
+    return data
+
+
+def run_hypothesis(name: str, seconds: float, seed: int) -> None:
+    """Inputs from the campaign's strategy."""
+    import hypothesis
+
+    from fuzz.campaigns import CAMPAIGNS
+
+    campaign = CAMPAIGNS[name]
+    attempts = Attempts(campaign, seconds, count_corpus=lambda: len(campaign.files()))
+    attempts.replay()
+
+    @hypothesis.settings(
+        max_examples=1000,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(campaign.inputs)
+    def execute(data: bytes) -> None:
+        attempts.execute(data)
+
+    while True:
+        hypothesis.seed(seed)(execute)()
+        seed += 1
+
+
+def run_atheris(name: str, seconds: float, seed: int) -> None:
+    """Inputs mutated from the corpus, kept where they reach new code."""
+    import atheris
+
+    with atheris.instrument_imports(include=_INSTRUMENTED):
+        from fuzz.campaigns import CAMPAIGNS
+
+    campaign = CAMPAIGNS[name]
+    with TemporaryDirectory(prefix="ironwire-corpus-") as new_inputs:
+        attempts = Attempts(campaign, seconds, count_corpus=lambda: len(os.listdir(new_inputs)))
+        attempts.replay()
+        campaign.findings.mkdir(parents=True, exist_ok=True)
+        arguments = [
+            f"-seed={seed}",
+            f"-max_len={_LONGEST_INPUT_BYTES}",
+            f"-timeout={_STUCK_SECONDS}",
+            f"-artifact_prefix={campaign.findings}/",
+            new_inputs,
+            str(campaign.corpus),
+        ]
+        atheris.Setup([sys.argv[0], *arguments], attempts.execute)
+        atheris.Fuzz()
+
+
+def main() -> None:
+    name, engine, seconds, seed = sys.argv[1:]
+    {"hypothesis": run_hypothesis, "atheris": run_atheris}[engine](name, float(seconds), int(seed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""A dialogue of several strangers with the whole server, derived from any bytes at all.
+
+The bytes are a list of steps: one says who does what, and those behind it how; `step` writes one. Between two steps the
+server comes to rest, unless the step is hasty: then the next one arrives together with it. What is proved is what every
+house is inspected for (`fuzz/house.py`).
+"""
+
+from collections.abc import Awaitable, Callable
+
+from attrs import define, field
+
+from fuzz.house import BLOB_NAME, ORIGIN, House, Peer, quiet, run
+from ironwire.crypto.signing import Identity
+from ironwire.ids import DeviceId
+from ironwire.wire.messages import Auth, Verify
+from tests.server.raw_client import upgrade_request
+from tests.wire.frame_builder import CLOSE, PING, PONG, frame, text
+
+STRANGERS = 3
+IDENTITIES = [Identity.from_seed(bytes([100 + number]) * 32) for number in range(STRANGERS)]
+_MOST_STEPS = 80
+_MOST_COPIES = 512
+_MOST_SECONDS = 45
+
+
+def _say_to(client: Identity) -> list[str]:
+    to = client.client_id
+    return [
+        f'{{"type":"text","payload":{{"to":"{to}","text":"Hello"}}}}',
+        f'{{"type":"text","id":"1","payload":{{"to":"{to}","text":"Hello"}}}}',
+        f'{{"type":"text","id":"1","payload":{{"to":"{to}","text":"Goodbye"}}}}',
+        f'{{"type":"file","id":"2","payload":{{"to":"{to}","url":"/media/{BLOB_NAME}","kind":"image","width":4}}}}',
+        f'{{"type":"receipt","payload":{{"to":"{to}","ids":["1"],"state":"read"}}}}',
+    ]
+
+
+SAYINGS = [
+    *(saying for identity in [*IDENTITIES, Identity.from_seed(b"\1" * 32)] for saying in _say_to(identity)),
+    *_say_to(Identity.from_seed(b"\xff" * 32)),  # who is never there
+    '{"type":"text","payload":{"to":"#00000000000000000000000000000000","text":"to a group"}}',
+    *(f'{{"type":"ack","payload":{{"upto":{upto}}}}}' for upto in (0, 1, 2, 5, 2**53 - 1)),
+    '{"type":"devices","id":"3"}',
+    '{"type":"device_remove","id":"4","payload":{"device":"phone"}}',
+    '{"type":"device_remove","payload":{"device":"laptop"}}',
+    '{"type":"auth","payload":{"token":"0100000000000000000000000000000000000000000000000000000000000000"}}',
+    '{"type":"verify","payload":{"attempt":"00"}}',
+    '{"type":"auth_ok"}',
+    '{"type":"presence","payload":{"status":"here"}}',
+    "[" * 300,
+    '{"type":"text","id":7}',
+]
+"""What a client may say, and what it had better not."""
+
+
+def one(data: bytes) -> None:
+    """Check the dialogue that `data` describes.
+
+    Raises:
+        AssertionError: the server broke one of the laws of the house.
+    """
+
+    async def dialogue(house: House) -> None:
+        await _Dialogue(house, Choices(data)).play()
+
+    run(data, dialogue)
+
+
+@define
+class Choices:
+    """Bytes as decisions. Where they have run out, every decision is 0."""
+
+    _data: bytes
+    _used: int = field(default=0, init=False)
+
+    @property
+    def are_over(self) -> bool:
+        return self._used >= len(self._data)
+
+    def below(self, bound: int) -> int:
+        """A number from 0 to `bound` - 1, which is 255 at most."""
+        taken = self.take(1)
+        return taken[0] % bound if taken else 0
+
+    def take(self, size: int) -> bytes:
+        taken = self._data[self._used : self._used + size]
+        self._used += size
+        return taken
+
+    def chunk(self) -> bytes:
+        """Up to 255 bytes, behind their number."""
+        return self.take(self.below(256))
+
+
+@define(eq=False)
+class _Stranger:
+    number: int
+    peer: Peer
+    identity: Identity
+    auth: Auth | None = None
+    """What it said last of who it is."""
+
+
+@define(eq=False)
+class _Dialogue:
+    _house: House
+    _choices: Choices
+    _strangers: dict[int, _Stranger] = field(factory=dict, init=False)
+
+    async def play(self) -> None:
+        for _ in range(_MOST_STEPS):
+            if self._choices.are_over:
+                return
+            choice = self._choices.below(256)
+            choice, number = divmod(choice, STRANGERS)
+            is_hasty, kind = divmod(choice, len(_STEPS))
+            if number not in self._strangers:
+                self._arrive(number, is_slow=False)
+            await _STEPS[kind](self, self._strangers[number])
+            if not is_hasty:
+                await quiet()
+
+    def _arrive(self, number: int, *, is_slow: bool) -> None:
+        peer = self._house.connect(is_slow=is_slow, answers_pings=number == 0)  # one of them lives long
+        self._house.strangers.append(peer)
+        self._strangers[number] = _Stranger(number, peer, IDENTITIES[number])
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    async def _connect(self, stranger: _Stranger) -> None:
+        """On a new connection; the one before is cut, dropped in silence, or kept and forgotten."""
+        how = self._choices.below(8)
+        if how & 2:
+            await stranger.peer.vanish()
+        elif how & 4:
+            await stranger.peer.hang_up()
+        self._arrive(stranger.number, is_slow=bool(how & 1))
+        await self._strangers[stranger.number].peer.send(upgrade_request())
+
+    async def _authenticate(self, stranger: _Stranger) -> None:
+        how = self._choices.below(32)
+        identity = IDENTITIES[how % STRANGERS]
+        token = identity.client_id.upper() if how & 4 else identity.client_id
+        stranger.auth = Auth(
+            token,
+            device=DeviceId("phone") if how & 8 else None,
+            origin=ORIGIN if how & 16 else None,
+        )
+        stranger.identity = identity
+        await stranger.peer.say(stranger.auth)
+
+    async def _verify(self, stranger: _Stranger) -> None:
+        verify = stranger.peer.signed(stranger.identity, stranger.auth)
+        flipped = self._choices.below(2)
+        if flipped:
+            verify = Verify(verify.attempt[::-1])
+        await stranger.peer.say(verify)
+
+    async def _say(self, stranger: _Stranger) -> None:
+        await stranger.peer.send(text(self._saying()))
+
+    async def _repeat(self, stranger: _Stranger) -> None:
+        """The same many times, in one packet."""
+        copies = min(1 << self._choices.below(16), _MOST_COPIES)
+        await stranger.peer.send(text(self._saying()) * copies)
+
+    async def _misspeak(self, stranger: _Stranger) -> None:
+        saying = self._saying().encode()
+        at = self._choices.below(256) % (len(saying) + 1)
+        removed = self._choices.below(16)
+        await stranger.peer.send(frame(1, saying[:at] + self._choices.chunk() + saying[at + removed :]))
+
+    async def _say_at_length(self, stranger: _Stranger) -> None:
+        """One frame of up to twice what is allowed."""
+        content = (self._choices.chunk() or b"a") * _MOST_COPIES
+        await stranger.peer.send(frame(1 + self._choices.below(2), content))
+
+    async def _send_frame(self, stranger: _Stranger) -> None:
+        """A frame of any kind, in any condition."""
+        how = self._choices.below(256)
+        opcode = (CLOSE, PING, PONG, how & 15)[how >> 4 & 3]
+        await stranger.peer.send(frame(opcode, self._choices.chunk(), fin=how < 192, rsv=how >> 3 & 1))
+
+    async def _send_bytes(self, stranger: _Stranger) -> None:
+        await stranger.peer.send(self._choices.chunk())
+
+    async def _leave(self, stranger: _Stranger) -> None:
+        if self._choices.below(2):
+            await stranger.peer.vanish()
+        else:
+            await stranger.peer.hang_up()
+
+    async def _wait(self, _stranger: _Stranger) -> None:
+        await self._house.pass_time(self._choices.below(_MOST_SECONDS))
+
+    async def _listen(self, stranger: _Stranger) -> None:
+        """A slow peer reads one write; the others do so all the time."""
+        self._house.let_read(stranger.peer)
+
+    def _saying(self) -> str:
+        return SAYINGS[self._choices.below(len(SAYINGS))]
+
+
+_STEPS: list[Callable[[_Dialogue, _Stranger], Awaitable[None]]] = [
+    _Dialogue._connect,
+    _Dialogue._authenticate,
+    _Dialogue._verify,
+    _Dialogue._say,
+    _Dialogue._repeat,
+    _Dialogue._misspeak,
+    _Dialogue._say_at_length,
+    _Dialogue._send_frame,
+    _Dialogue._send_bytes,
+    _Dialogue._leave,
+    _Dialogue._wait,
+    _Dialogue._listen,
+]
+CONNECT, AUTHENTICATE, VERIFY, SAY, REPEAT, MISSPEAK, SAY_AT_LENGTH, SEND_FRAME, SEND_BYTES, LEAVE, WAIT, LISTEN = range(
+    len(_STEPS)
+)
+
+
+def step(kind: int, stranger: int, operand: bytes = b"", *, is_hasty: bool = False) -> bytes:
+    """The bytes of one step; `operand` holds its decisions, in the order in which it takes them."""
+    return bytes([(is_hasty * len(_STEPS) + kind) * STRANGERS + stranger]) + operand
+
+
+def chunk(content: bytes) -> bytes:
+    """What `Choices.chunk` reads back; 255 bytes at most."""
+    return bytes([len(content)]) + content

@@ -1,0 +1,53 @@
+"""What has to be done from time to time: forget what has expired, and overwrite what was erased.
+
+An erased envelope leaves its database page at once (`secure_delete`), and the write-ahead log at the next scrub.
+"""
+
+from collections.abc import Callable
+
+import structlog
+import trio
+from attrs import define
+
+from ironwire.hub.delivery import Delivery
+from ironwire.limits import Limits
+from ironwire.store.base import Store
+
+log = structlog.get_logger(__name__)
+
+SCRUB_SECONDS = 60.0
+EXPIRE_SECONDS = 3600.0
+DAY_MS = 86_400_000
+
+
+@define
+class Janitor:
+    _store: Store
+    _delivery: Delivery
+    _limits: Limits
+    _now_ms: Callable[[], int]
+
+    async def run(self) -> None:
+        """Clean up, for ever.
+
+        Raises:
+            StoreError: the store cannot work; whoever supervises this begins anew.
+        """
+        expire_at = trio.current_time()
+        batches_scrubbed = 0
+        while True:
+            if trio.current_time() >= expire_at:
+                await self._expire()
+                expire_at += EXPIRE_SECONDS
+            batches = self._store.statistics().batches
+            if batches != batches_scrubbed:
+                await self._store.scrub()
+                batches_scrubbed = batches
+            await trio.sleep(SCRUB_SECONDS)
+
+    async def _expire(self) -> None:
+        self._delivery.touch_devices()
+        before_ms = self._now_ms() - int(self._limits.retention_days * DAY_MS)
+        expired = await self._store.expire(before_ms=max(before_ms, 0))
+        if expired.entries or expired.devices:
+            log.info("expired", entries=expired.entries, devices=expired.devices)

@@ -1,0 +1,93 @@
+"""Brings a mailbox to its device's session: what waited first, then what comes, in order, within the window.
+
+An entry that is committed while the session has everything before it goes out at once, from memory. One that comes while the session is
+behind waits in the store, and `run` fetches it when the device has acknowledged enough. So nothing is held in memory for a slow device but
+its window.
+"""
+
+import trio
+
+from ironwire.hub.outbox import Outbox
+from ironwire.protocol.mailbox import Gap, Window
+from ironwire.store.base import Entry, MailboxId, Store
+from ironwire.wire import messages
+from ironwire.wire.codec import encode, frame_text
+
+PAGE_ENTRIES = 100
+
+
+class Pump:
+    """One device session's link to its mailbox. The session runs `run` in its nursery."""
+
+    def __init__(self, mailbox: MailboxId, window: Window, store: Store, outbox: Outbox) -> None:
+        self.mailbox = mailbox
+        self._window = window
+        self._store = store
+        self._outbox = outbox
+        self._wake = trio.lowlevel.ParkingLot()
+        self._is_caught_up = False
+
+    def offer(self, entry: Entry) -> None:
+        """An entry was committed to the mailbox just now."""
+        window = self._window
+        if self._is_caught_up and entry.seq == window.sent + 1 and window.room > 0:
+            self._deliver(entry)
+        else:
+            window.committed(entry.seq)
+            self._wake.unpark_all()
+
+    def ack(self, upto: int) -> bool:
+        """The device has everything up to `upto`; False if that was known.
+
+        Raises:
+            AckBeyondDelivery: it was never sent that much.
+        """
+        is_news = self._window.ack(upto)
+        self._wake.unpark_all()
+        return is_news
+
+    async def run(self) -> None:
+        """Keep the device up to date, for as long as its session lives.
+
+        Raises:
+            StoreError: the mailbox cannot be read.
+        """
+        window = self._window
+        while True:
+            if window.is_behind and window.room > 0:
+                await self._fetch()
+            elif not window.is_behind and not self._is_caught_up:
+                self._is_caught_up = True
+                self._outbox.put(encode(messages.CaughtUp(seq=window.sent)))
+            else:
+                await self._wake.park()
+
+    async def _fetch(self) -> None:
+        window = self._window
+        tail = window.tail
+        page = await self._store.read(self.mailbox, after=window.sent, limit=min(window.room, PAGE_ENTRIES))
+        if not page:
+            self._tell(window.skip(tail))
+        for entry in page:
+            if window.room > 0:
+                self._deliver(entry)
+
+    def _deliver(self, entry: Entry) -> None:
+        text = entry_text(entry)
+        self._tell(self._window.deliver(entry.seq, len(text)))
+        self._outbox.put(text)
+
+    def _tell(self, gap: Gap | None) -> None:
+        if gap is not None:
+            self._outbox.put(encode(messages.Gap(first=gap.first, last=gap.last, reason="expired")))
+
+
+def entry_text(entry: Entry) -> bytes:
+    """The frame that delivers an entry. The copy for the sender's own device says whom the envelope went to."""
+    envelope = entry.envelope
+    payload = envelope.payload
+    if entry.is_own:
+        payload = payload[:-1] + b',"to":"' + envelope.to.encode() + b'"}'
+    return frame_text(envelope.verb, payload, id=envelope.id, seq=entry.seq)
+
+

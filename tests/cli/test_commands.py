@@ -1,0 +1,171 @@
+"""Commands that need no server, as a shell sees them: what they print, where, and the exit code."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ironwire.cli import cli
+from ironwire.cli.exits import ExitCode
+from ironwire.client import load_identity
+from ironwire.crypto.signing import parse_public_key
+
+CHALLENGE = "0123456789abcdef" * 4
+BOB = "b0" * 32
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for variable in ("IRONWIRE_KEY", "IRONWIRE_PASSPHRASE", "IRONWIRE_SERVER", "IRONWIRE_SETTINGS", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str, input: str | None = None) -> Result:  # noqa: A002 - as click's own runner has it
+    return CliRunner().invoke(cli, arguments, input=input, prog_name="ironwire")
+
+
+def refused(result: Result, code: ExitCode, *words: str) -> None:
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) <= 4
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_a_new_identity_is_private_and_prints_its_id(home: Path) -> None:
+    created = run("keygen")
+    key = home / ".config" / "ironwire" / "identity.key"
+    assert created.exit_code == 0
+    assert created.stdout.strip() == load_identity(key).client_id
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert run("id").stdout == created.stdout
+    assert json.loads(run("id", "--json").stdout) == {"client": created.stdout.strip(), "key": str(key)}
+
+
+def test_an_identity_may_stand_anywhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = run("keygen", "--no-passphrase", "--json", "keys/mine")
+    client = json.loads(created.stdout)["client"]
+    assert run("id", "keys/mine").stdout == client + "\n"
+    monkeypatch.setenv("IRONWIRE_KEY", str(home / "keys" / "mine"))
+    assert run("id").stdout == client + "\n"
+
+
+def test_an_identity_is_never_replaced() -> None:
+    before = run("keygen", "key").stdout
+    refused(run("keygen", "key"), ExitCode.USAGE, "exists already")
+    assert run("id", "key").stdout == before
+
+
+def test_a_passphrase_is_needed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRONWIRE_PASSPHRASE", "correct horse")
+    client = run("keygen", "key").stdout
+    assert run("id", "key").stdout == client
+    monkeypatch.setenv("IRONWIRE_PASSPHRASE", "wrong horse")
+    refused(run("id", "key"), ExitCode.USAGE, "passphrase is wrong")
+    monkeypatch.delenv("IRONWIRE_PASSPHRASE")
+    refused(run("id", "key"), ExitCode.USAGE, "set IRONWIRE_PASSPHRASE")
+
+
+def test_no_passphrase_overrules_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IRONWIRE_PASSPHRASE", "correct horse")
+    run("keygen", "--no-passphrase", "key")
+    monkeypatch.delenv("IRONWIRE_PASSPHRASE")
+    assert run("id", "key").exit_code == 0
+
+
+@pytest.mark.parametrize("command", [("id",), ("sign", CHALLENGE), ("send", BOB, "hi"), ("listen",), ("chat", BOB)])
+def test_without_an_identity_the_way_to_one_is_named(command: tuple[str, ...]) -> None:
+    refused(run(*command), ExitCode.USAGE, "ironwire keygen")
+
+
+def test_a_signature_is_that_of_the_identity() -> None:
+    client = run("keygen", "key").stdout.strip()
+    signed = run("sign", CHALLENGE, "--key", "key").stdout
+    assert len(signed) == 128 + 1
+    parse_public_key(client).verify(bytes.fromhex(CHALLENGE), bytes.fromhex(signed))
+
+
+@pytest.mark.parametrize("challenge", ["", "00", CHALLENGE[:-2], CHALLENGE + "00", "zz" * 32, "text to be signed"])
+def test_only_challenges_are_signed(challenge: str) -> None:
+    run("keygen", "key")
+    refused(run("sign", challenge, "--key", "key"), ExitCode.USAGE, "32 bytes")
+
+
+def test_contacts_are_kept_beside_the_key(home: Path) -> None:
+    assert run("contacts", "add", "bob", BOB.upper(), "--key", "keys/mine").exit_code == 0
+    assert (home / "keys" / "contacts.json").exists()
+    assert run("contacts", "list", "--key", "keys/mine").stdout == f"bob  {BOB}\n"
+    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {"bob": BOB}
+    assert run("contacts", "remove", "bob", "--key", "keys/mine").exit_code == 0
+    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {}
+
+
+def test_columns_of_contacts_line_up() -> None:
+    run("contacts", "add", "陳", "c0" * 32)
+    run("contacts", "add", "bob", BOB)
+    assert run("contacts", "list").stdout.splitlines() == [f"bob  {BOB}", f"陳   {'c0' * 32}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("contacts", "add", "bob", "b0"), "64 lowercase hex digits"),
+        (("contacts", "add", "a b", BOB), "letters, digits"),
+        (("contacts", "remove", "bob"), "no contact"),
+    ],
+)
+def test_mistakes_with_contacts(arguments: tuple[str, ...], word: str) -> None:
+    refused(run(*arguments), ExitCode.USAGE, word)
+
+
+def test_nobody_of_that_name_is_not_a_network_problem() -> None:
+    run("keygen")
+    refused(run("send", "carol", "hi"), ExitCode.USAGE, "'carol'", "ironwire contacts add")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nope",),
+        ("send",),
+        ("send", BOB),
+        ("listen", "--count", "0"),
+        ("download", "/media/x", "--sha256", "12"),
+        ("id", "--nope"),
+    ],
+)
+def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:
+    refused(run(*arguments), ExitCode.USAGE, "ironwire")
+
+
+@pytest.mark.parametrize("server", ["ftp://x", "http://", "http://localhost:99999", "http://localhost:8080/chat"])
+def test_what_is_no_server(server: str) -> None:
+    run("keygen")
+    refused(run("send", BOB, "hi", "--server", server), ExitCode.USAGE, "server")
+
+
+def test_nobody_listens_there() -> None:
+    run("keygen")
+    refused(run("send", BOB, "hi", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
+    refused(run("listen", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
+    Path("file").touch()
+    refused(run("upload", "file", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
+
+
+def test_a_file_that_is_not_there() -> None:
+    refused(run("upload", "nothing"), ExitCode.FILE, "cannot read nothing")
+
+
+def test_the_help_names_every_command_and_exit_code() -> None:
+    text = run("--help").stdout
+    for name in cli.commands or cli.list_commands(cli.make_context("ironwire", ["--help"], resilient_parsing=True)):
+        assert f"  {name} " in text
+        assert run(name, "--help").exit_code == 0
+    for code in ExitCode:
+        assert f" {code.value}  " in text

@@ -1,0 +1,297 @@
+"""A conversation without terminal and network: what is entered, what becomes of it, what is shown."""
+
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import trio
+from attrs import define, field
+from rich.text import Text
+from trio.testing import MockClock
+
+from ironwire.cli import conversation as module
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.conversation import Conversation
+from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.client import (
+    Accepted,
+    Client,
+    Connected,
+    ConnectionFailed,
+    DeliveredFile,
+    DeliveredText,
+    Disconnected,
+    Downloaded,
+    Error,
+    Event,
+    Missed,
+    Received,
+    Refused,
+    ServerAddress,
+    SessionEnded,
+    TransferFailed,
+    Uploaded,
+)
+from ironwire.ids import ClientId
+
+ALICE = ClientId("a1" * 32)
+BOB = ClientId("b0" * 32)
+URL = "/media/00000000-0000-4000-8000-000000000000.bin"
+SHA256 = "5a" * 32
+
+
+@define(eq=False)
+class FakeClient:
+    """Accepts what it is sent, or does what `answer` says; the test puts its events."""
+
+    answer: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    sent: list[tuple[str, dict[str, Any]]] = field(factory=list)
+    address: ServerAddress = field(factory=lambda: ServerAddress.parse("http://localhost:8080"))
+    _events: tuple[trio.MemorySendChannel[Event], trio.MemoryReceiveChannel[Event]] = field(
+        factory=lambda: trio.open_memory_channel[Event](math.inf)
+    )
+
+    async def send_text(self, to: str, text: str) -> Accepted:
+        await self.answer()
+        self.sent.append((text, {}))
+        return Accepted(ts=0)
+
+    async def send_file(self, to: str, url: str, **metadata: Any) -> Accepted:
+        await self.answer()
+        self.sent.append((url, metadata))
+        return Accepted(ts=0)
+
+    def happen(self, event: Event) -> None:
+        self._events[0].send_nowait(event)
+
+    def end(self) -> None:
+        self._events[0].close()
+
+    def __aiter__(self) -> "FakeClient":
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self._events[1].receive()
+        except trio.EndOfChannel:
+            raise SessionEnded(4403, "removed") from None
+
+
+@define(eq=False)
+class Table:
+    """A conversation that is being held, and both sides of it."""
+
+    client: FakeClient
+    conversation: Conversation
+    enter: Callable[[str], None]
+    shown: list[str]
+    said: list[str]
+
+    async def settled(self) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+
+
+@asynccontextmanager
+async def held(tmp_path: Path, client: FakeClient) -> AsyncGenerator[Table]:
+    book = AddressBook.beside(tmp_path / "key")
+    book.add("bob", BOB)
+    shown: list[str] = []
+    said: list[str] = []
+
+    def collect(target: list[str]) -> Callable[[Text], None]:
+        return lambda text: target.append(text.plain[len("00:00 ") :])
+
+    conversation = Conversation(BOB, cast("Client", client), book, collect(shown), collect(said), lambda: None)
+    send, lines = trio.open_memory_channel[str](math.inf)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(conversation.hold, lines)
+        yield Table(client, conversation, send.send_nowait, shown, said)
+        send.close()
+
+
+async def test_what_was_said_is_shown_once_it_is_accepted(tmp_path: Path) -> None:
+    accept = trio.Event()
+    async with held(tmp_path, FakeClient(accept.wait)) as table:
+        table.enter("  Hello Bob ")
+        await table.settled()
+        assert table.shown == []
+        assert [pending.text for pending in table.conversation.pending] == ["Hello Bob"]
+        accept.set()
+        await table.settled()
+        assert table.shown == ["you Hello Bob  ✓"]
+        assert table.conversation.pending == ()
+
+
+async def test_texts_leave_in_the_order_in_which_they_were_entered(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        for number in range(20):
+            table.enter(str(number))
+    assert [text for text, _ in table.client.sent] == [str(number) for number in range(20)]
+
+
+async def test_the_end_of_the_lines_waits_for_the_answers(tmp_path: Path) -> None:
+    accept = trio.Event()
+    async with trio.open_nursery() as nursery, held(tmp_path, FakeClient(accept.wait)) as table:
+        table.enter("last words")
+        nursery.start_soon(_later, accept)
+    assert table.shown == ["you last words  ✓"]
+
+
+async def _later(accept: trio.Event) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    accept.set()
+
+
+async def test_answers_that_never_come_are_not_waited_for_without_end(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    began = trio.current_time()
+    with pytest.RaisesGroup(ConnectionFailed, flatten_subgroups=True):
+        async with held(tmp_path, FakeClient(trio.sleep_forever)) as table:
+            table.enter("hello?")
+    assert trio.current_time() - began == pytest.approx(ANSWER_SECONDS)
+
+
+async def test_what_was_refused_is_shown_with_the_reason(tmp_path: Path) -> None:
+    async def refuse() -> None:
+        raise Refused("user_offline", user=BOB)
+
+    async with held(tmp_path, FakeClient(refuse)) as table:
+        table.enter("hello?")
+        table.enter("anybody?")
+    reason = "✗ not delivered: the recipient is offline"
+    assert table.shown == [f"you hello?  {reason}", f"you anybody?  {reason}"]
+    assert table.conversation.failures == 2
+
+
+async def test_quit_leaves_what_comes_after_it(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter("before")
+        table.enter("/quit")
+        table.enter("after")
+    assert [text for text, _ in table.client.sent] == ["before"]
+
+
+async def test_what_looks_like_a_command_is_not_sent(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        for line in ("/nope", "", "   ", "/help", "//not a command"):
+            table.enter(line)
+    assert [text for text, _ in table.client.sent] == ["/not a command"]
+    assert "there is no /nope" in table.said[0]
+    assert any("/file PATH" in line for line in table.said)
+
+
+async def test_messages_come_with_the_name_of_their_sender(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Received(DeliveredText(BOB, "hi")))
+        table.client.happen(Received(DeliveredText(ALICE, "psst")))
+        await table.settled()
+    assert table.shown == ["bob hi", "a1a1a1a1… psst"]
+
+
+async def test_a_lost_connection_is_said_once(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Connected())
+        await table.settled()
+        assert _is_connected(table)
+        table.client.happen(Disconnected("the network went away", 2))
+        table.client.happen(Disconnected("still away", 4))
+        await table.settled()
+        assert not _is_connected(table)
+        table.client.happen(Connected())
+        await table.settled()
+        assert _is_connected(table)
+    assert table.said == ["the network went away; trying again", "connected again"]
+
+
+def _is_connected(table: Table) -> bool:
+    return table.conversation.retry_at is None
+
+
+async def test_what_went_wrong_beside_messages_is_said(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Received(Error("rate_limited")))
+        table.client.happen(Missed(7))
+        await table.settled()
+    assert table.said == ["the server says rate_limited", "7 messages came too fast and were missed"]
+
+
+async def test_a_client_that_has_stopped_ends_the_conversation(tmp_path: Path) -> None:
+    with pytest.RaisesGroup(SessionEnded, flatten_subgroups=True):
+        async with held(tmp_path, FakeClient(trio.sleep_forever)) as table:
+            table.enter("hello?")
+            await table.settled()
+            table.client.end()
+            await trio.sleep_forever()
+
+
+async def test_a_file_is_uploaded_and_then_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def upload(_: ServerAddress, path: Path, progress: Callable[[int, int], None]) -> Uploaded:
+        assert path == tmp_path / "my cat.png"
+        progress(50, 200)
+        assert [pending.progress for pending in table.conversation.pending] == ["25 %"]
+        await trio.lowlevel.checkpoint()
+        return Uploaded(URL, 200, SHA256)
+
+    monkeypatch.setattr(module, "upload", upload)
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter(f'/file "{tmp_path}/my cat.png"')
+    expected = {"name": "my cat.png", "size": 200, "sha256": SHA256, "mime": "image/png", "kind": "image"}
+    assert table.client.sent == [(URL, expected)]
+    assert table.shown == ["you sends “my cat.png”  ✓"]
+
+
+async def test_a_file_that_cannot_be_uploaded(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter(f"/file {tmp_path}/nothing here")
+        table.enter("/file")
+    assert [line.partition(":")[0] for line in table.shown] == ["you sends “nothing here”  ✗ not delivered"]
+    assert table.client.sent == []
+    assert table.conversation.failures == 1
+
+
+async def test_a_file_is_saved_under_a_safe_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[tuple[str, Path, int | None, str | None]] = []
+
+    async def download(
+        _: ServerAddress, url: str, target: Path, *, expected_size: int | None, expected_sha256: str | None
+    ) -> Downloaded:
+        await trio.lowlevel.checkpoint()
+        saved.append((url, target, expected_size, expected_sha256))
+        return Downloaded(200, SHA256)
+
+    monkeypatch.setattr(module, "download", download)
+    monkeypatch.chdir(tmp_path)
+    other = URL.replace("0000.bin", "0001.bin")
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter("/save")
+        await table.settled()
+        table.client.happen(Received(DeliveredFile(BOB, URL, name="../../.bashrc", size=200, sha256=SHA256)))
+        await table.settled()
+        table.enter("/save")
+        await table.settled()
+        table.enter(f"/save http://localhost:8080{URL} elsewhere.txt")
+        await table.settled()
+        table.enter(f"/save {other}")
+    assert saved == [
+        (URL, Path("bashrc"), 200, SHA256),
+        (URL, Path("elsewhere.txt"), 200, SHA256),
+        (other, Path(other.rpartition("/")[2]), None, None),
+    ]
+    assert table.said[0] == "/save: no file has come yet"
+    assert table.said[1] == "saved as bashrc"
+
+
+async def test_a_file_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def download(*_: object, **__: object) -> Downloaded:
+        await trio.lowlevel.checkpoint()
+        raise TransferFailed("not found", 404)
+
+    monkeypatch.setattr(module, "download", download)
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter(f"/save {URL}")
+    assert table.said == ["not found (HTTP status 404)"]
+    assert table.conversation.failures == 1

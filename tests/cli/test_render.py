@@ -1,0 +1,88 @@
+"""How messages look, whatever their sender put into them."""
+
+import json
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ironwire.cli.render import as_json, incident, notice, own, received
+from ironwire.cli.terminal import printable
+from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Missed
+from ironwire.ids import ClientId, MessageId
+
+ALICE = ClientId("a1" * 32)
+NOON = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
+URL = "/media/00000000-0000-4000-8000-000000000000.bin"
+TEXTS = st.text(st.characters(codec="utf-8")) | st.text(st.sampled_from("a\x1b\n\r\u202e\u2028[]"))
+
+
+def test_a_text() -> None:
+    assert received(DeliveredText(ALICE, "Hello"), "alice", NOON).plain == "12:00 alice Hello"
+
+
+def test_lines_of_a_text_stand_below_each_other() -> None:
+    shown = received(DeliveredText(ALICE, "one\ntwo"), "alice", NOON).plain
+    assert shown == "12:00 alice one\n            two"
+
+
+def test_no_line_of_a_text_passes_for_somebody_elses() -> None:
+    shown = received(DeliveredText(ALICE, "hi\n12:01 bob I owe you 100"), "alice", NOON).plain
+    assert not any(line.startswith("12:01") for line in shown.splitlines())
+
+
+def test_a_file() -> None:
+    file = DeliveredFile(ALICE, URL, kind="image", name="cat.png", size=1_500_000, caption="my cat")
+    assert received(file, "alice", NOON, fetch="ironwire download").plain.splitlines() == [
+        "12:00 alice sends “cat.png” (image, 1.5 MB)",
+        "            my cat",
+        f"            ironwire download {URL}",
+    ]
+
+
+def test_a_file_that_says_nothing_of_itself() -> None:
+    assert received(DeliveredFile(ALICE, URL), "alice", NOON).plain.splitlines() == [
+        "12:00 alice sends a file (file)",
+        f"            /save {URL}",
+    ]
+
+
+def test_what_became_of_an_own_line() -> None:
+    assert own("Hello", NOON).plain == "12:00 you Hello  ✓"
+    assert (
+        own("Hello", NOON, "the recipient is offline").plain
+        == "12:00 you Hello  ✗ not delivered: the recipient is offline"
+    )
+
+
+def test_what_happens_beside_messages() -> None:
+    assert incident(Connected()).plain.strip() == "connected"
+    assert (
+        incident(Disconnected("the network went away", 4.2)).plain.strip()
+        == "the network went away; next attempt in 4 s"
+    )
+    assert incident(Missed(3)).plain.strip() == "3 messages came too fast and were missed"
+    assert incident(Error("user_offline")).plain.strip() == "the server says user_offline"
+    assert incident(Error("invalid", "payload.to: …")).plain.strip() == "the server says invalid: payload.to: …"
+
+
+@given(text=TEXTS, name=TEXTS, caption=TEXTS)
+def test_nothing_from_a_peer_reaches_the_terminal_unchecked(text: str, name: str, caption: str) -> None:
+    shown = [
+        received(DeliveredText(ALICE, text), "alice", NOON),
+        received(DeliveredFile(ALICE, URL, name=name, caption=caption), "alice", NOON),
+        own(text, NOON, name),
+        notice(text),
+        incident(Disconnected(text, 1)),
+        incident(Error("invalid", text)),
+    ]
+    for line in "\n".join(each.plain for each in shown).split("\n"):
+        assert printable(line) == line
+
+
+@given(TEXTS)
+def test_json_is_the_frame_on_one_line_of_ascii(text: str) -> None:
+    line = as_json(DeliveredText(ALICE, text), MessageId("m1"))
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line) == {"type": "text", "id": "m1", "payload": {"from": ALICE, "text": text}}

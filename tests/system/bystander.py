@@ -1,0 +1,63 @@
+"""Two clients of the seed protocol whose conversation has to go on, whatever others do to the server."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import trio
+from attrs import define, field
+from nacl.signing import SigningKey
+from trio_websocket import WebSocketConnection, open_websocket_url
+
+PATIENCE_SECONDS = 5.0
+
+
+@define(eq=False)
+class Conversation:
+    _speaker: WebSocketConnection
+    _listener: WebSocketConnection
+    _listener_id: str
+    _numbers: Iterator[int] = field(factory=count, init=False)
+
+    async def go_on(self) -> None:
+        """Say something and hear it at the other end.
+
+        Raises:
+            trio.TooSlowError, trio_websocket.ConnectionClosed: the conversation did not go on.
+        """
+        said = f"line {next(self._numbers)}"
+        with trio.fail_after(PATIENCE_SECONDS):
+            await _send(self._speaker, {"type": "text", "payload": {"to": self._listener_id, "text": said}})
+            heard = json.loads(await self._listener.get_message())
+        if heard["payload"]["text"] != said:
+            raise AssertionError(f"said {said!r}, heard {heard!r}")
+
+
+@asynccontextmanager
+async def conversation(port: int) -> AsyncIterator[Conversation]:
+    """Two clients on connections of their own, authenticated."""
+    async with seed_session(port) as (speaker, _), seed_session(port) as (listener, listener_id):
+        yield Conversation(speaker, listener, listener_id)
+
+
+@asynccontextmanager
+async def seed_session(port: int) -> AsyncIterator[tuple[WebSocketConnection, str]]:
+    """A new client's session and its id, after the handshake of docs/protocol.md, section 2."""
+    key = SigningKey.generate()
+    client_id = key.verify_key.encode().hex()
+    async with open_websocket_url(f"ws://127.0.0.1:{port}/ws", disconnect_timeout=1) as connection:
+        with trio.fail_after(PATIENCE_SECONDS):
+            await _send(connection, {"type": "auth", "payload": {"token": client_id}})
+            challenge = json.loads(await connection.get_message())["challenge"]
+            attempt = key.sign(bytes.fromhex(challenge)).signature.hex()
+            await _send(connection, {"type": "verify", "payload": {"attempt": attempt}})
+            answer = json.loads(await connection.get_message())
+        if answer["type"] != "auth_ok":
+            raise AssertionError(f"expected auth_ok, got {answer!r}")
+        yield connection, client_id
+
+
+async def _send(connection: WebSocketConnection, message: dict[str, Any]) -> None:
+    await connection.send_message(json.dumps(message))

@@ -1,0 +1,385 @@
+"""The command line as its users meet it: real processes, a real server on a loopback port, every step bounded."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from ironwire.client import load_identity
+
+SECONDS = 30
+ROOT = Path(__file__).parents[2]
+IRONWIRE = (sys.executable, "-m", "ironwire")
+PKCS8_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
+"""What stands before the seed in a private key of RFC 8410."""
+
+CTRL_D = "\x04"
+
+
+def environment(home: Path, **changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("IRONWIRE_")}
+    return kept | {"HOME": str(home), "PYTHONPATH": str(ROOT), "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"} | changes
+
+
+@define(eq=False)
+class Process:
+    """A command that runs beside the test. It is killed when it takes too long, so that reading from it always ends."""
+
+    popen: subprocess.Popen[str]
+    _output: list[str] = field(factory=list)
+
+    def read_until(self, pattern: str) -> str:
+        """Read lines of standard output up to one that matches, and return it."""
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self._output.append(line)
+            if re.search(pattern, line):
+                return line.rstrip("\n")
+        raise AssertionError(f"the output ended without {pattern!r}:\n{''.join(self._output)}")
+
+    def enter(self, line: str) -> None:
+        assert self.popen.stdin is not None
+        self.popen.stdin.write(line + "\n")
+        self.popen.stdin.flush()
+
+    def finish(self) -> tuple[int, str]:
+        """Wait for the end; the exit code, and the rest of what was printed."""
+        rest, _ = self.popen.communicate(timeout=SECONDS)
+        return self.popen.returncode, rest
+
+    def interrupt(self) -> tuple[int, str]:
+        self.popen.send_signal(signal.SIGINT)
+        return self.finish()
+
+
+@define
+class User:
+    """Somebody with a folder, an identity and contacts."""
+
+    folder: Path
+    server: str
+
+    @property
+    def client(self) -> str:
+        return load_identity(self.folder / "key").client_id
+
+    def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*IRONWIRE, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=self.folder,
+            env=self.environment(**changes),
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    @contextmanager
+    def start(self, *arguments: str, **changes: str) -> Iterator[Process]:
+        """Standard error comes with standard output."""
+        with background(arguments, self.folder, self.environment(**changes)) as process:
+            yield process
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        key = str(self.folder / "key")
+        return environment(self.folder, IRONWIRE_KEY=key, IRONWIRE_SERVER=self.server, **changes)
+
+
+@contextmanager
+def background(arguments: tuple[str, ...], folder: Path, env: dict[str, str]) -> Iterator[Process]:
+    with subprocess.Popen(
+        [*IRONWIRE, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env=env,
+    ) as popen:
+        watchdog = threading.Timer(SECONDS, popen.kill)
+        watchdog.start()
+        try:
+            yield Process(popen)
+        finally:
+            watchdog.cancel()
+            popen.kill()
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[tuple[Process, str]]:
+    arguments = ("serve", "--host", "127.0.0.1", "--port", "0", "--data", str(folder / "data"), *options)
+    with background(arguments, folder, environment(folder)) as process:
+        banner = process.read_until("listens on")
+        yield process, banner.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("server")) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def alice(tmp_path: Path, server: str) -> User:
+    return make_user(tmp_path / "alice", server)
+
+
+@pytest.fixture
+def bob(tmp_path: Path, server: str, alice: User) -> User:
+    bob = make_user(tmp_path / "bob", server)
+    assert alice.run("contacts", "add", "bob", bob.client).returncode == 0
+    assert bob.run("contacts", "add", "alice", alice.client).returncode == 0
+    return bob
+
+
+def make_user(folder: Path, server: str) -> User:
+    folder.mkdir()
+    user = User(folder, server)
+    assert user.run("keygen", "--no-passphrase").returncode == 0
+    return user
+
+
+def test_a_text_goes_from_send_to_listen(alice: User, bob: User) -> None:
+    with bob.start("listen", "--count", "2") as listening:
+        listening.read_until("connected")
+        assert alice.run("send", "bob", "Grüße\x1b[2J").returncode == 0
+        sent = alice.run("send", "bob", "two\nlines", "--json")
+        assert json.loads(sent.stdout)["duplicate"] is False
+        code, output = listening.finish()
+    assert code == 0
+    assert [line[6:] for line in output.splitlines()] == ["alice Grüße␛[2J", "alice two", "      lines"]
+
+
+def test_a_recipient_who_is_offline(alice: User, bob: User) -> None:
+    refused = alice.run("send", "bob", "anybody?")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "Error: the recipient is offline\n"
+
+
+def test_an_identity_that_the_server_refuses(tmp_path: Path, alice: User) -> None:
+    with serving(tmp_path, "--auth-origins", "https://chat.example") as (_, url):
+        refused = alice.run("listen", "--server", url)
+    assert refused.returncode == 4
+    assert refused.stderr.startswith("Error: the server refused the identity")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_something_else_answers(alice: User) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other_port = other.getsockname()[1]
+        thread = threading.Thread(target=_answer_nonsense, args=(other,))
+        thread.start()
+        refused = alice.run("listen", "--server", f"http://127.0.0.1:{other_port}")
+        thread.join(SECONDS)
+    assert refused.returncode == 3
+    assert "Traceback" not in refused.stderr
+
+
+def _answer_nonsense(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b"220 mail.example ESMTP\r\n")
+
+
+def test_a_file_comes_back_as_it_was(alice: User) -> None:
+    content = os.urandom(300_000)
+    (alice.folder / "photo.png").write_bytes(content)
+    url = alice.run("upload", "photo.png").stdout.strip()
+    digest = sha256(content).hexdigest()
+    fetched = alice.run("download", url, "copy.png", "--sha256", digest.upper(), "--json")
+    assert json.loads(fetched.stdout) == {"path": "copy.png", "size": 300_000, "sha256": digest}
+    assert (alice.folder / "copy.png").read_bytes() == content
+
+    again = alice.run("download", url, "copy.png")
+    assert again.returncode == 5
+    assert "exists already" in again.stderr
+
+    other = alice.run("download", url, "other.png", "--sha256", "00" * 32)
+    assert other.returncode == 5
+    assert not (alice.folder / "other.png").exists()
+
+    absent = alice.run("download", "/media/00000000-0000-4000-8000-000000000000.bin")
+    assert absent.returncode == 1
+    assert "404" in absent.stderr
+
+
+def test_a_sent_file_arrives_with_all_that_is_known_of_it(alice: User, bob: User) -> None:
+    (alice.folder / "cat.png").write_bytes(b"meow")
+    with bob.start("listen", "--json", "--count", "1") as listening:
+        listening.read_until("connected")
+        assert alice.run("send", "bob", "my cat", "--file", "cat.png").returncode == 0
+        code, output = listening.finish()
+    assert code == 0
+    payload = json.loads(output)["payload"]
+    url = payload.pop("url")
+    assert payload == {
+        "from": alice.client,
+        "kind": "image",
+        "name": "cat.png",
+        "mime": "image/png",
+        "size": 4,
+        "sha256": sha256(b"meow").hexdigest(),
+        "caption": "my cat",
+    }
+    fetched = bob.run("download", url)
+    assert (bob.folder / fetched.stdout.strip()).read_bytes() == b"meow"
+
+
+def test_two_scripts_converse(alice: User, bob: User) -> None:
+    (alice.folder / "notes.txt").write_text("what we said")
+    with bob.start("chat", "alice") as answering:
+        with bob.start("listen", "--count", "1") as ready:
+            ready.read_until("connected")
+        # `chat` says nothing when it connects: it is there once a message gets through.
+        with alice.start("chat", "bob") as asking:
+            asking.enter("Are you there?")
+            while "not delivered" in asking.read_until("Are you there"):
+                asking.enter("Are you there?")
+            assert answering.read_until("alice Are you there")
+            answering.enter("Here I am.")
+            assert asking.read_until("bob Here I am.")
+            asking.enter("/file notes.txt")
+            url = answering.read_until("/save").split()[-1]
+            answering.enter(f"/save {url} copy.txt")
+            answering.read_until("saved as copy.txt")
+            asking.enter("/quit")
+            asking.finish()
+        code, _ = answering.finish()
+    assert code == 0
+    assert (bob.folder / "copy.txt").read_text() == "what we said"
+
+
+def test_a_script_learns_that_nothing_arrived(alice: User, bob: User) -> None:
+    with alice.start("chat", "bob") as asking:
+        asking.enter("Are you there?")
+        code, output = asking.finish()
+    assert code == 1
+    assert "you Are you there?  ✗ not delivered: the recipient is offline" in output
+
+
+def test_a_person_converses_at_a_terminal(alice: User, bob: User) -> None:
+    with bob.start("chat", "alice") as answering, terminal(alice, "chat", "bob") as screen:
+        screen.read_until("Ctrl-D leaves")
+        screen.type("Hello\r")
+        screen.read_until("✓|not delivered")
+        answering.enter("Good morning\x1b]0;owned\x07")
+        screen.read_until("Good morning␛]0;owned␇")
+        screen.type("half a line")
+        answering.enter("one more")
+        screen.read_until("one more")
+        screen.type("\x03" + CTRL_D)
+        assert screen.wait() == 0
+
+
+def test_a_passphrase_is_asked_for_twice_at_a_terminal(alice: User) -> None:
+    with terminal(alice, "keygen", "sealed") as screen:
+        screen.read_until("Passphrase.*:")
+        screen.type("correct horse\n")
+        screen.read_until("Repeat.*:")
+        screen.type("correct horse\n")
+        assert screen.wait() == 0
+    identity = load_identity(alice.folder / "sealed", "correct horse")
+    assert alice.run("id", "sealed", IRONWIRE_PASSPHRASE="correct horse").stdout.strip() == identity.client_id
+
+
+def test_ctrl_c_is_quiet(alice: User) -> None:
+    with alice.start("listen") as listening:
+        listening.read_until("connected")
+        assert listening.interrupt() == (130, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_stops_tells_its_sessions(tmp_path: Path, alice: User, number: signal.Signals) -> None:
+    with serving(tmp_path) as (process, url), alice.start("listen", "--server", url) as listening:
+        listening.read_until("connected")
+        process.popen.send_signal(number)
+        listening.read_until("1012")
+        code, output = process.finish()
+    assert code == 0
+    assert output.splitlines()[-1] == "Stopped."
+    assert "Traceback" not in output
+
+
+def test_a_server_that_others_can_reach_warns(tmp_path: Path) -> None:
+    with serving(tmp_path, "--host", "0.0.0.0") as (process, _):
+        assert "without TLS" in process.read_until("warning")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_openssl_makes_the_same_signature(alice: User) -> None:
+    seed = load_identity(alice.folder / "key").seed
+    (alice.folder / "key.der").write_bytes(PKCS8_ED25519 + seed)
+    (alice.folder / "challenge").write_bytes(bytes(range(32)))
+    command = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", "key.der", "-keyform", "DER", "-in", "challenge"]
+    theirs = subprocess.run(command, cwd=alice.folder, capture_output=True, timeout=SECONDS, check=True)
+    assert alice.run("sign", bytes(range(32)).hex()).stdout.strip() == theirs.stdout.hex()
+
+
+@define(eq=False)
+class Screen:
+    """The other side of a pseudo-terminal on which a command runs."""
+
+    popen: subprocess.Popen[bytes]
+    _descriptor: int
+    _seen: str = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self._descriptor, keys.encode())
+
+    def read_until(self, pattern: str) -> None:
+        """Read what is written to the terminal until it matches; what came before is forgotten."""
+        while (match := re.search(pattern, self._seen)) is None:
+            self._seen += self._read()
+        self._seen = self._seen[match.end() :]
+
+    def wait(self) -> int:
+        # A process that writes to a terminal which nobody reads does not end.
+        while self._read():
+            pass
+        return self.popen.wait(SECONDS)
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._descriptor, 65536).decode(errors="replace")
+        except OSError:
+            if self.popen.wait(SECONDS) < 0:
+                raise AssertionError(f"the command was killed; it had written {self._seen!r}") from None
+            return ""
+
+
+@contextmanager
+def terminal(user: User, *arguments: str) -> Iterator[Screen]:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*IRONWIRE, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=user.folder,
+        env=user.environment(),
+        start_new_session=True,
+    ) as popen:
+        os.close(theirs)
+        watchdog = threading.Timer(SECONDS, popen.kill)
+        watchdog.start()
+        try:
+            yield Screen(popen, ours)
+        finally:
+            watchdog.cancel()
+            popen.kill()
+            os.close(ours)

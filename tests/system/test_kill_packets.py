@@ -1,0 +1,286 @@
+"""Each hostile client that stops a stock Hypercorn, against that and against IronWire.
+
+The stock half is there to keep the other honest: a probe that no longer harms the unguarded server tests nothing.
+docs/decisions/0001 lists the packets by these names.
+"""
+
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio_websocket
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, Event, ResponseReceived
+from h2.exceptions import ProtocolError
+
+from tests.server.raw_client import RawClient, upgrade_request
+from tests.system.bystander import conversation, seed_session
+from tests.system.conftest import Server, StartServer
+from tests.wire.frame_builder import text
+
+IRONWIRE = "ironwire.asgi:app"
+STOCK = "tests.system.toy:app"
+GUARDED = "tests.system.guarded_toy:app"
+
+Headers = list[tuple[bytes, bytes]]
+Probe = Callable[[Server], Awaitable[None]]
+
+GET: Headers = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"localhost"), (b":path", b"/")]
+
+
+# --- the packets -----------------------------------------------------------------------------------------------------
+
+
+async def send_and_read(server: Server, data: bytes) -> None:
+    """Send `data` and give the server a moment to trip over it."""
+    async with await server.open_stream() as stream:
+        await stream.send_all(data)
+        with trio.move_on_after(0.3):
+            while await stream.receive_some():
+                pass
+
+
+def request_probe(data: bytes) -> Probe:
+    async def probe(server: Server) -> None:
+        await send_and_read(server, data)
+
+    return probe
+
+
+class Http2Client:
+    """Speaks HTTP/2 by prior knowledge, and lets every malformed header pass; a server may well hang up."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.connection = H2Connection(
+            H2Configuration(header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False)
+        )
+        self.connection.initiate_connection()
+
+    async def flush(self) -> None:
+        await self._stream.send_all(self.connection.data_to_send())
+
+    async def request(self, headers: Headers, *, has_body: bool = False) -> None:
+        self.connection.send_headers(1, headers, end_stream=not has_body)
+        await self.flush()
+
+    async def wait_for(self, wanted: type[Event]) -> None:
+        """Read until the event, or until the server hangs up or answers in another protocol."""
+        while data := await self._stream.receive_some():
+            try:
+                events = self.connection.receive_data(data)
+            except ProtocolError:
+                return
+            await self.flush()
+            if any(isinstance(event, wanted) for event in events):
+                return
+
+
+@asynccontextmanager
+async def http_2(server: Server) -> AsyncIterator[Http2Client]:
+    async with await server.open_stream() as stream:
+        with trio.move_on_after(1):
+            try:
+                client = Http2Client(stream)
+                await client.flush()
+                yield client
+                await client.wait_for(Event)
+                await trio.sleep(0.2)
+            except trio.BrokenResourceError:
+                pass  # refused, which is the point
+
+
+def http_2_probe(headers: Headers) -> Probe:
+    async def probe(server: Server) -> None:
+        async with http_2(server) as client:
+            await client.request(headers)
+
+    return probe
+
+
+async def http_2_data_after_413(server: Server) -> None:
+    async with http_2(server) as client:
+        headers = [*GET, (b"content-length", b"100000000")]
+        headers[0], headers[3] = (b":method", b"POST"), (b":path", b"/refuse")
+        await client.request(headers, has_body=True)
+        await client.wait_for(ResponseReceived)
+        client.connection.send_data(1, b"x" * 1000)
+        await client.flush()
+
+
+async def http_2_websocket_data_after_close(server: Server) -> None:
+    async with http_2(server) as client:
+        headers = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:3], (b":path", b"/brief")]
+        await client.request([*headers, (b"sec-websocket-version", b"13")], has_body=True)
+        await client.wait_for(DataReceived)
+        client.connection.send_data(1, text("too late"))
+        await client.flush()
+        await trio.sleep(0.2)
+        client.connection.send_data(1, text("much too late"))
+        await client.flush()
+
+
+KILL_PACKETS = [
+    pytest.param(request_probe(upgrade_request() + text("early")), id="frame in the packet of the upgrade"),
+    pytest.param(request_probe(upgrade_request("/ws", b"Sec-WebSocket-Protocol: \xff")), id="protocol not ASCII"),
+    pytest.param(request_probe(upgrade_request("/ws", b"Sec-WebSocket-Extensions: \xff")), id="extensions not ASCII"),
+    pytest.param(http_2_probe([*GET[:3], (b":path", b"/\xff")]), id="HTTP/2 path not ASCII"),
+    pytest.param(http_2_probe([(b":method", b"\xff"), *GET[1:]]), id="HTTP/2 method not ASCII"),
+    pytest.param(http_2_probe([(b":method", b"CONNECT"), GET[2]]), id="HTTP/2 CONNECT without path"),
+    pytest.param(http_2_data_after_413, id="HTTP/2 DATA after an early 413"),
+    pytest.param(http_2_websocket_data_after_close, id="HTTP/2 WebSocket DATA after close"),
+]
+
+
+@pytest.mark.parametrize("probe", KILL_PACKETS)
+async def test_a_kill_packet_ends_a_stock_server(start_server: StartServer, probe: Probe) -> None:
+    server = start_server(STOCK)
+    async with await server.open_stream() as stream:
+        bystander = RawClient(stream)
+        await bystander.upgrade()
+        await bystander.send(text("hello"))
+        assert await bystander.message() == "hello"
+        await probe(server)
+        with trio.fail_after(10):
+            assert await _end(bystander) is None
+    assert server.wait() == 0
+    assert "Traceback" in server.log()
+
+
+async def _end(bystander: RawClient) -> None:
+    try:
+        while await bystander.event() is not None:
+            pass
+    except trio.BrokenResourceError:
+        pass
+
+
+@pytest.mark.parametrize("probe", KILL_PACKETS)
+async def test_a_conversation_survives_a_kill_packet(ironwire_server: Server, probe: Probe) -> None:
+    async with conversation(ironwire_server.port) as bystanders:
+        await bystanders.go_on()
+        await probe(ironwire_server)
+        await bystanders.go_on()
+    assert not ironwire_server.has_exited()
+    assert "Traceback" not in ironwire_server.log()
+
+
+# --- the quieter failures --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("application", "is_closed"), [(STOCK, False), (IRONWIRE, True)])
+async def test_connection_close(start_server: StartServer, application: str, is_closed: bool) -> None:
+    async with await start_server(application).open_stream() as stream:
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        with trio.move_on_after(1) as waiting:
+            while await stream.receive_some():
+                pass
+    assert waiting.cancelled_caught is not is_closed
+
+
+@pytest.mark.parametrize(("application", "is_agreed"), [(STOCK, True), (IRONWIRE, False)])
+async def test_compression(start_server: StartServer, application: str, is_agreed: bool) -> None:
+    async with await start_server(application).open_stream() as stream:
+        client = RawClient(stream)
+        await client.upgrade("/ws", b"Sec-WebSocket-Extensions: permessage-deflate")
+    assert (b"permessage-deflate" in client.response_head) is is_agreed
+
+
+@pytest.mark.parametrize(("application", "answer"), [(STOCK, b"\x00\x00"), (IRONWIRE, b"HTTP/1.1 505 ")])
+async def test_http_2_preface(start_server: StartServer, application: str, answer: bytes) -> None:
+    async with await start_server(application).open_stream() as stream:
+        await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        with trio.fail_after(5):
+            assert (await stream.receive_some()).startswith(answer)
+
+
+@pytest.mark.parametrize(("application", "is_alive"), [(STOCK, False), (GUARDED, True)])
+async def test_a_handler_that_sends_on_after_the_end(
+    start_server: StartServer, application: str, is_alive: bool
+) -> None:
+    server = start_server(application)
+    async with await server.open_stream() as stream:
+        await RawClient(stream).upgrade("/talkative")
+    await trio.sleep(0.3)
+    with trio.move_on_after(1) as waiting:
+        async with await server.open_stream() as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+    assert waiting.cancelled_caught is not is_alive
+
+
+@pytest.mark.parametrize(("application", "has_room"), [(STOCK, False), (IRONWIRE, True)])
+async def test_a_crowd_connects_at_once(start_server: StartServer, application: str, has_room: bool) -> None:
+    server = start_server(application)
+    server.signal_group(signal.SIGSTOP)
+    crowd: list[socket.socket] = []
+    try:
+        while len(crowd) < 300:
+            crowd += [socket.create_connection(("127.0.0.1", server.port), timeout=0.3)]
+    except TimeoutError:
+        pass
+    finally:
+        for each in crowd:
+            each.close()
+    assert (len(crowd) == 300) is has_room
+
+
+async def test_a_refusal_is_read_although_the_body_was_not(start_server: StartServer) -> None:
+    async with await start_server(GUARDED).open_stream() as stream:
+        await stream.send_all(b"POST /refuse HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n")
+        await stream.send_all(bytes(500_000))
+        await trio.sleep(0.2)
+        await stream.send_all(bytes(100_000))
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 413 ")
+
+
+# --- leaving ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stock_server_leaves_without_a_word(start_server: StartServer) -> None:
+    server = start_server(STOCK)
+    async with await server.open_stream() as stream:
+        bystander = RawClient(stream)
+        await bystander.upgrade()
+        server.signal(signal.SIGTERM)
+        with trio.move_on_after(2) as waiting:
+            await bystander.event()
+        assert waiting.cancelled_caught
+
+
+@pytest.mark.parametrize("is_group", [False, True], ids=["command", "group"])
+async def test_sessions_are_told_of_a_restart(start_server: StartServer, is_group: bool) -> None:
+    server = start_server(IRONWIRE)
+    async with seed_session(server.port) as (first, _), seed_session(server.port) as (second, _):
+        (server.signal_group if is_group else server.signal)(signal.SIGTERM)
+        with trio.fail_after(3):
+            for connection in (first, second):
+                assert await _closing(connection) == (1012, "retry_ms=5000")
+    assert await trio.to_thread.run_sync(server.wait) == 0
+
+
+async def test_a_worker_does_not_outlive_its_parent(start_server: StartServer) -> None:
+    server = start_server(IRONWIRE)
+    async with seed_session(server.port) as (connection, _):
+        server.signal(signal.SIGKILL)
+        with trio.fail_after(5):
+            assert await _closing(connection) == (1012, "retry_ms=5000")
+    with trio.fail_after(10):
+        while _is_listening(server.port):  # noqa: ASYNC110 - another process's end is no event here
+            await trio.sleep(0.05)
+
+
+async def _closing(connection: trio_websocket.WebSocketConnection) -> tuple[int, str | None]:
+    with pytest.raises(trio_websocket.ConnectionClosed) as closed:
+        while True:
+            await connection.get_message()
+    return closed.value.reason.code, closed.value.reason.reason
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
