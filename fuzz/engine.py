@@ -27,7 +27,7 @@ ENGINES = ("hypothesis", "atheris")
 _REPORT_SECONDS = 1.0
 _SHRINK_SECONDS = 10.0
 _LONGEST_INPUT_BYTES = 4096
-_STUCK_SECONDS = 30
+STUCK_SECONDS = 30
 _INSTRUMENTED = ["ironwire", "hypercorn", "h11", "wsproto"]
 _HERE = Path(__file__).parent
 
@@ -168,7 +168,7 @@ def run_atheris(name: str, seconds: float, seed: int) -> None:
         arguments = [
             f"-seed={seed}",
             f"-max_len={_LONGEST_INPUT_BYTES}",
-            f"-timeout={_STUCK_SECONDS}",
+            f"-timeout={STUCK_SECONDS}",
             f"-artifact_prefix={campaign.findings}/",
             new_inputs,
             str(campaign.corpus),

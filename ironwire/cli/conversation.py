@@ -146,8 +146,10 @@ class Conversation:
     async def _follow(self) -> None:
         async for event in self._client:
             match event:
-                case Received(message=message):
+                case Received(message=DeliveredText() | DeliveredFile() | Error() as message):
                     self._receive(message)
+                case Received():
+                    pass  # only a device session is sent anything else
                 case Connected():
                     if self.retry_at is not None:
                         self._say(notice("connected again", "green"))

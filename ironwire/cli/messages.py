@@ -106,6 +106,6 @@ async def _next_message(client: Client, aside: Console) -> tuple[DeliveredText |
             aside.print(incident(event))
         elif isinstance(event.message, Error):
             aside.print(incident(event.message))
-        else:
+        elif isinstance(event.message, DeliveredText | DeliveredFile):
             return event.message, event.id
     raise AssertionError("a client's events end with an exception")

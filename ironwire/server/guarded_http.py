@@ -13,14 +13,16 @@ from hypercorn.protocol import events as protocol_events
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
-from hypercorn.typing import AppWrapper, ASGISendEvent, WebsocketAcceptEvent
+from hypercorn.typing import AppWrapper, ASGISendEvent, H11SendableEvent, WebsocketAcceptEvent
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from ironwire.server.guard import CONNECTION_KEY, Connection
+from ironwire.server.responses import SECURITY_HEADERS
 
 _HTTP_VERSIONS = frozenset({b"1.0", b"1.1"})
+_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 class _RefusalError(Exception):
@@ -47,6 +49,14 @@ class Http1Protocol(H11Protocol):
             raise _RefusalError(505)
         if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in event.headers):
             raise _RefusalError(400)
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        # Refusals of Hypercorn's own, which the application never sees, get the headers that every response has.
+        if isinstance(event, h11.Response):
+            present = {name for name, _ in event.headers}
+            missing = [(name, value) for name, value in _SECURITY_HEADERS if name not in present]
+            event = h11.Response(status_code=event.status_code, headers=[*event.headers, *missing])
+        await super()._send_h11_event(event)
 
 
 class GuardedHTTPStream(HTTPStream):

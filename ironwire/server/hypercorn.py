@@ -50,6 +50,7 @@ _SHAPE: dict[Callable[..., Any], str] = {
     H11Protocol.handle: "self event",
     H11Protocol._check_protocol: "self event",
     H11Protocol._send_error_response: "self status_code",
+    H11Protocol._send_h11_event: "self event",
     HTTPStream.app_send: "self message",
     WSStream.__init__: "self app config context task_group ssl client server send stream_id",
     WSStream.handle: "self event",

@@ -24,6 +24,9 @@ HttpErrorCode = Literal[
 ]
 """The value of `error`: a closed set, for programs. `detail` is for people."""
 
+SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+"""No response is sniffed for another type, and no link followed from one says where it was."""
+
 _QUART_ERRORS: dict[int, tuple[HttpErrorCode, str]] = {
     404: ("not_found", "there is nothing at this address"),
     405: ("method_not_allowed", "this address does not take that method; Allow names those that it takes"),
@@ -57,10 +60,9 @@ def install_error_pages(app: Quart) -> None:
 
 
 def install_security_headers(app: Quart) -> None:
-    """No response is sniffed for another type, and no link followed from one says where it was."""
+    """Give every response of the app the headers in `SECURITY_HEADERS`."""
 
     @app.after_request
     async def add(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers.update(SECURITY_HEADERS)
         return response

@@ -8,6 +8,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 from attrs import define, field
 from trio.testing import memory_stream_pair
@@ -46,12 +47,10 @@ class Peer:
 
     async def close_code(self) -> int:
         """Wait until the client is gone; how it said goodbye."""
-        try:
-            frame = await self.receive()
-        except ConnectionClosed as closed:
-            assert closed.reason is not None
-            return closed.reason.code
-        raise AssertionError(f"unexpected {frame}")
+        with pytest.raises(ConnectionClosed) as caught:
+            await self.receive()
+        assert caught.value.reason is not None
+        return caught.value.reason.code
 
 
 @define(eq=False)

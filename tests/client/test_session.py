@@ -25,7 +25,7 @@ from ironwire.ids import DeviceId, Origin
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Accepted, AuthChallenge, AuthOk, Error
 
-from .scripted_server import ADDRESS, NONCE, scripted_server
+from .scripted_server import ADDRESS, NONCE, Valve, scripted_server
 
 ALICE = Identity.from_seed(b"a" * 32)
 PHONE = DeviceId("phone")
@@ -204,33 +204,44 @@ async def test_a_server_that_reads_nothing_is_cut(autojump_clock: trio.testing.M
 
 
 async def test_a_network_that_vanishes_is_noticed(autojump_clock: trio.testing.MockClock) -> None:
-    async with scripted_server() as server, open_session(ADDRESS, ALICE, dial=server.dial) as session:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(session.keep_alive)
-            await trio.sleep(10 * PING_EVERY_SECONDS + 1)
-            server.streams[0].hold_outward()
-            with pytest.raises(ConnectionLost):
-                await session.receive()
-            assert trio.current_time() == pytest.approx(11 * PING_EVERY_SECONDS + PONG_SECONDS)
+    async with (
+        scripted_server() as server,
+        open_session(ADDRESS, ALICE, dial=server.dial) as session,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(session.keep_alive)
+        await trio.sleep(10 * PING_EVERY_SECONDS + 1)
+        server.streams[0].hold_outward()
+        with pytest.raises(ConnectionLost):
+            await session.receive()
+        assert trio.current_time() == pytest.approx(11 * PING_EVERY_SECONDS + PONG_SECONDS)
 
 
 async def test_a_ping_may_cross_the_goodbye() -> None:
     async with scripted_server() as server, trio.open_nursery() as nursery:
+        async with open_session(ADDRESS, ALICE, dial=server.dial):
+            peer = await server.accept()
+            server.streams[0].hold_inward()
+            nursery.start_soon(peer.websocket.ping)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(_release_once_blocked, server.streams[0])
+        assert await peer.close_code() == 1000
+        nursery.cancel_scope.cancel()
 
-        async def leave() -> None:
-            async with open_session(ADDRESS, ALICE, dial=server.dial):
-                await leaving.wait()
 
-        leaving = trio.Event()
-        nursery.start_soon(leave)
-        peer = await server.accept()
-        server.streams[0].hold_inward()
-        await trio.testing.wait_all_tasks_blocked()
-        with trio.move_on_after(0):
-            await peer.websocket.ping()
-        leaving.set()
-        await trio.testing.wait_all_tasks_blocked()
-        server.streams[0].release()
+async def _release_once_blocked(valve: Valve) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    valve.release()
+
+
+async def test_a_server_that_closes_during_the_authentication_may_be_tried_again() -> None:
+    async def close(stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            websocket = await upgraded(stream, nursery)
+            await websocket.send_message(encode(AuthChallenge(NONCE.hex())).decode())
+            await websocket.aclose(1011, "oh")
+
+    await check_opening(close, ConnectionLost, "1011 oh")
 
 
 async def test_nobody_listens(unused_port: int) -> None:

@@ -1,5 +1,7 @@
 """A WebSocket client that sends the bytes it is told to, right or wrong, and reads the answers with wsproto."""
 
+from typing import Any
+
 import trio
 from attrs import define, field
 from wsproto.connection import Connection, ConnectionType
@@ -28,7 +30,7 @@ class RawClient:
     response_head: bytes = field(default=b"", init=False)
     _connection: Connection = field(factory=lambda: Connection(ConnectionType.CLIENT), init=False)
     _events: list[Event] = field(factory=list, init=False)
-    _partial: list[str | bytes] = field(factory=list, init=False)
+    _partial: list[Any] = field(factory=list, init=False)
 
     async def upgrade(self, path: str = "/ws", *extra_headers: bytes, trailing: bytes = b"") -> None:
         """Send the request, and `trailing` in the same packet; wait for 101."""
@@ -68,7 +70,9 @@ class RawClient:
         if not event.message_finished:
             return None
         pieces, self._partial = self._partial, []
-        return type(event)(type(event.data)().join(pieces))
+        if isinstance(event, TextMessage):
+            return TextMessage("".join(pieces))
+        return BytesMessage(b"".join(pieces))
 
     async def message(self) -> str | bytes:
         """Return the next message, which must be the next event."""

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 from attrs import define, field
 from nacl.signing import SigningKey
-from trio_websocket import WebSocketConnection, open_websocket_url
+from trio_websocket import WebSocketConnection, wrap_client_stream
 
 PATIENCE_SECONDS = 5.0
 
@@ -47,8 +47,9 @@ async def seed_session(port: int) -> AsyncIterator[tuple[WebSocketConnection, st
     """A new client's session and its id, after the handshake of docs/protocol.md, section 2."""
     key = SigningKey.generate()
     client_id = key.verify_key.encode().hex()
-    async with open_websocket_url(f"ws://127.0.0.1:{port}/ws", disconnect_timeout=1) as connection:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
         with trio.fail_after(PATIENCE_SECONDS):
+            connection = await wrap_client_stream(nursery, stream, "localhost", "/ws")
             await _send(connection, {"type": "auth", "payload": {"token": client_id}})
             challenge = json.loads(await connection.get_message())["challenge"]
             attempt = key.sign(bytes.fromhex(challenge)).signature.hex()
@@ -57,6 +58,7 @@ async def seed_session(port: int) -> AsyncIterator[tuple[WebSocketConnection, st
         if answer["type"] != "auth_ok":
             raise AssertionError(f"expected auth_ok, got {answer!r}")
         yield connection, client_id
+        nursery.cancel_scope.cancel()
 
 
 async def _send(connection: WebSocketConnection, message: dict[str, Any]) -> None:

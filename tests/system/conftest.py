@@ -99,6 +99,13 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 
 
 @pytest.fixture(scope="session")
+def stock_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server without the guard, for all tests that leave it as they found it."""
+    with running_server("tests.system.toy:app", tmp_path_factory.mktemp("stock")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def ironwire_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One `ironwire.asgi:app` for all tests that leave it as they found it."""
     with running_server("ironwire.asgi:app", tmp_path_factory.mktemp("ironwire")) as server:

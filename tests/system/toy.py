@@ -31,7 +31,6 @@ async def echo() -> None:
 async def brief() -> None:
     await websocket.accept()
     await websocket.close(1000)
-    await trio.sleep(3)
 
 
 @app.websocket("/talkative")
