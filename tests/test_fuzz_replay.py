@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.campaigns import CAMPAIGNS, Campaign
-from fuzz.engine import failure
+from fuzz.engine import failure, shrunk
 
 RECORDED = [
     pytest.param(campaign, path, id=f"{campaign.name}/{path.parent.parent.name}/{path.name}")
@@ -24,5 +24,15 @@ def test_every_campaign_has_inputs_to_begin_with(campaign: Campaign) -> None:
     assert list(campaign.corpus.iterdir())
 
 
-def test_the_same_bug_is_reported_once_and_made_small() -> None:
-    ...
+def divide(data: bytes) -> None:
+    if b"=" in data:
+        raise ExceptionGroup("of groups", [ExceptionGroup("of one", [ZeroDivisionError(f"in a nursery\n{data!r}")])])
+
+
+def test_a_failure_has_the_same_name_whatever_the_input() -> None:
+    assert failure(divide, b"a=1") == failure(divide, b"=") != failure(divide, b"1")
+    assert failure(divide, b"1") is None
+
+
+def test_a_finding_is_made_as_small_as_it_can_be() -> None:
+    assert shrunk(b"what nobody = would write", lambda data: failure(divide, data) is not None) == b"="

@@ -39,10 +39,10 @@ class Janitor:
             if trio.current_time() >= expire_at:
                 await self._expire()
                 expire_at += EXPIRE_SECONDS
-            batches = self._store.statistics().batches
-            if batches != batches_scrubbed:
+            store = self._store.statistics()
+            if store.is_failing or store.batches_total != batches_scrubbed:
                 await self._store.scrub()
-                batches_scrubbed = batches
+                batches_scrubbed = store.batches_total
             await trio.sleep(SCRUB_SECONDS)
 
     async def _expire(self) -> None:

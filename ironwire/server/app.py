@@ -101,7 +101,11 @@ def create_app(
         )
 
     def readiness() -> Readiness:
-        reasons = ("the server is stopping",) if sessions.statistics().is_draining else ()
+        checks = {
+            "the server is stopping": sessions.statistics().is_draining,
+            "the store cannot write: see the log": store.statistics().is_failing,
+        }
+        reasons = tuple(reason for reason, holds in checks.items() if holds)
         return Readiness(is_ready=not reasons, reasons=reasons)
 
     sources: dict[str, Statistics] = {

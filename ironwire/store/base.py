@@ -215,10 +215,11 @@ class Expired:
 
 @frozen
 class StoreStatistics:
-    """What was applied since the store was opened."""
+    """What was applied since the store was opened, and whether the last attempt to change it failed."""
 
-    batches: int
-    operations: int
+    batches_total: int
+    operations_total: int
+    is_failing: bool
 
 
 class Store(Protocol):
@@ -251,7 +252,7 @@ class Store(Protocol):
         ...
 
     async def scrub(self) -> None:
-        """Overwrite what erased envelopes left behind in the store's files.
+        """Overwrite what erased envelopes left behind in the store's files; and so find out whether a store that failed works again.
 
         Raises:
             StoreError: the store cannot work.

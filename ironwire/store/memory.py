@@ -131,7 +131,7 @@ class MemoryStore:
         return [entry for seq, entry in sorted(box.entries.items()) if seq > after][:limit]
 
     def statistics(self) -> StoreStatistics:
-        return StoreStatistics(self._batches, self._operations)
+        return StoreStatistics(self._batches, self._operations, is_failing=False)
 
 
 def _boxes_of(state: _State, client: ClientId) -> list[_Box]:

@@ -145,6 +145,7 @@ class SqliteStore:
         self._envelopes: list[tuple[Any, ...]] = []
         self._entries: list[tuple[Any, ...]] = []
         self._new_ids: dict[tuple[str, str, str | None], tuple[int, bytes]] = {}
+        self._is_failing = False
         self._batches = 0
         self._operations = 0
 
@@ -211,7 +212,12 @@ class SqliteStore:
             return expired
 
     async def scrub(self) -> None:
+        def rewrite_header() -> None:
+            number = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            self._writer.execute(f"PRAGMA user_version = {number}")
+
         async with self._turn:
+            await self._transaction(rewrite_header, in_thread=False)
             await self._in_thread(lambda: self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
 
     async def _transaction(self, change: Callable[[], T], *, in_thread: bool) -> T:
@@ -221,9 +227,11 @@ class SqliteStore:
                 self._writer.execute("BEGIN IMMEDIATE")
                 result = await self._in_thread(change) if in_thread else change()
                 await self._in_thread(self._writer.commit)
-        except BaseException:
+        except BaseException as error:
+            self._is_failing = isinstance(error, StoreError)
             self._forget_batch()
             raise
+        self._is_failing = False
         return result
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -421,7 +429,7 @@ class SqliteStore:
         return [_entry(row) for row in rows]
 
     def statistics(self) -> StoreStatistics:
-        return StoreStatistics(batches=self._batches, operations=self._operations)
+        return StoreStatistics(self._batches, self._operations, self._is_failing)
 
 
 def _connection(path: Path) -> sqlite3.Connection:

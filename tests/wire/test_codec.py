@@ -229,10 +229,13 @@ DETAILS: list[tuple[Any, str]] = [
     # a file's many bounds
     (_file(url="/media/../secret"), f"payload.url must be {_MEDIA}"),
     (_file(url="https://elsewhere.example/x.bin"), f"payload.url must be {_MEDIA}"),
+    (_file(url=URL + "\n"), f"payload.url must be {_MEDIA}"),
+    (_file(url=URL + "?x"), f"payload.url must be {_MEDIA}"),
     (_file(kind="video"), "payload.kind must be one of file, image, voice, circle"),
     (_file(kind=["file"]), "payload.kind must be one of file, image, voice, circle"),
     (_file(name="n" * 256), "payload.name must have 0 to 255 characters"),
     (_file(mime="jpeg"), "payload.mime must be a media type such as image/jpeg"),
+    (_file(mime="image/jpeg; charset=utf-8"), "payload.mime must be a media type such as image/jpeg"),
     (_file(size=-1), "payload.size must be from 0 to 9007199254740991"),
     (_file(size="5"), "payload.size must be an integer inside ±2^53"),
     (_file(size=True), "payload.size must be an integer inside ±2^53"),
@@ -249,6 +252,27 @@ DETAILS: list[tuple[Any, str]] = [
     (_file(waveform=[0, False]), "payload.waveform[1] must be an integer inside ±2^53"),
     (_file(caption="c" * 4097), "payload.caption must have 0 to 4096 characters"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "optional",
+    [
+        {"name": ""},
+        {"name": "n" * 255},
+        {"mime": "a/" + "b" * 64},
+        {"size": 0},
+        {"size": 2**53 - 1},
+        {"duration_ms": 0},
+        {"duration_ms": 86_400_000},
+        {"width": 1, "height": 1},
+        {"width": 65_535, "height": 65_535},
+        {"waveform": [0, 255] * 32},
+        {"caption": "c" * 4096},
+    ],
+    ids=lambda optional: ", ".join(optional),
+)
+def test_a_bound_is_included(optional: dict[str, Any]) -> None:
+    assert decode_client(json.dumps(_file(**optional))).message == File(BOB, URL, **optional)
 
 
 @pytest.mark.parametrize(("frame", "detail"), DETAILS, ids=[detail for _, detail in DETAILS])
