@@ -42,7 +42,9 @@ class Outcome:
 
 @click.command()
 @click.argument("seconds", type=click.FloatRange(min=0, min_open=True))
-@click.option("--campaign", "names", type=click.Choice(list(CAMPAIGNS)), multiple=True, help="Repeatable. [default: all]")
+@click.option(
+    "--campaign", "names", type=click.Choice(list(CAMPAIGNS)), multiple=True, help="Repeatable. [default: all]"
+)
 @click.option("--seed", type=int, help="Where the engines' randomness begins. [default: a new one each time]")
 def main(seconds: float, names: tuple[str, ...], seed: int | None) -> None:
     """Feed the parsers and the whole server with what nobody would write, for SECONDS in all."""
@@ -56,7 +58,9 @@ def main(seconds: float, names: tuple[str, ...], seed: int | None) -> None:
     console.print(table(outcomes))
     for outcome in outcomes:
         for path, error in outcome.report.findings:
-            console.print(f"[red]{outcome.campaign}[/]: {escape(error)}\n  {Path(path).relative_to(ROOT)}", soft_wrap=True)
+            console.print(
+                f"[red]{outcome.campaign}[/]: {escape(error)}\n  {Path(path).relative_to(ROOT)}", soft_wrap=True
+            )
         if outcome.death:
             console.print(f"[red]{outcome.campaign}, {outcome.engine}[/] died: {escape(outcome.death)}", soft_wrap=True)
     sys.exit(any(outcome.report.findings or outcome.death for outcome in outcomes))
@@ -66,9 +70,10 @@ def run(name: str, engine: str, seconds: float, seed: int) -> Outcome:
     """Give one engine its turn, and show how it goes."""
     report = Report(0, 0.0, 0, [])
     command = [sys.executable, "-m", "fuzz.engine", name, engine, str(seconds), str(seed)]
-    with TemporaryFile() as errors, subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT
-    ) as process:
+    with (
+        TemporaryFile() as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT) as process,
+    ):
         # It ends by itself, unless an input keeps it: then this does.
         killer = Timer(seconds + 3 * STUCK_SECONDS, process.kill)
         killer.start()

@@ -151,7 +151,10 @@ _HEADERS = [
     "Sec-WebSocket-Key: \u00ff",
     "Sec-WebSocket-Protocol: a,,b",
     "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99",
-    *(f"Range: {spec}" for spec in ["bytes=0-4", "bytes=-5", "bytes=999-", "bytes=5-1", "bytes=0-0,2-3", "bytes=-0", "lines=1-2"]),
+    *(
+        f"Range: {spec}"
+        for spec in ["bytes=0-4", "bytes=-5", "bytes=999-", "bytes=5-1", "bytes=0-0,2-3", "bytes=-0", "lines=1-2"]
+    ),
     'If-None-Match: "00000000-0000-4000-8000-000000000000"',
     "If-None-Match: *",
     "If-Match: nothing",
@@ -179,7 +182,12 @@ _BODIES = [
     b"zz\r\nhello\r\n0\r\n\r\n",
     b"5\r\nhelloXX0\r\n\r\n",
 ]
-_PREFACES = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\r\n\r\n", b"\0"]
+_PREFACES = [
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"\r\n\r\n",
+    b"\0",
+]
 
 
 def _http() -> Bytes:

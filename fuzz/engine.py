@@ -8,8 +8,8 @@ import json
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from attrs import asdict, define, field, frozen
 
-from fuzz.house import first_leaf
+from fuzz.failure import failure, shrunk
 
 if TYPE_CHECKING:
     from fuzz.campaigns import Campaign
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 ENGINES = ("hypothesis", "atheris")
 
 _REPORT_SECONDS = 1.0
-_SHRINK_SECONDS = 10.0
 _LONGEST_INPUT_BYTES = 4096
 STUCK_SECONDS = 30
 _INSTRUMENTED = ["ironwire", "hypercorn", "h11", "wsproto"]
-_HERE = Path(__file__).parent
 
 
 @frozen
@@ -84,6 +82,8 @@ class Attempts:
             path = self._path(self._found[error])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self._found[error])
+        with suppress(OSError):
+            self.campaign.findings.rmdir()  # which succeeds if it is empty
         self._report()
         os._exit(0)
 
@@ -94,37 +94,6 @@ class Attempts:
 
     def _path(self, data: bytes) -> Path:
         return self.campaign.findings / sha256(data).hexdigest()[:16]
-
-
-def failure(one: Callable[[bytes], None], data: bytes) -> str | None:
-    """What `one` raised, with the place in the project where it did: the same text for the same bug."""
-    try:
-        one(data)
-    except Exception as error:
-        leaf = first_leaf(error)
-        frames = traceback.extract_tb(leaf.__traceback__)
-        ours = [each for each in frames if _HERE.parent in Path(each.filename).parents] or frames
-        said = str(leaf).partition("\n")[0][:160]
-        return f"{type(leaf).__name__} at {Path(ours[-1].filename).name}:{ours[-1].lineno}: {said}"
-    return None
-
-
-def shrunk(data: bytes, still_fails: Callable[[bytes], bool]) -> bytes:
-    """`data` without the pieces that the failure does not need."""
-    deadline = time.monotonic() + _SHRINK_SECONDS
-    piece_bytes = len(data) // 2
-    while piece_bytes:
-        start = 0
-        while start < len(data):
-            if time.monotonic() > deadline:
-                return data
-            smaller = data[:start] + data[start + piece_bytes :]
-            if still_fails(smaller):
-                data = smaller
-            else:
-                start += piece_bytes
-        piece_bytes //= 2
-    return data
 
 
 def run_hypothesis(name: str, seconds: float, seed: int) -> None:

@@ -35,12 +35,22 @@ from trio.testing import (
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from fuzz.failure import first_leaf
 from ironwire.crypto.signing import Identity, auth_text
 from ironwire.ids import MessageId, Origin
 from ironwire.server.app import create_app
 from ironwire.server.config import AuthSettings, Settings
 from ironwire.wire.codec import decode_server, encode
-from ironwire.wire.messages import Auth, AuthChallenge, AuthOk, ClientMessage, DeliveredText, ServerMessage, Text, Verify
+from ironwire.wire.messages import (
+    Auth,
+    AuthChallenge,
+    AuthOk,
+    ClientMessage,
+    DeliveredText,
+    ServerMessage,
+    Text,
+    Verify,
+)
 from tests.server.in_process import InProcessServer, serve_in_process
 from tests.server.raw_client import upgrade_request
 from tests.wire.frame_builder import pong, text
@@ -76,13 +86,6 @@ def run(data: bytes, story: Story) -> None:
             raise first_leaf(group) from group
     for event in events:
         assert event["log_level"] not in {"error", "critical"}, f"an error was logged: {describe_event(event)}"
-
-
-def first_leaf(error: BaseException) -> BaseException:
-    """The first exception in a group of groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def describe_event(event: structlog.typing.EventDict) -> str:
@@ -217,7 +220,9 @@ class House:
 
         `is_slow` makes a peer that reads only when `listen_once` is called, and until then blocks whoever writes to it.
         """
-        peer = Peer(self.server.open_stream(_slow_stream_pair if is_slow else memory_stream_pair), answers_pings=answers_pings)
+        peer = Peer(
+            self.server.open_stream(_slow_stream_pair if is_slow else memory_stream_pair), answers_pings=answers_pings
+        )
         if not is_slow:
             self.nursery.start_soon(peer.listen)
         return peer
@@ -265,7 +270,9 @@ class House:
         assert monitor.has_ended, "the metrics were not answered"
         lines = set(monitor.received.decode().splitlines())
         for name in ("ironwire_sessions_live", "ironwire_hub_sessions"):
-            assert f"{name} {float(expected)}" in lines, f"{name} is not {expected}: a session was left over or was lost"
+            assert f"{name} {float(expected)}" in lines, (
+                f"{name} is not {expected}: a session was left over or was lost"
+            )
 
     async def _talk(self, sender: Peer, reader: Identity, recipient: Peer) -> None:
         words = f"number {len(recipient.messages)}"

@@ -214,8 +214,8 @@ _STEPS: list[Callable[[_Dialogue, _Stranger], Awaitable[None]]] = [
     _Dialogue._wait,
     _Dialogue._listen,
 ]
-CONNECT, AUTHENTICATE, VERIFY, SAY, REPEAT, MISSPEAK, SAY_AT_LENGTH, SEND_FRAME, SEND_BYTES, LEAVE, WAIT, LISTEN = range(
-    len(_STEPS)
+CONNECT, AUTHENTICATE, VERIFY, SAY, REPEAT, MISSPEAK, SAY_AT_LENGTH, SEND_FRAME, SEND_BYTES, LEAVE, WAIT, LISTEN = (
+    range(len(_STEPS))
 )
 
 

@@ -1,18 +1,13 @@
 """Every exception that IronWire raises on purpose.
 
-    IronWireError
-    ├── InvalidId            a client id, device id, ... that is not one                         (ids)
-    ├── WireError            what a peer sent cannot be understood
-    │   ├── InvalidMessage   one frame's content: answered with `error invalid`, the session goes on
-    │   └── FrameViolation   the frame layer itself: the connection closes with `code`
-    ├── SigningError         a key or a signature that is not valid
-    │   ├── InvalidPublicKey
-    │   └── InvalidSignature
-    ├── TransportClosed      the peer is gone
-    ├── StoreError           the durable store cannot do what was asked
-    │   └── StoreFull        there is no room left on the disk
-    ├── ConfigError          a setting that cannot be used
-    └── ClientError          everything that the client library raises; its branches are drawn in `ironwire.client.errors`
+    IronWireError ├── InvalidId            a client id, device id, ... that is not one                         (ids)
+    ├── WireError            what a peer sent cannot be understood │   ├── InvalidMessage   one frame's content:
+    answered with `error invalid`, the session goes on │   └── FrameViolation   the frame layer itself: the connection
+    closes with `code` ├── SigningError         a key or a signature that is not valid │   ├── InvalidPublicKey │
+    └── InvalidSignature ├── TransportClosed      the peer is gone ├── StoreError           the durable store cannot
+    do what was asked │   └── StoreFull        there is no room left on the disk ├── ConfigError          a setting
+    that cannot be used └── ClientError          everything that the client library raises; its branches are drawn in
+    `ironwire.client.errors`
 
 A `WireError` is always the peer's doing. None of these messages carries a key, a token or the body of a message.
 """
@@ -36,7 +31,8 @@ class WireError(IronWireError):
 class InvalidMessage(WireError):
     """One frame does not hold a message of the protocol (section 1).
 
-    `detail` names the field for people; `id` is the frame's own id where it could be read, so that the reply can carry it.
+    `detail` names the field for people; `id` is the frame's own id where it could be read, so that the reply can
+    carry it.
     """
 
     detail: str

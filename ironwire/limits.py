@@ -77,4 +77,6 @@ class Limits:
     """How long an upload may send nothing before it is ended with 408."""
 
     header_seconds: float = _positive(10)
-    """How long a request may take to arrive up to the end of its headers, and a connection may stay idle between requests."""
+    """How long a request may take to arrive up to the end of its headers, and a connection may stay idle between
+    requests.
+    """

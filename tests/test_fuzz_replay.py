@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.campaigns import CAMPAIGNS, Campaign
-from fuzz.engine import failure, shrunk
+from fuzz.failure import failure, shrunk
 
 RECORDED = [
     pytest.param(campaign, path, id=f"{campaign.name}/{path.parent.parent.name}/{path.name}")

@@ -49,6 +49,7 @@ def chat(to: str, server: str, key: Path) -> None:
 async def _through_pipes(address: ServerAddress, identity: Identity, book: AddressBook, to: Address) -> int:
     async with connect(address, identity) as client:
         conversation = Conversation(to, client, book, out().print, err().print, lambda: None)
+        err().print(notice(f"connected; you are {client.client_id}"))
         async with piped_lines() as lines:
             await conversation.hold(lines)
         return conversation.failures

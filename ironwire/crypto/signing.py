@@ -1,6 +1,7 @@
 """Ed25519 identities, and what exactly they sign (docs/protocol.md, sections 2 and 3; RFC 8032).
 
-The server uses the lower half only: it parses public keys and verifies. `Identity` holds a private key and lives in clients.
+The server uses the lower half only: it parses public keys and verifies. `Identity` holds a private key and lives in
+clients.
 """
 
 import re
@@ -47,7 +48,8 @@ def parse_public_key(token: str) -> PublicKey:
     """The key behind 64 hex digits of either case.
 
     Raises:
-        InvalidPublicKey: not 64 hex digits; not the canonical encoding of a point; a point of small order or outside the prime-order
+        InvalidPublicKey: not 64 hex digits; not the canonical encoding of a point; a point of small order or outside
+        the prime-order
             group. With such a key one signature could be valid for several texts (RFC 8032, section 8; libsodium's
             `crypto_core_ed25519_is_valid_point` checks all of it).
     """
@@ -64,8 +66,8 @@ def auth_text(*, origin: str, nonce: bytes, public_key: bytes, device: str) -> b
 
         "ironwire-auth-v1\\0" ‖ u16 length ‖ origin ‖ nonce (32) ‖ public key (32) ‖ u16 length ‖ device
 
-    Lengths are big-endian counts of bytes; strings are UTF-8; a session without a device signs an empty one. Every part has a length
-    that is fixed or stated, so no two different inputs give the same text.
+    Lengths are big-endian counts of bytes; strings are UTF-8; a session without a device signs an empty one. Every
+    part has a length that is fixed or stated, so no two different inputs give the same text.
     """
     return b"".join(
         (AUTH_CONTEXT, _prefixed(origin.encode()), nonce, public_key, _prefixed(device.encode())),

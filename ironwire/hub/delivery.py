@@ -4,8 +4,8 @@
           └── someone has ──> queue ──> run: one batch, one commit ──> accepted to the sender
                                                                    └──> offered to the pumps of live devices
 
-Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next. Never a silent drop: whoever sent
-is told when nobody can get it.
+Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next. Never a
+silent drop: whoever sent is told when nobody can get it.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ class Delivery:
     _undeliverable: int = field(init=False, default=0)
     _refused: int = field(init=False, default=0)
 
-    # --- what sessions ask for ---------------------------------------------------------------------------------------------------
+    # --- what sessions ask for ---------------------------------------------------------------------------------------
 
     def submit(self, sender: Attachment, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """Take an envelope from a session. Replies go to the session's outbox, now or after the commit."""
@@ -138,7 +138,8 @@ class Delivery:
         return self._store.mailboxes_of(client)
 
     async def register(self, client: ClientId, device: DeviceId) -> Mailbox | None:
-        """The device's mailbox as it stands now, made and committed if it had none; None: the client has too many devices.
+        """The device's mailbox as it stands now, made and committed if it had none; None: the client has too many
+        devices.
 
         "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
 
@@ -162,14 +163,12 @@ class Delivery:
         """
         return await self._committed(Remove(client, device))
 
-    # --- the committer -----------------------------------------------------------------------------------------------------------
+    # --- the committer -----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Commit what waits, batch after batch, for ever. One task runs this."""
         while True:
-            if not self._queue:
-                await self._arrival.park()
-            batch, self._queue = self._queue[:BATCH_OPERATIONS], self._queue[BATCH_OPERATIONS:]
+            batch = await self._next_batch()
             results: list[Result] | list[StoreError]
             try:
                 results = await self._store.apply([operation for operation, _ in batch])
@@ -187,6 +186,12 @@ class Delivery:
             refused_total=self._refused,
             operations_waiting=len(self._queue),
         )
+
+    async def _next_batch(self) -> list[tuple[Operation, Settle]]:
+        if not self._queue:
+            await self._arrival.park()
+        batch, self._queue = self._queue[:BATCH_OPERATIONS], self._queue[BATCH_OPERATIONS:]
+        return batch
 
     def _ask(self, operation: Operation, settle: Settle) -> None:
         self._queue.append((operation, settle))
@@ -206,7 +211,7 @@ class Delivery:
             raise results[0]
         return results[0]
 
-    # --- what follows from a result ----------------------------------------------------------------------------------------------
+    # --- what follows from a result ----------------------------------------------------------------------------------
 
     def _needs_commit(self, sender: Attachment, to: ClientId) -> bool:
         """Whether a mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes."""
@@ -258,7 +263,9 @@ class Delivery:
                 self._reply_refused(sender, Error("internal", detail="the message could not be stored"), envelope.id)
 
     def _hand_over(self, to: ClientId, text: bytes) -> bool:
-        """To every live session of `to` that has no mailbox; what is written to the socket of a seed session counts as delivered."""
+        """To every live session of `to` that has no mailbox; what is written to the socket of a seed session counts
+        as delivered.
+        """
         handed_over = False
         for seat in self._hub.sessions_of(to):
             if seat.pump is None:

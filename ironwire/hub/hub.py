@@ -1,7 +1,7 @@
 """The live sessions of this server, by client and device.
 
-Rule: whoever leaves removes itself and nobody else. A session that was replaced and ends later finds another in its place, and leaves
-that one alone.
+Rule: whoever leaves removes itself and nobody else. A session that was replaced and ends later finds another in its
+place, and leaves that one alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,9 @@ class Unsettled:
 
 @frozen(eq=False)
 class Attachment:
-    """A session's seat in the hub. Two are the same only if they are the same object. A session with a mailbox has its pump."""
+    """A session's seat in the hub. Two are the same only if they are the same object. A session with a mailbox has
+    its pump.
+    """
 
     principal: Principal
     outbox: Outbox = field(repr=False)

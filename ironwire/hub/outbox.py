@@ -1,8 +1,8 @@
 """What waits to be written to one session: a bounded memory channel that is drained whole.
 
-The channel holds one item, a batch that grows until the writer takes it. So a session costs one small channel, putting a frame is an
-append, and the writer gets everything that waits in one piece, to be written as one. The bound counts bytes as well as frames: frames
-differ in size by a factor of a thousand.
+The channel holds one item, a batch that grows until the writer takes it. So a session costs one small channel,
+putting a frame is an append, and the writer gets everything that waits in one piece, to be written as one. The bound
+counts bytes as well as frames: frames differ in size by a factor of a thousand.
 
 Rule: putting never waits. A peer that does not read fast enough loses its session, and nobody else's time.
 """

@@ -1,8 +1,8 @@
 """Brings a mailbox to its device's session: what waited first, then what comes, in order, within the window.
 
-An entry that is committed while the session has everything before it goes out at once, from memory. One that comes while the session is
-behind waits in the store, and `run` fetches it when the device has acknowledged enough. So nothing is held in memory for a slow device but
-its window.
+An entry that is committed while the session has everything before it goes out at once, from memory. One that comes
+while the session is behind waits in the store, and `run` fetches it when the device has acknowledged enough. So
+nothing is held in memory for a slow device but its window.
 """
 
 import trio
@@ -54,13 +54,12 @@ class Pump:
         """
         window = self._window
         while True:
-            if window.is_behind and window.room > 0:
+            while window.is_behind and window.room > 0:
                 await self._fetch()
-            elif not window.is_behind and not self._is_caught_up:
+            if not window.is_behind and not self._is_caught_up:
                 self._is_caught_up = True
                 self._outbox.put(encode(messages.CaughtUp(seq=window.sent)))
-            else:
-                await self._wake.park()
+            await self._wake.park()
 
     async def _fetch(self) -> None:
         window = self._window
@@ -89,5 +88,3 @@ def entry_text(entry: Entry) -> bytes:
     if entry.is_own:
         payload = payload[:-1] + b',"to":"' + envelope.to.encode() + b'"}'
     return frame_text(envelope.verb, payload, id=envelope.id, seq=entry.seq)
-
-

@@ -7,7 +7,8 @@
     AwaitVerify  verify     Admit, or Refuse: a bad signature                       Done
     AwaitVerify  any other  Expected expected_verify                                AwaitVerify
 
-A challenge is good for one attempt: whatever `verify` brings, the machine is done. The deadline of 10 s belongs to the session.
+A challenge is good for one attempt: whatever `verify` brings, the machine is done. The deadline of 10 s belongs to
+the session.
 """
 
 import re
@@ -72,7 +73,9 @@ class Refuse:
 
 @frozen
 class Admit:
-    """Answer `auth_ok`; the session begins. A client that `speaks_seed` named neither device nor origin, and gets no payload."""
+    """Answer `auth_ok`; the session begins. A client that `speaks_seed` named neither device nor origin, and gets no
+    payload.
+    """
 
     principal: Principal
     speaks_seed: bool
@@ -97,7 +100,9 @@ class Authentication:
     _state: AwaitAuth | AwaitVerify | Done = AwaitAuth()
 
     def receive(self, message: ClientMessage, nonce: bytes) -> Outcome:
-        """What to do about the next message. `nonce` is used if this message earns a challenge, and must never be used again."""
+        """What to do about the next message. `nonce` is used if this message earns a challenge, and must never be
+        used again.
+        """
         match self._state, message:
             case AwaitAuth(), Auth():
                 self._state, outcome = self._challenge(message, nonce)

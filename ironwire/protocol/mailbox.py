@@ -1,4 +1,5 @@
-"""What one session may be sent from its device's mailbox, and what it has acknowledged (docs/protocol.md, section 5), as a pure machine.
+"""What one session may be sent from its device's mailbox, and what it has acknowledged (docs/protocol.md, section 5),
+as a pure machine.
 
     acked ≤ sent ≤ tail         three positions in one increasing numbering
 
@@ -6,8 +7,8 @@
     sent    the last entry that went out           moves by `deliver`
     acked   the last entry that the device keeps   moves by `ack`
 
-Between `acked` and `sent` lies the window: at most so many envelopes and bytes are on their way at a time. Entries go out in order, each
-once a session; a number that is missing has expired, and the device is told of it by a gap.
+Between `acked` and `sent` lies the window: at most so many envelopes and bytes are on their way at a time. Entries go
+out in order, each once a session; a number that is missing has expired, and the device is told of it by a gap.
 """
 
 from collections import deque

@@ -155,7 +155,9 @@ def create_app(
 
 @define
 class _Background:
-    """Tasks that live as long as the server. None of them can end it, and none can vanish: one that fails is logged and begins anew."""
+    """Tasks that live as long as the server. None of them can end it, and none can vanish: one that fails is logged
+    and begins anew.
+    """
 
     _tasks: tuple[Callable[[], Awaitable[None]], ...]
     _scope: trio.CancelScope = field(init=False, factory=trio.CancelScope)

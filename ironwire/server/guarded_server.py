@@ -134,12 +134,9 @@ class GuardedTCPServer(TCPServer):
 
     async def _close(self) -> None:
         """Stop talking and stop serving; `_serve` then waits for the peer to hang up."""
-        if self._connection.is_taken:
-            await trio.aclose_forcefully(self.stream)
-        else:
-            self._is_closing = True
-            with contextlib.suppress(*GONE, trio.BusyResourceError):
-                await half_close(self.stream)
+        self._is_closing = True
+        with contextlib.suppress(*GONE, trio.BusyResourceError):
+            await half_close(self.stream)
         self._reading.cancel()
 
 
@@ -165,7 +162,8 @@ class AppTaskGroup(TaskGroup):
             _log.error("application failed", scope_type=scope["type"], exc_info=error)
         finally:
             inbox.close()
-            with trio.move_on_after(self._guard.limits.close_seconds, shield=True):
+            limits = self._guard.limits
+            with trio.move_on_after(limits.write_seconds + limits.close_seconds, shield=True):
                 await send(None)
 
 

@@ -5,9 +5,9 @@
                    ├─ write ········ drains the outbox whole, one write a batch, each with a deadline
                    └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
-One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends in one of two ways.
-The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits is written, the close frame follows,
-and a peer that does not take it in time is cut.
+One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
+in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits
+is written, the close frame follows, and a peer that does not take it in time is cut.
 """
 
 from collections.abc import Callable
@@ -63,7 +63,7 @@ MISUSE = 4400
 
 @frozen
 class Services:
-    """What every session needs, made once by `app.py`. Time and randomness come in here, so that a test can own them."""
+    """What every session needs, made once by `app.py`. Time and randomness come in here: a test can own them."""
 
     hub: Hub
     delivery: Delivery
@@ -104,7 +104,8 @@ class Session:
             log.exception("session failed", transport=self._transport.name)
             self._outbox.close(INTERNAL_ERROR)
         finally:
-            await self._leave()
+            with trio.move_on_after(self._services.limits.close_seconds, shield=True):
+                await self._leave()
 
     def end(self, ending: Ending) -> None:
         """Close the session from outside, in whichever state it is."""
@@ -151,14 +152,14 @@ class Session:
             self._nursery = None
 
     async def _leave(self) -> None:
-        """Say why, if somebody is there to hear it, and let go of the connection. Holds up nobody for longer than `close_seconds`."""
+        """Let go of the connection, after saying why if somebody is there to hear it."""
         ending = self._outbox.ending
-        if ending is not None and not self._is_cut_off:
-            with trio.move_on_after(self._services.limits.close_seconds, shield=True):
-                await self._transport.close(ending.code, ending.reason)
-        await self._transport.abort()
+        if ending is None or self._is_cut_off:
+            await self._transport.abort()
+        else:
+            await self._transport.close(ending.code, ending.reason)
 
-    # --- authentication --------------------------------------------------------------------------------------------------------------
+    # --- authentication ----------------------------------------------------------------------------------------------
 
     async def _authenticate(self) -> Admit | None:
         """The way to a principal; None once an ending was set instead."""
@@ -203,7 +204,7 @@ class Session:
             features=[],
         )
 
-    # --- the tasks of the nursery ----------------------------------------------------------------------------------------------------
+    # --- the tasks of the nursery ------------------------------------------------------------------------------------
 
     async def _read(self, attachment: Attachment, scope: trio.CancelScope) -> None:
         most = self._services.limits.unsettled_envelopes

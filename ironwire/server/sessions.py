@@ -1,7 +1,7 @@
 """All sessions of this server: the one pulse that looks after silent ones, and the drain that ends them.
 
-One task wakes once a second for everybody. A deadline object for every read of every session would say the same at many times the cost
-(docs/decisions/0004).
+One task wakes once a second for everybody. A deadline object for every read of every session would say the same at
+many times the cost (docs/decisions/0004).
 """
 
 import trio
@@ -52,7 +52,9 @@ class Sessions:
                 session.check_life(now)
 
     async def drain(self) -> None:
-        """Tell every session to reconnect elsewhere or later (1012), and wait `drain_seconds` at the most until they have left."""
+        """Tell every session to reconnect elsewhere or later (1012), and wait `drain_seconds` at the most until they
+        have left.
+        """
         self._farewell = Ending(1012, f"retry_ms={self._limits.reconnect_spread_ms}")
         for session in self._live:
             session.end(self._farewell)
@@ -62,4 +64,6 @@ class Sessions:
                 await self._all_left.wait()
 
     def statistics(self) -> SessionsStatistics:
-        return SessionsStatistics(live=len(self._live), opened_total=self._total, is_draining=self._farewell is not None)
+        return SessionsStatistics(
+            live=len(self._live), opened_total=self._total, is_draining=self._farewell is not None
+        )

@@ -2,18 +2,20 @@
 
 A store is changed by operations, and only in batches:
 
-- **Atomic.** `apply(batch)` happens whole or not at all, whatever ends it: an error, a full disk, a crash of the machine.
+- **Atomic.** `apply(batch)` happens whole or not at all, whatever ends it: an error, a full disk, a crash of the
+  machine.
 - **Durable.** Once `apply` has returned, what it did survives a crash. Before that nobody may be told of it.
-- **Ordered.** The operations of a batch take effect in their order, and each sees what those before it did. One batch is applied at a
-  time; a second caller waits.
-- **Told.** `apply` returns one result for each operation, in order. A refusal (a full mailbox, a known id) is a result and changes
-  nothing; only a store that cannot work raises `StoreError`, and then nothing of the batch has happened.
+- **Ordered.** The operations of a batch take effect in their order, and each sees what those before it did. One batch
+  is applied at a time; a second caller waits.
+- **Told.** `apply` returns one result for each operation, in order. A refusal (a full mailbox, a known id) is a
+  result and changes nothing; only a store that cannot work raises `StoreError`, and then nothing of the batch has
+  happened.
 - **Cancelled.** A cancelled `apply` may have happened. So senders repeat with the same id, and ids are remembered.
 
 Reads see what was applied and nothing of a batch that is under way.
 
-Body and place are apart. An envelope is stored once; each mailbox that it is owed to holds an entry that points at it. An envelope that no
-mailbox owes any more is erased: its body at once, its id after the retention period.
+Body and place are apart. An envelope is stored once; each mailbox that it is owed to holds an entry that points at
+it. An envelope that no mailbox owes any more is erased: its body at once, its id after the retention period.
 """
 
 from collections.abc import Sequence
@@ -37,7 +39,9 @@ class Quota:
 
 @frozen
 class Envelope:
-    """What is stored and routed. `payload` is the JSON object that recipients get; `ts` is when it was accepted, in Unix ms."""
+    """What is stored and routed. `payload` is the JSON object that recipients get; `ts` is when it was accepted, in
+    Unix ms.
+    """
 
     verb: str
     sender: ClientId
@@ -59,9 +63,11 @@ class Entry:
 
 @frozen
 class Mailbox:
-    """A device's mailbox as it stands. `acked` and `tail` are sequence numbers: the last acknowledged, the last given out (0: none yet).
+    """A device's mailbox as it stands. `acked` and `tail` are sequence numbers: the last acknowledged, the last given
+    out (0: none yet).
 
-    `epoch` tells this mailbox from one that the same device had before it was removed: a client that finds another epoch starts anew.
+    `epoch` tells this mailbox from one that the same device had before it was removed: a client that finds another
+    epoch starts anew.
     """
 
     id: MailboxId
@@ -76,7 +82,7 @@ class Mailbox:
     seen_ms: int
 
 
-# --- operations, and what each may result in ---------------------------------------------------------------------------------------
+# --- operations, and what each may result in -------------------------------------------------------------------------
 
 
 @frozen
@@ -115,8 +121,9 @@ class NoSuchDevice:
 class Append:
     """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
 
-    `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take it without a mailbox.
-    Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
+    `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
+    it without a mailbox. Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or `Undeliverable`: no mailbox,
+    and nobody live.
     """
 
     envelope: Envelope
@@ -164,7 +171,9 @@ class MailboxFull:
 
 @frozen
 class Ack:
-    """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results in `Acked`."""
+    """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
+    in `Acked`.
+    """
 
     mailbox: MailboxId
     upto: int
@@ -223,7 +232,9 @@ class StoreStatistics:
 
 
 class Store(Protocol):
-    """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or after `close`."""
+    """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or
+    after `close`.
+    """
 
     async def open(self) -> None:
         """Raises:
@@ -252,7 +263,8 @@ class Store(Protocol):
         ...
 
     async def scrub(self) -> None:
-        """Overwrite what erased envelopes left behind in the store's files; and so find out whether a store that failed works again.
+        """Overwrite what erased envelopes left behind in the store's files; and so find out whether a store that
+        failed works again.
 
         Raises:
             StoreError: the store cannot work.
@@ -260,7 +272,8 @@ class Store(Protocol):
         ...
 
     def has_mailboxes(self, client: ClientId) -> bool:
-        """Whether an envelope to or from the client may be owed to a mailbox. Quick; counts what a batch under way has begun.
+        """Whether an envelope to or from the client may be owed to a mailbox. Quick; counts what a batch under way
+        has begun.
 
         Raises:
             StoreError: the store cannot be read.

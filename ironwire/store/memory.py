@@ -1,7 +1,7 @@
 """The simplest thing that keeps the contract of `base.py`, except that it does not survive the process.
 
-It is the oracle that every other store is compared with, and what the server runs on in simulations. So it is written to be read: nothing
-is counted that can be looked at.
+It is the oracle that every other store is compared with, and what the server runs on in simulations. So it is written
+to be read: nothing is counted that can be looked at.
 """
 
 from collections.abc import Sequence
@@ -180,9 +180,7 @@ def _register(state: _State, register: Register, quota: Quota) -> Mailbox | TooM
     return box.snapshot()
 
 
-def _append(
-    state: _State, append: Append, quota: Quota
-) -> Stored | Duplicate | IdTaken | MailboxFull | Undeliverable:
+def _append(state: _State, append: Append, quota: Quota) -> Stored | Duplicate | IdTaken | MailboxFull | Undeliverable:
     envelope, digest = append.envelope, append.digest
     key = None if envelope.id is None else (envelope.sender, envelope.device, envelope.id)
     if key is not None and key in state.known_ids:

@@ -1,7 +1,7 @@
 """Brings a database file to the newest schema: numbered SQL files, each applied once, in one transaction.
 
-Rule: a file of an older schema is copied before it is changed, and one of a newer schema is not touched. The number of the last file that
-was applied is kept in the database itself (`PRAGMA user_version`).
+Rule: a file of an older schema is copied before it is changed, and one of a newer schema is not touched. The number
+of the last file that was applied is kept in the database itself (`PRAGMA user_version`).
 """
 
 import re
@@ -34,7 +34,9 @@ def migrate(database: sqlite3.Connection, path: Path, migrations: dict[int, str]
     current: int = database.execute("PRAGMA user_version").fetchone()[0]
     newest = max(migrations)
     if current > newest:
-        raise StoreError(f"{path} has schema {current}, and this version of IronWire knows {newest}: install the newer one")
+        raise StoreError(
+            f"{path} has schema {current}, and this version of IronWire knows {newest}: install the newer one"
+        )
     backup = None
     if 0 < current < newest:
         backup = path.with_name(f"{path.name}.schema-{current}.backup")

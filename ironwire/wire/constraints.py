@@ -1,7 +1,7 @@
 """Bounds that stand in the annotations of a message's fields.
 
-`codec.py` enforces them and `schema.py` publishes them, both from the annotation alone, so that code, documentation and schema cannot
-disagree.
+`codec.py` enforces them and `schema.py` publishes them, both from the annotation alone, so that code, documentation
+and schema cannot disagree.
 """
 
 from typing import Annotated

@@ -1,8 +1,9 @@
 """One class per verb: what a client may say, and what the server may say.
 
-A message is the content of a frame's `payload`. What stands beside the payload (`id`, `seq`) belongs to the frame and travels beside the
-message in `codec.py`. Field names are the keys on the wire, except where a key is a word of Python (`from`): there `WIRE_KEY` in the
-field's metadata names it. docs/protocol.md is the law; `docs/schema/` is generated from this module.
+A message is the content of a frame's `payload`. What stands beside the payload (`id`, `seq`) belongs to the frame and
+travels beside the message in `codec.py`. Field names are the keys on the wire, except where a key is a word of Python
+(`from`): there `WIRE_KEY` in the field's metadata names it. docs/protocol.md is the law; `docs/schema/` is generated
+from this module.
 """
 
 from typing import Annotated, Any, ClassVar, Literal, get_args
@@ -38,12 +39,14 @@ Milliseconds = Annotated[int, Between(0, 24 * 3_600_000)]
 Pixels = Annotated[int, Between(1, 65_535)]
 
 
-# --- client to server ------------------------------------------------------------------------------------------------------------
+# --- client to server ------------------------------------------------------------------------------------------------
 
 
 @frozen
 class Auth:
-    """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the connection."""
+    """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the
+    connection.
+    """
 
     verb: ClassVar[str] = "auth"
 
@@ -102,7 +105,9 @@ class Ack:
 
 @frozen
 class Receipt:
-    """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to` (section 7)."""
+    """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to`
+    (section 7).
+    """
 
     verb: ClassVar[str] = "receipt"
 
@@ -130,12 +135,14 @@ class DeviceRemove:
 ClientMessage = Auth | Verify | Text | File | Ack | Receipt | Devices | DeviceRemove
 
 
-# --- server to client ------------------------------------------------------------------------------------------------------------
+# --- server to client ------------------------------------------------------------------------------------------------
 
 
 @frozen
 class AuthChallenge:
-    """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a payload."""
+    """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a
+    payload.
+    """
 
     verb: ClassVar[str] = "auth_challenge"
 
@@ -312,4 +319,3 @@ SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
 def wire_key(attribute: "Attribute[Any]") -> str:
     """The key under which a field stands on the wire."""
     return str(attribute.metadata.get(WIRE_KEY, attribute.name))
-

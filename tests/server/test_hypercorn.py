@@ -20,7 +20,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 import ironwire.server.hypercorn
 from ironwire.limits import Limits
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
-from ironwire.server.guarded_server import GuardedTCPServer
+from ironwire.server.guarded_server import GuardedTCPServer, Inbox
 from ironwire.server.hypercorn import check_hypercorn, install, open_transport, serve_worker, settle
 from tests.server.in_process import FakeSocket, InProcessServer, read_to_end, serve_in_process
 from tests.server.raw_client import RawClient, upgrade_request
@@ -250,9 +250,18 @@ async def test_a_connection_whose_peer_left_ends_at_once(autojump_clock: MockClo
     async with serve_in_process(quart_app()) as server:
         stream = server.open_stream()
         await stream.send_all(REQUEST)
-        await stream.receive_some()
+        await wait_all_tasks_blocked()
         await stream.aclose()
         await wait_all_tasks_blocked()
+        assert server.guard.statistics().connections_open == 0
+
+
+async def test_a_peer_that_does_not_hang_up_is_left(autojump_clock: MockClock) -> None:
+    async with serve_in_process(quart_app()) as server:
+        stream = server.open_stream()
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await read_to_end(stream)).endswith(b"hello")
+        await trio.sleep(LIMITS.close_seconds + 0.1)
         assert server.guard.statistics().connections_open == 0
 
 
@@ -349,6 +358,15 @@ async def test_a_handler_that_ends_with_messages_unread_ends_the_connection(auto
         await client.stream.aclose()
         await wait_all_tasks_blocked()
         assert server.guard.statistics().connections_open == 0
+
+
+async def test_nothing_waits_for_an_application_that_has_ended() -> None:
+    inbox = Inbox(1)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(inbox.put, {"type": "http.request", "body": b"", "more_body": True})
+        await wait_all_tasks_blocked()
+        inbox.close()
 
 
 async def test_a_disconnect_reaches_a_handler_whose_queue_is_full(autojump_clock: MockClock) -> None:

@@ -1,4 +1,4 @@
-"""Real servers: `hypercorn --worker-class trio <application>` as a process, each on a free port of the loopback."""
+"""Real servers as processes, each on a free port of the loopback: `hypercorn --worker-class trio APP`, `ironwire serve`."""
 
 import os
 import re
@@ -18,12 +18,12 @@ REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 
-_RUNNING = re.compile(r"Running on https?://127\.0\.0\.1:(\d+)")
+_RUNNING = re.compile(r"(?:Running|listens) on https?://127\.0\.0\.1:(\d+)")
 
 
 @define(eq=False)
 class Server:
-    """A `hypercorn` command that listens on `port`."""
+    """A command that listens on `port`."""
 
     port: int
     log_path: Path
@@ -58,11 +58,17 @@ class Server:
 StartServer = Callable[..., Server]
 
 
+def hypercorn_command(application: str) -> list[str]:
+    return [sys.executable, "-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:0", application]
+
+
+IRONWIRE_SERVE = [sys.executable, "-m", "ironwire", "serve", "--host", "127.0.0.1", "--port", "0"]
+
+
 @contextmanager
-def running_server(application: str, folder: Path, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """Run `application` from `folder`, which holds its data and log; nothing of it is left behind."""
+def running_server(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """Run `command` from `folder`, which holds its data and log; nothing of it is left behind."""
     log_path = folder / "server.log"
-    command = [sys.executable, "-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:0", application]
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **(environment or {})}
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -93,7 +99,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 
         def start(application: str, environment: dict[str, str] | None = None) -> Server:
             folder = tmp_path_factory.mktemp("server")
-            return servers.enter_context(running_server(application, folder, environment))
+            return servers.enter_context(running_server(hypercorn_command(application), folder, environment))
 
         yield start
 
@@ -101,12 +107,12 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 @pytest.fixture(scope="session")
 def stock_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server without the guard, for all tests that leave it as they found it."""
-    with running_server("tests.system.toy:app", tmp_path_factory.mktemp("stock")) as server:
+    with running_server(hypercorn_command("tests.system.toy:app"), tmp_path_factory.mktemp("stock")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def ironwire_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One `ironwire.asgi:app` for all tests that leave it as they found it."""
-    with running_server("ironwire.asgi:app", tmp_path_factory.mktemp("ironwire")) as server:
+    with running_server(hypercorn_command("ironwire.asgi:app"), tmp_path_factory.mktemp("ironwire")) as server:
         yield server

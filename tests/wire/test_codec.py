@@ -1,12 +1,11 @@
 """Every message comes back as it was, and everything else is an `InvalidMessage` that names the field."""
 
 import json
-import re
-from typing import Any, get_args
+from typing import Any
 
 import orjson
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 from fuzz.codec import check
@@ -33,7 +32,6 @@ from ironwire.wire.messages import (
     DeliveredText,
     Error,
     File,
-    FileKind,
     ServerMessage,
     Text,
     Verify,
@@ -319,8 +317,10 @@ def test_what_is_not_json_is_said_to_be_so(text: str) -> None:
 
 @given(mutated_frames(client_messages()), message_ids())
 def test_a_readable_id_is_in_the_error(text: str, id_: MessageId) -> None:
-    frame = _parsed(text)
-    assume(isinstance(frame, dict))
+    try:
+        frame = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        reject()  # nested too deeply
     frame["id"] = id_
     try:
         echoed: str | None = decode_client(json.dumps(frame)).id
@@ -339,93 +339,3 @@ def test_an_unreadable_id_is_not_in_the_error() -> None:
 def test_a_constraint_without_a_rule_is_refused_when_the_codec_is_built(constraint: Any) -> None:
     with pytest.raises(TypeError, match="no rule for the constraint"):
         codec._constrained(lambda value, _: value, constraint)
-
-
-# --- a second opinion ------------------------------------------------------------------------------------------------
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _is_message(frame: Any) -> bool:
-    """Whether it is a frame of a client. Written from docs/protocol.md, sections 1 to 4, and not from the code."""
-    if not isinstance(frame, dict) or not set(frame) <= {"type", "id", "payload"}:
-        return False
-    if "id" in frame and not (
-        isinstance(frame["id"], str) and _matches(r"[ -~\u00a0-\ud7ff\ue000-\ufffd]{1,64}", frame["id"])
-    ):
-        return False
-    payload = frame.get("payload")
-    rules: Any = _RULES.get(frame["type"]) if isinstance(frame.get("type"), str) else None
-    if rules is None or not isinstance(payload, dict):
-        return False
-    required, optional = rules
-    return (
-        set(required) <= set(payload) <= set(required) | set(optional)
-        and all((required | optional)[key](value) for key, value in payload.items())
-    )  # fmt: skip
-
-
-def _matches(regex: str, value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch(regex, value) is not None
-
-
-def _is_string(value: Any, most: int = 64 * 1024, least: int = 0) -> bool:
-    return isinstance(value, str) and least <= len(value) <= most
-
-
-def _is_integer(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-_UUID_4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-_TO = {"to": lambda value: _matches("[0-9a-f]{64}|#[0-9a-f]{32}", value)}
-_RULES: dict[str, Any] = {
-    "auth": (
-        {"token": _is_string},
-        {
-            "device": lambda value: _matches("[A-Za-z0-9._-]{1,64}", value),
-            "origin": lambda value: _is_string(value, 255, least=1),
-        },
-    ),
-    "verify": ({"attempt": _is_string}, {}),
-    "text": (_TO | {"text": _is_string}, {}),
-    "file": (
-        _TO | {"url": lambda value: _matches(rf"/media/{_UUID_4}\.bin", value)},
-        {
-            "kind": lambda value: value in ("file", "image", "voice", "circle"),
-            "name": lambda value: _is_string(value, 255),
-            "mime": lambda value: _matches("[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}", value),
-            "size": lambda value: _is_integer(value, 0, 2**53 - 1),
-            "sha256": lambda value: _matches("[0-9a-f]{64}", value),
-            "duration_ms": lambda value: _is_integer(value, 0, 24 * 60 * 60 * 1000),
-            "width": lambda value: _is_integer(value, 1, 65_535),
-            "height": lambda value: _is_integer(value, 1, 65_535),
-            "waveform": lambda value: (
-                isinstance(value, list) and len(value) == 64 and all(_is_integer(each, 0, 255) for each in value)
-            ),
-            "caption": lambda value: _is_string(value, 4096),
-        },
-    ),
-}  # fmt: skip
-
-
-def test_the_second_opinion_knows_every_kind_of_file() -> None:
-    assert all(_is_message(_file(kind=kind)) for kind in get_args(FileKind))
-
-
-_seed_messages = st.one_of([messages_of(cls) for cls in (Auth, Verify, Text, File)])
-
-
-@given(mutated_frames(_seed_messages) | any_frame_text(_seed_messages))
-def test_a_decoder_written_from_the_document_agrees(text: str) -> None:
-    try:
-        decode_client(text)
-        accepted = True
-    except InvalidMessage:
-        accepted = False
-    assert accepted == _is_message(_parsed(text))
