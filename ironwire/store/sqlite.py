@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import structlog
 import trio
-from attrs import define
+from attrs import define, field
 
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, MessageId, parse_address
@@ -96,7 +96,7 @@ class _Box:
     tail: int
     waiting: int
     waiting_bytes: int
-    is_full: bool
+    is_full: bool = field(converter=bool)
     created_ms: int
     seen_ms: int
 
@@ -441,10 +441,7 @@ def _connection(path: Path) -> sqlite3.Connection:
 
 
 def _read_boxes(connection: sqlite3.Connection, client: ClientId) -> list[_Box]:
-    boxes = []
-    for *head, is_full, created_ms, seen_ms in connection.execute(_SELECT_BOXES, (client,)):
-        boxes.append(_Box(*head, bool(is_full), created_ms, seen_ms))  # noqa: PERF401  # too wide for one expression
-    return boxes
+    return [_Box(*row) for row in connection.execute(_SELECT_BOXES, (client,))]
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

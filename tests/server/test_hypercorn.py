@@ -11,6 +11,7 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIReceiveEvent
 from hypercorn.utils import wrap_app
 from quart import websocket
 from quart_trio import QuartTrio
@@ -329,6 +330,17 @@ async def test_compression_is_never_agreed_on(autojump_clock: MockClock) -> None
         assert await client.message() == "plain"
 
 
+async def test_the_limit_of_a_message_is_in_bytes(autojump_clock: MockClock) -> None:
+    async with serve_in_process(quart_app()) as server:
+        client = RawClient(server.open_stream())
+        await client.upgrade()
+        await client.send(text("é" * (LIMITS.frame_bytes // 2)))
+        assert await client.message() == "é" * (LIMITS.frame_bytes // 2)
+        await client.send(text("é" * (LIMITS.frame_bytes // 2) + "x"))
+        assert (await client.closing())[0] == 1009
+        assert await client.event() is None
+
+
 async def test_a_handler_that_sends_on_after_the_end_leaves_the_worker_alive(autojump_clock: MockClock) -> None:
     has_ended = trio.Event()
 
@@ -362,9 +374,10 @@ async def test_a_handler_that_ends_with_messages_unread_ends_the_connection(auto
 
 async def test_nothing_waits_for_an_application_that_has_ended() -> None:
     inbox = Inbox(1)
+    piece: ASGIReceiveEvent = {"type": "http.request", "body": b"", "more_body": True}
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(inbox.put, {"type": "http.request", "body": b"", "more_body": True})
+            nursery.start_soon(inbox.put, piece)
         await wait_all_tasks_blocked()
         inbox.close()
 
@@ -418,6 +431,22 @@ async def test_a_stream_that_was_reserved_and_refused_is_answered_by_hypercorn(a
     async with serve_in_process(for_websockets(handle)) as server:
         assert (await server.request(upgrade_request() + text("early"))).startswith(b"HTTP/1.1 403 ")
         await wait_all_tasks_blocked()
+        assert server.guard.statistics().connections_open == 0
+
+
+async def test_a_peer_that_left_before_its_upgrade_was_answered_leaves_nothing_behind(
+    autojump_clock: MockClock,
+) -> None:
+    async def handle(scope: Scope, receive: Any, send: Any) -> None:
+        scope["state"][CONNECTION_KEY].reserve()
+        await trio.sleep(1)
+        await send({"type": "websocket.accept"})
+
+    async with serve_in_process(for_websockets(handle)) as server:
+        stream = server.open_stream()
+        await stream.send_all(upgrade_request())
+        await stream.aclose()
+        await trio.sleep(2)
         assert server.guard.statistics().connections_open == 0
 
 

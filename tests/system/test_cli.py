@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import trustme
 from attrs import define, field
 
 from ironwire.cli.addressbook import AddressBook
@@ -96,7 +97,7 @@ class User:
 
     def environment(self, **changes: str) -> dict[str, str]:
         key = str(self.folder / "key")
-        return environment(self.folder, IRONWIRE_KEY=key, IRONWIRE_SERVER=self.server, **changes)
+        return environment(self.folder, **{"IRONWIRE_KEY": key, "IRONWIRE_SERVER": self.server, **changes})
 
 
 @contextmanager
@@ -313,6 +314,22 @@ def test_a_server_that_stops_tells_its_sessions(tmp_path: Path, alice: User, num
 def test_a_server_that_others_can_reach_warns(tmp_path: Path) -> None:
     with serving(tmp_path, "--host", "0.0.0.0") as (process, _):
         assert "without TLS" in process.read_until("warning")
+
+
+def test_a_server_with_a_certificate_is_reached_over_tls(tmp_path: Path, alice: User) -> None:
+    authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    with serving(tmp_path, "--certfile", str(certificate), "--keyfile", str(certificate)) as (_, url):
+        assert url.startswith("https://127.0.0.1:")
+        trusting = {"IRONWIRE_SERVER": url, "SSL_CERT_FILE": str(tmp_path / "authority.pem")}
+        assert alice.run("send", "00" * 32, "hello", **trusting).returncode == 1
+        (alice.folder / "file").write_bytes(b"content")
+        assert alice.run("upload", "file", **trusting).returncode == 0
+        distrusting = alice.run("send", "00" * 32, "hello", "--server", url)
+    assert distrusting.returncode == 3
+    assert "certificate" in distrusting.stderr
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
