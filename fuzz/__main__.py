@@ -1,16 +1,17 @@
-"""`python -m fuzz SECONDS [--campaign NAME] [--seed N]`: run the campaigns, one after the other, and say what they found.
+"""`python -m fuzz SECONDS [--campaign NAME] [--seed N]`: run the campaigns in turn, and say what they found.
 
 Exit status 1 means that there are new findings, whose inputs are then in `fuzz/findings/`, or that an engine died.
 """
 
 import importlib.util
 import json
+import os
 import random
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from threading import Timer
 
 import click
@@ -23,6 +24,9 @@ from fuzz.campaigns import CAMPAIGNS
 from fuzz.engine import ENGINES, STUCK_SECONDS, Report
 
 ROOT = Path(__file__).parent.parent
+SCRATCH = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where engines write what nobody keeps: in memory, where there is such a place, because a disk has nothing to add."""
+
 _STATUS_SECONDS = 10.0
 _TAIL_CHARACTERS = 2000
 
@@ -43,9 +47,9 @@ class Outcome:
 @click.command()
 @click.argument("seconds", type=click.FloatRange(min=0, min_open=True))
 @click.option(
-    "--campaign", "names", type=click.Choice(list(CAMPAIGNS)), multiple=True, help="Repeatable. [default: all]"
+    "--campaign", "names", type=click.Choice(list(CAMPAIGNS)), multiple=True, help="Repeatable; default: all."
 )
-@click.option("--seed", type=int, help="Where the engines' randomness begins. [default: a new one each time]")
+@click.option("--seed", type=int, help="Where the engines' randomness begins; default: anywhere.")
 def main(seconds: float, names: tuple[str, ...], seed: int | None) -> None:
     """Feed the parsers and the whole server with what nobody would write, for SECONDS in all."""
     seed = random.randrange(1 << 31) if seed is None else seed
@@ -71,8 +75,11 @@ def run(name: str, engine: str, seconds: float, seed: int) -> Outcome:
     report = Report(0, 0.0, 0, [])
     command = [sys.executable, "-m", "fuzz.engine", name, engine, str(seconds), str(seed)]
     with (
+        TemporaryDirectory(prefix="ironwire-fuzz-", dir=SCRATCH) as scratch,
         TemporaryFile() as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT, env={**os.environ, "TMPDIR": scratch}
+        ) as process,
     ):
         # It ends by itself, unless an input keeps it: then this does.
         killer = Timer(seconds + 3 * STUCK_SECONDS, process.kill)
@@ -81,10 +88,12 @@ def run(name: str, engine: str, seconds: float, seed: int) -> Outcome:
         for report in reports(process):
             if console.is_terminal or report.seconds - shown_at >= _STATUS_SECONDS:
                 shown_at = report.seconds
-                console.print(status_line(name, engine, report), end="\r" if console.is_terminal else "\n")
+                console.print(
+                    status_line(name, engine, report), end="\r" if console.is_terminal else "\n", soft_wrap=True
+                )
         killer.cancel()
         status = process.wait()
-        console.print(status_line(name, engine, report))
+        console.print(status_line(name, engine, report), soft_wrap=True)
         errors.seek(0)
         last_words = errors.read().decode(errors="replace")[-_TAIL_CHARACTERS:]
     return Outcome(name, engine, report, f"exit status {status}\n{last_words}" if status else "")

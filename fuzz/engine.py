@@ -1,7 +1,7 @@
 """One campaign under one engine, in a process of its own: `python -m fuzz.engine NAME ENGINE SECONDS SEED`.
 
-Failures do not end it: each is kept, made smaller, written to the campaign's findings and reported once. Standard output carries
-`Report`s, one JSON object a line. The process is one that may be killed: atheris never gives it back.
+Failures do not end it: each is kept, made smaller, written to the campaign's findings and reported once. Standard
+output carries `Report`s, one JSON object a line. The process is one that may be killed: atheris never gives it back.
 """
 
 import json
@@ -10,11 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, NoReturn
 
+import hypothesis
 from attrs import asdict, define, field, frozen
 
 from fuzz.failure import failure, shrunk
@@ -78,7 +81,7 @@ class Attempts:
 
     def _finish(self) -> NoReturn:
         for error, data in self._found.items():
-            self._found[error] = shrunk(data, lambda smaller, error=error: failure(self.campaign.one, smaller) == error)
+            self._found[error] = shrunk(data, partial(self._fails_with, error))
             path = self._path(self._found[error])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self._found[error])
@@ -86,6 +89,9 @@ class Attempts:
             self.campaign.findings.rmdir()  # which succeeds if it is empty
         self._report()
         os._exit(0)
+
+    def _fails_with(self, error: str, data: bytes) -> bool:
+        return failure(self.campaign.one, data) == error
 
     def _report(self) -> None:
         findings = [(str(self._path(data)), error) for error, data in self._found.items()]
@@ -96,13 +102,15 @@ class Attempts:
         return self.campaign.findings / sha256(data).hexdigest()[:16]
 
 
+def load_campaign(name: str) -> "Campaign":
+    """Import the campaigns, and with them the code under test: not before atheris had its chance to instrument it."""
+    campaign: Campaign = import_module("fuzz.campaigns").CAMPAIGNS[name]
+    return campaign
+
+
 def run_hypothesis(name: str, seconds: float, seed: int) -> None:
     """Inputs from the campaign's strategy."""
-    import hypothesis
-
-    from fuzz.campaigns import CAMPAIGNS
-
-    campaign = CAMPAIGNS[name]
+    campaign = load_campaign(name)
     attempts = Attempts(campaign, seconds, count_corpus=lambda: len(campaign.files()))
     attempts.replay()
 
@@ -124,26 +132,23 @@ def run_hypothesis(name: str, seconds: float, seed: int) -> None:
 
 def run_atheris(name: str, seconds: float, seed: int) -> None:
     """Inputs mutated from the corpus, kept where they reach new code."""
-    import atheris
-
+    atheris = import_module("atheris")  # which is not there on every platform
     with atheris.instrument_imports(include=_INSTRUMENTED):
-        from fuzz.campaigns import CAMPAIGNS
-
-    campaign = CAMPAIGNS[name]
-    with TemporaryDirectory(prefix="ironwire-corpus-") as new_inputs:
-        attempts = Attempts(campaign, seconds, count_corpus=lambda: len(os.listdir(new_inputs)))
-        attempts.replay()
-        campaign.findings.mkdir(parents=True, exist_ok=True)
-        arguments = [
-            f"-seed={seed}",
-            f"-max_len={_LONGEST_INPUT_BYTES}",
-            f"-timeout={STUCK_SECONDS}",
-            f"-artifact_prefix={campaign.findings}/",
-            new_inputs,
-            str(campaign.corpus),
-        ]
-        atheris.Setup([sys.argv[0], *arguments], attempts.execute)
-        atheris.Fuzz()
+        campaign = load_campaign(name)
+    new_inputs = mkdtemp()  # in the parent's folder, which cleans up
+    attempts = Attempts(campaign, seconds, count_corpus=lambda: len(os.listdir(new_inputs)))
+    attempts.replay()
+    campaign.findings.mkdir(parents=True, exist_ok=True)
+    arguments = [
+        f"-seed={seed}",
+        f"-max_len={_LONGEST_INPUT_BYTES}",
+        f"-timeout={STUCK_SECONDS}",
+        f"-artifact_prefix={campaign.findings}/",
+        new_inputs,
+        str(campaign.corpus),
+    ]
+    atheris.Setup([sys.argv[0], *arguments], attempts.execute)
+    atheris.Fuzz()
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The whole server in this process, with two people in it whose conversation nothing may disturb.
 
-    run(data, story)        one server, one virtual clock, one `story` that misbehaves; afterwards the house is inspected
+    run(data, story)        one server, one virtual clock, one `story` that misbehaves; then the house is inspected
 
 Everything that could differ between two runs is a function of `data`: the clock is moved by hand, the scheduler and the
 server's randomness are seeded. What the inspection demands, whatever the story did:
@@ -136,17 +136,16 @@ class Peer:
     async def listen(self) -> None:
         """Keep what comes until the connection ends."""
         while not self.has_ended:
+            self.is_listening = True
             await self.listen_once()
 
     async def listen_once(self) -> None:
         """Keep what comes next."""
-        self.is_listening = True
         try:
             data = await self._stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""
-        finally:
-            self.is_listening = False
+        self.is_listening = False
         self.received += data
         self.has_ended = not data
         await self._understand()
@@ -224,12 +223,14 @@ class House:
             self.server.open_stream(_slow_stream_pair if is_slow else memory_stream_pair), answers_pings=answers_pings
         )
         if not is_slow:
+            peer.is_listening = True
             self.nursery.start_soon(peer.listen)
         return peer
 
     def let_read(self, peer: Peer) -> None:
         """Have a slow peer take one write of the server, as soon as there is one."""
         if not peer.is_listening:
+            peer.is_listening = True
             self.nursery.start_soon(peer.listen_once)
 
     async def pass_time(self, seconds: float) -> None:
@@ -270,9 +271,7 @@ class House:
         assert monitor.has_ended, "the metrics were not answered"
         lines = set(monitor.received.decode().splitlines())
         for name in ("ironwire_sessions_live", "ironwire_hub_sessions"):
-            assert f"{name} {float(expected)}" in lines, (
-                f"{name} is not {expected}: a session was left over or was lost"
-            )
+            assert f"{name} {float(expected)}" in lines, f"{name} is not {expected}: a session is left over or lost"
 
     async def _talk(self, sender: Peer, reader: Identity, recipient: Peer) -> None:
         words = f"number {len(recipient.messages)}"
@@ -310,5 +309,6 @@ def _slow_stream_pair() -> tuple[Any, Any]:
 
 def _seed_the_scheduler(seed: int) -> None:
     """Make Trio run its tasks in an order that depends on `seed` alone."""
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # what pytest-trio sets for the same purpose
+    # pytest-trio sets it too, for the same purpose; Trio calls it final to keep everybody else away from it.
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
     trio._core._run._r.seed(seed)

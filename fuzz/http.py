@@ -72,7 +72,8 @@ def check_responses(received: bytes) -> list[Response]:
     while received:
         head, end_of_head, received = received.partition(b"\r\n\r\n")
         status_line = _STATUS_LINE.match(head)
-        assert status_line and end_of_head, f"this is no head of a response: {head[:100]!r}"
+        assert status_line, f"this is no response: {head[:100]!r}"
+        assert end_of_head, "the head of a response was cut short"
         head += b"\r\n"
         response = Response(int(status_line[1]), head)
         responses.append(response)

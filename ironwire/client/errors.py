@@ -3,6 +3,7 @@
     ClientError
     ├── InvalidServerAddress   what was typed is not the address of a server
     ├── KeystoreError          the identity file cannot be used: permissions, passphrase, damage
+    ├── LocalStoreError        the device's own store cannot be used: another program has it, the disk is full, damage
     ├── ConnectionFailed       no session could be opened; trying again may help
     ├── ConnectionLost         a session broke; trying again helps, and `Client` does so by itself
     ├── NotTheProtocol         whatever answered is not an IronWire server of this protocol: trying again does not help
@@ -27,6 +28,10 @@ class InvalidServerAddress(ClientError, ValueError):
 
 class KeystoreError(ClientError):
     """The identity file cannot be read, unlocked or written."""
+
+
+class LocalStoreError(ClientError):
+    """The file in which a device keeps its messages cannot be opened, read or written."""
 
 
 class ConnectionFailed(ClientError):
@@ -104,6 +109,7 @@ __all__ = [
     "ConnectionLost",
     "InvalidServerAddress",
     "KeystoreError",
+    "LocalStoreError",
     "NotTheProtocol",
     "Refused",
     "SessionEnded",

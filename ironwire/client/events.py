@@ -1,7 +1,8 @@
 """What a client tells the program that uses it, in the order in which it happened.
 
 The queue is bounded and never makes the connection wait: a reply must not be stuck behind a push that nobody reads, or
-a program that answers what it receives would wait for itself. What does not fit is counted and said.
+a program that answers what it receives would wait for itself. What does not fit is counted and said. The deliveries of
+a device are not in it: they wait in the device's store (`inbox.py`).
 """
 
 from collections import deque
@@ -11,10 +12,10 @@ from attrs import define, field, frozen
 
 from ironwire.errors import ClientError
 from ironwire.ids import MessageId
-from ironwire.wire.messages import ServerMessage
+from ironwire.wire.messages import Accepted, Error, File, Receipt, ServerMessage, Text
 
 EVENT_LIMIT = 1_000
-"""Events that wait for the program; a device session's window is a tenth of it (section 5)."""
+"""Events that wait for the program."""
 
 
 @frozen
@@ -46,30 +47,70 @@ class Missed:
     count: int
 
 
-Event = Received | Connected | Disconnected | Missed
+@frozen
+class Lost:
+    """The entries `first` to `last` of this device's mailbox are gone: they expired before they could be delivered."""
+
+    first: int
+    last: int
+
+
+@frozen
+class Settled:
+    """The server's answer to a message for which nobody waits any more: it was sent before the program's last end, or
+    the wait was cancelled. Devices only.
+    """
+
+    id: MessageId
+    message: Text | File | Receipt
+    reply: Accepted | Error
+
+
+Event = Received | Connected | Disconnected | Missed | Lost | Settled
 
 
 @define(eq=False)
 class EventQueue:
     """At most `EVENT_LIMIT` events, then one `Missed` that counts. One end puts, any number of tasks get."""
 
-    _events: deque[Event] = field(factory=deque)
+    _events: deque[tuple[int, Event]] = field(factory=deque)
     _end: ClientError | None = None
     _readers: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
-    def put(self, event: Event) -> None:
+    def put(self, event: Event, after: int = 0) -> None:
+        """`after` is the last of the stored deliveries that come before this event, where there are any."""
         if len(self._events) < EVENT_LIMIT:
-            self._events.append(event)
-        elif isinstance(last := self._events[-1], Missed):
-            self._events[-1] = Missed(last.count + 1)
+            self._events.append((after, event))
+        elif isinstance(last := self._events[-1][1], Missed):
+            self._events[-1] = (after, Missed(last.count + 1))
         else:
-            self._events.append(Missed(1))
+            self._events.append((after, Missed(1)))
+        self._readers.unpark()
+
+    def wake(self) -> None:
+        """There is something else than an event to look at, for whoever waits."""
         self._readers.unpark()
 
     def end(self, error: ClientError) -> None:
         """Nothing more will come: `get` raises `error` once the queue is empty."""
         self._end = error
         self._readers.unpark_all()
+
+    def take(self, before: int | None = None) -> Event | None:
+        """The first event; None if there is none, or none that comes before the stored delivery `before`."""
+        if not self._events or (before is not None and self._events[0][0] >= before):
+            return None
+        return self._events.popleft()[1]
+
+    async def wait(self) -> None:
+        """Return when there may be something.
+
+        Raises:
+            ClientError: there will be nothing; the one that ended it.
+        """
+        if self._end is not None:
+            raise self._end
+        await self._readers.park()
 
     async def get(self) -> Event:
         """The next event.
@@ -78,8 +119,6 @@ class EventQueue:
             ClientError: the one that ended it.
         """
         await trio.lowlevel.checkpoint()
-        while not self._events:
-            if self._end is not None:
-                raise self._end
-            await self._readers.park()
-        return self._events.popleft()
+        while (event := self.take()) is None:
+            await self.wait()
+        return event

@@ -47,7 +47,7 @@ class NewFile:
         """
         os.fsync(self._descriptor)
         _rename_to_nothing(self._temporary, self.path)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
     def discard(self) -> None:
         """Remove whatever `keep` has not made to stay."""
@@ -73,7 +73,7 @@ def _rename_to_nothing(source: Path, target: Path) -> None:
         source.rename(target)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

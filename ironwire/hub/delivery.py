@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 import structlog
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from ironwire.errors import StoreError
 from ironwire.hub.hub import Attachment, Hub
@@ -39,15 +39,28 @@ from ironwire.store.base import (
     Result,
     Store,
     Stored,
+    Touch,
     Undeliverable,
 )
-from ironwire.wire.codec import encode, encode_payload
-from ironwire.wire.messages import Accepted, DeliveredFile, DeliveredReceipt, DeliveredText, Error, File, Receipt, Text
+from ironwire.wire.codec import archived_text, encode, encode_payload, history_text
+from ironwire.wire.messages import (
+    Accepted,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    Error,
+    File,
+    History,
+    Receipt,
+    Text,
+)
 
 log = structlog.get_logger(__name__)
 
 BATCH_OPERATIONS = 1_000
 DIGEST_BYTES = 16
+HISTORY_BYTES = 256 * 1024
+"""A page of the history ends early when it has this many: it must fit into an outbox, and into what clients take."""
 
 Sendable = Text | File | Receipt
 Delivered = DeliveredText | DeliveredFile | DeliveredReceipt
@@ -74,6 +87,7 @@ class Delivery:
     _store: Store
     _now_ms: Callable[[], int]
     _limits: Limits
+    keeps_history: bool
     _queue: list[tuple[Operation, Settle]] = field(init=False, factory=list)
     _arrival: trio.lowlevel.ParkingLot = field(init=False, factory=trio.lowlevel.ParkingLot)
     _accepted: int = field(init=False, default=0)
@@ -89,32 +103,18 @@ class Delivery:
             sender.outbox.put(encode(Error("not_found", detail="no such group"), id))
             return
         to = ClientId(message.to)
-        delivered = _delivered(message, sender.principal.client)
         try:
             needs_commit = self._needs_commit(sender, to)
         except StoreError:
             log.exception("the store cannot be read")
             self._reply_refused(sender, Error("internal", detail="the server cannot store messages now"), id)
             return
-        if not needs_commit:
-            self._settle_live(sender, to, encode(delivered), id)
-            return
-        envelope = Envelope(
-            verb=message.verb,
-            sender=sender.principal.client,
-            device=sender.principal.device,
-            to=to,
-            id=id,
-            ts=self._now_ms(),
-            payload=b"",
-        )
-        stamped = evolve(delivered, ts=envelope.ts, device=envelope.device)
-        envelope = evolve(envelope, payload=encode_payload(stamped))
-        digest = blake2b(encode(message), digest_size=DIGEST_BYTES).digest()
-        sender.unsettled.begin()
-        seed_text = None if isinstance(message, Receipt) else encode(delivered)
-        is_live = seed_text is not None and any(seat.pump is None for seat in self._hub.sessions_of(to))
-        self._ask(Append(envelope, digest, is_live), partial(self._settle_append, sender, envelope, seed_text))
+        if needs_commit:
+            self._submit_to_store(sender, to, message, id)
+        elif isinstance(message, Receipt):
+            self._reply_offline(sender, to, id)
+        else:
+            self._settle_live(sender, to, encode(_delivered(message, sender.principal.client)), id)
 
     def ack(self, attachment: Attachment, upto: int) -> None:
         """The session's device has everything up to `upto`.
@@ -152,8 +152,8 @@ class Delivery:
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
         for seat in self._hub.everyone():
-            if seat.principal.device is not None:
-                self._ask(Register(seat.principal.client, seat.principal.device, self._now_ms()), lambda _: None)
+            if seat.pump is not None:
+                self._ask(Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
 
     async def remove(self, client: ClientId, device: DeviceId) -> Result:
         """Delete the device with its mailbox. Its session, if it has one, is the caller's to close.
@@ -162,6 +162,30 @@ class Delivery:
             StoreError: the store cannot work.
         """
         return await self._committed(Remove(client, device))
+
+    async def history(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002
+        """The frame that answers `history`.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if not self.keeps_history:
+            return encode(Error("forbidden", detail="this server keeps no history"), id)
+        if is_group(request.peer):
+            return encode(Error("not_found", detail="no such group"), id)
+        page = await self._store.read_history(client, request.peer, before=request.before, limit=request.limit)
+        envelopes: list[bytes] = []
+        room = HISTORY_BYTES
+        for archived in page:
+            envelope = archived.envelope
+            text = archived_text(envelope.verb, envelope.payload, id=envelope.id)
+            room -= len(text)
+            if room < 0 and envelopes:
+                break
+            envelopes.append(text)
+        is_last = len(envelopes) < request.limit and len(envelopes) == len(page)
+        before = None if is_last else page[len(envelopes) - 1].number
+        return history_text(request.peer, envelopes, before, id)
 
     # --- the committer -----------------------------------------------------------------------------------------------
 
@@ -222,6 +246,33 @@ class Delivery:
             or self._store.has_mailboxes(sender.principal.client)
         )
 
+    def _submit_to_store(
+        self,
+        sender: Attachment,
+        to: ClientId,
+        message: Sendable,
+        id: MessageId | None,  # noqa: A002  # the frame's
+    ) -> None:
+        client, device = sender.principal.client, sender.principal.device
+        now = self._now_ms()
+        envelope = Envelope(
+            verb=message.verb,
+            sender=client,
+            device=device,
+            to=to,
+            id=id,
+            ts=now,
+            payload=encode_payload(_delivered(message, client, now, device)),
+        )
+        digest = blake2b(encode(message), digest_size=DIGEST_BYTES).digest()
+        live_text = None
+        if not isinstance(message, Receipt) and any(seat.pump is None for seat in self._hub.sessions_of(to)):
+            live_text = encode(_delivered(message, client))
+        sender.unsettled.begin()
+        settle = partial(self._settle_append, sender, envelope, live_text)
+        is_archived = self.keeps_history and not isinstance(message, Receipt)
+        self._ask(Append(envelope, digest, live_text is not None, is_archived), settle)
+
     def _settle_live(self, sender: Attachment, to: ClientId, text: bytes, id: MessageId | None) -> None:  # noqa: A002
         if not self._hand_over(to, text):
             self._reply_offline(sender, to, id)
@@ -231,13 +282,13 @@ class Delivery:
             sender.outbox.put(encode(Accepted(ts=self._now_ms()), id))
 
     def _settle_append(
-        self, sender: Attachment, envelope: Envelope, seed_text: bytes | None, result: Result | StoreError
+        self, sender: Attachment, envelope: Envelope, live_text: bytes | None, result: Result | StoreError
     ) -> None:
         sender.unsettled.settle()
         match result:
             case Stored(placed):
                 to = ClientId(envelope.to)
-                handed_over = seed_text is not None and self._hand_over(to, seed_text)
+                handed_over = live_text is not None and self._hand_over(to, live_text)
                 for place in placed:
                     handed_over = handed_over or not place.is_own
                     seat = self._hub.device_session(place.client, place.device)
@@ -286,12 +337,12 @@ class Delivery:
         sender.outbox.put(encode(error, id))
 
 
-def _delivered(message: Sendable, sender: ClientId) -> Delivered:
+def _delivered(message: Sendable, sender: ClientId, ts: int | None = None, device: DeviceId | None = None) -> Delivered:
     match message:
         case Text():
-            return DeliveredText(sender=sender, text=message.text)
+            return DeliveredText(sender, message.text, ts, device)
         case Receipt():
-            return DeliveredReceipt(sender=sender, ids=message.ids, state=message.state)
+            return DeliveredReceipt(sender, message.ids, message.state, ts, device)
         case File():
             return DeliveredFile(
                 sender=sender,
@@ -306,4 +357,6 @@ def _delivered(message: Sendable, sender: ClientId) -> Delivered:
                 height=message.height,
                 waveform=message.waveform,
                 caption=message.caption,
+                ts=ts,
+                device=device,
             )

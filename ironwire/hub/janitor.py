@@ -26,6 +26,7 @@ class Janitor:
     _delivery: Delivery
     _limits: Limits
     _now_ms: Callable[[], int]
+    _history_days: float
 
     async def run(self) -> None:
         """Clean up, for ever.
@@ -34,7 +35,7 @@ class Janitor:
             StoreError: the store cannot work; whoever supervises this begins anew.
         """
         expire_at = trio.current_time()
-        batches_scrubbed = 0
+        batches_scrubbed = -1  # what a crash has left in the log is overwritten too
         while True:
             if trio.current_time() >= expire_at:
                 await self._expire()
@@ -47,7 +48,11 @@ class Janitor:
 
     async def _expire(self) -> None:
         self._delivery.touch_devices()
-        before_ms = self._now_ms() - int(self._limits.retention_days * DAY_MS)
-        expired = await self._store.expire(before_ms=max(before_ms, 0))
+        expired = await self._store.expire(
+            before_ms=self._days_ago(self._limits.retention_days), archived_before_ms=self._days_ago(self._history_days)
+        )
         if expired.entries or expired.devices:
             log.info("expired", entries=expired.entries, devices=expired.devices)
+
+    def _days_ago(self, days: float) -> int:
+        return max(self._now_ms() - int(days * DAY_MS), 0)

@@ -1,11 +1,13 @@
-"""What waits to be written to one session: a bounded memory channel that is drained whole.
+"""What waits to be written to one session: a bounded memory channel that is emptied whole.
 
-The channel holds one item, a batch that grows until the writer takes it. So a session costs one small channel,
-putting a frame is an append, and the writer gets everything that waits in one piece, to be written as one. The bound
-counts bytes as well as frames: frames differ in size by a factor of a thousand.
+The channel holds one item, a batch that grows until it is taken. So a session costs one small channel, putting a frame
+is an append, and whoever writes gets everything that waits in one piece, to be written as one. The bound counts bytes
+as well as frames: frames differ in size by a factor of a thousand.
 
 Rule: putting never waits. A peer that does not read fast enough loses its session, and nobody else's time.
 """
+
+from collections.abc import Callable
 
 import trio
 from attrs import frozen
@@ -27,13 +29,17 @@ class OutboxStatistics:
 
 
 class Outbox:
-    """One session's way out. Anyone may `put`; only the session's writer may `drain`."""
+    """One session's way out. Anyone may `put`; only the session itself may `take`.
 
-    __slots__ = ("_batch", "_most_bytes", "_most_frames", "_receive", "_send", "_waiting_bytes", "ending")
+    `ring` is called when something is to be taken that was not there before: a first frame, or the ending.
+    """
 
-    def __init__(self, *, most_frames: int, most_bytes: int) -> None:
+    __slots__ = ("_batch", "_most_bytes", "_most_frames", "_receive", "_ring", "_send", "_waiting_bytes", "ending")
+
+    def __init__(self, *, most_frames: int, most_bytes: int, ring: Callable[[], None]) -> None:
         self._most_frames = most_frames
         self._most_bytes = most_bytes
+        self._ring = ring
         self._send, self._receive = trio.open_memory_channel[list[bytes]](1)
         self._batch: list[bytes] | None = None
         self._waiting_bytes = 0
@@ -49,6 +55,7 @@ class Outbox:
             self._batch = [frame]
             self._waiting_bytes = len(frame)
             self._send.send_nowait(self._batch)
+            self._ring()
             return True
         if len(batch) >= self._most_frames or self._waiting_bytes + len(frame) > self._most_bytes:
             self.close(Ending(4508, "too slow"))
@@ -58,20 +65,17 @@ class Outbox:
         return True
 
     def close(self, ending: Ending) -> None:
-        """Take nothing more; what waits is still drained. The first ending stands."""
+        """Take nothing more in; what waits can still be taken. The first ending stands."""
         if self.ending is None:
             self.ending = ending
-            self._send.close()
+            self._ring()
 
-    async def drain(self) -> list[bytes]:
-        """Every waiting frame, at least one, in the order they were put.
-
-        Raises:
-            trio.EndOfChannel: the outbox is closed and empty; `ending` says why.
-        """
-        batch = await self._receive.receive()
+    def take(self) -> list[bytes]:
+        """Every waiting frame, in the order they were put; none if none waits."""
+        if self._batch is None:
+            return []
         self._batch = None
-        return batch
+        return self._receive.receive_nowait()
 
     def statistics(self) -> OutboxStatistics:
         batch = self._batch or []

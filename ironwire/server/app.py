@@ -2,6 +2,7 @@
 
     lifespan nursery
       └─ Background.run
+           ├─ supervise(postman.run)      empties the outboxes
            ├─ supervise(delivery.run)     the one committer
            ├─ supervise(sessions.pulse)
            └─ supervise(janitor.run)
@@ -28,6 +29,7 @@ from ironwire import __version__
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Hub
 from ironwire.hub.janitor import Janitor
+from ironwire.hub.postman import Postman
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.config import Settings
 from ironwire.server.hypercorn import install, open_transport
@@ -75,17 +77,19 @@ def create_app(
     quota = Quota(limits.mailbox_envelopes, limits.mailbox_bytes, limits.devices_per_client)
     store = SqliteStore(settings.data / "ironwire.db", quota) if open_store is None else open_store(quota)
     hub = Hub(sessions_per_client=limits.sessions_per_client)
-    delivery = Delivery(hub, store, now_ms, limits)
-    janitor = Janitor(store, delivery, limits, now_ms)
+    delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
+    janitor = Janitor(store, delivery, limits, now_ms, settings.history.days)
+    postman = Postman()
     services = Services(
         hub=hub,
         delivery=delivery,
+        postman=postman,
         limits=limits,
         now_ms=now_ms,
         random_bytes=random_bytes,
     )
     sessions = Sessions(limits)
-    background = _Background((delivery.run, sessions.pulse, janitor.run))
+    background = _Background((postman.run, delivery.run, sessions.pulse, janitor.run))
     blobs = Blobs(settings.data / "media", random_bytes)
 
     guard = install(limits, sessions.drain)

@@ -90,6 +90,14 @@ class LogSettings:
 
 
 @frozen(kw_only=True)
+class HistorySettings:
+    """What stays readable after it was delivered."""
+
+    days: float = field(default=0, validator=ge(0), converter=float)
+    """How long envelopes stay readable after every device has acknowledged them; 0 erases them at once."""
+
+
+@frozen(kw_only=True)
 class Settings:
     """Everything an operator can choose."""
 
@@ -102,6 +110,7 @@ class Settings:
     server: ServerSettings = field(factory=ServerSettings)
     auth: AuthSettings = field(factory=AuthSettings)
     limits: Limits = field(factory=Limits)
+    history: HistorySettings = field(factory=HistorySettings)
     log: LogSettings = field(factory=LogSettings)
 
     def served_origins(self, address: str, port: int) -> frozenset[Origin]:

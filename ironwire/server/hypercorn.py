@@ -31,7 +31,7 @@ from ironwire.limits import Limits
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_http import GuardedHTTPStream, GuardedWSStream
 from ironwire.server.guarded_server import GuardedTCPServer
-from ironwire.server.transport import DirectTransport, PortableTransport, Transport
+from ironwire.server.transport import DirectTransport, PortableTransport, SocketTransport, Transport
 
 _SERIES = "0.18."
 _BACKLOG = 4096
@@ -115,6 +115,8 @@ async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool
     connection.reserve()
     await websocket.accept()
     stream, leftover = connection.take()
+    if isinstance(stream, trio.SocketStream):
+        return SocketTransport(stream, leftover, limits)
     return DirectTransport(stream, leftover, limits)
 
 

@@ -2,7 +2,8 @@
 
     run ── authenticate ············ alone, inside `move_on_after(auth_seconds)`
         └─ nursery ── read ········· decode, authorise, hand over; never waits for a recipient
-                   ├─ write ········ drains the outbox whole, one write a batch, each with a deadline
+                   ├─ pump ········· the mailbox of a device session
+                   ├─ write ········ only while the connection does not take everything at once; each write has a deadline
                    └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
 One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
@@ -12,6 +13,7 @@ is written, the close frame follows, and a peer that does not take it in time is
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import assert_never
 
@@ -20,10 +22,11 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.crypto.signing import NONCE_BYTES
-from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
+from ironwire.errors import FrameViolation, InvalidMessage, StoreError, TransportClosed
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment, Hub, TooManySessions
 from ironwire.hub.outbox import Ending, Outbox
+from ironwire.hub.postman import Postman
 from ironwire.ids import DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Principal, Refuse
@@ -43,6 +46,7 @@ from ironwire.wire.messages import (
     Devices,
     Error,
     File,
+    History,
     Receipt,
     ServerLimits,
     Text,
@@ -67,6 +71,7 @@ class Services:
 
     hub: Hub
     delivery: Delivery
+    postman: Postman
     limits: Limits
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
@@ -85,23 +90,29 @@ class Session:
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
     """What came in the same read as the last message of authentication."""
+    _is_writing: bool = field(init=False, default=False)
+    """The connection did not take everything at once, and `_write` is at it."""
     _is_cut_off: bool = field(init=False, default=False)
     """The peer is gone, or was too slow to take another byte."""
 
     def __attrs_post_init__(self) -> None:
         limits = self._services.limits
-        self._outbox = Outbox(most_frames=limits.outbox_frames, most_bytes=limits.outbox_bytes)
+        self._outbox = Outbox(
+            most_frames=limits.outbox_frames,
+            most_bytes=limits.outbox_bytes,
+            ring=partial(self._services.postman.ring, self),
+        )
 
     async def run(self) -> None:
         """Serve the connection until it ends; no error of this session leaves it."""
         try:
             await self._serve()
-        except TransportClosed:
+        except* TransportClosed:
             pass
-        except FrameViolation as violation:
-            self._outbox.close(Ending(violation.code, violation.reason))
-        except Exception:
-            log.exception("session failed", transport=self._transport.name)
+        except* FrameViolation as violations:
+            self._outbox.close(_ending_of(violations))
+        except* Exception as errors:
+            log.error("session failed", transport=self._transport.name, exc_info=errors)
             self._outbox.close(INTERNAL_ERROR)
         finally:
             with trio.move_on_after(self._services.limits.close_seconds, shield=True):
@@ -111,6 +122,20 @@ class Session:
         """Close the session from outside, in whichever state it is."""
         self._outbox.close(ending)
         self._auth_scope.cancel()
+
+    def collect(self) -> None:
+        """Send what waits as far as the connection takes it, and leave the rest to a writer; then end, if that is due."""
+        if self._nursery is None or self._is_writing or self._is_cut_off:
+            return
+        try:
+            self._is_writing = not self._transport.write(self._outbox.take())
+        except TransportClosed:
+            self._cut_off()
+            return
+        if self._is_writing:
+            self._nursery.start_soon(self._write)
+        elif self._outbox.ending is not None:
+            self._nursery.cancel_scope.cancel()
 
     def check_life(self, now: float) -> None:
         """Ping a peer that has been silent for long, and end the session of one that does not answer (section 6)."""
@@ -142,10 +167,10 @@ class Session:
                 self._outbox.put(encode(self._welcome(admitted, mailbox)))
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    nursery.start_soon(self._write, nursery.cancel_scope)
                     if pump is not None:
                         nursery.start_soon(pump.run)
-                    await self._read(attachment, nursery.cancel_scope)
+                    await self._read(attachment)
+                    await trio.sleep_forever()  # until what is to be said has been written
         except TooManySessions:
             self._outbox.close(TOO_MANY_SESSIONS)
         finally:
@@ -201,12 +226,12 @@ class Session:
             seq=None if mailbox is None else mailbox.tail,
             server_time=self._services.now_ms(),
             limits=ServerLimits(frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes),
-            features=[],
+            features=["history"] if self._services.delivery.keeps_history else [],
         )
 
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
 
-    async def _read(self, attachment: Attachment, scope: trio.CancelScope) -> None:
+    async def _read(self, attachment: Attachment) -> None:
         most = self._services.limits.unsettled_envelopes
         try:
             batch = self._early
@@ -221,20 +246,24 @@ class Session:
         except AckBeyondDelivery as misuse:
             self._outbox.close(Ending(MISUSE, str(misuse)))
         except TransportClosed:
-            self._is_cut_off = True
-            scope.cancel()
+            self._cut_off()
 
-    async def _write(self, scope: trio.CancelScope) -> None:
+    async def _write(self) -> None:
         try:
-            while True:
-                batch = await self._outbox.drain()
+            frames: list[bytes] = []
+            while self._is_writing:
                 with trio.fail_after(self._services.limits.write_seconds):
-                    await self._transport.send(batch)
-        except trio.EndOfChannel:
-            pass
+                    await self._transport.send(frames)
+                frames = self._outbox.take()
+                self._is_writing = bool(frames)
         except (trio.TooSlowError, TransportClosed):
-            self._is_cut_off = True
-        scope.cancel()
+            self._cut_off()
+        self.collect()
+
+    def _cut_off(self) -> None:
+        self._is_cut_off = True
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     async def _ping(self) -> None:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
@@ -243,7 +272,7 @@ class Session:
     async def _handle(self, batch: list[str | bytes], attachment: Attachment) -> None:
         """Everything that arrived in one read. Replies and deliveries wait in outboxes, to be written together.
 
-        Only the management of devices awaits anything, and that is the disk.
+        Only questions to the store await anything, and that is the disk.
         """
         submit, put = self._services.delivery.submit, self._outbox.put
         for text in batch:
@@ -257,14 +286,27 @@ class Session:
                     submit(attachment, message, id_)
                 case Ack(upto):
                     self._services.delivery.ack(attachment, upto)
-                case Devices():
-                    put(encode(self._devices(attachment.principal), id_))
-                case DeviceRemove(device):
-                    put(encode(await self._remove(attachment.principal, device), id_))
                 case Auth() | Verify():
                     put(encode(Error("invalid", detail="this session is authenticated already"), id_))
                 case _:
-                    assert_never(message)
+                    put(await self._answer(message, id_, attachment.principal))
+
+    async def _answer(
+        self, question: Devices | DeviceRemove | History, id_: MessageId | None, principal: Principal
+    ) -> bytes:
+        try:
+            match question:
+                case Devices():
+                    return encode(self._devices(principal), id_)
+                case DeviceRemove(device):
+                    return encode(await self._remove(principal, device), id_)
+                case History():
+                    return await self._services.delivery.history(principal.client, question, id_)
+                case _:
+                    assert_never(question)
+        except StoreError:
+            log.exception("the store cannot answer")
+            return encode(Error("internal", detail="the store cannot answer now"), id_)
 
     def _devices(self, principal: Principal) -> DeviceList:
         mailboxes = self._services.delivery.mailboxes_of(principal.client)
@@ -278,6 +320,11 @@ class Session:
         if seat is not None:
             seat.outbox.close(REMOVED)
         return DeviceRemoved(device)
+
+
+def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:
+    first = violations.exceptions[0]
+    return Ending(first.code, first.reason) if isinstance(first, FrameViolation) else INTERNAL_ERROR
 
 
 def _invalid(error: InvalidMessage) -> bytes:

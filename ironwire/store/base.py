@@ -15,7 +15,8 @@ A store is changed by operations, and only in batches:
 Reads see what was applied and nothing of a batch that is under way.
 
 Body and place are apart. An envelope is stored once; each mailbox that it is owed to holds an entry that points at
-it. An envelope that no mailbox owes any more is erased: its body at once, its id after the retention period.
+it. An envelope that no mailbox owes any more is erased: its body at once, unless it is archived; its id after the
+retention period.
 """
 
 from collections.abc import Sequence
@@ -62,6 +63,14 @@ class Entry:
 
 
 @frozen
+class Archived:
+    """One place in the history. `number` grows in the order of acceptance and pages through it."""
+
+    number: int
+    envelope: Envelope
+
+
+@frozen
 class Mailbox:
     """A device's mailbox as it stands. `acked` and `tail` are sequence numbers: the last acknowledged, the last given
     out (0: none yet).
@@ -100,6 +109,19 @@ class TooManyDevices:
 
 
 @frozen
+class Touch:
+    """The device of this mailbox was seen now; a mailbox that is gone stays gone. Results in `Touched`."""
+
+    mailbox: MailboxId
+    now_ms: int
+
+
+@frozen
+class Touched:
+    pass
+
+
+@frozen
 class Remove:
     """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`."""
 
@@ -122,13 +144,14 @@ class Append:
     """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
 
     `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
-    it without a mailbox. Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or `Undeliverable`: no mailbox,
-    and nobody live.
+    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. Results in
+    `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
     """
 
     envelope: Envelope
     digest: bytes
     is_live: bool
+    is_archived: bool = False
 
 
 @frozen
@@ -186,7 +209,9 @@ class Acked:
 
 @frozen
 class Forget:
-    """The envelope with this id reached nobody after all: the id may come again. Results in `Forgotten`."""
+    """The envelope with this id reached nobody after all: the id may come again, and the archive drops it. Copies for
+    other devices of the sender stay where they are. Results in `Forgotten`.
+    """
 
     sender: ClientId
     device: DeviceId | None
@@ -198,10 +223,11 @@ class Forgotten:
     pass
 
 
-Operation = Register | Remove | Append | Ack | Forget
+Operation = Register | Touch | Remove | Append | Ack | Forget
 Result = (
     Mailbox
     | TooManyDevices
+    | Touched
     | Removed
     | NoSuchDevice
     | Stored
@@ -252,8 +278,9 @@ class Store(Protocol):
         """
         ...
 
-    async def expire(self, *, before_ms: int) -> Expired:
-        """Erase envelopes accepted before `before_ms`, forget ids from then, and drop devices that were not seen since.
+    async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
+        """Erase envelopes that were accepted before `before_ms`, forget ids from then, and drop devices that were not
+        seen since. What is archived stays readable if it was accepted at `archived_before_ms` or later, and no longer.
 
         Waits its turn like a batch, and is one: atomic and durable.
 
@@ -290,6 +317,15 @@ class Store(Protocol):
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         """Up to `limit` entries with a seq above `after`, in order. Numbers missing in between have expired.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
+        """Up to `limit` archived envelopes between `client` and `peer`, in either direction, newest first: the newest
+        of all, or those whose number is below `before`.
 
         Raises:
             StoreError: the store cannot be read.

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 import trio
 from attrs import define, field
 
-from ironwire.ids import ClientId, DeviceId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.store.base import (
     Ack,
     Acked,
     Append,
+    Archived,
     Duplicate,
     Entry,
+    Envelope,
     Expired,
     Forget,
     Forgotten,
@@ -34,6 +36,8 @@ from ironwire.store.base import (
     Stored,
     StoreStatistics,
     TooManyDevices,
+    Touch,
+    Touched,
     Undeliverable,
 )
 
@@ -80,12 +84,17 @@ class _Box:
         )
 
 
+_Key = tuple[ClientId, DeviceId | None, MessageId]
+
+
 @define
 class _State:
     boxes: dict[MailboxId, _Box] = field(factory=dict)
-    known_ids: dict[tuple[ClientId, DeviceId | None, MessageId], tuple[int, bytes]] = field(factory=dict)
-    """When an id was accepted, and the digest of the body."""
+    known_ids: dict[_Key, tuple[Envelope, bytes]] = field(factory=dict)
+    """What was accepted under an id, and the digest of its body."""
+    archive: list[Archived] = field(factory=list)
     next_mailbox: int = 1
+    next_archived: int = 1
 
 
 class MemoryStore:
@@ -110,9 +119,10 @@ class MemoryStore:
         self._operations += len(batch)
         return results
 
-    async def expire(self, *, before_ms: int) -> Expired:
+    async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
         await trio.lowlevel.checkpoint()
-        return _expire(self._state, before_ms)
+        self._batches += 1
+        return _expire(self._state, before_ms, archived_before_ms)
 
     async def scrub(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -130,6 +140,15 @@ class MemoryStore:
             return []
         return [entry for seq, entry in sorted(box.entries.items()) if seq > after][:limit]
 
+    async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
+        await trio.lowlevel.checkpoint()
+        return [
+            archived
+            for archived in reversed(self._state.archive)
+            if (before is None or archived.number < before)
+            and (archived.envelope.sender, archived.envelope.to) in {(client, peer), (peer, client)}
+        ][:limit]
+
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(self._batches, self._operations, is_failing=False)
 
@@ -142,6 +161,11 @@ def _apply(state: _State, operation: Operation, quota: Quota) -> Result:
     match operation:
         case Register():
             return _register(state, operation, quota)
+        case Touch(mailbox, now_ms):
+            if mailbox in state.boxes:
+                box = state.boxes[mailbox]
+                box.seen_ms = max(box.seen_ms, now_ms)
+            return Touched()
         case Remove(client, device):
             for box in _boxes_of(state, client):
                 if box.device == device:
@@ -155,7 +179,8 @@ def _apply(state: _State, operation: Operation, quota: Quota) -> Result:
                 _ack(state.boxes[mailbox], upto)
             return Acked()
         case Forget(sender, device, message):
-            state.known_ids.pop((sender, device, message), None)
+            envelope, _ = state.known_ids.pop((sender, device, message), (None, b""))
+            state.archive = [archived for archived in state.archive if archived.envelope is not envelope]
             return Forgotten()
 
 
@@ -184,8 +209,8 @@ def _append(state: _State, append: Append, quota: Quota) -> Stored | Duplicate |
     envelope, digest = append.envelope, append.digest
     key = None if envelope.id is None else (envelope.sender, envelope.device, envelope.id)
     if key is not None and key in state.known_ids:
-        ts, known_digest = state.known_ids[key]
-        return Duplicate(ts) if digest == known_digest else IdTaken()
+        known, known_digest = state.known_ids[key]
+        return Duplicate(known.ts) if digest == known_digest else IdTaken()
     owed = [(box, False) for box in state.boxes.values() if box.client == envelope.to]
     if not owed and not append.is_live:
         return Undeliverable()
@@ -196,7 +221,10 @@ def _append(state: _State, append: Append, quota: Quota) -> Stored | Duplicate |
     if not all(admitted):
         return MailboxFull()
     if key is not None:
-        state.known_ids[key] = (envelope.ts, digest)
+        state.known_ids[key] = (envelope, digest)
+    if append.is_archived:
+        state.archive.append(Archived(state.next_archived, envelope))
+        state.next_archived += 1
     placed = []
     for box, is_own in owed:
         box.tail += 1
@@ -211,13 +239,14 @@ def _ack(box: _Box, upto: int) -> None:
         del box.entries[seq]
 
 
-def _expire(state: _State, before_ms: int) -> Expired:
+def _expire(state: _State, before_ms: int, archived_before_ms: int) -> Expired:
     entries = 0
     for box in state.boxes.values():
         for seq in [seq for seq, entry in box.entries.items() if entry.envelope.ts < before_ms]:
             del box.entries[seq]
             entries += 1
-    state.known_ids = {key: known for key, known in state.known_ids.items() if known[0] >= before_ms}
+    state.known_ids = {key: known for key, known in state.known_ids.items() if known[0].ts >= before_ms}
+    state.archive = [archived for archived in state.archive if archived.envelope.ts >= archived_before_ms]
     unseen = [box.id for box in state.boxes.values() if box.seen_ms < before_ms]
     for mailbox in unseen:
         del state.boxes[mailbox]

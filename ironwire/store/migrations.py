@@ -4,6 +4,7 @@ Rule: a file of an older schema is copied before it is changed, and one of a new
 of the last file that was applied is kept in the database itself (`PRAGMA user_version`).
 """
 
+import os
 import re
 import sqlite3
 from importlib.resources import files
@@ -14,11 +15,11 @@ from ironwire.errors import StoreError
 _NUMBERED = re.compile(r"(\d{4})_\w+\.sql")
 
 
-def load_migrations() -> dict[int, str]:
-    """SQL by schema number, from `schema/`, in order."""
+def load_migrations(package: str = "ironwire.store") -> dict[int, str]:
+    """SQL by schema number, from the package's folder `schema/`, in order."""
     found = {
         int(match[1]): resource.read_text(encoding="utf-8")
-        for resource in files("ironwire.store").joinpath("schema").iterdir()
+        for resource in files(package).joinpath("schema").iterdir()
         if (match := _NUMBERED.fullmatch(resource.name))
     }
     return dict(sorted(found.items()))
@@ -57,9 +58,19 @@ def _apply(database: sqlite3.Connection, number: int, sql: str) -> None:
 
 
 def _copy(database: sqlite3.Connection, backup: Path) -> None:
-    """A consistent copy that is complete or absent."""
+    """A consistent copy that is complete or absent, on the disk before the file itself is changed."""
     partial = backup.with_suffix(".partial")
     partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
     database.execute("VACUUM INTO ?", (str(partial),))
-    partial.chmod(0o600)
+    _sync(partial)
     partial.replace(backup)
+    _sync(backup.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -43,11 +43,8 @@ Hook = Callable[[Any, Any], Any]
 """A rule in cattrs' form: takes a JSON value and its type, returns what the field holds, raises `_Fault`."""
 
 
-class ClientFrame(NamedTuple):
-    """A frame from a client: the message and the id that the reply carries."""
-
-    message: ClientMessage
-    id: MessageId | None
+ClientFrame = tuple[ClientMessage, MessageId | None]
+"""A frame from a client: the message, and the id that the reply carries."""
 
 
 class ServerFrame(NamedTuple):
@@ -286,7 +283,7 @@ def decode_client(text: str | bytes) -> ClientFrame:
     """
     if type(text) is bytes:
         raise InvalidMessage("binary frames are not part of the protocol")
-    return ClientFrame(*_message(_load(text), _CLIENT_VERBS))
+    return _message(_load(text), _CLIENT_VERBS)
 
 
 def decode_server(text: str | bytes) -> ServerFrame:
@@ -377,3 +374,26 @@ def frame_text(verb: str, payload: bytes, *, id: MessageId | None, seq: int) -> 
     """The frame that delivers an encoded payload out of a mailbox (section 5)."""
     named = b"" if id is None else b',"id":' + orjson.dumps(id)
     return b'{"type":"%b","seq":%d%b,"payload":%b}' % (verb.encode(), seq, named, payload)
+
+
+def archived_text(verb: str, payload: bytes, *, id: MessageId | None) -> bytes:  # noqa: A002  # the key's name
+    """One envelope of the history, out of its encoded payload: an `ArchivedEnvelope` (section 7)."""
+    named = b"" if id is None else b'"id":' + orjson.dumps(id) + b","
+    return b'{%b"%b":%b}' % (named, verb.encode(), payload)
+
+
+def history_text(
+    peer: Address,
+    envelopes: list[bytes],
+    before: int | None,
+    id: MessageId | None,  # noqa: A002  # the key's name
+) -> bytes:
+    """The frame of a `HistoryPage` whose envelopes are encoded already (section 7)."""
+    named = b"" if id is None else b',"id":' + orjson.dumps(id)
+    more = b"" if before is None else b',"before":%d' % before
+    return b'{"type":"history"%b,"payload":{"with":"%b","envelopes":[%b]%b}}' % (
+        named,
+        peer.encode(),
+        b",".join(envelopes),
+        more,
+    )

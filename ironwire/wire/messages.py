@@ -6,14 +6,25 @@ travels beside the message in `codec.py`. Field names are the keys on the wire, 
 from this module.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform, get_args
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, define, field
 
 from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.wire.constraints import Between, Chars, Count, Items, MediaPath, MimeType, Sha256Hex, UnixMs
 
+T = TypeVar("T")
+
 WIRE_KEY = "wire_key"
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def message(cls: type[T]) -> type[T]:
+    """An attrs class that the type checker holds to be frozen. Freezing it at run time would make every message three
+    times as expensive to build, and building messages is what a relay does.
+    """
+    return define(cls, unsafe_hash=True)
+
 
 ReceiptState = Literal["delivered", "read"]
 FileKind = Literal["file", "image", "voice", "circle"]
@@ -42,7 +53,7 @@ Pixels = Annotated[int, Between(1, 65_535)]
 # --- client to server ------------------------------------------------------------------------------------------------
 
 
-@frozen
+@message
 class Auth:
     """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the
     connection.
@@ -55,7 +66,7 @@ class Auth:
     origin: Annotated[str, Chars(1, 255)] | None = None
 
 
-@frozen
+@message
 class Verify:
     """Answers the challenge with a signature in hex (section 2)."""
 
@@ -64,7 +75,7 @@ class Verify:
     attempt: str
 
 
-@frozen
+@message
 class Text:
     """A text for `to` (section 4)."""
 
@@ -74,7 +85,7 @@ class Text:
     text: str
 
 
-@frozen
+@message
 class File:
     """An uploaded file for `to`, with what a client needs to show it before it is downloaded (section 4)."""
 
@@ -94,7 +105,7 @@ class File:
     caption: Annotated[str, Chars(0, 4096)] | None = None
 
 
-@frozen
+@message
 class Ack:
     """Everything up to `upto` is safe with this device: cumulative, may be repeated (section 5)."""
 
@@ -103,7 +114,7 @@ class Ack:
     upto: Count
 
 
-@frozen
+@message
 class Receipt:
     """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to`
     (section 7).
@@ -116,14 +127,14 @@ class Receipt:
     state: ReceiptState
 
 
-@frozen
+@message
 class Devices:
     """Asks for this client's devices (section 5)."""
 
     verb: ClassVar[str] = "devices"
 
 
-@frozen
+@message
 class DeviceRemove:
     """Deletes one of this client's devices with its mailbox (section 5)."""
 
@@ -132,13 +143,26 @@ class DeviceRemove:
     device: DeviceId
 
 
-ClientMessage = Auth | Verify | Text | File | Ack | Receipt | Devices | DeviceRemove
+@message
+class History:
+    """Asks for archived envelopes between this client and `peer`, newest first: the newest of all, or those that follow
+    the page which gave `before` (section 7).
+    """
+
+    verb: ClassVar[str] = "history"
+
+    peer: Address = field(metadata={WIRE_KEY: "with"})
+    limit: Annotated[int, Between(1, 100)]
+    before: Count | None = None
+
+
+ClientMessage = Auth | Verify | Text | File | Ack | Receipt | Devices | DeviceRemove | History
 
 
 # --- server to client ------------------------------------------------------------------------------------------------
 
 
-@frozen
+@message
 class AuthChallenge:
     """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a
     payload.
@@ -149,7 +173,7 @@ class AuthChallenge:
     challenge: Sha256Hex
 
 
-@frozen
+@message
 class ServerLimits:
     """The bounds that a client has to know, as `auth_ok` tells them. Bytes."""
 
@@ -157,7 +181,7 @@ class ServerLimits:
     upload_bytes: Count
 
 
-@frozen
+@message
 class AuthOk:
     """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
 
@@ -174,7 +198,7 @@ class AuthOk:
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
 
 
-@frozen
+@message
 class DeliveredText:
     """A text from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
@@ -188,7 +212,7 @@ class DeliveredText:
     """In a copy for another device of the sender."""
 
 
-@frozen
+@message
 class DeliveredFile:
     """A file from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
@@ -211,7 +235,7 @@ class DeliveredFile:
     to: Address | None = None
 
 
-@frozen
+@message
 class DeliveredReceipt:
     """What became of envelopes that this client sent (section 7). Goes to device sessions alone."""
 
@@ -225,7 +249,7 @@ class DeliveredReceipt:
     to: Address | None = None
 
 
-@frozen
+@message
 class Accepted:
     """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
 
@@ -235,7 +259,7 @@ class Accepted:
     duplicate: bool = False
 
 
-@frozen
+@message
 class Error:
     """A frame was not carried out (section 6); the session goes on."""
 
@@ -247,7 +271,7 @@ class Error:
     retry_after_ms: Count | None = None
 
 
-@frozen
+@message
 class CaughtUp:
     """Everything that waited has been delivered, up to `seq`; what follows is live (section 5)."""
 
@@ -256,7 +280,7 @@ class CaughtUp:
     seq: Count
 
 
-@frozen
+@message
 class Gap:
     """The entries `first` to `last` of the mailbox are gone (section 5)."""
 
@@ -267,7 +291,7 @@ class Gap:
     reason: Literal["expired"]
 
 
-@frozen
+@message
 class Device:
     """One of the client's devices: when it was registered and last connected, and how many envelopes wait for it."""
 
@@ -277,7 +301,7 @@ class Device:
     waiting: Count
 
 
-@frozen
+@message
 class DeviceList:
     """The answer to `devices`, oldest first (section 5)."""
 
@@ -286,13 +310,33 @@ class DeviceList:
     devices: Annotated[list[Device], Items(0, 64)]
 
 
-@frozen
+@message
 class DeviceRemoved:
     """The answer to `device_remove` (section 5)."""
 
     verb: ClassVar[str] = "device_removed"
 
     device: DeviceId
+
+
+@message
+class ArchivedEnvelope:
+    """One envelope of the history: `text` or `file`, as it was delivered, and the id that its sender gave it."""
+
+    id: MessageId | None = None
+    text: DeliveredText | None = None
+    file: DeliveredFile | None = None
+
+
+@message
+class HistoryPage:
+    """The answer to `history`, newest first (section 7). `before` leads to the next page; the last page has none."""
+
+    verb: ClassVar[str] = "history"
+
+    peer: Address = field(metadata={WIRE_KEY: "with"})
+    envelopes: Annotated[list[ArchivedEnvelope], Items(0, 100)]
+    before: Count | None = None
 
 
 ServerMessage = (
@@ -307,6 +351,7 @@ ServerMessage = (
     | Gap
     | DeviceList
     | DeviceRemoved
+    | HistoryPage
 )
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt)

@@ -128,7 +128,7 @@ class ScriptedServer:
     async def _authenticate(self, websocket: WebSocketConnection) -> Principal | None:
         machine = Authentication(AuthPolicy(self.origins, require_origin=True))
         while True:
-            match machine.receive(decode_client(await websocket.get_message()).message, NONCE):
+            match machine.receive(decode_client(await websocket.get_message())[0], NONCE):
                 case Challenge(nonce):
                     await websocket.send_message(encode(AuthChallenge(nonce.hex())).decode())
                 case Admit(principal):

@@ -1,4 +1,4 @@
-"""Real servers as processes, each on a free port of the loopback: `hypercorn --worker-class trio APP`, `ironwire serve`."""
+"""Real servers as processes, each on a free port of the loopback: `hypercorn` and `ironwire serve`."""
 
 import os
 import re

@@ -1,15 +1,11 @@
 """The command line as its users meet it: real processes, a real server on a loopback port, every step bounded."""
 
-import codecs
 import json
 import os
-import pty
-import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,55 +14,17 @@ from pathlib import Path
 
 import pytest
 import trustme
-from attrs import define, field
+from attrs import define
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.client import create_identity, load_identity
 from ironwire.ids import ClientId
+from tests.system.processes import IRONWIRE, SECONDS, SERVER_SECONDS, Process, Screen, background, environment, terminal
 
-SECONDS = 60
-ROOT = Path(__file__).parents[2]
-IRONWIRE = (sys.executable, "-m", "ironwire")
 PKCS8_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 """What stands before the seed in a private key of RFC 8410."""
 
 CTRL_D = "\x04"
-
-
-def environment(home: Path, **changes: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("IRONWIRE_")}
-    return kept | {"HOME": str(home), "PYTHONPATH": str(ROOT), "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"} | changes
-
-
-@define(eq=False)
-class Process:
-    """A command that runs beside the test. It is killed when it takes too long, so that reading from it always ends."""
-
-    popen: subprocess.Popen[str]
-    _output: list[str] = field(factory=list)
-
-    def read_until(self, pattern: str) -> str:
-        """Read lines of standard output up to one that matches, and return it."""
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            self._output.append(line)
-            if re.search(pattern, line):
-                return line.rstrip("\n")
-        raise AssertionError(f"the output ended without {pattern!r}:\n{''.join(self._output)}")
-
-    def enter(self, line: str) -> None:
-        assert self.popen.stdin is not None
-        self.popen.stdin.write(line + "\n")
-        self.popen.stdin.flush()
-
-    def finish(self) -> tuple[int, str]:
-        """Wait for the end; the exit code, and the rest of what was printed."""
-        rest, _ = self.popen.communicate(timeout=SECONDS)
-        return self.popen.returncode, rest
-
-    def interrupt(self) -> tuple[int, str]:
-        self.popen.send_signal(signal.SIGINT)
-        return self.finish()
 
 
 @define
@@ -90,6 +48,11 @@ class User:
         )
 
     @contextmanager
+    def at_terminal(self, *arguments: str) -> Iterator[Screen]:
+        with terminal(arguments, self.folder, self.environment()) as screen:
+            yield screen
+
+    @contextmanager
     def start(self, *arguments: str, **changes: str) -> Iterator[Process]:
         """Standard error comes with standard output."""
         with background(arguments, self.folder, self.environment(**changes)) as process:
@@ -101,29 +64,9 @@ class User:
 
 
 @contextmanager
-def background(arguments: tuple[str, ...], folder: Path, env: dict[str, str]) -> Iterator[Process]:
-    with subprocess.Popen(
-        [*IRONWIRE, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=folder,
-        env=env,
-    ) as popen:
-        watchdog = threading.Timer(SECONDS, popen.kill)
-        watchdog.start()
-        try:
-            yield Process(popen)
-        finally:
-            watchdog.cancel()
-            popen.kill()
-
-
-@contextmanager
 def serving(folder: Path, *options: str) -> Iterator[tuple[Process, str]]:
     arguments = ("serve", "--host", "127.0.0.1", "--port", "0", "--data", str(folder / "data"), *options)
-    with background(arguments, folder, environment(folder)) as process:
+    with background(arguments, folder, environment(folder), SERVER_SECONDS) as process:
         banner = process.read_until("listens on")
         yield process, banner.split()[-1]
 
@@ -268,7 +211,7 @@ def test_a_script_learns_that_nothing_arrived(alice: User, bob: User) -> None:
 
 
 def test_a_person_converses_at_a_terminal(alice: User, bob: User) -> None:
-    with bob.start("chat", "alice") as answering, terminal(alice, "chat", "bob") as screen:
+    with bob.start("chat", "alice") as answering, alice.at_terminal("chat", "bob") as screen:
         answering.read_until("connected")
         screen.read_until("Ctrl-D leaves")
         screen.type("Hello\r")
@@ -283,7 +226,7 @@ def test_a_person_converses_at_a_terminal(alice: User, bob: User) -> None:
 
 
 def test_a_passphrase_is_asked_for_twice_at_a_terminal(alice: User) -> None:
-    with terminal(alice, "keygen", "sealed") as screen:
+    with alice.at_terminal("keygen", "sealed") as screen:
         screen.read_until("Passphrase.*:")
         screen.type("correct horse\n")
         screen.read_until("Repeat.*:")
@@ -340,60 +283,3 @@ def test_openssl_makes_the_same_signature(alice: User) -> None:
     command = ["openssl", "pkeyutl", "-sign", "-rawin", "-inkey", "key.der", "-keyform", "DER", "-in", "challenge"]
     theirs = subprocess.run(command, cwd=alice.folder, capture_output=True, timeout=SECONDS, check=True)
     assert alice.run("sign", bytes(range(32)).hex()).stdout.strip() == theirs.stdout.hex()
-
-
-@define(eq=False)
-class Screen:
-    """The other side of a pseudo-terminal on which a command runs."""
-
-    popen: subprocess.Popen[bytes]
-    _descriptor: int
-    _unread: str = ""
-    _decoder: codecs.IncrementalDecoder = field(factory=codecs.getincrementaldecoder("utf-8"))
-
-    def type(self, keys: str) -> None:
-        os.write(self._descriptor, keys.encode())
-
-    def read_until(self, pattern: str) -> None:
-        """Read what is written to the terminal until it matches; what came before is forgotten."""
-        while (match := re.search(pattern, self._unread)) is None:
-            written = self._read()
-            assert written, f"the command ended without {pattern!r}: {self._unread!r}"
-            self._unread += written
-        self._unread = self._unread[match.end() :]
-
-    def wait(self) -> int:
-        # A process that writes to a terminal which nobody reads does not end.
-        while self._read():
-            pass
-        return self.popen.wait(SECONDS)
-
-    def _read(self) -> str:
-        try:
-            return self._decoder.decode(os.read(self._descriptor, 65536))
-        except OSError:
-            # What Linux says once nobody has the terminal open any more.
-            return ""
-
-
-@contextmanager
-def terminal(user: User, *arguments: str) -> Iterator[Screen]:
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*IRONWIRE, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=user.folder,
-        env=user.environment(),
-        start_new_session=True,
-    ) as popen:
-        os.close(theirs)
-        watchdog = threading.Timer(SECONDS, popen.kill)
-        watchdog.start()
-        try:
-            yield Screen(popen, ours)
-        finally:
-            watchdog.cancel()
-            popen.kill()
-            os.close(ours)

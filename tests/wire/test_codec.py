@@ -270,7 +270,7 @@ DETAILS: list[tuple[Any, str]] = [
     ids=lambda optional: ", ".join(optional),
 )
 def test_a_bound_is_included(optional: dict[str, Any]) -> None:
-    assert decode_client(json.dumps(_file(**optional))).message == File(BOB, URL, **optional)
+    assert decode_client(json.dumps(_file(**optional)))[0] == File(BOB, URL, **optional)
 
 
 @pytest.mark.parametrize(("frame", "detail"), DETAILS, ids=[detail for _, detail in DETAILS])
@@ -323,7 +323,7 @@ def test_a_readable_id_is_in_the_error(text: str, id_: MessageId) -> None:
         reject()  # nested too deeply
     frame["id"] = id_
     try:
-        echoed: str | None = decode_client(json.dumps(frame)).id
+        echoed: str | None = decode_client(json.dumps(frame))[1]
     except InvalidMessage as invalid:
         echoed = invalid.id
     assert echoed == id_

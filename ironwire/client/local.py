@@ -1,0 +1,121 @@
+"""What a device keeps of its own: the words for it. `localfile.py` and `localstore.py` do it.
+
+A device's store is changed in batches of the changes below, each batch whole or not at all. Two of them are promises to
+others: what is to be sent is `Queue`d before it is sent, and what came has `Arrive`d before it is acknowledged
+(docs/protocol.md, section 5).
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from ironwire.ids import ClientId, DeviceId, MessageId, Origin
+from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages import (
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    File,
+    Gap,
+    Receipt,
+    ReceiptState,
+    Text,
+)
+
+Sendable = Text | File | Receipt
+Delivery = DeliveredText | DeliveredFile | DeliveredReceipt
+
+
+@frozen
+class Owner:
+    """Whose mailbox a store belongs to: its numbers and its queue mean nothing to another server."""
+
+    client: ClientId
+    device: DeviceId
+    origin: Origin
+
+
+# --- changes ---------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Begin:
+    """A session began: the mailbox is `epoch`, and the last number that it has given out is `tail`."""
+
+    epoch: int
+    tail: int
+
+
+@frozen
+class Arrive:
+    """A delivery or a gap came; one that came before changes nothing. `seq` is its number, or the last of the gap."""
+
+    message: Delivery | Gap
+    id: MessageId | None
+    seq: int
+
+
+@frozen
+class Queue:
+    """`message` is to be sent, under the same `id` in every attempt. `ts` is now, in Unix ms."""
+
+    id: MessageId
+    message: Sendable
+    ts: int
+
+
+@frozen
+class Settle:
+    """The server accepted a queued message at `ts`, or refused it: None."""
+
+    id: MessageId
+    ts: int | None
+
+
+@frozen
+class Finish:
+    """The program is done with every delivery up to entry `number`."""
+
+    number: int
+
+
+Change = Begin | Arrive | Queue | Settle | Finish
+
+
+# --- what can be read ------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Kept:
+    """A delivery or a gap that the program has not finished. Numbers grow in the order of arrival."""
+
+    number: int
+    frame: ServerFrame
+
+
+HistoryState = Literal["received", "queued", "accepted", "refused"]
+
+
+@frozen
+class HistoryEntry:
+    """One text or file of a conversation, in the form in which it reached this client's other devices.
+
+    So what the client said itself, here or there, has its id as `message.sender` and the recipient as `message.to`.
+    `receipt` is what the recipient said of it.
+    """
+
+    message: DeliveredText | DeliveredFile
+    id: MessageId | None
+    state: HistoryState
+    receipt: ReceiptState | None
+
+
+def default_store_path(owner: Owner) -> Path:
+    """`ironwire/<server>/<client>-<device>.db` in the data folder (XDG Base Directory Specification)."""
+    configured = os.environ.get("XDG_DATA_HOME", "")
+    folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".local" / "share"
+    server = re.sub(r"[^a-z0-9.-]+", "_", owner.origin)
+    return folder / "ironwire" / server / f"{owner.client[:16]}-{owner.device}.db"

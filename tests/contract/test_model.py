@@ -1,0 +1,147 @@
+"""SQLite against memory: whatever happens to both, both tell the same, also after the file was closed and opened."""
+
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ironwire.ids import MessageId
+from ironwire.store.base import (
+    Ack,
+    Append,
+    Forget,
+    MailboxId,
+    Operation,
+    Quota,
+    Register,
+    Remove,
+    Store,
+    Touch,
+)
+from ironwire.store.memory import MemoryStore
+from ironwire.store.sqlite import SqliteStore
+from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, envelope
+
+CLIENTS = [ANN, BOB, CAT]
+MAILBOXES = range(1, 13)
+SMALL = Quota(mailbox_envelopes=6, mailbox_bytes=800, devices_per_client=2)
+
+clients = st.sampled_from(CLIENTS)
+devices = st.sampled_from([PHONE, LAPTOP, TABLET])
+times = st.integers(0, 30)
+mailboxes = st.sampled_from(MAILBOXES).map(MailboxId)
+message_ids = st.sampled_from("123").map(MessageId)
+
+
+@st.composite
+def appends(draw: st.DrawFn) -> Append:
+    sent = envelope(
+        draw(clients),
+        draw(clients),
+        draw(st.sampled_from(["", "hello", "x" * 150])),
+        device=draw(st.none() | devices),
+        id=draw(st.none() | message_ids),
+        ts=draw(times),
+    )
+    return append(sent, is_live=draw(st.booleans()), is_archived=draw(st.booleans()))
+
+
+operations = st.one_of(
+    appends(),
+    appends(),
+    st.builds(Register, clients, devices, times),
+    st.builds(Ack, mailboxes, st.integers(0, 20)),
+    st.builds(Touch, mailboxes, times),
+    st.builds(Remove, clients, devices),
+    st.builds(Forget, clients, st.none() | devices, message_ids),
+)
+
+
+class Stores(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "ironwire.db"
+        self.memory = MemoryStore(SMALL)
+        self.sqlite = SqliteStore(self.path, SMALL)
+        trio.run(self.sqlite.open)
+
+    def teardown(self) -> None:
+        trio.run(self.sqlite.close)
+        self.folder.cleanup()
+
+    def both(self, method: str, *args: object, **kwargs: object) -> None:
+        """Ask both stores the same; the answers have to be equal."""
+        ours, theirs = (
+            trio.run(partial(getattr(store, method), *args, **kwargs)) for store in (self.sqlite, self.memory)
+        )
+        assert ours == theirs
+
+    @initialize()
+    def begin_with_devices(self) -> None:
+        self.both("apply", [Register(client, device, 20) for client in (ANN, BOB) for device in (PHONE, LAPTOP)])
+
+    @rule(batch=st.lists(operations, min_size=1, max_size=12))
+    def apply(self, batch: Sequence[Operation]) -> None:
+        self.both("apply", batch)
+
+    @rule(before_ms=times, archived_before_ms=times)
+    def expire(self, before_ms: int, archived_before_ms: int) -> None:
+        self.both("expire", before_ms=before_ms, archived_before_ms=archived_before_ms)
+
+    @rule()
+    def scrub(self) -> None:
+        self.both("scrub")
+
+    @rule()
+    def reopen(self) -> None:
+        trio.run(self.sqlite.close)
+        self.sqlite = SqliteStore(self.path, SMALL)
+        trio.run(self.sqlite.open)
+
+    @invariant()
+    def both_tell_the_same(self) -> None:
+        assert trio.run(told, self.sqlite) == trio.run(told, self.memory)
+
+    @invariant()
+    def no_row_stays_that_nobody_needs(self) -> None:
+        """What the counters in the file say is what its rows say, and a body is there exactly while it is needed."""
+        look = self.sqlite._lookups.execute
+        wrong = """
+            SELECT id FROM envelope
+            WHERE owed <> (SELECT count(*) FROM entry WHERE envelope = envelope.id)
+               OR (payload IS NOT NULL) <> (owed > 0 OR is_archived = 1)
+               OR (owed = 0 AND is_archived = 0 AND (message_id IS NULL OR is_id_known = 0))"""
+        assert look(wrong).fetchall() == []
+        assert look("SELECT mailbox FROM entry WHERE mailbox NOT IN (SELECT id FROM mailbox)").fetchall() == []
+
+
+async def told(store: Store) -> dict[str, Any]:
+    """Everything that can be read from a store, in pages of three."""
+    answers: dict[str, Any] = {}
+    for client in CLIENTS:
+        answers[f"has {client}"] = store.has_mailboxes(client)
+        answers[f"mailboxes of {client}"] = list(store.mailboxes_of(client))
+        for peer in CLIENTS:
+            history, before = [], None
+            while page := await store.read_history(client, peer, before=before, limit=3):
+                history += [archived.envelope for archived in page]
+                before = page[-1].number
+            answers[f"history {client} {peer}"] = history
+    for mailbox in MAILBOXES:
+        entries, after = [], 0
+        while entry_page := await store.read(MailboxId(mailbox), after=after, limit=3):
+            entries += entry_page
+            after = entry_page[-1].seq
+        answers[f"entries {mailbox}"] = entries
+    return answers
+
+
+TestStores = Stores.TestCase
+TestStores.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)

@@ -1,0 +1,191 @@
+"""The README is executed: what it tells people to type runs, in its order, against a real server, and prints what it
+says. And whatever the documents point at is there.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from tests.system.conftest import IRONWIRE_SERVE, running_server
+from tests.system.processes import Process, environment
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+SECONDS = 15
+"""The most that one command may take; a whole section takes a fraction of it."""
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+@define
+class Reader:
+    """Somebody who types what the README says, in one folder, with the server of the test instead of port 8080."""
+
+    folder: Path
+    port: int
+    _variables: dict[str, str] = field(factory=dict)
+
+    def knows(self, **variables: str) -> None:
+        """Set shell variables that the README uses."""
+        self._variables |= variables
+
+    def run(self, block: str) -> str:
+        """What the block prints on standard output; every command in it has to succeed."""
+        done = subprocess.run(
+            self._shell(block),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    @contextmanager
+    def start(self, block: str) -> Iterator[Process]:
+        """The block, running. Standard error comes with standard output."""
+        with subprocess.Popen(
+            self._shell(block),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            env=self._environment(),
+        ) as popen:
+            watchdog = threading.Timer(SECONDS, popen.kill)
+            watchdog.start()
+            try:
+                yield Process(popen)
+            finally:
+                watchdog.cancel()
+                popen.kill()
+
+    def _shell(self, block: str) -> list[str]:
+        return ["bash", "-euo", "pipefail", "-c", block.replace("localhost:8080", f"localhost:{self.port}")]
+
+    def _environment(self) -> dict[str, str]:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        server = f"http://localhost:{self.port}"
+        return environment(self.folder, PATH=path, IRONWIRE_SERVER=server, **self._variables)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    server_folder, reader_folder = tmp_path / "server", tmp_path / "reader"
+    server_folder.mkdir()
+    reader_folder.mkdir()
+    with running_server(IRONWIRE_SERVE, server_folder) as server:
+        yield Reader(reader_folder, server.port)
+
+
+def test_two_minutes(reader: Reader) -> None:
+    keys, alice_chats, bob_chats, scripts, files = blocks("Two minutes", "sh")
+    alice, bob = reader.run(keys).split()
+    assert re.fullmatch("[0-9a-f]{64}", alice)
+    assert re.fullmatch("[0-9a-f]{64}", bob)
+
+    with reader.start(alice_chats) as a, reader.start(bob_chats) as b:
+        a.read_until(f"you are {alice}")
+        b.read_until(f"you are {bob}")
+        a.enter("Hello, Bob")
+        b.read_until(f"{alice[:8]}.* Hello, Bob$")
+        b.enter("Hello, Alice")
+        a.read_until(f"{bob[:8]}.* Hello, Alice$")
+        a.enter("/help")
+        a.read_until("/file PATH")
+        for chat in (a, b):
+            code, _ = chat.finish()
+            assert code == 0
+
+    heard = json.loads(reader.run(scripts))
+    assert (heard["type"], heard["payload"]) == ("text", {"from": alice, "text": "Hello, Bob"})
+
+    (shown,) = blocks("Two minutes", "json")
+    promised, uploaded = json.loads(shown), json.loads(reader.run(files))
+    content = (reader.folder / "test.txt").read_bytes()
+    assert uploaded == promised | {"url": uploaded["url"], "sha256": sha256(content).hexdigest()}
+    assert uploaded["sha256"].startswith(promised["sha256"].removesuffix("…"))
+    assert re.sub(_HEX, "", uploaded["url"]) == re.sub(_HEX, "", promised["url"])
+
+
+def test_by_hand(reader: Reader) -> None:
+    make_key, sign = blocks("By hand, with openssl and any WebSocket client", "sh")
+    say_who, prove_and_talk = blocks("By hand, with openssl and any WebSocket client", "json")
+    verify, text = prove_and_talk.splitlines()
+    client = reader.run(make_key)
+    assert re.fullmatch("[0-9a-f]{64}", client)
+
+    (connect,) = re.findall(r"`(websockets ws://\S+)`", README)
+    with reader.start(connect) as socket:
+        socket.enter(say_who.strip().replace("<client id>", client))
+        challenge = frame(socket)
+        assert challenge.keys() == {"type", "challenge"}
+        reader.knows(CHALLENGE=str(challenge["challenge"]))
+        socket.enter(verify.replace("<128 hex digits>", reader.run(sign)))
+        assert frame(socket) == {"type": "auth_ok"}
+        socket.enter(text.replace("<client id>", client))
+        assert frame(socket) == {"type": "text", "payload": {"from": client, "text": "Hello"}}
+        code, output = socket.finish()
+        assert code == 0
+        assert "1000" in output
+
+
+def test_the_checks_of_the_readme_are_those_of_a_fresh_machine() -> None:
+    _, test = blocks("Two commands", "sh")
+    assert f"{{ {test.strip()}; }}" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_links_to_is_there(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose(document))
+    missing = [link for link in links if ":" not in link and not (document.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_names_is_there(document: Path) -> None:
+    """Files by their path from the root or from `ironwire/`, tests and functions as `path.py::name`."""
+    named = re.findall(r"`([\w.-]+/[\w./-]*\.\w+|[\w-]+\.(?:py|sql))(?:::(\w+))?`", prose(document))
+    missing = [f"{path}::{name}" for path, name in named if not is_there(path, name)]
+    assert missing == []
+
+
+def blocks(heading: str, language: str) -> list[str]:
+    """The fenced blocks of a language between a heading of the README and the next, in order."""
+    section = re.split(rf"^#+ {re.escape(heading)}$", README, maxsplit=1, flags=re.MULTILINE)[1]
+    body = re.split(r"^#+ ", section, maxsplit=1, flags=re.MULTILINE)[0]
+    return [text for found, text in _BLOCK.findall(body) if found == language]
+
+
+def frame(socket: Process) -> dict[str, object]:
+    """The next frame that the command `websockets` shows."""
+    shown: dict[str, object] = json.loads(socket.read_until(r"< \{").partition("< ")[2])
+    return shown
+
+
+def prose(document: Path) -> str:
+    return _BLOCK.sub("", document.read_text(encoding="utf-8"))
+
+
+def is_there(path: str, name: str) -> bool:
+    file = next((base / path for base in (ROOT, ROOT / "ironwire") if (base / path).exists()), None)
+    if file is None:
+        return False
+    return not name or re.search(rf"^\s*(?:async )?(?:def|class) {name}\b", file.read_text(), re.MULTILINE) is not None
