@@ -13,6 +13,8 @@
 
 Every error is a branch of `ClientError`, drawn in `ironwire.client.errors`. Callers own deadlines: `trio.fail_after`
 around the call.
+
+`connect(server, identity, device=DeviceId("phone"))` makes it a device: nothing is lost while the program is away.
 '''
 
 from ironwire.client.backoff import Backoff
@@ -24,49 +26,64 @@ from ironwire.client.errors import (
     ConnectionLost,
     InvalidServerAddress,
     KeystoreError,
+    LocalStoreError,
     NotTheProtocol,
     Refused,
     SessionEnded,
     TransferFailed,
 )
-from ironwire.client.events import Connected, Disconnected, Event, Missed, Received
+from ironwire.client.events import Connected, Disconnected, Event, Lost, Missed, Received, Settled
 from ironwire.client.keystore import create_identity, default_identity_path, load_identity
+from ironwire.client.local import HistoryEntry, Owner, default_store_path
+from ironwire.client.localfile import read_history
+from ironwire.client.localstore import LocalStore
 from ironwire.client.transfer import Downloaded, Uploaded, download, upload
 from ironwire.client.urls import ServerAddress
 from ironwire.crypto.signing import Identity
-from ironwire.wire.messages import Accepted, DeliveredFile, DeliveredText, Error
+from ironwire.wire.messages import Accepted, CaughtUp, DeliveredFile, DeliveredReceipt, DeliveredText, Device, Error
 
 __all__ = [
     "Accepted",
     "AuthenticationRefused",
     "Backoff",
+    "CaughtUp",
     "Client",
     "ClientError",
     "Connected",
     "ConnectionFailed",
     "ConnectionLost",
     "DeliveredFile",
+    "DeliveredReceipt",
     "DeliveredText",
+    "Device",
     "Disconnected",
     "Downloaded",
     "Error",
     "Event",
     "FileMetadata",
+    "HistoryEntry",
     "Identity",
     "InvalidServerAddress",
     "KeystoreError",
+    "LocalStore",
+    "LocalStoreError",
+    "Lost",
     "Missed",
     "NotTheProtocol",
+    "Owner",
     "Received",
     "Refused",
     "ServerAddress",
     "SessionEnded",
+    "Settled",
     "TransferFailed",
     "Uploaded",
     "connect",
     "create_identity",
     "default_identity_path",
+    "default_store_path",
     "download",
     "load_identity",
+    "read_history",
     "upload",
 ]

@@ -57,8 +57,8 @@ class Lost:
 
 @frozen
 class Settled:
-    """The server's answer to a message for which nobody waits any more: it was sent before the program's last end, or
-    the wait was cancelled. Devices only.
+    """The server's answer to a message of this device for which nobody waits: an earlier run of the program sent it, or
+    the wait was cancelled.
     """
 
     id: MessageId

@@ -1,4 +1,4 @@
-"""What a device's program is told: deliveries from the store, each once, and in between what happened to the connection.
+"""What a device's program is told: deliveries from the store, each once, and in between what happened besides.
 
 Exactly once means: a delivery is finished when the program asks for the next event, or leaves the client's block
 without an exception. That is kept before the next event comes out. A program that ends before sees the delivery again
@@ -72,6 +72,7 @@ class Inbox:
 
     async def _next(self) -> Event:
         while True:
+            self._keeper.check()
             await self._turn_page()
             # No checkpoint from here to the wait: what is stored in between would not be noticed.
             event = self._aside.take(before=self._page[0].number if self._page else None)

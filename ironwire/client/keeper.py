@@ -58,6 +58,13 @@ class Keeper:
         if outcome[0] is not None:
             raise outcome[0]
 
+    def check(self) -> None:
+        """Raises:
+        ClientError: it has ended, for that reason.
+        """
+        if self._end is not None:
+            raise self._end
+
     async def wait_room(self) -> None:
         """Return once few enough changes wait."""
         while len(self._waiting) >= MOST_WAITING:

@@ -232,13 +232,13 @@ def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry:
         own, id_ = decode_client(frame)
         if isinstance(own, Text | File):
             kind = DeliveredText if isinstance(own, Text) else DeliveredFile
-            said = asdict(own, recurse=False)
+            said = asdict(own, recurse=False)  # type: ignore[arg-type]  # mypy does not see that it is an attrs class
             return HistoryEntry(kind(sender=owner.client, device=owner.device, ts=ts, **said), id_, state, receipt)
     raise LocalStoreError(f"what stands in the history as {state} is neither a text nor a file")
 
 
 def _sendable(frame: str) -> Sendable:
-    message = decode_client(frame).message
+    message, _ = decode_client(frame)
     if not isinstance(message, Text | File | Receipt):
         raise LocalStoreError(f"`{message.verb}` stands in the queue")
     return message

@@ -25,7 +25,7 @@ Reply = Accepted | Error | DeviceList | DeviceRemoved
 
 @define(eq=False)
 class Pending:
-    """A message that has no reply yet; it is sent again in every new session. `is_kept`: it is in the device's store."""
+    """A message without a reply, to be sent again in every new session. `is_kept`: it is in the device's store."""
 
     id: MessageId
     message: Request
@@ -49,7 +49,7 @@ class Pending:
 
 @define(eq=False)
 class Outbox:
-    """To the writer of one session. It holds no more than messages without a reply, and one ack however many are due."""
+    """To the writer of one session: no more than the messages without a reply, and one ack however many are due."""
 
     _ready: trio.MemorySendChannel[MessageId | None] = field(init=False)
     _taken: trio.MemoryReceiveChannel[MessageId | None] = field(init=False)

@@ -18,12 +18,16 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import structlog
 import trio
 from attrs import define, field
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketScope
 from quart import websocket
+from quart.globals import websocket_ctx
 from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from ironwire import __version__
 from ironwire.hub.delivery import Delivery
@@ -32,13 +36,14 @@ from ironwire.hub.janitor import Janitor
 from ironwire.hub.postman import Postman
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.config import Settings
-from ironwire.server.hypercorn import install, open_transport
+from ironwire.server.hypercorn import install, take_socket
 from ironwire.server.media import media_routes
 from ironwire.server.metrics import Statistics, metrics_text
 from ironwire.server.pages import Readiness, Status, page_routes
 from ironwire.server.responses import install_error_pages, install_security_headers
 from ironwire.server.session import Services, Session
 from ironwire.server.sessions import Sessions
+from ironwire.server.transport import PortableTransport, Transport
 from ironwire.server.upload import upload_routes
 from ironwire.store.base import Quota, Store
 from ironwire.store.blobs import Blobs
@@ -46,6 +51,7 @@ from ironwire.store.sqlite import SqliteStore
 
 log = structlog.get_logger(__name__)
 
+SOCKET_PATH = "/ws"
 RESTART_SECONDS = 1.0
 SWITCH_SECONDS = 0.001
 """How long a thread may hold the interpreter while the event loop waits for it (docs/decisions/0005)."""
@@ -135,12 +141,32 @@ def create_app(
         )
     )
 
-    @app.websocket("/ws")
-    async def session() -> None:
-        address, port = websocket.scope.get("server") or ("127.0.0.1", settings.server.port)
+    async def serve_session(transport: Transport, scope: WebsocketScope) -> None:
+        address, port = scope.get("server") or ("127.0.0.1", settings.server.port)
         policy = AuthPolicy(settings.served_origins(address, port or 0), settings.auth.require_origin)
-        transport = await open_transport(websocket, limits, portable=settings.transport == "portable")
         await sessions.run(Session(transport, services, policy))
+
+    class SocketConnection(TrioASGIWebsocketConnection):
+        """Where the server gives its stream out, a session needs none of what Quart prepares for a WebSocket: a request
+        context, two tasks and two channels, which are more than the rest of an idle connection (docs/decisions/0006).
+        """
+
+        async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            transport = None
+            if settings.transport == "auto" and self.scope["path"] == SOCKET_PATH:
+                transport = await take_socket(self.scope, send, limits)
+            if transport is None:
+                await super().__call__(receive, send)
+            else:
+                await serve_session(transport, self.scope)
+
+    app.asgi_websocket_class = SocketConnection
+
+    @app.websocket(SOCKET_PATH)
+    async def portable_session() -> None:
+        await websocket.accept()
+        here = websocket_ctx.websocket  # itself and not its proxy, which the tasks that write could not look up
+        await serve_session(PortableTransport(here, limits), cast("WebsocketScope", here.scope))
 
     @app.before_serving
     async def start() -> None:

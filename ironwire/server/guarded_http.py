@@ -103,6 +103,8 @@ class GuardedWSStream(WSStream):
         self._connection = _connection(event.state)
         await super().handle(event)
         if self.app_put is None:
+            # Refused. Hypercorn has stopped its idle timer by now, and would keep the connection for ever.
+            await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
             return
         with trio.move_on_after(self._connection.guard.limits.auth_seconds) as answering:
             await self._is_answered.wait()

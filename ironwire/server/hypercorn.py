@@ -24,14 +24,13 @@ from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
 from hypercorn.trio.run import worker_serve
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.typing import AppWrapper
-from quart.wrappers import Websocket
+from hypercorn.typing import AppWrapper, ASGISendCallable, WebsocketScope
 
 from ironwire.limits import Limits
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_http import GuardedHTTPStream, GuardedWSStream
 from ironwire.server.guarded_server import GuardedTCPServer
-from ironwire.server.transport import DirectTransport, PortableTransport, SocketTransport, Transport
+from ironwire.server.transport import DirectTransport, SocketTransport, Transport
 
 _SERIES = "0.18."
 _BACKLOG = 4096
@@ -105,15 +104,13 @@ def check_hypercorn() -> None:
             )
 
 
-async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool = False) -> Transport:
-    """Accept the WebSocket and return its transport: direct where the server offers its stream, unless `portable`."""
-    state = cast("dict[str, object]", websocket.scope.get("state", {}))
-    connection = state.get(CONNECTION_KEY)
-    if portable or not isinstance(connection, Connection):
-        await websocket.accept()
-        return PortableTransport(websocket, limits)
+async def take_socket(scope: WebsocketScope, send: ASGISendCallable, limits: Limits) -> Transport | None:
+    """Accept the WebSocket and return its direct transport; None, and nothing is done, where the server offers no stream."""
+    connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
+    if not isinstance(connection, Connection):
+        return None
     connection.reserve()
-    await websocket.accept()
+    await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
     stream, leftover = connection.take()
     if isinstance(stream, trio.SocketStream):
         return SocketTransport(stream, leftover, limits)

@@ -107,6 +107,10 @@ class SqliteStore:
         backup = migrate(self._changes, self._path, load_migrations())
         if backup is not None:
             log.info("database upgraded", backup=str(backup))
+        # A file that can only be read is found out now and not by the first batch.
+        run("BEGIN IMMEDIATE")
+        self._rewrite_header()
+        run("ROLLBACK")
         for connection in (self._changes, self._lookups):
             connection.execute("PRAGMA busy_timeout = 0")
         self._writer = Writer(self._changes, self._lookups, self._quota)
@@ -143,15 +147,16 @@ class SqliteStore:
             return expired
 
     async def scrub(self) -> None:
-        def rewrite_header() -> None:
-            number = self._changes.execute("PRAGMA user_version").fetchone()[0]
-            self._changes.execute(f"PRAGMA user_version = {number}")
-
         async with self._turn:
-            await self._transaction(rewrite_header, in_thread=False)
+            await self._transaction(self._rewrite_header, in_thread=False)
             is_busy, *_ = await self._in_thread(lambda: self._patiently("PRAGMA wal_checkpoint(TRUNCATE)"))
         if is_busy:
             raise StoreError(f"{self._path}: another program keeps the log from being overwritten: end it")
+
+    def _rewrite_header(self) -> None:
+        """The smallest change that reaches the disk and says nothing new."""
+        number = self._changes.execute("PRAGMA user_version").fetchone()[0]
+        self._changes.execute(f"PRAGMA user_version = {number}")
 
     async def _transaction(self, change: Callable[[], T], *, in_thread: bool) -> T:
         """All of `change`, on the disk; or nothing of it, and a StoreError."""

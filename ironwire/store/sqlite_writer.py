@@ -53,8 +53,10 @@ _INSERT_ENVELOPE = """
 _INSERT_ENTRY = "INSERT INTO entry (mailbox, seq, envelope, size, is_own) VALUES (?, ?, ?, ?, ?)"
 _SELECT_KNOWN = """
     SELECT ts, digest FROM envelope WHERE sender = ? AND device = ? AND message_id = ? AND is_id_known = 1"""
+_DELETE_KNOWN = """
+    DELETE FROM envelope WHERE sender = ? AND device = ? AND message_id = ? AND is_id_known = 1 AND owed = 0"""
 _FORGET_ID = """
-    UPDATE envelope SET is_id_known = 0, is_archived = 0, payload = CASE WHEN owed > 0 THEN payload END
+    UPDATE envelope SET is_id_known = 0, is_archived = 0
     WHERE sender = ? AND device = ? AND message_id = ? AND is_id_known = 1"""
 
 # An entry leaves a mailbox: whoever it points at is owed once less; what nobody owes any more is erased.
@@ -193,7 +195,8 @@ class Writer:
                 return self._remove(client, device)
             case Forget(sender, device, message):
                 self._flush()
-                self._changes.execute(_FORGET_ID, (sender, device or "", message))
+                for statement in (_DELETE_KNOWN, _FORGET_ID):
+                    self._changes.execute(statement, (sender, device or "", message))
                 return Forgotten()
 
     def _append(self, append: Append) -> Stored | Duplicate | IdTaken | MailboxFull | Undeliverable:

@@ -3,6 +3,7 @@
 >> peer = await server.accept()          the next client that has authenticated
 >> frame = await peer.receive()          what it sent
 << await peer.send(message, id)          what the server says
+<< await peer.deliver(message, seq)      what it has in the device's mailbox
 """
 
 from collections.abc import AsyncIterator
@@ -15,9 +16,10 @@ from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from ironwire.client import ServerAddress
+from ironwire.client.local import Delivery
 from ironwire.ids import MessageId, Origin
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
-from ironwire.wire.codec import ClientFrame, decode_client, encode
+from ironwire.wire.codec import ClientFrame, decode_client, encode, encode_payload, frame_text
 from ironwire.wire.messages import AuthChallenge, AuthOk, ServerLimits, ServerMessage
 
 ADDRESS = ServerAddress.parse("ws://server.test:8080")
@@ -38,6 +40,10 @@ class Peer:
 
     async def send(self, message: ServerMessage, message_id: MessageId | None = None) -> None:
         await self.websocket.send_message(encode(message, message_id).decode())
+
+    async def deliver(self, message: Delivery, seq: int, message_id: MessageId | None = None) -> None:
+        text = frame_text(message.verb, encode_payload(message), id=message_id, seq=seq)
+        await self.websocket.send_message(text.decode())
 
     async def close(self, code: int, reason: str = "") -> None:
         await self.websocket.aclose(code, reason or None)
@@ -96,6 +102,10 @@ class ScriptedServer:
 
     _nursery: trio.Nursery
     origins: frozenset[Origin] = frozenset({ADDRESS.origin})
+    epoch: int | None = 1
+    tail: int = 1_000_000
+    """Of the mailbox of whichever device comes."""
+    frame_bytes: int = FRAME_BYTES
     dials: list[float] = field(factory=list)
     """When each attempt was made."""
     streams: list[Valve] = field(factory=list)
@@ -132,8 +142,9 @@ class ScriptedServer:
                 case Challenge(nonce):
                     await websocket.send_message(encode(AuthChallenge(nonce.hex())).decode())
                 case Admit(principal):
-                    limits = ServerLimits(frame_bytes=FRAME_BYTES, upload_bytes=1)
-                    welcome = AuthOk(client=principal.client, device=principal.device, limits=limits)
+                    limits = ServerLimits(frame_bytes=self.frame_bytes, upload_bytes=1)
+                    epoch, tail = (None, None) if principal.device is None else (self.epoch, self.tail)
+                    welcome = AuthOk(principal.client, principal.device, epoch, tail, limits=limits)
                     await websocket.send_message(encode(welcome).decode())
                     return principal
                 case Refuse(reason):

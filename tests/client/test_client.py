@@ -28,10 +28,10 @@ from ironwire.client import (
     connect,
     create_identity,
 )
-from ironwire.client.client import STEADY_SECONDS
 from ironwire.client.events import EVENT_LIMIT
+from ironwire.client.link import STEADY_SECONDS
 from ironwire.client.session import CLOSE_SECONDS
-from ironwire.ids import DeviceId, MessageId, Origin
+from ironwire.ids import MessageId, Origin
 from ironwire.wire.messages import (
     Accepted,
     AuthOk,
@@ -195,15 +195,16 @@ async def test_an_unanswered_message_is_sent_again_with_its_id(autojump_clock: t
 
             nursery.start_soon(send, "one")
             sent = await first.receive()
+            _, sent_id = sent
             await first.cut()
             assert isinstance([await anext(client), await anext(client)][1], Disconnected)
             nursery.start_soon(send, "two")
             second = await server.accept()
             assert await second.receive() == sent
-            await second.send(Accepted(1, duplicate=True), sent.id)
+            await second.send(Accepted(1, duplicate=True), sent_id)
             message, message_id = await second.receive()
             assert message == Text(BOB, "two")
-            assert message_id != sent.id
+            assert message_id != sent_id
             await second.send(Accepted(2), message_id)
         assert replies == [Accepted(1, duplicate=True), Accepted(2)]
 
@@ -339,9 +340,8 @@ async def test_a_group_of_the_block_stays_a_group() -> None:
 
 async def test_leaving_says_goodbye() -> None:
     async with scripted_server() as server:
-        async with connect(ADDRESS, ALICE, device=DeviceId("phone"), dial=server.dial) as client:
+        async with connect(ADDRESS, ALICE, dial=server.dial) as client:
             peer = await server.accept()
-            assert peer.principal.device == "phone"
         assert await peer.close_code() == 1000
         assert not client.connected
         with pytest.raises(SessionEnded, match="the client was closed"):

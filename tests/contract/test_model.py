@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -144,4 +144,7 @@ async def told(store: Store) -> dict[str, Any]:
 
 
 TestStores = Stores.TestCase
-TestStores.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+# Steps talk to a disk. Explaining a failure repeats it a hundred times, and the shrunk steps say enough.
+TestStores.settings = settings(
+    max_examples=25, stateful_step_count=15, deadline=None, phases=set(Phase) - {Phase.explain}
+)

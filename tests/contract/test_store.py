@@ -417,6 +417,9 @@ async def test_statistics_count_what_was_applied(store: Store) -> None:
 @pytest.mark.parametrize("device", [PHONE, None])
 async def test_an_envelope_comes_out_as_it_went_in(store: Store, device: DeviceId | None) -> None:
     box = await registered(store, ANN, PHONE)
-    for sent in (envelope(BOB, ANN, 'Ünï "\0', device=device, id="é 1", ts=2**53 - 1), envelope(BOB, ANN, device=device)):
+    for sent in (
+        envelope(BOB, ANN, 'Ünï "\0', device=device, id="é 1", ts=2**53 - 1),
+        envelope(BOB, ANN, device=device),
+    ):
         await apply(store, append(sent))
         assert (await store.read(box.id, after=0, limit=9))[-1].envelope == sent

@@ -21,12 +21,14 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ASGIFramework
 from hypercorn.utils import wrap_app
+from quart.wrappers import Websocket
 from trio.testing import memory_stream_pair
 
 from ironwire.limits import Limits
 from ironwire.server.guard import Guard
 from ironwire.server.guarded_server import GuardedTCPServer
-from ironwire.server.hypercorn import install, settle
+from ironwire.server.hypercorn import install, settle, take_socket
+from ironwire.server.transport import PortableTransport, Transport
 
 StreamPair = Callable[[], tuple[Any, Any]]
 """Makes the two ends of a connection. `memory_stream_pair` never blocks a writer, `lockstep_stream_pair` does."""
@@ -113,6 +115,20 @@ async def serve_in_process(
             nursery.cancel_scope.cancel()
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel()
+
+
+async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool = False) -> Transport:
+    """Accept a Quart WebSocket and return its transport of the wanted kind."""
+
+    async def accept(_: object) -> None:
+        await websocket.accept()
+
+    if not portable:
+        transport = await take_socket(websocket.scope, accept, limits)
+        if transport is not None:
+            return transport
+    await websocket.accept()
+    return PortableTransport(websocket, limits)
 
 
 async def read_to_end(stream: trio.abc.ReceiveStream) -> bytes:

@@ -22,8 +22,8 @@ import ironwire.server.hypercorn
 from ironwire.limits import Limits
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_server import GuardedTCPServer, Inbox
-from ironwire.server.hypercorn import check_hypercorn, install, open_transport, serve_worker, settle
-from tests.server.in_process import FakeSocket, InProcessServer, read_to_end, serve_in_process
+from ironwire.server.hypercorn import check_hypercorn, install, serve_worker, settle
+from tests.server.in_process import FakeSocket, InProcessServer, open_transport, read_to_end, serve_in_process
 from tests.server.raw_client import RawClient, upgrade_request
 from tests.wire.frame_builder import text
 

@@ -14,9 +14,8 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
-from ironwire.server.hypercorn import open_transport
 from ironwire.server.transport import DirectTransport, Transport
-from tests.server.in_process import serve_in_process
+from tests.server.in_process import open_transport, serve_in_process
 from tests.server.raw_client import RawClient
 from tests.wire.frame_builder import BINARY, TEXT, binary, close, fragments, frame, ping, text
 

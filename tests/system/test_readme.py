@@ -162,7 +162,7 @@ def test_what_a_document_links_to_is_there(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_a_document_names_is_there(document: Path) -> None:
     """Files by their path from the root or from `ironwire/`, tests and functions as `path.py::name`."""
-    named = re.findall(r"`([\w.-]+/[\w./-]*\.\w+|[\w-]+\.(?:py|sql))(?:::(\w+))?`", prose(document))
+    named = re.findall(r"`([\w.-]+/[\w./-]*\.[a-z]\w*|[\w-]+\.(?:py|sql))(?:::(\w+))?`", prose(document))
     missing = [f"{path}::{name}" for path, name in named if not is_there(path, name)]
     assert missing == []
 

@@ -1,0 +1,335 @@
+"""What a client does behind its interface: one session after the other, and every message until it is answered for.
+
+    run             sessions, with `Backoff` between them
+      ├─ _read      replies to those who wait for them, everything else to the program or the keeper
+      ├─ _write     frames of unanswered messages, in the order in which they were sent, and acks
+      └─ keep_alive
+    keep            devices only: what comes and goes is kept, in batches (`keeper.py`)
+
+A message that was unanswered when the connection broke is sent again with the same id, by which a server that remembers
+ids knows it (docs/protocol.md, section 4). What a device sends is kept before it is sent, and what comes to it is kept,
+then acknowledged, then handed to the program (section 5).
+"""
+
+import math
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+from uuid import uuid4
+
+import trio
+from attrs import define, field, frozen
+
+from ironwire.client.backoff import Backoff
+from ironwire.client.dial import Dial
+from ironwire.client.errors import (
+    ClientError,
+    ConnectionFailed,
+    ConnectionLost,
+    LocalStoreError,
+    NotTheProtocol,
+    Refused,
+)
+from ironwire.client.events import Connected, Disconnected, EventQueue, Received, Settled
+from ironwire.client.inbox import Inbox
+from ironwire.client.keeper import Keeper
+from ironwire.client.local import Arrive, Begin, Queue, Settle
+from ironwire.client.nursery import plain_nursery
+from ironwire.client.outgoing import Outbox, Pending, Reply, Request
+from ironwire.client.session import Session, open_session
+from ironwire.client.urls import ServerAddress
+from ironwire.crypto.signing import Identity
+from ironwire.ids import DeviceId, MessageId
+from ironwire.wire.codec import ServerFrame, encode
+from ironwire.wire.messages import (
+    Accepted,
+    Ack,
+    AuthChallenge,
+    AuthOk,
+    CaughtUp,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    DeviceList,
+    DeviceRemoved,
+    Error,
+    File,
+    Gap,
+    Receipt,
+    Text,
+)
+
+STEADY_SECONDS = 30.0
+"""A session that lasted this long was a good one: the next delay starts from the base again."""
+
+R = TypeVar("R", Accepted, DeviceList, DeviceRemoved)
+
+
+@frozen(eq=False)
+class Target:
+    """Whom a client talks to, and how it gets there."""
+
+    address: ServerAddress
+    identity: Identity
+    device: DeviceId | None
+    backoff: Backoff
+    dial: Dial
+
+
+@define(eq=False)
+class Link:
+    """One client's way to its server. With a keeper it is a device's."""
+
+    target: Target
+    keeper: Keeper | None
+    events: EventQueue | Inbox
+    _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
+    _outbox: Outbox | None = field(default=None, init=False)
+    """Of the live session."""
+    _frame_bytes: int | None = field(default=None, init=False)
+    _up: trio.Event = field(factory=trio.Event, init=False)
+    _leaving: trio.Event = field(factory=trio.Event, init=False)
+    _running: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _has_connected: bool = field(default=False, init=False)
+    _end: ClientError | None = field(default=None, init=False)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a session now."""
+        return self._outbox is not None and self._end is None
+
+    async def wait_up(self) -> None:
+        """Return once there is a session.
+
+        Raises:
+            ClientError: there will be none any more.
+        """
+        await self._up.wait()
+        if self._end is not None:
+            raise self._end
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    async def ask(self, message: Request, kind: type[R]) -> R:
+        """Send `message`, after it was kept if it is for somebody else, and wait for the reply.
+
+        Raises:
+            Refused: the server answered with an error, or would have.
+            ClientError: the client has stopped.
+        """
+        is_kept = self.keeper is not None and isinstance(message, Text | File | Receipt)
+        pending = Pending(MessageId(uuid4().hex), message, is_kept)
+        self._check_size(pending)
+        if self._end is not None:
+            raise self._end
+        if self.keeper is not None and isinstance(message, Text | File | Receipt):
+            self.keeper.put(Queue(pending.id, message, _now_ms()), partial(self._launch, pending))
+        else:
+            self._launch(pending, None)
+        try:
+            await pending.replied.wait()
+        finally:
+            pending.is_awaited = False
+            if not is_kept:
+                self._pending.pop(pending.id, None)
+        match pending.reply:
+            case Error(code, detail, user, retry_after_ms):
+                raise Refused(code, detail, user, retry_after_ms)
+            case ClientError() as ended:
+                raise ended
+            case reply if isinstance(reply, kind):
+                return reply
+            case _:
+                raise NotTheProtocol(f"the server gave another answer to `{message.verb}` than there is")
+
+    def _check_size(self, pending: Pending) -> None:
+        size, most = pending.frame_bytes, self._frame_bytes
+        if most is not None and size > most:
+            raise Refused("too_large", f"this message takes {size} bytes; the server takes {most}")
+
+    def _launch(self, pending: Pending, error: ClientError | None) -> None:
+        ended = error or self._end
+        if ended is not None:
+            pending.answer(ended)
+            return
+        self._pending[pending.id] = pending
+        if self._outbox is not None:
+            self._outbox.send(pending.id)
+
+    def _settle(self, pending: Pending, reply: Reply) -> None:
+        """There is a reply. Whoever sent a message that is kept is told once the reply is kept too."""
+        if self.keeper is None or not pending.is_kept:
+            pending.answer(reply)
+            return
+        ts = reply.ts if isinstance(reply, Accepted) else None
+        self.keeper.put(Settle(pending.id, ts), partial(self._settled, pending, reply))
+
+    def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
+        if pending.is_awaited or error is not None:
+            pending.answer(error or reply)
+        elif isinstance(pending.message, Text | File | Receipt) and isinstance(reply, Accepted | Error):
+            self.events.put(Settled(pending.id, pending.message, reply))
+
+    # --- the tasks, and their end ------------------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Take up what an earlier run of the program left unanswered.
+
+        Raises:
+            LocalStoreError: the store cannot be read.
+        """
+        if self.keeper is not None:
+            for message_id, message in await self.keeper.store.queued():
+                self._pending[message_id] = Pending(message_id, message, is_kept=True, is_awaited=False)
+
+    async def keep(self) -> None:
+        """Keep what comes and goes, until it is cancelled; a store that fails stops the client."""
+        if self.keeper is not None:
+            try:
+                await self.keeper.run()
+            except LocalStoreError as error:
+                self.keeper.end(error)
+                self.stop(error)
+                self._running.cancel()
+
+    async def run(self) -> None:
+        """Sessions, until one ends for good or the program leaves. The first attempt has to succeed."""
+        with self._running:
+            await self._run_sessions()
+
+    async def leave(self) -> None:
+        """The program is done: say goodbye."""
+        if isinstance(self.events, Inbox):
+            # Where it cannot be kept that the last event is finished, it comes again. The program is gone by then.
+            with suppress(ClientError):
+                await self.events.finish()
+        self._leaving.set()
+        if not self.is_up:
+            self._running.cancel()
+
+    def stop(self, error: ClientError) -> None:
+        """Whoever waits for anything is told `error`, unless there was one before."""
+        self._end = self._end or error
+        self.events.end(self._end)
+        self._up.set()
+        for pending in self._pending.values():
+            pending.answer(self._end)
+
+    async def _run_sessions(self) -> None:
+        target = self.target
+        attempt = 0
+        while True:
+            steady_at = math.inf
+            try:
+                async with open_session(target.address, target.identity, target.device, dial=target.dial) as session:
+                    steady_at = trio.current_time() + STEADY_SECONDS
+                    await self._live(session, self._come_up(session))
+                return
+            except ClientError as error:
+                if self._leaving.is_set():
+                    return
+                if not (self._has_connected and isinstance(error, ConnectionFailed | ConnectionLost)):
+                    self.stop(error)
+                    return
+                reason = str(error)
+                spread_seconds = error.spread_seconds if isinstance(error, ConnectionLost) else None
+            if trio.current_time() >= steady_at:
+                attempt = 0
+            delay_seconds = target.backoff.delay_seconds(attempt, spread_seconds)
+            attempt += 1
+            self.events.put(Disconnected(reason, delay_seconds))
+            await trio.sleep(delay_seconds)
+
+    # --- one session -------------------------------------------------------------------------------------------------
+
+    def _come_up(self, session: Session) -> Outbox:
+        welcome = session.welcome
+        if self.keeper is not None:
+            if welcome.epoch is None or welcome.seq is None:
+                raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
+            self.keeper.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
+        if welcome.limits is not None:
+            self._frame_bytes = welcome.limits.frame_bytes
+        outbox = Outbox()
+        for pending in [*self._pending.values()]:
+            try:
+                self._check_size(pending)
+                outbox.send(pending.id)
+            except Refused as refused:
+                # The server takes less than it did, and would close the session over it, every time.
+                del self._pending[pending.id]
+                self._settle(pending, Error(refused.code, refused.detail))
+        self._outbox = outbox
+        self._has_connected = True
+        self.events.put(Connected())
+        self._up.set()
+        return outbox
+
+    async def _live(self, session: Session, outbox: Outbox) -> None:
+        """Returns when the program leaves; raises what ended the session otherwise."""
+        try:
+            async with plain_nursery() as nursery:
+                nursery.start_soon(self._read, session, outbox)
+                nursery.start_soon(self._write, session, outbox)
+                nursery.start_soon(session.keep_alive)
+                await self._leaving.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._outbox = None
+            if self._end is None:
+                self._up = trio.Event()
+
+    async def _read(self, session: Session, outbox: Outbox) -> None:
+        while True:
+            frame = await session.receive()
+            match frame.message:
+                case Accepted() | Error() | DeviceList() | DeviceRemoved() as reply if frame.id in self._pending:
+                    self._settle(self._pending.pop(frame.id), reply)
+                case Accepted() | DeviceList() | DeviceRemoved():
+                    pass  # nobody waits for it any more
+                case AuthChallenge() | AuthOk() as message:
+                    raise NotTheProtocol(f"the server sent `{message.verb}` in the middle of a session")
+                case message if self.keeper is None:
+                    self.events.put(Received(message, frame.id, frame.seq))
+                case _:
+                    self._keep_push(self.keeper, frame, outbox)
+                    await self.keeper.wait_room()
+
+    def _keep_push(self, keeper: Keeper, frame: ServerFrame, outbox: Outbox) -> None:
+        match frame.message:
+            case DeliveredText() | DeliveredFile() | DeliveredReceipt() as delivery:
+                if frame.seq is None:
+                    raise NotTheProtocol("the server sent this device a delivery without a number")
+                keeper.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, outbox, frame.seq))
+            case Gap() as gap:
+                keeper.put(Arrive(gap, None, gap.last), partial(self._arrived, outbox, gap.last))
+            case CaughtUp() as caught_up:
+                # Behind the deliveries that it is about.
+                keeper.put(None, partial(self._caught_up, caught_up))
+            case message:
+                self.events.put(Received(message, frame.id))
+
+    def _arrived(self, outbox: Outbox, seq: int, error: ClientError | None) -> None:
+        """Acknowledge in the session in which it came: in a later one, the server has not yet delivered so much."""
+        if error is None:
+            outbox.ack(seq)
+            self.events.wake()
+
+    def _caught_up(self, caught_up: CaughtUp, error: ClientError | None) -> None:
+        if error is None:
+            self.events.put(Received(caught_up))
+
+    async def _write(self, session: Session, outbox: Outbox) -> None:
+        while True:
+            match await outbox.next():
+                case Ack() as ack:
+                    await session.send(encode(ack).decode())
+                case message_id:
+                    pending = self._pending.get(message_id)
+                    if pending is not None:
+                        await session.send(pending.frame)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,151 @@
+"""The whole server on a virtual clock, moved by synchronous steps.
+
+A state machine of Hypothesis is synchronous and Trio is not. So the loop runs in a greenlet of its own and stands still
+between steps: each method here switches to it, lets it work until every task waits, and switches back. Nothing happens
+and no time passes that a step did not ask for.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import greenlet
+import outcome
+import trio
+from attrs import define, field
+from trio.testing import MockClock, wait_all_tasks_blocked
+from wsproto.events import CloseConnection
+
+from ironwire.limits import Limits
+from tests.bounded_stream import bounded
+from tests.playbook import Stage, open_stage, told
+from tests.wire import frame_builder
+
+KEEPALIVE_SECONDS = 4
+"""How often a client that is not silent says that it lives: before the server would ask."""
+
+
+@define(eq=False)
+class World:
+    """A server, and the connections of its clients by name. `close` it when done."""
+
+    limits: Limits
+    pipe_bytes: int
+    """What a connection holds on the way to a client that does not read."""
+
+    received: dict[str, list[str]] = field(init=False, factory=dict)
+    """What came on each connection, as a playbook tells it."""
+    _stage: Stage = field(init=False)
+    _loop: greenlet.greenlet = field(init=False)
+    _open: dict[str, None] = field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self._loop = greenlet.greenlet(self._run)
+        self._loop.switch()
+
+    def close(self) -> None:
+        """Stop the server."""
+        if not self._loop.dead:
+            self._loop.switch(None)
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def connect(self, name: str) -> None:
+        async def step() -> None:
+            await self._stage.connect(name, stream_pair=bounded(self.pipe_bytes))
+            self.received[name] = []
+            self._open[name] = None
+
+        self._do(step)
+
+    def send(self, name: str, *frames: bytes) -> None:
+        """Send frames in one packet."""
+        self._do(lambda: self._stage.actors[name].send(*frames))
+
+    def cut(self, name: str, packet: Sequence[bytes], after_steps: int) -> None:
+        """Send a packet and tear the connection down so many turns of the loop later, whatever the server is at."""
+
+        async def step() -> None:
+            await self._stage.actors[name].send(*packet)
+            for _ in range(after_steps):
+                await trio.lowlevel.checkpoint()
+            await self._hang_up(name)
+
+        self._do(step)
+
+    def stall(self, name: str) -> None:
+        """Read no more on this connection."""
+
+        async def step() -> None:
+            self._stage.actors[name].stall()
+
+        self._do(step)
+
+    def resume(self, name: str) -> None:
+        async def step() -> None:
+            self._stage.actors[name].resume()
+
+        self._do(step)
+
+    def pass_time(self, seconds: int, *, silent: str | None = None) -> None:
+        """Let time pass, in which every client but the silent one says that it lives."""
+
+        async def step() -> None:
+            for start in range(0, seconds, KEEPALIVE_SECONDS):
+                for name in self._open:
+                    if name != silent:
+                        await self._stage.actors[name].send(frame_builder.pong())
+                await trio.sleep(min(KEEPALIVE_SECONDS, seconds - start))
+                await self._settle()
+
+        self._do(step)
+
+    def metrics(self) -> dict[str, float]:
+        """What the server says of itself at `/metrics`."""
+        request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        response: bytes = self._do(lambda: self._stage.server.request(request))
+        lines = response.decode().partition("\r\n\r\n")[2].splitlines()
+        return {name: float(value) for name, value in (line.split() for line in lines if not line.startswith("#"))}
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    def _do(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        return self._loop.switch(step).unwrap()
+
+    def _run(self) -> None:
+        trio.run(self._main, clock=MockClock())
+
+    async def _main(self) -> None:
+        async with open_stage(limits=self.limits) as self._stage:
+            step = self._host().switch()
+            while step is not None:
+                result = await outcome.acapture(self._finish, step)
+                step = self._host().switch(result)
+
+    def _host(self) -> greenlet.greenlet:
+        host = self._loop.parent
+        if host is None:
+            raise RuntimeError("the loop has no host to return to")
+        return host
+
+    async def _finish(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        result = await step()
+        await self._settle()
+        return result
+
+    async def _settle(self) -> None:
+        """Wait until nothing happens any more; a client that was told goodbye hangs up."""
+        is_settled = False
+        while not is_settled:
+            is_settled = True
+            await wait_all_tasks_blocked()
+            for name in list(self._open):
+                for event in self._stage.actors[name].take_events():
+                    self.received[name].append(told(event))
+                    if event is None or isinstance(event, CloseConnection):
+                        is_settled = False
+                        await self._hang_up(name)
+                        break
+
+    async def _hang_up(self, name: str) -> None:
+        await self._stage.actors[name].hang_up()
+        self._open.pop(name, None)
