@@ -43,8 +43,8 @@ class Campaign:
         return [path for folder in (self.corpus, self.findings) for path in sorted(folder.glob("*")) if path.is_file()]
 
 
-def _joined(parts: Bytes, *, most: int) -> Bytes:
-    return st.lists(parts, max_size=most).map(b"".join)
+def _joined(parts: Bytes, *, least: int = 0, most: int) -> Bytes:
+    return st.lists(parts, min_size=least, max_size=most).map(b"".join)
 
 
 # --- frames ----------------------------------------------------------------------------------------------------------
@@ -65,11 +65,12 @@ def _frames() -> Bytes:
         fin=st.booleans(),
         rsv=st.sampled_from([0] * 12 + [1, 2, 4]),
         mask=st.sampled_from([b"\x37\xfa\x21\x3d", b"\0\0\0\0", None]),
-        length_bytes=st.sampled_from([None, None, None, 2, 8]),
+        length_bytes=st.sampled_from([None, None, None, 8]),
         declared=st.none() | st.integers(0, 125),
     )
+    one_too_long = st.builds(frame, opcodes, st.binary(max_size=130), length_bytes=st.just(2))
     choices = st.binary(min_size=5, max_size=5)
-    return st.builds(bytes.__add__, choices, _joined(one_frame | st.binary(max_size=8), most=8))
+    return st.builds(bytes.__add__, choices, _joined(one_frame | one_too_long | st.binary(max_size=8), most=8))
 
 
 # --- codec -----------------------------------------------------------------------------------------------------------
@@ -111,10 +112,12 @@ def _session() -> Bytes:
             + step(session.VERIFY, number, b"\0")
         ),
         strangers,
-        small,
+        st.sampled_from([b"\0", b"\2", b"\4"]),
         small,
     )
-    return _joined(logged_in | one_step, most=30)
+    said = st.builds(step, st.just(session.SAY), strangers, sayings, is_hasty=st.booleans())
+    dialogue = _joined(one_step | said | logged_in, least=8, most=30)
+    return st.builds(bytes.__add__, _joined(logged_in, most=STRANGERS), dialogue)
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------

@@ -47,11 +47,9 @@ def check(frame: str | bytes, decode: Callable[[str | bytes], ClientFrame | Serv
 
 
 def _encode(frame: ClientFrame | ServerFrame) -> bytes:
-    match frame:
-        case ServerFrame(message, message_id, int(seq)):
-            return frame_text(message.verb, encode_payload(message), id=message_id, seq=seq)
-        case _:
-            return encode(frame.message, frame.id)
+    if isinstance(frame, ServerFrame) and frame.seq is not None:
+        return frame_text(frame.message.verb, encode_payload(frame.message), id=frame.id, seq=frame.seq)
+    return encode(frame[0], frame[1])
 
 
 def _check_detail(detail: str) -> None:

@@ -53,16 +53,16 @@ class Attempts:
     _started: float = field(factory=time.monotonic, init=False)
     _reported: float = field(factory=time.monotonic, init=False)
     _executions: int = field(default=0, init=False)
-    _known: set[str] = field(factory=set, init=False)
+    _known: set[str | None] = field(factory=set, init=False)
     _found: dict[str, bytes] = field(factory=dict, init=False)
     """The smallest input for each error."""
 
     def replay(self) -> None:
-        """Execute what is on record. What fails already is no finding of this run."""
-        for path in self.campaign.files():
-            error = failure(self.campaign.one, path.read_bytes())
-            if error is not None:
-                self._known.add(error)
+        """Execute what is on record. What an earlier finding still shows is no finding of this run."""
+        for path in self.campaign.findings.glob("*"):
+            self._known.add(failure(self.campaign.one, path.read_bytes()))
+        for path in self.campaign.corpus.glob("*"):
+            self._try(path.read_bytes())
 
     def execute(self, data: bytes) -> None:
         """Execute one input; end the process when the time is over."""
@@ -72,6 +72,9 @@ class Attempts:
         if now - self._reported >= _REPORT_SECONDS:
             self._reported = now
             self._report()
+        self._try(data)
+
+    def _try(self, data: bytes) -> None:
         self._executions += 1
         error = failure(self.campaign.one, data)
         if error is None or error in self._known:

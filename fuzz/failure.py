@@ -14,16 +14,21 @@ _SAID_CHARACTERS = 160
 
 
 def failure(one: Callable[[bytes], None], data: bytes) -> str | None:
-    """What `one` raised, with the place in the project where it did: the same text for the same bug."""
+    """The name of what `one` raised: the same for the same bug. None if it raised nothing."""
     try:
         one(data)
     except Exception as error:
-        leaf = first_leaf(error)
-        frames = [*traceback.extract_tb(error.__traceback__), *traceback.extract_tb(leaf.__traceback__)]
-        ours = [each for each in frames if _ROOT in Path(each.filename).parents]
-        said = str(leaf).partition("\n")[0][:_SAID_CHARACTERS]
-        return f"{type(leaf).__name__} at {Path(ours[-1].filename).name}:{ours[-1].lineno}: {said}"
+        return name_of(error)
     return None
+
+
+def name_of(error: BaseException) -> str:
+    """What was raised, the last place in the project that it came through, and the first line of what it says."""
+    leaf = first_leaf(error)
+    frames = [*traceback.extract_tb(error.__traceback__), *traceback.extract_tb(leaf.__traceback__)]
+    ours = [frame for frame in frames if _ROOT in Path(frame.filename).parents]
+    where = f" at {Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    return f"{type(leaf).__name__}{where}: {str(leaf).partition(chr(10))[0][:_SAID_CHARACTERS]}"
 
 
 def shrunk(data: bytes, still_fails: Callable[[bytes], bool]) -> bytes:

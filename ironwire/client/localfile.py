@@ -126,7 +126,8 @@ class LocalFile:
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes in their order, in one transaction."""
-        self._sync_fully(any(isinstance(change, Begin | Arrive | Queue) for change in changes))
+        is_promise = any(isinstance(change, Begin | Arrive | Queue) for change in changes)
+        self._sync_fully(is_promise)
         self._database.execute("BEGIN IMMEDIATE")
         try:
             for change in changes:
@@ -136,7 +137,8 @@ class LocalFile:
             if self._database.in_transaction:
                 self._database.rollback()
             raise
-        self._note_newest()
+        if is_promise:
+            self._note_newest()
 
     def unseen(self, after: int, limit: int) -> list[Kept]:
         rows = self._database.execute(_UNSEEN, (after, limit))

@@ -25,9 +25,9 @@ from hypercorn.utils import parse_socket_addr
 
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_http import Http1Protocol
-from ironwire.server.transport import GONE, half_close, linger
+from ironwire.server.transport import GONE, half_close, linger, write_at_once
 
-_SLICE_BYTES = 16 * 1024
+_SLICE_BYTES = 256 * 1024
 
 _log = structlog.get_logger(__name__)
 
@@ -118,7 +118,11 @@ class GuardedTCPServer(TCPServer):
 
         The deadline is on progress, not on the whole: a large piece of a file may take long on a thin line.
         """
-        for start in range(0, len(data), _SLICE_BYTES):
+        try:
+            taken_bytes = write_at_once(self.stream, data)
+        except OSError:
+            return False
+        for start in range(taken_bytes, len(data), _SLICE_BYTES):
             with trio.CancelScope(
                 shield=True, deadline=trio.current_time() + self._guard.limits.write_seconds
             ) as slice_scope:

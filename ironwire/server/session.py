@@ -125,7 +125,8 @@ class Session:
 
     def collect(self) -> None:
         """Send what waits as far as the connection takes it, and leave the rest to a writer; then end, if that is due."""
-        if self._nursery is None or self._is_writing or self._is_cut_off:
+        nursery = self._open_nursery()
+        if nursery is None or self._is_writing:
             return
         try:
             self._is_writing = not self._transport.write(self._outbox.take())
@@ -133,20 +134,26 @@ class Session:
             self._cut_off()
             return
         if self._is_writing:
-            self._nursery.start_soon(self._write)
+            nursery.start_soon(self._write)
         elif self._outbox.ending is not None:
-            self._nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
 
     def check_life(self, now: float) -> None:
         """Ping a peer that has been silent for long, and end the session of one that does not answer (section 6)."""
         limits, heard = self._services.limits, self._transport.last_heard
-        if self._nursery is None or not self._transport.can_ping or now - heard < limits.ping_after_seconds:
+        nursery = self._open_nursery()
+        if nursery is None or not self._transport.can_ping or now - heard < limits.ping_after_seconds:
             return
         if self._pinged_at <= heard:
             self._pinged_at = now
-            self._nursery.start_soon(self._ping)
+            nursery.start_soon(self._ping)
         elif now - self._pinged_at >= limits.pong_seconds:
             self._outbox.close(NO_SIGN_OF_LIFE)
+
+    def _open_nursery(self) -> trio.Nursery | None:
+        """The nursery while it takes tasks: once cancelled, it may close before this session runs again."""
+        nursery = self._nursery
+        return None if nursery is None or nursery.cancel_scope.cancel_called else nursery
 
     async def _serve(self) -> None:
         admitted = await self._authenticate()
@@ -201,19 +208,23 @@ class Session:
                 try:
                     message, id_ = decode_client(text)
                 except InvalidMessage as error:
-                    await self._transport.send([_invalid(error)])
+                    await self._reply(_invalid(error))
                     continue
                 match machine.receive(message, self._services.random_bytes(NONCE_BYTES)):
                     case Challenge(nonce):
-                        await self._transport.send([encode(AuthChallenge(nonce.hex()))])
+                        await self._reply(encode(AuthChallenge(nonce.hex())))
                     case Expected(code):
-                        await self._transport.send([encode(Error(code), id_)])
+                        await self._reply(encode(Error(code), id_))
                     case Refuse(reason):
                         self._outbox.close(Ending(AUTH_REFUSED, reason))
                         return None
                     case Admit() as admitted:
                         self._early = batch[index + 1 :]
                         return admitted
+
+    async def _reply(self, text: bytes) -> None:
+        if not self._transport.write([text]):
+            await self._transport.send([])
 
     def _welcome(self, admitted: Admit, mailbox: Mailbox | None) -> AuthOk:
         if admitted.speaks_seed:

@@ -25,21 +25,21 @@ class SessionsStatistics:
 class Sessions:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._live: set[Session] = set()
+        self._live: dict[Session, None] = {}  # in the order of their arrival, and so the same in every run of a test
         self._total = 0
         self._farewell: Ending | None = None
         self._all_left = trio.Event()
 
     async def run(self, session: Session) -> None:
         """Serve one session to its end. During a drain it is told at once to come back later."""
-        self._live.add(session)
+        self._live[session] = None
         self._total += 1
         if self._farewell is not None:
             session.end(self._farewell)
         try:
             await session.run()
         finally:
-            self._live.discard(session)
+            self._live.pop(session)
             if not self._live:
                 self._all_left.set()
 

@@ -252,9 +252,7 @@ class SocketTransport(DirectTransport):
 
     def _write_some(self, data: bytes) -> int:
         try:
-            return os.write(self._socket.fileno(), data)
-        except BlockingIOError:
-            return 0
+            return write_at_once(self._stream, data)
         except OSError as error:
             self._is_sending_over = True
             raise TransportClosed("the connection broke") from error
@@ -315,6 +313,20 @@ class PortableTransport:
     def _require_open(self) -> None:
         if self._is_closed:
             raise TransportClosed("this side closed the connection")
+
+
+def write_at_once(stream: trio.abc.Stream, data: bytes) -> int:
+    """Send what a plain socket takes without waiting; the number of bytes, 0 for any other stream.
+
+    Raises:
+        OSError: the connection broke, or is closed.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        return 0
+    try:
+        return os.write(stream.socket.fileno(), data)
+    except BlockingIOError:
+        return 0
 
 
 async def linger(stream: trio.abc.Stream) -> None:

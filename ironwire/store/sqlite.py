@@ -88,7 +88,8 @@ class SqliteStore:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock_file(self._path)
         try:
-            self._path.touch(mode=0o600)
+            # SQLite would open a file that can only be read, and the first batch would find out.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             with self._as_store_error():
                 self._changes, self._lookups, self._pages = (self._connect() for _ in range(3))
                 self._prepare()
@@ -107,10 +108,6 @@ class SqliteStore:
         backup = migrate(self._changes, self._path, load_migrations())
         if backup is not None:
             log.info("database upgraded", backup=str(backup))
-        # A file that can only be read is found out now and not by the first batch.
-        run("BEGIN IMMEDIATE")
-        self._rewrite_header()
-        run("ROLLBACK")
         for connection in (self._changes, self._lookups):
             connection.execute("PRAGMA busy_timeout = 0")
         self._writer = Writer(self._changes, self._lookups, self._quota)

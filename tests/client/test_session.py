@@ -23,7 +23,7 @@ from ironwire.client.dial import dial_tcp
 from ironwire.client.session import OPEN_SECONDS, PING_EVERY_SECONDS, PONG_SECONDS, WRITE_SECONDS, open_session
 from ironwire.ids import DeviceId, Origin
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import Accepted, AuthChallenge, AuthOk, Error
+from ironwire.wire.messages import Accepted, AuthChallenge, AuthOk, Error, ServerMessage
 
 from .scripted_server import ADDRESS, NONCE, Valve, scripted_server
 
@@ -172,7 +172,9 @@ async def test_an_http_answer_that_is_no_upgrade(status: int, error: type[Client
         ([Error("forbidden", "not you")], AuthenticationRefused, "forbidden: not you"),
     ],
 )
-async def test_an_authentication_that_goes_another_way(messages: list, error: type[ClientError], says: str) -> None:
+async def test_an_authentication_that_goes_another_way(
+    messages: list[ServerMessage], error: type[ClientError], says: str
+) -> None:
     async def script(stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as nursery:
             websocket = await upgraded(stream, nursery)
@@ -252,7 +254,7 @@ async def test_nobody_listens(unused_port: int) -> None:
 @pytest.fixture
 async def unused_port() -> int:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
+    port: int = listener.socket.getsockname()[1]
     await listener.aclose()
     return port
 
@@ -268,7 +270,7 @@ async def test_tls_verifies_the_certificate(
     (authority if is_trusted else trustme.CA()).cert_pem.write_to_path(str(trusted))
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
 
-    async def echo(stream: trio.SSLStream) -> None:
+    async def echo(stream: trio.SSLStream[trio.SocketStream]) -> None:
         try:
             await stream.send_all(await stream.receive_some())
         except trio.BrokenResourceError:

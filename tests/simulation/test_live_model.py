@@ -6,7 +6,7 @@ from typing import Literal
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ironwire.crypto.signing import auth_text
 from ironwire.limits import Limits
@@ -56,6 +56,11 @@ class LiveServer(RuleBasedStateMachine):
 
     # --- coming ------------------------------------------------------------------------------------------------------
 
+    @initialize(who=st.lists(st.tuples(clients, devices), max_size=4))
+    def begin_with_some(self, who: list[tuple[str, str | None]]) -> None:
+        for client, device in who:
+            self.enter(client, device, names_origin=False)
+
     def has_room(self) -> bool:
         return len(self.model.in_stage("fresh", "challenged", "seated")) < MOST_LINES
 
@@ -66,7 +71,10 @@ class LiveServer(RuleBasedStateMachine):
 
     @precondition(has_room)
     @rule(client=clients, device=devices, names_origin=st.booleans())
-    def enter(self, client: str, device: str | None, names_origin: bool) -> None:
+    def come(self, client: str, device: str | None, names_origin: bool) -> None:
+        self.enter(client, device, names_origin=names_origin)
+
+    def enter(self, client: str, device: str | None, *, names_origin: bool) -> None:
         line = self.open_line()
         self.begin_auth(line, client, device, names_origin=names_origin)
         self.resume_seats(client)  # one of them may be replaced, and is to read why
@@ -287,4 +295,4 @@ def _client(line: Line) -> str:
 
 
 TestLiveServer = LiveServer.TestCase
-TestLiveServer.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+TestLiveServer.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

@@ -1,0 +1,249 @@
+"""Delivery's rules: nothing is told before the commit, what comes meanwhile is committed together, nothing drops silently."""
+
+import json
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import structlog
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ironwire.errors import StoreError
+from ironwire.hub.delivery import Delivery
+from ironwire.hub.hub import Attachment, Hub
+from ironwire.hub.outbox import Ending, Outbox
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
+from ironwire.limits import Limits
+from ironwire.protocol.auth import Principal
+from ironwire.store.base import Operation, Quota, Result
+from ironwire.store.memory import MemoryStore
+from ironwire.wire.messages import Receipt, Text
+
+ALICE, BOB, CAROL = (ClientId(digit * 64) for digit in "abc")
+PHONE = DeviceId("phone")
+NOW_MS = 1_790_000_000_000
+LIMITS = Limits()
+
+
+class GatedStore(MemoryStore):
+    """Commits when the gate is open, or fails if told to."""
+
+    def __init__(self) -> None:
+        super().__init__(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
+        self.gate = trio.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+        self.fails = False
+
+    async def apply(self, batch: list[Operation]) -> list[Result]:  # type: ignore[override]  # a list is what comes
+        self.batches.append(len(batch))
+        await self.gate.wait()
+        if self.fails:
+            raise StoreError("the disk is gone")
+        return await super().apply(batch)
+
+
+class House:
+    """A hub and its delivery, on a store with a gate."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.store = GatedStore()
+        self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
+        self.delivery = Delivery(self.hub, self.store, lambda: NOW_MS, LIMITS, keeps_history=False)
+        self._guests = ExitStack()
+        nursery.start_soon(self.delivery.run)
+
+    def seat(self, client: ClientId, *, most_frames: int = 100) -> Attachment:
+        """A seed session that stays."""
+        outbox = Outbox(most_frames=most_frames, most_bytes=100_000, ring=lambda: None)
+        return self._stay(Attachment(Principal(client, None), outbox))
+
+    async def seat_device(self, client: ClientId, device: DeviceId) -> Attachment:
+        mailbox = await self.delivery.register(client, device)
+        if mailbox is None:
+            raise AssertionError("no room for this device")
+        outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
+        pump = self.delivery.pump(mailbox, outbox)
+        self.nursery.start_soon(pump.run)
+        attachment = self._stay(Attachment(Principal(client, device), outbox, pump))
+        await wait_all_tasks_blocked()
+        outbox.take()  # caught_up
+        return attachment
+
+    def _stay(self, attachment: Attachment) -> Attachment:
+        self._guests.enter_context(self.hub.attached(attachment))
+        return attachment
+
+
+@pytest.fixture
+def house(nursery: trio.Nursery) -> House:
+    return House(nursery)
+
+
+def taken(attachment: Attachment) -> list[dict[str, Any]]:
+    return [json.loads(frame) for frame in attachment.outbox.take()]
+
+
+def accepted(message_id: str) -> dict[str, Any]:
+    return {"type": "accepted", "id": message_id, "payload": {"ts": NOW_MS}}
+
+
+def text_from(client: ClientId, content: str) -> dict[str, Any]:
+    return {"type": "text", "payload": {"from": client, "text": content}}
+
+
+# --- where nobody has a mailbox --------------------------------------------------------------------------------------
+
+
+async def test_between_seed_sessions_nothing_waits_and_nothing_is_stored(house: House) -> None:
+    alice, bob, bob_too = house.seat(ALICE), house.seat(BOB), house.seat(BOB)
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    assert taken(bob) == taken(bob_too) == [text_from(ALICE, "Hello")]
+    assert taken(alice) == [accepted("1")]
+    await wait_all_tasks_blocked()
+    assert house.store.batches == []
+
+
+async def test_one_session_that_takes_it_is_enough(house: House) -> None:
+    alice, slow, quick = house.seat(ALICE), house.seat(BOB, most_frames=1), house.seat(BOB)
+    for number in ("1", "2"):
+        house.delivery.submit(alice, Text(BOB, number), MessageId(number))
+    assert taken(alice) == [accepted("1"), accepted("2")]
+    assert taken(slow) == [text_from(ALICE, "1")]
+    assert slow.outbox.ending == Ending(4508, "too slow")
+    assert taken(quick) == [text_from(ALICE, "1"), text_from(ALICE, "2")]
+
+
+async def test_a_recipient_whose_only_session_is_ending_is_offline(house: House) -> None:
+    alice, bob = house.seat(ALICE), house.seat(BOB)
+    bob.outbox.close(Ending(1012, "retry_ms=5000"))
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    assert taken(alice) == [{"type": "error", "id": "1", "payload": {"msg": "user_offline", "user": BOB}}]
+    assert house.delivery.statistics().undeliverable_total == 1
+
+
+async def test_there_are_no_groups(house: House) -> None:
+    alice = house.seat(ALICE)
+    house.delivery.submit(alice, Text(GroupId("#" + "0" * 32), "Hello"), MessageId("1"))
+    assert taken(alice) == [
+        {"type": "error", "id": "1", "payload": {"msg": "not_found", "detail": "no such group"}},
+    ]
+
+
+async def test_a_receipt_goes_to_devices_only(house: House) -> None:
+    alice, bob = house.seat(ALICE), house.seat(BOB)
+    house.delivery.submit(alice, Receipt(BOB, [MessageId("1")], "read"), None)
+    assert taken(bob) == []
+    assert taken(alice) == [{"type": "error", "payload": {"msg": "user_offline", "user": BOB}}]
+
+
+# --- where somebody has one ------------------------------------------------------------------------------------------
+
+
+async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
+    alice, bob = house.seat(ALICE), house.seat(BOB)
+    bob_phone = await house.seat_device(BOB, PHONE)
+    house.store.gate = trio.Event()
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    assert taken(alice) == taken(bob) == taken(bob_phone) == []
+    assert alice.unsettled.count == 1
+    house.store.gate.set()
+    await wait_all_tasks_blocked()
+    assert taken(alice) == [accepted("1")]
+    assert taken(bob) == [text_from(ALICE, "Hello")]
+    assert [frame["seq"] for frame in taken(bob_phone)] == [1]
+    assert alice.unsettled.count == 0
+
+
+async def test_what_comes_during_a_commit_goes_into_the_next_one_together(house: House) -> None:
+    alice = house.seat(ALICE)
+    bob_phone = await house.seat_device(BOB, PHONE)
+    house.store.batches.clear()
+    house.store.gate = trio.Event()
+    house.delivery.submit(alice, Text(BOB, "0"), None)
+    await wait_all_tasks_blocked()
+    for number in range(1, 6):
+        house.delivery.submit(alice, Text(BOB, str(number)), None)
+    assert house.delivery.statistics().operations_waiting == 5
+    house.store.gate.set()
+    await wait_all_tasks_blocked()
+    assert house.store.batches == [1, 5]
+    assert [(frame["seq"], frame["payload"]["text"]) for frame in taken(bob_phone)] == [
+        (number + 1, str(number)) for number in range(6)
+    ]
+
+
+async def test_what_one_session_sends_to_another_keeps_its_order_whichever_way_it_goes(house: House) -> None:
+    alice, carol = house.seat(ALICE), house.seat(CAROL)
+    await house.seat_device(BOB, PHONE)
+    house.store.gate = trio.Event()
+    house.delivery.submit(alice, Text(BOB, "to a mailbox"), MessageId("1"))
+    house.delivery.submit(alice, Text(CAROL, "to a live session"), MessageId("2"))
+    assert taken(carol) == []
+    house.store.gate.set()
+    await wait_all_tasks_blocked()
+    assert taken(alice) == [accepted("1"), accepted("2")]
+    assert taken(carol) == [text_from(ALICE, "to a live session")]
+
+
+async def test_a_store_that_fails_accepts_nothing_and_works_again_later(house: House) -> None:
+    alice = house.seat(ALICE)
+    bob_phone = await house.seat_device(BOB, PHONE)
+    house.store.fails = True
+    with structlog.testing.capture_logs():
+        house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+        await wait_all_tasks_blocked()
+    assert taken(alice) == [
+        {"type": "error", "id": "1", "payload": {"msg": "internal", "detail": "the message could not be stored"}}
+    ]
+    assert taken(bob_phone) == []
+    house.store.fails = False
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    assert taken(alice) == [accepted("1")]
+    assert [frame["id"] for frame in taken(bob_phone)] == ["1"]
+    statistics = house.delivery.statistics()
+    assert (statistics.accepted_total, statistics.refused_total) == (1, 1)
+
+
+async def test_an_id_counts_once_for_its_device_and_only_with_its_body(house: House) -> None:
+    alice = house.seat(ALICE)
+    bob_phone = await house.seat_device(BOB, PHONE)
+    for content in ("Hello", "Hello", "Bye"):
+        house.delivery.submit(alice, Text(BOB, content), MessageId("1"))
+    await wait_all_tasks_blocked()
+    duplicate = {"type": "accepted", "id": "1", "payload": {"ts": NOW_MS, "duplicate": True}}
+    taken_id = {"msg": "invalid", "detail": "id was used for another message"}
+    assert taken(alice) == [accepted("1"), duplicate, {"type": "error", "id": "1", "payload": taken_id}]
+    assert len(taken(bob_phone)) == 1
+
+
+async def test_the_senders_other_devices_get_a_copy_that_says_to_whom(house: House) -> None:
+    alice_phone = await house.seat_device(ALICE, PHONE)
+    alice_laptop = await house.seat_device(ALICE, DeviceId("laptop"))
+    house.seat(BOB)
+    house.delivery.submit(alice_phone, Text(BOB, "Hello"), None)
+    await wait_all_tasks_blocked()
+    assert taken(alice_phone) == []
+    assert [frame["payload"] for frame in taken(alice_laptop)] == [
+        {"from": ALICE, "text": "Hello", "ts": NOW_MS, "device": "phone", "to": BOB}
+    ]
+
+
+async def test_a_recipient_who_left_before_the_commit_is_offline_and_the_id_may_come_again(house: House) -> None:
+    alice_phone = await house.seat_device(ALICE, PHONE)
+    bob = house.seat(BOB)
+    house.store.gate = trio.Event()
+    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    bob.outbox.close(Ending(1012, "retry_ms=5000"))
+    house.store.gate.set()
+    await wait_all_tasks_blocked()
+    assert [frame["payload"]["msg"] for frame in taken(alice_phone)] == ["user_offline"]
+    bob_again = house.seat(BOB)
+    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    assert taken(alice_phone) == [accepted("1")]
+    assert taken(bob_again) == [text_from(ALICE, "Hello")]

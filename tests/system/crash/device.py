@@ -1,0 +1,225 @@
+"""A device that survives its server: it keeps what a device has to keep, and checks every frame that it gets.
+
+What it keeps across connections: the messages that were not accepted yet, in order, each with its id; what it has
+stored; and up to where it knows that its ack was committed. An ack gets no reply, but operations of a session are
+committed in their order: when a message is accepted, the acks that this session sent before it are on the disk.
+"""
+
+import json
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+from nacl.signing import SigningKey
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
+
+MOST_UNACCEPTED = 16
+ANSWER_SECONDS = 10.0
+RECONNECT_SECONDS = 0.02
+CUT_AFTER_SECONDS = 1.5
+
+
+class Violation(AssertionError):
+    """The server broke a promise."""
+
+
+@frozen
+class Sent:
+    """An envelope as its sender knows it. `number` counts what one device sends, and is its id."""
+
+    client: str
+    device: str
+    number: int
+    to: str
+    text: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return (self.client, self.device, self.number)
+
+
+@define
+class Counters:
+    """What happened in all histories so far."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    delivered: int = 0
+    redelivered: int = 0
+    sessions: int = 0
+    cuts: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.accepted} accepted ({self.duplicates} of them told twice), {self.delivered} delivered, "
+            f"{self.redelivered} delivered again before their ack, {self.sessions} sessions, {self.cuts} cut by devices"
+        )
+
+
+@define(eq=False)
+class Device:
+    key: SigningKey
+    name: str
+    counters: Counters
+    find_sent: Callable[[tuple[str, str, int]], Sent]
+    """What a device of this history sent under that number.
+
+    Raises:
+        Violation: nobody did.
+    """
+    is_lazy: bool = False
+    """Acknowledges rarely, and so keeps its window full."""
+    stored: list[Sent] = field(factory=list)
+    """What seq 1, 2, 3... held."""
+    unaccepted: deque[Sent] = field(factory=deque)
+    next_number: int = 1
+    epoch: int | None = None
+    durable_ack: int = 0
+    is_caught_up: bool = field(default=False, init=False)
+    _seen: set[tuple[str, str, int]] = field(init=False, factory=set)
+    _last_from: dict[tuple[str, str], int] = field(init=False, factory=dict)
+    _got: int = field(init=False, default=0)
+    """The last seq that this connection has delivered, and the last ack that it was given."""
+    _acked: int = field(init=False, default=0)
+    _acked_before: dict[int, int] = field(init=False, factory=dict)
+    """The last ack of this session before a message was sent, by its number."""
+    _unsent: deque[Sent] = field(init=False, factory=deque)
+    _wake: trio.Event = field(init=False, factory=trio.Event)
+
+    @property
+    def client(self) -> str:
+        return self.key.verify_key.encode().hex()
+
+    def send(self, to: str, text: str) -> Sent:
+        """Take a message from the application: it is kept until it is accepted."""
+        sent = Sent(self.client, self.name, self.next_number, to, text)
+        self.next_number += 1
+        self.unaccepted.append(sent)
+        self._unsent.append(sent)
+        self._wake.set()
+        return sent
+
+    async def run(self, port: int, *, is_restless: bool) -> None:
+        """Be connected, again and again, for ever. A restless device cuts its connection now and then."""
+        while True:
+            limit = random.uniform(0, CUT_AFTER_SECONDS) if is_restless and random.random() < 0.3 else float("inf")
+            with trio.move_on_after(limit) as connected:
+                try:
+                    await self._be_connected(port)
+                except* (OSError, ConnectionClosed, HandshakeError, trio.BrokenResourceError):
+                    pass
+            self.counters.cuts += connected.cancelled_caught
+            self.is_caught_up = False
+            await trio.sleep(random.uniform(0, RECONNECT_SECONDS))
+
+    async def _be_connected(self, port: int) -> None:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        try:
+            async with trio.open_nursery() as nursery:
+                with trio.fail_after(ANSWER_SECONDS):
+                    connection = await wrap_client_stream(nursery, stream, "localhost", "/ws", message_queue_size=200)
+                    await self._authenticate(connection)
+                self.counters.sessions += 1
+                nursery.start_soon(self._send_all, connection)
+                while True:
+                    await self._take(connection, json.loads(await connection.get_message()))
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _authenticate(self, connection: WebSocketConnection) -> None:
+        await _say(connection, "auth", token=self.client, device=self.name)
+        challenge = json.loads(await connection.get_message())["challenge"]
+        await _say(connection, "verify", attempt=self.key.sign(bytes.fromhex(challenge)).signature.hex())
+        welcome = json.loads(await connection.get_message())
+        _demand(welcome["type"] == "auth_ok", f"{welcome} instead of auth_ok")
+        epoch, tail = welcome["payload"]["epoch"], welcome["payload"]["seq"]
+        _demand(self.epoch in (None, epoch), f"epoch {epoch} after {self.epoch}: the mailbox was made anew")
+        _demand(tail >= len(self.stored), f"tail {tail} although {len(self.stored)} was delivered")
+        self.epoch = epoch
+        self._got = self._acked = 0
+        self._acked_before.clear()
+        self._unsent = deque(self.unaccepted)
+
+    async def _send_all(self, connection: WebSocketConnection) -> None:
+        """Send what waits, oldest first: so what a crash has undone is sent again in its order."""
+        on_the_way: deque[Sent] = deque()
+        while True:
+            while on_the_way and (not self.unaccepted or on_the_way[0].number < self.unaccepted[0].number):
+                on_the_way.popleft()
+            if self._unsent and len(on_the_way) < MOST_UNACCEPTED:
+                sent = self._unsent.popleft()
+                on_the_way.append(sent)
+                self._acked_before[sent.number] = self._acked
+                await _say(connection, "text", str(sent.number), to=sent.to, text=sent.text)
+            else:
+                self._wake = trio.Event()
+                await self._wake.wait()
+
+    async def _take(self, connection: WebSocketConnection, frame: dict[str, Any]) -> None:
+        match frame["type"]:
+            case "accepted":
+                self._accept(frame)
+            case "text":
+                self._store(frame)
+                await self._acknowledge(connection)
+            case "caught_up":
+                seq = frame["payload"]["seq"]
+                _demand(seq == len(self.stored), f"caught up with {seq}, but {len(self.stored)} is stored")
+                self.is_caught_up = True
+                await self._acknowledge(connection, at_once=True)
+            case _:
+                raise Violation(f"{self} got {frame}")
+
+    def _accept(self, frame: dict[str, Any]) -> None:
+        number = int(frame["id"])
+        _demand(bool(self.unaccepted) and self.unaccepted[0].number == number, f"{number} was accepted out of turn")
+        self.unaccepted.popleft()
+        self.counters.accepted += 1
+        self.counters.duplicates += frame["payload"].get("duplicate", False)
+        self.durable_ack = max(self.durable_ack, self._acked_before.pop(number))
+        self._wake.set()
+
+    def _store(self, frame: dict[str, Any]) -> None:
+        seq, payload = frame["seq"], frame["payload"]
+        sent = self.find_sent((payload["from"], payload["device"], int(frame["id"])))
+        _demand(payload["text"] == sent.text, f"{sent} came with another text")
+        is_own = sent.client == self.client and sent.to != self.client
+        _demand(payload.get("to") == (sent.to if is_own else None), f"{sent} came with to={payload.get('to')}")
+        _demand(self._got in (0, seq - 1), f"seq {seq} came after {self._got} on the same connection")
+        self._got = seq
+        if seq <= len(self.stored):
+            _demand(self.stored[seq - 1] == sent, f"seq {seq} was {self.stored[seq - 1]} and is {sent}")
+            _demand(seq > self.durable_ack, f"seq {seq} came again after its ack was committed")
+            self.counters.redelivered += 1
+            return
+        _demand(seq == len(self.stored) + 1, f"seq {seq} came after {len(self.stored)}: a hole")
+        _demand(sent.key not in self._seen, f"{sent} has a second place, {seq}")
+        source = (sent.client, sent.device)
+        _demand(sent.number > self._last_from.get(source, 0), f"{sent} came after {self._last_from.get(source)}")
+        self._last_from[source] = sent.number
+        self._seen.add(sent.key)
+        self.stored.append(sent)
+        self.counters.delivered += 1
+
+    async def _acknowledge(self, connection: WebSocketConnection, *, at_once: bool = False) -> None:
+        step = 60 if self.is_lazy else random.randint(1, 8)
+        # Not what is stored, but what this connection has delivered: to acknowledge more would be misuse.
+        if self._got - self._acked >= step or (at_once and self._got > self._acked):
+            self._acked = self._got
+            await _say(connection, "ack", upto=self._acked)
+
+    def __str__(self) -> str:
+        return f"{self.client[:6]}/{self.name}"
+
+
+async def _say(connection: WebSocketConnection, verb: str, id_: str | None = None, /, **payload: object) -> None:
+    named = {} if id_ is None else {"id": id_}
+    await connection.send_message(json.dumps({"type": verb, **named, "payload": payload}))
+
+
+def _demand(condition: bool, otherwise: str) -> None:  # noqa: FBT001
+    if not condition:
+        raise Violation(otherwise)
