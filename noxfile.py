@@ -76,6 +76,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def crash(session: nox.Session) -> None:
+    """Kill the real server under load, again and again, and look for what got lost: `nox -s crash -- SECONDS`."""
+    session.install("--editable", ".", *group("test"))
+    session.run("python", "-m", "tests.system.crash", *session.posargs or ["300"])
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Feed the parsers with what nobody would write: `nox -s fuzz -- SECONDS`."""
     session.install("--editable", ".", *group("test", "fuzz"))

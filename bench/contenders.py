@@ -42,12 +42,15 @@ class Server:
     port: int
     _leader: int
 
-    def pids(self) -> list[int]:
-        return [pid for pid, _ in self._stats()]
-
     def cpu_seconds(self) -> float:
         """What all its processes have used."""
         return sum(int(stat[_UTIME]) + int(stat[_STIME]) for _, stat in self._stats()) / _TICKS
+
+    def loop_seconds(self) -> float:
+        """What the main thread of the busiest process has used; in it runs the event loop."""
+        pid = self.busiest_pid()
+        stat = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[_UTIME]) + int(stat[_STIME])) / _TICKS
 
     def resident_kib(self) -> float:
         """The memory of all its processes; what the kernel holds for sockets is not in it."""
@@ -69,7 +72,6 @@ class Contender:
     """A server that can be started. `command` may hold `{port}`."""
 
     name: str
-    title: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
 
@@ -81,9 +83,11 @@ class Contender:
             DidNotStart: the message has the end of the log.
         """
         if folder is None:
-            with TemporaryDirectory(prefix="run-", dir=cache.cache_folder()) as empty:
-                with self.running(Path(empty), settings) as server:
-                    yield server
+            with (
+                TemporaryDirectory(prefix="run-", dir=cache.cache_folder()) as empty,
+                self.running(Path(empty), settings) as server,
+            ):
+                yield server
             return
         port = _free_port()
         variables = {name: value for name, value in os.environ.items() if not name.startswith("IRONWIRE_")}
@@ -92,7 +96,13 @@ class Contender:
         log_path = folder / "log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                command, cwd=folder, env=variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                cwd=folder,
+                env=variables,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         try:
             _wait_until_listening(process, port, log_path)
@@ -102,39 +112,48 @@ class Contender:
 
 
 def ironwire() -> Contender:
-    command = (sys.executable, "-m", "hypercorn", "--worker-class", "trio", "--bind", f"{HOST}:{{port}}", "ironwire.asgi:app")
-    return Contender("ironwire", "IronWire", command, {})
+    command = (
+        sys.executable,
+        "-m",
+        "hypercorn",
+        "--worker-class",
+        "trio",
+        "--bind",
+        f"{HOST}:{{port}}",
+        "ironwire.asgi:app",
+    )
+    return Contender("ironwire", command, {})
 
 
-def _uvicorn(name: str, title: str, app: str, environment: Mapping[str, str]) -> Contender:
+def _uvicorn(name: str, app: str, environment: Mapping[str, str]) -> Contender:
     options = ("--host", HOST, "--port", "{port}", "--loop", "uvloop", "--ws", "websockets", "--log-level", "error")
-    return Contender(name, title, (cache.python_tool("uvicorn"), f"bench.peers.{app}:app", *options), environment)
+    return Contender(name, (cache.python_tool("uvicorn"), f"bench.peers.{app}:app", *options), environment)
 
 
 def fastapi() -> Contender:
-    return _uvicorn("fastapi", "FastAPI", "fastapi_live", {})
+    return _uvicorn("fastapi", "fastapi_live", {})
 
 
 def fastapi_each() -> Contender:
-    return _uvicorn("fastapi-each", "FastAPI, a commit each", "fastapi_durable", {"COMMIT": "each"})
+    return _uvicorn("fastapi-each", "fastapi_durable", {"COMMIT": "each"})
 
 
 def fastapi_group() -> Contender:
-    return _uvicorn("fastapi-group", "FastAPI, group commit", "fastapi_durable", {"COMMIT": "group"})
+    return _uvicorn("fastapi-group", "fastapi_durable", {"COMMIT": "group"})
 
 
 def websockets() -> Contender:
     command = (cache.python_tool("python"), "-m", "bench.peers.websockets_live")
-    return Contender("websockets", "websockets on uvloop", command, {})
+    return Contender("websockets", command, {})
 
 
 def ws() -> Contender:
-    return Contender("ws", "node ws", (cache.node(), str(PEERS / "ws.cjs")), {"NODE_PATH": str(cache.node_modules())})
+    return Contender("ws", (cache.node(), str(PEERS / "ws.cjs")), {"NODE_PATH": str(cache.node_modules())})
 
 
 def bun() -> Contender:
     program = cache.node_modules() / "@oven/bun-linux-x64/bin/bun"
-    return Contender("bun", "Bun", (str(program), str(PEERS / "bun.cjs")), {})
+    return Contender("bun", (str(program), str(PEERS / "bun.cjs")), {})
 
 
 CONTENDERS = {
@@ -147,6 +166,17 @@ CONTENDERS = {
     "bun": bun,
 }
 """By name; making one installs what it needs (`cache.Missing` if that cannot be)."""
+
+TITLES = {
+    "ironwire": "IronWire",
+    "fastapi": "FastAPI",
+    "fastapi-each": "FastAPI, a commit each",
+    "fastapi-group": "FastAPI, group commit",
+    "websockets": "websockets on uvloop",
+    "ws": "node ws",
+    "bun": "Bun",
+}
+"""By the same names, for people."""
 
 
 def _free_port() -> int:
@@ -168,10 +198,8 @@ def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log_path:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

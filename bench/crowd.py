@@ -6,7 +6,6 @@ One thread, one epoll, keys made beforehand: what a newcomer costs here is a sig
 import json
 import select
 import socket
-import time
 from collections.abc import Generator, Sequence
 
 from attrs import frozen

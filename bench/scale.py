@@ -1,4 +1,4 @@
-"""How much of everything: the full run, whose figures mean something, and a quick one that shows that all of it works."""
+"""How much of everything: the full run, whose figures mean something, and a quick one that shows that it all works."""
 
 from attrs import frozen
 

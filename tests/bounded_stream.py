@@ -1,4 +1,4 @@
-"""Two ends of a connection that hold only so many bytes: what a peer that stopped reading looks like, without a socket."""
+"""Two ends of a connection that hold only so many bytes: a peer that stops reading, without a socket."""
 
 from functools import partial
 
@@ -57,7 +57,7 @@ def bounded(capacity_bytes: int) -> StreamPair:
     return partial(_bounded_stream_pair, capacity_bytes)
 
 
-def _bounded_stream_pair(capacity_bytes: int) -> tuple[trio.StapledStream, trio.StapledStream]:
+def _bounded_stream_pair(capacity_bytes: int) -> tuple[trio.abc.Stream, trio.abc.Stream]:
     client, server = memory_stream_pair()
     to_client = BoundedPipe(capacity_bytes)
     return trio.StapledStream(client.send_stream, to_client), trio.StapledStream(to_client, server.receive_stream)

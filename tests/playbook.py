@@ -140,7 +140,7 @@ class Stage:
             await self.authenticate(actor, device=device)
 
     async def authenticate(self, actor: str, *, device: str | None = None) -> None:
-        """Play the actor's part up to `auth_ok`, and with a device up to `caught_up`, if nothing waits in its mailbox."""
+        """Play the actor's part up to `auth_ok`; with a device, whose mailbox has to be empty, up to `caught_up`."""
         await self.actors[actor].send(auth_frame(actor, device=device))
         challenge = json.loads(await self.next_text(actor))["challenge"]
         await self.actors[actor].send(verify_frame(actor, bytes.fromhex(challenge)))

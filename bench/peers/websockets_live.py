@@ -1,6 +1,5 @@
 """The seed protocol on `websockets` and uvloop: live relay, nothing else between the library and the wire."""
 
-import asyncio
 import json
 import os
 from contextlib import suppress

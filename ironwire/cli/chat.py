@@ -15,39 +15,42 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.conversation import COMMANDS, Conversation
 from ironwire.cli.editor import LineEditor
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.options import key_option, open_identity, server_option
+from ironwire.cli.options import key_option, open_identity, server_option, this_device_option
 from ironwire.cli.piped import piped_lines
 from ironwire.cli.render import YOU, notice
 from ironwire.cli.terminal import err, out, printable_lines
 from ironwire.client import Client, Identity, ServerAddress, connect
-from ironwire.ids import Address
+from ironwire.ids import Address, DeviceId
 
 _TICK_SECONDS = 0.5
 
 
 @click.command()
 @click.argument("to")
+@this_device_option
 @server_option
 @key_option
-def chat(to: str, server: str, key: Path) -> None:
+def chat(to: str, device: DeviceId, server: str, key: Path) -> None:
     """Converse with TO.
 
     On a terminal, messages appear above the line that you type; /help shows what else there is. Otherwise every line of
     standard input is sent, messages are printed, and the end of the input ends the conversation once everything is
-    answered for.
+    answered for. What came while this device was away comes first, and TO learns what you have read.
     """
     book = AddressBook.beside(key)
     recipient = book.address(to)
     identity = open_identity(key)
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
     converse = _at_terminal if is_interactive else _through_pipes
-    failures = trio.run(converse, ServerAddress.parse(server), identity, book, recipient)
+    failures = trio.run(converse, ServerAddress.parse(server), identity, device, book, recipient)
     if failures and not is_interactive:
         sys.exit(ExitCode.REFUSED)
 
 
-async def _through_pipes(address: ServerAddress, identity: Identity, book: AddressBook, to: Address) -> int:
-    async with connect(address, identity) as client:
+async def _through_pipes(
+    address: ServerAddress, identity: Identity, device: DeviceId, book: AddressBook, to: Address
+) -> int:
+    async with connect(address, identity, device=device) as client:
         conversation = Conversation(to, client, book, out().print, err().print, lambda: None)
         err().print(notice(f"connected; you are {client.client_id}"))
         async with piped_lines() as lines:
@@ -55,14 +58,18 @@ async def _through_pipes(address: ServerAddress, identity: Identity, book: Addre
         return conversation.failures
 
 
-async def _at_terminal(address: ServerAddress, identity: Identity, book: AddressBook, to: Address) -> int:
+async def _at_terminal(
+    address: ServerAddress, identity: Identity, device: DeviceId, book: AddressBook, to: Address
+) -> int:
     console = out()
-    async with connect(address, identity) as client:
+    async with connect(address, identity, device=device) as client:
         screen = Screen(client, book.label(to))
-        conversation = Conversation(to, client, book, console.print, console.print, lambda: screen.draw(conversation))
+        conversation = Conversation(
+            to, client, book, console.print, console.print, lambda: screen.draw(conversation), receipts="read"
+        )
         async with screen.editor.lines() as lines, trio.open_nursery() as nursery:
             console.print(notice(f"{screen.peer} is {to}"))
-            console.print(notice(f"you are {client.client_id}"))
+            console.print(notice(f"you are {client.client_id}, on {client.device}"))
             console.print(notice("/help lists the commands, Ctrl-D leaves"))
             nursery.start_soon(screen.keep_current, conversation)
             await conversation.hold(lines)
@@ -105,6 +112,7 @@ class Screen:
         self._toolbar = [
             *self._state(conversation),
             ("ansibrightblack", f"  ·  {self._client.address}  ·  to {self.peer}"),
+            ("ansibrightblack", f"  ·  {conversation.receipt}" if conversation.receipt else ""),
         ]
         self.editor.redraw()
 

@@ -3,7 +3,8 @@
     lines ── _obey ──┬─ text ──── outgoing ── _deliver ── own line: accepted, or why not
                      ├─ /file ─── _send_file: upload, then outgoing
                      └─ /save ─── _save: download
-    events ─ _follow ──────────── received lines, state of the connection
+    events ─ _follow ──┬───────── received lines, state of the connection
+                       └───────── receipts for what the other one said
 
 Rule: what this user says is shown once it is known what became of it, and is `pending` until then. Texts leave in the
 order in which they were entered.
@@ -14,6 +15,7 @@ import os
 import shlex
 from collections import deque
 from collections.abc import AsyncIterable, Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -25,23 +27,29 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import refusal
 from ironwire.cli.files import describe, destination, media_url
 from ironwire.cli.options import answer_deadline
-from ironwire.cli.render import incident, notice, now, own, received
+from ironwire.cli.render import incident, notice, now, own, received, sent_file, speaker, when
 from ironwire.client import (
     Client,
+    ClientError,
     Connected,
     DeliveredFile,
+    DeliveredReceipt,
     DeliveredText,
     Disconnected,
     Error,
     FileMetadata,
+    Lost,
     Missed,
     Received,
     Refused,
+    Settled,
     TransferFailed,
     download,
     upload,
 )
-from ironwire.ids import Address
+from ironwire.ids import Address, MessageId
+from ironwire.wire.messages import File, ReceiptState
+from ironwire.wire.messages import Text as SentText
 
 HELP = (
     "/file PATH           upload a file and send it",
@@ -73,8 +81,8 @@ class Pending:
 class Conversation:
     """With `to`, over `client`, for one run of `hold`.
 
-    `show` prints what was said, `say` what the program has to add; `changed` is called when `pending` or `retry_at` is
-    another.
+    `show` prints what was said, `say` what the program has to add; `changed` is called when `pending`, `retry_at` or
+    `receipt` is another. `receipts` is what the other one is told about what was shown.
     """
 
     to: Address
@@ -83,9 +91,12 @@ class Conversation:
     _show: Callable[[Text], None]
     _say: Callable[[Text], None]
     _changed: Callable[[], None]
+    _receipts: ReceiptState = "delivered"
     pending: tuple[Pending, ...] = field(default=(), init=False)
     retry_at: float | None = field(default=None, init=False)
     """On Trio's clock: when the client tries to connect again. None while there is a session."""
+    receipt: ReceiptState | None = field(default=None, init=False)
+    """What became of the last message with the other one, as far as their devices say."""
     failures: int = field(default=0, init=False)
     """Messages and files that did not get across."""
     _files: deque[DeliveredFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
@@ -98,7 +109,7 @@ class Conversation:
         """
         outgoing, queued = trio.open_memory_channel[Pending](math.inf)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow)
+            nursery.start_soon(self._follow, nursery)
             delivered = trio.Event()
             nursery.start_soon(self._deliver, queued, delivered)
             async with outgoing, trio.open_nursery() as transfers:
@@ -143,13 +154,26 @@ class Conversation:
                 self._settle(pending)
         delivered.set()
 
-    async def _follow(self) -> None:
+    async def _follow(self, nursery: trio.Nursery) -> None:
         async for event in self._client:
             match event:
-                case Received(message=DeliveredText() | DeliveredFile() | Error() as message):
+                case Received(DeliveredText() | DeliveredFile() as message, message_id):
                     self._receive(message)
+                    if message.sender == self.to and message.device is not None and message_id is not None:
+                        nursery.start_soon(self._send_receipt, message_id)
+                case Received(DeliveredReceipt(sender)) if sender == self.to:
+                    await self._note_receipt()
+                case Received(Error() as error):
+                    self._say(incident(error))
                 case Received():
-                    pass  # only a device session is sent anything else
+                    pass  # what other devices read, and that everything has come
+                case Settled(_, SentText() | File() as message, reply):
+                    # From an earlier conversation, maybe with somebody else.
+                    said = message.text if isinstance(message, SentText) else sent_file(message.name)
+                    problem = refusal(Refused(reply.msg, reply.detail)) if isinstance(reply, Error) else None
+                    self._show(own(said, now(), problem))
+                case Settled():
+                    pass  # receipts
                 case Connected():
                     if self.retry_at is not None:
                         self._say(notice("connected again", "green"))
@@ -159,25 +183,32 @@ class Conversation:
                     if self.retry_at is None:
                         self._say(notice(f"{reason}; trying again", "yellow"))
                     self.retry_at = trio.current_time() + retry_seconds
-                case Missed() as missed:
+                case Missed() | Lost() as missed:
                     self._say(incident(missed))
             self._changed()
 
-    def _receive(self, message: DeliveredText | DeliveredFile | Error) -> None:
-        if isinstance(message, Error):
-            self._say(incident(message))
-            return
+    async def _send_receipt(self, message_id: MessageId) -> None:
+        # If it is refused, the other one learns nothing; if the client has stopped, `_follow` says so.
+        with suppress(ClientError):
+            await self._client.send_receipt(self.to, [message_id], self._receipts)
+
+    async def _note_receipt(self) -> None:
+        latest = await self._client.history(self.to, 1)
+        self.receipt = latest[0].receipt if latest else None
+
+    def _receive(self, message: DeliveredText | DeliveredFile) -> None:
         if isinstance(message, DeliveredFile):
             self._files.append(message)
         style = "bold cyan" if message.sender == self.to else "bold magenta"
-        self._show(received(message, self._book.label(message.sender), now(), style=style))
+        name = speaker(message, self._book, self._client.client_id)
+        self._show(received(message, name, when(message.ts), style=style))
 
     async def _send_file(self, argument: str, outgoing: trio.MemorySendChannel[Pending]) -> None:
         if not argument:
             self._say(notice("/file PATH: which file?", "yellow"))
             return
         path = _path(" ".join(_unquoted(argument)))
-        pending = self._add(Pending(f"sends “{path.name}”", progress="0 %"))
+        pending = self._add(Pending(sent_file(path.name), progress="0 %"))
 
         def report(done: int, total: int) -> None:
             pending.progress = f"{100 * done // total} %" if total else ""
@@ -221,6 +252,7 @@ class Conversation:
 
     def _settle(self, pending: Pending, problem: str | None = None) -> None:
         self.failures += problem is not None
+        self.receipt = None
         self.pending = tuple(other for other in self.pending if other is not pending)
         self._show(own(pending.text, pending.at, problem))
         self._changed()

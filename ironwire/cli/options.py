@@ -1,7 +1,9 @@
 """Options that several commands share, and what they stand for: the server, the identity, the patience."""
 
 import os
+import re
 import shlex
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ import trio
 from ironwire.client.errors import ConnectionFailed, KeystoreError
 from ironwire.client.keystore import PATH_VARIABLE, default_identity_path, load_identity
 from ironwire.crypto.signing import Identity
+from ironwire.errors import InvalidId
+from ironwire.ids import DeviceId, parse_device_id
 
 PASSPHRASE_VARIABLE = "IRONWIRE_PASSPHRASE"  # noqa: S105 - the name of the variable
 DEFAULT_SERVER = "http://localhost:8080"
@@ -37,6 +41,36 @@ key_option = click.option(
 )
 key_argument = click.argument("key", metavar="[PATH]", type=click.Path(path_type=Path), default=default_identity_path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+class DeviceName(click.ParamType):
+    """A device's name on the command line."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> DeviceId:
+        try:
+            return parse_device_id(value)
+        except InvalidId as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
+def this_device() -> DeviceId:
+    """The name of this computer, as far as it can be a device's."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname())[:64].strip("-")
+    return DeviceId(name or "computer")
+
+
+device_option = click.option(
+    "--device", metavar="NAME", type=DeviceName(), help="Be this device: what comes while it is away waits for it."
+)
+this_device_option = click.option(
+    "--device",
+    metavar="NAME",
+    type=DeviceName(),
+    default=this_device,
+    help="Be this device: what comes while it is away waits for it.  [default: this computer's name]",
+)
 
 
 def open_identity(key: Path) -> Identity:

@@ -10,9 +10,10 @@ from datetime import datetime
 from rich.filesize import decimal
 from rich.text import Text
 
+from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.terminal import printable, printable_lines
-from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Missed
-from ironwire.ids import MessageId
+from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Lost, Missed
+from ironwire.ids import ClientId, MessageId
 from ironwire.wire.codec import encode
 
 YOU = "you"
@@ -22,6 +23,21 @@ _INDENT = " " * len("00:00 ")
 def now() -> datetime:
     """The time on the user's wall."""
     return datetime.now().astimezone()
+
+
+def when(unix_ms: int | None) -> datetime:
+    """A time of the server's, where there is one and the calendar has such a day; else now."""
+    try:
+        return now() if unix_ms is None else datetime.fromtimestamp(unix_ms / 1000).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return now()
+
+
+def speaker(message: DeliveredText | DeliveredFile, book: AddressBook, own: ClientId) -> str:
+    """Who said it, by the name that this user has for them; for a copy from another device, to whom."""
+    if message.sender == own and message.to is not None:
+        return f"{YOU} → {book.label(message.to)}"
+    return book.label(message.sender)
 
 
 def received(
@@ -35,11 +51,16 @@ def received(
     return _utterance(sender, style, at, lines)
 
 
-def own(text: str, at: datetime, problem: str | None = None) -> Text:
+def sent_file(name: str | None) -> str:
+    """What a file that this user sent is called in its line."""
+    return f"sends “{name}”" if name else "sends a file"
+
+
+def own(text: str, at: datetime, problem: str | None = None, *, mark: str = "  ✓") -> Text:
     """A line of this user's: accepted by the server, or with the `problem` that kept it from being delivered."""
     lines = [Text(line) for line in printable_lines(text)]
     if problem is None:
-        lines[-1].append("  ✓", "green")
+        lines[-1].append(mark, "green")
     else:
         lines[-1].append(f"  ✗ not delivered: {printable(problem)}", "bold red")
     return _utterance(YOU, "bold green", at, lines)
@@ -50,7 +71,7 @@ def notice(text: str, style: str = "dim") -> Text:
     return Text(_INDENT + printable(text), style)
 
 
-def incident(event: Connected | Disconnected | Missed | Error) -> Text:
+def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
     """What happened beside messages: to the connection, or to what this client sent without an id."""
     match event:
         case Connected():
@@ -59,17 +80,21 @@ def incident(event: Connected | Disconnected | Missed | Error) -> Text:
             return notice(f"{reason}; next attempt in {retry_seconds:.0f} s", "yellow")
         case Missed(count):
             return notice(f"{count} messages came too fast and were missed", "bold red")
+        case Lost(first, last):
+            return notice(f"{last - first + 1} messages expired before this device came for them", "bold red")
         case Error(msg, detail):
             return notice(f"the server says {msg}" + (f": {detail}" if detail else ""), "red")
 
 
-def as_json(message: DeliveredText | DeliveredFile, id_: MessageId | None) -> str:
-    """The frame as it came, on one line of ASCII."""
-    return json.dumps(json.loads(encode(message, id_)))
+def as_json(message: DeliveredText | DeliveredFile, id_: MessageId | None, **beside: int | str | None) -> str:
+    """The frame as it came, on one line of ASCII; with what stands `beside`, where it is not None."""
+    known = {key: value for key, value in beside.items() if value is not None}
+    return json.dumps(json.loads(encode(message, id_)) | known)
 
 
 def _utterance(name: str, style: str, at: datetime, lines: list[Text]) -> Text:
-    head = Text.assemble((f"{at:%H:%M} ", "dim"), (name, style), " ")
+    clock = f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
+    head = Text.assemble((f"{clock} ", "dim"), (name, style), " ")
     return head + Text("\n" + " " * head.cell_len).join(lines)
 
 

@@ -151,11 +151,15 @@ def create_app(
         context, two tasks and two channels, which are more than the rest of an idle connection (docs/decisions/0006).
         """
 
+        def __init__(self, app: QuartTrio, scope: WebsocketScope) -> None:
+            self.app, self.scope = app, scope
+
         async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
             transport = None
             if settings.transport == "auto" and self.scope["path"] == SOCKET_PATH:
                 transport = await take_socket(self.scope, send, limits)
             if transport is None:
+                super().__init__(app, self.scope)
                 await super().__call__(receive, send)
             else:
                 await serve_session(transport, self.scope)

@@ -41,12 +41,19 @@ class Guard:
     limits: Limits
     on_shutdown: Callable[[], Awaitable[None]]
     """Called when the worker was told to stop, while connections still work: say goodbye to sessions, wait for them."""
+    idle: set[trio.CancelScope] = field(factory=set, init=False)
+    """The reading of connections that wait for a request."""
     connections_open: int = field(default=0, init=False)
     connections_total: int = field(default=0, init=False)
     exceptions_contained: int = field(default=0, init=False)
     applications_failed: int = field(default=0, init=False)
     writes_cut: int = field(default=0, init=False)
     requests_refused: int = field(default=0, init=False)
+
+    def hang_up_idle(self) -> None:
+        """End the connections that wait for a request."""
+        for reading in self.idle:
+            reading.cancel()
 
     def statistics(self) -> GuardStatistics:
         return GuardStatistics(

@@ -5,11 +5,12 @@ An exception that leaves `run` would end the worker with everybody in it, so non
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from math import inf
 
 import structlog
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -25,9 +26,7 @@ from hypercorn.utils import parse_socket_addr
 
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_http import Http1Protocol
-from ironwire.server.transport import GONE, half_close, linger, write_at_once
-
-_SLICE_BYTES = 256 * 1024
+from ironwire.server.transport import GONE, half_close, linger, write_at_once, write_some
 
 _log = structlog.get_logger(__name__)
 
@@ -94,11 +93,11 @@ class GuardedTCPServer(TCPServer):
             )
             self.protocol = protocol  # type: ignore[assignment]  # what Hypercorn's wrapper would have chosen
             self._connection.serve(protocol)
-            await self.idle_task.restart(self._task_group, self._idle_timeout)
+            self._set_idle(True)
             with self._reading:
                 await self._read_data()
             self._is_read_to_end = True
-            await self.idle_task.stop()
+            self._set_idle(False)
             await self.protocol.handle(Closed())
             if self._is_closing:
                 with trio.move_on_after(self._guard.limits.close_seconds):
@@ -110,30 +109,37 @@ class GuardedTCPServer(TCPServer):
                 async with self.send_lock:
                     if not await self._write(event.data):
                         await self.protocol.handle(Closed())
-        elif isinstance(event, Closed) or not self._is_read_to_end:  # there is no next request to be idle before
+        elif isinstance(event, Updated):
+            self._set_idle(event.idle and not self._is_read_to_end)  # at the end there is no next request to wait for
+        else:
             await super().protocol_send(event)
+
+    def _set_idle(self, is_idle: bool) -> None:
+        """Between requests, and before the first, reading has a deadline. Hypercorn starts a task for that each time."""
+        self._reading.deadline = trio.current_time() + self.config.keep_alive_timeout if is_idle else inf
+        if is_idle:
+            self._guard.idle.add(self._reading)
+        else:
+            self._guard.idle.discard(self._reading)
 
     async def _write(self, data: bytes) -> bool:
         """Send `data`, shielded because half a response cannot be taken back; return whether all of it went out.
 
         The deadline is on progress, not on the whole: a large piece of a file may take long on a thin line.
         """
+        rest = memoryview(data)
         try:
-            taken_bytes = write_at_once(self.stream, data)
-        except OSError:
-            return False
-        for start in range(taken_bytes, len(data), _SLICE_BYTES):
-            with trio.CancelScope(
-                shield=True, deadline=trio.current_time() + self._guard.limits.write_seconds
-            ) as slice_scope:
-                try:
-                    await self.stream.send_all(data[start : start + _SLICE_BYTES])
-                except GONE:
+            rest = rest[write_at_once(self.stream, rest) :]
+            while rest:
+                with trio.CancelScope(shield=True) as progress:
+                    progress.deadline = trio.current_time() + self._guard.limits.write_seconds
+                    rest = rest[await write_some(self.stream, rest) :]
+                if progress.cancelled_caught:
+                    self._guard.writes_cut += 1
+                    await trio.aclose_forcefully(self.stream)
                     return False
-            if slice_scope.cancelled_caught:
-                self._guard.writes_cut += 1
-                await trio.aclose_forcefully(self.stream)
-                return False
+        except (*GONE, OSError):
+            return False
         return True
 
     async def _close(self) -> None:

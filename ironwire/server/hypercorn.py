@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import hypercorn.protocol.h11
 import hypercorn.trio.run
+import hypercorn.trio.tcp_server
 import structlog
 import trio
 from hypercorn.config import Config, Sockets
@@ -34,6 +35,8 @@ from ironwire.server.transport import DirectTransport, SocketTransport, Transpor
 
 _SERIES = "0.18."
 _BACKLOG = 4096
+_READ_BYTES = 256 * 1024
+"""What one read of a request body may bring: an upload costs as much for each read as for each megabyte."""
 
 _SHAPE: dict[Callable[..., Any], str] = {
     worker_serve: "app config sockets shutdown_trigger task_status",
@@ -42,7 +45,6 @@ _SHAPE: dict[Callable[..., Any], str] = {
     TCPServer.protocol_send: "self event",
     TCPServer._read_data: "self",
     TCPServer._close: "self",
-    TCPServer._idle_timeout: "self",
     TaskGroup.spawn_app: "self app config scope send",
     TaskGroup.spawn: "self func args",
     H11Protocol.__init__: "self app config context task_group connection_state ssl client server send",
@@ -78,6 +80,7 @@ def install(limits: Limits, on_shutdown: Callable[[], Awaitable[None]]) -> Guard
     replacements: list[tuple[Any, str, object]] = [
         (hypercorn.protocol.h11, "HTTPStream", GuardedHTTPStream),
         (hypercorn.protocol.h11, "WSStream", GuardedWSStream),
+        (hypercorn.trio.tcp_server, "MAX_RECV", _READ_BYTES),
         (hypercorn.trio.run, "TCPServer", partial(GuardedTCPServer, guard)),
         (hypercorn.trio.run, "worker_serve", partial(serve_worker, guard)),
     ]
@@ -105,7 +108,10 @@ def check_hypercorn() -> None:
 
 
 async def take_socket(scope: WebsocketScope, send: ASGISendCallable, limits: Limits) -> Transport | None:
-    """Accept the WebSocket and return its direct transport; None, and nothing is done, where the server offers no stream."""
+    """Accept the WebSocket and return its direct transport.
+
+    None, and nothing is done, where the server does not give its stream out.
+    """
     connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
     if not isinstance(connection, Connection):
         return None
@@ -160,6 +166,7 @@ async def _wait_and_drain(guard: Guard, shutdown_trigger: Callable[[], Awaitable
             await guard.on_shutdown()
         except* Exception as error:
             _log.error("goodbye to the sessions failed", exc_info=error)
+    guard.hang_up_idle()
     if draining.cancelled_caught:
         _log.warning("some sessions did not leave in time", drain_seconds=guard.limits.drain_seconds)
 

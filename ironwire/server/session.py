@@ -3,7 +3,7 @@
     run ── authenticate ············ alone, inside `move_on_after(auth_seconds)`
         └─ nursery ── read ········· decode, authorise, hand over; never waits for a recipient
                    ├─ pump ········· the mailbox of a device session
-                   ├─ write ········ only while the connection does not take everything at once; each write has a deadline
+                   ├─ write ········ only while the connection does not take everything at once; has a deadline
                    └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
 One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
@@ -124,7 +124,7 @@ class Session:
         self._auth_scope.cancel()
 
     def collect(self) -> None:
-        """Send what waits as far as the connection takes it, and leave the rest to a writer; then end, if that is due."""
+        """Send what waits as far as the connection takes it, leave the rest to a writer, and end if that is due."""
         nursery = self._open_nursery()
         if nursery is None or self._is_writing:
             return

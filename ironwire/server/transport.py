@@ -30,6 +30,7 @@ from ironwire.wire.frames import (
 
 _READ_BYTES = 64 * 1024
 _LINGER_BYTES = 1024 * 1024
+_PIECE_BYTES = 16 * 1024
 _TOO_BIG = 1009
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
@@ -315,7 +316,7 @@ class PortableTransport:
             raise TransportClosed("this side closed the connection")
 
 
-def write_at_once(stream: trio.abc.Stream, data: bytes) -> int:
+def write_at_once(stream: trio.abc.Stream, data: bytes | memoryview) -> int:
     """Send what a plain socket takes without waiting; the number of bytes, 0 for any other stream.
 
     Raises:
@@ -327,6 +328,20 @@ def write_at_once(stream: trio.abc.Stream, data: bytes) -> int:
         return os.write(stream.socket.fileno(), data)
     except BlockingIOError:
         return 0
+
+
+async def write_some(stream: trio.abc.Stream, data: memoryview) -> int:
+    """Wait until a part of `data` is sent; the number of bytes, so that a caller can bound the wait for progress.
+
+    Raises:
+        OSError, or one of `GONE`: the connection broke, or is closed.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        piece = data[:_PIECE_BYTES]
+        await stream.send_all(piece)
+        return len(piece)
+    await trio.lowlevel.wait_writable(stream.socket)
+    return write_at_once(stream, data)
 
 
 async def linger(stream: trio.abc.Stream) -> None:

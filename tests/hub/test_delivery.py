@@ -1,6 +1,7 @@
-"""Delivery's rules: nothing is told before the commit, what comes meanwhile is committed together, nothing drops silently."""
+"""Nothing is told before the commit, what comes meanwhile is committed together, and nothing drops silently."""
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -36,7 +37,7 @@ class GatedStore(MemoryStore):
         self.batches: list[int] = []
         self.fails = False
 
-    async def apply(self, batch: list[Operation]) -> list[Result]:  # type: ignore[override]  # a list is what comes
+    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         self.batches.append(len(batch))
         await self.gate.wait()
         if self.fails:

@@ -128,7 +128,7 @@ async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool
         if transport is not None:
             return transport
     await websocket.accept()
-    return PortableTransport(websocket, limits)
+    return PortableTransport(websocket._get_current_object(), limits)
 
 
 async def read_to_end(stream: trio.abc.ReceiveStream) -> bytes:

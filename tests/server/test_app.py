@@ -51,9 +51,7 @@ async def test_the_socket_asks_for_an_upgrade_and_is_at_one_path_only(mock_clock
             await RawClient(stage.server.open_stream()).upgrade("/elsewhere")
 
 
-async def test_a_background_task_that_fails_begins_anew(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_background_task_that_fails_begins_anew(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     started_at: list[float] = []
 
     async def frail_pulse(self: Sessions) -> None:

@@ -47,8 +47,8 @@ async def test_what_cannot_be_understood_is_answered_and_the_session_goes_on(
             alice << {"type":"error","payload":{"msg":"invalid","detail":"payload.'more' is not a known key"}}
             alice >> binary 00ff
             alice << {"type":"error","payload":{"msg":"invalid","detail":"binary frames are not part of the protocol"}}
-            alice >> {"type":"auth","id":"8","payload":{"token":"$alice"}}
-            alice << {"type":"error","id":"8","payload":{"msg":"invalid","detail":"this session is authenticated already"}}
+            alice >> {"type":"auth","payload":{"token":"$alice"}}
+            alice << {"type":"error","payload":{"msg":"invalid","detail":"this session is authenticated already"}}
             alice >> {"type":"text","payload":{"to":"$bob","text":"still here"}}
             bob   << {"type":"text","payload":{"from":"$alice","text":"still here"}}
             bob   << nothing

@@ -1,5 +1,7 @@
 """All sessions together: the pulse that looks after silent ones, and the drain."""
 
+from typing import cast
+
 import pytest
 import trio
 from attrs import define, field
@@ -38,7 +40,7 @@ class Guest:
 
 async def seat(sessions: Sessions, nursery: trio.Nursery, *guests: Guest) -> None:
     for guest in guests:
-        nursery.start_soon(sessions.run, guest)
+        nursery.start_soon(sessions.run, cast("Session", guest))
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -80,7 +82,7 @@ async def test_whoever_comes_during_a_drain_is_told_too_and_waited_for(
     async with trio.open_nursery() as draining:
         draining.start_soon(sessions.drain)
         await trio.sleep(0.5)
-        nursery.start_soon(sessions.run, late)
+        nursery.start_soon(sessions.run, cast("Session", late))
     assert late.told == [FAREWELL]
     assert trio.current_time() == 1.5
 

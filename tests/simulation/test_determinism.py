@@ -1,4 +1,4 @@
-"""The same seed gives the same run, to the last turn of the event loop: so a failure of a simulation can be repeated."""
+"""The same seed gives the same run, to the last turn of the event loop: so a failure can be repeated."""
 
 import os
 import subprocess

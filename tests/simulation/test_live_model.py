@@ -1,4 +1,4 @@
-"""Whatever many clients do in whatever order, each connection is told exactly what the model says (docs/protocol.md)."""
+"""Whatever many clients do in whatever order, each connection is told exactly what the model says."""
 
 import json
 from collections.abc import Sequence

@@ -94,7 +94,10 @@ async def _visit(stage: Stage, actor: str, chance: random.Random) -> None:
     challenge = json.loads(await stage.next_text(actor))["challenge"]
     await here.send(verify_frame(actor, bytes.fromhex(challenge)))
     for number in range(chance.randint(1, 30)):
-        payload = {"to": identity_of(chance.choice([*CLIENTS, STRANGER])).client_id, "text": "x" * chance.choice([1, 1, 400])}
+        payload = {
+            "to": identity_of(chance.choice([*CLIENTS, STRANGER])).client_id,
+            "text": "x" * chance.choice([1, 1, 400]),
+        }
         await here.send(text(json.dumps({"type": "text", "id": f"{actor}-{number}", "payload": payload})))
         if chance.random() < 0.1:
             here.stall()

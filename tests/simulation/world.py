@@ -8,7 +8,7 @@ and no time passes that a step did not ask for.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]  # it comes without stubs
 import outcome
 import trio
 from attrs import define, field

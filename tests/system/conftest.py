@@ -29,6 +29,11 @@ class Server:
     log_path: Path
     _process: subprocess.Popen[bytes]
 
+    @property
+    def process_group(self) -> int:
+        """That of the command and its workers."""
+        return self._process.pid
+
     def has_exited(self) -> bool:
         return self._process.poll() is not None
 

@@ -1,7 +1,7 @@
-"""`kill -9` of the real server, at named points of its work and at any time, under load: `python -m tests.system.crash`.
+"""`kill -9` of the real server, at named points of its work and at any time, under load.
 
-    server.py   the server as a process that kills itself where it is told to
-    device.py   a device that keeps what it has to keep across crashes, and checks whatever it gets
-    world.py    all devices of one history, and what must be true of them at its end
-    history.py  from an old database through a number of kills to a settled end
+server.py   the server as a process that kills itself where it is told to
+device.py   a device that keeps what it has to keep across crashes, and checks whatever it gets
+world.py    all devices of one history, and what must be true of them at its end
+history.py  from an old database through a number of kills to a settled end
 """

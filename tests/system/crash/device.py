@@ -14,16 +14,25 @@ from typing import Any
 import trio
 from attrs import define, field, frozen
 from nacl.signing import SigningKey
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, wrap_client_stream
+from wsproto.events import CloseConnection, TextMessage
+
+from tests.server.raw_client import RawClient
+from tests.wire import frame_builder
 
 MOST_UNACCEPTED = 16
 ANSWER_SECONDS = 10.0
 RECONNECT_SECONDS = 0.02
 CUT_AFTER_SECONDS = 1.5
+SENT_AWAY = (1001, 1012, 4409)
+"""The server stops, or a newer session of this device is there."""
 
 
 class Violation(AssertionError):
     """The server broke a promise."""
+
+
+Key = tuple[str, str, int]
+"""Client, device and number: which envelope it is."""
 
 
 @frozen
@@ -37,7 +46,7 @@ class Sent:
     text: str
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         return (self.client, self.device, self.number)
 
 
@@ -60,11 +69,41 @@ class Counters:
 
 
 @define(eq=False)
+class Connection:
+    """JSON in text frames, and errors that say whether the server is gone or has broken a promise."""
+
+    _raw: RawClient
+    _writing: trio.Lock = field(init=False, factory=trio.Lock)
+
+    async def open(self) -> None:
+        await self._raw.upgrade()
+
+    async def say(self, verb: str, id_: str | None = None, /, **payload: object) -> None:
+        named = {} if id_ is None else {"id": id_}
+        async with self._writing:
+            await self._raw.send(frame_builder.text(json.dumps({"type": verb, **named, "payload": payload})))
+
+    async def hear(self) -> dict[str, Any]:
+        """Raises:
+        EOFError: the server is gone, or sent this connection away.
+        Violation: the server closed the connection as if the device had done something wrong, or failed itself.
+        """
+        match await self._raw.event():
+            case TextMessage(data):
+                frame: dict[str, Any] = json.loads(data)
+                return frame
+            case CloseConnection(code, reason) if code not in SENT_AWAY:
+                raise Violation(f"closed with {code} {reason}")
+            case other:
+                raise EOFError(repr(other))
+
+
+@define(eq=False)
 class Device:
     key: SigningKey
     name: str
     counters: Counters
-    find_sent: Callable[[tuple[str, str, int]], Sent]
+    find_sent: Callable[[Key], Sent]
     """What a device of this history sent under that number.
 
     Raises:
@@ -79,7 +118,7 @@ class Device:
     epoch: int | None = None
     durable_ack: int = 0
     is_caught_up: bool = field(default=False, init=False)
-    _seen: set[tuple[str, str, int]] = field(init=False, factory=set)
+    _seen: set[Key] = field(init=False, factory=set)
     _last_from: dict[tuple[str, str], int] = field(init=False, factory=dict)
     _got: int = field(init=False, default=0)
     """The last seq that this connection has delivered, and the last ack that it was given."""
@@ -109,7 +148,7 @@ class Device:
             with trio.move_on_after(limit) as connected:
                 try:
                     await self._be_connected(port)
-                except* (OSError, ConnectionClosed, HandshakeError, trio.BrokenResourceError):
+                except* (OSError, EOFError, trio.BrokenResourceError, trio.ClosedResourceError):
                     pass
             self.counters.cuts += connected.cancelled_caught
             self.is_caught_up = False
@@ -119,21 +158,22 @@ class Device:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         try:
             async with trio.open_nursery() as nursery:
+                connection = Connection(RawClient(stream))
                 with trio.fail_after(ANSWER_SECONDS):
-                    connection = await wrap_client_stream(nursery, stream, "localhost", "/ws", message_queue_size=200)
+                    await connection.open()
                     await self._authenticate(connection)
                 self.counters.sessions += 1
                 nursery.start_soon(self._send_all, connection)
                 while True:
-                    await self._take(connection, json.loads(await connection.get_message()))
+                    await self._take(connection, await connection.hear())
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def _authenticate(self, connection: WebSocketConnection) -> None:
-        await _say(connection, "auth", token=self.client, device=self.name)
-        challenge = json.loads(await connection.get_message())["challenge"]
-        await _say(connection, "verify", attempt=self.key.sign(bytes.fromhex(challenge)).signature.hex())
-        welcome = json.loads(await connection.get_message())
+    async def _authenticate(self, connection: Connection) -> None:
+        await connection.say("auth", token=self.client, device=self.name)
+        challenge = (await connection.hear())["challenge"]
+        await connection.say("verify", attempt=self.key.sign(bytes.fromhex(challenge)).signature.hex())
+        welcome = await connection.hear()
         _demand(welcome["type"] == "auth_ok", f"{welcome} instead of auth_ok")
         epoch, tail = welcome["payload"]["epoch"], welcome["payload"]["seq"]
         _demand(self.epoch in (None, epoch), f"epoch {epoch} after {self.epoch}: the mailbox was made anew")
@@ -143,7 +183,7 @@ class Device:
         self._acked_before.clear()
         self._unsent = deque(self.unaccepted)
 
-    async def _send_all(self, connection: WebSocketConnection) -> None:
+    async def _send_all(self, connection: Connection) -> None:
         """Send what waits, oldest first: so what a crash has undone is sent again in its order."""
         on_the_way: deque[Sent] = deque()
         while True:
@@ -153,12 +193,12 @@ class Device:
                 sent = self._unsent.popleft()
                 on_the_way.append(sent)
                 self._acked_before[sent.number] = self._acked
-                await _say(connection, "text", str(sent.number), to=sent.to, text=sent.text)
+                await connection.say("text", str(sent.number), to=sent.to, text=sent.text)
             else:
                 self._wake = trio.Event()
                 await self._wake.wait()
 
-    async def _take(self, connection: WebSocketConnection, frame: dict[str, Any]) -> None:
+    async def _take(self, connection: Connection, frame: dict[str, Any]) -> None:
         match frame["type"]:
             case "accepted":
                 self._accept(frame)
@@ -204,22 +244,17 @@ class Device:
         self.stored.append(sent)
         self.counters.delivered += 1
 
-    async def _acknowledge(self, connection: WebSocketConnection, *, at_once: bool = False) -> None:
+    async def _acknowledge(self, connection: Connection, *, at_once: bool = False) -> None:
         step = 60 if self.is_lazy else random.randint(1, 8)
         # Not what is stored, but what this connection has delivered: to acknowledge more would be misuse.
         if self._got - self._acked >= step or (at_once and self._got > self._acked):
             self._acked = self._got
-            await _say(connection, "ack", upto=self._acked)
+            await connection.say("ack", upto=self._acked)
 
     def __str__(self) -> str:
         return f"{self.client[:6]}/{self.name}"
 
 
-async def _say(connection: WebSocketConnection, verb: str, id_: str | None = None, /, **payload: object) -> None:
-    named = {} if id_ is None else {"id": id_}
-    await connection.send_message(json.dumps({"type": verb, **named, "payload": payload}))
-
-
-def _demand(condition: bool, otherwise: str) -> None:  # noqa: FBT001
+def _demand(condition: bool, otherwise: str) -> None:
     if not condition:
         raise Violation(otherwise)

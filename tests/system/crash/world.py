@@ -2,8 +2,10 @@
 
 import random
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from attrs import define, field
 from nacl.signing import SigningKey
 
 from ironwire.store.migrations import load_migrations, migrate
-from tests.system.crash.device import Counters, Device, Sent, Violation
+from tests.system.crash.device import Counters, Device, Key, Sent, Violation
 
 CLIENTS = 3
 DEVICES = ("laptop", "phone")
@@ -23,6 +25,14 @@ PAUSE_SECONDS = 0.01
 SETTLE_SECONDS = 60.0
 MOST_UNACCEPTED = 200
 
+TRUE_AT_THE_END = {
+    "PRAGMA integrity_check": "ok",
+    "SELECT count(*) FROM envelope WHERE owed <> (SELECT count(*) FROM entry WHERE entry.envelope = envelope.id)": 0,
+    "SELECT count(*) FROM mailbox WHERE waiting <> (SELECT count(*) FROM entry WHERE entry.mailbox = mailbox.id)": 0,
+    "SELECT count(*) FROM entry JOIN mailbox ON mailbox.id = mailbox WHERE seq <= acked OR seq > tail": 0,
+}
+"""What is asked of the database, and the answer."""
+
 
 @define(eq=False)
 class World:
@@ -31,11 +41,13 @@ class World:
     data: Path
     counters: Counters
     devices: list[Device] = field(factory=list)
-    _sent: dict[tuple[str, str, int], Sent] = field(factory=dict)
+    _sent: dict[Key, Sent] = field(factory=dict)
+    _owed: dict[Device, set[Key]] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         for key, name in product([SigningKey.generate() for _ in range(CLIENTS)], DEVICES):
             self.devices.append(Device(key, name, self.counters, self._find, is_lazy=name == DEVICES[0]))
+        self._owed = {device: set() for device in self.devices}
         self._make_old_database()
 
     def chat(self) -> None:
@@ -44,7 +56,7 @@ class World:
             for _ in range(random.randint(0, BURST)):
                 if len(device.unaccepted) < MOST_UNACCEPTED:
                     to = random.choice(self.devices).client
-                    self._note(device.send(to, f"{device}: " + "x" * random.choice([5, 50, 500, 6_000])))
+                    self._note(device.send(to, f"{device}: " + "x" * random.choice([5, 50, 500, 3_000])))
 
     async def chat_for_ever(self) -> None:
         while True:
@@ -61,20 +73,22 @@ class World:
             async with trio.open_nursery() as nursery:
                 for device in self.devices:
                     device.is_caught_up = False
-                    nursery.start_soon(lambda each=device: each.run(port, is_restless=False))
-                with trio.move_on_after(SETTLE_SECONDS) as limit:
-                    while not self._is_settled():
-                        await trio.sleep(0.02)
-                if limit.cancelled_caught:
-                    raise Violation("\n".join(["not settled:", *self._missing()]))
+                    nursery.start_soon(partial(device.run, port, is_restless=False))
+                await self._reach(self._is_settled)
                 if not is_last:
                     # A last message from each device: when it is accepted, the acks before it are on the disk.
                     await trio.sleep(0.05)
                     for device in self.devices:
                         self._note(device.send(device.client, "good night"))
-                    while any(device.unaccepted for device in self.devices):
-                        await trio.sleep(0.02)
+                    await self._reach(self._is_settled)
                 nursery.cancel_scope.cancel()
+
+    async def _reach(self, goal: Callable[[], bool]) -> None:
+        with trio.move_on_after(SETTLE_SECONDS) as limit:
+            while not goal():  # noqa: ASYNC110  # many devices change what is looked at
+                await trio.sleep(0.02)
+        if limit.cancelled_caught:
+            raise Violation("\n".join(["not settled:", *self._missing()]))
 
     def check_database(self) -> None:
         """After the end: nothing is owed that was acknowledged, and the counters agree with the rows.
@@ -83,41 +97,33 @@ class World:
             Violation: something is left, or the file is damaged.
         """
         with closing(sqlite3.connect(self.data / "ironwire.db")) as database:
-            for question, answer in {
-                "PRAGMA integrity_check": "ok",
-                "SELECT count(*) FROM envelope WHERE owed <> (SELECT count(*) FROM entry WHERE envelope = envelope.id)": 0,
-                "SELECT count(*) FROM mailbox WHERE waiting <> (SELECT count(*) FROM entry WHERE mailbox = mailbox.id)": 0,
-                "SELECT count(*) FROM entry JOIN mailbox ON mailbox.id = mailbox WHERE seq <= acked OR seq > tail": 0,
-            }.items():
+            for question, answer in TRUE_AT_THE_END.items():
                 found = database.execute(question).fetchone()[0]
                 if found != answer:
                     raise Violation(f"{question}: {found}")
 
     def _note(self, sent: Sent) -> None:
         self._sent[sent.key] = sent
+        for device, owed in self._owed.items():
+            if sent.to == device.client or (sent.client == device.client and sent.device != device.name):
+                owed.add(sent.key)
 
-    def _find(self, key: tuple[str, str, int]) -> Sent:
+    def _find(self, key: Key) -> Sent:
         if key not in self._sent:
             raise Violation(f"{key} was delivered, and nobody sent it")
         return self._sent[key]
 
-    def _owed_to(self, device: Device) -> set[tuple[str, str, int]]:
-        return {
-            key
-            for key, sent in self._sent.items()
-            if sent.to == device.client or (sent.client == device.client and sent.device != device.name)
-        }
-
     def _is_settled(self) -> bool:
-        if any(device.unaccepted or not device.is_caught_up for device in self.devices):
-            return False
-        return not any(True for _ in self._missing())
+        return all(
+            not device.unaccepted and device.is_caught_up and len(device.stored) == len(owed)
+            for device, owed in self._owed.items()
+        )
 
     def _missing(self) -> Iterator[str]:
-        for device in self.devices:
+        for device, owed in self._owed.items():
             if device.unaccepted:
                 yield f"{device}: {len(device.unaccepted)} not accepted"
-            lost = self._owed_to(device) - {sent.key for sent in device.stored}
+            lost = owed - {sent.key for sent in device.stored}
             if lost:
                 yield f"{device}: {len(lost)} not delivered, as {sorted(lost)[:3]}"
 
@@ -127,9 +133,30 @@ class World:
         with closing(sqlite3.connect(path, isolation_level=None)) as old:
             old.execute("PRAGMA journal_mode = WAL")
             migrate(old, path, {1: load_migrations()[1]})
-            now = 1_000 * int(trio.lowlevel.current_root_task() is not None) and _wall_clock_ms()
             old.execute("BEGIN")
-            for number, device in enumerate(self.devices, start=1):
-                row = (number, device.client, device.name, WAITING_AT_FIRST, now, now)
-                old.execute("INSERT INTO mailbox VALUES (?, ?, ?, 0, ?, 0, 0, 0, ?, ?)", row)
+            now_ms = time.time_ns() // 1_000_000
+            tails = dict.fromkeys(self.devices, 0)
+            for number in range(1, WAITING_AT_FIRST + 1):
+                sent = self._accepted_before(random.choice(self.devices))
+                owed = [device for device in self.devices if sent.key in self._owed[device]]
+                payload = orjson.dumps({"from": sent.client, "text": sent.text, "ts": now_ms, "device": sent.device})
+                row = (number, "text", sent.client, sent.device, sent.to, str(sent.number), now_ms, b"", len(owed))
+                old.execute("INSERT INTO envelope VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, payload))
+                for device in owed:
+                    tails[device] += 1
+                    entry = (self._number_of(device), tails[device], number, len(payload))
+                    old.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", (*entry, device.client != sent.to))
+            for device, tail in tails.items():
+                box = (self._number_of(device), device.client, device.name, tail, tail, now_ms, now_ms)
+                old.execute("INSERT INTO mailbox VALUES (?, ?, ?, 0, ?, ?, 0, 0, ?, ?)", box)
             old.execute("COMMIT")
+
+    def _number_of(self, device: Device) -> int:
+        return self.devices.index(device) + 1
+
+    def _accepted_before(self, device: Device) -> Sent:
+        """A message that was sent and accepted before this history begins."""
+        sent = device.send(random.choice(self.devices).client, "from before")
+        device.unaccepted.clear()
+        self._note(sent)
+        return sent

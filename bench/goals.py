@@ -1,0 +1,97 @@
+"""What the server has to reach on any machine, said as ratios where a machine would decide otherwise."""
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from bench.figures import BASE, MEASURES, Figure, advantage
+
+Index = dict[tuple[str, str, str], Figure]
+
+
+@frozen
+class Verdict:
+    """One goal and what came of it; `measured` is None if this run did not look."""
+
+    goal: str
+    measured: str | None
+    is_met: bool
+
+
+@frozen
+class Versus:
+    """IronWire is at least `least` times as good as `peer`."""
+
+    measure: str
+    case: str
+    peer: str
+    least: float
+
+    def judge(self, index: Index) -> Verdict:
+        goal = f"{MEASURES[self.measure].title}, {self.case}: at least {self.least:g}x {self.peer}"
+        base, peer = index.get((self.measure, self.case, BASE)), index.get((self.measure, self.case, self.peer))
+        if base is None or peer is None:
+            return Verdict(goal, None, False)
+        reached = advantage(peer, base)
+        return Verdict(goal, f"{reached:.2f}x", reached >= self.least)
+
+
+@frozen
+class Steady:
+    """IronWire at `case` is at least `least` times as good as it is at `easy_case`."""
+
+    measure: str
+    easy_case: str
+    case: str
+    least: float
+
+    def judge(self, index: Index) -> Verdict:
+        title = MEASURES[self.measure].title
+        goal = f"{title}: {self.case} against {self.easy_case}, at least {self.least:.2f}x as good"
+        easy, hard = index.get((self.measure, self.easy_case, BASE)), index.get((self.measure, self.case, BASE))
+        if easy is None or hard is None:
+            return Verdict(goal, None, False)
+        reached = advantage(easy, hard)
+        return Verdict(goal, f"{reached:.2f}x", reached >= self.least)
+
+
+@frozen
+class Quick:
+    """Half of IronWire's texts take at most `most_ms`."""
+
+    measure: str
+    case: str
+    most_ms: float
+
+    def judge(self, index: Index) -> Verdict:
+        goal = f"{MEASURES[self.measure].title}, {self.case}: p50 below {self.most_ms:g} ms"
+        figure = index.get((self.measure, self.case, BASE))
+        if figure is None:
+            return Verdict(goal, None, False)
+        p50_ms = figure.details["p50_ms"]
+        return Verdict(goal, f"{p50_ms:.1f} ms", p50_ms < self.most_ms)
+
+
+GOALS: tuple[Versus | Steady | Quick, ...] = (
+    Versus("live", "w=1", "fastapi", 1.2),
+    Versus("live", "w=10", "fastapi", 4),
+    Versus("live", "w=100", "fastapi", 6),
+    Versus("live", "w=10", "ws", 1),
+    Versus("live", "w=100", "bun", 0.6),
+    Versus("durable", "w=10", "fastapi-each", 10),
+    Versus("durable", "w=10", "fastapi-group", 2.5),
+    Quick("durable", "w=1", 6),
+    Versus("auth", "100 at once", "fastapi", 2),
+    Versus("auth", "2,000 at once", "fastapi", 2),
+    Steady("auth", "100 at once", "2,000 at once", 0.75),
+    Versus("memory", "2,000 connections", "fastapi", 1),
+    Steady("connections", "100, all busy", "5,000, all busy", 1 / 1.3),
+    Versus("upload", "30 MiB", "fastapi", 1),
+    Versus("download", "30 MiB", "fastapi", 1),
+)
+
+
+def judge(figures: Sequence[Figure]) -> list[Verdict]:
+    """A verdict on every goal that these figures speak of."""
+    index = {(figure.measure, figure.case, figure.subject): figure for figure in figures}
+    return [verdict for goal in GOALS if (verdict := goal.judge(index)).measured is not None]

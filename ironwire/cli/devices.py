@@ -1,0 +1,57 @@
+"""`ironwire devices`: the installations of this identity that the server keeps a mailbox for."""
+
+import json
+from pathlib import Path
+
+import click
+import trio
+from attrs import asdict
+from rich.table import Table
+
+from ironwire.cli.options import DeviceName, answer_deadline, json_option, key_option, open_identity, server_option
+from ironwire.cli.render import when
+from ironwire.cli.terminal import out
+from ironwire.client import Device, Identity, ServerAddress, connect
+from ironwire.ids import DeviceId
+
+
+@click.group()
+def devices() -> None:
+    """See what waits for your devices, and remove those you no longer have."""
+
+
+@devices.command("list")
+@server_option
+@key_option
+@json_option
+def list_devices(server: str, key: Path, *, as_json: bool) -> None:
+    """Show every device, when it was here last and how many messages wait for it."""
+    found = trio.run(_list, ServerAddress.parse(server), open_identity(key))
+    if as_json:
+        click.echo(json.dumps([asdict(device) for device in found]))  # type: ignore[arg-type]  # attrs, unseen by mypy
+        return
+    table = Table("device", "last here", "waiting", box=None, padding=(0, 2, 0, 0))
+    for device in found:
+        table.add_row(device.device, f"{when(device.seen):%Y-%m-%d %H:%M}", str(device.waiting))
+    out().print(table)
+
+
+@devices.command()
+@click.argument("name", type=DeviceName())
+@server_option
+@key_option
+def remove(name: DeviceId, server: str, key: Path) -> None:
+    """Forget the device NAME, with everything that waits for it. If it is connected, it is thrown out."""
+    trio.run(_remove, ServerAddress.parse(server), open_identity(key), name)
+
+
+async def _list(address: ServerAddress, identity: Identity) -> list[Device]:
+    async with connect(address, identity) as client:
+        with answer_deadline():
+            return await client.devices()
+
+
+async def _remove(address: ServerAddress, identity: Identity, name: DeviceId) -> None:
+    async with connect(address, identity) as client:
+        with answer_deadline():
+            await client.remove_device(name)

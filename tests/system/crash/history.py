@@ -1,0 +1,185 @@
+"""One history: an old database, a number of kills under load, a settled end. And the count of what happened in all."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+import trio
+from attrs import asdict, define, field
+
+from tests.system.crash.device import Counters, Violation
+from tests.system.crash.server import POINTS, SLOW_POINTS, START_POINTS, UPGRADE_POINTS, Order
+from tests.system.crash.world import World
+
+ANY_TIME = "at any time"
+MOST_HITS = 40
+MOST_HITS_OF_SLOW_POINTS = 3
+MOST_STATEMENTS = 8
+LONGEST_LIFE_SECONDS = 1.5
+PATIENCE_SECONDS = 5.0
+"""A server that has not come to its point by then is killed from outside."""
+END_SECONDS = 10.0
+
+
+@define
+class Tally:
+    histories: int = 0
+    kills: Counter[str] = field(factory=Counter)
+    counters: Counters = field(factory=Counters)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.histories} histories, each begun with a database of the first schema",
+            f"{self.kills.total()} kills:",
+            *(f"  {self.kills[point]:5}  {point}" for point in (*POINTS, ANY_TIME)),
+            str(self.counters),
+        ]
+        return "\n".join(lines)
+
+
+def random_points(kills: int) -> list[str]:
+    """Where the servers of one history die. An old file is upgraded only once, so those points come first."""
+    upgrade = [point for point in UPGRADE_POINTS if random.random() < 0.4]
+    later = [point for point in POINTS if point not in UPGRADE_POINTS]
+    return upgrade + [random.choice([*later, ANY_TIME, ANY_TIME, ANY_TIME]) for _ in range(kills - len(upgrade))]
+
+
+class Servers:
+    """Starts one server after the other, each a fork of a process that has imported everything."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self._process = process
+        self._unread = b""
+        self.pid = 0
+
+    async def start(self, order: Order) -> None:
+        assert self._process.stdin is not None
+        await self._process.stdin.send_all(json.dumps(asdict(order)).encode() + b"\n")
+        self.pid = await self._answer("pid")
+
+    async def end(self, signal: int) -> None:
+        os.kill(self.pid, signal)
+        with trio.fail_after(END_SECONDS):
+            await self.wait()
+
+    async def wait(self) -> int:
+        """The signal that ended the server; 0 if it came to its end."""
+        return await self._answer("ended")
+
+    async def _answer(self, kind: str) -> int:
+        assert self._process.stdout is not None
+        while b"\n" not in self._unread:
+            data = await self._process.stdout.receive_some()
+            if not data:
+                raise EOFError("the process that starts servers is gone")
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        word, number = line.decode().split()
+        if word != kind:
+            raise ValueError(f"expected {kind!r}, got {word!r}")
+        return int(number)
+
+
+@asynccontextmanager
+async def open_servers() -> AsyncIterator[Servers]:
+    async with trio.open_nursery() as nursery:
+        run = partial(
+            trio.run_process,
+            [sys.executable, "-m", "tests.system.crash.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[3],
+            check=False,
+            start_new_session=True,
+        )
+        process: trio.Process = await nursery.start(run)
+        try:
+            yield Servers(process)
+        finally:
+            os.killpg(process.pid, SIGKILL)
+
+
+async def live_through(
+    servers: Servers, folder: Path, points: Sequence[str], tally: Tally, *, is_careless: bool = False
+) -> None:
+    """One history with a kill at each of `points`. A careless server must not get through it.
+
+    Raises:
+        Violation: a promise was broken; the message says which.
+    """
+    world = World(folder / "data", tally.counters)
+    port = _free_port()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.chat_for_ever)
+            for device in world.devices:
+                nursery.start_soon(partial(device.run, port, is_restless=True))
+            for point in points:
+                tally.kills[await _live_and_die(servers, world, port, point, is_careless)] += 1
+            nursery.cancel_scope.cancel()
+        await servers.start(Order(str(world.data), port, None, 0))
+        await world.settle(port)
+        await servers.end(SIGTERM)
+        world.check_database()
+    except* Violation as violations:
+        what = "\n".join(str(violation) for violation in _leaves(violations))
+        raise Violation(f"{what}\nkilled: {points}\n{_log_of(world)}") from violations
+    tally.histories += 1
+
+
+async def _live_and_die(servers: Servers, world: World, port: int, point: str, is_careless: bool) -> str:
+    """Let a server live until it dies at `point`, or is killed; returns what it died of."""
+    await servers.start(
+        Order(str(world.data), port, None if point == ANY_TIME else point, _some_hits(point), is_careless=is_careless)
+    )
+    life = random.uniform(0, LONGEST_LIFE_SECONDS) if point == ANY_TIME else PATIENCE_SECONDS
+    with trio.move_on_after(life):
+        if await servers.wait() == SIGKILL:
+            return point
+        raise Violation("the server came to an end of its own")
+    await servers.end(SIGKILL)
+    return ANY_TIME
+
+
+def _some_hits(point: str) -> int:
+    if point in START_POINTS:
+        return 1
+    if point in UPGRADE_POINTS:
+        return random.randint(1, MOST_STATEMENTS)
+    return random.randint(1, MOST_HITS_OF_SLOW_POINTS if point in SLOW_POINTS else MOST_HITS)
+
+
+def _leaves(group: BaseExceptionGroup[Violation]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
+
+
+def _log_of(world: World) -> str:
+    log = Path(f"{world.data}.log")
+    return log.read_text()[-4_000:] if log.exists() else ""
+
+
+def _free_port() -> int:
+    """A port that the system gives to no client. A client that gets it as its own could connect to itself, and would
+    keep the next server from listening.
+    """
+    while True:
+        port = random.randint(20_000, 30_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
