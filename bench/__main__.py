@@ -41,7 +41,10 @@ SECTIONS: dict[str, tuple[Section, tuple[str, ...]]] = {
 OPEN_FILES = 20_000
 FAILURES = (Missing, DidNotStart, Refused, LoadFailed, files.WrongAnswer, profile.NoSamples)
 
-console = Console(highlight=False, soft_wrap=True)
+WIDTH = 160
+"""Where no terminal has another: nothing of a table is cut."""
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
 
 
 class Names(click.ParamType[tuple[str, ...]]):

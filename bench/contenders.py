@@ -172,7 +172,7 @@ TITLES = {
     "fastapi": "FastAPI",
     "fastapi-each": "FastAPI, a commit each",
     "fastapi-group": "FastAPI, group commit",
-    "websockets": "websockets on uvloop",
+    "websockets": "websockets",
     "ws": "node ws",
     "bun": "Bun",
 }

@@ -20,16 +20,16 @@ class Measure:
 
 MEASURES = {
     "live": Measure("Live relay", "texts/s"),
-    "durable": Measure("Durable relay: id, accepted after the commit, ack by the device", "texts/s"),
+    "durable": Measure("Durable relay", "texts/s"),
     "fanout": Measure("Fan-out to the sessions of one client", "deliveries/s"),
-    "auth": Measure("Connect and authenticate, 2,000 clients", "clients/s"),
+    "auth": Measure("Connect and authenticate", "clients/s"),
     "memory": Measure("Memory of an idle authenticated connection", "KiB", more_is_better=False),
     "upload": Measure("Upload of 30 MiB", "MB/s"),
     "download": Measure("Download of 30 MiB", "MB/s"),
     "connections": Measure("CPU time of the server for one text, by connections", "µs", more_is_better=False),
     "enqueue": Measure("Accepted into a mailbox in which envelopes wait", "texts/s"),
     "reconnect": Measure("A device connects and gets the first 100 of them", "ms", more_is_better=False),
-    "profile": Measure("Where the microseconds of a text go", "µs", more_is_better=False),
+    "profile": Measure("Where the microseconds of a text, or of a newcomer, go", "µs", more_is_better=False),
 }
 """By the key that figures carry, in the order of the report."""
 

@@ -6,6 +6,8 @@ from attrs import frozen
 
 from bench.figures import BASE, MEASURES, Figure, advantage
 
+ONE_FILE = "one at a time"
+
 Index = dict[tuple[str, str, str], Figure]
 
 
@@ -86,8 +88,8 @@ GOALS: tuple[Versus | Steady | Quick, ...] = (
     Steady("auth", "100 at once", "2,000 at once", 0.75),
     Versus("memory", "2,000 connections", "fastapi", 1),
     Steady("connections", "100, all busy", "5,000, all busy", 1 / 1.3),
-    Versus("upload", "30 MiB", "fastapi", 1),
-    Versus("download", "30 MiB", "fastapi", 1),
+    Versus("upload", ONE_FILE, "fastapi", 1),
+    Versus("download", ONE_FILE, "fastapi", 1),
 )
 
 

@@ -1,18 +1,20 @@
-"""Where the microseconds of a text go: what py-spy saw of the event loop's thread, sorted by stage.
+"""Where the microseconds go: what py-spy saw of the event loop's thread, sorted by stage.
 
 A sample counts for the innermost function that begins a stage. Shares become microseconds through the CPU time that
-the server used for each text. py-spy stops the server for every sample, so the rates of this run are no figures.
+the server used for each text or newcomer. py-spy stops the server for every sample, so the rates here are no figures.
 """
 
 import re
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cache
-from bench.contenders import Contender
+from bench import cache, crowd
+from bench.contenders import Contender, Server
 from bench.figures import Figure
 from bench.flows import DEVICE, lanes
 from bench.load import drive
@@ -20,9 +22,9 @@ from bench.scale import Scale
 
 SAMPLES_PER_SECOND = 400
 STOP_SECONDS = 20.0
-
-PATHS = {"live, w=1": (False, 1), "live, w=100": (False, 100), "durable, w=10": (True, 10)}
-"""By name: whether it is durable, and its window."""
+SPARE_SECONDS = 1.0
+"""How much longer than the sampling the load lasts."""
+CROWD = 200
 
 _WAIT = "Trio: waiting, scheduling"
 _STAGES = (
@@ -33,9 +35,12 @@ _STAGES = (
     ("frames: build", r"^encode_batch "),
     ("socket: read", r"Transport\.(receive|_read\w*) "),
     ("socket: write", r"Transport\.(write|send|_write\w*) |^write_at_once "),
+    ("crypto: challenge, signature", r"\(ironwire/crypto/"),
     ("store: statements", r"\(ironwire/store/"),
     ("route: delivery, mailbox, outbox", r"\(ironwire/(hub|protocol)/"),
     ("session", r"\(ironwire/server/session"),
+    ("HTTP: Quart, Werkzeug", r"\((quart|quart_trio|werkzeug|flask)/"),
+    ("HTTP: Hypercorn, h11, guard", r"\((hypercorn|h11|wsproto)/|\(ironwire/server/(guard|hypercorn)"),
 )
 """From the inside out, the first stage one of whose functions is on the stack."""
 
@@ -49,26 +54,9 @@ class NoSamples(Exception):
 
 def paths(contender: Contender, scale: Scale) -> Iterator[Figure]:
     """Microseconds by stage, for each of `PATHS`."""
-    for path, (is_durable, window) in PATHS.items():
-        with (
-            TemporaryDirectory() as folder,
-            contender.running() as server,
-            lanes(server, scale.pairs, DEVICE if is_durable else None) as pairs,
-        ):
-            raw = Path(folder) / "raw"
-            py_spy = _sample(server.busiest_pid(), scale.profile_seconds, raw)
-            loop_before, all_before = server.loop_seconds(), server.cpu_seconds()
-            flow = drive(
-                server, pairs, is_durable=is_durable, window=window, warm_seconds=0, seconds=scale.profile_seconds + 1
-            )
-            loop_share = (server.loop_seconds() - loop_before) / (server.cpu_seconds() - all_before)
-            stages = _count(py_spy, raw)
-        loop_us = flow.server_us * loop_share
-        samples = sum(stages.values())
-        for stage in [name for name, _ in _STAGES] + [_OTHER]:
-            share = stages[stage] / samples
-            yield Figure("profile", stage, path, loop_us * share, {"percent": 100 * share * loop_share})
-        yield Figure("profile", _THREADS, path, flow.server_us - loop_us, {"percent": 100 * (1 - loop_share)})
+    for path, work in PATHS.items():
+        with TemporaryDirectory() as folder, contender.running() as server:
+            yield from _profile(path, work, server, scale, Path(folder) / "raw")
 
 
 def stage_of(stack: str) -> str | None:
@@ -81,6 +69,48 @@ def stage_of(stack: str) -> str | None:
             if re.search(pattern, function):
                 return stage
     return _OTHER
+
+
+def _texts(server: Server, scale: Scale, *, is_durable: bool, window: int) -> float:
+    """CPU time of the server for each text, in µs."""
+    seconds = scale.profile_seconds + SPARE_SECONDS
+    with lanes(server, scale.pairs, DEVICE if is_durable else None) as pairs:
+        return drive(server, pairs, is_durable=is_durable, window=window, warm_seconds=0, seconds=seconds).server_us
+
+
+def _newcomers(server: Server, scale: Scale) -> float:
+    """CPU time of the server for each client that connects and authenticates, in µs; leaving is in it."""
+    cpu_before = server.cpu_seconds()
+    ends_at = time.monotonic() + scale.profile_seconds + SPARE_SECONDS
+    count = 0
+    while time.monotonic() < ends_at:
+        crowd.disconnect(crowd.connect_all(server.port, crowd.identities(CROWD)))
+        count += CROWD
+    return (server.cpu_seconds() - cpu_before) / count * 1e6
+
+
+PATHS: dict[str, Callable[[Server, Scale], float]] = {
+    "live, w=1": partial(_texts, is_durable=False, window=1),
+    "live, w=100": partial(_texts, is_durable=False, window=100),
+    "durable, w=10": partial(_texts, is_durable=True, window=10),
+    "newcomer": _newcomers,
+}
+"""The work of each path, by name."""
+
+
+def _profile(
+    path: str, work: Callable[[Server, Scale], float], server: Server, scale: Scale, raw: Path
+) -> Iterator[Figure]:
+    py_spy = _sample(server.busiest_pid(), scale.profile_seconds, raw)
+    loop_before, all_before = server.loop_seconds(), server.cpu_seconds()
+    server_us = work(server, scale)
+    loop_share = (server.loop_seconds() - loop_before) / (server.cpu_seconds() - all_before)
+    stages = _count(py_spy, raw)
+    samples = sum(stages.values())
+    for stage in [name for name, _ in _STAGES] + [_OTHER]:
+        share = loop_share * stages[stage] / samples
+        yield Figure("profile", stage, path, server_us * share, {"percent": 100 * share})
+    yield Figure("profile", _THREADS, path, server_us * (1 - loop_share), {"percent": 100 * (1 - loop_share)})
 
 
 def _sample(pid: int, seconds: float, raw: Path) -> "subprocess.Popen[str]":

@@ -47,7 +47,7 @@ from ironwire.client import (
     download,
     upload,
 )
-from ironwire.ids import Address, MessageId
+from ironwire.ids import Address, ClientId, MessageId
 from ironwire.wire.messages import File, ReceiptState
 from ironwire.wire.messages import Text as SentText
 
@@ -160,7 +160,7 @@ class Conversation:
                 case Received(DeliveredText() | DeliveredFile() as message, message_id):
                     self._receive(message)
                     if message.sender == self.to and message.device is not None and message_id is not None:
-                        nursery.start_soon(self._send_receipt, message_id)
+                        nursery.start_soon(self._send_receipt, message.sender, message_id)
                 case Received(DeliveredReceipt(sender)) if sender == self.to:
                     await self._note_receipt()
                 case Received(Error() as error):
@@ -187,10 +187,10 @@ class Conversation:
                     self._say(incident(missed))
             self._changed()
 
-    async def _send_receipt(self, message_id: MessageId) -> None:
+    async def _send_receipt(self, to: ClientId, message_id: MessageId) -> None:
         # If it is refused, the other one learns nothing; if the client has stopped, `_follow` says so.
         with suppress(ClientError):
-            await self._client.send_receipt(self.to, [message_id], self._receipts)
+            await self._client.send_receipt(to, [message_id], self._receipts)
 
     async def _note_receipt(self) -> None:
         latest = await self._client.history(self.to, 1)

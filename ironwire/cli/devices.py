@@ -8,7 +8,7 @@ import trio
 from attrs import asdict
 from rich.table import Table
 
-from ironwire.cli.options import DeviceName, answer_deadline, json_option, key_option, open_identity, server_option
+from ironwire.cli.options import answer_deadline, json_option, key_option, open_identity, parse_device, server_option
 from ironwire.cli.render import when
 from ironwire.cli.terminal import out
 from ironwire.client import Device, Identity, ServerAddress, connect
@@ -37,7 +37,7 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
 
 
 @devices.command()
-@click.argument("name", type=DeviceName())
+@click.argument("name", callback=parse_device)
 @server_option
 @key_option
 def remove(name: DeviceId, server: str, key: Path) -> None:

@@ -43,16 +43,12 @@ key_argument = click.argument("key", metavar="[PATH]", type=click.Path(path_type
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-class DeviceName(click.ParamType):
-    """A device's name on the command line."""
-
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> DeviceId:
-        try:
-            return parse_device_id(value)
-        except InvalidId as error:
-            self.fail(f"{value!r} {error}", param, ctx)
+def parse_device(_: click.Context, __: click.Parameter, value: str | None) -> DeviceId | None:
+    """A click callback: what was typed has to be a device's name."""
+    try:
+        return None if value is None else parse_device_id(value)
+    except InvalidId as error:
+        raise InvalidId(f"{value!r} {error}") from None
 
 
 def this_device() -> DeviceId:
@@ -62,12 +58,12 @@ def this_device() -> DeviceId:
 
 
 device_option = click.option(
-    "--device", metavar="NAME", type=DeviceName(), help="Be this device: what comes while it is away waits for it."
+    "--device", metavar="NAME", callback=parse_device, help="Be this device: what comes while it is away waits for it."
 )
 this_device_option = click.option(
     "--device",
     metavar="NAME",
-    type=DeviceName(),
+    callback=parse_device,
     default=this_device,
     help="Be this device: what comes while it is away waits for it.  [default: this computer's name]",
 )

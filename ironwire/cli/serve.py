@@ -20,12 +20,13 @@ import click
 import hypercorn.trio.run
 import trio
 from hypercorn.config import Config, Sockets
-from hypercorn.utils import wrap_app
+from hypercorn.utils import LifespanFailureError, wrap_app
 from rich.text import Text
 from typed_settings.cls_utils import deep_options
 from typed_settings.types import OptionInfo
 
 from ironwire import __version__
+from ironwire.cli.exits import ExitCode
 from ironwire.cli.terminal import err, out
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
@@ -92,7 +93,10 @@ def serve(config_file: Path | None, **options: object) -> None:
     wrapped = wrap_app(app, _WSGI_BODY_BYTES, "asgi")
     # Looked up now, because `create_app` puts the guarded worker in its place.
     worker = hypercorn.trio.run.worker_serve
-    trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=_told_to_stop))
+    try:
+        trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=_told_to_stop))
+    except* LifespanFailureError:
+        sys.exit(ExitCode.USAGE)  # the log has said why
     err().print("Stopped.")
 
 

@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import cast
 
 import structlog
@@ -30,6 +31,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from ironwire import __version__
+from ironwire.errors import StoreError
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Hub
 from ironwire.hub.janitor import Janitor
@@ -127,7 +129,7 @@ def create_app(
         "blobs": blobs.statistics,
     }
 
-    app = QuartTrio(__name__, static_folder=None)
+    app = _App(__name__, static_folder=None)
     install_error_pages(app)
     install_security_headers(app)
     app.register_blueprint(upload_routes(blobs, limits))
@@ -185,6 +187,18 @@ def create_app(
         await store.close()
 
     return app
+
+
+class _App(QuartTrio):
+    """Quart logs what goes wrong in a request or at the start. A store that cannot be opened needs no traceback."""
+
+    def log_exception(
+        self, exception_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]
+    ) -> None:
+        if isinstance(exception_info[1], StoreError):
+            log.error("the server cannot start", reason=str(exception_info[1]))
+        else:
+            super().log_exception(exception_info)
 
 
 @define

@@ -24,13 +24,13 @@ class GuardStatistics:
 
     connections_open: int
     connections_total: int
-    exceptions_contained: int
+    exceptions_contained_total: int
     """Connections that ended by an error which would have ended the server."""
-    applications_failed: int
+    applications_failed_total: int
     """Requests and sockets whose handler let an exception out."""
-    writes_cut: int
+    writes_cut_total: int
     """Connections cut because the peer did not read."""
-    requests_refused: int
+    requests_refused_total: int
     """Requests refused before the application saw them: HTTP/2, and upgrades that are not ASCII."""
 
 
@@ -59,10 +59,10 @@ class Guard:
         return GuardStatistics(
             connections_open=self.connections_open,
             connections_total=self.connections_total,
-            exceptions_contained=self.exceptions_contained,
-            applications_failed=self.applications_failed,
-            writes_cut=self.writes_cut,
-            requests_refused=self.requests_refused,
+            exceptions_contained_total=self.exceptions_contained,
+            applications_failed_total=self.applications_failed,
+            writes_cut_total=self.writes_cut,
+            requests_refused_total=self.requests_refused,
         )
 
 

@@ -1,6 +1,7 @@
 """Commands that need no server, as a shell sees them: what they print, where, and the exit code."""
 
 import json
+import socket
 import stat
 from pathlib import Path
 
@@ -9,8 +10,20 @@ from click.testing import CliRunner, Result
 
 from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
-from ironwire.client import load_identity
+from ironwire.cli.options import this_device
+from ironwire.client import (
+    DeliveredReceipt,
+    DeliveredText,
+    Owner,
+    ServerAddress,
+    default_store_path,
+    load_identity,
+)
+from ironwire.client.local import Arrive, Begin, Queue, Settle
+from ironwire.client.localfile import LocalFile
 from ironwire.crypto.signing import parse_public_key
+from ironwire.ids import ClientId, DeviceId, MessageId
+from ironwire.wire.messages import Text
 
 CHALLENGE = "0123456789abcdef" * 4
 BOB = "b0" * 32
@@ -18,7 +31,14 @@ BOB = "b0" * 32
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable in ("IRONWIRE_KEY", "IRONWIRE_PASSPHRASE", "IRONWIRE_SERVER", "IRONWIRE_SETTINGS", "XDG_CONFIG_HOME"):
+    for variable in (
+        "IRONWIRE_KEY",
+        "IRONWIRE_PASSPHRASE",
+        "IRONWIRE_SERVER",
+        "IRONWIRE_SETTINGS",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+    ):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -79,7 +99,18 @@ def test_no_passphrase_overrules_the_environment(monkeypatch: pytest.MonkeyPatch
     assert run("id", "key").exit_code == 0
 
 
-@pytest.mark.parametrize("command", [("id",), ("sign", CHALLENGE), ("send", BOB, "hi"), ("listen",), ("chat", BOB)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("id",),
+        ("sign", CHALLENGE),
+        ("send", BOB, "hi"),
+        ("listen",),
+        ("chat", BOB),
+        ("history", BOB),
+        ("devices", "list"),
+    ],
+)
 def test_without_an_identity_the_way_to_one_is_named(command: tuple[str, ...]) -> None:
     refused(run(*command), ExitCode.USAGE, "ironwire keygen")
 
@@ -124,6 +155,49 @@ def test_mistakes_with_contacts(arguments: tuple[str, ...], word: str) -> None:
     refused(run(*arguments), ExitCode.USAGE, word)
 
 
+def test_a_history_that_there_is_not(home: Path) -> None:
+    run("keygen", "key")
+    refused(run("history", BOB, "--key", "key", "--device", "phone"), ExitCode.USAGE, "phone has no history")
+    assert not (home / ".local").exists()
+
+
+def test_the_history_is_that_of_the_device(home: Path) -> None:
+    alice = ClientId(run("keygen", "key").stdout.strip())
+    owner = Owner(alice, DeviceId("phone"), ServerAddress.parse("http://localhost:8080").origin)
+    file = LocalFile.open(default_store_path(owner), owner)
+    said = [Text(ClientId(BOB), word) for word in ("one", "two", "three")]
+    file.apply([Begin(1, 1), *(Queue(MessageId(message.text), message, 1_000) for message in said)])
+    theirs = DeliveredText(ClientId(BOB), "four\x1b[2J", ts=3_000, device=DeviceId("desk"))
+    read = DeliveredReceipt(ClientId(BOB), [MessageId("one")], "read")
+    file.apply([Settle(MessageId("one"), 2_000), Settle(MessageId("two"), None)])
+    file.apply([Arrive(read, None, 1), Arrive(theirs, MessageId("4"), 2)])
+    file.close()
+    run("contacts", "add", "bob", BOB, "--key", "key")
+    shown = run("history", "bob", "--key", "key", "--device", "phone").stdout.splitlines()
+    assert [line.partition(" ")[2].partition(" ")[2] for line in shown] == [
+        "you one  ✓ read",
+        "you two  ✗ not delivered: the server refused it",
+        "you three  … not sent yet",
+        "bob four␛[2J",
+    ]
+    last_two = run("history", "bob", "--key", "key", "--device", "phone", "--limit", "2", "--json").stdout
+    assert [json.loads(line) for line in last_two.splitlines()] == [
+        {
+            "type": "text",
+            "id": "three",
+            "payload": {"from": alice, "text": "three", "ts": 1_000, "device": "phone", "to": BOB},
+            "state": "queued",
+        },
+        {"type": "text", "id": "4", "payload": {"from": BOB, "text": "four\x1b[2J", "ts": 3_000, "device": "desk"}},
+    ]
+
+
+def test_this_computer_is_a_device_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host, device in (("anna's laptop.local", "anna-s-laptop.local"), ("x" * 90, "x" * 64), ("日本", "computer")):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        assert this_device() == device
+
+
 def test_nobody_of_that_name_is_not_a_network_problem() -> None:
     run("keygen")
     refused(run("send", "carol", "hi"), ExitCode.USAGE, "'carol'", "ironwire contacts add")
@@ -138,6 +212,7 @@ def test_nobody_of_that_name_is_not_a_network_problem() -> None:
         ("listen", "--count", "0"),
         ("download", "/media/x", "--sha256", "12"),
         ("id", "--nope"),
+        ("history",),
     ],
 )
 def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:

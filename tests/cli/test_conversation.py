@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import trio
 from attrs import define, field
-from rich.text import Text
+from rich.text import Text as Line
 from trio.testing import MockClock
 
 from ironwire.cli import conversation as module
@@ -27,18 +27,25 @@ from ironwire.client import (
     Downloaded,
     Error,
     Event,
+    HistoryEntry,
+    Lost,
     Missed,
     Received,
     Refused,
     ServerAddress,
     SessionEnded,
+    Settled,
     TransferFailed,
     Uploaded,
 )
-from ironwire.ids import ClientId
+from ironwire.ids import ClientId, DeviceId, MessageId
+from ironwire.wire.messages import DeliveredReceipt, File, Receipt, Text
 
 ALICE = ClientId("a1" * 32)
 BOB = ClientId("b0" * 32)
+CAROL = ClientId("c0" * 32)
+DESK = DeviceId("desk")
+HIS = MessageId("his")
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 SHA256 = "5a" * 32
 
@@ -48,6 +55,9 @@ class FakeClient:
     """Accepts what it is sent, or does what `answer` says; the test puts its events."""
 
     answer: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    client_id: ClientId = ALICE
+    kept: list[HistoryEntry] = field(factory=list)
+    receipts: list[tuple[str, list[str], str]] = field(factory=list)
     sent: list[tuple[str, dict[str, Any]]] = field(factory=list)
     address: ServerAddress = field(factory=lambda: ServerAddress.parse("http://localhost:8080"))
     _events: tuple[trio.MemorySendChannel[Event], trio.MemoryReceiveChannel[Event]] = field(
@@ -63,6 +73,15 @@ class FakeClient:
         await self.answer()
         self.sent.append((url, metadata))
         return Accepted(ts=0)
+
+    async def send_receipt(self, to: str, ids: list[str], state: str) -> Accepted:
+        await self.answer()
+        self.receipts.append((to, ids, state))
+        return Accepted(ts=0)
+
+    async def history(self, _: str, limit: int) -> list[HistoryEntry]:
+        await trio.lowlevel.checkpoint()
+        return self.kept[-limit:]
 
     def happen(self, event: Event) -> None:
         self._events[0].send_nowait(event)
@@ -101,7 +120,7 @@ async def held(tmp_path: Path, client: FakeClient) -> AsyncGenerator[Table]:
     shown: list[str] = []
     said: list[str] = []
 
-    def collect(target: list[str]) -> Callable[[Text], None]:
+    def collect(target: list[str]) -> Callable[[Line], None]:
         return lambda text: target.append(text.plain[len("00:00 ") :])
 
     conversation = Conversation(BOB, cast("Client", client), book, collect(shown), collect(said), lambda: None)
@@ -187,9 +206,69 @@ async def test_what_looks_like_a_command_is_not_sent(tmp_path: Path) -> None:
 async def test_messages_come_with_the_name_of_their_sender(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient()) as table:
         table.client.happen(Received(DeliveredText(BOB, "hi")))
-        table.client.happen(Received(DeliveredText(ALICE, "psst")))
+        table.client.happen(Received(DeliveredText(CAROL, "psst")))
         await table.settled()
-    assert table.shown == ["bob hi", "a1a1a1a1… psst"]
+    assert table.shown == ["bob hi", "c0c0c0c0… psst"]
+
+
+async def test_what_another_device_of_ours_said_is_ours(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Received(DeliveredText(ALICE, "from my desk", device=DESK, to=BOB), HIS))
+        table.client.happen(Received(DeliveredText(ALICE, "to her", device=DESK, to=CAROL)))
+        await table.settled()
+    assert table.shown == ["you → bob from my desk", "you → c0c0c0c0… to her"]
+    assert table.client.receipts == []
+
+
+async def test_the_other_one_learns_what_was_shown_and_nobody_else(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Received(DeliveredText(BOB, "hi", device=DESK), HIS))
+        table.client.happen(Received(DeliveredText(BOB, "from a session that takes no receipts"), HIS))
+        table.client.happen(Received(DeliveredText(CAROL, "psst", device=DESK), HIS))
+        await table.settled()
+    assert table.client.receipts == [(BOB, [HIS], "delivered")]
+
+
+async def test_a_receipt_that_is_refused_disturbs_nobody(tmp_path: Path) -> None:
+    async def refuse() -> None:
+        raise Refused("user_offline", user=BOB)
+
+    async with held(tmp_path, FakeClient(refuse)) as table:
+        table.client.happen(Received(DeliveredText(BOB, "hi", device=DESK), HIS))
+        await table.settled()
+    assert table.shown == ["bob hi"]
+    assert table.said == []
+
+
+async def test_what_became_of_the_last_message(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        said = DeliveredText(ALICE, "hello", to=BOB)
+        table.client.kept.append(HistoryEntry(said, HIS, "accepted", "read"))
+        table.client.happen(Received(DeliveredReceipt(CAROL, [HIS], "read")))
+        await table.settled()
+        assert _mark(table) is None
+        table.client.happen(Received(DeliveredReceipt(BOB, [HIS], "read")))
+        await table.settled()
+        assert _mark(table) == "read"
+        table.enter("and then?")
+        await table.settled()
+        assert _mark(table) is None
+
+
+def _mark(table: Table) -> str | None:
+    return table.conversation.receipt
+
+
+async def test_what_was_left_from_an_earlier_conversation_is_answered_for(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Settled(HIS, Text(BOB, "late"), Accepted(1)))
+        table.client.happen(Settled(HIS, File(BOB, URL, name="cat.png"), Error("mailbox_full")))
+        table.client.happen(Settled(HIS, Receipt(BOB, [HIS], "read"), Error("user_offline")))
+        await table.settled()
+    assert table.shown == [
+        "you late  ✓",
+        "you sends “cat.png”  ✗ not delivered: the recipient's mailbox is full",
+    ]
 
 
 async def test_a_lost_connection_is_said_once(tmp_path: Path) -> None:
@@ -215,8 +294,13 @@ async def test_what_went_wrong_beside_messages_is_said(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient()) as table:
         table.client.happen(Received(Error("rate_limited")))
         table.client.happen(Missed(7))
+        table.client.happen(Lost(5, 9))
         await table.settled()
-    assert table.said == ["the server says rate_limited", "7 messages came too fast and were missed"]
+    assert table.said == [
+        "the server says rate_limited",
+        "7 messages came too fast and were missed",
+        "5 messages expired before this device came for them",
+    ]
 
 
 async def test_a_client_that_has_stopped_ends_the_conversation(tmp_path: Path) -> None:

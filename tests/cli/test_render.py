@@ -1,20 +1,51 @@
 """How messages look, whatever their sender put into them."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.cli.render import as_json, incident, notice, own, received
+from ironwire.cli import render
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.render import as_json, incident, notice, own, received, speaker, when
 from ironwire.cli.terminal import printable
 from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Missed
 from ironwire.ids import ClientId, MessageId
 
 ALICE = ClientId("a1" * 32)
+BOB = ClientId("b0" * 32)
 NOON = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 TEXTS = st.text(st.characters(codec="utf-8")) | st.text(st.sampled_from("a\x1b\n\r\u202e\u2028[]"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def today() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "now", lambda: NOON.replace(hour=23))
+        yield
+
+
+def test_another_day_is_named() -> None:
+    text = DeliveredText(ALICE, "Hello")
+    assert received(text, "alice", NOON.replace(day=16)).plain == "2026-05-16 12:00 alice Hello"
+
+
+def test_when_something_was_said() -> None:
+    assert when(int(NOON.timestamp() * 1000)) == NOON
+    assert when(None) == when(2**53 - 1) == NOON.replace(hour=23)
+
+
+def test_who_said_it(tmp_path: Path) -> None:
+    book = AddressBook.beside(tmp_path / "key")
+    book.add("alice", ALICE)
+    assert speaker(DeliveredText(ALICE, "Hello"), book, BOB) == "alice"
+    assert speaker(DeliveredText(BOB, "Hello", to=ALICE), book, BOB) == "you → alice"
+    assert speaker(DeliveredText(BOB, "a note to myself"), book, BOB) == "b0b0b0b0…"
 
 
 def test_a_text() -> None:

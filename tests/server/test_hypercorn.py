@@ -104,7 +104,7 @@ async def test_an_unforeseen_error_is_counted_logged_and_ends_only_its_connectio
             victim = server.open_stream(fake_socket=_FailingSocket(ValueError("unforeseen")))
             assert await read_to_end(victim) == b""
             await assert_serves(server)
-            assert server.guard.statistics().exceptions_contained == 1
+            assert server.guard.statistics().exceptions_contained_total == 1
     assert [entry["event"] for entry in logs] == ["connection failed"]
 
 
@@ -113,7 +113,7 @@ async def test_a_peer_that_is_gone_before_it_was_served_is_no_error(autojump_clo
         async with serve_in_process(quart_app()) as server:
             gone = server.open_stream(fake_socket=_FailingSocket(OSError(errno.ENOTCONN, "not connected")))
             assert await read_to_end(gone) == b""
-            assert server.guard.statistics().exceptions_contained == 0
+            assert server.guard.statistics().exceptions_contained_total == 0
     assert logs == []
 
 
@@ -146,7 +146,7 @@ async def test_an_error_raised_on_the_way_out_of_a_cancellation_is_logged(autoju
     with capture_logs() as logs:
         async with serve_in_process(for_websockets(handle)) as server:
             await RawClient(server.open_stream()).upgrade()
-        assert server.guard.statistics().applications_failed == 1
+        assert server.guard.statistics().applications_failed_total == 1
     assert [entry["event"] for entry in logs] == ["application failed"]
 
 
@@ -192,7 +192,7 @@ async def test_what_nobody_can_read_is_refused(autojump_clock: MockClock, reques
         assert b"connection: close" in response.lower()
         await assert_serves(server)
         statistics = server.guard.statistics()
-    assert (statistics.requests_refused, statistics.exceptions_contained) == (1, 0)
+    assert (statistics.requests_refused_total, statistics.exceptions_contained_total) == (1, 0)
 
 
 async def test_an_upgrade_to_h2c_is_answered_in_http_1(autojump_clock: MockClock) -> None:
@@ -277,7 +277,7 @@ async def test_a_peer_that_does_not_read_is_cut(autojump_clock: MockClock) -> No
         while server.guard.statistics().connections_open:  # noqa: ASYNC110 - statistics have no event; time is virtual
             await trio.sleep(0.1)  # virtual time, and statistics have no event
         assert trio.current_time() - start == pytest.approx(LIMITS.write_seconds, abs=0.2)
-        assert server.guard.statistics().writes_cut == 1
+        assert server.guard.statistics().writes_cut_total == 1
 
 
 async def test_a_peer_that_reads_slowly_gets_everything(autojump_clock: MockClock) -> None:
@@ -289,7 +289,7 @@ async def test_a_peer_that_reads_slowly_gets_everything(autojump_clock: MockCloc
             received += data
             await trio.sleep(LIMITS.write_seconds * 0.4)
         assert len(received.partition(b"\r\n\r\n")[2]) == LARGE_BYTES
-        assert server.guard.statistics().writes_cut == 0
+        assert server.guard.statistics().writes_cut_total == 0
 
 
 # --- WebSockets ------------------------------------------------------------------------------------------------------
@@ -420,7 +420,7 @@ async def test_the_stream_is_closed_and_not_written_when_its_taker_ends(autojump
         assert response.partition(b"\r\n\r\n")[2] == b"raw bytes"
         await wait_all_tasks_blocked()
         statistics = server.guard.statistics()
-    assert (statistics.connections_open, statistics.applications_failed) == (0, 0)
+    assert (statistics.connections_open, statistics.applications_failed_total) == (0, 0)
 
 
 async def test_a_stream_that_was_reserved_and_refused_is_answered_by_hypercorn(autojump_clock: MockClock) -> None:

@@ -106,6 +106,41 @@ def test_a_text_goes_from_send_to_listen(alice: User, bob: User) -> None:
     assert [line[6:] for line in output.splitlines()] == ["alice Grüße␛[2J", "alice two", "      lines"]
 
 
+def test_what_comes_while_a_device_is_away_waits_for_it(alice: User, bob: User) -> None:
+    # Once there, always there.
+    with bob.start("chat", "alice", "--device", "phone") as visit:
+        assert visit.finish()[0] == 0
+    for word in ("one", "two", "three"):
+        assert alice.run("send", "bob", word, "--device", "desk").returncode == 0
+    (device,) = json.loads(bob.run("devices", "list", "--json").stdout)
+    assert (device["device"], device["waiting"]) == ("phone", 3)
+    assert "phone" in bob.run("devices", "list").stdout
+
+    first = bob.run("listen", "--device", "phone", "--count", "2")
+    assert [line[6:] for line in first.stdout.splitlines()] == ["alice one", "alice two"]
+    third = json.loads(bob.run("listen", "--device", "phone", "--count", "1", "--json").stdout)
+    assert (third["seq"], third["payload"]["text"], third["payload"]["device"]) == (3, "three", "desk")
+
+    theirs = bob.run("history", "alice", "--device", "phone").stdout
+    assert [line[6:] for line in theirs.splitlines()] == ["alice one", "alice two", "alice three"]
+    ours = alice.run("history", "bob", "--device", "desk", "--limit", "1").stdout
+    assert ours[6:] == "you three  ✓\n"
+
+    assert bob.run("devices", "remove", "phone").returncode == 0
+    assert json.loads(bob.run("devices", "list", "--json").stdout) == []
+    gone = bob.run("devices", "remove", "phone")
+    assert (gone.returncode, gone.stdout) == (1, "")
+    assert alice.run("send", "bob", "four").returncode == 1
+
+
+def test_one_program_at_a_time_is_a_device(alice: User) -> None:
+    with alice.start("listen", "--device", "phone") as listening:
+        listening.read_until("connected")
+        other = alice.run("listen", "--device", "phone")
+    assert other.returncode == 2
+    assert "in use by another program" in other.stderr
+
+
 def test_a_recipient_who_is_offline(alice: User, bob: User) -> None:
     refused = alice.run("send", "bob", "anybody?")
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -109,9 +109,9 @@ async def open_servers() -> AsyncIterator[Servers]:
 
 
 async def live_through(
-    servers: Servers, folder: Path, points: Sequence[str], tally: Tally, *, is_careless: bool = False
+    servers: Servers, folder: Path, points: Sequence[str], tally: Tally, *, loses_its_log: bool = False
 ) -> None:
-    """One history with a kill at each of `points`. A careless server must not get through it.
+    """One history with a kill at each of `points`. With a log that is lost at every kill, it cannot end well.
 
     Raises:
         Violation: a promise was broken; the message says which.
@@ -124,7 +124,9 @@ async def live_through(
             for device in world.devices:
                 nursery.start_soon(partial(device.run, port, is_restless=True))
             for point in points:
-                tally.kills[await _live_and_die(servers, world, port, point, is_careless)] += 1
+                tally.kills[await _live_and_die(servers, world, port, point)] += 1
+                if loses_its_log:
+                    (world.data / "ironwire.db-wal").unlink()
             nursery.cancel_scope.cancel()
         await servers.start(Order(str(world.data), port, None, 0))
         await world.settle(port)
@@ -136,11 +138,9 @@ async def live_through(
     tally.histories += 1
 
 
-async def _live_and_die(servers: Servers, world: World, port: int, point: str, is_careless: bool) -> str:
+async def _live_and_die(servers: Servers, world: World, port: int, point: str) -> str:
     """Let a server live until it dies at `point`, or is killed; returns what it died of."""
-    await servers.start(
-        Order(str(world.data), port, None if point == ANY_TIME else point, _some_hits(point), is_careless=is_careless)
-    )
+    await servers.start(Order(str(world.data), port, None if point == ANY_TIME else point, _some_hits(point)))
     life = random.uniform(0, LONGEST_LIFE_SECONDS) if point == ANY_TIME else PATIENCE_SECONDS
     with trio.move_on_after(life):
         if await servers.wait() == SIGKILL:

@@ -66,8 +66,6 @@ class Order:
     port: int
     point: str | None
     hits: int
-    is_careless: bool = False
-    """Breaks the first promise: it accepts what it has not committed. For those who test the tests."""
 
 
 @define
@@ -174,32 +172,12 @@ def wrap(reaper: Reaper) -> None:
         setattr(owner, name, replacement)
 
 
-def make_careless() -> None:
-    """Of ten commits only one takes place; the others are left to it."""
-    in_thread, begin = SqliteStore._in_thread, SqliteStore._begin
-
-    async def in_thread_carelessly(store: SqliteStore, work: Callable[[], Any]) -> Any:
-        if work != store._changes.commit or random.random() < 0.1:
-            return await in_thread(store, work)
-        return None
-
-    async def begin_carelessly(store: SqliteStore) -> None:
-        if not store._changes.in_transaction:
-            await begin(store)
-
-    replacements: list[tuple[str, object]] = [("_in_thread", in_thread_carelessly), ("_begin", begin_carelessly)]
-    for name, replacement in replacements:
-        setattr(SqliteStore, name, replacement)
-
-
 def run_server(order: Order) -> None:
     """Be the server. What it prints goes to a file beside its data."""
     log = os.open(f"{order.data}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     wrap(Reaper(order.point, order.hits))
-    if order.is_careless:
-        make_careless()
     cli(
         [
             *("serve", "--host", "127.0.0.1", "--port", str(order.port), "--data", order.data),
