@@ -91,7 +91,8 @@ def main(only: tuple[str, ...], peers: tuple[str, ...], rounds: int, quick: bool
                         failures += 1
                         console.print(f"  [red]not measured:[/] {escape(str(failure))}")
     figures = medians(measured)
-    for grid in [*grids(figures), goals_grid(judge(figures))]:
+    verdicts = judge(figures)
+    for grid in [*grids(figures), *([goals_grid(verdicts)] if verdicts else [])]:
         console.print(grid.to_rich())
     if save:
         report.save(figures, " ".join(["python -m bench", *sys.argv[1:]]))

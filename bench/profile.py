@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,11 +39,14 @@ _STAGES = (
     ("crypto: challenge, signature", r"\(ironwire/crypto/"),
     ("store: statements", r"\(ironwire/store/"),
     ("route: delivery, mailbox, outbox", r"\(ironwire/(hub|protocol)/"),
-    ("session", r"\(ironwire/server/session"),
+    ("session", r"\(ironwire/server/(session|app|transport)"),
     ("HTTP: Quart, Werkzeug", r"\((quart|quart_trio|werkzeug|flask)/"),
-    ("HTTP: Hypercorn, h11, guard", r"\((hypercorn|h11|wsproto)/|\(ironwire/server/(guard|hypercorn)"),
+    (
+        "HTTP: Hypercorn, h11, guard",
+        r"\((h11|wsproto)/|\(hypercorn/(?!trio/run|run|__main__)|\(ironwire/server/(guard|hyper)",
+    ),
 )
-"""From the inside out, the first stage one of whose functions is on the stack."""
+"""What the functions of each stage look like to py-spy. Hypercorn's own `run`, below every stack, is none."""
 
 _OTHER = "everything else"
 _THREADS = "other threads: COMMIT"
@@ -54,15 +58,15 @@ class NoSamples(Exception):
 
 def paths(contender: Contender, scale: Scale) -> Iterator[Figure]:
     """Microseconds by stage, for each of `PATHS`."""
-    for path, work in PATHS.items():
-        with TemporaryDirectory() as folder, contender.running() as server:
-            yield from _profile(path, work, server, scale, Path(folder) / "raw")
+    for path, prepared in PATHS.items():
+        with TemporaryDirectory() as folder, contender.running() as server, prepared(server, scale) as load:
+            yield from _profile(path, load, server, scale.profile_seconds, Path(folder) / "raw")
 
 
 def stage_of(stack: str) -> str | None:
     """The stage of one of py-spy's raw stacks, outermost function first; None for a thread that is not the loop's."""
     functions = stack.split(";")
-    if any("_bootstrap (threading" in function for function in functions[:1]):
+    if "_bootstrap (threading" in functions[0]:
         return None
     for function in reversed(functions):
         for stage, pattern in _STAGES:
@@ -71,39 +75,49 @@ def stage_of(stack: str) -> str | None:
     return _OTHER
 
 
-def _texts(server: Server, scale: Scale, *, is_durable: bool, window: int) -> float:
-    """CPU time of the server for each text, in µs."""
-    seconds = scale.profile_seconds + SPARE_SECONDS
-    with lanes(server, scale.pairs, DEVICE if is_durable else None) as pairs:
+Load = Callable[[], float]
+"""Keeps the server busy for a while, and returns its CPU time for each text or newcomer, in µs."""
+
+
+@contextmanager
+def _texts(server: Server, scale: Scale, *, is_durable: bool, window: int) -> Iterator[Load]:
+    def load() -> float:
+        seconds = scale.profile_seconds + SPARE_SECONDS
         return drive(server, pairs, is_durable=is_durable, window=window, warm_seconds=0, seconds=seconds).server_us
 
-
-def _newcomers(server: Server, scale: Scale) -> float:
-    """CPU time of the server for each client that connects and authenticates, in µs; leaving is in it."""
-    cpu_before = server.cpu_seconds()
-    ends_at = time.monotonic() + scale.profile_seconds + SPARE_SECONDS
-    count = 0
-    while time.monotonic() < ends_at:
-        crowd.disconnect(crowd.connect_all(server.port, crowd.identities(CROWD)))
-        count += CROWD
-    return (server.cpu_seconds() - cpu_before) / count * 1e6
+    with lanes(server, scale.pairs, DEVICE if is_durable else None) as pairs:
+        yield load
 
 
-PATHS: dict[str, Callable[[Server, Scale], float]] = {
+@contextmanager
+def _newcomers(server: Server, scale: Scale) -> Iterator[Load]:
+    def load() -> float:
+        cpu_before = server.cpu_seconds()
+        ends_at = time.monotonic() + scale.profile_seconds + SPARE_SECONDS
+        count = 0
+        while time.monotonic() < ends_at:
+            crowd.disconnect(crowd.connect_all(server.port, newcomers))
+            count += len(newcomers)
+        return (server.cpu_seconds() - cpu_before) / count * 1e6
+
+    newcomers = crowd.identities(CROWD)
+    crowd.disconnect(crowd.connect_all(server.port, newcomers))
+    yield load
+
+
+PATHS: dict[str, Callable[[Server, Scale], AbstractContextManager[Load]]] = {
     "live, w=1": partial(_texts, is_durable=False, window=1),
     "live, w=100": partial(_texts, is_durable=False, window=100),
     "durable, w=10": partial(_texts, is_durable=True, window=10),
     "newcomer": _newcomers,
 }
-"""The work of each path, by name."""
+"""By name: what has to be there before the sampling begins, and the load. A newcomer's leaving is part of its cost."""
 
 
-def _profile(
-    path: str, work: Callable[[Server, Scale], float], server: Server, scale: Scale, raw: Path
-) -> Iterator[Figure]:
-    py_spy = _sample(server.busiest_pid(), scale.profile_seconds, raw)
+def _profile(path: str, load: Load, server: Server, seconds: float, raw: Path) -> Iterator[Figure]:
+    py_spy = _sample(server.busiest_pid(), seconds, raw)
     loop_before, all_before = server.loop_seconds(), server.cpu_seconds()
-    server_us = work(server, scale)
+    server_us = load()
     loop_share = (server.loop_seconds() - loop_before) / (server.cpu_seconds() - all_before)
     stages = _count(py_spy, raw)
     samples = sum(stages.values())
@@ -129,4 +143,6 @@ def _count(py_spy: "subprocess.Popen[str]", raw: Path) -> Counter[str]:
         stage = stage_of(stack)
         if stage is not None:
             stages[stage] += int(samples)
+    if not stages:
+        raise NoSamples("py-spy saw nothing of the event loop: is the server's main thread another one now?")
     return stages

@@ -77,7 +77,9 @@ def _with_figures(page: str, facts: dict[str, str], figures: Sequence[Figure]) -
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     lines = ["", "![Bars for each measurement and server](performance.svg)", ""]
-    lines += [goals_grid(judge(figures)).to_markdown(), *(grid.to_markdown() for grid in grids(figures))]
+    verdicts = judge(figures)
+    lines += [goals_grid(verdicts).to_markdown()] if verdicts else []
+    lines += [*(grid.to_markdown() for grid in grids(figures))]
     lines += ["### The machine and the command", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value if name != 'command' else f'`{value}`'} |" for name, value in facts.items()]
     return before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + after

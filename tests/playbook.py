@@ -44,7 +44,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from ironwire.crypto.signing import Identity
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, Settings
+from ironwire.server.config import AuthSettings, HistorySettings, Settings
 from ironwire.store.memory import MemoryStore
 from tests.server.in_process import InProcessServer, StreamPair, serve_in_process
 from tests.server.raw_client import RawClient
@@ -217,6 +217,7 @@ async def open_stage(
     transport: TransportKind = "auto",
     limits: Limits | None = None,
     auth: AuthSettings | None = None,
+    history_days: float = 0,
     now_ms: Callable[[], int] = lambda: NOW_MS,
     random_bytes: Callable[[int], bytes] = lambda count: NONCE[:count],
 ) -> AsyncIterator[Stage]:
@@ -227,12 +228,19 @@ async def open_stage(
     clock = trio.lowlevel.current_clock()
     if not isinstance(clock, MockClock):
         raise TypeError("a stage needs the mock_clock fixture, or trio.run(..., clock=MockClock())")
+    clock.autojump_threshold = float("inf")  # the server starts with threads, during which no time may pass
     limits = limits or Limits()
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(data=Path(folder), transport=transport, limits=limits, auth=auth or AuthSettings())
+        settings = Settings(
+            data=Path(folder),
+            transport=transport,
+            limits=limits,
+            auth=auth or AuthSettings(),
+            history=HistorySettings(days=history_days),
+        )
         app = create_app(settings, now_ms=now_ms, random_bytes=random_bytes, open_store=MemoryStore)
         async with serve_in_process(app, guard=_installed_guard()) as server, trio.open_nursery() as nursery:
-            clock.autojump_threshold = 0  # not before: the server starts with threads, during which no time may pass
+            clock.autojump_threshold = 0
             yield Stage(server, nursery)
             nursery.cancel_scope.cancel()
 

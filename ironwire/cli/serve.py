@@ -106,7 +106,7 @@ def _hypercorn_config(settings: Settings) -> Config:
     config.backlog = server.backlog
     config.certfile = None if server.certfile is None else str(server.certfile)
     config.keyfile = None if server.keyfile is None else str(server.keyfile)
-    hypercorn_log = logging.getLogger("hypercorn.error")
+    hypercorn_log = logging.getLogger("ironwire.hypercorn")
     # The banner has said where the server listens.
     hypercorn_log.setLevel(max(logging.WARNING, logging.getLogger().level))
     config.errorlog = hypercorn_log

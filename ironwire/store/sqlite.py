@@ -172,6 +172,8 @@ class SqliteStore:
         return result
 
     async def _begin(self) -> None:
+        if self._changes.in_transaction:
+            self._changes.rollback()  # what could not be undone when it failed
         try:
             self._changes.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -189,8 +191,7 @@ class SqliteStore:
         return row
 
     def _roll_back(self) -> None:
-        # SQLite may have done it already. Where it cannot, the transaction stays open, the next BEGIN fails, and so it
-        # is tried again.
+        # SQLite may have done it already. Where it cannot, `_begin` tries again before it begins anything.
         if self._changes.in_transaction:
             with suppress(sqlite3.Error):
                 self._changes.rollback()

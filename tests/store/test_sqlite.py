@@ -94,23 +94,36 @@ async def test_a_log_that_cannot_grow_refuses_and_recovers(store: SqliteStore, p
     await store.scrub()
 
 
+class FailingDisk:
+    """A connection, except that COMMIT meets an I/O error, and perhaps ROLLBACK too."""
+
+    def __init__(self, connection: sqlite3.Connection, *, cannot_undo: bool = False) -> None:
+        self._connection = connection
+        if cannot_undo:
+            self.rollback = self.commit
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+        raise error
+
+
+async def test_a_batch_that_cannot_even_be_undone_leaves_nothing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await registered(store, ANN, PHONE)
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "_changes", FailingDisk(store._changes, cannot_undo=True))
+        await refuses_a_batch(store, StoreError, "disk I/O error")
+        await refuses_a_batch(store, StoreError, "disk I/O error")
+    await works_again(store)
+
+
 async def test_a_commit_that_fails_leaves_nothing(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await registered(store, ANN, PHONE)
-
-    class FailingDisk:
-        """The connection, except that COMMIT meets an I/O error."""
-
-        def __init__(self, connection: sqlite3.Connection) -> None:
-            self._connection = connection
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self._connection, name)
-
-        def commit(self) -> None:
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
-            raise error
-
     with monkeypatch.context() as broken:
         broken.setattr(store, "_changes", FailingDisk(store._changes))
         await refuses_a_batch(store, StoreError, "disk I/O error.*SQLITE_IOERR_FSYNC")
