@@ -67,9 +67,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest")
-    session.run("coverage", "combine", "--quiet")
+    session.run("pytest", "--numprocesses=2", "--cov", "--cov-report=")
     session.run("coverage", "report", f"--fail-under={LEAST_COVERAGE}")
     fully_covered = ",".join(f"ironwire/{room}/*" for room in FULLY_COVERED)
     session.run("coverage", "report", f"--include={fully_covered}", "--fail-under=100")

@@ -76,6 +76,8 @@ PEERS = ("fastapi", "websockets", "ws", "bun")
 @click.option("--save", is_flag=True, help="Write docs/reports/performance.*.")
 def main(only: tuple[str, ...], peers: tuple[str, ...], rounds: int, quick: bool, save: bool) -> None:
     """Measure this machine: IronWire beside its peers, in turn, over loopback."""
+    if quick and save:
+        raise click.UsageError("the figures of a quick run mean nothing: save a full one")
     raise_open_files()
     scale, rounds = (QUICK, 1) if quick else (FULL, rounds)
     measured: list[Figure] = []

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 enum { CONTINUATION = 0, TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
-enum { READ_BYTES = 64 * 1024, EVENTS = 512, ID_CHARS = 64, STALL_SECONDS = 10 };
+enum { READ_BYTES = 64 * 1024, EVENTS = 512, ID_CHARS = 64, STALL_SECONDS = 10, DRAIN_SECONDS = 60 };
 
 typedef struct { char *bytes; size_t length, capacity; } Buffer;
 
@@ -56,7 +56,7 @@ static uint64_t last_stamp, random_state = 0x9e3779b97f4a7c15u;
 static uint64_t progress;  /* whatever came in; to notice that nothing does */
 static bool is_refilling = true;
 
-/* --- latency: a histogram whose buckets are 1/32 of their value wide ------------------------------------------------ */
+/* --- latency: a histogram whose buckets are 1/32 of their value wide --- */
 
 enum { SUB_BITS = 5, SUB = 1 << SUB_BITS, BUCKETS = 64 * SUB };
 static uint64_t histogram[BUCKETS], measured;
@@ -78,7 +78,7 @@ static double percentile_ms(double part) {
     return 0;
 }
 
-/* --- small tools ---------------------------------------------------------------------------------------------------- */
+/* --- small tools --- */
 
 __attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...) {
     va_list arguments;
@@ -113,7 +113,7 @@ static char *reserve(Buffer *buffer, size_t room) {
     return buffer->bytes + buffer->length;
 }
 
-/* --- out ------------------------------------------------------------------------------------------------------------ */
+/* --- out --- */
 
 static void put_frame(Connection *connection, int opcode, const char *payload, size_t length) {
     uint8_t *out = (uint8_t *)reserve(&connection->out, length + 8), *start = out;
@@ -147,15 +147,17 @@ static void flush(Connection *connection) {
     }
 }
 
-static uint64_t done(const Lane *lane) { return options.is_durable ? lane->accepted : lane->delivered / lane->receivers; }
+static uint64_t done(const Lane *lane) {
+    return options.is_durable ? lane->accepted : lane->delivered / lane->receivers;
+}
 
 static void send_text(Lane *lane) {
     static char frame[0x10000];
     static const char padding[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
     uint64_t stamp = now_ns();
     last_stamp = stamp > last_stamp ? stamp : last_stamp + 1;  /* an id must not come twice */
-    int length = snprintf(frame, sizeof frame, "{\"type\":\"text\",\"payload\":{\"to\":\"%s\",\"text\":\"stamp:%020" PRIu64,
-                          lane->recipient, last_stamp);
+    const char *start = "{\"type\":\"text\",\"payload\":{\"to\":\"%s\",\"text\":\"stamp:%020" PRIu64;
+    int length = snprintf(frame, sizeof frame, start, lane->recipient, last_stamp);
     for (size_t missing = options.text_bytes - 26; missing;) {
         size_t n = missing < sizeof padding - 1 ? missing : sizeof padding - 1;
         memcpy(frame + length, padding, n);
@@ -172,7 +174,7 @@ static void refill(Lane *lane) {
     flush(lane->sender);
 }
 
-/* --- in ------------------------------------------------------------------------------------------------------------- */
+/* --- in --- */
 
 static const char *after(const char *payload, size_t length, const char *key) {
     const char *found = memmem(payload, length, key, strlen(key));
@@ -201,7 +203,8 @@ static void take_frame(Connection *connection, int first, const char *payload, s
     if (opcode == TEXT) take_text(connection, payload, length);
     else if (opcode == PING) put_frame(connection, PONG, payload, length);
     else if (opcode == CLOSE)
-        fail("the server closed a connection: %d %.*s", length < 2 ? 1005 : (uint8_t)payload[0] << 8 | (uint8_t)payload[1],
+        fail("the server closed a connection: %d %.*s",
+             length < 2 ? 1005 : (uint8_t)payload[0] << 8 | (uint8_t)payload[1],
              length < 2 ? 0 : (int)length - 2, payload + 2);
     else if (opcode != PONG) fail("the server sent a frame with opcode %d", opcode);
 }
@@ -242,7 +245,7 @@ static void on_readable(Connection *connection) {
     refill(connection->lane);
 }
 
-/* --- the run -------------------------------------------------------------------------------------------------------- */
+/* --- the run --- */
 
 static Connection *adopt(const char *descriptor, Lane *lane, bool is_sender) {
     Connection *connection = checked(calloc(1, sizeof *connection));
@@ -259,7 +262,8 @@ static void read_lanes(void) {
     while (getline(&line, &capacity, stdin) > 0) {
         Lane *lane = checked(calloc(1, sizeof *lane));
         const char *sender = strtok(line, " \n"), *recipient = strtok(NULL, " \n"), *receiver;
-        if (!sender || !recipient || strlen(recipient) > ID_CHARS) fail("a lane is SENDER_FD RECIPIENT_ID RECEIVER_FD...");
+        if (!sender || !recipient || strlen(recipient) > ID_CHARS)
+            fail("a lane is SENDER_FD RECIPIENT_ID RECEIVER_FD...");
         strcpy(lane->recipient, recipient);
         lane->sender = adopt(sender, lane, true);
         for (; (receiver = strtok(NULL, " \n")); lane->receivers++) adopt(receiver, lane, false);
@@ -273,14 +277,16 @@ static void read_lanes(void) {
 static bool is_everything_done(void) {
     for (size_t i = 0; i < lane_count; i++) {
         const Lane *lane = lanes[i];
-        if (lane->delivered != lane->sent * lane->receivers || (options.is_durable && lane->accepted != lane->sent)) return false;
+        if (lane->delivered != lane->sent * lane->receivers) return false;
+        if (options.is_durable && lane->accepted != lane->sent) return false;
     }
     return true;
 }
 
 static void run_for(double seconds) {
     struct epoll_event events[EVENTS];
-    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9), seen = progress, stalled = now_ns() + STALL_SECONDS * 1000000000ull;
+    const uint64_t patience = STALL_SECONDS * 1000000000ull;
+    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9), seen = progress, stalled = now_ns() + patience;
     while (now_ns() < end && (is_refilling || !is_everything_done())) {
         int n = epoll_wait(epoll, events, EVENTS, 20);
         for (int i = 0; i < n; i++) {
@@ -288,15 +294,17 @@ static void run_for(double seconds) {
             if (events[i].events & EPOLLOUT) flush(connection);
             if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) on_readable(connection);
         }
-        if (progress != seen) seen = progress, stalled = now_ns() + STALL_SECONDS * 1000000000ull;
+        if (progress != seen) seen = progress, stalled = now_ns() + patience;
         else if (now_ns() > stalled) fail("the server sent nothing for %d s", STALL_SECONDS);
     }
 }
 
+static double seconds_of(struct timeval time) { return (double)time.tv_sec + (double)time.tv_usec / 1e6; }
+
 static double cpu_seconds(void) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    return seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
 }
 
 int main(int count, char **arguments) {
@@ -318,11 +326,12 @@ int main(int count, char **arguments) {
     double seconds = (double)(now_ns() - start) / 1e9;
     cpu = cpu_seconds() - cpu;
     is_measuring = is_refilling = false;
-    run_for(STALL_SECONDS);
-    if (!is_everything_done()) fail("not every text that was sent has arrived %d s later", STALL_SECONDS);
+    run_for(DRAIN_SECONDS);
+    if (!is_everything_done()) fail("not every text that was sent has arrived %d s later", DRAIN_SECONDS);
     uint64_t total = 0;
     for (size_t i = 0; i < lane_count; i++) total += options.is_durable ? lanes[i]->accepted : lanes[i]->delivered;
-    printf("{\"texts\": %" PRIu64 ", \"seconds\": %.6f, \"p50_ms\": %.4f, \"p99_ms\": %.4f, \"load_cpu\": %.3f, \"texts_total\": %" PRIu64 "}\n",
-           measured, seconds, percentile_ms(.5), percentile_ms(.99), cpu / seconds, total);
+    printf("{\"texts\": %" PRIu64 ", \"seconds\": %.6f, \"texts_total\": %" PRIu64 ", ", measured, seconds, total);
+    printf("\"p50_ms\": %.4f, \"p99_ms\": %.4f, ", percentile_ms(.5), percentile_ms(.99));
+    printf("\"load_cpu\": %.3f}\n", cpu / seconds);
     return 0;
 }

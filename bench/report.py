@@ -36,7 +36,7 @@ def save(figures: Sequence[Figure], command: str, folder: Path = FOLDER) -> None
     kept = [figure for figure in (Figure(**each) for each in known) if figure.measure not in measured]
     order = list(MEASURES)
     merged = sorted([*kept, *figures], key=lambda figure: order.index(figure.measure))
-    facts = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "command": command, **machine(), **versions()}
+    facts = {"last run": f"{datetime.now(UTC):%Y-%m-%d}", "its command": command, **machine(), **versions()}
     data = {"facts": facts, "figures": [figure.to_json() for figure in merged]}
     data_path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "performance.svg").write_text(svg(merged), encoding="utf-8")
@@ -81,5 +81,5 @@ def _with_figures(page: str, facts: dict[str, str], figures: Sequence[Figure]) -
     lines += [goals_grid(verdicts).to_markdown()] if verdicts else []
     lines += [*(grid.to_markdown() for grid in grids(figures))]
     lines += ["### The machine and the command", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value if name != 'command' else f'`{value}`'} |" for name, value in facts.items()]
+    lines += [f"| {name} | {value if name != 'its command' else f'`{value}`'} |" for name, value in facts.items()]
     return before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + after

@@ -1,7 +1,7 @@
-// The seed protocol for any JavaScript server: one Relay for all, one state object per socket. `send` and `close` are the socket's.
+// The seed protocol for any JavaScript server: one Relay for all, one state object per socket.
 const crypto = require("crypto");
 
-const ED25519_PREFIX = Buffer.from("302a300506032b6570032100", "hex"); // RFC 8410: what stands before the 32 bytes in DER
+const ED25519_PREFIX = Buffer.from("302a300506032b6570032100", "hex"); // RFC 8410: DER before the 32 bytes
 
 function isSigned(challenge, token, attempt) {
   const der = Buffer.concat([ED25519_PREFIX, Buffer.from(token, "hex")]);

@@ -28,7 +28,7 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
     """Show every device, when it was here last and how many messages wait for it."""
     found = trio.run(_list, ServerAddress.parse(server), open_identity(key))
     if as_json:
-        click.echo(json.dumps([asdict(device) for device in found]))  # type: ignore[arg-type]  # attrs, unseen by mypy
+        click.echo(json.dumps([asdict(device) for device in found]))
         return
     table = Table("device", "last here", "waiting", box=None, padding=(0, 2, 0, 0))
     for device in found:

@@ -84,6 +84,8 @@ class Keeper:
             changes = [change for change, _ in self._under_way if change is not None]
             if changes:
                 await self.store.apply(changes)
+            else:
+                await trio.lowlevel.checkpoint()
             kept, self._under_way = self._under_way, []
             for _, then in kept:
                 then(None)

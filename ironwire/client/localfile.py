@@ -234,7 +234,7 @@ def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry:
         own, id_ = decode_client(frame)
         if isinstance(own, Text | File):
             kind = DeliveredText if isinstance(own, Text) else DeliveredFile
-            said = asdict(own, recurse=False)  # type: ignore[arg-type]  # mypy does not see that it is an attrs class
+            said = asdict(own, recurse=False)
             return HistoryEntry(kind(sender=owner.client, device=owner.device, ts=ts, **said), id_, state, receipt)
     raise LocalStoreError(f"what stands in the history as {state} is neither a text nor a file")
 

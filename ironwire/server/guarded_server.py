@@ -115,7 +115,7 @@ class GuardedTCPServer(TCPServer):
             await super().protocol_send(event)
 
     def _set_idle(self, is_idle: bool) -> None:
-        """Between requests, and before the first, reading has a deadline. Hypercorn starts a task for that each time."""
+        """Between requests, and before the first, reading has a deadline. Hypercorn would start a task each time."""
         self._reading.deadline = trio.current_time() + self.config.keep_alive_timeout if is_idle else inf
         if is_idle:
             self._guard.idle.add(self._reading)

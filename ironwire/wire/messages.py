@@ -6,7 +6,7 @@ travels beside the message in `codec.py`. Field names are the keys on the wire, 
 from this module.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from attrs import Attribute, define, field
 
@@ -18,12 +18,15 @@ T = TypeVar("T")
 WIRE_KEY = "wire_key"
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def message(cls: type[T]) -> type[T]:
-    """An attrs class that the type checker holds to be frozen. Freezing it at run time would make every message three
-    times as expensive to build, and building messages is what a relay does.
-    """
-    return define(cls, unsafe_hash=True)
+if TYPE_CHECKING:
+    from attrs import frozen as message
+else:
+
+    def message(cls: type[T]) -> type[T]:
+        """An attrs class that the type checker holds to be frozen. Freezing it at run time would make every message
+        three times as expensive to build, and building messages is what a relay does.
+        """
+        return define(cls, unsafe_hash=True)
 
 
 ReceiptState = Literal["delivered", "read"]

@@ -35,13 +35,14 @@ from ironwire.client import (
     read_history,
 )
 from ironwire.client.localstore import in_thread
-from ironwire.ids import DeviceId
+from ironwire.ids import DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.config import AuthSettings, Settings
-from ironwire.store.base import Quota, Store
+from ironwire.store.base import Append, Envelope, Quota, Store
 from ironwire.store.memory import MemoryStore
 from ironwire.store.sqlite import SqliteStore
+from ironwire.wire.codec import encode_payload
 from tests.server.in_process import InProcessServer, serve_in_process
 
 T = TypeVar("T")
@@ -283,10 +284,7 @@ async def test_ten_thousand_wait_and_come_through_three_cuts(tmp_path: Path) -> 
             await world.has_started.wait()
             async with phone.connected():
                 pass
-            async with connect(ADDRESS, ALICE, dial=world.dial) as client, trio.open_nursery() as sending:
-                for number in range(count):
-                    sending.start_soon(client.send_text, BOB.client_id, str(number))
-                    await trio.lowlevel.checkpoint()
+            await world.store.apply([append(number) for number in range(count)])
             lines: list[str] = []
             store = LocalStore(phone.path, in_thread)
             backoff = Backoff(base_seconds=0.01)
@@ -302,6 +300,13 @@ async def test_ten_thousand_wait_and_come_through_three_cuts(tmp_path: Path) -> 
                         break
             nursery.cancel_scope.cancel()
     assert lines == [str(number) for number in range(count)]
+
+
+def append(number: int) -> Append:
+    text = DeliveredText(ALICE.client_id, str(number), ts=number)
+    payload = encode_payload(text)
+    envelope = Envelope("text", ALICE.client_id, None, BOB.client_id, MessageId(str(number)), number, payload)
+    return Append(envelope, b"", is_live=False)
 
 
 def test_the_oracle_notices() -> None:

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import trio
 import trio_websocket
@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from hypercorn.config import Config
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ASGIFramework
+from hypercorn.typing import AppWrapper, ASGIFramework, WebsocketScope
 from hypercorn.utils import wrap_app
 from quart.wrappers import Websocket
 from trio.testing import memory_stream_pair
@@ -124,11 +124,11 @@ async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool
         await websocket.accept()
 
     if not portable:
-        transport = await take_socket(websocket.scope, accept, limits)
+        transport = await take_socket(cast("WebsocketScope", websocket.scope), accept, limits)
         if transport is not None:
             return transport
     await websocket.accept()
-    return PortableTransport(websocket._get_current_object(), limits)
+    return PortableTransport(cast("Any", websocket)._get_current_object(), limits)
 
 
 async def read_to_end(stream: trio.abc.ReceiveStream) -> bytes:

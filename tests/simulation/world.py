@@ -6,6 +6,7 @@ and no time passes that a step did not ask for.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import greenlet  # type: ignore[import-untyped]  # it comes without stubs
@@ -93,7 +94,8 @@ class World:
             for start in range(0, seconds, KEEPALIVE_SECONDS):
                 for name in self._open:
                     if name != silent:
-                        await self._stage.actors[name].send(frame_builder.pong())
+                        with suppress(trio.BrokenResourceError):  # it was cut and, as it does not read, does not know
+                            await self._stage.actors[name].send(frame_builder.pong())
                 await trio.sleep(min(KEEPALIVE_SECONDS, seconds - start))
                 await self._settle()
 

@@ -4,6 +4,7 @@ write ... PEER FIRST COUNT    sends the numbers from FIRST on, and prints each b
 read ...                      prints every text before it asks for the next
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -25,16 +26,21 @@ async def write(client: Client, peer: str, first: str, count: str) -> None:
     to = parse_client_id(peer)
     async with trio.open_nursery() as nursery:
         for number in range(int(first), int(first) + int(count)):
-            print(number, flush=True)
+            say(number)
             nursery.start_soon(client.send_text, to, str(number))
             await trio.sleep(0.001)
 
 
 async def read(client: Client) -> None:
-    print("ready", flush=True)
+    say("ready")
     async for event in client:
         if isinstance(event, Received) and isinstance(event.message, DeliveredText):
-            print(event.message.text, flush=True)
+            say(event.message.text)
+
+
+def say(word: object) -> None:
+    # In one write: `print` may be killed before the end of its line.
+    os.write(sys.stdout.fileno(), f"{word}\n".encode())
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def _pattern(_: Any, regex: str, instance: Any, __: Any) -> Iterator[ValidationE
         yield ValidationError("does not match")
 
 
-_STRICT = extend(
+_STRICT = extend(  # type: ignore[no-untyped-call]  # its stubs leave this one untyped
     Draft202012Validator,
     validators={"pattern": _pattern},
     # The difference that the documents name: to a schema 5.0 is an integer, to the protocol it is not.
