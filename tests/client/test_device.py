@@ -223,11 +223,13 @@ async def test_a_gap_is_told_once(phone: Phone) -> None:
         await peer.send(Gap(2, 7, "expired"))
         await peer.deliver(text(8), 8)
         assert [await anext(client) for _ in range(3)] == [received(1), Lost(2, 7), received(8)]
+        await _acked(peer, 8)
     async with phone.on() as (client, peer):
         await peer.send(Gap(2, 7, "expired"))
         await peer.send(Gap(5, 10, "expired"))
         await peer.deliver(text(11), 11)
         assert [await anext(client), await anext(client)] == [Lost(9, 10), received(11)]
+        await _acked(peer, 11)
 
 
 async def test_a_hole_that_nobody_explains_is_told_too(phone: Phone) -> None:
