@@ -196,9 +196,9 @@ class Delivery:
             results: list[Result] | list[StoreError]
             try:
                 results = await self._store.apply([operation for operation, _ in batch])
-            except StoreError as error:
+            except Exception as error:
                 log.exception("nothing of this batch was stored", operations=len(batch))
-                results = [error] * len(batch)
+                results = [StoreError(f"the batch failed: {error}")] * len(batch)
             for (_, settle), result in zip(batch, results, strict=True):
                 settle(result)
 

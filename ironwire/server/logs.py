@@ -6,20 +6,14 @@ values of local variables, and nothing that a peer chose can move the cursor of 
 
 import logging
 import re
-from typing import Final, TextIO
+from typing import TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from ironwire.server.config import LogSettings
 
-_ID_CHARS: Final = 8
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
-def short_id(text: str) -> str:
-    """The first 8 characters of an id: enough to follow one client through a log, too few to be its key."""
-    return text[:_ID_CHARS]
 
 
 def configure_logging(settings: LogSettings, stream: TextIO) -> None:

@@ -223,8 +223,9 @@ class Session:
                         return admitted
 
     async def _reply(self, text: bytes) -> None:
-        if not self._transport.write([text]):
-            await self._transport.send([])
+        is_all_out = self._transport.write([text])
+        while not is_all_out:
+            is_all_out = await self._transport.send_some()
 
     def _welcome(self, admitted: Admit, mailbox: Mailbox | None) -> AuthOk:
         if admitted.speaks_seed:
@@ -261,12 +262,11 @@ class Session:
 
     async def _write(self) -> None:
         try:
-            frames: list[bytes] = []
             while self._is_writing:
                 with trio.fail_after(self._services.limits.write_seconds):
-                    await self._transport.send(frames)
-                frames = self._outbox.take()
-                self._is_writing = bool(frames)
+                    is_all_out = await self._transport.send_some()
+                if is_all_out:
+                    self._is_writing = not self._transport.write(self._outbox.take())
         except (trio.TooSlowError, TransportClosed):
             self._cut_off()
         self.collect()
@@ -300,37 +300,39 @@ class Session:
                 case Auth() | Verify():
                     put(encode(Error("invalid", detail="this session is authenticated already"), id_))
                 case _:
-                    put(await self._answer(message, id_, attachment.principal))
+                    await self._answer(message, id_, attachment.principal)
 
     async def _answer(
         self, question: Devices | DeviceRemove | History, id_: MessageId | None, principal: Principal
-    ) -> bytes:
+    ) -> None:
+        put = self._outbox.put
         try:
             match question:
                 case Devices():
-                    return encode(self._devices(principal), id_)
+                    put(encode(self._devices(principal), id_))
                 case DeviceRemove(device):
-                    return encode(await self._remove(principal, device), id_)
+                    await self._remove(principal, device, id_)
                 case History():
-                    return await self._services.delivery.history(principal.client, question, id_)
+                    put(await self._services.delivery.history(principal.client, question, id_))
                 case _:
                     assert_never(question)
         except StoreError:
             log.exception("the store cannot answer")
-            return encode(Error("internal", detail="the store cannot answer now"), id_)
+            put(encode(Error("internal", detail="the store cannot answer now"), id_))
 
     def _devices(self, principal: Principal) -> DeviceList:
         mailboxes = self._services.delivery.mailboxes_of(principal.client)
         return DeviceList([Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes])
 
-    async def _remove(self, principal: Principal, device: DeviceId) -> DeviceRemoved | Error:
+    async def _remove(self, principal: Principal, device: DeviceId, id_: MessageId | None) -> None:
         result = await self._services.delivery.remove(principal.client, device)
         if isinstance(result, NoSuchDevice):
-            return Error("not_found", detail="this client has no such device")
+            self._outbox.put(encode(Error("not_found", detail="this client has no such device"), id_))
+            return
+        self._outbox.put(encode(DeviceRemoved(device), id_))  # first: it may be this very session that ends now
         seat = self._services.hub.device_session(principal.client, device)
         if seat is not None:
             seat.outbox.close(REMOVED)
-        return DeviceRemoved(device)
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

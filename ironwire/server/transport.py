@@ -65,18 +65,22 @@ class Transport(Protocol):
         ...
 
     def write(self, payloads: Sequence[bytes]) -> bool:
-        """Take the payloads over and send what the connection takes at once; False: the rest goes out with `send`.
+        """Take over the payloads, each of them UTF-8 and one text message, and send what the connection takes at once.
+
+        False: something is left, for `send_some`.
 
         Raises:
             TransportClosed: nothing more can be sent.
         """
         ...
 
-    async def send(self, payloads: Sequence[bytes]) -> None:
-        """Send what `write` left, then each payload, which is UTF-8, as one text message, in order.
+    async def send_some(self) -> bool:
+        """Wait until the connection has taken a part of what `write` left. True: nothing is left.
+
+        A part, so that a deadline around the call bounds a peer that has stopped, and not one that is slow.
 
         Raises:
-            TransportClosed: nothing more can be sent; some of `payloads` may have arrived.
+            TransportClosed: nothing more can be sent; some of what was written may have arrived.
         """
         ...
 
@@ -160,8 +164,20 @@ class DirectTransport:
         self._unsent = data[self._write_some(data) :]
         return not self._unsent
 
-    async def send(self, payloads: Sequence[bytes]) -> None:
-        await self._write(encode_batch(payloads))
+    async def send_some(self) -> bool:
+        async with self._write_lock:
+            if self._is_sending_over:
+                raise TransportClosed("nothing more can be sent on this connection")
+            data, self._unsent, self._waiting_pong = self._unsent + self._waiting_pong, b"", b""
+            if data:
+                self._is_sending_over = True  # and it stays so if this is cancelled or fails: half a frame may be out
+                try:
+                    sent_bytes = await write_some(self._stream, memoryview(data))
+                except (*GONE, OSError) as error:
+                    raise TransportClosed("the connection broke") from error
+                self._is_sending_over = False
+                self._unsent = data[sent_bytes:] + self._unsent
+            return not self._unsent and not self._waiting_pong
 
     async def ping(self) -> None:
         await self._write(encode_ping(b""))
@@ -291,12 +307,12 @@ class PortableTransport:
         self._unsent.extend(payloads)
         return not self._unsent
 
-    async def send(self, payloads: Sequence[bytes]) -> None:
-        waiting, self._unsent = [*self._unsent, *payloads], []
-        for payload in waiting:
-            await trio.lowlevel.checkpoint()  # a server may drop what it is given without ever yielding
-            self._require_open()
-            await self._websocket.send(payload.decode())
+    async def send_some(self) -> bool:
+        await trio.lowlevel.checkpoint()  # a server may drop what it is given without ever yielding
+        self._require_open()
+        if self._unsent:
+            await self._websocket.send(self._unsent.pop(0).decode())
+        return not self._unsent
 
     async def ping(self) -> None:
         raise NotImplementedError("ASGI has no pings: look at can_ping first")

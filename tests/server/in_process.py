@@ -9,7 +9,7 @@ The application's lifespan runs as under the `hypercorn` command. A test that ne
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -129,6 +129,13 @@ async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool
             return transport
     await websocket.accept()
     return PortableTransport(cast("Any", websocket)._get_current_object(), limits)
+
+
+async def send(transport: Transport, payloads: Sequence[bytes]) -> None:
+    """Write the payloads, and wait until all of them are out."""
+    is_all_out = transport.write(payloads)
+    while not is_all_out:
+        is_all_out = await transport.send_some()
 
 
 async def read_to_end(stream: trio.abc.ReceiveStream) -> bytes:

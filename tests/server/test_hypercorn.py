@@ -23,7 +23,7 @@ from ironwire.limits import Limits
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_server import GuardedTCPServer, Inbox
 from ironwire.server.hypercorn import check_hypercorn, install, serve_worker, settle
-from tests.server.in_process import FakeSocket, InProcessServer, open_transport, read_to_end, serve_in_process
+from tests.server.in_process import FakeSocket, InProcessServer, open_transport, read_to_end, send, serve_in_process
 from tests.server.raw_client import RawClient, upgrade_request
 from tests.wire.frame_builder import text
 
@@ -54,7 +54,7 @@ def quart_app() -> QuartTrio:
     @app.websocket("/direct")
     async def direct() -> None:
         transport = await open_transport(websocket, LIMITS)
-        await transport.send([b"hello"])
+        await send(transport, [b"hello"])
         with trio.move_on_after(LIMITS.close_seconds):
             await transport.close(1000, "done")
 

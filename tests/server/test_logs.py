@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from ironwire.server.config import LogSettings
-from ironwire.server.logs import configure_logging, short_id
+from ironwire.server.logs import configure_logging
 
 
 class Terminal(io.StringIO):
@@ -105,8 +105,3 @@ def test_what_a_peer_chose_cannot_drive_the_terminal() -> None:
         structlog.get_logger().exception("cannot parse")
     assert not set("\x1b\x9b\r") & set(output.getvalue())
     assert r"\x1b[2J" in output.getvalue()
-
-
-def test_ids_are_short() -> None:
-    assert short_id("0123456789abcdef" * 4) == "01234567"
-    assert short_id("phone") == "phone"

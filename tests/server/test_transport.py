@@ -15,7 +15,7 @@ from wsproto.events import Ping, Pong, TextMessage
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
 from ironwire.server.transport import DirectTransport, Transport
-from tests.server.in_process import open_transport, serve_in_process
+from tests.server.in_process import open_transport, send, serve_in_process
 from tests.server.raw_client import RawClient
 from tests.wire.frame_builder import BINARY, TEXT, binary, close, fragments, frame, ping, text
 
@@ -80,7 +80,7 @@ async def echo(transport: Transport) -> None:
     try:
         while True:
             batch = await transport.receive()
-            await transport.send([item.encode() if isinstance(item, str) else item for item in batch])
+            await send(transport, [item.encode() if isinstance(item, str) else item for item in batch])
     except TransportClosed:
         await transport.abort()
 
@@ -115,7 +115,7 @@ async def test_frames_in_the_packet_of_the_upgrade_are_received_first(talk: Talk
 
 async def test_a_batch_is_sent_as_one_text_message_each(talk: Talk, autojump_clock: MockClock) -> None:
     async def server_side(transport: Transport) -> None:
-        await transport.send([b'{"n":1}', "é".encode(), b"", b"x" * 70_000])
+        await send(transport, [b'{"n":1}', "é".encode(), b"", b"x" * 70_000])
         await transport.receive()
 
     async with talk(server_side) as client:
@@ -200,7 +200,7 @@ async def test_nothing_can_be_sent_after_closing(talk: Talk, autojump_clock: Moc
             nursery.start_soon(transport.close, 1000, "")
             await wait_all_tasks_blocked()
             with pytest.raises(TransportClosed):
-                await transport.send([b"too late"])
+                await send(transport, [b"too late"])
             has_refused.set()
 
     async with talk(server_side) as client:
@@ -242,7 +242,7 @@ async def test_the_direct_transport_works_over_tls(autojump_clock: MockClock) ->
 
     async def server_side(transport: Transport) -> None:
         names.append(transport.name)
-        await transport.send([b"hello"])
+        await send(transport, [b"hello"])
         await echo(transport)
 
     app = toy_app(server_side, portable=False)
@@ -282,7 +282,7 @@ async def test_one_batch_is_one_write() -> None:
         memory_stream_pump(server.send_stream, client.receive_stream)
 
     server.send_stream.send_all_hook = count_and_pump
-    await DirectTransport(server, b"", LIMITS).send([b"x"] * 100)
+    await send(DirectTransport(server, b"", LIMITS), [b"x"] * 100)
     assert writes == 1
     assert len(await client.receive_some()) == 300
 
@@ -297,7 +297,7 @@ async def test_a_pong_never_cuts_into_a_message_and_only_the_newest_waits(autoju
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
-        nursery.start_soon(transport.send, [b"x" * 5000, b"y" * 5000])
+        nursery.start_soon(send, transport, [b"x" * 5000, b"y" * 5000])
         await wait_all_tasks_blocked()
         for n in range(100):
             await client.send(ping(b"%d" % n))
@@ -331,8 +331,8 @@ async def test_ping_asks_the_peer_for_a_sign_of_life() -> None:
 async def test_a_cancelled_write_leaves_nothing_more_to_send(autojump_clock: MockClock) -> None:
     transport, _client = direct_pair(lockstep_stream_pair)
     with trio.move_on_after(1):
-        await transport.send([b"x" * 5000])
-    for attempt in (transport.send([b"y"]), transport.ping()):
+        await send(transport, [b"x" * 5000])
+    for attempt in (send(transport, [b"y"]), transport.ping()):
         with pytest.raises(TransportClosed):
             await attempt
 
@@ -420,7 +420,7 @@ async def test_the_portable_transport_cannot_ping(talk: Talk, autojump_clock: Mo
         if not transport.can_ping:
             with pytest.raises(NotImplementedError):
                 await transport.ping()
-        await transport.send([b"done"])
+        await send(transport, [b"done"])
 
     async with talk(server_side) as client:
         assert await client.message() == "done"
