@@ -214,6 +214,7 @@ class Delivery:
     async def _next_batch(self) -> list[tuple[Operation, Settle]]:
         if not self._queue:
             await self._arrival.park()
+        await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
         batch, self._queue = self._queue[:BATCH_OPERATIONS], self._queue[BATCH_OPERATIONS:]
         return batch
 

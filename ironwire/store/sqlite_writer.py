@@ -60,7 +60,7 @@ _FORGET_ID = """
     WHERE sender = ? AND device = ? AND message_id = ? AND is_id_known = 1"""
 
 # An entry leaves a mailbox: whoever it points at is owed once less; what nobody owes any more is erased.
-_MEASURE = "SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE mailbox = ? AND seq <= ?"
+_MEASURE = "SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE mailbox = ? AND seq > ? AND seq <= ?"
 _RELEASE = """
     UPDATE envelope SET owed = owed - 1, payload = CASE WHEN owed > 1 OR is_archived = 1 THEN payload END
     WHERE id IN (SELECT envelope FROM entry WHERE mailbox = ? AND seq <= ?)"""
@@ -89,7 +89,7 @@ _DELETE_OLD = "DELETE FROM envelope WHERE ts < ? AND is_archived = 0"
 _FORGET_OLD_IDS = "UPDATE envelope SET is_id_known = 0 WHERE ts < ? AND is_id_known = 1"
 
 
-@define(eq=False)
+@define(eq=False, on_setattr=[])
 class _Box:
     """A mailbox as the writer knows it, the batch under way included."""
 
@@ -103,6 +103,12 @@ class _Box:
     is_full: bool = field(converter=bool)
     created_ms: int
     seen_ms: int
+    flushed: int = field(init=False)
+    """The last seq that is in the transaction and not only gathered."""
+
+    @flushed.default
+    def _tail_when_read(self) -> int:
+        return self.tail
 
     def admits(self, size: int, quota: Quota) -> bool:
         """Whether there is room for `size` bytes more; a mailbox that was full has room again at half (section 5)."""
@@ -141,6 +147,8 @@ class Writer:
         """The cache. An empty list stands for a client that has no mailbox."""
         self._box_by_id: dict[MailboxId, _Box] = {}
         self._dirty: set[_Box] = set()
+        self._released: dict[MailboxId, int] = {}
+        """Up to where entries have been acknowledged, and are still in the table."""
         self._envelopes: list[tuple[Any, ...]] = []
         self._entries: list[tuple[Any, ...]] = []
         self._new_ids: dict[tuple[str, str, str | None], tuple[int, bytes]] = {}
@@ -173,7 +181,15 @@ class Writer:
 
     def forget(self) -> None:
         """Drop what is cached and gathered: the transaction is undone, or the file was changed beside the cache."""
-        for known in (self.boxes, self._box_by_id, self._dirty, self._envelopes, self._entries, self._new_ids):
+        for known in (
+            self.boxes,
+            self._box_by_id,
+            self._dirty,
+            self._envelopes,
+            self._entries,
+            self._new_ids,
+            self._released,
+        ):
             known.clear()
 
     def trim(self) -> None:
@@ -250,9 +266,7 @@ class Writer:
     def _ack(self, mailbox: MailboxId, upto: int) -> Acked:
         box = self._box(mailbox)
         if box is not None and upto > box.acked:
-            self._flush()
-            box.acked = min(upto, box.tail)
-            self._erase(box)
+            self._erase(box, min(upto, box.tail))
         return Acked()
 
     def _register(self, register: Register) -> Mailbox | TooManyDevices:
@@ -282,23 +296,24 @@ class Writer:
         boxes = self.boxes_of(client)
         for box in boxes:
             if box.device == device:
+                self._erase(box, box.tail)
                 self._flush()
-                box.acked = box.tail
-                self._erase(box)
                 self._changes.execute(_DELETE_BOX, (box.id,))
                 boxes.remove(box)
                 del self._box_by_id[box.id]
-                self._dirty.discard(box)
                 return Removed()
         return NoSuchDevice()
 
-    def _erase(self, box: _Box) -> None:
-        """Everything up to `acked` leaves the mailbox."""
-        count, size = self._changes.execute(_MEASURE, (box.id, box.acked)).fetchone()
-        if count:
-            self._release(box.id, box.acked)
+    def _erase(self, box: _Box, upto: int) -> None:
+        """Everything up to `upto` is out of the mailbox from now on; the entries themselves go with the next flush."""
+        if upto > box.flushed:
+            self._flush()
+        count, size = self._changes.execute(_MEASURE, (box.id, box.acked, upto)).fetchone()
+        box.acked = upto
         box.waiting -= count
         box.waiting_bytes -= size
+        if count:
+            self._released[box.id] = upto
         self._dirty.add(box)
 
     def _release(self, mailbox: MailboxId, upto: int) -> None:
@@ -314,7 +329,11 @@ class Writer:
             for box in self._dirty
         ]
         self._changes.executemany(_UPDATE_BOX, rows)
-        for gathered in (self._envelopes, self._entries, self._dirty, self._new_ids):
+        for mailbox, upto in self._released.items():
+            self._release(mailbox, upto)
+        for box in self._dirty:
+            box.flushed = box.tail
+        for gathered in (self._envelopes, self._entries, self._dirty, self._new_ids, self._released):
             gathered.clear()
 
     def boxes_of(self, client: ClientId) -> list[_Box]:
