@@ -174,6 +174,7 @@ class Session:
                 self._outbox.put(encode(self._welcome(admitted, mailbox)))
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
+                    self.collect()  # nobody has come by before: an ending may wait with the welcome
                     if pump is not None:
                         nursery.start_soon(pump.run)
                     await self._read(attachment)

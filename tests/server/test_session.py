@@ -1,15 +1,19 @@
 """Sessions as docs/protocol.md has them, sections 1 to 4 and 6, each rule a conversation with the server."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 import structlog
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from ironwire.crypto.signing import auth_text
 from ironwire.limits import Limits
 from ironwire.server.config import AuthSettings
+from ironwire.store.base import Operation, Result
+from ironwire.store.memory import MemoryStore
 from tests.playbook import NONCE, NOW_MS, TransportKind, auth_frame, identity_of, open_stage, verify_frame
 from tests.wire.frame_builder import TEXT, fragments, frame, text
 
@@ -506,6 +510,31 @@ async def test_a_drain_tells_everyone_to_come_back(transport: TransportKind, moc
         assert trio.current_time() == started
         await stage.connect("erin")
         await stage.play("erin << close 1012 retry_ms=5000")
+
+
+async def test_a_drain_reaches_a_session_whose_device_is_being_registered(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk_answers, apply = trio.Event(), MemoryStore.apply
+
+    async def wait_and_apply(store: MemoryStore, batch: Sequence[Operation]) -> list[Result]:
+        await disk_answers.wait()
+        return await apply(store, batch)
+
+    monkeypatch.setattr(MemoryStore, "apply", wait_and_apply)
+    async with open_stage() as stage:
+        await stage.connect("alice")
+        await stage.play(f"""
+            alice >> {{"type":"auth","payload":{{"token":"$alice","device":"phone"}}}}
+            alice << {CHALLENGE}
+            alice >> {{"type":"verify","payload":{{"attempt":"$alice_signs"}}}}
+        """)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.server.guard.on_shutdown)
+            await trio.testing.wait_all_tasks_blocked()
+            disk_answers.set()
+            await stage.play("alice << close 1012 retry_ms=5000")
 
 
 @both_transports
