@@ -139,7 +139,7 @@ def _said(message: object) -> str:
 
 
 TestFile = FileMachine.TestCase
-TestFile.settings = settings(max_examples=30, deadline=None)  # every change waits for the disk
+TestFile.settings = settings(max_examples=20, deadline=None)  # every change waits for the disk
 
 
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:

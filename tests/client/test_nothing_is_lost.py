@@ -214,7 +214,7 @@ steps = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=20))
 @example(
     [("write", 4), ("crash desk", 3), ("write", 4), ("crash phone", 9), ("restart", 2), ("write", 2), ("cut phone", 7)]

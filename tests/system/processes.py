@@ -4,6 +4,7 @@ import codecs
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -99,6 +100,15 @@ class Screen:
             assert written, f"the command ended without {pattern!r}: {self._unread!r}"
             self._unread += written
         self._unread = self._unread[match.end() :]
+
+    def leave(self, keys: str) -> int:
+        """Type `keys` until the command ends: while it writes above its prompt, the terminal is not its own to read."""
+        while self.popen.poll() is None:
+            self.type(keys)
+            readable, _, _ = select.select([self._descriptor], [], [], 0.5)
+            if readable:
+                self._read()
+        return self.wait()
 
     def wait(self) -> int:
         # A process that writes to a terminal which nobody reads does not end.

@@ -256,8 +256,7 @@ def test_a_person_converses_at_a_terminal(alice: User, bob: User) -> None:
         screen.type("half a line")
         answering.enter("one more")
         screen.read_until("one more")
-        screen.type("\x03" + CTRL_D)
-        assert screen.wait() == 0
+        assert screen.leave("\x03" + CTRL_D) == 0
 
 
 def test_a_passphrase_is_asked_for_twice_at_a_terminal(alice: User) -> None:

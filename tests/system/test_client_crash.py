@@ -13,7 +13,7 @@ from ironwire.client import Identity, Owner, ServerAddress, create_identity, rea
 from ironwire.ids import DeviceId
 from tests.system.conftest import REPOSITORY, Server
 
-KILLS = 6
+KILLS = 3
 PER_RUN = 150
 SECONDS = 60.0
 SEED = 3

@@ -126,7 +126,7 @@ async def live_through(
             for point in points:
                 tally.kills[await _live_and_die(servers, world, port, point)] += 1
                 if loses_its_log:
-                    (world.data / "ironwire.db-wal").unlink()
+                    (world.data / "ironwire.db-wal").unlink(missing_ok=True)  # none, if it died before it wrote
             nursery.cancel_scope.cancel()
         await servers.start(Order(str(world.data), port, None, 0))
         await world.settle(port)
