@@ -314,5 +314,5 @@ def _slow_stream_pair() -> tuple[Any, Any]:
 def _seed_the_scheduler(seed: int) -> None:
     """Make Trio run its tasks in an order that depends on `seed` alone."""
     # pytest-trio sets it too, for the same purpose; Trio calls it final to keep everybody else away from it.
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]  # Final to others; Trio's switch for tests
     trio._core._run._r.seed(seed)

@@ -163,7 +163,7 @@ class Delivery:
         """
         return await self._committed(Remove(client, device))
 
-    async def history(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002
+    async def history(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002  # as above
         """The frame that answers `history`.
 
         Raises:
@@ -274,7 +274,7 @@ class Delivery:
         is_archived = self.keeps_history and not isinstance(message, Receipt)
         self._ask(Append(envelope, digest, live_text is not None, is_archived), settle)
 
-    def _settle_live(self, sender: Attachment, to: ClientId, text: bytes, id: MessageId | None) -> None:  # noqa: A002
+    def _settle_live(self, sender: Attachment, to: ClientId, text: bytes, id: MessageId | None) -> None:  # noqa: A002  # as above
         if not self._hand_over(to, text):
             self._reply_offline(sender, to, id)
             return
@@ -329,11 +329,11 @@ class Delivery:
         if envelope.id is not None:
             self._ask(Forget(envelope.sender, envelope.device, envelope.id), lambda _: None)
 
-    def _reply_offline(self, sender: Attachment, to: ClientId, id: MessageId | None) -> None:  # noqa: A002
+    def _reply_offline(self, sender: Attachment, to: ClientId, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._undeliverable += 1
         sender.outbox.put(encode(Error("user_offline", user=to), id))
 
-    def _reply_refused(self, sender: Attachment, error: Error, id: MessageId | None) -> None:  # noqa: A002
+    def _reply_refused(self, sender: Attachment, error: Error, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._refused += 1
         sender.outbox.put(encode(error, id))
 

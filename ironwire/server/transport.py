@@ -161,7 +161,11 @@ class DirectTransport:
         if self._is_sending_over:
             raise TransportClosed("nothing more can be sent on this connection")
         data, self._unsent, self._waiting_pong = self._unsent + self._waiting_pong + data, b"", b""
-        self._unsent = data[self._write_some(data) :]
+        try:
+            self._unsent = data[write_at_once(self._stream, data) :]
+        except OSError as error:
+            self._is_sending_over = True
+            raise TransportClosed("the connection broke") from error
         return not self._unsent
 
     async def send_some(self) -> bool:
@@ -213,10 +217,6 @@ class DirectTransport:
     async def _read_some(self) -> bytes:
         return bytes(await self._stream.receive_some(_READ_BYTES))
 
-    def _write_some(self, data: bytes) -> int:
-        """Send what goes without waiting; the number of bytes. Not every stream can say, so here it is none."""
-        return 0
-
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
         """Send `data` and the pong that waits, if any; nothing goes out after what `is_last`, or after half a frame."""
         try:
@@ -251,9 +251,9 @@ class DirectTransport:
 class SocketTransport(DirectTransport):
     """The direct transport over a plain socket, with the fewest steps between the kernel and a message.
 
-    A read waits first, because the socket was emptied by the one before; a write is tried first, because the socket
-    nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping; at one message a
-    read they cost a third of the throughput (docs/decisions/0006).
+    A read waits first, because the socket was emptied by the one before, as a write (`write_at_once`) is tried first,
+    because the socket nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping;
+    at one message a read they cost a third of the throughput (docs/decisions/0006).
     """
 
     _socket: trio.socket.SocketType = field(init=False)
@@ -266,13 +266,6 @@ class SocketTransport(DirectTransport):
             await trio.lowlevel.wait_readable(self._socket)
             with contextlib.suppress(BlockingIOError):
                 return os.read(self._socket.fileno(), _READ_BYTES)
-
-    def _write_some(self, data: bytes) -> int:
-        try:
-            return write_at_once(self._stream, data)
-        except OSError as error:
-            self._is_sending_over = True
-            raise TransportClosed("the connection broke") from error
 
 
 @define(eq=False)
