@@ -1,13 +1,18 @@
 """Every exception that IronWire raises on purpose.
 
-    IronWireError ├── InvalidId            a client id, device id, ... that is not one                         (ids)
-    ├── WireError            what a peer sent cannot be understood │   ├── InvalidMessage   one frame's content:
-    answered with `error invalid`, the session goes on │   └── FrameViolation   the frame layer itself: the connection
-    closes with `code` ├── SigningError         a key or a signature that is not valid │   ├── InvalidPublicKey │
-    └── InvalidSignature ├── TransportClosed      the peer is gone ├── StoreError           the durable store cannot
-    do what was asked │   └── StoreFull        there is no room left on the disk ├── ConfigError          a setting
-    that cannot be used └── ClientError          everything that the client library raises; its branches are drawn in
-    `ironwire.client.errors`
+    IronWireError
+    ├── InvalidId              a client id, device id, ... that is not one (ids)
+    ├── WireError              what a peer sent cannot be understood
+    │   ├── InvalidMessage     one frame's content: answered with `error invalid`, the session goes on
+    │   └── FrameViolation     the frame layer itself: the connection closes with `code`
+    ├── SigningError           a key or a signature that is not valid
+    │   ├── InvalidPublicKey
+    │   └── InvalidSignature
+    ├── TransportClosed        the peer is gone
+    ├── StoreError             the durable store cannot do what was asked
+    │   └── StoreFull          there is no room left on the disk
+    ├── ConfigError            a setting that cannot be used
+    └── ClientError            everything that the client library raises: see `ironwire.client.errors`
 
 A `WireError` is always the peer's doing. None of these messages carries a key, a token or the body of a message.
 """

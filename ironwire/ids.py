@@ -7,7 +7,7 @@ what they are given, with two exceptions: the public key in `auth` is folded to 
 
 import re
 from ipaddress import IPv6Address
-from typing import NewType
+from typing import Literal, NewType
 
 from ironwire.errors import InvalidId
 
@@ -23,6 +23,12 @@ GroupId = NewType("GroupId", str)
 Address = ClientId | GroupId
 """Where an envelope can go."""
 
+CallId = NewType("CallId", str)
+"""32 lowercase hex digits, chosen by the client that calls."""
+
+Role = Literal["admin", "member"]
+"""What a member of a group may do: an admin may change who is in it, the roles, and the name."""
+
 MessageId = NewType("MessageId", str)
 """1-64 printable characters, chosen by the client that sends; unique for its device over the retention period."""
 
@@ -32,10 +38,11 @@ BlobName = NewType("BlobName", str)
 Origin = NewType("Origin", str)
 """`http://host` or `https://host`, with `:port` where it is not the scheme's own: where clients reach the server."""
 
-# The first four are public because `wire/schema.py` publishes them.
+# The first five are public because `wire/schema.py` publishes them.
 CLIENT_ID = re.compile(r"[0-9a-f]{64}")
 DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GROUP_ID = re.compile(r"#[0-9a-f]{32}")
+CALL_ID = re.compile(r"[0-9a-f]{32}")
 MESSAGE_ID = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]{1,64}")
 _BLOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin")
 _ORIGIN = re.compile(
@@ -70,6 +77,12 @@ def parse_address(text: str) -> Address:
     if GROUP_ID.fullmatch(text) is not None:
         return GroupId(text)
     raise InvalidId("must be a client id (64 lowercase hex digits) or a group id (# and 32 lowercase hex digits)")
+
+
+def parse_call_id(text: str) -> CallId:
+    if CALL_ID.fullmatch(text) is None:
+        raise InvalidId("must be a call id: 32 lowercase hex digits")
+    return CallId(text)
 
 
 def is_group(address: Address) -> bool:

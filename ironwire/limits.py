@@ -52,6 +52,15 @@ class Limits:
     devices_per_client: int = _count(16)
     """Registered devices of one client; one more is refused with 1008."""
 
+    group_members: int = _count(1_000)
+    """Members of one group; a change that would make more is refused."""
+
+    groups_per_client: int = _count(1_000)
+    """Groups that one client may be in; one more is refused to whoever adds it."""
+
+    blocks_per_client: int = _count(1_000)
+    """Clients that one client may have blocked."""
+
     window_envelopes: int = _count(100)
     """Envelopes on their way to a device that it has not acknowledged; more wait in its mailbox."""
 

@@ -302,7 +302,7 @@ class Delivery:
                 self._accepted += 1
                 if envelope.id is not None:
                     sender.outbox.put(encode(Accepted(ts=envelope.ts), envelope.id))
-            case Duplicate(ts):
+            case Duplicate(ts, _):
                 self._duplicates += 1
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), envelope.id))
             case IdTaken():

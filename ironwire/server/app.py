@@ -34,9 +34,11 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from ironwire import __version__
 from ironwire.errors import StoreError
 from ironwire.hub.delivery import Delivery
+from ironwire.hub.devices import DeviceDesk
 from ironwire.hub.hub import Hub
 from ironwire.hub.janitor import Janitor
 from ironwire.hub.postman import Postman
+from ironwire.hub.requests import Requests
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.config import Settings
 from ironwire.server.hypercorn import install, take_socket
@@ -84,7 +86,13 @@ def create_app(
         open_store: makes another store than the SQLite file in the data folder.
     """
     limits = settings.limits
-    quota = Quota(limits.mailbox_envelopes, limits.mailbox_bytes, limits.devices_per_client)
+    quota = Quota(
+        limits.mailbox_envelopes,
+        limits.mailbox_bytes,
+        limits.devices_per_client,
+        limits.groups_per_client,
+        limits.blocks_per_client,
+    )
     store = SqliteStore(settings.data / "ironwire.db", quota) if open_store is None else open_store(quota)
     hub = Hub(sessions_per_client=limits.sessions_per_client)
     delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
@@ -93,6 +101,7 @@ def create_app(
     services = Services(
         hub=hub,
         delivery=delivery,
+        requests=Requests(delivery, DeviceDesk(hub, delivery)),
         postman=postman,
         limits=limits,
         now_ms=now_ms,

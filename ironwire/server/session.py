@@ -15,42 +15,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import assert_never
 
 import structlog
 import trio
 from attrs import define, field, frozen
 
 from ironwire.crypto.signing import NONCE_BYTES
-from ironwire.errors import FrameViolation, InvalidMessage, StoreError, TransportClosed
+from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment, Hub, TooManySessions
 from ironwire.hub.outbox import Ending, Outbox
 from ironwire.hub.postman import Postman
-from ironwire.ids import DeviceId, MessageId
+from ironwire.hub.requests import Requests
+from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Principal, Refuse
+from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
 from ironwire.protocol.mailbox import AckBeyondDelivery
 from ironwire.server.transport import Transport
-from ironwire.store.base import Mailbox, NoSuchDevice
+from ironwire.store.base import Mailbox
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
-    Auth,
     AuthChallenge,
     AuthOk,
-    Device,
-    DeviceList,
-    DeviceRemove,
-    DeviceRemoved,
-    Devices,
     Error,
     File,
-    History,
     Receipt,
     ServerLimits,
     Text,
-    Verify,
 )
 
 log = structlog.get_logger(__name__)
@@ -60,7 +52,6 @@ NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
-REMOVED = Ending(4403, "this device was removed")
 AUTH_REFUSED = 1008
 MISUSE = 4400
 
@@ -71,6 +62,7 @@ class Services:
 
     hub: Hub
     delivery: Delivery
+    requests: Requests
     postman: Postman
     limits: Limits
     now_ms: Callable[[], int]
@@ -238,7 +230,9 @@ class Session:
             epoch=None if mailbox is None else mailbox.epoch,
             seq=None if mailbox is None else mailbox.tail,
             server_time=self._services.now_ms(),
-            limits=ServerLimits(frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes),
+            limits=ServerLimits(
+                frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes, group_members=limits.group_members
+            ),
             features=["history"] if self._services.delivery.keeps_history else [],
         )
 
@@ -298,42 +292,8 @@ class Session:
                     submit(attachment, message, id_)
                 case Ack(upto):
                     self._services.delivery.ack(attachment, upto)
-                case Auth() | Verify():
-                    put(encode(Error("invalid", detail="this session is authenticated already"), id_))
                 case _:
-                    await self._answer(message, id_, attachment.principal)
-
-    async def _answer(
-        self, question: Devices | DeviceRemove | History, id_: MessageId | None, principal: Principal
-    ) -> None:
-        put = self._outbox.put
-        try:
-            match question:
-                case Devices():
-                    put(encode(self._devices(principal), id_))
-                case DeviceRemove(device):
-                    await self._remove(principal, device, id_)
-                case History():
-                    put(await self._services.delivery.history(principal.client, question, id_))
-                case _:
-                    assert_never(question)
-        except StoreError:
-            log.exception("the store cannot answer")
-            put(encode(Error("internal", detail="the store cannot answer now"), id_))
-
-    def _devices(self, principal: Principal) -> DeviceList:
-        mailboxes = self._services.delivery.mailboxes_of(principal.client)
-        return DeviceList([Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes])
-
-    async def _remove(self, principal: Principal, device: DeviceId, id_: MessageId | None) -> None:
-        result = await self._services.delivery.remove(principal.client, device)
-        if isinstance(result, NoSuchDevice):
-            self._outbox.put(encode(Error("not_found", detail="this client has no such device"), id_))
-            return
-        self._outbox.put(encode(DeviceRemoved(device), id_))  # first: it may be this very session that ends now
-        seat = self._services.hub.device_session(principal.client, device)
-        if seat is not None:
-            seat.outbox.close(REMOVED)
+                    await self._services.requests.answer(attachment, message, id_)
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

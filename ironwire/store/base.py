@@ -19,26 +19,27 @@ it. An envelope that no mailbox owes any more is erased: its body at once, unles
 retention period.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NewType, Protocol
 
-from attrs import frozen
-
-from ironwire.ids import Address, ClientId, DeviceId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.record import record
 
 MailboxId = NewType("MailboxId", int)
 
 
-@frozen
+@record
 class Quota:
-    """When a mailbox is full, and how many a client may have. A full mailbox opens again at half of both bounds."""
+    """When a mailbox is full, and how much a client may have. A full mailbox opens again at half of both bounds."""
 
     mailbox_envelopes: int
     mailbox_bytes: int
     devices_per_client: int
+    groups_per_client: int = 1_000
+    blocks_per_client: int = 1_000
 
 
-@frozen
+@record
 class Envelope:
     """What is stored and routed. `payload` is the JSON object that recipients get; `ts` is when it was accepted, in
     Unix ms.
@@ -53,7 +54,7 @@ class Envelope:
     payload: bytes
 
 
-@frozen
+@record
 class Entry:
     """One place in a mailbox. `is_own` marks the copy for another device of the sender."""
 
@@ -62,7 +63,7 @@ class Entry:
     is_own: bool
 
 
-@frozen
+@record
 class Archived:
     """One place in the history. `number` grows in the order of acceptance and pages through it."""
 
@@ -70,7 +71,7 @@ class Archived:
     envelope: Envelope
 
 
-@frozen
+@record
 class Mailbox:
     """A device's mailbox as it stands. `acked` and `tail` are sequence numbers: the last acknowledged, the last given
     out (0: none yet).
@@ -91,10 +92,20 @@ class Mailbox:
     seen_ms: int
 
 
+@record
+class Group:
+    """A group as it stands: its members with their roles, in the order in which they came."""
+
+    id: GroupId
+    epoch: int
+    name: str | None
+    roles: Mapping[ClientId, Role]
+
+
 # --- operations, and what each may result in -------------------------------------------------------------------------
 
 
-@frozen
+@record
 class Register:
     """The device was seen now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
 
@@ -103,12 +114,12 @@ class Register:
     now_ms: int
 
 
-@frozen
+@record
 class TooManyDevices:
     pass
 
 
-@frozen
+@record
 class Touch:
     """The device of this mailbox was seen now; a mailbox that is gone stays gone. Results in `Touched`."""
 
@@ -116,12 +127,12 @@ class Touch:
     now_ms: int
 
 
-@frozen
+@record
 class Touched:
     pass
 
 
-@frozen
+@record
 class Remove:
     """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`."""
 
@@ -129,32 +140,71 @@ class Remove:
     device: DeviceId
 
 
-@frozen
+@record
 class Removed:
     pass
 
 
-@frozen
+@record
 class NoSuchDevice:
     pass
 
 
-@frozen
+@record
 class Append:
     """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
 
     `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
-    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. Results in
-    `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
+    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. One that
+    `is_blocked` by its recipient takes the same way except into the recipient's mailboxes, and is not archived. Results
+    in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
+
+    To a group: into all mailboxes of its members, at the moment of the commit. A member's mailbox that is full loses
+    the place, which later shows as a gap: a member who never reads must not silence the others. Results in `Stored`,
+    `Duplicate`, `IdTaken`, or `NotMember`.
     """
 
     envelope: Envelope
     digest: bytes
     is_live: bool
     is_archived: bool = False
+    is_blocked: bool = False
 
 
-@frozen
+@record
+class ChangeGroup:
+    """Bring a group from one epoch to the next, and put the envelope that tells of it into all mailboxes of all who
+    were members or are now, as `Append` to a group does.
+
+    `expected_epoch` is the one that the change was made from; 0 makes the group. `roles` are the members afterwards; a
+    group without members is gone. Results in `Stored`, `Duplicate`, `IdTaken`, `EpochPassed`, or `TooManyGroups`.
+    """
+
+    envelope: Envelope
+    digest: bytes
+    expected_epoch: int
+    name: str | None
+    roles: Mapping[ClientId, Role]
+
+
+@record
+class EpochPassed:
+    """The group has another epoch than the expected one, or there is no such group; nothing was changed."""
+
+
+@record
+class TooManyGroups:
+    """This client, who was to be added, is in as many groups as one may be; nothing was changed."""
+
+    client: ClientId
+
+
+@record
+class NotMember:
+    """There is no such group, or the sender is not in it; nothing was stored."""
+
+
+@record
 class Placed:
     """Where a stored envelope went."""
 
@@ -165,34 +215,38 @@ class Placed:
     is_own: bool
 
 
-@frozen
+@record
 class Stored:
+    """`owed_live` are the clients whose sessions without a mailbox get the envelope too, where it went to a group."""
+
     placed: tuple[Placed, ...]
+    owed_live: tuple[ClientId, ...] = ()
 
 
-@frozen
+@record
 class Duplicate:
-    """The same id with the same body is known: it was accepted at `ts`."""
+    """The same id with the same body is known: it was accepted at `ts`, for `to`."""
 
     ts: int
+    to: Address
 
 
-@frozen
+@record
 class IdTaken:
     """The same id with another body is known."""
 
 
-@frozen
+@record
 class Undeliverable:
     """Nobody can get the envelope; nothing was stored."""
 
 
-@frozen
+@record
 class MailboxFull:
     """One of the mailboxes has no room; nothing was stored for anyone."""
 
 
-@frozen
+@record
 class Ack:
     """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
     in `Acked`.
@@ -202,12 +256,12 @@ class Ack:
     upto: int
 
 
-@frozen
+@record
 class Acked:
     pass
 
 
-@frozen
+@record
 class Forget:
     """The envelope with this id reached nobody after all: the id may come again, and the archive drops it. Copies for
     other devices of the sender stay where they are. Results in `Forgotten`.
@@ -218,12 +272,45 @@ class Forget:
     id: MessageId
 
 
-@frozen
+@record
 class Forgotten:
     pass
 
 
-Operation = Register | Touch | Remove | Append | Ack | Forget
+@record
+class Block:
+    """`client` wants nothing more from `blocked`; repeating it changes nothing. Results in `Blocked`, or
+    `TooManyBlocks`.
+    """
+
+    client: ClientId
+    blocked: ClientId
+
+
+@record
+class Blocked:
+    pass
+
+
+@record
+class TooManyBlocks:
+    pass
+
+
+@record
+class Unblock:
+    """Ends a block, if there is one. Results in `Unblocked`."""
+
+    client: ClientId
+    blocked: ClientId
+
+
+@record
+class Unblocked:
+    pass
+
+
+Operation = Register | Touch | Remove | Append | ChangeGroup | Ack | Forget | Block | Unblock
 Result = (
     Mailbox
     | TooManyDevices
@@ -235,12 +322,18 @@ Result = (
     | IdTaken
     | MailboxFull
     | Undeliverable
+    | EpochPassed
+    | TooManyGroups
+    | NotMember
     | Acked
     | Forgotten
+    | Blocked
+    | TooManyBlocks
+    | Unblocked
 )
 
 
-@frozen
+@record
 class Expired:
     """What `expire` removed: `entries` from mailboxes, and whole devices."""
 
@@ -248,7 +341,7 @@ class Expired:
     devices: int
 
 
-@frozen
+@record
 class StoreStatistics:
     """What was applied since the store was opened, and whether the last attempt to change it failed."""
 
@@ -315,6 +408,30 @@ class Store(Protocol):
         """
         ...
 
+    def group(self, group: GroupId) -> Group | None:
+        """Quick enough for the event loop.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def groups_of(self, client: ClientId) -> Sequence[Group]:
+        """The groups of which the client is a member, oldest membership first. Quick enough for the event loop.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        """Whom the client has blocked. Quick enough to be asked for every envelope.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         """Up to `limit` entries with a seq above `after`, in order. Numbers missing in between have expired.
 
@@ -325,7 +442,8 @@ class Store(Protocol):
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         """Up to `limit` archived envelopes between `client` and `peer`, in either direction, newest first: the newest
-        of all, or those whose number is below `before`.
+        of all, or those whose number is below `before`. Of a group: those since the client became a member, and none if
+        it is not one.
 
         Raises:
             StoreError: the store cannot be read.

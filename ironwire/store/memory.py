@@ -15,6 +15,8 @@ from ironwire.store.base import (
     Acked,
     Append,
     Archived,
+    Block,
+    ChangeGroup,
     Duplicate,
     Entry,
     Envelope,
@@ -38,6 +40,7 @@ from ironwire.store.base import (
     TooManyDevices,
     Touch,
     Touched,
+    Unblock,
     Undeliverable,
 )
 
@@ -182,6 +185,8 @@ def _apply(state: _State, operation: Operation, quota: Quota) -> Result:
             envelope, _ = state.known_ids.pop((sender, device, message), (None, b""))
             state.archive = [archived for archived in state.archive if archived.envelope is not envelope]
             return Forgotten()
+        case ChangeGroup() | Block() | Unblock():
+            raise NotImplementedError
 
 
 def _register(state: _State, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
@@ -210,7 +215,7 @@ def _append(state: _State, append: Append, quota: Quota) -> Stored | Duplicate |
     key = None if envelope.id is None else (envelope.sender, envelope.device, envelope.id)
     if key is not None and key in state.known_ids:
         known, known_digest = state.known_ids[key]
-        return Duplicate(known.ts) if digest == known_digest else IdTaken()
+        return Duplicate(known.ts, known.to) if digest == known_digest else IdTaken()
     owed = [(box, False) for box in state.boxes.values() if box.client == envelope.to]
     if not owed and not append.is_live:
         return Undeliverable()

@@ -10,11 +10,13 @@ from typing import Any
 
 from attrs import define, field
 
-from ironwire.ids import ClientId, DeviceId
+from ironwire.ids import ClientId, DeviceId, parse_address
 from ironwire.store.base import (
     Ack,
     Acked,
     Append,
+    Block,
+    ChangeGroup,
     Duplicate,
     Expired,
     Forget,
@@ -35,6 +37,7 @@ from ironwire.store.base import (
     TooManyDevices,
     Touch,
     Touched,
+    Unblock,
     Undeliverable,
 )
 
@@ -52,7 +55,8 @@ _INSERT_ENVELOPE = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_ENTRY = "INSERT INTO entry (mailbox, seq, envelope, size, is_own) VALUES (?, ?, ?, ?, ?)"
 _SELECT_KNOWN = """
-    SELECT ts, digest FROM envelope WHERE sender = ? AND device = ? AND message_id = ? AND is_id_known = 1"""
+    SELECT ts, digest, recipient FROM envelope
+    WHERE sender = ? AND device = ? AND message_id = ? AND is_id_known = 1"""
 _DELETE_KNOWN = """
     DELETE FROM envelope WHERE sender = ? AND device = ? AND message_id = ? AND is_id_known = 1 AND owed = 0"""
 _FORGET_ID = """
@@ -151,7 +155,7 @@ class Writer:
         """Up to where entries have been acknowledged, and are still in the table."""
         self._envelopes: list[tuple[Any, ...]] = []
         self._entries: list[tuple[Any, ...]] = []
-        self._new_ids: dict[tuple[str, str, str | None], tuple[int, bytes]] = {}
+        self._new_ids: dict[tuple[str, str, str | None], tuple[int, bytes, str]] = {}
         row = changes.execute("SELECT coalesce(max(id), 0) FROM envelope").fetchone()
         self._last_envelope: int = row[0]
 
@@ -214,6 +218,8 @@ class Writer:
                 for statement in (_DELETE_KNOWN, _FORGET_ID):
                     self._changes.execute(statement, (sender, device or "", message))
                 return Forgotten()
+            case ChangeGroup() | Block() | Unblock():
+                raise NotImplementedError
 
     def _append(self, append: Append) -> Stored | Duplicate | IdTaken | MailboxFull | Undeliverable:
         envelope, digest = append.envelope, append.digest
@@ -222,7 +228,7 @@ class Writer:
         if envelope.id is not None:
             known = self._new_ids.get(key) or self._changes.execute(_SELECT_KNOWN, key).fetchone()
             if known is not None:
-                return Duplicate(known[0]) if known[1] == digest else IdTaken()
+                return Duplicate(known[0], parse_address(known[2])) if known[1] == digest else IdTaken()
         owed = [(box, False) for box in self.boxes_of(ClientId(envelope.to))]
         if not owed and not append.is_live:
             return Undeliverable()
@@ -237,7 +243,7 @@ class Writer:
         number = self._last_envelope
         is_kept = bool(owed) or append.is_archived
         if envelope.id is not None:
-            self._new_ids[key] = (envelope.ts, digest)
+            self._new_ids[key] = (envelope.ts, digest, envelope.to)
         if is_kept or envelope.id is not None:
             self._envelopes.append(
                 (

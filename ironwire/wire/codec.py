@@ -20,12 +20,16 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from ironwire.errors import InvalidId, InvalidMessage
 from ironwire.ids import (
     Address,
+    CallId,
     ClientId,
     DeviceId,
+    GroupId,
     MessageId,
     parse_address,
+    parse_call_id,
     parse_client_id,
     parse_device_id,
+    parse_group_id,
     parse_message_id,
 )
 from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
@@ -254,6 +258,8 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
     DeviceId: parse_device_id,
     # A client writes to few addresses many times: a hit costs a fifth of a match, and equal addresses are one string.
     Address: lru_cache(maxsize=16_384)(parse_address),
+    GroupId: parse_group_id,
+    CallId: parse_call_id,
     MessageId: parse_message_id,
 }
 

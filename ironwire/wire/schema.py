@@ -15,7 +15,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from ironwire.ids import CLIENT_ID, DEVICE_ID, GROUP_ID, MESSAGE_ID, Address, ClientId, DeviceId, MessageId
+from ironwire.ids import (
+    CALL_ID,
+    CLIENT_ID,
+    DEVICE_ID,
+    GROUP_ID,
+    MESSAGE_ID,
+    Address,
+    CallId,
+    ClientId,
+    DeviceId,
+    GroupId,
+    MessageId,
+)
 from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
 from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, SERVER_MESSAGES, AuthChallenge, wire_key
 
@@ -117,6 +129,8 @@ _SIMPLE: dict[Any, Schema] = {
     int: {"type": "integer", "minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER},
     ClientId: _ref("client_id"),
     DeviceId: _ref("device_id"),
+    GroupId: _ref("group_id"),
+    CallId: _ref("call_id"),
     MessageId: _ref("message_id"),
     Address: _ref("address"),
 }
@@ -125,6 +139,7 @@ _IDENTIFIERS: dict[str, Schema] = {
     "client_id": {"type": "string"} | _pattern(CLIENT_ID.pattern, "64 lowercase hex digits"),
     "device_id": {"type": "string"} | _pattern(DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
     "group_id": {"type": "string"} | _pattern(GROUP_ID.pattern, "# and 32 lowercase hex digits"),
+    "call_id": {"type": "string"} | _pattern(CALL_ID.pattern, "32 lowercase hex digits"),
     "message_id": {"type": "string"} | _pattern(MESSAGE_ID.pattern, "1 to 64 printable characters"),
     "address": {"oneOf": [_ref("client_id"), _ref("group_id")]},
 }

@@ -142,7 +142,7 @@ class ScriptedServer:
                 case Challenge(nonce):
                     await websocket.send_message(encode(AuthChallenge(nonce.hex())).decode())
                 case Admit(principal):
-                    limits = ServerLimits(frame_bytes=self.frame_bytes, upload_bytes=1)
+                    limits = ServerLimits(frame_bytes=self.frame_bytes, upload_bytes=1, group_members=9)
                     epoch, tail = (None, None) if principal.device is None else (self.epoch, self.tail)
                     welcome = AuthOk(principal.client, principal.device, epoch, tail, limits=limits)
                     await websocket.send_message(encode(welcome).decode())

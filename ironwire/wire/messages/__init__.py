@@ -1,0 +1,236 @@
+"""One class per verb: what a client may say, and what the server may say.
+
+A message is the content of a frame's `payload`. What stands beside the payload (`id`, `seq`) belongs to the frame and
+travels beside the message in `codec.py`. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
+"""
+
+from typing import get_args
+
+from ironwire.wire.messages.calls import (
+    CallAnswer,
+    CallCandidate,
+    CallEnd,
+    CallOffer,
+    CallRinging,
+    Candidate,
+    IceServer,
+    IceServerList,
+    IceServers,
+    RelayedAnswer,
+    RelayedCandidate,
+    RelayedEnd,
+    RelayedOffer,
+    RelayedRinging,
+)
+from ironwire.wire.messages.devices import (
+    Ack,
+    CaughtUp,
+    Device,
+    DeviceList,
+    DeviceRemove,
+    DeviceRemoved,
+    Devices,
+    Gap,
+)
+from ironwire.wire.messages.envelopes import (
+    ArchivedEnvelope,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    File,
+    History,
+    HistoryPage,
+    Receipt,
+    Text,
+)
+from ironwire.wire.messages.fields import (
+    WIRE_KEY,
+    ErrorCode,
+    FileKind,
+    Milliseconds,
+    Pixels,
+    ReceiptState,
+    ShortText,
+    Waveform,
+    wire_key,
+)
+from ironwire.wire.messages.groups import (
+    GroupAdd,
+    GroupChanged,
+    GroupCreate,
+    GroupDetails,
+    GroupInfo,
+    GroupLeave,
+    GroupList,
+    GroupMember,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
+    Groups,
+    GroupSummary,
+)
+from ironwire.wire.messages.presence import (
+    Block,
+    BlockList,
+    Blocks,
+    Presence,
+    PresenceAllow,
+    PresenceUpdate,
+    PresenceWatch,
+    RelayedTyping,
+    Typing,
+    Unblock,
+)
+from ironwire.wire.messages.session import (
+    Accepted,
+    Auth,
+    AuthChallenge,
+    AuthOk,
+    Error,
+    ServerLimits,
+    Verify,
+)
+
+ClientMessage = (
+    Auth
+    | Verify
+    | Text
+    | File
+    | Ack
+    | Receipt
+    | Devices
+    | DeviceRemove
+    | History
+    | GroupCreate
+    | GroupAdd
+    | GroupRemove
+    | GroupLeave
+    | GroupRole
+    | GroupRename
+    | GroupInfo
+    | Groups
+    | Typing
+    | Presence
+    | PresenceAllow
+    | PresenceWatch
+    | Block
+    | Unblock
+    | Blocks
+    | CallOffer
+    | CallRinging
+    | CallAnswer
+    | CallCandidate
+    | CallEnd
+    | IceServers
+)
+
+ServerMessage = (
+    AuthChallenge
+    | AuthOk
+    | DeliveredText
+    | DeliveredFile
+    | DeliveredReceipt
+    | GroupChanged
+    | Accepted
+    | Error
+    | CaughtUp
+    | Gap
+    | DeviceList
+    | DeviceRemoved
+    | HistoryPage
+    | GroupDetails
+    | GroupList
+    | RelayedTyping
+    | PresenceUpdate
+    | BlockList
+    | RelayedOffer
+    | RelayedRinging
+    | RelayedAnswer
+    | RelayedCandidate
+    | RelayedEnd
+    | IceServerList
+)
+
+DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
+"""What comes out of a mailbox, numbered by the frame's `seq`."""
+
+CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(ClientMessage)
+SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
+
+__all__ = [
+    "CLIENT_MESSAGES",
+    "DELIVERIES",
+    "SERVER_MESSAGES",
+    "WIRE_KEY",
+    "Accepted",
+    "Ack",
+    "ArchivedEnvelope",
+    "Auth",
+    "AuthChallenge",
+    "AuthOk",
+    "Block",
+    "BlockList",
+    "Blocks",
+    "CallAnswer",
+    "CallCandidate",
+    "CallEnd",
+    "CallOffer",
+    "CallRinging",
+    "Candidate",
+    "CaughtUp",
+    "ClientMessage",
+    "DeliveredFile",
+    "DeliveredReceipt",
+    "DeliveredText",
+    "Device",
+    "DeviceList",
+    "DeviceRemove",
+    "DeviceRemoved",
+    "Devices",
+    "Error",
+    "ErrorCode",
+    "File",
+    "FileKind",
+    "Gap",
+    "GroupAdd",
+    "GroupChanged",
+    "GroupCreate",
+    "GroupDetails",
+    "GroupInfo",
+    "GroupLeave",
+    "GroupList",
+    "GroupMember",
+    "GroupRemove",
+    "GroupRename",
+    "GroupRole",
+    "GroupSummary",
+    "Groups",
+    "History",
+    "HistoryPage",
+    "IceServer",
+    "IceServerList",
+    "IceServers",
+    "Milliseconds",
+    "Pixels",
+    "Presence",
+    "PresenceAllow",
+    "PresenceUpdate",
+    "PresenceWatch",
+    "Receipt",
+    "ReceiptState",
+    "RelayedAnswer",
+    "RelayedCandidate",
+    "RelayedEnd",
+    "RelayedOffer",
+    "RelayedRinging",
+    "RelayedTyping",
+    "ServerLimits",
+    "ServerMessage",
+    "ShortText",
+    "Text",
+    "Typing",
+    "Unblock",
+    "Verify",
+    "Waveform",
+    "wire_key",
+]

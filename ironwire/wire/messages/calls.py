@@ -1,0 +1,164 @@
+"""The signals of a call (docs/protocol.md, section 7.4). They pass through, and nothing of them is written to disk."""
+
+from typing import Annotated, ClassVar, Literal
+
+from attrs import field
+
+from ironwire.ids import CallId, ClientId
+from ironwire.record import record
+from ironwire.wire.constraints import Between, Chars, Items, UnixMs
+from ironwire.wire.messages.fields import WIRE_KEY, ShortText
+
+Sdp = Annotated[str, Chars(1, 32_768)]
+"""A session description (RFC 8866), passed on unchanged."""
+
+Media = Literal["audio", "video"]
+EndReason = Literal["hangup", "declined", "busy", "failed"]
+GivenReason = Literal["hangup", "declined", "busy", "failed", "answered_elsewhere", "timeout", "glare", "disconnected"]
+
+
+@record
+class Candidate:
+    """An ICE candidate as in RTCIceCandidateInit; an empty `candidate` says that there are no more (RFC 8838)."""
+
+    candidate: Annotated[str, Chars(0, 2048)]
+    sdp_mid: ShortText | None = None
+    sdp_mline_index: Annotated[int, Between(0, 65_535)] | None = None
+
+
+@record
+class CallOffer:
+    """Calls every session of `to`."""
+
+    verb: ClassVar[str] = "call_offer"
+
+    to: ClientId
+    call: CallId
+    sdp: Sdp
+    media: Media
+
+
+@record
+class CallRinging:
+    """The call is being shown to a person."""
+
+    verb: ClassVar[str] = "call_ringing"
+
+    to: ClientId
+    call: CallId
+
+
+@record
+class CallAnswer:
+    """Takes the call in this session."""
+
+    verb: ClassVar[str] = "call_answer"
+
+    to: ClientId
+    call: CallId
+    sdp: Sdp
+
+
+@record
+class CallCandidate:
+    """One way to reach this session."""
+
+    verb: ClassVar[str] = "call_candidate"
+
+    to: ClientId
+    call: CallId
+    candidate: Candidate
+
+
+@record
+class CallEnd:
+    """Ends the call, or refuses it."""
+
+    verb: ClassVar[str] = "call_end"
+
+    to: ClientId
+    call: CallId
+    reason: EndReason
+
+
+@record
+class RelayedOffer:
+    """`sender` calls this client."""
+
+    verb: ClassVar[str] = "call_offer"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    call: CallId
+    sdp: Sdp
+    media: Media
+
+
+@record
+class RelayedRinging:
+    """The call is being shown to a person at `sender`'s."""
+
+    verb: ClassVar[str] = "call_ringing"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    call: CallId
+
+
+@record
+class RelayedAnswer:
+    """`sender` has taken the call."""
+
+    verb: ClassVar[str] = "call_answer"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    call: CallId
+    sdp: Sdp
+
+
+@record
+class RelayedCandidate:
+    """One way to reach `sender`'s session."""
+
+    verb: ClassVar[str] = "call_candidate"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    call: CallId
+    candidate: Candidate
+
+
+@record
+class RelayedEnd:
+    """The call with `sender` is over. Besides what a client may say, the server itself says `answered_elsewhere`,
+    `timeout`, `glare` and `disconnected`.
+    """
+
+    verb: ClassVar[str] = "call_end"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    call: CallId
+    reason: GivenReason
+
+
+@record
+class IceServers:
+    """Asks for the STUN and TURN servers that this server offers for calls."""
+
+    verb: ClassVar[str] = "ice_servers"
+
+
+@record
+class IceServer:
+    """One server as in RTCIceServer. `credential` belongs to `username`; both end with the answer's `expires`."""
+
+    urls: Annotated[list[ShortText], Items(1, 16)]
+    username: ShortText | None = None
+    credential: ShortText | None = None
+
+
+@record
+class IceServerList:
+    """The answer to `ice_servers`; none are there where the operator has configured none."""
+
+    verb: ClassVar[str] = "ice_servers"
+
+    servers: Annotated[list[IceServer], Items(0, 16)]
+    expires: UnixMs | None = None

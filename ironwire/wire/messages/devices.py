@@ -1,0 +1,83 @@
+"""Devices and their mailboxes (docs/protocol.md, section 5)."""
+
+from typing import Annotated, ClassVar, Literal
+
+from attrs import field
+
+from ironwire.ids import DeviceId
+from ironwire.record import record
+from ironwire.wire.constraints import Count, Items, UnixMs
+from ironwire.wire.messages.fields import WIRE_KEY
+
+
+@record
+class Ack:
+    """Everything up to `upto` is safe with this device: cumulative, may be repeated (section 5)."""
+
+    verb: ClassVar[str] = "ack"
+
+    upto: Count
+
+
+@record
+class CaughtUp:
+    """Everything that waited has been delivered, up to `seq`; what follows is live (section 5)."""
+
+    verb: ClassVar[str] = "caught_up"
+
+    seq: Count
+
+
+@record
+class Gap:
+    """The entries `first` to `last` of the mailbox are gone (section 5)."""
+
+    verb: ClassVar[str] = "gap"
+
+    first: Count = field(metadata={WIRE_KEY: "from"})
+    last: Count = field(metadata={WIRE_KEY: "to"})
+    reason: Literal["expired"]
+
+
+@record
+class Devices:
+    """Asks for this client's devices (section 5)."""
+
+    verb: ClassVar[str] = "devices"
+
+
+@record
+class DeviceRemove:
+    """Deletes one of this client's devices with its mailbox (section 5)."""
+
+    verb: ClassVar[str] = "device_remove"
+
+    device: DeviceId
+
+
+@record
+class Device:
+    """One of the client's devices: when it was registered and last connected, and how many envelopes wait for it."""
+
+    device: DeviceId
+    created: UnixMs
+    seen: UnixMs
+    waiting: Count
+
+
+@record
+class DeviceList:
+    """The answer to `devices`, oldest first (section 5)."""
+
+    verb: ClassVar[str] = "devices"
+
+    devices: Annotated[list[Device], Items(0, 64)]
+
+
+@record
+class DeviceRemoved:
+    """The answer to `device_remove` (section 5)."""
+
+    verb: ClassVar[str] = "device_removed"
+
+    device: DeviceId

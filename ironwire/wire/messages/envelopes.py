@@ -1,0 +1,148 @@
+"""What is kept and routed: as its sender says it, and as its recipient gets it (docs/protocol.md, sections 4, 5, 7)."""
+
+from typing import Annotated, ClassVar
+
+from attrs import field
+
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.record import record
+from ironwire.wire.constraints import Between, Chars, Count, Items, MediaPath, MimeType, Sha256Hex, UnixMs
+from ironwire.wire.messages.fields import (
+    WIRE_KEY,
+    FileKind,
+    Milliseconds,
+    Pixels,
+    ReceiptState,
+    ShortText,
+    Waveform,
+)
+
+
+@record
+class Text:
+    """A text for `to` (section 4)."""
+
+    verb: ClassVar[str] = "text"
+
+    to: Address
+    text: str
+
+
+@record
+class File:
+    """An uploaded file for `to`, with what a client needs to show it before it is downloaded (section 4)."""
+
+    verb: ClassVar[str] = "file"
+
+    to: Address
+    url: MediaPath
+    kind: FileKind | None = None
+    name: ShortText | None = None
+    mime: MimeType | None = None
+    size: Count | None = None
+    sha256: Sha256Hex | None = None
+    duration_ms: Milliseconds | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    waveform: Waveform | None = None
+    caption: Annotated[str, Chars(0, 4096)] | None = None
+
+
+@record
+class Receipt:
+    """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to`
+    (section 7).
+    """
+
+    verb: ClassVar[str] = "receipt"
+
+    to: ClientId
+    ids: Annotated[list[MessageId], Items(1, 100)]
+    state: ReceiptState
+
+
+@record
+class DeliveredText:
+    """A text from `sender` (section 2). A device session gets the last three keys too (section 5)."""
+
+    verb: ClassVar[str] = "text"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    text: str
+    ts: UnixMs | None = None
+    device: DeviceId | None = None
+    to: Address | None = None
+    """In a copy for another device of the sender."""
+    group: GroupId | None = None
+    """The group to which it was sent; `to` is then left out."""
+
+
+@record
+class DeliveredFile:
+    """A file from `sender` (section 2). A device session gets the last three keys too (section 5)."""
+
+    verb: ClassVar[str] = "file"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    url: MediaPath
+    kind: FileKind | None = None
+    name: ShortText | None = None
+    mime: MimeType | None = None
+    size: Count | None = None
+    sha256: Sha256Hex | None = None
+    duration_ms: Milliseconds | None = None
+    width: Pixels | None = None
+    height: Pixels | None = None
+    waveform: Waveform | None = None
+    caption: Annotated[str, Chars(0, 4096)] | None = None
+    ts: UnixMs | None = None
+    device: DeviceId | None = None
+    to: Address | None = None
+    group: GroupId | None = None
+
+
+@record
+class DeliveredReceipt:
+    """What became of envelopes that this client sent (section 7). Goes to device sessions alone."""
+
+    verb: ClassVar[str] = "receipt"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    ids: Annotated[list[MessageId], Items(1, 100)]
+    state: ReceiptState
+    ts: UnixMs | None = None
+    device: DeviceId | None = None
+    to: Address | None = None
+
+
+@record
+class History:
+    """Asks for archived envelopes between this client and `peer`, newest first: the newest of all, or those that follow
+    the page which gave `before` (section 7).
+    """
+
+    verb: ClassVar[str] = "history"
+
+    peer: Address = field(metadata={WIRE_KEY: "with"})
+    limit: Annotated[int, Between(1, 100)]
+    before: Count | None = None
+
+
+@record
+class ArchivedEnvelope:
+    """One envelope of the history: `text` or `file`, as it was delivered, and the id that its sender gave it."""
+
+    id: MessageId | None = None
+    text: DeliveredText | None = None
+    file: DeliveredFile | None = None
+
+
+@record
+class HistoryPage:
+    """The answer to `history`, newest first (section 7). `before` leads to the next page; the last page has none."""
+
+    verb: ClassVar[str] = "history"
+
+    peer: Address = field(metadata={WIRE_KEY: "with"})
+    envelopes: Annotated[list[ArchivedEnvelope], Items(0, 100)]
+    before: Count | None = None

@@ -1,0 +1,106 @@
+"""Typing, presence and blocks (docs/protocol.md, sections 7.3 and 7.5). Only blocks outlive the session."""
+
+from typing import Annotated, ClassVar, Literal
+
+from attrs import field
+
+from ironwire.ids import Address, ClientId, GroupId
+from ironwire.record import record
+from ironwire.wire.constraints import Items
+from ironwire.wire.messages.fields import WIRE_KEY
+
+Status = Literal["online", "away", "busy"]
+GivenStatus = Literal["online", "away", "busy", "offline"]
+Watchlist = Annotated[list[ClientId], Items(0, 500)]
+
+
+@record
+class Typing:
+    """This client is typing to `to`, or has stopped."""
+
+    verb: ClassVar[str] = "typing"
+
+    to: Address
+    typing: bool
+
+
+@record
+class RelayedTyping:
+    """`sender` is typing to this client, or to a group they share, or has stopped."""
+
+    verb: ClassVar[str] = "typing"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    typing: bool
+    group: GroupId | None = None
+
+
+@record
+class Presence:
+    """What this session wants to be seen as, by those whom its client allows."""
+
+    verb: ClassVar[str] = "presence"
+
+    status: Status
+
+
+@record
+class PresenceAllow:
+    """Who may see this client's presence, instead of whoever could before: until its last session ends."""
+
+    verb: ClassVar[str] = "presence_allow"
+
+    clients: Watchlist
+
+
+@record
+class PresenceWatch:
+    """Whose presence this session wants to see, instead of whose it did before."""
+
+    verb: ClassVar[str] = "presence_watch"
+
+    clients: Watchlist
+
+
+@record
+class PresenceUpdate:
+    """What a watched client is seen as. `offline` is said of who is not there, and of who does not allow it."""
+
+    verb: ClassVar[str] = "presence"
+
+    client: ClientId
+    status: GivenStatus
+
+
+@record
+class Block:
+    """Nothing that `client` addresses to this client is delivered from now on."""
+
+    verb: ClassVar[str] = "block"
+
+    client: ClientId
+
+
+@record
+class Unblock:
+    """Ends a block."""
+
+    verb: ClassVar[str] = "unblock"
+
+    client: ClientId
+
+
+@record
+class Blocks:
+    """Asks for the clients that this client has blocked."""
+
+    verb: ClassVar[str] = "blocks"
+
+
+@record
+class BlockList:
+    """The answer to `blocks`."""
+
+    verb: ClassVar[str] = "blocks"
+
+    clients: Annotated[list[ClientId], Items(0, 1000)]

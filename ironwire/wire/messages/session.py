@@ -1,0 +1,92 @@
+"""Authentication, and the server's general answers (docs/protocol.md, sections 2, 3, 4 and 6)."""
+
+from typing import Annotated, ClassVar
+
+from ironwire.ids import Address, ClientId, DeviceId, GroupId
+from ironwire.record import record
+from ironwire.wire.constraints import Chars, Count, Items, Sha256Hex, UnixMs
+from ironwire.wire.messages.fields import ErrorCode, ShortText
+
+
+@record
+class Auth:
+    """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the
+    connection.
+    """
+
+    verb: ClassVar[str] = "auth"
+
+    token: str
+    device: DeviceId | None = None
+    origin: Annotated[str, Chars(1, 255)] | None = None
+
+
+@record
+class Verify:
+    """Answers the challenge with a signature in hex (section 2)."""
+
+    verb: ClassVar[str] = "verify"
+
+    attempt: str
+
+
+@record
+class AuthChallenge:
+    """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a
+    payload.
+    """
+
+    verb: ClassVar[str] = "auth_challenge"
+
+    challenge: Sha256Hex
+
+
+@record
+class ServerLimits:
+    """The bounds that a client has to know, as `auth_ok` tells them. Bytes."""
+
+    frame_bytes: Count
+    upload_bytes: Count
+    group_members: Count
+
+
+@record
+class AuthOk:
+    """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
+
+    verb: ClassVar[str] = "auth_ok"
+
+    client: ClientId | None = None
+    device: DeviceId | None = None
+    epoch: Count | None = None
+    """Tells this mailbox from one that the device had before it was removed."""
+    seq: Count | None = None
+    """The last number that the mailbox has given out."""
+    server_time: UnixMs | None = None
+    limits: ServerLimits | None = None
+    features: Annotated[list[ShortText], Items(0, 64)] | None = None
+
+
+@record
+class Accepted:
+    """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
+
+    verb: ClassVar[str] = "accepted"
+
+    ts: UnixMs
+    duplicate: bool = False
+    group: GroupId | None = None
+    epoch: Count | None = None
+    """Where a change of a group was accepted: the group, and what its epoch is now (section 7.2)."""
+
+
+@record
+class Error:
+    """A frame was not carried out (section 6); the session goes on."""
+
+    verb: ClassVar[str] = "error"
+
+    msg: ErrorCode
+    detail: str | None = None
+    user: Address | None = None
+    retry_after_ms: Count | None = None
