@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from ironwire.errors import InvalidMessage
-from ironwire.ids import GroupId, MessageId
+from ironwire.ids import BlobName, MessageId
 from ironwire.wire import schema
 from ironwire.wire.codec import decode_client, decode_server, encode
 from ironwire.wire.schema import schema_documents, write_documents
@@ -110,7 +110,7 @@ def test_the_named_difference_is_real() -> None:
     assert not _decodes(decode_server, frame)
 
 
-@pytest.mark.parametrize("kind", [float, GroupId, dict[str, str], Annotated[int, "a bound"]])
+@pytest.mark.parametrize("kind", [float, BlobName, dict[str, str], Annotated[int, "a bound"]])
 def test_a_type_without_a_rule_is_refused(kind: Any) -> None:
     with pytest.raises(TypeError, match=r"no (schema|keywords) for"):
         schema._schema(kind)
