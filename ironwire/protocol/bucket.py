@@ -1,0 +1,89 @@
+"""How much a peer may do, and when again: a token bucket, and many of them by key, as pure machines.
+
+A bucket holds up to `burst` tokens and gains `per_second` of them while time passes. Whoever asks for more than there
+is learns how long to wait, and has taken nothing. Time comes in as an argument, in seconds of any clock that does not
+go back.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from attrs import define, field, frozen
+
+K = TypeVar("K", bound=Hashable)
+
+
+@frozen
+class Rate:
+    """`per_second` in the long run, and up to `burst` at once. More than `burst` at once is never had."""
+
+    per_second: float
+    burst: float
+
+
+class Bucket:
+    """One peer's allowance. It begins full."""
+
+    __slots__ = ("_tokens", "_updated")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self._tokens = rate.burst
+        self._updated = now
+
+    def take(self, count: float, rate: Rate, now: float) -> float:
+        """Take `count` tokens; 0.0 if they were there, else the seconds until they will be, and none is taken.
+
+        A `count` above the burst is let through when the bucket is full, and leaves it in debt: a message that is
+        larger than the burst waits, and is not lost for ever.
+        """
+        self._refill(rate, now)
+        needed = min(count, rate.burst)
+        if self._tokens >= needed:
+            self._tokens -= count
+            return 0.0
+        return (needed - self._tokens) / rate.per_second
+
+    def is_full(self, rate: Rate, now: float) -> bool:
+        self._refill(rate, now)
+        return self._tokens >= rate.burst
+
+    def _refill(self, rate: Rate, now: float) -> None:
+        self._tokens = min(rate.burst, self._tokens + (now - self._updated) * rate.per_second)
+        self._updated = now
+
+
+@define
+class Buckets(Generic[K]):
+    """A bucket for each key, as many as `most_keys`.
+
+    A key that is not known has a full bucket, so one that has filled up again need not be remembered. With more keys
+    than that, the one that was quiet for the longest time is forgotten: it gets a full bucket too early, which is the
+    smaller evil beside a table that strangers can grow.
+    """
+
+    rate: Rate
+    most_keys: int
+    _buckets: OrderedDict[K, Bucket] = field(init=False, factory=OrderedDict)
+
+    def take(self, key: K, count: float, now: float) -> float:
+        """As `Bucket.take`, from the bucket of `key`."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(self.rate, now)
+            self._forget_the_quiet(now)
+        else:
+            self._buckets.move_to_end(key)
+        return bucket.take(count, self.rate, now)
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def _forget_the_quiet(self, now: float) -> None:
+        """Drop the oldest if it is full again, or if there are too many. At most two at a time: never a long pause."""
+        for _ in range(2):
+            oldest = next(iter(self._buckets))
+            if len(self._buckets) > self.most_keys or (
+                len(self._buckets) > 1 and self._buckets[oldest].is_full(self.rate, now)
+            ):
+                del self._buckets[oldest]
