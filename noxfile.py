@@ -4,6 +4,7 @@ Sessions keep their environments: the second run installs nothing that is alread
 because it answers whether a stranger can install the package.
 """
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -14,7 +15,7 @@ nox.options.reuse_venv = "yes"
 # The tests come last, so that their summary ends the output.
 nox.options.sessions = ["lint", "types", "docs", "build", "tests"]
 
-CODE = ("ironwire", "tests", "fuzz", "bench", "noxfile.py")
+CODE = ("ironwire", "tests", "fuzz", "bench", "attack", "noxfile.py")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LEAST_COVERAGE = 90
 FULLY_COVERED = ("wire", "crypto", "protocol")
@@ -38,7 +39,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict, on the tests too."""
-    session.install("--editable", ".", *group("types", "test"), "nox")
+    session.install("--editable", ".[calls,media]", *group("types", "test"), "nox")
     session.run("mypy", *CODE)
 
 
@@ -63,11 +64,11 @@ def build(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests and their coverage. `nox -s tests -- ARGUMENTS` hands ARGUMENTS to pytest and asks for no coverage."""
-    session.install("--editable", ".", *group("test"))
+    session.install("--editable", ".[media]", *group("test"))
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.run("pytest", "--numprocesses=2", "--cov", "--cov-report=")
+    session.run("pytest", "--numprocesses=3", "--cov", "--cov-report=")
     session.run("coverage", "report", f"--fail-under={LEAST_COVERAGE}")
     fully_covered = ",".join(f"ironwire/{room}/*" for room in FULLY_COVERED)
     session.run("coverage", "report", f"--include={fully_covered}", "--fail-under=100")
@@ -81,10 +82,42 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """A hundred clients in one group, on virtual time, a run for each seed: `nox -s simulate -- CLIENTS SEEDS`."""
+    session.install("--editable", ".", *group("test"))
+    session.run("python", "-m", "tests.simulation.crowd", *session.posargs or ["100", "3"])
+
+
+@nox.session
+def calls(session: nox.Session) -> None:
+    """Calls with real sound, between processes and through a real coturn, which has to be installed."""
+    if shutil.which("turnserver") is None:
+        session.error("coturn is not installed: apt-get install coturn")
+    session.install("--editable", ".[calls]", *group("test"))
+    session.run("pytest", "tests/calls", *session.posargs)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Feed the parsers with what nobody would write: `nox -s fuzz -- SECONDS`."""
     session.install("--editable", ".", *group("test", "fuzz"))
     session.run("python", "-m", "fuzz", *session.posargs or ["60"])
+
+
+@nox.session
+def attack(session: nox.Session) -> None:
+    """Try what strangers may try, and time those who only want to talk: `nox -s attack -- ARGUMENTS`."""
+    session.install("--editable", ".", *group("test"))
+    session.run("python", "-m", "attack", *session.posargs)
+
+
+@nox.session
+def http(session: nox.Session) -> None:
+    """Ask a real server whatever docs/openapi.json allows, and more: `nox -s http -- EXAMPLES`."""
+    session.install("--editable", ".", *group("test", "http"))
+    examples = session.posargs[0] if session.posargs else "300"
+    patience = "faulthandler_timeout=900"  # of one test, which asks for minutes
+    session.run("pytest", "-o", patience, "tests/system/test_openapi.py", env={"SCHEMATHESIS_EXAMPLES": examples})
 
 
 @nox.session

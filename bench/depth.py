@@ -20,7 +20,8 @@ from bench.flows import DEVICE
 from bench.load import Lane, drive
 from bench.scale import Scale
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.base import Append, Envelope, Operation, Quota, Register
+from ironwire.store.operations import Append, Operation, Register
+from ironwire.store.records import Envelope, Quota
 from ironwire.store.sqlite import SqliteStore
 
 SENDERS = 50

@@ -12,12 +12,13 @@ from attrs import define, field
 from fuzz.house import BLOB_NAME, ORIGIN, House, Peer, quiet, run
 from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId
-from ironwire.wire.messages import Auth, Verify
+from ironwire.wire.messages import Auth, GroupChanged, Verify
 from tests.server.raw_client import upgrade_request
 from tests.wire.frame_builder import CLOSE, PING, PONG, frame, text
 
 STRANGERS = 3
 IDENTITIES = [Identity.from_seed(bytes([100 + number]) * 32) for number in range(STRANGERS)]
+NO_GROUP = "#" + "0" * 32
 _MOST_STEPS = 80
 _MOST_COPIES = 512
 _MOST_SECONDS = 45
@@ -34,10 +35,36 @@ def _say_to(client: Identity) -> list[str]:
     ]
 
 
+_GROUP = "$group"
+"""Stands for a group that somebody was told of."""
+
+
+def _say_of_groups() -> list[str]:
+    everyone = ",".join(f'"{identity.client_id}"' for identity in IDENTITIES)
+    client = IDENTITIES[1].client_id
+    absent = Identity.from_seed(b"\xff" * 32).client_id
+    return [
+        f'{{"type":"group_create","id":"5","payload":{{"clients":[{everyone}],"name":"all"}}}}',
+        '{"type":"group_create","payload":{"clients":[]}}',
+        f'{{"type":"text","id":"6","payload":{{"to":"{_GROUP}","text":"Hello"}}}}',
+        f'{{"type":"file","payload":{{"to":"{_GROUP}","url":"/media/{BLOB_NAME}"}}}}',
+        f'{{"type":"group_add","id":"7","payload":{{"group":"{_GROUP}","clients":["{client}","{absent}"]}}}}',
+        f'{{"type":"group_add","payload":{{"group":"{_GROUP}","clients":[{everyone}],"if_epoch":1}}}}',
+        f'{{"type":"group_remove","payload":{{"group":"{_GROUP}","clients":["{client}"]}}}}',
+        f'{{"type":"group_role","id":"8","payload":{{"group":"{_GROUP}","client":"{client}","role":"admin"}}}}',
+        f'{{"type":"group_rename","payload":{{"group":"{_GROUP}","name":"some"}}}}',
+        f'{{"type":"group_leave","id":"9","payload":{{"group":"{_GROUP}"}}}}',
+        f'{{"type":"group_leave","payload":{{"group":"{_GROUP}"}}}}',
+        f'{{"type":"group_info","payload":{{"group":"{_GROUP}"}}}}',
+        '{"type":"groups"}',
+        f'{{"type":"history","payload":{{"with":"{_GROUP}","limit":9}}}}',
+    ]
+
+
 SAYINGS = [
     *(saying for identity in [*IDENTITIES, Identity.from_seed(b"\1" * 32)] for saying in _say_to(identity)),
     *_say_to(Identity.from_seed(b"\xff" * 32)),  # who is never there
-    '{"type":"text","payload":{"to":"#00000000000000000000000000000000","text":"to a group"}}',
+    f'{{"type":"text","payload":{{"to":"{NO_GROUP}","text":"to a group"}}}}',
     *(f'{{"type":"ack","payload":{{"upto":{upto}}}}}' for upto in (0, 1, 2, 5, 2**53 - 1)),
     '{"type":"devices","id":"3"}',
     '{"type":"device_remove","id":"4","payload":{"device":"phone"}}',
@@ -48,6 +75,7 @@ SAYINGS = [
     '{"type":"presence","payload":{"status":"here"}}',
     "[" * 300,
     '{"type":"text","id":7}',
+    *_say_of_groups(),
 ]
 """What a client may say, and what it had better not."""
 
@@ -197,7 +225,12 @@ class _Dialogue:
         self._house.let_read(stranger.peer)
 
     def _saying(self) -> str:
-        return SAYINGS[self._choices.below(len(SAYINGS))]
+        saying = SAYINGS[self._choices.below(len(SAYINGS))]
+        return saying.replace(_GROUP, self._newest_group()) if _GROUP in saying else saying
+
+    def _newest_group(self) -> str:
+        heard = (message for peer in self._house.strangers for message in reversed(peer.messages))
+        return next((message.group for message in heard if isinstance(message, GroupChanged)), NO_GROUP)
 
 
 _STEPS: list[Callable[[_Dialogue, _Stranger], Awaitable[None]]] = [

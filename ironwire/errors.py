@@ -10,7 +10,9 @@
     │   └── InvalidSignature
     ├── TransportClosed        the peer is gone
     ├── StoreError             the durable store cannot do what was asked
-    │   └── StoreFull          there is no room left on the disk
+    │   ├── StoreFull          there is no room left on the disk
+    │   └── BackupError        a backup cannot be made, or is not a whole one
+    ├── AdminError             a running server did not do what its operator asked
     ├── ConfigError            a setting that cannot be used
     └── ClientError            everything that the client library raises: see `ironwire.client.errors`
 
@@ -49,7 +51,7 @@ class InvalidMessage(WireError):
 
 @frozen(slots=False)
 class FrameViolation(WireError):
-    """The byte stream broke RFC 6455 or a limit: close with `code` (1002, 1007 or 1009) and `reason`."""
+    """The byte stream broke RFC 6455 or a limit: close with `code` (1002, 1007, 1009 or 1013) and `reason`."""
 
     code: int
     reason: str
@@ -82,8 +84,19 @@ class StoreFull(StoreError):
     """There is no room left where the store writes; what stands there is whole, and it can still be read."""
 
 
+class BackupError(StoreError):
+    """A backup cannot be made, is not whole, or cannot be put back; nothing that stood there before was changed."""
+
+
+class AdminError(IronWireError):
+    """A server that runs did not do what its operator asked."""
+
+
 class ConfigError(IronWireError):
-    """A setting cannot be used; the message names the key, the value and what is allowed."""
+    """Settings cannot be used. Each argument is one fault: it names the key, the value and what is allowed."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class ClientError(IronWireError):

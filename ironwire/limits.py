@@ -1,15 +1,16 @@
 """Every bound of the server in one place. Units are in the names; the defaults are those of `docs/protocol.md`."""
 
 from attrs import field, frozen
-from attrs.validators import ge, gt
+from attrs.validators import and_, ge, gt, le
 
 
 def _positive(default: float) -> float:
     return field(default=default, validator=gt(0), converter=float)
 
 
-def _count(default: int, least: int = 1) -> int:
-    return field(default=default, validator=ge(least))
+def _count(default: int, least: int = 1, most: int | None = None) -> int:
+    """`most` is there where a list on the wire holds no more."""
+    return field(default=default, validator=ge(least) if most is None else and_(ge(least), le(most)))
 
 
 @frozen(kw_only=True)
@@ -18,6 +19,29 @@ class Limits:
 
     frame_bytes: int = _count(64 * 1024, least=1024)
     """The largest WebSocket message, after reassembly. Above it the connection closes with 1009."""
+
+    connections: int = _count(20_000)
+    """Open connections in total. One more is closed at once, or gets 503."""
+
+    connections_per_address: int = _count(200)
+    """Open connections of one address, or of one IPv6 /64. A campus or a carrier's NAT stands behind one address."""
+
+    connections_per_minute: int = _count(600)
+    """New connections from one address in a minute, and at once. Above it: as above."""
+
+    unauthenticated: int = _count(4_000)
+    """Open connections that have not authenticated, those that only carry HTTP included."""
+
+    unauthenticated_per_address: int = _count(100)
+    """The same of one address: fewer than may be open, and more than come back at a time after a restart."""
+
+    attempts_per_minute: int = _count(300)
+    """Attempts to authenticate from one address in a minute, and at once. Above it: `rate_limited`, before any
+    signature is looked at.
+    """
+
+    registrations_per_hour: int = _count(100)
+    """New devices from one address in an hour, and at once. Above it the connection closes with 1013."""
 
     auth_seconds: float = _positive(10)
     """From the upgrade to `auth_ok`."""
@@ -49,17 +73,40 @@ class Limits:
     sessions_per_client: int = _count(16)
     """Live sessions of one client; one more is refused with 1013."""
 
-    devices_per_client: int = _count(16)
+    devices_per_client: int = _count(16, most=64)
     """Registered devices of one client; one more is refused with 1008."""
 
-    group_members: int = _count(1_000)
+    messages_per_second: float = _positive(10_000)
+    """Messages of one client in the long run; some count for several (docs/protocol.md, section 6). Above it:
+    `rate_limited`.
+    """
+
+    messages_at_once: int = _count(20_000)
+    """Messages of one client that may come at once after a pause."""
+
+    bytes_per_second: float = _positive(16 * 1024 * 1024)
+    """The same in bytes of text, a character of any alphabet counted as one."""
+
+    bytes_at_once: int = _count(32 * 1024 * 1024, least=64 * 1024)
+    """The same in bytes of text."""
+
+    group_members: int = _count(1_000, most=1_000)
     """Members of one group; a change that would make more is refused."""
 
-    groups_per_client: int = _count(1_000)
+    groups_per_client: int = _count(1_000, most=1_000)
     """Groups that one client may be in; one more is refused to whoever adds it."""
 
-    blocks_per_client: int = _count(1_000)
+    blocks_per_client: int = _count(1_000, most=1_000)
     """Clients that one client may have blocked."""
+
+    call_ring_seconds: float = _positive(90)
+    """How long a call rings that nobody answers."""
+
+    calls_per_client: int = _count(8)
+    """Calls that one client may have made at a time; one more is refused."""
+
+    call_candidates: int = _count(64)
+    """Candidates that one session may name in one call; more are refused."""
 
     window_envelopes: int = _count(100)
     """Envelopes on their way to a device that it has not acknowledged; more wait in its mailbox."""
@@ -76,7 +123,7 @@ class Limits:
     retention_days: float = _positive(30)
     """How long an envelope waits, a message id is remembered, and a device that is not seen is kept."""
 
-    unsettled_envelopes: int = _count(1_000)
+    unsettled_envelopes: int = _count(100)
     """Envelopes of one session that wait for the disk; with more, the server reads on when they are fewer."""
 
     upload_bytes: int = _count(30 * 1024 * 1024)
@@ -84,6 +131,18 @@ class Limits:
 
     upload_idle_seconds: float = _positive(15)
     """How long an upload may send nothing before it is ended with 408."""
+
+    uploads_at_a_time: int = _count(64)
+    """Uploads under way in total; each may hold a few MiB of memory. One more is refused with 429."""
+
+    uploads_at_a_time_per_address: int = _count(8)
+    """The same of one address."""
+
+    uploads_per_minute: int = _count(120)
+    """Uploads of one address in a minute, and of one client where it is known. Above it: 429."""
+
+    upload_bytes_per_hour: int = _count(4 * 1024 * 1024 * 1024)
+    """The same in bytes in an hour."""
 
     header_seconds: float = _positive(10)
     """How long a request may take to arrive up to the end of its headers, and a connection may stay idle between

@@ -26,7 +26,7 @@ randomness: so a transcript can be written in full.
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from hashlib import sha256
@@ -44,8 +44,10 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from ironwire.crypto.signing import Identity
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, HistorySettings, Settings
+from ironwire.server.config import AuthSettings, HistorySettings, Settings, TurnSettings, UploadSettings
+from ironwire.store.base import Store
 from ironwire.store.memory import MemoryStore
+from ironwire.store.records import Quota
 from tests.server.in_process import InProcessServer, StreamPair, serve_in_process
 from tests.server.raw_client import RawClient
 from tests.wire import frame_builder
@@ -121,14 +123,25 @@ class Stage:
     """A running server and the actors that talk to it."""
 
     server: InProcessServer
+    data: Path
     _nursery: trio.Nursery
     actors: dict[str, Actor] = field(init=False, factory=dict)
 
-    async def connect(self, *actors: str, stream_pair: StreamPair = memory_stream_pair, trailing: bytes = b"") -> None:
-        """Open a WebSocket for each actor. `trailing` comes in the same packet as the upgrade."""
+    async def connect(
+        self,
+        *actors: str,
+        stream_pair: StreamPair = memory_stream_pair,
+        headers: Sequence[bytes] = (),
+        trailing: bytes = b"",
+    ) -> None:
+        """Open a WebSocket for each actor. `trailing` comes in the same packet as the upgrade.
+
+        Raises:
+            ConnectionRefusedError: the server answered with another status than 101.
+        """
         for actor in actors:
             client = RawClient(self.server.open_stream(stream_pair))
-            await client.upgrade(trailing=trailing)
+            await client.upgrade("/ws", *headers, trailing=trailing)
             self.actors[actor] = Actor(client, self._nursery)
 
     async def enter(
@@ -217,9 +230,13 @@ async def open_stage(
     transport: TransportKind = "auto",
     limits: Limits | None = None,
     auth: AuthSettings | None = None,
+    turn: TurnSettings | None = None,
+    upload: UploadSettings | None = None,
+    data: Path | None = None,
     history_days: float = 0,
     now_ms: Callable[[], int] = lambda: NOW_MS,
     random_bytes: Callable[[int], bytes] = lambda count: NONCE[:count],
+    open_store: Callable[[Quota], Store] = MemoryStore,
 ) -> AsyncIterator[Stage]:
     """Run the server as the command does, over memory streams, on the store that keeps everything in memory.
 
@@ -232,20 +249,22 @@ async def open_stage(
     limits = limits or Limits()
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
-            data=Path(folder),
+            data=data or Path(folder),
             transport=transport,
             limits=limits,
             auth=auth or AuthSettings(),
+            turn=turn or TurnSettings(),
+            upload=upload or UploadSettings(),
             history=HistorySettings(days=history_days),
         )
-        app = create_app(settings, now_ms=now_ms, random_bytes=random_bytes, open_store=MemoryStore)
-        async with serve_in_process(app, guard=_installed_guard()) as server, trio.open_nursery() as nursery:
+        app = create_app(settings, now_ms=now_ms, random_bytes=random_bytes, open_store=open_store)
+        async with serve_in_process(app, guard=installed_guard()) as server, trio.open_nursery() as nursery:
             clock.autojump_threshold = 0
-            yield Stage(server, nursery)
+            yield Stage(server, Path(folder), nursery)
             nursery.cancel_scope.cancel()
 
 
-def _installed_guard() -> Any:
+def installed_guard() -> Any:
     """The guard that the newest application put in place: it knows how to drain that application."""
     return hypercorn.trio.run.TCPServer.args[0]  # type: ignore[attr-defined]  # a partial, since `install`
 

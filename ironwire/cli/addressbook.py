@@ -1,7 +1,7 @@
-"""Names for client ids: a small JSON file beside the identity's key.
+"""Names for clients and groups: a small JSON file beside the identity's key.
 
-Rule: the names are this user's own. No peer can choose one, a name never looks like an id, and an id needs no name to
-be used.
+Rule: the names are this user's own. No peer can choose one - what a group's admins call it is not one of them - a name
+never looks like an id, and an id needs no name to be used.
 """
 
 import json
@@ -16,7 +16,7 @@ from attrs import define
 
 from ironwire.cli.terminal import short_id
 from ironwire.errors import ConfigError, InvalidId
-from ironwire.ids import Address, ClientId, parse_address, parse_client_id
+from ironwire.ids import Address, ClientId, GroupId, is_group, parse_address
 
 FILE_NAME = "contacts.json"
 
@@ -28,14 +28,14 @@ class AddressBook:
     """The contacts of one identity. A change is written at once, as a whole."""
 
     _path: Path
-    _ids: dict[str, ClientId]
+    _ids: dict[str, Address]
 
     @classmethod
     def beside(cls, key: Path) -> "AddressBook":
         """The book in the folder of the identity file `key`; empty where there is none yet.
 
         Raises:
-            ConfigError: the file cannot be read, or does not hold names and client ids.
+            ConfigError: the file cannot be read, or does not hold names and ids.
         """
         path = key.parent / FILE_NAME
         try:
@@ -50,18 +50,18 @@ class AddressBook:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def all(self) -> Mapping[str, ClientId]:
+    def all(self) -> Mapping[str, Address]:
         """Every contact, sorted by name."""
         return dict(sorted(self._ids.items()))
 
-    def add(self, name: str, client: ClientId) -> None:
-        """Name `client`; an older meaning of the name is replaced.
+    def add(self, name: str, address: Address) -> None:
+        """Name `address`; an older meaning of the name is replaced.
 
         Raises:
             InvalidId: not a name.
             ConfigError: the file cannot be written.
         """
-        self._write({**self._ids, parse_name(name): client})
+        self._write({**self._ids, parse_name(name): address})
 
     def remove(self, name: str) -> None:
         """Raises:
@@ -71,7 +71,7 @@ class AddressBook:
         known = unicodedata.normalize("NFC", name)
         if known not in self._ids:
             raise InvalidId(f"no contact is named {name!r}; `ironwire contacts list` shows them all")
-        self._write({other: client for other, client in self._ids.items() if other != known})
+        self._write({other: address for other, address in self._ids.items() if other != known})
 
     def address(self, text: str) -> Address:
         """Who `text` means: a contact's name, or an id as it stands. An upper-case id is taken as its lower case.
@@ -86,15 +86,37 @@ class AddressBook:
             return parse_address(text.lower())
         except InvalidId:
             raise InvalidId(
-                f"{text!r} is neither a contact nor a client id (64 hex digits); "
+                f"{text!r} is neither a contact nor the id of a client (64 hex digits) or a group (# and 32 of them); "
                 "add a name with `ironwire contacts add NAME ID`"
             ) from None
 
+    def client(self, text: str) -> ClientId:
+        """Which client `text` means.
+
+        Raises:
+            InvalidId: none, or a group.
+        """
+        address = self.address(text)
+        if is_group(address):
+            raise InvalidId(f"{text!r} is a group; this is about one client")
+        return ClientId(address)
+
+    def group(self, text: str) -> GroupId:
+        """Which group `text` means.
+
+        Raises:
+            InvalidId: none, or a client.
+        """
+        address = self.address(text)
+        if not is_group(address):
+            raise InvalidId(f"{text!r} is a client; `ironwire group list` shows your groups")
+        return GroupId(address)
+
     def label(self, address: Address) -> str:
         """What to call `address` on the screen: its name, else its short id."""
-        return next((name for name, client in self._ids.items() if client == address), short_id(address))
+        return next((name for name, known in self._ids.items() if known == address), short_id(address))
 
-    def _write(self, ids: dict[str, ClientId]) -> None:
+    def _write(self, ids: dict[str, Address]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _replace(self._path, json.dumps(ids, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
@@ -115,11 +137,11 @@ def parse_name(text: str) -> str:
     return name
 
 
-def _parse(text: str) -> dict[str, ClientId]:
+def _parse(text: str) -> dict[str, Address]:
     content = json.loads(text)
-    if not isinstance(content, dict) or not all(isinstance(client, str) for client in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(address, str) for address in content.values()):
         raise InvalidId("not an object of names and ids")
-    return {parse_name(name): parse_client_id(client) for name, client in content.items()}
+    return {parse_name(name): parse_address(address) for name, address in content.items()}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`ironwire contacts`: names that commands take in place of client ids."""
+"""`ironwire contacts`: names that commands take in place of ids."""
 
 import json
 from pathlib import Path
@@ -10,21 +10,21 @@ from rich.text import Text
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.options import json_option, key_option
 from ironwire.cli.terminal import out
-from ironwire.ids import parse_client_id
+from ironwire.ids import parse_address
 
 
 @click.group()
 def contacts() -> None:
-    """Name the people you write to."""
+    """Name the people and groups you write to."""
 
 
 @contacts.command()
 @click.argument("name")
-@click.argument("client_id", metavar="ID")
+@click.argument("id_", metavar="ID")
 @key_option
-def add(name: str, client_id: str, key: Path) -> None:
-    """Call the client ID by NAME from now on; an older meaning of the name is replaced."""
-    AddressBook.beside(key).add(name, parse_client_id(client_id.lower()))
+def add(name: str, id_: str, key: Path) -> None:
+    """Call the client or group ID by NAME from now on; an older meaning of the name is replaced."""
+    AddressBook.beside(key).add(name, parse_address(id_.lower()))
 
 
 @contacts.command("list")
@@ -39,8 +39,8 @@ def list_contacts(key: Path, *, as_json: bool) -> None:
         out().print(Text("Nobody yet: ironwire contacts add NAME ID", "dim"))
     else:
         width = max(map(cell_len, book.all()))
-        for name, client in book.all().items():
-            out().print(Text.assemble((name, "bold"), " " * (width - cell_len(name)), "  ", client))
+        for name, address in book.all().items():
+            out().print(Text.assemble((name, "bold"), " " * (width - cell_len(name)), "  ", address))
 
 
 @contacts.command()

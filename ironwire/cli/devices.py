@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import click
-import trio
 from attrs import asdict
 from rich.table import Table
 
-from ironwire.cli.options import answer_deadline, json_option, key_option, open_identity, parse_device, server_option
+from ironwire.cli.asking import ask
+from ironwire.cli.options import json_option, key_option, parse_device, server_option
 from ironwire.cli.render import when
 from ironwire.cli.terminal import out
-from ironwire.client import Device, Identity, ServerAddress, connect
+from ironwire.client import Client
 from ironwire.ids import DeviceId
 
 
@@ -26,7 +26,7 @@ def devices() -> None:
 @json_option
 def list_devices(server: str, key: Path, *, as_json: bool) -> None:
     """Show every device, when it was here last and how many messages wait for it."""
-    found = trio.run(_list, ServerAddress.parse(server), open_identity(key))
+    found = ask(server, key, Client.devices)
     if as_json:
         click.echo(json.dumps([asdict(device) for device in found]))
         return
@@ -42,16 +42,4 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
 @key_option
 def remove(name: DeviceId, server: str, key: Path) -> None:
     """Forget the device NAME, with everything that waits for it. If it is connected, it is thrown out."""
-    trio.run(_remove, ServerAddress.parse(server), open_identity(key), name)
-
-
-async def _list(address: ServerAddress, identity: Identity) -> list[Device]:
-    async with connect(address, identity) as client:
-        with answer_deadline():
-            return await client.devices()
-
-
-async def _remove(address: ServerAddress, identity: Identity, name: DeviceId) -> None:
-    async with connect(address, identity) as client:
-        with answer_deadline():
-            await client.remove_device(name)
+    ask(server, key, lambda client: client.remove_device(name))

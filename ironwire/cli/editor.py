@@ -55,6 +55,11 @@ class LineEditor:
         if self._session is not None:
             self._session.app.invalidate()
 
+    @property
+    def text(self) -> str:
+        """The line as it is being typed."""
+        return "" if self._session is None else self._session.default_buffer.text
+
     async def _edit(self, session: PromptSession[None], send: trio.MemorySendChannel[str]) -> None:
         with send:
             await trio.to_thread.run_sync(self._run, session)

@@ -11,14 +11,16 @@ import click
 from ironwire.cli.terminal import printable
 from ironwire.client import (
     AuthenticationRefused,
+    CallFailed,
     ConnectionFailed,
     ConnectionLost,
+    MediaError,
     NotTheProtocol,
     Refused,
     SessionEnded,
     TransferFailed,
 )
-from ironwire.errors import IronWireError
+from ironwire.errors import AdminError, BackupError, ConfigError, IronWireError
 from ironwire.wire.messages import ErrorCode
 
 
@@ -37,15 +39,15 @@ class ExitCode(IntEnum):
 HELP = """\b
 Exit codes:
     0  done
-    1  refused by the server, or the recipient is offline
+    1  refused by the server, or the recipient is offline; the doctor found a fault
     2  a mistake in the command, in a setting, in an id or in the identity's file
     3  the server cannot be reached, or did not answer in time
     4  the server refused the identity
-    5  a file did not get across: it cannot be read or written, or is not what was promised
+    5  a file did not get across: it cannot be read or written, or is not what was promised or asked for
   130  interrupted
 
 \b
-Where a command says TO, a contact's name or a client id of 64 hex digits will do.
+Where a command says TO, a contact's name will do, or the id of a client (64 hex digits) or a group (# and 32 of them).
 """
 
 _REFUSALS: dict[ErrorCode, str] = {
@@ -53,22 +55,30 @@ _REFUSALS: dict[ErrorCode, str] = {
     "mailbox_full": "the recipient's mailbox is full",
     "too_large": "it is too large",
     "rate_limited": "too much at once",
-    "not_found": "there is no such recipient",
+    "not_found": "there is no such thing",
+    "forbidden": "that is not allowed",
+    "conflict": "that is not possible as things are",
     "quota": "the quota is used up",
 }
-"""What the codes of an `error` mean to the person who sent the message; others stand for themselves."""
+"""What the codes of an `error` mean to the person who asked for something; others stand for themselves."""
+
+
+_TOLD_BY_DETAIL: frozenset[ErrorCode] = frozenset({"not_found", "forbidden", "conflict"})
+"""Where there is a detail, it says all that there is to say."""
 
 
 class Failure(click.ClickException):
-    """An expected end that is not a good one. `message` may hold what a peer wrote: it is made printable."""
+    """An expected end that is not a good one. A line may hold what a peer wrote: it is made printable."""
 
-    def __init__(self, message: str, code: ExitCode) -> None:
-        super().__init__(printable(message))
+    def __init__(self, code: ExitCode, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, lines)))
         self.exit_code = code  # type: ignore[misc]  # click's documented way; its annotation forgets instances
 
 
 def refusal(error: Refused) -> str:
-    """Why a message was not accepted, for people."""
+    """Why something was not accepted, for people."""
+    if error.detail and error.code in _TOLD_BY_DETAIL:
+        return error.detail
     reason = _REFUSALS.get(error.code, error.code)
     return f"{reason}: {error.detail}" if error.detail else reason
 
@@ -82,21 +92,25 @@ def expected(error: BaseException) -> click.ClickException | click.exceptions.Ex
         case KeyboardInterrupt() | click.Abort():
             return click.exceptions.Exit(ExitCode.INTERRUPTED)
         case Refused():
-            return Failure(refusal(error), ExitCode.REFUSED)
+            return Failure(ExitCode.REFUSED, refusal(error))
+        case ConfigError():
+            return Failure(ExitCode.USAGE, *error.args)
         case IronWireError():
-            return Failure(str(error), _code_of(error))
+            return Failure(_code_of(error), str(error))
         case _:
             return None
 
 
 def _code_of(error: IronWireError) -> ExitCode:
     match error:
-        case SessionEnded():
+        case SessionEnded() | CallFailed() | AdminError():
             return ExitCode.REFUSED
         case ConnectionFailed() | ConnectionLost() | NotTheProtocol():
             return ExitCode.UNREACHABLE
         case AuthenticationRefused():
             return ExitCode.AUTHENTICATION
+        case MediaError() | BackupError():
+            return ExitCode.FILE
         case TransferFailed(status=None):
             # What went wrong on the way has a cause that is not the disk's.
             return ExitCode.FILE if isinstance(error.__cause__, OSError | None) else ExitCode.UNREACHABLE

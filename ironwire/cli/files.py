@@ -6,31 +6,47 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import click
 import trio
+from attrs import asdict, frozen
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from ironwire.cli.options import json_option, server_option
+from ironwire.cli.asking import ask
+from ironwire.cli.options import json_option, key_option, server_option
 from ironwire.cli.terminal import err, free_path, printable, safe_file_name
-from ironwire.client import Downloaded, FileMetadata, ServerAddress, Uploaded
+from ironwire.client import Client, Downloaded, FileMetadata, MediaError, ServerAddress, TransferFailed, Uploaded
 from ironwire.client import download as fetch
 from ironwire.client import upload as put
 from ironwire.client.transfer import Progress as Report
+from ironwire.wire.messages import FileKind
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _NAME_CHARS = 255
+_UNAUTHORIZED = 401
+"""The server takes files from its clients alone: they have to bring a token."""
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @server_option
+@key_option
 @json_option
-def upload(path: Path, server: str, *, as_json: bool) -> None:
-    """Upload the file at PATH and print its URL."""
-    uploaded = trio.run(upload_with_bar, ServerAddress.parse(server), path)
+def upload(path: Path, server: str, key: Path, *, as_json: bool) -> None:
+    """Upload the file at PATH and print its URL.
+
+    The key is needed only where the server takes files from its clients alone.
+    """
+    address = ServerAddress.parse(server)
+    try:
+        uploaded = trio.run(_upload_with_bar, address, path)
+    except TransferFailed as failed:
+        if failed.status != _UNAUTHORIZED:
+            raise
+        uploaded = trio.run(_upload_with_bar, address, path, ask(server, key, Client.upload_token))
     if as_json:
-        click.echo(json.dumps({"url": uploaded.url, "size": uploaded.size, "sha256": uploaded.sha256}))
+        click.echo(json.dumps(asdict(uploaded)))
     else:
         click.echo(uploaded.url)
 
@@ -57,8 +73,48 @@ def download(url: str, path: Path | None, sha256: str | None, server: str, *, as
         click.echo(str(target))
 
 
-def describe(file: Path, uploaded: Uploaded) -> FileMetadata:
-    """What a `file` message says about `file`, now that it is uploaded."""
+@frozen
+class Attachment:
+    """An uploaded file, ready to be sent."""
+
+    url: str
+    metadata: FileMetadata
+
+
+async def attach(client: Client, path: Path, kind: FileKind, report: Report) -> Attachment:
+    """Upload the file at `path`, to be sent as `kind` by `client`.
+
+    Raises:
+        MediaError: it is not of that kind, or nobody can say: PyAV is not installed.
+        ClientError: it could not be uploaded.
+    """
+    measured = FileMetadata() if kind == "file" else await trio.to_thread.run_sync(_measured, path, kind)
+    try:
+        uploaded = await put(client.address, path, report)
+    except TransferFailed as failed:
+        if failed.status != _UNAUTHORIZED:
+            raise
+        uploaded = await put(client.address, path, report, token=await client.upload_token())
+    return Attachment(uploaded.url, _described(path, uploaded) | measured)
+
+
+async def attach_with_bar(client: Client, path: Path, kind: FileKind) -> Attachment:
+    """The same; a bar on standard error shows how far the upload is, if that is a terminal."""
+    with _bar(path.name) as report:
+        return await attach(client, path, kind, report)
+
+
+def _measured(path: Path, kind: Literal["image", "voice", "circle"]) -> FileMetadata:
+    try:
+        from ironwire.client.media import measure  # noqa: PLC0415 - optional, and it takes its time to load
+    except ModuleNotFoundError:
+        raise MediaError(
+            f"to look into {path.name}, PyAV is needed: `pip install 'ironwire[media]'`, or send it with --file"
+        ) from None
+    return measure(path, kind)
+
+
+def _described(file: Path, uploaded: Uploaded) -> FileMetadata:
     metadata = FileMetadata(name=file.name[:_NAME_CHARS], size=uploaded.size, sha256=uploaded.sha256)
     mime, _ = mimetypes.guess_type(file.name)
     if mime is not None:
@@ -78,10 +134,9 @@ def media_url(address: ServerAddress, url: str) -> str:
     return url.removeprefix(address.origin)
 
 
-async def upload_with_bar(address: ServerAddress, path: Path) -> Uploaded:
-    """Upload the file; a bar on standard error shows how far it is, if that is a terminal."""
+async def _upload_with_bar(address: ServerAddress, path: Path, token: str | None = None) -> Uploaded:
     with _bar(path.name) as report:
-        return await put(address, path, report)
+        return await put(address, path, report, token=token)
 
 
 async def _download_with_bar(address: ServerAddress, url: str, target: Path, sha256: str | None) -> Downloaded:

@@ -40,6 +40,12 @@ key_option = click.option(
     help=f"The identity's file.  [env var: {PATH_VARIABLE}]",
 )
 key_argument = click.argument("key", metavar="[PATH]", type=click.Path(path_type=Path), default=default_identity_path)
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="The settings file.  [default: ironwire.toml, if there is one]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 

@@ -5,19 +5,33 @@ JSON is ASCII.
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from rich.cells import cell_len
 from rich.filesize import decimal
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.terminal import printable, printable_lines
-from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Lost, Missed
-from ironwire.ids import ClientId, MessageId
+from ironwire.client import (
+    Connected,
+    DeliveredFile,
+    DeliveredText,
+    Disconnected,
+    Error,
+    GroupChanged,
+    GroupDetails,
+    Lost,
+    Missed,
+    Said,
+)
+from ironwire.ids import Address, ClientId, MessageId, Role
 from ironwire.wire.codec import encode
 
 YOU = "you"
 _INDENT = " " * len("00:00 ")
+_ROLES: dict[Role, str] = {"admin": "an admin", "member": "a member"}
 
 
 def now() -> datetime:
@@ -33,11 +47,17 @@ def when(unix_ms: int | None) -> datetime:
         return now()
 
 
-def speaker(message: DeliveredText | DeliveredFile, book: AddressBook, own: ClientId) -> str:
-    """Who said it, by the name that this user has for them; for a copy from another device, to whom."""
-    if message.sender == own and message.to is not None:
-        return f"{YOU} → {book.label(message.to)}"
-    return book.label(message.sender)
+def speaker(
+    message: DeliveredText | DeliveredFile, book: AddressBook, own: ClientId, here: Address | None = None
+) -> str:
+    """Who said it, by the name that this user has for them; and in which group, or, for a copy from another device, to
+    whom, where that is not `here`.
+    """
+    place = message.group or message.to
+    if message.sender == own and place is not None:
+        return YOU if place == here else f"{YOU} → {book.label(place)}"
+    name = book.label(message.sender)
+    return name if message.group is None or message.group == here else f"{name} in {book.label(message.group)}"
 
 
 def received(
@@ -66,6 +86,49 @@ def own(text: str, at: datetime, problem: str | None = None, *, mark: str = "  �
     return _utterance(YOU, "bold green", at, lines)
 
 
+def group_change(
+    change: GroupChanged, book: AddressBook, own: ClientId, at: datetime, here: Address | None = None
+) -> Text:
+    """What `by` has done to a group, in one line; and to which, where that is not `here`."""
+
+    place = "" if change.group == here else f" in {book.label(change.group)}"
+    doer, deeds = _names([change.by], book, own), ", ".join(_deeds(change, book, own))
+    return Text.assemble((f"{_clock(at)} ", "dim"), (printable(f"{doer}{place} {deeds}"), "dim"))
+
+
+def _deeds(change: GroupChanged, book: AddressBook, own: ClientId) -> Iterator[str]:
+    if change.epoch == 1:
+        yield "made the group"
+    if change.name is not None:
+        yield f"named it “{change.name}”"
+    if others := [client for client in change.added if client != change.by]:
+        yield f"added {_names(others, book, own)}"
+    if change.removed == [change.by]:
+        yield "left"
+    elif change.removed:
+        yield f"removed {_names(change.removed, book, own)}"
+    for member in change.roles:
+        if member.client not in change.added:
+            yield f"made {_names([member.client], book, own)} {_ROLES[member.role]}"
+
+
+def _names(clients: Iterable[ClientId], book: AddressBook, own: ClientId) -> str:
+    return ", ".join(YOU if client == own else book.label(client) for client in clients)
+
+
+def roster(group: GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
+    """A group, and a line for each of its members."""
+    name = f"“{printable(group.name)}”  " if group.name else ""
+    head = Text.assemble((name, "bold"), group.group, (f"  epoch {group.epoch}", "dim"))
+    labels = [YOU if member.client == own else book.label(member.client) for member in group.members]
+    width = max(map(cell_len, labels))
+    lines = [
+        Text.assemble("  ", label, " " * (width - cell_len(label)), f"  {member.role:6}  ", (member.client, "dim"))
+        for label, member in zip(labels, group.members, strict=True)
+    ]
+    return [head, *lines]
+
+
 def notice(text: str, style: str = "dim") -> Text:
     """Something that the program itself has to say."""
     return Text(_INDENT + printable(text), style)
@@ -86,21 +149,29 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
             return notice(f"the server says {msg}" + (f": {detail}" if detail else ""), "red")
 
 
-def as_json(message: DeliveredText | DeliveredFile, id_: MessageId | None, **beside: int | str | None) -> str:
+def as_json(message: Said, id_: MessageId | None, **beside: int | str | None) -> str:
     """The frame as it came, on one line of ASCII; with what stands `beside`, where it is not None."""
     known = {key: value for key, value in beside.items() if value is not None}
     return json.dumps(json.loads(encode(message, id_)) | known)
 
 
 def _utterance(name: str, style: str, at: datetime, lines: list[Text]) -> Text:
-    clock = f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
-    head = Text.assemble((f"{clock} ", "dim"), (name, style), " ")
+    head = Text.assemble((f"{_clock(at)} ", "dim"), (name, style), " ")
     return head + Text("\n" + " " * head.cell_len).join(lines)
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
 
 
 def _file_lines(file: DeliveredFile, fetch: str) -> list[Text]:
     name = f"“{printable(file.name)}”" if file.name else "a file"
-    facts = [file.kind or "file", *([] if file.size is None else [decimal(file.size)])]
+    facts: list[str] = [file.kind or "file"]
+    if file.duration_ms is not None:
+        minutes, seconds = divmod(round(file.duration_ms / 1000), 60)
+        facts.append(f"{minutes}:{seconds:02}")
+    if file.size is not None:
+        facts.append(decimal(file.size))
     caption = printable_lines(file.caption) if file.caption else []
     return [
         Text(f"sends {name} ({', '.join(facts)})"),

@@ -20,17 +20,18 @@ import click
 import hypercorn.trio.run
 import trio
 from hypercorn.config import Config, Sockets
-from hypercorn.utils import LifespanFailureError, wrap_app
+from hypercorn.utils import wrap_app
 from rich.text import Text
 from typed_settings.cls_utils import deep_options
 from typed_settings.types import OptionInfo
 
 from ironwire import __version__
-from ironwire.cli.exits import ExitCode
+from ironwire.cli.options import config_option
 from ironwire.cli.terminal import err, out
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
-from ironwire.server.config import ServerSettings, Settings, load_settings
+from ironwire.server.config import ServerSettings, Settings
+from ironwire.server.loading import load_settings
 from ironwire.server.logs import configure_logging
 
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
@@ -67,12 +68,7 @@ def _settings_option(option: OptionInfo) -> Callable[[Callable[..., None]], Call
 
 
 @click.command()
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    help="The settings file.  [default: ironwire.toml, if there is one]",
-)
+@config_option
 @_with_settings
 def serve(config_file: Path | None, **options: object) -> None:
     """Run the server until Ctrl-C or SIGTERM.
@@ -93,10 +89,7 @@ def serve(config_file: Path | None, **options: object) -> None:
     wrapped = wrap_app(app, _WSGI_BODY_BYTES, "asgi")
     # Looked up now, because `create_app` puts the guarded worker in its place.
     worker = hypercorn.trio.run.worker_serve
-    try:
-        trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=_told_to_stop))
-    except* LifespanFailureError:
-        sys.exit(ExitCode.USAGE)  # the log has said why
+    trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=_told_to_stop))
     err().print("Stopped.")
 
 

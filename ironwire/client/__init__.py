@@ -15,37 +15,66 @@ Every error is a branch of `ClientError`, drawn in `ironwire.client.errors`. Cal
 around the call.
 
 `connect(server, identity, device=DeviceId("phone"))` makes it a device: nothing is lost while the program is away.
+`client.groups`, `client.presence` and `client.calls` hold what their names say. A text goes to a group as to a client.
 '''
 
 from ironwire.client.backoff import Backoff
+from ironwire.client.calls import OwnCalls
 from ironwire.client.client import Client, FileMetadata, connect
 from ironwire.client.errors import (
     AuthenticationRefused,
+    CallFailed,
     ClientError,
     ConnectionFailed,
     ConnectionLost,
     InvalidServerAddress,
     KeystoreError,
     LocalStoreError,
+    MediaError,
     NotTheProtocol,
     Refused,
     SessionEnded,
     TransferFailed,
 )
 from ironwire.client.events import Connected, Disconnected, Event, Lost, Missed, Received, Settled
+from ironwire.client.groups import OwnGroups
 from ironwire.client.keystore import create_identity, default_identity_path, load_identity
-from ironwire.client.local import HistoryEntry, Owner, default_store_path
+from ironwire.client.local import HistoryEntry, Owner, Said, conversation_of, default_store_path
 from ironwire.client.localfile import read_history
 from ironwire.client.localstore import LocalStore
+from ironwire.client.presence import OwnPresence
 from ironwire.client.transfer import Downloaded, Uploaded, download, upload
 from ironwire.client.urls import ServerAddress
 from ironwire.crypto.signing import Identity
-from ironwire.wire.messages import Accepted, CaughtUp, DeliveredFile, DeliveredReceipt, DeliveredText, Device, Error
+from ironwire.wire.messages import (
+    Accepted,
+    Candidate,
+    CaughtUp,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    Device,
+    Error,
+    GroupChanged,
+    GroupDetails,
+    GroupMember,
+    GroupSummary,
+    IceServerList,
+    PresenceUpdate,
+    RelayedAnswer,
+    RelayedCandidate,
+    RelayedEnd,
+    RelayedOffer,
+    RelayedRinging,
+    RelayedTyping,
+)
 
 __all__ = [
     "Accepted",
     "AuthenticationRefused",
     "Backoff",
+    "CallFailed",
+    "Candidate",
     "CaughtUp",
     "Client",
     "ClientError",
@@ -61,24 +90,42 @@ __all__ = [
     "Error",
     "Event",
     "FileMetadata",
+    "GroupChanged",
+    "GroupDetails",
+    "GroupMember",
+    "GroupSummary",
     "HistoryEntry",
+    "IceServerList",
     "Identity",
     "InvalidServerAddress",
     "KeystoreError",
     "LocalStore",
     "LocalStoreError",
     "Lost",
+    "MediaError",
     "Missed",
     "NotTheProtocol",
+    "OwnCalls",
+    "OwnGroups",
+    "OwnPresence",
     "Owner",
+    "PresenceUpdate",
     "Received",
     "Refused",
+    "RelayedAnswer",
+    "RelayedCandidate",
+    "RelayedEnd",
+    "RelayedOffer",
+    "RelayedRinging",
+    "RelayedTyping",
+    "Said",
     "ServerAddress",
     "SessionEnded",
     "Settled",
     "TransferFailed",
     "Uploaded",
     "connect",
+    "conversation_of",
     "create_identity",
     "default_identity_path",
     "default_store_path",

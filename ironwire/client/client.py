@@ -16,20 +16,26 @@ from typing import Self, TypedDict, Unpack
 from attrs import define
 
 from ironwire.client.backoff import Backoff
+from ironwire.client.calls import OwnCalls
 from ironwire.client.dial import Dial, dial_tcp
 from ironwire.client.errors import LocalStoreError, SessionEnded
 from ironwire.client.events import Event, EventQueue
+from ironwire.client.groups import OwnGroups
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
 from ironwire.client.link import Link, Target
 from ironwire.client.local import HistoryEntry, Owner, default_store_path
 from ironwire.client.localstore import LocalStore
 from ironwire.client.nursery import plain_nursery
+from ironwire.client.presence import OwnPresence
 from ironwire.client.urls import ServerAddress
 from ironwire.crypto.signing import Identity
 from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.wire.messages import (
     Accepted,
+    Block,
+    BlockList,
+    Blocks,
     Device,
     DeviceList,
     DeviceRemove,
@@ -40,6 +46,9 @@ from ironwire.wire.messages import (
     Receipt,
     ReceiptState,
     Text,
+    Unblock,
+    UploadGrant,
+    UploadToken,
 )
 
 _DEFAULT_BACKOFF = Backoff()
@@ -86,6 +95,21 @@ class Client:
         """Whether there is a session now."""
         return self._link.is_up
 
+    @property
+    def groups(self) -> OwnGroups:
+        """The groups of this client."""
+        return OwnGroups(self._link)
+
+    @property
+    def presence(self) -> OwnPresence:
+        """What this client shows of itself while it is there, and sees of others."""
+        return OwnPresence(self._link)
+
+    @property
+    def calls(self) -> OwnCalls:
+        """Calls to other clients, and from them."""
+        return OwnCalls(self._link)
+
     async def wait_connected(self) -> None:
         """Return once there is a session.
 
@@ -129,6 +153,32 @@ class Client:
         """
         await self._link.ask(DeviceRemove(device), DeviceRemoved)
 
+    async def upload_token(self) -> str:
+        """Leave to upload one file, for `upload`; the server may want it, and lets no stranger have one.
+
+        Raises:
+            Refused: `quota`, the server has no room left for files; or `rate_limited`.
+            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        """
+        return (await self._link.ask(UploadToken(), UploadGrant)).token
+
+    async def block(self, client: ClientId) -> None:
+        """Have nothing delivered any more of what `client` addresses to this client; it does not learn of it.
+
+        Raises:
+            Refused: `quota`, so many are blocked already.
+            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        """
+        await self._link.ask(Block(client), Accepted)
+
+    async def unblock(self, client: ClientId) -> None:
+        """End a block; what was sent meanwhile is gone. Raises as `block` does."""
+        await self._link.ask(Unblock(client), Accepted)
+
+    async def blocks(self) -> list[ClientId]:
+        """Whom this client has blocked. Raises as `block` does."""
+        return (await self._link.ask(Blocks(), BlockList)).clients
+
     async def history(self, peer: Address, limit: int) -> list[HistoryEntry]:
         """The last `limit` entries of the conversation with `peer` that this device keeps, oldest first.
 
@@ -160,6 +210,7 @@ async def connect(
     *,
     device: DeviceId | None = None,
     store: LocalStore | Path | None = None,
+    invite: str | None = None,
     backoff: Backoff = _DEFAULT_BACKOFF,
     dial: Dial = dial_tcp,
 ) -> AsyncGenerator[Client]:
@@ -170,6 +221,7 @@ async def connect(
         device: names this installation, for which the server then keeps what comes while we are away, and for which
             this client keeps what comes and goes; without it nothing is kept on either side.
         store: where the device keeps it; `default_store_path` unless given.
+        invite: lets a device in that the server does not know, where the server wants one.
         backoff: how long to wait between attempts.
         dial: how to get a stream to the server.
 
@@ -180,7 +232,7 @@ async def connect(
             not be opened.
     """
     address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial)
+    target = Target(address, identity, device, backoff, dial, invite)
     async with AsyncExitStack() as stack:
         keeper = None
         if device is not None:

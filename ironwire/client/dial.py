@@ -11,8 +11,11 @@ from ironwire.client.urls import ServerAddress
 Dial = Callable[[ServerAddress], Awaitable[trio.abc.Stream]]
 
 
-async def dial_tcp(address: ServerAddress) -> trio.abc.Stream:
+async def dial_tcp(address: ServerAddress, *, context: ssl.SSLContext | None = None) -> trio.abc.Stream:
     """A connected stream; with TLS, after a handshake in which the certificate was verified.
+
+    Args:
+        context: what judges the certificate; without it, as this machine does.
 
     Raises:
         ConnectionFailed: nobody listens there, the name is unknown, or the certificate is not good.
@@ -23,12 +26,14 @@ async def dial_tcp(address: ServerAddress) -> trio.abc.Stream:
         raise ConnectionFailed(
             f"cannot reach {address}: {error}. Is the server running, and is the address right?"
         ) from error
-    return await _secured(stream, address) if address.is_secure else stream
+    if not address.is_secure:
+        return stream
+    return await _secured(stream, address, context or ssl.create_default_context())
 
 
-async def _secured(stream: trio.SocketStream, address: ServerAddress) -> trio.abc.Stream:
+async def _secured(stream: trio.SocketStream, address: ServerAddress, context: ssl.SSLContext) -> trio.abc.Stream:
     # https_compatible: HTTP servers close without a TLS goodbye; WebSocket has its own.
-    secured = trio.SSLStream(stream, ssl.create_default_context(), server_hostname=address.host, https_compatible=True)
+    secured = trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
     try:
         try:
             await secured.do_handshake()

@@ -10,7 +10,9 @@
     ├── AuthenticationRefused  the server does not accept this identity (close code 1008)
     ├── SessionEnded           the server closed with a code that means "stop" (docs/protocol.md, section 6)
     ├── Refused                the server answered one request with `error`; the session goes on
-    └── TransferFailed         an upload or a download did not happen; no half of a file is left behind
+    ├── TransferFailed         an upload or a download did not happen; no half of a file is left behind
+    ├── CallFailed             a call did not come about, or no sound got through
+    └── MediaError             a file cannot be sent as a voice message, a circle or a picture
 
 Each message says what happened and, where there is something to do, what.
 """
@@ -102,14 +104,24 @@ class TransferFailed(ClientError):
         return self.detail if self.status is None else f"{self.detail} (HTTP status {self.status})"
 
 
+class CallFailed(ClientError):
+    """There is no call: nobody took it, it ended before it began, or the two sides cannot reach each other."""
+
+
+class MediaError(ClientError):
+    """A file is not what it was to be sent as."""
+
+
 __all__ = [
     "AuthenticationRefused",
+    "CallFailed",
     "ClientError",
     "ConnectionFailed",
     "ConnectionLost",
     "InvalidServerAddress",
     "KeystoreError",
     "LocalStoreError",
+    "MediaError",
     "NotTheProtocol",
     "Refused",
     "SessionEnded",

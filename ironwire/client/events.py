@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from ironwire.errors import ClientError
 from ironwire.ids import MessageId
-from ironwire.wire.messages import Accepted, Error, File, Receipt, ServerMessage, Text
+from ironwire.wire.messages import Accepted, Error, File, Receipt, RelayedTyping, ServerMessage, Text
 
 EVENT_LIMIT = 1_000
 """Events that wait for the program."""
@@ -71,7 +71,11 @@ Event = Received | Connected | Disconnected | Missed | Lost | Settled
 
 @define(eq=False)
 class EventQueue:
-    """At most `EVENT_LIMIT` events, then one `Missed` that counts. One end puts, any number of tasks get."""
+    """At most `EVENT_LIMIT` events, then one `Missed` that counts. One end puts, any number of tasks get.
+
+    Who is typing is worth least: it is left out, and not counted, once half of the queue is full. So nobody can type
+    another's messages away.
+    """
 
     _events: deque[tuple[int, Event]] = field(factory=deque)
     _end: ClientError | None = None
@@ -79,6 +83,8 @@ class EventQueue:
 
     def put(self, event: Event, after: int = 0) -> None:
         """`after` is the last of the stored deliveries that come before this event, where there are any."""
+        if len(self._events) >= EVENT_LIMIT // 2 and _is_typing(event):
+            return
         if len(self._events) < EVENT_LIMIT:
             self._events.append((after, event))
         elif isinstance(last := self._events[-1][1], Missed):
@@ -122,3 +128,7 @@ class EventQueue:
         while (event := self.take()) is None:
             await self.wait()
         return event
+
+
+def _is_typing(event: Event) -> bool:
+    return isinstance(event, Received) and isinstance(event.message, RelayedTyping)

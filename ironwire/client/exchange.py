@@ -80,8 +80,8 @@ class Exchange:
                 while piece := await next_piece():
                     await self._send(h11.Data(piece))
                 await self._send(h11.EndOfMessage())
-            except trio.BrokenResourceError:
-                pass  # the server takes no more of it; it may still say why
+            except (trio.BrokenResourceError, h11.LocalProtocolError):
+                pass  # the server takes no more of it, or had hung up before any of it; it may still say why
             with _stalling():
                 await trio.sleep_forever()
 

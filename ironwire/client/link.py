@@ -1,14 +1,14 @@
 """What a client does behind its interface: one session after the other, and every message until it is answered for.
 
     run             sessions, with `Backoff` between them
-      ├─ _read      replies to those who wait for them, everything else to the program or the keeper
+      ├─ _read      replies to those who wait for them, everything else to `pushes.py`
       ├─ _write     frames of unanswered messages, in the order in which they were sent, and acks
       └─ keep_alive
     keep            devices only: what comes and goes is kept, in batches (`keeper.py`)
 
 A message that was unanswered when the connection broke is sent again with the same id, by which a server that remembers
-ids knows it (docs/protocol.md, section 4). What a device sends is kept before it is sent, and what comes to it is kept,
-then acknowledged, then handed to the program (section 5).
+ids knows it (docs/protocol.md, section 4). What a device sends is kept before it is sent. What stands for as long as
+the session (section 7.3) is said again at the beginning of every other.
 """
 
 import math
@@ -31,31 +31,26 @@ from ironwire.client.errors import (
     NotTheProtocol,
     Refused,
 )
-from ironwire.client.events import Connected, Disconnected, EventQueue, Received, Settled
+from ironwire.client.events import Connected, Disconnected, EventQueue, Settled
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
-from ironwire.client.local import Arrive, Begin, Queue, Settle
+from ironwire.client.local import Begin, Queue, Settle
 from ironwire.client.nursery import plain_nursery
-from ironwire.client.outgoing import Outbox, Pending, Reply, Request
+from ironwire.client.outgoing import Answer, Outbox, Pending, Reply
+from ironwire.client.pushes import Pushes
+from ironwire.client.rosters import Rosters
 from ironwire.client.session import Session, open_session
 from ironwire.client.urls import ServerAddress
 from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId, MessageId
-from ironwire.wire.codec import ServerFrame, encode
+from ironwire.wire.codec import encode
 from ironwire.wire.messages import (
     Accepted,
-    Ack,
     AuthChallenge,
     AuthOk,
-    CaughtUp,
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
-    DeviceList,
-    DeviceRemoved,
+    ClientMessage,
     Error,
     File,
-    Gap,
     Receipt,
     Text,
 )
@@ -63,7 +58,7 @@ from ironwire.wire.messages import (
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
 
-R = TypeVar("R", Accepted, DeviceList, DeviceRemoved)
+R = TypeVar("R", bound=Answer)
 
 
 @frozen(eq=False)
@@ -75,6 +70,7 @@ class Target:
     device: DeviceId | None
     backoff: Backoff
     dial: Dial
+    invite: str | None = None
 
 
 @define(eq=False)
@@ -84,6 +80,10 @@ class Link:
     target: Target
     keeper: Keeper | None
     events: EventQueue | Inbox
+    rosters: Rosters = field(init=False)
+    _pushes: Pushes = field(init=False)
+    _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
+    """By verb: what every session begins with."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
     _outbox: Outbox | None = field(default=None, init=False)
     """Of the live session."""
@@ -93,6 +93,10 @@ class Link:
     _running: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _has_connected: bool = field(default=False, init=False)
     _end: ClientError | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.rosters = Rosters(self.target.identity.client_id)
+        self._pushes = Pushes(self.events, self.rosters, self.keeper)
 
     @property
     def is_up(self) -> bool:
@@ -111,7 +115,7 @@ class Link:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    async def ask(self, message: Request, kind: type[R]) -> R:
+    async def ask(self, message: ClientMessage, kind: type[R]) -> R:
         """Send `message`, after it was kept if it is for somebody else, and wait for the reply.
 
         Raises:
@@ -142,6 +146,21 @@ class Link:
                 return reply
             case _:
                 raise NotTheProtocol(f"the server gave another answer to `{message.verb}` than there is")
+
+    async def stand(self, message: ClientMessage) -> Accepted:
+        """Ask, and say it again in every session until a message of the same verb takes its place. Raises as `ask`."""
+        self._standing[message.verb] = message
+        try:
+            return await self.ask(message, Accepted)
+        except Refused:
+            if self._standing.get(message.verb) is message:
+                del self._standing[message.verb]
+            raise
+
+    def say(self, message: ClientMessage) -> None:
+        """Say what is worth nothing later: now, or never where there is no session."""
+        if self._outbox is not None:
+            self._outbox.say(message)
 
     def _check_size(self, pending: Pending) -> None:
         size, most = pending.frame_bytes, self._frame_bytes
@@ -222,7 +241,9 @@ class Link:
         while True:
             steady_at = math.inf
             try:
-                async with open_session(target.address, target.identity, target.device, dial=target.dial) as session:
+                async with open_session(
+                    target.address, target.identity, target.device, invite=target.invite, dial=target.dial
+                ) as session:
                     steady_at = trio.current_time() + STEADY_SECONDS
                     await self._live(session, self._come_up(session))
                 return
@@ -249,9 +270,12 @@ class Link:
             if welcome.epoch is None or welcome.seq is None:
                 raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
             self.keeper.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
+        self.rosters.forget_all()
         if welcome.limits is not None:
             self._frame_bytes = welcome.limits.frame_bytes
         outbox = Outbox()
+        for message in self._standing.values():
+            outbox.say(message)
         for pending in [*self._pending.values()]:
             try:
                 self._check_size(pending)
@@ -284,51 +308,24 @@ class Link:
         while True:
             frame = await session.receive()
             match frame.message:
-                case Accepted() | Error() | DeviceList() | DeviceRemoved() as reply if frame.id in self._pending:
+                case reply if isinstance(reply, Reply) and frame.id in self._pending:
                     self._settle(self._pending.pop(frame.id), reply)
-                case Accepted() | DeviceList() | DeviceRemoved():
+                case reply if isinstance(reply, Answer):
                     pass  # nobody waits for it any more
                 case AuthChallenge() | AuthOk() as message:
                     raise NotTheProtocol(f"the server sent `{message.verb}` in the middle of a session")
-                case message if self.keeper is None:
-                    self.events.put(Received(message, frame.id, frame.seq))
                 case _:
-                    self._keep_push(self.keeper, frame, outbox)
-                    await self.keeper.wait_room()
-
-    def _keep_push(self, keeper: Keeper, frame: ServerFrame, outbox: Outbox) -> None:
-        match frame.message:
-            case DeliveredText() | DeliveredFile() | DeliveredReceipt() as delivery:
-                if frame.seq is None:
-                    raise NotTheProtocol("the server sent this device a delivery without a number")
-                keeper.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, outbox, frame.seq))
-            case Gap() as gap:
-                keeper.put(Arrive(gap, None, gap.last), partial(self._arrived, outbox, gap.last))
-            case CaughtUp() as caught_up:
-                # Behind the deliveries that it is about.
-                keeper.put(None, partial(self._caught_up, caught_up))
-            case message:
-                self.events.put(Received(message, frame.id))
-
-    def _arrived(self, outbox: Outbox, seq: int, error: ClientError | None) -> None:
-        """Acknowledge in the session in which it came: in a later one, the server has not yet delivered so much."""
-        if error is None:
-            outbox.ack(seq)
-            self.events.wake()
-
-    def _caught_up(self, caught_up: CaughtUp, error: ClientError | None) -> None:
-        if error is None:
-            self.events.put(Received(caught_up))
+                    await self._pushes.take(frame, outbox)
 
     async def _write(self, session: Session, outbox: Outbox) -> None:
         while True:
             match await outbox.next():
-                case Ack() as ack:
-                    await session.send(encode(ack).decode())
-                case message_id:
+                case str() as message_id:
                     pending = self._pending.get(message_id)
                     if pending is not None:
                         await session.send(pending.frame)
+                case message:
+                    await session.send(encode(message).decode())
 
 
 def _now_ms() -> int:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from ironwire.ids import ClientId, DeviceId, MessageId, Origin
+from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import (
     DeliveredFile,
@@ -20,13 +20,17 @@ from ironwire.wire.messages import (
     DeliveredText,
     File,
     Gap,
+    GroupChanged,
     Receipt,
     ReceiptState,
     Text,
 )
 
 Sendable = Text | File | Receipt
-Delivery = DeliveredText | DeliveredFile | DeliveredReceipt
+Said = DeliveredText | DeliveredFile | GroupChanged
+"""What belongs to a conversation."""
+
+Delivery = Said | DeliveredReceipt
 
 
 @frozen
@@ -101,16 +105,24 @@ HistoryState = Literal["received", "queued", "accepted", "refused"]
 
 @frozen
 class HistoryEntry:
-    """One text or file of a conversation, in the form in which it reached this client's other devices.
+    """One text or file of a conversation, in the form in which it reached this client's other devices; or a change of
+    the group.
 
-    So what the client said itself, here or there, has its id as `message.sender` and the recipient as `message.to`.
-    `receipt` is what the recipient said of it.
+    So what the client said itself, here or there, has its id as `message.sender` and the recipient as `message.to` or
+    `message.group`. `receipt` is what the recipient said of it; of what is said in a group there are none.
     """
 
-    message: DeliveredText | DeliveredFile
+    message: Said
     id: MessageId | None
     state: HistoryState
     receipt: ReceiptState | None
+
+
+def conversation_of(message: Said, own: ClientId) -> Address:
+    """Where `message` belongs, at the client `own`: with a group, or with the other of two clients."""
+    if message.group is not None:
+        return message.group
+    return message.to if message.sender == own and message.to is not None else message.sender
 
 
 def default_store_path(owner: Owner) -> Path:

@@ -27,14 +27,25 @@ from ironwire.client.local import (
     Kept,
     Owner,
     Queue,
+    Said,
     Sendable,
     Settle,
+    conversation_of,
 )
 from ironwire.errors import StoreError
-from ironwire.ids import Address, MessageId
+from ironwire.ids import Address, ClientId, MessageId, is_group
 from ironwire.store.migrations import load_migrations, migrate
 from ironwire.wire.codec import decode_client, decode_server, encode, encode_payload, frame_text
-from ironwire.wire.messages import DeliveredFile, DeliveredReceipt, DeliveredText, File, Gap, Receipt, Text
+from ironwire.wire.messages import (
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    File,
+    Gap,
+    GroupChanged,
+    Receipt,
+    Text,
+)
 
 SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
@@ -65,7 +76,7 @@ _CLEAR_FINISHED = "DELETE FROM entry WHERE state = 'unseen' AND number <= ? AND 
 # What a client sends to itself comes back to the device that sent it; one of the two is enough.
 _HISTORY = """
     SELECT state, ts, receipt, frame FROM entry
-    WHERE peer = ? AND NOT (state IN ('unseen', 'seen') AND sender = ? AND device = ?)
+    WHERE peer = ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY number DESC LIMIT ?"""
 
 
@@ -198,7 +209,7 @@ class LocalFile:
         """Whether it came under another number: a server that was set back, and a sender that sent again."""
         if message_id is None:
             return False
-        known = self._database.execute(_KNOWN, (message.sender, message_id, message.device or ""))
+        known = self._database.execute(_KNOWN, (_sender(message), message_id, message.device or ""))
         return any(abs((message.ts or 0) - ts) < SAME_ID_MS for (ts,) in known)
 
     def _insert_delivery(self, message_id: MessageId | None, message: Delivery, seq: int) -> None:
@@ -210,8 +221,8 @@ class LocalFile:
             noted = [(message.state, own, receipted, message.sender) for receipted in message.ids]
             self._database.executemany(_NOTE_RECEIPT, noted)
         else:
-            peer = message.to if message.sender == own and message.to is not None else message.sender
-        row = ("unseen", peer, message.sender, message.device or "", message_id, message.ts or 0, frame)
+            peer = conversation_of(message, own)
+        row = ("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
         self._database.execute(_INSERT, row)
 
     def _insert_gap(self, first: int, last: int) -> None:
@@ -228,15 +239,24 @@ def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry:
     state, ts, receipt, frame = row
     if state in ("unseen", "seen"):
         theirs, id_, _ = decode_server(frame)
-        if isinstance(theirs, DeliveredText | DeliveredFile):
+        if isinstance(theirs, Said):
             return HistoryEntry(theirs, id_, "received", receipt)
     else:
         own, id_ = decode_client(frame)
         if isinstance(own, Text | File):
-            kind = DeliveredText if isinstance(own, Text) else DeliveredFile
-            said = asdict(own, recurse=False)
-            return HistoryEntry(kind(sender=owner.client, device=owner.device, ts=ts, **said), id_, state, receipt)
-    raise LocalStoreError(f"what stands in the history as {state} is neither a text nor a file")
+            return HistoryEntry(_as_delivered(own, owner, ts), id_, state, receipt)
+    raise LocalStoreError(f"what stands in the history as {state} belongs to no conversation")
+
+
+def _as_delivered(own: Text | File, owner: Owner, ts: int) -> DeliveredText | DeliveredFile:
+    kind = DeliveredText if isinstance(own, Text) else DeliveredFile
+    said = asdict(own, recurse=False)
+    to = said.pop("to")
+    return kind(sender=owner.client, device=owner.device, ts=ts, **{"group" if is_group(to) else "to": to}, **said)
+
+
+def _sender(message: Delivery) -> ClientId:
+    return message.by if isinstance(message, GroupChanged) else message.sender
 
 
 def _sendable(frame: str) -> Sendable:

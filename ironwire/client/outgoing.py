@@ -9,18 +9,21 @@ from ironwire.wire.codec import encode
 from ironwire.wire.messages import (
     Accepted,
     Ack,
+    BlockList,
+    ClientMessage,
     DeviceList,
-    DeviceRemove,
     DeviceRemoved,
-    Devices,
     Error,
-    File,
-    Receipt,
-    Text,
+    GroupDetails,
+    GroupList,
+    IceServerList,
+    UploadGrant,
 )
 
-Request = Text | File | Receipt | Devices | DeviceRemove
-Reply = Accepted | Error | DeviceList | DeviceRemoved
+Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
+"""What the server says to a request that it has carried out."""
+
+Reply = Answer | Error
 
 
 @define(eq=False)
@@ -28,7 +31,7 @@ class Pending:
     """A message without a reply, to be sent again in every new session. `is_kept`: it is in the device's store."""
 
     id: MessageId
-    message: Request
+    message: ClientMessage
     is_kept: bool
     is_awaited: bool = True
     reply: Reply | ClientError | None = None
@@ -49,17 +52,22 @@ class Pending:
 
 @define(eq=False)
 class Outbox:
-    """To the writer of one session: no more than the messages without a reply, and one ack however many are due."""
+    """To the writer of one session: the messages without a reply, what wants none, and one ack however many are due."""
 
-    _ready: trio.MemorySendChannel[MessageId | None] = field(init=False)
-    _taken: trio.MemoryReceiveChannel[MessageId | None] = field(init=False)
+    _ready: trio.MemorySendChannel[MessageId | ClientMessage | None] = field(init=False)
+    _taken: trio.MemoryReceiveChannel[MessageId | ClientMessage | None] = field(init=False)
     _ack_upto: int | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._ready, self._taken = trio.open_memory_channel[MessageId | None](float("inf"))
+        self._ready, self._taken = trio.open_memory_channel[MessageId | ClientMessage | None](float("inf"))
 
     def send(self, message_id: MessageId) -> None:
+        """A message that waits for its reply."""
         self._ready.send_nowait(message_id)
+
+    def say(self, message: ClientMessage) -> None:
+        """A message that is said once, in this session, and answered only if something is wrong with it."""
+        self._ready.send_nowait(message)
 
     def ack(self, upto: int) -> None:
         """Everything up to `upto` that came in this session is stored."""
@@ -67,10 +75,10 @@ class Outbox:
             self._ready.send_nowait(None)
         self._ack_upto = upto
 
-    async def next(self) -> MessageId | Ack:
+    async def next(self) -> MessageId | ClientMessage:
         """What to write next."""
-        message_id = await self._taken.receive()
-        if message_id is not None:
-            return message_id
+        ready = await self._taken.receive()
+        if ready is not None:
+            return ready
         upto, self._ack_upto = self._ack_upto, None
         return Ack(upto or 0)

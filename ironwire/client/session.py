@@ -85,9 +85,17 @@ class Session:
 
 @asynccontextmanager
 async def open_session(
-    address: ServerAddress, identity: Identity, device: DeviceId | None = None, *, dial: Dial = dial_tcp
+    address: ServerAddress,
+    identity: Identity,
+    device: DeviceId | None = None,
+    *,
+    invite: str | None = None,
+    dial: Dial = dial_tcp,
 ) -> AsyncGenerator[Session]:
     """Reach the server and prove who we are; leaving the block says goodbye.
+
+    Args:
+        invite: what a server may want from a client that it does not know; it uses up one of the invite's uses.
 
     Raises:
         ConnectionFailed: nobody answers, or not in time.
@@ -102,7 +110,7 @@ async def open_session(
     try:
         async with _open_websocket(stream, address, deadline) as websocket:
             with _answered_by(deadline, address):
-                welcome = await _authenticate(websocket, address, identity, device)
+                welcome = await _authenticate(websocket, address, identity, device, invite)
             yield Session(welcome, websocket, stream)
     finally:
         await trio.aclose_forcefully(stream)
@@ -180,11 +188,15 @@ class _OpeningStream(trio.abc.Stream):
 
 
 async def _authenticate(
-    websocket: WebSocketConnection, address: ServerAddress, identity: Identity, device: DeviceId | None
+    websocket: WebSocketConnection,
+    address: ServerAddress,
+    identity: Identity,
+    device: DeviceId | None,
+    invite: str | None,
 ) -> AuthOk:
     origin = address.origin
     try:
-        await websocket.send_message(encode(Auth(identity.client_id, device, origin)).decode())
+        await websocket.send_message(encode(Auth(identity.client_id, device, origin, invite)).decode())
         challenge = await _expect(websocket, AuthChallenge)
         signed = auth_text(
             origin=origin,
@@ -204,6 +216,8 @@ async def _authenticate(
 async def _expect(websocket: WebSocketConnection, kind: type[M]) -> M:
     message = (await _receive(websocket)).message
     if isinstance(message, Error):
+        if message.msg == "rate_limited":
+            raise ConnectionFailed("too many authenticate from this address at the moment: try again later")
         raise AuthenticationRefused(f"{message.msg}: {message.detail}" if message.detail else message.msg)
     if not isinstance(message, kind):
         raise NotTheProtocol(f"expected `{kind.verb}` from the server, got `{message.verb}`")

@@ -39,6 +39,8 @@ class Uploaded:
     url: str
     size: int
     sha256: str
+    expires: int | None = None
+    """Unix milliseconds until which the server keeps it at least, if it says so."""
 
 
 @frozen
@@ -50,9 +52,18 @@ class Downloaded:
 
 
 async def upload(
-    address: ServerAddress, source: Path, progress: Progress | None = None, *, dial: Dial = dial_tcp
+    address: ServerAddress,
+    source: Path,
+    progress: Progress | None = None,
+    *,
+    token: str | None = None,
+    dial: Dial = dial_tcp,
 ) -> Uploaded:
     """Send the file at `source`.
+
+    Args:
+        token: from `Client.upload_token`, fresh for each upload, where the server takes files from its clients alone:
+            without one such a server answers with HTTP status 401.
 
     Raises:
         ConnectionFailed: the server cannot be reached.
@@ -65,6 +76,8 @@ async def upload(
     with file:
         body = _Body(file, os.fstat(file.fileno()).st_size, progress or _tell_nobody)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
+        if token is not None:
+            headers["Authorization"] = f"IronWire {token}"
         async with exchange(dial, address, "POST", UPLOAD_PATH, headers, body.next_piece) as answered:
             answer = await _read_answer(answered)
     uploaded = _parse_uploaded(answer)
@@ -75,7 +88,8 @@ async def upload(
         or uploaded.get("sha256", sha256) != sha256
     ):
         raise TransferFailed("the server stored something else than was sent: send it again")
-    return Uploaded(uploaded["url"], body.size, sha256)
+    expires = uploaded.get("expires")
+    return Uploaded(uploaded["url"], body.size, sha256, expires if type(expires) is int else None)
 
 
 async def download(

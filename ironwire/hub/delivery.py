@@ -10,44 +10,49 @@ silent drop: whoever sent is told when nobody can get it.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from hashlib import blake2b
 
 import structlog
-import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import Distribution, Tallied
 from ironwire.errors import StoreError
+from ironwire.hub.committer import Committer
+from ironwire.hub.forms import Sendable, delivered, digest_of, live_frame
 from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.outbox import Outbox
+from ironwire.hub.outcomes import Outcomes
 from ironwire.hub.pump import Pump
-from ironwire.ids import ClientId, DeviceId, MessageId, is_group
+from ironwire.hub.spread import spread
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, is_group
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
-from ironwire.store.base import (
-    Ack,
+from ironwire.store.base import Store
+from ironwire.store.operations import (
     Append,
+    Block,
+    ChangeGroup,
     Duplicate,
-    Entry,
-    Envelope,
     Forget,
     IdTaken,
-    Mailbox,
     MailboxFull,
-    Operation,
+    NotMember,
     Register,
     Remove,
     Result,
-    Store,
     Stored,
     Touch,
+    Unblock,
     Undeliverable,
+)
+from ironwire.store.records import (
+    Entry,
+    Envelope,
+    Mailbox,
+    MailboxId,
 )
 from ironwire.wire.codec import archived_text, encode, encode_payload, history_text
 from ironwire.wire.messages import (
     Accepted,
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
     Error,
     File,
     History,
@@ -57,64 +62,74 @@ from ironwire.wire.messages import (
 
 log = structlog.get_logger(__name__)
 
-BATCH_OPERATIONS = 1_000
-DIGEST_BYTES = 16
+NO_MAILBOX = MailboxId(0)
+
 HISTORY_BYTES = 256 * 1024
 """A page of the history ends early when it has this many: it must fit into an outbox, and into what clients take."""
 
-Sendable = Text | File | Receipt
-Delivered = DeliveredText | DeliveredFile | DeliveredReceipt
-Settle = Callable[[Result | StoreError], None]
+NO_SUCH_GROUP = Error("not_found", detail="no such group")
+ID_TAKEN = Error("invalid", detail="id was used for another message")
 
 
 @frozen
 class DeliveryStatistics:
-    accepted_total: int
-    """Envelopes that were committed, or handed to a live session where nobody involved has a mailbox."""
-    duplicates_total: int
-    undeliverable_total: int
+    accepted_total: Tallied
+    """Envelopes that were committed; or relayed, which is handed to a live session where nobody involved has a mailbox.
+    """
+    duplicates_total: Tallied
+    """Envelopes that came again and had been accepted before."""
+    undeliverable_total: Tallied
     """Envelopes that nobody could get; the sender was told."""
-    refused_total: int
+    refused_total: Tallied
     """Envelopes that met a full mailbox, a taken id or a store that failed; the sender was told."""
     operations_waiting: int
+    """Operations that are in no batch yet."""
+    batch_operations: Distribution
+    """Operations of one batch, acks included."""
+    settled_seconds: Distribution
+    """From when the first operation of a batch was asked for to when all of it is on the disk and told: one value a
+    batch, and no operation of the batch took longer.
+    """
 
 
 @define
 class Delivery:
-    """The one way into the store. Everything that is to be kept waits here for the next commit."""
+    """What becomes of an envelope, from its session's hands to everyone it is owed to."""
 
     _hub: Hub
     _store: Store
     _now_ms: Callable[[], int]
     _limits: Limits
     keeps_history: bool
-    _queue: list[tuple[Operation, Settle]] = field(init=False, factory=list)
-    _arrival: trio.lowlevel.ParkingLot = field(init=False, factory=trio.lowlevel.ParkingLot)
-    _accepted: int = field(init=False, default=0)
-    _duplicates: int = field(init=False, default=0)
-    _undeliverable: int = field(init=False, default=0)
-    _refused: int = field(init=False, default=0)
+    _committer: Committer = field(init=False)
+    _outcomes: Outcomes = field(init=False, factory=Outcomes)
+
+    def __attrs_post_init__(self) -> None:
+        self._committer = Committer(self._store)
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
     def submit(self, sender: Attachment, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """Take an envelope from a session. Replies go to the session's outbox, now or after the commit."""
-        if is_group(message.to):
-            sender.outbox.put(encode(Error("not_found", detail="no such group"), id))
+        if not isinstance(message, Receipt) and is_group(message.to):
+            self._submit_to_group(sender, GroupId(message.to), message, id)
             return
         to = ClientId(message.to)
         try:
+            is_blocked = sender.principal.client in self._store.blocks_of(to)
             needs_commit = self._needs_commit(sender, to)
         except StoreError:
             log.exception("the store cannot be read")
-            self._reply_refused(sender, Error("internal", detail="the server cannot store messages now"), id)
+            error = Error("internal", detail="the server cannot store messages now")
+            self._reply_refused(sender, error, message.verb, id)
             return
         if needs_commit:
-            self._submit_to_store(sender, to, message, id)
+            self._submit_to_store(sender, to, message, id, is_blocked=is_blocked)
         elif isinstance(message, Receipt):
-            self._reply_offline(sender, to, id)
+            self._reply_offline(sender, to, message.verb, id)
         else:
-            self._settle_live(sender, to, encode(_delivered(message, sender.principal.client)), id)
+            text = None if is_blocked else live_frame(message, sender.principal.client)
+            self._settle_live(sender, to, text, message.verb, id)
 
     def ack(self, attachment: Attachment, upto: int) -> None:
         """The session's device has everything up to `upto`.
@@ -123,7 +138,7 @@ class Delivery:
             AckBeyondDelivery: it was never sent that much.
         """
         if attachment.pump is not None and attachment.pump.ack(upto):
-            self._ask(Ack(attachment.pump.mailbox, upto), lambda _: None)
+            self._committer.ack(attachment.pump.mailbox, upto)
 
     def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
         """The link between a mailbox and the session that was opened for it."""
@@ -146,14 +161,14 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        await self._committed(Register(client, device, self._now_ms()))
+        await self._committer.committed(Register(client, device, self._now_ms()))
         return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
         for seat in self._hub.everyone():
             if seat.pump is not None:
-                self._ask(Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
+                self._committer.ask(Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
 
     async def remove(self, client: ClientId, device: DeviceId) -> Result:
         """Delete the device with its mailbox. Its session, if it has one, is the caller's to close.
@@ -161,7 +176,45 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        return await self._committed(Remove(client, device))
+        return await self._committer.committed(Remove(client, device))
+
+    async def settled(self) -> None:
+        """Wait until everything that was asked for before is committed.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        await self._committer.committed(Touch(NO_MAILBOX, self._now_ms()))
+
+    async def block(self, client: ClientId, blocked: ClientId) -> Result:
+        """From the commit on, nothing that `blocked` addresses to `client` is delivered.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        return await self._committer.committed(Block(client, blocked))
+
+    async def unblock(self, client: ClientId, blocked: ClientId) -> Result:
+        """End a block, if there is one.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        return await self._committer.committed(Unblock(client, blocked))
+
+    async def change_group(self, change: ChangeGroup, live_text: Callable[[], bytes]) -> Result:
+        """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+
+        def tell(result: Result | StoreError) -> None:
+            if isinstance(result, Stored):
+                self._outcomes.stored[change.envelope.verb] += 1
+                spread(self._hub, result, change.envelope, live_text)
+
+        return await self._committer.committed(change, tell)
 
     async def history(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002  # as above
         """The frame that answers `history`.
@@ -172,7 +225,9 @@ class Delivery:
         if not self.keeps_history:
             return encode(Error("forbidden", detail="this server keeps no history"), id)
         if is_group(request.peer):
-            return encode(Error("not_found", detail="no such group"), id)
+            group = self._store.group(GroupId(request.peer))
+            if group is None or client not in group.roles:
+                return encode(NO_SUCH_GROUP, id)
         page = await self._store.read_history(client, request.peer, before=request.before, limit=request.limit)
         envelopes: list[bytes] = []
         room = HISTORY_BYTES
@@ -187,54 +242,21 @@ class Delivery:
         before = None if is_last else page[len(envelopes) - 1].number
         return history_text(request.peer, envelopes, before, id)
 
-    # --- the committer -----------------------------------------------------------------------------------------------
-
     async def run(self) -> None:
-        """Commit what waits, batch after batch, for ever. One task runs this."""
-        while True:
-            batch = await self._next_batch()
-            results: list[Result] | list[StoreError]
-            try:
-                results = await self._store.apply([operation for operation, _ in batch])
-            except Exception as error:
-                log.exception("nothing of this batch was stored", operations=len(batch))
-                results = [StoreError(f"the batch failed: {error}")] * len(batch)
-            for (_, settle), result in zip(batch, results, strict=True):
-                settle(result)
+        """Commit what waits, batch after batch, until cancelled. One task runs this."""
+        await self._committer.run()
 
     def statistics(self) -> DeliveryStatistics:
+        outcomes, committer = self._outcomes, self._committer.statistics()
         return DeliveryStatistics(
-            accepted_total=self._accepted,
-            duplicates_total=self._duplicates,
-            undeliverable_total=self._undeliverable,
-            refused_total=self._refused,
-            operations_waiting=len(self._queue),
+            accepted_total=outcomes.accepted(),
+            duplicates_total=outcomes.duplicated(),
+            undeliverable_total=outcomes.undelivered(),
+            refused_total=outcomes.refused(),
+            operations_waiting=committer.operations_waiting,
+            batch_operations=committer.batch_operations,
+            settled_seconds=committer.settled_seconds,
         )
-
-    async def _next_batch(self) -> list[tuple[Operation, Settle]]:
-        if not self._queue:
-            await self._arrival.park()
-        await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
-        batch, self._queue = self._queue[:BATCH_OPERATIONS], self._queue[BATCH_OPERATIONS:]
-        return batch
-
-    def _ask(self, operation: Operation, settle: Settle) -> None:
-        self._queue.append((operation, settle))
-        self._arrival.unpark()
-
-    async def _committed(self, operation: Operation) -> Result:
-        settled = trio.Event()
-        results: list[Result | StoreError] = []
-
-        def settle(result: Result | StoreError) -> None:
-            results.append(result)
-            settled.set()
-
-        self._ask(operation, settle)
-        await settled.wait()
-        if isinstance(results[0], StoreError):
-            raise results[0]
-        return results[0]
 
     # --- what follows from a result ----------------------------------------------------------------------------------
 
@@ -253,6 +275,8 @@ class Delivery:
         to: ClientId,
         message: Sendable,
         id: MessageId | None,  # noqa: A002  # the frame's
+        *,
+        is_blocked: bool,
     ) -> None:
         client, device = sender.principal.client, sender.principal.device
         now = self._now_ms()
@@ -263,33 +287,53 @@ class Delivery:
             to=to,
             id=id,
             ts=now,
-            payload=encode_payload(_delivered(message, client, now, device)),
+            payload=encode_payload(delivered(message, client, now, device)),
         )
-        digest = blake2b(encode(message), digest_size=DIGEST_BYTES).digest()
-        live_text = None
-        if not isinstance(message, Receipt) and any(seat.pump is None for seat in self._hub.sessions_of(to)):
-            live_text = encode(_delivered(message, client))
-        sender.unsettled.begin()
-        settle = partial(self._settle_append, sender, envelope, live_text)
+        digest = digest_of(message)
+        is_live = not isinstance(message, Receipt) and any(seat.pump is None for seat in self._hub.sessions_of(to))
+        live_text = live_frame(message, client) if is_live and not is_blocked else None
+        sender.unsettled.begin(envelope.payload)
+        settle = partial(self._settle_append, sender, envelope, live_text, is_blocked)
         is_archived = self.keeps_history and not isinstance(message, Receipt)
-        self._ask(Append(envelope, digest, live_text is not None, is_archived), settle)
+        self._committer.ask(Append(envelope, digest, is_live, is_archived, is_blocked), settle)
 
-    def _settle_live(self, sender: Attachment, to: ClientId, text: bytes, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def _submit_to_group(self, sender: Attachment, group: GroupId, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
+        payload = encode_payload(delivered(message, client, now, device, group))
+        envelope = Envelope(message.verb, client, device, group, id, now, payload)
+        sender.unsettled.begin(envelope.payload)
+        settle = partial(self._settle_group_append, sender, envelope, message)
+        self._committer.ask(Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history), settle)
+
+    def _settle_live(
+        self,
+        sender: Attachment,
+        to: ClientId,
+        text: bytes | None,
+        verb: str,
+        id: MessageId | None,  # noqa: A002  # as above
+    ) -> None:
         if not self._hand_over(to, text):
-            self._reply_offline(sender, to, id)
+            self._reply_offline(sender, to, verb, id)
             return
-        self._accepted += 1
+        self._outcomes.relayed[verb] += 1
         if id is not None:
             sender.outbox.put(encode(Accepted(ts=self._now_ms()), id))
 
     def _settle_append(
-        self, sender: Attachment, envelope: Envelope, live_text: bytes | None, result: Result | StoreError
+        self,
+        sender: Attachment,
+        envelope: Envelope,
+        live_text: bytes | None,
+        is_blocked: bool,
+        result: Result | StoreError,
     ) -> None:
-        sender.unsettled.settle()
+        sender.unsettled.settle(envelope.payload)
         match result:
             case Stored(placed):
                 to = ClientId(envelope.to)
-                handed_over = live_text is not None and self._hand_over(to, live_text)
+                # What is blocked settles as if it had got there: the store found somebody who could have had it.
+                handed_over = is_blocked or (live_text is not None and self._hand_over(to, live_text))
                 for place in placed:
                     handed_over = handed_over or not place.is_own
                     seat = self._hub.device_session(place.client, place.device)
@@ -297,67 +341,67 @@ class Delivery:
                         seat.pump.offer(Entry(place.seq, envelope, place.is_own))
                 if not handed_over:
                     self._forget(envelope)
-                    self._reply_offline(sender, to, envelope.id)
+                    self._reply_offline(sender, to, envelope.verb, envelope.id)
                     return
-                self._accepted += 1
+                self._outcomes.stored[envelope.verb] += 1
                 if envelope.id is not None:
                     sender.outbox.put(encode(Accepted(ts=envelope.ts), envelope.id))
+            case Undeliverable():
+                self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
+            case MailboxFull():
+                self._reply_refused(sender, Error("mailbox_full", user=envelope.to), envelope.verb, envelope.id)
+            case _:
+                self._settle_known(sender, envelope, result)
+
+    def _settle_known(self, sender: Attachment, envelope: Envelope, result: Result | StoreError) -> None:
+        """What any envelope may result in: its id was there before, or the store failed."""
+        match result:
             case Duplicate(ts, _):
-                self._duplicates += 1
+                self._outcomes.duplicates[envelope.verb] += 1
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), envelope.id))
             case IdTaken():
-                self._reply_refused(sender, Error("invalid", detail="id was used for another message"), envelope.id)
-            case Undeliverable():
-                self._reply_offline(sender, ClientId(envelope.to), envelope.id)
-            case MailboxFull():
-                self._reply_refused(sender, Error("mailbox_full", user=envelope.to), envelope.id)
+                self._reply_refused(sender, ID_TAKEN, envelope.verb, envelope.id)
             case _:
-                self._reply_refused(sender, Error("internal", detail="the message could not be stored"), envelope.id)
+                error = Error("internal", detail="the message could not be stored")
+                self._reply_refused(sender, error, envelope.verb, envelope.id)
 
-    def _hand_over(self, to: ClientId, text: bytes) -> bool:
+    def _settle_group_append(
+        self, sender: Attachment, envelope: Envelope, message: Text | File, result: Result | StoreError
+    ) -> None:
+        sender.unsettled.settle(envelope.payload)
+        match result:
+            case Stored():
+                group = GroupId(envelope.to)
+                live_text = partial(live_frame, message, envelope.sender, group)
+                spread(self._hub, result, envelope, live_text, but=sender)
+                self._outcomes.stored[envelope.verb] += 1
+                if envelope.id is not None:
+                    sender.outbox.put(encode(Accepted(ts=envelope.ts), envelope.id))
+            case NotMember():
+                self._reply_refused(sender, NO_SUCH_GROUP, envelope.verb, envelope.id)
+            case _:
+                self._settle_known(sender, envelope, result)
+
+    def _hand_over(self, to: ClientId, text: bytes | None) -> bool:
         """To every live session of `to` that has no mailbox; what is written to the socket of a seed session counts
-        as delivered.
+        as delivered. None is handed to nobody, and the answer is as ever: `to` has blocked who wrote it.
         """
         handed_over = False
         for seat in self._hub.sessions_of(to):
             if seat.pump is None:
-                handed_over = seat.outbox.put(text) or handed_over
+                is_taken = seat.outbox.ending is None if text is None else seat.outbox.put(text)
+                handed_over = is_taken or handed_over
         return handed_over
 
     def _forget(self, envelope: Envelope) -> None:
         """Nobody got it, so its id may come again."""
         if envelope.id is not None:
-            self._ask(Forget(envelope.sender, envelope.device, envelope.id), lambda _: None)
+            self._committer.ask(Forget(envelope.sender, envelope.device, envelope.id), lambda _: None)
 
-    def _reply_offline(self, sender: Attachment, to: ClientId, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._undeliverable += 1
+    def _reply_offline(self, sender: Attachment, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self._outcomes.undeliverable[verb] += 1
         sender.outbox.put(encode(Error("user_offline", user=to), id))
 
-    def _reply_refused(self, sender: Attachment, error: Error, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._refused += 1
+    def _reply_refused(self, sender: Attachment, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self._outcomes.refuse(verb, error.msg)
         sender.outbox.put(encode(error, id))
-
-
-def _delivered(message: Sendable, sender: ClientId, ts: int | None = None, device: DeviceId | None = None) -> Delivered:
-    match message:
-        case Text():
-            return DeliveredText(sender, message.text, ts, device)
-        case Receipt():
-            return DeliveredReceipt(sender, message.ids, message.state, ts, device)
-        case File():
-            return DeliveredFile(
-                sender=sender,
-                url=message.url,
-                kind=message.kind,
-                name=message.name,
-                mime=message.mime,
-                size=message.size,
-                sha256=message.sha256,
-                duration_ms=message.duration_ms,
-                width=message.width,
-                height=message.height,
-                waveform=message.waveform,
-                caption=message.caption,
-                ts=ts,
-                device=device,
-            )

@@ -8,7 +8,7 @@ from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.outbox import Ending
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.base import NoSuchDevice
+from ironwire.store.operations import NoSuchDevice
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 

@@ -23,8 +23,14 @@ class TooManySessions(IronWireError):
     """The client has as many live sessions as one may have."""
 
 
+ENVELOPE_BYTES = 1024
+"""An envelope that is larger counts for one more for each time it is."""
+
+
 class Unsettled:
-    """How many envelopes of one session wait for their commit. Its reader reads on when they are few."""
+    """How many envelopes of one session wait for their commit, a large one counted as several. Its reader reads on when
+    they are few.
+    """
 
     __slots__ = ("_waiters", "count")
 
@@ -32,11 +38,11 @@ class Unsettled:
         self.count = 0
         self._waiters = trio.lowlevel.ParkingLot()
 
-    def begin(self) -> None:
-        self.count += 1
+    def begin(self, payload: bytes) -> None:
+        self.count += 1 + len(payload) // ENVELOPE_BYTES
 
-    def settle(self) -> None:
-        self.count -= 1
+    def settle(self, payload: bytes) -> None:
+        self.count -= 1 + len(payload) // ENVELOPE_BYTES
         self._waiters.unpark_all()
 
     async def wait_below(self, most: int) -> None:
@@ -59,7 +65,9 @@ class Attachment:
 @frozen
 class HubStatistics:
     clients: int
+    """Clients that have at least one session."""
     sessions: int
+    """Sessions that are authenticated."""
 
 
 class Hub:

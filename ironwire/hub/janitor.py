@@ -12,6 +12,8 @@ from attrs import define
 from ironwire.hub.delivery import Delivery
 from ironwire.limits import Limits
 from ironwire.store.base import Store
+from ironwire.store.blobs import Blobs
+from ironwire.store.records import Expired
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +40,7 @@ class Janitor:
         batches_scrubbed = -1  # what a crash has left in the log is overwritten too
         while True:
             if trio.current_time() >= expire_at:
-                await self._expire()
+                await self.expire()
                 expire_at += EXPIRE_SECONDS
             store = self._store.statistics()
             if store.is_failing or store.batches_total != batches_scrubbed:
@@ -46,13 +48,53 @@ class Janitor:
                 batches_scrubbed = store.batches_total
             await trio.sleep(SCRUB_SECONDS)
 
-    async def _expire(self) -> None:
+    async def expire(self) -> Expired:
+        """Forget what has expired; says how much.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
         self._delivery.touch_devices()
         expired = await self._store.expire(
             before_ms=self._days_ago(self._limits.retention_days), archived_before_ms=self._days_ago(self._history_days)
         )
         if expired.entries or expired.devices:
             log.info("expired", entries=expired.entries, devices=expired.devices)
+        return expired
 
     def _days_ago(self, days: float) -> int:
         return max(self._now_ms() - int(days * DAY_MS), 0)
+
+
+@define
+class FileJanitor:
+    """Looks after uploaded files. A disk that fails here keeps nobody from forgetting envelopes."""
+
+    _blobs: Blobs
+    _now_ms: Callable[[], int]
+    _expire_days: float
+
+    async def run(self) -> None:
+        """Clean up every hour, for ever; the server has done it at its start.
+
+        Raises:
+            StoreError: the folder of files cannot be listed or written; whoever supervises this begins anew.
+        """
+        while True:
+            await trio.sleep(EXPIRE_SECONDS)
+            await self.expire()
+
+    def expires_ms(self) -> int:
+        """When a file expires that is stored now: at that time or within the hour after it."""
+        return self._now_ms() + int(self._expire_days * DAY_MS)
+
+    async def expire(self) -> int:
+        """Remove the files that are older than files may get; says how many.
+
+        Raises:
+            StoreError: as `run` says.
+        """
+        removed = await self._blobs.expire(max(self._now_ms() - int(self._expire_days * DAY_MS), 0))
+        if removed:
+            log.info("files expired", files=removed)
+        return removed

@@ -34,7 +34,17 @@ class Outbox:
     `ring` is called when something is to be taken that was not there before: a first frame, or the ending.
     """
 
-    __slots__ = ("_batch", "_most_bytes", "_most_frames", "_receive", "_ring", "_send", "_waiting_bytes", "ending")
+    __slots__ = (
+        "_batch",
+        "_most_bytes",
+        "_most_frames",
+        "_receive",
+        "_ring",
+        "_send",
+        "_waiting_bytes",
+        "ending",
+        "taken",
+    )
 
     def __init__(self, *, most_frames: int, most_bytes: int, ring: Callable[[], None]) -> None:
         self._most_frames = most_frames
@@ -45,6 +55,8 @@ class Outbox:
         self._waiting_bytes = 0
         self.ending: Ending | None = None
         """Set once, by the first `close`."""
+        self.taken = 0
+        """Frames that were taken so far."""
 
     def put(self, frame: bytes) -> bool:
         """Queue one frame. False if the session is ending, which an outbox that is full brings about (4508)."""
@@ -64,6 +76,16 @@ class Outbox:
         self._waiting_bytes += len(frame)
         return True
 
+    def put_ephemeral(self, frame: bytes) -> bool:
+        """Queue a frame that may be lost. False: it was, because the session is ending, or because its outbox would be
+        more than half full: the other half is for what must arrive.
+        """
+        if self._batch is not None and (
+            2 * (len(self._batch) + 1) > self._most_frames or 2 * (self._waiting_bytes + len(frame)) > self._most_bytes
+        ):
+            return False
+        return self.put(frame)
+
     def close(self, ending: Ending) -> None:
         """Take nothing more in; what waits can still be taken. The first ending stands."""
         if self.ending is None:
@@ -74,6 +96,7 @@ class Outbox:
         """Every waiting frame, in the order they were put; none if none waits."""
         if self._batch is None:
             return []
+        self.taken += len(self._batch)
         self._batch = None
         return self._receive.receive_nowait()
 

@@ -9,7 +9,8 @@ import trio
 
 from ironwire.hub.outbox import Outbox
 from ironwire.protocol.mailbox import Gap, Window
-from ironwire.store.base import Entry, MailboxId, Store
+from ironwire.store.base import Store
+from ironwire.store.records import Entry, MailboxId
 from ironwire.wire import messages
 from ironwire.wire.codec import encode, frame_text
 

@@ -4,29 +4,95 @@ One frame in, and what answers it goes to the asker's outbox. Only questions to 
 the disk.
 """
 
-from typing import assert_never
+from typing import assert_never, get_args
 
 import structlog
-from attrs import frozen
+from attrs import field, frozen
 
+from ironwire.counting import Tallied, tallied
 from ironwire.errors import StoreError
+from ironwire.hub.blocks import BlockDesk
+from ironwire.hub.calls import CallDesk
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.devices import DeviceDesk
+from ironwire.hub.groups import GroupDesk
 from ironwire.hub.hub import Attachment
+from ironwire.hub.presence import PresenceDesk
+from ironwire.hub.uploads import UploadDesk
 from ironwire.ids import MessageId
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import (
     Auth,
+    Block,
+    Blocks,
+    CallAnswer,
+    CallCandidate,
+    CallEnd,
+    CallOffer,
+    CallRinging,
     DeviceRemove,
     Devices,
     Error,
+    GroupAdd,
+    GroupCreate,
+    GroupInfo,
+    GroupLeave,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
+    Groups,
     History,
+    IceServers,
+    Presence,
+    PresenceAllow,
+    PresenceWatch,
+    Typing,
+    Unblock,
+    UploadToken,
     Verify,
 )
 
-Request = Auth | Verify | Devices | DeviceRemove | History
+Request = (
+    Auth
+    | Verify
+    | Devices
+    | DeviceRemove
+    | History
+    | GroupCreate
+    | GroupAdd
+    | GroupRemove
+    | GroupLeave
+    | GroupRole
+    | GroupRename
+    | GroupInfo
+    | Groups
+    | Typing
+    | Presence
+    | PresenceAllow
+    | PresenceWatch
+    | Block
+    | Unblock
+    | Blocks
+    | CallOffer
+    | CallRinging
+    | CallAnswer
+    | CallCandidate
+    | CallEnd
+    | IceServers
+    | UploadToken
+)
 
 log = structlog.get_logger(__name__)
+
+
+@frozen
+class RequestsStatistics:
+    asked_total: Tallied
+    """Messages of sessions that are neither an envelope nor an ack."""
+
+
+def _none_of_each() -> dict[str, int]:
+    return dict.fromkeys((request.verb for request in get_args(Request)), 0)
 
 
 @frozen
@@ -35,14 +101,33 @@ class Requests:
 
     _delivery: Delivery
     _devices: DeviceDesk
+    _groups: GroupDesk
+    _presence: PresenceDesk
+    _blocks: BlockDesk
+    _calls: CallDesk
+    _uploads: UploadDesk
+    _asked: dict[str, int] = field(init=False, factory=_none_of_each)
 
     async def answer(self, asker: Attachment, request: Request, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """Carry out a request; whatever comes of it is in the asker's outbox when this returns."""
+        self._asked[request.verb] += 1
         try:
             await self._dispatch(asker, request, id)
         except StoreError:
             log.exception("the store cannot answer")
             asker.outbox.put(encode(Error("internal", detail="the store cannot answer now"), id))
+
+    def arrived(self, attachment: Attachment) -> None:
+        """The session has begun: it is attached, and was welcomed."""
+        self._calls.arrived(attachment)
+
+    def left(self, attachment: Attachment) -> None:
+        """The session has ended and is not attached any more. One that never was may be named too."""
+        self._presence.left(attachment)
+        self._calls.left(attachment)
+
+    def statistics(self) -> RequestsStatistics:
+        return RequestsStatistics(tallied("verb", self._asked))
 
     async def _dispatch(self, asker: Attachment, request: Request, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         match request:
@@ -52,5 +137,24 @@ class Requests:
                 await self._devices.answer(asker, request, id)
             case History():
                 asker.outbox.put(await self._delivery.history(asker.principal.client, request, id))
+            case (
+                GroupCreate()
+                | GroupAdd()
+                | GroupRemove()
+                | GroupLeave()
+                | GroupRole()
+                | GroupRename()
+                | GroupInfo()
+                | Groups()
+            ):
+                await self._groups.answer(asker, request, id)
+            case Typing() | Presence() | PresenceAllow() | PresenceWatch():
+                self._presence.answer(asker, request, id)
+            case Block() | Unblock() | Blocks():
+                await self._blocks.answer(asker, request, id)
+            case CallOffer() | CallRinging() | CallAnswer() | CallCandidate() | CallEnd() | IceServers():
+                self._calls.answer(asker, request, id)
+            case UploadToken():
+                self._uploads.answer(asker, request, id)
             case _:
                 assert_never(request)

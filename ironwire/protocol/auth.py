@@ -2,7 +2,7 @@
 
     state        message    outcome                                                 next state
     -----------  ---------  ------------------------------------------------------  ---------------------
-    AwaitAuth    auth       Challenge, or Refuse: a bad key, or not our origin      AwaitVerify, or Done
+    AwaitAuth    auth       Challenge, or Refuse: bad key, banned, not our origin   AwaitVerify, or Done
     AwaitAuth    any other  Expected auth_required                                  AwaitAuth
     AwaitVerify  verify     Admit, or Refuse: a bad signature                       Done
     AwaitVerify  any other  Expected expected_verify                                AwaitVerify
@@ -12,6 +12,7 @@ the session.
 """
 
 import re
+from collections.abc import Callable
 
 from attrs import define, frozen
 
@@ -19,6 +20,8 @@ from ironwire.crypto.signing import SIGNATURE_BYTES, PublicKey, auth_text, parse
 from ironwire.errors import InvalidPublicKey, InvalidSignature
 from ironwire.ids import ClientId, DeviceId, Origin
 from ironwire.wire.messages import Auth, ClientMessage, ErrorCode, Verify
+
+REFUSED = 1008
 
 _HEX_SIGNATURE = re.compile(rf"[0-9a-fA-F]{{{SIGNATURE_BYTES * 2}}}")
 
@@ -66,9 +69,13 @@ class Expected:
 
 @frozen
 class Refuse:
-    """Close with 1008 and this reason."""
+    """Close with this reason and code (section 6)."""
 
     reason: str
+    code: int = REFUSED
+
+
+BANNED = Refuse("banned by the operator", 4403)
 
 
 @frozen
@@ -79,17 +86,26 @@ class Admit:
 
     principal: Principal
     speaks_seed: bool
+    invite: str | None = None
+    """What a new client brings where it needs one."""
 
 
 Outcome = Challenge | Expected | Refuse | Admit
 
 
+def _nobody(_: ClientId) -> bool:
+    return False
+
+
 @frozen
 class AuthPolicy:
-    """What the operator demands of an `auth`. `origins` are the names under which this server may be reached."""
+    """What the operator demands of an `auth`. `origins` are the names under which this server may be reached; whoever
+    `is_banned` is kept out before any signature is verified.
+    """
 
     origins: frozenset[Origin]
     require_origin: bool
+    is_banned: Callable[[ClientId], bool] = _nobody
 
 
 @define
@@ -121,6 +137,8 @@ class Authentication:
             key = parse_public_key(auth.token)
         except InvalidPublicKey:
             return Done(), Refuse("Invalid public key")
+        if self._policy.is_banned(key.client_id):
+            return Done(), BANNED
         if auth.origin is None and self._policy.require_origin:
             return Done(), Refuse("Origin required")
         if auth.origin is not None and auth.origin not in self._policy.origins:
@@ -136,7 +154,7 @@ def _verified(state: AwaitVerify, verify: Verify) -> Outcome:
     except InvalidSignature:
         return Refuse("Signature verification failed")
     speaks_seed = state.auth.origin is None and state.auth.device is None
-    return Admit(Principal(state.key.client_id, state.auth.device), speaks_seed)
+    return Admit(Principal(state.key.client_id, state.auth.device), speaks_seed, state.auth.invite)
 
 
 def _signed_text(state: AwaitVerify) -> bytes:

@@ -16,6 +16,9 @@ from ironwire.errors import ConfigError
 Neighbourhood = NewType("Neighbourhood", str)
 """An IPv4 address, or the /64 of an IPv6 address: what limits for each address count."""
 
+Address = tuple[str, int]
+"""A host and a port."""
+
 _HOPS = 32
 """Entries of X-Forwarded-For that are looked at; whoever writes more is a client that made them up."""
 
@@ -52,6 +55,11 @@ class TrustedProxies:
         while hops and address is not None and self._trusts(address):
             address = _address(hops.pop()) or address
         return None if address is None or address.is_loopback else _neighbourhood(address)
+
+    def is_proxy(self, peer: str) -> bool:
+        """Whether connections from `peer` are those of others, whom only the headers of a request name."""
+        address = _address(peer)
+        return address is not None and self._trusts(address)
 
     def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)

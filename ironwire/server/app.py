@@ -4,11 +4,14 @@
       └─ Background.run
            ├─ supervise(postman.run)      empties the outboxes
            ├─ supervise(delivery.run)     the one committer
+           ├─ supervise(presence.tell)     and presence.catch_up: tell watchers who is here
+           ├─ supervise(calls.run)         ends those that nobody answers
            ├─ supervise(sessions.pulse)
-           └─ supervise(janitor.run)
+           ├─ supervise(janitor.run)       and file_janitor.run: forget what has expired
+           └─ supervise(AdminSocket.run)   the operator's commands
 
-    request or session nursery (Hypercorn's, one per connection)
-      ├─ HTTP: upload, media, pages
+    one task per connection (`guarded_server.py`)
+      ├─ HTTP: upload, media, pages, in Hypercorn's nursery for the connection
       └─ /ws: Sessions.run ── Session.run (its nursery is drawn in session.py)
 
 On shutdown the guard in `hypercorn.py` awaits `sessions.drain` before it lets the connections go.
@@ -19,12 +22,12 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from types import TracebackType
 from typing import cast
 
 import structlog
 import trio
-from attrs import define, field
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketScope
 from quart import websocket
 from quart.globals import websocket_ctx
@@ -32,33 +35,53 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from ironwire import __version__
-from ironwire.errors import StoreError
+from ironwire.crypto.tokens import UploadTokens
+from ironwire.errors import ConfigError, StoreError
+from ironwire.hub.admin import Admin
+from ironwire.hub.blocks import BlockDesk
+from ironwire.hub.calls import CallDesk
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.devices import DeviceDesk
+from ironwire.hub.groups import GroupDesk
 from ironwire.hub.hub import Hub
-from ironwire.hub.janitor import Janitor
+from ironwire.hub.ice import IceDesk
+from ironwire.hub.janitor import FileJanitor, Janitor
 from ironwire.hub.postman import Postman
+from ironwire.hub.presence import PresenceDesk
 from ironwire.hub.requests import Requests
+from ironwire.hub.uploads import UploadDesk
 from ironwire.protocol.auth import AuthPolicy
+from ironwire.server.addresses import Address, TrustedProxies
+from ironwire.server.admin import AdminSocket
+from ironwire.server.background import Background
 from ironwire.server.config import Settings
-from ironwire.server.hypercorn import install, take_socket
+from ironwire.server.gate import Gate, Visitor
+from ironwire.server.guard import DirectSockets
+from ironwire.server.hypercorn import connection_of, direct_transport, install, take_socket
 from ironwire.server.media import media_routes
 from ironwire.server.metrics import Statistics, metrics_text
-from ironwire.server.pages import Readiness, Status, page_routes
+from ironwire.server.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
+from ironwire.server.pages import Status, page_routes
+from ironwire.server.process import process_statistics
+from ironwire.server.rates import Rates
+from ironwire.server.registration import AllowList, Registration
 from ironwire.server.responses import install_error_pages, install_security_headers
 from ironwire.server.session import Services, Session
 from ironwire.server.sessions import Sessions
 from ironwire.server.transport import PortableTransport, Transport
 from ironwire.server.upload import upload_routes
-from ironwire.store.base import Quota, Store
+from ironwire.server.upload_rules import UploadRules
+from ironwire.store.base import Store
 from ironwire.store.blobs import Blobs
+from ironwire.store.invites import INVITES, Invites
+from ironwire.store.records import Quota
 from ironwire.store.sqlite import SqliteStore
+from ironwire.store.survey import DATABASE, MEDIA, Survey
 
 log = structlog.get_logger(__name__)
 
 SOCKET_PATH = "/ws"
-RESTART_SECONDS = 1.0
-GC_THRESHOLDS = (50_000, 20, 100)
+GC_THRESHOLDS = (5_000, 200, 100)
 SWITCH_SECONDS = 0.001
 """How long a thread may hold the interpreter while the event loop waits for it (docs/decisions/0005)."""
 
@@ -86,32 +109,67 @@ def create_app(
         open_store: makes another store than the SQLite file in the data folder.
     """
     limits = settings.limits
-    quota = Quota(
-        limits.mailbox_envelopes,
-        limits.mailbox_bytes,
-        limits.devices_per_client,
-        limits.groups_per_client,
-        limits.blocks_per_client,
-    )
-    store = SqliteStore(settings.data / "ironwire.db", quota) if open_store is None else open_store(quota)
+    quota = Quota.of(limits)
+    store = SqliteStore(settings.data / DATABASE, quota) if open_store is None else open_store(quota)
     hub = Hub(sessions_per_client=limits.sessions_per_client)
     delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
     janitor = Janitor(store, delivery, limits, now_ms, settings.history.days)
+    presence = PresenceDesk(hub, store, now_ms)
+    turn = settings.turn
+    ice = IceDesk(turn.urls, turn.secret, turn.ttl_seconds, now_ms, random_bytes)
+    calls = CallDesk(hub, store, ice, limits, now_ms)
+    groups = GroupDesk(store, delivery, now_ms, random_bytes, limits.group_members)
     postman = Postman()
+    upload = settings.upload
+    blobs = Blobs(settings.data / MEDIA, random_bytes, now_ms, upload.quota_bytes)
+    file_janitor = FileJanitor(blobs, now_ms, upload.expire_days)
+    tokens = UploadTokens(random_bytes)
+    proxies = TrustedProxies.parse(settings.server.trusted_proxies)
+    uploads = UploadRules(limits, tokens, proxies, upload.auth == "token", now_ms)
+    rates = Rates(limits)
+    invites = Invites(settings.data / INVITES, now_ms)
+
+    @lru_cache(maxsize=64)  # a server has few addresses, unless a whole network is routed to it
+    def policy_at(address: str, port: int) -> AuthPolicy:
+        return AuthPolicy(settings.served_origins(address, port), settings.auth.require_origin, store.is_banned)
+
+    def policy_of(server: tuple[str, int | None] | None) -> AuthPolicy:
+        address, port = server or ("127.0.0.1", settings.server.port)
+        return policy_at(address, port or 0)
+
+    def serves_page_of(origin: str, server: Address | None) -> bool:
+        return origin in policy_of(server).origins or origin in settings.auth.web_origins
+
+    gate = Gate(limits, proxies, serves_page_of)
     services = Services(
         hub=hub,
         delivery=delivery,
-        requests=Requests(delivery, DeviceDesk(hub, delivery)),
+        requests=Requests(
+            delivery,
+            DeviceDesk(hub, delivery),
+            groups,
+            presence,
+            BlockDesk(delivery, store, presence, now_ms),
+            calls,
+            UploadDesk(tokens, blobs, limits, now_ms),
+        ),
         postman=postman,
+        rates=rates,
+        registration=Registration(
+            settings.auth.registration,
+            None if settings.auth.allow_list is None else AllowList(settings.auth.allow_list),
+            invites,
+        ),
         limits=limits,
+        features=[
+            *(["history"] if delivery.keeps_history else []),
+            *(["upload_token"] if upload.auth == "token" else []),
+        ],
         now_ms=now_ms,
         random_bytes=random_bytes,
     )
     sessions = Sessions(limits)
-    background = _Background((postman.run, delivery.run, sessions.pulse, janitor.run))
-    blobs = Blobs(settings.data / "media", random_bytes)
-
-    guard = install(limits, sessions.drain)
+    guard = install(limits, sessions.drain, gate)
     started = time.monotonic()
 
     def status() -> Status:
@@ -131,33 +189,65 @@ def create_app(
         reasons = tuple(reason for reason, holds in checks.items() if holds)
         return Readiness(is_ready=not reasons, reasons=reasons)
 
+    probes = probe_routes(readiness)
+    metrics = metrics_routes(lambda: metrics_text(sources), settings.metrics.token)
+    monitors = MetricsServer(settings.metrics, guard, probes, metrics)
     sources: dict[str, Statistics] = {
         "guard": guard.statistics,
+        "gate": gate.statistics,
+        "rates": rates.statistics,
         "sessions": sessions.statistics,
         "hub": hub.statistics,
         "delivery": delivery.statistics,
+        "requests": services.requests.statistics,
+        "presence": presence.statistics,
+        "calls": calls.statistics,
         "store": store.statistics,
         "blobs": blobs.statistics,
+        "uploads": uploads.statistics,
+        "process": process_statistics,
     }
+    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, Survey(settings.data), now_ms, sources)
+    background = Background(
+        [
+            postman.run,
+            delivery.run,
+            presence.tell,
+            presence.catch_up,
+            calls.run,
+            sessions.pulse,
+            janitor.run,
+            file_janitor.run,
+            AdminSocket(settings.data, admin).run,
+            *([monitors.run] if settings.metrics.port else []),
+        ]
+    )
+    sources["background"] = background.statistics
 
     app = _App(__name__, static_folder=None)
     install_error_pages(app)
     install_security_headers(app)
-    app.register_blueprint(upload_routes(blobs, limits))
+    app.register_blueprint(upload_routes(blobs, limits, uploads, file_janitor.expires_ms))
     app.register_blueprint(media_routes(blobs))
-    app.register_blueprint(
-        page_routes(
-            status=status,
-            readiness=readiness,
-            metrics=lambda: metrics_text(sources),
-            origin=settings.auth.origins[0] if settings.auth.origins else None,
-        )
-    )
+    app.register_blueprint(page_routes(status, settings.auth.origins[0] if settings.auth.origins else None))
+    app.register_blueprint(probes)
+    if not settings.metrics.port:
+        app.register_blueprint(metrics)
 
-    async def serve_session(transport: Transport, scope: WebsocketScope) -> None:
-        address, port = scope.get("server") or ("127.0.0.1", settings.server.port)
-        policy = AuthPolicy(settings.served_origins(address, port or 0), settings.auth.require_origin)
-        await sessions.run(Session(transport, services, policy))
+    def serve_scope(transport: Transport, scope: WebsocketScope) -> Awaitable[None]:
+        connection = connection_of(scope)
+        if connection is None:
+            raise RuntimeError("sessions are served on the guarded Hypercorn alone: see ironwire/server/hypercorn.py")
+        return sessions.run(Session(transport, services, policy_of(scope.get("server")), connection.visitor))
+
+    def serve_stream(
+        stream: trio.abc.Stream, leftover: bytes, server: Address | None, visitor: Visitor
+    ) -> Awaitable[None]:
+        transport = direct_transport(stream, leftover, limits)
+        return sessions.run(Session(transport, services, policy_of(server), visitor))
+
+    if settings.transport == "auto":
+        app.direct_sockets = DirectSockets(SOCKET_PATH.encode(), serve_stream)
 
     class SocketConnection(TrioASGIWebsocketConnection):
         """Where the server gives its stream out, a session needs none of what Quart prepares for a WebSocket: a request
@@ -175,7 +265,7 @@ def create_app(
                 super().__init__(app, self.scope)
                 await super().__call__(receive, send)
             else:
-                await serve_session(transport, self.scope)
+                await serve_scope(transport, self.scope)
 
     app.asgi_websocket_class = SocketConnection
 
@@ -183,14 +273,18 @@ def create_app(
     async def portable_session() -> None:
         await websocket.accept()
         here = websocket_ctx.websocket  # itself and not its proxy, which the tasks that write could not look up
-        await serve_session(PortableTransport(here, limits), cast("WebsocketScope", here.scope))
+        await serve_scope(PortableTransport(here, limits), cast("WebsocketScope", here.scope))
 
     @app.before_serving
     async def start() -> None:
         sys.setswitchinterval(SWITCH_SECONDS)
         _spare_the_collector()
+        _keep_the_heap()
         await store.open()
         await blobs.sweep()
+        await file_janitor.expire()
+        if settings.metrics.port:
+            await monitors.open()
         app.nursery.start_soon(background.run)
 
     @app.after_serving
@@ -212,44 +306,25 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def _keep_the_heap() -> None:
+    """Let the C library keep 2 MiB of freed memory instead of giving it back to the kernel after every other read.
+
+    glibc gives back what is free at the end of the heap once that is 128 KiB, and takes it again page by page. To free
+    a large block once raises that bound to twice its size (mallopt(3), M_MMAP_THRESHOLD; docs/decisions/0006).
+    """
+    bytes(1024 * 1024)
+
+
 class _App(QuartTrio):
     """Quart logs what goes wrong in a request or at the start. A store that cannot be opened needs no traceback."""
+
+    direct_sockets: DirectSockets | None = None
+    """For the guard to find."""
 
     def log_exception(
         self, exception_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]
     ) -> None:
-        if isinstance(exception_info[1], StoreError):
+        if isinstance(exception_info[1], StoreError | ConfigError):
             log.error("the server cannot start", reason=str(exception_info[1]))
         else:
             super().log_exception(exception_info)
-
-
-@define
-class _Background:
-    """Tasks that live as long as the server. None of them can end it, and none can vanish: one that fails is logged
-    and begins anew.
-    """
-
-    _tasks: tuple[Callable[[], Awaitable[None]], ...]
-    _scope: trio.CancelScope = field(init=False, factory=trio.CancelScope)
-    _ended: trio.Event = field(init=False, factory=trio.Event)
-
-    async def run(self) -> None:
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                for task in self._tasks:
-                    nursery.start_soon(self._supervise, task)
-        self._ended.set()
-
-    async def stop(self) -> None:
-        """End all of them and wait until they have ended."""
-        self._scope.cancel()
-        await self._ended.wait()
-
-    async def _supervise(self, task: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await task()
-            except Exception:
-                log.exception("background task failed", task=task.__qualname__)
-            await trio.sleep(RESTART_SECONDS)

@@ -13,6 +13,8 @@ from attrs import define, field, frozen
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 
 from ironwire.limits import Limits
+from ironwire.server.addresses import Address
+from ironwire.server.gate import Gate, Visitor
 
 CONNECTION_KEY = "ironwire.connection"
 """Where `scope["state"]` holds the `Connection`."""
@@ -23,7 +25,9 @@ class GuardStatistics:
     """What the guard has seen since the process began; only `connections_open` goes down again."""
 
     connections_open: int
+    """TCP connections that are open, of sessions and of HTTP."""
     connections_total: int
+    """TCP connections that were taken."""
     exceptions_contained_total: int
     """Connections that ended by an error which would have ended the server."""
     applications_failed_total: int
@@ -36,11 +40,13 @@ class GuardStatistics:
 
 @define(eq=False)
 class Guard:
-    """What all connections of a worker share: the limits, what to do before leaving, and the counters."""
+    """What all connections of a worker share: the limits, what to do before leaving, who may come, and the counters."""
 
     limits: Limits
     on_shutdown: Callable[[], Awaitable[None]]
     """Called when the worker was told to stop, while connections still work: say goodbye to sessions, wait for them."""
+    gate: Gate
+    """Who may connect."""
     idle: set[trio.CancelScope] = field(factory=set, init=False)
     """The reading of connections that wait for a request."""
     connections_open: int = field(default=0, init=False)
@@ -66,6 +72,21 @@ class Guard:
         )
 
 
+@frozen
+class DirectSockets:
+    """What an application offers, in its attribute `direct_sockets`, that serves WebSockets on their own streams.
+
+    A plain upgrade at `path` is then answered by the guard, and neither Hypercorn's protocol nor the application's
+    ASGI side is asked. An application inside another one offers nothing: what stands before it has to see the request.
+    """
+
+    path: bytes
+    serve: Callable[[trio.abc.Stream, bytes, Address | None, Visitor], Awaitable[None]]
+    """Called after 101 with the stream, what came behind the upgrade, the server's address if it has one, and the
+    connection as the gate counts it. The stream is closed when it returns.
+    """
+
+
 @define(eq=False)
 class Connection:
     """One client connection, as the application may see it: the way to its stream.
@@ -75,6 +96,7 @@ class Connection:
     """
 
     guard: Guard
+    visitor: Visitor
     _stream: trio.abc.Stream
     _protocol: H11Protocol | None = field(default=None, init=False)
     is_reserved: bool = field(default=False, init=False)

@@ -3,26 +3,40 @@
 What a peer sends early, too large or not in ASCII gets an answer here; the application sees none of it.
 """
 
+import re
 from typing import Any, cast
 
 import h11
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import events as protocol_events
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
 from hypercorn.typing import AppWrapper, ASGISendEvent, H11SendableEvent, WebsocketAcceptEvent
+from structlog.contextvars import get_contextvars
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from ironwire.server.gate import RETRY_AFTER_SECONDS
 from ironwire.server.guard import CONNECTION_KEY, Connection
 from ironwire.server.responses import SECURITY_HEADERS
 
+_FIRST_ERROR = 400
+HEAD_LINES = 128
+"""The request line and fields that may come in one read. h11 bounds the bytes of a head, and takes 90 ms for one of ten
+thousand fields that comes in one piece.
+"""
+
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _HTTP_VERSIONS = frozenset({b"1.0", b"1.1"})
-_SECURITY_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
+SECURITY_FIELDS = tuple((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
+"""`SECURITY_HEADERS` as h11 has them."""
+
+_UNAVAILABLE = 503
+_RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
 
 class _RefusalError(Exception):
@@ -38,6 +52,10 @@ class Http1Protocol(H11Protocol):
 
     async def handle(self, event: Event) -> None:
         try:
+            if isinstance(event, RawData) and self.connection.their_state is h11.IDLE:
+                await _connection(self.connection_state).visitor.turn()
+                if _lines_of_head(event.data) > HEAD_LINES:
+                    raise _RefusalError(431)
             await super().handle(event)
         except _RefusalError as refused:
             _connection(self.connection_state).guard.requests_refused += 1
@@ -47,14 +65,33 @@ class Http1Protocol(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in _HTTP_VERSIONS:
             raise _RefusalError(505)
+        await _connection(self.connection_state).visitor.turn()  # each of pipelined requests has its own
+        names = {name for name, _ in event.headers}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            raise _RefusalError(400)  # a proxy may have read another body than h11 would (RFC 9112, section 6.1)
         if any(name.startswith(b"sec-websocket-") and not value.isascii() for name, value in event.headers):
             raise _RefusalError(400)
+        if any(name == b"upgrade" and value.lower() == b"websocket" for name, value in event.headers):
+            self._ask_for_socket(event)
+
+    def _ask_for_socket(self, event: h11.Request) -> None:
+        forwarded_for = b",".join(value for name, value in event.headers if name == b"x-forwarded-for")
+        origins = [value for name, value in event.headers if name == b"origin"]
+        origin = b" ".join(origins).decode("latin-1") if origins else None
+        visitor = _connection(self.connection_state).visitor
+        refusal = visitor.ask_for_socket(forwarded_for.decode("latin-1"), origin, self.server)
+        if refusal is not None:
+            raise _RefusalError(refusal)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        # Refusals of Hypercorn's own, which the application never sees, get the headers that every response has.
+        # Refusals of Hypercorn's own, which the application never sees, get the headers that every response has; and
+        # every error names the lines of the log that may explain it.
         if isinstance(event, h11.Response):
             present = {name for name, _ in event.headers}
-            missing = [(name, value) for name, value in _SECURITY_HEADERS if name not in present]
+            expected = (*SECURITY_FIELDS, _RETRY_AFTER) if event.status_code == _UNAVAILABLE else SECURITY_FIELDS
+            missing = [(name, value) for name, value in expected if name not in present]
+            if event.status_code >= _FIRST_ERROR:
+                missing.append((b"x-request-id", get_contextvars()["connection"].encode()))
             event = h11.Response(status_code=event.status_code, headers=[*event.headers, *missing])
         await super()._send_h11_event(event)
 
@@ -161,6 +198,11 @@ class GuardedWSStream(WSStream):
     async def _finish(self, farewell: CloseConnection) -> None:
         await self._send_wsproto_event(farewell)
         await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
+
+
+def _lines_of_head(data: bytes) -> int:
+    end = _END_OF_HEAD.search(data)
+    return data.count(b"\n", 0, end.end() if end else len(data))
 
 
 def _connection(state: dict[str, Any]) -> Connection:

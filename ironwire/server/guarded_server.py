@@ -1,11 +1,14 @@
 """One connection from the accepted socket to the last byte, in place of Hypercorn's `TCPServer`.
 
-An exception that leaves `run` would end the worker with everybody in it, so none does. Only cancellation passes.
+An exception that leaves `serve_connection` would end the worker with everybody in it, so none does. Only cancellation
+passes. A plain upgrade goes straight to the application (docs/decisions/0008); everything else is Hypercorn's.
 """
 
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from math import inf
+from typing import cast
 
 import structlog
 import trio
@@ -23,61 +26,178 @@ from hypercorn.typing import (
     Scope,
 )
 from hypercorn.utils import parse_socket_addr
+from structlog.contextvars import bind_contextvars
 
-from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
-from ironwire.server.guarded_http import Http1Protocol
-from ironwire.server.transport import GONE, half_close, linger, write_at_once, write_some
+from ironwire.server.gate import Visitor
+from ironwire.server.guard import CONNECTION_KEY, Connection, DirectSockets, Guard
+from ironwire.server.guarded_http import SECURITY_FIELDS, Http1Protocol
+from ironwire.server.streams import GONE, half_close, linger, write_at_once, write_some
+from ironwire.server.upgrade import HEAD_BYTES, parse_upgrade
+
+_FIRST_BYTES = 2 * HEAD_BYTES
+"""What the first read may bring: a plain upgrade and some frames. A larger buffer would cost every connection."""
+
+_ID_BYTES = 4
+"""Tell the lines of one connection in the log, `connection`, from those of others."""
 
 _log = structlog.get_logger(__name__)
 
 Send = Callable[[ASGISendEvent | None], Awaitable[None]]
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+async def serve_connection(
+    guard: Guard, app: AppWrapper, config: Config, context: WorkerContext, state: LifespanState, stream: Stream
+) -> None:
+    """Serve one connection to its end; no error of it gets out. Hypercorn calls this where it would make a `TCPServer`,
+    and Trio's `serve_listeners` closes the stream after it.
+    """
+    guard.connections_open += 1
+    guard.connections_total += 1
+    bind_contextvars(connection=os.urandom(_ID_BYTES).hex())
+    visitor = None
+    try:
+        visitor = guard.gate.enter(_peer_of(stream))
+        if visitor is not None:
+            serving = await _greet(guard, visitor, app, config, context, state, stream)
+            if serving is not None:
+                await serving
+    except* (*GONE, OSError):
+        pass  # the peer left: getpeername() and half of the writes find out
+    except* Exception as error:
+        guard.exceptions_contained += 1
+        _log.error("connection failed", exc_info=error)
+    finally:
+        guard.connections_open -= 1
+        if visitor is not None:
+            visitor.leave()
+
+
+async def _greet(
+    guard: Guard,
+    visitor: Visitor,
+    app: AppWrapper,
+    config: Config,
+    context: WorkerContext,
+    state: LifespanState,
+    stream: Stream,
+) -> Awaitable[None] | None:
+    """Read how the connection begins, and answer if it is a plain upgrade; return what serves the rest of it.
+
+    None: it has ended already. Nothing of the beginning is kept, because a session may last for weeks.
+    """
+    if isinstance(stream, trio.SSLStream):
+        try:
+            with trio.fail_after(config.ssl_handshake_timeout):
+                await stream.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            return None
+    deadline = trio.current_time() + config.keep_alive_timeout
+    sockets = _direct_sockets(app, config)
+    first = b""
+    if sockets is not None:
+        first = await _read_first(guard, stream, deadline)
+        await visitor.turn()
+        if not first:
+            return None
+        upgrade = parse_upgrade(first, sockets.path)
+        socket = _socket_of(stream)
+        server = parse_socket_addr(socket.family, socket.getsockname())
+        # Whoever is refused hears it from Hypercorn's path.
+        if upgrade and visitor.ask_for_socket(upgrade.forwarded_for, upgrade.origin, server) is None:
+            await context.mark_request()
+            answer = upgrade.answer((*config.response_headers("h11"), *SECURITY_FIELDS))
+            if not await _write(guard, stream, answer):
+                return None
+            return sockets.serve(stream, upgrade.leftover, server, visitor)
+    return GuardedTCPServer(guard, visitor, app, config, context, state, stream).serve(first, deadline)
+
+
+def _direct_sockets(app: AppWrapper, config: Config) -> DirectSockets | None:
+    """What the application offers, unless Hypercorn was asked for what only its own path does: to look at names, to
+    log or count requests.
+    """
+    sockets = getattr(getattr(app, "app", None), "direct_sockets", None)
+    if config.server_names or config.accesslog or config.statsd_host or not isinstance(sockets, DirectSockets):
+        return None
+    return sockets
+
+
+async def _read_first(guard: Guard, stream: Stream, deadline: float) -> bytes:
+    """The first bytes of a connection; none if it ended, or has to."""
+    if isinstance(stream, trio.SocketStream):  # the request is mostly here before this task is
+        with contextlib.suppress(BlockingIOError):
+            return os.read(stream.socket.fileno(), _FIRST_BYTES)
+    with trio.CancelScope(deadline=deadline) as reading:
+        guard.idle.add(reading)
+        try:
+            return bytes(await stream.receive_some(_FIRST_BYTES))
+        finally:
+            guard.idle.discard(reading)
+    return b""
+
+
+async def _write(guard: Guard, stream: Stream, data: bytes) -> bool:
+    """Send `data`, shielded because half a response cannot be taken back; return whether all of it went out.
+
+    The deadline is on progress, not on the whole: a large piece of a file may take long on a thin line.
+    """
+    rest = memoryview(data)
+    try:
+        rest = rest[write_at_once(stream, rest) :]
+        while rest:
+            with trio.CancelScope(shield=True) as progress:
+                progress.deadline = trio.current_time() + guard.limits.write_seconds
+                rest = rest[await write_some(stream, rest) :]
+            if progress.cancelled_caught:
+                guard.writes_cut += 1
+                await trio.aclose_forcefully(stream)
+                return False
+    except (*GONE, OSError):
+        return False
+    return True
+
+
+def _peer_of(stream: Stream) -> str:
+    """The address at the other end; "" for what has none, such as a Unix socket.
+
+    Raises:
+        OSError: the peer has left.
+    """
+    address = _socket_of(stream).getpeername()
+    return str(address[0]) if isinstance(address, tuple) else ""
+
+
+def _socket_of(stream: Stream) -> trio.socket.SocketType:
+    return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
 
 
 class GuardedTCPServer(TCPServer):
-    """One connection, from the accepted socket to the last byte."""
+    """One connection that Hypercorn's protocol serves."""
 
     def __init__(
         self,
         guard: Guard,
+        visitor: Visitor,
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
         state: LifespanState,
-        stream: trio.SSLStream[trio.SocketStream],  # or a plain SocketStream: Hypercorn's annotation, not its practice
+        stream: Stream,
     ) -> None:
-        super().__init__(app, config, context, state, stream)
+        annotated = cast("trio.SSLStream[trio.SocketStream]", stream)  # Hypercorn's annotation, not its practice
+        super().__init__(app, config, context, state, annotated)
         self._guard = guard
-        self._connection = Connection(guard, stream)
+        self._connection = Connection(guard, visitor, stream)
         self._reading = trio.CancelScope()
         self._is_read_to_end = False
         self._is_closing = False
 
-    async def run(self) -> None:
-        self._guard.connections_open += 1
-        self._guard.connections_total += 1
-        try:
-            await self._serve()
-        except* (*GONE, OSError):
-            pass  # the peer left: getpeername() and half of the writes find out
-        except* Exception as error:
-            self._guard.exceptions_contained += 1
-            _log.error("connection failed", exc_info=error)
-        finally:
-            self._guard.connections_open -= 1
-            await trio.aclose_forcefully(self.stream)
-
-    async def _serve(self) -> None:
-        is_tls = isinstance(self.stream, trio.SSLStream)
-        if is_tls:
-            try:
-                with trio.fail_after(self.config.ssl_handshake_timeout):
-                    await self.stream.do_handshake()
-            except (trio.BrokenResourceError, trio.TooSlowError):
-                return
-        socket = self.stream.transport_stream.socket if is_tls else self.stream.socket
+    async def serve(self, first: bytes, deadline: float) -> None:
+        """Serve the connection, of which `first` was read already; the first request has to be there by `deadline`."""
+        socket = _socket_of(self.stream)
         client = parse_socket_addr(socket.family, socket.getpeername())
         server = parse_socket_addr(socket.family, socket.getsockname())
-
         async with AppTaskGroup(self._guard) as self._task_group:
             state = ConnectionState({**self.state, CONNECTION_KEY: self._connection})
             protocol = Http1Protocol(
@@ -86,7 +206,7 @@ class GuardedTCPServer(TCPServer):
                 self.context,
                 self._task_group,
                 state,
-                is_tls,
+                isinstance(self.stream, trio.SSLStream),
                 client,
                 server,
                 self.protocol_send,
@@ -94,7 +214,10 @@ class GuardedTCPServer(TCPServer):
             self.protocol = protocol  # type: ignore[assignment]  # what Hypercorn's wrapper would have chosen
             self._connection.serve(protocol)
             self._set_idle(True)
+            self._reading.deadline = deadline
             with self._reading:
+                if first:
+                    await protocol.handle(RawData(first))
                 await self._read_data()
             self._is_read_to_end = True
             self._set_idle(False)
@@ -107,8 +230,9 @@ class GuardedTCPServer(TCPServer):
         if isinstance(event, RawData):
             if not self._connection.is_taken:
                 async with self.send_lock:
-                    if not await self._write(event.data):
+                    if not await _write(self._guard, self.stream, event.data):
                         await self.protocol.handle(Closed())
+                        self._reading.cancel()  # with pipelined requests it waits for this response, which has no end
         elif isinstance(event, Updated):
             self._set_idle(event.idle and not self._is_read_to_end)  # at the end there is no next request to wait for
         else:
@@ -121,26 +245,6 @@ class GuardedTCPServer(TCPServer):
             self._guard.idle.add(self._reading)
         else:
             self._guard.idle.discard(self._reading)
-
-    async def _write(self, data: bytes) -> bool:
-        """Send `data`, shielded because half a response cannot be taken back; return whether all of it went out.
-
-        The deadline is on progress, not on the whole: a large piece of a file may take long on a thin line.
-        """
-        rest = memoryview(data)
-        try:
-            rest = rest[write_at_once(self.stream, rest) :]
-            while rest:
-                with trio.CancelScope(shield=True) as progress:
-                    progress.deadline = trio.current_time() + self._guard.limits.write_seconds
-                    rest = rest[await write_some(self.stream, rest) :]
-                if progress.cancelled_caught:
-                    self._guard.writes_cut += 1
-                    await trio.aclose_forcefully(self.stream)
-                    return False
-        except (*GONE, OSError):
-            return False
-        return True
 
     async def _close(self) -> None:
         """Stop talking and stop serving; `_serve` then waits for the peer to hang up."""

@@ -7,11 +7,13 @@ that is not what this was written for must not start. docs/decisions/0001 has th
 
 import inspect
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import hypercorn.protocol.h11
 import hypercorn.trio.run
@@ -26,12 +28,19 @@ from hypercorn.trio.run import worker_serve
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper, ASGISendCallable, WebsocketScope
+from hypercorn.utils import LifespanFailureError
 
 from ironwire.limits import Limits
+from ironwire.server.addresses import TrustedProxies
+from ironwire.server.direct import DirectTransport, SocketTransport
+from ironwire.server.gate import Gate
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_http import GuardedHTTPStream, GuardedWSStream
-from ironwire.server.guarded_server import GuardedTCPServer
-from ironwire.server.transport import DirectTransport, SocketTransport, Transport
+from ironwire.server.guarded_server import serve_connection
+from ironwire.server.transport import Transport
+
+CANNOT_START = 2
+"""The exit code of a server that cannot start. That of the command line for a setting that cannot be used."""
 
 _SERIES = "0.18."
 _BACKLOG = 4096
@@ -66,22 +75,23 @@ _SHAPE: dict[Callable[..., Any], str] = {
 _log = structlog.get_logger(__name__)
 
 
-def install(limits: Limits, on_shutdown: Callable[[], Awaitable[None]]) -> Guard:
+def install(limits: Limits, on_shutdown: Callable[[], Awaitable[None]], gate: Gate | None = None) -> Guard:
     """Put the guarded parts in place for every server that this process starts from now on; return what they share.
 
     Called again, the newest limits and callback hold. `on_shutdown` is awaited when the worker has been told to stop,
-    for at most `limits.drain_seconds`, while connections are still served.
+    for at most `limits.drain_seconds`, while connections are still served. Without a `gate`, `limits` alone say who may
+    connect.
 
     Raises:
         RuntimeError: this is not the Hypercorn that the guard was written for.
     """
     check_hypercorn()
-    guard = Guard(limits, on_shutdown)
+    guard = Guard(limits, on_shutdown, gate or Gate(limits, TrustedProxies(())))
     replacements: list[tuple[Any, str, object]] = [
         (hypercorn.protocol.h11, "HTTPStream", GuardedHTTPStream),
         (hypercorn.protocol.h11, "WSStream", GuardedWSStream),
         (hypercorn.trio.tcp_server, "MAX_RECV", _READ_BYTES),
-        (hypercorn.trio.run, "TCPServer", partial(GuardedTCPServer, guard)),
+        (hypercorn.trio.run, "TCPServer", partial(serve_connection, guard)),
         (hypercorn.trio.run, "worker_serve", partial(serve_worker, guard)),
     ]
     for module, name, replacement in replacements:
@@ -112,12 +122,22 @@ async def take_socket(scope: WebsocketScope, send: ASGISendCallable, limits: Lim
 
     None, and nothing is done, where the server does not give its stream out.
     """
-    connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
-    if not isinstance(connection, Connection):
+    connection = connection_of(scope)
+    if connection is None:
         return None
     connection.reserve()
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-    stream, leftover = connection.take()
+    return direct_transport(*connection.take(), limits)
+
+
+def connection_of(scope: WebsocketScope) -> Connection | None:
+    """What a WebSocket comes by; None where another server than the guarded one calls the application."""
+    connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
+    return connection if isinstance(connection, Connection) else None
+
+
+def direct_transport(stream: trio.abc.Stream, leftover: bytes, limits: Limits) -> Transport:
+    """The transport on the stream of an upgraded connection; `leftover` came behind the upgrade."""
     if isinstance(stream, trio.SocketStream):
         return SocketTransport(stream, leftover, limits)
     return DirectTransport(stream, leftover, limits)
@@ -142,7 +162,23 @@ async def serve_worker(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if shutdown_trigger is not None:
         shutdown_trigger = partial(_wait_and_drain, guard, shutdown_trigger)
-    await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown_trigger)
+    try:
+        await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown_trigger)
+    except* LifespanFailureError:
+        give_up()  # the log has said why
+
+
+def give_up() -> NoReturn:
+    """End this process, whose server cannot start, with exit code 2; and Hypercorn's parent, if there is one.
+
+    Left alone, the parent would end with exit code 0, which tells a service manager that all is well: it asks its
+    workers for their exit codes twice and keeps the second answer, when the one that failed is no longer among them
+    (hypercorn 0.18.0, `run.run`). Its other workers see that it is gone, take leave of their sessions and end.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        os.kill(parent.pid, signal.SIGUSR1)
+    sys.exit(CANNOT_START)
 
 
 def settle(config: Config, limits: Limits) -> None:

@@ -1,18 +1,23 @@
 """How the server speaks to its operator: events with fields, as lines for people or as JSON for machines.
 
-The rule that it keeps: ids are logged, never the body of a message, a key or a token. So tracebacks come without the
+The rule that it keeps: ids are logged, never the body of a message, a key, a token or a whole address; of a client's id
+so much that its sessions are found. Every line of a connection has the same `connection`. Tracebacks come without the
 values of local variables, and nothing that a peer chose can move the cursor of the terminal that shows it.
 """
 
 import logging
 import re
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from ironwire.ids import ClientId
 from ironwire.server.config import LogSettings
 
+_CLIENT_DIGITS = 8
+_NETWORK_BITS = {4: 24, 6: 48}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -22,6 +27,7 @@ def configure_logging(settings: LogSettings, stream: TextIO) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     common: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _shorten_address,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -42,6 +48,28 @@ def configure_logging(settings: LogSettings, stream: TextIO) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def short_client(client: ClientId) -> str:
+    """Enough of a client's id to find it with, and to tell its sessions from those of others."""
+    return client[:_CLIENT_DIGITS]
+
+
+def short_address(address: str) -> str:
+    """The network that an address belongs to, as far as a provider's customers share it: /24, for IPv6 /48."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    ip = (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+    return str(ip_network((ip, _NETWORK_BITS[ip.version]), strict=False))
+
+
+def _shorten_address(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Here, so that nobody has to think of it who logs an `address`."""
+    if isinstance(event.get("address"), str):
+        event["address"] = short_address(event["address"])
+    return event
 
 
 def _for_people(*, colors: bool) -> list[Processor]:

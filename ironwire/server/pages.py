@@ -1,5 +1,5 @@
-"""What a browser, a load balancer or a monitor asks for: the page for people, the two probes, the metrics, and `/ws`
-without an upgrade (docs/protocol.md, section 8). All that is shown comes from callables of the app.
+"""What a browser asks for: the page for people, and `/ws` without an upgrade (docs/protocol.md, section 8). All that is
+shown comes from callables of the app.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from quart import Blueprint, Response, render_template, request
 
 from ironwire.ids import Origin
-from ironwire.server.responses import error_response, json_response
+from ironwire.server.responses import error_response
 
 _STYLE = (files("ironwire.server") / "templates" / "home.css").read_text()
 _STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -33,25 +33,10 @@ class Status:
     is_draining: bool
 
 
-@frozen
-class Readiness:
-    """Whether new clients should be sent here; if not, `reasons` says why, for the operator."""
-
-    is_ready: bool
-    reasons: tuple[str, ...] = ()
-
-
-def page_routes(
-    *,
-    status: Callable[[], Status],
-    readiness: Callable[[], Readiness],
-    metrics: Callable[[], bytes],
-    origin: Origin | None,
-) -> Blueprint:
-    """The routes for people and for monitors.
+def page_routes(status: Callable[[], Status], origin: Origin | None) -> Blueprint:
+    """The routes for people.
 
     Args:
-        metrics: the text format of Prometheus.
         origin: where clients reach this server; `None` for the host that each request names.
     """
     routes = Blueprint("pages", __name__, template_folder="templates")
@@ -70,19 +55,6 @@ def page_routes(
         )
         headers = {"Content-Security-Policy": _HOME_POLICY, "Cache-Control": "no-store"}
         return Response(page, headers=headers, content_type="text/html; charset=utf-8")
-
-    @routes.get("/healthz")
-    async def healthz() -> Response:
-        return Response(b"ok\n", content_type="text/plain; charset=utf-8")
-
-    @routes.get("/readyz")
-    async def readyz() -> Response:
-        now = readiness()
-        return json_response({"ready": now.is_ready, "reasons": now.reasons}, 200 if now.is_ready else 503)
-
-    @routes.get("/metrics")
-    async def metrics_text() -> Response:
-        return Response(metrics(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @routes.get("/ws")
     async def websocket_only() -> Response:

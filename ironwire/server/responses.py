@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 HttpErrorCode = Literal[
     "invalid",
+    "unauthorized",
     "not_found",
     "method_not_allowed",
     "timeout",
@@ -19,6 +20,7 @@ HttpErrorCode = Literal[
     "too_large",
     "range_not_satisfiable",
     "upgrade_required",
+    "rate_limited",
     "internal",
     "storage_full",
 ]

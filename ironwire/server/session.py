@@ -1,17 +1,19 @@
 """One WebSocket session is one nursery, and whatever happens in it ends there.
 
-    run ── authenticate ············ alone, inside `move_on_after(auth_seconds)`
-        └─ nursery ── read ········· decode, authorise, hand over; never waits for a recipient
+    run ── nursery ── authenticate, the first `auth_seconds` at the most; then
+                   │  read ········· decode, authorise, hand over; never waits for a recipient
                    ├─ pump ········· the mailbox of a device session
                    ├─ write ········ only while the connection does not take everything at once; has a deadline
                    └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
+
+An idle session of a client without a device is one task in one nursery, and no timer.
 
 One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
 in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits
 is written, the close frame follows, and a peer that does not take it in time is cut.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -19,6 +21,7 @@ from math import inf
 import structlog
 import trio
 from attrs import define, field, frozen
+from structlog.contextvars import bind_contextvars
 
 from ironwire.crypto.signing import NONCE_BYTES
 from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
@@ -29,13 +32,19 @@ from ironwire.hub.postman import Postman
 from ironwire.hub.requests import Requests
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
+from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
+from ironwire.protocol.bucket import Bucket
 from ironwire.protocol.mailbox import AckBeyondDelivery
+from ironwire.server.gate import Visitor
+from ironwire.server.logs import short_client
+from ironwire.server.rates import REFUSALS, Allowance, Rates, surcharge_of
+from ironwire.server.registration import Registration
 from ironwire.server.transport import Transport
-from ironwire.store.base import Mailbox
+from ironwire.store.records import Mailbox
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
+    Auth,
     AuthChallenge,
     AuthOk,
     Error,
@@ -52,8 +61,16 @@ NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
-AUTH_REFUSED = 1008
+NOT_REGISTERED = Ending(1008, "Not registered here")
+TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
+TOO_MUCH = Ending(1013, "too much, for too long")
 MISUSE = 4400
+
+TURN_MESSAGES = 128
+"""How many messages of one read are handled before everybody else has a turn: a read may bring a thousand."""
+
+ATTEMPT_COST = 400
+"""What an attempt to authenticate that is refused takes of the patience with a session: the third ends it."""
 
 
 @frozen
@@ -64,7 +81,11 @@ class Services:
     delivery: Delivery
     requests: Requests
     postman: Postman
+    rates: Rates
+    registration: Registration
     limits: Limits
+    features: Sequence[str]
+    """What `auth_ok` tells."""
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
 
@@ -76,14 +97,20 @@ class Session:
     _transport: Transport
     _services: Services
     _policy: AuthPolicy
+    _visitor: Visitor
     _outbox: Outbox = field(init=False)
-    _auth_scope: trio.CancelScope = field(init=False, factory=trio.CancelScope)
     _nursery: trio.Nursery | None = field(init=False, default=None)
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
     """What came in the same read as the last message of authentication."""
+    _patience: Bucket = field(init=False)
+    """For what has to be refused."""
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
+    received: int = field(init=False, default=0)
+    """Frames that came after authentication."""
+    invalid: int = field(init=False, default=0)
+    """Frames that were no message, before it and after."""
     _is_cut_off: bool = field(init=False, default=False)
     """The peer is gone, or was too slow to take another byte."""
 
@@ -94,11 +121,16 @@ class Session:
             most_bytes=limits.outbox_bytes,
             ring=partial(self._services.postman.ring, self),
         )
+        self._patience = Bucket(REFUSALS, trio.current_time())
 
     async def run(self) -> None:
         """Serve the connection until it ends; no error of this session leaves it."""
         try:
-            await self._serve()
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._serve(nursery)
+            if nursery.cancel_scope.cancelled_caught and not self._is_cut_off:
+                self._outbox.close(AUTH_TIMEOUT)  # unless another ending stands: only the deadline names none
         except* TransportClosed:
             pass
         except* FrameViolation as violations:
@@ -107,13 +139,23 @@ class Session:
             log.error("session failed", transport=self._transport.name, exc_info=errors)
             self._outbox.close(INTERNAL_ERROR)
         finally:
+            self._nursery = None
             with trio.move_on_after(self._services.limits.close_seconds, shield=True):
                 await self._leave()
+
+    @property
+    def sent(self) -> int:
+        """Frames that were given to the connection after authentication."""
+        return self._outbox.taken
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the session ends or has ended; None where it is the peer that leaves."""
+        return self._outbox.ending
 
     def end(self, ending: Ending) -> None:
         """Close the session from outside, in whichever state it is."""
         self._outbox.close(ending)
-        self._auth_scope.cancel()
 
     def collect(self) -> None:
         """Send what waits as far as the connection takes it, leave the rest to a writer, and end if that is due."""
@@ -147,11 +189,15 @@ class Session:
         nursery = self._nursery
         return None if nursery is None or nursery.cancel_scope.cancel_called else nursery
 
-    async def _serve(self) -> None:
-        admitted = await self._authenticate()
+    async def _serve(self, nursery: trio.Nursery) -> None:
+        admitted = await self._authenticate(nursery.cancel_scope)
         if admitted is None:
             return
+        self._visitor.authenticated()
         client, device = admitted.principal.client, admitted.principal.device
+        bind_contextvars(client=short_client(client))
+        if not self._is_welcome(admitted):
+            return
         mailbox = None
         if device is not None:
             mailbox = await self._services.delivery.register(client, device)
@@ -159,22 +205,25 @@ class Session:
                 self._outbox.close(TOO_MANY_DEVICES)
                 return
         # No checkpoint from here until the session is attached: what is committed in between would pass it by.
+        if self._policy.is_banned(client):
+            self._outbox.close(Ending(BANNED.code, BANNED.reason))
+            return
         pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
         attachment = Attachment(admitted.principal, self._outbox, pump)
         try:
             with self._services.hub.attached(attachment):
                 self._outbox.put(encode(self._welcome(admitted, mailbox)))
-                async with trio.open_nursery() as nursery:
-                    self._nursery = nursery
-                    self.collect()  # nobody has come by before: an ending may wait with the welcome
-                    if pump is not None:
-                        nursery.start_soon(pump.run)
-                    await self._read(attachment)
+                self._services.requests.arrived(attachment)
+                log.debug("session opened", transport=self._transport.name, has_mailbox=mailbox is not None)
+                if pump is not None:
+                    nursery.start_soon(pump.run)
+                await self._read(attachment)
+                if not self._is_cut_off:
                     await trio.sleep_forever()  # until what is to be said has been written
         except TooManySessions:
             self._outbox.close(TOO_MANY_SESSIONS)
         finally:
-            self._nursery = None
+            self._services.requests.left(attachment)
 
     async def _leave(self) -> None:
         """Let go of the connection, after saying why if somebody is there to hear it."""
@@ -186,30 +235,46 @@ class Session:
 
     # --- authentication ----------------------------------------------------------------------------------------------
 
-    async def _authenticate(self) -> Admit | None:
-        """The way to a principal; None once an ending was set instead."""
-        self._auth_scope.deadline = trio.current_time() + self._services.limits.auth_seconds
-        with self._auth_scope:
-            return await self._exchange(Authentication(self._policy))
-        self._outbox.close(AUTH_TIMEOUT)
-        return None
+    async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
+        """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
+        scope.deadline = trio.current_time() + self._services.limits.auth_seconds
+        admitted = await self._exchange(Authentication(self._policy))
+        scope.deadline = inf
+        return admitted
 
     async def _exchange(self, machine: Authentication) -> Admit | None:
         while True:
-            batch = await self._transport.receive()
+            batch = None
+            with suppress(TransportClosed):
+                batch = await self._transport.receive()
+            await self._visitor.turn()  # also to leave: a crowd that does at once is no smaller than one that comes
+            if batch is None:
+                self._cut_off()
+                return None
             for index, text in enumerate(batch):
+                if self._outbox.ending is not None:
+                    return None
+                if index and index % TURN_MESSAGES == 0:
+                    await self._visitor.turn()
                 try:
                     message, id_ = decode_client(text)
                 except InvalidMessage as error:
+                    self.invalid += 1
                     await self._reply(_invalid(error))
+                    self._lose_patience()
+                    continue
+                if isinstance(message, Auth) and (wait_seconds := self._visitor.attempt()):
+                    await self._reply(_rate_limited(int(wait_seconds * 1000) + 1, id_))
+                    self._lose_patience(ATTEMPT_COST)
                     continue
                 match machine.receive(message, self._services.random_bytes(NONCE_BYTES)):
                     case Challenge(nonce):
                         await self._reply(encode(AuthChallenge(nonce.hex())))
                     case Expected(code):
                         await self._reply(encode(Error(code), id_))
-                    case Refuse(reason):
-                        self._outbox.close(Ending(AUTH_REFUSED, reason))
+                        self._lose_patience()
+                    case Refuse(reason, code):
+                        self._outbox.close(Ending(code, reason))
                         return None
                     case Admit() as admitted:
                         self._early = batch[index + 1 :]
@@ -233,20 +298,46 @@ class Session:
             limits=ServerLimits(
                 frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes, group_members=limits.group_members
             ),
-            features=["history"] if self._services.delivery.keeps_history else [],
+            features=[*self._services.features],
         )
+
+    def _is_welcome(self, admitted: Admit) -> bool:
+        """Whether a client that has proven its key may come; False once an ending was set. An invite is used up."""
+        client, device = admitted.principal.client, admitted.principal.device
+        if device is None and self._services.registration.is_open:
+            return True
+        registered = {mailbox.device for mailbox in self._services.delivery.mailboxes_of(client)}
+        if device is not None and device not in registered and self._visitor.registration():
+            self._outbox.close(TOO_MANY_REGISTRATIONS)
+            return False
+        invite = None if device is None else admitted.invite
+        if not registered and not self._services.registration.admits(client, invite):
+            self._outbox.close(NOT_REGISTERED)
+            return False
+        return True
+
+    def _lose_patience(self, cost: int = 1) -> None:
+        """Something was refused. When that goes on for too long, the session ends."""
+        if self._patience.take(cost, REFUSALS, trio.current_time()):
+            self._outbox.close(TOO_MUCH)
 
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
 
     async def _read(self, attachment: Attachment) -> None:
         most = self._services.limits.unsettled_envelopes
+        allowance = self._services.rates.allowance(attachment.principal.client, self._transport.last_heard)
         try:
             batch = self._early
             self._early = []
             while True:
-                await self._handle(batch, attachment)
-                if attachment.unsettled.count >= most:
-                    await attachment.unsettled.wait_below(most)
+                for start in range(0, len(batch), TURN_MESSAGES):
+                    if start:
+                        await self._visitor.turn()
+                    if self._outbox.ending is not None:
+                        return
+                    await self._handle(batch[start : start + TURN_MESSAGES], attachment, allowance)
+                    if attachment.unsettled.count >= most:
+                        await attachment.unsettled.wait_below(most)
                 batch = await self._transport.receive()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
@@ -275,16 +366,21 @@ class Session:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
 
-    async def _handle(self, batch: list[str | bytes], attachment: Attachment) -> None:
+    async def _handle(self, batch: list[str | bytes], attachment: Attachment, allowance: Allowance) -> None:
         """Everything that arrived in one read. Replies and deliveries wait in outboxes, to be written together.
 
         Only questions to the store await anything, and that is the disk.
         """
+        self.received += len(batch)
+        now = self._transport.last_heard
+        if not allowance.can_afford(batch, now):
+            batch = [text for text in batch if self._is_affordable(text, allowance)]
         submit, put = self._services.delivery.submit, self._outbox.put
         for text in batch:
             try:
                 message, id_ = decode_client(text)
             except InvalidMessage as error:
+                self.invalid += 1
                 put(_invalid(error))
                 continue
             match message:
@@ -293,12 +389,33 @@ class Session:
                 case Ack(upto):
                     self._services.delivery.ack(attachment, upto)
                 case _:
-                    await self._services.requests.answer(attachment, message, id_)
+                    wait_ms = allowance.refusal_ms(surcharge_of(message), 0, now)
+                    if wait_ms:
+                        put(_rate_limited(wait_ms, id_))
+                        self._lose_patience()
+                    else:
+                        await self._services.requests.answer(attachment, message, id_)
+
+    def _is_affordable(self, text: str | bytes, allowance: Allowance) -> bool:
+        """Whether one message of a batch that is too much may pass; if not, that was answered."""
+        try:
+            message, id_ = decode_client(text)
+        except InvalidMessage as error:
+            message, id_ = None, None if error.id is None else MessageId(error.id)
+        wait_ms = 0 if isinstance(message, Ack) else allowance.refusal_ms(1, len(text), self._transport.last_heard)
+        if wait_ms:
+            self._outbox.put(_rate_limited(wait_ms, id_))
+            self._lose_patience()
+        return not wait_ms
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:
     first = violations.exceptions[0]
     return Ending(first.code, first.reason) if isinstance(first, FrameViolation) else INTERNAL_ERROR
+
+
+def _rate_limited(retry_after_ms: int, id_: MessageId | None) -> bytes:
+    return encode(Error("rate_limited", retry_after_ms=retry_after_ms), id_)
 
 
 def _invalid(error: InvalidMessage) -> bytes:

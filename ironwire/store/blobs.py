@@ -9,7 +9,9 @@ import errno
 import hashlib
 import os
 import stat
+import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -21,11 +23,14 @@ from attrs import define, field, frozen
 from ironwire.errors import InvalidId, StoreError, StoreFull
 from ironwire.ids import BlobName, parse_blob_name
 
-# One hop to a thread costs 50-180 us. Hashing and writing 30 MiB ran at 810 MiB/s inline in steps of 64 KiB, at 240 in
-# a thread per 64 KiB and at 500 per 256 KiB, more than an upload brings over HTTP. Inline was not taken: it needs the
-# event loop for all of that time, and one write that waits for a busy disk would stop every session.
 CHUNK_BYTES = 256 * 1024
-"""How much is written, and should be read, with one hop to a thread."""
+"""How much should be read with one hop to a thread."""
+
+# A hop costs 50-180 us, and more where the cores are busy. Hashing and writing 30 MiB ran at 810 MiB/s inline in steps
+# of 64 KiB, at 240 in a thread per 64 KiB and at 500 per 256 KiB. Inline was not taken: it needs the event loop for all
+# of that time, and one write that waits for a busy disk would stop every session.
+FLUSH_BYTES = 1024 * 1024
+"""How much is hashed and written with one hop to a thread; an upload holds that much in memory."""
 
 # Threads of their own: where the disk is slow, files never take the threads that the mailboxes' commits wait for.
 _THREADS = 8
@@ -47,13 +52,25 @@ class StoredBlob:
 
 
 @frozen
-class BlobStatistics:
-    """What the folder holds, and what goes on in it now."""
+class BlobsStatistics:
+    """What the folder holds, what goes on in it now, and what has gone on since the start."""
 
     stored: int
+    """Files that can be downloaded."""
     stored_bytes: int
+    """What they take."""
     uploads_running: int
+    """Uploads that are neither stored nor given up yet."""
+    uploads_stored_total: int
+    """Uploads that became a file."""
+    uploads_given_up_total: int
+    """Uploads that had begun and became none: too large, too slow, broken off, or no room."""
     downloads_running: int
+    """Files that are open for reading."""
+    downloads_total: int
+    """Files that were opened for reading."""
+    room_bytes: int
+    """What the file system has left for this user; 0 as well where it cannot be asked."""
 
 
 @define(eq=False)
@@ -63,15 +80,24 @@ class Blobs:
     Args:
         folder: made by `sweep` if it is missing.
         random_bytes: gives as many random bytes as it is asked for; the names are made of them.
+        now_ms: Unix milliseconds. What the file system says about a blob's age is this clock's word.
+        quota_bytes: what all blobs together may take; None is as much as the disk holds.
     """
 
     folder: Path
     random_bytes: Callable[[int], bytes] = os.urandom
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    quota_bytes: int | None = None
     _threads: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(_THREADS), init=False)
     _stored: int = field(default=0, init=False)
     _stored_bytes: int = field(default=0, init=False)
+    _arriving_bytes: int = field(default=0, init=False)
+    """Of uploads that are under way."""
     _uploads_running: int = field(default=0, init=False)
     _downloads_running: int = field(default=0, init=False)
+    _uploads_stored: int = field(default=0, init=False)
+    _uploads_given_up: int = field(default=0, init=False)
+    _downloads: int = field(default=0, init=False)
 
     async def sweep(self) -> int:
         """Remove what crashed uploads left, and count what is stored; the number of leftovers removed.
@@ -80,6 +106,22 @@ class Blobs:
             StoreError: the folder cannot be made, listed or written.
         """
         return await self._in_thread(self._sweep)
+
+    async def expire(self, before_ms: int) -> int:
+        """Remove the blobs that were stored before that time; how many. Who reads one may read on.
+
+        Raises:
+            StoreError: the folder cannot be listed or written.
+        """
+        removed, removed_bytes = await self._in_thread(self._expire, before_ms)
+        self._stored -= removed
+        self._stored_bytes -= removed_bytes
+        return removed
+
+    def has_room_for(self, more_bytes: int) -> bool:
+        """Whether the quota leaves so much, uploads under way counted in."""
+        taken = self._stored_bytes + self._arriving_bytes
+        return self.quota_bytes is None or taken + more_bytes <= self.quota_bytes
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator["BlobWriter"]:
@@ -90,10 +132,13 @@ class Blobs:
         """
         name, file = await self._in_thread(self._reserve)
         self._uploads_running += 1
+        writer = BlobWriter(self, name, file)
         try:
-            yield BlobWriter(self, name, file)
+            yield writer
         finally:
             self._uploads_running -= 1
+            self._uploads_given_up += not writer.is_stored
+            self._arriving_bytes -= writer.size_bytes
             # Inline, as cancelled tasks come here too: microseconds after a commit, milliseconds for what was given up.
             os.close(file)
             with suppress(OSError):  # a commit has renamed it; what cannot be removed is left to the next sweep
@@ -111,15 +156,27 @@ class Blobs:
         """
         file = await self._in_thread(self._open, name)
         self._downloads_running += 1
+        self._downloads += 1
         return BlobReader(self, file)
 
-    def statistics(self) -> BlobStatistics:
-        return BlobStatistics(
+    def statistics(self) -> BlobsStatistics:
+        return BlobsStatistics(
             stored=self._stored,
             stored_bytes=self._stored_bytes,
             uploads_running=self._uploads_running,
+            uploads_stored_total=self._uploads_stored,
+            uploads_given_up_total=self._uploads_given_up,
             downloads_running=self._downloads_running,
+            downloads_total=self._downloads,
+            room_bytes=self._room_bytes(),
         )
+
+    def _room_bytes(self) -> int:
+        try:
+            status = os.statvfs(self.folder)
+        except OSError:
+            return 0
+        return status.f_bavail * status.f_frsize
 
     async def _in_thread(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Run what touches the disk. Once begun it is never abandoned, so a result is not lost to a cancellation."""
@@ -160,7 +217,21 @@ class Blobs:
             os.close(file)
             partial.unlink()
 
-    def _publish(self, name: BlobName, file: int) -> None:
+    def _expire(self, before_ms: int) -> tuple[int, int]:
+        removed = removed_bytes = 0
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if not _is_blob(entry):
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if status.st_mtime_ns < before_ms * 1_000_000:
+                    os.unlink(entry.path)
+                    removed += 1
+                    removed_bytes += status.st_size
+        return removed, removed_bytes
+
+    def _publish(self, name: BlobName, file: int, stored_ms: int) -> None:
+        os.utime(file, ns=(stored_ms * 1_000_000, stored_ms * 1_000_000))
         os.fsync(file)
         os.rename(self._partial_path(name), self.folder / name)
         try:
@@ -202,9 +273,10 @@ class BlobWriter:
     _blobs: Blobs
     _name: BlobName
     _file: int
+    is_stored: bool = field(default=False, init=False)
     _sha256: "hashlib._Hash" = field(factory=hashlib.sha256, init=False)
     _written_bytes: int = field(default=0, init=False)
-    _pending: list[bytes] = field(factory=list, init=False)
+    _pending: deque[bytes] = field(factory=deque, init=False)
     _pending_bytes: int = field(default=0, init=False)
 
     @property
@@ -218,9 +290,12 @@ class BlobWriter:
         Raises:
             StoreFull, StoreError: as `Blobs.writer` says.
         """
+        if not self._blobs.has_room_for(len(chunk)):
+            raise StoreFull(f"the files in {self._blobs.folder} have reached upload.quota_bytes")
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
-        if self._pending_bytes >= CHUNK_BYTES:
+        self._blobs._arriving_bytes += len(chunk)
+        if self._pending_bytes >= FLUSH_BYTES:
             await self._blobs._in_thread(self._flush)
         else:
             await trio.lowlevel.checkpoint()
@@ -231,25 +306,28 @@ class BlobWriter:
         Raises:
             StoreFull, StoreError: as `Blobs.writer` says; there is no blob.
         """
-        await self._blobs._in_thread(self._flush_and_publish)
+        await self._blobs._in_thread(self._flush_and_publish, self._blobs.now_ms())
+        self.is_stored = True
+        self._blobs._uploads_stored += 1
         self._blobs._stored += 1
         self._blobs._stored_bytes += self._written_bytes
         return StoredBlob(self._name, self._written_bytes, self._sha256.hexdigest())
 
-    def _flush_and_publish(self) -> None:
+    def _flush_and_publish(self, stored_ms: int) -> None:
         self._flush()
-        self._blobs._publish(self._name, self._file)
+        self._blobs._publish(self._name, self._file, stored_ms)
 
     def _flush(self) -> None:
         # At a known position, and counted and hashed once written: a flush that failed leaves nothing wrong behind.
-        data = b"".join(self._pending)
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._file, memoryview(data)[done:], self._written_bytes + done)
-        self._sha256.update(data)
-        self._written_bytes += len(data)
-        self._pending.clear()
-        self._pending_bytes = 0
+        while self._pending:
+            chunk = self._pending[0]
+            done = 0
+            while done < len(chunk):
+                done += os.pwrite(self._file, memoryview(chunk)[done:], self._written_bytes + done)
+            self._sha256.update(chunk)
+            self._written_bytes += len(chunk)
+            self._pending_bytes -= len(chunk)
+            self._pending.popleft()
 
 
 @define(eq=False)

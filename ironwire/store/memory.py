@@ -1,103 +1,28 @@
 """The simplest thing that keeps the contract of `base.py`, except that it does not survive the process.
 
 It is the oracle that every other store is compared with, and what the server runs on in simulations. So it is written
-to be read: nothing is counted that can be looked at.
+to be read, also in its other half, `memory_state.py`: nothing is counted that can be looked at.
 """
 
 from collections.abc import Sequence
 
 import trio
-from attrs import define, field
 
-from ironwire.ids import Address, ClientId, DeviceId, MessageId
-from ironwire.store.base import (
-    Ack,
-    Acked,
-    Append,
+from ironwire.counting import LATENCY_SECONDS, Histogram
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.memory_state import State, apply, boxes_of, erase, expire, groups_of, may_read, recall
+from ironwire.store.operations import Known, Operation, Result
+from ironwire.store.records import (
     Archived,
-    Block,
-    ChangeGroup,
-    Duplicate,
     Entry,
-    Envelope,
+    Erased,
     Expired,
-    Forget,
-    Forgotten,
-    IdTaken,
+    Group,
     Mailbox,
-    MailboxFull,
     MailboxId,
-    NoSuchDevice,
-    Operation,
-    Placed,
     Quota,
-    Register,
-    Remove,
-    Removed,
-    Result,
-    Stored,
     StoreStatistics,
-    TooManyDevices,
-    Touch,
-    Touched,
-    Unblock,
-    Undeliverable,
 )
-
-
-@define
-class _Box:
-    """A mailbox with its entries by seq."""
-
-    id: MailboxId
-    client: ClientId
-    device: DeviceId
-    epoch: int
-    created_ms: int
-    seen_ms: int
-    acked: int = 0
-    tail: int = 0
-    is_full: bool = False
-    entries: dict[int, Entry] = field(factory=dict)
-
-    @property
-    def waiting_bytes(self) -> int:
-        return sum(len(entry.envelope.payload) for entry in self.entries.values())
-
-    def admits(self, size: int, quota: Quota) -> bool:
-        waiting, waiting_bytes = len(self.entries), self.waiting_bytes
-        if self.is_full and waiting * 2 <= quota.mailbox_envelopes and waiting_bytes * 2 <= quota.mailbox_bytes:
-            self.is_full = False
-        if waiting + 1 > quota.mailbox_envelopes or waiting_bytes + size > quota.mailbox_bytes:
-            self.is_full = True
-        return not self.is_full
-
-    def snapshot(self) -> Mailbox:
-        return Mailbox(
-            id=self.id,
-            client=self.client,
-            device=self.device,
-            epoch=self.epoch,
-            acked=self.acked,
-            tail=self.tail,
-            waiting=len(self.entries),
-            waiting_bytes=self.waiting_bytes,
-            created_ms=self.created_ms,
-            seen_ms=self.seen_ms,
-        )
-
-
-_Key = tuple[ClientId, DeviceId | None, MessageId]
-
-
-@define
-class _State:
-    boxes: dict[MailboxId, _Box] = field(factory=dict)
-    known_ids: dict[_Key, tuple[Envelope, bytes]] = field(factory=dict)
-    """What was accepted under an id, and the digest of its body."""
-    archive: list[Archived] = field(factory=list)
-    next_mailbox: int = 1
-    next_archived: int = 1
 
 
 class MemoryStore:
@@ -105,7 +30,7 @@ class MemoryStore:
 
     def __init__(self, quota: Quota) -> None:
         self._quota = quota
-        self._state = _State()
+        self._state = State()
         self._batches = 0
         self._operations = 0
 
@@ -117,7 +42,7 @@ class MemoryStore:
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         await trio.lowlevel.checkpoint()
-        results = [_apply(self._state, operation, self._quota) for operation in batch]
+        results = [apply(self._state, operation, self._quota) for operation in batch]
         self._batches += 1
         self._operations += len(batch)
         return results
@@ -125,16 +50,50 @@ class MemoryStore:
     async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
         await trio.lowlevel.checkpoint()
         self._batches += 1
-        return _expire(self._state, before_ms, archived_before_ms)
+        return expire(self._state, before_ms, archived_before_ms)
+
+    async def erase(self, client: ClientId) -> Erased:
+        await trio.lowlevel.checkpoint()
+        self._batches += 1
+        return erase(self._state, client)
+
+    async def ban(self, client: ClientId, now_ms: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        is_news = client not in self._state.banned
+        self._state.banned.add(client)
+        return is_news
+
+    async def unban(self, client: ClientId) -> bool:
+        await trio.lowlevel.checkpoint()
+        is_news = client in self._state.banned
+        self._state.banned.discard(client)
+        return is_news
+
+    def is_banned(self, client: ClientId) -> bool:
+        return client in self._state.banned
 
     async def scrub(self) -> None:
         await trio.lowlevel.checkpoint()
 
     def has_mailboxes(self, client: ClientId) -> bool:
-        return bool(_boxes_of(self._state, client))
+        return bool(boxes_of(self._state, client))
 
     def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
-        return [box.snapshot() for box in _boxes_of(self._state, client)]
+        return [box.snapshot() for box in boxes_of(self._state, client)]
+
+    def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
+        return recall(self._state, (sender, device, id), digest)
+
+    def group(self, group: GroupId) -> Group | None:
+        found = self._state.groups.get(group)
+        return None if found is None else found.snapshot()
+
+    def groups_of(self, client: ClientId) -> Sequence[Group]:
+        groups = groups_of(self._state, client)
+        return [group.snapshot() for group in sorted(groups, key=lambda group: group.members[client].number)]
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        return frozenset(self._state.blocks.get(client, ()))
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         await trio.lowlevel.checkpoint()
@@ -148,111 +107,18 @@ class MemoryStore:
         return [
             archived
             for archived in reversed(self._state.archive)
-            if (before is None or archived.number < before)
-            and (archived.envelope.sender, archived.envelope.to) in {(client, peer), (peer, client)}
+            if (before is None or archived.number < before) and may_read(self._state, client, peer, archived)
         ][:limit]
 
     def statistics(self) -> StoreStatistics:
-        return StoreStatistics(self._batches, self._operations, is_failing=False)
-
-
-def _boxes_of(state: _State, client: ClientId) -> list[_Box]:
-    return [box for box in state.boxes.values() if box.client == client]
-
-
-def _apply(state: _State, operation: Operation, quota: Quota) -> Result:
-    match operation:
-        case Register():
-            return _register(state, operation, quota)
-        case Touch(mailbox, now_ms):
-            if mailbox in state.boxes:
-                box = state.boxes[mailbox]
-                box.seen_ms = max(box.seen_ms, now_ms)
-            return Touched()
-        case Remove(client, device):
-            for box in _boxes_of(state, client):
-                if box.device == device:
-                    del state.boxes[box.id]
-                    return Removed()
-            return NoSuchDevice()
-        case Append():
-            return _append(state, operation, quota)
-        case Ack(mailbox, upto):
-            if mailbox in state.boxes:
-                _ack(state.boxes[mailbox], upto)
-            return Acked()
-        case Forget(sender, device, message):
-            envelope, _ = state.known_ids.pop((sender, device, message), (None, b""))
-            state.archive = [archived for archived in state.archive if archived.envelope is not envelope]
-            return Forgotten()
-        case ChangeGroup() | Block() | Unblock():
-            raise NotImplementedError
-
-
-def _register(state: _State, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
-    boxes = _boxes_of(state, register.client)
-    for box in boxes:
-        if box.device == register.device:
-            box.seen_ms = max(box.seen_ms, register.now_ms)
-            return box.snapshot()
-    if len(boxes) >= quota.devices_per_client:
-        return TooManyDevices()
-    box = _Box(
-        id=MailboxId(state.next_mailbox),
-        client=register.client,
-        device=register.device,
-        epoch=state.next_mailbox,
-        created_ms=register.now_ms,
-        seen_ms=register.now_ms,
-    )
-    state.next_mailbox += 1
-    state.boxes[box.id] = box
-    return box.snapshot()
-
-
-def _append(state: _State, append: Append, quota: Quota) -> Stored | Duplicate | IdTaken | MailboxFull | Undeliverable:
-    envelope, digest = append.envelope, append.digest
-    key = None if envelope.id is None else (envelope.sender, envelope.device, envelope.id)
-    if key is not None and key in state.known_ids:
-        known, known_digest = state.known_ids[key]
-        return Duplicate(known.ts, known.to) if digest == known_digest else IdTaken()
-    owed = [(box, False) for box in state.boxes.values() if box.client == envelope.to]
-    if not owed and not append.is_live:
-        return Undeliverable()
-    if envelope.sender != envelope.to:
-        own = _boxes_of(state, envelope.sender)
-        owed += [(box, True) for box in own if box.device != envelope.device]
-    admitted = [box.admits(len(envelope.payload), quota) for box, _ in owed]
-    if not all(admitted):
-        return MailboxFull()
-    if key is not None:
-        state.known_ids[key] = (envelope, digest)
-    if append.is_archived:
-        state.archive.append(Archived(state.next_archived, envelope))
-        state.next_archived += 1
-    placed = []
-    for box, is_own in owed:
-        box.tail += 1
-        box.entries[box.tail] = Entry(box.tail, envelope, is_own)
-        placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
-    return Stored(tuple(placed))
-
-
-def _ack(box: _Box, upto: int) -> None:
-    box.acked = max(box.acked, min(upto, box.tail))
-    for seq in [seq for seq in box.entries if seq <= box.acked]:
-        del box.entries[seq]
-
-
-def _expire(state: _State, before_ms: int, archived_before_ms: int) -> Expired:
-    entries = 0
-    for box in state.boxes.values():
-        for seq in [seq for seq, entry in box.entries.items() if entry.envelope.ts < before_ms]:
-            del box.entries[seq]
-            entries += 1
-    state.known_ids = {key: known for key, known in state.known_ids.items() if known[0].ts >= before_ms}
-    state.archive = [archived for archived in state.archive if archived.envelope.ts >= archived_before_ms]
-    unseen = [box.id for box in state.boxes.values() if box.seen_ms < before_ms]
-    for mailbox in unseen:
-        del state.boxes[mailbox]
-    return Expired(entries, len(unseen))
+        waiting = [entry.envelope for box in self._state.boxes.values() for entry in box.entries.values()]
+        return StoreStatistics(
+            self._batches,
+            self._operations,
+            is_failing=False,
+            commit_seconds=Histogram(LATENCY_SECONDS).statistics(),
+            mailboxes=len(self._state.boxes),
+            waiting_envelopes=len(waiting),
+            waiting_bytes=sum(len(envelope.payload) for envelope in waiting),
+            file_bytes=0,
+        )

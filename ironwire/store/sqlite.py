@@ -6,7 +6,6 @@ writer, look-ups on the event loop, and pages read in threads. The readers see w
 way has changed is known to the writer's cache of mailboxes alone.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,22 +16,29 @@ from typing import Any, TypeVar
 import structlog
 import trio
 
+from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.errors import StoreError, StoreFull
-from ironwire.ids import Address, ClientId, DeviceId, MessageId, parse_address
-from ironwire.store.base import (
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group, parse_address
+from ironwire.store.lock import lock_file
+from ironwire.store.migrations import load_migrations, migrate
+from ironwire.store.operations import Known, Operation, Result
+from ironwire.store.records import (
     Archived,
     Entry,
     Envelope,
+    Erased,
     Expired,
+    Group,
     Mailbox,
     MailboxId,
-    Operation,
     Quota,
-    Result,
     StoreStatistics,
 )
-from ironwire.store.migrations import load_migrations, migrate
-from ironwire.store.sqlite_writer import Writer, read_boxes
+from ironwire.store.sqlite_admin import copy_database, erase_client, put_ban, read_bans, take_ban
+from ironwire.store.sqlite_boxes import read_boxes
+from ironwire.store.sqlite_groups import GroupReader
+from ironwire.store.sqlite_ids import read_known
+from ironwire.store.sqlite_writer import Writer
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +59,11 @@ _SELECT_HISTORY = f"""
     SELECT id, {_ENVELOPE} FROM envelope
         WHERE is_archived = 1 AND sender = :peer AND recipient = :client AND id < :before AND :peer <> :client
     ORDER BY id DESC LIMIT :limit"""  # noqa: S608  # constants
+_SELECT_GROUP_HISTORY = f"""
+    SELECT id, {_ENVELOPE} FROM envelope
+        WHERE is_archived = 1 AND recipient < '0' AND recipient = :peer AND id < :before
+        AND id > (SELECT reads_from FROM member WHERE roster = :peer AND client = :client)
+    ORDER BY id DESC LIMIT :limit"""  # noqa: S608  # constants
 
 
 class SqliteStore:
@@ -63,16 +74,20 @@ class SqliteStore:
     _lookups: sqlite3.Connection
     _pages: sqlite3.Connection
     _writer: Writer
+    _groups: GroupReader
 
     def __init__(self, path: Path, quota: Quota) -> None:
         self._path = path
         self._quota = quota
         self._turn = trio.Lock()
         self._page_turn = trio.Lock()
+        self._copy_turn = trio.Lock()
+        self._banned: set[ClientId] = set()
         self._connections: list[sqlite3.Connection] = []
         self._is_failing = False
         self._batches = 0
         self._operations = 0
+        self._commits = Histogram(LATENCY_SECONDS)
 
     async def open(self) -> None:
         try:
@@ -86,7 +101,7 @@ class SqliteStore:
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = _lock_file(self._path)
+        self._lock = lock_file(self._path)
         try:
             # SQLite would open a file that can only be read, and the first batch would find out.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -111,6 +126,8 @@ class SqliteStore:
         for connection in (self._changes, self._lookups):
             connection.execute("PRAGMA busy_timeout = 0")
         self._writer = Writer(self._changes, self._lookups, self._quota)
+        self._groups = GroupReader(self._lookups)
+        self._banned = read_bans(self._changes)
 
     def _connect(self) -> sqlite3.Connection:
         # Transactions are begun by hand, and threads take turns.
@@ -129,7 +146,10 @@ class SqliteStore:
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         async with self._turn:
             self._writer.trim()
-            results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
+            try:
+                results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
+            finally:
+                self._groups.forget_changed(batch)
             self._batches += 1
             self._operations += len(batch)
             return results
@@ -143,8 +163,42 @@ class SqliteStore:
             self._batches += 1
             return expired
 
-    async def scrub(self) -> None:
+    async def erase(self, client: ClientId) -> Erased:
         async with self._turn:
+            erased = await self._transaction(lambda: erase_client(self._changes, client), in_thread=True)
+            self._writer.forget()
+            self._groups.forget_blocks(client)
+            self._batches += 1
+            return erased
+
+    async def ban(self, client: ClientId, now_ms: int) -> bool:
+        async with self._turn:
+            is_news = await self._transaction(lambda: put_ban(self._changes, client, now_ms), in_thread=False)
+            self._banned.add(client)
+            return is_news
+
+    async def unban(self, client: ClientId) -> bool:
+        async with self._turn:
+            is_news = await self._transaction(lambda: take_ban(self._changes, client), in_thread=False)
+            self._banned.discard(client)
+            return is_news
+
+    async def copy_to(self, path: Path) -> None:
+        """Put a consistent copy, as of some moment of this call, at `path`: whole, or not at all. Everything else goes
+        on meanwhile; only what was erased stays in the log until the copy is done.
+
+        Raises:
+            StoreError: it cannot be made.
+        """
+        async with self._copy_turn:
+            try:
+                await self._in_thread(lambda: copy_database(self._path, path))
+            except OSError as error:
+                raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+
+    async def scrub(self) -> None:
+        # A copy under way reads the log: to wait for its end while nobody else may write would take too long.
+        async with self._copy_turn, self._turn:
             await self._transaction(self._rewrite_header, in_thread=False)
             is_busy, *_ = await self._in_thread(lambda: self._patiently("PRAGMA wal_checkpoint(TRUNCATE)"))
         if is_busy:
@@ -160,8 +214,8 @@ class SqliteStore:
         try:
             with self._as_store_error():
                 await self._begin()
-                result = await self._in_thread(change) if in_thread else change()
-                await self._in_thread(self._changes.commit)
+                result = await self._in_thread(lambda: self._change_much(change)) if in_thread else change()
+                await self._commit()
         except BaseException as error:
             if isinstance(error, StoreError):
                 self._is_failing = True
@@ -169,7 +223,18 @@ class SqliteStore:
             self._roll_back()
             raise
         self._is_failing = False
+        self._writer.depth.commit()
         return result
+
+    def _change_much(self, change: Callable[[], T]) -> T:
+        result = change()
+        self._writer.depth.recount(self._changes)
+        return result
+
+    async def _commit(self) -> None:
+        began = trio.current_time()
+        await self._in_thread(self._changes.commit)
+        self._commits.observe(trio.current_time() - began)
 
     async def _begin(self) -> None:
         if self._changes.in_transaction:
@@ -216,13 +281,35 @@ class SqliteStore:
         with self._as_store_error():
             return [box.snapshot() for box in read_boxes(self._lookups, client)]
 
+    def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
+        with self._as_store_error():
+            return read_known(self._lookups, sender, device, id, digest)
+
+    def group(self, group: GroupId) -> Group | None:
+        with self._as_store_error():
+            return self._groups.group(group)
+
+    def groups_of(self, client: ClientId) -> Sequence[Group]:
+        with self._as_store_error():
+            return self._groups.groups_of(client)
+
+    def is_banned(self, client: ClientId) -> bool:
+        return client in self._banned
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        blocks = self._groups.blocks.get(client)  # first: to enter the context below costs more than all else here
+        if blocks is None:
+            with self._as_store_error():
+                blocks = self._groups.blocks_of(client)
+        return blocks
+
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         rows = await self._read_page(_SELECT_PAGE, (mailbox, after, limit))
         return [Entry(seq, _envelope(*columns), bool(is_own)) for seq, is_own, *columns in rows]
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         page = {"client": client, "peer": peer, "before": _LAST if before is None else before, "limit": limit}
-        rows = await self._read_page(_SELECT_HISTORY, page)
+        rows = await self._read_page(_SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY, page)
         return [Archived(number, _envelope(*columns)) for number, *columns in rows]
 
     async def _read_page(self, select: str, parameters: tuple[int, ...] | Mapping[str, int | str]) -> list[Any]:
@@ -230,7 +317,17 @@ class SqliteStore:
             return await self._in_thread(lambda: self._pages.execute(select, parameters).fetchall())
 
     def statistics(self) -> StoreStatistics:
-        return StoreStatistics(self._batches, self._operations, self._is_failing)
+        depth = self._writer.depth
+        return StoreStatistics(
+            self._batches,
+            self._operations,
+            self._is_failing,
+            commit_seconds=self._commits.statistics(),
+            mailboxes=depth.mailboxes,
+            waiting_envelopes=depth.waiting,
+            waiting_bytes=depth.waiting_bytes,
+            file_bytes=_size_bytes(self._path) + _size_bytes(self._path.with_name(f"{self._path.name}-wal")),
+        )
 
     @contextmanager
     def _as_store_error(self) -> Iterator[None]:
@@ -240,6 +337,13 @@ class SqliteStore:
             name = getattr(error, "sqlite_errorname", "unknown")
             kind = StoreFull if name == "SQLITE_FULL" else StoreError
             raise kind(f"{self._path}: {error} ({name})") from error
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # there is no log before the first batch
 
 
 def _envelope(
@@ -254,20 +358,3 @@ def _envelope(
         ts=ts,
         payload=payload,
     )
-
-
-def _lock_file(path: Path) -> int:
-    """Hold the lock beside the database for as long as the process lives.
-
-    Raises:
-        StoreError: another process holds it.
-    """
-    handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise StoreError(
-            f"{path} is in use by another IronWire process: run one worker, or give each its own data"
-        ) from error
-    return handle

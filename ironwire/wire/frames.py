@@ -8,6 +8,7 @@ complete before a violation is not lost with it. No I/O. The sections named belo
 import codecs
 import struct
 from collections.abc import Sequence
+from math import inf
 
 from attrs import define, field, frozen
 
@@ -27,8 +28,9 @@ _WHOLE_TEXT = _FIN | _TEXT
 
 _SHORT_BYTES = 125  # the longest payload of a control frame, and the longest length in one byte (section 5.2)
 _LENGTH_16, _LENGTH_64 = 126, 127
+_HEADER_16, _HEADER_64 = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
 
-_PROTOCOL_ERROR, _NOT_UTF8, _TOO_BIG = 1002, 1007, 1009
+_PROTOCOL_ERROR, _NOT_UTF8, _TOO_BIG, _TRY_LATER = 1002, 1007, 1009, 1013
 
 # Section 7.4 and the registry it founded at IANA, which has since added 1012-1014. The others may not be on the wire.
 _CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
@@ -75,6 +77,10 @@ class FrameParser:
     _tail: bytearray = field(factory=bytearray, init=False)  # grows in place: a read of one byte must not copy it all
     _partial: "_PartialMessage | None" = field(default=None, init=False)
     _is_closed: bool = field(default=False, init=False)
+    odd_frames_left: float = field(default=inf, init=False)
+    """How many frames may come that are not a whole text: control frames and fragments, which no limit of messages
+    knows. Whoever has a clock sets it; one frame more is a violation with 1013.
+    """
     violation: FrameViolation | None = field(default=None, init=False)
     """What the peer did wrong: to be looked at after every `feed`, once the list that it returned is dealt with."""
 
@@ -144,6 +150,9 @@ class FrameParser:
             if is_whole_text:
                 completed.append(str(payload, "utf-8"))
                 continue
+            self.odd_frames_left -= 1
+            if self.odd_frames_left < 0:
+                raise FrameViolation(_TRY_LATER, "too many control frames or fragments")
             item = self._take(first, payload)
             if item is not None:
                 completed.append(item)
@@ -286,5 +295,5 @@ def _header(first: int, length: int) -> bytes:
     if length <= _SHORT_BYTES:
         return bytes((first, length))
     if length < 1 << 16:
-        return struct.pack("!BBH", first, _LENGTH_16, length)
-    return struct.pack("!BBQ", first, _LENGTH_64, length)
+        return _HEADER_16(first, _LENGTH_16, length)
+    return _HEADER_64(first, _LENGTH_64, length)

@@ -3,6 +3,7 @@
 import json
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,14 @@ def test_this_computer_is_a_device_of_its_name(monkeypatch: pytest.MonkeyPatch) 
         assert this_device() == device
 
 
+def test_a_call_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("keygen")
+    monkeypatch.setitem(sys.modules, "aiortc", None)
+    monkeypatch.delitem(sys.modules, "ironwire.cli.calling", raising=False)
+    monkeypatch.delitem(sys.modules, "ironwire.cli.phone", raising=False)
+    refused(run("call", BOB), ExitCode.USAGE, "pip install 'ironwire[calls]'")
+
+
 def test_nobody_of_that_name_is_not_a_network_problem() -> None:
     run("keygen")
     refused(run("send", "carol", "hi"), ExitCode.USAGE, "'carol'", "ironwire contacts add")
@@ -213,6 +222,8 @@ def test_nobody_of_that_name_is_not_a_network_problem() -> None:
         ("download", "/media/x", "--sha256", "12"),
         ("id", "--nope"),
         ("history",),
+        ("call",),
+        ("call", "#" + "0" * 32),
     ],
 )
 def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:

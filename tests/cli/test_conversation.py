@@ -1,24 +1,17 @@
 """A conversation without terminal and network: what is entered, what becomes of it, what is shown."""
 
-import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 import trio
-from attrs import define, field
-from rich.text import Text as Line
 from trio.testing import MockClock
 
 from ironwire.cli import conversation as module
-from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.conversation import Conversation
+from ironwire.cli import files
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.client import (
     Accepted,
-    Client,
     Connected,
     ConnectionFailed,
     DeliveredFile,
@@ -26,7 +19,6 @@ from ironwire.client import (
     Disconnected,
     Downloaded,
     Error,
-    Event,
     HistoryEntry,
     Lost,
     Missed,
@@ -38,97 +30,15 @@ from ironwire.client import (
     TransferFailed,
     Uploaded,
 )
-from ironwire.ids import ClientId, DeviceId, MessageId
+from ironwire.ids import DeviceId, MessageId
 from ironwire.wire.messages import DeliveredReceipt, File, Receipt, Text
 
-ALICE = ClientId("a1" * 32)
-BOB = ClientId("b0" * 32)
-CAROL = ClientId("c0" * 32)
+from .table import ALICE, BOB, CAROL, FakeClient, Table, held
+
 DESK = DeviceId("desk")
 HIS = MessageId("his")
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 SHA256 = "5a" * 32
-
-
-@define(eq=False)
-class FakeClient:
-    """Accepts what it is sent, or does what `answer` says; the test puts its events."""
-
-    answer: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
-    client_id: ClientId = ALICE
-    kept: list[HistoryEntry] = field(factory=list)
-    receipts: list[tuple[str, list[str], str]] = field(factory=list)
-    sent: list[tuple[str, dict[str, Any]]] = field(factory=list)
-    address: ServerAddress = field(factory=lambda: ServerAddress.parse("http://localhost:8080"))
-    _events: tuple[trio.MemorySendChannel[Event], trio.MemoryReceiveChannel[Event]] = field(
-        factory=lambda: trio.open_memory_channel[Event](math.inf)
-    )
-
-    async def send_text(self, to: str, text: str) -> Accepted:
-        await self.answer()
-        self.sent.append((text, {}))
-        return Accepted(ts=0)
-
-    async def send_file(self, to: str, url: str, **metadata: Any) -> Accepted:
-        await self.answer()
-        self.sent.append((url, metadata))
-        return Accepted(ts=0)
-
-    async def send_receipt(self, to: str, ids: list[str], state: str) -> Accepted:
-        await self.answer()
-        self.receipts.append((to, ids, state))
-        return Accepted(ts=0)
-
-    async def history(self, _: str, limit: int) -> list[HistoryEntry]:
-        await trio.lowlevel.checkpoint()
-        return self.kept[-limit:]
-
-    def happen(self, event: Event) -> None:
-        self._events[0].send_nowait(event)
-
-    def end(self) -> None:
-        self._events[0].close()
-
-    def __aiter__(self) -> "FakeClient":
-        return self
-
-    async def __anext__(self) -> Event:
-        try:
-            return await self._events[1].receive()
-        except trio.EndOfChannel:
-            raise SessionEnded(4403, "removed") from None
-
-
-@define(eq=False)
-class Table:
-    """A conversation that is being held, and both sides of it."""
-
-    client: FakeClient
-    conversation: Conversation
-    enter: Callable[[str], None]
-    shown: list[str]
-    said: list[str]
-
-    async def settled(self) -> None:
-        await trio.testing.wait_all_tasks_blocked()
-
-
-@asynccontextmanager
-async def held(tmp_path: Path, client: FakeClient) -> AsyncGenerator[Table]:
-    book = AddressBook.beside(tmp_path / "key")
-    book.add("bob", BOB)
-    shown: list[str] = []
-    said: list[str] = []
-
-    def collect(target: list[str]) -> Callable[[Line], None]:
-        return lambda text: target.append(text.plain[len("00:00 ") :])
-
-    conversation = Conversation(BOB, cast("Client", client), book, collect(shown), collect(said), lambda: None)
-    send, lines = trio.open_memory_channel[str](math.inf)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(conversation.hold, lines)
-        yield Table(client, conversation, send.send_nowait, shown, said)
-        send.close()
 
 
 async def test_what_was_said_is_shown_once_it_is_accepted(tmp_path: Path) -> None:
@@ -216,7 +126,7 @@ async def test_what_another_device_of_ours_said_is_ours(tmp_path: Path) -> None:
         table.client.happen(Received(DeliveredText(ALICE, "from my desk", device=DESK, to=BOB), HIS))
         table.client.happen(Received(DeliveredText(ALICE, "to her", device=DESK, to=CAROL)))
         await table.settled()
-    assert table.shown == ["you → bob from my desk", "you → c0c0c0c0… to her"]
+    assert table.shown == ["you from my desk", "you → c0c0c0c0… to her"]
     assert table.client.receipts == []
 
 
@@ -320,7 +230,7 @@ async def test_a_file_is_uploaded_and_then_sent(tmp_path: Path, monkeypatch: pyt
         await trio.lowlevel.checkpoint()
         return Uploaded(URL, 200, SHA256)
 
-    monkeypatch.setattr(module, "upload", upload)
+    monkeypatch.setattr(files, "put", upload)
     async with held(tmp_path, FakeClient()) as table:
         table.enter(f'/file "{tmp_path}/my cat.png"')
     expected = {"name": "my cat.png", "size": 200, "sha256": SHA256, "mime": "image/png", "kind": "image"}

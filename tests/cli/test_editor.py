@@ -12,6 +12,7 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from ironwire.cli.chat import ChatCompleter
+from ironwire.cli.conversation import COMMANDS
 from ironwire.cli.editor import LineEditor
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
@@ -56,6 +57,23 @@ async def test_leaving_the_block_ends_the_editor(keyboard: PipeInput) -> None:
             assert await lines.receive() == "hello"
 
 
+async def test_the_line_can_be_looked_at_while_it_is_typed(keyboard: PipeInput) -> None:
+    seen = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def prompt() -> list[tuple[str, str]]:
+        if line.text == "half a li":
+            token.run_sync_soon(seen.set)
+        return [("", "> ")]
+
+    line = editor(prompt=prompt)
+    assert line.text == ""
+    with trio.fail_after(SECONDS):
+        async with line.lines():
+            keyboard.send_text("half a li")
+            await seen.wait()
+
+
 async def test_leaving_at_once_ends_the_editor(keyboard: PipeInput) -> None:
     with trio.fail_after(SECONDS):
         async with editor().lines():
@@ -92,9 +110,7 @@ async def test_a_redraw_asks_again(keyboard: PipeInput) -> None:
             await asked.wait()
 
 
-@pytest.mark.parametrize(
-    ("text", "completions"), [("/fi", ["/file"]), ("/", ["/file", "/save", "/help", "/quit"]), ("fi", [])]
-)
+@pytest.mark.parametrize(("text", "completions"), [("/fi", ["/file"]), ("/", [*COMMANDS]), ("fi", [])])
 def test_commands_are_completed(text: str, completions: list[str]) -> None:
     found = ChatCompleter().get_completions(Document(text), CompleteEvent())
     assert [completion.text for completion in found] == completions

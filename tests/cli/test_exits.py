@@ -15,7 +15,7 @@ from ironwire.client import (
     SessionEnded,
     TransferFailed,
 )
-from ironwire.errors import ConfigError, InvalidId
+from ironwire.errors import AdminError, BackupError, ConfigError, InvalidId
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -28,6 +28,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
     [
         (Refused("user_offline"), 1),
         (SessionEnded(4409, "replaced"), 1),
+        (AdminError("busy"), 1),
         (TransferFailed("too large", 413), 1),
         (ConfigError("bad"), 2),
         (InvalidId("bad"), 2),
@@ -36,6 +37,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (ConnectionFailed("nobody"), 3),
         (ConnectionLost(1006, ""), 3),
         (NotTheProtocol("a web server"), 3),
+        (BackupError("half of it"), 5),
         (caused(TransferFailed("broke"), RuntimeError()), 3),
         (AuthenticationRefused("Invalid public key"), 4),
         (TransferFailed("not the one that was sent"), 5),

@@ -7,8 +7,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.client import Connected, Disconnected, Event, Missed, SessionEnded, events
+from ironwire.client import Connected, Disconnected, Event, Missed, Received, RelayedTyping, SessionEnded, events
 from ironwire.client.events import EventQueue
+from ironwire.ids import ClientId
 
 LIMIT = 4
 
@@ -18,6 +19,18 @@ async def test_what_was_put_is_got_or_counted(steps: list[tuple[int, int]]) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(events, "EVENT_LIMIT", LIMIT)
         await check_steps(steps)
+
+
+async def test_nobody_types_anothers_messages_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "EVENT_LIMIT", LIMIT)
+    queue = EventQueue()
+    typing = Received(RelayedTyping(ClientId("b0" * 32), True))
+    queue.put(typing)
+    for number in range(3):
+        queue.put(Disconnected(str(number), 0))
+        queue.put(typing)
+    queue.end(SessionEnded(1000, "over"))
+    assert await everything(queue) == [typing, *(Disconnected(str(number), 0) for number in range(3))]
 
 
 async def check_steps(steps: list[tuple[int, int]]) -> None:

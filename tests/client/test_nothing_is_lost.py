@@ -1,12 +1,13 @@
 """Devices, the real server and everything that can go wrong between them: nothing lost, nothing twice, in order.
 
-Alice's desk writes to Bob's phone, and both keep a real file. A history is a list of steps: texts, cuts, crashes of
-either program at any of its awaits, restarts of the server from its store. In the end everything runs undisturbed until
-it is quiet, and what Bob's program was handed is held against what Alice's device knows to have sent.
+Alice's desk writes to Bob's phone, or to a group that he is in, and both keep a real file. A history is a list of
+steps: texts, cuts, crashes of either program at any of its awaits, restarts of the server from its store. In the end
+everything runs undisturbed until it is quiet, and what Bob's program was handed is held against what Alice's device
+knows to have sent.
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
@@ -26,6 +27,7 @@ from ironwire.client import (
     ConnectionFailed,
     ConnectionLost,
     DeliveredText,
+    HistoryEntry,
     Identity,
     LocalStore,
     Owner,
@@ -35,12 +37,14 @@ from ironwire.client import (
     read_history,
 )
 from ironwire.client.localstore import in_thread
-from ironwire.ids import DeviceId, MessageId
+from ironwire.ids import Address, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.config import AuthSettings, Settings
-from ironwire.store.base import Append, Envelope, Quota, Store
+from ironwire.store.base import Store
 from ironwire.store.memory import MemoryStore
+from ironwire.store.operations import Append
+from ironwire.store.records import Envelope, Quota
 from ironwire.store.sqlite import SqliteStore
 from ironwire.wire.codec import encode_payload
 from tests.server.in_process import InProcessServer, serve_in_process
@@ -165,6 +169,7 @@ class Program:
 class Writer(Program):
     """Sends `texts`, each once; what became of those under way in a crash is for its device to settle."""
 
+    to: Address = BOB.client_id
     texts: list[str] = field(factory=list)
     accepted: list[str] = field(factory=list)
     _ready: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
@@ -184,7 +189,7 @@ class Writer(Program):
                 await self._ready.park()
 
     async def _send(self, client: Client, text: str) -> None:
-        await client.send_text(BOB.client_id, text)
+        await client.send_text(self.to, text)
         self.accepted.append(text)
 
 
@@ -214,17 +219,22 @@ steps = st.one_of(
 )
 
 
+EVENTFUL = [
+    *(("write", 4), ("crash desk", 3), ("write", 4), ("crash phone", 9)),
+    *(("restart", 2), ("write", 2), ("cut phone", 7)),
+]
+
+
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(steps, max_size=20))
-@example(
-    [("write", 4), ("crash desk", 3), ("write", 4), ("crash phone", 9), ("restart", 2), ("write", 2), ("cut phone", 7)]
-)
-def test_nothing_is_lost_and_nothing_comes_twice(history: list[tuple[str, int]]) -> None:
+@given(st.lists(steps, max_size=20), st.booleans())
+@example(EVENTFUL, False)
+@example(EVENTFUL, True)
+def test_nothing_is_lost_and_nothing_comes_twice(history: list[tuple[str, int]], in_group: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(play, Path(folder), history, clock=MockClock())
+        trio.run(play, Path(folder), history, in_group, clock=MockClock())
 
 
-async def play(folder: Path, history: list[tuple[str, int]]) -> None:
+async def play(folder: Path, history: list[tuple[str, int]], in_group: bool = False) -> None:
     world = World(folder, MemoryStore(QUOTA))
     alice, bob = Writer(ALICE, DESK, world), Reader(BOB, PHONE, world)
     written = 0
@@ -233,6 +243,9 @@ async def play(folder: Path, history: list[tuple[str, int]]) -> None:
         nursery.start_soon(alice.run)
         nursery.start_soon(bob.run)
         await bob.has_been_there.wait()
+        if in_group:
+            async with connect(ADDRESS, ALICE, dial=world.dial) as client:
+                alice.to = await client.groups.create([BOB.client_id])
         for what, count in history:
             if what == "write":
                 alice.write([str(number) for number in range(written, written + count)])
@@ -247,14 +260,20 @@ async def play(folder: Path, history: list[tuple[str, int]]) -> None:
         await trio.sleep(QUIET_SECONDS)
         nursery.cancel_scope.cancel()
 
-    sent = read_history(alice.path, DESK, BOB.client_id, 1_000)
-    texts = [getattr(entry.message, "text", "") for entry in sent]
-    assert {entry.state for entry in sent} <= {"accepted"}
+    sent = [*_texts(read_history(alice.path, DESK, alice.to, 1_000))]
+    texts = [text for text, _ in sent]
+    assert {state for _, state in sent} <= {"accepted"}
     assert set(alice.accepted) <= set(texts)
     assert bob.lines == texts
-    got = read_history(bob.path, PHONE, ALICE.client_id, 1_000)
-    assert [getattr(entry.message, "text", "") for entry in got] == texts
+    got = read_history(bob.path, PHONE, alice.to if in_group else ALICE.client_id, 1_000)
+    assert [text for text, _ in _texts(got)] == texts
     assert [box.waiting for box in world.store.mailboxes_of(BOB.client_id)] == [0]
+
+
+def _texts(entries: list[HistoryEntry]) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        if isinstance(entry.message, DeliveredText):
+            yield entry.message.text, entry.state
 
 
 async def disturb(what: str, world: World, alice: Writer, bob: Reader) -> None:

@@ -1,11 +1,20 @@
 """Short names for what store tests are made of."""
 
+from collections.abc import Mapping
 from hashlib import blake2b
 
 import orjson
 
-from ironwire.ids import Address, ClientId, DeviceId, MessageId
-from ironwire.store.base import Append, Envelope, Mailbox, Quota, Register, Store
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.store.base import Store
+from ironwire.store.operations import (
+    Append,
+    ChangeGroup,
+    Operation,
+    Register,
+    Result,
+)
+from ironwire.store.records import Envelope, Mailbox, Quota
 
 ANN = ClientId("a" * 64)
 BOB = ClientId("b" * 64)
@@ -30,9 +39,36 @@ def envelope(
     return Envelope("text", sender, device, to, None if id is None else MessageId(id), ts, payload)
 
 
-def append(sent: Envelope, *, is_live: bool = False, is_archived: bool = False) -> Append:
+def append(sent: Envelope, *, is_live: bool = False, is_archived: bool = False, is_blocked: bool = False) -> Append:
     digest = blake2b(sent.to.encode() + sent.payload, digest_size=16).digest()
-    return Append(sent, digest, is_live, is_archived)
+    return Append(sent, digest, is_live, is_archived, is_blocked)
+
+
+def change(
+    group: GroupId,
+    expected_epoch: int,
+    roles: Mapping[ClientId, Role],
+    *,
+    by: ClientId = ANN,
+    device: DeviceId | None = None,
+    id: str | None = None,  # noqa: A002  # the frame's
+    ts: int = 1_000,
+    name: str | None = None,
+    asked: bytes = b"this",
+) -> ChangeGroup:
+    """The text of what tells of it is the epoch that it leads to; `asked` stands for what the client has sent."""
+    payload = orjson.dumps({"text": str(expected_epoch + 1)})
+    told = Envelope("group_changed", by, device, group, None if id is None else MessageId(id), ts, payload)
+    return ChangeGroup(told, blake2b(asked, digest_size=16).digest(), expected_epoch, name, roles)
+
+
+async def apply(store: Store, operation: Operation) -> Result:
+    (result,) = await store.apply([operation])
+    return result
+
+
+def mailbox_of(store: Store, client: ClientId, device: DeviceId) -> Mailbox:
+    return next(box for box in store.mailboxes_of(client) if box.device == device)
 
 
 async def registered(store: Store, client: ClientId, device: DeviceId, now_ms: int = 1_000) -> Mailbox:

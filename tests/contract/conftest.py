@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ironwire.store.base import Quota, Store
+from ironwire.store.base import Store
 from ironwire.store.memory import MemoryStore
+from ironwire.store.records import Quota
 from ironwire.store.sqlite import SqliteStore
 from tests.contract.builders import WIDE
 

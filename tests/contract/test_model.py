@@ -11,55 +11,79 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ironwire.ids import MessageId
-from ironwire.store.base import (
+from ironwire.ids import Address, GroupId, MessageId
+from ironwire.store.base import Store
+from ironwire.store.memory import MemoryStore
+from ironwire.store.operations import (
     Ack,
     Append,
+    Block,
+    ChangeGroup,
     Forget,
-    MailboxId,
     Operation,
-    Quota,
     Register,
     Remove,
-    Store,
     Touch,
+    Unblock,
 )
-from ironwire.store.memory import MemoryStore
+from ironwire.store.records import MailboxId, Quota
 from ironwire.store.sqlite import SqliteStore
-from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, envelope
+from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope
 
 CLIENTS = [ANN, BOB, CAT]
+GROUPS = [GroupId("#" + digit * 32) for digit in "123"]
+PEERS: list[Address] = [*CLIENTS, *GROUPS]
 MAILBOXES = range(1, 13)
-SMALL = Quota(mailbox_envelopes=6, mailbox_bytes=800, devices_per_client=2)
+SMALL = Quota(mailbox_envelopes=6, mailbox_bytes=800, devices_per_client=2, groups_per_client=2, blocks_per_client=1)
 
 clients = st.sampled_from(CLIENTS)
 devices = st.sampled_from([PHONE, LAPTOP, TABLET])
 times = st.integers(0, 30)
 mailboxes = st.sampled_from(MAILBOXES).map(MailboxId)
 message_ids = st.sampled_from("123").map(MessageId)
+groups = st.sampled_from(GROUPS)
 
 
 @st.composite
 def appends(draw: st.DrawFn) -> Append:
     sent = envelope(
         draw(clients),
-        draw(clients),
+        draw(clients | groups),
         draw(st.sampled_from(["", "hello", "x" * 150])),
         device=draw(st.none() | devices),
         id=draw(st.none() | message_ids),
         ts=draw(times),
     )
-    return append(sent, is_live=draw(st.booleans()), is_archived=draw(st.booleans()))
+    return append(sent, is_live=draw(st.booleans()), is_archived=draw(st.booleans()), is_blocked=draw(st.booleans()))
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> ChangeGroup:
+    return change(
+        draw(groups),
+        draw(st.integers(0, 4)),
+        draw(st.dictionaries(clients, st.sampled_from(["admin", "member"]))),
+        by=draw(clients),
+        device=draw(st.none() | devices),
+        id=draw(st.none() | message_ids),
+        ts=draw(times),
+        name=draw(st.none() | st.just("club")),
+        asked=draw(st.sampled_from([b"this", b"that"])),
+    )
 
 
 operations = st.one_of(
     appends(),
     appends(),
+    changes(),
+    changes(),
     st.builds(Register, clients, devices, times),
     st.builds(Ack, mailboxes, st.integers(0, 20)),
     st.builds(Touch, mailboxes, times),
     st.builds(Remove, clients, devices),
     st.builds(Forget, clients, st.none() | devices, message_ids),
+    st.builds(Block, clients, clients),
+    st.builds(Unblock, clients, clients),
 )
 
 
@@ -86,6 +110,7 @@ class Stores(RuleBasedStateMachine):
     @initialize()
     def begin_with_devices(self) -> None:
         self.both("apply", [Register(client, device, 20) for client in (ANN, BOB) for device in (PHONE, LAPTOP)])
+        self.both("apply", [change(GROUPS[0], 0, {ANN: "admin", BOB: "member"})])
 
     @rule(batch=st.lists(operations, min_size=1, max_size=12))
     def apply(self, batch: Sequence[Operation]) -> None:
@@ -120,20 +145,29 @@ class Stores(RuleBasedStateMachine):
                OR (owed = 0 AND is_archived = 0 AND (message_id IS NULL OR is_id_known = 0))"""
         assert look(wrong).fetchall() == []
         assert look("SELECT mailbox FROM entry WHERE mailbox NOT IN (SELECT id FROM mailbox)").fetchall() == []
+        assert look("SELECT id FROM roster WHERE id NOT IN (SELECT roster FROM member)").fetchall() == []
+        assert look("SELECT roster FROM member WHERE roster NOT IN (SELECT id FROM roster)").fetchall() == []
 
 
 async def told(store: Store) -> dict[str, Any]:
     """Everything that can be read from a store, in pages of three."""
-    answers: dict[str, Any] = {}
+    statistics = store.statistics()
+    answers: dict[str, Any] = {
+        "depth": (statistics.mailboxes, statistics.waiting_envelopes, statistics.waiting_bytes),
+    }
     for client in CLIENTS:
         answers[f"has {client}"] = store.has_mailboxes(client)
         answers[f"mailboxes of {client}"] = list(store.mailboxes_of(client))
-        for peer in CLIENTS:
+        answers[f"groups of {client}"] = [(group, list(group.roles)) for group in store.groups_of(client)]
+        answers[f"blocks of {client}"] = store.blocks_of(client)
+        for peer in PEERS:
             history, before = [], None
             while page := await store.read_history(client, peer, before=before, limit=3):
                 history += [archived.envelope for archived in page]
                 before = page[-1].number
             answers[f"history {client} {peer}"] = history
+    for group in GROUPS:
+        answers[f"group {group}"] = store.group(group)
     for mailbox in MAILBOXES:
         entries, after = [], 0
         while entry_page := await store.read(MailboxId(mailbox), after=after, limit=3):

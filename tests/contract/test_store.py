@@ -4,44 +4,47 @@ import pytest
 import trio
 
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.base import (
+from ironwire.store.base import Store
+from ironwire.store.operations import (
     Ack,
     Acked,
     Duplicate,
-    Expired,
     Forget,
     Forgotten,
     IdTaken,
-    Mailbox,
     MailboxFull,
-    MailboxId,
     NoSuchDevice,
-    Operation,
     Placed,
-    Quota,
     Register,
     Remove,
     Removed,
-    Result,
-    Store,
     Stored,
     TooManyDevices,
     Touch,
     Touched,
     Undeliverable,
 )
-from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, envelope, registered, texts
+from ironwire.store.records import (
+    Expired,
+    Mailbox,
+    MailboxId,
+    Quota,
+)
+from tests.contract.builders import (
+    ANN,
+    BOB,
+    CAT,
+    LAPTOP,
+    PHONE,
+    TABLET,
+    append,
+    apply,
+    envelope,
+    mailbox_of,
+    registered,
+    texts,
+)
 from tests.contract.conftest import OpenStore
-
-
-async def apply(store: Store, operation: Operation) -> Result:
-    (result,) = await store.apply([operation])
-    return result
-
-
-def mailbox_of(store: Store, client: ClientId, device: DeviceId) -> Mailbox:
-    return next(box for box in store.mailboxes_of(client) if box.device == device)
-
 
 # --- devices ---------------------------------------------------------------------------------------------------------
 
@@ -187,6 +190,38 @@ async def test_an_id_with_another_body_is_taken(store: Store) -> None:
     await apply(store, append(envelope(BOB, ANN, "this", id="1")))
     assert await apply(store, append(envelope(BOB, ANN, "that", id="1"))) == IdTaken()
     assert await texts(store, box) == [(1, "this")]
+
+
+async def test_an_id_that_comes_again_disturbs_nothing_else_of_its_batch(store: Store) -> None:
+    box = await registered(store, ANN, PHONE)
+    known = append(envelope(BOB, ANN, "known", id="k", ts=5_000))
+    await store.apply([known, append(envelope(BOB, ANN, "two")), append(envelope(BOB, ANN, "three"))])
+    results = await store.apply(
+        [
+            append(envelope(BOB, ANN, "before")),
+            Ack(box.id, 2),
+            known,
+            Register(CAT, PHONE, 1),
+            append(envelope(BOB, CAT, "after", id="a")),
+            append(envelope(BOB, CAT, "after", id="a")),
+        ]
+    )
+    assert [type(result) for result in results] == [Stored, Acked, Duplicate, Mailbox, Stored, Duplicate]
+    assert await texts(store, box) == [(3, "three"), (4, "before")]
+    assert await texts(store, mailbox_of(store, CAT, PHONE)) == [(1, "after")]
+
+
+async def test_an_id_is_known_where_its_envelope_would_be_refused_now(open_store: OpenStore) -> None:
+    async with open_store(Quota(mailbox_envelopes=2, mailbox_bytes=10_000, devices_per_client=3)) as store:
+        box = await registered(store, ANN, PHONE)
+        sent = [append(envelope(BOB, ANN, text, id=text, ts=5_000)) for text in ("1", "2")]
+        await store.apply(sent)
+        assert await apply(store, sent[0]) == Duplicate(5_000, ANN)
+        await apply(store, Ack(box.id, 1))
+        again = await apply(store, append(envelope(BOB, ANN, "3", id="3")))
+        assert isinstance(again, Stored), "a repetition does not count as an attempt at a full mailbox"
+        await apply(store, Remove(ANN, PHONE))
+        assert await apply(store, sent[1]) == Duplicate(5_000, ANN)
 
 
 async def test_an_id_belongs_to_one_device_of_one_client(store: Store) -> None:

@@ -12,8 +12,14 @@ from ironwire.errors import StoreError
 from ironwire.hub.outbox import Outbox
 from ironwire.hub.pump import Pump
 from ironwire.protocol.mailbox import AckBeyondDelivery, Window
-from ironwire.store.base import Ack, Entry, Mailbox, MailboxId, Quota, Stored
 from ironwire.store.memory import MemoryStore
+from ironwire.store.operations import Ack, Stored
+from ironwire.store.records import (
+    Entry,
+    Mailbox,
+    MailboxId,
+    Quota,
+)
 from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, append, envelope, registered
 
 WINDOW = 10

@@ -11,7 +11,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from ironwire.crypto.signing import NONCE_BYTES, Identity, auth_text
 from ironwire.ids import DeviceId, Origin
 from ironwire.protocol import auth
-from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Expected, Outcome, Principal, Refuse
+from ironwire.protocol.auth import (
+    BANNED,
+    Admit,
+    Authentication,
+    AuthPolicy,
+    Challenge,
+    Expected,
+    Outcome,
+    Principal,
+    Refuse,
+)
 from ironwire.wire.messages import Auth, ClientMessage, File, Text, Verify
 from tests.strategies import client_messages
 
@@ -53,6 +63,14 @@ def _state(machine: Authentication) -> str:
         return "Done"
     states: dict[Outcome, str] = {Expected("auth_required"): "AwaitAuth", Expected("expected_verify"): "AwaitVerify"}
     return states[outcome]
+
+
+def test_who_is_banned_is_refused_before_it_has_signed_anything() -> None:
+    policy = evolve(STRICT, is_banned=lambda client: client == ALICE.client_id)
+    machine = Authentication(policy)
+    assert machine.receive(HELLO, NONCE) == BANNED
+    assert _state(machine) == "Done"
+    _challenged(Auth(MALLORY.client_id, origin=ORIGIN), policy)
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from trio.testing import memory_stream_pair
 
 from ironwire.limits import Limits
 from ironwire.server.guard import Guard
-from ironwire.server.guarded_server import GuardedTCPServer
+from ironwire.server.guarded_server import serve_connection
 from ironwire.server.hypercorn import install, settle, take_socket
 from ironwire.server.transport import PortableTransport, Transport
 
@@ -67,8 +67,15 @@ class InProcessServer:
         if self._server_tls is not None and self._client_tls is not None:
             client = trio.SSLStream(client, self._client_tls, server_hostname="localhost", https_compatible=True)
             server = trio.SSLStream(server, self._server_tls, server_side=True, https_compatible=True)
-        self._nursery.start_soon(GuardedTCPServer(self.guard, self._app, self.config, self.context, {}, server).run)
+        self._nursery.start_soon(self._serve, server)
         return client
+
+    async def _serve(self, stream: Any) -> None:
+        """What Trio's `serve_listeners` does with an accepted stream."""
+        try:
+            await serve_connection(self.guard, self._app, self.config, self.context, {}, stream)
+        finally:
+            await trio.aclose_forcefully(stream)
 
     async def connect(
         self, path: str, *, stream_pair: StreamPair = memory_stream_pair, message_queue_size: int = 1

@@ -7,7 +7,8 @@ import pytest
 
 from ironwire.errors import ConfigError
 from ironwire.limits import Limits
-from ironwire.server.config import AuthSettings, ServerSettings, Settings, example_toml, load_settings
+from ironwire.server.config import AuthSettings, ServerSettings, Settings
+from ironwire.server.loading import example_toml, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,7 @@ def test_a_relative_path_in_a_file_starts_at_the_file(folder: Path, monkeypatch:
         ("log.level = 'loud'", "must be one of debug, info, warning, error"),
         ("transport = ['auto']", "must be one of auto, portable"),
         ("data = ''", "must be a path"),
+        ("server.trusted_proxies = ['10.0.0.0/33']", "is not an IP address or network"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_name(folder: Path, toml: str, complaint: str) -> None:
@@ -203,6 +205,19 @@ def test_certificate_and_key_belong_together(folder: Path) -> None:
     keyfile = write(folder / "key.pem", "")
     settings = load_settings(overrides={"server.certfile": certfile, "server.keyfile": keyfile})
     assert (settings.server.certfile, settings.server.keyfile) == (certfile, keyfile)
+
+
+def test_a_turn_server_and_its_secret_belong_together(folder: Path) -> None:
+    write(folder / "ironwire.toml", "turn.urls = ['stun:turn.example', 'turn:turn.example']")
+    with pytest.raises(ConfigError, match=r"turn\.urls names a TURN server: set turn\.secret"):
+        load_settings()
+    settings = load_settings(overrides={"turn.secret": "north"})
+    assert settings.turn.urls == ("stun:turn.example", "turn:turn.example")
+    assert "north" not in repr(settings)
+    write(folder / "ironwire.toml", "turn = {urls = ['stun:turn.example'], secret = ['north']}")
+    with pytest.raises(ConfigError, match=r"turn\.secret = .* must be a text") as caught:
+        load_settings()
+    assert "north" not in str(caught.value)
 
 
 def test_a_server_without_configured_origins_answers_to_the_address_that_was_reached() -> None:

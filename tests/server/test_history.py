@@ -1,4 +1,4 @@
-"""The history of docs/protocol.md, section 7, as clients meet it."""
+"""The history of docs/protocol.md, section 7.1, as clients meet it."""
 
 import json
 from typing import Any

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import hypercorn.trio.run
 import pytest
@@ -20,14 +20,18 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 
 import ironwire.server.hypercorn
 from ironwire.limits import Limits
+from ironwire.server.addresses import TrustedProxies
+from ironwire.server.gate import Gate
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
-from ironwire.server.guarded_server import GuardedTCPServer, Inbox
+from ironwire.server.guarded_server import Inbox, serve_connection
 from ironwire.server.hypercorn import check_hypercorn, install, serve_worker, settle
+from tests.bounded_stream import bounded
 from tests.server.in_process import FakeSocket, InProcessServer, open_transport, read_to_end, send, serve_in_process
 from tests.server.raw_client import RawClient, upgrade_request
 from tests.wire.frame_builder import text
 
 LIMITS = Limits()
+OPEN_GATE = Gate(LIMITS, TrustedProxies(()))
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE_BYTES = 64 * 1024
 
@@ -118,15 +122,15 @@ async def test_a_peer_that_is_gone_before_it_was_served_is_no_error(autojump_clo
 
 
 async def test_cancellation_passes_through() -> None:
-    guard = Guard(LIMITS, trio.lowlevel.checkpoint)
+    guard = Guard(LIMITS, trio.lowlevel.checkpoint, OPEN_GATE)
     config = Config()
     settle(config, LIMITS)
     _client, stream = memory_stream_pair()
     stream.socket = FakeSocket(1)  # type: ignore[attr-defined]  # Hypercorn asks for it
-    server = GuardedTCPServer(guard, wrap_app(quart_app(), 0, "asgi"), config, WorkerContext(None), {}, stream)  # type: ignore[arg-type]
+    app = wrap_app(quart_app(), 0, "asgi")
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(server.run)
+            nursery.start_soon(serve_connection, guard, app, config, WorkerContext(None), {}, cast("Any", stream))
             await wait_all_tasks_blocked()
             scope.cancel()
     assert scope.cancelled_caught
@@ -180,6 +184,12 @@ async def test_a_handler_that_fails_before_accepting_answers_500(autojump_clock:
     [
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505", id="HTTP/2 by prior knowledge"),
         pytest.param(b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", b"505", id="a version of the future"),
+        pytest.param(
+            REQUEST[:-2] + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + REQUEST,
+            b"400",
+            id="two ways to read where the body ends",
+        ),
+        pytest.param(REQUEST[:-2] + b"X: y\r\n" * 5_000 + b"\r\n", b"431", id="thousands of headers"),
         pytest.param(upgrade_request(key=b"\xff" * 24), b"400", id="key is not ASCII"),
         pytest.param(upgrade_request("/ws", b"Sec-WebSocket-Protocol: \xff"), b"400", id="protocol is not ASCII"),
         pytest.param(upgrade_request("/ws", b"Sec-WebSocket-Extensions: \xff"), b"400", id="extension is not ASCII"),
@@ -278,6 +288,15 @@ async def test_a_peer_that_does_not_read_is_cut(autojump_clock: MockClock) -> No
             await trio.sleep(0.1)  # virtual time, and statistics have no event
         assert trio.current_time() - start == pytest.approx(LIMITS.write_seconds, abs=0.2)
         assert server.guard.statistics().writes_cut_total == 1
+
+
+async def test_a_peer_that_asks_more_than_once_and_does_not_read_is_cut(autojump_clock: MockClock) -> None:
+    """While a response is sent, the reading of requests waits for its end."""
+    async with serve_in_process(quart_app()) as server:
+        stream = server.open_stream(bounded(1024))
+        await stream.send_all(REQUEST.replace(b"/ ", b"/large ", 1) * 3)
+        await trio.sleep(LIMITS.write_seconds + 0.1)
+        assert server.guard.statistics().connections_open == 0
 
 
 async def test_a_peer_that_reads_slowly_gets_everything(autojump_clock: MockClock) -> None:
@@ -452,7 +471,9 @@ async def test_a_peer_that_left_before_its_upgrade_was_answered_leaves_nothing_b
 
 async def test_a_stream_cannot_be_taken_unless_it_was_reserved_and_accepted() -> None:
     stream, _ = memory_stream_pair()
-    connection = Connection(Guard(LIMITS, trio.lowlevel.checkpoint), stream)
+    visitor = OPEN_GATE.enter("")
+    assert visitor is not None
+    connection = Connection(Guard(LIMITS, trio.lowlevel.checkpoint, OPEN_GATE), visitor, stream)
     connection.reserve()
     with pytest.raises(RuntimeError, match="after the WebSocket was accepted"):
         connection.take()
@@ -476,7 +497,7 @@ def test_installing_twice_is_installing_once(monkeypatch: pytest.MonkeyPatch) ->
     assert first is not second
     replacement = vars(hypercorn.trio.run)["TCPServer"]
     assert isinstance(replacement, partial)
-    assert replacement.func is GuardedTCPServer
+    assert replacement.func is serve_connection
     assert replacement.args == (second,)
 
 
@@ -521,7 +542,7 @@ async def run_worker(monkeypatch: pytest.MonkeyPatch, on_shutdown: Callable[[], 
     monkeypatch.setattr(ironwire.server.hypercorn, "worker_serve", worker)
     app = wrap_app(quart_app(), 0, "asgi")
     start = trio.current_time()
-    await serve_worker(Guard(LIMITS, on_shutdown), app, Config(), shutdown_trigger=partial(trio.sleep, 1))
+    await serve_worker(Guard(LIMITS, on_shutdown, OPEN_GATE), app, Config(), shutdown_trigger=partial(trio.sleep, 1))
     return worker.ended_at - start - 1
 
 

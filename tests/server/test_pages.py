@@ -1,4 +1,4 @@
-"""The page for people, the probes, the metrics, and what all responses have in common."""
+"""The page for people, and what all responses have in common."""
 
 import hashlib
 import re
@@ -6,13 +6,12 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 from quart import Response, abort, websocket
 from quart_trio import QuartTrio
 
 from ironwire.ids import Origin, parse_origin
-from ironwire.server.metrics import metrics_text
-from ironwire.server.pages import Readiness, Status, describe_seconds, page_routes
+from ironwire.server.pages import Status, describe_seconds, page_routes
 
 from .http_toy import app_of
 
@@ -22,13 +21,9 @@ STATUS = Status(version="1.2.3", sessions=12_345, uptime_seconds=93_784.9, is_dr
 def app_with(
     *,
     status: Status = STATUS,
-    readiness: Readiness = Readiness(is_ready=True),  # noqa: B008  # frozen
-    metrics: bytes = b"ironwire_sessions 1\n",
     origin: Origin | None = None,
 ) -> QuartTrio:
-    return app_of(
-        page_routes(status=lambda: status, readiness=lambda: readiness, metrics=lambda: metrics, origin=origin)
-    )
+    return app_of(page_routes(lambda: status, origin))
 
 
 async def home(app: QuartTrio, **headers: str) -> tuple[Any, str]:
@@ -71,23 +66,6 @@ async def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing() -> None:
     assert [link for link in links if not link.startswith(("/", "data:"))] == []
 
 
-async def test_the_server_is_alive() -> None:
-    response = await app_with().test_client().get("/healthz")
-    assert (response.status_code, await response.get_data(as_text=True)) == (200, "ok\n")
-
-
-@pytest.mark.parametrize(
-    ("readiness", "status", "body"),
-    [
-        (Readiness(is_ready=True), 200, {"ready": True, "reasons": []}),
-        (Readiness(is_ready=False, reasons=("draining",)), 503, {"ready": False, "reasons": ["draining"]}),
-    ],
-)
-async def test_the_server_says_whether_it_is_ready(readiness: Readiness, status: int, body: object) -> None:
-    response = await app_with(readiness=readiness).test_client().get("/readyz")
-    assert (response.status_code, await response.get_json()) == (status, body)
-
-
 async def test_the_socket_without_an_upgrade() -> None:
     response = await app_with().test_client().get("/ws")
     assert response.status_code == 426
@@ -106,28 +84,12 @@ async def test_the_socket_with_an_upgrade_is_another_route() -> None:
         assert await client.receive() == "hello"
 
 
-async def test_metrics_are_what_statistics_say() -> None:
-    @frozen
-    class Seen:
-        running: int
-        accepted_total: int
-
-    text = metrics_text({"hub": lambda: Seen(running=2, accepted_total=7)})
-    response = await app_with(metrics=text).test_client().get("/metrics")
-    assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    lines = (await response.get_data(as_text=True)).splitlines()
-    assert "# TYPE ironwire_hub_running gauge" in lines
-    assert "ironwire_hub_running 2.0" in lines
-    assert "# TYPE ironwire_hub_accepted_total counter" in lines
-    assert "ironwire_hub_accepted_total 7.0" in lines
-
-
 @pytest.mark.parametrize(
     ("path", "method", "status", "error"),
     [
         ("/nothing", "GET", 404, "not_found"),
         ("/nothing/../..//", "GET", 404, "not_found"),
-        ("/healthz", "POST", 405, "method_not_allowed"),
+        ("/", "POST", 405, "method_not_allowed"),
         ("/broken", "GET", 500, "internal"),
         ("/unheard-of", "GET", 418, "invalid"),
     ],
@@ -151,7 +113,7 @@ async def test_every_error_is_json(path: str, method: str, status: int, error: s
     assert "secret" not in body["detail"]
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/ws", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/ws", "/nothing"])
 async def test_every_response_is_not_sniffed_and_refers_nowhere(path: str) -> None:
     response = await app_with().test_client().get(path)
     assert response.headers["X-Content-Type-Options"] == "nosniff"

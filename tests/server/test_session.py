@@ -8,12 +8,14 @@ import structlog
 import trio
 import trio.testing
 from trio.testing import MockClock
+from wsproto.events import CloseConnection
 
 from ironwire.crypto.signing import auth_text
 from ironwire.limits import Limits
 from ironwire.server.config import AuthSettings
-from ironwire.store.base import Operation, Result
+from ironwire.server.rates import REFUSALS
 from ironwire.store.memory import MemoryStore
+from ironwire.store.operations import Operation, Result
 from tests.playbook import NONCE, NOW_MS, TransportKind, auth_frame, identity_of, open_stage, verify_frame
 from tests.wire.frame_builder import TEXT, fragments, frame, text
 
@@ -444,6 +446,28 @@ async def test_the_seventeenth_session_is_told_to_come_back_later(
         """)
 
 
+# --- one read may bring a thousand messages --------------------------------------------------------------------------
+
+
+async def test_whoever_sends_much_at_once_lets_others_have_their_turn(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        await stage.enter("alice", "bob", "carol")
+        await stage.actors["alice"].send(text_to("carol", "much") * 500)
+        await stage.actors["bob"].send(text_to("carol", "little"))
+        texts = [json.loads(await stage.next_text("carol"))["payload"]["text"] for _ in range(501)]
+    assert texts.index("little") < 400
+
+
+async def test_nothing_more_of_a_read_is_answered_once_patience_is_lost(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        await stage.connect("mallory")
+        await stage.actors["mallory"].send(text("{}") * 3_000)
+        answers = 0
+        while (event := await stage.actors["mallory"].event()) is not None and not isinstance(event, CloseConnection):
+            answers += 1
+    assert answers == REFUSALS.burst + 1
+
+
 # --- section 6: heartbeat --------------------------------------------------------------------------------------------
 
 
@@ -564,17 +588,22 @@ async def test_what_was_accepted_before_a_drain_is_written_before_the_goodbye(
 async def test_a_fault_of_the_server_ends_one_session_with_1011(
     transport: TransportKind, mock_clock: MockClock
 ) -> None:
-    def broken_clock() -> int:
-        raise RuntimeError("the clock is broken")
+    is_broken = False
 
-    async with open_stage(transport=transport, now_ms=broken_clock) as stage:
+    def clock() -> int:
+        if is_broken:
+            raise RuntimeError("the clock is broken")
+        return NOW_MS
+
+    async with open_stage(transport=transport, now_ms=clock) as stage:
         await stage.enter("alice", "bob")
+        is_broken = True
         with structlog.testing.capture_logs() as events:
             await stage.play("""
                 alice >> {"type":"text","id":"1","payload":{"to":"$bob","text":"Hello"}}
                 alice << close 1011 internal error
             """)
-        assert [event["event"] for event in events] == ["session failed"]
+        assert [event["event"] for event in events if event["log_level"] == "error"] == ["session failed"]
         await stage.play("""
             bob << {"type":"text","payload":{"from":"$alice","text":"Hello"}}
             bob >> {"type":"text","payload":{"to":"$bob","text":"I live"}}

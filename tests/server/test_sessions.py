@@ -25,6 +25,13 @@ class Guest:
     told: list[Ending] = field(factory=list)
     checked_at: list[float] = field(factory=list)
     _was_told: trio.Event = field(factory=trio.Event)
+    received: int = 1
+    sent: int = 2
+    invalid: int = 3
+
+    @property
+    def ending(self) -> Ending | None:
+        return self.told[0] if self.told else None
 
     async def run(self) -> None:
         await self._was_told.wait()
@@ -56,6 +63,8 @@ async def test_a_drain_tells_everyone_and_ends_as_soon_as_they_have_left(
     assert [guest.told for guest in guests] == [[FAREWELL]] * 3
     statistics = sessions.statistics()
     assert (statistics.live, statistics.opened_total, statistics.is_draining) == (0, 3, True)
+    assert (statistics.received_total, statistics.sent_total, statistics.invalid_total) == (3, 6, 9)
+    assert statistics.ended_total.counts == {("1012",): 3}
 
 
 async def test_a_drain_waits_for_nobody_longer_than_drain_seconds(

@@ -14,10 +14,11 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
-from ironwire.server.transport import DirectTransport, Transport
+from ironwire.server.direct import ODD_FRAMES, DirectTransport
+from ironwire.server.transport import Transport
 from tests.server.in_process import open_transport, send, serve_in_process
 from tests.server.raw_client import RawClient
-from tests.wire.frame_builder import BINARY, TEXT, binary, close, fragments, frame, ping, text
+from tests.wire.frame_builder import BINARY, CONTINUATION, PONG, TEXT, binary, close, fragments, frame, ping, text
 
 LIMITS = Limits(frame_bytes=1024)
 
@@ -319,6 +320,23 @@ async def test_a_peer_that_pings_and_does_not_read_is_cut(autojump_clock: MockCl
     assert trio.current_time() - start == pytest.approx(LIMITS.write_seconds)
     with pytest.raises(trio.BrokenResourceError):
         await client.send(text("the stream is closed"))
+
+
+@pytest.mark.parametrize(
+    "odd", [ping(b"?"), frame(PONG), frame(CONTINUATION, b"", fin=False)], ids=["pings", "pongs", "fragments"]
+)
+async def test_so_many_control_frames_and_fragments_may_come_and_no_more(odd: bytes, autojump_clock: MockClock) -> None:
+    transport, client = direct_pair(memory_stream_pair)
+    begin, end = frame(TEXT, b"", fin=False), frame(CONTINUATION, b"")
+    await client.send(begin, odd * (int(ODD_FRAMES.burst) - 2), end)
+    assert await transport.receive() == [""]
+    await trio.sleep(1)
+    await client.send(begin, odd * (int(ODD_FRAMES.per_second) - 2), end)
+    assert await transport.receive() == [""]
+    await client.send(ping())
+    with pytest.raises(FrameViolation) as violation:
+        await transport.receive()
+    assert violation.value.code == 1013
 
 
 async def test_ping_asks_the_peer_for_a_sign_of_life() -> None:

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import trio
-from quart import Quart
+from quart import Blueprint, Quart
 from quart_trio import QuartTrio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ironwire.crypto.tokens import UploadTokens
 from ironwire.ids import parse_media_path
 from ironwire.limits import Limits
+from ironwire.server.addresses import TrustedProxies
 from ironwire.server.upload import upload_routes
+from ironwire.server.upload_rules import UploadRules
 from ironwire.store.blobs import Blobs
 
 from .http_toy import app_of, names_in, parse_response
@@ -24,6 +27,15 @@ from .in_process import InProcessServer, read_to_end, serve_in_process
 
 MEBIBYTE = 1024 * 1024
 LIMITS = Limits(upload_bytes=MEBIBYTE)
+
+
+EXPIRES_MS = 1_790_000_000_000
+
+
+def open_uploads(blobs: Blobs) -> Blueprint:
+    """The route of uploads for everybody."""
+    rules = UploadRules(LIMITS, UploadTokens(os.urandom), TrustedProxies(()), requires_token=False, now_ms=lambda: 0)
+    return upload_routes(blobs, LIMITS, rules, lambda: EXPIRES_MS)
 
 
 @pytest.fixture
@@ -35,7 +47,7 @@ async def blobs(tmp_path: Path) -> Blobs:
 
 @pytest.fixture
 def app(blobs: Blobs) -> QuartTrio:
-    return app_of(upload_routes(blobs, LIMITS))
+    return app_of(open_uploads(blobs))
 
 
 @pytest.fixture
@@ -67,7 +79,9 @@ async def test_an_upload_is_stored_and_described(app: QuartTrio, blobs: Blobs, s
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     text = (await response.get_data(as_text=True)) or ""
     digest = hashlib.sha256(content).hexdigest()
-    match = re.fullmatch(rf'{{"url":"(/media/[0-9a-f-]{{36}}\.bin)","size":{size},"sha256":"{digest}"}}', text)
+    match = re.fullmatch(
+        rf'{{"url":"(/media/[0-9a-f-]{{36}}\.bin)","size":{size},"sha256":"{digest}","expires":{EXPIRES_MS}}}', text
+    )
     assert match is not None
     assert (blobs.folder / parse_media_path(match[1])).read_bytes() == content
     assert names_in(blobs.folder) == [parse_media_path(match[1])]
@@ -204,4 +218,4 @@ async def test_another_method_is_not_allowed(app: QuartTrio) -> None:
 
 async def test_an_app_without_trio_is_refused(blobs: Blobs) -> None:
     with pytest.raises(TypeError, match="Quart-Trio"):
-        Quart(__name__).register_blueprint(upload_routes(blobs, LIMITS))
+        Quart(__name__).register_blueprint(open_uploads(blobs))

@@ -32,7 +32,7 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 def trace_of(seed: int) -> list[str]:
     """Everything that happened, in order: each turn of the event loop, and each frame that a client got."""
     trace: list[str] = []
-    with _seeded_scheduler(seed):
+    with seeded_scheduler(seed):
         trio.run(_run, seed, trace, clock=MockClock())
     return trace
 
@@ -50,7 +50,7 @@ class _Recorder(trio.abc.Instrument):
 
 
 @contextmanager
-def _seeded_scheduler(seed: int) -> Iterator[None]:
+def seeded_scheduler(seed: int) -> Iterator[None]:
     """Have Trio order its tasks by the seed (there is no public way; Trio's own Hypothesis plugin does the same)."""
     run = trio._core._run
     was_deterministic, state = run._ALLOW_DETERMINISTIC_SCHEDULING, run._r.getstate()

@@ -5,6 +5,7 @@ between steps: each method here switches to it, lets it work until every task wa
 and no time passes that a step did not ask for.
 """
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -102,11 +103,14 @@ class World:
         self._do(step)
 
     def metrics(self) -> dict[str, float]:
-        """What the server says of itself at `/metrics`."""
+        """What the server says of itself at `/metrics`; where it has labels, all of them together."""
         request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         response: bytes = self._do(lambda: self._stage.server.request(request))
         lines = response.decode().partition("\r\n\r\n")[2].splitlines()
-        return {name: float(value) for name, value in (line.split() for line in lines if not line.startswith("#"))}
+        totals: defaultdict[str, float] = defaultdict(float)
+        for name, value in (line.split() for line in lines if not line.startswith("#")):
+            totals[name.partition("{")[0]] += float(value)
+        return totals
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 

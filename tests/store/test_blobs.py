@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import BlobName, parse_blob_name
-from ironwire.store.blobs import CHUNK_BYTES, Blobs, BlobStatistics, StoredBlob
+from ironwire.store.blobs import CHUNK_BYTES, FLUSH_BYTES, Blobs, StoredBlob
 
 NAME = parse_blob_name("0f1e2d3c-4b5a-4697-8877-665544332211.bin")
 
@@ -48,7 +48,7 @@ def names_in(blobs: Blobs) -> list[str]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.binary(max_size=200) | st.integers(1, 2 * CHUNK_BYTES).map(bytes), max_size=6))
+@given(st.lists(st.binary(max_size=200) | st.integers(1, 2 * FLUSH_BYTES).map(bytes), max_size=6))
 async def test_what_is_written_is_what_is_read(chunks: list[bytes]) -> None:
     content = b"".join(chunks)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,20 +71,20 @@ async def test_a_blob_is_read_from_any_place(blobs: Blobs) -> None:
 
 async def test_no_public_name_before_the_commit(blobs: Blobs) -> None:
     async with blobs.writer() as writer:
-        await writer.write(bytes(CHUNK_BYTES))
+        await writer.write(bytes(FLUSH_BYTES))
         assert [Path(name).suffix for name in names_in(blobs)] == [".part"]
 
 
 async def test_an_upload_that_is_not_committed_leaves_nothing(blobs: Blobs) -> None:
     async with blobs.writer() as writer:
-        await writer.write(bytes(CHUNK_BYTES))
+        await writer.write(bytes(FLUSH_BYTES))
     assert names_in(blobs) == []
 
 
 async def test_an_upload_that_fails_leaves_nothing(blobs: Blobs) -> None:
     async def fail() -> None:
         async with blobs.writer() as writer:
-            await writer.write(bytes(CHUNK_BYTES))
+            await writer.write(bytes(FLUSH_BYTES))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -94,15 +94,15 @@ async def test_an_upload_that_fails_leaves_nothing(blobs: Blobs) -> None:
 
 async def test_an_upload_that_is_cancelled_leaves_nothing(blobs: Blobs) -> None:
     async with trio.open_nursery() as nursery, blobs.writer() as writer:
-        await writer.write(bytes(CHUNK_BYTES))
+        await writer.write(bytes(FLUSH_BYTES))
         nursery.cancel_scope.cancel()
         await writer.commit()
     assert nursery.cancel_scope.cancelled_caught
     assert names_in(blobs) == []
-    assert blobs.statistics() == BlobStatistics(0, 0, 0, 0)
+    assert now(blobs) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("size", [10, CHUNK_BYTES])
+@pytest.mark.parametrize("size", [10, FLUSH_BYTES])
 async def test_a_write_that_was_cancelled_is_not_a_hole(blobs: Blobs, size: int) -> None:
     async with blobs.writer() as writer:
         with trio.CancelScope() as scope:
@@ -140,15 +140,15 @@ async def test_a_disk_that_fails_leaves_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os, function, failing(getattr(os, function), code, on_call))
         with pytest.raises(StoreError) as caught:
-            await store(blobs, bytes(CHUNK_BYTES), b"the rest")
+            await store(blobs, bytes(FLUSH_BYTES), b"the rest")
     assert type(caught.value) is expected
     assert names_in(blobs) == []
-    assert blobs.statistics() == BlobStatistics(0, 0, 0, 0)
+    assert now(blobs) == (0, 0, 0, 0)
     await store(blobs, b"it works again")
 
 
 async def test_a_write_that_failed_may_be_repeated(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = os.urandom(CHUNK_BYTES)
+    content = os.urandom(FLUSH_BYTES)
     async with blobs.writer() as writer:
         with monkeypatch.context() as broken:
             broken.setattr(os, "pwrite", failing(os.pwrite, errno.EIO))
@@ -190,14 +190,14 @@ async def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_com
 async def test_a_sweep_removes_what_a_crash_left_and_counts_the_rest(blobs: Blobs, tmp_path: Path) -> None:
     await store(blobs, b"12345")
     async with blobs.writer() as writer:  # not left before the process ends: as good as a crash
-        await writer.write(bytes(CHUNK_BYTES))
+        await writer.write(bytes(FLUSH_BYTES))
         (blobs.folder / "notes.txt").write_text("somebody else's")
         (tmp_path / "target").write_text("a long story")
         (blobs.folder / NAME).symlink_to(tmp_path / "target")
 
         after_the_crash = Blobs(blobs.folder)
         assert await after_the_crash.sweep() == 1
-        assert after_the_crash.statistics() == BlobStatistics(1, 5, 0, 0)
+        assert now(after_the_crash) == (1, 5, 0, 0)
         assert not [name for name in names_in(blobs) if name.endswith(".part")]
         assert await after_the_crash.sweep() == 0
 
@@ -245,10 +245,21 @@ async def test_only_a_regular_file_is_a_blob(blobs: Blobs, make: Callable[[Path]
 
 async def test_statistics_follow_what_goes_on(blobs: Blobs) -> None:
     async with blobs.writer() as writer:
-        assert blobs.statistics() == BlobStatistics(0, 0, 1, 0)
+        assert now(blobs) == (0, 0, 1, 0)
         await writer.write(b"123")
         blob = await writer.commit()
-    assert blobs.statistics() == BlobStatistics(1, 3, 0, 0)
+    assert now(blobs) == (1, 3, 0, 0)
     with closing(await blobs.open(blob.name)):
-        assert blobs.statistics() == BlobStatistics(1, 3, 0, 1)
-    assert blobs.statistics() == BlobStatistics(1, 3, 0, 0)
+        assert now(blobs) == (1, 3, 0, 1)
+    assert now(blobs) == (1, 3, 0, 0)
+    async with blobs.writer() as writer:
+        await writer.write(b"123")
+    seen = blobs.statistics()
+    assert (seen.uploads_stored_total, seen.uploads_given_up_total, seen.downloads_total) == (1, 1, 1)
+    assert seen.room_bytes > 0
+
+
+def now(blobs: Blobs) -> tuple[int, int, int, int]:
+    """What is stored, in files and bytes, and how many come and go."""
+    seen = blobs.statistics()
+    return seen.stored, seen.stored_bytes, seen.uploads_running, seen.downloads_running

@@ -12,8 +12,9 @@ import pytest
 
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId
-from ironwire.store.base import Ack, Duplicate, Mailbox, Stored
 from ironwire.store.migrations import load_migrations, migrate
+from ironwire.store.operations import Ack, Duplicate, Stored
+from ironwire.store.records import Mailbox
 from ironwire.store.sqlite import SqliteStore
 from tests.contract.builders import ANN, BOB, PHONE, WIDE, append, envelope, texts
 
@@ -155,28 +156,30 @@ def test_a_process_may_die_at_any_statement_of_a_migration(
         database.set_trace_callback(count)
         migrate(database, path, MIGRATIONS)
 
-    new = _newest_schema(tmp_path_factory)
+    whole = _every_schema(tmp_path_factory)
     deaths = 0
     while True:
         make_schema_1(path)
-        old = schema_of(path)
         if in_a_process_that_dies(partial(migrate_until, deaths)) == 0:
             break
         deaths += 1
-        assert schema_of(path) in (old, new)
+        assert schema_of(path) in whole
         with closing(connect(path)) as database:
             migrate(database, path, MIGRATIONS)
             assert database.execute("SELECT payload FROM envelope WHERE id = 2").fetchone()[0] is not None
-        assert schema_of(path) == new
+        assert schema_of(path) == whole[-1]
         for file in path.parent.iterdir():
             file.unlink()
     assert deaths > 8
 
 
-def _newest_schema(folders: pytest.TempPathFactory) -> tuple[int, list[tuple[str, str]]]:
-    """What a file of the first schema becomes when nothing goes wrong."""
+def _every_schema(folders: pytest.TempPathFactory) -> list[tuple[int, list[tuple[str, str]]]]:
+    """What a file of the first schema is after each migration, when nothing goes wrong."""
     path = folders.mktemp("whole") / "ironwire.db"
     make_schema_1(path)
+    schemas = [schema_of(path)]
     with closing(connect(path)) as database:
-        migrate(database, path, MIGRATIONS)
-    return schema_of(path)
+        for number in range(2, NEWEST + 1):
+            migrate(database, path, {known: sql for known, sql in MIGRATIONS.items() if known <= number})
+            schemas.append(schema_of(path))
+    return schemas

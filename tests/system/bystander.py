@@ -43,9 +43,11 @@ async def conversation(port: int) -> AsyncIterator[Conversation]:
 
 
 @asynccontextmanager
-async def seed_session(port: int) -> AsyncIterator[tuple[WebSocketConnection, str]]:
-    """A new client's session and its id, after the handshake of docs/protocol.md, section 2."""
-    key = SigningKey.generate()
+async def seed_session(port: int, key: SigningKey | None = None) -> AsyncIterator[tuple[WebSocketConnection, str]]:
+    """A client's session and its id, after the handshake of docs/protocol.md, section 2: a new client's unless there is
+    a key.
+    """
+    key = key or SigningKey.generate()
     client_id = key.verify_key.encode().hex()
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
         with trio.fail_after(PATIENCE_SECONDS):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,8 +63,16 @@ class Process:
 def background(
     arguments: tuple[str, ...], folder: Path, env: dict[str, str], seconds: float = SECONDS
 ) -> Iterator[Process]:
+    """Run `ironwire` beside the test."""
+    with running((*IRONWIRE, *arguments), folder, env, seconds) as process:
+        yield process
+
+
+@contextmanager
+def running(command: Sequence[str], folder: Path, env: dict[str, str], seconds: float = SECONDS) -> Iterator[Process]:
+    """Run any command beside the test."""
     with subprocess.Popen(
-        [*IRONWIRE, *arguments],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

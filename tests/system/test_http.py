@@ -70,7 +70,7 @@ async def uploaded(curl: Curl, content: bytes, *options: str) -> str:
     response = await curl.upload(content, *options)
     assert response.status == 200
     answer = json.loads(response.body)
-    assert list(answer) == ["url", "size", "sha256"]
+    assert list(answer) == ["url", "size", "sha256", "expires"]
     assert (answer["size"], answer["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     assert re.fullmatch(
         r"/media/[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin", answer["url"]

@@ -121,9 +121,26 @@ def test_two_minutes(reader: Reader) -> None:
     (shown,) = blocks("Two minutes", "json")
     promised, uploaded = json.loads(shown), json.loads(reader.run(files))
     content = (reader.folder / "test.txt").read_bytes()
-    assert uploaded == promised | {"url": uploaded["url"], "sha256": sha256(content).hexdigest()}
+    own = {"url": uploaded["url"], "sha256": sha256(content).hexdigest(), "expires": uploaded["expires"]}
+    assert uploaded == promised | own
     assert uploaded["sha256"].startswith(promised["sha256"].removesuffix("…"))
     assert re.sub(_HEX, "", uploaded["url"]) == re.sub(_HEX, "", promised["url"])
+
+
+def test_groups(reader: Reader) -> None:
+    """After the two minutes, in the same folder."""
+    keys, _, _, scripts, _ = blocks("Two minutes", "sh")
+    reader.run(keys)
+    reader.run(scripts)
+    (script,) = blocks("Groups, voice messages, and who is seen", "sh")
+    group, *told = reader.run(script).splitlines()
+    assert re.fullmatch("#[0-9a-f]{32}", group)
+    heard, members = told[:3], told[3:]
+    assert heard[0].endswith("made the group, named it “friends”, added you")
+    assert heard[1].endswith("Hello, all")
+    assert heard[2].endswith("named it “Old friends”")
+    assert members[0].startswith(f"“Old friends”  {group}")
+    assert [line.split()[:2] for line in members[1:]] == [["you", "admin"], ["bob", "member"]]
 
 
 def test_by_hand(reader: Reader) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fuzz.codec import check
 from ironwire.errors import InvalidMessage
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.wire import codec
+from ironwire.wire import strict
 from ironwire.wire.codec import (
     ServerFrame,
     decode_client,
@@ -19,6 +19,7 @@ from ironwire.wire.codec import (
     encode,
     encode_payload,
     frame_text,
+    relayed_text,
 )
 from ironwire.wire.messages import (
     DELIVERIES,
@@ -60,6 +61,11 @@ def test_a_client_message_comes_back(message: ClientMessage, id_: MessageId | No
 @given(server_messages(), st.none() | message_ids())
 def test_a_server_message_comes_back(message: ServerMessage, id_: MessageId | None) -> None:
     assert decode_server(encode(message, id_)) == ServerFrame(message, id_, None)
+
+
+@given(messages_of(DeliveredText))
+def test_a_relayed_text_is_the_frame_that_encode_writes(message: DeliveredText) -> None:
+    assert relayed_text(message.sender, message.text) == encode(DeliveredText(message.sender, message.text))
 
 
 @given(st.one_of([messages_of(cls) for cls in DELIVERIES]), st.none() | message_ids(), st.integers(1, 2**53 - 1))
@@ -337,4 +343,4 @@ def test_an_unreadable_id_is_not_in_the_error() -> None:
 @pytest.mark.parametrize("constraint", ["a bound", None])
 def test_a_constraint_without_a_rule_is_refused_when_the_codec_is_built(constraint: Any) -> None:
     with pytest.raises(TypeError, match="no rule for the constraint"):
-        codec._constrained(lambda value, _: value, constraint)
+        strict._constrained(lambda value, _: value, constraint)

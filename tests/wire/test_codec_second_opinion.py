@@ -59,6 +59,7 @@ _RULES: dict[str, Any] = {
         {
             "device": lambda value: _matches("[A-Za-z0-9._-]{1,64}", value),
             "origin": lambda value: _is_string(value, 255, least=1),
+            "invite": lambda value: _is_string(value, 255),
         },
     ),
     "verify": ({"attempt": _is_string}, {}),

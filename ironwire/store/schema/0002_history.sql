@@ -15,3 +15,7 @@ CREATE INDEX archived_by_age ON envelope (ts) WHERE is_archived = 1;
 
 -- Ids grow in the order of acceptance and clocks are set back now and then, so age needs an index of its own.
 CREATE INDEX envelope_by_age ON envelope (ts);
+
+-- What nobody owes, knows or keeps any more: empty, but between a release and the statement that follows it.
+CREATE INDEX erased_envelope ON envelope (id)
+    WHERE owed = 0 AND is_archived = 0 AND (message_id IS NULL OR is_id_known = 0);

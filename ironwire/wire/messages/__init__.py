@@ -90,6 +90,7 @@ from ironwire.wire.messages.session import (
     ServerLimits,
     Verify,
 )
+from ironwire.wire.messages.uploads import UploadGrant, UploadToken
 
 ClientMessage = (
     Auth
@@ -122,6 +123,7 @@ ClientMessage = (
     | CallCandidate
     | CallEnd
     | IceServers
+    | UploadToken
 )
 
 ServerMessage = (
@@ -149,6 +151,7 @@ ServerMessage = (
     | RelayedCandidate
     | RelayedEnd
     | IceServerList
+    | UploadGrant
 )
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
@@ -230,6 +233,8 @@ __all__ = [
     "Text",
     "Typing",
     "Unblock",
+    "UploadGrant",
+    "UploadToken",
     "Verify",
     "Waveform",
     "wire_key",

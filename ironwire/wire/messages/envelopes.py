@@ -1,4 +1,6 @@
-"""What is kept and routed: as its sender says it, and as its recipient gets it (docs/protocol.md, sections 4, 5, 7)."""
+"""What is kept and routed: as its sender says it, and as its recipient gets it (docs/protocol.md, sections 4, 5
+and 7.1).
+"""
 
 from typing import Annotated, ClassVar
 
@@ -51,7 +53,7 @@ class File:
 @record
 class Receipt:
     """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to`
-    (section 7).
+    (section 7.1).
     """
 
     verb: ClassVar[str] = "receipt"
@@ -103,7 +105,7 @@ class DeliveredFile:
 
 @record
 class DeliveredReceipt:
-    """What became of envelopes that this client sent (section 7). Goes to device sessions alone."""
+    """What became of envelopes that this client sent (section 7.1). Goes to device sessions alone."""
 
     verb: ClassVar[str] = "receipt"
 
@@ -118,7 +120,7 @@ class DeliveredReceipt:
 @record
 class History:
     """Asks for archived envelopes between this client and `peer`, newest first: the newest of all, or those that follow
-    the page which gave `before` (section 7).
+    the page which gave `before` (section 7.1).
     """
 
     verb: ClassVar[str] = "history"
@@ -139,7 +141,7 @@ class ArchivedEnvelope:
 
 @record
 class HistoryPage:
-    """The answer to `history`, newest first (section 7). `before` leads to the next page; the last page has none."""
+    """The answer to `history`, newest first (section 7.1). `before` leads to the next page; the last page has none."""
 
     verb: ClassVar[str] = "history"
 

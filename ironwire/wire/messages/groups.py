@@ -109,7 +109,8 @@ class GroupChanged:
     group: GroupId
     epoch: Count
     by: ClientId
-    added: Clients
+    added: Annotated[list[ClientId], Items(0, 501)]
+    """Whoever creates a group is one of them."""
     removed: Clients
     roles: Annotated[list[GroupMember], Items(0, 501)]
     name: GroupName | None = None

@@ -19,6 +19,7 @@ class Auth:
     token: str
     device: DeviceId | None = None
     origin: Annotated[str, Chars(1, 255)] | None = None
+    invite: ShortText | None = None
 
 
 @record

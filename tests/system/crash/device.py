@@ -116,7 +116,10 @@ class Device:
     unaccepted: deque[Sent] = field(factory=deque)
     next_number: int = 1
     epoch: int | None = None
+    former_epochs: set[int | None] = field(factory=set)
     durable_ack: int = 0
+    acked_ever: int = 0
+    """The highest ack that was sent in this epoch, whether or not it got there."""
     is_caught_up: bool = field(default=False, init=False)
     _seen: set[Key] = field(init=False, factory=set)
     _last_from: dict[tuple[str, str], int] = field(init=False, factory=dict)
@@ -140,6 +143,15 @@ class Device:
         self._unsent.append(sent)
         self._wake.set()
         return sent
+
+    def start_anew(self) -> None:
+        """Forget the numbering, as a device does when the epoch is another; what is not accepted is kept."""
+        self.former_epochs.add(self.epoch)
+        self.epoch = None
+        self.durable_ack = self.acked_ever = 0
+        self.stored.clear()
+        self._seen.clear()
+        self._last_from.clear()
 
     async def run(self, port: int, *, is_restless: bool) -> None:
         """Be connected, again and again, for ever. A restless device cuts its connection now and then."""
@@ -177,6 +189,7 @@ class Device:
         _demand(welcome["type"] == "auth_ok", f"{welcome} instead of auth_ok")
         epoch, tail = welcome["payload"]["epoch"], welcome["payload"]["seq"]
         _demand(self.epoch in (None, epoch), f"epoch {epoch} after {self.epoch}: the mailbox was made anew")
+        _demand(epoch not in self.former_epochs, f"epoch {epoch} came again, with another numbering")
         _demand(tail >= len(self.stored), f"tail {tail} although {len(self.stored)} was delivered")
         self.epoch = epoch
         self._got = self._acked = 0
@@ -249,6 +262,7 @@ class Device:
         # Not what is stored, but what this connection has delivered: to acknowledge more would be misuse.
         if self._got - self._acked >= step or (at_once and self._got > self._acked):
             self._acked = self._got
+            self.acked_ever = max(self.acked_ever, self._acked)
             await connection.say("ack", upto=self._acked)
 
     def __str__(self) -> str:

@@ -117,7 +117,7 @@ async def live_through(
         Violation: a promise was broken; the message says which.
     """
     world = World(folder / "data", tally.counters)
-    port = _free_port()
+    port = free_port()
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.chat_for_ever)
@@ -171,7 +171,7 @@ def _log_of(world: World) -> str:
     return log.read_text()[-4_000:] if log.exists() else ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that the system gives to no client. A client that gets it as its own could connect to itself, and would
     keep the next server from listening.
     """

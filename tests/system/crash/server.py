@@ -22,7 +22,7 @@ from attrs import define, frozen
 from ironwire.cli import cli
 from ironwire.cli.serve import serve  # noqa: F401  # the same
 from ironwire.hub import janitor
-from ironwire.hub.delivery import Delivery
+from ironwire.hub.committer import Committer
 from ironwire.store import migrations
 from ironwire.store.sqlite import SqliteStore
 from ironwire.store.sqlite_writer import Writer
@@ -131,7 +131,7 @@ def wrap(reaper: Reaper) -> None:
     around_async(SqliteStore, "apply", None, "before the replies")
     around_async(SqliteStore, "expire", None, "after expiry committed")
     around_async(SqliteStore, "scrub", "before the log is overwritten", "after the log was overwritten")
-    around_async(Delivery, "_next_batch", "after the replies", None)
+    around_async(Committer, "_wait", "after the replies", None)
 
     apply_migration = migrations._apply
 

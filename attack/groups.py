@@ -1,0 +1,175 @@
+"""Attacks by groups, presence and calls (section 7): where one message makes many."""
+
+import secrets
+from itertools import count
+
+import orjson
+import trio
+
+from attack.target import ONE_ADDRESS, Attack, Refused, Target, address, reply, stranger
+from bench.crowd import Identity
+from tests.server.raw_client import RawClient
+from tests.wire.frame_builder import TEXT, frame
+
+AT_ONCE = 10
+MEMBERS = 1_000
+
+_NAMES = count()
+
+
+async def churn(target: Target) -> None:
+    """Groups of a thousand made, changed by several admins at once, and left."""
+
+    async def once(number: int) -> str:
+        admin = stranger("phone")
+        async with target.session(address(number), admin) as client:
+            target.mailboxes += 1
+            group = await _make_group(client, 400)
+            some = _names(50)
+            changes = [
+                ("group_add", {"group": group, "clients": some}),
+                ("group_rename", {"group": group, "name": "x" * 128}),
+                ("group_remove", {"group": group, "clients": some}),
+                ("group_add", {"group": group, "clients": some, "if_epoch": 1}),
+                ("group_info", {"group": group}),
+                ("group_role", {"group": group, "client": some[0], "role": "admin"}),
+                ("group_leave", {"group": group}),
+            ]
+            packet = b"".join(_frame(verb, payload) for verb, payload in changes)
+            return await target.flood(client, packet, len(changes))
+
+    await target.swarm(AT_ONCE, once)
+
+
+async def large_group(target: Target) -> None:
+    """A thousand members, of whom a hundred are here, and ten who talk."""
+    here = [stranger("phone") for _ in range(100)]
+    target.mailboxes = len(here)
+    async with target.session(ONE_ADDRESS) as founder:
+        clients = [each.client for each in here]
+        group = await _make_group(founder, 400, clients)
+        await founder.send(_frame("group_add", {"group": group, "clients": _names(499)}))
+        packet = _frame("text", {"to": group, "text": "x" * 50}) * 20
+
+        async def talk(number: int) -> str:
+            async with target.session(address(number), here[number % len(here)]) as client:
+                return await target.flood(client, packet, 20)
+
+        await target.swarm(30, talk)
+
+
+async def typing(target: Target) -> None:
+    here = [stranger() for _ in range(50)]
+    async with target.session(ONE_ADDRESS) as founder:
+        group = await _make_group(founder, 0, [each.client for each in here])
+        packet = _frame("typing", {"to": group, "typing": True}) * 200
+
+        async def talk(number: int) -> str:
+            async with target.session(address(number), here[number % len(here)]) as client:
+                return await target.flood(client, packet, 200)
+
+        await target.swarm(20, talk)
+
+
+async def presence(target: Target) -> None:
+    """Everybody watches everybody, and nobody can decide how they are."""
+    here = [stranger() for _ in range(100)]
+    clients = [each.client for each in here]
+    packet = b"".join(_frame("presence", {"status": status}) for status in ("online", "busy", "away")) * 100
+
+    async def flicker(number: int) -> str:
+        async with target.session(address(number), here[number % len(here)]) as client:
+            await client.send(
+                _frame("presence_allow", {"clients": clients}), _frame("presence_watch", {"clients": clients})
+            )
+            return await target.flood(client, packet, 300)
+
+    await target.swarm(30, flicker)
+
+
+async def watching(target: Target) -> None:
+    """Lists of 500, over and over."""
+    packet = _frame("presence_watch", {"clients": _names(500)}) + _frame("presence_allow", {"clients": _names(500)})
+
+    async def once(number: int) -> str:
+        async with target.session(address(number)) as client:
+            return await target.flood(client, packet, 2)
+
+    await target.swarm(AT_ONCE, once)
+
+
+async def calls(target: Target) -> None:
+    """Offers, signals for calls that are not one's own, candidates without end."""
+    victim = stranger()
+
+    async def once(number: int) -> str:
+        async with target.session(address(number)) as client:
+            return await target.flood(client, _signals_to(victim), 100)
+
+    async with target.session(ONE_ADDRESS, victim) as ear, trio.open_nursery() as nursery:
+        nursery.start_soon(target.drain, ear)
+        await target.swarm(AT_ONCE, once)
+
+
+async def blocks(target: Target) -> None:
+    async def once(number: int) -> str:
+        packet = b"".join(_frame(verb, {"client": name}) for name in _names(100) for verb in ("block", "unblock"))
+        async with target.session(address(number)) as client:
+            return await target.flood(client, packet, 200)
+
+    await target.swarm(AT_ONCE, once)
+
+
+def _signals_to(callee: Identity) -> bytes:
+    frames = []
+    for _ in range(20):
+        call = secrets.token_hex(16)
+        to = {"to": callee.client, "call": call}
+        candidate = {**to, "candidate": {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host"}}
+        frames += [
+            _frame("call_offer", {**to, "sdp": "v=0\r\n" * 500, "media": "audio"}),
+            _frame("call_answer", {**to, "sdp": "v=0\r\n"}),
+            _frame("call_candidate", candidate),
+            _frame("call_ringing", to),
+            _frame("call_end", {**to, "reason": "hangup"}),
+        ]
+    return b"".join(frames)
+
+
+async def _make_group(client: RawClient, strangers: int, members: list[str] | None = None) -> str:
+    await client.send(_frame("group_create", {"clients": [*(members or ()), *_names(strangers)]}, "make"))
+    with trio.move_on_after(5):
+        while True:
+            answer = await reply(client)
+            if answer.get("type") == "accepted":
+                return str(answer["payload"]["group"])
+    raise Refused("no group")
+
+
+def _names(number: int) -> list[str]:
+    """Ids that nobody has. A group does not ask who its members are."""
+    return [f"{next(_NAMES):064x}" for _ in range(number)]
+
+
+def _frame(verb: str, payload: object, id_: str | None = None) -> bytes:
+    message = {"type": verb, "payload": payload} if id_ is None else {"type": verb, "id": id_, "payload": payload}
+    return frame(TEXT, orjson.dumps(message))
+
+
+ATTACKS = (
+    Attack(
+        "group churn",
+        "a change of membership that takes time for every member",
+        "section 7.2; `limits.group_members`",
+        "changes",
+        churn,
+    ),
+    Attack("a large group", "a thousand copies of each text", "section 7.2", "texts", large_group),
+    Attack("typing", "copies for everybody, of what is not worth one", "section 7.3", "signals", typing),
+    Attack("presence", "the square of the number of watchers", "section 7.3", "changes", presence),
+    Attack("lists to watch", "time and memory for lists of 500", "section 7.3", "lists", watching),
+    Attack(
+        "calls", "to ring somebody without end, to hear or end the calls of others", "section 7.4", "signals", calls
+    ),
+    Attack("blocks", "a transaction each, for nothing", "section 7.5", "changes", blocks),
+)

@@ -1,0 +1,49 @@
+"""`ironwire block`, `unblock` and `blocks`: from whom this identity wants nothing."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.asking import ask
+from ironwire.cli.options import json_option, key_option, server_option
+from ironwire.cli.terminal import out
+
+
+@click.command()
+@click.argument("who")
+@server_option
+@key_option
+def block(who: str, server: str, key: Path) -> None:
+    """Get nothing more from WHO, who does not learn of it. In groups you still read each other."""
+    client_id = AddressBook.beside(key).client(who)
+    ask(server, key, lambda client: client.block(client_id))
+
+
+@click.command()
+@click.argument("who")
+@server_option
+@key_option
+def unblock(who: str, server: str, key: Path) -> None:
+    """Get again what WHO sends from now on."""
+    client_id = AddressBook.beside(key).client(who)
+    ask(server, key, lambda client: client.unblock(client_id))
+
+
+@click.command()
+@server_option
+@key_option
+@json_option
+def blocks(server: str, key: Path, *, as_json: bool) -> None:
+    """Show whom you have blocked."""
+    book = AddressBook.beside(key)
+    blocked = ask(server, key, lambda client: client.blocks())
+    if as_json:
+        click.echo(json.dumps(blocked))
+    elif not blocked:
+        out().print(Text("Nobody.", "dim"))
+    else:
+        for client_id in blocked:
+            out().print(Text.assemble((book.label(client_id), "bold"), "  ", client_id))

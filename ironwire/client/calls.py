@@ -1,0 +1,63 @@
+"""A client's calls: what two sessions tell each other to get a connection of their own (docs/protocol.md, section 7.4).
+
+The other side's words come as events: `RelayedOffer`, `RelayedRinging`, `RelayedAnswer`, `RelayedCandidate` and
+`RelayedEnd`. A call belongs to a session: when that ends, every call of it is over, and nobody is left to say so.
+"""
+
+from uuid import uuid4
+
+from attrs import define
+
+from ironwire.client.link import Link
+from ironwire.ids import CallId, ClientId
+from ironwire.wire.messages import (
+    Accepted,
+    CallAnswer,
+    CallCandidate,
+    CallEnd,
+    CallOffer,
+    CallRinging,
+    Candidate,
+    IceServerList,
+    IceServers,
+)
+from ironwire.wire.messages.calls import EndReason, Media
+
+
+@define(eq=False)
+class OwnCalls:
+    """`Client.calls`. Each method returns when the server has passed the signal on.
+
+    Raises, every one of them:
+        Refused: `not_found`: the call is over, or never was. `conflict`: another session has it. `user_offline`: nobody
+            is there to be called. `quota`: as many calls or candidates as the server allows.
+        SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+    """
+
+    _link: Link
+
+    async def ice_servers(self) -> IceServerList:
+        """The STUN and TURN servers that this server offers, with credentials good until `expires`."""
+        return await self._link.ask(IceServers(), IceServerList)
+
+    async def offer(self, to: ClientId, sdp: str, media: Media) -> CallId:
+        """Call every session of `to`."""
+        call = CallId(uuid4().hex)
+        await self._link.ask(CallOffer(to, call, sdp, media), Accepted)
+        return call
+
+    async def ringing(self, to: ClientId, call: CallId) -> None:
+        """Somebody here is being told of the call."""
+        await self._link.ask(CallRinging(to, call), Accepted)
+
+    async def answer(self, to: ClientId, call: CallId, sdp: str) -> None:
+        """Take the call in this session; `conflict`: another one was quicker."""
+        await self._link.ask(CallAnswer(to, call, sdp), Accepted)
+
+    async def candidate(self, to: ClientId, call: CallId, candidate: Candidate) -> None:
+        """Name one way to reach this session."""
+        await self._link.ask(CallCandidate(to, call, candidate), Accepted)
+
+    async def end(self, to: ClientId, call: CallId, reason: EndReason = "hangup") -> None:
+        """End the call, or refuse it for every session of this client."""
+        await self._link.ask(CallEnd(to, call, reason), Accepted)

@@ -1,0 +1,91 @@
+"""A client's groups: durable memberships, each of which changes by one epoch at a time (docs/protocol.md, section 7.2).
+
+Texts and files go to a group as they go to a client, through `Client`. What comes from one carries `group`, and every
+change comes as a `GroupChanged`, in order with them.
+"""
+
+from collections.abc import Iterable
+
+from attrs import define
+
+from ironwire.client.errors import NotTheProtocol
+from ironwire.client.link import Link
+from ironwire.ids import ClientId, GroupId, Role
+from ironwire.wire.messages import (
+    Accepted,
+    ClientMessage,
+    GroupAdd,
+    GroupCreate,
+    GroupDetails,
+    GroupInfo,
+    GroupLeave,
+    GroupList,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
+    Groups,
+    GroupSummary,
+)
+
+
+@define(eq=False)
+class OwnGroups:
+    """`Client.groups`. Changes wait through reconnections, and are made once however often they had to be sent.
+
+    With `if_epoch`, a change is made only if that is still the group's epoch. `epoch` of the answer is what it is then.
+
+    Raises, every one of them:
+        Refused: `not_found`: there is no such group, or this client is not in it. `forbidden`: only an admin may do
+            this. `conflict`: the epoch has passed, or the group would be left without an admin. `quota`: somebody, or
+            the group, has as much as the server allows.
+        SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped; whether the change was made is
+            not known.
+    """
+
+    _link: Link
+
+    async def create(self, clients: Iterable[ClientId], name: str | None = None) -> GroupId:
+        """Make a group of this client, which is its admin, and `clients`."""
+        accepted = await self._change(GroupCreate([*clients], name))
+        if accepted.group is None:
+            raise NotTheProtocol("the server made a group and did not say which")
+        return accepted.group
+
+    async def add(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> Accepted:
+        """Make `clients` members."""
+        return await self._change(GroupAdd(group, [*clients], if_epoch))
+
+    async def remove(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> Accepted:
+        """Remove `clients`; they learn of it, and of nothing after it."""
+        return await self._change(GroupRemove(group, [*clients], if_epoch))
+
+    async def leave(self, group: GroupId, *, if_epoch: int | None = None) -> Accepted:
+        """Remove this client. The last admin cannot leave while others are in the group."""
+        return await self._change(GroupLeave(group, if_epoch))
+
+    async def set_role(self, group: GroupId, client: ClientId, role: Role, *, if_epoch: int | None = None) -> Accepted:
+        """Make a member an admin, or an admin a member like others."""
+        return await self._change(GroupRole(group, client, role, if_epoch))
+
+    async def rename(self, group: GroupId, name: str, *, if_epoch: int | None = None) -> Accepted:
+        """Give the group another name, for all of its members."""
+        return await self._change(GroupRename(group, name, if_epoch))
+
+    async def info(self, group: GroupId) -> GroupDetails:
+        """Name, epoch and members of the group: from what this client knows, as long as it knows of every change."""
+        known = self._link.rosters.get(group)
+        if known is not None:
+            return known
+        details = await self._link.ask(GroupInfo(group), GroupDetails)
+        self._link.rosters.learn(details)
+        return details
+
+    async def all(self) -> list[GroupSummary]:
+        """The groups in which this client is, oldest membership first, as the server has them."""
+        return (await self._link.ask(Groups(), GroupList)).groups
+
+    async def _change(self, change: ClientMessage) -> Accepted:
+        accepted = await self._link.ask(change, Accepted)
+        if accepted.group is not None and accepted.epoch is not None:
+            self._link.rosters.hear(accepted.group, accepted.epoch)
+        return accepted

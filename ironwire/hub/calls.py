@@ -1,0 +1,119 @@
+"""Calls: who is told what decides `protocol/call.py`; here it meets the live sessions, the blocks and the clock.
+
+Nothing of a call is stored. A signal is small and has to arrive: it waits in the outbox like everything else, and a
+session that does not read loses its place here.
+"""
+
+from collections.abc import Callable
+from typing import assert_never
+
+import trio
+from attrs import define, field, frozen
+
+from ironwire.hub.hub import Attachment, Hub
+from ironwire.hub.ice import IceDesk
+from ironwire.ids import MessageId
+from ironwire.limits import Limits
+from ironwire.protocol.call import Calls, Refused, Tell
+from ironwire.store.base import Store
+from ironwire.wire.codec import encode
+from ironwire.wire.messages import (
+    Accepted,
+    CallAnswer,
+    CallCandidate,
+    CallEnd,
+    CallOffer,
+    CallRinging,
+    Error,
+    IceServers,
+)
+
+CallRequest = CallOffer | CallRinging | CallAnswer | CallCandidate | CallEnd | IceServers
+
+PULSE_SECONDS = 1.0
+"""How late the end of a call may be that nobody answers."""
+
+
+@frozen
+class CallsStatistics:
+    live: int
+    """Calls that ring or were answered."""
+    offered_total: int
+    """Calls that were offered and not refused."""
+
+
+@define(eq=False)
+class CallDesk:
+    """Answers everything that clients say about calls."""
+
+    _hub: Hub
+    _store: Store
+    _ice: IceDesk
+    _limits: Limits
+    _now_ms: Callable[[], int]
+    _calls: Calls[Attachment] = field(init=False)
+    _offered_total: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        limits = self._limits
+        self._calls = Calls(limits.call_ring_seconds, limits.calls_per_client, limits.call_candidates)
+
+    async def run(self) -> None:
+        """End the calls that nobody answers, for ever."""
+        while True:
+            await trio.sleep(PULSE_SECONDS)
+            _deliver(self._calls.expire(trio.current_time()))
+
+    def answer(self, asker: Attachment, request: CallRequest, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+        """Raises:
+        StoreError: it cannot be read whom the callee has blocked.
+        """
+        match request:
+            case IceServers():
+                asker.outbox.put(encode(self._ice.servers(), id))
+            case CallOffer():
+                self._settle(asker, request, id, self._offer(asker, request))
+            case CallRinging() | CallAnswer() | CallCandidate() | CallEnd():
+                self._settle(asker, request, id, self._calls.signal(asker, request))
+            case _:
+                assert_never(request)
+
+    def arrived(self, attachment: Attachment) -> None:
+        """A session has begun."""
+        _deliver(self._calls.arrived(attachment))
+
+    def left(self, attachment: Attachment) -> None:
+        """A session is over."""
+        _deliver(self._calls.left(attachment))
+
+    def statistics(self) -> CallsStatistics:
+        return CallsStatistics(live=len(self._calls), offered_total=self._offered_total)
+
+    def _offer(self, asker: Attachment, offer: CallOffer) -> list[Tell[Attachment]] | Refused:
+        callee = self._hub.sessions_of(offer.to)
+        is_muffled = asker.principal.client in self._store.blocks_of(offer.to)
+        result = self._calls.offer(asker, offer, callee, trio.current_time(), is_muffled=is_muffled)
+        self._offered_total += not isinstance(result, Refused)
+        return result
+
+    def _settle(
+        self,
+        asker: Attachment,
+        request: CallRequest,
+        id: MessageId | None,  # noqa: A002  # the frame's
+        result: list[Tell[Attachment]] | Refused,
+    ) -> None:
+        if isinstance(result, Refused):
+            user = request.to if isinstance(request, CallOffer) and result.code == "user_offline" else None
+            asker.outbox.put(encode(Error(result.code, result.detail, user), id))
+            return
+        if id is not None:
+            asker.outbox.put(encode(Accepted(self._now_ms()), id))
+        _deliver(result)
+
+
+def _deliver(tells: list[Tell[Attachment]]) -> None:
+    for tell in tells:
+        frame = encode(tell.message)
+        for attachment in tell.to:
+            attachment.outbox.put(frame)

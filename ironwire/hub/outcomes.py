@@ -1,0 +1,46 @@
+"""What became of envelopes, counted by verb. Relaying is the server's busiest path, so counting is one increment."""
+
+from attrs import define, field
+
+from ironwire.counting import Tallied, tallied
+from ironwire.wire.messages import File, GroupChanged, Receipt, Text
+from ironwire.wire.messages.fields import ErrorCode
+
+VERBS = (Text.verb, File.verb, Receipt.verb, GroupChanged.verb)
+"""What can be in an envelope. Every count is there from the start: a monitor sees 0, and then the first."""
+
+
+def _none_of_each() -> dict[str, int]:
+    return dict.fromkeys(VERBS, 0)
+
+
+@define(eq=False)
+class Outcomes:
+    """Whoever settles an envelope adds one to its verb, in the place that says how it ended."""
+
+    stored: dict[str, int] = field(init=False, factory=_none_of_each)
+    relayed: dict[str, int] = field(init=False, factory=_none_of_each)
+    duplicates: dict[str, int] = field(init=False, factory=_none_of_each)
+    undeliverable: dict[str, int] = field(init=False, factory=_none_of_each)
+    _refused: dict[tuple[str, ...], int] = field(init=False, factory=dict)
+
+    def refuse(self, verb: str, code: ErrorCode) -> None:
+        self._refused[verb, code] = self._refused.get((verb, code), 0) + 1
+
+    def accepted(self) -> Tallied:
+        """By verb and path: `stored` is on the disk, `relayed` was handed over without it."""
+        paths = {"stored": self.stored, "relayed": self.relayed}
+        counts: dict[tuple[str, ...], int] = {
+            (verb, path): count for path, by_verb in paths.items() for verb, count in by_verb.items()
+        }
+        return Tallied(("verb", "path"), counts)
+
+    def refused(self) -> Tallied:
+        """By verb and the code that the sender was told."""
+        return Tallied(("verb", "code"), dict(self._refused))
+
+    def duplicated(self) -> Tallied:
+        return tallied("verb", self.duplicates)
+
+    def undelivered(self) -> Tallied:
+        return tallied("verb", self.undeliverable)

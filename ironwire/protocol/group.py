@@ -1,0 +1,133 @@
+"""Who may change what in a group (docs/protocol.md, section 7.2): from one roster to the next, as pure functions.
+
+    Changed      the roster of the next epoch, and what has to be told of it
+    Unchanged    it was so already
+    Refused      an error code, and what to do
+
+Rules: only members see a group, and only admins change it, except that everyone may leave. While there are members one
+of them is an admin. A group without members is over.
+"""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from attrs import frozen
+
+from ironwire.ids import ClientId, Role
+from ironwire.wire.messages import ErrorCode, GroupAdd, GroupCreate, GroupLeave, GroupRemove, GroupRename, GroupRole
+
+Change = GroupAdd | GroupRemove | GroupLeave | GroupRole | GroupRename
+
+
+@frozen
+class Roster:
+    """A group as it stands: its members with their roles, in the order in which they came."""
+
+    epoch: int
+    name: str | None
+    roles: Mapping[ClientId, Role]
+
+
+@frozen
+class Changed:
+    """The group comes to `roster`. `roles` are those that somebody did not have before, and `name` is there if it is
+    new.
+    """
+
+    roster: Roster
+    added: list[ClientId]
+    removed: list[ClientId]
+    roles: Mapping[ClientId, Role]
+    name: str | None
+
+
+@frozen
+class Unchanged:
+    """Accepted, and the epoch stays."""
+
+    epoch: int
+
+
+@frozen
+class Refused:
+    """Answer `error` with this code; nothing changes."""
+
+    code: ErrorCode
+    detail: str
+
+
+Outcome = Changed | Unchanged | Refused
+
+NO_SUCH_GROUP = Refused("not_found", "no such group")
+"""The same for a group that does not exist and for one that is not this client's business."""
+
+
+def create(by: ClientId, request: GroupCreate, most_members: int) -> Changed | Refused:
+    """The roster that a new group begins with."""
+    roles: dict[ClientId, Role] = {by: "admin", **{client: "member" for client in request.clients if client != by}}
+    if len(roles) > most_members:
+        return _too_many(most_members)
+    return Changed(Roster(1, request.name, roles), list(roles), [], roles, request.name)
+
+
+def change(roster: Roster | None, by: ClientId, request: Change, most_members: int) -> Outcome:
+    """What becomes of a group when `by` asks for a change; `roster` is None where there is no such group."""
+    if roster is None or by not in roster.roles:
+        return NO_SUCH_GROUP
+    if roster.roles[by] != "admin" and not isinstance(request, GroupLeave):
+        return Refused("forbidden", "only admins of the group may change it")
+    if request.if_epoch is not None and request.if_epoch != roster.epoch:
+        return Refused("conflict", f"the group is at epoch {roster.epoch}: look at it again")
+    roles, name = dict(roster.roles), roster.name
+    match request:
+        case GroupAdd(clients=clients):
+            roles.update({client: "member" for client in clients if client not in roles})
+        case GroupRemove(clients=clients):
+            for client in clients:
+                roles.pop(client, None)
+        case GroupLeave():
+            del roles[by]
+        case GroupRole(client=client, role=role):
+            if client not in roles:
+                return Refused("not_found", "that client is not a member: add it first")
+            roles[client] = role
+        case GroupRename(name=new_name):
+            name = new_name
+        case _:
+            assert_never(request)
+    return _outcome(roster, Roster(roster.epoch + 1, name, roles), most_members)
+
+
+def expel(roster: Roster, client: ClientId) -> Changed:
+    """What becomes of a group whose member the operator erases. If that was the last admin, whoever has been a member
+    for the longest follows.
+    """
+    roles = {each: role for each, role in roster.roles.items() if each != client}
+    if roles and "admin" not in roles.values():
+        roles[next(iter(roles))] = "admin"
+    return _changed(roster, Roster(roster.epoch + 1, roster.name, roles))
+
+
+def _outcome(before: Roster, after: Roster, most_members: int) -> Outcome:
+    if after.roles == before.roles and after.name == before.name:
+        return Unchanged(before.epoch)
+    changed = _changed(before, after)
+    if changed.added and len(after.roles) > most_members:
+        return _too_many(most_members)
+    if after.roles and "admin" not in after.roles.values():
+        return Refused("conflict", "the group would have no admin: make another member admin first")
+    return changed
+
+
+def _changed(before: Roster, after: Roster) -> Changed:
+    return Changed(
+        roster=after,
+        added=[client for client in after.roles if client not in before.roles],
+        removed=[client for client in before.roles if client not in after.roles],
+        roles={client: role for client, role in after.roles.items() if before.roles.get(client) != role},
+        name=after.name if after.name != before.name else None,
+    )
+
+
+def _too_many(most_members: int) -> Refused:
+    return Refused("quota", f"a group has at most {most_members} members")

@@ -1,0 +1,147 @@
+"""How much one client may ask for: messages and bytes, over all its sessions together.
+
+A batch that the client can afford is paid for at once, before it is decoded, which costs next to nothing. One that it
+cannot is looked at message by message, and what there is no allowance for is answered with `rate_limited`. An ack is
+free in that case: it makes the server's work less, and one that was refused would hold the device's mail back.
+"""
+
+from collections import OrderedDict
+from weakref import WeakValueDictionary
+
+from attrs import frozen
+
+from ironwire.ids import ClientId
+from ironwire.limits import Limits
+from ironwire.protocol.bucket import Rate
+from ironwire.wire.messages import (
+    ClientMessage,
+    DeviceRemove,
+    GroupAdd,
+    GroupCreate,
+    GroupInfo,
+    GroupRemove,
+    Groups,
+    History,
+    PresenceAllow,
+    PresenceWatch,
+    UploadToken,
+)
+
+MOST_CLIENTS = 100_000
+"""Clients whose allowances are remembered, besides those who are here."""
+
+REFILL_SECONDS = 1.0
+
+REFUSALS = Rate(per_second=10, burst=1_000)
+"""How often one session may be refused something before it is closed with 1013. The burst is for what was on its way
+when the client was told.
+"""
+
+
+@frozen
+class RatesStatistics:
+    refused_total: int
+    """Messages that were answered with `rate_limited`."""
+
+
+class Allowance:
+    """What one client may still ask for now. All its sessions hold the same one.
+
+    Two token buckets (`protocol/bucket.py`) in one, that gain when they are short, or else once a second: a session
+    asks with every read, and mostly there is enough.
+    """
+
+    __slots__ = ("__weakref__", "_bytes", "_messages", "_rates", "_refill_at", "_updated")
+
+    def __init__(self, rates: "Rates", now: float) -> None:
+        self._rates = rates
+        self._messages = rates.messages.burst
+        self._bytes = rates.bytes.burst
+        self._updated = now
+        self._refill_at = now + REFILL_SECONDS
+
+    def can_afford(self, batch: list[str | bytes], now: float) -> bool:
+        """Pay for what arrived in one read. False: it is too much, and nothing was paid."""
+        count, size = len(batch), sum(map(len, batch))
+        if self._messages < count or self._bytes < size or now >= self._refill_at:
+            self._refill(now)
+            if self._messages < count or self._bytes < size:
+                return False
+        self._messages -= count
+        self._bytes -= size
+        return True
+
+    def refusal_ms(self, count: int, size: int, now: float) -> int:
+        """Pay for one message; 0, or the milliseconds after which it should be sent again, and nothing was paid.
+
+        One that is larger than what there ever is is let through when that is there, and leaves a debt.
+        """
+        self._refill(now)
+        messages, bytes_ = self._rates.messages, self._rates.bytes
+        wait_seconds = max(
+            (min(count, messages.burst) - self._messages) / messages.per_second,
+            (min(size, bytes_.burst) - self._bytes) / bytes_.per_second,
+        )
+        if wait_seconds > 0:
+            self._rates.refused_total += 1
+            return int(wait_seconds * 1000) + 1
+        self._messages -= count
+        self._bytes -= size
+        return 0
+
+    def is_whole(self, now: float) -> bool:
+        """Whether it is like that of a client nobody has seen."""
+        self._refill(now)
+        return self._messages >= self._rates.messages.burst and self._bytes >= self._rates.bytes.burst
+
+    def _refill(self, now: float) -> None:
+        messages, bytes_ = self._rates.messages, self._rates.bytes
+        seconds = now - self._updated
+        self._updated = now
+        self._refill_at = now + REFILL_SECONDS
+        self._messages = min(self._messages + seconds * messages.per_second, messages.burst)
+        self._bytes = min(self._bytes + seconds * bytes_.per_second, bytes_.burst)
+
+
+class Rates:
+    """The allowances of all clients, of those too that have left and might come back to have another."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.messages = Rate(limits.messages_per_second, limits.messages_at_once)
+        self.bytes = Rate(limits.bytes_per_second, limits.bytes_at_once)
+        self.refused_total = 0
+        self._in_use: WeakValueDictionary[ClientId, Allowance] = WeakValueDictionary()
+        self._recent: OrderedDict[ClientId, Allowance] = OrderedDict()
+
+    def allowance(self, client: ClientId, now: float) -> Allowance:
+        """That of `client`, for a session to hold until its end."""
+        allowance = self._in_use.get(client)
+        if allowance is None:
+            allowance = self._in_use[client] = Allowance(self, now)
+        self._recent[client] = allowance
+        self._recent.move_to_end(client)
+        for _ in range(2):  # more than one comes: what nobody holds and is whole is forgotten, and what is too much
+            oldest = next(iter(self._recent))
+            if len(self._recent) > MOST_CLIENTS or (oldest != client and self._recent[oldest].is_whole(now)):
+                del self._recent[oldest]
+        return allowance
+
+    def statistics(self) -> RatesStatistics:
+        return RatesStatistics(self.refused_total)
+
+
+def surcharge_of(message: ClientMessage) -> int:
+    """How many messages more this one counts for: what it makes the server read, write or tell (section 6)."""
+    match message:
+        case GroupCreate(clients) | PresenceAllow(clients) | PresenceWatch(clients):
+            return len(clients)
+        case GroupAdd(_, clients) | GroupRemove(_, clients):
+            return len(clients)
+        case History(_, limit):
+            return limit
+        case GroupInfo() | Groups():
+            return 99
+        case DeviceRemove() | UploadToken():
+            return 9
+        case _:
+            return 0

@@ -1,0 +1,59 @@
+"""A mailbox as the writer knows it: the row, and what the batch under way has made of it."""
+
+import sqlite3
+
+from attrs import define, field
+
+from ironwire.ids import ClientId, DeviceId
+from ironwire.store.records import Mailbox, MailboxId, Quota
+
+_COLUMNS = "id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms"
+_SELECT_BOXES = f"SELECT {_COLUMNS} FROM mailbox WHERE client = ? ORDER BY id"  # noqa: S608  # a constant
+
+
+@define(eq=False, on_setattr=[])
+class Box:
+    """A mailbox as the writer knows it, the batch under way included."""
+
+    id: MailboxId
+    client: ClientId
+    device: DeviceId
+    acked: int
+    tail: int
+    waiting: int
+    waiting_bytes: int
+    is_full: bool = field(converter=bool)
+    created_ms: int
+    seen_ms: int
+    flushed: int = field(init=False)
+    """The last seq that is in the transaction and not only gathered."""
+
+    @flushed.default
+    def _tail_when_read(self) -> int:
+        return self.tail
+
+    def admits(self, size: int, quota: Quota) -> bool:
+        """Whether there is room for `size` bytes more; a mailbox that was full has room again at half (section 5)."""
+        if self.is_full:
+            self.is_full = self.waiting * 2 > quota.mailbox_envelopes or self.waiting_bytes * 2 > quota.mailbox_bytes
+        if self.waiting >= quota.mailbox_envelopes or self.waiting_bytes + size > quota.mailbox_bytes:
+            self.is_full = True
+        return not self.is_full
+
+    def snapshot(self) -> Mailbox:
+        return Mailbox(
+            id=self.id,
+            client=self.client,
+            device=self.device,
+            epoch=self.id,
+            acked=self.acked,
+            tail=self.tail,
+            waiting=self.waiting,
+            waiting_bytes=self.waiting_bytes,
+            created_ms=self.created_ms,
+            seen_ms=self.seen_ms,
+        )
+
+
+def read_boxes(connection: sqlite3.Connection, client: ClientId) -> list[Box]:
+    return [Box(*row) for row in connection.execute(_SELECT_BOXES, (client,))]

@@ -1,0 +1,45 @@
+"""What is older than the operator keeps leaves the SQLite file: entries, archived payloads, ids.
+
+Functions on the transaction that the caller has begun; whatever nobody needs after them is the caller's to delete.
+"""
+
+import sqlite3
+
+from ironwire.store.records import MailboxId
+
+# Entries are looked at only if some envelope is old and still owed: all of them have to be.
+_ANY_OLD_OWED = "SELECT EXISTS (SELECT 1 FROM envelope WHERE ts < ? AND owed > 0)"
+_DELETE_OLD_ENTRIES = """
+    DELETE FROM entry WHERE envelope IN (SELECT id FROM envelope WHERE ts < ? AND owed > 0)"""
+_RELEASE_OLD = """
+    UPDATE envelope SET owed = 0, payload = CASE WHEN is_archived = 1 THEN payload END WHERE ts < ? AND owed > 0"""
+_COUNT_WAITING = """
+    UPDATE mailbox SET (waiting, waiting_bytes) =
+        (SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE entry.mailbox = mailbox.id)
+    WHERE waiting > 0"""
+_SELECT_UNSEEN = "SELECT id, acked, tail FROM mailbox WHERE seen_ms < ?"
+_UNARCHIVE_OLD = """
+    UPDATE envelope SET is_archived = 0, payload = CASE WHEN owed > 0 THEN payload END
+    WHERE is_archived = 1 AND ts < ?"""
+_FORGET_OLD_IDS = "UPDATE envelope SET is_id_known = 0 WHERE ts < ? AND is_id_known = 1"
+
+
+def drop_old_entries(connection: sqlite3.Connection, before_ms: int) -> int:
+    """Take envelopes that were accepted before `before_ms` out of all mailboxes; says how many entries that were."""
+    if not connection.execute(_ANY_OLD_OWED, (before_ms,)).fetchone()[0]:
+        return 0
+    entries = connection.execute(_DELETE_OLD_ENTRIES, (before_ms,)).rowcount
+    connection.execute(_RELEASE_OLD, (before_ms,))
+    connection.execute(_COUNT_WAITING)
+    return entries
+
+
+def unseen_mailboxes(connection: sqlite3.Connection, before_ms: int) -> list[tuple[MailboxId, int, int]]:
+    """Id, acked and tail of the mailboxes whose device was not seen since `before_ms`."""
+    return connection.execute(_SELECT_UNSEEN, (before_ms,)).fetchall()
+
+
+def let_go(connection: sqlite3.Connection, before_ms: int, archived_before_ms: int) -> None:
+    """Forget ids from before `before_ms`, and take what is older than `archived_before_ms` out of the archive."""
+    connection.execute(_UNARCHIVE_OLD, (archived_before_ms,))
+    connection.execute(_FORGET_OLD_IDS, (before_ms,))

@@ -1,0 +1,27 @@
+"""Leave to upload a file (docs/protocol.md, section 8.1)."""
+
+from typing import ClassVar
+
+from ironwire.record import record
+from ironwire.wire.constraints import Count, UnixMs
+from ironwire.wire.messages.fields import ShortText
+
+
+@record
+class UploadToken:
+    """Asks for a token for one upload, of up to `size` bytes if that is known."""
+
+    verb: ClassVar[str] = "upload_token"
+
+    size: Count | None = None
+
+
+@record
+class UploadGrant:
+    """The answer to `upload_token`: one upload of up to `size` bytes, begun before `expires`."""
+
+    verb: ClassVar[str] = "upload_token"
+
+    token: ShortText
+    expires: UnixMs
+    size: Count

@@ -1,0 +1,246 @@
+"""Which JSON value may stand for which type: the strict converter behind `codec.py` (docs/protocol.md, section 1).
+
+Nothing is coerced and nothing unknown is let through. A valid object pays nothing for the quality of the errors: cattrs
+generates straight-line code for each class, and only an object that this code refused is looked at again, field by
+field, to say which one it was.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import attrs
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from ironwire.errors import InvalidId
+from ironwire.ids import (
+    Address,
+    CallId,
+    ClientId,
+    DeviceId,
+    GroupId,
+    MessageId,
+    parse_address,
+    parse_call_id,
+    parse_client_id,
+    parse_device_id,
+    parse_group_id,
+    parse_message_id,
+)
+from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
+from ironwire.wire.messages import wire_key
+
+Hook = Callable[[Any, Any], Any]
+"""A rule in cattrs' form: takes a JSON value and its type, returns what the field holds, raises `Fault`."""
+
+
+class Fault(Exception):
+    """What is wrong with a value, and where inside it: each rule on its way out puts a step in front."""
+
+    def __init__(self, what: str, where: str = "") -> None:
+        super().__init__(what, where)
+        self.what = what
+        self.where = where
+
+    def inside(self, step: str) -> "Fault":
+        return Fault(self.what, step + self.where)
+
+
+def shown(text: str) -> str:
+    """A peer's own word in a reply to it: short, printable."""
+    return repr(text if len(text) <= 32 else text[:32] + "…")
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    ClientId: parse_client_id,
+    DeviceId: parse_device_id,
+    # A client writes to few addresses many times: a hit costs a fifth of a match, and equal addresses are one string.
+    Address: lru_cache(maxsize=16_384)(parse_address),
+    GroupId: parse_group_id,
+    CallId: parse_call_id,
+    MessageId: parse_message_id,
+}
+
+
+def strict_converter() -> Converter:
+    """A converter for every class in `messages`; what it refuses comes out as a `Fault`, and as nothing else."""
+    converter = Converter(detailed_validation=False)
+    converter.register_structure_hook(str, _exactly(str, "a string"))
+    converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+    converter.register_structure_hook(int, _integer)
+    for kind, parse in _PARSERS.items():
+        converter.register_structure_hook_func(partial(operator.eq, kind), _identifier(parse))
+    converter.register_structure_hook_factory(lambda kind: _origin(kind) is Literal, _literal)
+    converter.register_structure_hook_factory(lambda kind: _origin(kind) is list, _list)
+    converter.register_structure_hook_factory(lambda kind: _origin(kind) is Annotated, _annotated)
+    converter.register_structure_hook_factory(_is_optional, _optional)
+    converter.register_structure_hook_factory(attrs.has, _object)
+    converter.register_unstructure_hook_factory(
+        attrs.has, lambda cls: make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **_renames(cls))
+    )
+    return converter
+
+
+# --- one rule for each type that a field can have --------------------------------------------------------------------
+
+
+def _exactly(kind: type, name: str) -> Hook:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise Fault(f"must be {name}")
+        return value
+
+    return check
+
+
+def _integer(value: Any, _: Any) -> int:
+    if type(value) is not int or not -SAFE_INTEGER <= value <= SAFE_INTEGER:
+        raise Fault("must be an integer inside ±2^53")
+    return value
+
+
+def _identifier(parse: Callable[[str], Any]) -> Hook:
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not str:
+            raise Fault("must be a string")
+        try:
+            return parse(value)
+        except InvalidId as error:
+            raise Fault(str(error)) from None
+
+    return check
+
+
+def _literal(kind: Any, _: Converter) -> Hook:
+    allowed = get_args(kind)
+
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not str or value not in allowed:
+            raise Fault("must be one of " + ", ".join(allowed))
+        return value
+
+    return check
+
+
+def _optional(kind: Any, converter: Converter) -> Hook:
+    """An optional key may be left out; `null` is a value of a wrong type (section 1)."""
+    present = tuple(each for each in get_args(kind) if each is not type(None))
+    hook: Hook = converter.get_structure_hook(Union[present])  # noqa: UP007  # `|` cannot join a computed tuple
+    return hook
+
+
+def _list(kind: Any, converter: Converter) -> Hook:
+    (item,) = get_args(kind)
+    hook: Hook = converter.get_structure_hook(item)
+
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise Fault("must be a list")
+        structured: list[Any] = []
+        for each in value:
+            try:
+                structured.append(hook(each, item))
+            except Fault as fault:
+                raise fault.inside(f"[{len(structured)}]") from None
+        return structured
+
+    return check
+
+
+def _annotated(kind: Any, converter: Converter) -> Hook:
+    base, *constraints = get_args(kind)
+    hook: Hook = converter.get_structure_hook(base)
+    for constraint in constraints:
+        hook = _constrained(hook, constraint)
+    return hook
+
+
+def _constrained(hook: Hook, constraint: Any) -> Hook:
+    match constraint:
+        case Between(least, most):
+
+            def check(value: Any, kind: Any) -> Any:
+                number = hook(value, kind)
+                if not least <= number <= most:
+                    raise Fault(f"must be from {least} to {most}")
+                return number
+
+        case Chars(least, most):
+
+            def check(value: Any, kind: Any) -> Any:
+                text = hook(value, kind)
+                if not least <= len(text) <= most:
+                    raise Fault(f"must have {least} to {most} characters")
+                return text
+
+        case Items(least, most):
+
+            def check(value: Any, kind: Any) -> Any:
+                items = hook(value, kind)
+                if not least <= len(items) <= most:
+                    raise Fault(f"must have {least} to {most} items")
+                return items
+
+        case Pattern(regex=regex, description=description):
+            fullmatch = re.compile(regex).fullmatch
+
+            def check(value: Any, kind: Any) -> Any:
+                text = hook(value, kind)
+                if fullmatch(text) is None:
+                    raise Fault(f"must be {description}")
+                return text
+
+        case _:
+            raise TypeError(f"no rule for the constraint {constraint!r}")
+    return check
+
+
+def _object(cls: type[Any], converter: Converter) -> Hook:
+    fields = {wire_key(each): each for each in attrs.fields(cls)}
+    required = sum(each.default is attrs.NOTHING for each in fields.values())
+    fill = make_dict_structure_fn(cls, converter, **_renames(cls))
+
+    def check(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise Fault("must be an object")
+        try:
+            # As many keys as are required: then it is those, or `fill` misses one.
+            if len(value) != required and not value.keys() <= fields.keys():
+                raise KeyError
+            return fill(value, cls)
+        except (Fault, KeyError):
+            raise next(_faults(value, fields, converter)) from None
+
+    return check
+
+
+def _faults(value: dict[str, Any], fields: Mapping[str, Any], converter: Converter) -> Iterator[Fault]:
+    """Everything that is wrong with an object: its unknown keys, then its fields in their order."""
+    for key in value:
+        if key not in fields:
+            yield Fault("is not a known key", f".{shown(key)}")
+    for key, field in fields.items():
+        if key in value:
+            try:
+                converter.structure(value[key], field.type)
+            except Fault as fault:
+                yield fault.inside(f".{key}")
+        elif field.default is attrs.NOTHING:
+            yield Fault("is missing", f".{key}")
+
+
+def _renames(cls: type[Any]) -> dict[str, Any]:
+    return {each.name: override(rename=wire_key(each)) for each in attrs.fields(cls)}
+
+
+def _is_optional(kind: Any) -> bool:
+    return _origin(kind) in (Union, UnionType) and type(None) in get_args(kind)
+
+
+def _origin(kind: Any) -> Any:
+    """`get_origin`, whose return type is too narrow for the special forms that it returns."""
+    return get_origin(kind)

@@ -1,0 +1,174 @@
+"""A conversation with a group, and who is there: what belongs to it is shown as its own, and nothing else is."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from ironwire.cli.company import FORGET_SECONDS, OwnTyping
+from ironwire.client import (
+    Connected,
+    DeliveredFile,
+    DeliveredText,
+    Disconnected,
+    GroupChanged,
+    GroupDetails,
+    GroupMember,
+    PresenceUpdate,
+    Received,
+    RelayedTyping,
+)
+from ironwire.ids import DeviceId, GroupId, MessageId
+
+from .table import ALICE, BOB, CAROL, FRIENDS, FakeClient, FakeGroups, Table, held
+
+DESK = DeviceId("desk")
+HIS = MessageId("his")
+OTHERS = GroupId("#" + "0e" * 16)
+URL = "/media/00000000-0000-4000-8000-000000000000.bin"
+
+
+async def test_what_is_said_in_the_group_and_elsewhere(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient(), FRIENDS) as table:
+        table.client.happen(Received(DeliveredText(BOB, "hi all", device=DESK, group=FRIENDS), HIS))
+        table.client.happen(Received(DeliveredText(BOB, "psst", device=DESK), HIS))
+        table.client.happen(Received(DeliveredText(BOB, "hi others", group=OTHERS)))
+        table.client.happen(Received(DeliveredFile(CAROL, URL, name="cat.png", group=FRIENDS)))
+        table.client.happen(Received(DeliveredText(ALICE, "from my desk", device=DESK, group=FRIENDS)))
+        table.client.happen(Received(DeliveredText(ALICE, "to others", device=DESK, group=OTHERS)))
+        await table.settled()
+    assert [line.partition("\n")[0] for line in table.shown] == [
+        "bob hi all",
+        "bob psst",
+        "bob in #0e0e0e0… hi others",
+        "c0c0c0c0… sends “cat.png” (file)",
+        "you from my desk",
+        "you → #0e0e0e0… to others",
+    ]
+
+
+async def test_a_group_gets_no_receipts(tmp_path: Path) -> None:
+    """Neither in its own conversation, nor in one with the person who wrote to it."""
+    for to in (FRIENDS, BOB):
+        async with held(tmp_path, FakeClient(), to) as table:
+            table.client.happen(Received(DeliveredText(BOB, "hi all", device=DESK, group=FRIENDS), HIS))
+            await table.settled()
+        assert table.client.receipts == []
+
+
+async def test_what_is_entered_goes_to_the_group(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient(), FRIENDS) as table:
+        table.enter("hello everybody")
+    assert table.shown == ["you hello everybody  ✓"]
+    assert table.client.sent == [("hello everybody", {})]
+
+
+async def test_changes_stand_among_the_messages(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient(), FRIENDS) as table:
+        change = GroupChanged(FRIENDS, 2, BOB, [CAROL], [], [GroupMember(CAROL, "member")])
+        table.client.happen(Received(DeliveredText(BOB, "before", group=FRIENDS)))
+        table.client.happen(Received(change))
+        table.client.happen(Received(DeliveredText(CAROL, "after", group=FRIENDS)))
+        await table.settled()
+    assert table.shown == ["bob before", "bob added c0c0c0c0…", "c0c0c0c0… after"]
+
+
+async def test_who_is_in_the_group(tmp_path: Path) -> None:
+    members = [GroupMember(BOB, "admin"), GroupMember(ALICE, "member")]
+    client = FakeClient(groups=FakeGroups(GroupDetails(FRIENDS, 4, members, "Fri\x1b[2Jends")))
+    async with held(tmp_path, client, FRIENDS) as table:
+        table.enter("/who")
+    head, first, second = table.said
+    assert FRIENDS[3:] in head
+    assert "epoch 4" in head
+    assert first.split() == ["admin", BOB] or first.split() == ["bob", "admin", BOB]
+    assert second.endswith(f"member  {ALICE}")
+
+
+async def test_who_is_in_a_group_that_one_has_left(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient(), FRIENDS) as table:
+        table.enter("/who")
+    assert table.said == ["no such group"]
+
+
+async def test_who_the_other_one_is(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter("/who")
+        await table.settled()
+        table.client.happen(Received(PresenceUpdate(BOB, "busy")))
+        await table.settled()
+        table.enter("/who")
+    assert table.said == [f"bob is {BOB}", f"bob is {BOB}, busy"]
+
+
+# --- who is there, and who types -------------------------------------------------------------------------------------
+
+
+def company(table: Table) -> str:
+    return table.conversation.company.describe(table.book)
+
+
+async def test_the_other_one_is_seen_while_there_is_a_connection(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        for event, seen in (
+            (Received(PresenceUpdate(CAROL, "away")), ""),
+            (Received(PresenceUpdate(BOB, "online")), "online"),
+            (Received(PresenceUpdate(BOB, "offline")), ""),
+            (Received(PresenceUpdate(BOB, "away")), "away"),
+            (Disconnected("gone", 1), ""),
+            (Connected(), ""),
+        ):
+            table.client.happen(event)
+            await table.settled()
+            assert company(table) == seen
+
+
+async def test_typing_is_seen_until_it_stops_or_the_text_comes(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        for message, seen in (
+            (RelayedTyping(CAROL, True), ""),
+            (RelayedTyping(BOB, True, FRIENDS), ""),
+            (RelayedTyping(BOB, True), "bob is typing…"),
+            (RelayedTyping(BOB, False), ""),
+            (RelayedTyping(BOB, True), "bob is typing…"),
+            (DeliveredText(BOB, "there"), ""),
+        ):
+            table.client.happen(Received(message))
+            await table.settled()
+            assert company(table) == seen
+
+
+async def test_many_may_type_in_a_group(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient(), FRIENDS) as table:
+        for sender, seen in ((BOB, "bob is"), (CAROL, "bob and c0c0c0c0… are"), (ALICE, "3 are")):
+            table.client.happen(Received(RelayedTyping(sender, True, FRIENDS)))
+            await table.settled()
+            assert company(table) == f"{seen} typing…"
+
+
+async def test_typing_is_forgotten_by_itself(tmp_path: Path, mock_clock: MockClock) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Received(RelayedTyping(BOB, True)))
+        await table.settled()
+        mock_clock.jump(FORGET_SECONDS - 0.1)
+        assert company(table) == "bob is typing…"
+        mock_clock.jump(0.2)
+        assert company(table) == ""
+
+
+async def test_the_others_are_told_at_once_then_now_and_then_then_that_it_is_over(mock_clock: MockClock) -> None:
+    told: list[tuple[float, bool]] = []
+    typing = OwnTyping(lambda is_typing: told.append((round(trio.current_time() - began, 1), is_typing)))
+    began = trio.current_time()
+    for text in ["", "h", *(["he", "hel"] * 5), *["hell"] * 8, "hello", ""]:
+        typing.look(text)
+        mock_clock.jump(1)
+    assert told == [(1, True), (5, True), (9, True), (13, True), (17, True), (18, False), (20, True), (21, False)]
+
+
+@pytest.mark.parametrize("line", ["", "/file secret.txt", "/"])
+async def test_nobody_is_told_of_commands(line: str) -> None:
+    told: list[bool] = []
+    OwnTyping(told.append).look(line)
+    assert told == []

@@ -1,0 +1,58 @@
+"""Blocks in the contract of `ironwire/store/base.py`, promise by promise, on every store."""
+
+from ironwire.store.base import Store
+from ironwire.store.operations import (
+    Ack,
+    Block,
+    Blocked,
+    Duplicate,
+    MailboxFull,
+    Placed,
+    Stored,
+    TooManyBlocks,
+    Unblock,
+    Unblocked,
+    Undeliverable,
+)
+from ironwire.store.records import Quota
+from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, append, apply, envelope, mailbox_of, registered, texts
+from tests.contract.conftest import OpenStore
+
+
+async def test_a_block_holds_until_it_is_ended_and_in_one_direction(store: Store) -> None:
+    assert store.blocks_of(ANN) == frozenset()
+    assert await store.apply([Block(ANN, BOB), Block(ANN, CAT), Block(ANN, BOB)]) == [Blocked()] * 3
+    assert store.blocks_of(ANN) == {BOB, CAT}
+    assert store.blocks_of(BOB) == frozenset()
+    assert await store.apply([Unblock(ANN, BOB), Unblock(ANN, BOB), Unblock(BOB, CAT)]) == [Unblocked()] * 3
+    assert store.blocks_of(ANN) == {CAT}
+
+
+async def test_a_client_blocks_so_many_and_no_more(open_store: OpenStore) -> None:
+    async with open_store(Quota(99, 9_999, devices_per_client=1, blocks_per_client=1)) as store:
+        results = await store.apply([Block(ANN, BOB), Block(ANN, CAT), Block(ANN, BOB)])
+        assert results == [Blocked(), TooManyBlocks(), Blocked()]
+        assert await store.apply([Unblock(ANN, BOB), Block(ANN, CAT)]) == [Unblocked(), Blocked()]
+        assert store.blocks_of(ANN) == {CAT}
+
+
+async def test_what_is_blocked_reaches_the_senders_own_devices_alone(store: Store) -> None:
+    box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
+    sent = append(envelope(BOB, ANN, "unwanted", device=PHONE, id="1"), is_archived=True, is_blocked=True)
+    assert await apply(store, sent) == Stored((Placed(own.id, BOB, LAPTOP, 1, is_own=True),))
+    assert await apply(store, sent) == Duplicate(1_000, ANN)
+    assert await texts(store, box) == []
+    assert mailbox_of(store, ANN, PHONE).tail == 0
+    assert await texts(store, own) == [(1, "unwanted")]
+    assert await store.read_history(BOB, ANN, before=None, limit=9) == []
+    await apply(store, Ack(own.id, 1))
+    assert await apply(store, sent) == Duplicate(1_000, ANN)
+
+
+async def test_the_blocked_learn_of_absence_and_of_fullness_as_ever(open_store: OpenStore) -> None:
+    async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=9_999, devices_per_client=1)) as store:
+        sent = append(envelope(BOB, ANN, id="1"), is_blocked=True)
+        assert await apply(store, sent) == Undeliverable()
+        await registered(store, ANN, PHONE)
+        await apply(store, append(envelope(CAT, ANN)))
+        assert await apply(store, sent) == MailboxFull()

@@ -1,0 +1,253 @@
+"""Groups in the contract of `ironwire/store/base.py`, promise by promise, on every store."""
+
+from hashlib import blake2b
+
+import orjson
+import pytest
+import trio
+
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.store.base import Store
+from ironwire.store.operations import (
+    Ack,
+    ChangeGroup,
+    Duplicate,
+    EpochPassed,
+    IdTaken,
+    NotMember,
+    Placed,
+    Register,
+    Remove,
+    Stored,
+    TooManyGroups,
+)
+from ironwire.store.records import Envelope, Group, Quota
+from tests.contract.builders import (
+    ANN,
+    BOB,
+    CAT,
+    LAPTOP,
+    PHONE,
+    WIDE,
+    append,
+    apply,
+    change,
+    envelope,
+    mailbox_of,
+    registered,
+    texts,
+)
+from tests.contract.conftest import OpenStore
+
+CLUB, OTHER = GroupId("#" + "1" * 32), GroupId("#" + "2" * 32)
+
+
+async def test_a_group_is_made_changed_and_ended_an_epoch_at_a_time(store: Store) -> None:
+    assert store.group(CLUB) is None
+    await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}, name="club"))
+    assert store.group(CLUB) == Group(CLUB, 1, "club", {ANN: "admin", BOB: "member"})
+    await apply(store, change(CLUB, 1, {ANN: "member", CAT: "member", BOB: "admin"}))
+    group = store.group(CLUB)
+    assert group == Group(CLUB, 2, None, {ANN: "member", BOB: "admin", CAT: "member"})
+    assert list(group.roles) == [ANN, BOB, CAT]
+    await apply(store, change(CLUB, 2, {}))
+    assert store.group(CLUB) is None
+    assert await apply(store, change(CLUB, 3, {ANN: "admin"})) == EpochPassed()
+
+
+async def test_of_two_changes_from_one_epoch_one_wins_in_one_batch_and_across(store: Store) -> None:
+    await apply(store, change(CLUB, 0, {ANN: "admin"}))
+    first, second = (change(CLUB, 1, {ANN: "admin", client: "member"}) for client in (BOB, CAT))
+    results = await store.apply([first, second])
+    assert isinstance(results[0], Stored)
+    assert results[1] == EpochPassed()
+    assert store.group(CLUB) == Group(CLUB, 2, None, {ANN: "admin", BOB: "member"})
+    assert await apply(store, second) == EpochPassed()
+    outcomes = []
+
+    async def add(client: ClientId) -> None:
+        outcomes.append(type(await apply(store, change(CLUB, 2, {ANN: "admin", client: "member"}))))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(add, BOB)
+        nursery.start_soon(add, CAT)
+    assert sorted(outcomes, key=str) == [EpochPassed, Stored]
+    assert await apply(store, change(CLUB, 0, {ANN: "admin"})) == EpochPassed()
+
+
+async def test_groups_are_listed_in_the_order_in_which_a_client_joined_them(store: Store) -> None:
+    await store.apply([change(CLUB, 0, {ANN: "admin"}), change(OTHER, 0, {BOB: "admin", ANN: "member"})])
+    await apply(store, change(CLUB, 1, {ANN: "admin", BOB: "member"}))
+    assert [group.id for group in store.groups_of(ANN)] == [CLUB, OTHER]
+    assert [group.id for group in store.groups_of(BOB)] == [OTHER, CLUB]
+    assert store.groups_of(CAT) == []
+    await apply(store, change(CLUB, 2, {BOB: "admin"}))
+    await apply(store, change(CLUB, 3, {BOB: "admin", ANN: "member"}))
+    assert [group.id for group in store.groups_of(ANN)] == [OTHER, CLUB]
+
+
+async def test_a_message_goes_to_all_devices_of_all_members_except_the_one_that_sent_it(store: Store) -> None:
+    boxes = [await registered(store, client, device) for client in (ANN, BOB) for device in (PHONE, LAPTOP)]
+    stranger = await registered(store, CAT, PHONE)
+    await apply(store, change(CLUB, 0, {BOB: "admin", ANN: "member"}))
+    sent = envelope(ANN, CLUB, "hi", device=PHONE, id="1")
+    assert await apply(store, append(sent)) == Stored(
+        (
+            Placed(boxes[2].id, BOB, PHONE, 2, is_own=False),
+            Placed(boxes[3].id, BOB, LAPTOP, 2, is_own=False),
+            Placed(boxes[1].id, ANN, LAPTOP, 2, is_own=False),
+        ),
+        owed_live=(BOB, ANN),
+    )
+    assert [entry.envelope for entry in await store.read(boxes[1].id, after=1, limit=9)] == [sent]
+    assert mailbox_of(store, ANN, PHONE).tail == 1
+    assert mailbox_of(store, CAT, PHONE) == stranger
+
+
+async def test_a_group_without_mailboxes_takes_what_its_members_say(store: Store) -> None:
+    await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
+    assert await apply(store, append(envelope(ANN, CLUB, id="1"))) == Stored((), owed_live=(ANN, BOB))
+    assert await apply(store, append(envelope(ANN, CLUB, id="1", ts=2_000))) == Duplicate(1_000, CLUB)
+
+
+async def test_only_who_is_a_member_at_the_commit_can_write(store: Store) -> None:
+    box = await registered(store, ANN, PHONE)
+    assert await apply(store, append(envelope(BOB, CLUB), is_live=True)) == NotMember()
+    results = await store.apply(
+        [
+            change(CLUB, 0, {ANN: "admin"}),
+            append(envelope(BOB, CLUB, "before", id="before")),
+            change(CLUB, 1, {ANN: "admin", BOB: "member"}),
+            append(envelope(BOB, CLUB, "during", id="during")),
+            change(CLUB, 2, {ANN: "admin"}),
+            append(envelope(BOB, CLUB, "after", id="after")),
+            append(envelope(BOB, CLUB, "during", id="during")),
+        ]
+    )
+    assert [type(result) for result in results] == [Stored, NotMember, Stored, Stored, Stored, NotMember, Duplicate]
+    assert [text for _, text in await texts(store, box)] == ["1", "2", "during", "3"]
+
+
+async def test_a_change_is_told_to_all_who_were_members_or_are_also_where_it_was_asked_for(store: Store) -> None:
+    ann, bob, cat = [await registered(store, client, PHONE) for client in (ANN, BOB, CAT)]
+    await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}, device=PHONE))
+    result = await apply(store, change(CLUB, 1, {ANN: "admin", CAT: "member"}, device=PHONE))
+    assert isinstance(result, Stored)
+    assert [(place.client, place.seq) for place in result.placed] == [(ANN, 2), (BOB, 2), (CAT, 1)]
+    assert result.owed_live == (ANN, BOB, CAT)
+    await apply(store, append(envelope(ANN, CLUB, "for members")))
+    assert await texts(store, ann) == [(1, "1"), (2, "2"), (3, "for members")]
+    assert await texts(store, bob) == [(1, "1"), (2, "2")]
+    assert await texts(store, cat) == [(1, "2"), (2, "for members")]
+
+
+async def test_a_full_mailbox_loses_its_place_and_silences_nobody(open_store: OpenStore) -> None:
+    async with open_store(Quota(mailbox_envelopes=2, mailbox_bytes=10_000, devices_per_client=3)) as store:
+        full, other = await registered(store, ANN, PHONE), await registered(store, BOB, PHONE)
+        await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
+        await store.apply([Ack(other.id, 1), append(envelope(CAT, ANN, "direct"))])
+        lost = await store.apply([append(envelope(BOB, CLUB, "lost")), change(CLUB, 1, {ANN: "admin", BOB: "admin"})])
+        assert [[place.client for place in result.placed] for result in lost if isinstance(result, Stored)] == [
+            [BOB],
+            [BOB],
+        ]
+        assert await texts(store, full) == [(1, "1"), (2, "direct")]
+        assert (mailbox_of(store, ANN, PHONE).tail, mailbox_of(store, ANN, PHONE).waiting) == (4, 2)
+        await store.apply([Ack(full.id, 4), append(envelope(BOB, CLUB, "again"))])
+        assert await texts(store, full) == [(5, "again")]
+        assert mailbox_of(store, ANN, PHONE).waiting == 1
+
+
+async def test_an_id_counts_once_for_changes_too(store: Store) -> None:
+    first = change(CLUB, 0, {ANN: "admin"}, id="1")
+    await apply(store, first)
+    assert await apply(store, first) == Duplicate(1_000, CLUB)
+    assert await apply(store, change(OTHER, 0, {ANN: "admin"}, id="1", asked=b"another")) == IdTaken()
+    assert await apply(store, append(envelope(ANN, CLUB, id="1"))) == IdTaken()
+    assert store.group(OTHER) is None
+
+
+async def test_what_is_known_under_an_id_can_be_asked(store: Store) -> None:
+    made = change(CLUB, 0, {ANN: "admin"}, id="1", device=PHONE)
+    assert store.recall(ANN, PHONE, MessageId("1"), made.digest) is None
+    await apply(store, made)
+    assert store.recall(ANN, PHONE, MessageId("1"), made.digest) == Duplicate(1_000, CLUB)
+    assert store.recall(ANN, PHONE, MessageId("1"), b"another") == IdTaken()
+    assert store.recall(ANN, None, MessageId("1"), made.digest) is None
+
+
+async def test_a_client_is_in_so_many_groups_and_no_more(open_store: OpenStore) -> None:
+    async with open_store(Quota(99, 9_999, devices_per_client=1, groups_per_client=1)) as store:
+        await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
+        for refused in (change(OTHER, 0, {CAT: "admin", BOB: "member", ANN: "member"}, id="1"),) * 2:
+            assert await apply(store, refused) == TooManyGroups(BOB)
+        assert store.group(OTHER) is None
+        results = await store.apply(
+            [change(CLUB, 1, {ANN: "admin"}), change(OTHER, 0, {CAT: "admin", BOB: "member"}, id="1")]
+        )
+        assert [type(result) for result in results] == [Stored, Stored]
+        assert isinstance(await apply(store, change(CLUB, 2, {ANN: "member"})), Stored)
+
+
+async def test_members_without_devices_stay_members(store: Store) -> None:
+    await store.apply([Register(ANN, PHONE, 1_000), Register(BOB, PHONE, 1_000), Register(BOB, LAPTOP, 9_000)])
+    await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
+    await apply(store, Remove(BOB, LAPTOP))
+    await store.expire(before_ms=5_000, archived_before_ms=5_000)
+    assert store.mailboxes_of(ANN) == store.mailboxes_of(BOB) == []
+    assert store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin", BOB: "member"})
+    assert await apply(store, append(envelope(ANN, CLUB))) == Stored((), owed_live=(ANN, BOB))
+    back = await registered(store, BOB, PHONE)
+    assert isinstance(await apply(store, append(envelope(ANN, CLUB, "welcome back"))), Stored)
+    assert await texts(store, back) == [(1, "welcome back")]
+
+
+async def test_the_history_of_a_group_begins_for_each_when_they_joined(store: Store) -> None:
+    async def say(text: str) -> None:
+        await apply(store, append(envelope(ANN, CLUB, text, id=text), is_archived=True))
+
+    async def read(client: ClientId) -> list[MessageId | None]:
+        page = await store.read_history(client, CLUB, before=None, limit=9)
+        older = await store.read_history(client, CLUB, before=page[0].number, limit=1) if page else []
+        assert older == page[1:2]
+        return [archived.envelope.id for archived in page]
+
+    await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
+    await say("1")
+    await store.apply(
+        [
+            change(CLUB, 1, {ANN: "admin", BOB: "member", CAT: "member"}),
+            append(envelope(CAT, CLUB, id="2"), is_archived=True),
+        ]
+    )
+    assert await read(ANN) == await read(BOB) == ["2", "1"]
+    assert await read(CAT) == ["2"]
+    await apply(store, change(CLUB, 2, {ANN: "admin", CAT: "member"}))
+    await say("3")
+    assert await read(BOB) == []
+    await apply(store, change(CLUB, 3, {ANN: "admin", CAT: "member", BOB: "member"}))
+    assert await read(BOB) == []
+    assert await read(CAT) == ["3", "2"]
+    assert await store.read_history(ANN, OTHER, before=None, limit=9) == []
+    assert await store.read_history(ANN, BOB, before=None, limit=9) == []
+
+
+@pytest.mark.parametrize("device", [None, PHONE])
+async def test_a_change_comes_out_as_it_went_in(store: Store, device: DeviceId | None) -> None:
+    box = await registered(store, BOB, PHONE)
+    roles: dict[ClientId, Role] = {ANN: "admin", BOB: "member"}
+    payload = orjson.dumps({"text": "Ünï"})
+    told = Envelope("group_changed", ANN, device, CLUB, MessageId("é 1"), 5_000, payload)
+    await apply(store, ChangeGroup(told, blake2b(b"x").digest(), 0, "Ünï \0", roles))
+    assert [entry.envelope for entry in await store.read(box.id, after=0, limit=9)] == [told]
+    assert store.group(CLUB) == Group(CLUB, 1, "Ünï \0", roles)
+
+
+async def test_a_wide_group_is_one_envelope_in_many_mailboxes(open_store: OpenStore) -> None:
+    async with open_store(WIDE) as store:
+        clients = [ClientId(f"{number:064x}") for number in range(300)]
+        await store.apply([Register(client, PHONE, 1) for client in clients])
+        await apply(store, change(CLUB, 0, dict.fromkeys(clients, "admin")))
+        result = await apply(store, append(envelope(clients[7], CLUB, device=PHONE)))
+        assert isinstance(result, Stored)
+        assert [place.client for place in result.placed] == [client for client in clients if client != clients[7]]

@@ -1,0 +1,93 @@
+"""A hub and its delivery without a server, on a store whose commits can be held up or fail."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ironwire.errors import StoreError
+from ironwire.hub.delivery import Delivery
+from ironwire.hub.hub import Attachment, Hub
+from ironwire.hub.outbox import Outbox
+from ironwire.ids import ClientId, DeviceId
+from ironwire.limits import Limits
+from ironwire.protocol.auth import Principal
+from ironwire.store.memory import MemoryStore
+from ironwire.store.operations import Operation, Result
+from ironwire.store.records import Quota
+
+ALICE, BOB, CAROL = (ClientId(digit * 64) for digit in "abc")
+PHONE = DeviceId("phone")
+NOW_MS = 1_790_000_000_000
+LIMITS = Limits()
+
+
+class GatedStore(MemoryStore):
+    """Commits when the gate is open, or fails if told to."""
+
+    def __init__(self) -> None:
+        super().__init__(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
+        self.gate = trio.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+        self.fails = False
+
+    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
+        self.batches.append(len(batch))
+        await self.gate.wait()
+        if self.fails:
+            raise StoreError("the disk is gone")
+        return await super().apply(batch)
+
+
+class House:
+    """A hub and its delivery, on a store with a gate."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.store = GatedStore()
+        self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
+        self.delivery = Delivery(self.hub, self.store, lambda: NOW_MS, LIMITS, keeps_history=False)
+        self._guests: dict[Attachment, ExitStack] = {}
+        nursery.start_soon(self.delivery.run)
+
+    def seat(self, client: ClientId, *, most_frames: int = 100) -> Attachment:
+        """A seed session that stays."""
+        outbox = Outbox(most_frames=most_frames, most_bytes=100_000, ring=lambda: None)
+        return self._stay(Attachment(Principal(client, None), outbox))
+
+    async def seat_device(self, client: ClientId, device: DeviceId) -> Attachment:
+        mailbox = await self.delivery.register(client, device)
+        if mailbox is None:
+            raise AssertionError("no room for this device")
+        outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
+        pump = self.delivery.pump(mailbox, outbox)
+        self.nursery.start_soon(pump.run)
+        attachment = self._stay(Attachment(Principal(client, device), outbox, pump))
+        await wait_all_tasks_blocked()
+        outbox.take()  # caught_up
+        return attachment
+
+    def leave(self, attachment: Attachment) -> None:
+        """End the stay of somebody who was seated."""
+        self._guests.pop(attachment).close()
+
+    def _stay(self, attachment: Attachment) -> Attachment:
+        self._guests[attachment] = ExitStack()
+        self._guests[attachment].enter_context(self.hub.attached(attachment))
+        return attachment
+
+
+def taken(attachment: Attachment) -> list[dict[str, Any]]:
+    return [json.loads(frame) for frame in attachment.outbox.take()]
+
+
+def accepted(message_id: str) -> dict[str, Any]:
+    return {"type": "accepted", "id": message_id, "payload": {"ts": NOW_MS}}
+
+
+def text_from(client: ClientId, content: str) -> dict[str, Any]:
+    return {"type": "text", "payload": {"from": client, "text": content}}

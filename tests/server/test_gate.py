@@ -1,0 +1,160 @@
+"""The gate counts connections in total and by neighbourhood, and forgets whoever has left."""
+
+import pytest
+import trio
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from ironwire.limits import Limits
+from ironwire.server.addresses import TrustedProxies
+from ironwire.server.gate import AT_A_TURN, Gate, Tally, Visitor
+
+LIMITS = Limits(
+    connections=5,
+    connections_per_address=3,
+    connections_per_minute=60,
+    unauthenticated=4,
+    unauthenticated_per_address=2,
+    attempts_per_minute=6,
+    registrations_per_hour=2,
+)
+PROXY = "127.0.0.1"
+SERVER = ("127.0.0.1", 80)
+
+
+def gate_of(limits: Limits = LIMITS) -> Gate:
+    return Gate(limits, TrustedProxies.parse([PROXY]), lambda origin, server: origin == "https://chat.example")
+
+
+def entered(gate: Gate, peer: str) -> Visitor:
+    visitor = gate.enter(peer)
+    assert visitor is not None
+    return visitor
+
+
+async def test_one_address_has_so_many_connections_and_others_theirs(autojump_clock: MockClock) -> None:
+    gate = gate_of()
+    visitors = [entered(gate, "192.0.2.1") for _ in range(2)]
+    assert gate.enter("192.0.2.1") is None, "two have not authenticated"
+    visitors[0].authenticated()
+    visitors.append(entered(gate, "192.0.2.1"))
+    visitors[1].authenticated()
+    assert gate.enter("192.0.2.1") is None, "three are open"
+    visitors.append(entered(gate, "192.0.2.2"))
+    visitors.pop(0).leave()
+    visitors.append(entered(gate, "192.0.2.1"))
+    statistics = gate.statistics()
+    assert (statistics.open, statistics.unauthenticated, statistics.addresses) == (4, 3, 2)
+    assert statistics.refused_total.counts["connection",] == 2
+
+
+async def test_in_total_there_are_so_many_and_this_machine_counts_too(autojump_clock: MockClock) -> None:
+    gate = gate_of()
+    visitors = [entered(gate, "127.0.0.1") for _ in range(4)]
+    assert gate.enter("192.0.2.1") is None, "four have not authenticated"
+    visitors[0].authenticated()
+    visitors.append(entered(gate, ""))
+    visitors[1].authenticated()
+    assert gate.enter("192.0.2.1") is None, "five are open"
+    for visitor in visitors:
+        visitor.leave()
+    statistics = gate.statistics()
+    assert (statistics.open, statistics.unauthenticated, statistics.addresses) == (0, 0, 0)
+
+
+async def test_new_connections_from_one_address_have_a_rate(autojump_clock: MockClock) -> None:
+    gate = gate_of(evolve(LIMITS, connections_per_minute=3))
+    for _ in range(3):
+        entered(gate, "192.0.2.1").leave()
+    assert gate.enter("192.0.2.1") is None
+    entered(gate, "192.0.2.2").leave()
+    await trio.sleep(20)
+    entered(gate, "192.0.2.1").leave()
+    assert gate.enter("192.0.2.1") is None
+
+
+async def test_behind_a_proxy_a_socket_counts_to_who_asked_for_it(autojump_clock: MockClock) -> None:
+    gate = gate_of(evolve(LIMITS, unauthenticated=5))
+    visitors = [entered(gate, PROXY) for _ in range(4)]
+    assert [visitor.ask_for_socket("192.0.2.1", None, SERVER) for visitor in visitors] == [None, None, 503, 503]
+    assert [visitor.neighbourhood for visitor in visitors] == ["192.0.2.1", "192.0.2.1", None, None]
+    visitors[0].leave()
+    assert visitors[2].ask_for_socket("192.0.2.1", None, SERVER) == 503, "a refusal is final"
+    other = entered(gate, PROXY)
+    assert other.ask_for_socket("192.0.2.9, 192.0.2.1", None, SERVER) is None
+    assert gate.statistics().refused_total.counts["connection",] == 2
+    for visitor in (*visitors[1:], other):
+        visitor.leave()
+    assert gate.statistics().addresses == 0
+
+
+async def test_whoever_is_no_proxy_cannot_say_who_it_is(autojump_clock: MockClock) -> None:
+    visitor = entered(gate_of(), "198.51.100.1")
+    assert visitor.ask_for_socket("192.0.2.1", None, SERVER) is None
+    assert visitor.neighbourhood == "198.51.100.1"
+
+
+async def test_a_page_of_another_site_is_refused(autojump_clock: MockClock) -> None:
+    gate = gate_of()
+    assert entered(gate, PROXY).ask_for_socket("", "https://chat.example", SERVER) is None
+    assert entered(gate, PROXY).ask_for_socket("", "https://evil.example", SERVER) == 403
+    assert entered(gate, PROXY).ask_for_socket("", "null", SERVER) == 403
+    assert gate.statistics().refused_total.counts["origin",] == 2
+
+
+async def test_attempts_and_registrations_have_rates_of_their_own(autojump_clock: MockClock) -> None:
+    gate = gate_of()
+    visitor, local = entered(gate, "192.0.2.1"), entered(gate, "127.0.0.1")
+    assert [visitor.attempt() for _ in range(7)] == [0] * 6 + [10]
+    assert [visitor.registration() for _ in range(3)] == [0, 0, 1800]
+    assert [local.attempt() for _ in range(100)] == [0] * 100
+    counts = gate.statistics().refused_total.counts
+    assert (counts["attempt",], counts["registration",]) == (1, 1)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([None, "a", "b"]))))
+def test_a_tally_has_what_was_added_and_not_removed(steps: list[tuple[bool, str | None]]) -> None:
+    tally: Tally[str] = Tally()
+    there: list[str] = []
+    for adds, key in steps:
+        if adds:
+            tally.add(key)
+            there += [] if key is None else [key]
+        elif key is None or key in there:
+            tally.remove(key)
+            there = [*there] if key is None else [*there[: there.index(key)], *there[there.index(key) + 1 :]]
+    assert [tally[key] for key in (None, "a", "b")] == [0, there.count("a"), there.count("b")]
+    assert len(tally) == len(set(there))
+
+
+@pytest.mark.parametrize("name", ["group_members", "groups_per_client", "blocks_per_client"])
+def test_a_limit_cannot_be_more_than_a_list_on_the_wire_holds(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Limits(**{name: 1_001})
+
+
+class Turns(trio.abc.Instrument):
+    """Counts the turns of the event loop."""
+
+    count = 0
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.count += 1
+
+
+async def test_a_crowd_of_strangers_is_served_a_few_at_a_turn() -> None:
+    gate, turns = gate_of(Limits()), Turns()
+    served: list[int] = []
+
+    async def come(visitor: Visitor) -> None:
+        await visitor.turn()
+        served.append(turns.count)
+
+    trio.lowlevel.add_instrument(turns)
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(come, Visitor(gate, "192.0.2.1", None))
+    assert len(served) == 20
+    assert max(map(served.count, served)) <= AT_A_TURN

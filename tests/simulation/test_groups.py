@@ -1,0 +1,50 @@
+"""A group in a storm, in short: `nox -s simulate` has a hundred clients in it."""
+
+from typing import Any
+
+import pytest
+
+from ironwire.ids import ClientId, GroupId
+from ironwire.store import memory_state
+from ironwire.store.operations import Append, Stored
+from tests.simulation.crowd import Plan, Violation, stage_crowd
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_device_of_every_member_gets_everything_once_in_one_order(seed: int) -> None:
+    tally = stage_crowd(Plan(clients=6), seed)
+    assert tally.messages > 50
+    assert tally.changes > 5
+    assert tally.redeliveries > 10
+
+
+def test_the_judge_notices_a_place_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    spread = memory_state._spread
+
+    def forgetful(state: Any, envelope: Any, clients: list[ClientId], *rest: Any, **more: Any) -> Stored:
+        is_forgotten = envelope.verb == "text" and envelope.id == "9"
+        return spread(state, envelope, clients[:-1] if is_forgotten else clients, *rest, **more)
+
+    monkeypatch.setattr(memory_state, "_spread", forgetful)
+    with pytest.raises(Violation):
+        stage_crowd(Plan(clients=6), seed=0)
+
+
+def test_the_judge_notices_a_removed_member_who_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    append_to_group = memory_state._append_to_group
+    ever: dict[GroupId, dict[ClientId, Any]] = {}
+
+    def nostalgic(state: Any, append: Append, quota: Any) -> Any:
+        group = state.groups.get(append.envelope.to)
+        if group is None:
+            return append_to_group(state, append, quota)
+        members = dict(group.members)
+        ever.setdefault(group.id, {}).update(members)
+        group.members = ever[group.id]
+        result = append_to_group(state, append, quota)
+        group.members = members
+        return result
+
+    monkeypatch.setattr(memory_state, "_append_to_group", nostalgic)
+    with pytest.raises(Violation):
+        stage_crowd(Plan(clients=6), seed=0)

@@ -1,0 +1,76 @@
+"""What the SQLite store remembers of groups and blocks is what the file says, whatever becomes of a batch."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ironwire.errors import StoreError
+from ironwire.ids import ClientId, GroupId
+from ironwire.store import sqlite, sqlite_groups
+from ironwire.store.operations import Block, NotMember, Stored
+from ironwire.store.records import Group
+from ironwire.store.sqlite import SqliteStore
+from tests.contract.builders import ANN, BOB, CAT, PHONE, WIDE, append, apply, change, envelope, registered, texts
+
+CLUB = GroupId("#" + "1" * 32)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    opened = SqliteStore(tmp_path / "ironwire.db", WIDE)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.apply([change(CLUB, 0, {ANN: "admin"}), Block(ANN, CAT)])
+    box = await registered(store, BOB, PHONE)
+
+    def fail() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    joined = change(CLUB, 1, {ANN: "admin", BOB: "member"})
+    with monkeypatch.context() as broken:
+        broken.setattr(store._writer, "_flush", fail)
+        with pytest.raises(StoreError):
+            await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB)])
+    assert store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin"})
+    assert store.blocks_of(ANN) == {CAT}
+    assert await apply(store, append(envelope(BOB, CLUB))) == NotMember()
+    assert isinstance(await apply(store, append(envelope(ANN, CLUB))), Stored)
+    assert await texts(store, box) == []
+
+
+async def test_what_is_cached_stays_in_bounds(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_groups, "CACHED_GROUPS", 10)
+    monkeypatch.setattr(sqlite_groups, "CACHED_BLOCKS", 10)
+    await store.apply([change(CLUB, 0, {ANN: "admin"}), Block(ANN, BOB)])
+    for number in range(30):
+        group = GroupId(f"#{number:032x}")
+        assert store.group(group) is None
+        assert await apply(store, append(envelope(ANN, group))) == NotMember()
+        assert store.blocks_of(ClientId(f"{number:064x}")) == frozenset()
+    assert len(store._groups._groups) <= 10
+    assert len(store._groups.blocks) <= 10
+    assert store.group(CLUB) is not None
+    assert store.blocks_of(ANN) == {BOB}
+
+
+async def test_no_statement_reads_a_whole_table(store: SqliteStore) -> None:
+    statements = {name: value for name, value in vars(sqlite_groups).items() if name.startswith(("_SELECT", "_COUNT"))}
+    assert len(statements) >= 5
+    for name, statement in statements.items():
+        plan = store._changes.execute(f"EXPLAIN QUERY PLAN {statement}", ("x",) * statement.count("?"))
+        assert not any(row[3].startswith("SCAN") for row in plan), name
+
+
+async def test_a_groups_history_is_read_by_its_index(store: SqliteStore) -> None:
+    page = {"client": "x", "peer": "#", "before": 1, "limit": 1}
+    plan = store._changes.execute(f"EXPLAIN QUERY PLAN {sqlite._SELECT_GROUP_HISTORY}", page).fetchall()
+    assert any("archived_of_group" in row[3] for row in plan)
+    assert not any(row[3].startswith("SCAN") or "TEMP B-TREE" in row[3] for row in plan)

@@ -1,0 +1,161 @@
+"""Groups, presence, voice messages and blocks as users of the command line meet them: real processes, a real server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ironwire.cli.addressbook import AddressBook
+from tests.client.test_media import make_film, make_sound
+from tests.system.test_cli import CTRL_D, User, make_user, serving
+
+CURSOR_AT_TOP = "\x1b[1;1R"
+"""What a terminal says of its cursor. Unless it does, the editor does not know that there is room for a toolbar."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("server")) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def people(tmp_path: Path, server: str) -> tuple[User, User, User]:
+    """Alice, Bob and Carol, who know each other by these names."""
+    users = {name: make_user(tmp_path / name, server) for name in ("alice", "bob", "carol")}
+    for user in users.values():
+        book = AddressBook.beside(user.folder / "key")
+        for name, other in users.items():
+            if other is not user:
+                book.add(name, other.client)
+    return users["alice"], users["bob"], users["carol"]
+
+
+def done(user: User, *arguments: str) -> str:
+    """What the command prints; it has to succeed."""
+    result = user.run(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def listened(user: User, count: int) -> list[str]:
+    shown = user.run("listen", "--device", "phone", "--count", str(count))
+    return [line[6:] for line in shown.stdout.splitlines()]
+
+
+def test_a_group_from_its_first_day_to_its_last(people: tuple[User, User, User]) -> None:
+    alice, bob, carol = people
+    for user in (bob, carol):
+        with user.start("chat", "alice", "--device", "phone") as visit:
+            assert visit.finish()[0] == 0
+    group = done(alice, "group", "create", "friends", "bob").strip()
+    for user in (bob, carol):
+        AddressBook.beside(user.folder / "key").add("friends", group)  # type: ignore[arg-type]  # as it was printed
+    done(alice, "send", "friends", "hi all")
+    assert json.loads(done(alice, "group", "add", group, "carol", "--if-epoch", "1", "--json"))["epoch"] == 2
+    done(carol, "send", group, "thank you")
+    done(alice, "group", "rename", "friends", "Best friends")
+    done(alice, "group", "role", "friends", "bob", "admin")
+    done(bob, "group", "remove", "friends", "carol")
+    done(bob, "send", "friends", "hush")
+    done(alice, "group", "leave", "friends")
+
+    in_friends = [
+        "alice in friends made the group, named it “friends”, added you",
+        "alice in friends hi all",
+        "alice in friends added carol",
+        "carol in friends thank you",
+        "alice in friends named it “Best friends”",
+        "alice in friends made you an admin",
+        "you in friends removed carol",
+        "you → friends hush",
+        "alice in friends left",
+    ]
+    assert listened(bob, len(in_friends)) == in_friends
+    assert listened(carol, 5)[-1] == "bob in friends removed you"
+
+    history = [line[6:] for line in done(bob, "history", "friends", "--device", "phone").splitlines()]
+    assert history[:3] == ["alice made the group, named it “friends”, added you", "alice hi all", "alice added carol"]
+    assert history[-2:] == ["you hush  ✓", "alice left"]
+    (mine,) = json.loads(done(bob, "group", "list", "--json"))
+    assert mine == {"group": group, "epoch": 6, "role": "admin", "members": 1, "name": "Best friends"}
+    assert [line.split() for line in done(bob, "group", "info", "friends").splitlines()[1:]] == [
+        ["you", "admin", bob.client]
+    ]
+
+    for arguments in (("send", "friends", "hello?"), ("group", "info", "friends")):
+        refused = carol.run(*arguments)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "no such group" in refused.stderr
+
+
+def test_a_group_at_two_terminals(people: tuple[User, User, User]) -> None:
+    alice, bob, _ = people
+    group = done(alice, "group", "create", "friends", "bob").strip()
+    with alice.at_terminal("chat", "friends", "--visible") as hers, bob.at_terminal("chat", group) as his:
+        hers.read_until("Ctrl-D leaves")
+        his.read_until("Ctrl-D leaves")
+        his.type(CURSOR_AT_TOP)
+        hers.type("Hello")
+        his.read_until("alice is typing…")
+        hers.type(" all\r")
+        hers.read_until("you.* Hello all.*✓")
+        his.read_until("alice.* Hello all")
+        done(alice, "group", "rename", "friends", "Best friends")
+        his.read_until("alice named it “Best friends”")
+        his.type("/who\r")
+        his.read_until("“Best friends”.*epoch 2")
+        his.read_until("alice +admin")
+        his.read_until("you +member")
+        assert hers.leave("\x03" + CTRL_D) == 0
+        assert his.leave("\x03" + CTRL_D) == 0
+
+
+def test_only_who_wants_to_is_seen(people: tuple[User, User, User]) -> None:
+    alice, bob, _ = people
+    with alice.at_terminal("chat", "bob", "--visible") as hers, bob.at_terminal("chat", "alice") as his:
+        his.read_until("Ctrl-D leaves")
+        his.type(CURSOR_AT_TOP)
+        his.read_until("online")
+        hers.read_until("Ctrl-D leaves")
+        hers.type("/who\r")
+        hers.read_until(rf"bob is {bob.client}\x1b")  # and nothing behind it
+        hers.type("Hello\r")
+        his.read_until("alice.* Hello")
+        assert hers.leave("\x03" + CTRL_D) == 0
+        assert his.leave("\x03" + CTRL_D) == 0
+
+
+def test_a_voice_message_and_a_circle_arrive_in_a_folder(people: tuple[User, User, User]) -> None:
+    alice, bob, _ = people
+    voice, circle = make_sound(alice.folder / "word.ogg", "libopus"), make_film(alice.folder / "round.mp4", 240, 240)
+    with bob.start("listen", "--count", "2", "--save", "in", "--json") as listening:
+        listening.read_until("connected")
+        done(alice, "send", "bob", "--voice", "word.ogg", "for you")
+        done(alice, "send", "bob", "--circle", "round.mp4")
+        code, output = listening.finish()
+    assert code == 0
+    said, shown = (json.loads(line) for line in output.splitlines())
+    assert (said["payload"]["kind"], len(said["payload"]["waveform"]), said["payload"]["caption"]) == (
+        "voice",
+        64,
+        "for you",
+    )
+    assert (shown["payload"]["kind"], shown["payload"]["width"], shown["payload"]["height"]) == ("circle", 240, 240)
+    assert (bob.folder / said["saved"]).read_bytes() == voice.read_bytes()
+    assert (bob.folder / shown["saved"]).read_bytes() == circle.read_bytes()
+
+
+def test_whoever_is_blocked_is_not_heard(people: tuple[User, User, User]) -> None:
+    alice, bob, carol = people
+    with bob.start("chat", "alice", "--device", "phone") as visit:
+        assert visit.finish()[0] == 0
+    done(bob, "block", "alice")
+    assert done(bob, "blocks") == f"alice  {alice.client}\n"
+    done(alice, "send", "bob", "hello?")
+    done(carol, "send", "bob", "hi")
+    done(bob, "unblock", "alice")
+    assert json.loads(done(bob, "blocks", "--json")) == []
+    done(alice, "send", "bob", "hello!")
+    assert listened(bob, 2) == ["carol hi", "alice hello!"]

@@ -1,0 +1,29 @@
+"""A server that takes neither strangers nor their files, and the commands by which one gets in all the same."""
+
+import json
+from pathlib import Path
+
+from ironwire.cli.exits import ExitCode
+from tests.system.test_cli import make_user, serving
+
+
+def test_an_invite_lets_one_in_and_a_client_may_upload(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    strict = ("--auth-registration", "invite", "--upload-auth", "token")
+    with serving(tmp_path / "server", *strict) as (_, url):
+        alice, bob = (make_user(tmp_path / name, url) for name in ("alice", "bob"))
+        (alice.folder / "cat.png").write_bytes(b"meow")
+        stranger = alice.run("upload", "cat.png")
+        assert (stranger.returncode, stranger.stdout) == (ExitCode.AUTHENTICATION, "")
+        assert "Not registered here" in stranger.stderr
+
+        invite = alice.run("admin", "invite", "--data", str(tmp_path / "server" / "data")).stdout.strip()
+        joined = alice.run("join", invite)
+        assert joined.returncode == 0, joined.stderr
+        assert "knows you now" in joined.stdout
+        assert bob.run("join", invite).returncode == ExitCode.AUTHENTICATION
+
+        uploaded = json.loads(alice.run("upload", "cat.png", "--json").stdout)
+        assert (uploaded["size"], uploaded["expires"] > 0) == (4, True)
+        sent = alice.run("send", alice.run("id").stdout.strip(), "--file", "cat.png", "--device", "phone")
+        assert sent.returncode == 0, sent.stderr
