@@ -14,28 +14,24 @@ from attrs import frozen
 from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram
 from ironwire.errors import StoreError
 from ironwire.store.base import Store
-from ironwire.store.operations import (
-    Ack,
-    Append,
-    Operation,
-    Result,
-)
+from ironwire.store.operations import Ack, Operation, Result
 from ironwire.store.records import MailboxId
 
 log = structlog.get_logger(__name__)
 
-BATCH_OPERATIONS = 1_000
-BATCH_BYTES = 1024 * 1024
-"""A batch ends with the envelope that reaches it: all of it is written before anybody else has a turn."""
+BATCH_COST = 1_000
+"""A batch ends with the operation that reaches it: all of it is written before anybody else has a turn."""
 QUIET_SECONDS = 0.05
 """How long acks wait for a batch to ride with. A commit for them alone would stand in the way of the next envelope."""
 LAST_SECONDS = 5.0
 """How long the acks that wait at the end may take."""
 
-SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, BATCH_OPERATIONS)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, BATCH_COST)
 """The bounds of the histogram of batches."""
 
 Settle = Callable[[Result | StoreError], None]
+_Asked = tuple[Operation, Settle, int]
+"""With what it costs."""
 
 
 @frozen
@@ -52,7 +48,7 @@ class Committer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: list[tuple[Operation, Settle]] = []
+        self._queue: list[_Asked] = []
         self._acks: dict[MailboxId, int] = {}
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
@@ -66,10 +62,11 @@ class Committer:
         """Operations that are in no batch yet."""
         return len(self._queue) + len(self._acks)
 
-    def ask(self, operation: Operation, settle: Settle) -> None:
+    def ask(self, operation: Operation, settle: Settle, cost: int = 1) -> None:
+        """`cost` is how many places in mailboxes it takes, or what takes as long."""
         if not self._queue:
             self._asked_at = trio.current_time()
-        self._queue.append((operation, settle))
+        self._queue.append((operation, settle, cost))
         self._arrival.unpark()
 
     def ack(self, mailbox: MailboxId, upto: int) -> None:
@@ -78,7 +75,7 @@ class Committer:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
         self._acks[mailbox] = upto
 
-    async def committed(self, operation: Operation, first: Settle = lambda _: None) -> Result:
+    async def committed(self, operation: Operation, first: Settle = lambda _: None, cost: int = 1) -> Result:
         """The result, after the commit and after `first` was called with it, whatever becomes of the caller meanwhile.
 
         Raises:
@@ -92,7 +89,7 @@ class Committer:
             results.append(result)
             settled.set()
 
-        self.ask(operation, settle)
+        self.ask(operation, settle, cost)
         await settled.wait()
         if isinstance(results[0], StoreError):
             raise results[0]
@@ -125,22 +122,20 @@ class Committer:
                 await self._arrival.park()
         await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
 
-    def _next_batch(self) -> list[tuple[Operation, Settle]]:
+    def _next_batch(self) -> list[_Asked]:
         """The first of the queue, as many as may keep the event loop from everybody else."""
-        batch = self._queue[:BATCH_OPERATIONS]
-        room_bytes = BATCH_BYTES
-        for size, (operation, _) in enumerate(batch, start=1):
-            if isinstance(operation, Append):
-                room_bytes -= len(operation.envelope.payload)
-                if room_bytes <= 0:
-                    return batch[:size]
-        return batch
+        room = BATCH_COST
+        for size, (_, _, cost) in enumerate(self._queue, start=1):
+            room -= cost
+            if room <= 0:
+                return self._queue[:size]
+        return self._queue
 
-    async def _commit(self, batch: list[tuple[Operation, Settle]]) -> None:
+    async def _commit(self, batch: list[_Asked]) -> None:
         """These, after all acks that wait: what they make room for is seen."""
         acks, self._acks = self._acks, {}
         operations: list[Operation] = [Ack(mailbox, upto) for mailbox, upto in acks.items()]
-        operations += [operation for operation, _ in batch]
+        operations += [operation for operation, _, _ in batch]
         if not operations:
             return
         self._sizes.observe(len(operations))
@@ -153,5 +148,5 @@ class Committer:
         except Exception as error:
             log.exception("nothing of this batch was stored", operations=len(operations))
             results = [StoreError(f"the batch failed: {error}")] * len(batch)
-        for (_, settle), result in zip(batch, results, strict=True):
+        for (_, settle, _), result in zip(batch, results, strict=True):
             settle(result)

@@ -214,7 +214,7 @@ class Delivery:
                 self._outcomes.stored[change.envelope.verb] += 1
                 spread(self._hub, result, change.envelope, live_text)
 
-        return await self._committer.committed(change, tell)
+        return await self._committer.committed(change, tell, cost=max(len(change.roles), 1))
 
     async def history(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002  # as above
         """The frame that answers `history`.
@@ -292,18 +292,29 @@ class Delivery:
         digest = digest_of(message)
         is_live = not isinstance(message, Receipt) and any(seat.pump is None for seat in self._hub.sessions_of(to))
         live_text = live_frame(message, client) if is_live and not is_blocked else None
-        sender.unsettled.begin(envelope.payload)
-        settle = partial(self._settle_append, sender, envelope, live_text, is_blocked)
+        cost = _cost(envelope)
+        sender.unsettled.begin(cost)
+        settle = partial(self._settle_append, sender, envelope, live_text, is_blocked, cost)
         is_archived = self.keeps_history and not isinstance(message, Receipt)
-        self._committer.ask(Append(envelope, digest, is_live, is_archived, is_blocked), settle)
+        self._committer.ask(Append(envelope, digest, is_live, is_archived, is_blocked), settle, cost)
 
     def _submit_to_group(self, sender: Attachment, group: GroupId, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = encode_payload(delivered(message, client, now, device, group))
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        sender.unsettled.begin(envelope.payload)
-        settle = partial(self._settle_group_append, sender, envelope, message)
-        self._committer.ask(Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history), settle)
+        cost = _cost(envelope, self._members(group))
+        sender.unsettled.begin(cost)
+        settle = partial(self._settle_group_append, sender, envelope, message, cost)
+        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
+        self._committer.ask(append, settle, cost)
+
+    def _members(self, group: GroupId) -> int:
+        """How many there are now; 1 where that cannot be said, because then nothing will be stored either."""
+        try:
+            stands = self._store.group(group)
+        except StoreError:
+            return 1
+        return 1 if stands is None else len(stands.roles)
 
     def _settle_live(
         self,
@@ -326,9 +337,10 @@ class Delivery:
         envelope: Envelope,
         live_text: bytes | None,
         is_blocked: bool,
+        cost: int,
         result: Result | StoreError,
     ) -> None:
-        sender.unsettled.settle(envelope.payload)
+        sender.unsettled.settle(cost)
         match result:
             case Stored(placed):
                 to = ClientId(envelope.to)
@@ -366,9 +378,9 @@ class Delivery:
                 self._reply_refused(sender, error, envelope.verb, envelope.id)
 
     def _settle_group_append(
-        self, sender: Attachment, envelope: Envelope, message: Text | File, result: Result | StoreError
+        self, sender: Attachment, envelope: Envelope, message: Text | File, cost: int, result: Result | StoreError
     ) -> None:
-        sender.unsettled.settle(envelope.payload)
+        sender.unsettled.settle(cost)
         match result:
             case Stored():
                 group = GroupId(envelope.to)
@@ -405,3 +417,8 @@ class Delivery:
     def _reply_refused(self, sender: Attachment, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._outcomes.refuse(verb, error.msg)
         sender.outbox.put(encode(error, id))
+
+
+def _cost(envelope: Envelope, places: int = 1) -> int:
+    """What it costs to store: a KiB takes about as long as a place in a mailbox."""
+    return places + len(envelope.payload) // 1024

@@ -23,13 +23,9 @@ class TooManySessions(IronWireError):
     """The client has as many live sessions as one may have."""
 
 
-ENVELOPE_BYTES = 1024
-"""An envelope that is larger counts for one more for each time it is."""
-
-
 class Unsettled:
-    """How many envelopes of one session wait for their commit, a large one counted as several. Its reader reads on when
-    they are few.
+    """What the envelopes of one session that wait for their commit will cost: one for each place in a mailbox, and more
+    for a large one. Its reader reads on when that is little.
     """
 
     __slots__ = ("_waiters", "count")
@@ -38,11 +34,11 @@ class Unsettled:
         self.count = 0
         self._waiters = trio.lowlevel.ParkingLot()
 
-    def begin(self, payload: bytes) -> None:
-        self.count += 1 + len(payload) // ENVELOPE_BYTES
+    def begin(self, cost: int) -> None:
+        self.count += cost
 
-    def settle(self, payload: bytes) -> None:
-        self.count -= 1 + len(payload) // ENVELOPE_BYTES
+    def settle(self, cost: int) -> None:
+        self.count -= cost
         self._waiters.unpark_all()
 
     async def wait_below(self, most: int) -> None:

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.errors import StoreError
-from ironwire.hub.committer import BATCH_OPERATIONS, QUIET_SECONDS, Committer
+from ironwire.hub.committer import BATCH_COST, QUIET_SECONDS, Committer
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import (
     Ack,
@@ -138,10 +138,10 @@ async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingSto
 
 
 async def test_a_batch_has_a_bound_and_the_rest_follows(store: NotingStore, committer: Committer) -> None:
-    for _ in range(BATCH_OPERATIONS + 1):
+    for _ in range(BATCH_COST + 1):
         touch(committer)
     await wait_all_tasks_blocked()
-    assert [len(batch) for _, batch in store.batches] == [BATCH_OPERATIONS, 1]
+    assert [len(batch) for _, batch in store.batches] == [BATCH_COST, 1]
 
 
 async def test_whoever_asks_is_told_after_the_commit_or_of_its_failure(
@@ -154,3 +154,10 @@ async def test_whoever_asks_is_told_after_the_commit_or_of_its_failure(
     assert [entry["event"] for entry in logs] == ["nothing of this batch was stored"]
     store.fails = False
     assert await committer.committed(Touch(ONE, 1)) is not None
+
+
+async def test_a_batch_is_bounded_by_what_it_costs(store: NotingStore, committer: Committer) -> None:
+    for _ in range(3):
+        committer.ask(Touch(ONE, 1), lambda _: None, cost=BATCH_COST * 2 // 3)
+    await wait_all_tasks_blocked()
+    assert [len(batch) for _, batch in store.batches] == [2, 1]
