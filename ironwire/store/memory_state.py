@@ -126,6 +126,8 @@ class State:
     known_ids: dict[_Key, tuple[Envelope, bytes]] = field(factory=dict)
     """What was accepted under an id, and the digest of its body."""
     archive: list[Archived] = field(factory=list)
+    blocked: set[int] = field(factory=set)
+    """Numbers in the archive that only their sender may read."""
     groups: dict[GroupId, GroupState] = field(factory=dict)
     blocks: dict[ClientId, set[ClientId]] = field(factory=dict)
     banned: set[ClientId] = field(factory=set)
@@ -215,7 +217,9 @@ def _append(state: State, append: Append, quota: Quota) -> Stored | Known | Mail
         return MailboxFull()
     if append.is_blocked:
         owed = [(box, is_own) for box, is_own in owed if box.client != envelope.to]
-    _remember(state, envelope, append.digest, is_archived=append.is_archived and not append.is_blocked)
+    if append.is_blocked and append.is_archived:
+        state.blocked.add(state.next_archived)
+    _remember(state, envelope, append.digest, is_archived=append.is_archived)
     return Stored(tuple(_place(box, envelope, is_own=is_own) for box, is_own in owed))
 
 
@@ -311,6 +315,8 @@ def groups_of(state: State, client: ClientId) -> list[GroupState]:
 def may_read(state: State, client: ClientId, peer: Address, archived: Archived) -> bool:
     """Whether it belongs to the history of the client with a peer, or with a group of which it was a member by then."""
     envelope = archived.envelope
+    if archived.number in state.blocked and envelope.sender != client:
+        return False
     if not is_group(peer):
         return (envelope.sender, envelope.to) in {(client, peer), (peer, client)}
     group = state.groups.get(GroupId(peer))

@@ -62,8 +62,8 @@ class Append:
     `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
     it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. One that
     `is_blocked` by its recipient takes the same way and has the same result, except that it goes into none of the
-    recipient's mailboxes and is not archived. Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or
-    `Undeliverable`: no mailbox, and nobody live.
+    recipient's mailboxes, and only its sender reads it in the archive. Results in `Stored`, `Duplicate`, `IdTaken`,
+    `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
 
     To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
     it. A full mailbox loses the place, which later shows as a gap: a member who never reads must not silence the

@@ -58,6 +58,7 @@ _SELECT_HISTORY = f"""
     UNION ALL
     SELECT id, {_ENVELOPE} FROM envelope
         WHERE is_archived = 1 AND sender = :peer AND recipient = :client AND id < :before AND :peer <> :client
+        AND is_blocked = 0
     ORDER BY id DESC LIMIT :limit"""  # noqa: S608  # constants
 _SELECT_GROUP_HISTORY = f"""
     SELECT id, {_ENVELOPE} FROM envelope

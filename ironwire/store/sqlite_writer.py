@@ -60,8 +60,9 @@ _UPDATE_BOX = """
     UPDATE mailbox SET acked = ?, tail = ?, waiting = ?, waiting_bytes = ?, is_full = ?, seen_ms = ? WHERE id = ?"""
 _DELETE_BOX = "DELETE FROM mailbox WHERE id = ?"
 _INSERT_ENVELOPE = """
-    INSERT INTO envelope (id, verb, sender, device, recipient, message_id, ts, digest, owed, payload, is_archived)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO envelope (id, verb, sender, device, recipient, message_id, ts, digest, owed, payload,
+        is_archived, is_blocked)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _INSERT_ENTRY = "INSERT INTO entry (mailbox, seq, envelope, size, is_own) VALUES (?, ?, ?, ?, ?)"
 _FORGET_ID = """
     UPDATE envelope SET is_id_known = 0, is_archived = 0
@@ -208,7 +209,8 @@ class Writer:
             return self._refused(envelope, MailboxFull())
         if append.is_blocked:
             owed = [(box, is_own) for box, is_own in owed if box.client != envelope.to]
-        return Stored(self._keep(envelope, digest, owed, is_archived=append.is_archived and not append.is_blocked))
+        kept = self._keep(envelope, digest, owed, is_archived=append.is_archived, is_blocked=append.is_blocked)
+        return Stored(kept)
 
     def _append_to_group(self, append: Append) -> Stored | NotMember:
         envelope = append.envelope
@@ -244,7 +246,13 @@ class Writer:
         return self._keep(envelope, digest, owed, is_archived=is_archived)
 
     def _keep(
-        self, envelope: Envelope, digest: bytes, owed: list[tuple[Box, bool]], *, is_archived: bool
+        self,
+        envelope: Envelope,
+        digest: bytes,
+        owed: list[tuple[Box, bool]],
+        *,
+        is_archived: bool,
+        is_blocked: bool = False,
     ) -> tuple[Placed, ...]:
         """The envelope once, and a place in each mailbox that it is owed to."""
         self._last_envelope += 1
@@ -266,6 +274,7 @@ class Writer:
                     len(owed),
                     envelope.payload if is_kept else None,
                     is_archived,
+                    is_blocked,
                 )
             )
         placed = []

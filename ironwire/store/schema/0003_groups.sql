@@ -25,5 +25,8 @@ CREATE TABLE block (
     PRIMARY KEY (client, blocked)
 ) STRICT, WITHOUT ROWID;
 
+-- Whether the recipient had blocked the sender: then the history shows it to its sender alone.
+ALTER TABLE envelope ADD COLUMN is_blocked INTEGER NOT NULL DEFAULT 0;
+
 -- The history of a group: its id begins with '#', before every digit.
 CREATE INDEX archived_of_group ON envelope (recipient, id) WHERE is_archived = 1 AND recipient < '0';
