@@ -5,7 +5,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,9 +110,8 @@ def test_bystanders_notice_a_server_that_stands_still(tmp_path: Path) -> None:
         assert interval(bystanders, 0.5).lost_connections > 0
 
 
-@pytest.mark.parametrize("name", ["kill packets", "replays", "smuggling and injection"])
-def test_an_attack_arrives_and_breaks_nothing(name: str) -> None:
-    result = lab.run(name, seconds=1, calm_seconds=0.3)
+def test_an_attack_arrives_and_breaks_nothing() -> None:
+    result = lab.run("kill packets", seconds=2, calm_seconds=0.3)
     assert result.tries > 0
     assert result.outcomes
     assert list(result.faults) == []

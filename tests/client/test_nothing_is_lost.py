@@ -225,7 +225,7 @@ EVENTFUL = [
 ]
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=20), st.booleans())
 @example(EVENTFUL, False)
 @example(EVENTFUL, True)

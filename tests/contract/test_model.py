@@ -180,5 +180,5 @@ async def told(store: Store) -> dict[str, Any]:
 TestStores = Stores.TestCase
 # Steps talk to a disk. Explaining a failure repeats it a hundred times, and the shrunk steps say enough.
 TestStores.settings = settings(
-    max_examples=25, stateful_step_count=15, deadline=None, phases=set(Phase) - {Phase.explain}
+    max_examples=15, stateful_step_count=15, deadline=None, phases=set(Phase) - {Phase.explain}
 )

@@ -77,7 +77,7 @@ async def metrics_of(stage: Stage) -> bytes:
 def statistics_classes() -> list[type]:
     found: dict[str, type] = {}
     for module in pkgutil.walk_packages(ironwire.__path__, "ironwire."):
-        if not module.name.endswith("__main__") and module.name != "ironwire.asgi":
+        if module.name.startswith(("ironwire.hub.", "ironwire.server.", "ironwire.store.")):
             members = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
             found |= {name: cls for name, cls in members if name.endswith("Statistics") and attrs.has(cls)}
     return [cls for name, cls in found.items() if name not in UNPUBLISHED]

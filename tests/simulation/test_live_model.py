@@ -295,4 +295,4 @@ def _client(line: Line) -> str:
 
 
 TestLiveServer = LiveServer.TestCase
-TestLiveServer.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+TestLiveServer.settings = settings(max_examples=12, stateful_step_count=40, deadline=None)
