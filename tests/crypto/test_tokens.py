@@ -35,6 +35,15 @@ def test_tokens_that_were_used_are_forgotten_once_they_have_expired() -> None:
     assert len(tokens._spent) < 20
 
 
+def test_several_that_have_expired_are_forgotten_together() -> None:
+    tokens = UploadTokens(os.urandom)
+    for _ in range(3):
+        assert tokens.redeem(tokens.mint(GRANT, 10), 0) == GRANT
+    for _ in range(2):
+        assert tokens.redeem(tokens.mint(GRANT, 30), 20) == GRANT
+    assert list(tokens._spent.values()) == [30, 30]
+
+
 @given(st.integers(0, 175), st.sampled_from("0123456789abcdef"))
 def test_a_token_that_was_changed_is_none(place: int, digit: str) -> None:
     tokens = UploadTokens(os.urandom)
