@@ -15,13 +15,14 @@ from rich.table import Table
 
 from ironwire.cli.options import config_option, json_option
 from ironwire.cli.render import when
-from ironwire.cli.serverside import data_option, loaded_settings, wall_clock_ms
+from ironwire.cli.serverside import data_option, loaded_settings
 from ironwire.cli.terminal import err, out, printable
 from ironwire.errors import InvalidId
 from ironwire.hub import admin as asking
 from ironwire.hub.admin import MOST_ROWS, Answer, Request
 from ironwire.ids import ClientId, parse_client_id
 from ironwire.server.admin import perform
+from ironwire.server.clock import wall_clock_ms
 
 Cell = Callable[[Mapping[str, Any]], str]
 

@@ -11,10 +11,11 @@ import trio
 from rich.filesize import decimal
 
 from ironwire.cli.options import config_option, json_option
-from ironwire.cli.serverside import data_option, loaded_settings, wall_clock_ms
+from ironwire.cli.serverside import data_option, loaded_settings
 from ironwire.errors import StoreError
 from ironwire.hub.admin import Copy
 from ironwire.server.admin import perform
+from ironwire.server.clock import wall_clock_ms
 from ironwire.store.backup import Contents, check_target, make_backup, restore_backup
 from ironwire.store.records import Quota
 from ironwire.store.sqlite import SqliteStore

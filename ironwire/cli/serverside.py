@@ -1,7 +1,6 @@
 """What the commands for operators share: which server they are about."""
 
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -25,8 +24,3 @@ def loaded_settings(config_file: Path | None, data: Path | None) -> Settings:
     settings = load_settings(config_file, {"data": data})
     configure_logging(evolve(settings.log, level="warning"), sys.stderr)
     return settings
-
-
-def wall_clock_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000

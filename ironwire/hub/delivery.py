@@ -22,7 +22,7 @@ from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.outbox import Outbox
 from ironwire.hub.outcomes import Outcomes
 from ironwire.hub.pump import Pump
-from ironwire.hub.spread import spread
+from ironwire.hub.spread import offer, spread
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, is_group
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
@@ -45,7 +45,6 @@ from ironwire.store.operations import (
     Undeliverable,
 )
 from ironwire.store.records import (
-    Entry,
     Envelope,
     Mailbox,
     MailboxId,
@@ -346,12 +345,8 @@ class Delivery:
                 to = ClientId(envelope.to)
                 # What is blocked settles as if it had got there: the store found somebody who could have had it.
                 handed_over = is_blocked or (live_text is not None and self._hand_over(to, live_text))
-                for place in placed:
-                    handed_over = handed_over or not place.is_own
-                    seat = self._hub.device_session(place.client, place.device)
-                    if seat is not None and seat.pump is not None and seat.pump.mailbox == place.mailbox:
-                        seat.pump.offer(Entry(place.seq, envelope, place.is_own))
-                if not handed_over:
+                offer(self._hub, placed, envelope)
+                if not handed_over and all(place.is_own for place in placed):
                     self._forget(envelope)
                     self._reply_offline(sender, to, envelope.verb, envelope.id)
                     return

@@ -1,10 +1,18 @@
-"""What went to a group, once it is committed: to the devices and sessions of all whom it concerns."""
+"""What was committed, on its way to the devices and sessions of all whom it concerns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ironwire.hub.hub import Attachment, Hub
-from ironwire.store.operations import Stored
+from ironwire.store.operations import Placed, Stored
 from ironwire.store.records import Entry, Envelope
+
+
+def offer(hub: Hub, placed: Sequence[Placed], envelope: Envelope) -> None:
+    """Bring every place that the envelope was given to the device's session, where there is one."""
+    for place in placed:
+        seat = hub.device_session(place.client, place.device)
+        if seat is not None and seat.pump is not None and seat.pump.mailbox == place.mailbox:
+            seat.pump.offer(Entry(place.seq, envelope, place.is_own))
 
 
 def spread(
@@ -13,10 +21,7 @@ def spread(
     """Offer every device its entry, and give every session without a mailbox the frame that `live_text` makes; `but`
     is the session that sent it.
     """
-    for place in stored.placed:
-        seat = hub.device_session(place.client, place.device)
-        if seat is not None and seat.pump is not None and seat.pump.mailbox == place.mailbox:
-            seat.pump.offer(Entry(place.seq, envelope, place.is_own))
+    offer(hub, stored.placed, envelope)
     text = None
     for client in stored.owed_live:
         for seat in hub.sessions_of(client):

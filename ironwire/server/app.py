@@ -54,6 +54,7 @@ from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.addresses import Address, TrustedProxies
 from ironwire.server.admin import AdminSocket
 from ironwire.server.background import Background
+from ironwire.server.clock import wall_clock_ms
 from ironwire.server.config import Settings
 from ironwire.server.gate import Gate, Visitor
 from ironwire.server.guard import DirectSockets
@@ -84,11 +85,6 @@ SOCKET_PATH = "/ws"
 GC_THRESHOLDS = (5_000, 200, 100)
 SWITCH_SECONDS = 0.001
 """How long a thread may hold the interpreter while the event loop waits for it (docs/decisions/0005)."""
-
-
-def wall_clock_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def create_app(

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.serverside import wall_clock_ms
 from ironwire.cli.top import Glance
 from ironwire.ids import GroupId
+from ironwire.server.clock import wall_clock_ms
 from ironwire.store.migrations import load_migrations, migrate
 from ironwire.store.sqlite import SqliteStore
 from ironwire.store.survey import DATABASE
