@@ -273,7 +273,6 @@ def erase(client: ClientId, data: Path | None, config_file: Path | None, *, yes:
         "sessions ended": "sessions",
         "devices": "devices",
         "envelopes that waited for it": "waiting",
-        "message ids": "message_ids",
         "places in the history": "archived",
         "memberships": "groups",
         "blocks": "blocks",

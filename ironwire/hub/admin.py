@@ -6,6 +6,7 @@ folder itself: then nobody is connected. Rule: who, how much and since when; nev
 
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Protocol, assert_never, cast
 
@@ -15,6 +16,7 @@ from attrs import frozen
 
 from ironwire import __version__
 from ironwire.counting import Distribution, Tallied
+from ironwire.errors import StoreError
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.groups import GroupDesk
 from ironwire.hub.hub import Hub

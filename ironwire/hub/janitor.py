@@ -1,6 +1,7 @@
 """What has to be done from time to time: forget what has expired, and overwrite what was erased.
 
-An erased envelope leaves its database page at once (`secure_delete`), and the write-ahead log at the next scrub.
+An erased envelope leaves its database page at once (`secure_delete`); the journal and the write-ahead log, at the next
+scrub.
 """
 
 from collections.abc import Callable

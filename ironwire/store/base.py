@@ -60,9 +60,9 @@ class Store(Protocol):
         ...
 
     async def erase(self, client: ClientId) -> Erased:
-        """Remove the client's devices with their mailboxes, its blocks, and every envelope from or to it, with its id
-        and its place in the history. A copy in somebody else's mailbox stays, and is gone with its last ack. Groups,
-        blocks of others and a ban are not touched.
+        """Remove the client's devices with their mailboxes, its blocks, and every envelope from or to it, with its
+        place in the history. A copy in somebody else's mailbox stays, and is gone with its last ack. Groups, blocks of
+        others and a ban are not touched, and ids are known for the retention period: by themselves they name nobody.
 
         Waits its turn like a batch, and is one: atomic and durable.
 
@@ -89,6 +89,14 @@ class Store(Protocol):
 
     def is_banned(self, client: ClientId) -> bool:
         """From memory."""
+        ...
+
+    async def settle(self) -> None:
+        """Make the store's files say all that was applied, for whoever looks at them beside it.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
         ...
 
     async def scrub(self) -> None:

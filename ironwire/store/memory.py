@@ -72,6 +72,9 @@ class MemoryStore:
     def is_banned(self, client: ClientId) -> bool:
         return client in self._state.banned
 
+    async def settle(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def scrub(self) -> None:
         await trio.lowlevel.checkpoint()
 

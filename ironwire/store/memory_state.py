@@ -296,7 +296,9 @@ def recall(state: State, key: _Key | None, digest: bytes) -> Known | None:
     if key is None or key not in state.known_ids:
         return None
     envelope, known_digest = state.known_ids[key]
-    return Duplicate(envelope.ts, envelope.to) if digest == known_digest else IdTaken()
+    if digest != known_digest:
+        return IdTaken()
+    return Duplicate(envelope.ts, GroupId(envelope.to) if is_group(envelope.to) else None)
 
 
 def _remember(state: State, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
@@ -351,16 +353,12 @@ def erase(state: State, client: ClientId) -> Erased:
     boxes = boxes_of(state, client)
     for box in boxes:
         del state.boxes[box.id]
-    ids = [key for key, (envelope, _) in state.known_ids.items() if concerns(envelope)]
-    for key in ids:
-        del state.known_ids[key]
     archive = state.archive
     state.archive = [archived for archived in archive if not concerns(archived.envelope)]
     waiting = [entry.envelope for box in state.boxes.values() for entry in box.entries.values()]
     return Erased(
         devices=len(boxes),
         waiting=sum(len(box.entries) for box in boxes),
-        message_ids=len(ids),
         archived=len(archive) - len(state.archive),
         blocks=len(state.blocks.pop(client, ())),
         left_to_others=len({id(envelope) for envelope in waiting if concerns(envelope)}),

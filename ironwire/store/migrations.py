@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ironwire.errors import StoreError
+from ironwire.store.sqlite_ids import message_key
 
 _NUMBERED = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -42,6 +43,7 @@ def migrate(database: sqlite3.Connection, path: Path, migrations: dict[int, str]
     if 0 < current < newest:
         backup = path.with_name(f"{path.name}.schema-{current}.backup")
         _copy(database, backup)
+    database.create_function("message_key", 3, message_key, deterministic=True)
     for number, sql in migrations.items():
         if number > current:
             _apply(database, number, sql)

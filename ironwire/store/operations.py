@@ -5,7 +5,7 @@ The classes are the vocabulary; what is atomic, ordered and told stands in `base
 
 from collections.abc import Mapping
 
-from ironwire.ids import Address, ClientId, DeviceId, MessageId, Role
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
 from ironwire.record import record
 from ironwire.store.records import Envelope, Mailbox, MailboxId
 
@@ -135,10 +135,10 @@ class Stored:
 
 @record
 class Duplicate:
-    """The same id with the same body is known: it was accepted at `ts`, for `to`."""
+    """The same id with the same body is known: it was accepted at `ts`, and went to this group, or to a client."""
 
     ts: int
-    to: Address
+    group: GroupId | None = None
 
 
 @record

@@ -114,7 +114,6 @@ class Erased:
 
     devices: int
     waiting: int
-    message_ids: int
     archived: int
     blocks: int
     left_to_others: int

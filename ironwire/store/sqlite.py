@@ -1,5 +1,8 @@
 """The durable store: one SQLite file (WAL, synchronous=FULL), one writer that commits in batches.
 
+A batch is a row of a journal at first, and what is left of it after a while goes into the tables
+(docs/decisions/0010).
+
 Statements run on the event loop, where they cost what they cost; only COMMIT, which waits for the disk, runs in a
 thread (docs/decisions/0005 has the figures). Three connections keep apart what must not wait for each other: the
 writer, look-ups on the event loop, and pages read in threads. The readers see what is committed; what the batch under
@@ -34,10 +37,10 @@ from ironwire.store.records import (
     Quota,
     StoreStatistics,
 )
-from ironwire.store.sqlite_admin import copy_database, erase_client, put_ban, read_bans, take_ban
-from ironwire.store.sqlite_boxes import read_boxes
+from ironwire.store.sqlite_admin import put_ban, read_bans, take_ban
+from ironwire.store.sqlite_copy import copy_database
 from ironwire.store.sqlite_groups import GroupReader
-from ironwire.store.sqlite_ids import read_known
+from ironwire.store.sqlite_ids import message_key
 from ironwire.store.sqlite_writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -46,6 +49,8 @@ T = TypeVar("T")
 
 _BUSY_MS = 5_000
 """How long a thread waits for whoever else has the file locked. The event loop does not wait."""
+_CACHE_KIB = 32 * 1024
+"""Of pages that are changed again and again: the ends of the indexes."""
 _LAST = 2**63 - 1
 
 _ENVELOPE = "verb, sender, device, recipient, message_id, ts, payload"
@@ -98,7 +103,12 @@ class SqliteStore:
 
     async def close(self) -> None:
         async with self._turn, self._page_turn:
-            self._disconnect()
+            try:
+                await self._settle()
+            except StoreError as error:
+                log.warning("the journal stays as it is until the next start", reason=str(error))
+            finally:
+                self._disconnect()
 
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -126,6 +136,7 @@ class SqliteStore:
             log.info("database upgraded", backup=str(backup))
         for connection in (self._changes, self._lookups):
             connection.execute("PRAGMA busy_timeout = 0")
+        run(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._writer = Writer(self._changes, self._lookups, self._quota)
         self._groups = GroupReader(self._lookups)
         self._banned = read_bans(self._changes)
@@ -160,14 +171,14 @@ class SqliteStore:
             expired = await self._transaction(
                 lambda: self._writer.expire(before_ms, archived_before_ms), in_thread=True
             )
-            self._writer.forget()
+            self._writer.recover()
             self._batches += 1
             return expired
 
     async def erase(self, client: ClientId) -> Erased:
         async with self._turn:
-            erased = await self._transaction(lambda: erase_client(self._changes, client), in_thread=True)
-            self._writer.forget()
+            erased = await self._transaction(lambda: self._writer.erase(client), in_thread=True)
+            self._writer.recover()
             self._groups.forget_blocks(client)
             self._batches += 1
             return erased
@@ -193,20 +204,21 @@ class SqliteStore:
         """
         async with self._copy_turn:
             try:
-                await self._in_thread(lambda: copy_database(self._path, path))
+                await self._in_thread(lambda: copy_database(self._path, path, self._quota))
             except OSError as error:
                 raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
     async def scrub(self) -> None:
         # A copy under way reads the log: to wait for its end while nobody else may write would take too long.
         async with self._copy_turn, self._turn:
-            await self._transaction(self._rewrite_header, in_thread=False)
+            await self._transaction(self._settle_and_mark, in_thread=False)
             is_busy, *_ = await self._in_thread(lambda: self._patiently("PRAGMA wal_checkpoint(TRUNCATE)"))
         if is_busy:
             raise StoreError(f"{self._path}: another program keeps the log from being overwritten: end it")
 
-    def _rewrite_header(self) -> None:
-        """The smallest change that reaches the disk and says nothing new."""
+    def _settle_and_mark(self) -> None:
+        """And make the smallest change that reaches the disk and says nothing new: there may be nothing to settle."""
+        self._writer.settle()
         number = self._changes.execute("PRAGMA user_version").fetchone()[0]
         self._changes.execute(f"PRAGMA user_version = {number}")
 
@@ -215,22 +227,26 @@ class SqliteStore:
         try:
             with self._as_store_error():
                 await self._begin()
-                result = await self._in_thread(lambda: self._change_much(change)) if in_thread else change()
+                result = await self._in_thread(change) if in_thread else change()
                 await self._commit()
         except BaseException as error:
             if isinstance(error, StoreError):
                 self._is_failing = True
-            self._writer.forget()
             self._roll_back()
+            with suppress(sqlite3.Error, StoreError):
+                self._writer.recover()
             raise
         self._is_failing = False
-        self._writer.depth.commit()
+        self._writer.committed()
         return result
 
-    def _change_much(self, change: Callable[[], T]) -> T:
-        result = change()
-        self._writer.depth.recount(self._changes)
-        return result
+    async def settle(self) -> None:
+        async with self._turn:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        if not self._writer.is_settled:
+            await self._transaction(self._writer.settle, in_thread=False)
 
     async def _commit(self) -> None:
         began = trio.current_time()
@@ -280,11 +296,11 @@ class SqliteStore:
 
     def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         with self._as_store_error():
-            return [box.snapshot() for box in read_boxes(self._lookups, client)]
+            return self._writer.committed_boxes_of(client)
 
     def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
         with self._as_store_error():
-            return read_known(self._lookups, sender, device, id, digest)
+            return self._writer.recall(message_key(sender, device, id), digest)
 
     def group(self, group: GroupId) -> Group | None:
         with self._as_store_error():
@@ -305,10 +321,16 @@ class SqliteStore:
         return blocks
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
+        with self._as_store_error():
+            recent = self._writer.committed_entries(mailbox, after)  # before: what is settled meanwhile is in both
         rows = await self._read_page(_SELECT_PAGE, (mailbox, after, limit))
-        return [Entry(seq, _envelope(*columns), bool(is_own)) for seq, is_own, *columns in rows]
+        entries = [Entry(seq, _envelope(*columns), bool(is_own)) for seq, is_own, *columns in rows]
+        last = entries[-1].seq if entries else after
+        return [*entries, *(entry for entry in recent if entry.seq > last)][:limit]
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
+        if self._writer.recents.have_archived:
+            await self.settle()
         page = {"client": client, "peer": peer, "before": _LAST if before is None else before, "limit": limit}
         rows = await self._read_page(_SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY, page)
         return [Archived(number, _envelope(*columns)) for number, *columns in rows]

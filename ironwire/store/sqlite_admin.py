@@ -1,12 +1,9 @@
-"""What the operator asks of the SQLite file: keep a client out, erase one, copy everything.
+"""What the operator asks of the SQLite file: keep a client out, erase one.
 
 Rule: erasing leaves nothing that is the client's own, and takes nothing that others are owed.
 """
 
-import os
 import sqlite3
-from contextlib import closing
-from pathlib import Path
 
 from ironwire.ids import ClientId
 from ironwire.store.records import Erased
@@ -18,19 +15,15 @@ _DELETE_BAN = "DELETE FROM ban WHERE client = ?"
 _OWN_MAILBOXES = "(SELECT id FROM mailbox WHERE client = :client)"
 _CONCERNS = "(sender = :client OR recipient = :client)"
 _RELEASE_OWN = f"""
-    UPDATE envelope
-    SET owed = owed - gone.places, payload = CASE WHEN owed > gone.places OR is_archived = 1 THEN payload END
+    UPDATE envelope SET owed = owed - gone.places
     FROM (SELECT envelope AS id, count(*) AS places FROM entry WHERE mailbox IN {_OWN_MAILBOXES} GROUP BY 1) AS gone
     WHERE envelope.id = gone.id"""  # noqa: S608  # constants
 _DELETE_ENTRIES = f"DELETE FROM entry WHERE mailbox IN {_OWN_MAILBOXES}"  # noqa: S608  # constants
 _DELETE_MAILBOXES = "DELETE FROM mailbox WHERE client = :client"
 _DELETE_BLOCKS = "DELETE FROM block WHERE client = :client"
-_COUNT_KNOWN = f"""
-    SELECT total(message_id IS NOT NULL AND is_id_known = 1), total(is_archived), total(owed > 0)
-    FROM envelope WHERE {_CONCERNS}"""  # noqa: S608  # constants
-_FORGET = f"UPDATE envelope SET is_id_known = 0, is_archived = 0 WHERE {_CONCERNS}"  # noqa: S608  # constants
-_DELETE_ERASED = """
-    DELETE FROM envelope WHERE owed = 0 AND is_archived = 0 AND (message_id IS NULL OR is_id_known = 0)"""
+_COUNT_ENVELOPES = f"SELECT total(is_archived), total(owed > 0) FROM envelope WHERE {_CONCERNS}"  # noqa: S608  # constants
+_UNARCHIVE = f"UPDATE envelope SET is_archived = 0 WHERE {_CONCERNS}"  # noqa: S608  # constants
+_DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
 
 
 def read_bans(database: sqlite3.Connection) -> set[ClientId]:
@@ -56,26 +49,7 @@ def erase_client(database: sqlite3.Connection, client: ClientId) -> Erased:
     run(_RELEASE_OWN)
     waiting = run(_DELETE_ENTRIES).rowcount
     devices = run(_DELETE_MAILBOXES).rowcount
-    message_ids, archived, left = map(int, run(_COUNT_KNOWN).fetchone())
-    run(_FORGET)
+    archived, left = map(int, run(_COUNT_ENVELOPES).fetchone())
+    run(_UNARCHIVE)
     database.execute(_DELETE_ERASED)
-    return Erased(devices, waiting, message_ids, archived, run(_DELETE_BLOCKS).rowcount, left)
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """A copy of what is committed when it begins, without what was erased: whole and on the disk, or absent.
-
-    Raises:
-        sqlite3.Error, OSError: it cannot be made.
-    """
-    partial = target.with_name(f"{target.name}.partial")
-    partial.unlink(missing_ok=True)
-    partial.touch(mode=0o600)
-    try:
-        with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            database.execute("VACUUM INTO ?", (str(partial),))
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    return Erased(devices, waiting, archived, run(_DELETE_BLOCKS).rowcount, left)

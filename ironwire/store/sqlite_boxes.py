@@ -1,8 +1,9 @@
-"""A mailbox as the writer knows it: the row, and what the batch under way has made of it."""
+"""A mailbox as the writer knows it: the row, and what journal and batch under way have made of it."""
 
 import sqlite3
+from collections import deque
 
-from attrs import define, field
+from attrs import define, field, setters
 
 from ironwire.ids import ClientId, DeviceId
 from ironwire.store.records import Mailbox, MailboxId, Quota
@@ -10,10 +11,15 @@ from ironwire.store.records import Mailbox, MailboxId, Quota
 _COLUMNS = "id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms"
 _SELECT_BOXES = f"SELECT {_COLUMNS} FROM mailbox WHERE client = ? ORDER BY id"  # noqa: S608  # a constant
 
+Waiting = tuple[int, int, int, bool]
+"""A place that waits for its ack: seq, number of the envelope, size, and whether it is the sender's own copy."""
 
-@define(eq=False, on_setattr=[])
+
+@define(eq=False, on_setattr=setters.NO_OP)
 class Box:
-    """A mailbox as the writer knows it, the batch under way included."""
+    """A mailbox as the writer knows it, the batch under way included. It counts what waits in the tables and what is
+    recent (`sqlite_recent.py`).
+    """
 
     id: MailboxId
     client: ClientId
@@ -25,10 +31,12 @@ class Box:
     is_full: bool = field(converter=bool)
     created_ms: int
     seen_ms: int
-    flushed: int = field(init=False)
-    """The last seq that is in the transaction and not only gathered."""
+    settled: int = field(init=False)
+    """Entries up to this seq are in the tables, if they still wait; those behind it are recent."""
+    recent: deque[Waiting] = field(init=False, factory=deque)
+    """In the order of their seq. Some at the front may be settled, until that is committed."""
 
-    @flushed.default
+    @settled.default
     def _tail_when_read(self) -> int:
         return self.tail
 

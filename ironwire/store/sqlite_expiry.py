@@ -11,17 +11,14 @@ from ironwire.store.records import MailboxId
 _ANY_OLD_OWED = "SELECT EXISTS (SELECT 1 FROM envelope WHERE ts < ? AND owed > 0)"
 _DELETE_OLD_ENTRIES = """
     DELETE FROM entry WHERE envelope IN (SELECT id FROM envelope WHERE ts < ? AND owed > 0)"""
-_RELEASE_OLD = """
-    UPDATE envelope SET owed = 0, payload = CASE WHEN is_archived = 1 THEN payload END WHERE ts < ? AND owed > 0"""
+_RELEASE_OLD = "UPDATE envelope SET owed = 0 WHERE ts < ? AND owed > 0"
 _COUNT_WAITING = """
     UPDATE mailbox SET (waiting, waiting_bytes) =
         (SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE entry.mailbox = mailbox.id)
     WHERE waiting > 0"""
 _SELECT_UNSEEN = "SELECT id, acked, tail FROM mailbox WHERE seen_ms < ?"
-_UNARCHIVE_OLD = """
-    UPDATE envelope SET is_archived = 0, payload = CASE WHEN owed > 0 THEN payload END
-    WHERE is_archived = 1 AND ts < ?"""
-_FORGET_OLD_IDS = "UPDATE envelope SET is_id_known = 0 WHERE ts < ? AND is_id_known = 1"
+_UNARCHIVE_OLD = "UPDATE envelope SET is_archived = 0 WHERE is_archived = 1 AND ts < ?"
+_FORGET_OLD_IDS = "DELETE FROM known WHERE ts < ?"
 
 
 def drop_old_entries(connection: sqlite3.Connection, before_ms: int) -> int:

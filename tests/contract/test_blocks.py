@@ -40,14 +40,14 @@ async def test_what_is_blocked_reaches_the_senders_own_devices_alone(store: Stor
     box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
     sent = append(envelope(BOB, ANN, "unwanted", device=PHONE, id="1"), is_archived=True, is_blocked=True)
     assert await apply(store, sent) == Stored((Placed(own.id, BOB, LAPTOP, 1, is_own=True),))
-    assert await apply(store, sent) == Duplicate(1_000, ANN)
+    assert await apply(store, sent) == Duplicate(1_000)
     assert await texts(store, box) == []
     assert mailbox_of(store, ANN, PHONE).tail == 0
     assert await texts(store, own) == [(1, "unwanted")]
     assert [page.envelope.id for page in await store.read_history(BOB, ANN, before=None, limit=9)] == ["1"]
     assert await store.read_history(ANN, BOB, before=None, limit=9) == []
     await apply(store, Ack(own.id, 1))
-    assert await apply(store, sent) == Duplicate(1_000, ANN)
+    assert await apply(store, sent) == Duplicate(1_000)
 
 
 async def test_the_blocked_learn_of_absence_and_of_fullness_as_ever(open_store: OpenStore) -> None:

@@ -22,7 +22,7 @@ from trio.testing import wait_all_tasks_blocked
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import ClientId, MessageId
 from ironwire.store import sqlite as sqlite_module
-from ironwire.store import sqlite_boxes, sqlite_expiry, sqlite_groups, sqlite_ids, sqlite_writer
+from ironwire.store import sqlite_boxes, sqlite_expiry, sqlite_groups, sqlite_ids, sqlite_recent, sqlite_writer
 from ironwire.store.operations import (
     Ack,
     Forget,
@@ -263,6 +263,8 @@ async def test_a_damaged_database_is_refused(path: Path) -> None:
     for number in range(100):
         await store.apply([append(envelope(BOB, ANN, "x" * 500, id=str(number)))])
     await store.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("VACUUM")  # a page that nothing uses may be damaged, and nobody would be the wiser
     whole = content_of(path)
     for start in range(8_192, len(whole), 16_384):
         damaged = whole[:start] + os.urandom(2_048) + whole[start + 2_048 :]
@@ -437,19 +439,31 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
     """What every batch and every connection runs: its cost must not grow with what waits."""
     hot = {
         name: statement
-        for module in (sqlite_module, sqlite_writer, sqlite_boxes, sqlite_expiry, sqlite_groups, sqlite_ids)
+        for module in (
+            sqlite_module,
+            sqlite_writer,
+            sqlite_boxes,
+            sqlite_expiry,
+            sqlite_groups,
+            sqlite_ids,
+            sqlite_recent,
+        )
         for name, statement in vars(module).items()
         if isinstance(statement, str)
         and name.lstrip("_").startswith(("SELECT", "UPDATE", "DELETE", "FORGET", "RELEASE", "ANY"))
     }
     now_and_then = {"_SELECT_UNSEEN", "_DELETE_OLD_ENTRIES"}
-    short = {"SCAN CONSTANT ROW", "SCAN envelope USING INDEX erased_envelope"}  # this index holds what is to go at once
+    short = {
+        "SCAN CONSTANT ROW",
+        f"SCAN {sqlite_ids.ASKED_AT_ONCE} CONSTANT ROWS",
+        "SCAN envelope USING INDEX erased_envelope",
+    }  # this index holds what is to go at once
     assert len(hot) > 15
     for name, statement in hot.items():
         by_name = {"client": "x", "peer": "y", "before": 1, "limit": 1}
         parameters = by_name if ":client" in statement else ("x",) * statement.count("?")
         plan = [row[3] for row in store._changes.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-        is_scan = any(step.startswith("SCAN") and step not in short for step in plan)
+        is_scan = any(step.startswith("SCAN") and step not in short and "(subquery" not in step for step in plan)
         assert is_scan == (name in now_and_then), f"{name}: {plan}"
         if name in {"_SELECT_PAGE", "_SELECT_HISTORY"}:
             assert not any("TEMP B-TREE" in step for step in plan), f"{name} sorts what it could read in order: {plan}"

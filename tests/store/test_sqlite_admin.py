@@ -8,8 +8,9 @@ import pytest
 import trio
 
 from ironwire.ids import GroupId
+from ironwire.store.records import Quota
 from ironwire.store.sqlite import SqliteStore
-from ironwire.store.sqlite_admin import copy_database
+from ironwire.store.sqlite_copy import copy_database
 from ironwire.store.survey import DATABASE, Box, Client, Group, Survey
 from tests.contract.builders import (
     ANN,
@@ -83,10 +84,10 @@ async def test_a_copy_is_of_what_is_committed_and_the_store_works_on_meanwhile(
     await apply(store, append(envelope(BOB, ANN, "before")))
     begun, may_end = trio.Event(), trio.Event()
 
-    def slow_copy(source: Path, target: Path) -> None:
+    def slow_copy(source: Path, target: Path, quota: Quota) -> None:
         trio.from_thread.run_sync(begun.set)
         trio.from_thread.run(may_end.wait)
-        copy_database(source, target)
+        copy_database(source, target, quota)
 
     monkeypatch.setattr("ironwire.store.sqlite.copy_database", slow_copy)
     order: list[str] = []
@@ -122,6 +123,7 @@ async def test_the_survey_says_who_and_how_much(store: SqliteStore, tmp_path: Pa
     await apply(store, change(CLUB, 0, {ANN: "admin", CAT: "member"}, name="friends", device=PHONE))
     await apply(store, append(envelope(CAT, BOB, "x" * 1_000, ts=8_000)))
     await store.ban(CAT, 9_000)
+    await store.settle()
 
     clients = await survey.clients(is_banned=False, limit=10, offset=0)
     assert clients.total == 3

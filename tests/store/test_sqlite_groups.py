@@ -31,12 +31,12 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
     await store.apply([change(CLUB, 0, {ANN: "admin"}), Block(ANN, CAT)])
     box = await registered(store, BOB, PHONE)
 
-    def fail() -> None:
+    def fail(_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     joined = change(CLUB, 1, {ANN: "admin", BOB: "member"})
     with monkeypatch.context() as broken:
-        broken.setattr(store._writer, "_flush", fail)
+        broken.setattr(store._writer._page, "write", fail)
         with pytest.raises(StoreError):
             await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB)])
     assert store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin"})
