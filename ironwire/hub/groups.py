@@ -141,7 +141,7 @@ def _answer(result: Result) -> Accepted | Error:
     """What is said of a change that the store did not make."""
     match result:
         case Duplicate(ts, group):
-            return Accepted(ts, duplicate=True, group=GroupId(group))
+            return Accepted(ts, duplicate=True, group=group)
         case IdTaken():
             return ID_TAKEN
         case TooManyGroups(client):

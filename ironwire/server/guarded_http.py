@@ -35,6 +35,10 @@ _HTTP_VERSIONS = frozenset({b"1.0", b"1.1"})
 SECURITY_FIELDS = tuple((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 """`SECURITY_HEADERS` as h11 has them."""
 
+_LABEL = rb"[^\x00-\x20\x7f-\xff:/?#@\[\]\\.]{1,63}"
+_HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]{2,45}\]|(?:%s(?:\.%s)*\.?)?)(?::[0-9]{0,5})?" % (_LABEL, _LABEL))
+"""An address, or a name of labels of at most 63 characters, and a port (RFC 3986, section 3.2.2); it may be empty."""
+
 _UNAVAILABLE = 503
 _RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
@@ -65,7 +69,9 @@ class Http1Protocol(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.http_version not in _HTTP_VERSIONS:
             raise _RefusalError(505)
-        await _connection(self.connection_state).visitor.turn()  # each of pipelined requests has its own
+        await _connection(self.connection_state).visitor.request_turn()  # pipelined ones too, one by one
+        if not all(_HOST.fullmatch(value) for name, value in event.headers if name == b"host"):
+            raise _RefusalError(400)  # RFC 9112, section 3.2; Quart fails over it before it can answer
         names = {name for name, _ in event.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
             raise _RefusalError(400)  # a proxy may have read another body than h11 would (RFC 9112, section 6.1)

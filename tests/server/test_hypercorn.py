@@ -184,6 +184,9 @@ async def test_a_handler_that_fails_before_accepting_answers_500(autojump_clock:
     [
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505", id="HTTP/2 by prior knowledge"),
         pytest.param(b"GET / HTTP/3.0\r\nHost: x\r\n\r\n", b"505", id="a version of the future"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", b"400", id="a host with an empty label"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: " + b"a" * 64 + b"\r\n\r\n", b"400", id="a host that is too long"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", b"400", id="a host that is none"),
         pytest.param(
             REQUEST[:-2] + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + REQUEST,
             b"400",
