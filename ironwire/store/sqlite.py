@@ -41,6 +41,7 @@ from ironwire.store.sqlite_admin import put_ban, read_bans, take_ban
 from ironwire.store.sqlite_copy import copy_database
 from ironwire.store.sqlite_groups import GroupReader
 from ironwire.store.sqlite_ids import message_key
+from ironwire.store.sqlite_mailboxes import Mailboxes
 from ironwire.store.sqlite_writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -80,6 +81,7 @@ class SqliteStore:
     _lookups: sqlite3.Connection
     _pages: sqlite3.Connection
     _writer: Writer
+    _mailboxes: Mailboxes
     _groups: GroupReader
 
     def __init__(self, path: Path, quota: Quota) -> None:
@@ -138,6 +140,7 @@ class SqliteStore:
             connection.execute("PRAGMA busy_timeout = 0")
         run(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._writer = Writer(self._changes, self._lookups, self._quota)
+        self._mailboxes = self._writer.mailboxes
         self._groups = GroupReader(self._lookups)
         self._banned = read_bans(self._changes)
 
@@ -157,7 +160,7 @@ class SqliteStore:
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         async with self._turn:
-            self._writer.trim()
+            self._mailboxes.trim()
             try:
                 results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
             finally:
@@ -237,7 +240,7 @@ class SqliteStore:
                 self._writer.recover()
             raise
         self._is_failing = False
-        self._writer.committed()
+        self._mailboxes.commit()
         return result
 
     async def settle(self) -> None:
@@ -245,7 +248,7 @@ class SqliteStore:
             await self._settle()
 
     async def _settle(self) -> None:
-        if not self._writer.is_settled:
+        if not self._mailboxes.are_settled:
             await self._transaction(self._writer.settle, in_thread=False)
 
     async def _commit(self) -> None:
@@ -286,17 +289,17 @@ class SqliteStore:
     # --- reads -------------------------------------------------------------------------------------------------------
 
     def has_mailboxes(self, client: ClientId) -> bool:
-        boxes = self._writer.boxes.get(client)
+        boxes = self._mailboxes.cached.get(client)
         if boxes is None:
             if not self._turn.locked():
-                self._writer.trim()
+                self._mailboxes.trim()
             with self._as_store_error():
-                boxes = self._writer.boxes_of(client)
+                boxes = self._mailboxes.of(client)
         return bool(boxes)
 
     def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         with self._as_store_error():
-            return self._writer.committed_boxes_of(client)
+            return self._mailboxes.committed(client)
 
     def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
         with self._as_store_error():
@@ -322,14 +325,14 @@ class SqliteStore:
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         with self._as_store_error():
-            recent = self._writer.committed_entries(mailbox, after)  # before: what is settled meanwhile is in both
+            recent = self._mailboxes.committed_entries(mailbox, after)  # before: what is settled meanwhile is in both
         rows = await self._read_page(_SELECT_PAGE, (mailbox, after, limit))
         entries = [Entry(seq, _envelope(*columns), bool(is_own)) for seq, is_own, *columns in rows]
         last = entries[-1].seq if entries else after
         return [*entries, *(entry for entry in recent if entry.seq > last)][:limit]
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
-        if self._writer.recents.have_archived:
+        if self._mailboxes.recents.have_archived:
             await self.settle()
         page = {"client": client, "peer": peer, "before": _LAST if before is None else before, "limit": limit}
         rows = await self._read_page(_SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY, page)
@@ -340,7 +343,7 @@ class SqliteStore:
             return await self._in_thread(lambda: self._pages.execute(select, parameters).fetchall())
 
     def statistics(self) -> StoreStatistics:
-        depth = self._writer.depth
+        depth = self._mailboxes.depth
         return StoreStatistics(
             self._batches,
             self._operations,

@@ -22,7 +22,15 @@ from trio.testing import wait_all_tasks_blocked
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import ClientId, MessageId
 from ironwire.store import sqlite as sqlite_module
-from ironwire.store import sqlite_boxes, sqlite_expiry, sqlite_groups, sqlite_ids, sqlite_recent, sqlite_writer
+from ironwire.store import (
+    sqlite_boxes,
+    sqlite_expiry,
+    sqlite_groups,
+    sqlite_ids,
+    sqlite_mailboxes,
+    sqlite_recent,
+    sqlite_writer,
+)
 from ironwire.store.operations import (
     Ack,
     Forget,
@@ -446,6 +454,7 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
             sqlite_expiry,
             sqlite_groups,
             sqlite_ids,
+            sqlite_mailboxes,
             sqlite_recent,
         )
         for name, statement in vars(module).items()
@@ -470,9 +479,9 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
 
 
 async def test_the_cache_of_mailboxes_stays_in_bounds(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_writer, "CACHED_CLIENTS", 10)
+    monkeypatch.setattr(sqlite_mailboxes, "CACHED_CLIENTS", 10)
     await registered(store, ANN, PHONE)
     for number in range(100):
         assert not store.has_mailboxes(ClientId(f"{number:064x}"))
-        assert len(store._writer.boxes) <= 11
+        assert len(store._mailboxes.cached) <= 11
     assert store.has_mailboxes(ANN)

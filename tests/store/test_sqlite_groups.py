@@ -36,7 +36,7 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
 
     joined = change(CLUB, 1, {ANN: "admin", BOB: "member"})
     with monkeypatch.context() as broken:
-        broken.setattr(store._writer._page, "write", fail)
+        broken.setattr(store._mailboxes.page, "write", fail)
         with pytest.raises(StoreError):
             await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB)])
     assert store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin"})

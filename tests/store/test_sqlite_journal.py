@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store import sqlite_recent, sqlite_writer
+from ironwire.store import sqlite_mailboxes, sqlite_recent
 from ironwire.store.operations import Ack, Duplicate, Operation, Remove, Stored, Touch
 from ironwire.store.sqlite import SqliteStore
 from tests.contract.builders import (
@@ -89,7 +90,7 @@ async def test_what_waits_longer_goes_into_the_tables(
 async def test_the_journal_stays_in_bounds_without_envelopes(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch, most: str
 ) -> None:
-    monkeypatch.setattr(sqlite_writer, most, 5)
+    monkeypatch.setattr(sqlite_mailboxes, most, 5)
     boxes = [await registered(store, ANN, device) for device in (PHONE, LAPTOP, DeviceId("tablet"))]
     for number in range(40):
         await store.apply([Touch(box.id, 2_000 + number) for box in boxes])
@@ -178,7 +179,7 @@ async def test_a_batch_that_failed_leaves_what_the_journal_has(
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(store._writer._page, "write", fail)
+        broken.setattr(store._mailboxes.page, "write", fail)
         with pytest.raises(StoreError):
             await store.apply([Ack(box.id, 1), append(envelope(BOB, ANN, "lost", id="2"))])
     assert await texts(store, box) == [(1, "before")]
@@ -198,8 +199,8 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(store._writer._page, "write", fail)
-        broken.setattr(sqlite_writer, "read_journal", fail)
+        broken.setattr(store._mailboxes.page, "write", fail)
+        broken.setattr(sqlite_mailboxes, "read_journal", fail)
         with pytest.raises(StoreError):
             await apply(store, append(envelope(BOB, ANN, "lost")))
         for ask in (store.has_mailboxes, store.mailboxes_of):
@@ -209,8 +210,9 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
             await store.read(box.id, after=0, limit=9)
         with pytest.raises(StoreError):
             store.recall(BOB, None, MessageId("1"), b"")
-        with pytest.raises(StoreError):
-            await apply(store, Ack(box.id, 1))
+        for change in (partial(apply, store, Ack(box.id, 1)), store.settle, store.scrub, partial(store.erase, BOB)):
+            with pytest.raises(StoreError):
+                await change()
     assert await texts(store, box) == [(1, "before")]
     assert isinstance(await apply(store, append(envelope(BOB, ANN, "after"))), Stored)
 
