@@ -319,16 +319,17 @@ class BlobWriter:
 
     def _flush(self) -> None:
         # At a known position, and counted and hashed once written: a flush that failed leaves nothing wrong behind.
+        flushed_from = self._written_bytes
         while self._pending:
             chunk = self._pending[0]
             done = 0
             while done < len(chunk):
                 done += os.pwrite(self._file, memoryview(chunk)[done:], self._written_bytes + done)
-            _start_writing_back(self._file, self._written_bytes, len(chunk))
             self._sha256.update(chunk)
             self._written_bytes += len(chunk)
             self._pending_bytes -= len(chunk)
             self._pending.popleft()
+        _start_writing_back(self._file, flushed_from, self._written_bytes - flushed_from)
 
 
 @define(eq=False)

@@ -19,7 +19,7 @@ from ironwire.store.records import Envelope, MailboxId
 
 _INSERT = "INSERT INTO journal (effects) VALUES (?)"
 _SELECT = "SELECT number, effects FROM journal ORDER BY number"
-_DELETE = "DELETE FROM journal"
+_DELETE = "DELETE FROM journal WHERE number <= ?"
 
 Place = tuple[MailboxId, int, bool]
 """Mailbox, seq, and whether it is the sender's own copy."""
@@ -59,12 +59,11 @@ Effect = Kept | Acknowledged | Standing
 
 
 class Page:
-    """The effects of one batch, in their order, until they are written. What tells them apart is their length."""
+    """What a batch has done so far, until it is written. Effects are told apart by their length."""
 
     def __init__(self) -> None:
         self._effects: list[tuple[object, ...]] = []
-        self.written = 0
-        """Effects in the journal, since it was empty."""
+        self._weight = 0
 
     def keep(
         self,
@@ -75,6 +74,7 @@ class Page:
         is_blocked: bool,
         places: Sequence[Place],
     ) -> None:
+        self._weight += weight_of(envelope, places)
         self._effects.append(
             (
                 number,
@@ -99,33 +99,44 @@ class Page:
     def stand(self, mailbox: MailboxId, tail: int, is_full: bool, seen_ms: int) -> None:
         self._effects.append((mailbox, tail, is_full, seen_ms))
 
-    def write(self, connection: sqlite3.Connection) -> None:
-        """Add a row, if there is anything to say, within the transaction on `connection`."""
-        if self._effects:
-            connection.execute(_INSERT, (orjson.dumps(self._effects),))
-            self.written += len(self._effects)
-            self._effects.clear()
-
-    def begin_anew(self, connection: sqlite3.Connection) -> None:
-        """Empty the journal, within the transaction that brings all of it into the tables; and forget what was not
-        written yet.
-        """
-        connection.execute(_DELETE)
-        self.written = 0
+    def clear(self) -> None:
+        """Forget it: the tables have it, or it never was."""
         self._effects.clear()
+        self._weight = 0
+
+    def write(self, connection: sqlite3.Connection) -> tuple[int, int] | None:
+        """Add a row, within the transaction on `connection`; returns its number and weight. None: there was nothing to
+        say.
+        """
+        if not self._effects:
+            return None
+        number = connection.execute(_INSERT, (orjson.dumps(self._effects),)).lastrowid or 0
+        weight = len(self._effects) + self._weight
+        self.clear()
+        return number, weight
 
 
-def read_journal(connection: sqlite3.Connection) -> Iterator[Effect]:
-    """All effects, in the order of their batches.
+def weight_of(envelope: Envelope, places: Sequence[Place]) -> int:
+    """What an envelope adds to the weight of a row, which is the number of its effects otherwise."""
+    return len(places) + len(envelope.payload) // 1024
+
+
+def read_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, list[Effect]]]:
+    """Every row with its effects, in their order.
 
     Raises:
         StoreError: it cannot be understood.
     """
     for number, effects in connection.execute(_SELECT):
         try:
-            yield from map(_effect, orjson.loads(effects))
+            yield number, [_effect(columns) for columns in orjson.loads(effects)]
         except (ValueError, TypeError) as error:
             raise StoreError(f"row {number} of the journal is damaged ({error}): restore a backup") from error
+
+
+def shorten_journal(connection: sqlite3.Connection, upto: int) -> None:
+    """Delete rows up to this number, within the transaction that brings what they say into the tables."""
+    connection.execute(_DELETE, (upto,))
 
 
 def _effect(columns: list[Any]) -> Effect:

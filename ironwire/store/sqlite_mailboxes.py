@@ -5,25 +5,49 @@ is read again before anything is answered.
 """
 
 import sqlite3
+from collections import deque
+
+from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.records import Entry, Mailbox, MailboxId, Quota
 from ironwire.store.sqlite_boxes import Box, read_boxes
 from ironwire.store.sqlite_depth import Depth
 from ironwire.store.sqlite_ids import key_of
-from ironwire.store.sqlite_journal import Acknowledged, Effect, Kept, Page, Standing, read_journal
+from ironwire.store.sqlite_journal import (
+    Acknowledged,
+    Effect,
+    Kept,
+    Page,
+    Standing,
+    read_journal,
+    shorten_journal,
+    weight_of,
+)
 from ironwire.store.sqlite_recent import Recent, Recents
 
 CACHED_CLIENTS = 20_000
-MOST_CHANGED = 5_000
-MOST_EFFECTS = 10_000
-"""How many mailboxes may differ from the tables, and how much may stand in the journal, before what is left of it goes
-into the tables.
+HEAVY = 5_500
+LIGHT = 3_300
+"""When the journal weighs so much, its oldest rows are settled until it weighs less: a thousand envelopes or places at
+once, which takes about as long as a batch does.
 """
+YOUNG_ROWS = 2
+"""The newest rows wait: the acks of what they brought are on their way."""
 
 _SELECT_OWNER = "SELECT client FROM mailbox WHERE id = ?"
 _SELECT_LAST = """
     SELECT max(coalesce((SELECT max(id) FROM envelope), 0), coalesce((SELECT max(reads_from) FROM member), 0))"""
+
+
+@frozen
+class Row:
+    """A row of the journal: the last number given out when it was written, and the mailboxes that it has changed."""
+
+    number: int
+    weight: int
+    last_envelope: int
+    boxes: set[Box]
 
 
 class Mailboxes:
@@ -35,8 +59,11 @@ class Mailboxes:
         self.cached: dict[ClientId, list[Box]] = {}
         """An empty list stands for a client that has no mailbox."""
         self._by_id: dict[MailboxId, Box] = {}
+        self._rows: deque[Row] = deque()
+        """The journal. Mailboxes that no row names are in the tables as they are."""
+        self._weight = 0
         self._changed: set[Box] = set()
-        """Those of which the tables do not know all."""
+        """Those that the batch under way has changed, since it has settled everything if it has."""
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
         self.recents = Recents()
@@ -49,12 +76,7 @@ class Mailboxes:
     @property
     def are_settled(self) -> bool:
         """Whether the tables are known to have everything."""
-        return not self.page.written and not self._must_recover
-
-    @property
-    def are_due(self) -> bool:
-        """Whether it is time to settle."""
-        return self.recents.are_many or len(self._changed) >= MOST_CHANGED or self.page.written >= MOST_EFFECTS
+        return not self._rows and not self._must_recover
 
     # --- within a batch ----------------------------------------------------------------------------------------------
 
@@ -129,13 +151,39 @@ class Mailboxes:
             self.page.acknowledge(box.id, upto)
         box.acked = upto
 
-    def settle(self, changes: sqlite3.Connection, upto: int | None = None) -> None:
-        """Bring into the tables, within the transaction on `changes`, what only the journal knows: all, or envelopes up
-        to number `upto`.
+    def write(self, changes: sqlite3.Connection) -> None:
+        """Bring the batch into the transaction on `changes`, as a row of the journal; settle the oldest rows if that is
+        heavy.
         """
+        written = self.page.write(changes)
+        if written is not None:
+            self._add_row(*written)
+        if self._weight >= HEAVY:
+            boxes: set[Box] = set()
+            settled = None
+            while self._weight >= LIGHT and len(self._rows) > YOUNG_ROWS:
+                settled = self._rows.popleft()
+                self._weight -= settled.weight
+                boxes |= settled.boxes
+            if settled is not None:
+                self.recents.settle(changes, boxes, settled.last_envelope)
+                shorten_journal(changes, settled.number)
+
+    def settle(self, changes: sqlite3.Connection) -> None:
+        """Bring into the tables, within the transaction on `changes`, what only the journal and the batch know."""
         self.ready()
-        self.recents.settle(changes, self._changed, self.last_envelope if upto is None else upto, self.page)
-        self._changed = {box for box in self._changed if box.settled < box.tail}
+        self.recents.settle(changes, self._changed.union(*(row.boxes for row in self._rows)), self.last_envelope)
+        if self._rows:
+            shorten_journal(changes, self._rows[-1].number)
+        self._rows.clear()
+        self._weight = 0
+        self._changed = set()
+        self.page.clear()
+
+    def _add_row(self, number: int, weight: int) -> None:
+        self._rows.append(Row(number, weight, self.last_envelope, self._changed))
+        self._weight += weight
+        self._changed = set()
 
     def _stand(self, box: Box) -> None:
         self.page.stand(box.id, box.tail, box.is_full, box.seen_ms)
@@ -154,6 +202,7 @@ class Mailboxes:
     def commit(self) -> None:
         """The transaction is on the disk."""
         self.recents.commit(self.last_envelope)
+        self._changed = set()
         for box, before in self._before.items():
             self.depth.change(
                 waiting=box.waiting - before.waiting, waiting_bytes=box.waiting_bytes - before.waiting_bytes
@@ -175,7 +224,7 @@ class Mailboxes:
     def trim(self) -> None:
         """Keep the cache in bounds. Not while a batch is under way."""
         if len(self.cached) > CACHED_CLIENTS:
-            self.cached = {box.client: self.cached[box.client] for box in self._changed}
+            self.cached = {box.client: self.cached[box.client] for row in self._rows for box in row.boxes}
             self._by_id = {box.id: box for boxes in self.cached.values() for box in boxes}
 
     def ready(self) -> None:
@@ -192,21 +241,25 @@ class Mailboxes:
             sqlite3.Error, StoreError: it cannot be read; whatever is asked next tries again.
         """
         self._must_recover = True
-        for known in (self.cached, self._by_id, self._changed, self._before):
+        for known in (self.cached, self._by_id, self._rows, self._before):
             known.clear()
+        self._changed = set()
+        self._weight = 0
         self.recents = Recents()
         self.page = Page()
         self.last_envelope = self._lookups.execute(_SELECT_LAST).fetchone()[0]
         self.depth.recount(self._lookups)
-        effects = list(read_journal(self._lookups))
+        journal = list(read_journal(self._lookups))
         self._must_recover = False  # `by_id` is asked for what the tables have
         try:
-            for effect in effects:
-                self._replay(effect)
+            for number, effects in journal:
+                for effect in effects:
+                    self._replay(effect)
+                places = (weight_of(each.envelope, each.places) for each in effects if isinstance(each, Kept))
+                self._add_row(number, len(effects) + sum(places))
         except BaseException:
             self._must_recover = True
             raise
-        self.page.written = len(effects)
         self.commit()
 
     def _replay(self, effect: Effect) -> None:

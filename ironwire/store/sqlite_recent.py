@@ -5,8 +5,9 @@ committed, in the tables or here, and nothing twice.
 """
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterator
+from itertools import takewhile
+from operator import attrgetter
 
 from attrs import define, setters
 
@@ -14,12 +15,6 @@ from ironwire.ids import is_group
 from ironwire.store.records import Entry, Envelope
 from ironwire.store.sqlite_boxes import Box
 from ironwire.store.sqlite_ids import Row
-from ironwire.store.sqlite_journal import Page, Place
-
-MOST_ENVELOPES = 2_000
-MOST_PLACES = 10_000
-MOST_BYTES = 8 * 1024 * 1024
-"""How much may be kept here, before all but the newest goes into the tables."""
 
 _INSERT_ENVELOPE = """
     INSERT INTO envelope (id, verb, sender, device, recipient, message_id, ts, owed, payload, is_archived, is_blocked)
@@ -69,18 +64,11 @@ class Recents:
     def __init__(self) -> None:
         self._by_number: dict[int, Recent] = {}
         self._by_id: dict[bytes, Recent] = {}
-        self._places = 0
-        self._bytes = 0
-        """Places and bytes that were kept since envelopes were settled last."""
         self._archived = 0
         self._committed = 0
         self._settled: set[Box] | None = None
         """Mailboxes of which the batch under way has brought something into the tables; None: it has settled nothing.
         """
-
-    @property
-    def are_many(self) -> bool:
-        return len(self._by_number) >= MOST_ENVELOPES or self._places >= MOST_PLACES or self._bytes >= MOST_BYTES
 
     @property
     def have_archived(self) -> bool:
@@ -91,8 +79,6 @@ class Recents:
         self._by_number[recent.number] = recent
         if recent.key is not None:
             self._by_id[recent.key] = recent
-        self._places += recent.owed
-        self._bytes += len(recent.envelope.payload)
         self._archived += recent.is_archived
 
     def release(self, number: int) -> None:
@@ -121,13 +107,13 @@ class Recents:
             if seq > after and number <= self._committed:
                 yield Entry(seq, self._by_number[number].envelope, is_own)
 
-    def settle(self, connection: sqlite3.Connection, boxes: set[Box], upto: int, page: Page) -> None:
-        """Bring envelopes up to number `upto` into the tables, and the mailboxes that have changed since the last
-        time. The journal begins anew with the later ones, which are in `page`.
+    def settle(self, connection: sqlite3.Connection, boxes: set[Box], upto: int) -> None:
+        """Bring envelopes up to number `upto` into the tables, and `boxes` as they are without the later ones.
+
+        Args:
+            boxes: the mailboxes in which these envelopes wait, and others.
         """
         self._settled = boxes | (self._settled or set())
-        page.begin_anew(connection)
-        places: dict[int, list[Place]] = defaultdict(list)
         entries, rows = [], []
         for box in boxes:
             waiting, waiting_bytes, settled = box.waiting, box.waiting_bytes, box.tail
@@ -136,32 +122,27 @@ class Recents:
                     continue
                 if number <= upto:
                     entries.append((box.id, seq, number, size, is_own))
-                    continue
-                settled = min(settled, seq - 1)
-                places[number].append((box.id, seq, is_own))
-                waiting -= 1
-                waiting_bytes -= size
+                else:
+                    settled = min(settled, seq - 1)
+                    waiting -= 1
+                    waiting_bytes -= size
             box.settled = settled
             rows.append((box.acked, box.tail, waiting, waiting_bytes, box.is_full, box.seen_ms, box.id))
         ids, envelopes = [], []
         for number, recent in self._by_number.items():
-            if recent.is_settled:
-                continue
-            if recent.owed and number > upto:
-                envelope, digest = recent.envelope, recent.digest
-                page.keep(number, envelope, digest, recent.is_archived, recent.is_blocked, places[number])
-                continue
-            recent.is_settled = True
-            if recent.key is not None:
-                ids.append((recent.key, *recent.known()))
-            if recent.owed or recent.is_archived:
-                envelopes.append(recent.row())
+            if number > upto:
+                break
+            if not recent.is_settled:
+                recent.is_settled = True
+                if recent.key is not None:
+                    ids.append((recent.key, *recent.known()))
+                if recent.owed or recent.is_archived:
+                    envelopes.append(recent.row())
         ids.sort()
         connection.executemany(_INSERT_ID, ids)
         connection.executemany(_INSERT_ENVELOPE, envelopes)
         connection.executemany(_INSERT_ENTRY, entries)
         connection.executemany(_UPDATE_BOX, rows)
-        page.write(connection)
 
     def commit(self, last: int) -> None:
         """The batch under way is committed, and `last` is the number that was given out last."""
@@ -172,7 +153,8 @@ class Recents:
             while box.recent and box.recent[0][0] <= box.settled:
                 box.recent.popleft()
         self._settled = None
-        self._by_number = {number: recent for number, recent in self._by_number.items() if not recent.is_settled}
-        self._by_id = {key: recent for key, recent in self._by_id.items() if not recent.is_settled}
-        self._places = self._bytes = 0
-        self._archived = sum(recent.is_archived for recent in self._by_number.values())
+        for recent in list(takewhile(attrgetter("is_settled"), self._by_number.values())):
+            del self._by_number[recent.number]
+            if recent.key is not None and self._by_id.get(recent.key) is recent:
+                del self._by_id[recent.key]
+            self._archived -= recent.is_archived

@@ -81,8 +81,6 @@ class Writer:
         """Of the batch under way, those that the tables know."""
         self._released: list[tuple[int]] = []
         """Envelopes of the tables that are owed once less."""
-        self._carried_behind = 0
-        """What was accepted after this number waits for its ack a little longer before it goes into the tables."""
         self.recover()
 
     def apply(self, batch: Sequence[Operation]) -> list[Result]:
@@ -91,13 +89,9 @@ class Writer:
         mailboxes.ready()
         keys = [_key_of(operation) for operation in batch]
         self._known_ids = find_known(self._changes, filter(None, keys))
-        carried_behind = mailboxes.last_envelope
         results = [self._apply(operation, key) for operation, key in zip(batch, keys, strict=True)]
-        if mailboxes.are_due:
-            mailboxes.settle(self._changes, self._carried_behind)
-        mailboxes.page.write(self._changes)
+        mailboxes.write(self._changes)
         self._release()
-        self._carried_behind = carried_behind
         return results
 
     def settle(self) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ironwire.ids import Address, GroupId, MessageId
-from ironwire.store import sqlite_recent
+from ironwire.store import sqlite_mailboxes
 from ironwire.store.base import Store
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import (
@@ -112,10 +112,11 @@ class Stores(RuleBasedStateMachine):
         )
         assert ours == theirs
 
-    @initialize(most=st.sampled_from([1, 3, 10, 1_000]))
-    def begin_with_devices(self, most: int) -> None:
-        for name in ("MOST_ENVELOPES", "MOST_PLACES"):
-            self.bounds.setattr(sqlite_recent, name, most)
+    @initialize(heavy=st.sampled_from([1, 5, 20, 1_000]), young=st.sampled_from([0, 1, 2]))
+    def begin_with_devices(self, heavy: int, young: int) -> None:
+        self.bounds.setattr(sqlite_mailboxes, "HEAVY", heavy)
+        self.bounds.setattr(sqlite_mailboxes, "LIGHT", heavy // 2)
+        self.bounds.setattr(sqlite_mailboxes, "YOUNG_ROWS", young)
         self.both("apply", [Register(client, device, 20) for client in (ANN, BOB) for device in (PHONE, LAPTOP)])
         self.both("apply", [change(GROUPS[0], 0, {ANN: "admin", BOB: "member"})])
 

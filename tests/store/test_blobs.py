@@ -187,6 +187,25 @@ async def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_com
     assert steps == ["write", "sync", "rename", "sync"]
 
 
+async def test_the_disk_is_told_to_begin_before_everything_is_there(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advised: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _file, offset, size, _advice: advised.append((offset, size)))
+    async with blobs.writer() as writer:
+        await writer.write(bytes(FLUSH_BYTES))
+        assert advised == [(0, FLUSH_BYTES)]
+        await writer.write(bytes(10))
+        await writer.commit()
+    assert advised == [(0, FLUSH_BYTES), (FLUSH_BYTES, 10)]
+
+
+async def test_a_system_that_takes_no_advice_stores_as_well(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fadvise")
+    blob = await store(blobs, b"kept")
+    assert await load(blobs, blob.name) == b"kept"
+
+
 async def test_a_sweep_removes_what_a_crash_left_and_counts_the_rest(blobs: Blobs, tmp_path: Path) -> None:
     await store(blobs, b"12345")
     async with blobs.writer() as writer:  # not left before the process ends: as good as a crash
