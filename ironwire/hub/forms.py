@@ -5,7 +5,7 @@ the digest that tells it from another with the same id.
 from hashlib import blake2b
 
 from ironwire.ids import ClientId, DeviceId, GroupId
-from ironwire.wire.codec import encode, relayed_text
+from ironwire.wire.codec import encode, encode_payload, relayed_text, text_payload
 from ironwire.wire.messages import (
     ClientMessage,
     DeliveredFile,
@@ -24,7 +24,18 @@ Delivered = DeliveredText | DeliveredFile | DeliveredReceipt
 
 def digest_of(message: ClientMessage) -> bytes:
     """What tells two messages with the same id apart."""
-    return blake2b(encode(message), digest_size=DIGEST_BYTES).digest()
+    # No address has a zero in it, and none begins like a frame.
+    said = f"{message.to}\0{message.text}".encode() if type(message) is Text else encode(message)
+    return blake2b(said).digest()[:DIGEST_BYTES]
+
+
+def stored_payload(
+    message: Sendable, sender: ClientId, ts: int, device: DeviceId | None, group: GroupId | None = None
+) -> bytes:
+    """What the store keeps of a message, and devices get: the payload of the delivery."""
+    if type(message) is Text:
+        return text_payload(sender, message.text, ts, device, group)
+    return encode_payload(delivered(message, sender, ts, device, group))
 
 
 def live_frame(message: Sendable, sender: ClientId, group: GroupId | None = None) -> bytes:

@@ -15,6 +15,7 @@ from ironwire.hub.outbox import Ending, Outbox
 from ironwire.hub.pump import Pump
 from ironwire.ids import ClientId, DeviceId
 from ironwire.protocol.auth import Principal
+from ironwire.store.records import MailboxId
 
 REPLACED = Ending(4409, "replaced by a newer session of this device")
 
@@ -39,7 +40,8 @@ class Unsettled:
 
     def settle(self, cost: int) -> None:
         self.count -= cost
-        self._waiters.unpark_all()
+        if self._waiters:  # hardly ever, and to ask is a tenth of waking nobody
+            self._waiters.unpark_all()
 
     async def wait_below(self, most: int) -> None:
         while self.count >= most:
@@ -70,6 +72,7 @@ class Hub:
     def __init__(self, *, sessions_per_client: int) -> None:
         self._sessions_per_client = sessions_per_client
         self._seats: dict[ClientId, tuple[Attachment, ...]] = {}
+        self._pumps: dict[MailboxId, Pump] = {}
         self._sessions = 0
 
     @contextmanager
@@ -92,6 +95,10 @@ class Hub:
         """The live session of one device; there is never more than one."""
         return next((seat for seat in self._seats.get(client, ()) if seat.principal.device == device), None)
 
+    def pump_of(self, mailbox: MailboxId) -> Pump | None:
+        """The way to the device of this mailbox, while it has a live session."""
+        return self._pumps.get(mailbox)
+
     def everyone(self) -> Iterator[Attachment]:
         """Every seat, in no order that means anything."""
         for seats in self._seats.values():
@@ -108,12 +115,16 @@ class Hub:
         if len(remaining) >= self._sessions_per_client:
             raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
         for seat in replaced:
+            self._unplug(seat)
             seat.outbox.close(REPLACED)
         self._seats[client] = (*remaining, attachment)
+        if attachment.pump is not None:
+            self._pumps[attachment.pump.mailbox] = attachment.pump
         self._sessions += 1 - len(replaced)
 
     def _detach(self, attachment: Attachment) -> None:
         client = attachment.principal.client
+        self._unplug(attachment)
         seats = self._seats.get(client, ())
         remaining = tuple(seat for seat in seats if seat is not attachment)
         self._sessions -= len(seats) - len(remaining)
@@ -121,3 +132,8 @@ class Hub:
             self._seats[client] = remaining
         else:
             self._seats.pop(client, None)
+
+    def _unplug(self, attachment: Attachment) -> None:
+        pump = attachment.pump
+        if pump is not None and self._pumps.get(pump.mailbox) is pump:
+            del self._pumps[pump.mailbox]

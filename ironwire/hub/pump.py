@@ -10,7 +10,7 @@ import trio
 from ironwire.hub.outbox import Outbox
 from ironwire.protocol.mailbox import Gap, Window
 from ironwire.store.base import Store
-from ironwire.store.records import Entry, MailboxId
+from ironwire.store.records import Envelope, MailboxId
 from ironwire.wire import messages
 from ironwire.wire.codec import encode, frame_text
 
@@ -28,13 +28,13 @@ class Pump:
         self._wake = trio.lowlevel.ParkingLot()
         self._is_caught_up = False
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
         """An entry was committed to the mailbox just now."""
         window = self._window
-        if self._is_caught_up and entry.seq == window.sent + 1 and window.room > 0:
-            self._deliver(entry)
+        if self._is_caught_up and seq == window.sent + 1 and window.room > 0:
+            self._deliver(seq, envelope, is_own=is_own)
         else:
-            window.committed(entry.seq)
+            window.committed(seq)
             self._wake.unpark_all()
 
     def ack(self, upto: int) -> bool:
@@ -44,7 +44,8 @@ class Pump:
             AckBeyondDelivery: it was never sent that much.
         """
         is_news = self._window.ack(upto)
-        self._wake.unpark_all()
+        if self._window.is_behind:
+            self._wake.unpark_all()
         return is_news
 
     async def run(self) -> None:
@@ -70,11 +71,11 @@ class Pump:
             self._tell(window.skip(tail))
         for entry in page:
             if window.room > 0:
-                self._deliver(entry)
+                self._deliver(entry.seq, entry.envelope, is_own=entry.is_own)
 
-    def _deliver(self, entry: Entry) -> None:
-        text = entry_text(entry)
-        self._tell(self._window.deliver(entry.seq, len(text)))
+    def _deliver(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
+        text = entry_text(seq, envelope, is_own=is_own)
+        self._tell(self._window.deliver(seq, len(text)))
         self._outbox.put(text)
 
     def _tell(self, gap: Gap | None) -> None:
@@ -82,10 +83,9 @@ class Pump:
             self._outbox.put(encode(messages.Gap(first=gap.first, last=gap.last, reason="expired")))
 
 
-def entry_text(entry: Entry) -> bytes:
+def entry_text(seq: int, envelope: Envelope, *, is_own: bool) -> bytes:
     """The frame that delivers an entry. The copy for the sender's own device says whom the envelope went to."""
-    envelope = entry.envelope
     payload = envelope.payload
-    if entry.is_own:
+    if is_own:
         payload = payload[:-1] + b',"to":"' + envelope.to.encode() + b'"}'
-    return frame_text(envelope.verb, payload, id=envelope.id, seq=entry.seq)
+    return frame_text(envelope.verb, payload, id=envelope.id, seq=seq)

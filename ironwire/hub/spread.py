@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 from ironwire.hub.hub import Attachment, Hub
 from ironwire.store.operations import Placed, Stored
-from ironwire.store.records import Entry, Envelope
+from ironwire.store.records import Envelope
 
 
 def offer(hub: Hub, placed: Sequence[Placed], envelope: Envelope) -> None:
     """Bring every place that the envelope was given to the device's session, where there is one."""
     for place in placed:
-        seat = hub.device_session(place.client, place.device)
-        if seat is not None and seat.pump is not None and seat.pump.mailbox == place.mailbox:
-            seat.pump.offer(Entry(place.seq, envelope, place.is_own))
+        pump = hub.pump_of(place.mailbox)
+        if pump is not None:
+            pump.offer(place.seq, envelope, is_own=place.is_own)
 
 
 def spread(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from ironwire.errors import InvalidId, InvalidMessage
-from ironwire.ids import Address, ClientId, MessageId, parse_message_id
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, parse_message_id
 from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (
     CLIENT_MESSAGES,
@@ -149,19 +149,43 @@ def encode(message: ClientMessage | ServerMessage, id: MessageId | None = None) 
         frame.update(payload)
     elif payload:
         frame["payload"] = payload
-    return orjson.dumps(frame)
+    return _dumps(frame)
 
 
 def relayed_text(sender: ClientId, text: str) -> bytes:
     """The frame of `DeliveredText(sender, text)`, as `encode` would write it: a relay writes hardly anything else, and
     this is a third of the way.
     """
-    return orjson.dumps({"type": "text", "payload": {"from": sender, "text": text}})
+    return _dumps({"type": "text", "payload": {"from": sender, "text": text}})
+
+
+def accepted(ts: int, id: MessageId) -> bytes:  # noqa: A002  # the key's name
+    """The frame of `Accepted(ts)` with its `id`, as `encode` would write it in three times the time."""
+    return _dumps({"type": "accepted", "id": id, "payload": {"ts": ts}})
+
+
+def text_payload(
+    sender: ClientId, text: str, ts: int, device: DeviceId | None = None, group: GroupId | None = None
+) -> bytes:
+    """The payload of a `DeliveredText`, as `encode_payload` would write it in five times the time."""
+    payload: dict[str, str | int] = {"from": sender, "text": text, "ts": ts}
+    if device is not None:
+        payload["device"] = device
+    if group is not None:
+        payload["group"] = group
+    return _dumps(payload)
 
 
 def encode_payload(message: ServerMessage) -> bytes:
     """The payload of a delivery alone: the store keeps it, and `frame_text` need not encode it for every mailbox."""
-    return orjson.dumps(_payload_of[type(message)](message))
+    return _dumps(_payload_of[type(message)](message))
+
+
+def _dumps(value: dict[str, Any]) -> bytes:
+    """A copy of what orjson returns, which is cut short from a KiB. Where hundreds of those are kept, for a commit or a
+    socket, to make the next one takes 2.7 µs, and 0.5 with the copy.
+    """
+    return b"%b" % orjson.dumps(value)
 
 
 def frame_text(verb: str, payload: bytes, *, id: MessageId | None, seq: int) -> bytes:  # noqa: A002  # the key's name

@@ -9,16 +9,30 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ironwire.hub.hub import REPLACED, Attachment, Hub, TooManySessions
 from ironwire.hub.outbox import Outbox
+from ironwire.hub.pump import Pump
 from ironwire.ids import ClientId, DeviceId
+from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
+from ironwire.protocol.mailbox import Window
+from ironwire.store.memory import MemoryStore
+from ironwire.store.records import MailboxId, Quota
 
 CLIENTS = [ClientId(digit * 64) for digit in "ab"]
 DEVICES = [DeviceId("phone"), DeviceId("laptop")]
 MOST_SESSIONS = 3
 
 
+STORE = MemoryStore(Quota.of(Limits()))
+
+
 def seat_of(client: ClientId, device: DeviceId | None = None) -> Attachment:
-    return Attachment(Principal(client, device), Outbox(most_frames=16, most_bytes=1024, ring=lambda: None))
+    outbox = Outbox(most_frames=16, most_bytes=1024, ring=lambda: None)
+    pump = None if device is None else Pump(mailbox_of(client, device), Window(0, 0, 1, 1), STORE, outbox)
+    return Attachment(Principal(client, device), outbox, pump)
+
+
+def mailbox_of(client: ClientId, device: DeviceId) -> MailboxId:
+    return MailboxId(CLIENTS.index(client) * len(DEVICES) + DEVICES.index(device))
 
 
 @define(eq=False)
@@ -67,6 +81,8 @@ class HubMachine(RuleBasedStateMachine):
             for device in DEVICES:
                 expected = next((seat for seat in seats if seat.principal.device == device), None)
                 assert self.hub.device_session(client, device) is expected
+                pump = None if expected is None else expected.pump
+                assert self.hub.pump_of(mailbox_of(client, device)) is pump
         everyone = [seat for seats in self.seated.values() for seat in seats]
         assert set(self.hub.everyone()) == set(everyone)
 

@@ -68,7 +68,7 @@ class Desk:
             (stored,) = await self.store.apply([append(sent)])
             assert isinstance(stored, Stored)
             if self.is_connected:
-                self.pump.offer(Entry(stored.placed[0].seq, sent, is_own=False))
+                self.pump.offer(stored.placed[0].seq, sent, is_own=False)
 
     async def ack(self, upto: int) -> None:
         if self.pump.ack(upto):

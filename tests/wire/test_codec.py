@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
@@ -14,12 +15,14 @@ from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.wire import strict
 from ironwire.wire.codec import (
     ServerFrame,
+    accepted,
     decode_client,
     decode_server,
     encode,
     encode_payload,
     frame_text,
     relayed_text,
+    text_payload,
 )
 from ironwire.wire.messages import (
     DELIVERIES,
@@ -66,6 +69,18 @@ def test_a_server_message_comes_back(message: ServerMessage, id_: MessageId | No
 @given(messages_of(DeliveredText))
 def test_a_relayed_text_is_the_frame_that_encode_writes(message: DeliveredText) -> None:
     assert relayed_text(message.sender, message.text) == encode(DeliveredText(message.sender, message.text))
+
+
+@given(messages_of(DeliveredText))
+def test_a_stored_text_has_the_payload_that_encode_payload_writes(message: DeliveredText) -> None:
+    ts = message.ts or 0
+    payload = text_payload(message.sender, message.text, ts, message.device, message.group)
+    assert payload == encode_payload(evolve(message, ts=ts, to=None))
+
+
+@given(messages_of(Accepted), message_ids())
+def test_accepted_is_the_frame_that_encode_writes(message: Accepted, id_: MessageId) -> None:
+    assert accepted(message.ts, id_) == encode(Accepted(message.ts), id_)
 
 
 @given(st.one_of([messages_of(cls) for cls in DELIVERIES]), st.none() | message_ids(), st.integers(1, 2**53 - 1))
