@@ -8,13 +8,15 @@ import re
 from typing import Self
 
 from attrs import field, frozen
-from nacl.bindings import crypto_core_ed25519_is_valid_point
+from attrs.validators import min_len
+from nacl.bindings import crypto_core_ed25519_is_valid_point, crypto_sign_open
 from nacl.exceptions import CryptoError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
 from ironwire.errors import InvalidPublicKey, InvalidSignature
 from ironwire.ids import ClientId
 
+KEY_BYTES = 32
 NONCE_BYTES = 32
 SIGNATURE_BYTES = 64
 SEED_BYTES = 32
@@ -28,7 +30,8 @@ _PUBLIC_KEY = re.compile(r"[0-9a-fA-F]{64}")
 class PublicKey:
     """A client's Ed25519 public key that passed every check; make one with `parse_public_key`."""
 
-    raw: bytes = field(repr=lambda raw: raw.hex()[:8] + "…")
+    raw: bytes = field(repr=lambda raw: raw.hex()[:8] + "…", validator=min_len(KEY_BYTES))
+    """32 bytes: libsodium reads so many, and is not told how many there are."""
 
     @property
     def client_id(self) -> ClientId:
@@ -38,9 +41,11 @@ class PublicKey:
         """Raises:
         InvalidSignature: it was not made by this key over `signed`, or is not 64 bytes long.
         """
+        if len(signature) != SIGNATURE_BYTES:
+            raise InvalidSignature(f"an Ed25519 signature is {SIGNATURE_BYTES} bytes long, not {len(signature)}")
         try:
-            VerifyKey(self.raw).verify(signed, signature)
-        except (CryptoError, ValueError) as error:
+            crypto_sign_open(signature + signed, self.raw)
+        except CryptoError as error:
             raise InvalidSignature("Signature verification failed") from error
 
 

@@ -6,6 +6,7 @@ from, so that is what is counted; whoever sits on this machine is not a stranger
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NewType
 
@@ -65,6 +66,7 @@ class TrustedProxies:
         return any(address in network for network in self._networks)
 
 
+@lru_cache(maxsize=1_000)  # a connection asks three times, and many come from the same proxy
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """None: not an address. A Unix socket has none, and is on this machine."""
     try:

@@ -17,13 +17,15 @@ from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.request import TrioBody
 
-# A chunk is one read of Hypercorn, whose own queue (`max_app_queue_size`) holds ten more. Taking all that waits at once
-# makes an upload about 20 % faster than handing over chunk by chunk.
+# A chunk is one read of Hypercorn, whose own queue (`max_app_queue_size`) holds ten more.
 _WAITING_CHUNKS = 16
+_LARGE_BYTES = 64 * 1024
 
 
 class StreamedBody(TrioBody):
-    """A body for the handler to iterate over, once. An item is all that came since the last."""
+    """A body for the handler to iterate over, once. An item is a large chunk as it came, because to join it with others
+    is to copy it; or small ones, all that wait.
+    """
 
     def __init__(self) -> None:
         super().__init__(expected_content_length=None, max_content_length=None)
@@ -35,12 +37,13 @@ class StreamedBody(TrioBody):
 
     async def __anext__(self) -> bytes:
         try:
-            chunks = [await self._from_peer.receive()]
+            chunk = await self._from_peer.receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
+        if len(chunk) >= _LARGE_BYTES:
+            return chunk
         waiting = self._from_peer.statistics().current_buffer_used
-        chunks += [self._from_peer.receive_nowait() for _ in range(waiting)]
-        return b"".join(chunks)
+        return b"".join([chunk, *(self._from_peer.receive_nowait() for _ in range(waiting))])
 
     async def feed(self, chunk: bytes) -> None:
         """Wait until there is room for `chunk`, or the handler takes no more."""

@@ -27,8 +27,10 @@ from ironwire.wire.frames import (
     encode_pong,
 )
 
-ODD_FRAMES = Rate(per_second=1_000, burst=1_000)
-"""Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message."""
+ODD_FRAMES = Rate(per_second=250, burst=250)
+"""Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message. So many
+take half a millisecond.
+"""
 
 
 @define(eq=False)

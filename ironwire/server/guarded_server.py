@@ -28,6 +28,7 @@ from hypercorn.typing import (
 from hypercorn.utils import parse_socket_addr
 from structlog.contextvars import bind_contextvars
 
+from ironwire.server.addresses import Address
 from ironwire.server.gate import Visitor
 from ironwire.server.guard import CONNECTION_KEY, Connection, DirectSockets, Guard
 from ironwire.server.guarded_http import SECURITY_FIELDS, Http1Protocol
@@ -96,13 +97,14 @@ async def _greet(
     sockets = _direct_sockets(app, config)
     first = b""
     if sockets is not None:
-        first = await _read_first(guard, stream, deadline)
-        await visitor.turn()
+        first = _read_at_once(stream)
+        if not first:
+            first = await _read_first(guard, stream, deadline)
+            await visitor.turn()
         if not first:
             return None
         upgrade = parse_upgrade(first, sockets.path)
-        socket = _socket_of(stream)
-        server = parse_socket_addr(socket.family, socket.getsockname())
+        server = _address_of(_socket_of(stream).getsockname())
         # Whoever is refused hears it from Hypercorn's path.
         if upgrade and visitor.ask_for_socket(upgrade.forwarded_for, upgrade.origin, server) is None:
             await context.mark_request()
@@ -123,11 +125,18 @@ def _direct_sockets(app: AppWrapper, config: Config) -> DirectSockets | None:
     return sockets
 
 
-async def _read_first(guard: Guard, stream: Stream, deadline: float) -> bytes:
-    """The first bytes of a connection; none if it ended, or has to."""
-    if isinstance(stream, trio.SocketStream):  # the request is mostly here before this task is
+def _read_at_once(stream: Stream) -> bytes:
+    """What came with a connection, which mostly is its request. Trio accepts one connection in each turn of the event
+    loop, so nobody has to wait for a turn who brings it along.
+    """
+    if isinstance(stream, trio.SocketStream):
         with contextlib.suppress(BlockingIOError):
             return os.read(stream.socket.fileno(), _FIRST_BYTES)
+    return b""
+
+
+async def _read_first(guard: Guard, stream: Stream, deadline: float) -> bytes:
+    """The first bytes of a connection; none if it ended, or has to."""
     with trio.CancelScope(deadline=deadline) as reading:
         guard.idle.add(reading)
         try:
@@ -164,8 +173,13 @@ def _peer_of(stream: Stream) -> str:
     Raises:
         OSError: the peer has left.
     """
-    address = _socket_of(stream).getpeername()
-    return str(address[0]) if isinstance(address, tuple) else ""
+    address = _address_of(_socket_of(stream).getpeername())
+    return "" if address is None else address[0]
+
+
+def _address_of(name: object) -> Address | None:
+    """Host and port in the `name` of a socket; None for one that has none, such as a Unix socket."""
+    return (name[0], name[1]) if isinstance(name, tuple) else None
 
 
 def _socket_of(stream: Stream) -> trio.socket.SocketType:

@@ -7,6 +7,7 @@ values of local variables, and nothing that a peer chose can move the cursor of 
 
 import logging
 import re
+from functools import cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TextIO
 
@@ -35,7 +36,7 @@ def configure_logging(settings: LogSettings, stream: TextIO) -> None:
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=cache(logging.getLogger),  # structlog's own looks through the stack, each time it is asked
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(

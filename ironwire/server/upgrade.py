@@ -16,10 +16,14 @@ HEAD_BYTES = 8 * 1024
 """A longer head is not plain."""
 
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token: RFC 9110, section 5.6.2
-_VALUE = re.compile(rb"[\t -~]*")  # RFC 9110, section 5.5, without obs-text
+# Names are tokens (RFC 9110, section 5.6.2), values have no obs-text (section 5.5).
+_FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n)+")
 _KEY = re.compile(rb"[0-9A-Za-z+/]{21}[AQgw]==")  # 16 bytes in base64, their last four bits padded with zeros
 
+_ANSWER = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: %s\r\n%s\r\n"
+)
 _NO_BODY = frozenset({b"content-length", b"transfer-encoding", b"expect", b"trailer", b"te"})
 _ONE_VALUE = frozenset({b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version"})
 _TAKEN = _ONE_VALUE | {b"x-forwarded-for", b"origin"}
@@ -40,13 +44,8 @@ class Upgrade:
 
     def answer(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The response of section 4.2.2, with `headers` behind its own: no extension and no subprotocol."""
-        own = (
-            (b"upgrade", b"websocket"),
-            (b"connection", b"Upgrade"),
-            (b"sec-websocket-accept", b64encode(sha1(self.key + _ACCEPT_GUID, usedforsecurity=False).digest())),
-        )
-        lines = b"".join(b"%s: %s\r\n" % field for field in (*own, *headers))
-        return b"HTTP/1.1 101 Switching Protocols\r\n%s\r\n" % lines
+        accept = b64encode(sha1(self.key + _ACCEPT_GUID, usedforsecurity=False).digest())
+        return _ANSWER % (accept, b"".join([b"%s: %s\r\n" % field for field in headers]))
 
 
 def parse_upgrade(data: bytes, path: bytes) -> Upgrade | None:
@@ -59,13 +58,11 @@ def parse_upgrade(data: bytes, path: bytes) -> Upgrade | None:
     """
     request_line = b"GET %s HTTP/1.1\r\n" % path
     end = data.find(b"\r\n\r\n", 0, HEAD_BYTES)
-    if end < 0 or not data.startswith(request_line):
+    if end < 0 or not data.startswith(request_line) or not _FIELDS.fullmatch(data, len(request_line), end + 2):
         return None
     handshake: dict[bytes, bytes] = {}
     for line in data[len(request_line) : end].split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
-            return None
         name = name.lower()
         if name in _NO_BODY or name in handshake:
             return None

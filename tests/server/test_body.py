@@ -9,7 +9,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from ironwire.server.body import StreamedHTTPConnection
+from ironwire.server.body import StreamedBody, StreamedHTTPConnection
 
 SCOPE: Any = {
     "type": "http",
@@ -75,6 +75,20 @@ async def test_a_handler_that_does_not_read_is_not_read_ahead_of() -> None:
     assert sum(taken) > 100 * len(CHUNK)
     assert max(taken) < 32 * len(CHUNK)
     assert sender.received[0]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    ("sizes", "items"),
+    [([70_000, 80_000, 3], [70_000, 80_000, 3]), ([1, 2, 3, 4], [10]), ([1, 70_000, 70_000], [140_001])],
+)
+async def test_large_chunks_are_handed_on_as_they_came_and_small_ones_together(
+    sizes: list[int], items: list[int]
+) -> None:
+    body = StreamedBody()
+    for size in sizes:
+        await body.feed(bytes(size))
+    body.end()
+    assert [len(item) async for item in body] == items
 
 
 async def test_a_response_that_overtakes_its_request_says_that_the_connection_ends() -> None:

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 from attrs import define, field
+from hypercorn.utils import wrap_app
 from structlog.testing import capture_logs
 from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
@@ -14,6 +16,7 @@ from ironwire.limits import Limits
 from ironwire.server.addresses import Address
 from ironwire.server.gate import Visitor
 from ironwire.server.guard import DirectSockets
+from ironwire.server.guarded_server import serve_connection
 from tests.server.in_process import read_to_end, serve_in_process
 from tests.server.raw_client import upgrade_request
 
@@ -146,6 +149,37 @@ async def test_an_error_in_a_direct_socket_ends_that_connection_alone(autojump_c
             statistics = server.guard.statistics()
     assert (statistics.connections_open, statistics.exceptions_contained_total) == (0, 2)
     assert [entry["event"] for entry in logs] == ["connection failed"] * 2
+
+
+@pytest.mark.parametrize(("is_late", "turns"), [(False, 0), (True, 1)])
+async def test_only_a_request_that_comes_later_than_its_connection_waits_for_a_turn(
+    is_late: bool, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[Visitor] = []
+    turn = Visitor.turn
+
+    async def counted(visitor: Visitor) -> None:
+        waited.append(visitor)
+        await turn(visitor)
+
+    monkeypatch.setattr(Visitor, "turn", counted)
+    toy = Toy()
+    ends = trio.socket.socketpair()
+    client, accepted = map(trio.SocketStream, ends)
+    async with serve_in_process(toy) as server, client, accepted, trio.open_nursery() as nursery:
+        serve = partial(
+            serve_connection, server.guard, wrap_app(toy, 0, "asgi"), server.config, server.context, {}, accepted
+        )
+        if is_late:
+            nursery.start_soon(serve)
+            await wait_all_tasks_blocked()
+            await client.send_all(upgrade_request())
+        else:
+            await client.send_all(upgrade_request())
+            nursery.start_soon(serve)
+        with trio.fail_after(5):
+            assert (await client.receive_some()).startswith(b"HTTP/1.1 101 ")
+    assert len(waited) == turns
 
 
 async def test_a_peer_that_does_not_read_the_answer_is_cut(autojump_clock: MockClock) -> None:

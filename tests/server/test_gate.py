@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from ironwire.limits import Limits
 from ironwire.server.addresses import TrustedProxies
-from ironwire.server.gate import AT_A_TURN, Gate, Tally, Visitor
+from ironwire.server.gate import STRANGERS_AT_A_TURN, Gate, Tally, Visitor
 
 LIMITS = Limits(
     connections=5,
@@ -157,4 +157,4 @@ async def test_a_crowd_of_strangers_is_served_a_few_at_a_turn() -> None:
         for _ in range(20):
             nursery.start_soon(come, Visitor(gate, "192.0.2.1", None))
     assert len(served) == 20
-    assert max(map(served.count, served)) <= AT_A_TURN
+    assert max(map(served.count, served)) <= STRANGERS_AT_A_TURN
