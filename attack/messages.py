@@ -170,7 +170,7 @@ ATTACKS = (
         "`limits.messages_per_second`",
         "texts",
         texts,
-        fixed="a read of a thousand texts was one turn of the loop; now 64, and two clients with more have each turn",
+        fixed="a read of a thousand texts was one turn of the loop; now 100, and two clients with more have each turn",
     ),
     Attack(
         "small durable texts",
@@ -178,7 +178,7 @@ ATTACKS = (
         "section 4; `limits.messages_per_second`",
         "texts",
         small_durable_texts,
-        fixed="1,000 texts of each session waited for the disk, before those of everybody else; now 100",
+        fixed="1,000 texts of each session waited for the disk, before those of everybody else; now 100, in fair order",
     ),
     Attack(
         "large durable texts",

@@ -289,6 +289,6 @@ ATTACKS = (
         "RFC 9112 section 9.3.2",
         "requests",
         pipelines,
-        fixed="as for downloads; and each of pipelined requests waits for its turn",
+        fixed="as for downloads; and of all requests, one begins in each turn of the event loop",
     ),
 )

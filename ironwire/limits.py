@@ -124,7 +124,9 @@ class Limits:
     """How long an envelope waits, a message id is remembered, and a device that is not seen is kept."""
 
     unsettled_envelopes: int = _count(100)
-    """Envelopes of one session that wait for the disk; with more, the server reads on when they are fewer."""
+    """Envelopes of one session that wait for the disk, one to a group counted as its members; with more, the server
+    goes on with it when they are fewer.
+    """
 
     upload_bytes: int = _count(30 * 1024 * 1024)
     """The largest body of `POST /upload`; above it: 413."""

@@ -145,6 +145,9 @@ class Admin:
         """Raises:
         StoreError: the store or the folder cannot be read or written.
         """
+        if isinstance(request, Clients | Devices | Mailboxes):
+            with suppress(StoreError):  # then the files say what they can
+                await self._store.settle()
         match request:
             case Clients(limit, offset, is_banned):
                 return self._with_sessions(await self._survey.clients(is_banned=is_banned, limit=limit, offset=offset))
@@ -187,7 +190,7 @@ class Admin:
         sessions = self._close_sessions(client, _ERASED)
         while self._hub.sessions_of(client):  # noqa: ASYNC110  # they leave in their own time, which is bounded
             await trio.sleep(_LOOK_SECONDS)
-        await self._delivery.settled()
+        await self._delivery.settled(client)
         groups = await self._groups.expel(client)
         erased = await self._store.erase(client)
         sessions += self._close_sessions(client, _ERASED)  # who came back meanwhile has lost its mailbox

@@ -1,10 +1,11 @@
 """Group commit: all that waits is one batch with one commit, what comes meanwhile is the next (docs/decisions/0005).
 
-Rule: nobody is told of anything before its commit. An ack promises nothing to anyone, so it asks for no commit of its
-own: it rides with the next batch, or goes after a short quiet.
+Rules: nobody is told of anything before its commit. What is more than one batch goes in a fair order
+(`protocol/fair.py`): nobody waits for what others have piled up. An ack promises nothing to anyone, so it asks for no
+commit of its own: it rides with the next batch, or goes after a short quiet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 
 import structlog
@@ -13,25 +14,33 @@ from attrs import frozen
 
 from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram
 from ironwire.errors import StoreError
+from ironwire.ids import ClientId
+from ironwire.protocol.fair import FairQueue
 from ironwire.store.base import Store
 from ironwire.store.operations import Ack, Operation, Result
 from ironwire.store.records import MailboxId
 
 log = structlog.get_logger(__name__)
 
-BATCH_COST = 1_000
-"""A batch ends with the operation that reaches it: all of it is written before anybody else has a turn."""
+BATCH_COST = 500
+"""A batch ends with the bunch that reaches it: all of it is written before anybody else has a turn."""
+BUNCH_COST = 100
+"""What one owner asks for meanwhile is a bunch and done together, because what goes to the same connections can leave
+in the same writes; but no more of it than this.
+"""
+TURN_COST = 200
+"""After so much of a batch has been told, everybody else has a turn: who is told writes to whom it concerns."""
 QUIET_SECONDS = 0.05
 """How long acks wait for a batch to ride with. A commit for them alone would stand in the way of the next envelope."""
 LAST_SECONDS = 5.0
 """How long the acks that wait at the end may take."""
 
-SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, BATCH_COST)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 """The bounds of the histogram of batches."""
 
 Settle = Callable[[Result | StoreError], None]
-_Asked = tuple[Operation, Settle, int]
-"""With what it costs."""
+_Asked = tuple[ClientId | None, Operation, Settle, int]
+"""By whom, and with what it costs."""
 
 
 @frozen
@@ -48,26 +57,32 @@ class Committer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._queue: list[_Asked] = []
+        self._arrived: list[_Asked] = []
+        """What came since the last batch was put together."""
+        self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
+        """What that batch and those before it left behind."""
+        self._backlog_size = 0
         self._acks: dict[MailboxId, int] = {}
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
         self._asked_at = 0.0
-        """When the first of the queue was asked for, or what a full batch left behind, or earlier."""
+        """When the first of what waits was asked for, or what a full batch left behind, or earlier."""
         self._sizes = Histogram(SIZES)
         self._settled = Histogram(LATENCY_SECONDS)
 
     @property
     def waiting(self) -> int:
         """Operations that are in no batch yet."""
-        return len(self._queue) + len(self._acks)
+        return len(self._arrived) + self._backlog_size + len(self._acks)
 
-    def ask(self, operation: Operation, settle: Settle, cost: int = 1) -> None:
-        """`cost` is how many places in mailboxes it takes, or what takes as long."""
-        if not self._queue:
+    def ask(self, owner: ClientId | None, operation: Operation, settle: Settle, cost: int = 1) -> None:
+        """`owner` is who asks, None the server itself: what one owner asks for is done in that order. `cost` is how
+        many places in mailboxes it takes, or what takes as long.
+        """
+        if not self._arrived and not self._backlog:
             self._asked_at = trio.current_time()
-        self._queue.append((operation, settle, cost))
-        self._arrival.unpark()
+            self._arrival.unpark()
+        self._arrived.append((owner, operation, settle, cost))
 
     def ack(self, mailbox: MailboxId, upto: int) -> None:
         """What the device has up to `upto` may be erased; an ack that follows takes the place of one that waits."""
@@ -75,7 +90,9 @@ class Committer:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
         self._acks[mailbox] = upto
 
-    async def committed(self, operation: Operation, first: Settle = lambda _: None, cost: int = 1) -> Result:
+    async def committed(
+        self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
+    ) -> Result:
         """The result, after the commit and after `first` was called with it, whatever becomes of the caller meanwhile.
 
         Raises:
@@ -89,7 +106,7 @@ class Committer:
             results.append(result)
             settled.set()
 
-        self.ask(operation, settle, cost)
+        self.ask(owner, operation, settle, cost)
         await settled.wait()
         if isinstance(results[0], StoreError):
             raise results[0]
@@ -103,7 +120,6 @@ class Committer:
             while True:
                 await self._wait()
                 batch = self._next_batch()
-                self._queue = self._queue[len(batch) :]
                 asked_at = self._asked_at
                 await self._commit(batch)
                 if batch:
@@ -116,26 +132,31 @@ class Committer:
         return CommitterStatistics(self.waiting, self._sizes.statistics(), self._settled.statistics())
 
     async def _wait(self) -> None:
-        if not self._queue:
+        if not self._arrived and not self._backlog:
             self._quiet = trio.CancelScope(deadline=trio.current_time() + QUIET_SECONDS if self._acks else inf)
             with self._quiet:
                 await self._arrival.park()
         await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
 
     def _next_batch(self) -> list[_Asked]:
-        """The first of the queue, as many as may keep the event loop from everybody else."""
-        room = BATCH_COST
-        for size, (_, _, cost) in enumerate(self._queue, start=1):
-            room -= cost
-            if room <= 0:
-                return self._queue[:size]
-        return self._queue
+        """What waits; or the first of it in a fair order, as much as may keep the event loop from everybody else."""
+        arrived, self._arrived = self._arrived, []
+        if not self._backlog and _cost(arrived) <= BATCH_COST:
+            return arrived
+        self._backlog_size += len(arrived)
+        for owner, bunch in _bunches(arrived):
+            self._backlog.put(owner, bunch, _cost(bunch))
+        batch: list[_Asked] = []
+        while self._backlog and _cost(batch) < BATCH_COST:
+            batch += self._backlog.take()
+        self._backlog_size -= len(batch)
+        return batch
 
     async def _commit(self, batch: list[_Asked]) -> None:
         """These, after all acks that wait: what they make room for is seen."""
         acks, self._acks = self._acks, {}
         operations: list[Operation] = [Ack(mailbox, upto) for mailbox, upto in acks.items()]
-        operations += [operation for operation, _, _ in batch]
+        operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return
         self._sizes.observe(len(operations))
@@ -148,5 +169,28 @@ class Committer:
         except Exception as error:
             log.exception("nothing of this batch was stored", operations=len(operations))
             results = [StoreError(f"the batch failed: {error}")] * len(batch)
-        for (_, settle, _), result in zip(batch, results, strict=True):
+        told = 0
+        for (_, _, settle, cost), result in zip(batch, results, strict=True):
             settle(result)
+            told += cost
+            if told >= TURN_COST:
+                told = 0
+                await trio.lowlevel.checkpoint()
+
+
+def _bunches(arrived: list[_Asked]) -> Iterator[tuple[ClientId | None, list[_Asked]]]:
+    """What each owner asks for, in order, and no more of it together than is one bunch."""
+    bunches: dict[ClientId | None, list[_Asked]] = {}
+    costs: dict[ClientId | None, int] = {}
+    for asked in arrived:
+        owner, _, _, cost = asked
+        costs[owner] = costs.get(owner, 0) + cost
+        if owner in bunches and costs[owner] > BUNCH_COST:
+            yield owner, bunches.pop(owner)
+            costs[owner] = cost
+        bunches.setdefault(owner, []).append(asked)
+    yield from bunches.items()
+
+
+def _cost(asked: list[_Asked]) -> int:
+    return sum(cost for _, _, _, cost in asked)

@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 from ironwire.counting import Distribution, Tallied
 from ironwire.errors import StoreError
 from ironwire.hub.committer import Committer
-from ironwire.hub.forms import Sendable, delivered, digest_of, live_frame
+from ironwire.hub.forms import Sendable, digest_of, live_frame, stored_payload
 from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.outbox import Outbox
 from ironwire.hub.outcomes import Outcomes
@@ -49,7 +49,7 @@ from ironwire.store.records import (
     Mailbox,
     MailboxId,
 )
-from ironwire.wire.codec import archived_text, encode, encode_payload, history_text
+from ironwire.wire.codec import accepted, archived_text, encode, history_text
 from ironwire.wire.messages import (
     Accepted,
     Error,
@@ -145,6 +145,16 @@ class Delivery:
         window = Window(mailbox.acked, mailbox.tail, limits.window_envelopes, limits.window_bytes)
         return Pump(mailbox.id, window, self._store, outbox)
 
+    def members(self, client: ClientId, group: GroupId) -> int:
+        """How many hear what the client says in the group: none if it is not in it. And none where that cannot be read,
+        because then nothing will be stored either.
+        """
+        try:
+            stands = self._store.group(group)
+        except StoreError:
+            return 0
+        return len(stands.roles) if stands is not None and client in stands.roles else 0
+
     def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         """Raises:
         StoreError: the store cannot be read.
@@ -160,14 +170,14 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        await self._committer.committed(Register(client, device, self._now_ms()))
+        await self._committer.committed(client, Register(client, device, self._now_ms()))
         return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
         for seat in self._hub.everyone():
             if seat.pump is not None:
-                self._committer.ask(Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
+                self._committer.ask(None, Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
 
     async def remove(self, client: ClientId, device: DeviceId) -> Result:
         """Delete the device with its mailbox. Its session, if it has one, is the caller's to close.
@@ -175,15 +185,15 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        return await self._committer.committed(Remove(client, device))
+        return await self._committer.committed(client, Remove(client, device))
 
-    async def settled(self) -> None:
-        """Wait until everything that was asked for before is committed.
+    async def settled(self, client: ClientId) -> None:
+        """Wait until everything that the client has asked for is committed.
 
         Raises:
             StoreError: the store cannot work.
         """
-        await self._committer.committed(Touch(NO_MAILBOX, self._now_ms()))
+        await self._committer.committed(client, Touch(NO_MAILBOX, self._now_ms()))
 
     async def block(self, client: ClientId, blocked: ClientId) -> Result:
         """From the commit on, nothing that `blocked` addresses to `client` is delivered.
@@ -191,7 +201,7 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        return await self._committer.committed(Block(client, blocked))
+        return await self._committer.committed(client, Block(client, blocked))
 
     async def unblock(self, client: ClientId, blocked: ClientId) -> Result:
         """End a block, if there is one.
@@ -199,7 +209,7 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        return await self._committer.committed(Unblock(client, blocked))
+        return await self._committer.committed(client, Unblock(client, blocked))
 
     async def change_group(self, change: ChangeGroup, live_text: Callable[[], bytes]) -> Result:
         """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
@@ -213,7 +223,7 @@ class Delivery:
                 self._outcomes.stored[change.envelope.verb] += 1
                 spread(self._hub, result, change.envelope, live_text)
 
-        return await self._committer.committed(change, tell, cost=max(len(change.roles), 1))
+        return await self._committer.committed(change.envelope.sender, change, tell, cost=max(len(change.roles), 1))
 
     async def history(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002  # as above
         """The frame that answers `history`.
@@ -279,41 +289,27 @@ class Delivery:
     ) -> None:
         client, device = sender.principal.client, sender.principal.device
         now = self._now_ms()
-        envelope = Envelope(
-            verb=message.verb,
-            sender=client,
-            device=device,
-            to=to,
-            id=id,
-            ts=now,
-            payload=encode_payload(delivered(message, client, now, device)),
-        )
-        digest = digest_of(message)
-        is_live = not isinstance(message, Receipt) and any(seat.pump is None for seat in self._hub.sessions_of(to))
+        payload = stored_payload(message, client, now, device)
+        envelope = Envelope(message.verb, client, device, to, id, now, payload)
+        is_receipt = isinstance(message, Receipt)
+        is_live = not is_receipt and self._is_live(to)
         live_text = live_frame(message, client) if is_live and not is_blocked else None
         cost = _cost(envelope)
         sender.unsettled.begin(cost)
-        settle = partial(self._settle_append, sender, envelope, live_text, is_blocked, cost)
-        is_archived = self.keeps_history and not isinstance(message, Receipt)
-        self._committer.ask(Append(envelope, digest, is_live, is_archived, is_blocked), settle, cost)
+        settle = partial(self._settle_append, sender, envelope, live_text, cost)
+        is_archived = self.keeps_history and not is_receipt
+        append = Append(envelope, digest_of(message), is_live, is_archived, is_blocked)
+        self._committer.ask(client, append, settle, cost)
 
     def _submit_to_group(self, sender: Attachment, group: GroupId, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
-        payload = encode_payload(delivered(message, client, now, device, group))
+        payload = stored_payload(message, client, now, device, group)
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = _cost(envelope, self._members(group))
+        cost = _cost(envelope, max(self.members(client, group), 1))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_group_append, sender, envelope, message, cost)
         append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
-        self._committer.ask(append, settle, cost)
-
-    def _members(self, group: GroupId) -> int:
-        """How many there are now; 1 where that cannot be said, because then nothing will be stored either."""
-        try:
-            stands = self._store.group(group)
-        except StoreError:
-            return 1
-        return 1 if stands is None else len(stands.roles)
+        self._committer.ask(client, append, settle, cost)
 
     def _settle_live(
         self,
@@ -328,31 +324,29 @@ class Delivery:
             return
         self._outcomes.relayed[verb] += 1
         if id is not None:
-            sender.outbox.put(encode(Accepted(ts=self._now_ms()), id))
+            sender.outbox.put(accepted(self._now_ms(), id))
 
     def _settle_append(
         self,
         sender: Attachment,
         envelope: Envelope,
         live_text: bytes | None,
-        is_blocked: bool,
         cost: int,
         result: Result | StoreError,
     ) -> None:
         sender.unsettled.settle(cost)
         match result:
             case Stored(placed):
-                to = ClientId(envelope.to)
-                # What is blocked settles as if it had got there: the store found somebody who could have had it.
-                handed_over = is_blocked or (live_text is not None and self._hand_over(to, live_text))
+                # Without a live text somebody has it, or has blocked who wrote it: the store found that before.
+                is_missed = live_text is not None and not self._hand_over(ClientId(envelope.to), live_text)
                 offer(self._hub, placed, envelope)
-                if not handed_over and all(place.is_own for place in placed):
+                if is_missed and all(place.is_own for place in placed):
                     self._forget(envelope)
-                    self._reply_offline(sender, to, envelope.verb, envelope.id)
+                    self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
                     return
                 self._outcomes.stored[envelope.verb] += 1
                 if envelope.id is not None:
-                    sender.outbox.put(encode(Accepted(ts=envelope.ts), envelope.id))
+                    sender.outbox.put(accepted(envelope.ts, envelope.id))
             case Undeliverable():
                 self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
             case MailboxFull():
@@ -383,11 +377,18 @@ class Delivery:
                 spread(self._hub, result, envelope, live_text, but=sender)
                 self._outcomes.stored[envelope.verb] += 1
                 if envelope.id is not None:
-                    sender.outbox.put(encode(Accepted(ts=envelope.ts), envelope.id))
+                    sender.outbox.put(accepted(envelope.ts, envelope.id))
             case NotMember():
                 self._reply_refused(sender, NO_SUCH_GROUP, envelope.verb, envelope.id)
             case _:
                 self._settle_known(sender, envelope, result)
+
+    def _is_live(self, client: ClientId) -> bool:
+        """Whether there is a session that takes an envelope without a mailbox."""
+        for seat in self._hub.sessions_of(client):  # noqa: SIM110  # `any` takes three times as long
+            if seat.pump is None:
+                return True
+        return False
 
     def _hand_over(self, to: ClientId, text: bytes | None) -> bool:
         """To every live session of `to` that has no mailbox; what is written to the socket of a seed session counts
@@ -403,7 +404,8 @@ class Delivery:
     def _forget(self, envelope: Envelope) -> None:
         """Nobody got it, so its id may come again."""
         if envelope.id is not None:
-            self._committer.ask(Forget(envelope.sender, envelope.device, envelope.id), lambda _: None)
+            forget = Forget(envelope.sender, envelope.device, envelope.id)
+            self._committer.ask(envelope.sender, forget, lambda _: None)
 
     def _reply_offline(self, sender: Attachment, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._outcomes.undeliverable[verb] += 1

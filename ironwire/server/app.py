@@ -67,7 +67,8 @@ from ironwire.server.process import process_statistics
 from ironwire.server.rates import Rates
 from ironwire.server.registration import AllowList, Registration
 from ironwire.server.responses import install_error_pages, install_security_headers
-from ironwire.server.session import Services, Session
+from ironwire.server.services import Services
+from ironwire.server.session import Session
 from ironwire.server.sessions import Sessions
 from ironwire.server.transport import PortableTransport, Transport
 from ironwire.server.upload import upload_routes

@@ -25,11 +25,14 @@ MOST_ADDRESSES = 100_000
 HttpRefusal = Literal[403, 503]
 """A page of another site asks, or there is no room now."""
 
-AT_A_TURN = 2
-"""How many strangers are served in each turn of the event loop, in which every client is; and how many clients have
-more than their share of it. A thousand strangers who come, speak or leave at once would else be one turn of a thousand
-steps, for which everybody waits.
+STRANGERS_AT_A_TURN = 2
+"""How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
+leave at once would else be one turn of a thousand steps, for which everybody waits.
 """
+CLIENTS_AT_A_TURN = 2
+"""How many clients have more than their share of a turn: what they send at once takes a millisecond and more."""
+REQUESTS_AT_A_TURN = 1
+"""How many requests over HTTP begin in a turn: to answer one takes as long as several strangers who authenticate."""
 
 K = TypeVar("K")
 
@@ -109,8 +112,14 @@ class Visitor:
         """Wait until this stranger, or this client who has sent much at once, may have some of the server's time: a few
         strangers and a few such clients have in each turn of the event loop.
         """
-        async with self._gate._strangers_turns if self.is_stranger else self._gate._clients_turns:
-            pass  # to acquire it is to wait for the next turn of the loop, with those who come along
+        turns = self._gate._strangers_turns if self.is_stranger else self._gate._clients_turns
+        await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along
+        turns.release()
+
+    async def request_turn(self) -> None:
+        """Wait until a request over HTTP may begin."""
+        await self._gate._requests_turns.acquire()
+        self._gate._requests_turns.release()
 
     def attempt(self) -> float:
         """It wants to authenticate: 0.0, or the seconds until that may be tried."""
@@ -150,8 +159,9 @@ class Gate:
     _attempts: Buckets[Neighbourhood] = field(init=False)
     _registrations: Buckets[Neighbourhood] = field(init=False)
     _refused: dict[str, int] = field(init=False)
-    _strangers_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(AT_A_TURN))
-    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(AT_A_TURN))
+    _strangers_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(STRANGERS_AT_A_TURN))
+    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(CLIENTS_AT_A_TURN))
+    _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(REQUESTS_AT_A_TURN))
 
     def __attrs_post_init__(self) -> None:
         limits = self._limits

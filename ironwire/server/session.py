@@ -13,44 +13,39 @@ in one of two ways. The peer is gone: nothing more is written. Or the outbox was
 is written, the close frame follows, and a peer that does not take it in time is cut.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 from structlog.contextvars import bind_contextvars
 
 from ironwire.crypto.signing import NONCE_BYTES
 from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
-from ironwire.hub.delivery import Delivery
-from ironwire.hub.hub import Attachment, Hub, TooManySessions
+from ironwire.hub.hub import Attachment, TooManySessions
 from ironwire.hub.outbox import Ending, Outbox
-from ironwire.hub.postman import Postman
-from ironwire.hub.requests import Requests
-from ironwire.ids import MessageId
-from ironwire.limits import Limits
+from ironwire.ids import MessageId, is_group
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
 from ironwire.protocol.bucket import Bucket
 from ironwire.protocol.mailbox import AckBeyondDelivery
+from ironwire.server.admission import refusal_of, welcome
 from ironwire.server.gate import Visitor
 from ironwire.server.logs import short_client
-from ironwire.server.rates import REFUSALS, Allowance, Rates, surcharge_of
-from ironwire.server.registration import Registration
+from ironwire.server.rates import REFUSALS, Allowance, surcharge_of
+from ironwire.server.services import Services
 from ironwire.server.transport import Transport
-from ironwire.store.records import Mailbox
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
     Auth,
     AuthChallenge,
-    AuthOk,
+    ClientMessage,
     Error,
     File,
     Receipt,
-    ServerLimits,
     Text,
 )
 
@@ -61,33 +56,20 @@ NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
-NOT_REGISTERED = Ending(1008, "Not registered here")
-TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
 TOO_MUCH = Ending(1013, "too much, for too long")
 MISUSE = 4400
 
-TURN_MESSAGES = 128
-"""How many messages of one read are handled before everybody else has a turn: a read may bring a thousand."""
+TURN_MESSAGES = 100
+TURN_CHARS = 24 * 1024
+"""How much of one read is handled in one turn (`server/gate.py`): a millisecond's work. One message may be larger."""
+TURN_SURCHARGE = 400
+"""As soon as requests have counted for so many messages more (`rates.py`), the rest of the part has another turn."""
+PROMPT_MESSAGES = 16
+PROMPT_CHARS = 4 * 1024
+"""A read that brings no more is handled at once, and waits for no turn: people do not write faster."""
 
 ATTEMPT_COST = 400
 """What an attempt to authenticate that is refused takes of the patience with a session: the third ends it."""
-
-
-@frozen
-class Services:
-    """What every session needs, made once by `app.py`. Time and randomness come in here: a test can own them."""
-
-    hub: Hub
-    delivery: Delivery
-    requests: Requests
-    postman: Postman
-    rates: Rates
-    registration: Registration
-    limits: Limits
-    features: Sequence[str]
-    """What `auth_ok` tells."""
-    now_ms: Callable[[], int]
-    random_bytes: Callable[[int], bytes]
 
 
 @define(eq=False)
@@ -121,7 +103,7 @@ class Session:
             most_bytes=limits.outbox_bytes,
             ring=partial(self._services.postman.ring, self),
         )
-        self._patience = Bucket(REFUSALS, trio.current_time())
+        self._patience = Bucket(REFUSALS, self._transport.last_heard)
 
     async def run(self) -> None:
         """Serve the connection until it ends; no error of this session leaves it."""
@@ -157,26 +139,32 @@ class Session:
         """Close the session from outside, in whichever state it is."""
         self._outbox.close(ending)
 
-    def collect(self) -> None:
-        """Send what waits as far as the connection takes it, leave the rest to a writer, and end if that is due."""
+    def collect(self) -> int:
+        """Send what waits as far as the connection takes it, leave the rest to a writer, and end if that is due.
+        Returns how many frames waited.
+        """
         nursery = self._open_nursery()
         if nursery is None or self._is_writing:
-            return
+            return 0
+        frames = self._outbox.take()
         try:
-            self._is_writing = not self._transport.write(self._outbox.take())
+            self._is_writing = not self._transport.write(frames)
         except TransportClosed:
             self._cut_off()
-            return
+            return 0
         if self._is_writing:
             nursery.start_soon(self._write)
         elif self._outbox.ending is not None:
             nursery.cancel_scope.cancel()
+        return len(frames)
 
     def check_life(self, now: float) -> None:
         """Ping a peer that has been silent for long, and end the session of one that does not answer (section 6)."""
         limits, heard = self._services.limits, self._transport.last_heard
+        if not self._transport.can_ping or now - heard < limits.ping_after_seconds:
+            return
         nursery = self._open_nursery()
-        if nursery is None or not self._transport.can_ping or now - heard < limits.ping_after_seconds:
+        if nursery is None:
             return
         if self._pinged_at <= heard:
             self._pinged_at = now
@@ -196,7 +184,9 @@ class Session:
         self._visitor.authenticated()
         client, device = admitted.principal.client, admitted.principal.device
         bind_contextvars(client=short_client(client))
-        if not self._is_welcome(admitted):
+        refusal = refusal_of(admitted, self._visitor, self._services)
+        if refusal is not None:
+            self._outbox.close(refusal)
             return
         mailbox = None
         if device is not None:
@@ -212,7 +202,7 @@ class Session:
         attachment = Attachment(admitted.principal, self._outbox, pump)
         try:
             with self._services.hub.attached(attachment):
-                self._outbox.put(encode(self._welcome(admitted, mailbox)))
+                self._outbox.put(encode(welcome(admitted, mailbox, self._services)))
                 self._services.requests.arrived(attachment)
                 log.debug("session opened", transport=self._transport.name, has_mailbox=mailbox is not None)
                 if pump is not None:
@@ -237,16 +227,17 @@ class Session:
 
     async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
         """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
-        scope.deadline = trio.current_time() + self._services.limits.auth_seconds
+        scope.deadline = self._transport.last_heard + self._services.limits.auth_seconds
         admitted = await self._exchange(Authentication(self._policy))
         scope.deadline = inf
         return admitted
 
     async def _exchange(self, machine: Authentication) -> Admit | None:
         while True:
-            batch = None
-            with suppress(TransportClosed):
+            try:
                 batch = await self._transport.receive()
+            except TransportClosed:
+                batch = None
             await self._visitor.turn()  # also to leave: a crowd that does at once is no smaller than one that comes
             if batch is None:
                 self._cut_off()
@@ -285,37 +276,6 @@ class Session:
         while not is_all_out:
             is_all_out = await self._transport.send_some()
 
-    def _welcome(self, admitted: Admit, mailbox: Mailbox | None) -> AuthOk:
-        if admitted.speaks_seed:
-            return AuthOk()
-        limits = self._services.limits
-        return AuthOk(
-            client=admitted.principal.client,
-            device=admitted.principal.device,
-            epoch=None if mailbox is None else mailbox.epoch,
-            seq=None if mailbox is None else mailbox.tail,
-            server_time=self._services.now_ms(),
-            limits=ServerLimits(
-                frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes, group_members=limits.group_members
-            ),
-            features=[*self._services.features],
-        )
-
-    def _is_welcome(self, admitted: Admit) -> bool:
-        """Whether a client that has proven its key may come; False once an ending was set. An invite is used up."""
-        client, device = admitted.principal.client, admitted.principal.device
-        if device is None and self._services.registration.is_open:
-            return True
-        registered = {mailbox.device for mailbox in self._services.delivery.mailboxes_of(client)}
-        if device is not None and device not in registered and self._visitor.registration():
-            self._outbox.close(TOO_MANY_REGISTRATIONS)
-            return False
-        invite = None if device is None else admitted.invite
-        if not registered and not self._services.registration.admits(client, invite):
-            self._outbox.close(NOT_REGISTERED)
-            return False
-        return True
-
     def _lose_patience(self, cost: int = 1) -> None:
         """Something was refused. When that goes on for too long, the session ends."""
         if self._patience.take(cost, REFUSALS, trio.current_time()):
@@ -324,20 +284,19 @@ class Session:
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
 
     async def _read(self, attachment: Attachment) -> None:
-        most = self._services.limits.unsettled_envelopes
         allowance = self._services.rates.allowance(attachment.principal.client, self._transport.last_heard)
         try:
             batch = self._early
             self._early = []
             while True:
-                for start in range(0, len(batch), TURN_MESSAGES):
-                    if start:
+                if len(batch) <= PROMPT_MESSAGES and sum(map(len, batch)) <= PROMPT_CHARS:
+                    await self._handle(batch, attachment, allowance)
+                else:
+                    for part in _turns(batch):
                         await self._visitor.turn()
-                    if self._outbox.ending is not None:
-                        return
-                    await self._handle(batch[start : start + TURN_MESSAGES], attachment, allowance)
-                    if attachment.unsettled.count >= most:
-                        await attachment.unsettled.wait_below(most)
+                        await self._handle(part, attachment, allowance)
+                if self._outbox.ending is not None:
+                    return
                 batch = await self._transport.receive()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
@@ -367,15 +326,19 @@ class Session:
             await self._transport.ping()
 
     async def _handle(self, batch: list[str | bytes], attachment: Attachment, allowance: Allowance) -> None:
-        """Everything that arrived in one read. Replies and deliveries wait in outboxes, to be written together.
+        """What arrived in one read, or a part of it. Replies and deliveries wait in outboxes, to be written together.
 
-        Only questions to the store await anything, and that is the disk.
+        It awaits nothing but the disk: for a question to the store, and while more of this session waits than may.
         """
+        if self._outbox.ending is not None:
+            return
         self.received += len(batch)
         now = self._transport.last_heard
         if not allowance.can_afford(batch, now):
             batch = [text for text in batch if self._is_affordable(text, allowance)]
         submit, put = self._services.delivery.submit, self._outbox.put
+        unsettled, most = attachment.unsettled, self._services.limits.unsettled_envelopes
+        spent = 0
         for text in batch:
             try:
                 message, id_ = decode_client(text)
@@ -385,16 +348,33 @@ class Session:
                 continue
             match message:
                 case Text() | File() | Receipt():
+                    if is_group(message.to) and self._is_too_dear(self._surcharge(message, attachment), id_, allowance):
+                        continue
                     submit(attachment, message, id_)
+                    if unsettled.count >= most:
+                        await unsettled.wait_below(most)
                 case Ack(upto):
                     self._services.delivery.ack(attachment, upto)
                 case _:
-                    wait_ms = allowance.refusal_ms(surcharge_of(message), 0, now)
-                    if wait_ms:
-                        put(_rate_limited(wait_ms, id_))
-                        self._lose_patience()
-                    else:
-                        await self._services.requests.answer(attachment, message, id_)
+                    surcharge = self._surcharge(message, attachment)
+                    if self._is_too_dear(surcharge, id_, allowance):
+                        continue
+                    await self._services.requests.answer(attachment, message, id_)
+                    spent += surcharge
+                    if spent >= TURN_SURCHARGE:
+                        spent = 0
+                        await self._visitor.turn()
+
+    def _surcharge(self, message: ClientMessage, attachment: Attachment) -> int:
+        return surcharge_of(message, partial(self._services.delivery.members, attachment.principal.client))
+
+    def _is_too_dear(self, surcharge: int, id_: MessageId | None, allowance: Allowance) -> bool:
+        """Whether there is no allowance for what a message costs beyond others; if so, that was answered."""
+        wait_ms = allowance.refusal_ms(surcharge, 0, self._transport.last_heard)
+        if wait_ms:
+            self._outbox.put(_rate_limited(wait_ms, id_))
+            self._lose_patience()
+        return wait_ms > 0
 
     def _is_affordable(self, text: str | bytes, allowance: Allowance) -> bool:
         """Whether one message of a batch that is too much may pass; if not, that was answered."""
@@ -407,6 +387,19 @@ class Session:
             self._outbox.put(_rate_limited(wait_ms, id_))
             self._lose_patience()
         return not wait_ms
+
+
+def _turns(batch: list[str | bytes]) -> Iterator[list[str | bytes]]:
+    """The parts of a large read that are a turn each."""
+    part: list[str | bytes] = []
+    chars = 0
+    for text in batch:
+        if len(part) == TURN_MESSAGES or (part and chars + len(text) > TURN_CHARS):
+            yield part
+            part, chars = [], 0
+        part.append(text)
+        chars += len(text)
+    yield part
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.errors import StoreError
-from ironwire.hub.committer import BATCH_COST, QUIET_SECONDS, Committer
+from ironwire.hub.committer import BATCH_COST, QUIET_SECONDS, TURN_COST, Committer
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import (
     Ack,
@@ -18,6 +18,8 @@ from ironwire.store.operations import (
 )
 from ironwire.store.records import MailboxId
 from tests.contract.builders import WIDE
+from tests.hub.house import ALICE, BOB, CAROL
+from tests.turns import counted_by_turn
 
 ONE, TWO = MailboxId(1), MailboxId(2)
 
@@ -56,7 +58,7 @@ async def committer(store: NotingStore, nursery: trio.Nursery) -> Committer:
 def touch(committer: Committer) -> Touch:
     """Ask for the smallest change, and for no answer."""
     operation = Touch(ONE, 1)
-    committer.ask(operation, lambda _: None)
+    committer.ask(None, operation, lambda _: None)
     return operation
 
 
@@ -147,17 +149,59 @@ async def test_a_batch_has_a_bound_and_the_rest_follows(store: NotingStore, comm
 async def test_whoever_asks_is_told_after_the_commit_or_of_its_failure(
     store: NotingStore, committer: Committer
 ) -> None:
-    assert await committer.committed(Touch(ONE, 1)) is not None
+    assert await committer.committed(None, Touch(ONE, 1)) is not None
     store.fails = True
     with structlog.testing.capture_logs() as logs, pytest.raises(StoreError, match="the disk is gone"):
-        await committer.committed(Touch(ONE, 1))
+        await committer.committed(None, Touch(ONE, 1))
     assert [entry["event"] for entry in logs] == ["nothing of this batch was stored"]
     store.fails = False
-    assert await committer.committed(Touch(ONE, 1)) is not None
+    assert await committer.committed(None, Touch(ONE, 1)) is not None
 
 
 async def test_a_batch_is_bounded_by_what_it_costs(store: NotingStore, committer: Committer) -> None:
     for _ in range(3):
-        committer.ask(Touch(ONE, 1), lambda _: None, cost=BATCH_COST * 2 // 3)
+        committer.ask(None, Touch(ONE, 1), lambda _: None, cost=BATCH_COST * 2 // 3)
     await wait_all_tasks_blocked()
     assert [len(batch) for _, batch in store.batches] == [2, 1]
+
+
+async def test_whoever_asks_for_little_is_in_the_next_batch_whatever_others_have_piled_up(
+    store: NotingStore, committer: Committer
+) -> None:
+    store.gate = trio.Event()
+    asked = touch(committer)
+    await wait_all_tasks_blocked()
+    for _ in range(10):
+        for neighbour in (ALICE, BOB):
+            committer.ask(neighbour, Touch(ONE, 2), lambda _: None, cost=BATCH_COST)
+    committer.ask(CAROL, Touch(TWO, 3), lambda _: None)
+    assert committer.waiting == 21
+    store.gate.set()
+    await wait_all_tasks_blocked()
+    batches = [batch for _, batch in store.batches]
+    assert batches[:2] == [[asked], [Touch(TWO, 3), Touch(ONE, 2)]]
+    assert batches[2:] == [[Touch(ONE, 2)]] * 19
+    assert committer.waiting == 0
+
+
+async def test_what_one_client_asks_for_is_done_in_that_order_however_much_waits(
+    store: NotingStore, committer: Committer
+) -> None:
+    for number in range(3 * BATCH_COST):
+        committer.ask((ALICE, BOB, CAROL)[number % 3], Touch(MailboxId(number % 3), number), lambda _: None)
+    await wait_all_tasks_blocked()
+    done = [operation for _, batch in store.batches for operation in batch if isinstance(operation, Touch)]
+    assert len(store.batches) == 3
+    for client in range(3):
+        times = [touched.now_ms for touched in done if touched.mailbox == client]
+        assert times == sorted(times)
+
+
+async def test_a_large_batch_is_told_in_several_turns_of_the_loop(store: NotingStore, committer: Committer) -> None:
+    told: list[Result | StoreError] = []
+    for _ in range(4 * TURN_COST):
+        committer.ask(ALICE, Touch(ONE, 1), told.append)
+    with counted_by_turn(lambda: len(told)) as told_by_turn:
+        await wait_all_tasks_blocked()
+    assert len(told) == 4 * TURN_COST
+    assert max(told_by_turn) == TURN_COST

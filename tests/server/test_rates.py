@@ -11,9 +11,14 @@ from ironwire.server.rates import REFUSALS, Rates, surcharge_of
 from ironwire.wire.messages import (
     Ack,
     ClientMessage,
+    File,
+    GroupAdd,
     GroupCreate,
     GroupInfo,
+    GroupLeave,
     GroupRemove,
+    GroupRename,
+    GroupRole,
     History,
     PresenceWatch,
     Text,
@@ -25,6 +30,8 @@ from tests.wire.frame_builder import text
 
 ALICE = ClientId("a1" * 32)
 BOB = ClientId("b0" * 32)
+BOB_ID = identity_of("bob").client_id
+HERE, ELSEWHERE = GroupId("#" + "0" * 32), GroupId("#" + "1" * 32)
 SLOW = Limits(messages_per_second=2, messages_at_once=3)
 
 both_transports = pytest.mark.parametrize("transport", ["auto", "portable"])
@@ -171,22 +178,52 @@ async def test_whoever_goes_on_is_closed_with_1013_and_nobody_else(
         """)
 
 
+@both_transports
+async def test_what_goes_to_a_group_is_paid_for_by_its_members(transport: TransportKind, mock_clock: MockClock) -> None:
+    limits = Limits(messages_per_second=1, messages_at_once=6)
+    async with open_stage(transport=transport, limits=limits) as stage:
+        await stage.enter("alice", "bob")
+        await stage.actors["alice"].send(text(json.dumps({"type": "group_create", "payload": {"clients": [BOB_ID]}})))
+        group = json.loads(await stage.next_text("alice"))["payload"]["group"]
+        await stage.next_text("bob")
+        to_group = text(json.dumps({"type": "text", "payload": {"to": group, "text": "Hello"}}))
+        await stage.actors["alice"].send(to_group)
+        assert json.loads(await stage.next_text("bob"))["payload"]["text"] == "Hello"
+        await stage.actors["alice"].send(to_group)
+        await stage.play("""
+            alice << {"type":"error","payload":{"msg":"rate_limited","retry_after_ms":2001}}
+            bob   << nothing
+            ... 3 s
+        """)
+        await stage.actors["alice"].send(to_group)
+        assert json.loads(await stage.next_text("bob"))["payload"]["text"] == "Hello"
+
+
 @pytest.mark.parametrize(
     ("message", "surcharge"),
     [
         (Text(BOB, "Hello"), 0),
         (Ack(1), 0),
+        (Text(HERE, "Hello"), 40),
+        (Text(ELSEWHERE, "Hello"), 0),
+        (File(HERE, "/media/0.bin"), 40),
         (Typing(BOB, typing=True), 0),
+        (Typing(HERE, typing=True), 40),
         (GroupCreate([ALICE, BOB]), 2),
-        (GroupRemove(GroupId("#" + "0" * 32), [ALICE]), 1),
+        (GroupAdd(HERE, [ALICE, BOB]), 42),
+        (GroupRemove(ELSEWHERE, [ALICE]), 1),
+        (GroupRename(HERE, "us"), 40),
+        (GroupRole(HERE, BOB, "admin"), 40),
+        (GroupLeave(HERE), 40),
         (PresenceWatch([ALICE] * 500), 500),
         (History(BOB, 100), 100),
-        (GroupInfo(GroupId("#" + "0" * 32)), 99),
+        (GroupInfo(HERE), 99),
         (UploadToken(), 9),
     ],
 )
 def test_what_messages_cost_above_others(message: ClientMessage, surcharge: int) -> None:
-    assert surcharge_of(message) == surcharge
+    members = {HERE: 40}
+    assert surcharge_of(message, lambda group: members.get(group, 0)) == surcharge
 
 
 def test_what_is_refused_for_its_bytes_is_not_paid_in_messages() -> None:

@@ -1,0 +1,54 @@
+"""Whose turn it is, where more waits than can be done at once: fair queueing (Demers, Keshav and Shenker, SIGCOMM
+1989), as a pure machine.
+
+Imagine that all owners who wait are served at the same time, at equal speeds: then each item would be done at some
+moment, its tag. Items are served one after the other in the order of their tags. So an owner's items stay in their
+order, owners who wait get equal shares whatever their items cost, and whoever asks for little does not wait for what is
+dear.
+"""
+
+from collections.abc import Hashable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Generic, TypeVar
+
+from attrs import define, field
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+@define(eq=False)
+class FairQueue(Generic[K, T]):
+    """What waits, of all owners."""
+
+    _heap: list[tuple[float, int, int, K, T]] = field(init=False, factory=list)
+    """Tag, number by which the first of equals goes first, cost, owner and item."""
+    _last_tags: dict[K, float] = field(init=False, factory=dict)
+    """Of those owners of whom something waits."""
+    _moment: float = field(init=False, default=0.0)
+    """How much each owner would have been served, had they all been served at the same time."""
+    _numbers: "count[int]" = field(init=False, factory=count)
+
+    def put(self, owner: K, item: T, cost: int) -> None:
+        """Let the item wait for its turn. `cost` is above 0."""
+        tag = max(self._moment, self._last_tags.get(owner, 0.0)) + cost
+        self._last_tags[owner] = tag
+        heappush(self._heap, (tag, next(self._numbers), cost, owner, item))
+
+    def take(self) -> T:
+        """The item whose turn it is.
+
+        Raises:
+            IndexError: nothing waits.
+        """
+        tag, _, cost, owner, item = heappop(self._heap)
+        self._moment += cost / len(self._last_tags)
+        if self._last_tags[owner] == tag:
+            del self._last_tags[owner]
+        if not self._heap:
+            self._moment = 0.0
+        return item
+
+    def __len__(self) -> int:
+        return len(self._heap)

@@ -1,0 +1,129 @@
+"""Nobody holds the event loop, and nobody has more waiting than they may: docs/protocol.md, section 6.1."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from ironwire.hub.delivery import Delivery
+from ironwire.hub.forms import Sendable
+from ironwire.hub.hub import Attachment
+from ironwire.ids import ClientId, MessageId
+from ironwire.limits import Limits
+from ironwire.server.gate import CLIENTS_AT_A_TURN
+from ironwire.server.session import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES, TURN_SURCHARGE
+from ironwire.store.memory import MemoryStore
+from ironwire.store.operations import Append, Operation, Result
+from ironwire.wire.messages import History, Text
+from tests.playbook import Stage, TransportKind, identity_of, open_stage
+from tests.turns import counted_by_turn
+from tests.wire.frame_builder import text
+
+FLOODERS = [f"flooder{number}" for number in range(10)]
+
+both_transports = pytest.mark.parametrize("transport", ["auto", "portable"])
+
+
+def text_to(actor: str, content: str) -> bytes:
+    return text(json.dumps({"type": "text", "payload": {"to": identity_of(actor).client_id, "text": content}}))
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The characters of every text that sessions submit."""
+    texts: list[int] = []
+    submit = Delivery.submit
+
+    def noting(delivery: Delivery, sender: Attachment, message: Sendable, id_: MessageId | None) -> None:
+        if isinstance(message, Text):
+            texts.append(len(message.text))
+        submit(delivery, sender, message, id_)
+
+    monkeypatch.setattr(Delivery, "submit", noting)
+    return texts
+
+
+async def send_together(stage: Stage, data: bytes) -> None:
+    async with trio.open_nursery() as nursery:
+        for flooder in FLOODERS:
+            nursery.start_soon(stage.actors[flooder].send, data)
+    await wait_all_tasks_blocked()
+
+
+@both_transports
+@pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, TURN_CHARS // 4)])
+async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
+    count: int, chars: int, transport: TransportKind, mock_clock: MockClock, submitted: list[int]
+) -> None:
+    async with open_stage(transport=transport) as stage:
+        await stage.enter(*FLOODERS)
+        with counted_by_turn(lambda: len(submitted)) as texts, counted_by_turn(lambda: sum(submitted)) as size:
+            await send_together(stage, text_to("nobody", "x" * chars) * count)
+    assert len(submitted) == len(FLOODERS) * count
+    assert max(texts) <= CLIENTS_AT_A_TURN * TURN_MESSAGES
+    assert max(size) <= CLIENTS_AT_A_TURN * TURN_CHARS
+
+
+async def test_those_who_send_little_do_not_wait_for_each_other(mock_clock: MockClock, submitted: list[int]) -> None:
+    async with open_stage() as stage:
+        await stage.enter(*FLOODERS)
+        with counted_by_turn(lambda: len(submitted)) as texts:
+            await send_together(stage, text_to("nobody", "Hello") * PROMPT_MESSAGES)
+    assert max(texts) == len(FLOODERS) * PROMPT_MESSAGES
+
+
+async def test_of_requests_that_cost_much_fewer_have_each_turn(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[ClientId] = []
+
+    async def noting(delivery: Delivery, client: ClientId, request: History, id_: MessageId | None) -> bytes:
+        asked.append(client)
+        return b"{}"
+
+    monkeypatch.setattr(Delivery, "history", noting)
+    page = text(json.dumps({"type": "history", "payload": {"with": "0" * 64, "limit": 100}}))
+    async with open_stage() as stage:
+        await stage.enter(*FLOODERS)
+        with counted_by_turn(lambda: len(asked)) as by_turn:
+            await send_together(stage, page * 150)
+    assert len(asked) == len(FLOODERS) * 150
+    assert max(by_turn) <= CLIENTS_AT_A_TURN * TURN_SURCHARGE // 100
+
+
+class SlowStore(MemoryStore):
+    """Takes a virtual second for a batch, and notes how many envelopes it had."""
+
+    envelopes: list[int]
+
+    async def open(self) -> None:
+        self.envelopes = []
+        await super().open()
+
+    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
+        self.envelopes.append(sum(isinstance(operation, Append) for operation in batch))
+        await trio.sleep(1)
+        return await super().apply(batch)
+
+
+@both_transports
+async def test_what_one_session_has_waiting_for_the_disk_is_bounded_within_one_read_too(
+    transport: TransportKind, mock_clock: MockClock
+) -> None:
+    stores: list[SlowStore] = []
+
+    def open_store(quota: object) -> SlowStore:
+        stores.append(SlowStore(quota))  # type: ignore[arg-type]  # whatever the server gives to its store
+        return stores[-1]
+
+    limits = Limits(unsettled_envelopes=3)
+    async with open_stage(transport=transport, limits=limits, open_store=open_store) as stage:
+        await stage.enter("bob", device="phone")
+        await stage.enter("alice")
+        await stage.actors["alice"].send(text_to("bob", "Hello") * 12)
+        for _ in range(12):
+            await stage.next_text("bob")
+    assert sum(stores[0].envelopes) == 12
+    assert max(stores[0].envelopes) <= 3
