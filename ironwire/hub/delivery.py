@@ -109,10 +109,7 @@ class Delivery:
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
     def submit(self, sender: Attachment, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Take an envelope from a session. Replies go to the session's outbox, now or after the commit."""
-        if not isinstance(message, Receipt) and is_group(message.to):
-            self._submit_to_group(sender, GroupId(message.to), message, id)
-            return
+        """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
         to = ClientId(message.to)
         try:
             is_blocked = sender.principal.client in self._store.blocks_of(to)
@@ -129,6 +126,18 @@ class Delivery:
         else:
             text = None if is_blocked else live_frame(message, sender.principal.client)
             self._settle_live(sender, to, text, message.verb, id)
+
+    def submit_to_group(self, sender: Attachment, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """Take an envelope to a group, as `submit` does."""
+        group = GroupId(message.to)
+        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
+        payload = stored_payload(message, client, now, device, group)
+        envelope = Envelope(message.verb, client, device, group, id, now, payload)
+        cost = _cost(envelope, max(self.members(client, group), 1))
+        sender.unsettled.begin(cost)
+        settle = partial(self._settle_group_append, sender, envelope, message, cost)
+        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
+        self._committer.ask(client, append, settle, cost)
 
     def ack(self, attachment: Attachment, upto: int) -> None:
         """The session's device has everything up to `upto`.
@@ -299,16 +308,6 @@ class Delivery:
         settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt
         append = Append(envelope, digest_of(message), is_live, is_archived, is_blocked)
-        self._committer.ask(client, append, settle, cost)
-
-    def _submit_to_group(self, sender: Attachment, group: GroupId, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
-        payload = stored_payload(message, client, now, device, group)
-        envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = _cost(envelope, max(self.members(client, group), 1))
-        sender.unsettled.begin(cost)
-        settle = partial(self._settle_group_append, sender, envelope, message, cost)
-        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
         self._committer.ask(client, append, settle, cost)
 
     def _settle_live(

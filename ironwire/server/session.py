@@ -348,9 +348,10 @@ class Session:
                 continue
             match message:
                 case Text() | File() | Receipt():
-                    if is_group(message.to) and self._is_too_dear(self._surcharge(message, attachment), id_, allowance):
-                        continue
-                    submit(attachment, message, id_)
+                    if isinstance(message, Receipt) or not is_group(message.to):
+                        submit(attachment, message, id_)
+                    elif not self._is_too_dear(self._surcharge(message, attachment), id_, allowance):
+                        self._services.delivery.submit_to_group(attachment, message, id_)
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
                 case Ack(upto):
@@ -391,6 +392,9 @@ class Session:
 
 def _turns(batch: list[str | bytes]) -> Iterator[list[str | bytes]]:
     """The parts of a large read that are a turn each."""
+    if len(batch) <= TURN_MESSAGES and sum(map(len, batch)) <= TURN_CHARS:
+        yield batch
+        return
     part: list[str | bytes] = []
     chars = 0
     for text in batch:

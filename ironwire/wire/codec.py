@@ -154,9 +154,9 @@ def encode(message: ClientMessage | ServerMessage, id: MessageId | None = None) 
 
 def relayed_text(sender: ClientId, text: str) -> bytes:
     """The frame of `DeliveredText(sender, text)`, as `encode` would write it: a relay writes hardly anything else, and
-    this is a third of the way.
+    this is a fifth of the way.
     """
-    return _dumps({"type": "text", "payload": {"from": sender, "text": text}})
+    return b'{"type":"text","payload":{"from":"%b","text":%b}}' % (sender.encode(), orjson.dumps(text))
 
 
 def accepted(ts: int, id: MessageId) -> bytes:  # noqa: A002  # the key's name
