@@ -136,7 +136,7 @@ class Committer:
             self._quiet = trio.CancelScope(deadline=trio.current_time() + QUIET_SECONDS if self._acks else inf)
             with self._quiet:
                 await self._arrival.park()
-        await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
+            await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
 
     def _next_batch(self) -> list[_Asked]:
         """What waits; or the first of it in a fair order, as much as may keep the event loop from everybody else."""

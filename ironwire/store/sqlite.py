@@ -43,6 +43,7 @@ from ironwire.store.sqlite_groups import GroupReader
 from ironwire.store.sqlite_ids import message_key
 from ironwire.store.sqlite_mailboxes import Mailboxes
 from ironwire.store.sqlite_writer import Writer
+from ironwire.store.writer_thread import WriterThread
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +84,7 @@ class SqliteStore:
     _writer: Writer
     _mailboxes: Mailboxes
     _groups: GroupReader
+    _thread: WriterThread
 
     def __init__(self, path: Path, quota: Quota) -> None:
         self._path = path
@@ -100,6 +102,7 @@ class SqliteStore:
     async def open(self) -> None:
         try:
             await trio.to_thread.run_sync(self._open)
+            self._thread = WriterThread()
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
 
@@ -110,6 +113,7 @@ class SqliteStore:
             except StoreError as error:
                 log.warning("the journal stays as it is until the next start", reason=str(error))
             finally:
+                self._thread.close()
                 self._disconnect()
 
     def _open(self) -> None:
@@ -207,7 +211,8 @@ class SqliteStore:
         """
         async with self._copy_turn:
             try:
-                await self._in_thread(lambda: copy_database(self._path, path, self._quota))
+                with self._as_store_error():
+                    await trio.to_thread.run_sync(lambda: copy_database(self._path, path, self._quota))
             except OSError as error:
                 raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -282,9 +287,8 @@ class SqliteStore:
                 self._changes.rollback()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        # Not abandoned when cancelled: what the thread does to the connection must be over before anyone else's turn.
         with self._as_store_error():
-            return await trio.to_thread.run_sync(work)
+            return await self._thread.run(work)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
@@ -340,7 +344,8 @@ class SqliteStore:
 
     async def _read_page(self, select: str, parameters: tuple[int, ...] | Mapping[str, int | str]) -> list[Any]:
         async with self._page_turn:
-            return await self._in_thread(lambda: self._pages.execute(select, parameters).fetchall())
+            with self._as_store_error():
+                return await trio.to_thread.run_sync(lambda: self._pages.execute(select, parameters).fetchall())
 
     def statistics(self) -> StoreStatistics:
         depth = self._mailboxes.depth
