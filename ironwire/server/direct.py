@@ -31,6 +31,8 @@ ODD_FRAMES = Rate(per_second=250, burst=250)
 """Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message. So many
 take half a millisecond.
 """
+STRANGER_BYTES = 1024
+"""What is read at once of a peer that has not authenticated: its proof, and not a thousand tiny frames."""
 
 
 @define(eq=False)
@@ -56,10 +58,14 @@ class DirectTransport:
     _waiting_pong: bytes = field(default=b"", init=False)
     _peer_close: Close | None = field(default=None, init=False)
     _is_sending_over: bool = field(default=False, init=False)
+    _read_bytes: int = field(default=STRANGER_BYTES, init=False)
 
     @_parser.default
     def _new_parser(self) -> FrameParser:
         return FrameParser(self._limits.frame_bytes)
+
+    def authenticated(self) -> None:
+        self._read_bytes = READ_BYTES
 
     async def receive(self) -> list[Payload]:
         while True:
@@ -147,7 +153,7 @@ class DirectTransport:
         return data
 
     async def _read_some(self) -> bytes:
-        return bytes(await self._stream.receive_some(READ_BYTES))
+        return bytes(await self._stream.receive_some(self._read_bytes))
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
         """Send `data` and the pong that waits, if any; nothing goes out after what `is_last`, or after half a frame."""
@@ -201,6 +207,6 @@ class SocketTransport(DirectTransport):
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                return os.read(self._socket.fileno(), READ_BYTES)
+                return os.read(self._socket.fileno(), self._read_bytes)
             except BlockingIOError:  # the kernel threw away what it had announced
                 continue

@@ -31,8 +31,12 @@ leave at once would else be one turn of a thousand steps, for which everybody wa
 """
 CLIENTS_AT_A_TURN = 2
 """How many clients have more than their share of a turn: what they send at once takes a millisecond and more."""
-REQUESTS_AT_A_TURN = 1
-"""How many requests over HTTP begin in a turn: to answer one takes as long as several strangers who authenticate."""
+TURNS_OF_A_REQUEST = 3
+"""How many turns pass from the beginning of one request over HTTP to that of the next: to answer one takes as long as
+several strangers who authenticate, in several steps.
+"""
+BODIES_AT_A_TURN = 2
+"""How many of the requests whose bodies arrive get a piece of them in a turn: 64 KiB are a tenth of a millisecond."""
 
 K = TypeVar("K")
 
@@ -118,8 +122,14 @@ class Visitor:
 
     async def request_turn(self) -> None:
         """Wait until a request over HTTP may begin."""
-        await self._gate._requests_turns.acquire()
-        self._gate._requests_turns.release()
+        async with self._gate._requests_turns:
+            for _ in range(TURNS_OF_A_REQUEST - 1):
+                await trio.lowlevel.checkpoint()
+
+    async def body_turn(self) -> None:
+        """Wait until a piece of a request's body may be looked at."""
+        async with self._gate._bodies_turns:
+            pass
 
     def attempt(self) -> float:
         """It wants to authenticate: 0.0, or the seconds until that may be tried."""
@@ -161,7 +171,8 @@ class Gate:
     _refused: dict[str, int] = field(init=False)
     _strangers_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(STRANGERS_AT_A_TURN))
     _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(CLIENTS_AT_A_TURN))
-    _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(REQUESTS_AT_A_TURN))
+    _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(1))
+    _bodies_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(BODIES_AT_A_TURN))
 
     def __attrs_post_init__(self) -> None:
         limits = self._limits

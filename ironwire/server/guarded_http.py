@@ -56,7 +56,9 @@ class Http1Protocol(H11Protocol):
 
     async def handle(self, event: Event) -> None:
         try:
-            if isinstance(event, RawData) and self.connection.their_state is h11.IDLE:
+            if isinstance(event, RawData) and self.connection.their_state is not h11.IDLE:
+                await _connection(self.connection_state).visitor.body_turn()
+            elif isinstance(event, RawData):
                 await _connection(self.connection_state).visitor.turn()
                 if _lines_of_head(event.data) > HEAD_LINES:
                     raise _RefusalError(431)

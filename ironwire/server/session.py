@@ -182,6 +182,7 @@ class Session:
         if admitted is None:
             return
         self._visitor.authenticated()
+        self._transport.authenticated()
         client, device = admitted.principal.client, admitted.principal.device
         bind_contextvars(client=short_client(client))
         refusal = refusal_of(admitted, self._visitor, self._services)

@@ -35,6 +35,10 @@ class Transport(Protocol):
     last_heard: float
     """`trio.current_time()` of the last bytes from the peer."""
 
+    def authenticated(self) -> None:
+        """The peer is a client: it may say much at once."""
+        ...
+
     async def receive(self) -> list[Payload]:
         """Wait for the next messages and return every complete one that has arrived, in order, at least one.
 
@@ -103,6 +107,9 @@ class PortableTransport:
     last_heard: float = field(factory=trio.current_time, init=False)
     _unsent: list[bytes] = field(factory=list, init=False)
     _is_closed: bool = field(default=False, init=False)
+
+    def authenticated(self) -> None:
+        """Each read is one message, from anybody."""
 
     async def receive(self) -> list[Payload]:
         self._require_open()

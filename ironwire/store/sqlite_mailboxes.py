@@ -27,10 +27,10 @@ from ironwire.store.sqlite_journal import (
 from ironwire.store.sqlite_recent import Recent, Recents
 
 CACHED_CLIENTS = 20_000
-HEAVY = 5_500
-LIGHT = 3_300
-"""When the journal weighs so much, its oldest rows are settled until it weighs less: a thousand envelopes or places at
-once, which takes about as long as a batch does.
+HEAVY = 4_500
+LIGHT = 3_500
+"""When the journal weighs so much, its oldest rows are settled until it weighs less: some hundreds of envelopes or
+places at once, which takes about as long as a batch does.
 """
 YOUNG_ROWS = 2
 """The newest rows wait: the acks of what they brought are on their way."""

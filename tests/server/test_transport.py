@@ -14,7 +14,7 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
-from ironwire.server.direct import ODD_FRAMES, DirectTransport
+from ironwire.server.direct import ODD_FRAMES, STRANGER_BYTES, DirectTransport
 from ironwire.server.transport import Transport
 from tests.server.in_process import open_transport, send, serve_in_process
 from tests.server.raw_client import RawClient
@@ -269,8 +269,20 @@ def direct_pair(pair: Callable[..., tuple[trio.abc.Stream, trio.abc.Stream]]) ->
 
 async def test_one_read_yields_every_message_in_it() -> None:
     transport, client = direct_pair(memory_stream_pair)
+    transport.authenticated()
     await client.send(*(text(str(n)) for n in range(500)))
     assert await transport.receive() == [str(n) for n in range(500)]
+
+
+async def test_a_stranger_is_read_in_small_pieces() -> None:
+    transport, client = direct_pair(memory_stream_pair)
+    await client.send(*(text(str(n)) for n in range(500)))
+    heard = []
+    while len(heard) < 500:
+        messages = await transport.receive()
+        assert len(messages) <= STRANGER_BYTES // 6
+        heard += messages
+    assert heard == [str(n) for n in range(500)]
 
 
 async def test_one_batch_is_one_write() -> None:
