@@ -222,6 +222,8 @@ class Session:
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
+            if self._visitor.is_stranger:
+                await self._visitor.turn()  # the time of a crowd that came together is up together
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------

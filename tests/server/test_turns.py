@@ -12,7 +12,8 @@ from ironwire.hub.forms import Sendable
 from ironwire.hub.hub import Attachment
 from ironwire.ids import ClientId, MessageId
 from ironwire.limits import Limits
-from ironwire.server.gate import CLIENTS_AT_A_TURN
+from ironwire.server.direct import DirectTransport
+from ironwire.server.gate import CLIENTS_AT_A_TURN, STRANGERS_AT_A_TURN
 from ironwire.server.session import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES, TURN_SURCHARGE
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import Append, Operation, Result
@@ -72,6 +73,28 @@ async def test_those_who_send_little_do_not_wait_for_each_other(mock_clock: Mock
         with counted_by_turn(lambda: len(submitted)) as texts:
             await send_together(stage, text_to("nobody", "Hello") * PROMPT_MESSAGES)
     assert max(texts) == len(FLOODERS) * PROMPT_MESSAGES
+
+
+async def test_a_crowd_whose_time_is_up_leaves_a_few_in_each_turn(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = 0
+    close = DirectTransport.close
+
+    async def noting(transport: DirectTransport, code: int, reason: str) -> None:
+        nonlocal closed
+        closed += 1
+        await close(transport, code, reason)
+
+    monkeypatch.setattr(DirectTransport, "close", noting)
+    async with open_stage() as stage:
+        await stage.connect(*FLOODERS)
+        await wait_all_tasks_blocked()
+        with counted_by_turn(lambda: closed) as left:
+            mock_clock.jump(Limits().auth_seconds + 1)
+            await wait_all_tasks_blocked()
+    assert closed == len(FLOODERS)
+    assert max(left) <= STRANGERS_AT_A_TURN
 
 
 async def test_of_requests_that_cost_much_fewer_have_each_turn(
