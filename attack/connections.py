@@ -203,7 +203,7 @@ ATTACKS = (
         "section 2; `limits.unauthenticated`",
         "connections",
         crowd,
-        fixed="3,000 arrivals were one turn of the event loop, of 400 ms, and so was the moment when their time was up; "
+        fixed="3,000 arrivals were one turn of the event loop, of 400 ms, and the end of their time was another; "
         "now two strangers have each turn, to come and to go",
     ),
     Attack(

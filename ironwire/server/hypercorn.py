@@ -162,9 +162,12 @@ async def serve_worker(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if shutdown_trigger is not None:
         shutdown_trigger = partial(_wait_and_drain, guard, shutdown_trigger)
+    can_start = True
     try:
         await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown_trigger)
     except* LifespanFailureError:
+        can_start = False  # early versions of Python 3.11 would put an exit from here into a group
+    if not can_start:
         give_up()  # the log has said why
 
 

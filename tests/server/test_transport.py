@@ -277,7 +277,7 @@ async def test_one_read_yields_every_message_in_it() -> None:
 async def test_a_stranger_is_read_in_small_pieces() -> None:
     transport, client = direct_pair(memory_stream_pair)
     await client.send(*(text(str(n)) for n in range(500)))
-    heard = []
+    heard: list[object] = []
     while len(heard) < 500:
         messages = await transport.receive()
         assert len(messages) <= STRANGER_BYTES // 6

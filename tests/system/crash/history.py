@@ -118,6 +118,7 @@ async def live_through(
     """
     world = World(folder / "data", tally.counters)
     port = free_port()
+    broken: list[ExceptionGroup[Violation]] = []
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.chat_for_ever)
@@ -133,8 +134,10 @@ async def live_through(
         await servers.end(SIGTERM)
         world.check_database()
     except* Violation as violations:
-        what = "\n".join(str(violation) for violation in _leaves(violations))
-        raise Violation(f"{what}\nkilled: {points}\n{_log_of(world)}") from violations
+        broken.append(violations)  # early versions of Python 3.11 would put what is raised here into a group
+    for group in broken:
+        what = "\n".join(str(violation) for violation in _leaves(group))
+        raise Violation(f"{what}\nkilled: {points}\n{_log_of(world)}") from group
     tally.histories += 1
 
 
