@@ -31,7 +31,7 @@ class WriterThread:
         def keep_outcome() -> None:
             try:
                 outcome.set_result(work())
-            except BaseException as error:
+            except BaseException as error:  # noqa: ASYNC103  # no task runs here, and whoever waits raises it
                 outcome.set_exception(error)
 
         self._work.put(keep_outcome)
