@@ -7,9 +7,7 @@ turn that finds it done goes on with it. Rule: one piece of work at a time, and 
 
 import socket
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import trio
@@ -19,22 +17,13 @@ T = TypeVar("T")
 
 class WriterThread:
     def __init__(self) -> None:
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = ThreadPoolExecutor(1, "ironwire-writer")
         self._done, self._tell = socket.socketpair()
-        self._thread = Thread(target=self._run, name="ironwire-writer", daemon=True)
-        self._thread.start()
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises, in the thread. A cancellation waits for its end."""
-        outcome: Future[T] = Future()
-
-        def keep_outcome() -> None:
-            try:
-                outcome.set_result(work())
-            except BaseException as error:  # noqa: ASYNC103  # no task runs here, and whoever waits raises it
-                outcome.set_exception(error)
-
-        self._work.put(keep_outcome)
+        outcome = self._thread.submit(work)
+        outcome.add_done_callback(lambda _: self._tell.send(b"\0"))
         with trio.CancelScope(shield=True):
             await trio.lowlevel.wait_readable(self._done)
         self._done.recv(1)
@@ -42,12 +31,6 @@ class WriterThread:
 
     def close(self) -> None:
         """Nothing may be under way."""
-        self._work.put(None)
-        self._thread.join()
+        self._thread.shutdown()
         self._done.close()
         self._tell.close()
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
-            self._tell.send(b"\0")
