@@ -31,8 +31,8 @@ ODD_FRAMES = Rate(per_second=250, burst=250)
 """Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message. So many
 take half a millisecond.
 """
-STRANGER_BYTES = 1024
-"""What is read at once of a peer that has not authenticated: its proof, and not a thousand tiny frames."""
+STRANGER_BYTES = 4 * 1024
+"""What is read at once of a peer that has not authenticated: its proof, and not ten thousand tiny frames."""
 
 
 @define(eq=False)
