@@ -147,8 +147,11 @@ class Committer:
         for owner, bunch in _bunches(arrived):
             self._backlog.put(owner, bunch, _cost(bunch))
         batch: list[_Asked] = []
-        while self._backlog and _cost(batch) < BATCH_COST:
-            batch += self._backlog.take()
+        cost = 0
+        while self._backlog and cost < BATCH_COST:
+            bunch = self._backlog.take()
+            batch += bunch
+            cost += _cost(bunch)
         self._backlog_size -= len(batch)
         return batch
 

@@ -74,7 +74,7 @@ class Page:
         is_blocked: bool,
         places: Sequence[Place],
     ) -> None:
-        self._weight += weight_of(envelope, places)
+        self._weight += _weight(envelope, places)
         self._effects.append(
             (
                 number,
@@ -116,22 +116,24 @@ class Page:
         return number, weight
 
 
-def weight_of(envelope: Envelope, places: Sequence[Place]) -> int:
+def _weight(envelope: Envelope, places: Sequence[Place]) -> int:
     """What an envelope adds to the weight of a row, which is the number of its effects otherwise."""
     return len(places) + len(envelope.payload) // 1024
 
 
-def read_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, list[Effect]]]:
-    """Every row with its effects, in their order.
+def read_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, int, list[Effect]]]:
+    """Every row: its number, its weight and its effects, in their order.
 
     Raises:
         StoreError: it cannot be understood.
     """
-    for number, effects in connection.execute(_SELECT):
+    for number, text in connection.execute(_SELECT):
         try:
-            yield number, [_effect(columns) for columns in orjson.loads(effects)]
+            effects = [_effect(columns) for columns in orjson.loads(text)]
         except (ValueError, TypeError) as error:
             raise StoreError(f"row {number} of the journal is damaged ({error}): restore a backup") from error
+        weights = (_weight(effect.envelope, effect.places) for effect in effects if isinstance(effect, Kept))
+        yield number, len(effects) + sum(weights), effects
 
 
 def shorten_journal(connection: sqlite3.Connection, upto: int) -> None:

@@ -22,7 +22,6 @@ from ironwire.store.sqlite_journal import (
     Standing,
     read_journal,
     shorten_journal,
-    weight_of,
 )
 from ironwire.store.sqlite_recent import Recent, Recents
 
@@ -252,11 +251,10 @@ class Mailboxes:
         journal = list(read_journal(self._lookups))
         self._must_recover = False  # `by_id` is asked for what the tables have
         try:
-            for number, effects in journal:
+            for number, weight, effects in journal:
                 for effect in effects:
                     self._replay(effect)
-                places = (weight_of(each.envelope, each.places) for each in effects if isinstance(each, Kept))
-                self._add_row(number, len(effects) + sum(places))
+                self._add_row(number, weight)
         except BaseException:
             self._must_recover = True
             raise
