@@ -9,8 +9,8 @@ from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment
 from ironwire.hub.presence import PresenceDesk
 from ironwire.ids import ClientId, MessageId
+from ironwire.store import operations
 from ironwire.store.base import Store
-from ironwire.store.operations import TooManyBlocks
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Accepted, Block, BlockList, Blocks, Error, ServerMessage, Unblock
 
@@ -44,12 +44,13 @@ class BlockDesk:
     async def _block(self, client: ClientId, blocked: ClientId) -> ServerMessage:
         if blocked == client:
             return Error("invalid", detail="a client cannot block itself")
-        if isinstance(await self._delivery.block(client, blocked), TooManyBlocks):
+        result = await self._delivery.change(client, operations.Block(client, blocked))
+        if isinstance(result, operations.TooManyBlocks):
             return Error("quota", detail="this client has blocked as many as one may: unblock another first")
         self._presence.changed(client)
         return Accepted(ts=self._now_ms())
 
     async def _unblock(self, client: ClientId, blocked: ClientId) -> ServerMessage:
-        await self._delivery.unblock(client, blocked)
+        await self._delivery.change(client, operations.Unblock(client, blocked))
         self._presence.changed(client)
         return Accepted(ts=self._now_ms())

@@ -23,25 +23,23 @@ from ironwire.hub.outbox import Outbox
 from ironwire.hub.outcomes import Outcomes
 from ironwire.hub.pump import Pump
 from ironwire.hub.spread import offer, spread
-from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, is_group
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
 from ironwire.store.base import Store
 from ironwire.store.operations import (
     Append,
-    Block,
     ChangeGroup,
     Duplicate,
     Forget,
     IdTaken,
     MailboxFull,
     NotMember,
+    Operation,
     Register,
-    Remove,
     Result,
     Stored,
     Touch,
-    Unblock,
     Undeliverable,
 )
 from ironwire.store.records import (
@@ -49,12 +47,11 @@ from ironwire.store.records import (
     Mailbox,
     MailboxId,
 )
-from ironwire.wire.codec import accepted, archived_text, encode, history_text
+from ironwire.wire.codec import accepted, encode
 from ironwire.wire.messages import (
     Accepted,
     Error,
     File,
-    History,
     Receipt,
     Text,
 )
@@ -62,9 +59,6 @@ from ironwire.wire.messages import (
 log = structlog.get_logger(__name__)
 
 NO_MAILBOX = MailboxId(0)
-
-HISTORY_BYTES = 256 * 1024
-"""A page of the history ends early when it has this many: it must fit into an outbox, and into what clients take."""
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
 ID_TAKEN = Error("invalid", detail="id was used for another message")
@@ -179,7 +173,7 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        await self._committer.committed(client, Register(client, device, self._now_ms()))
+        await self.change(client, Register(client, device, self._now_ms()))
         return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
 
     def touch_devices(self) -> None:
@@ -188,13 +182,13 @@ class Delivery:
             if seat.pump is not None:
                 self._committer.ask(None, Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
 
-    async def remove(self, client: ClientId, device: DeviceId) -> Result:
-        """Delete the device with its mailbox. Its session, if it has one, is the caller's to close.
+    async def change(self, client: ClientId, operation: Operation) -> Result:
+        """Do something for the client, after all that it has asked for before; returns after the commit.
 
         Raises:
             StoreError: the store cannot work.
         """
-        return await self._committer.committed(client, Remove(client, device))
+        return await self._committer.committed(client, operation)
 
     async def settled(self, client: ClientId) -> None:
         """Wait until everything that the client has asked for is committed.
@@ -202,23 +196,7 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        await self._committer.committed(client, Touch(NO_MAILBOX, self._now_ms()))
-
-    async def block(self, client: ClientId, blocked: ClientId) -> Result:
-        """From the commit on, nothing that `blocked` addresses to `client` is delivered.
-
-        Raises:
-            StoreError: the store cannot work.
-        """
-        return await self._committer.committed(client, Block(client, blocked))
-
-    async def unblock(self, client: ClientId, blocked: ClientId) -> Result:
-        """End a block, if there is one.
-
-        Raises:
-            StoreError: the store cannot work.
-        """
-        return await self._committer.committed(client, Unblock(client, blocked))
+        await self.change(client, Touch(NO_MAILBOX, self._now_ms()))
 
     async def change_group(self, change: ChangeGroup, live_text: Callable[[], bytes]) -> Result:
         """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
@@ -233,32 +211,6 @@ class Delivery:
                 spread(self._hub, result, change.envelope, live_text)
 
         return await self._committer.committed(change.envelope.sender, change, tell, cost=max(len(change.roles), 1))
-
-    async def history(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002  # as above
-        """The frame that answers `history`.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
-        if not self.keeps_history:
-            return encode(Error("forbidden", detail="this server keeps no history"), id)
-        if is_group(request.peer):
-            group = self._store.group(GroupId(request.peer))
-            if group is None or client not in group.roles:
-                return encode(NO_SUCH_GROUP, id)
-        page = await self._store.read_history(client, request.peer, before=request.before, limit=request.limit)
-        envelopes: list[bytes] = []
-        room = HISTORY_BYTES
-        for archived in page:
-            envelope = archived.envelope
-            text = archived_text(envelope.verb, envelope.payload, id=envelope.id)
-            room -= len(text)
-            if room < 0 and envelopes:
-                break
-            envelopes.append(text)
-        is_last = len(envelopes) < request.limit and len(envelopes) == len(page)
-        before = None if is_last else page[len(envelopes) - 1].number
-        return history_text(request.peer, envelopes, before, id)
 
     async def run(self) -> None:
         """Commit what waits, batch after batch, until cancelled. One task runs this."""

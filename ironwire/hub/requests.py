@@ -13,9 +13,9 @@ from ironwire.counting import Tallied, tallied
 from ironwire.errors import StoreError
 from ironwire.hub.blocks import BlockDesk
 from ironwire.hub.calls import CallDesk
-from ironwire.hub.delivery import Delivery
 from ironwire.hub.devices import DeviceDesk
 from ironwire.hub.groups import GroupDesk
+from ironwire.hub.history import HistoryDesk
 from ironwire.hub.hub import Attachment
 from ironwire.hub.presence import PresenceDesk
 from ironwire.hub.uploads import UploadDesk
@@ -99,8 +99,8 @@ def _none_of_each() -> dict[str, int]:
 class Requests:
     """The desks, and the way to each."""
 
-    _delivery: Delivery
     _devices: DeviceDesk
+    _history: HistoryDesk
     _groups: GroupDesk
     _presence: PresenceDesk
     _blocks: BlockDesk
@@ -136,7 +136,7 @@ class Requests:
             case Devices() | DeviceRemove():
                 await self._devices.answer(asker, request, id)
             case History():
-                asker.outbox.put(await self._delivery.history(asker.principal.client, request, id))
+                await self._history.answer(asker, request, id)
             case (
                 GroupCreate()
                 | GroupAdd()

@@ -43,6 +43,7 @@ from ironwire.hub.calls import CallDesk
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.devices import DeviceDesk
 from ironwire.hub.groups import GroupDesk
+from ironwire.hub.history import HistoryDesk
 from ironwire.hub.hub import Hub
 from ironwire.hub.ice import IceDesk
 from ironwire.hub.janitor import FileJanitor, Janitor
@@ -142,8 +143,8 @@ def create_app(
         hub=hub,
         delivery=delivery,
         requests=Requests(
-            delivery,
             DeviceDesk(hub, delivery),
+            HistoryDesk(store, is_kept=delivery.keeps_history),
             groups,
             presence,
             BlockDesk(delivery, store, presence, now_ms),

@@ -39,11 +39,6 @@ MOST_CLIENTS = 100_000
 
 REFILL_SECONDS = 1.0
 
-REFUSALS = Rate(per_second=10, burst=1_000)
-"""How often one session may be refused something before it is closed with 1013. The burst is for what was on its way
-when the client was told.
-"""
-
 
 @frozen
 class RatesStatistics:

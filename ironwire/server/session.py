@@ -13,7 +13,6 @@ in one of two ways. The peer is gone: nothing more is written. Or the outbox was
 is written, the close frame follows, and a peer that does not take it in time is cut.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -23,27 +22,25 @@ import trio
 from attrs import define, field
 from structlog.contextvars import bind_contextvars
 
-from ironwire.crypto.signing import NONCE_BYTES
 from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
 from ironwire.hub.hub import Attachment, TooManySessions
 from ironwire.hub.outbox import Ending, Outbox
 from ironwire.ids import MessageId, is_group
-from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy, Challenge, Expected, Refuse
-from ironwire.protocol.bucket import Bucket
+from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.mailbox import AckBeyondDelivery
 from ironwire.server.admission import refusal_of, welcome
 from ironwire.server.gate import Visitor
+from ironwire.server.handshake import Handshake
 from ironwire.server.logs import short_client
-from ironwire.server.rates import REFUSALS, Allowance, surcharge_of
+from ironwire.server.rates import Allowance, surcharge_of
+from ironwire.server.refusals import Patience, invalid, rate_limited
 from ironwire.server.services import Services
 from ironwire.server.transport import Transport
+from ironwire.server.turns import is_prompt, parts
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
-    Auth,
-    AuthChallenge,
     ClientMessage,
-    Error,
     File,
     Receipt,
     Text,
@@ -56,20 +53,10 @@ NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
-TOO_MUCH = Ending(1013, "too much, for too long")
 MISUSE = 4400
 
-TURN_MESSAGES = 100
-TURN_CHARS = 24 * 1024
-"""How much of one read is handled in one turn (`server/gate.py`): a millisecond's work. One message may be larger."""
 TURN_SURCHARGE = 400
 """As soon as requests have counted for so many messages more (`rates.py`), the rest of the part has another turn."""
-PROMPT_MESSAGES = 16
-PROMPT_CHARS = 4 * 1024
-"""A read that brings no more is handled at once, and waits for no turn: people do not write faster."""
-
-ATTEMPT_COST = 400
-"""What an attempt to authenticate that is refused takes of the patience with a session: the third ends it."""
 
 
 @define(eq=False)
@@ -85,14 +72,11 @@ class Session:
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
     """What came in the same read as the last message of authentication."""
-    _patience: Bucket = field(init=False)
-    """For what has to be refused."""
+    _patience: Patience = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
     received: int = field(init=False, default=0)
     """Frames that came after authentication."""
-    invalid: int = field(init=False, default=0)
-    """Frames that were no message, before it and after."""
     _is_cut_off: bool = field(init=False, default=False)
     """The peer is gone, or was too slow to take another byte."""
 
@@ -103,7 +87,7 @@ class Session:
             most_bytes=limits.outbox_bytes,
             ring=partial(self._services.postman.ring, self),
         )
-        self._patience = Bucket(REFUSALS, self._transport.last_heard)
+        self._patience = Patience(self._outbox)
 
     async def run(self) -> None:
         """Serve the connection until it ends; no error of this session leaves it."""
@@ -129,6 +113,11 @@ class Session:
     def sent(self) -> int:
         """Frames that were given to the connection after authentication."""
         return self._outbox.taken
+
+    @property
+    def invalid(self) -> int:
+        """Frames that were no message, before authentication and after."""
+        return self._patience.invalid
 
     @property
     def ending(self) -> Ending | None:
@@ -230,59 +219,17 @@ class Session:
 
     async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
         """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
-        scope.deadline = self._transport.last_heard + self._services.limits.auth_seconds
-        admitted = await self._exchange(Authentication(self._policy))
+        services = self._services
+        handshake = Handshake(self._transport, self._visitor, self._outbox, self._patience, services.random_bytes)
+        scope.deadline = self._transport.last_heard + services.limits.auth_seconds
+        try:
+            admitted = await handshake.run(Authentication(self._policy))
+        except TransportClosed:
+            self._cut_off()
+            return None
         scope.deadline = inf
+        self._early = handshake.early
         return admitted
-
-    async def _exchange(self, machine: Authentication) -> Admit | None:
-        while True:
-            try:
-                batch = await self._transport.receive()
-            except TransportClosed:
-                batch = None
-            await self._visitor.turn()  # also to leave: a crowd that does at once is no smaller than one that comes
-            if batch is None:
-                self._cut_off()
-                return None
-            for index, text in enumerate(batch):
-                if self._outbox.ending is not None:
-                    return None
-                if index and index % TURN_MESSAGES == 0:
-                    await self._visitor.turn()
-                try:
-                    message, id_ = decode_client(text)
-                except InvalidMessage as error:
-                    self.invalid += 1
-                    await self._reply(_invalid(error))
-                    self._lose_patience()
-                    continue
-                if isinstance(message, Auth) and (wait_seconds := self._visitor.attempt()):
-                    await self._reply(_rate_limited(int(wait_seconds * 1000) + 1, id_))
-                    self._lose_patience(ATTEMPT_COST)
-                    continue
-                match machine.receive(message, self._services.random_bytes(NONCE_BYTES)):
-                    case Challenge(nonce):
-                        await self._reply(encode(AuthChallenge(nonce.hex())))
-                    case Expected(code):
-                        await self._reply(encode(Error(code), id_))
-                        self._lose_patience()
-                    case Refuse(reason, code):
-                        self._outbox.close(Ending(code, reason))
-                        return None
-                    case Admit() as admitted:
-                        self._early = batch[index + 1 :]
-                        return admitted
-
-    async def _reply(self, text: bytes) -> None:
-        is_all_out = self._transport.write([text])
-        while not is_all_out:
-            is_all_out = await self._transport.send_some()
-
-    def _lose_patience(self, cost: int = 1) -> None:
-        """Something was refused. When that goes on for too long, the session ends."""
-        if self._patience.take(cost, REFUSALS, trio.current_time()):
-            self._outbox.close(TOO_MUCH)
 
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
 
@@ -292,10 +239,10 @@ class Session:
             batch = self._early
             self._early = []
             while True:
-                if len(batch) <= PROMPT_MESSAGES and sum(map(len, batch)) <= PROMPT_CHARS:
+                if is_prompt(batch):
                     await self._handle(batch, attachment, allowance)
                 else:
-                    for part in _turns(batch):
+                    for part in parts(batch):
                         await self._visitor.turn()
                         await self._handle(part, attachment, allowance)
                 if self._outbox.ending is not None:
@@ -346,8 +293,8 @@ class Session:
             try:
                 message, id_ = decode_client(text)
             except InvalidMessage as error:
-                self.invalid += 1
-                put(_invalid(error))
+                self._patience.invalid += 1
+                put(invalid(error))
                 continue
             match message:
                 case Text() | File() | Receipt():
@@ -376,8 +323,8 @@ class Session:
         """Whether there is no allowance for what a message costs beyond others; if so, that was answered."""
         wait_ms = allowance.refusal_ms(surcharge, 0, self._transport.last_heard)
         if wait_ms:
-            self._outbox.put(_rate_limited(wait_ms, id_))
-            self._lose_patience()
+            self._outbox.put(rate_limited(wait_ms, id_))
+            self._patience.lose()
         return wait_ms > 0
 
     def _is_affordable(self, text: str | bytes, allowance: Allowance) -> bool:
@@ -388,35 +335,11 @@ class Session:
             message, id_ = None, None if error.id is None else MessageId(error.id)
         wait_ms = 0 if isinstance(message, Ack) else allowance.refusal_ms(1, len(text), self._transport.last_heard)
         if wait_ms:
-            self._outbox.put(_rate_limited(wait_ms, id_))
-            self._lose_patience()
+            self._outbox.put(rate_limited(wait_ms, id_))
+            self._patience.lose()
         return not wait_ms
-
-
-def _turns(batch: list[str | bytes]) -> Iterator[list[str | bytes]]:
-    """The parts of a large read that are a turn each."""
-    if len(batch) <= TURN_MESSAGES and sum(map(len, batch)) <= TURN_CHARS:
-        yield batch
-        return
-    part: list[str | bytes] = []
-    chars = 0
-    for text in batch:
-        if len(part) == TURN_MESSAGES or (part and chars + len(text) > TURN_CHARS):
-            yield part
-            part, chars = [], 0
-        part.append(text)
-        chars += len(text)
-    yield part
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:
     first = violations.exceptions[0]
     return Ending(first.code, first.reason) if isinstance(first, FrameViolation) else INTERNAL_ERROR
-
-
-def _rate_limited(retry_after_ms: int, id_: MessageId | None) -> bytes:
-    return encode(Error("rate_limited", retry_after_ms=retry_after_ms), id_)
-
-
-def _invalid(error: InvalidMessage) -> bytes:
-    return encode(Error("invalid", detail=error.detail), None if error.id is None else MessageId(error.id))

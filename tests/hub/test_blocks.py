@@ -9,12 +9,14 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.hub.delivery import Delivery
+from ironwire.hub.history import HistoryDesk
 from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.outbox import Ending, Outbox
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
 from ironwire.store.memory import MemoryStore
+from ironwire.store.operations import Block, Unblock
 from ironwire.store.records import Quota
 from ironwire.wire.messages import File, History, Receipt, Text
 
@@ -33,6 +35,7 @@ class House:
         self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
         store = MemoryStore(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
         self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=True)
+        self.history = HistoryDesk(store, is_kept=True)
         self._guests = ExitStack()
         nursery.start_soon(self.delivery.run)
 
@@ -72,7 +75,7 @@ def is_blocked(request: pytest.FixtureRequest) -> bool:
 async def house(nursery: trio.Nursery, is_blocked: bool) -> House:
     house = House(nursery)
     if is_blocked:
-        await house.delivery.block(BOB, ALICE)
+        await house.delivery.change(BOB, Block(BOB, ALICE))
     return house
 
 
@@ -162,7 +165,8 @@ async def test_nothing_of_what_was_blocked_is_in_the_history_of_the_blocker(hous
     house.delivery.submit(alice, Text(BOB, "blocked"), None)
     house.delivery.submit(bob_phone, Text(ALICE, "still said"), None)
     await wait_all_tasks_blocked()
-    page = json.loads(await house.delivery.history(BOB, History(ALICE, 9), None))
+    await house.history.answer(bob_phone, History(ALICE, 9), None)
+    *_, page = taken(bob_phone)
     assert [envelope["text"]["text"] for envelope in page["payload"]["envelopes"]] == ["still said"]
 
 
@@ -171,6 +175,6 @@ async def test_a_block_goes_one_way_and_ends(house: House, is_blocked: bool) -> 
     alice, bob = house.seat(ALICE), house.seat(BOB)
     house.delivery.submit(bob, Text(ALICE, "Hello"), None)
     assert [frame["payload"]["text"] for frame in taken(alice)] == ["Hello"]
-    await house.delivery.unblock(BOB, ALICE)
+    await house.delivery.change(BOB, Unblock(BOB, ALICE))
     house.delivery.submit(alice, Text(BOB, "Hello again"), None)
     assert [frame["payload"]["text"] for frame in taken(bob)] == ["Hello again"]

@@ -13,7 +13,7 @@ from wsproto.events import CloseConnection
 from ironwire.crypto.signing import auth_text
 from ironwire.limits import Limits
 from ironwire.server.config import AuthSettings
-from ironwire.server.rates import REFUSALS
+from ironwire.server.refusals import REFUSALS
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import Operation, Result
 from tests.playbook import NONCE, NOW_MS, TransportKind, auth_frame, identity_of, open_stage, verify_frame

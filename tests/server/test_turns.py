@@ -9,12 +9,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.forms import Sendable
+from ironwire.hub.history import HistoryDesk
 from ironwire.hub.hub import Attachment
-from ironwire.ids import ClientId, MessageId
+from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.server.direct import DirectTransport
 from ironwire.server.gate import CLIENTS_AT_A_TURN, STRANGERS_AT_A_TURN
-from ironwire.server.session import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES, TURN_SURCHARGE
+from ironwire.server.session import TURN_SURCHARGE
+from ironwire.server.turns import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import Append, Operation, Result
 from ironwire.wire.messages import History, Text
@@ -100,13 +102,12 @@ async def test_a_crowd_whose_time_is_up_leaves_a_few_in_each_turn(
 async def test_of_requests_that_cost_much_fewer_have_each_turn(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[ClientId] = []
+    asked: list[Attachment] = []
 
-    async def noting(delivery: Delivery, client: ClientId, request: History, id_: MessageId | None) -> bytes:
-        asked.append(client)
-        return b"{}"
+    async def noting(desk: HistoryDesk, asker: Attachment, request: History, id_: MessageId | None) -> None:
+        asked.append(asker)
 
-    monkeypatch.setattr(Delivery, "history", noting)
+    monkeypatch.setattr(HistoryDesk, "answer", noting)
     page = text(json.dumps({"type": "history", "payload": {"with": "0" * 64, "limit": 100}}))
     async with open_stage() as stage:
         await stage.enter(*FLOODERS)
