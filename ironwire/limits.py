@@ -21,10 +21,12 @@ class Limits:
     """The largest WebSocket message, after reassembly. Above it the connection closes with 1009."""
 
     connections: int = _count(20_000)
-    """Open connections in total. One more is closed at once, or gets 503."""
+    """Open connections in total. One more is closed at once."""
 
     connections_per_address: int = _count(200)
-    """Open connections of one address, or of one IPv6 /64. A campus or a carrier's NAT stands behind one address."""
+    """Open connections of one address, or of one IPv6 /64: a campus or a carrier's NAT, perhaps. One more is closed at
+    once; behind a proxy it gets 429.
+    """
 
     connections_per_minute: int = _count(600)
     """New connections from one address in a minute, and at once. Above it: as above."""

@@ -22,8 +22,8 @@ RETRY_AFTER_SECONDS = 10
 MOST_ADDRESSES = 100_000
 """Neighbourhoods whose rates are remembered: 20 MB for each kind of rate, if strangers can fill it."""
 
-HttpRefusal = Literal[403, 503]
-"""A page of another site asks, or there is no room now."""
+HttpRefusal = Literal[403, 429]
+"""A page of another site asks, or the address has had its share for now."""
 
 STRANGERS_AT_A_TURN = 2
 """How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
@@ -217,7 +217,7 @@ class Gate:
         neighbourhood = self._proxies.neighbourhood(visitor.peer, forwarded_for)
         if not self._has_room(neighbourhood):
             self._refused["connection"] += 1
-            return 503
+            return 429
         self._open.remove(visitor.neighbourhood)
         self._strangers.remove(visitor.neighbourhood)
         visitor.neighbourhood = neighbourhood

@@ -39,7 +39,7 @@ _LABEL = rb"[^\x00-\x20\x7f-\xff:/?#@\[\]\\.]{1,63}"
 _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]{2,45}\]|(?:%s(?:\.%s)*\.?)?)(?::[0-9]{0,5})?" % (_LABEL, _LABEL))
 """An address, or a name of labels of at most 63 characters, and a port (RFC 3986, section 3.2.2); it may be empty."""
 
-_UNAVAILABLE = 503
+_COME_BACK_LATER = frozenset({429, 503})
 _RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
 
@@ -96,7 +96,7 @@ class Http1Protocol(H11Protocol):
         # every error names the lines of the log that may explain it.
         if isinstance(event, h11.Response):
             present = {name for name, _ in event.headers}
-            expected = (*SECURITY_FIELDS, _RETRY_AFTER) if event.status_code == _UNAVAILABLE else SECURITY_FIELDS
+            expected = (*SECURITY_FIELDS, _RETRY_AFTER) if event.status_code in _COME_BACK_LATER else SECURITY_FIELDS
             missing = [(name, value) for name, value in expected if name not in present]
             if event.status_code >= _FIRST_ERROR:
                 missing.append((b"x-request-id", get_contextvars()["connection"].encode()))

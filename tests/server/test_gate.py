@@ -78,10 +78,10 @@ async def test_new_connections_from_one_address_have_a_rate(autojump_clock: Mock
 async def test_behind_a_proxy_a_socket_counts_to_who_asked_for_it(autojump_clock: MockClock) -> None:
     gate = gate_of(evolve(LIMITS, unauthenticated=5))
     visitors = [entered(gate, PROXY) for _ in range(4)]
-    assert [visitor.ask_for_socket("192.0.2.1", None, SERVER) for visitor in visitors] == [None, None, 503, 503]
+    assert [visitor.ask_for_socket("192.0.2.1", None, SERVER) for visitor in visitors] == [None, None, 429, 429]
     assert [visitor.neighbourhood for visitor in visitors] == ["192.0.2.1", "192.0.2.1", None, None]
     visitors[0].leave()
-    assert visitors[2].ask_for_socket("192.0.2.1", None, SERVER) == 503, "a refusal is final"
+    assert visitors[2].ask_for_socket("192.0.2.1", None, SERVER) == 429, "a refusal is final"
     other = entered(gate, PROXY)
     assert other.ask_for_socket("192.0.2.9, 192.0.2.1", None, SERVER) is None
     assert gate.statistics().refused_total.counts["connection",] == 2

@@ -36,13 +36,13 @@ async def rejection(stage: Stage, *headers: bytes) -> RawResponse:
 
 
 @both_transports
-async def test_an_address_with_too_many_sockets_gets_503_and_others_do_not(
+async def test_an_address_with_too_many_sockets_gets_429_and_others_do_not(
     transport: TransportKind, mock_clock: MockClock
 ) -> None:
     async with open_stage(transport=transport, limits=Limits(connections_per_address=2)) as stage:
         await stage.connect("alice", "bob", headers=coming_from("192.0.2.1"))
         refused = await rejection(stage, *coming_from("192.0.2.1"))
-        assert (refused.status, refused.headers["retry-after"]) == (503, "10")
+        assert (refused.status, refused.headers["retry-after"]) == (429, "10")
         await stage.connect("carol", headers=coming_from("192.0.2.2"))
         await stage.connect("dave")
         await stage.authenticate("carol")
@@ -55,14 +55,14 @@ async def test_an_address_with_too_many_sockets_gets_503_and_others_do_not(
 async def test_an_ipv6_network_is_one_address(mock_clock: MockClock) -> None:
     async with open_stage(limits=Limits(connections_per_address=1)) as stage:
         await stage.connect("alice", headers=coming_from("2001:db8:1:2::1"))
-        assert (await rejection(stage, *coming_from("2001:db8:1:2:ffff::9"))).status == 503
+        assert (await rejection(stage, *coming_from("2001:db8:1:2:ffff::9"))).status == 429
         await stage.connect("bob", headers=coming_from("2001:db8:1:3::1"))
 
 
 async def test_who_has_authenticated_makes_room(mock_clock: MockClock) -> None:
     async with open_stage(limits=Limits(unauthenticated_per_address=1)) as stage:
         await stage.connect("alice", headers=coming_from("192.0.2.1"))
-        assert (await rejection(stage, *coming_from("192.0.2.1"))).status == 503
+        assert (await rejection(stage, *coming_from("192.0.2.1"))).status == 429
         await stage.authenticate("alice")
         await stage.connect("bob", headers=coming_from("192.0.2.1"))
 
