@@ -1,16 +1,26 @@
 """Every bound of the server in one place. Units are in the names; the defaults are those of `docs/protocol.md`."""
 
 from attrs import field, frozen
-from attrs.validators import and_, ge, gt, le
+from attrs.validators import ge, gt, le
+
+MOST = 10**12
+"""No limit is larger: databases, clocks and JSON hold so much, and its squares."""
+MOST_DAYS = 36_500
+"""A hundred years: times in milliseconds stay far below what a database holds."""
 
 
-def _positive(default: float) -> float:
-    return field(default=default, validator=gt(0), converter=float)
+def _positive(default: float, most: float = 10**9) -> float:
+    return field(default=default, validator=[gt(0), le(most)], converter=float)
 
 
-def _count(default: int, least: int = 1, most: int | None = None) -> int:
-    """`most` is there where a list on the wire holds no more."""
-    return field(default=default, validator=ge(least) if most is None else and_(ge(least), le(most)))
+def _rate(default: float) -> float:
+    """Whoever has to wait is told for how long: one in a quarter of an hour at the least."""
+    return field(default=default, validator=[ge(0.001), le(MOST)], converter=float)
+
+
+def _count(default: int, least: int = 1, most: int = MOST) -> int:
+    """A lower `most` is there where a list on the wire holds no more."""
+    return field(default=default, validator=[ge(least), le(most)])
 
 
 @frozen(kw_only=True)
@@ -78,7 +88,7 @@ class Limits:
     devices_per_client: int = _count(16, most=64)
     """Registered devices of one client; one more is refused with 1008."""
 
-    messages_per_second: float = _positive(10_000)
+    messages_per_second: float = _rate(10_000)
     """Messages of one client in the long run; some count for several (docs/protocol.md, section 6). Above it:
     `rate_limited`.
     """
@@ -86,7 +96,7 @@ class Limits:
     messages_at_once: int = _count(20_000)
     """Messages of one client that may come at once after a pause."""
 
-    bytes_per_second: float = _positive(16 * 1024 * 1024)
+    bytes_per_second: float = _rate(16 * 1024 * 1024)
     """The same in bytes of text, a character of any alphabet counted as one."""
 
     bytes_at_once: int = _count(32 * 1024 * 1024, least=64 * 1024)
@@ -122,7 +132,7 @@ class Limits:
     mailbox_bytes: int = _count(256 * 1024 * 1024, least=64 * 1024)
     """The same in bytes."""
 
-    retention_days: float = _positive(30)
+    retention_days: float = _positive(30, most=MOST_DAYS)
     """How long an envelope waits, a message id is remembered, and a device that is not seen is kept."""
 
     unsettled_envelopes: int = _count(100)

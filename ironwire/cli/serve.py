@@ -82,7 +82,6 @@ def serve(config_file: Path | None, **options: object) -> None:
     _prepare_data_folder(settings.data)
     app = create_app(settings)
     config = _hypercorn_config(settings)
-    _check_certificate(config)
     listening = _listen(settings.server)
     sockets = Sockets([listening], [], []) if config.ssl_enabled else Sockets([], [listening], [])
     _greet(settings, port=listening.getsockname()[1])
@@ -117,16 +116,10 @@ def _prepare_data_folder(folder: Path) -> None:
         ) from error
 
 
-def _check_certificate(config: Config) -> None:
-    try:
-        config.create_ssl_context()
-    except OSError as error:
-        raise ConfigError(f"the certificate or its key cannot be used: {error}") from error
-
-
 def _listen(server: ServerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
     try:
+        socket.getaddrinfo(server.host, server.port, family)  # which says why, where `create_server` would not
         return socket.create_server((server.host, server.port), family=family, backlog=server.backlog)
     except socket.gaierror as error:
         raise ConfigError(f"server.host = {server.host!r} is no address of this machine: {error.strerror}") from error

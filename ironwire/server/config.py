@@ -5,6 +5,7 @@ its name carries the unit. A field with `repr=False` is a secret: no command and
 """
 
 import re
+import ssl
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,7 +16,7 @@ from attrs.validators import ge, gt, le, max_len
 
 from ironwire.hub.ice import IceUrl, needs_credential, parse_ice_url
 from ironwire.ids import Origin, parse_origin
-from ironwire.limits import Limits
+from ironwire.limits import MOST_DAYS, Limits
 from ironwire.server.addresses import TrustedProxies
 
 
@@ -25,17 +26,29 @@ def _parse_networks(texts: Iterable[str]) -> tuple[str, ...]:
     return networks
 
 
+_HOST_NAME = re.compile(r"[0-9a-z_-]{1,63}(?:\.[0-9a-z_-]{1,63})*\.?", re.ASCII | re.IGNORECASE)
+
+
+def _parse_host(text: str) -> str:
+    try:
+        ip_address(text)
+    except ValueError:
+        if _HOST_NAME.fullmatch(text) is None:
+            raise ValueError("must be an IP address, an IPv6 one without brackets, or the name of a host") from None
+    return text
+
+
 @frozen(kw_only=True)
 class ServerSettings:
     """Where the server listens."""
 
-    host: str = "0.0.0.0"  # noqa: S104 - a server that people are to reach; clients prove who they are
+    host: str = field(default="0.0.0.0", converter=_parse_host)  # noqa: S104 - people are to reach it
     """The address to listen on. `127.0.0.1` behind a proxy on the same machine."""
 
     port: int = field(default=8080, validator=[ge(0), le(65535)])
     """The port to listen on; 0 takes any free one."""
 
-    backlog: int = field(default=4096, validator=ge(1))
+    backlog: int = field(default=4096, validator=[ge(1), le(65535)])
     """Connections that wait to be accepted. A small number makes a reconnecting crowd slow."""
 
     certfile: Path | None = None
@@ -98,7 +111,7 @@ class TurnSettings:
     secret: str = field(default="", repr=False)
     """What the TURN servers know as `static-auth-secret`. Keep it in the environment, or in a file for nobody else."""
 
-    ttl_seconds: int = field(default=43_200, validator=ge(60))
+    ttl_seconds: int = field(default=43_200, validator=[ge(60), le(MOST_DAYS * 86_400)])
     """How long a credential for the TURN servers is good for."""
 
 
@@ -109,10 +122,10 @@ class UploadSettings:
     auth: Literal["open", "token"] = "open"
     """Who may upload: anybody, or clients alone, each time with a token that the socket hands out."""
 
-    quota_bytes: int = field(default=10 * 1024 * 1024 * 1024, validator=ge(1))
+    quota_bytes: int = field(default=10 * 1024 * 1024 * 1024, validator=[ge(1), le(10**15)])
     """The room for all files together. An upload that does not fit gets 507: the mailboxes need the disk too."""
 
-    expire_days: float = field(default=90, validator=gt(0), converter=float)
+    expire_days: float = field(default=90, validator=[gt(0), le(MOST_DAYS)], converter=float)
     """How long a file is kept."""
 
 
@@ -134,7 +147,7 @@ class MetricsSettings:
     token: str = field(default="", repr=False)
     """What Prometheus sends as `Authorization: Bearer`. Empty: only this machine reads the metrics, past the proxy."""
 
-    host: str = "127.0.0.1"
+    host: str = field(default="127.0.0.1", converter=_parse_host)
     """The address of `metrics.port`."""
 
     port: int = field(default=0, validator=[ge(0), le(65535)])
@@ -145,7 +158,7 @@ class MetricsSettings:
 class HistorySettings:
     """What stays readable after it was delivered."""
 
-    days: float = field(default=0, validator=ge(0), converter=float)
+    days: float = field(default=0, validator=[ge(0), le(MOST_DAYS)], converter=float)
     """How long envelopes stay readable after every device has acknowledged them; 0 erases them at once."""
 
 
@@ -192,6 +205,15 @@ def contradictions(settings: Settings) -> Iterator[str]:
     for name, path in (("certfile", certfile), ("keyfile", keyfile)):
         if path is not None and not path.is_file():
             yield f"server.{name} = {str(path)!r} cannot be used: there is no such file"
+    if certfile is not None and keyfile is not None and certfile.is_file() and keyfile.is_file():
+        try:
+            # With a password at hand nobody is asked for one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile, password="")
+        except OSError as error:
+            yield (
+                f"server.certfile = {str(certfile)!r} and server.keyfile = {str(keyfile)!r} cannot be used: {error}; "
+                "they must be a certificate and its own key, PEM, and the key not encrypted"
+            )
     allow_list = settings.auth.allow_list
     if settings.auth.registration == "allow-list" and allow_list is None:
         yield "auth.registration is allow-list: set auth.allow_list to the file that names the clients"

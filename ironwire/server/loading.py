@@ -100,7 +100,8 @@ def example_toml() -> str:
             section = option_section
             lines += [f"[{section}]", ""]
         help_text = " ".join(option.metadata["click"]["help"].split())
-        for paragraph in (help_text, f"Allowed: {_allowed(option)}."):
+        without = "; without the line, there is none" if option.default in (None, "") else ""
+        for paragraph in (help_text, f"Allowed: {_allowed(option)}{without}."):
             lines += textwrap.wrap(paragraph, width=100, initial_indent="# ", subsequent_indent="# ")
         lines += [f"# {option.name} = {_toml(option.default)}", ""]
     return "\n".join(lines)
@@ -225,7 +226,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_path(value: object) -> bool:
-    return isinstance(value, Path) or (isinstance(value, str) and value != "")
+    return isinstance(value, Path) or (isinstance(value, str) and value != "" and "\0" not in value)
 
 
 def _read_bool(text: str) -> bool:

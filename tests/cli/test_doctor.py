@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trustme
 from click.testing import CliRunner, Result
 
 import ironwire.server.hypercorn
@@ -270,8 +271,10 @@ async def test_a_secret_in_a_file_that_everybody_can_read(settings_file: Path) -
 
 
 async def test_a_private_key_that_everybody_can_read(settings_file: Path, folder: Path) -> None:
-    for name in ("cert.pem", "key.pem"):
-        (folder / name).touch(mode=0o644)
+    certificate = trustme.CA().issue_cert("chat.example")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "key.pem").chmod(0o644)
     append(settings_file, "server.certfile = 'cert.pem'\nserver.keyfile = 'key.pem'\n")
     finding = await found(settings_file, "secrets")
     assert finding.verdict is Verdict.FAIL

@@ -45,7 +45,7 @@ def test_the_help_shows_the_defaults() -> None:
         (("--transport", "pigeon"), "pigeon"),
         (("--certfile", "cert.pem"), "keyfile"),
         (("--config", "missing.toml"), "missing.toml"),
-        (("--host", "256.1.1.1", "--port", "0"), "256.1.1.1"),
+        (("--host", "256.1.1.1", "--port", "0"), "server.host = '256.1.1.1' is no address of this machine"),
     ],
 )
 def test_a_setting_that_cannot_be_used(arguments: tuple[str, ...], word: str) -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import trustme
 
 from ironwire.errors import ConfigError
 from ironwire.limits import Limits
@@ -103,6 +104,12 @@ def test_a_relative_path_in_a_file_starts_at_the_file(folder: Path, monkeypatch:
         ("server.port = 65536", "must be <= 65535"),
         ("server.port = -1", "must be >= 0"),
         ("server.host = ''", "must be a text that is not empty"),
+        ("server.host = '[::1]'", "must be an IP address, an IPv6 one without brackets, or the name of a host"),
+        ("metrics.host = 'two words'", "must be an IP address"),
+        ("metrics.host = '" + 64 * "a" + ".example'", "must be an IP address"),
+        ('server.host = "nul\\u0000"', "must be an IP address"),
+        ("server.backlog = 1" + "0" * 20, "must be <= 65535"),
+        ('data = "nul\\u0000"', "must be a path"),
         ("auth.require_origin = 1", "must be true or false"),
         ("auth.origins = 'https://chat.example'", "must be a list of texts"),
         ("auth.origins = [1]", "must be a list of texts"),
@@ -113,6 +120,13 @@ def test_a_relative_path_in_a_file_starts_at_the_file(folder: Path, monkeypatch:
         ("limits.auth_seconds = 1" + "0" * 400, "must be a number"),
         ("limits.auth_seconds = 0", "must be > 0"),
         ("limits.frame_bytes = 10", "must be >= 1024"),
+        ("limits.frame_bytes = 1" + "0" * 20, "must be <= 1000000000000"),
+        ("limits.header_seconds = 1e300", "must be <= 1000000000"),
+        ("limits.messages_per_second = 1e-300", "must be >= 0.001"),
+        ("limits.retention_days = 1e300", "must be <= 36500"),
+        ("upload.expire_days = 1e300", "must be <= 36500"),
+        ("upload.quota_bytes = 1" + "0" * 20, "must be <= 1000000000000000"),
+        ("history.days = 1e300", "must be <= 36500"),
         ("log.level = 'loud'", "must be one of debug, info, warning, error"),
         ("transport = ['auto']", "must be one of auto, portable"),
         ("data = ''", "must be a path"),
@@ -197,12 +211,16 @@ def test_a_named_file_that_cannot_be_used_is_an_error(folder: Path, content: byt
 
 
 def test_certificate_and_key_belong_together(folder: Path) -> None:
-    certfile = write(folder / "cert.pem", "")
+    certificate = trustme.CA().issue_cert("chat.example")
+    certfile = write(folder / "cert.pem", certificate.cert_chain_pems[0].bytes().decode())
     with pytest.raises(ConfigError, match="belong together"):
         load_settings(overrides={"server.certfile": certfile})
     with pytest.raises(ConfigError, match=r"server\.keyfile = .*there is no such file"):
         load_settings(overrides={"server.certfile": certfile, "server.keyfile": folder / "key.pem"})
     keyfile = write(folder / "key.pem", "")
+    with pytest.raises(ConfigError, match=r"server\.certfile = .* and server\.keyfile = .* must be a certificate and"):
+        load_settings(overrides={"server.certfile": certfile, "server.keyfile": keyfile})
+    write(keyfile, certificate.private_key_pem.bytes().decode())
     settings = load_settings(overrides={"server.certfile": certfile, "server.keyfile": keyfile})
     assert (settings.server.certfile, settings.server.keyfile) == (certfile, keyfile)
 
