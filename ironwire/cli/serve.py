@@ -84,11 +84,11 @@ def serve(config_file: Path | None, **options: object) -> None:
     config = _hypercorn_config(settings)
     listening = _listen(settings.server)
     sockets = Sockets([listening], [], []) if config.ssl_enabled else Sockets([], [listening], [])
-    _greet(settings, port=listening.getsockname()[1])
     wrapped = wrap_app(app, _WSGI_BODY_BYTES, "asgi")
     # Looked up now, because `create_app` puts the guarded worker in its place.
     worker = hypercorn.trio.run.worker_serve
-    trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=_told_to_stop))
+    until_stopped = partial(_greet_until_told_to_stop, settings, listening.getsockname()[1])
+    trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=until_stopped))
     err().print("Stopped.")
 
 
@@ -156,7 +156,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _told_to_stop() -> None:
+async def _greet_until_told_to_stop(settings: Settings, port: int) -> None:
+    """The worker waits for this once it has started: one that cannot start says only that."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        await trio.lowlevel.checkpoint()  # where a worker that could not start is cancelled
+        _greet(settings, port)
         async for _ in signals:
             return

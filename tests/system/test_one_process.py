@@ -25,6 +25,7 @@ def test_a_second_process_is_refused(tmp_path: Path, command: list[str]) -> None
         done = run(command, tmp_path)
         assert not first.has_exited()
     assert done.stderr.count(IN_USE) == 1, done.stderr
+    assert "listens on" not in done.stdout
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
