@@ -13,11 +13,13 @@ import sqlite3
 import struct
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from nacl.signing import SigningKey
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 DEVICE = "guide"
 STOP = {1002, 1007, 1008, 1009, 4400, 4403, 4409}  # close codes after which coming back does not help
@@ -42,13 +44,21 @@ def signed_text(origin: str, nonce: bytes, public_key: bytes) -> bytes:
     )
 
 
-async def authenticate(socket: ClientConnection, key: SigningKey, origin: str) -> dict[str, object]:
+async def answer(socket: ClientConnection) -> dict[str, Any]:
+    """What the server says next, on the way to `auth_ok`; whoever is refused with an error comes back later."""
+    got: dict[str, Any] = json.loads(await socket.recv())
+    if got["type"] == "error":
+        raise ConnectionRefusedError(got["payload"]["msg"])
+    return got
+
+
+async def authenticate(socket: ClientConnection, key: SigningKey, origin: str) -> dict[str, Any]:
     public_key = bytes(key.verify_key)
     await socket.send(frame("auth", token=public_key.hex(), device=DEVICE, origin=origin))
-    nonce = bytes.fromhex(json.loads(await socket.recv())["challenge"])
+    nonce = bytes.fromhex((await answer(socket))["challenge"])
     signature = key.sign(signed_text(origin, nonce, public_key)).signature
     await socket.send(frame("verify", attempt=signature.hex()))
-    welcome: dict[str, object] = json.loads(await socket.recv())["payload"]
+    welcome: dict[str, Any] = (await answer(socket))["payload"]
     return welcome
 
 
@@ -87,6 +97,9 @@ async def listen(socket: ClientConnection, memory: Memory) -> None:
     async for text in socket:
         got = json.loads(text)
         verb, payload = got["type"], got.get("payload", {})
+        if verb == "error" and payload["msg"] == "rate_limited":
+            await asyncio.sleep(payload["retry_after_ms"] / 1000)
+            return  # to come back: what was not accepted is said again
         if verb == "accepted" or (verb == "error" and "id" in got):
             memory.settled(got["id"])
         if verb == "error":
@@ -108,17 +121,20 @@ async def main(url: str, key: SigningKey, memory: Memory, peer: str) -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             message_id = memory.say(line.rstrip("\n"))  # on the disk first: the connection may not be there
             for socket in live:
-                await socket.send(frame("text", message_id, to=peer, text=line.rstrip("\n")))
+                with suppress(ConnectionClosed):  # it is said again after coming back
+                    await socket.send(frame("text", message_id, to=peer, text=line.rstrip("\n")))
 
     lines = asyncio.create_task(read_lines())
     attempt = 0
     while True:
+        attempt += 1
+        pause_seconds = min(30.0, 0.5 * 2**attempt)
         try:
             async with connect(url, compression=None) as socket:
                 welcome = await authenticate(socket, key, origin)
-                memory.begin(int(str(welcome["epoch"])))
+                memory.begin(welcome["epoch"])
                 print(f"connected as {welcome['client']}", flush=True)
-                attempt = 0
+                attempt, pause_seconds = 0, 0.5
                 for message_id, text in memory.unsent():
                     await socket.send(frame("text", message_id, to=peer, text=text))
                 live.append(socket)
@@ -127,13 +143,17 @@ async def main(url: str, key: SigningKey, memory: Memory, peer: str) -> None:
                 finally:
                     live.remove(socket)
         except ConnectionClosed as closed:
-            if closed.rcvd is not None and closed.rcvd.code in STOP:
+            code, reason = (1006, "") if closed.rcvd is None else (closed.rcvd.code, closed.rcvd.reason)
+            if code in STOP:
                 lines.cancel()
-                sys.exit(f"the server said: {closed.rcvd.code} {closed.rcvd.reason}")
-        except OSError:
-            pass
-        attempt += 1
-        await asyncio.sleep(random.uniform(0, min(30.0, 0.5 * 2**attempt)))  # noqa: S311  # full jitter: chance, not secrecy
+                sys.exit(f"the server said: {code} {reason}")
+            if code == 1012 and reason.startswith("retry_ms="):
+                pause_seconds = int(reason.removeprefix("retry_ms=")) / 1000
+            if code == 1013:
+                pause_seconds = 60.0
+        except (OSError, InvalidHandshake):
+            pass  # nobody is there, or a proxy that says so
+        await asyncio.sleep(random.uniform(0, pause_seconds))  # noqa: S311  # full jitter: chance, not secrecy
 
 
 def load_key(path: Path) -> SigningKey:

@@ -35,6 +35,20 @@ def test_two_of_the_guides_clients_talk_across_a_restart_of_one(tmp_path: Path) 
                 assert there.read_until(f"^{ann[:8]}: ") == f"{ann[:8]}: again"
 
 
+def test_the_guides_client_loses_nothing_that_was_too_much_at_once(tmp_path: Path) -> None:
+    ann, bob = (identity(tmp_path / f"{name}.key") for name in ("ann", "bob"))
+    lines = [f"line {number}." for number in range(9)]
+    limits = {"IRONWIRE_LIMITS_MESSAGES_AT_ONCE": "4", "IRONWIRE_LIMITS_MESSAGES_PER_SECOND": "4"}
+    with running_server(IRONWIRE_SERVE, tmp_path, limits) as server:
+        url = f"ws://localhost:{server.port}/ws"
+        with client(tmp_path, url, "bob.key", ann) as there, client(tmp_path, url, "ann.key", bob) as here:
+            there.read_until("connected as " + bob)
+            here.read_until("connected as " + ann)
+            for line in lines:
+                here.enter(line)
+            assert sorted(there.read_until(f"^{ann[:8]}: ").partition(": ")[2] for _ in lines) == lines
+
+
 def identity(path: Path) -> str:
     key = SigningKey.generate()
     path.write_bytes(bytes(key))
