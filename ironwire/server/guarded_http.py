@@ -7,6 +7,7 @@ import re
 from typing import Any, cast
 
 import h11
+import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
@@ -23,6 +24,8 @@ from wsproto.frame_protocol import CloseReason
 from ironwire.server.gate import RETRY_AFTER_SECONDS
 from ironwire.server.guard import CONNECTION_KEY, Connection
 from ironwire.server.responses import SECURITY_HEADERS
+
+_log = structlog.get_logger(__name__)
 
 _FIRST_ERROR = 400
 HEAD_LINES = 128
@@ -100,6 +103,7 @@ class Http1Protocol(H11Protocol):
             missing = [(name, value) for name, value in expected if name not in present]
             if event.status_code >= _FIRST_ERROR:
                 missing.append((b"x-request-id", get_contextvars()["connection"].encode()))
+                _log.debug("answered with an error", status=event.status_code)
             event = h11.Response(status_code=event.status_code, headers=[*event.headers, *missing])
         await super()._send_h11_event(event)
 

@@ -100,6 +100,8 @@ async def test_an_http_error_names_its_lines_in_the_log(mock_clock: MockClock, o
     assert len(missing.headers["x-request-id"]) == len(refused.headers["x-request-id"]) == 8
     assert missing.headers["x-request-id"] != refused.headers["x-request-id"]
     assert "x-request-id" not in healthy.headers
+    lines = [(event["connection"], event["status"]) for event in events(output) if "status" in event]
+    assert lines == [(answer.headers["x-request-id"], answer.status) for answer in (missing, refused)]
 
 
 async def test_a_fault_in_a_request_is_found_by_the_id_that_its_answer_names(
