@@ -37,7 +37,9 @@ _NGINX_CONF = """
 worker_processes 1;
 pid {root}/nginx.pid;
 error_log {root}/nginx.log;
-events {{}}
+events {{
+    worker_connections 768;
+}}
 http {{
     access_log off;
     client_body_temp_path {root}/temporary;
@@ -94,7 +96,7 @@ class Machine:
             "useradd": "",
             "python3": _PYTHON.format(python=sys.executable),
             "systemctl": _SYSTEMCTL.format(root=self.root),
-            "nginx": f'exec {NGINX} -p {self.root} -c {self.root}/nginx.conf "$@"',
+            "nginx": f'exec {NGINX} -p {self.root} -c {self.root}/etc/nginx/nginx.conf "$@"',
         }
         for place in (
             "bin",
@@ -108,7 +110,7 @@ class Machine:
             (self.root / "bin" / name).write_text(f"#!/bin/sh\nset -eu\n{text}\n")
             (self.root / "bin" / name).chmod(0o755)
         user = "user root;" if os.geteuid() == 0 else ""  # whose folder this is; else nginx changes to another user
-        (self.root / "nginx.conf").write_text(_NGINX_CONF.format(root=self.root, user=user))
+        (self.root / "etc" / "nginx" / "nginx.conf").write_text(_NGINX_CONF.format(root=self.root, user=user))
         (self.source / "deploy").mkdir(parents=True)
         for path in (ROOT / "deploy").iterdir():
             (self.source / "deploy" / path.name).write_text(self._translate(path.read_text()))
@@ -172,6 +174,9 @@ def test_the_steps_lead_to_a_server_with_tls(machine: Machine) -> None:
     assert "pass the proxy" in report["uploads"]
     assert "Hello Bob" in output
     assert "copy.jpg" in output
+    nginx = (machine.root / "etc" / "nginx" / "nginx.conf").read_text()
+    assert "worker_connections 16384;" in nginx
+    assert nginx.startswith("worker_rlimit_nofile 32768;\n")
     assert re.search(r"^ironwire_hub_sessions 0\.0$", output, re.MULTILINE)
     assert output.splitlines()[-1] == "403", "the metrics are not there for the world"
     assert "Traceback" not in output + (machine.root / "ironwire.log").read_text()
