@@ -7,12 +7,14 @@ from attrs import frozen
 
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment
+from ironwire.hub.outcomes import refusal_in
 from ironwire.hub.presence import PresenceDesk
 from ironwire.ids import ClientId, MessageId
 from ironwire.store import operations
 from ironwire.store.base import Store
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Accepted, Block, BlockList, Blocks, Error, ServerMessage, Unblock
+from ironwire.wire.messages.fields import ErrorCode
 
 
 @frozen
@@ -24,9 +26,16 @@ class BlockDesk:
     _presence: PresenceDesk
     _now_ms: Callable[[], int]
 
-    async def answer(self, asker: Attachment, request: Block | Unblock | Blocks, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Raises:
-        StoreError: the store cannot work.
+    async def answer(
+        self,
+        asker: Attachment,
+        request: Block | Unblock | Blocks,
+        id: MessageId | None,  # noqa: A002  # the frame's
+    ) -> ErrorCode | None:
+        """Returns the code of the error that was the answer, if it was one.
+
+        Raises:
+            StoreError: the store cannot work.
         """
         client = asker.principal.client
         match request:
@@ -40,6 +49,7 @@ class BlockDesk:
                 assert_never(request)
         if id is not None or not isinstance(reply, Accepted):
             asker.outbox.put(encode(reply, id))
+        return refusal_in(reply)
 
     async def _block(self, client: ClientId, blocked: ClientId) -> ServerMessage:
         if blocked == client:

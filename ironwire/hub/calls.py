@@ -27,6 +27,7 @@ from ironwire.wire.messages import (
     Error,
     IceServers,
 )
+from ironwire.wire.messages.fields import ErrorCode
 
 CallRequest = CallOffer | CallRinging | CallAnswer | CallCandidate | CallEnd | IceServers
 
@@ -64,17 +65,20 @@ class CallDesk:
             await trio.sleep(PULSE_SECONDS)
             _deliver(self._calls.expire(trio.current_time()))
 
-    def answer(self, asker: Attachment, request: CallRequest, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Raises:
-        StoreError: it cannot be read whom the callee has blocked.
+    def answer(self, asker: Attachment, request: CallRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one.
+
+        Raises:
+            StoreError: it cannot be read whom the callee has blocked.
         """
         match request:
             case IceServers():
                 asker.outbox.put(encode(self._ice.servers(), id))
+                return None
             case CallOffer():
-                self._settle(asker, request, id, self._offer(asker, request))
+                return self._settle(asker, request, id, self._offer(asker, request))
             case CallRinging() | CallAnswer() | CallCandidate() | CallEnd():
-                self._settle(asker, request, id, self._calls.signal(asker, request))
+                return self._settle(asker, request, id, self._calls.signal(asker, request))
             case _:
                 assert_never(request)
 
@@ -102,14 +106,15 @@ class CallDesk:
         request: CallRequest,
         id: MessageId | None,  # noqa: A002  # the frame's
         result: list[Tell[Attachment]] | Refused,
-    ) -> None:
+    ) -> ErrorCode | None:
         if isinstance(result, Refused):
             user = request.to if isinstance(request, CallOffer) and result.code == "user_offline" else None
             asker.outbox.put(encode(Error(result.code, result.detail, user), id))
-            return
+            return result.code
         if id is not None:
             asker.outbox.put(encode(Accepted(self._now_ms()), id))
         _deliver(result)
+        return None
 
 
 def _deliver(tells: list[Tell[Attachment]]) -> None:

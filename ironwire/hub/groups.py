@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from ironwire.hub.delivery import ID_TAKEN, NO_SUCH_GROUP, Delivery
 from ironwire.hub.forms import digest_of
 from ironwire.hub.hub import Attachment
+from ironwire.hub.outcomes import refusal_in
 from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.protocol.group import Change, Changed, Outcome, Refused, Roster, Unchanged, change, create, expel
 from ironwire.store.base import Store
@@ -44,6 +45,7 @@ from ironwire.wire.messages import (
     Groups,
     GroupSummary,
 )
+from ironwire.wire.messages.fields import ErrorCode
 
 GROUP_ID_BYTES = 16
 
@@ -60,21 +62,27 @@ class GroupDesk:
     _random_bytes: Callable[[int], bytes]
     _most_members: int
 
-    async def answer(self, asker: Attachment, request: GroupRequest, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Raises:
-        StoreError: the store cannot work.
+    async def answer(self, asker: Attachment, request: GroupRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one.
+
+        Raises:
+            StoreError: the store cannot work.
         """
         client = asker.principal.client
         match request:
             case GroupInfo(group):
-                asker.outbox.put(encode(_details(self._store.group(group), client), id))
+                details = _details(self._store.group(group), client)
+                asker.outbox.put(encode(details, id))
+                return refusal_in(details)
             case Groups():
                 groups = self._store.groups_of(client)
                 asker.outbox.put(encode(GroupList([_summary(group, client) for group in groups]), id))
+                return None
             case GroupCreate() | GroupAdd() | GroupRemove() | GroupLeave() | GroupRole() | GroupRename():
                 answer = await self._carry_out(asker, request, id)
                 if id is not None or isinstance(answer, Error):
                     asker.outbox.put(encode(answer, id))
+                return refusal_in(answer)
             case _:
                 assert_never(request)
 

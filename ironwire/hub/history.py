@@ -8,6 +8,7 @@ from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.store.base import Store
 from ironwire.wire.codec import archived_text, encode, history_text
 from ironwire.wire.messages import Error, History
+from ironwire.wire.messages.fields import ErrorCode
 
 PAGE_BYTES = 256 * 1024
 """A page ends early when it has this many: it must fit into an outbox, and into what clients take."""
@@ -20,19 +21,23 @@ class HistoryDesk:
     _store: Store
     _is_kept: bool
 
-    async def answer(self, asker: Attachment, request: History, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Raises:
-        StoreError: the store cannot be read.
-        """
-        asker.outbox.put(await self._page(asker.principal.client, request, id))
+    async def answer(self, asker: Attachment, request: History, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one.
 
-    async def _page(self, client: ClientId, request: History, id: MessageId | None) -> bytes:  # noqa: A002  # as above
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        page = await self._page(asker.principal.client, request, id)
+        asker.outbox.put(encode(page, id) if isinstance(page, Error) else page)
+        return page.msg if isinstance(page, Error) else None
+
+    async def _page(self, client: ClientId, request: History, id: MessageId | None) -> bytes | Error:  # noqa: A002  # as above
         if not self._is_kept:
-            return encode(Error("forbidden", detail="this server keeps no history"), id)
+            return Error("forbidden", detail="this server keeps no history")
         if is_group(request.peer):
             group = self._store.group(GroupId(request.peer))
             if group is None or client not in group.roles:
-                return encode(NO_SUCH_GROUP, id)
+                return NO_SUCH_GROUP
         page = await self._store.read_history(client, request.peer, before=request.before, limit=request.limit)
         envelopes: list[bytes] = []
         room = PAGE_BYTES

@@ -32,6 +32,7 @@ from ironwire.wire.messages import (
     RelayedTyping,
     Typing,
 )
+from ironwire.wire.messages.fields import ErrorCode
 from ironwire.wire.messages.presence import GivenStatus, Status
 
 CATCH_UP_SECONDS = 1.0
@@ -81,13 +82,15 @@ class PresenceDesk:
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
-    def answer(self, asker: Attachment, request: PresenceRequest, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Raises:
-        StoreError: the store cannot be read.
+    def answer(self, asker: Attachment, request: PresenceRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one.
+
+        Raises:
+            StoreError: the store cannot be read.
         """
         match request:
             case Typing():
-                self._relay(asker, request, id)
+                return self._relay(asker, request, id)
             case Presence(status):
                 self._say(asker, status)
                 self._accept(asker, id)
@@ -99,6 +102,7 @@ class PresenceDesk:
                 self._watch(asker, _distinct(clients))
             case _:
                 assert_never(request)
+        return None
 
     def left(self, attachment: Attachment) -> None:
         """The session has ended; to be called once it is no longer attached."""
@@ -208,19 +212,20 @@ class PresenceDesk:
 
     # --- typing ------------------------------------------------------------------------------------------------------
 
-    def _relay(self, asker: Attachment, typing: Typing, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def _relay(self, asker: Attachment, typing: Typing, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # as above
         sender = asker.principal.client
         if is_group(typing.to):
             group = self._store.group(GroupId(typing.to))
             if group is None or sender not in group.roles:
                 asker.outbox.put(encode(Error("not_found", detail="no such group"), id))
-                return
+                return "not_found"
             self._spread(sender, group.roles, encode(RelayedTyping(sender, typing.typing, group.id)))
         else:
             to = ClientId(typing.to)
             if sender not in self._store.blocks_of(to):
                 self._spread(sender, [to], encode(RelayedTyping(sender, typing.typing)))
         self._accept(asker, id)
+        return None
 
     def _spread(self, sender: ClientId, to: Iterable[ClientId], frame: bytes) -> None:
         for client in to:

@@ -4,6 +4,7 @@ One frame in, and what answers it goes to the asker's outbox. Only questions to 
 the disk.
 """
 
+from collections import Counter
 from typing import assert_never, get_args
 
 import structlog
@@ -51,6 +52,7 @@ from ironwire.wire.messages import (
     UploadToken,
     Verify,
 )
+from ironwire.wire.messages.fields import ErrorCode
 
 Request = (
     Auth
@@ -89,6 +91,8 @@ log = structlog.get_logger(__name__)
 class RequestsStatistics:
     asked_total: Tallied
     """Messages of sessions that are neither an envelope nor an ack."""
+    refused_total: Tallied
+    """Those among them that were not carried out, by the code that the client was told."""
 
 
 def _none_of_each() -> dict[str, int]:
@@ -107,15 +111,19 @@ class Requests:
     _calls: CallDesk
     _uploads: UploadDesk
     _asked: dict[str, int] = field(init=False, factory=_none_of_each)
+    _refused: Counter[tuple[str, ...]] = field(init=False, factory=Counter)
 
     async def answer(self, asker: Attachment, request: Request, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """Carry out a request; whatever comes of it is in the asker's outbox when this returns."""
         self._asked[request.verb] += 1
         try:
-            await self._dispatch(asker, request, id)
+            refusal = await self._dispatch(asker, request, id)
         except StoreError:
             log.exception("the store cannot answer")
             asker.outbox.put(encode(Error("internal", detail="the store cannot answer now"), id))
+            refusal = "internal"
+        if refusal is not None:
+            self._refused[request.verb, refusal] += 1
 
     def arrived(self, attachment: Attachment) -> None:
         """The session has begun: it is attached, and was welcomed."""
@@ -127,16 +135,22 @@ class Requests:
         self._calls.left(attachment)
 
     def statistics(self) -> RequestsStatistics:
-        return RequestsStatistics(tallied("verb", self._asked))
+        return RequestsStatistics(tallied("verb", self._asked), Tallied(("verb", "code"), dict(self._refused)))
 
-    async def _dispatch(self, asker: Attachment, request: Request, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+    async def _dispatch(
+        self,
+        asker: Attachment,
+        request: Request,
+        id: MessageId | None,  # noqa: A002  # the frame's
+    ) -> ErrorCode | None:
         match request:
             case Auth() | Verify():
                 asker.outbox.put(encode(Error("invalid", detail="this session is authenticated already"), id))
+                return "invalid"
             case Devices() | DeviceRemove():
-                await self._devices.answer(asker, request, id)
+                return await self._devices.answer(asker, request, id)
             case History():
-                await self._history.answer(asker, request, id)
+                return await self._history.answer(asker, request, id)
             case (
                 GroupCreate()
                 | GroupAdd()
@@ -147,14 +161,14 @@ class Requests:
                 | GroupInfo()
                 | Groups()
             ):
-                await self._groups.answer(asker, request, id)
+                return await self._groups.answer(asker, request, id)
             case Typing() | Presence() | PresenceAllow() | PresenceWatch():
-                self._presence.answer(asker, request, id)
+                return self._presence.answer(asker, request, id)
             case Block() | Unblock() | Blocks():
-                await self._blocks.answer(asker, request, id)
+                return await self._blocks.answer(asker, request, id)
             case CallOffer() | CallRinging() | CallAnswer() | CallCandidate() | CallEnd() | IceServers():
-                self._calls.answer(asker, request, id)
+                return self._calls.answer(asker, request, id)
             case UploadToken():
-                self._uploads.answer(asker, request, id)
+                return self._uploads.answer(asker, request, id)
             case _:
                 assert_never(request)

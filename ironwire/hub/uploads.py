@@ -6,11 +6,13 @@ from attrs import frozen
 
 from ironwire.crypto.tokens import Grant, UploadTokens
 from ironwire.hub.hub import Attachment
+from ironwire.hub.outcomes import refusal_in
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.store.blobs import Blobs
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Error, UploadGrant, UploadToken
+from ironwire.wire.messages.fields import ErrorCode
 
 TOKEN_SECONDS = 600
 """How long after it was asked for an upload may begin."""
@@ -25,8 +27,11 @@ class UploadDesk:
     _limits: Limits
     _now_ms: Callable[[], int]
 
-    def answer(self, asker: Attachment, request: UploadToken, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        asker.outbox.put(encode(self._grant(asker, request.size), id))
+    def answer(self, asker: Attachment, request: UploadToken, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one."""
+        reply = self._grant(asker, request.size)
+        asker.outbox.put(encode(reply, id))
+        return refusal_in(reply)
 
     def _grant(self, asker: Attachment, size: int | None) -> UploadGrant | Error:
         most = self._limits.upload_bytes

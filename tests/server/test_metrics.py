@@ -151,6 +151,39 @@ async def test_envelopes_are_counted_by_verb_and_by_what_became_of_them(mock_clo
     assert identity_of("alice").client_id not in text.decode(), "the metrics name nobody"
 
 
+REFUSED = {
+    '"verify","payload":{"attempt":"' + "00" * 64 + '"}': ("verify", "invalid"),
+    '"device_remove","payload":{"device":"none"}': ("device_remove", "not_found"),
+    '"history","payload":{"with":"$bob","limit":1}': ("history", "forbidden"),
+    '"group_info","payload":{"group":"#' + "0" * 32 + '"}': ("group_info", "not_found"),
+    '"group_leave","payload":{"group":"#' + "0" * 32 + '"}': ("group_leave", "not_found"),
+    '"typing","payload":{"to":"#' + "0" * 32 + '","typing":true}': ("typing", "not_found"),
+    '"block","payload":{"client":"$alice"}': ("block", "invalid"),
+    '"call_end","payload":{"to":"$bob","reason":"hangup","call":"' + "0" * 32 + '"}': ("call_end", "not_found"),
+    '"upload_token","payload":{"size":999999999}': ("upload_token", "too_large"),
+}
+
+
+async def test_requests_are_counted_by_verb_and_by_what_was_wrong_with_them(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        await stage.enter("alice")
+        for request in (
+            *REFUSED,
+            '"devices"',
+            '"groups"',
+            '"blocks"',
+            '"presence","id":"1","payload":{"status":"online"}',
+        ):
+            await stage.play(f'alice >> {{"type":{request}}}')
+            await stage.next_text("alice")
+        figures = published(await metrics_of(stage))
+    refused = {name: float(value) for name, value in figures.items() if name.startswith("ironwire_requests_refused_")}
+    assert refused == {
+        f'ironwire_requests_refused_total{{code="{code}",verb="{verb}"}}': 1 for verb, code in REFUSED.values()
+    }
+    assert {float(figures[f'ironwire_requests_asked_total{{verb="{verb}"}}']) for verb in ("devices", "typing")} == {1}
+
+
 async def test_sessions_are_counted_by_how_they_ended(mock_clock: MockClock) -> None:
     async with open_stage() as stage:
         await stage.enter("alice", "bob")
