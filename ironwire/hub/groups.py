@@ -26,7 +26,7 @@ from ironwire.store.operations import (
     Stored,
     TooManyGroups,
 )
-from ironwire.store.records import Envelope, Group
+from ironwire.store.records import Envelope, Group, Membership
 from ironwire.wire.codec import encode, encode_payload
 from ironwire.wire.messages import (
     Accepted,
@@ -76,7 +76,7 @@ class GroupDesk:
                 return refusal_in(details)
             case Groups():
                 groups = self._store.groups_of(client)
-                asker.outbox.put(encode(GroupList([_summary(group, client) for group in groups]), id))
+                asker.outbox.put(encode(GroupList([*map(_summary, groups)]), id))
                 return None
             case GroupCreate() | GroupAdd() | GroupRemove() | GroupLeave() | GroupRole() | GroupRename():
                 answer = await self._carry_out(asker, request, id)
@@ -130,8 +130,10 @@ class GroupDesk:
             StoreError: the store cannot work.
         """
         left = 0
-        while groups := self._store.groups_of(client):
-            for group in groups:
+        while memberships := self._store.groups_of(client):
+            for group in map(self._store.group, (membership.group for membership in memberships)):
+                if group is None or client not in group.roles:
+                    continue
                 changed = expel(Roster(group.epoch, group.name, group.roles), client)
                 now = self._now_ms()
                 told = evolve(_told(group.id, client, changed), ts=now)
@@ -173,8 +175,8 @@ def _details(group: Group | None, client: ClientId) -> GroupDetails | Error:
     return GroupDetails(group.id, group.epoch, _members(group.roles), group.name)
 
 
-def _summary(group: Group, client: ClientId) -> GroupSummary:
-    return GroupSummary(group.id, group.epoch, group.roles[client], len(group.roles), group.name)
+def _summary(group: Membership) -> GroupSummary:
+    return GroupSummary(group.group, group.epoch, group.role, group.members, group.name)
 
 
 def _members(roles: Mapping[ClientId, Role]) -> list[GroupMember]:

@@ -24,7 +24,17 @@ from typing import Protocol
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.operations import Known, Operation, Result
-from ironwire.store.records import Archived, Entry, Erased, Expired, Group, Mailbox, MailboxId, StoreStatistics
+from ironwire.store.records import (
+    Archived,
+    Entry,
+    Erased,
+    Expired,
+    Group,
+    Mailbox,
+    MailboxId,
+    Membership,
+    StoreStatistics,
+)
 
 
 class Store(Protocol):
@@ -142,7 +152,7 @@ class Store(Protocol):
         """
         ...
 
-    def groups_of(self, client: ClientId) -> Sequence[Group]:
+    def groups_of(self, client: ClientId) -> Sequence[Membership]:
         """The groups of which the client is a member, oldest membership first. Quick enough for the event loop.
 
         Raises:

@@ -20,6 +20,7 @@ from ironwire.store.records import (
     Group,
     Mailbox,
     MailboxId,
+    Membership,
     Quota,
     StoreStatistics,
 )
@@ -91,9 +92,9 @@ class MemoryStore:
         found = self._state.groups.get(group)
         return None if found is None else found.snapshot()
 
-    def groups_of(self, client: ClientId) -> Sequence[Group]:
+    def groups_of(self, client: ClientId) -> Sequence[Membership]:
         groups = groups_of(self._state, client)
-        return [group.snapshot() for group in sorted(groups, key=lambda group: group.members[client].number)]
+        return [group.seen_by(client) for group in sorted(groups, key=lambda group: group.members[client].number)]
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return frozenset(self._state.blocks.get(client, ()))

@@ -49,6 +49,7 @@ from ironwire.store.records import (
     Group,
     Mailbox,
     MailboxId,
+    Membership,
     Quota,
 )
 
@@ -115,6 +116,9 @@ class GroupState:
 
     def snapshot(self) -> Group:
         return Group(self.id, self.epoch, self.name, {client: member.role for client, member in self.members.items()})
+
+    def seen_by(self, client: ClientId) -> Membership:
+        return Membership(self.id, self.epoch, self.members[client].role, len(self.members), self.name)
 
 
 _Key = tuple[ClientId, DeviceId | None, MessageId]

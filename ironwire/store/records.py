@@ -99,6 +99,17 @@ class Group:
 
 
 @record
+class Membership:
+    """A group as one who is in it finds it in a list: `role` is that client's, `members` how many there are."""
+
+    group: GroupId
+    epoch: int
+    role: Role
+    members: int
+    name: str | None
+
+
+@record
 class Expired:
     """What `expire` removed: `entries` from mailboxes, and whole devices."""
 

@@ -34,6 +34,7 @@ from ironwire.store.records import (
     Group,
     Mailbox,
     MailboxId,
+    Membership,
     Quota,
     StoreStatistics,
 )
@@ -313,7 +314,7 @@ class SqliteStore:
         with self._as_store_error():
             return self._groups.group(group)
 
-    def groups_of(self, client: ClientId) -> Sequence[Group]:
+    def groups_of(self, client: ClientId) -> Sequence[Membership]:
         with self._as_store_error():
             return self._groups.groups_of(client)
 

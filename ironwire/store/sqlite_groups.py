@@ -6,7 +6,6 @@ what is committed. Each caches what it is asked for every envelope.
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 from ironwire.ids import ClientId, GroupId
 from ironwire.store.operations import (
@@ -20,21 +19,25 @@ from ironwire.store.operations import (
     Unblock,
     Unblocked,
 )
-from ironwire.store.records import Group, Quota
+from ironwire.store.records import Group, Membership, Quota
+from ironwire.store.sqlite_cache import Cache
 
-CACHED_GROUPS = 1_000
-CACHED_BLOCKS = 20_000
-"""Clients whose blocks are cached."""
+CACHED_MEMBERS = 100_000
+"""Members of all groups that a cache holds, which take 20 MB."""
+CACHED_BLOCKS = 100_000
+"""Clients that are blocked by those whose blocks are cached, and those who blocked them."""
 
 _SELECT_GROUP = """
     SELECT epoch, name, client, role FROM roster JOIN member ON member.roster = roster.id
     WHERE roster.id = ? ORDER BY number"""
 _UPSERT_ROSTER = """
-    INSERT INTO roster (id, epoch, name) VALUES (?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, name = excluded.name"""
+    INSERT INTO roster (id, epoch, name, members) VALUES (?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, name = excluded.name, members = excluded.members"""
 _DELETE_ROSTER = "DELETE FROM roster WHERE id = ?"
 _SELECT_MEMBERS = "SELECT client FROM member WHERE roster = ? ORDER BY number"
-_SELECT_ROSTERS = "SELECT roster FROM member WHERE client = ? ORDER BY number"
+_SELECT_MEMBERSHIPS = """
+    SELECT id, epoch, role, members, name FROM member JOIN roster ON roster.id = member.roster
+    WHERE client = ? ORDER BY number"""
 _COUNT_ROSTERS = "SELECT count(*) FROM member WHERE client = ?"
 _INSERT_MEMBER = "INSERT INTO member (roster, client, role, reads_from) VALUES (?, ?, ?, ?)"
 _UPDATE_MEMBER = "UPDATE member SET role = ? WHERE roster = ? AND client = ?"
@@ -51,16 +54,15 @@ class GroupWriter:
     def __init__(self, changes: sqlite3.Connection, quota: Quota) -> None:
         self._changes = changes
         self._quota = quota
-        self._members: dict[GroupId, tuple[ClientId, ...]] = {}
-        """The cache, the batch under way included. An empty tuple stands for a group that does not exist."""
+        self._members: Cache[GroupId, tuple[ClientId, ...]] = Cache(CACHED_MEMBERS, len)
+        """The batch under way included. An empty tuple stands for a group that does not exist."""
 
     def members_of(self, group: GroupId) -> tuple[ClientId, ...]:
         """The members in the order in which they came; none of a group that does not exist."""
-        members = self._members.get(group)
+        members = self._members.held.get(group)
         if members is None:
-            _make_room(self._members, CACHED_GROUPS)
-            members = tuple(client for (client,) in self._changes.execute(_SELECT_MEMBERS, (group,)))
-            self._members[group] = members
+            rows = self._changes.execute(_SELECT_MEMBERS, (group,))
+            members = self._members.keep(group, tuple(client for (client,) in rows))
         return members
 
     def change(self, change: ChangeGroup, last_envelope: int) -> tuple[ClientId, ...] | EpochPassed | TooManyGroups:
@@ -76,7 +78,7 @@ class GroupWriter:
             if self._changes.execute(_COUNT_ROSTERS, (client,)).fetchone()[0] >= self._quota.groups_per_client:
                 return TooManyGroups(client)
         if change.roles:
-            self._changes.execute(_UPSERT_ROSTER, (group, change.expected_epoch + 1, change.name))
+            self._changes.execute(_UPSERT_ROSTER, (group, change.expected_epoch + 1, change.name, len(change.roles)))
         else:
             self._changes.execute(_DELETE_ROSTER, (group,))
         removed = [(group, client) for client in before.roles if client not in change.roles]
@@ -87,7 +89,7 @@ class GroupWriter:
         self._changes.executemany(_UPDATE_MEMBER, moved)
         rows = [(group, client, change.roles[client], last_envelope) for client in added]
         self._changes.executemany(_INSERT_MEMBER, rows)
-        self._members.pop(group, None)
+        self._members.drop(group)
         return (*before.roles, *added)
 
     def block(self, block: Block) -> Blocked | TooManyBlocks:
@@ -113,46 +115,41 @@ class GroupReader:
 
     def __init__(self, lookups: sqlite3.Connection) -> None:
         self._lookups = lookups
-        self._groups: dict[GroupId, Group | None] = {}
-        self.blocks: dict[ClientId, frozenset[ClientId]] = {}
-        """What is cached of them."""
+        self._groups: Cache[GroupId, Group | None] = Cache(CACHED_MEMBERS, _members_in)
+        self._blocks: Cache[ClientId, frozenset[ClientId]] = Cache(CACHED_BLOCKS, len)
+        self.blocks = self._blocks.held
 
     def group(self, group: GroupId) -> Group | None:
-        if group not in self._groups:
-            _make_room(self._groups, CACHED_GROUPS)
-            self._groups[group] = _read_group(self._lookups, group)
-        return self._groups[group]
+        if group in self._groups.held:
+            return self._groups.held[group]
+        return self._groups.keep(group, _read_group(self._lookups, group))
 
-    def groups_of(self, client: ClientId) -> list[Group]:
+    def groups_of(self, client: ClientId) -> list[Membership]:
         """The groups of which the client is a member, oldest membership first."""
-        rosters = self._lookups.execute(_SELECT_ROSTERS, (client,)).fetchall()
-        groups = (_read_group(self._lookups, group) for (group,) in rosters)
-        return [group for group in groups if group is not None and client in group.roles]
+        return [Membership(*row) for row in self._lookups.execute(_SELECT_MEMBERSHIPS, (client,))]
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        if client not in self.blocks:
-            _make_room(self.blocks, CACHED_BLOCKS)
-            self.blocks[client] = _read_blocks(self._lookups, client)
-        return self.blocks[client]
+        if client in self.blocks:
+            return self.blocks[client]
+        return self._blocks.keep(client, _read_blocks(self._lookups, client))
 
     def forget_blocks(self, client: ClientId) -> None:
-        self.blocks.pop(client, None)
+        self._blocks.drop(client)
 
     def forget_changed(self, batch: Sequence[Operation]) -> None:
         """Drop what is cached of whatever this batch has changed, if it was committed."""
         for operation in batch:
             match operation:
                 case ChangeGroup(envelope):
-                    self._groups.pop(GroupId(envelope.to), None)
+                    self._groups.drop(GroupId(envelope.to))
                 case Block(client) | Unblock(client):
-                    self.blocks.pop(client, None)
+                    self._blocks.drop(client)
                 case _:
                     pass
 
 
-def _make_room(cache: dict[Any, Any], most: int) -> None:
-    if len(cache) >= most:
-        cache.clear()
+def _members_in(group: Group | None) -> int:
+    return 0 if group is None else len(group.roles)
 
 
 def _read_group(connection: sqlite3.Connection, group: GroupId) -> Group | None:

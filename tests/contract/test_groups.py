@@ -78,12 +78,12 @@ async def test_of_two_changes_from_one_epoch_one_wins_in_one_batch_and_across(st
 async def test_groups_are_listed_in_the_order_in_which_a_client_joined_them(store: Store) -> None:
     await store.apply([change(CLUB, 0, {ANN: "admin"}), change(OTHER, 0, {BOB: "admin", ANN: "member"})])
     await apply(store, change(CLUB, 1, {ANN: "admin", BOB: "member"}))
-    assert [group.id for group in store.groups_of(ANN)] == [CLUB, OTHER]
-    assert [group.id for group in store.groups_of(BOB)] == [OTHER, CLUB]
+    assert [group.group for group in store.groups_of(ANN)] == [CLUB, OTHER]
+    assert [group.group for group in store.groups_of(BOB)] == [OTHER, CLUB]
     assert store.groups_of(CAT) == []
     await apply(store, change(CLUB, 2, {BOB: "admin"}))
     await apply(store, change(CLUB, 3, {BOB: "admin", ANN: "member"}))
-    assert [group.id for group in store.groups_of(ANN)] == [OTHER, CLUB]
+    assert [group.group for group in store.groups_of(ANN)] == [OTHER, CLUB]
 
 
 async def test_a_message_goes_to_all_devices_of_all_members_except_the_one_that_sent_it(store: Store) -> None:

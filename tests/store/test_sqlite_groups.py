@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ironwire.errors import StoreError
-from ironwire.ids import ClientId, GroupId
+from ironwire.ids import ClientId, GroupId, Role
 from ironwire.store import sqlite, sqlite_groups
 from ironwire.store.operations import Block, NotMember, Stored
 from ironwire.store.records import Group
@@ -47,18 +47,20 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
 
 
 async def test_what_is_cached_stays_in_bounds(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_groups, "CACHED_GROUPS", 10)
-    monkeypatch.setattr(sqlite_groups, "CACHED_BLOCKS", 10)
-    await store.apply([change(CLUB, 0, {ANN: "admin"}), Block(ANN, BOB)])
+    """Whatever strangers ask for, and however many members a group has."""
+    caches = store._groups._groups, store._groups._blocks, store._writer._groups._members
+    for cache in caches:
+        monkeypatch.setattr(cache, "_most", 20)
+    members: dict[ClientId, Role] = {ANN: "admin", **{ClientId(f"{number:064x}"): "member" for number in range(5)}}
     for number in range(30):
-        group = GroupId(f"#{number:032x}")
+        group, client = GroupId(f"#{number:032x}"), ClientId(f"{number:064x}")
         assert store.group(group) is None
         assert await apply(store, append(envelope(ANN, group))) == NotMember()
-        assert store.blocks_of(ClientId(f"{number:064x}")) == frozenset()
-    assert len(store._groups._groups) <= 10
-    assert len(store._groups.blocks) <= 10
-    assert store.group(CLUB) is not None
-    assert store.blocks_of(ANN) == {BOB}
+        await store.apply([change(group, 0, members), *(Block(client, blocked) for blocked in members)])
+        assert isinstance(await apply(store, append(envelope(ANN, group))), Stored)
+        assert store.group(group) == Group(group, 1, None, members)
+        assert store.blocks_of(client) == members.keys()
+        assert all(len(cache.held) <= 3 for cache in caches)
 
 
 async def test_no_statement_reads_a_whole_table(store: SqliteStore) -> None:
