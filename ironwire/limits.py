@@ -136,8 +136,8 @@ class Limits:
     """How long an envelope waits, a message id is remembered, and a device that is not seen is kept."""
 
     unsettled_envelopes: int = _count(100)
-    """Envelopes of one session that wait for the disk, one to a group counted as its members; with more, the server
-    goes on with it when they are fewer.
+    """Envelopes of one session that wait for the disk, each counted as often as there are mailboxes for it, or members
+    of its group; with more, the server goes on with it when they are fewer.
     """
 
     upload_bytes: int = _count(30 * 1024 * 1024)

@@ -8,7 +8,7 @@ Rules: nothing is told to anyone before the commit. What arrives while a commit 
 silent drop: whoever sent is told when nobody can get it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import structlog
@@ -107,14 +107,15 @@ class Delivery:
         to = ClientId(message.to)
         try:
             is_blocked = sender.principal.client in self._store.blocks_of(to)
-            needs_commit = self._needs_commit(sender, to)
+            places = self._places(sender.principal.client, to)
         except StoreError:
             log.exception("the store cannot be read")
             error = Error("internal", detail="the server cannot store messages now")
             self._reply_refused(sender, error, message.verb, id)
             return
-        if needs_commit:
-            self._submit_to_store(sender, to, message, id, is_blocked=is_blocked)
+        # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
+        if places or sender.principal.device is not None or sender.unsettled.count > 0:
+            self._submit_to_store(sender, to, message, id, places, is_blocked=is_blocked)
         elif isinstance(message, Receipt):
             self._reply_offline(sender, to, message.verb, id)
         else:
@@ -127,7 +128,7 @@ class Delivery:
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = stored_payload(message, client, now, device, group)
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = _cost(envelope, max(self.members(client, group), 1))
+        cost = _cost(envelope, self._places_in(client, group))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_group_append, sender, envelope, message, cost)
         append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
@@ -210,7 +211,8 @@ class Delivery:
                 self._outcomes.stored[change.envelope.verb] += 1
                 spread(self._hub, result, change.envelope, live_text)
 
-        return await self._committer.committed(change.envelope.sender, change, tell, cost=max(len(change.roles), 1))
+        cost = max(self._places_of_all(change.roles), 1)
+        return await self._committer.committed(change.envelope.sender, change, tell, cost)
 
     async def run(self) -> None:
         """Commit what waits, batch after batch, until cancelled. One task runs this."""
@@ -230,14 +232,23 @@ class Delivery:
 
     # --- what follows from a result ----------------------------------------------------------------------------------
 
-    def _needs_commit(self, sender: Attachment, to: ClientId) -> bool:
-        """Whether a mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes."""
-        return (
-            sender.principal.device is not None
-            or sender.unsettled.count > 0
-            or self._store.has_mailboxes(to)
-            or self._store.has_mailboxes(sender.principal.client)
-        )
+    def _places(self, sender: ClientId, to: ClientId) -> int:
+        """How many places an envelope may take: one in each mailbox of the two."""
+        places = self._store.places_of(to)
+        return places if sender == to else places + self._store.places_of(sender)
+
+    def _places_in(self, client: ClientId, group: GroupId) -> int:
+        """How many places what the client says in the group may take: at least one for each member."""
+        try:
+            stands = self._store.group(group)
+            if stands is None or client not in stands.roles:
+                return 1
+            return self._places_of_all(stands.roles)
+        except StoreError:
+            return 1  # nothing will be stored either
+
+    def _places_of_all(self, clients: Iterable[ClientId]) -> int:
+        return sum(max(self._store.places_of(client), 1) for client in clients)
 
     def _submit_to_store(
         self,
@@ -245,6 +256,7 @@ class Delivery:
         to: ClientId,
         message: Sendable,
         id: MessageId | None,  # noqa: A002  # the frame's
+        places: int,
         *,
         is_blocked: bool,
     ) -> None:
@@ -255,7 +267,7 @@ class Delivery:
         is_receipt = isinstance(message, Receipt)
         is_live = not is_receipt and self._is_live(to)
         live_text = live_frame(message, client) if is_live and not is_blocked else None
-        cost = _cost(envelope)
+        cost = _cost(envelope, max(places, 1))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt
@@ -367,6 +379,6 @@ class Delivery:
         sender.outbox.put(encode(error, id))
 
 
-def _cost(envelope: Envelope, places: int = 1) -> int:
+def _cost(envelope: Envelope, places: int) -> int:
     """What it costs to store: a KiB takes about as long as a place in a mailbox."""
     return places + len(envelope.payload) // 1024

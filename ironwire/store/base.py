@@ -118,9 +118,9 @@ class Store(Protocol):
         """
         ...
 
-    def has_mailboxes(self, client: ClientId) -> bool:
-        """Whether an envelope to or from the client may be owed to a mailbox. Quick; counts what a batch under way
-        has begun.
+    def places_of(self, client: ClientId) -> int:
+        """In how many mailboxes an envelope to or from the client may have a place. Quick enough to be asked for every
+        envelope; counts what a batch under way has begun.
 
         Raises:
             StoreError: the store cannot be read.

@@ -79,8 +79,8 @@ class MemoryStore:
     async def scrub(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    def has_mailboxes(self, client: ClientId) -> bool:
-        return bool(boxes_of(self._state, client))
+    def places_of(self, client: ClientId) -> int:
+        return len(boxes_of(self._state, client))
 
     def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         return [box.snapshot() for box in boxes_of(self._state, client)]

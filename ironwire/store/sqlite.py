@@ -293,14 +293,14 @@ class SqliteStore:
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
-    def has_mailboxes(self, client: ClientId) -> bool:
+    def places_of(self, client: ClientId) -> int:
         boxes = self._mailboxes.cached.get(client)
         if boxes is None:
             if not self._turn.locked():
                 self._mailboxes.trim()
             with self._as_store_error():
                 boxes = self._mailboxes.of(client)
-        return bool(boxes)
+        return len(boxes)
 
     def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         with self._as_store_error():

@@ -178,7 +178,7 @@ async def told(store: Store) -> dict[str, Any]:
         "depth": (statistics.mailboxes, statistics.waiting_envelopes, statistics.waiting_bytes),
     }
     for client in CLIENTS:
-        answers[f"has {client}"] = store.has_mailboxes(client)
+        answers[f"has {client}"] = store.places_of(client)
         answers[f"mailboxes of {client}"] = list(store.mailboxes_of(client))
         answers[f"groups of {client}"] = list(store.groups_of(client))
         answers[f"blocks of {client}"] = store.blocks_of(client)

@@ -49,6 +49,21 @@ async def test_a_receipt_goes_to_devices_only(house: House) -> None:
 # --- where somebody has one ------------------------------------------------------------------------------------------
 
 
+async def test_an_envelope_costs_a_place_in_each_mailbox_that_it_may_go_to(house: House) -> None:
+    """Else somebody with sixteen devices would write thirty-one places at the price of one."""
+    phone = await house.seat_device(ALICE, PHONE)
+    for name in ("laptop", "tablet"):
+        await house.seat_device(BOB, DeviceId(name))
+    house.store.gate = trio.Event()
+    house.delivery.submit(phone, Text(BOB, "Hello"), None)
+    assert phone.unsettled.count == 3
+    house.delivery.submit(phone, Text(ALICE, "a note"), None)
+    assert phone.unsettled.count == 4
+    house.delivery.submit(phone, Text(CAROL, "nobody"), None)
+    assert phone.unsettled.count == 5
+    house.store.gate.set()
+
+
 async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
     bob_phone = await house.seat_device(BOB, PHONE)

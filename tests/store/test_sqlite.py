@@ -68,7 +68,7 @@ async def refuses_a_batch(store: SqliteStore, error: type[StoreError], match: st
         await store.apply([Register(CAT, PHONE, 1), append(envelope(BOB, ANN, "x" * 60_000, id="1"))])
     assert store.statistics().is_failing
     assert (await texts(store, box), list(store.mailboxes_of(ANN))) == before
-    assert not store.has_mailboxes(CAT)
+    assert not store.places_of(CAT)
 
 
 async def works_again(store: SqliteStore) -> None:
@@ -482,6 +482,6 @@ async def test_the_cache_of_mailboxes_stays_in_bounds(store: SqliteStore, monkey
     monkeypatch.setattr(sqlite_mailboxes, "CACHED_CLIENTS", 10)
     await registered(store, ANN, PHONE)
     for number in range(100):
-        assert not store.has_mailboxes(ClientId(f"{number:064x}"))
+        assert not store.places_of(ClientId(f"{number:064x}"))
         assert len(store._mailboxes.cached) <= 11
-    assert store.has_mailboxes(ANN)
+    assert store.places_of(ANN)

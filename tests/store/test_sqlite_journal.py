@@ -206,7 +206,7 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
         broken.setattr(sqlite_mailboxes, "read_journal", fail)
         with pytest.raises(StoreError):
             await apply(store, append(envelope(BOB, ANN, "lost")))
-        for ask in (store.has_mailboxes, store.mailboxes_of):
+        for ask in (store.places_of, store.mailboxes_of):
             with pytest.raises(StoreError):
                 ask(ANN)
         with pytest.raises(StoreError):
