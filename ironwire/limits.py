@@ -120,6 +120,11 @@ class Limits:
     call_candidates: int = _count(64)
     """Candidates that one session may name in one call; more are refused."""
 
+    call_bytes: int = _count(128 * 1024, least=128 * 1024)
+    """What the offers and candidates of one client's calls may take while they ring: they are kept for sessions of the
+    callee that come late. More are refused.
+    """
+
     window_envelopes: int = _count(100)
     """Envelopes on their way to a device that it has not acknowledged; more wait in its mailbox."""
 

@@ -1,7 +1,7 @@
 """Calls: who is told what decides `protocol/call.py`; here it meets the live sessions, the blocks and the clock.
 
-Nothing of a call is stored. A signal is small and has to arrive: it waits in the outbox like everything else, and a
-session that does not read loses its place here.
+Nothing of a call is stored. Who calls cannot drive anybody out: a session for which much waits is not rung, and misses
+candidates. What remains is small and has to arrive: it waits in the outbox like everything else.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,7 @@ from ironwire.wire.messages import (
     CallRinging,
     Error,
     IceServers,
+    RelayedCandidate,
 )
 from ironwire.wire.messages.fields import ErrorCode
 
@@ -57,7 +58,9 @@ class CallDesk:
 
     def __attrs_post_init__(self) -> None:
         limits = self._limits
-        self._calls = Calls(limits.call_ring_seconds, limits.calls_per_client, limits.call_candidates)
+        self._calls = Calls(
+            limits.call_ring_seconds, limits.calls_per_client, limits.call_candidates, limits.call_bytes
+        )
 
     async def run(self) -> None:
         """End the calls that nobody answers, for ever."""
@@ -83,8 +86,9 @@ class CallDesk:
                 assert_never(request)
 
     def arrived(self, attachment: Attachment) -> None:
-        """A session has begun."""
-        _deliver(self._calls.arrived(attachment))
+        """A session has begun. Of calls that say more than half an outbox holds it hears the first."""
+        for tell in self._calls.arrived(attachment):
+            attachment.outbox.put_ephemeral(encode(tell.message))
 
     def left(self, attachment: Attachment) -> None:
         """A session is over."""
@@ -94,7 +98,7 @@ class CallDesk:
         return CallsStatistics(live=len(self._calls), offered_total=self._offered_total)
 
     def _offer(self, asker: Attachment, offer: CallOffer) -> list[Tell[Attachment]] | Refused:
-        callee = self._hub.sessions_of(offer.to)
+        callee = [seat for seat in self._hub.sessions_of(offer.to) if seat.outbox.has_room()]
         is_muffled = asker.principal.client in self._store.blocks_of(offer.to)
         result = self._calls.offer(asker, offer, callee, trio.current_time(), is_muffled=is_muffled)
         self._offered_total += not isinstance(result, Refused)
@@ -121,4 +125,7 @@ def _deliver(tells: list[Tell[Attachment]]) -> None:
     for tell in tells:
         frame = encode(tell.message)
         for attachment in tell.to:
-            attachment.outbox.put(frame)
+            if isinstance(tell.message, RelayedCandidate):
+                attachment.outbox.put_ephemeral(frame)
+            else:
+                attachment.outbox.put(frame)

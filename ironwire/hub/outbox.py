@@ -80,11 +80,13 @@ class Outbox:
         """Queue a frame that may be lost. False: it was, because the session is ending, or because its outbox would be
         more than half full: the other half is for what must arrive.
         """
-        if self._batch is not None and (
-            2 * (len(self._batch) + 1) > self._most_frames or 2 * (self._waiting_bytes + len(frame)) > self._most_bytes
-        ):
-            return False
-        return self.put(frame)
+        return self.has_room(len(frame)) and self.put(frame)
+
+    def has_room(self, size: int = 0) -> bool:
+        """Whether half of it stays free with one frame more of this size; any fits where nothing waits."""
+        return self._batch is None or (
+            2 * (len(self._batch) + 1) <= self._most_frames and 2 * (self._waiting_bytes + size) <= self._most_bytes
+        )
 
     def close(self, ending: Ending) -> None:
         """Take nothing more in; what waits can still be taken. The first ending stands."""

@@ -73,27 +73,28 @@ class Refused:
     detail: str | None = None
 
 
+_TOO_LARGE = Refused("quota", "the calls of this client that ring have said as much as they may: end one of them")
+
+
 @define(eq=False)
 class _Call(Generic[P]):
+    id: CallId
     caller: P
-    offer: CallOffer
+    callee_id: ClientId
     ends_at: float
     is_muffled: bool
     ringing: dict[P, None]
     """The callee's sessions, in the order in which they were rung; none once one of them has answered."""
     answerer: P | None = None
     is_known_to_ring: bool = False
-    candidates: list[RelayedCandidate] = field(factory=list)
-    """The caller's, while it rings: for a session that arrives."""
+    early: list[RelayedOffer | RelayedCandidate] = field(factory=list)
+    """What the caller has said, while it rings: for a session that arrives."""
+    early_bytes: int = 0
     candidate_counts: Counter[P] = field(factory=Counter)
 
     @property
     def caller_id(self) -> ClientId:
         return self.caller.principal.client
-
-    @property
-    def callee_id(self) -> ClientId:
-        return self.offer.to
 
     @property
     def at_callee(self) -> tuple[P, ...]:
@@ -107,7 +108,7 @@ class _Call(Generic[P]):
 
     def end(self, reason: GivenReason, sessions: Sequence[P], sender: ClientId) -> list[Tell[P]]:
         """What tells `sessions` that the call with `sender` is over."""
-        return [Tell(tuple(sessions), RelayedEnd(sender, self.offer.call, reason))] if sessions else []
+        return [Tell(tuple(sessions), RelayedEnd(sender, self.id, reason))] if sessions else []
 
 
 @define
@@ -122,6 +123,8 @@ class Calls(Generic[P]):
     """That one client may have made at a time; calls that come to it do not count, or others could use them up."""
     _most_candidates: int
     """Of one session in one call."""
+    _most_bytes: int
+    """That the calls of one client may keep while they ring."""
     _live: dict[CallId, _Call[P]] = field(init=False, factory=dict)
     _by_client: dict[ClientId, dict[CallId, _Call[P]]] = field(init=False, factory=dict)
 
@@ -142,17 +145,23 @@ class Calls(Generic[P]):
             return Refused("user_offline")
         if sum(call.caller_id == client for call in self._calls_of(client)) >= self._most_calls:
             return Refused("quota", f"a client may have {self._most_calls} calls at a time: end one of them")
+        relayed = RelayedOffer(client, offer.call, offer.sdp, offer.media)
+        size = _bytes_of(relayed.sdp)
+        if not self._has_room_for(size, client):
+            return _TOO_LARGE
         crossing = [] if is_muffled else self._ringing_calls(offer.to, client)
-        if any(call.offer.call < offer.call for call in crossing):
+        if any(call.id < offer.call for call in crossing):
             return [Tell((caller,), RelayedEnd(offer.to, offer.call, "glare"))]
         tells = [tell for call in crossing for tell in self._over(call, "glare")]
         ringing = {} if is_muffled else dict.fromkeys(callee)
-        call = _Call(caller, offer, now + self._ring_seconds, is_muffled, ringing)
+        call = _Call(offer.call, caller, offer.to, now + self._ring_seconds, is_muffled, ringing)
+        call.early.append(relayed)
+        call.early_bytes = size
         self._live[offer.call] = call
         for each in (client, offer.to):
             self._by_client.setdefault(each, {})[offer.call] = call
         if ringing:
-            tells.append(Tell(tuple(ringing), _relayed_offer(call)))
+            tells.append(Tell(tuple(ringing), relayed))
         return tells
 
     def signal(self, by: P, signal: CallSignal) -> list[Tell[P]] | Refused:
@@ -176,15 +185,18 @@ class Calls(Generic[P]):
                 assert_never(signal)
 
     def arrived(self, party: P) -> list[Tell[P]]:
-        """A session has begun: what rings at its client rings there too."""
+        """A session has begun: what rings at its client rings there too, the oldest calls first, and no more of them
+        than a client may make. However many call it, the session has room for what it is told.
+        """
         client = party.principal.client
-        tells: list[Tell[P]] = []
-        for call in self._calls_of(client):
-            if call.callee_id == client and call.answerer is None and not call.is_muffled:
-                call.ringing[party] = None
-                tells.append(Tell((party,), _relayed_offer(call)))
-                tells += [Tell((party,), candidate) for candidate in call.candidates]
-        return tells
+        rings = [
+            call
+            for call in self._calls_of(client)
+            if call.callee_id == client and call.answerer is None and not call.is_muffled
+        ][: self._most_calls]
+        for call in rings:
+            call.ringing[party] = None
+        return [Tell((party,), signal) for call in rings for signal in call.early]
 
     def left(self, party: P) -> list[Tell[P]]:
         """A session is over, and its calls with it. One that only rang is missed by nobody: it may come back."""
@@ -208,7 +220,7 @@ class Calls(Generic[P]):
         if call.is_known_to_ring:
             return []
         call.is_known_to_ring = True
-        return [Tell((call.caller,), RelayedRinging(call.callee_id, call.offer.call))]
+        return [Tell((call.caller,), RelayedRinging(call.callee_id, call.id))]
 
     def _answer(self, call: _Call[P], by: P, answer: CallAnswer) -> list[Tell[P]] | Refused:
         if by not in call.ringing:
@@ -216,7 +228,8 @@ class Calls(Generic[P]):
         others = [party for party in call.ringing if party is not by]
         call.answerer = by
         call.ringing.clear()
-        call.candidates.clear()
+        call.early.clear()
+        call.early_bytes = 0
         return [
             Tell((call.caller,), RelayedAnswer(call.callee_id, answer.call, answer.sdp)),
             *call.end("answered_elsewhere", others, call.caller_id),
@@ -225,19 +238,24 @@ class Calls(Generic[P]):
     def _pass_candidate(self, call: _Call[P], by: P, signal: CallCandidate) -> list[Tell[P]] | Refused:
         if call.candidate_counts[by] >= self._most_candidates:
             return Refused("quota", f"a session may name {self._most_candidates} candidates in a call")
-        call.candidate_counts[by] += 1
         relayed = RelayedCandidate(by.principal.client, signal.call, signal.candidate)
+        is_early = by is call.caller and call.answerer is None
+        size = _bytes_of(signal.candidate.candidate) + _bytes_of(signal.candidate.sdp_mid or "")
+        if is_early and not self._has_room_for(size, call.caller_id):
+            return _TOO_LARGE
+        call.candidate_counts[by] += 1
         if by is not call.caller:
             return [Tell((call.caller,), relayed)]
-        if call.answerer is None:
-            call.candidates.append(relayed)
+        if is_early:
+            call.early.append(relayed)
+            call.early_bytes += size
         return [Tell(call.at_callee, relayed)] if call.at_callee else []
 
     def _over(self, call: _Call[P], reason: GivenReason, by: P | None = None) -> list[Tell[P]]:
         """Forget the call, and tell everyone in it but `by`."""
-        del self._live[call.offer.call]
+        del self._live[call.id]
         for client in (call.caller_id, call.callee_id):
-            del self._by_client[client][call.offer.call]
+            del self._by_client[client][call.id]
             if not self._by_client[client]:
                 del self._by_client[client]
         to_caller = [] if by is call.caller else [call.caller]
@@ -247,6 +265,10 @@ class Calls(Generic[P]):
     def _calls_of(self, client: ClientId) -> list[_Call[P]]:
         return [*self._by_client.get(client, {}).values()]
 
+    def _has_room_for(self, size: int, caller: ClientId) -> bool:
+        kept = sum(call.early_bytes for call in self._calls_of(caller) if call.caller_id == caller)
+        return kept + size <= self._most_bytes
+
     def _ringing_calls(self, caller: ClientId, callee: ClientId) -> list[_Call[P]]:
         return [
             call
@@ -255,5 +277,6 @@ class Calls(Generic[P]):
         ]
 
 
-def _relayed_offer(call: _Call[P]) -> RelayedOffer:
-    return RelayedOffer(call.caller_id, call.offer.call, call.offer.sdp, call.offer.media)
+def _bytes_of(text: str) -> int:
+    """What it takes in memory, at the most."""
+    return len(text) if text.isascii() else 4 * len(text)

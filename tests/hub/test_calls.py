@@ -4,9 +4,8 @@ import pytest
 
 from ironwire.hub.calls import CallDesk, CallsStatistics
 from ironwire.hub.ice import IceDesk
-from ironwire.hub.outbox import Ending
 from ironwire.ids import CallId, MessageId
-from ironwire.wire.messages import CallEnd, CallOffer
+from ironwire.wire.messages import CallCandidate, CallEnd, CallOffer, Candidate
 from tests.hub.house import ALICE, BOB, CAROL, LIMITS, NOW_MS, House, accepted, taken
 
 CALL = CallId("1" * 32)
@@ -19,15 +18,51 @@ def desk(house: House) -> CallDesk:
     return CallDesk(house.hub, house.store, ice, LIMITS, lambda: NOW_MS)
 
 
-async def test_a_session_that_reads_nothing_loses_its_place_and_no_other_does(house: House, desk: CallDesk) -> None:
-    alice, slow, quick = house.seat(ALICE), house.seat(BOB, most_frames=1), house.seat(BOB)
-    slow.outbox.put(b"something waits")
+async def test_a_session_that_reads_too_slowly_is_not_rung_and_stays(house: House, desk: CallDesk) -> None:
+    """Whoever calls without end could drive it out otherwise."""
+    alice, slow, quick = house.seat(ALICE), house.seat(BOB, most_frames=2), house.seat(BOB)
+    slow.outbox.put(b"{}")
     desk.answer(alice, OFFER, MessageId("1"))
     assert taken(alice) == [accepted("1")]
-    assert slow.outbox.ending == Ending(4508, "too slow")
+    assert taken(slow) == [{}]
     assert [frame["type"] for frame in taken(quick)] == ["call_offer"]
-    desk.left(slow)
-    assert taken(alice) == []
+    desk.answer(alice, CallEnd(BOB, CALL, "hangup"), None)
+    assert taken(slow) == [], "who was not told that it rings is not told of the end"
+    assert slow.outbox.ending is None
+
+
+async def test_where_nobody_reads_there_is_nobody_to_ring(house: House, desk: CallDesk) -> None:
+    alice, slow = house.seat(ALICE), house.seat(BOB, most_frames=2)
+    slow.outbox.put(b"{}")
+    desk.answer(alice, OFFER, None)
+    assert [frame["payload"]["msg"] for frame in taken(alice)] == ["user_offline"]
+
+
+async def test_candidates_drive_nobody_out(house: House, desk: CallDesk) -> None:
+    alice, bob = house.seat(ALICE), house.seat(BOB, most_frames=8)
+    desk.answer(alice, OFFER, None)
+    for _ in range(20):
+        desk.answer(alice, CallCandidate(BOB, CALL, Candidate("candidate:1")), None)
+    assert bob.outbox.ending is None
+    assert [frame["type"] for frame in taken(bob)] == ["call_offer"] + ["call_candidate"] * 3
+
+
+async def test_who_comes_back_stays_however_much_rings(house: House, desk: CallDesk) -> None:
+    """Two who call with all they may say could keep somebody out otherwise."""
+    ear = house.seat(BOB)
+    for number, caller in enumerate((ALICE, CAROL)):
+        seat = house.seat(caller)
+        for each in range(4):
+            call = CallId(f"{number}{each}" * 16)
+            desk.answer(seat, CallOffer(BOB, call, "v=0" * 1_000, "audio"), None)
+            for _ in range(64):
+                desk.answer(seat, CallCandidate(BOB, call, Candidate("\x01" * 300)), None)
+            assert len(taken(ear)) > 1
+        assert taken(seat) == []
+    back = house.seat(BOB, most_frames=100)
+    desk.arrived(back)
+    assert back.outbox.ending is None
+    assert 1 < len(taken(back)) <= 50
 
 
 async def test_only_offers_that_were_accepted_are_counted(house: House, desk: CallDesk) -> None:

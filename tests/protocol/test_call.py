@@ -48,8 +48,8 @@ A1, A2, B1, B2, B3, C1 = (
 )
 
 
-def machine(*, calls: int = 8, candidates: int = 64) -> Calls[Seat]:
-    return Calls(RING_SECONDS, calls, candidates)
+def machine(*, calls: int = 8, candidates: int = 64, most_bytes: int = 1_000) -> Calls[Seat]:
+    return Calls(RING_SECONDS, calls, candidates, most_bytes)
 
 
 def offer(to: ClientId = BOB, call: CallId = FIRST) -> CallOffer:
@@ -120,6 +120,48 @@ def test_candidates_are_counted_for_each_session() -> None:
         assert len(told(calls.signal(A1, CallCandidate(BOB, FIRST, HOST)))) == 1
     assert refused(calls.signal(A1, CallCandidate(BOB, FIRST, HOST))) == "quota"
     assert len(told(calls.signal(B1, CallCandidate(ANN, FIRST, HOST)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "is_room"), [("x" * 94, True), ("x" * 95, False), ("é" * 23, True), ("é" * 24, False)]
+)
+def test_what_rings_keeps_so_many_bytes(said: str, is_room: bool) -> None:
+    """Of all calls of one client together: "sdp" of two calls is in there already."""
+    calls = machine(most_bytes=100)
+    for call in (FIRST, SECOND):
+        calls.offer(A1, offer(call=call), [B1], 0)
+    result = calls.signal(A1, CallCandidate(BOB, SECOND, Candidate(said)))
+    if is_room:
+        assert len(told(result)) == 1
+    else:
+        assert refused(result) == "quota"
+        assert refused(calls.offer(A2, CallOffer(BOB, THIRD, said, "audio"), [B1], 0)) == "quota"
+        assert len(told(calls.signal(B1, CallCandidate(ANN, SECOND, Candidate(said))))) == 1, (
+            "the callee's are not kept"
+        )
+        assert len(told(calls.offer(C1, CallOffer(BOB, THIRD, said, "audio"), [B1], 0))) == 1, "others have their own"
+
+
+def test_what_was_answered_or_is_over_keeps_nothing() -> None:
+    calls = machine(most_bytes=100)
+    for _ in range(3):
+        calls.offer(A1, CallOffer(BOB, FIRST, "x" * 100, "audio"), [B1], 0)
+        calls.signal(A1, CallEnd(BOB, FIRST, "hangup"))
+    calls.offer(A1, CallOffer(BOB, FIRST, "x" * 100, "audio"), [B1], 0)
+    calls.signal(B1, CallAnswer(ANN, FIRST, "answer"))
+    assert len(told(calls.signal(A1, CallCandidate(BOB, FIRST, HOST)))) == 1
+    assert len(told(calls.offer(A2, CallOffer(BOB, SECOND, "x" * 100, "audio"), [B1], 0))) == 1
+
+
+def test_a_session_that_comes_is_rung_by_as_many_as_one_may_call() -> None:
+    calls = machine(calls=2)
+    for caller, call in ((A1, THIRD), (C1, SECOND), (A1, FIRST)):
+        calls.offer(caller, offer(call=call), [B1], 0)
+    assert told(calls.arrived(B2)) == [
+        ("b2", RelayedOffer(ANN, THIRD, "sdp", "audio")),
+        ("b2", RelayedOffer(CAT, SECOND, "sdp", "audio")),
+    ]
+    assert refused(calls.signal(B2, CallAnswer(ANN, FIRST, "never rung"))) == "conflict"
 
 
 def test_one_session_that_declines_does_so_for_all() -> None:
