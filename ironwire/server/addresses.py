@@ -5,6 +5,7 @@ if a trusted proxy wrote it, and only as far as trusted proxies did; an IPv6 hos
 from, so that is what is counted; whoever sits on this machine is not a stranger.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -19,6 +20,8 @@ Neighbourhood = NewType("Neighbourhood", str)
 
 Address = tuple[str, int]
 """A host and a port."""
+
+_WITH_PORT = re.compile(r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 _HOPS = 32
 """Entries of X-Forwarded-For that are looked at; whoever writes more is a client that made them up."""
@@ -49,12 +52,15 @@ class TrustedProxies:
         Args:
             peer: the address at the other end of the connection.
             forwarded_for: the value of X-Forwarded-For, "" without one. Each proxy appends whom it was called by, so
-                it is read from the right, up to the first whom no trusted proxy has seen.
+                it is read from the right, up to the first whom no trusted proxy has seen. Some append a port.
         """
         address = _address(peer)
         hops = [hop.strip() for hop in forwarded_for.split(",")][-_HOPS:] if forwarded_for else []
         while hops and address is not None and self._trusts(address):
-            address = _address(hops.pop()) or address
+            before = _address(_without_port(hops.pop()))
+            if before is None:
+                break  # this proxy names nobody, and what stands further left may be made up
+            address = before
         return None if address is None or address.is_loopback else _neighbourhood(address)
 
     def is_proxy(self, peer: str) -> bool:
@@ -64,6 +70,11 @@ class TrustedProxies:
 
     def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
         return any(address in network for network in self._networks)
+
+
+def _without_port(hop: str) -> str:
+    match = _WITH_PORT.fullmatch(hop)
+    return hop if match is None else match[1]
 
 
 @lru_cache(maxsize=1_000)  # a connection asks three times, and many come from the same proxy
