@@ -17,8 +17,9 @@ from ironwire.ids import ClientId
 
 _KEY_BYTES = 32
 _DOMAIN = b"ironwire-upload-v1\0"
-_STATEMENT = struct.Struct(">32sQQQ")
-"""The client, the serial number of the token, when it expires in Unix milliseconds, and the size in bytes."""
+_SERIAL_BYTES = 8
+_STATEMENT = struct.Struct(f">32s{_SERIAL_BYTES}sQQ")
+"""The client, the random serial number of the token, when it expires in Unix milliseconds, and the size in bytes."""
 
 
 @frozen
@@ -34,14 +35,13 @@ class UploadTokens:
     """Mints tokens, and takes each of them once. `random_bytes` gives as many random bytes as it is asked for."""
 
     _random_bytes: Callable[[int], bytes]
-    _serial: int = field(init=False, default=0)
-    _spent: dict[int, int] = field(init=False, factory=dict)
+    _spent: dict[bytes, int] = field(init=False, factory=dict)
     """By serial number, in the order in which they were spent: when the token expires, and may be forgotten."""
 
     def mint(self, grant: Grant, expires_ms: int) -> str:
         """A token for `grant`, to be used before `expires_ms`."""
-        self._serial += 1
-        statement = _STATEMENT.pack(bytes.fromhex(grant.client), self._serial, expires_ms, grant.size_bytes)
+        serial = self._random_bytes(_SERIAL_BYTES)  # one that counts would tell how many others have asked
+        statement = _STATEMENT.pack(bytes.fromhex(grant.client), serial, expires_ms, grant.size_bytes)
         return (statement + self._mac(statement)).hex()
 
     def redeem(self, token: str, now_ms: int) -> Grant | None:

@@ -19,6 +19,15 @@ def test_a_token_stands_for_its_grant_once() -> None:
     assert tokens.redeem(second, 99) == GRANT
 
 
+def test_tokens_do_not_say_how_many_there_are() -> None:
+    """One that was made long before or after another differs from it by chance alone."""
+    serials = [bytes([number]) * 8 for number in (9, 3, 7)]
+    tokens = UploadTokens(lambda size: serials.pop(0) if size == 8 else b"k" * size)
+    made = [bytes.fromhex(tokens.mint(GRANT, 100)) for _ in range(3)]
+    assert [token[32:40] for token in made] == [bytes([number]) * 8 for number in (9, 3, 7)]
+    assert len({token[:32] + token[40:56] for token in made}) == 1
+
+
 def test_a_token_ends() -> None:
     tokens = UploadTokens(os.urandom)
     assert tokens.redeem(tokens.mint(GRANT, 100), 100) is None
