@@ -37,6 +37,8 @@ from ironwire.store.operations import (
     NotMember,
     Operation,
     Register,
+    Remove,
+    Removed,
     Result,
     Stored,
     Touch,
@@ -59,6 +61,9 @@ from ironwire.wire.messages import (
 log = structlog.get_logger(__name__)
 
 NO_MAILBOX = MailboxId(0)
+
+SWEEP_COST = 50
+"""To erase a part of a mailbox takes as long as so many places."""
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
 ID_TAKEN = Error("invalid", detail="id was used for another message")
@@ -190,6 +195,19 @@ class Delivery:
             StoreError: the store cannot work.
         """
         return await self._committer.committed(client, operation)
+
+    async def remove(self, client: ClientId, device: DeviceId) -> Result:
+        """Delete the device with its mailbox. Its session, if it has one, is the caller's to close. What is left of a
+        large mailbox goes as fast as this client may have things done.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        result = await self._committer.committed(client, Remove(client, device), cost=SWEEP_COST)
+        if isinstance(result, Removed):
+            for sweep in result.rest:
+                self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
+        return result
 
     async def settled(self, client: ClientId) -> None:
         """Wait until everything that the client has asked for is committed.

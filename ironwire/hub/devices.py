@@ -8,7 +8,7 @@ from ironwire.hub.delivery import Delivery
 from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.outbox import Ending
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.operations import NoSuchDevice, Remove
+from ironwire.store.operations import NoSuchDevice
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 from ironwire.wire.messages.fields import ErrorCode
@@ -50,7 +50,7 @@ class DeviceDesk:
 
     async def _remove(self, asker: Attachment, device: DeviceId, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
         client = asker.principal.client
-        result = await self._delivery.change(client, Remove(client, device))
+        result = await self._delivery.remove(client, device)
         if isinstance(result, NoSuchDevice):
             asker.outbox.put(encode(Error("not_found", detail="this client has no such device"), id))
             return "not_found"

@@ -31,6 +31,8 @@ from ironwire.store.operations import (
     Removed,
     Result,
     Stored,
+    Sweep,
+    Swept,
     TooManyBlocks,
     TooManyDevices,
     TooManyGroups,
@@ -159,6 +161,8 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
                     del state.boxes[box.id]
                     return Removed()
             return NoSuchDevice()
+        case Sweep():
+            return Swept()
         case Append():
             return _append(state, operation, quota)
         case Ack(mailbox, upto):

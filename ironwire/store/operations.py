@@ -46,8 +46,25 @@ class Remove:
 
 
 @record
-class Removed:
+class Sweep:
+    """Erase what a mailbox that was removed held up to `upto`; repeating it changes nothing. Results in `Swept`."""
+
+    mailbox: MailboxId
+    upto: int
+
+
+@record
+class Swept:
     pass
+
+
+@record
+class Removed:
+    """Nobody reads any more what the mailbox held. What is left of it is erased by `rest`, one part after the other, or
+    with the next `expire`: to erase a full mailbox at once takes a second.
+    """
+
+    rest: tuple[Sweep, ...] = ()
 
 
 @record
@@ -223,12 +240,13 @@ class Unblocked:
     pass
 
 
-Operation = Register | Touch | Remove | Append | ChangeGroup | Ack | Forget | Block | Unblock
+Operation = Register | Touch | Remove | Sweep | Append | ChangeGroup | Ack | Forget | Block | Unblock
 Result = (
     Mailbox
     | TooManyDevices
     | Touched
     | Removed
+    | Swept
     | NoSuchDevice
     | Stored
     | Duplicate

@@ -59,7 +59,8 @@ _LAST = 2**63 - 1
 _ENVELOPE = "verb, sender, device, recipient, message_id, ts, payload"
 _SELECT_PAGE = f"""
     SELECT seq, is_own, {_ENVELOPE} FROM entry JOIN envelope ON envelope.id = entry.envelope
-    WHERE mailbox = ? AND seq > ? ORDER BY seq LIMIT ?"""  # noqa: S608  # constants
+    WHERE mailbox = ? AND seq > ? AND EXISTS (SELECT 1 FROM mailbox WHERE mailbox.id = entry.mailbox)
+    ORDER BY seq LIMIT ?"""  # noqa: S608  # constants
 _SELECT_HISTORY = f"""
     SELECT id, {_ENVELOPE} FROM envelope
         WHERE is_archived = 1 AND sender = :client AND recipient = :peer AND id < :before

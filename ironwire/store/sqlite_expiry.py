@@ -17,6 +17,13 @@ _COUNT_WAITING = """
         (SELECT count(*), coalesce(sum(size), 0) FROM entry WHERE entry.mailbox = mailbox.id)
     WHERE waiting > 0"""
 _SELECT_UNSEEN = "SELECT id, acked, tail FROM mailbox WHERE seen_ms < ?"
+# From one mailbox to the next by the key: entries that nobody can reach are rare, and entries are many.
+_SELECT_UNREACHABLE = """
+    WITH RECURSIVE box (id) AS (
+        SELECT min(mailbox) FROM entry
+        UNION ALL SELECT (SELECT min(mailbox) FROM entry WHERE mailbox > box.id) FROM box WHERE box.id IS NOT NULL)
+    SELECT id, (SELECT max(seq) FROM entry WHERE mailbox = box.id) FROM box
+    WHERE id IS NOT NULL AND id NOT IN (SELECT id FROM mailbox)"""
 _UNARCHIVE_OLD = "UPDATE envelope SET is_archived = 0 WHERE is_archived = 1 AND ts < ?"
 _FORGET_OLD_IDS = "DELETE FROM known WHERE ts < ?"
 
@@ -34,6 +41,11 @@ def drop_old_entries(connection: sqlite3.Connection, before_ms: int) -> int:
 def unseen_mailboxes(connection: sqlite3.Connection, before_ms: int) -> list[tuple[MailboxId, int, int]]:
     """Id, acked and tail of the mailboxes whose device was not seen since `before_ms`."""
     return connection.execute(_SELECT_UNSEEN, (before_ms,)).fetchall()
+
+
+def unreachable_entries(connection: sqlite3.Connection) -> list[tuple[MailboxId, int]]:
+    """Mailboxes that were removed and not swept, because the server was stopped meanwhile, and their last entries."""
+    return connection.execute(_SELECT_UNREACHABLE).fetchall()
 
 
 def let_go(connection: sqlite3.Connection, before_ms: int, archived_before_ms: int) -> None:

@@ -103,7 +103,9 @@ class Mailboxes:
         self.depth.change(mailboxes=1)
 
     def drop(self, box: Box) -> None:
-        """A mailbox that the transaction has deleted."""
+        """A mailbox that the transaction has deleted, with whatever waits in it."""
+        self.change(box)
+        box.waiting = box.waiting_bytes = 0
         self.of(box.client).remove(box)
         del self._by_id[box.id]
         self._changed.discard(box)

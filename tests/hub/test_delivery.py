@@ -1,11 +1,16 @@
 """Nothing is told before the commit, what comes meanwhile is committed together, and nothing drops silently."""
 
+from collections.abc import Sequence
+
+import pytest
 import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.hub.outbox import Ending
 from ironwire.ids import DeviceId, MessageId
+from ironwire.store.operations import Operation, Remove, Removed, Result, Sweep
+from ironwire.store.records import MailboxId
 from ironwire.wire.messages import Receipt, Text
 from tests.hub.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
 
@@ -171,3 +176,19 @@ async def test_a_recipient_who_left_before_the_commit_is_offline_and_the_id_may_
     await wait_all_tasks_blocked()
     assert taken(alice_phone) == [accepted("1")]
     assert taken(bob_again) == [text_from(ALICE, "Hello")]
+
+
+async def test_what_a_removed_mailbox_held_is_erased_afterwards(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.seat_device(BOB, PHONE)
+    rest = (Sweep(MailboxId(1), 250), Sweep(MailboxId(1), 500))
+    apply = house.store.apply
+    asked: list[Operation] = []
+
+    async def leave_something(batch: Sequence[Operation]) -> list[Result]:
+        asked.extend(batch)
+        return [Removed(rest) if result == Removed() else result for result in await apply(batch)]
+
+    monkeypatch.setattr(house.store, "apply", leave_something)
+    assert await house.delivery.remove(BOB, PHONE) == Removed(rest)
+    await wait_all_tasks_blocked()
+    assert asked == [Remove(BOB, PHONE), *rest]

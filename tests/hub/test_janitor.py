@@ -15,7 +15,7 @@ from ironwire.hub.outbox import Outbox
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
 from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import Register, Remove
+from ironwire.store.operations import Register
 from ironwire.store.records import Expired, StoreStatistics
 from tests.contract.builders import ANN, PHONE, WIDE, registered
 
@@ -152,7 +152,7 @@ async def test_a_device_with_a_live_session_is_seen_and_none_is_revived(
         await trio.sleep(2 * DAY_MS / 1_000)
         (seen,) = store.mailboxes_of(ANN)
         assert now_ms() - seen.seen_ms <= EXPIRE_SECONDS * 1_000
-        await delivery.change(ANN, Remove(ANN, PHONE))
+        await delivery.remove(ANN, PHONE)
         await trio.sleep(2 * EXPIRE_SECONDS)
         assert store.mailboxes_of(ANN) == []
     await registered(store, ANN, PHONE, now_ms=now_ms())

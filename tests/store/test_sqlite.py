@@ -36,7 +36,9 @@ from ironwire.store.operations import (
     Forget,
     Register,
     Remove,
+    Removed,
     Stored,
+    Sweep,
     Undeliverable,
 )
 from ironwire.store.records import Mailbox
@@ -425,6 +427,41 @@ async def test_an_archived_text_stays_until_its_history_ends(store: SqliteStore,
     assert traces(path) == []
 
 
+async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a full one at once would hold everybody up for a second."""
+    monkeypatch.setattr(sqlite_writer, "SWEPT_AT_ONCE", 3)
+    phone, laptop = await registered(store, ANN, PHONE), await registered(store, ANN, LAPTOP)
+    await store.apply([append(envelope(BOB, ANN, SECRET)) for _ in range(8)])
+    await store.apply([Ack(laptop.id, 8)])
+    (removed,) = await store.apply([Remove(ANN, PHONE)])
+    assert removed == Removed((Sweep(phone.id, 6), Sweep(phone.id, 9)))
+    assert await store.read(phone.id, after=0, limit=9) == []
+    assert [box.device for box in store.mailboxes_of(ANN)] == [LAPTOP]
+    assert store.statistics().waiting_envelopes == store.statistics().waiting_bytes == 0
+    assert isinstance(removed, Removed)
+    await store.apply(removed.rest)
+    await store.scrub()
+    assert traces(path) == []
+    assert await store.apply([Sweep(laptop.id, 8), append(envelope(BOB, ANN, "Hello")), Sweep(laptop.id, 9)])
+    assert await texts(store, laptop) == [(9, "Hello")]
+
+
+async def test_a_mailbox_that_was_removed_and_not_swept_goes_with_what_has_expired(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "SWEPT_AT_ONCE", 3)
+    await registered(store, ANN, PHONE)
+    laptop = await registered(store, BOB, LAPTOP)
+    await store.apply([append(envelope(CAT, ANN, SECRET)) for _ in range(8)])
+    await store.apply([Remove(ANN, PHONE), append(envelope(ANN, BOB, "Hello"))])
+    await store.expire(before_ms=0, archived_before_ms=0)
+    await store.scrub()
+    assert traces(path) == []
+    assert await texts(store, laptop) == [(1, "Hello")]
+
+
 async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) -> None:
     sent = append(envelope(BOB, ANN, SECRET, device=PHONE, id="1"), is_live=True, is_archived=True)
     await store.apply([sent])
@@ -461,7 +498,7 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
         if isinstance(statement, str)
         and name.lstrip("_").startswith(("SELECT", "UPDATE", "DELETE", "FORGET", "RELEASE", "ANY"))
     }
-    now_and_then = {"_SELECT_UNSEEN", "_DELETE_OLD_ENTRIES"}
+    now_and_then = {"_SELECT_UNSEEN", "_SELECT_UNREACHABLE", "_DELETE_OLD_ENTRIES"}
     short = {
         "SCAN CONSTANT ROW",
         f"SCAN {sqlite_ids.ASKED_AT_ONCE} CONSTANT ROWS",
