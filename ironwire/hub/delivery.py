@@ -8,7 +8,7 @@ Rules: nothing is told to anyone before the commit. What arrives while a commit 
 silent drop: whoever sent is told when nobody can get it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from ironwire.counting import Distribution, Tallied
 from ironwire.errors import StoreError
 from ironwire.hub.committer import Committer
+from ironwire.hub.costs import cost_of, places_between, places_in, places_of_all
 from ironwire.hub.forms import Sendable, digest_of, live_frame, stored_payload
 from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.outbox import Outbox
@@ -112,7 +113,7 @@ class Delivery:
         to = ClientId(message.to)
         try:
             is_blocked = sender.principal.client in self._store.blocks_of(to)
-            places = self._places(sender.principal.client, to)
+            places = places_between(self._store, sender.principal, to)
         except StoreError:
             log.exception("the store cannot be read")
             error = Error("internal", detail="the server cannot store messages now")
@@ -133,7 +134,7 @@ class Delivery:
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = stored_payload(message, client, now, device, group)
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = _cost(envelope, self._places_in(client, group))
+        cost = cost_of(envelope, places_in(self._store, client, group))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_group_append, sender, envelope, message, cost)
         append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
@@ -229,7 +230,7 @@ class Delivery:
                 self._outcomes.stored[change.envelope.verb] += 1
                 spread(self._hub, result, change.envelope, live_text)
 
-        cost = max(self._places_of_all(change.roles), 1)
+        cost = max(places_of_all(self._store, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
 
     async def run(self) -> None:
@@ -250,24 +251,6 @@ class Delivery:
 
     # --- what follows from a result ----------------------------------------------------------------------------------
 
-    def _places(self, sender: ClientId, to: ClientId) -> int:
-        """How many places an envelope may take: one in each mailbox of the two."""
-        places = self._store.places_of(to)
-        return places if sender == to else places + self._store.places_of(sender)
-
-    def _places_in(self, client: ClientId, group: GroupId) -> int:
-        """How many places what the client says in the group may take: at least one for each member."""
-        try:
-            stands = self._store.group(group)
-            if stands is None or client not in stands.roles:
-                return 1
-            return self._places_of_all(stands.roles)
-        except StoreError:
-            return 1  # nothing will be stored either
-
-    def _places_of_all(self, clients: Iterable[ClientId]) -> int:
-        return sum(max(self._store.places_of(client), 1) for client in clients)
-
     def _submit_to_store(
         self,
         sender: Attachment,
@@ -285,7 +268,7 @@ class Delivery:
         is_receipt = isinstance(message, Receipt)
         is_live = not is_receipt and self._is_live(to)
         live_text = live_frame(message, client) if is_live and not is_blocked else None
-        cost = _cost(envelope, max(places, 1))
+        cost = cost_of(envelope, max(places, 1))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt
@@ -395,8 +378,3 @@ class Delivery:
     def _reply_refused(self, sender: Attachment, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._outcomes.refuse(verb, error.msg)
         sender.outbox.put(encode(error, id))
-
-
-def _cost(envelope: Envelope, places: int) -> int:
-    """What it costs to store: a KiB takes about as long as a place in a mailbox."""
-    return places + len(envelope.payload) // 1024
