@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 import hypercorn.trio.run
+import structlog
 import trio
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app
@@ -27,7 +28,7 @@ from typed_settings.types import OptionInfo
 
 from ironwire import __version__
 from ironwire.cli.options import config_option
-from ironwire.cli.terminal import err, out
+from ironwire.cli.terminal import out
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
 from ironwire.server.config import ServerSettings, Settings
@@ -36,6 +37,7 @@ from ironwire.server.logs import configure_logging
 
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 _WSGI_BODY_BYTES = 0
+_log = structlog.get_logger(__name__)
 _OPTION_TYPES: dict[Any, click.ParamType[Any] | type] = {
     int: int,
     float: float,
@@ -89,7 +91,7 @@ def serve(config_file: Path | None, **options: object) -> None:
     worker = hypercorn.trio.run.worker_serve
     until_stopped = partial(_greet_until_told_to_stop, settings, listening.getsockname()[1])
     trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=until_stopped))
-    err().print("Stopped.")
+    out().print("Stopped.")
 
 
 def _hypercorn_config(settings: Settings) -> Config:
@@ -141,12 +143,16 @@ def _greet(settings: Settings, port: int) -> None:
     console.print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold cyan")))
     console.print(f"  data       {settings.data.resolve()}")
     console.print(f"  transport  {settings.transport}: {how}")
-    console.print(f"  try it     ironwire chat{elsewhere} CLIENT_ID, in two terminals; `ironwire id` shows yours")
-    console.print("  stop it    Ctrl-C")
+    if console.is_terminal:  # a journal has no Ctrl-C
+        console.print(f"  try it     ironwire chat{elsewhere} CLIENT_ID, in two terminals; `ironwire id` shows yours")
+        console.print("  stop it    Ctrl-C")
     if server.certfile is None and not _is_loopback(server.host):
-        warning = f"other machines can reach {server.host}:{port} without TLS, and what is sent can be read on the way."
-        advice = "Put a TLS proxy in front, set --certfile and --keyfile, or listen on --host 127.0.0.1."
-        err().print(Text.assemble(("warning: ", "bold yellow"), f"{warning} {advice}"))
+        _log.warning(
+            "other machines can reach the server without TLS, and what is sent can be read on the way",
+            host=server.host,
+            port=port,
+            advice="put a TLS proxy in front, set --certfile and --keyfile, or listen on --host 127.0.0.1",
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -291,6 +292,22 @@ def test_a_server_that_stops_tells_its_sessions(tmp_path: Path, alice: User, num
 def test_a_server_that_others_can_reach_warns(tmp_path: Path) -> None:
     with serving(tmp_path, "--host", "0.0.0.0") as (process, _):
         assert "without TLS" in process.read_until("warning")
+
+
+def test_a_service_leaves_nothing_in_the_log_but_json(tmp_path: Path) -> None:
+    command = (*IRONWIRE, "serve", "--port", "0", "--data", str(tmp_path / "data"))
+    with (tmp_path / "log").open("w") as log:
+        popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment(tmp_path))
+    with popen:
+        assert popen.stdout is not None
+        url = popen.stdout.readline().split()[-1]
+        urllib.request.urlopen(f"{url}/readyz", timeout=SECONDS).close()  # now it minds signals
+        popen.terminate()
+        words, _ = popen.communicate(timeout=SECONDS)
+    assert popen.returncode == 0
+    assert "Ctrl-C" not in words, "nobody is at a keyboard"
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert "without TLS" in lines[0]["event"]
 
 
 def test_a_server_with_a_certificate_is_reached_over_tls(tmp_path: Path, alice: User) -> None:
