@@ -169,7 +169,8 @@ class Store(Protocol):
         ...
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
-        """Up to `limit` entries with a seq above `after`, in order. Numbers missing in between have expired.
+        """Up to `limit` entries with a seq above `after`, in order; fewer if they are large, but not none. Numbers
+        missing in between have expired.
 
         Raises:
             StoreError: the store cannot be read.

@@ -12,7 +12,7 @@ way has changed is known to the writer's cache of mailboxes alone.
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +55,10 @@ _BUSY_MS = 5_000
 _CACHE_KIB = 32 * 1024
 """Of pages that are changed again and again: the ends of the indexes."""
 _LAST = 2**63 - 1
+PAGE_BYTES = 128 * 1024
+"""A page of a mailbox ends with the entry that reaches it: a device that acknowledges one large text at a time has room
+for one, and would have a hundred read for each.
+"""
 
 _ENVELOPE = "verb, sender, device, recipient, message_id, ts, payload"
 _SELECT_PAGE = f"""
@@ -332,8 +336,10 @@ class SqliteStore:
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         with self._as_store_error():
             recent = self._mailboxes.committed_entries(mailbox, after)  # before: what is settled meanwhile is in both
-        rows = await self._read_page(_SELECT_PAGE, (mailbox, after, limit))
+        rows, is_cut = await self._read_page(_SELECT_PAGE, (mailbox, after, limit), PAGE_BYTES)
         entries = [Entry(seq, _envelope(*columns), bool(is_own)) for seq, is_own, *columns in rows]
+        if is_cut:
+            return entries
         last = entries[-1].seq if entries else after
         return [*entries, *(entry for entry in recent if entry.seq > last)][:limit]
 
@@ -341,13 +347,27 @@ class SqliteStore:
         if self._mailboxes.recents.have_archived:
             await self.settle()
         page = {"client": client, "peer": peer, "before": _LAST if before is None else before, "limit": limit}
-        rows = await self._read_page(_SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY, page)
+        rows, _ = await self._read_page(_SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY, page, _LAST)
         return [Archived(number, _envelope(*columns)) for number, *columns in rows]
 
-    async def _read_page(self, select: str, parameters: tuple[int, ...] | Mapping[str, int | str]) -> list[Any]:
+    async def _read_page(
+        self, select: str, parameters: tuple[int, ...] | Mapping[str, int | str], most_bytes: int
+    ) -> tuple[list[Any], bool]:
+        """Rows up to the one that fills `most_bytes`, and whether that one ended it. Their last column is a payload."""
+
+        def read() -> tuple[list[Any], bool]:
+            rows, size = [], 0
+            with closing(self._pages.execute(select, parameters)) as cursor:
+                for row in cursor:
+                    rows.append(row)
+                    size += len(row[-1])
+                    if size >= most_bytes:
+                        return rows, True
+            return rows, False
+
         async with self._page_turn:
             with self._as_store_error():
-                return await trio.to_thread.run_sync(lambda: self._pages.execute(select, parameters).fetchall())
+                return await trio.to_thread.run_sync(read)
 
     def statistics(self) -> StoreStatistics:
         depth = self._mailboxes.depth

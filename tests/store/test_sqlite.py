@@ -515,6 +515,24 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
             assert not any("TEMP B-TREE" in step for step in plan), f"{name} sorts what it could read in order: {plan}"
 
 
+async def test_a_page_of_large_entries_ends_early_and_nothing_is_passed_over(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some are in the tables and some are recent: the recent ones do not come before their turn."""
+    box = await registered(store, ANN, PHONE)
+    said = ["x" * size for size in (10, 200, 10, 10, 300, 10)]
+    await store.apply([append(envelope(BOB, ANN, text)) for text in said[:4]])
+    await store.settle()
+    await store.apply([append(envelope(BOB, ANN, text)) for text in said[4:]])
+    monkeypatch.setattr(sqlite_module, "PAGE_BYTES", 150)
+    pages, after = [], 0
+    while page := await store.read(box.id, after=after, limit=100):
+        pages.append([entry.seq for entry in page])
+        after = page[-1].seq
+    assert pages[0] == [1, 2]
+    assert [seq for page in pages for seq in page] == [1, 2, 3, 4, 5, 6]
+
+
 async def test_the_cache_of_mailboxes_stays_in_bounds(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_mailboxes, "CACHED_CLIENTS", 10)
     await registered(store, ANN, PHONE)
