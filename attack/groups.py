@@ -24,7 +24,7 @@ async def churn(target: Target) -> None:
         admin = stranger("phone")
         async with target.session(address(number), admin) as client:
             target.mailboxes += 1
-            group = await _make_group(client, 400)
+            group = await make_group(client, 400)
             some = _names(50)
             changes = [
                 ("group_add", {"group": group, "clients": some}),
@@ -47,7 +47,7 @@ async def large_group(target: Target) -> None:
     target.mailboxes = len(here)
     async with target.session(ONE_ADDRESS) as founder:
         clients = [each.client for each in here]
-        group = await _make_group(founder, 400, clients)
+        group = await make_group(founder, 400, clients)
         await founder.send(_frame("group_add", {"group": group, "clients": _names(499)}))
         packet = _frame("text", {"to": group, "text": "x" * 50}) * 20
 
@@ -61,7 +61,7 @@ async def large_group(target: Target) -> None:
 async def typing(target: Target) -> None:
     here = [stranger() for _ in range(50)]
     async with target.session(ONE_ADDRESS) as founder:
-        group = await _make_group(founder, 0, [each.client for each in here])
+        group = await make_group(founder, 0, [each.client for each in here])
         packet = _frame("typing", {"to": group, "typing": True}) * 200
 
         async def talk(number: int) -> str:
@@ -136,8 +136,9 @@ def _signals_to(callee: Identity) -> bytes:
     return b"".join(frames)
 
 
-async def _make_group(client: RawClient, strangers: int, members: list[str] | None = None) -> str:
-    await client.send(_frame("group_create", {"clients": [*(members or ()), *_names(strangers)]}, "make"))
+async def make_group(client: RawClient, strangers: int, members: list[str] | None = None) -> str:
+    clients = [*(members or ()), *_names(strangers)]
+    await client.send(_frame("group_create", {"clients": clients}, secrets.token_hex(8)))
     with trio.move_on_after(5):
         while True:
             answer = await reply(client)
