@@ -9,6 +9,9 @@ from typing import Protocol
 
 import structlog
 import trio
+from attrs import frozen
+
+from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram
 
 log = structlog.get_logger(__name__)
 
@@ -27,14 +30,26 @@ class Collectable(Protocol):
         ...
 
 
+@frozen
+class PostmanStatistics:
+    handed_over_seconds: Distribution
+    """From when the first frame of a round was put into an outbox to when all were given to their connections, or to a
+    session's own writer: one value a round, and no frame of the round took longer.
+    """
+
+
 class Postman:
     def __init__(self) -> None:
         self._rang: list[Collectable] = []
+        self._rang_at = 0.0
+        """When the first of them did."""
         self._bell = trio.lowlevel.ParkingLot()
+        self._handed_over = Histogram(LATENCY_SECONDS)
 
     def ring(self, caller: Collectable) -> None:
         """Come to `caller` in the next turn. Ring once, and again only after `collect` was called."""
         if not self._rang:
+            self._rang_at = trio.current_time()
             self._bell.unpark()
         self._rang.append(caller)
 
@@ -42,7 +57,8 @@ class Postman:
         """Collect, for ever. One task runs this."""
         while True:
             collected = 0
-            for caller in await self._next_round():
+            callers, rang_at = await self._next_round()
+            for caller in callers:
                 if collected >= TURN_FRAMES:
                     collected = 0
                     await trio.lowlevel.checkpoint()
@@ -50,9 +66,13 @@ class Postman:
                     collected += CALL_FRAMES + caller.collect()
                 except Exception:
                     log.exception("a session's mail could not be collected")
+            self._handed_over.observe(trio.current_time() - rang_at)
 
-    async def _next_round(self) -> list[Collectable]:
+    def statistics(self) -> PostmanStatistics:
+        return PostmanStatistics(self._handed_over.statistics())
+
+    async def _next_round(self) -> tuple[list[Collectable], float]:
         if not self._rang:
             await self._bell.park()
         callers, self._rang = self._rang, []
-        return callers
+        return callers, self._rang_at

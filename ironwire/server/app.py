@@ -197,6 +197,7 @@ def create_app(
         "sessions": sessions.statistics,
         "hub": hub.statistics,
         "delivery": delivery.statistics,
+        "postman": postman.statistics,
         "requests": services.requests.statistics,
         "presence": presence.statistics,
         "calls": calls.statistics,

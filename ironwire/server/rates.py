@@ -5,12 +5,13 @@ cannot is looked at message by message, and what there is no allowance for is an
 free in that case: it makes the server's work less, and one that was refused would hold the device's mail back.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from attrs import frozen
 
+from ironwire.counting import Tallied, tallied
 from ironwire.ids import ClientId, GroupId, is_group
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
@@ -42,8 +43,8 @@ REFILL_SECONDS = 1.0
 
 @frozen
 class RatesStatistics:
-    refused_total: int
-    """Messages that were answered with `rate_limited`."""
+    refused_total: Tallied
+    """Messages that were answered with `rate_limited`; `invalid` are those that were no message besides."""
 
 
 class Allowance:
@@ -73,7 +74,7 @@ class Allowance:
         self._bytes -= size
         return True
 
-    def refusal_ms(self, count: int, size: int, now: float) -> int:
+    def refusal_ms(self, verb: str, count: int, size: int, now: float) -> int:
         """Pay for one message; 0, or the milliseconds after which it should be sent again, and nothing was paid.
 
         One that is larger than what there ever is is let through when that is there, and leaves a debt.
@@ -85,7 +86,7 @@ class Allowance:
             (min(size, bytes_.burst) - self._bytes) / bytes_.per_second,
         )
         if wait_seconds > 0:
-            self._rates.refused_total += 1
+            self._rates.refused[verb] += 1
             return int(wait_seconds * 1000) + 1
         self._messages -= count
         self._bytes -= size
@@ -111,7 +112,7 @@ class Rates:
     def __init__(self, limits: Limits) -> None:
         self.messages = Rate(limits.messages_per_second, limits.messages_at_once)
         self.bytes = Rate(limits.bytes_per_second, limits.bytes_at_once)
-        self.refused_total = 0
+        self.refused: Counter[str] = Counter()
         self._in_use: WeakValueDictionary[ClientId, Allowance] = WeakValueDictionary()
         self._recent: OrderedDict[ClientId, Allowance] = OrderedDict()
 
@@ -129,7 +130,7 @@ class Rates:
         return allowance
 
     def statistics(self) -> RatesStatistics:
-        return RatesStatistics(self.refused_total)
+        return RatesStatistics(tallied("verb", self.refused))
 
 
 def surcharge_of(message: ClientMessage, members: Callable[[GroupId], int]) -> int:

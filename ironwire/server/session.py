@@ -300,7 +300,7 @@ class Session:
                 case Text() | File() | Receipt():
                     if isinstance(message, Receipt) or not is_group(message.to):
                         submit(attachment, message, id_)
-                    elif not self._is_too_dear(self._surcharge(message, attachment), id_, allowance):
+                    elif not self._is_too_dear(message, self._surcharge(message, attachment), id_, allowance):
                         self._services.delivery.submit_to_group(attachment, message, id_)
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
@@ -308,7 +308,7 @@ class Session:
                     self._services.delivery.ack(attachment, upto)
                 case _:
                     surcharge = self._surcharge(message, attachment)
-                    if self._is_too_dear(surcharge, id_, allowance):
+                    if self._is_too_dear(message, surcharge, id_, allowance):
                         continue
                     await self._services.requests.answer(attachment, message, id_)
                     spent += surcharge
@@ -319,9 +319,9 @@ class Session:
     def _surcharge(self, message: ClientMessage, attachment: Attachment) -> int:
         return surcharge_of(message, partial(self._services.delivery.members, attachment.principal.client))
 
-    def _is_too_dear(self, surcharge: int, id_: MessageId | None, allowance: Allowance) -> bool:
+    def _is_too_dear(self, message: ClientMessage, surcharge: int, id_: MessageId | None, allowance: Allowance) -> bool:
         """Whether there is no allowance for what a message costs beyond others; if so, that was answered."""
-        wait_ms = allowance.refusal_ms(surcharge, 0, self._transport.last_heard)
+        wait_ms = allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard)
         if wait_ms:
             self._outbox.put(rate_limited(wait_ms, id_))
             self._patience.lose()
@@ -329,11 +329,13 @@ class Session:
 
     def _is_affordable(self, text: str | bytes, allowance: Allowance) -> bool:
         """Whether one message of a batch that is too much may pass; if not, that was answered."""
+        verb, id_ = "invalid", None
         try:
             message, id_ = decode_client(text)
+            verb = message.verb
         except InvalidMessage as error:
-            message, id_ = None, None if error.id is None else MessageId(error.id)
-        wait_ms = 0 if isinstance(message, Ack) else allowance.refusal_ms(1, len(text), self._transport.last_heard)
+            id_ = None if error.id is None else MessageId(error.id)
+        wait_ms = 0 if verb == Ack.verb else allowance.refusal_ms(verb, 1, len(text), self._transport.last_heard)
         if wait_ms:
             self._outbox.put(rate_limited(wait_ms, id_))
             self._patience.lose()

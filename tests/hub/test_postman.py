@@ -6,7 +6,7 @@ import pytest
 import structlog
 import trio
 from attrs import define, field
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.hub.postman import CALL_FRAMES, TURN_FRAMES, Postman
 from tests.turns import counted_by_turn
@@ -37,6 +37,19 @@ async def test_a_round_to_a_thousand_takes_several_turns_of_the_loop(nursery: tr
         await wait_all_tasks_blocked()
     assert max(called_by_turn) == math.ceil(TURN_FRAMES / (CALL_FRAMES + frames))
     assert {caller.calls for caller in callers} == {1}
+
+
+async def test_it_is_told_how_long_a_round_took(nursery: trio.Nursery, mock_clock: MockClock) -> None:
+    postman = Postman()
+    postman.ring(Caller())
+    mock_clock.jump(0.2)
+    postman.ring(Caller())
+    nursery.start_soon(postman.run)
+    await wait_all_tasks_blocked()
+    postman.ring(Caller())
+    await wait_all_tasks_blocked()
+    handed_over = postman.statistics().handed_over_seconds
+    assert (handed_over.cumulative[-1], round(handed_over.sum, 3)) == (2, 0.2)
 
 
 async def test_one_whose_mail_cannot_be_collected_keeps_nobody_else_from_theirs(nursery: trio.Nursery) -> None:

@@ -232,9 +232,9 @@ def test_what_is_refused_for_its_bytes_is_not_paid_in_messages() -> None:
     allowance = rates.allowance(ALICE, 0)
     assert allowance.can_afford(["x" * 64 * 1024], 0)
     assert not any(allowance.can_afford(["xx"] * 4, 0) for _ in range(10))
-    assert allowance.refusal_ms(1, 3, 0) == 3001
+    assert allowance.refusal_ms("text", 1, 3, 0) == 3001
     assert allowance.can_afford(["xx"] * 4, 8)
-    assert rates.statistics().refused_total == 1
+    assert rates.statistics().refused_total.counts == {("text",): 1}
 
 
 def test_whoever_comes_back_has_no_new_allowance() -> None:
