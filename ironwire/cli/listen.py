@@ -67,6 +67,8 @@ class Listener:
     _as_json: bool
     failures: int = field(default=0, init=False)
     """Files that could not be saved."""
+    _saved: dict[str, str] = field(factory=dict, init=False)
+    """Where files are, by their URL. To name one again costs its sender nothing, and would fill the disk."""
     _console: Console = field(factory=out, init=False)
     _aside: Console = field(factory=err, init=False)
 
@@ -114,6 +116,8 @@ class Listener:
         """Where the file is now: in the folder, whatever its sender called it, and in no other file's place."""
         if self._folder is None:
             return None
+        if file.url in self._saved:
+            return self._saved[file.url]
         try:
             self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             name = safe_file_name(file.name or "", fallback=file.url.rpartition("/")[2])
@@ -123,4 +127,5 @@ class Listener:
             self.failures += 1
             self._aside.print(notice(f"not saved: {error}", "bold red"))
             return None
+        self._saved[file.url] = str(target)
         return str(target)

@@ -145,6 +145,20 @@ async def test_a_file_without_a_name_has_that_of_its_url(world: World, name: str
     assert world.saved() == {url.rpartition("/")[2]: CONTENT}
 
 
+async def test_a_file_that_is_named_again_is_saved_once(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand small messages would else bring a thousand times 30 MiB."""
+    url = await world.upload()
+
+    async def send() -> None:
+        for name in ("cat.png", "dog.png", "cat.png"):
+            await world.send_file(url, name=name)
+
+    await listen(world.listener(as_json=True), 3, send)
+    assert world.saved() == {"cat.png": CONTENT}
+    told = [json.loads(line)["saved"] for line in capsys.readouterr().out.splitlines()]
+    assert told == [f"{world.path}/in/box/cat.png"] * 3
+
+
 async def test_nothing_is_replaced(world: World) -> None:
     folder = world.path / "in" / "box"
     folder.mkdir(parents=True)
