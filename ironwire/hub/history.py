@@ -5,13 +5,10 @@ from attrs import frozen
 from ironwire.hub.delivery import NO_SUCH_GROUP
 from ironwire.hub.hub import Attachment
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
-from ironwire.store.base import Store
+from ironwire.store.base import HISTORY_BYTES, Store
 from ironwire.wire.codec import archived_text, encode, history_text
 from ironwire.wire.messages import Error, History
 from ironwire.wire.messages.fields import ErrorCode
-
-PAGE_BYTES = 256 * 1024
-"""A page ends early when it has this many: it must fit into an outbox, and into what clients take."""
 
 
 @frozen
@@ -40,7 +37,7 @@ class HistoryDesk:
                 return NO_SUCH_GROUP
         page = await self._store.read_history(client, request.peer, before=request.before, limit=request.limit)
         envelopes: list[bytes] = []
-        room = PAGE_BYTES
+        room = HISTORY_BYTES
         for archived in page:
             envelope = archived.envelope
             text = archived_text(envelope.verb, envelope.payload, id=envelope.id)

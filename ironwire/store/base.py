@@ -36,6 +36,11 @@ from ironwire.store.records import (
     StoreStatistics,
 )
 
+HISTORY_BYTES = 256 * 1024
+"""A page of the history ends early when it has this many: it must fit into an outbox, and into what clients take. So a
+store need not read more than the one that reaches it.
+"""
+
 
 class Store(Protocol):
     """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or
@@ -179,8 +184,8 @@ class Store(Protocol):
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         """Up to `limit` archived envelopes between `client` and `peer`, in either direction, newest first: the newest
-        of all, or those whose number is below `before`. Of a group: those since the client became a member, and none if
-        it is not one.
+        of all, or those whose number is below `before`. It may end with the one that reaches `HISTORY_BYTES`. Of a
+        group: those since the client became a member, and none if it is not one.
 
         Raises:
             StoreError: the store cannot be read.

@@ -22,6 +22,7 @@ import trio
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group, parse_address
+from ironwire.store.base import HISTORY_BYTES
 from ironwire.store.lock import lock_file
 from ironwire.store.migrations import load_migrations, migrate
 from ironwire.store.operations import Known, Operation, Result
@@ -347,7 +348,8 @@ class SqliteStore:
         if self._mailboxes.recents.have_archived:
             await self.settle()
         page = {"client": client, "peer": peer, "before": _LAST if before is None else before, "limit": limit}
-        rows, _ = await self._read_page(_SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY, page, _LAST)
+        select = _SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY
+        rows, _ = await self._read_page(select, page, HISTORY_BYTES)
         return [Archived(number, _envelope(*columns)) for number, *columns in rows]
 
     async def _read_page(

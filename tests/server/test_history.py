@@ -6,7 +6,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from ironwire.hub.history import PAGE_BYTES
+from ironwire.store.base import HISTORY_BYTES
 from tests.playbook import Stage, open_stage
 
 
@@ -69,7 +69,7 @@ async def test_a_page_ends_before_it_gets_too_large_and_all_pages_together_are_w
         while (before := pages[-1].get("before")) is not None:
             pages.append(await _page(stage, before))
         assert [len(page["envelopes"]) for page in pages] == [4, 4, 1]
-        assert all(len(json.dumps(page)) < PAGE_BYTES + 1_000 for page in pages)
+        assert all(len(json.dumps(page)) < HISTORY_BYTES + 1_000 for page in pages)
         assert [envelope["id"] for page in pages for envelope in page["envelopes"]] == list("876543210")
 
 

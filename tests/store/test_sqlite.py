@@ -31,6 +31,7 @@ from ironwire.store import (
     sqlite_recent,
     sqlite_writer,
 )
+from ironwire.store.base import HISTORY_BYTES
 from ironwire.store.operations import (
     Ack,
     Forget,
@@ -531,6 +532,15 @@ async def test_a_page_of_large_entries_ends_early_and_nothing_is_passed_over(
         after = page[-1].seq
     assert pages[0] == [1, 2]
     assert [seq for page in pages for seq in page] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_page_of_the_history_is_read_as_far_as_it_is_told(store: SqliteStore) -> None:
+    await registered(store, ANN, PHONE)
+    await store.apply([append(envelope(BOB, ANN, "x" * 60_000), is_archived=True) for _ in range(9)])
+    first = await store.read_history(ANN, BOB, before=None, limit=100)
+    assert sum(len(archived.envelope.payload) for archived in first[:-1]) < HISTORY_BYTES
+    rest = await store.read_history(ANN, BOB, before=first[-1].number, limit=100)
+    assert (len(first), len(rest)) == (5, 4)
 
 
 async def test_the_cache_of_mailboxes_stays_in_bounds(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
