@@ -11,25 +11,23 @@ way has changed is known to the writer's cache of mailboxes alone.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.errors import StoreError, StoreFull
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group, parse_address
-from ironwire.store.base import HISTORY_BYTES
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.lock import lock_file
 from ironwire.store.migrations import load_migrations, migrate
 from ironwire.store.operations import Known, Operation, Result
 from ironwire.store.records import (
     Archived,
     Entry,
-    Envelope,
     Erased,
     Expired,
     Group,
@@ -44,6 +42,7 @@ from ironwire.store.sqlite_copy import copy_database
 from ironwire.store.sqlite_groups import GroupReader
 from ironwire.store.sqlite_ids import message_key
 from ironwire.store.sqlite_mailboxes import Mailboxes
+from ironwire.store.sqlite_pages import read_archived, read_entries
 from ironwire.store.sqlite_writer import Writer
 from ironwire.store.writer_thread import WriterThread
 
@@ -55,30 +54,6 @@ _BUSY_MS = 5_000
 """How long a thread waits for whoever else has the file locked. The event loop does not wait."""
 _CACHE_KIB = 32 * 1024
 """Of pages that are changed again and again: the ends of the indexes."""
-_LAST = 2**63 - 1
-PAGE_BYTES = 128 * 1024
-"""A page of a mailbox ends with the entry that reaches it: a device that acknowledges one large text at a time has room
-for one, and would have a hundred read for each.
-"""
-
-_ENVELOPE = "verb, sender, device, recipient, message_id, ts, payload"
-_SELECT_PAGE = f"""
-    SELECT seq, is_own, {_ENVELOPE} FROM entry JOIN envelope ON envelope.id = entry.envelope
-    WHERE mailbox = ? AND seq > ? AND EXISTS (SELECT 1 FROM mailbox WHERE mailbox.id = entry.mailbox)
-    ORDER BY seq LIMIT ?"""  # noqa: S608  # constants
-_SELECT_HISTORY = f"""
-    SELECT id, {_ENVELOPE} FROM envelope
-        WHERE is_archived = 1 AND sender = :client AND recipient = :peer AND id < :before
-    UNION ALL
-    SELECT id, {_ENVELOPE} FROM envelope
-        WHERE is_archived = 1 AND sender = :peer AND recipient = :client AND id < :before AND :peer <> :client
-        AND is_blocked = 0
-    ORDER BY id DESC LIMIT :limit"""  # noqa: S608  # constants
-_SELECT_GROUP_HISTORY = f"""
-    SELECT id, {_ENVELOPE} FROM envelope
-        WHERE is_archived = 1 AND recipient < '0' AND recipient = :peer AND id < :before
-        AND id > (SELECT reads_from FROM member WHERE roster = :peer AND client = :client)
-    ORDER BY id DESC LIMIT :limit"""  # noqa: S608  # constants
 
 
 class SqliteStore:
@@ -337,8 +312,7 @@ class SqliteStore:
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         with self._as_store_error():
             recent = self._mailboxes.committed_entries(mailbox, after)  # before: what is settled meanwhile is in both
-        rows, is_cut = await self._read_page(_SELECT_PAGE, (mailbox, after, limit), PAGE_BYTES)
-        entries = [Entry(seq, _envelope(*columns), bool(is_own)) for seq, is_own, *columns in rows]
+        entries, is_cut = await self._read_page(lambda: read_entries(self._pages, mailbox, after, limit))
         if is_cut:
             return entries
         last = entries[-1].seq if entries else after
@@ -347,26 +321,9 @@ class SqliteStore:
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         if self._mailboxes.recents.have_archived:
             await self.settle()
-        page = {"client": client, "peer": peer, "before": _LAST if before is None else before, "limit": limit}
-        select = _SELECT_GROUP_HISTORY if is_group(peer) else _SELECT_HISTORY
-        rows, _ = await self._read_page(select, page, HISTORY_BYTES)
-        return [Archived(number, _envelope(*columns)) for number, *columns in rows]
+        return await self._read_page(lambda: read_archived(self._pages, client, peer, before, limit))
 
-    async def _read_page(
-        self, select: str, parameters: tuple[int, ...] | Mapping[str, int | str], most_bytes: int
-    ) -> tuple[list[Any], bool]:
-        """Rows up to the one that fills `most_bytes`, and whether that one ended it. Their last column is a payload."""
-
-        def read() -> tuple[list[Any], bool]:
-            rows, size = [], 0
-            with closing(self._pages.execute(select, parameters)) as cursor:
-                for row in cursor:
-                    rows.append(row)
-                    size += len(row[-1])
-                    if size >= most_bytes:
-                        return rows, True
-            return rows, False
-
+    async def _read_page(self, read: Callable[[], T]) -> T:
         async with self._page_turn:
             with self._as_store_error():
                 return await trio.to_thread.run_sync(read)
@@ -399,17 +356,3 @@ def _size_bytes(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0  # there is no log before the first batch
-
-
-def _envelope(
-    verb: str, sender: str, device: str, recipient: str, message_id: str | None, ts: int, payload: bytes
-) -> Envelope:
-    return Envelope(
-        verb=verb,
-        sender=ClientId(sender),
-        device=DeviceId(device) if device else None,
-        to=parse_address(recipient),
-        id=None if message_id is None else MessageId(message_id),
-        ts=ts,
-        payload=payload,
-    )

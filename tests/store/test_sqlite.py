@@ -28,6 +28,7 @@ from ironwire.store import (
     sqlite_groups,
     sqlite_ids,
     sqlite_mailboxes,
+    sqlite_pages,
     sqlite_recent,
     sqlite_writer,
 )
@@ -493,6 +494,7 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
             sqlite_groups,
             sqlite_ids,
             sqlite_mailboxes,
+            sqlite_pages,
             sqlite_recent,
         )
         for name, statement in vars(module).items()
@@ -525,7 +527,7 @@ async def test_a_page_of_large_entries_ends_early_and_nothing_is_passed_over(
     await store.apply([append(envelope(BOB, ANN, text)) for text in said[:4]])
     await store.settle()
     await store.apply([append(envelope(BOB, ANN, text)) for text in said[4:]])
-    monkeypatch.setattr(sqlite_module, "PAGE_BYTES", 150)
+    monkeypatch.setattr(sqlite_pages, "PAGE_BYTES", 150)
     pages, after = [], 0
     while page := await store.read(box.id, after=after, limit=100):
         pages.append([entry.seq for entry in page])

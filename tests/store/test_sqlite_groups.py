@@ -8,7 +8,7 @@ import pytest
 
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
-from ironwire.store import sqlite, sqlite_groups
+from ironwire.store import sqlite_groups, sqlite_pages
 from ironwire.store.operations import Block, NotMember, Stored
 from ironwire.store.records import Group
 from ironwire.store.sqlite import SqliteStore
@@ -73,6 +73,6 @@ async def test_no_statement_reads_a_whole_table(store: SqliteStore) -> None:
 
 async def test_a_groups_history_is_read_by_its_index(store: SqliteStore) -> None:
     page = {"client": "x", "peer": "#", "before": 1, "limit": 1}
-    plan = store._changes.execute(f"EXPLAIN QUERY PLAN {sqlite._SELECT_GROUP_HISTORY}", page).fetchall()
+    plan = store._changes.execute(f"EXPLAIN QUERY PLAN {sqlite_pages._SELECT_GROUP_HISTORY}", page).fetchall()
     assert any("archived_of_group" in row[3] for row in plan)
     assert not any(row[3].startswith("SCAN") or "TEMP B-TREE" in row[3] for row in plan)
