@@ -1,7 +1,8 @@
-"""`python -m attack.attacker NAME PORT SECONDS`: one attack in a process of its own, with the lowest priority.
+"""`python -m attack.attacker NAME PORT SECONDS`: one attack in a process of its own, that runs when nobody else does.
 
 It says `ready`, begins with the first line that it reads, and prints one line of JSON, its `Record`. Attackers far away
-do not take the server's processor from it; here all share one machine, so the attacker gives way.
+do not take the server's processor from it; here all share one machine, so the attacker gives way at once. With a low
+priority alone it would go on to the end of its slice, for milliseconds in which the server waits.
 """
 
 import json
@@ -14,8 +15,6 @@ from attrs import asdict, frozen
 from attack.catalogue import ATTACKS
 from attack.target import Target
 from bench.__main__ import raise_open_files
-
-_LOWEST_PRIORITY = 19
 
 
 @frozen
@@ -39,7 +38,7 @@ async def attack(name: str, port: int, seconds: float) -> Record:
 
 
 if __name__ == "__main__":
-    os.nice(_LOWEST_PRIORITY)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     raise_open_files()
     name, port, seconds = sys.argv[1:]
     print("ready", flush=True)
