@@ -53,7 +53,9 @@ class Limits:
     """
 
     registrations_per_hour: int = _count(100)
-    """New devices from one address in an hour, and at once. Above it the connection closes with 1013."""
+    """New devices, groups, and blocks by clients without a device, from one address in an hour, and at once: what the
+    server keeps. Above it a new device is closed with 1013, and the others get `rate_limited`.
+    """
 
     auth_seconds: float = _positive(10)
     """From the upgrade to `auth_ok`."""

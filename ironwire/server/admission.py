@@ -1,14 +1,19 @@
-"""Whether a client that has proven its key may come, and what it is told then (docs/protocol.md, section 3).
+"""Whether a client that has proven its key may come, what it is told then, and how much it may leave behind
+(docs/protocol.md, sections 3 and 6.1).
 
 Rule: nobody is asked about before the signature was verified, so strangers learn nothing about who is known here.
 """
 
+from math import ceil
+
+from ironwire.errors import StoreError
 from ironwire.hub.outbox import Ending
+from ironwire.ids import ClientId
 from ironwire.protocol.auth import Admit
 from ironwire.server.gate import Visitor
 from ironwire.server.services import Services
 from ironwire.store.records import Mailbox
-from ironwire.wire.messages import AuthOk, ServerLimits
+from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, ServerLimits
 
 NOT_REGISTERED = Ending(1008, "Not registered here")
 TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
@@ -26,6 +31,28 @@ def refusal_of(admitted: Admit, visitor: Visitor, services: Services) -> Ending 
     if not registered and not services.registration.admits(client, invite):
         return NOT_REGISTERED
     return None
+
+
+def wait_to_keep_ms(message: ClientMessage, client: ClientId, visitor: Visitor, services: Services) -> int:
+    """0, or the milliseconds until somebody at this address may have the server keep one thing more for good.
+
+    Mailboxes end when their devices are not seen any more. A group does not, nor do the blocks of a client, and new
+    identities cost nothing: so a group counts as a new device does, and so does a block of a client without one.
+    """
+    match message:
+        case GroupCreate():
+            return ceil(visitor.registration() * 1000)
+        case Block() if not _has_devices(client, services):
+            return ceil(visitor.registration() * 1000)
+        case _:
+            return 0
+
+
+def _has_devices(client: ClientId, services: Services) -> bool:
+    try:
+        return bool(services.delivery.mailboxes_of(client))
+    except StoreError:
+        return True  # nothing will be kept either
 
 
 def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> AuthOk:

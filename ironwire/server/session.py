@@ -28,7 +28,7 @@ from ironwire.hub.outbox import Ending, Outbox
 from ironwire.ids import MessageId, is_group
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.mailbox import AckBeyondDelivery
-from ironwire.server.admission import refusal_of, welcome
+from ironwire.server.admission import refusal_of, wait_to_keep_ms, welcome
 from ironwire.server.gate import Visitor
 from ironwire.server.handshake import Handshake
 from ironwire.server.logs import short_client
@@ -310,6 +310,9 @@ class Session:
                     surcharge = self._surcharge(message, attachment)
                     if self._is_too_dear(message, surcharge, id_, allowance):
                         continue
+                    client = attachment.principal.client
+                    if self._has_to_wait(wait_to_keep_ms(message, client, self._visitor, self._services), id_):
+                        continue
                     await self._services.requests.answer(attachment, message, id_)
                     spent += surcharge
                     if spent >= TURN_SURCHARGE:
@@ -321,11 +324,7 @@ class Session:
 
     def _is_too_dear(self, message: ClientMessage, surcharge: int, id_: MessageId | None, allowance: Allowance) -> bool:
         """Whether there is no allowance for what a message costs beyond others; if so, that was answered."""
-        wait_ms = allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard)
-        if wait_ms:
-            self._outbox.put(rate_limited(wait_ms, id_))
-            self._patience.lose()
-        return wait_ms > 0
+        return self._has_to_wait(allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard), id_)
 
     def _is_affordable(self, text: str | bytes, allowance: Allowance) -> bool:
         """Whether one message of a batch that is too much may pass; if not, that was answered."""
@@ -335,11 +334,16 @@ class Session:
             verb = message.verb
         except InvalidMessage as error:
             id_ = None if error.id is None else MessageId(error.id)
-        wait_ms = 0 if verb == Ack.verb else allowance.refusal_ms(verb, 1, len(text), self._transport.last_heard)
+        if verb == Ack.verb:
+            return True
+        return not self._has_to_wait(allowance.refusal_ms(verb, 1, len(text), self._transport.last_heard), id_)
+
+    def _has_to_wait(self, wait_ms: int, id_: MessageId | None) -> bool:
+        """Whether a message comes too early, by so many milliseconds; if so, that is answered."""
         if wait_ms:
             self._outbox.put(rate_limited(wait_ms, id_))
             self._patience.lose()
-        return not wait_ms
+        return wait_ms > 0
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

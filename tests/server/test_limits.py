@@ -161,6 +161,26 @@ async def test_new_devices_are_limited_for_an_address(mock_clock: MockClock) -> 
         await stage.play("alice << close 4409 replaced by a newer session of this device")
 
 
+async def test_what_is_kept_for_good_is_limited_for_an_address_as_devices_are(mock_clock: MockClock) -> None:
+    """Identities cost nothing, and neither groups nor blocks expire."""
+    async with open_stage(limits=Limits(registrations_per_hour=2)) as stage:
+        await stage.connect("alice", "bob", "carol", headers=coming_from("192.0.2.1"))
+        await stage.authenticate("alice", device="phone")
+        await stage.authenticate("bob")
+        await stage.authenticate("carol")
+        await stage.play("""bob >> {"type":"group_create","payload":{"clients":["$alice"]}}""")
+        for member in ("bob", "alice"):
+            assert "group_changed" in await stage.next_text(member)
+        await stage.play("""
+            bob   >> {"type":"group_create","id":"2","payload":{"clients":["$alice"]}}
+            bob   << {"type":"error","id":"2","payload":{"msg":"rate_limited","retry_after_ms":1800000}}
+            carol >> {"type":"block","id":"1","payload":{"client":"$bob"}}
+            carol << {"type":"error","id":"1","payload":{"msg":"rate_limited","retry_after_ms":1800000}}
+            alice >> {"type":"block","id":"1","payload":{"client":"$bob"}}
+            alice << {"type":"accepted","id":"1","payload":{"ts":1790000000000}}
+        """)
+
+
 # --- registration ----------------------------------------------------------------------------------------------------
 
 
