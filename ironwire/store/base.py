@@ -67,10 +67,10 @@ class Store(Protocol):
         """Erase envelopes that were accepted before `before_ms`, forget ids from then, and drop devices that were not
         seen since. What is archived stays readable if it was accepted at `archived_before_ms` or later, and no longer.
 
-        Waits its turn like a batch, and is one: atomic and durable.
+        Waits its turn like a batch, or several times if there is much; each time it is one, atomic and durable.
 
         Raises:
-            StoreError: the store cannot work; nothing was removed.
+            StoreError: the store cannot work; what was removed before stays removed.
         """
         ...
 

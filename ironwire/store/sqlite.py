@@ -157,12 +157,17 @@ class SqliteStore:
 
     async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
         async with self._turn:
-            expired = await self._transaction(
-                lambda: self._writer.expire(before_ms, archived_before_ms), in_thread=True
-            )
+            expired = await self._transaction(lambda: self._writer.expire(before_ms), in_thread=True)
             self._writer.recover()
             self._batches += 1
-            return expired
+        is_more = True
+        while is_more:
+            async with self._turn:
+                is_more = await self._transaction(
+                    lambda: self._writer.let_go(before_ms, archived_before_ms), in_thread=True
+                )
+                self._batches += 1
+        return expired
 
     async def erase(self, client: ClientId) -> Erased:
         async with self._turn:

@@ -103,8 +103,8 @@ class Writer:
         """Bring into the tables all that only the journal knows."""
         self.mailboxes.settle(self._changes)
 
-    def expire(self, before_ms: int, archived_before_ms: int) -> Expired:
-        """The changes of `Store.expire`. The cache no longer holds after them."""
+    def expire(self, before_ms: int) -> Expired:
+        """What `Store.expire` does to mailboxes. The cache no longer holds after it."""
         self.settle()
         entries = drop_old_entries(self._changes, before_ms)
         unseen = unseen_mailboxes(self._changes, before_ms)
@@ -114,9 +114,14 @@ class Writer:
         for mailbox, tail in unreachable_entries(self._changes):
             self._take_out(mailbox, 0, tail)
         self._release()
-        let_go(self._changes, before_ms, archived_before_ms)
         self._changes.execute(_DELETE_ERASED)
         return Expired(entries, len(unseen))
+
+    def let_go(self, before_ms: int, archived_before_ms: int) -> bool:
+        """A part of what `Store.expire` does besides; says whether more may be left."""
+        is_more = let_go(self._changes, before_ms, archived_before_ms)
+        self._changes.execute(_DELETE_ERASED)
+        return is_more
 
     def erase(self, client: ClientId) -> Erased:
         """The changes of `Store.erase`. The cache no longer holds after them."""

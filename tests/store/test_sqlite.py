@@ -464,6 +464,29 @@ async def test_a_mailbox_that_was_removed_and_not_swept_goes_with_what_has_expir
     assert await texts(store, laptop) == [(1, "Hello")]
 
 
+async def test_batches_go_between_the_parts_of_a_long_expiry(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    """Millions of ids may be old at once, and nobody who sends waits for all of them."""
+    monkeypatch.setattr(sqlite_expiry, "LET_GO_AT_ONCE", 3)
+    box = await registered(store, ANN, PHONE, 9_000)
+    old = [append(envelope(BOB, ANN, id=str(number)), is_archived=True) for number in range(10)]
+    await store.apply([*old, Ack(box.id, 10)])
+    expired = trio.Event()
+
+    async def expire() -> None:
+        await store.expire(before_ms=5_000, archived_before_ms=5_000)
+        expired.set()
+
+    nursery.start_soon(expire)
+    await wait_all_tasks_blocked()
+    await store.apply([append(envelope(BOB, ANN, ts=9_000))])
+    assert not expired.is_set()
+    await expired.wait()
+    assert await store.read_history(ANN, BOB, before=None, limit=100) == []
+    assert all(isinstance(result, Stored) for result in await store.apply(old)), "their ids are forgotten"
+
+
 async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) -> None:
     sent = append(envelope(BOB, ANN, SECRET, device=PHONE, id="1"), is_live=True, is_archived=True)
     await store.apply([sent])
