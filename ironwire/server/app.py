@@ -85,8 +85,8 @@ log = structlog.get_logger(__name__)
 
 SOCKET_PATH = "/ws"
 GC_THRESHOLDS = (5_000, 200, 100)
-SWITCH_SECONDS = 0.001
-"""How long a thread may hold the interpreter while the event loop waits for it (docs/decisions/0005)."""
+SWITCH_SECONDS = 0.0001
+"""How long one thread may hold the interpreter while another waits for it (docs/decisions/0005)."""
 
 
 def create_app(
