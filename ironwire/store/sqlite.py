@@ -11,8 +11,8 @@ way has changed is known to the writer's cache of mailboxes alone.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -145,7 +145,7 @@ class SqliteStore:
     # --- changes -----------------------------------------------------------------------------------------------------
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        async with self._turn:
+        async with self._prompt_turn():
             self._mailboxes.trim()
             try:
                 results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
@@ -216,6 +216,18 @@ class SqliteStore:
         self._writer.settle()
         number = self._changes.execute("PRAGMA user_version").fetchone()[0]
         self._changes.execute(f"PRAGMA user_version = {number}")
+
+    @asynccontextmanager
+    async def _prompt_turn(self) -> AsyncIterator[None]:
+        """As `_turn`, and at once where that is free: Trio gives everybody else a turn of the event loop even then."""
+        if self._turn.locked():
+            await self._turn.acquire()
+        else:
+            self._turn.acquire_nowait()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def _transaction(self, change: Callable[[], T], *, in_thread: bool) -> T:
         """All of `change`, on the disk; or nothing of it, and a StoreError."""
