@@ -22,7 +22,7 @@ from ironwire.store.records import MailboxId
 
 log = structlog.get_logger(__name__)
 
-BATCH_COST = 250
+BATCH_COST = 200
 """A batch ends with the bunch that reaches it: all of it is written before anybody else has a turn."""
 BUNCH_COST = 100
 """What one owner asks for meanwhile is a bunch and done together, because what goes to the same connections can leave

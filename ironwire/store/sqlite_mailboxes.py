@@ -27,9 +27,9 @@ from ironwire.store.sqlite_recent import Recent, Recents
 
 CACHED_CLIENTS = 20_000
 HEAVY = 4_500
-LIGHT = 3_500
-"""When the journal weighs so much, its oldest rows are settled until it weighs less: some hundreds of envelopes or
-places at once, which takes about as long as a batch does.
+LIGHT = 4_250
+"""When the journal weighs so much, its oldest rows are settled until it weighs less: of a busy server one row with each
+batch, which takes about as long as the batch does; of a quiet one several, now and then.
 """
 YOUNG_ROWS = 2
 """The newest rows wait: the acks of what they brought are on their way."""
