@@ -223,6 +223,7 @@ class SqliteStore:
         if self._turn.locked():
             await self._turn.acquire()
         else:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._turn.acquire_nowait()
         try:
             yield
