@@ -11,8 +11,10 @@ from rich.markup import escape
 
 from attack import lab, report
 from attack.catalogue import ATTACKS
-from attack.verdict import Result
+from attack.verdict import Result, decided
 from bench.__main__ import WIDTH, raise_open_files
+
+MORE_RUNS = 2
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
 
@@ -25,13 +27,23 @@ console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 def main(names: tuple[str, ...], seconds: float, calm_seconds: float, save: bool) -> None:
     """Attack a server of one's own, on loopback, and time those who only want to talk."""
     raise_open_files()
-    results = [show(lab.run(name, seconds, calm_seconds)) for name in names or ATTACKS]
+    results = [attempt(name, seconds, calm_seconds) for name in names or ATTACKS]
     if save:
         report.save(results, " ".join(["python -m attack", *sys.argv[1:]]))
         console.print(f"written to {report.FOLDER}")
     broken = [result.attack for result in results if any(result.broken())]
     console.print(f"{len(results) - len(broken)} of {len(results)} attacks were withstood")
     sys.exit(1 if broken else 0)
+
+
+def attempt(name: str, seconds: float, calm_seconds: float) -> Result:
+    """One run; or three, and one of them decides, where the first only made bystanders wait: a disk that others use
+    too stalls for a tenth of a second now and then, whoever attacks.
+    """
+    first = show(lab.run(name, seconds, calm_seconds))
+    if not any(first.delays()) or any(first.breaches()):
+        return first
+    return decided([first, *(show(lab.run(name, seconds, calm_seconds)) for _ in range(MORE_RUNS))])
 
 
 def show(result: Result) -> Result:

@@ -15,6 +15,9 @@ LIVE_FLOOR_MS = 2.0
 DURABLE_FLOOR_MS = 8.0
 """The same over the disk, whose fsync takes 6 ms every hundredth time where nobody attacks."""
 
+MOST_CALM = 4.0
+"""With a p99 above so many times these floors nobody is calm: something else keeps the machine busy."""
+
 _LIMITS = Limits()
 
 BASE_KIB = 160 * 1024
@@ -77,12 +80,20 @@ class Result:
 
     def broken(self) -> Iterator[str]:
         """Every rule that did not hold, a sentence each."""
+        yield from self.delays()
+        yield from self.breaches()
+
+    def delays(self) -> Iterator[str]:
+        """How bystanders waited for too long."""
         for name, latency in (("live", self.live), ("durable", self.durable)):
             if latency.ratio() > MOST_RATIO:
                 yield (
                     f"{name} texts: p99 was {latency.attacked_ms:.1f} ms, {latency.ratio():.1f} times "
                     f"{max(latency.calm_ms, latency.floor_ms):.1f} ms; {MOST_RATIO:g} times are allowed"
                 )
+
+    def breaches(self) -> Iterator[str]:
+        """What broke besides, and does not depend on what else the machine had to do."""
         if self.memory.peak_kib > self.memory.allowed_kib():
             peak, allowed = self.memory.peak_kib / 1024, self.memory.allowed_kib() / 1024
             yield f"memory: {peak:.0f} MiB where {allowed:.0f} MiB are allowed"
@@ -90,6 +101,17 @@ class Result:
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
+
+
+def decided(results: Sequence[Result]) -> Result:
+    """Of several runs of one attack: one with a breach, if there is one, or else the one in the middle by its ratio."""
+    ordered = sorted(results, key=Result.ratio)
+    return next((each for each in ordered if any(each.breaches())), ordered[len(ordered) // 2])
+
+
+def is_calm(live_ms: Sequence[float], durable_ms: Sequence[float]) -> bool:
+    """Whether what bystanders see is a measure for an attack."""
+    return p99(live_ms) <= MOST_CALM * LIVE_FLOOR_MS and p99(durable_ms) <= MOST_CALM * DURABLE_FLOOR_MS
 
 
 def p99(times_ms: Sequence[float]) -> float:

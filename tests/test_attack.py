@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attack import lab, report
 from attack.catalogue import ATTACKS
 from attack.lab import helper, interval
-from attack.verdict import Latency, Memory, Result, p99, result_from
+from attack.verdict import Latency, Memory, Result, decided, is_calm, p99, result_from
 from tests.system.conftest import hypercorn_command, running_server
 
 CALM = Latency(calm_ms=3, attacked_ms=9, after_ms=3, floor_ms=2)
@@ -40,6 +40,21 @@ def test_a_bystander_may_wait_five_times_as_long_and_no_longer() -> None:
 
 def test_what_is_below_the_noise_counts_as_noise() -> None:
     assert evolve(CALM, calm_ms=0.1).ratio() == 4.5
+
+
+def test_of_three_runs_the_middle_one_counts_unless_one_broke_more_than_patience() -> None:
+    quick, slow, slowest = (evolve(WITHSTOOD, durable=evolve(CALM, attacked_ms=ms)) for ms in (9, 16, 30))
+    assert decided([slowest, quick, slow]) == slow
+    assert decided([slow, quick, WITHSTOOD]) == WITHSTOOD
+    breached = evolve(quick, faults=["breach: a file"])
+    assert decided([slowest, breached, slow]) == breached
+
+
+def test_calm_is_what_has_no_long_waits() -> None:
+    assert is_calm([2.0] * 100, [8.0] * 100)
+    assert not is_calm([2.0] * 100, [8.0] * 98 + [100.0] * 2), "the disk stood still"
+    assert not is_calm([9.0] * 100, [8.0] * 100)
+    assert not is_calm([], [])
 
 
 def test_memory_is_allowed_for_what_is_there_to_be_remembered() -> None:
