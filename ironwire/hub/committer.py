@@ -62,7 +62,8 @@ class Committer:
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
         """What that batch and those before it left behind."""
         self._backlog_size = 0
-        self._acks: dict[MailboxId, int] = {}
+        self._acks: dict[MailboxId, tuple[int, int]] = {}
+        """Up to which number, and what it costs to erase that."""
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
         self._asked_at = 0.0
@@ -84,11 +85,13 @@ class Committer:
             self._arrival.unpark()
         self._arrived.append((owner, operation, settle, cost))
 
-    def ack(self, mailbox: MailboxId, upto: int) -> None:
+    def ack(self, mailbox: MailboxId, upto: int, cost: int = 1) -> None:
         """What the device has up to `upto` may be erased; an ack that follows takes the place of one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
-        self._acks[mailbox] = upto
+        elif mailbox in self._acks:
+            cost += self._acks[mailbox][1]
+        self._acks[mailbox] = upto, cost
 
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
@@ -126,7 +129,8 @@ class Committer:
                     self._settled.observe(trio.current_time() - asked_at)
         finally:
             with trio.move_on_after(LAST_SECONDS, shield=True):
-                await self._commit([])
+                while self._acks:
+                    await self._commit([])
 
     def statistics(self) -> CommitterStatistics:
         return CommitterStatistics(self.waiting, self._sizes.statistics(), self._settled.statistics())
@@ -155,10 +159,20 @@ class Committer:
         self._backlog_size -= len(batch)
         return batch
 
+    def _next_acks(self) -> dict[MailboxId, tuple[int, int]]:
+        """The oldest of those that wait, as much as costs what a batch does; what they erase is overwritten."""
+        acks: dict[MailboxId, tuple[int, int]] = {}
+        cost = 0
+        while self._acks and cost < BATCH_COST:
+            mailbox = next(iter(self._acks))
+            acks[mailbox] = self._acks.pop(mailbox)
+            cost += acks[mailbox][1]
+        return acks
+
     async def _commit(self, batch: list[_Asked]) -> None:
-        """These, after all acks that wait: what they make room for is seen."""
-        acks, self._acks = self._acks, {}
-        operations: list[Operation] = [Ack(mailbox, upto) for mailbox, upto in acks.items()]
+        """These, after the acks that wait: what they make room for is seen."""
+        acks = self._next_acks()
+        operations: list[Operation] = [Ack(mailbox, upto) for mailbox, (upto, _) in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return

@@ -134,7 +134,7 @@ class Delivery:
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = stored_payload(message, client, now, device, group)
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = cost_of(envelope, places_in(self._store, client, group))
+        cost = cost_of(len(envelope.payload), places_in(self._store, client, group))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_group_append, sender, envelope, message, cost)
         append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
@@ -146,8 +146,9 @@ class Delivery:
         Raises:
             AckBeyondDelivery: it was never sent that much.
         """
-        if attachment.pump is not None and attachment.pump.ack(upto):
-            self._committer.ack(attachment.pump.mailbox, upto)
+        pump = attachment.pump
+        if pump is not None and (arrived := pump.ack(upto)) is not None:
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
 
     def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
         """The link between a mailbox and the session that was opened for it."""
@@ -268,7 +269,7 @@ class Delivery:
         is_receipt = isinstance(message, Receipt)
         is_live = not is_receipt and self._is_live(to)
         live_text = live_frame(message, client) if is_live and not is_blocked else None
-        cost = cost_of(envelope, max(places, 1))
+        cost = cost_of(len(envelope.payload), max(places, 1))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt

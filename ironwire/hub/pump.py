@@ -37,16 +37,16 @@ class Pump:
             window.committed(seq)
             self._wake.unpark_all()
 
-    def ack(self, upto: int) -> bool:
-        """The device has everything up to `upto`; False if that was known.
+    def ack(self, upto: int) -> int | None:
+        """The device has everything up to `upto`, which is so many bytes; None if that was known.
 
         Raises:
             AckBeyondDelivery: it was never sent that much.
         """
-        is_news = self._window.ack(upto)
+        arrived = self._window.ack(upto)
         if self._window.is_behind:
             self._wake.unpark_all()
-        return is_news
+        return arrived
 
     async def run(self) -> None:
         """Keep the device up to date, for as long as its session lives.

@@ -79,8 +79,9 @@ class Window:
         self.sent = upto
         return gap
 
-    def ack(self, upto: int) -> bool:
-        """Everything up to `upto` is safe with the device; False if that was known.
+    def ack(self, upto: int) -> int | None:
+        """Everything up to `upto` is safe with the device. Returns the bytes of what was on its way; None if nothing of
+        that is news.
 
         Raises:
             AckBeyondDelivery: `upto` is above the last entry that was sent.
@@ -88,8 +89,10 @@ class Window:
         if upto > self.sent:
             raise AckBeyondDelivery(f"ack of {upto}, and the last delivered is {self.sent}")
         if upto <= self.acked:
-            return False
+            return None
         self.acked = upto
+        arrived = 0
         while self._sizes and self._sizes[0][0] <= upto:
-            self._bytes -= self._sizes.popleft()[1]
-        return True
+            arrived += self._sizes.popleft()[1]
+        self._bytes -= arrived
+        return arrived

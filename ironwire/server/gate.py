@@ -29,8 +29,8 @@ STRANGERS_AT_A_TURN = 2
 """How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
 leave at once would else be one turn of a thousand steps, for which everybody waits.
 """
-CLIENTS_AT_A_TURN = 2
-"""How many clients have more than their share of a turn: what they send at once takes a millisecond and more."""
+CLIENTS_AT_A_TURN = 1
+"""How many clients have more than their share of a turn: what one sends at once takes a millisecond and more."""
 TURNS_OF_A_REQUEST = 3
 """How many turns pass from the beginning of one request over HTTP to that of the next: to answer one takes as long as
 several strangers who authenticate, in several steps.

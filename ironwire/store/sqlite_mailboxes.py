@@ -153,12 +153,9 @@ class Mailboxes:
         box.acked = upto
 
     def write(self, changes: sqlite3.Connection) -> None:
-        """Bring the batch into the transaction on `changes`, as a row of the journal; settle the oldest rows if that is
-        heavy.
+        """Bring the batch into the transaction on `changes`, as a row of the journal; settle the oldest rows before, if
+        the journal is heavy. Pages of the file that they leave are taken again at once, and written once.
         """
-        written = self.page.write(changes)
-        if written is not None:
-            self._add_row(*written)
         if self._weight >= HEAVY:
             boxes: set[Box] = set()
             settled = None
@@ -169,6 +166,9 @@ class Mailboxes:
             if settled is not None:
                 self.recents.settle(changes, boxes, settled.last_envelope)
                 shorten_journal(changes, settled.number)
+        written = self.page.write(changes)
+        if written is not None:
+            self._add_row(*written)
 
     def settle(self, changes: sqlite3.Connection) -> None:
         """Bring into the tables, within the transaction on `changes`, what only the journal and the batch know."""

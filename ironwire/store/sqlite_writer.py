@@ -95,8 +95,8 @@ class Writer:
         keys = [_key_of(operation) for operation in batch]
         self._known_ids = find_known(self._changes, filter(None, keys))
         results = [self._apply(operation, key) for operation, key in zip(batch, keys, strict=True)]
+        self._release()  # first: what comes takes the pages of what goes
         mailboxes.write(self._changes)
-        self._release()
         return results
 
     def settle(self) -> None:

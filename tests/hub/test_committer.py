@@ -81,6 +81,20 @@ async def test_acks_alone_wait_for_a_short_quiet_and_go_together(
     assert committer.waiting == 0
 
 
+async def test_acks_that_erase_much_are_not_all_in_one_batch(store: NotingStore, committer: Committer) -> None:
+    """What they erase is overwritten, and whoever waits for the batch waits for that."""
+    boxes = [MailboxId(number) for number in range(1, 8)]
+    for box in boxes:
+        committer.ack(box, 1, cost=BATCH_COST // 3)
+    committer.ask(None, Touch(ONE, 1), lambda _: None)
+    await wait_all_tasks_blocked()
+    (_, first), *_ = store.batches
+    assert first == [*(Ack(box, 1) for box in boxes[:4]), Touch(ONE, 1)]
+    committer.ask(None, Touch(ONE, 2), lambda _: None)
+    await wait_all_tasks_blocked()
+    assert store.batches[1][1] == [*(Ack(box, 1) for box in boxes[4:]), Touch(ONE, 2)]
+
+
 async def test_acks_ride_with_the_next_batch_and_go_before_it(
     mock_clock: MockClock, store: NotingStore, committer: Committer
 ) -> None:
