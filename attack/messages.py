@@ -170,7 +170,7 @@ ATTACKS = (
         "`limits.messages_per_second`",
         "texts",
         texts,
-        fixed="a read of a thousand texts was one turn of the loop; now 100, and two clients with more have each turn",
+        fixed="a read of a thousand texts was one turn of the loop; now 100, and one client with more has each turn",
     ),
     Attack(
         "small durable texts",
