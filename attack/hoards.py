@@ -189,6 +189,7 @@ ATTACKS = (
         "section 5; `limits.window_bytes`",
         "acks",
         large_mail,
-        fixed="for each ack of a large text a hundred were read, 5 MB in 7 ms; now those that may go out. What acks erase has its share of a batch",
+        fixed="for each ack of a large text a hundred were read, 5 MB in 7 ms; now those that may go out. What acks "
+        "erase has its share of a batch",
     ),
 )
