@@ -35,7 +35,7 @@ async def churn(target: Target) -> None:
                 ("group_role", {"group": group, "client": some[0], "role": "admin"}),
                 ("group_leave", {"group": group}),
             ]
-            packet = b"".join(_frame(verb, payload) for verb, payload in changes)
+            packet = b"".join(frame_of(verb, payload) for verb, payload in changes)
             return await target.flood(client, packet, len(changes))
 
     await target.swarm(AT_ONCE, once)
@@ -48,8 +48,8 @@ async def large_group(target: Target) -> None:
     async with target.session(ONE_ADDRESS) as founder:
         clients = [each.client for each in here]
         group = await make_group(founder, 400, clients)
-        await founder.send(_frame("group_add", {"group": group, "clients": _names(499)}))
-        packet = _frame("text", {"to": group, "text": "x" * 50}) * 20
+        await founder.send(frame_of("group_add", {"group": group, "clients": _names(499)}))
+        packet = frame_of("text", {"to": group, "text": "x" * 50}) * 20
 
         async def talk(number: int) -> str:
             async with target.session(address(number), here[number % len(here)]) as client:
@@ -62,7 +62,7 @@ async def typing(target: Target) -> None:
     here = [stranger() for _ in range(50)]
     async with target.session(ONE_ADDRESS) as founder:
         group = await make_group(founder, 0, [each.client for each in here])
-        packet = _frame("typing", {"to": group, "typing": True}) * 200
+        packet = frame_of("typing", {"to": group, "typing": True}) * 200
 
         async def talk(number: int) -> str:
             async with target.session(address(number), here[number % len(here)]) as client:
@@ -75,12 +75,12 @@ async def presence(target: Target) -> None:
     """Everybody watches everybody, and nobody can decide how they are."""
     here = [stranger() for _ in range(100)]
     clients = [each.client for each in here]
-    packet = b"".join(_frame("presence", {"status": status}) for status in ("online", "busy", "away")) * 100
+    packet = b"".join(frame_of("presence", {"status": status}) for status in ("online", "busy", "away")) * 100
 
     async def flicker(number: int) -> str:
         async with target.session(address(number), here[number % len(here)]) as client:
             await client.send(
-                _frame("presence_allow", {"clients": clients}), _frame("presence_watch", {"clients": clients})
+                frame_of("presence_allow", {"clients": clients}), frame_of("presence_watch", {"clients": clients})
             )
             return await target.flood(client, packet, 300)
 
@@ -89,7 +89,7 @@ async def presence(target: Target) -> None:
 
 async def watching(target: Target) -> None:
     """Lists of 500, over and over."""
-    packet = _frame("presence_watch", {"clients": _names(500)}) + _frame("presence_allow", {"clients": _names(500)})
+    packet = frame_of("presence_watch", {"clients": _names(500)}) + frame_of("presence_allow", {"clients": _names(500)})
 
     async def once(number: int) -> str:
         async with target.session(address(number)) as client:
@@ -113,7 +113,7 @@ async def calls(target: Target) -> None:
 
 async def blocks(target: Target) -> None:
     async def once(number: int) -> str:
-        packet = b"".join(_frame(verb, {"client": name}) for name in _names(100) for verb in ("block", "unblock"))
+        packet = b"".join(frame_of(verb, {"client": name}) for name in _names(100) for verb in ("block", "unblock"))
         async with target.session(address(number)) as client:
             return await target.flood(client, packet, 200)
 
@@ -127,18 +127,19 @@ def _signals_to(callee: Identity) -> bytes:
         to = {"to": callee.client, "call": call}
         candidate = {**to, "candidate": {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host"}}
         frames += [
-            _frame("call_offer", {**to, "sdp": "v=0\r\n" * 500, "media": "audio"}),
-            _frame("call_answer", {**to, "sdp": "v=0\r\n"}),
-            _frame("call_candidate", candidate),
-            _frame("call_ringing", to),
-            _frame("call_end", {**to, "reason": "hangup"}),
+            frame_of("call_offer", {**to, "sdp": "v=0\r\n" * 500, "media": "audio"}),
+            frame_of("call_answer", {**to, "sdp": "v=0\r\n"}),
+            frame_of("call_candidate", candidate),
+            frame_of("call_ringing", to),
+            frame_of("call_end", {**to, "reason": "hangup"}),
         ]
     return b"".join(frames)
 
 
 async def make_group(client: RawClient, strangers: int, members: list[str] | None = None) -> str:
+    """Returns the id of a group of these members and so many who exist nowhere."""
     clients = [*(members or ()), *_names(strangers)]
-    await client.send(_frame("group_create", {"clients": clients}, secrets.token_hex(8)))
+    await client.send(frame_of("group_create", {"clients": clients}, secrets.token_hex(8)))
     with trio.move_on_after(5):
         while True:
             answer = await reply(client)
@@ -152,7 +153,8 @@ def _names(number: int) -> list[str]:
     return [f"{next(_NAMES):064x}" for _ in range(number)]
 
 
-def _frame(verb: str, payload: object, id_: str | None = None) -> bytes:
+def frame_of(verb: str, payload: object, id_: str | None = None) -> bytes:
+    """The text frame of one message."""
     message = {"type": verb, "payload": payload} if id_ is None else {"type": verb, "id": id_, "payload": payload}
     return frame(TEXT, orjson.dumps(message))
 

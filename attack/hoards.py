@@ -5,14 +5,12 @@ of it (docs/protocol.md, sections 5, 7.2 and 7.4).
 import secrets
 from contextlib import suppress
 
-import orjson
 import trio
 
-from attack.groups import make_group
+from attack.groups import frame_of, make_group
 from attack.target import ONE_ADDRESS, PATIENCE_SECONDS, Attack, Target, address, reply, stranger
 from bench.crowd import Identity, text_frame
 from tests.server.raw_client import RawClient
-from tests.wire.frame_builder import TEXT, frame
 
 AT_ONCE = 10
 DEVICES = 16
@@ -28,7 +26,7 @@ async def many_groups(target: Target) -> None:
 
         async def ask(number: int) -> str:
             async with target.session(address(number), here[number % AT_ONCE]) as client:
-                return await target.flood(client, _frame("groups", {}), 1)
+                return await target.flood(client, frame_of("groups", {}), 1)
 
         await target.swarm(AT_ONCE, ask)
 
@@ -44,7 +42,7 @@ async def full_mailboxes(target: Target) -> None:
             nursery.start_soon(target.drain, client)
             for _ in range(6):
                 await client.stream.send_all(packet)
-            await client.send(*(_frame("device_remove", {"device": name}) for name in names))
+            await client.send(*(frame_of("device_remove", {"device": name}) for name in names))
             target.tries += len(names)
             await trio.sleep(1)
             nursery.cancel_scope.cancel()
@@ -117,7 +115,7 @@ async def large_mail(target: Target) -> None:
             with trio.fail_after(PATIENCE_SECONDS):
                 while (message := await reply(client))["type"] == "text":
                     target.tries += 1
-                    await client.send(_frame("ack", {"upto": message["seq"]}))
+                    await client.send(frame_of("ack", {"upto": message["seq"]}))
         return "read"
 
     await target.swarm(AT_ONCE, once)
@@ -136,16 +134,12 @@ def _long_call(callee: Identity) -> list[bytes]:
     call = {"to": callee.client, "call": secrets.token_hex(16)}
     # One character beyond the BMP makes every character of a Python string take four bytes.
     candidate = {**call, "candidate": {"candidate": "\U0001f4de" + "x" * 2047}}
-    offer = _frame("call_offer", {**call, "sdp": "\U0001f4de" + "x" * 30_000, "media": "audio"})
-    return [offer, *[_frame("call_candidate", candidate)] * 64]
+    offer = frame_of("call_offer", {**call, "sdp": "\U0001f4de" + "x" * 30_000, "media": "audio"})
+    return [offer, *[frame_of("call_candidate", candidate)] * 64]
 
 
 def _text_to(recipient: Identity, text: str) -> bytes:
     return text_frame({"type": "text", "payload": {"to": recipient.client, "text": text}})
-
-
-def _frame(verb: str, payload: object) -> bytes:
-    return frame(TEXT, orjson.dumps({"type": verb, "payload": payload}))
 
 
 ATTACKS = (
