@@ -15,7 +15,8 @@ from ironwire.hub.hub import Attachment, Hub
 from ironwire.hub.ice import IceDesk
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.call import Bounds, Calls, Refused, Tell
+from ironwire.protocol.call import Calls, Refused, Tell
+from ironwire.protocol.call_state import Bounds
 from ironwire.store.base import Store
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import (

@@ -29,6 +29,8 @@ calls.
 The parties are the caller and the endpoint that answered. A device that is replaced by a newer session of itself only
 arrives.
 
+An offer or an answer that comes again, because its sender has not heard whether it got through, changes nothing.
+
 Rule: an endpoint that was told of a call is told of its end, once, and nothing of the call is kept after that. A device
 that is away is told when it arrives.
 """
@@ -39,7 +41,7 @@ from typing import assert_never
 from attrs import define, field, frozen
 
 from ironwire.ids import CallId, ClientId
-from ironwire.protocol.call_state import Absence, Call, RelayedSignal, bytes_of
+from ironwire.protocol.call_state import Absence, Bounds, Call, RelayedSignal, bytes_of
 from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
@@ -82,20 +84,6 @@ class Refused:
     detail: str | None = None
 
 
-@frozen
-class Bounds:
-    """How much may be under way. Times are in seconds."""
-
-    ring_seconds: float
-    resume_seconds: float
-    calls: int
-    """That one client may have made at a time; calls that come to it do not count, or others could use them up."""
-    candidates: int
-    """Of one endpoint in one call, between two of its session descriptions."""
-    kept_bytes: int
-    """That may be kept of what one client has said."""
-
-
 _TOO_LARGE = Refused("quota", "no more of what this client says in calls can be kept: end a call, or wait")
 
 
@@ -128,7 +116,10 @@ class Calls:
         client = caller.client
         if offer.to == client:
             return Refused("invalid", "a client cannot call itself")
-        if offer.call in self._live:
+        live = self._live.get(offer.call)
+        if live is not None:
+            if (live.caller, live.callee_id, live.offer_hash) == (caller, offer.to, hash(offer.sdp)):
+                return []
             return Refused("conflict", "a call with this id is under way: choose another id")
         if not callee:
             return Refused("user_offline")
@@ -142,7 +133,7 @@ class Calls:
             return [Tell((caller,), RelayedEnd(offer.to, offer.call, "glare"))]
         tells = [tell for call in crossing for tell in self._over(call, "glare")]
         ringing = {} if is_muffled else dict.fromkeys(callee)
-        call = Call(offer.call, caller, offer.to, now + self._bounds.ring_seconds, is_muffled, ringing)
+        call = Call(offer.call, caller, offer.to, now + self._bounds.ring_seconds, is_muffled, hash(offer.sdp), ringing)
         call.early.append(relayed)
         call.early_bytes = bytes_of(relayed)
         self._live[offer.call] = call
@@ -249,13 +240,15 @@ class Calls:
         return self._pass(call, call.caller, RelayedRinging(call.callee_id, call.id))
 
     def _answer(self, call: Call, by: EndpointId, answer: CallAnswer) -> list[Tell] | Refused:
+        if by == call.answerer and hash(answer.sdp) == call.answer_hash:
+            return []
         if by not in call.ringing:
             return Refused("conflict", "this call does not ring here")
         told = self._pass(call, call.caller, RelayedAnswer(call.callee_id, answer.call, answer.sdp))
         if isinstance(told, Refused):
             return told
         others = [each for each in (*call.ringing, *call.rung_before) if each != by]
-        call.answerer = by
+        call.answerer, call.answer_hash = by, hash(answer.sdp)
         call.ringing.clear()
         call.rung_before.clear()
         call.early.clear()

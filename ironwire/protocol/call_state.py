@@ -1,4 +1,4 @@
-"""What is known of one call and of a device that is away: the records of the machine in `call.py`."""
+"""The records of the machine in `call.py`: a call, a device that is away, and how much of both there may be."""
 
 from collections import Counter
 
@@ -21,6 +21,20 @@ RelayedSignal = (
 )
 
 
+@frozen
+class Bounds:
+    """How much may be under way. Times are in seconds."""
+
+    ring_seconds: float
+    resume_seconds: float
+    calls: int
+    """That one client may have made at a time; calls that come to it do not count, or others could use them up."""
+    candidates: int
+    """Of one endpoint in one call, between two of its session descriptions."""
+    kept_bytes: int
+    """That may be kept of what one client has said."""
+
+
 @define(eq=False)
 class Call:
     id: CallId
@@ -28,11 +42,14 @@ class Call:
     callee_id: ClientId
     ends_at: float
     is_muffled: bool
+    offer_hash: int
+    """Of the caller's description: the same offer again is no other one."""
     ringing: dict[EndpointId, None]
     """Where it can be answered, in the order in which they were rung; nowhere once it has been."""
     rung_before: dict[EndpointId, None] = field(factory=dict)
     """Devices that were told of it, cannot answer it now, and wait for its end."""
     answerer: EndpointId | None = None
+    answer_hash: int | None = None
     is_known_to_ring: bool = False
     early: list[RelayedOffer | RelayedCandidate] = field(factory=list)
     """What the caller has said, while it rings: for an endpoint that arrives."""

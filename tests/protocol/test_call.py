@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ironwire.ids import CallId, ClientId, DeviceId
-from ironwire.protocol.call import REMEMBER_SECONDS, Bounds, Calls, CallSignal, Refused, Tell
-from ironwire.protocol.call_state import RelayedSignal
+from ironwire.protocol.call import REMEMBER_SECONDS, Calls, CallSignal, Refused, Tell
+from ironwire.protocol.call_state import Bounds, RelayedSignal
 from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
@@ -452,6 +452,15 @@ def test_an_answer_that_cannot_be_kept_can_be_given_later() -> None:
     assert len(told(calls.signal(B1, answer))) == 1
 
 
+def test_an_offer_and_an_answer_may_be_repeated() -> None:
+    calls = with_devices()
+    assert told(calls.offer(A_PHONE, offer(), [B_DESK], 0)) == []
+    assert told(calls.signal(B_PHONE, CallAnswer(ANN, FIRST, "answer"))) == []
+    assert refused(calls.offer(A_PHONE, CallOffer(BOB, FIRST, "another", "audio"), [B_DESK], 0)) == "conflict"
+    assert refused(calls.offer(A1, offer(), [B_DESK], 0)) == "conflict"
+    assert refused(calls.signal(B_PHONE, CallAnswer(ANN, FIRST, "another"))) == "conflict"
+
+
 def test_an_update_goes_to_the_other_side_alone() -> None:
     calls = answered()
     assert told(calls.signal(A1, CallUpdate(BOB, FIRST, "offer", "new"))) == [
@@ -604,7 +613,9 @@ class AnyOrder(RuleBasedStateMachine):
         result = self.calls.offer(caller, offer(to, call), self.endpoints_of(to), self.now, is_muffled=is_muffled)
         if isinstance(result, Refused):
             return
-        assert call not in self.made_by
+        if call in self.made_by:
+            assert (self.made_by[call], self.made_to[call], result) == (caller, to, []), "it is the same offer again"
+            return
         self.in_call[caller].add(call)
         self.hear(result)
         if not is_muffled and any(each < call for each in crossing):
@@ -655,7 +666,7 @@ class AnyOrder(RuleBasedStateMachine):
         if kind == "end":
             self.over(call)
         if kind == "answer":
-            assert call not in self.answered
+            assert self.answered.get(call, by) == by
             self.answered[call] = by
             self.leave_to(call, [each for each in self.left_at if each != self.made_by[call]])
 
