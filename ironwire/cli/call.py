@@ -12,9 +12,9 @@ import trio
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode, Failure
-from ironwire.cli.options import key_option, open_identity, server_option
+from ironwire.cli.options import key_option, open_identity, parse_device, server_option
 from ironwire.client import ServerAddress
-from ironwire.ids import ClientId, is_group
+from ironwire.ids import ClientId, DeviceId, is_group
 
 
 @click.command()
@@ -51,6 +51,12 @@ from ironwire.ids import ClientId, is_group
     is_flag=True,
     help="Let all sound go through the server's TURN: the other side does not learn our address.",
 )
+@click.option(
+    "--device",
+    metavar="NAME",
+    callback=parse_device,
+    help="Be this device: the call then goes on when the connection to the server is lost for some seconds.",
+)
 @server_option
 @key_option
 def call(
@@ -60,6 +66,7 @@ def call(
     record: Path | None,
     seconds: float,
     wait_seconds: float,
+    device: DeviceId | None,
     server: str,
     key: Path,
     *,
@@ -81,7 +88,7 @@ def call(
         from ironwire.cli.calling import Sound, Talk, run_call  # noqa: PLC0415  # aiortc is optional, and slow to import
     except ImportError as error:
         raise Failure(ExitCode.USAGE, f"calls need an extra ({error}): pip install 'ironwire[calls]'") from None
-    talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed)
+    talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed, device)
     callee = None if peer is None else ClientId(peer)
     run = partial(run_call, ServerAddress.parse(server), open_identity(key), callee, talk, is_called=is_answering)
     heard_seconds = trio.run(run)
