@@ -73,13 +73,14 @@ def call(
     is_answering: bool,
     is_relayed: bool,
 ) -> None:
-    """Call TO and talk for a while, or answer who calls.
+    """Call TO and talk for a while, or answer a call.
 
     Needs the extra `ironwire[calls]`.
     """
     if to is None and not is_answering:
         raise click.UsageError("Nobody to call: give TO, or --answer.")
-    peer = None if to is None else AddressBook.beside(key).address(to)
+    book = AddressBook.beside(key)
+    peer = None if to is None else book.address(to)
     if peer is not None and is_group(peer):
         raise click.UsageError("A group cannot be called.")
     if record is not None and (record.exists() or not os.access(record.parent, os.W_OK)):
@@ -90,6 +91,6 @@ def call(
         raise Failure(ExitCode.USAGE, f"calls need an extra ({error}): pip install 'ironwire[calls]'") from None
     talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed, device)
     callee = None if peer is None else ClientId(peer)
-    run = partial(run_call, ServerAddress.parse(server), open_identity(key), callee, talk, is_called=is_answering)
+    run = partial(run_call, ServerAddress.parse(server), open_identity(key), book, callee, talk, is_called=is_answering)
     heard_seconds = trio.run(run)
     click.echo(f"heard {heard_seconds:.1f} s" + ("" if record is None else f", recorded in {record}"))

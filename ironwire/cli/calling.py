@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 import trio
 from attrs import define, field, frozen
 
+from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.options import answer_deadline
 from ironwire.cli.phone import Phone, Sound, open_phone
 from ironwire.cli.terminal import err
@@ -51,8 +52,8 @@ _ENDINGS: dict[GivenReason, str] = {
     "failed": "the other side got no sound through",
     "answered_elsewhere": "another device has answered",
     "timeout": "nobody answered",
-    "glare": "the other side called at the same time, and that call goes on",
-    "disconnected": "the connection between the server and one of the two sides was lost",
+    "glare": "both sides called at the same time, and the other call goes on",
+    "disconnected": "one side lost its connection to the server",
 }
 
 
@@ -69,7 +70,13 @@ class Talk:
 
 
 async def run_call(
-    address: ServerAddress, identity: Identity, peer: ClientId | None, talk: Talk, *, is_called: bool
+    address: ServerAddress,
+    identity: Identity,
+    book: AddressBook,
+    peer: ClientId | None,
+    talk: Talk,
+    *,
+    is_called: bool,
 ) -> float:
     """Make a call to `peer`, or answer one: from `peer` alone if it is given. How many seconds of sound came in.
 
@@ -82,8 +89,9 @@ async def run_call(
             servers = await client.calls.ice_servers()
         async with open_phone(servers, talk.sound, is_relayed=talk.is_relayed) as phone:
             if peer is None or is_called:
-                line = await _pick_up(client, phone, peer, talk.wait_seconds)
+                line = await _pick_up(client, phone, book, peer, talk.wait_seconds)
             else:
+                err().print(f"calling {book.label(peer)}")
                 with answer_deadline():
                     call = await client.calls.offer(peer, await phone.offer(), "audio")
                 line = _Line(client, phone, peer, call)
@@ -124,7 +132,7 @@ class _Line:
                 with _patience(CONNECT_SECONDS, f"no sound got through within {CONNECT_SECONDS:g} s of the answer"):
                     await self.phone.wait_connected()
                 self.is_connected = True
-                err().print("connected")
+                err().print(f"connected, for {talk.seconds:g} s")
                 await trio.sleep(talk.seconds)
                 nursery.cancel_scope.cancel()
         finally:
@@ -162,9 +170,9 @@ class _Line:
                 case Received(RelayedEnd(call=self.id, reason=reason)):
                     self.end = reason
                     scope.cancel()
-                case Disconnected(reason) if self.client.device is not None and not self.is_cut_off:
+                case Disconnected() if self.client.device is not None and not self.is_cut_off:
                     self.is_cut_off = True
-                    err().print(f"{reason}: the call goes on, and the server is looked for")
+                    err().print("no connection to the server: the call goes on")
                 case Received(DeliveredText() | DeliveredFile()):
                     self.messages += 1
                 case _:
@@ -197,10 +205,14 @@ class _Line:
             await self.client.calls.update(self.peer, self.id, "answer", sdp)
 
 
-async def _pick_up(client: Client, phone: Phone, peer: ClientId | None, wait_seconds: float) -> _Line:
-    err().print(f"{client.client_id} waits for a call")
+async def _pick_up(
+    client: Client, phone: Phone, book: AddressBook, peer: ClientId | None, wait_seconds: float
+) -> _Line:
+    err().print(f"you are {client.client_id}")
+    err().print("waiting for a call" + ("" if peer is None else f" from {book.label(peer)}"))
     with _patience(wait_seconds, f"nobody called within {wait_seconds:g} s"):
         offer = await _next_offer(client, peer)
+    err().print(f"{book.label(offer.sender)} calls")
     line = _Line(client, phone, offer.sender, offer.call)
     try:
         with answer_deadline():

@@ -46,7 +46,7 @@ def test_a_call_goes_on_while_the_server_cannot_be_reached(place: Place) -> None
     alice, bob = place.alice, place.bob
     in_call = ("--device", "phone", "--record", "heard.wav")
     with bob.start("--answer", "--tone", "880", "--seconds", "50", *in_call) as answering:
-        answering.read_until("waits for a call")
+        answering.read_until("waiting for a call")
         with alice.start(bob.id, "--tone", "660", "--seconds", "10", *in_call) as calling:
             calling.read_until("connected")
             answering.read_until("connected")
@@ -68,7 +68,7 @@ def test_a_call_goes_on_while_the_server_cannot_be_reached(place: Place) -> None
 
 def test_without_a_device_the_call_ends_and_says_why(place: Place) -> None:
     with place.bob.start("--answer", "--seconds", "50") as answering:
-        answering.read_until("waits for a call")
+        answering.read_until("waiting for a call")
         with place.alice.start(place.bob.id, "--seconds", "50") as calling:
             calling.read_until("connected")
             answering.read_until("connected")
@@ -76,4 +76,4 @@ def test_without_a_device_the_call_ends_and_says_why(place: Place) -> None:
             for process in (calling, answering):
                 code, output = process.finish()
                 assert code == 0, output
-                assert "the connection between the server and one of the two sides was lost" in output
+                assert "one side lost its connection to the server" in output
