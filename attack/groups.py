@@ -130,6 +130,7 @@ def _signals_to(callee: Identity) -> bytes:
             frame_of("call_offer", {**to, "sdp": "v=0\r\n" * 500, "media": "audio"}),
             frame_of("call_answer", {**to, "sdp": "v=0\r\n"}),
             frame_of("call_candidate", candidate),
+            frame_of("call_update", {**to, "kind": "offer", "sdp": "v=0\r\n" * 500}),
             frame_of("call_ringing", to),
             frame_of("call_end", {**to, "reason": "hangup"}),
         ]

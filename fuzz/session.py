@@ -61,6 +61,21 @@ def _say_of_groups() -> list[str]:
     ]
 
 
+_CALL = "0" * 32
+
+
+def _say_in_calls(client: Identity) -> list[str]:
+    to = f'"to":"{client.client_id}","call":"{_CALL}"'
+    return [
+        f'{{"type":"call_offer","id":"10","payload":{{{to},"sdp":"v=0","media":"audio"}}}}',
+        f'{{"type":"call_ringing","payload":{{{to}}}}}',
+        f'{{"type":"call_answer","id":"11","payload":{{{to},"sdp":"v=1"}}}}',
+        f'{{"type":"call_candidate","payload":{{{to},"candidate":{{"candidate":""}}}}}}',
+        f'{{"type":"call_update","id":"12","payload":{{{to},"kind":"offer","sdp":"v=2"}}}}',
+        f'{{"type":"call_end","payload":{{{to},"reason":"hangup"}}}}',
+    ]
+
+
 SAYINGS = [
     *(saying for identity in [*IDENTITIES, Identity.from_seed(b"\1" * 32)] for saying in _say_to(identity)),
     *_say_to(Identity.from_seed(b"\xff" * 32)),  # who is never there
@@ -76,6 +91,7 @@ SAYINGS = [
     "[" * 300,
     '{"type":"text","id":7}',
     *_say_of_groups(),
+    *(saying for identity in IDENTITIES for saying in _say_in_calls(identity)),
 ]
 """What a client may say, and what it had better not."""
 

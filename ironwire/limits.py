@@ -116,15 +116,18 @@ class Limits:
     call_ring_seconds: float = _positive(90)
     """How long a call rings that nobody answers."""
 
+    call_resume_seconds: float = _positive(15)
+    """How long a device whose connection was lost keeps its part in a call."""
+
     calls_per_client: int = _count(8)
     """Calls that one client may have made at a time; one more is refused."""
 
     call_candidates: int = _count(64)
-    """Candidates that one session may name in one call; more are refused."""
+    """Candidates that one side may name in one call, and again after each `call_update`; more are refused."""
 
     call_bytes: int = _count(128 * 1024, least=128 * 1024)
-    """What the offers and candidates of one client's calls may take while they ring: they are kept for sessions of the
-    callee that come late. More are refused.
+    """What may be kept of the signals of one client: offers and candidates while its calls ring, for sessions of the
+    callee that come late, and whatever it says to a device that has lost its connection. More are refused.
     """
 
     window_envelopes: int = _count(100)

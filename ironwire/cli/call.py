@@ -12,9 +12,9 @@ import trio
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode, Failure
-from ironwire.cli.options import key_option, open_identity, server_option
+from ironwire.cli.options import key_option, open_identity, parse_device, server_option
 from ironwire.client import ServerAddress
-from ironwire.ids import ClientId, is_group
+from ironwire.ids import ClientId, DeviceId, is_group
 
 
 @click.command()
@@ -51,6 +51,12 @@ from ironwire.ids import ClientId, is_group
     is_flag=True,
     help="Let all sound go through the server's TURN: the other side does not learn our address.",
 )
+@click.option(
+    "--device",
+    metavar="NAME",
+    callback=parse_device,
+    help="Be this device: the call then goes on when the connection to the server is lost for some seconds.",
+)
 @server_option
 @key_option
 def call(
@@ -60,19 +66,21 @@ def call(
     record: Path | None,
     seconds: float,
     wait_seconds: float,
+    device: DeviceId | None,
     server: str,
     key: Path,
     *,
     is_answering: bool,
     is_relayed: bool,
 ) -> None:
-    """Call TO and talk for a while, or answer who calls.
+    """Call TO and talk for a while, or answer a call.
 
     Needs the extra `ironwire[calls]`.
     """
     if to is None and not is_answering:
         raise click.UsageError("Nobody to call: give TO, or --answer.")
-    peer = None if to is None else AddressBook.beside(key).address(to)
+    book = AddressBook.beside(key)
+    peer = None if to is None else book.address(to)
     if peer is not None and is_group(peer):
         raise click.UsageError("A group cannot be called.")
     if record is not None and (record.exists() or not os.access(record.parent, os.W_OK)):
@@ -81,8 +89,8 @@ def call(
         from ironwire.cli.calling import Sound, Talk, run_call  # noqa: PLC0415  # aiortc is optional, and slow to import
     except ImportError as error:
         raise Failure(ExitCode.USAGE, f"calls need an extra ({error}): pip install 'ironwire[calls]'") from None
-    talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed)
+    talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed, device)
     callee = None if peer is None else ClientId(peer)
-    run = partial(run_call, ServerAddress.parse(server), open_identity(key), callee, talk, is_called=is_answering)
+    run = partial(run_call, ServerAddress.parse(server), open_identity(key), book, callee, talk, is_called=is_answering)
     heard_seconds = trio.run(run)
     click.echo(f"heard {heard_seconds:.1f} s" + ("" if record is None else f", recorded in {record}"))

@@ -65,8 +65,10 @@ from ironwire.wire.messages import (
     RelayedCandidate,
     RelayedEnd,
     RelayedOffer,
+    RelayedResumed,
     RelayedRinging,
     RelayedTyping,
+    RelayedUpdate,
 )
 
 __all__ = [
@@ -116,8 +118,10 @@ __all__ = [
     "RelayedCandidate",
     "RelayedEnd",
     "RelayedOffer",
+    "RelayedResumed",
     "RelayedRinging",
     "RelayedTyping",
+    "RelayedUpdate",
     "Said",
     "ServerAddress",
     "SessionEnded",

@@ -1,7 +1,9 @@
 """A client's calls: what two sessions tell each other to get a connection of their own (docs/protocol.md, section 7.4).
 
-The other side's words come as events: `RelayedOffer`, `RelayedRinging`, `RelayedAnswer`, `RelayedCandidate` and
-`RelayedEnd`. A call belongs to a session: when that ends, every call of it is over, and nobody is left to say so.
+The other side's words come as events: `RelayedOffer`, `RelayedRinging`, `RelayedAnswer`, `RelayedCandidate`,
+`RelayedUpdate` and `RelayedEnd`. A call of a device goes on after a short loss of its connection: `RelayedResumed` says
+so, on both sides, and asks to repeat a description that the other side may have missed. Every other call has ended with
+its session, and `RelayedEnd` says that too.
 """
 
 from uuid import uuid4
@@ -17,11 +19,12 @@ from ironwire.wire.messages import (
     CallEnd,
     CallOffer,
     CallRinging,
+    CallUpdate,
     Candidate,
     IceServerList,
     IceServers,
 )
-from ironwire.wire.messages.calls import EndReason, Media
+from ironwire.wire.messages.calls import EndReason, Media, UpdateKind
 
 
 @define(eq=False)
@@ -30,7 +33,8 @@ class OwnCalls:
 
     Raises, every one of them:
         Refused: `not_found`: the call is over, or never was. `conflict`: another session has it. `user_offline`: nobody
-            is there to be called. `quota`: as many calls or candidates as the server allows.
+            is there to be called. `quota`: as many calls or candidates as the server allows. `rate_limited`: the other
+            side has still to read what it was told; try again.
         SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
     """
 
@@ -57,6 +61,12 @@ class OwnCalls:
     async def candidate(self, to: ClientId, call: CallId, candidate: Candidate) -> None:
         """Name one way to reach this session."""
         await self._link.ask(CallCandidate(to, call, candidate), Accepted)
+
+    async def update(self, to: ClientId, call: CallId, kind: UpdateKind, sdp: str) -> None:
+        """Change the connection of a call that was answered, or answer such a change; `conflict`: not answered yet.
+        Where both sides offer at once, the caller's offer wins.
+        """
+        await self._link.ask(CallUpdate(to, call, kind, sdp), Accepted)
 
     async def end(self, to: ClientId, call: CallId, reason: EndReason = "hangup") -> None:
         """End the call, or refuse it for every session of this client."""

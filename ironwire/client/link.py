@@ -22,6 +22,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.client.backoff import Backoff
+from ironwire.client.callbook import CallBook
 from ironwire.client.dial import Dial
 from ironwire.client.errors import (
     ClientError,
@@ -31,7 +32,7 @@ from ironwire.client.errors import (
     NotTheProtocol,
     Refused,
 )
-from ironwire.client.events import Connected, Disconnected, EventQueue, Settled
+from ironwire.client.events import Connected, Disconnected, EventQueue, Received, Settled
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
 from ironwire.client.local import Begin, Queue, Settle
@@ -81,6 +82,7 @@ class Link:
     keeper: Keeper | None
     events: EventQueue | Inbox
     rosters: Rosters = field(init=False)
+    _calls: CallBook = field(factory=CallBook, init=False)
     _pushes: Pushes = field(init=False)
     _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
     """By verb: what every session begins with."""
@@ -96,7 +98,7 @@ class Link:
 
     def __attrs_post_init__(self) -> None:
         self.rosters = Rosters(self.target.identity.client_id)
-        self._pushes = Pushes(self.events, self.rosters, self.keeper)
+        self._pushes = Pushes(self.events, self.rosters, self._calls, self.keeper)
 
     @property
     def is_up(self) -> bool:
@@ -178,6 +180,7 @@ class Link:
 
     def _settle(self, pending: Pending, reply: Reply) -> None:
         """There is a reply. Whoever sent a message that is kept is told once the reply is kept too."""
+        self._calls.answered(pending.message, reply)
         if self.keeper is None or not pending.is_kept:
             pending.answer(reply)
             return
@@ -260,6 +263,8 @@ class Link:
             delay_seconds = target.backoff.delay_seconds(attempt, spread_seconds)
             attempt += 1
             self.events.put(Disconnected(reason, delay_seconds))
+            for end in self._calls.lost(is_device=self.keeper is not None):
+                self.events.put(Received(end))
             await trio.sleep(delay_seconds)
 
     # --- one session -------------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """What the server says unasked: to the program at once, or, where a device keeps it, to its store first.
 
 Rule: what came is kept, then acknowledged, then handed to the program (docs/protocol.md, section 5). On the way, what
-this client knows of its groups follows their changes.
+this client knows of its groups and calls follows what comes.
 """
 
 from functools import partial
 
 from attrs import define
 
+from ironwire.client.callbook import CallBook
 from ironwire.client.errors import NotTheProtocol
 from ironwire.client.events import EventQueue, Received
 from ironwire.client.inbox import Inbox
@@ -33,6 +34,7 @@ class Pushes:
 
     events: EventQueue | Inbox
     rosters: Rosters
+    _calls: CallBook
     _keeper: Keeper | None
 
     async def take(self, frame: ServerFrame, outbox: Outbox) -> None:
@@ -41,6 +43,8 @@ class Pushes:
         Raises:
             NotTheProtocol: the server should not say this to a device.
         """
+        for end in self._calls.heard(frame.message):
+            self.events.put(Received(end))
         if isinstance(frame.message, GroupChanged):
             self.rosters.follow(frame.message)
         elif isinstance(frame.message, Gap):

@@ -6,6 +6,7 @@ place, and leaves that one alone.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 import trio
 from attrs import field, frozen
@@ -15,9 +16,12 @@ from ironwire.hub.outbox import Ending, Outbox
 from ironwire.hub.pump import Pump
 from ironwire.ids import ClientId, DeviceId
 from ironwire.protocol.auth import Principal
+from ironwire.protocol.endpoint import EndpointId
 from ironwire.store.records import MailboxId
 
 REPLACED = Ending(4409, "replaced by a newer session of this device")
+
+_session_numbers = count(1)
 
 
 class TooManySessions(IronWireError):
@@ -58,6 +62,13 @@ class Attachment:
     outbox: Outbox = field(repr=False)
     pump: Pump | None = field(repr=False, default=None)
     unsettled: Unsettled = field(repr=False, factory=Unsettled)
+    endpoint: EndpointId = field(init=False, repr=False)
+    """The same for every session of one device."""
+
+    @endpoint.default
+    def _endpoint(self) -> EndpointId:
+        client, device = self.principal.client, self.principal.device
+        return EndpointId(client, device, 0 if device is not None else next(_session_numbers))
 
 
 @frozen
@@ -93,7 +104,11 @@ class Hub:
 
     def device_session(self, client: ClientId, device: DeviceId) -> Attachment | None:
         """The live session of one device; there is never more than one."""
-        return next((seat for seat in self._seats.get(client, ()) if seat.principal.device == device), None)
+        return self.session_at(EndpointId(client, device))
+
+    def session_at(self, endpoint: EndpointId) -> Attachment | None:
+        """The live session that an endpoint has now."""
+        return next((seat for seat in self.sessions_of(endpoint.client) if seat.endpoint == endpoint), None)
 
     def pump_of(self, mailbox: MailboxId) -> Pump | None:
         """The way to the device of this mailbox, while it has a live session."""

@@ -31,6 +31,7 @@ from ironwire.wire.messages import (
     CallEnd,
     CallOffer,
     CallRinging,
+    CallUpdate,
     DeviceRemove,
     Devices,
     Error,
@@ -79,6 +80,7 @@ Request = (
     | CallRinging
     | CallAnswer
     | CallCandidate
+    | CallUpdate
     | CallEnd
     | IceServers
     | UploadToken
@@ -166,7 +168,7 @@ class Requests:
                 return self._presence.answer(asker, request, id)
             case Block() | Unblock() | Blocks():
                 return await self._blocks.answer(asker, request, id)
-            case CallOffer() | CallRinging() | CallAnswer() | CallCandidate() | CallEnd() | IceServers():
+            case CallOffer() | CallRinging() | CallAnswer() | CallCandidate() | CallUpdate() | CallEnd() | IceServers():
                 return self._calls.answer(asker, request, id)
             case UploadToken():
                 return self._uploads.answer(asker, request, id)

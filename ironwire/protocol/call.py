@@ -1,67 +1,78 @@
 """The signals of calls between clients (docs/protocol.md, section 7.4), as a pure machine.
 
-    state     what happens     by                  who is told                                          next
-    --------  ---------------  ------------------  ---------------------------------------------------  --------
-    -         call_offer       any session         the callee's sessions: call_offer                    Ringing
-    Ringing   call_ringing     a ringing session   the caller, the first time                           Ringing
-    Ringing   call_candidate   the caller          the ringing sessions                                 Ringing
-    Ringing   call_candidate   a ringing session   the caller                                           Ringing
-    Ringing   call_answer      a ringing session   the caller; the other ringing sessions: call_end     Answered
-    Ringing   arrives          the callee          itself: call_offer, the caller's candidates so far   Ringing
-    Ringing   leaves           a ringing session   nobody                                               Ringing
-    Ringing   time passes                          everyone in it: call_end timeout                     over
-    Answered  call_candidate   either session      the other one                                        Answered
-    Answered  leaves           the answering one   the caller: call_end disconnected                    over
-    either    leaves           the caller          everyone else in it: call_end disconnected           over
-    either    call_end         anyone in it        everyone else in it                                  over
+Theory of operation. A call leads from one endpoint of the caller to the client that is called. It rings at the
+endpoints of the callee that are there; one of them answers, and from then on the call is between two endpoints.
+`arrived` and `left` say when an endpoint has a session. One without a device does not come back after it has left. A
+device that leaves while it has a part in a call is away: nobody is told, and what is said to it is kept. When it
+arrives it gets that, after `call_resumed` for each call that it made or answered. Away for too long, it loses these
+calls.
 
-Rule: whoever was told of a call is told of its end, once, and nothing of it is kept after that.
+    state     what happens     by                    who is told                                          next
+    --------  ---------------  --------------------  ---------------------------------------------------  --------
+    -         call_offer       any endpoint          the callee's endpoints: call_offer                   Ringing
+    Ringing   call_ringing     a ringing endpoint    the caller, the first time                           Ringing
+    Ringing   call_candidate   the caller            the ringing endpoints                                Ringing
+    Ringing   call_candidate   a ringing endpoint    the caller                                           Ringing
+    Ringing   call_answer      a ringing endpoint    the caller; the others that were rung: call_end      Answered
+    Ringing   arrives          the callee            itself: call_offer, the caller's candidates so far   Ringing
+    Ringing   leaves           a ringing endpoint    nobody                                               Ringing
+    Ringing   time passes                            everyone in it: call_end timeout                     over
+    Answered  call_candidate   either endpoint       the other one                                        Answered
+    Answered  call_update      either endpoint       the other one                                        Answered
+    either    leaves           a party with device   nobody; it is away                                   same
+    either    leaves           a party without       everyone else in it: call_end disconnected           over
+    either    arrives          a party               itself: call_resumed, and what was kept for it;      same
+                                                     the other party: call_resumed
+    either    time passes      a party that is away  everyone in it: call_end disconnected                over
+    either    call_end         anyone in it          everyone else in it                                  over
+
+The parties are the caller and the endpoint that answered. A device that is replaced by a newer session of itself only
+arrives.
+
+An offer or an answer that comes again, because its sender has not heard whether it got through, changes nothing.
+
+Rule: an endpoint that was told of a call is told of its end, once, and nothing of the call is kept after that. A device
+that is away is told when it arrives.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar, assert_never
+from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from attrs import define, field, frozen
 
 from ironwire.ids import CallId, ClientId
-from ironwire.protocol.auth import Principal
+from ironwire.protocol.call_state import Absence, Bounds, Call, RelayedSignal, bytes_of
+from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
     CallCandidate,
     CallEnd,
     CallOffer,
     CallRinging,
+    CallUpdate,
     ErrorCode,
     RelayedAnswer,
     RelayedCandidate,
     RelayedEnd,
     RelayedOffer,
+    RelayedResumed,
     RelayedRinging,
+    RelayedUpdate,
 )
 from ironwire.wire.messages.calls import GivenReason
 
-CallSignal = CallRinging | CallAnswer | CallCandidate | CallEnd
+CallSignal = CallRinging | CallAnswer | CallCandidate | CallUpdate | CallEnd
 """What is said within a call that was offered."""
 
-RelayedSignal = RelayedOffer | RelayedRinging | RelayedAnswer | RelayedCandidate | RelayedEnd
-
-
-class Party(Protocol):
-    """A live session. Two are the same only if they are the same object."""
-
-    @property
-    def principal(self) -> Principal: ...
-
-
-P = TypeVar("P", bound=Party)
+REMEMBER_SECONDS = 300.0
+"""How long the end of a call is kept for a device that is away, after its calls could have been resumed."""
 
 
 @frozen
-class Tell(Generic[P]):
-    """Send `message` to each of these sessions."""
+class Tell:
+    """Send `message` to each of these endpoints, which are there."""
 
-    to: tuple[P, ...]
+    to: tuple[EndpointId, ...]
     message: RelayedSignal
 
 
@@ -73,90 +84,58 @@ class Refused:
     detail: str | None = None
 
 
-_TOO_LARGE = Refused("quota", "the calls of this client that ring have said as much as they may: end one of them")
-
-
-@define(eq=False)
-class _Call(Generic[P]):
-    id: CallId
-    caller: P
-    callee_id: ClientId
-    ends_at: float
-    is_muffled: bool
-    ringing: dict[P, None]
-    """The callee's sessions, in the order in which they were rung; none once one of them has answered."""
-    answerer: P | None = None
-    is_known_to_ring: bool = False
-    early: list[RelayedOffer | RelayedCandidate] = field(factory=list)
-    """What the caller has said, while it rings: for a session that arrives."""
-    early_bytes: int = 0
-    candidate_counts: Counter[P] = field(factory=Counter)
-
-    @property
-    def caller_id(self) -> ClientId:
-        return self.caller.principal.client
-
-    @property
-    def at_callee(self) -> tuple[P, ...]:
-        return tuple(self.ringing) if self.answerer is None else (self.answerer,)
-
-    def other_client(self, client: ClientId) -> ClientId | None:
-        """Who is on the other side from `client`; None if it is on neither."""
-        if client == self.caller_id:
-            return self.callee_id
-        return self.caller_id if client == self.callee_id else None
-
-    def end(self, reason: GivenReason, sessions: Sequence[P], sender: ClientId) -> list[Tell[P]]:
-        """What tells `sessions` that the call with `sender` is over."""
-        return [Tell(tuple(sessions), RelayedEnd(sender, self.id, reason))] if sessions else []
+_TOO_LARGE = Refused("quota", "no more of what this client says in calls can be kept: end a call, or wait")
 
 
 @define
-class Calls(Generic[P]):
+class Calls:
     """Every call of this server. Each method returns what has to be said, in order; times are seconds of one clock.
 
     A muffled call rings nobody and ends like one that nobody answers: whom the callee has blocked learns nothing.
     """
 
-    _ring_seconds: float
-    _most_calls: int
-    """That one client may have made at a time; calls that come to it do not count, or others could use them up."""
-    _most_candidates: int
-    """Of one session in one call."""
-    _most_bytes: int
-    """That the calls of one client may keep while they ring."""
-    _live: dict[CallId, _Call[P]] = field(init=False, factory=dict)
-    _by_client: dict[ClientId, dict[CallId, _Call[P]]] = field(init=False, factory=dict)
+    _bounds: Bounds
+    _live: dict[CallId, Call] = field(init=False, factory=dict)
+    _by_client: dict[ClientId, dict[CallId, Call]] = field(init=False, factory=dict)
+    _away: dict[EndpointId, Absence] = field(init=False, factory=dict)
 
     def __len__(self) -> int:
         """How many are ringing or answered."""
         return len(self._live)
 
     def offer(
-        self, caller: P, offer: CallOffer, callee: Sequence[P], now: float, *, is_muffled: bool = False
-    ) -> list[Tell[P]] | Refused:
-        """`caller` calls; `callee` are the live sessions of the client `offer.to`."""
-        client = caller.principal.client
+        self,
+        caller: EndpointId,
+        offer: CallOffer,
+        callee: Sequence[EndpointId],
+        now: float,
+        *,
+        is_muffled: bool = False,
+    ) -> list[Tell] | Refused:
+        """`caller` calls; `callee` is where the client `offer.to` can be rung."""
+        client = caller.client
         if offer.to == client:
             return Refused("invalid", "a client cannot call itself")
-        if offer.call in self._live:
+        live = self._live.get(offer.call)
+        if live is not None:
+            if (live.caller, live.callee_id, live.offer_hash) == (caller, offer.to, hash(offer.sdp)):
+                return []
             return Refused("conflict", "a call with this id is under way: choose another id")
         if not callee:
             return Refused("user_offline")
-        if sum(call.caller_id == client for call in self._calls_of(client)) >= self._most_calls:
-            return Refused("quota", f"a client may have {self._most_calls} calls at a time: end one of them")
+        if sum(call.caller_id == client for call in self._calls_of(client)) >= self._bounds.calls:
+            return Refused("quota", f"a client may have {self._bounds.calls} calls at a time: end one of them")
         relayed = RelayedOffer(client, offer.call, offer.sdp, offer.media)
-        size = _bytes_of(relayed.sdp)
-        if not self._has_room_for(size, client):
+        if not self._has_room_for(relayed):
             return _TOO_LARGE
         crossing = [] if is_muffled else self._ringing_calls(offer.to, client)
         if any(call.id < offer.call for call in crossing):
             return [Tell((caller,), RelayedEnd(offer.to, offer.call, "glare"))]
         tells = [tell for call in crossing for tell in self._over(call, "glare")]
         ringing = {} if is_muffled else dict.fromkeys(callee)
-        call = _Call(offer.call, caller, offer.to, now + self._ring_seconds, is_muffled, ringing)
+        call = Call(offer.call, caller, offer.to, now + self._bounds.ring_seconds, is_muffled, hash(offer.sdp), ringing)
         call.early.append(relayed)
-        call.early_bytes = size
+        call.early_bytes = bytes_of(relayed)
         self._live[offer.call] = call
         for each in (client, offer.to):
             self._by_client.setdefault(each, {})[offer.call] = call
@@ -164,13 +143,12 @@ class Calls(Generic[P]):
             tells.append(Tell(tuple(ringing), relayed))
         return tells
 
-    def signal(self, by: P, signal: CallSignal) -> list[Tell[P]] | Refused:
+    def signal(self, by: EndpointId, signal: CallSignal) -> list[Tell] | Refused:
         """`by` says something within a call."""
-        client = by.principal.client
         call = self._live.get(signal.call)
-        if call is None or call.other_client(client) != signal.to:
+        if call is None or {by.client, signal.to} != {call.caller_id, call.callee_id}:
             return Refused("not_found", "there is no such call with this client")
-        if by is not call.caller and by not in call.at_callee:
+        if by != call.caller and by not in call.at_callee:
             return Refused("conflict", "another session has this call")
         match signal:
             case CallRinging():
@@ -179,104 +157,187 @@ class Calls(Generic[P]):
                 return self._answer(call, by, signal)
             case CallCandidate():
                 return self._pass_candidate(call, by, signal)
+            case CallUpdate():
+                return self._update(call, by, signal)
             case CallEnd(reason=reason):
                 return self._over(call, reason, by)
             case _:
                 assert_never(signal)
 
-    def arrived(self, party: P) -> list[Tell[P]]:
-        """A session has begun: what rings at its client rings there too, the oldest calls first, and no more of them
-        than a client may make. However many call it, the session has room for what it is told.
+    def arrived(self, endpoint: EndpointId) -> list[Tell]:
+        """An endpoint has a session, a device perhaps another one than before. It has its calls again, and what rings
+        at its client rings there too, the oldest calls first, and no more of them than a client may make: however many
+        call it, the session has room for what it is told.
         """
-        client = party.principal.client
+        calls = self._calls_of(endpoint.client)
+        own = [call for call in calls if call.has_party(endpoint)]
+        absence = self._away.pop(endpoint, None)
+        for call in own:
+            del call.away_bytes[call.other_client(endpoint.client)]
+        for call in calls:
+            if endpoint in call.ringing:
+                call.stop_ringing_at(endpoint)
         rings = [
             call
-            for call in self._calls_of(client)
-            if call.callee_id == client and call.answerer is None and not call.is_muffled
-        ][: self._most_calls]
+            for call in calls
+            if call.callee_id == endpoint.client and call.answerer is None and not call.is_muffled
+        ][: self._bounds.calls]
         for call in rings:
-            call.ringing[party] = None
-        return [Tell((party,), signal) for call in rings for signal in call.early]
-
-    def left(self, party: P) -> list[Tell[P]]:
-        """A session is over, and its calls with it. One that only rang is missed by nobody: it may come back."""
-        tells: list[Tell[P]] = []
-        for call in self._calls_of(party.principal.client):
-            if party is call.caller or party is call.answerer:
-                tells += self._over(call, "disconnected", party)
-            elif party in call.ringing:
-                del call.ringing[party]
-                del call.candidate_counts[party]
+            call.ringing[endpoint] = None
+            call.rung_before.pop(endpoint, None)
+        to_itself: list[RelayedSignal] = [
+            *(RelayedResumed(call.other_client(endpoint.client), call.id) for call in own),
+            *(absence.kept if absence is not None else ()),
+            *(signal for call in rings for signal in call.early),
+        ]
+        tells = [Tell((endpoint,), signal) for signal in to_itself]
+        for call in own:
+            other = call.other_party(endpoint)
+            if other is not None and other not in self._away:
+                tells.append(Tell((other,), RelayedResumed(endpoint.client, call.id)))
         return tells
 
-    def expire(self, now: float) -> list[Tell[P]]:
-        """End what has rung for too long."""
-        due = [call for call in self._live.values() if call.answerer is None and call.ends_at <= now]
-        return [tell for call in due for tell in self._over(call, "timeout")]
+    def left(self, endpoint: EndpointId, now: float) -> list[Tell]:
+        """An endpoint has no session any more. One that only rang is missed by nobody: it may come back."""
+        if endpoint in self._away:
+            return []
+        tells: list[Tell] = []
+        is_expected = False
+        for call in self._calls_of(endpoint.client):
+            if call.has_party(endpoint) and endpoint.device is None:
+                tells += self._over(call, "disconnected", endpoint)
+                continue
+            if endpoint in call.ringing:
+                call.stop_ringing_at(endpoint)
+            is_expected = is_expected or call.has_party(endpoint) or endpoint in call.rung_before
+        if is_expected:
+            self._away[endpoint] = Absence(now)
+        return tells
 
-    def _ring(self, call: _Call[P], by: P) -> list[Tell[P]] | Refused:
+    def expire(self, now: float) -> list[Tell]:
+        """End what has rung for too long, and the calls of devices that were away for too long."""
+        lost_at = now - self._bounds.resume_seconds
+        lost = [
+            call
+            for endpoint, absence in self._away.items()
+            if absence.since <= lost_at
+            for call in self._calls_of(endpoint.client)
+            if call.has_party(endpoint)
+        ]
+        tells = [tell for call in lost if call.id in self._live for tell in self._over(call, "disconnected")]
+        due = [call for call in self._live.values() if call.answerer is None and call.ends_at <= now]
+        tells += [tell for call in due for tell in self._over(call, "timeout")]
+        for endpoint in [each for each, gone in self._away.items() if gone.since + REMEMBER_SECONDS <= lost_at]:
+            del self._away[endpoint]
+        return tells
+
+    def _ring(self, call: Call, by: EndpointId) -> list[Tell] | Refused:
         if by not in call.ringing:
             return Refused("conflict", "this call does not ring here")
         if call.is_known_to_ring:
             return []
         call.is_known_to_ring = True
-        return [Tell((call.caller,), RelayedRinging(call.callee_id, call.id))]
+        return self._pass(call, call.caller, RelayedRinging(call.callee_id, call.id))
 
-    def _answer(self, call: _Call[P], by: P, answer: CallAnswer) -> list[Tell[P]] | Refused:
+    def _answer(self, call: Call, by: EndpointId, answer: CallAnswer) -> list[Tell] | Refused:
+        if by == call.answerer and hash(answer.sdp) == call.answer_hash:
+            return []
         if by not in call.ringing:
             return Refused("conflict", "this call does not ring here")
-        others = [party for party in call.ringing if party is not by]
-        call.answerer = by
+        told = self._pass(call, call.caller, RelayedAnswer(call.callee_id, answer.call, answer.sdp))
+        if isinstance(told, Refused):
+            return told
+        others = [each for each in (*call.ringing, *call.rung_before) if each != by]
+        call.answerer, call.answer_hash = by, hash(answer.sdp)
         call.ringing.clear()
+        call.rung_before.clear()
         call.early.clear()
         call.early_bytes = 0
-        return [
-            Tell((call.caller,), RelayedAnswer(call.callee_id, answer.call, answer.sdp)),
-            *call.end("answered_elsewhere", others, call.caller_id),
-        ]
+        return [*told, *self._tell_end(call, others, call.caller_id, "answered_elsewhere")]
 
-    def _pass_candidate(self, call: _Call[P], by: P, signal: CallCandidate) -> list[Tell[P]] | Refused:
-        if call.candidate_counts[by] >= self._most_candidates:
-            return Refused("quota", f"a session may name {self._most_candidates} candidates in a call")
-        relayed = RelayedCandidate(by.principal.client, signal.call, signal.candidate)
-        is_early = by is call.caller and call.answerer is None
-        size = _bytes_of(signal.candidate.candidate) + _bytes_of(signal.candidate.sdp_mid or "")
-        if is_early and not self._has_room_for(size, call.caller_id):
-            return _TOO_LARGE
-        call.candidate_counts[by] += 1
-        if by is not call.caller:
-            return [Tell((call.caller,), relayed)]
-        if is_early:
+    def _pass_candidate(self, call: Call, by: EndpointId, signal: CallCandidate) -> list[Tell] | Refused:
+        if call.candidate_counts[by] >= self._bounds.candidates:
+            return Refused("quota", f"one side may name {self._bounds.candidates} candidates in a call")
+        relayed = RelayedCandidate(by.client, signal.call, signal.candidate)
+        to = call.other_party(by)
+        told: list[Tell] | Refused
+        if to is not None:
+            told = self._pass(call, to, relayed)
+        elif not self._has_room_for(relayed):
+            told = _TOO_LARGE
+        else:
             call.early.append(relayed)
-            call.early_bytes += size
-        return [Tell(call.at_callee, relayed)] if call.at_callee else []
+            call.early_bytes += bytes_of(relayed)
+            told = [Tell(tuple(call.ringing), relayed)] if call.ringing else []
+        call.candidate_counts[by] += not isinstance(told, Refused)
+        return told
 
-    def _over(self, call: _Call[P], reason: GivenReason, by: P | None = None) -> list[Tell[P]]:
+    def _update(self, call: Call, by: EndpointId, signal: CallUpdate) -> list[Tell] | Refused:
+        to = call.other_party(by)
+        if call.answerer is None or to is None:
+            return Refused("conflict", "this call was not answered yet")
+        told = self._pass(call, to, RelayedUpdate(by.client, signal.call, signal.kind, signal.sdp))
+        if not isinstance(told, Refused):
+            del call.candidate_counts[by]
+        return told
+
+    def _pass(self, call: Call, to: EndpointId, signal: RelayedSignal) -> list[Tell] | Refused:
+        """To one party: now, or when it comes back."""
+        absence = self._away.get(to)
+        if absence is None:
+            return [Tell((to,), signal)]
+        if not self._has_room_for(signal):
+            return _TOO_LARGE
+        absence.kept.append(signal)
+        call.away_bytes[signal.sender] += bytes_of(signal)
+        return []
+
+    def _over(self, call: Call, reason: GivenReason, by: EndpointId | None = None) -> list[Tell]:
         """Forget the call, and tell everyone in it but `by`."""
         del self._live[call.id]
         for client in (call.caller_id, call.callee_id):
             del self._by_client[client][call.id]
             if not self._by_client[client]:
                 del self._by_client[client]
-        to_caller = [] if by is call.caller else [call.caller]
-        to_callee = [party for party in call.at_callee if party is not by]
-        return [*call.end(reason, to_caller, call.callee_id), *call.end(reason, to_callee, call.caller_id)]
+        for party in (call.caller, call.answerer):
+            absence = self._away.get(party) if party is not None else None
+            if absence is not None:
+                absence.kept[:] = [signal for signal in absence.kept if signal.call != call.id]
+        at_callee = [*call.at_callee, *call.rung_before]
+        return [
+            *self._tell_end(call, [each for each in (call.caller,) if each != by], call.callee_id, reason),
+            *self._tell_end(call, [each for each in at_callee if each != by], call.caller_id, reason),
+        ]
 
-    def _calls_of(self, client: ClientId) -> list[_Call[P]]:
+    def _tell_end(
+        self, call: Call, endpoints: Iterable[EndpointId], sender: ClientId, reason: GivenReason
+    ) -> list[Tell]:
+        """What tells these endpoints that the call with `sender` is over; it is kept for those that are away."""
+        end = RelayedEnd(sender, call.id, reason)
+        here: list[EndpointId] = []
+        for each in endpoints:
+            absence = self._away.get(each)
+            if absence is None:
+                here.append(each)
+            else:
+                absence.kept.append(end)
+        return [Tell(tuple(here), end)] if here else []
+
+    def _calls_of(self, client: ClientId) -> list[Call]:
         return [*self._by_client.get(client, {}).values()]
 
-    def _has_room_for(self, size: int, caller: ClientId) -> bool:
-        kept = sum(call.early_bytes for call in self._calls_of(caller) if call.caller_id == caller)
-        return kept + size <= self._most_bytes
+    def _has_room_for(self, signal: RelayedSignal) -> bool:
+        """Whether so much more may be kept of what its sender says."""
+        client = signal.sender
+        kept = sum(
+            call.away_bytes[client] + (call.early_bytes if call.caller_id == client else 0)
+            for call in self._calls_of(client)
+        )
+        return kept + bytes_of(signal) <= self._bounds.kept_bytes
 
-    def _ringing_calls(self, caller: ClientId, callee: ClientId) -> list[_Call[P]]:
+    def _ringing_calls(self, caller: ClientId, callee: ClientId) -> list[Call]:
         return [
             call
             for call in self._calls_of(callee)
             if call.caller_id == caller and call.answerer is None and not call.is_muffled
         ]
-
-
-def _bytes_of(text: str) -> int:
-    """What it takes in memory, at the most."""
-    return len(text) if text.isascii() else 4 * len(text)

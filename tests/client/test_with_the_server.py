@@ -9,21 +9,29 @@ import trio
 from ironwire.client import (
     AuthenticationRefused,
     Backoff,
+    Client,
     Connected,
     DeliveredFile,
     DeliveredText,
     Identity,
     Received,
     Refused,
+    RelayedAnswer,
+    RelayedEnd,
+    RelayedOffer,
+    RelayedResumed,
+    RelayedUpdate,
     ServerAddress,
     TransferFailed,
     connect,
     download,
     upload,
 )
+from ironwire.ids import DeviceId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.config import AuthSettings, Settings
+from ironwire.wire.messages import ServerMessage
 from tests.server.in_process import InProcessServer, serve_in_process
 
 ADDRESS = ServerAddress.parse("http://chat.test")
@@ -126,3 +134,41 @@ async def test_a_broken_connection_is_made_again_and_delivers(dial: Dialler) -> 
         event = await anext(bob)
         assert isinstance(event, Received)
         assert isinstance(event.message, DeliveredText)
+
+
+async def heard_in_calls(client: Client, kind: type[ServerMessage]) -> ServerMessage:
+    """The next signal, which has to be of this kind."""
+    async for event in client:
+        if isinstance(event, Received) and event.message.verb.startswith("call_"):
+            assert isinstance(event.message, kind), event
+            return event.message
+    raise AssertionError("a client's events end with an exception")
+
+
+async def test_a_call_of_two_devices_outlives_a_cut(dial: Dialler, tmp_path: Path) -> None:
+    at_once = Backoff(0.01, 0.01)
+    phone = DeviceId("phone")
+    async with (
+        connect(ADDRESS, ALICE, device=phone, store=tmp_path / "a.db", dial=dial, backoff=at_once) as alice,
+        connect(ADDRESS, BOB, device=phone, store=tmp_path / "b.db", dial=dial) as bob,
+    ):
+        call = await alice.calls.offer(BOB.client_id, "offer", "audio")
+        assert await heard_in_calls(bob, RelayedOffer) == RelayedOffer(ALICE.client_id, call, "offer", "audio")
+        await bob.calls.answer(ALICE.client_id, call, "answer")
+        assert await heard_in_calls(alice, RelayedAnswer) == RelayedAnswer(BOB.client_id, call, "answer")
+        await trio.aclose_forcefully(dial.streams[0])
+        assert await heard_in_calls(alice, RelayedResumed) == RelayedResumed(BOB.client_id, call)
+        assert await heard_in_calls(bob, RelayedResumed) == RelayedResumed(ALICE.client_id, call)
+        await bob.calls.update(ALICE.client_id, call, "offer", "more")
+        assert await heard_in_calls(alice, RelayedUpdate) == RelayedUpdate(BOB.client_id, call, "offer", "more")
+        await alice.calls.end(BOB.client_id, call)
+        assert await heard_in_calls(bob, RelayedEnd) == RelayedEnd(ALICE.client_id, call, "hangup")
+
+
+async def test_a_call_without_a_device_ends_with_its_session_on_both_sides(dial: Dialler) -> None:
+    async with connect(ADDRESS, ALICE, dial=dial) as alice, connect(ADDRESS, BOB, dial=dial) as bob:
+        call = await alice.calls.offer(BOB.client_id, "offer", "audio")
+        await heard_in_calls(bob, RelayedOffer)
+        await trio.aclose_forcefully(dial.streams[0])
+        assert await heard_in_calls(bob, RelayedEnd) == RelayedEnd(ALICE.client_id, call, "disconnected")
+        assert await heard_in_calls(alice, RelayedEnd) == RelayedEnd(BOB.client_id, call, "disconnected")

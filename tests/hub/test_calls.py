@@ -5,8 +5,8 @@ import pytest
 from ironwire.hub.calls import CallDesk, CallsStatistics
 from ironwire.hub.ice import IceDesk
 from ironwire.ids import CallId, MessageId
-from ironwire.wire.messages import CallCandidate, CallEnd, CallOffer, Candidate
-from tests.hub.house import ALICE, BOB, CAROL, LIMITS, NOW_MS, House, accepted, taken
+from ironwire.wire.messages import CallAnswer, CallCandidate, CallEnd, CallOffer, CallUpdate, Candidate
+from tests.hub.house import ALICE, BOB, CAROL, LIMITS, NOW_MS, PHONE, House, accepted, taken
 
 CALL = CallId("1" * 32)
 OFFER = CallOffer(BOB, CALL, "v=0", "audio")
@@ -74,3 +74,31 @@ async def test_only_offers_that_were_accepted_are_counted(house: House, desk: Ca
     desk.answer(alice, CallEnd(BOB, CALL, "hangup"), None)
     assert desk.statistics() == CallsStatistics(live=0, offered_total=1)
     assert taken(alice) == [], "without an id, what was carried out is not answered"
+
+
+async def test_updates_drive_nobody_out(house: House, desk: CallDesk) -> None:
+    """Who answered a call agreed to talk, not to be flooded; what is not passed on is not lost without a word."""
+    alice, bob = house.seat(ALICE), house.seat(BOB, most_frames=8)
+    desk.answer(alice, OFFER, None)
+    desk.answer(bob, CallAnswer(ALICE, CALL, "v=0"), None)
+    taken(alice)
+    taken(bob)
+    for number in range(20):
+        desk.answer(alice, CallUpdate(BOB, CALL, "offer", f"v={number}"), None)
+    assert bob.outbox.ending is None
+    assert [frame["payload"]["sdp"] for frame in taken(bob)] == ["v=0", "v=1", "v=2", "v=3"]
+    errors = [frame["payload"] for frame in taken(alice)]
+    assert [(error["msg"], error["retry_after_ms"]) for error in errors] == [("rate_limited", 1_000)] * 16
+
+
+async def test_a_session_that_was_replaced_takes_no_call_along(house: House, desk: CallDesk) -> None:
+    alice, old = house.seat(ALICE), await house.seat_device(BOB, PHONE)
+    desk.answer(alice, OFFER, None)
+    desk.answer(old, CallAnswer(ALICE, CALL, "v=0"), None)
+    new = await house.seat_device(BOB, PHONE)
+    desk.arrived(new)
+    house.leave(old)
+    desk.left(old)
+    taken(alice)
+    desk.answer(alice, CallUpdate(BOB, CALL, "offer", "v=1"), None)
+    assert [frame["type"] for frame in taken(new)] == ["call_resumed", "call_update"]

@@ -1,13 +1,15 @@
 """Calls as clients see them: docs/protocol.md, section 7.4, each rule a conversation. Bob has two sessions."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import trio
 from trio.testing import MockClock
 
 from ironwire.limits import Limits
 from ironwire.server.config import TurnSettings
-from tests.playbook import Stage, open_stage
+from tests.playbook import Stage, auth_frame, open_stage, told, verify_frame
 
 CALL, OTHER_CALL, THIRD_CALL = ("1" * 32, "2" * 32, "3" * 32)
 TS = '{"ts":1790000000000}'
@@ -102,12 +104,150 @@ async def test_a_device_that_comes_while_it_rings_is_rung(mock_clock: MockClock)
         """)
 
 
-async def test_a_connection_that_breaks_ends_the_call(mock_clock: MockClock) -> None:
+async def test_a_connection_without_a_device_that_breaks_ends_the_call(mock_clock: MockClock) -> None:
     async with ringing() as stage:
         await stage.actors["alice"].hang_up()
         await stage.play(f"""
             bob      << {ended("alice", "disconnected")}
             bob.desk << {ended("alice", "disconnected")}
+        """)
+
+
+def resumed(by: str) -> str:
+    return f'{{"type":"call_resumed","payload":{{"from":"${by}","call":"{CALL}"}}}}'
+
+
+def update(to: str, sdp: str = "v=2") -> str:
+    return f'{{"type":"call_update","payload":{{"to":"${to}","call":"{CALL}","kind":"offer","sdp":"{sdp}"}}}}'
+
+
+def updated(by: str, sdp: str = "v=2") -> str:
+    return f'{{"type":"call_update","payload":{{"from":"${by}","call":"{CALL}","kind":"offer","sdp":"{sdp}"}}}}'
+
+
+@asynccontextmanager
+async def talking() -> AsyncIterator[Stage]:
+    """Bob's phone has answered a call of Alice's phone."""
+    async with open_stage(limits=PATIENT) as stage:
+        await stage.enter("alice", "bob", device="phone")
+        await stage.play(f"""
+            alice >> {offer("bob")}
+            alice << {accepted("1")}
+            bob   << {offered("alice")}
+            bob   >> {{"type":"call_answer","payload":{{"to":"$alice","call":"{CALL}","sdp":"v=1"}}}}
+            alice << {{"type":"call_answer","payload":{{"from":"$bob","call":"{CALL}","sdp":"v=1"}}}}
+        """)
+        yield stage
+
+
+async def come_back(stage: Stage, actor: str, *said: str) -> None:
+    """Authenticate as the phone again; `said` is what comes between `auth_ok` and `caught_up`."""
+    await stage.connect(actor)
+    await stage.actors[actor].send(auth_frame(actor, device="phone"))
+    challenge = json.loads(await stage.next_text(actor))["challenge"]
+    await stage.actors[actor].send(verify_frame(actor, bytes.fromhex(challenge)))
+    assert '"auth_ok"' in await stage.next_text(actor)
+    for line in said:
+        await stage.play(f"{actor} << {line}")
+    assert '"caught_up"' in await stage.next_text(actor)
+
+
+async def test_a_call_outlives_a_cut_of_5_seconds(mock_clock: MockClock) -> None:
+    async with talking() as stage:
+        await stage.actors["alice"].hang_up()
+        await stage.play(f"""
+            bob   << nothing
+            bob   >> {update("alice")}
+            ... 5 s
+            bob   << nothing
+        """)
+        await come_back(stage, "alice", resumed("bob"), updated("bob"))
+        await stage.play(f"""
+            bob   << {resumed("alice")}
+            ... 60 s
+            bob   << nothing
+            alice >> {{"type":"call_end","payload":{{"to":"$bob","call":"{CALL}","reason":"hangup"}}}}
+            bob   << {ended("alice", "hangup")}
+        """)
+
+
+async def test_a_cut_of_20_seconds_ends_the_call_on_both_sides_once(mock_clock: MockClock) -> None:
+    async with talking() as stage:
+        await stage.actors["alice"].hang_up()
+        await stage.play(f"""
+            ... 14 s
+            bob   << nothing
+            ... 6 s
+            bob   << {ended("alice", "disconnected")}
+        """)
+        await come_back(stage, "alice", ended("bob", "disconnected"))
+        await stage.actors["alice"].hang_up()
+        await come_back(stage, "alice")
+        await stage.play("bob << nothing")
+
+
+async def test_both_sides_may_be_cut_at_once(mock_clock: MockClock) -> None:
+    async with talking() as stage:
+        for actor in ("alice", "bob"):
+            await stage.actors[actor].hang_up()
+        await trio.sleep(5)
+        await come_back(stage, "alice", resumed("bob"))
+        await come_back(stage, "bob", resumed("alice"))
+        await stage.play(f"""
+            alice << {resumed("bob")}
+            bob   >> {update("alice")}
+            alice << {updated("bob")}
+        """)
+        for actor in ("alice", "bob"):
+            await stage.actors[actor].hang_up()
+        await trio.sleep(20)
+        await come_back(stage, "alice", ended("bob", "disconnected"))
+        await come_back(stage, "bob", ended("alice", "disconnected"))
+
+
+async def test_a_call_goes_on_ringing_while_the_callers_phone_is_cut(mock_clock: MockClock) -> None:
+    async with open_stage(limits=PATIENT) as stage:
+        await stage.enter("alice", device="phone")
+        await stage.enter("bob")
+        await stage.play(f"""
+            alice >> {offer("bob")}
+            alice << {accepted("1")}
+            bob   << {offered("alice")}
+        """)
+        await stage.actors["alice"].hang_up()
+        await stage.play(f"""
+            ... 5 s
+            bob   >> {{"type":"call_answer","id":"a","payload":{{"to":"$alice","call":"{CALL}","sdp":"v=1"}}}}
+            bob   << {accepted("a")}
+        """)
+        answered = f'{{"type":"call_answer","payload":{{"from":"$bob","call":"{CALL}","sdp":"v=1"}}}}'
+        await come_back(stage, "alice", resumed("bob"), answered)
+        await stage.play(f"bob << {resumed('alice')}")
+
+
+async def test_a_newer_session_of_the_device_has_the_call(mock_clock: MockClock) -> None:
+    """The older one has not noticed yet that its network is gone."""
+    async with talking() as stage:
+        old = stage.actors["bob"]
+        await come_back(stage, "bob", resumed("alice"))
+        assert told(old.take_events()[0]) == "close 4409 replaced by a newer session of this device"
+        await stage.play(f"""
+            alice << {resumed("bob")}
+            ... 60 s
+            alice >> {update("bob")}
+            bob   << {updated("alice")}
+            bob   >> {update("alice", "v=3")}
+            alice << {updated("bob", "v=3")}
+        """)
+
+
+async def test_an_update_before_the_answer_is_a_conflict(mock_clock: MockClock) -> None:
+    async with ringing() as stage:
+        await stage.play(f"""
+            alice    >> {update("bob")}
+            alice    << {{"type":"error","payload":{{"msg":"conflict","detail":"this call was not answered yet"}}}}
+            bob      << nothing
+            bob.desk << nothing
         """)
 
 
@@ -167,7 +307,7 @@ async def test_what_is_refused(mock_clock: MockClock) -> None:
             alice << {error("6", '"msg":"conflict","detail":"this call does not ring here"')}
             alice >> {{"type":"call_candidate","payload":{candidate}}}
             alice >> {{"type":"call_candidate","id":"7","payload":{candidate}}}
-            alice << {error("7", '"msg":"quota","detail":"a session may name 1 candidates in a call"')}
+            alice << {error("7", '"msg":"quota","detail":"one side may name 1 candidates in a call"')}
             bob   << {passed}
             bob   << nothing
         """)

@@ -12,6 +12,7 @@ from ironwire.wire.messages.calls import (
     CallEnd,
     CallOffer,
     CallRinging,
+    CallUpdate,
     Candidate,
     IceServer,
     IceServerList,
@@ -20,7 +21,9 @@ from ironwire.wire.messages.calls import (
     RelayedCandidate,
     RelayedEnd,
     RelayedOffer,
+    RelayedResumed,
     RelayedRinging,
+    RelayedUpdate,
 )
 from ironwire.wire.messages.devices import (
     Ack,
@@ -121,6 +124,7 @@ ClientMessage = (
     | CallRinging
     | CallAnswer
     | CallCandidate
+    | CallUpdate
     | CallEnd
     | IceServers
     | UploadToken
@@ -149,6 +153,8 @@ ServerMessage = (
     | RelayedRinging
     | RelayedAnswer
     | RelayedCandidate
+    | RelayedUpdate
+    | RelayedResumed
     | RelayedEnd
     | IceServerList
     | UploadGrant
@@ -179,6 +185,7 @@ __all__ = [
     "CallEnd",
     "CallOffer",
     "CallRinging",
+    "CallUpdate",
     "Candidate",
     "CaughtUp",
     "ClientMessage",
@@ -225,8 +232,10 @@ __all__ = [
     "RelayedCandidate",
     "RelayedEnd",
     "RelayedOffer",
+    "RelayedResumed",
     "RelayedRinging",
     "RelayedTyping",
+    "RelayedUpdate",
     "ServerLimits",
     "ServerMessage",
     "ShortText",

@@ -13,6 +13,7 @@ Sdp = Annotated[str, Chars(1, 32_768)]
 """A session description (RFC 8866), passed on unchanged."""
 
 Media = Literal["audio", "video"]
+UpdateKind = Literal["offer", "answer"]
 EndReason = Literal["hangup", "declined", "busy", "failed"]
 GivenReason = Literal["hangup", "declined", "busy", "failed", "answered_elsewhere", "timeout", "glare", "disconnected"]
 
@@ -71,6 +72,18 @@ class CallCandidate:
 
 
 @record
+class CallUpdate:
+    """A later session description in a call that was answered: an offer to change the connection, or the answer."""
+
+    verb: ClassVar[str] = "call_update"
+
+    to: ClientId
+    call: CallId
+    kind: UpdateKind
+    sdp: Sdp
+
+
+@record
 class CallEnd:
     """Ends the call, or refuses it."""
 
@@ -123,6 +136,30 @@ class RelayedCandidate:
     sender: ClientId = field(metadata={WIRE_KEY: "from"})
     call: CallId
     candidate: Candidate
+
+
+@record
+class RelayedUpdate:
+    """A later session description from `sender`'s end of the call."""
+
+    verb: ClassVar[str] = "call_update"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    call: CallId
+    kind: UpdateKind
+    sdp: Sdp
+
+
+@record
+class RelayedResumed:
+    """The call with `sender` goes on after one of its two devices has had a new session: directly after `auth_ok` it is
+    this one, later the other.
+    """
+
+    verb: ClassVar[str] = "call_resumed"
+
+    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    call: CallId
 
 
 @record

@@ -1,0 +1,107 @@
+"""The records of the machine in `call.py`: a call, a device that is away, and how much of both there may be."""
+
+from collections import Counter
+
+from attrs import define, field, frozen
+
+from ironwire.ids import CallId, ClientId
+from ironwire.protocol.endpoint import EndpointId
+from ironwire.wire.messages import (
+    RelayedAnswer,
+    RelayedCandidate,
+    RelayedEnd,
+    RelayedOffer,
+    RelayedResumed,
+    RelayedRinging,
+    RelayedUpdate,
+)
+
+RelayedSignal = (
+    RelayedOffer | RelayedRinging | RelayedAnswer | RelayedCandidate | RelayedUpdate | RelayedResumed | RelayedEnd
+)
+
+
+@frozen
+class Bounds:
+    """How much may be under way. Times are in seconds."""
+
+    ring_seconds: float
+    resume_seconds: float
+    calls: int
+    """That one client may have made at a time; calls that come to it do not count, or others could use them up."""
+    candidates: int
+    """Of one endpoint in one call, between two of its session descriptions."""
+    kept_bytes: int
+    """That may be kept of what one client has said."""
+
+
+@define(eq=False)
+class Call:
+    id: CallId
+    caller: EndpointId
+    callee_id: ClientId
+    ends_at: float
+    is_muffled: bool
+    offer_hash: int
+    """Of the caller's description: the same offer again is no other one."""
+    ringing: dict[EndpointId, None]
+    """Where it can be answered, in the order in which they were rung; nowhere once it has been."""
+    rung_before: dict[EndpointId, None] = field(factory=dict)
+    """Devices that were told of it, cannot answer it now, and wait for its end."""
+    answerer: EndpointId | None = None
+    answer_hash: int | None = None
+    is_known_to_ring: bool = False
+    early: list[RelayedOffer | RelayedCandidate] = field(factory=list)
+    """What the caller has said, while it rings: for an endpoint that arrives."""
+    early_bytes: int = 0
+    away_bytes: Counter[ClientId] = field(factory=Counter)
+    """By who said it: what is kept for a party that is away."""
+    candidate_counts: Counter[EndpointId] = field(factory=Counter)
+
+    @property
+    def caller_id(self) -> ClientId:
+        return self.caller.client
+
+    @property
+    def at_callee(self) -> tuple[EndpointId, ...]:
+        """Who may speak for the callee."""
+        return tuple(self.ringing) if self.answerer is None else (self.answerer,)
+
+    def has_party(self, endpoint: EndpointId) -> bool:
+        """Whether the call is over when this endpoint stays away."""
+        return endpoint in (self.caller, self.answerer)
+
+    def other_party(self, endpoint: EndpointId) -> EndpointId | None:
+        """Who hears what is said at `endpoint`; None for a caller until there is an answer."""
+        return self.answerer if endpoint == self.caller else self.caller
+
+    def other_client(self, client: ClientId) -> ClientId:
+        """Of the two clients of this call."""
+        return self.callee_id if client == self.caller_id else self.caller_id
+
+    def stop_ringing_at(self, endpoint: EndpointId) -> None:
+        """It cannot be answered there any more; a device may come back, and is told of the end in any case."""
+        del self.ringing[endpoint]
+        del self.candidate_counts[endpoint]
+        if endpoint.device is not None:
+            self.rung_before[endpoint] = None
+
+
+@frozen
+class Absence:
+    """Of a device that had a part in a call when it left."""
+
+    since: float
+    kept: list[RelayedSignal] = field(factory=list)
+
+
+def bytes_of(signal: RelayedSignal) -> int:
+    """What its text takes in memory, at the most."""
+    match signal:
+        case RelayedOffer() | RelayedAnswer() | RelayedUpdate():
+            texts = [signal.sdp]
+        case RelayedCandidate(candidate=candidate):
+            texts = [candidate.candidate, candidate.sdp_mid or ""]
+        case _:
+            texts = []
+    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
