@@ -85,6 +85,11 @@ def short_id(address: Address) -> str:
     return f"{address[:SHORT_ID_CHARS]}…"
 
 
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """`1 session`, `2 sessions`, `1,024 sessions`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def out() -> Console:
     """Standard output for people. It takes markup from nobody: texts are styled by `rich.text.Text`."""
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
