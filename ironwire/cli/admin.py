@@ -11,13 +11,12 @@ from typing import Any
 import click
 import trio
 from rich.filesize import decimal
-from rich.table import Table
 
 from ironwire.cli.asking import confirm, yes_option
 from ironwire.cli.options import config_option, json_option
 from ironwire.cli.render import when
 from ironwire.cli.serverside import data_option, loaded_settings
-from ironwire.cli.terminal import counted, err, out, printable
+from ironwire.cli.terminal import counted, err, out, printable, show_table
 from ironwire.errors import InvalidId
 from ironwire.hub import admin as asking
 from ironwire.hub.admin import MOST_OFFSET, MOST_ROWS, Answer, Request
@@ -26,9 +25,6 @@ from ironwire.server.admin import perform
 from ironwire.server.clock import wall_clock_ms
 
 Cell = Callable[[Mapping[str, Any]], str]
-
-_TABLE_COLUMNS = 200
-"""However narrow the terminal is: an id that is cut off cannot be copied."""
 
 limit_option = click.option(
     "--limit", type=click.IntRange(1, MOST_ROWS), default=50, show_default=True, help="How many rows at the most."
@@ -66,13 +62,8 @@ def _show(answer: Answer, columns: Mapping[str, Cell], *, as_json: bool) -> None
         click.echo(json.dumps(answer))
         return
     rows: Sequence[Mapping[str, Any]] = answer["rows"]
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*(cell(row) for cell in columns.values()))
-    console = out()
-    console.width = max(console.width, _TABLE_COLUMNS)
     if rows:
-        console.print(table)
+        show_table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
     elif not answer["total"]:
         err().print("none")
     if len(rows) < answer["total"]:

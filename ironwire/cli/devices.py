@@ -5,13 +5,12 @@ from pathlib import Path
 
 import click
 from attrs import asdict
-from rich.table import Table
 from rich.text import Text
 
 from ironwire.cli.asking import ask, confirm, yes_option
 from ironwire.cli.options import json_option, key_option, parse_device, server_option
 from ironwire.cli.render import when
-from ironwire.cli.terminal import counted, out
+from ironwire.cli.terminal import counted, out, show_table
 from ironwire.client import Client
 from ironwire.ids import DeviceId
 
@@ -34,10 +33,10 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
     if not found:
         out().print(Text("No devices: `ironwire chat` makes this computer one.", "dim"))
         return
-    table = Table("device", "last here", "waiting", box=None, padding=(0, 2, 0, 0))
-    for device in found:
-        table.add_row(device.device, f"{when(device.seen):%Y-%m-%d %H:%M}", str(device.waiting))
-    out().print(table)
+    show_table(
+        ("device", "last here", "waiting"),
+        [(each.device, f"{when(each.seen):%Y-%m-%d %H:%M}", str(each.waiting)) for each in found],
+    )
 
 
 @devices.command()

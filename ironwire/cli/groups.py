@@ -7,14 +7,13 @@ from typing import Any, TypeVar, get_args
 
 import click
 from attrs import asdict
-from rich.table import Table
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.asking import ask, confirm, yes_option
 from ironwire.cli.options import json_option, key_option, server_option
 from ironwire.cli.render import ROLES, notice, roster
-from ironwire.cli.terminal import err, out, printable
+from ironwire.cli.terminal import err, out, printable, show_table
 from ironwire.client import Accepted, Client, GroupDetails, GroupSummary
 from ironwire.errors import InvalidId
 from ironwire.ids import ClientId, GroupId, Role
@@ -113,11 +112,11 @@ def list_groups(server: str, key: Path, *, as_json: bool) -> None:
     if not found:
         out().print(Text("No groups: ironwire group create NAME CLIENT", "dim"))
         return
-    table = Table("contact", "name", "members", "you are", "id", box=None, padding=(0, 2, 0, 0))
+    rows = []
     for each in found:
         contact = next((name for name, known in book.all().items() if known == each.group), "")
-        table.add_row(contact, printable(each.name or ""), str(each.members), each.role, each.group)
-    out().print(table)
+        rows.append((contact, printable(each.name or ""), str(each.members), each.role, each.group))
+    show_table(("contact", "name", "members", "you are", "id"), rows)
 
 
 @group.command()

@@ -77,8 +77,8 @@ def read_text(name: str) -> str:
 class _Output(io.BufferedWriter):
     """Standard output, as bytes.
 
-    The buffer is where errors are caught, not the raw file below it: a Ctrl-C in Python code below the buffer would make
-    it write again what was written.
+    Errors are caught in the buffer and not in the raw file below it: a Ctrl-C in Python code below the buffer would
+    make it write again what was written.
     """
 
     def write(self, data: "ReadableBuffer", /) -> int:

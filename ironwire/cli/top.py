@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import attrs
 import click
@@ -14,7 +13,7 @@ from attrs import frozen
 from rich.console import Group
 from rich.filesize import decimal
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ironwire.cli.exits import ExitCode, Failure
@@ -179,13 +178,13 @@ def _table(glance: Glance) -> Group:
         state = ("the store cannot write: see the log", "bold red")
     uptime = timedelta(seconds=round(glance.uptime_seconds))
     head = Text.assemble(("IronWire ", "bold"), glance.version, "  ", state, f"  for {uptime}")
-    table = Table(box=None, show_header=False, padding=(0, 3, 0, 0))
+    table = Table(Column(no_wrap=True), Column(), box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, facts in _facts(glance).items():
-        table.add_row(Text(name, "bold"), *facts)
+        table.add_row(Text(name, "bold"), ", ".join(facts))
     return Group(head, Text(), table)
 
 
-def _facts(glance: Glance) -> Mapping[str, tuple[Any, ...]]:
+def _facts(glance: Glance) -> Mapping[str, tuple[str, ...]]:
     return {
         "here": (
             counted(glance.connections, "connection"),
