@@ -1,5 +1,6 @@
 """`ironwire send` with a file: looked into first, then uploaded, then sent with what it tells of itself."""
 
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from ironwire.cli import cli, files, messages
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
-from ironwire.client import Accepted, ServerAddress, Uploaded, create_identity
+from ironwire.client import Accepted, ServerAddress, TransferFailed, Uploaded, create_identity
 from ironwire.ids import ClientId, MessageId
 from tests.client.test_media import make_film, make_picture, make_sound
 
@@ -100,6 +101,14 @@ def test_a_file_is_not_looked_into(client: FakeClient, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "ironwire.client.media", None)
     assert send("--file", "round.mp4").exit_code == 0
     assert client.sent[0][2]["kind"] == "file"
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_the_upload(client: FakeClient) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    Path(name).touch()
+    with pytest.raises(TransferFailed, match="is not UTF-8"):
+        trio.run(files.attach, client, Path(name), "file", lambda *_: None)
+    assert client.uploads == []
 
 
 @pytest.mark.parametrize("option", ["--image", "--voice", "--circle"])
