@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -39,9 +39,7 @@ async def regular_file(source: Path | int) -> AsyncGenerator[Path]:
         return
     name = "standard input" if source == 0 else str(source)
     with _temporary_file(name) as copy:
-        async with aclosing(_pieces(source, name)) as pieces:
-            async for piece in pieces:
-                await trio.to_thread.run_sync(_append, copy, piece, name)
+        await _read_to_the_end(source, name, copy)
         if not copy.tell():
             raise TransferFailed(f"{name} is empty or closed: there is nothing to send")
         yield Path(copy.name)
@@ -61,7 +59,7 @@ def _has_size(path: Path) -> bool:
         raise TransferFailed(f"cannot read {path}: {error.strerror}") from error
 
 
-async def _pieces(source: Path | int, name: str) -> AsyncGenerator[bytes]:
+async def _read_to_the_end(source: Path | int, name: str, copy: IO[bytes]) -> None:
     """Up to the end, or to `MOST_BYTES`. Nobody knows when a pipe is opened or written at its other end: a thread that
     waits for it is left behind when its task is cancelled.
     """
@@ -76,7 +74,7 @@ async def _pieces(source: Path | int, name: str) -> AsyncGenerator[bytes]:
                 total += len(piece)
                 if total > MOST_BYTES:
                     raise TransferFailed(f"{name} does not end within {MOST_BYTES} bytes: nothing is sent")
-                yield piece
+                await trio.to_thread.run_sync(_append, copy, piece, name)
         finally:
             os.close(descriptor)
     except OSError as error:

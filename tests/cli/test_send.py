@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from ironwire.cli import cli, files, messages
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
-from ironwire.client import Accepted, ServerAddress, TransferFailed, Uploaded, create_identity
+from ironwire.client import Accepted, Client, ServerAddress, TransferFailed, Uploaded, create_identity
 from ironwire.ids import ClientId, MessageId
 from tests.client.test_media import make_film, make_picture, make_sound
 
@@ -107,7 +107,7 @@ def test_a_name_that_is_not_utf8_is_refused_before_the_upload(client: FakeClient
     name = os.fsdecode(b"caf\xe9.png")
     Path(name).touch()
     with pytest.raises(TransferFailed, match="is not UTF-8"):
-        trio.run(files.attach, client, Path(name), "file", lambda *_: None)
+        trio.run(files.attach, cast("Client", client), Path(name), "file", lambda _, __: None)
     assert client.uploads == []
 
 
