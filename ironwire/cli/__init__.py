@@ -9,6 +9,7 @@ import click
 
 from ironwire import __version__
 from ironwire.cli.exits import HELP, expected
+from ironwire.cli.streams import check_arguments, prepare_streams
 
 _HOMES = {
     "serve": "serve:serve",
@@ -53,6 +54,10 @@ class Commands(click.Group):
         command: click.Command = getattr(importlib.import_module(f"ironwire.cli.{module}"), name)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        check_arguments(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -71,4 +76,5 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point of the program."""
+    prepare_streams()
     cli(prog_name="ironwire")

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.table import Table
 
 from ironwire.cli.options import config_option
-from ironwire.cli.terminal import out
+from ironwire.cli.terminal import show_table
 from ironwire.server.loading import configured_file, example_toml, load, load_settings, shown_values
 
 
@@ -40,7 +39,7 @@ def check(file: Path | None) -> None:
 def show(config_file: Path | None) -> None:
     """Show every setting that holds, and where its value comes from: a file, the environment or the default."""
     loaded = load(config_file)
-    table = Table("setting", "value", "from", box=None, padding=(0, 2, 0, 0))
-    for path, value in shown_values(loaded.settings).items():
-        table.add_row(path, value, loaded.sources.get(path, "default"))
-    out().print(table)
+    show_table(
+        ("setting", "value", "from"),
+        [(path, value, loaded.sources.get(path, "default")) for path, value in shown_values(loaded.settings).items()],
+    )

@@ -67,6 +67,14 @@ _TOLD_BY_DETAIL: frozenset[ErrorCode] = frozenset({"not_found", "forbidden", "co
 """Where there is a detail, it says all that there is to say."""
 
 
+_NOT_REGISTERED = "Not registered here"
+_HOW_TO_JOIN = (
+    "The server takes only clients that it knows. Its operator can let you in: by an invite, which you use with"
+    " `ironwire join INVITE`, or by your id, which `ironwire id` prints."
+)
+"""The close reason of docs/protocol.md, section 3.2, and what to do about it."""
+
+
 class Failure(click.ClickException):
     """An expected end that is not a good one. A line may hold what a peer wrote: it is made printable."""
 
@@ -89,10 +97,14 @@ def expected(error: BaseException) -> click.ClickException | click.exceptions.Ex
         case BaseExceptionGroup():
             endings = [expected(each) for each in error.exceptions]
             return None if None in endings else endings[0]
+        case click.ClickException():
+            return error
         case KeyboardInterrupt() | click.Abort():
             return click.exceptions.Exit(ExitCode.INTERRUPTED)
         case Refused():
             return Failure(ExitCode.REFUSED, refusal(error))
+        case AuthenticationRefused(reason) if reason.startswith(_NOT_REGISTERED):
+            return Failure(ExitCode.AUTHENTICATION, str(error), _HOW_TO_JOIN)
         case ConfigError():
             return Failure(ExitCode.USAGE, *error.args)
         case IronWireError():

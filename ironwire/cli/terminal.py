@@ -7,14 +7,18 @@ much for a name that is saved.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from ironwire.ids import Address
 
 SHORT_ID_CHARS = 8
+_WIDEST = 10_000
 FILE_NAME_BYTES = 120
 """The longest name of a saved file, in UTF-8: below the 255 of common file systems, with room for a number behind."""
 
@@ -85,9 +89,32 @@ def short_id(address: Address) -> str:
     return f"{address[:SHORT_ID_CHARS]}…"
 
 
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """`1 session`, `2 sessions`, `1,024 sessions`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def out() -> Console:
     """Standard output for people. It takes markup from nobody: texts are styled by `rich.text.Text`."""
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A row a line; on a terminal too narrow for that, a line for each cell. Nothing is cut off: half an id is none."""
+    console = out()
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    if needed <= console.width or not console.is_terminal:
+        console.width = max(console.width, needed)
+        console.print(table)
+        return
+    for row in rows:
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                console.print(Text.assemble((f"{name}: " if name else "", "bold"), cell))
+        console.print()
 
 
 def err() -> Console:

@@ -11,6 +11,7 @@ stands, is the associated data. So a changed byte anywhere is noticed. What a fi
 is done: a file that somebody else prepared must not eat the memory. All functions block: async callers use a thread.
 """
 
+import codecs
 import os
 import re
 import stat
@@ -32,6 +33,7 @@ from nacl.utils import random as random_bytes
 from ironwire.client.errors import KeystoreError
 from ironwire.client.files import NewFile
 from ironwire.crypto.signing import Identity
+from ironwire.ids import ClientId
 
 PATH_VARIABLE = "IRONWIRE_KEY"
 MOST_OPERATIONS = 16
@@ -60,12 +62,21 @@ class Cost:
 
 
 def default_identity_path() -> Path:
-    """`$IRONWIRE_KEY`, else `ironwire/identity.key` in the configuration folder (XDG Base Directory Specification)."""
+    """`$IRONWIRE_KEY`, else `ironwire/identity.key` in the configuration folder (XDG Base Directory Specification).
+
+    Raises:
+        KeystoreError: that is in the home folder of a user who has none.
+    """
     named = os.environ.get(PATH_VARIABLE)
-    if named:
-        return Path(named).expanduser()
     configured = os.environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".config"
+    try:
+        if named:
+            return Path(named).expanduser()
+        folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".config"
+    except RuntimeError:
+        raise KeystoreError(
+            f"this user has no home folder: set HOME, or name the identity's file in {PATH_VARIABLE}"
+        ) from None
     return folder / "ironwire" / "identity.key"
 
 
@@ -75,6 +86,7 @@ def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | N
     Raises:
         KeystoreError: there is a file already, which is never replaced; or it cannot be written.
     """
+    check_free(path)
     identity = Identity.generate()
     content = _plain(identity) if passphrase is None else _seal(identity, passphrase, cost or Cost())
     try:
@@ -83,12 +95,33 @@ def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | N
             file.write(content)
             file.keep()
     except FileExistsError:
-        raise KeystoreError(
-            f"{path} exists already and is not replaced: move it away, or choose another path"
-        ) from None
+        raise _taken(path) from None
     except OSError as error:
         raise KeystoreError(f"cannot write the identity to {path}: {error.strerror}") from error
     return identity
+
+
+def check_free(path: Path) -> None:
+    """Raises:
+    KeystoreError: there is a file already. Whoever asks for a passphrase asks this first.
+    """
+    if os.path.lexists(path):
+        raise _taken(path)
+
+
+def _taken(path: Path) -> KeystoreError:
+    return KeystoreError(f"{path} exists already and is not replaced: move it away, or choose another path")
+
+
+def read_client_id(path: Path) -> ClientId:
+    """Whose identity is in the file at `path`. A sealed file says so in the clear, and stays sealed.
+
+    Raises:
+        KeystoreError: no such file; others may read it; it is damaged.
+    """
+    if sealed := _SEALED.fullmatch(_read_private(path)):
+        return ClientId(sealed.group(2).decode())
+    return load_identity(path).client_id
 
 
 def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
@@ -117,17 +150,27 @@ def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
 
 def _read_private(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_opened_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise KeystoreError(f"{path} is not a regular file")
             if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise KeystoreError(f"other users may read or change {path}: run `chmod 600 {path}` first")
-            return file.read(_FILE_BYTES)
+            return _unified(file.read(_FILE_BYTES))
     except FileNotFoundError:
         raise KeystoreError(f"there is no identity at {path}: create one first") from None
     except OSError as error:
         raise KeystoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """A pipe is to be refused, and not waited for until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _unified(content: bytes) -> bytes:
+    """The file as it was written: editors and copies add a byte order mark, other ends of lines, or lose the last."""
+    return content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
 
 
 def _plain(identity: Identity) -> bytes:

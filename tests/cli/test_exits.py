@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from ironwire.cli.exits import ExitCode, expected
+from ironwire.cli.exits import ExitCode, Failure, expected
 from ironwire.client import (
     AuthenticationRefused,
     ConnectionFailed,
@@ -47,6 +47,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (ExceptionGroup("", [ExceptionGroup("", [Refused("user_offline")])]), 1),
         (ExceptionGroup("", [SessionEnded(4409, ""), SessionEnded(4409, "")]), 1),
         (BaseExceptionGroup("", [KeyboardInterrupt()]), 130),
+        (BaseExceptionGroup("", [Failure(ExitCode.FILE, "standard output cannot be written")]), 5),
     ],
 )
 def test_an_expected_error_ends_with_its_code(error: BaseException, code: int) -> None:
@@ -72,3 +73,13 @@ def test_codes_of_the_protocol_are_put_in_words() -> None:
     ending = expected(Refused("user_offline"))
     assert isinstance(ending, click.ClickException)
     assert ending.message == "the recipient is offline"
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_advised"), [("Not registered here: an invite is needed", True), ("Invalid public key", False)]
+)
+def test_who_is_not_registered_is_told_how_to_join(reason: str, is_advised: bool) -> None:
+    ending = expected(AuthenticationRefused(reason))
+    assert isinstance(ending, click.ClickException)
+    assert ending.message.startswith(f"the server refused the identity: {reason}")
+    assert ("`ironwire join INVITE`" in ending.message) == is_advised

@@ -13,7 +13,7 @@ from ironwire.cli import render
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.render import as_json, incident, notice, own, received, speaker, when
 from ironwire.cli.terminal import printable
-from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Missed
+from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Lost, Missed
 from ironwire.ids import ClientId, MessageId
 
 ALICE = ClientId("a1" * 32)
@@ -86,6 +86,11 @@ def test_what_became_of_an_own_line() -> None:
     )
 
 
+def test_an_empty_message_is_seen() -> None:
+    assert received(DeliveredText(ALICE, ""), "alice", NOON).plain == "12:00 alice (empty)"
+    assert own("", NOON).plain == "12:00 you (empty)  ✓"
+
+
 def test_what_happens_beside_messages() -> None:
     assert incident(Connected()).plain.strip() == "connected"
     assert (
@@ -93,6 +98,8 @@ def test_what_happens_beside_messages() -> None:
         == "the network went away; next attempt in 4 s"
     )
     assert incident(Missed(3)).plain.strip() == "3 messages came too fast and were missed"
+    assert incident(Missed(1)).plain.strip() == "1 message came too fast and was missed"
+    assert incident(Lost(2, 2)).plain.strip() == "1 message expired before this device came for it"
     assert incident(Error("user_offline")).plain.strip() == "the server says user_offline"
     assert incident(Error("invalid", "payload.to: …")).plain.strip() == "the server says invalid: payload.to: …"
 

@@ -1,10 +1,11 @@
 """`ironwire send` with a file: looked into first, then uploaded, then sent with what it tells of itself."""
 
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -14,8 +15,8 @@ from click.testing import CliRunner, Result
 from ironwire.cli import cli, files, messages
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
-from ironwire.client import Accepted, ServerAddress, Uploaded, create_identity
-from ironwire.ids import ClientId
+from ironwire.client import Accepted, Client, ServerAddress, TransferFailed, Uploaded, create_identity
+from ironwire.ids import ClientId, MessageId
 from tests.client.test_media import make_film, make_picture, make_sound
 
 BOB = ClientId("b0" * 32)
@@ -30,14 +31,17 @@ class FakeClient:
     address: ServerAddress = field(factory=lambda: ServerAddress.parse("localhost:8080"))
     uploads: list[Path] = field(factory=list)
     sent: list[tuple[Any, ...]] = field(factory=list)
+    ids: list[MessageId] = field(factory=list)
 
-    async def send_text(self, to: str, text: str) -> Accepted:
+    async def send_text(self, to: str, text: str, *, message_id: MessageId) -> Accepted:
         await trio.lowlevel.checkpoint()
+        self.ids.append(message_id)
         self.sent.append((to, text))
         return Accepted(7)
 
-    async def send_file(self, to: str, url: str, **metadata: Any) -> Accepted:
+    async def send_file(self, to: str, url: str, *, message_id: MessageId, **metadata: Any) -> Accepted:
         await trio.lowlevel.checkpoint()
+        self.ids.append(message_id)
         self.sent.append((to, url, metadata))
         return Accepted(7)
 
@@ -97,6 +101,14 @@ def test_a_file_is_not_looked_into(client: FakeClient, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "ironwire.client.media", None)
     assert send("--file", "round.mp4").exit_code == 0
     assert client.sent[0][2]["kind"] == "file"
+
+
+def test_a_name_that_is_not_utf8_is_refused_before_the_upload(client: FakeClient) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    Path(name).touch()
+    with pytest.raises(TransferFailed, match="is not UTF-8"):
+        trio.run(files.attach, cast("Client", client), Path(name), "file", lambda _, __: None)
+    assert client.uploads == []
 
 
 @pytest.mark.parametrize("option", ["--image", "--voice", "--circle"])

@@ -2,6 +2,7 @@
 
 import io
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,18 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from ironwire.cli.terminal import FILE_NAME_BYTES, free_path, out, printable, printable_lines, safe_file_name, short_id
+from ironwire.cli import terminal
+from ironwire.cli.terminal import (
+    FILE_NAME_BYTES,
+    counted,
+    free_path,
+    out,
+    printable,
+    printable_lines,
+    safe_file_name,
+    short_id,
+    show_table,
+)
 from ironwire.ids import ClientId
 
 ANYTHING = st.text(st.characters())
@@ -121,3 +133,44 @@ def test_the_console_adds_no_escape_of_its_own_when_no_terminal_reads_it(text: s
     console.file = stream
     console.print(Text(printable(text), "bold red"))
     assert stream.getvalue() == printable(text) + "\n"
+
+
+ROWS = [("bob", "b0" * 32, ""), ("陳", "c0" * 32, "banned")]
+
+
+def test_a_table_cuts_nothing_off(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    show_table(("name", "id", ""), ROWS)
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "id"]
+    assert [tuple(line.split()) for line in lines] == [("bob", "b0" * 32), ("陳", "c0" * 32, "banned")]
+
+
+def test_a_terminal_too_narrow_for_a_row_has_a_line_for_each_cell(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "Console", partial(Console, color_system=None, force_terminal=True, width=40))
+    show_table(("name", "id", ""), ROWS)
+    assert capsys.readouterr().out.splitlines() == [
+        "name: bob",
+        f"id: {'b0' * 32}",
+        "",
+        "name: 陳",
+        f"id: {'c0' * 32}",
+        "banned",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "plural", "said"),
+    [
+        (0, "session", "", "0 sessions"),
+        (1, "session", "", "1 session"),
+        (1_024, "session", "", "1,024 sessions"),
+        (1, "mailbox", "mailboxes", "1 mailbox"),
+        (2, "mailbox", "mailboxes", "2 mailboxes"),
+    ],
+)
+def test_one_is_not_many(number: int, noun: str, plural: str, said: str) -> None:
+    assert counted(number, noun, plural) == said
