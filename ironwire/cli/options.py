@@ -13,10 +13,11 @@ import click
 import trio
 
 from ironwire.client.errors import ConnectionFailed, KeystoreError
-from ironwire.client.keystore import PATH_VARIABLE, default_identity_path, load_identity
+from ironwire.client.keystore import load_identity
 from ironwire.crypto.signing import Identity
 from ironwire.errors import InvalidId
 from ironwire.ids import DeviceId, parse_device_id
+from ironwire.paths import PATH_VARIABLE, default_identity_path
 
 PASSPHRASE_VARIABLE = "IRONWIRE_PASSPHRASE"  # noqa: S105 - the name of the variable
 DEFAULT_SERVER = "http://localhost:8080"
@@ -37,7 +38,7 @@ key_option = click.option(
     metavar="PATH",
     type=click.Path(path_type=Path),
     default=default_identity_path,
-    help=f"The identity's file.  [env var: {PATH_VARIABLE}]",
+    help=f"The identity's file.  [env var: {PATH_VARIABLE}; default: ~/.config/ironwire/identity.key]",
 )
 key_argument = click.argument("key", metavar="[PATH]", type=click.Path(path_type=Path), default=default_identity_path)
 config_option = click.option(

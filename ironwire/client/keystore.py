@@ -33,7 +33,6 @@ from ironwire.client.errors import KeystoreError
 from ironwire.client.files import NewFile
 from ironwire.crypto.signing import Identity
 
-PATH_VARIABLE = "IRONWIRE_KEY"
 MOST_OPERATIONS = 16
 MOST_MEMORY_BYTES = argon2id.MEMLIMIT_SENSITIVE
 _FILE_MODE = 0o600
@@ -57,16 +56,6 @@ class Cost:
 
     operations: int = argon2id.OPSLIMIT_MODERATE
     memory_bytes: int = argon2id.MEMLIMIT_MODERATE
-
-
-def default_identity_path() -> Path:
-    """`$IRONWIRE_KEY`, else `ironwire/identity.key` in the configuration folder (XDG Base Directory Specification)."""
-    named = os.environ.get(PATH_VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    configured = os.environ.get("XDG_CONFIG_HOME", "")
-    folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".config"
-    return folder / "ironwire" / "identity.key"
 
 
 def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | None = None) -> Identity:
