@@ -36,20 +36,6 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-HELP = """\b
-Exit codes:
-    0  done
-    1  refused by the server, or the recipient is offline; the doctor found a fault
-    2  a mistake in the command, in a setting, in an id or in the identity's file
-    3  the server cannot be reached, or did not answer in time
-    4  the server refused the identity
-    5  a file did not get across: it cannot be read or written, or is not what was promised or asked for
-  130  interrupted
-
-\b
-Where a command says TO, a contact's name will do, or the id of a client (64 hex digits) or a group (# and 32 of them).
-"""
-
 _REFUSALS: dict[ErrorCode, str] = {
     "user_offline": "the recipient is offline",
     "mailbox_full": "the recipient's mailbox is full",

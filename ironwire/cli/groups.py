@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.asking import ask
+from ironwire.cli.completion import CLIENT, GROUP
 from ironwire.cli.options import json_option, key_option, server_option
 from ironwire.cli.render import notice, roster
 from ironwire.cli.terminal import err, out, printable
@@ -40,7 +41,7 @@ def group() -> None:
 
 @group.command()
 @click.argument("name")
-@click.argument("clients", nargs=-1, metavar="[CLIENT]...")
+@click.argument("clients", nargs=-1, type=CLIENT, metavar="[CLIENT]...")
 @server_option
 @key_option
 @json_option
@@ -54,8 +55,8 @@ def create(name: str, clients: tuple[str, ...], server: str, key: Path, *, as_js
 
 
 @group.command()
-@click.argument("group")
-@click.argument("clients", nargs=-1, required=True, metavar="CLIENT...")
+@click.argument("group", type=GROUP)
+@click.argument("clients", nargs=-1, type=CLIENT, required=True, metavar="CLIENT...")
 @_change_options
 def add(group: str, clients: tuple[str, ...], if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
     """Make every CLIENT a member of GROUP."""
@@ -65,8 +66,8 @@ def add(group: str, clients: tuple[str, ...], if_epoch: int | None, server: str,
 
 
 @group.command()
-@click.argument("group")
-@click.argument("clients", nargs=-1, required=True, metavar="CLIENT...")
+@click.argument("group", type=GROUP)
+@click.argument("clients", nargs=-1, type=CLIENT, required=True, metavar="CLIENT...")
 @_change_options
 def remove(
     group: str, clients: tuple[str, ...], if_epoch: int | None, server: str, key: Path, *, as_json: bool
@@ -78,7 +79,7 @@ def remove(
 
 
 @group.command()
-@click.argument("group")
+@click.argument("group", type=GROUP)
 @_change_options
 def leave(group: str, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
     """Leave GROUP. Its last admin makes somebody else one first."""
@@ -105,7 +106,7 @@ def list_groups(server: str, key: Path, *, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("group")
+@click.argument("group", type=GROUP)
 @server_option
 @key_option
 @json_option
@@ -122,8 +123,8 @@ def info(group: str, server: str, key: Path, *, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("group")
-@click.argument("client")
+@click.argument("group", type=GROUP)
+@click.argument("client", type=CLIENT)
 @click.argument("role", type=click.Choice(get_args(Role)))
 @_change_options
 def role(group: str, client: str, role: Role, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
@@ -134,7 +135,7 @@ def role(group: str, client: str, role: Role, if_epoch: int | None, server: str,
 
 
 @group.command()
-@click.argument("group")
+@click.argument("group", type=GROUP)
 @click.argument("name")
 @_change_options
 def rename(group: str, name: str, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import trio
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.completion import ANYBODY
 from ironwire.cli.files import attach_with_bar
 from ironwire.cli.options import (
     answer_deadline,
@@ -41,7 +42,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("to")
+@click.argument("to", type=ANYBODY)
 @click.argument("text", required=False)
 @click.option("--file", "file", type=_PATH, help="Any file, with its name and size.")
 @click.option("--image", "image", type=_PATH, help="A picture, with its size.")
@@ -90,7 +91,7 @@ def send(
 
 
 @click.command()
-@click.argument("who")
+@click.argument("who", type=ANYBODY)
 @click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="The last N messages."
 )
