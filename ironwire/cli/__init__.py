@@ -8,6 +8,7 @@ import click
 
 from ironwire import __version__
 from ironwire.cli.described import described
+from ironwire.cli.streams import check_arguments, prepare_streams
 from ironwire.cli.topics import TOPICS
 
 SECTIONS = {
@@ -75,13 +76,17 @@ class Commands(click.Group):
         with formatter.section("Topics, shown by `ironwire help TOPIC`"):
             formatter.write_dl([(name.ljust(width), topic.summary) for name, topic in TOPICS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        check_arguments(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):
             raise
         except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
-            from ironwire.cli.exits import expected  # noqa: PLC0415 - knows every error, and so imports the client
+            from ironwire.cli.failures import expected  # noqa: PLC0415 - knows every error, and so imports the client
 
             replacement = expected(error)
             if replacement is None:
@@ -102,4 +107,5 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point of the program."""
+    prepare_streams()
     cli(prog_name="ironwire")

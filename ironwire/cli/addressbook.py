@@ -1,15 +1,17 @@
-"""Names for clients and groups: a small JSON file beside the identity's key.
+"""Names for clients and groups: a small JSON file beside the identity's key, of that identity alone.
 
 Rule: the names are this user's own. No peer can choose one - what a group's admins call it is not one of them - a name
 never looks like an id, and an id needs no name to be used.
 """
 
+import fcntl
 import json
 import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import define
@@ -18,34 +20,33 @@ from ironwire.cli.terminal import short_id
 from ironwire.errors import ConfigError, InvalidId
 from ironwire.ids import Address, ClientId, GroupId, is_group, parse_address
 
-FILE_NAME = "contacts.json"
-
+_FILE_MODE = 0o600
 _NAME = re.compile(r"[^\W_][\w.-]{0,31}")
+
+
+def contacts_path(key: Path) -> Path:
+    """Where the contacts of the identity in the file `key` stand."""
+    return key.with_name(f"{key.name}.contacts")
 
 
 @define
 class AddressBook:
-    """The contacts of one identity. A change is written at once, as a whole."""
+    """The contacts of one identity. A change is made to the file as it is then, under a lock, and written as a whole:
+    programs that change it at the same time lose nothing.
+    """
 
     _path: Path
     _ids: dict[str, Address]
 
     @classmethod
     def beside(cls, key: Path) -> "AddressBook":
-        """The book in the folder of the identity file `key`; empty where there is none yet.
+        """The book beside the identity file `key`; empty where there is none yet.
 
         Raises:
             ConfigError: the file cannot be read, or does not hold names and ids.
         """
-        path = key.parent / FILE_NAME
-        try:
-            return cls(path, _parse(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return cls(path, {})
-        except OSError as error:
-            raise ConfigError(f"{path}: the contacts cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise ConfigError(f"{path}: these are no contacts ({error}); mend the file or move it away") from error
+        path = contacts_path(key)
+        return cls(path, _read(path))
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -54,24 +55,32 @@ class AddressBook:
         """Every contact, sorted by name."""
         return dict(sorted(self._ids.items()))
 
-    def add(self, name: str, address: Address) -> None:
-        """Name `address`; an older meaning of the name is replaced.
+    def add(self, name: str, address: Address, *, is_new: bool = False) -> Address | None:
+        """Name `address`; an older meaning of the name is replaced, and returned.
+
+        Args:
+            is_new: the name must not have a meaning yet.
 
         Raises:
-            InvalidId: not a name.
+            InvalidId: not a name, or not a new one.
             ConfigError: the file cannot be written.
         """
-        self._write({**self._ids, parse_name(name): address})
+        known = parse_name(name)
+        with self._changing() as ids:
+            if is_new and known in ids:
+                raise InvalidId(f"{name!r} is a contact already")
+            former = ids.get(known)
+            ids[known] = address
+        return former
 
     def remove(self, name: str) -> None:
         """Raises:
         InvalidId: nobody has that name.
         ConfigError: the file cannot be written.
         """
-        known = unicodedata.normalize("NFC", name)
-        if known not in self._ids:
-            raise InvalidId(f"no contact is named {name!r}; `ironwire contacts list` shows them all")
-        self._write({other: address for other, address in self._ids.items() if other != known})
+        with self._changing() as ids:
+            if ids.pop(unicodedata.normalize("NFC", name), None) is None:
+                raise InvalidId(f"no contact is named {name!r}; `ironwire contacts list` shows them all")
 
     def address(self, text: str) -> Address:
         """Who `text` means: a contact's name, or an id as it stands. An upper-case id is taken as its lower case.
@@ -116,13 +125,18 @@ class AddressBook:
         """What to call `address` on the screen: its name, else its short id."""
         return next((name for name, known in self._ids.items() if known == address), short_id(address))
 
-    def _write(self, ids: dict[str, Address]) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Address]]:
+        """The contacts as they are now, to be changed; they are written when the block ends without an exception."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _replace(self._path, json.dumps(ids, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+            with _locked(self._path):
+                ids = _read(self._path)
+                yield ids
+                _replace(self._path, json.dumps(ids, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+                self._ids = ids
         except OSError as error:
             raise ConfigError(f"{self._path}: the contacts cannot be saved: {error.strerror}") from error
-        self._ids = ids
 
 
 def parse_name(text: str) -> str:
@@ -135,6 +149,29 @@ def parse_name(text: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise InvalidId("a contact's name is 1 to 32 letters, digits and . _ -, and starts with a letter or a digit")
     return name
+
+
+def _read(path: Path) -> dict[str, Address]:
+    """What stands in the file; nothing where there is none."""
+    try:
+        return _parse(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path}: the contacts cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: these are no contacts ({error}); mend the file or move it away") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone with `path`. The lock is a file beside it, because `path` is replaced by another file."""
+    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _parse(text: str) -> dict[str, Address]:

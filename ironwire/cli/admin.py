@@ -13,13 +13,14 @@ import trio
 from rich.filesize import decimal
 from rich.table import Table
 
+from ironwire.cli.asking import confirm, yes_option
 from ironwire.cli.options import config_option, json_option
 from ironwire.cli.render import when
 from ironwire.cli.serverside import data_option, loaded_settings
-from ironwire.cli.terminal import err, out, printable
+from ironwire.cli.terminal import counted, err, out, printable
 from ironwire.errors import InvalidId
 from ironwire.hub import admin as asking
-from ironwire.hub.admin import MOST_ROWS, Answer, Request
+from ironwire.hub.admin import MOST_OFFSET, MOST_ROWS, Answer, Request
 from ironwire.ids import ClientId, parse_client_id
 from ironwire.server.admin import perform
 from ironwire.server.clock import wall_clock_ms
@@ -33,7 +34,7 @@ limit_option = click.option(
     "--limit", type=click.IntRange(1, MOST_ROWS), default=50, show_default=True, help="How many rows at the most."
 )
 offset_option = click.option(
-    "--offset", type=click.IntRange(0), default=0, help="How many rows to leave out before the first."
+    "--offset", type=click.IntRange(0, MOST_OFFSET), default=0, help="How many rows to leave out before the first."
 )
 
 
@@ -72,6 +73,8 @@ def _show(answer: Answer, columns: Mapping[str, Cell], *, as_json: bool) -> None
     console.width = max(console.width, _TABLE_COLUMNS)
     if rows:
         console.print(table)
+    elif not answer["total"]:
+        err().print("none")
     if len(rows) < answer["total"]:
         err().print(f"{len(rows)} of {answer['total']}; --limit and --offset show others")
 
@@ -185,7 +188,7 @@ def blobs(limit: int, data: Path | None, config_file: Path | None, *, as_json: b
     """Say how many files were uploaded and how large they are, and list the newest."""
     answer = _ask(data, config_file, asking.Blobs(limit))
     if not as_json:
-        out().print(f"{answer['total']} files, {decimal(answer['total_bytes'])}")
+        out().print(f"{counted(answer['total'], 'file')}, {decimal(answer['total_bytes'])}")
     columns = {"file": _count("name"), "size": _size("size_bytes"), "uploaded": _time("stored_ms")}
     _show(answer, columns, as_json=as_json)
 
@@ -206,7 +209,7 @@ def ban(client: ClientId, data: Path | None, config_file: Path | None, *, as_jso
     """
     answer = _ask(data, config_file, asking.Ban(client))
     state = "is banned" if answer["is_news"] else "was banned already"
-    _say(answer, f"{client} {state}; {answer['sessions']} sessions ended", as_json=as_json)
+    _say(answer, f"{client} {state}; {counted(answer['sessions'], 'session')} ended", as_json=as_json)
 
 
 @admin.command()
@@ -229,7 +232,8 @@ def expire(data: Path | None, config_file: Path | None, *, as_json: bool) -> Non
     answer = _ask(data, config_file, asking.Expire())
     _say(
         answer,
-        f"expired: {answer['entries']} envelopes in mailboxes, {answer['devices']} devices, {answer['files']} files",
+        f"expired: {counted(answer['entries'], 'envelope')} in mailboxes, {counted(answer['devices'], 'device')}, "
+        f"{counted(answer['files'], 'file')}",
         as_json=as_json,
     )
 
@@ -251,7 +255,7 @@ def invite(uses: int, days: int, data: Path | None, config_file: Path | None, *,
 
 @admin.command()
 @client_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @data_option
 @config_option
 @json_option
@@ -263,8 +267,7 @@ def erase(client: ClientId, data: Path | None, config_file: Path | None, *, yes:
     until they have them, the blocks of others, files that it uploaded, because nothing says whose they are, and a ban.
     Without a ban it may come again, as somebody new.
     """
-    if not yes:
-        click.confirm(f"Erase {client}?", abort=True, err=True)
+    confirm(f"Erase {client}? This cannot be undone.", yes)
     answer = _ask(data, config_file, asking.Erase(client))
     if as_json:
         click.echo(json.dumps(answer))
@@ -279,4 +282,4 @@ def erase(client: ClientId, data: Path | None, config_file: Path | None, *, yes:
         "envelopes left to others": "left_to_others",
     }
     for what, key in lines.items():
-        click.echo(f"{answer[key]:8} {what}")
+        click.echo(f"{what:{max(map(len, lines))}}  {answer[key]}")

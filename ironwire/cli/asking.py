@@ -1,15 +1,33 @@
-"""Commands that ask the server for one thing, and leave."""
+"""Commands that ask the server for one thing, and leave; and what they ask the user before."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import click
 import trio
 
 from ironwire.cli.options import answer_deadline, open_identity
-from ironwire.client import Client, ServerAddress, connect
+from ironwire.client import Client, Identity, ServerAddress, connect
 
 T = TypeVar("T")
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def confirm(question: str, is_agreed: bool) -> None:
+    """Have the person at the terminal agree to what cannot be undone, unless `--yes` has done so.
+
+    Raises:
+        UsageError: nobody can be asked.
+        Abort: no.
+    """
+    if is_agreed:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody can be asked here: say --yes if it is so.")
+    click.confirm(question, abort=True, err=True)
 
 
 def ask(server: str, key: Path, question: Callable[[Client], Awaitable[T]]) -> T:
@@ -19,10 +37,11 @@ def ask(server: str, key: Path, question: Callable[[Client], Awaitable[T]]) -> T
         ClientError: there is none.
     """
 
-    async def run() -> T:
-        async with connect(address, identity) as client:
-            with answer_deadline():
-                return await question(client)
+    return trio.run(asked, ServerAddress.parse(server), open_identity(key), question)
 
-    address, identity = ServerAddress.parse(server), open_identity(key)
-    return trio.run(run)
+
+async def asked(address: ServerAddress, identity: Identity, question: Callable[[Client], Awaitable[T]]) -> T:
+    """The same, for those who run already."""
+    async with connect(address, identity) as client:
+        with answer_deadline():
+            return await question(client)

@@ -12,6 +12,7 @@ from rich.filesize import decimal
 
 from ironwire.cli.options import config_option, json_option
 from ironwire.cli.serverside import data_option, loaded_settings
+from ironwire.cli.terminal import counted
 from ironwire.errors import StoreError
 from ironwire.hub.admin import Copy
 from ironwire.server.admin import perform
@@ -102,6 +103,6 @@ def _say(sentence: str, contents: Contents, *, as_json: bool) -> None:
         click.echo(json.dumps(attrs.asdict(contents)))
         return
     click.echo(
-        f"{sentence}: {contents.mailboxes} mailboxes in which {contents.waiting} envelopes wait, "
-        f"{contents.blobs} files ({decimal(contents.blob_bytes)})"
+        f"{sentence}: {counted(contents.mailboxes, 'mailbox', 'mailboxes')} with "
+        f"{counted(contents.waiting, 'envelope')}, {counted(contents.blobs, 'file')} ({decimal(contents.blob_bytes)})"
     )

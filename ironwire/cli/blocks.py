@@ -1,6 +1,7 @@
 """`ironwire block`, `unblock` and `blocks`: from whom this identity wants nothing."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -19,8 +20,10 @@ from ironwire.cli.terminal import out
 @key_option
 def block(who: str, server: str, key: Path) -> None:
     """Get nothing more from WHO, who does not learn of it. In groups you still read each other."""
-    client_id = AddressBook.beside(key).client(who)
+    book = AddressBook.beside(key)
+    client_id = book.client(who)
     ask(server, key, lambda client: client.block(client_id))
+    click.echo(f"Blocked {book.label(client_id)}; `ironwire unblock {shlex.quote(who)}` ends it.")
 
 
 @click.command()
@@ -29,8 +32,10 @@ def block(who: str, server: str, key: Path) -> None:
 @key_option
 def unblock(who: str, server: str, key: Path) -> None:
     """Get again what WHO sends from now on."""
-    client_id = AddressBook.beside(key).client(who)
+    book = AddressBook.beside(key)
+    client_id = book.client(who)
     ask(server, key, lambda client: client.unblock(client_id))
+    click.echo(f"Unblocked {book.label(client_id)}; what was blocked is gone.")
 
 
 @click.command()

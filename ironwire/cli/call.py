@@ -13,7 +13,7 @@ import trio
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.completion import CLIENT
 from ironwire.cli.exits import ExitCode, Failure
-from ironwire.cli.options import key_option, open_identity, server_option
+from ironwire.cli.options import SecondsRange, key_option, open_identity, server_option
 from ironwire.client import ServerAddress
 from ironwire.ids import ClientId, is_group
 
@@ -35,12 +35,12 @@ from ironwire.ids import ClientId, is_group
 )
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), help="Write what is heard to this WAV file.")
 @click.option(
-    "--seconds", type=click.FloatRange(1, 3_600), default=10, show_default=True, metavar="N", help="How long to talk."
+    "--seconds", type=SecondsRange(1, 3_600), default=10, show_default=True, metavar="N", help="How long to talk."
 )
 @click.option(
     "--wait",
     "wait_seconds",
-    type=click.FloatRange(1, 3_600),
+    type=SecondsRange(1, 3_600),
     default=90,
     show_default=True,
     metavar="N",

@@ -35,7 +35,7 @@ class Contact(click.ParamType[Any]):
         typed = ctx.params.get("key")
         try:
             book = AddressBook.beside(default_identity_path() if typed is None else Path(typed).expanduser())
-        except (IronWireError, OSError, RuntimeError):  # a key without a home, contacts that cannot be read
+        except (IronWireError, RuntimeError):  # no home folder, or contacts that cannot be read
             return []
         is_wanted = {"client": lambda id_: id_[0] != "#", "group": lambda id_: id_[0] == "#"}.get(self.kind)
         return [

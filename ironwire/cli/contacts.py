@@ -25,7 +25,9 @@ def contacts() -> None:
 @key_option
 def add(name: str, id_: str, key: Path) -> None:
     """Call the client or group ID by NAME from now on; an older meaning of the name is replaced."""
-    AddressBook.beside(key).add(name, parse_address(id_.lower()))
+    address = parse_address(id_.lower())
+    former = AddressBook.beside(key).add(name, address)
+    click.echo(f"{name} is {address}" + (f", and no longer {former}." if former not in {None, address} else "."))
 
 
 @contacts.command("list")
@@ -50,3 +52,4 @@ def list_contacts(key: Path, *, as_json: bool) -> None:
 def remove(name: str, key: Path) -> None:
     """Forget NAME."""
     AddressBook.beside(key).remove(name)
+    click.echo(f"Forgot {name}.")

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 from attrs import asdict
 from rich.table import Table
+from rich.text import Text
 
-from ironwire.cli.asking import ask
+from ironwire.cli.asking import ask, confirm, yes_option
 from ironwire.cli.options import json_option, key_option, parse_device, server_option
 from ironwire.cli.render import when
-from ironwire.cli.terminal import out
+from ironwire.cli.terminal import counted, out
 from ironwire.client import Client
 from ironwire.ids import DeviceId
 
@@ -30,6 +31,9 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(device) for device in found]))
         return
+    if not found:
+        out().print(Text("No devices: `ironwire chat` makes this computer one.", "dim"))
+        return
     table = Table("device", "last here", "waiting", box=None, padding=(0, 2, 0, 0))
     for device in found:
         table.add_row(device.device, f"{when(device.seen):%Y-%m-%d %H:%M}", str(device.waiting))
@@ -38,8 +42,18 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
 
 @devices.command()
 @click.argument("name", callback=parse_device)
+@yes_option
 @server_option
 @key_option
-def remove(name: DeviceId, server: str, key: Path) -> None:
-    """Forget the device NAME, with everything that waits for it. If it is connected, it is thrown out."""
+def remove(name: DeviceId, server: str, key: Path, *, yes: bool) -> None:
+    """Forget the device NAME, with everything that waits for it. If it is connected, it is thrown out.
+
+    Where messages wait for it, you are asked first.
+    """
+    found = ask(server, key, Client.devices)
+    waiting = next((device.waiting for device in found if device.device == name), 0)
+    lost = f"{counted(waiting, 'message')} that {'waits' if waiting == 1 else 'wait'} for it"
+    if waiting:
+        confirm(f"Remove {name}, with {lost}?", yes)
     ask(server, key, lambda client: client.remove_device(name))
+    click.echo(f"Removed {name}" + (f", with {lost}." if waiting else "; nothing waited for it."))

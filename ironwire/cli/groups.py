@@ -8,16 +8,20 @@ from typing import Any, TypeVar, get_args
 import click
 from attrs import asdict
 from rich.table import Table
+from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.asking import ask
+from ironwire.cli.asking import ask, confirm, yes_option
 from ironwire.cli.completion import CLIENT, GROUP
 from ironwire.cli.options import json_option, key_option, server_option
-from ironwire.cli.render import notice, roster
+from ironwire.cli.render import ROLES, notice, roster
 from ironwire.cli.terminal import err, out, printable
 from ironwire.client import Accepted, Client, GroupDetails, GroupSummary
 from ironwire.errors import InvalidId
 from ironwire.ids import ClientId, GroupId, Role
+
+MOST_EPOCHS = 2**53 - 1
+"""What a number on the wire may be (docs/protocol.md, section 1)."""
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -25,7 +29,10 @@ F = TypeVar("F", bound=Callable[..., None])
 def _change_options(command: F) -> F:
     """What every change of a group takes."""
     if_epoch = click.option(
-        "--if-epoch", type=click.IntRange(min=1), metavar="N", help="Only if the group is still as it was at epoch N."
+        "--if-epoch",
+        type=click.IntRange(1, MOST_EPOCHS),
+        metavar="N",
+        help="Only if the group is still as it was at epoch N.",
     )
     return if_epoch(server_option(key_option(json_option(command))))
 
@@ -62,7 +69,8 @@ def add(group: str, clients: tuple[str, ...], if_epoch: int | None, server: str,
     """Make every CLIENT a member of GROUP."""
     book = AddressBook.beside(key)
     group_id, members = book.group(group), [book.client(client) for client in clients]
-    _report(ask(server, key, lambda client: client.groups.add(group_id, members, if_epoch=if_epoch)), as_json)
+    changed = ask(server, key, lambda client: client.groups.add(group_id, members, if_epoch=if_epoch))
+    _report(changed, as_json, f"{_are(book, members)} in {book.label(group_id)}")
 
 
 @group.command()
@@ -75,16 +83,21 @@ def remove(
     """Remove every CLIENT from GROUP. They learn of it, and of nothing after it."""
     book = AddressBook.beside(key)
     group_id, members = book.group(group), [book.client(client) for client in clients]
-    _report(ask(server, key, lambda client: client.groups.remove(group_id, members, if_epoch=if_epoch)), as_json)
+    changed = ask(server, key, lambda client: client.groups.remove(group_id, members, if_epoch=if_epoch))
+    _report(changed, as_json, f"{_are(book, members)} not in {book.label(group_id)} any more")
 
 
 @group.command()
 @click.argument("group", type=GROUP)
+@yes_option
 @_change_options
-def leave(group: str, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
-    """Leave GROUP. Its last admin makes somebody else one first."""
-    group_id = AddressBook.beside(key).group(group)
-    _report(ask(server, key, lambda client: client.groups.leave(group_id, if_epoch=if_epoch)), as_json)
+def leave(group: str, if_epoch: int | None, server: str, key: Path, *, yes: bool, as_json: bool) -> None:
+    """Leave GROUP. Its last admin makes somebody else one first. To come back, one has to be added by an admin."""
+    book = AddressBook.beside(key)
+    group_id = book.group(group)
+    confirm(f"Leave {book.label(group_id)}? Only its admins can add you again.", yes)
+    changed = ask(server, key, lambda client: client.groups.leave(group_id, if_epoch=if_epoch))
+    _report(changed, as_json, f"you are not in {book.label(group_id)} any more")
 
 
 @group.command("list")
@@ -97,6 +110,9 @@ def list_groups(server: str, key: Path, *, as_json: bool) -> None:
     found = ask(server, key, lambda client: client.groups.all())
     if as_json:
         click.echo(json.dumps([_known(each) for each in found]))
+        return
+    if not found:
+        out().print(Text("No groups: ironwire group create NAME CLIENT", "dim"))
         return
     table = Table("contact", "name", "members", "you are", "id", box=None, padding=(0, 2, 0, 0))
     for each in found:
@@ -131,7 +147,8 @@ def role(group: str, client: str, role: Role, if_epoch: int | None, server: str,
     """Make CLIENT an admin of GROUP, or a member like others."""
     book = AddressBook.beside(key)
     group_id, member = book.group(group), book.client(client)
-    _report(ask(server, key, lambda client: client.groups.set_role(group_id, member, role, if_epoch=if_epoch)), as_json)
+    changed = ask(server, key, lambda client: client.groups.set_role(group_id, member, role, if_epoch=if_epoch))
+    _report(changed, as_json, f"{book.label(member)} is {ROLES[role]} of {book.label(group_id)}")
 
 
 @group.command()
@@ -140,8 +157,10 @@ def role(group: str, client: str, role: Role, if_epoch: int | None, server: str,
 @_change_options
 def rename(group: str, name: str, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
     """Call GROUP NAME, for everybody in it. Your contact for it stays as it is."""
-    group_id = AddressBook.beside(key).group(group)
-    _report(ask(server, key, lambda client: client.groups.rename(group_id, name, if_epoch=if_epoch)), as_json)
+    book = AddressBook.beside(key)
+    group_id = book.group(group)
+    changed = ask(server, key, lambda client: client.groups.rename(group_id, name, if_epoch=if_epoch))
+    _report(changed, as_json, f"{book.label(group_id)} is called “{printable(name)}” by everybody in it")
 
 
 async def _info(client: Client, group: GroupId) -> tuple[ClientId, GroupDetails]:
@@ -152,16 +171,21 @@ def _known(group: GroupDetails | GroupSummary) -> dict[str, Any]:
     return asdict(group, filter=lambda _, value: value is not None)
 
 
-def _report(accepted: Accepted, as_json: bool) -> None:
+def _report(accepted: Accepted, as_json: bool, sentence: str) -> None:
     if as_json:
         click.echo(json.dumps({"ts": accepted.ts, "epoch": accepted.epoch, "duplicate": accepted.duplicate}))
+    else:
+        # The answer to a change that had to be sent twice does not tell the epoch.
+        click.echo(sentence + ("." if accepted.epoch is None else f"; epoch {accepted.epoch}."))
+
+
+def _are(book: AddressBook, clients: list[ClientId]) -> str:
+    return f"{', '.join(map(book.label, clients))} {'is' if len(clients) == 1 else 'are'}"
 
 
 def _name(book: AddressBook, name: str, made: GroupId) -> None:
     """Call a new group by its own name, where that is a name here and free."""
     try:
-        if name in book.all():
-            raise InvalidId(f"{name!r} is a contact already")
-        book.add(name, made)
+        book.add(name, made, is_new=True)
     except InvalidId as error:
         err().print(notice(f"{error}: choose another with `ironwire contacts add NAME '{made}'`", "yellow"))

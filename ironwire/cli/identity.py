@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from ironwire.cli.options import json_option, key_argument, key_option, new_passphrase, open_identity
+from ironwire.cli.options import check_there, json_option, key_argument, key_option, new_passphrase, open_identity
 from ironwire.cli.terminal import err
-from ironwire.client.keystore import create_identity
+from ironwire.client.keystore import check_free, create_identity, read_client_id
 from ironwire.crypto.signing import NONCE_BYTES
 from ironwire.errors import InvalidId
 
@@ -20,8 +20,10 @@ from ironwire.errors import InvalidId
 def keygen(key: Path, *, no_passphrase: bool, as_json: bool) -> None:
     """Create an identity at PATH and print its client id.
 
-    The id is what others write to; the file is what makes it yours. Keep a copy: without it the identity is lost.
+    The id is what others write to; the file is what makes it yours. Keep a copy: without it the identity is lost. The
+    key is sealed with a passphrase, from the terminal or from IRONWIRE_PASSPHRASE.
     """
+    check_free(key)
     identity = create_identity(key, None if no_passphrase else new_passphrase())
     err().print(Text(f"Created {key}", "dim"))
     click.echo(json.dumps({"client": identity.client_id, "key": str(key)}) if as_json else identity.client_id)
@@ -31,8 +33,9 @@ def keygen(key: Path, *, no_passphrase: bool, as_json: bool) -> None:
 @key_argument
 @json_option
 def show_id(key: Path, *, as_json: bool) -> None:
-    """Print the client id of the identity at PATH."""
-    client_id = open_identity(key).client_id
+    """Print the client id of the identity at PATH. No passphrase is needed."""
+    check_there(key)
+    client_id = read_client_id(key)
     click.echo(json.dumps({"client": client_id, "key": str(key)}) if as_json else client_id)
 
 

@@ -35,7 +35,9 @@ _FOLDER_MODE = 0o700
 
 
 @click.command()
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Leave after N messages or changes of a group.")
+@click.option(
+    "--count", type=click.IntRange(1, 2**53), metavar="N", help="Leave after N messages or changes of a group."
+)
 @click.option(
     "--save",
     "folder",

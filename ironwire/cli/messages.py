@@ -1,7 +1,8 @@
 """`ironwire send` and `history`: one message out, and what was said before."""
 
 import json
-import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,9 +11,10 @@ from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.completion import ANYBODY
-from ironwire.cli.files import attach_with_bar
+from ironwire.cli.files import attach_with_bar, source_of
 from ironwire.cli.options import (
     answer_deadline,
+    check_there,
     device_option,
     json_option,
     key_option,
@@ -21,10 +23,12 @@ from ironwire.cli.options import (
     this_device_option,
 )
 from ironwire.cli.render import as_json as json_line
-from ironwire.cli.render import group_change, own, received, sent_file, speaker, when
-from ironwire.cli.terminal import out
+from ironwire.cli.render import group_change, notice, own, received, sent_file, speaker, when
+from ironwire.cli.streams import read_text
+from ironwire.cli.terminal import err, out
 from ironwire.client import (
     Accepted,
+    Client,
     DeliveredText,
     GroupChanged,
     HistoryEntry,
@@ -33,12 +37,16 @@ from ironwire.client import (
     ServerAddress,
     connect,
     default_store_path,
+    new_message_id,
+    read_client_id,
     read_history,
 )
-from ironwire.ids import Address, ClientId, DeviceId
+from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.wire.messages import FileKind
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, allow_dash=True)
+MOST_ENTRIES = 100_000
+"""All of them are held in memory at once."""
 
 
 @click.command()
@@ -67,33 +75,42 @@ def send(
 ) -> None:
     """Send TEXT to TO, and wait until the server has accepted it. TEXT - is read from standard input.
 
-    TO is a person or a group. A file is uploaded first, and TEXT is its caption. To look into pictures, voice messages
-    and circles takes the extra `ironwire[media]`.
+    TO is a person or a group. A file is uploaded first, and TEXT is its caption; the file - is standard input. To look
+    into pictures, voice messages and circles takes the extra `ironwire[media]`.
     """
     options: dict[FileKind, Path | None] = {"file": file, "image": image, "voice": voice, "circle": circle}
     attached = [(kind, path) for kind, path in options.items() if path is not None]
     if len(attached) > 1:
         raise click.UsageError("One file at a time: give one of --file, --image, --voice and --circle.")
-    if text is None and not attached:
+    if not text and not attached:
         raise click.UsageError("Nothing to send: give TEXT, - or a file, as with --file.")
+    if text == "-" and any(source_of(path) != path for _, path in attached):
+        raise click.UsageError("Standard input can be the text or the file: one of the two has to be something else.")
     recipient = AddressBook.beside(key).address(to)
     identity = open_identity(key)
     address = ServerAddress.parse(server)
     if text == "-":
-        text = sys.stdin.read().removesuffix("\n")
+        text = read_text("TEXT -")
+    message_id = new_message_id()
     if attached:
         ((kind, path),) = attached
-        accepted = trio.run(_send_file, address, identity, device, recipient, path, kind, text)
+        send_it = partial(_send_file, recipient, kind, source_of(path), text, message_id)
     else:
-        accepted = trio.run(_send_text, address, identity, device, recipient, text or "")
+        send_it = partial(_send_text, recipient, text or "", message_id)
+    accepted = trio.run(_as_client, address, identity, device, send_it)
     if as_json:
-        click.echo(json.dumps({"ts": accepted.ts, "duplicate": accepted.duplicate}))
+        click.echo(json.dumps({"id": message_id, "ts": accepted.ts, "duplicate": accepted.duplicate}))
 
 
 @click.command()
 @click.argument("who", type=ANYBODY)
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="The last N messages."
+    "--limit",
+    type=click.IntRange(1, MOST_ENTRIES),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="The last N messages.",
 )
 @this_device_option
 @server_option
@@ -103,8 +120,12 @@ def history(who: str, limit: int, device: DeviceId, server: str, key: Path, *, a
     """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked."""
     book = AddressBook.beside(key)
     peer = book.address(who)
-    owner = Owner(open_identity(key).client_id, device, ServerAddress.parse(server).origin)
-    for entry in read_history(default_store_path(owner), owner, peer, limit):
+    check_there(key)
+    owner = Owner(read_client_id(key), device, ServerAddress.parse(server).origin)
+    entries = read_history(default_store_path(owner), owner, peer, limit)
+    if not entries and not as_json:
+        err().print(notice("nothing yet"))
+    for entry in entries:
         if as_json:
             state = None if entry.state == "received" else entry.state
             click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt))
@@ -128,26 +149,26 @@ def _remembered(entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: 
             return own(said, at, mark=f"  ✓ {entry.receipt}" if entry.receipt else "  ✓")
 
 
-async def _send_text(
-    address: ServerAddress, identity: Identity, device: DeviceId | None, to: Address, text: str
-) -> Accepted:
-    async with connect(address, identity, device=device) as client:
-        with answer_deadline():
-            return await client.send_text(to, text)
-
-
-async def _send_file(
+async def _as_client(
     address: ServerAddress,
     identity: Identity,
     device: DeviceId | None,
-    to: Address,
-    path: Path,
-    kind: FileKind,
-    caption: str | None,
+    send_it: Callable[[Client], Awaitable[Accepted]],
 ) -> Accepted:
     async with connect(address, identity, device=device) as client:
-        attachment = await attach_with_bar(client, path, kind)
-        if caption:
-            attachment.metadata["caption"] = caption
-        with answer_deadline():
-            return await client.send_file(to, attachment.url, **attachment.metadata)
+        return await send_it(client)
+
+
+async def _send_text(to: Address, text: str, message_id: MessageId, client: Client) -> Accepted:
+    with answer_deadline():
+        return await client.send_text(to, text, message_id=message_id)
+
+
+async def _send_file(
+    to: Address, kind: FileKind, source: Path | int, caption: str | None, message_id: MessageId, client: Client
+) -> Accepted:
+    attachment = await attach_with_bar(client, source, kind)
+    if caption:
+        attachment.metadata["caption"] = caption
+    with answer_deadline():
+        return await client.send_file(to, attachment.url, message_id=message_id, **attachment.metadata)

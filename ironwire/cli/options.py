@@ -1,5 +1,6 @@
 """Options that several commands share, and what they stand for: the server, the identity, the patience."""
 
+import math
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
@@ -15,7 +17,7 @@ import trio
 from ironwire.client.errors import ConnectionFailed, KeystoreError
 from ironwire.client.keystore import load_identity
 from ironwire.crypto.signing import Identity
-from ironwire.errors import InvalidId
+from ironwire.errors import InvalidId, NoHome
 from ironwire.ids import DeviceId, parse_device_id
 from ironwire.paths import PATH_VARIABLE, default_identity_path
 
@@ -33,14 +35,26 @@ server_option = click.option(
     show_envvar=True,
     help="Where the server is.",
 )
-key_option = click.option(
-    "--key",
-    metavar="PATH",
-    type=click.Path(path_type=Path),
-    default=default_identity_path,
-    help=f"The identity's file.  [env var: {PATH_VARIABLE}; default: ~/.config/ironwire/identity.key]",
-)
-key_argument = click.argument("key", metavar="[PATH]", type=click.Path(path_type=Path), default=default_identity_path)
+
+
+def home_key() -> Path:
+    """Where the identity is, unless it is named.
+
+    Raises:
+        NoHome: this user has no home folder.
+    """
+    try:
+        return default_identity_path()
+    except NoHome as error:
+        raise NoHome(f"{error}; or name the file on the command line (--key PATH)") from None
+
+
+_KEY_HELP = f"The identity's file.  [env var: {PATH_VARIABLE}; default: ~/.config/ironwire/identity.key]"
+key_option = click.option("--key", metavar="PATH", type=click.Path(path_type=Path), default=home_key, help=_KEY_HELP)
+optional_key_option = click.option("--key", metavar="PATH", type=click.Path(path_type=Path), help=_KEY_HELP)
+"""For a command that needs no identity most of the time: `home_key` is looked for when it does."""
+
+key_argument = click.argument("key", metavar="[PATH]", type=click.Path(path_type=Path), default=home_key)
 config_option = click.option(
     "--config",
     "config_file",
@@ -48,6 +62,17 @@ config_option = click.option(
     help="The settings file.  [default: ironwire.toml, if there is one]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+class SecondsRange(click.FloatRange):
+    """Seconds between two bounds. `nan` is between any two of them for click."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As of the base class; a number that is none is refused."""
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 def parse_device(_: click.Context, __: click.Parameter, value: str | None) -> DeviceId | None:
@@ -82,25 +107,49 @@ def open_identity(key: Path) -> Identity:
     Raises:
         KeystoreError: it cannot be opened.
     """
-    if not key.exists():
-        where = "" if key == default_identity_path() else f" {shlex.quote(str(key))}"
-        raise KeystoreError(f"there is no identity at {key}; create one with `ironwire keygen{where}`")
+    check_there(key)
     return load_identity(key, _passphrase)
 
 
+def check_there(key: Path) -> None:
+    """Raises:
+    KeystoreError: there is no identity; it says how to create one.
+    """
+    if not key.exists():
+        where = f" {shlex.quote(str(key))}" if _is_named(key) else ""
+        raise KeystoreError(f"there is no identity at {key}; create one with `ironwire keygen{where}`")
+
+
+def _is_named(key: Path) -> bool:
+    try:
+        return key != default_identity_path()
+    except NoHome:
+        return True
+
+
 def new_passphrase() -> str | None:
-    """What is to lock a new key: from the environment, else asked for twice on a terminal, else nothing."""
+    """What is to lock a new key: from the environment, else asked for twice on a terminal, where it may be nothing.
+
+    Raises:
+        KeystoreError: there is neither.
+    """
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
-    if passphrase is None and sys.stdin.isatty():
-        passphrase = click.prompt(
-            "Passphrase (empty: none)",
-            default="",
-            show_default=False,
-            hide_input=True,
-            confirmation_prompt=True,
-            err=True,
+    if passphrase:
+        return passphrase
+    if not sys.stdin.isatty():
+        raise KeystoreError(
+            f"nobody can be asked for a passphrase: set {PASSPHRASE_VARIABLE}, or leave the key unencrypted with"
+            " --no-passphrase"
         )
-    return passphrase or None
+    answer: str = click.prompt(
+        "Passphrase (empty: none)",
+        default="",
+        show_default=False,
+        hide_input=True,
+        confirmation_prompt=True,
+        err=True,
+    )
+    return answer or None
 
 
 @contextmanager

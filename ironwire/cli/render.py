@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.terminal import printable, printable_lines
+from ironwire.cli.terminal import counted, printable, printable_lines
 from ironwire.client import (
     Connected,
     DeliveredFile,
@@ -31,7 +31,7 @@ from ironwire.wire.codec import encode
 
 YOU = "you"
 _INDENT = " " * len("00:00 ")
-_ROLES: dict[Role, str] = {"admin": "an admin", "member": "a member"}
+ROLES: dict[Role, str] = {"admin": "an admin", "member": "a member"}
 
 
 def now() -> datetime:
@@ -64,10 +64,7 @@ def received(
     message: DeliveredText | DeliveredFile, sender: str, at: datetime, *, style: str = "bold cyan", fetch: str = "/save"
 ) -> Text:
     """A message from `sender`, by the name that this user has for them. `fetch` is the command that gets a file."""
-    if isinstance(message, DeliveredFile):
-        lines = _file_lines(message, fetch)
-    else:
-        lines = [Text(line) for line in printable_lines(message.text)]
+    lines = _file_lines(message, fetch) if isinstance(message, DeliveredFile) else _text_lines(message.text)
     return _utterance(sender, style, at, lines)
 
 
@@ -78,7 +75,7 @@ def sent_file(name: str | None) -> str:
 
 def own(text: str, at: datetime, problem: str | None = None, *, mark: str = "  ✓") -> Text:
     """A line of this user's: accepted by the server, or with the `problem` that kept it from being delivered."""
-    lines = [Text(line) for line in printable_lines(text)]
+    lines = _text_lines(text)
     if problem is None:
         lines[-1].append(mark, "green")
     else:
@@ -109,7 +106,7 @@ def _deeds(change: GroupChanged, book: AddressBook, own: ClientId) -> Iterator[s
         yield f"removed {_names(change.removed, book, own)}"
     for member in change.roles:
         if member.client not in change.added:
-            yield f"made {_names([member.client], book, own)} {_ROLES[member.role]}"
+            yield f"made {_names([member.client], book, own)} {ROLES[member.role]}"
 
 
 def _names(clients: Iterable[ClientId], book: AddressBook, own: ClientId) -> str:
@@ -142,9 +139,12 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
         case Disconnected(reason, retry_seconds):
             return notice(f"{reason}; next attempt in {retry_seconds:.0f} s", "yellow")
         case Missed(count):
-            return notice(f"{count} messages came too fast and were missed", "bold red")
+            were = "was" if count == 1 else "were"
+            return notice(f"{counted(count, 'message')} came too fast and {were} missed", "bold red")
         case Lost(first, last):
-            return notice(f"{last - first + 1} messages expired before this device came for them", "bold red")
+            them = "it" if last == first else "them"
+            lost = counted(last - first + 1, "message")
+            return notice(f"{lost} expired before this device came for {them}", "bold red")
         case Error(msg, detail):
             return notice(f"the server says {msg}" + (f": {detail}" if detail else ""), "red")
 
@@ -158,6 +158,12 @@ def as_json(message: Said, id_: MessageId | None, **beside: int | str | None) ->
 def _utterance(name: str, style: str, at: datetime, lines: list[Text]) -> Text:
     head = Text.assemble((f"{_clock(at)} ", "dim"), (name, style), " ")
     return head + Text("\n" + " " * head.cell_len).join(lines)
+
+
+def _text_lines(text: str) -> list[Text]:
+    if not text:
+        return [Text("(empty)", "dim italic")]
+    return [Text(line) for line in printable_lines(text)]
 
 
 def _clock(at: datetime) -> str:

@@ -9,10 +9,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from ironwire.ids import Address
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHORT_ID_CHARS = 8
 FILE_NAME_BYTES = 120
@@ -85,11 +87,20 @@ def short_id(address: Address) -> str:
     return f"{address[:SHORT_ID_CHARS]}…"
 
 
-def out() -> Console:
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """`1 session`, `2 sessions`, `1,024 sessions`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def out() -> "Console":
     """Standard output for people. It takes markup from nobody: texts are styled by `rich.text.Text`."""
+    from rich.console import Console  # noqa: PLC0415 - `printable` alone is part of every start, help and completion
+
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def err() -> Console:
+def err() -> "Console":
     """Standard error: what is said beside the result."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
     return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)

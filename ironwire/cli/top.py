@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ironwire.cli.exits import ExitCode, Failure
-from ironwire.cli.options import config_option, json_option
+from ironwire.cli.options import SecondsRange, config_option, json_option
 from ironwire.cli.serverside import data_option, loaded_settings
-from ironwire.cli.terminal import out
+from ironwire.cli.terminal import counted, out
 from ironwire.hub.admin import Answer, Observe
 from ironwire.server.admin import ask
 
@@ -110,7 +110,7 @@ class Glance:
     "--every",
     "every_seconds",
     metavar="SECONDS",
-    type=click.FloatRange(0.1, 3600),
+    type=SecondsRange(0.1, 3600),
     default=1.0,
     show_default=True,
     help="How long to look before saying how much went on.",
@@ -187,12 +187,16 @@ def _table(glance: Glance) -> Group:
 
 def _facts(glance: Glance) -> Mapping[str, tuple[Any, ...]]:
     return {
-        "here": (f"{glance.connections:,} connections", f"{glance.sessions:,} sessions", f"{glance.clients:,} clients"),
+        "here": (
+            counted(glance.connections, "connection"),
+            counted(glance.sessions, "session"),
+            counted(glance.clients, "client"),
+        ),
         "frames": (f"{glance.frames_in_per_second:,.0f}/s in", f"{glance.frames_out_per_second:,.0f}/s out"),
         "envelopes": (
             f"{glance.accepted_per_second:,.0f}/s accepted",
             f"{glance.refused_per_second:,.0f}/s refused",
-            f"{glance.operations_waiting:,} operations to be stored",
+            f"{counted(glance.operations_waiting, 'operation')} to be stored",
         ),
         "commits": (
             f"{glance.batches_per_second:,.0f}/s",
@@ -201,7 +205,7 @@ def _facts(glance: Glance) -> Mapping[str, tuple[Any, ...]]:
         ),
         "mailboxes": (
             f"{glance.mailboxes:,}",
-            f"{glance.waiting_envelopes:,} envelopes wait",
+            f"{counted(glance.waiting_envelopes, 'envelope')} waiting",
             decimal(glance.waiting_bytes),
         ),
         "files": (f"{glance.blobs:,}", decimal(glance.blob_bytes)),

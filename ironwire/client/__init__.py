@@ -38,7 +38,8 @@ from ironwire.client.errors import (
 )
 from ironwire.client.events import Connected, Disconnected, Event, Lost, Missed, Received, Settled
 from ironwire.client.groups import OwnGroups
-from ironwire.client.keystore import create_identity, load_identity
+from ironwire.client.keystore import create_identity, load_identity, read_client_id
+from ironwire.client.link import new_message_id
 from ironwire.client.local import HistoryEntry, Owner, Said, conversation_of, default_store_path
 from ironwire.client.localfile import read_history
 from ironwire.client.localstore import LocalStore
@@ -132,6 +133,8 @@ __all__ = [
     "default_store_path",
     "download",
     "load_identity",
+    "new_message_id",
+    "read_client_id",
     "read_history",
     "upload",
 ]

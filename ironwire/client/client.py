@@ -118,12 +118,17 @@ class Client:
         """
         await self._link.wait_up()
 
-    async def send_text(self, to: Address, text: str) -> Accepted:
-        """Send a text, and wait until the server has taken it over. See `send_file` for what it raises."""
-        return await self._link.ask(Text(to, text), Accepted)
+    async def send_text(self, to: Address, text: str, *, message_id: MessageId | None = None) -> Accepted:
+        """Send a text, and wait until the server has taken it over. See `send_file` for arguments and exceptions."""
+        return await self._link.ask(Text(to, text), Accepted, message_id)
 
-    async def send_file(self, to: Address, url: str, **metadata: Unpack[FileMetadata]) -> Accepted:
+    async def send_file(
+        self, to: Address, url: str, *, message_id: MessageId | None = None, **metadata: Unpack[FileMetadata]
+    ) -> Accepted:
         """Send an uploaded file; `url` is what the upload answered.
+
+        Args:
+            message_id: what receipts call the message; `new_message_id` makes one, here too unless one is given.
 
         Waits through reconnections: the caller owns the deadline. If it cancels, the message may be sent or not. With a
         device it will be, now or after the next start of the program, and the answer comes as an event: `Settled`.
@@ -134,7 +139,7 @@ class Client:
                 the server took the message is not known.
             LocalStoreError: the client has stopped; whether the message will be sent is not known.
         """
-        return await self._link.ask(File(to, url, **metadata), Accepted)
+        return await self._link.ask(File(to, url, **metadata), Accepted, message_id)
 
     async def send_receipt(self, to: ClientId, ids: list[MessageId], state: ReceiptState) -> Accepted:
         """Tell the devices of `to` what became of up to 100 of its messages. See `send_file` for what it raises."""

@@ -8,6 +8,9 @@ import trio
 from ironwire.client.errors import ConnectionFailed
 from ironwire.client.urls import ServerAddress
 
+CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
+"""Which authorities are trusted, in place of those of this machine (OpenSSL, `SSL_CTX_set_default_verify_paths`)."""
+
 Dial = Callable[[ServerAddress], Awaitable[trio.abc.Stream]]
 
 
@@ -38,11 +41,18 @@ async def _secured(stream: trio.SocketStream, address: ServerAddress, context: s
         try:
             await secured.do_handshake()
         except trio.BrokenResourceError as error:
-            raise ConnectionFailed(
-                f"no TLS with {address}: {error.__cause__ or error}."
-                f" A server without TLS is written http://{address.authority}"
-            ) from error
+            raise ConnectionFailed(_explanation(error.__cause__ or error, address)) from error
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
     return secured
+
+
+def _explanation(error: BaseException, address: ServerAddress) -> str:
+    """Why there is no TLS. No advice leads to less security than was asked for."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of {address} is not trusted: {error.verify_message}. Ask the server's operator; if its"
+            f" certificates come from an authority of your own, name that authority's file in {CERTIFICATES_VARIABLE}"
+        )
+    return f"no TLS with {address}: {error}. Does a server with TLS listen on port {address.port}?"

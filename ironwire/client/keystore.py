@@ -11,6 +11,7 @@ stands, is the associated data. So a changed byte anywhere is noticed. What a fi
 is done: a file that somebody else prepared must not eat the memory. All functions block: async callers use a thread.
 """
 
+import codecs
 import os
 import re
 import stat
@@ -32,6 +33,7 @@ from nacl.utils import random as random_bytes
 from ironwire.client.errors import KeystoreError
 from ironwire.client.files import NewFile
 from ironwire.crypto.signing import Identity
+from ironwire.ids import ClientId
 
 MOST_OPERATIONS = 16
 MOST_MEMORY_BYTES = argon2id.MEMLIMIT_SENSITIVE
@@ -64,6 +66,7 @@ def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | N
     Raises:
         KeystoreError: there is a file already, which is never replaced; or it cannot be written.
     """
+    check_free(path)
     identity = Identity.generate()
     content = _plain(identity) if passphrase is None else _seal(identity, passphrase, cost or Cost())
     try:
@@ -72,12 +75,33 @@ def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | N
             file.write(content)
             file.keep()
     except FileExistsError:
-        raise KeystoreError(
-            f"{path} exists already and is not replaced: move it away, or choose another path"
-        ) from None
+        raise _taken(path) from None
     except OSError as error:
         raise KeystoreError(f"cannot write the identity to {path}: {error.strerror}") from error
     return identity
+
+
+def check_free(path: Path) -> None:
+    """Raises:
+    KeystoreError: there is a file already. Whoever asks for a passphrase asks this first.
+    """
+    if os.path.lexists(path):
+        raise _taken(path)
+
+
+def _taken(path: Path) -> KeystoreError:
+    return KeystoreError(f"{path} exists already and is not replaced: move it away, or choose another path")
+
+
+def read_client_id(path: Path) -> ClientId:
+    """Whose identity is in the file at `path`. A sealed file says so in the clear, and stays sealed.
+
+    Raises:
+        KeystoreError: no such file; others may read it; it is damaged.
+    """
+    if sealed := _SEALED.fullmatch(_read_private(path)):
+        return ClientId(sealed.group(2).decode())
+    return load_identity(path).client_id
 
 
 def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
@@ -106,17 +130,23 @@ def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
 
 def _read_private(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK, a pipe that nobody writes to would be waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise KeystoreError(f"{path} is not a regular file")
             if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise KeystoreError(f"other users may read or change {path}: run `chmod 600 {path}` first")
-            return file.read(_FILE_BYTES)
+            return _unified(file.read(_FILE_BYTES))
     except FileNotFoundError:
         raise KeystoreError(f"there is no identity at {path}: create one first") from None
     except OSError as error:
         raise KeystoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _unified(content: bytes) -> bytes:
+    """The file as it was written: editors and copies add a byte order mark, other ends of lines, or lose the last."""
+    return content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
 
 
 def _plain(identity: Identity) -> bytes:

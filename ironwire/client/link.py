@@ -61,6 +61,11 @@ STEADY_SECONDS = 30.0
 R = TypeVar("R", bound=Answer)
 
 
+def new_message_id() -> MessageId:
+    """An id that no other message has."""
+    return MessageId(uuid4().hex)
+
+
 @frozen(eq=False)
 class Target:
     """Whom a client talks to, and how it gets there."""
@@ -115,15 +120,18 @@ class Link:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    async def ask(self, message: ClientMessage, kind: type[R]) -> R:
+    async def ask(self, message: ClientMessage, kind: type[R], message_id: MessageId | None = None) -> R:
         """Send `message`, after it was kept if it is for somebody else, and wait for the reply.
+
+        Args:
+            message_id: a new one, unless given.
 
         Raises:
             Refused: the server answered with an error, or would have.
             ClientError: the client has stopped.
         """
         is_kept = self.keeper is not None and isinstance(message, Text | File | Receipt)
-        pending = Pending(MessageId(uuid4().hex), message, is_kept)
+        pending = Pending(message_id or new_message_id(), message, is_kept)
         self._check_size(pending)
         if self._end is not None:
             raise self._end

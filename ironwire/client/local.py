@@ -12,6 +12,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from ironwire.client.errors import LocalStoreError
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import (
@@ -126,8 +127,17 @@ def conversation_of(message: Said, own: ClientId) -> Address:
 
 
 def default_store_path(owner: Owner) -> Path:
-    """`ironwire/<server>/<client>-<device>.db` in the data folder (XDG Base Directory Specification)."""
+    """`ironwire/<server>/<client>-<device>.db` in the data folder (XDG Base Directory Specification).
+
+    Raises:
+        LocalStoreError: that is in the home folder of a user who has none.
+    """
     configured = os.environ.get("XDG_DATA_HOME", "")
-    folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".local" / "share"
+    try:
+        folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".local" / "share"
+    except RuntimeError:
+        raise LocalStoreError(
+            "this user has no home folder for what the device keeps: set HOME or XDG_DATA_HOME"
+        ) from None
     server = re.sub(r"[^a-z0-9.-]+", "_", owner.origin)
     return folder / "ironwire" / server / f"{owner.client[:16]}-{owner.device}.db"

@@ -182,9 +182,8 @@ class _OpeningStream(trio.abc.Stream):
 
     def _check_open(self) -> None:
         if not self.is_open:
-            raise ConnectionFailed(
-                f"{self._address} closed the connection without an answer: check the port, and http or https"
-            )
+            hint = "check the port" if self._address.is_secure else "check the port, or try https://"
+            raise ConnectionFailed(f"{self._address} closed the connection without an answer: {hint}")
 
 
 async def _authenticate(

@@ -18,6 +18,7 @@ from ironwire.client.dial import Dial, dial_tcp
 from ironwire.client.errors import TransferFailed
 from ironwire.client.exchange import PIECE_BYTES, Exchange, exchange
 from ironwire.client.files import NewFile
+from ironwire.client.sources import regular_file
 from ironwire.client.urls import UPLOAD_PATH, ServerAddress
 from ironwire.errors import InvalidId
 from ironwire.ids import media_path, parse_media_path
@@ -53,13 +54,13 @@ class Downloaded:
 
 async def upload(
     address: ServerAddress,
-    source: Path,
+    source: Path | int,
     progress: Progress | None = None,
     *,
     token: str | None = None,
     dial: Dial = dial_tcp,
 ) -> Uploaded:
-    """Send the file at `source`.
+    """Send the file at `source`, or what the open descriptor `source` gives up to its end.
 
     Args:
         token: from `Client.upload_token`, fresh for each upload, where the server takes files from its clients alone:
@@ -69,12 +70,17 @@ async def upload(
         ConnectionFailed: the server cannot be reached.
         TransferFailed: the file cannot be read, the server refuses it, or what arrived is not what was sent.
     """
+    async with regular_file(source) as path:
+        return await _upload(address, path, progress or _tell_nobody, token, dial)
+
+
+async def _upload(address: ServerAddress, path: Path, progress: Progress, token: str | None, dial: Dial) -> Uploaded:
     try:
-        file = await trio.to_thread.run_sync(source.open, "rb")
+        file = await trio.to_thread.run_sync(path.open, "rb")
     except OSError as error:
-        raise TransferFailed(f"cannot read {source}: {error.strerror}") from error
+        raise TransferFailed(f"cannot read {path}: {error.strerror}") from error
     with file:
-        body = _Body(file, os.fstat(file.fileno()).st_size, progress or _tell_nobody)
+        body = _Body(file, os.fstat(file.fileno()).st_size, progress)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
         if token is not None:
             headers["Authorization"] = f"IronWire {token}"

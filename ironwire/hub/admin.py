@@ -30,6 +30,7 @@ from ironwire.store.survey import Page, Survey
 from ironwire.wire.constraints import Between
 
 MOST_ROWS = 10_000
+MOST_OFFSET = 2**53
 COPY_PREFIX = "ironwire.db.copy-"
 
 _BANNED = Ending(BANNED.code, BANNED.reason)
@@ -37,7 +38,7 @@ _ERASED = Ending(4403, "erased by the operator")
 _LOOK_SECONDS = 0.02
 
 Limit = Annotated[int, Between(1, MOST_ROWS)]
-Offset = Annotated[int, Between(0, 2**53)]
+Offset = Annotated[int, Between(0, MOST_OFFSET)]
 
 
 @frozen

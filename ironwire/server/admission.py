@@ -4,6 +4,7 @@
 Rule: nobody is asked about before the signature was verified, so strangers learn nothing about who is known here.
 """
 
+from collections.abc import Mapping
 from math import ceil
 
 from ironwire.errors import StoreError
@@ -11,11 +12,17 @@ from ironwire.hub.outbox import Ending
 from ironwire.ids import ClientId
 from ironwire.protocol.auth import Admit
 from ironwire.server.gate import Visitor
+from ironwire.server.registration import Refusal
 from ironwire.server.services import Services
 from ironwire.store.records import Mailbox
 from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, ServerLimits
 
-NOT_REGISTERED = Ending(1008, "Not registered here")
+NOT_REGISTERED: Mapping[Refusal, Ending] = {
+    "not listed": Ending(1008, "Not registered here"),
+    "no invite": Ending(1008, "Not registered here: an invite is needed"),
+    "unknown invite": Ending(1008, "Not registered here: there is no such invite"),
+    "spent invite": Ending(1008, "Not registered here: the invite is used up or has ended"),
+}
 TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
 
 
@@ -28,9 +35,8 @@ def refusal_of(admitted: Admit, visitor: Visitor, services: Services) -> Ending 
     if device is not None and device not in registered and visitor.registration():
         return TOO_MANY_REGISTRATIONS
     invite = None if device is None else admitted.invite
-    if not registered and not services.registration.admits(client, invite):
-        return NOT_REGISTERED
-    return None
+    refusal = None if registered else services.registration.refusal(client, invite)
+    return None if refusal is None else NOT_REGISTERED[refusal]
 
 
 def wait_to_keep_ms(message: ClientMessage, client: ClientId, visitor: Visitor, services: Services) -> int:

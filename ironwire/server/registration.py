@@ -16,6 +16,8 @@ from ironwire.errors import InvalidId
 from ironwire.ids import ClientId, parse_client_id
 from ironwire.store.invites import Invites
 
+Refusal = Literal["not listed", "no invite", "unknown invite", "spent invite"]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -73,14 +75,22 @@ class Registration:
         """Whether everybody may come."""
         return self._policy == "open"
 
-    def admits(self, client: ClientId, invite: str | None) -> bool:
-        """Whether a client without a registered device may come. An invite is used up by it.
+    def refusal(self, client: ClientId, invite: str | None) -> Refusal | None:
+        """Why a client without a registered device may not come; None if it may. An invite is used up by it.
 
         Args:
             invite: what it brings, if it names a device that the invite can make known.
         """
-        if self.is_open:
-            return True
-        if self._allow_list is not None and client in self._allow_list:
-            return True
-        return self._policy == "invite" and invite is not None and self._invites.redeem(invite)
+        if self.is_open or (self._allow_list is not None and client in self._allow_list):
+            return None
+        if self._policy != "invite":
+            return "not listed"
+        if invite is None:
+            return "no invite"
+        match self._invites.redeem(invite):
+            case "redeemed":
+                return None
+            case "spent":
+                return "spent invite"
+            case "unknown":
+                return "unknown invite"

@@ -1,7 +1,8 @@
 """The invites of a server that takes whom it does not know only with one: a folder of empty files.
 
-There is a file for each use that is left, named by the hash of the invite; its time of change is when it ends. To use
-one is to remove a file, which succeeds for one client alone, crash or not. Whoever reads the folder learns no invite.
+There is a file for each use, named by the hash of the invite; its time of change is when the invite ends. To use one is
+to rename a file, which succeeds for one client alone, crash or not; it stays until the invite has ended, so that who
+brings a spent invite is told so. Whoever reads the folder learns no invite.
 """
 
 import os
@@ -9,6 +10,7 @@ import secrets
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 from attrs import define
 
@@ -19,6 +21,10 @@ INVITES = "invites"
 
 DAY_MS = 86_400_000
 _INVITE_BYTES = 16
+_USED = ".used"
+
+Redemption = Literal["redeemed", "spent", "unknown"]
+"""What became of an invite that a client brought. It is spent when it was used as often as it may be, or has ended."""
 
 
 @define(eq=False)
@@ -54,20 +60,21 @@ class Invites:
             raise StoreError(f"the folder of invites failed, see to its disk and permissions: {error}") from error
         return invite
 
-    def redeem(self, invite: str) -> bool:
-        """Use the invite for one client; False if it does not exist, has ended, or was used as often as it may be.
+    def redeem(self, invite: str) -> Redemption:
+        """Use the invite for one client, if it exists, has not ended, and was not used as often as it may be.
 
         Raises:
             StoreError: the folder cannot be written.
         """
         try:
-            for path in self._folder.glob(f"{_name(invite)}.*"):
-                if self._is_open(path):
-                    path.unlink()
-                    return True
+            uses = list(self._folder.glob(f"{_name(invite)}.*"))
+            for path in uses:
+                if path.suffix != _USED and self._is_open(path):
+                    path.rename(path.with_name(path.name + _USED))
+                    return "redeemed"
         except OSError as error:
             raise StoreError(f"the folder of invites failed, see to its disk and permissions: {error}") from error
-        return False
+        return "spent" if uses else "unknown"
 
     def _is_open(self, path: Path) -> bool:
         return path.stat().st_mtime_ns > self._now_ms() * 1_000_000

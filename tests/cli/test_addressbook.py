@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.cli.addressbook import FILE_NAME, AddressBook, parse_name
+from ironwire.cli.addressbook import AddressBook, contacts_path, parse_name
 from ironwire.errors import ConfigError, InvalidId
 from ironwire.ids import ClientId
 
@@ -77,11 +77,11 @@ def test_no_id_can_be_a_name(client_id: str) -> None:
     "content", ["", "[]", "{", '{"alice": 5}', '{"alice": "x"}', '{"a b": "' + ALICE + '"}', b"\xff"]
 )
 def test_a_broken_file_is_named_and_left_alone(key: Path, content: str | bytes) -> None:
-    file = key.parent / FILE_NAME
+    file = contacts_path(key)
     file.parent.mkdir()
     before = content.encode() if isinstance(content, str) else content
     file.write_bytes(before)
-    with pytest.raises(ConfigError, match=FILE_NAME):
+    with pytest.raises(ConfigError, match=file.name):
         AddressBook.beside(key)
     assert file.read_bytes() == before
 

@@ -60,7 +60,7 @@ def refused(result: Result, code: ExitCode, *words: str) -> None:
 
 
 def test_a_new_identity_is_private_and_prints_its_id(home: Path) -> None:
-    created = run("keygen")
+    created = run("keygen", "--no-passphrase")
     key = home / ".config" / "ironwire" / "identity.key"
     assert created.exit_code == 0
     assert created.stdout.strip() == load_identity(key).client_id
@@ -78,19 +78,30 @@ def test_an_identity_may_stand_anywhere(home: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_identity_is_never_replaced() -> None:
-    before = run("keygen", "key").stdout
-    refused(run("keygen", "key"), ExitCode.USAGE, "exists already")
+    before = run("keygen", "--no-passphrase", "key").stdout
+    refused(run("keygen", "--no-passphrase", "key"), ExitCode.USAGE, "exists already")
     assert run("id", "key").stdout == before
 
 
 def test_a_passphrase_is_needed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IRONWIRE_PASSPHRASE", "correct horse")
     client = run("keygen", "key").stdout
-    assert run("id", "key").stdout == client
+    assert run("sign", CHALLENGE, "--key", "key").exit_code == 0
     monkeypatch.setenv("IRONWIRE_PASSPHRASE", "wrong horse")
-    refused(run("id", "key"), ExitCode.USAGE, "passphrase is wrong")
+    refused(run("sign", CHALLENGE, "--key", "key"), ExitCode.USAGE, "passphrase is wrong")
     monkeypatch.delenv("IRONWIRE_PASSPHRASE")
-    refused(run("id", "key"), ExitCode.USAGE, "set IRONWIRE_PASSPHRASE")
+    refused(run("sign", CHALLENGE, "--key", "key"), ExitCode.USAGE, "set IRONWIRE_PASSPHRASE")
+    assert run("id", "key").stdout == client, "the id stands in the clear"
+
+
+@pytest.mark.parametrize("passphrase", [None, ""])
+def test_a_key_is_left_unsealed_only_if_that_was_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch, passphrase: str | None
+) -> None:
+    if passphrase is not None:
+        monkeypatch.setenv("IRONWIRE_PASSPHRASE", passphrase)
+    refused(run("keygen", "key"), ExitCode.USAGE, "IRONWIRE_PASSPHRASE", "--no-passphrase")
+    assert not (home / "key").exists()
 
 
 def test_no_passphrase_overrules_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +128,7 @@ def test_without_an_identity_the_way_to_one_is_named(command: tuple[str, ...]) -
 
 
 def test_a_signature_is_that_of_the_identity() -> None:
-    client = run("keygen", "key").stdout.strip()
+    client = run("keygen", "--no-passphrase", "key").stdout.strip()
     signed = run("sign", CHALLENGE, "--key", "key").stdout
     assert len(signed) == 128 + 1
     parse_public_key(client).verify(bytes.fromhex(CHALLENGE), bytes.fromhex(signed))
@@ -125,16 +136,17 @@ def test_a_signature_is_that_of_the_identity() -> None:
 
 @pytest.mark.parametrize("challenge", ["", "00", CHALLENGE[:-2], CHALLENGE + "00", "zz" * 32, "text to be signed"])
 def test_only_challenges_are_signed(challenge: str) -> None:
-    run("keygen", "key")
+    run("keygen", "--no-passphrase", "key")
     refused(run("sign", challenge, "--key", "key"), ExitCode.USAGE, "32 bytes")
 
 
 def test_contacts_are_kept_beside_the_key(home: Path) -> None:
-    assert run("contacts", "add", "bob", BOB.upper(), "--key", "keys/mine").exit_code == 0
-    assert (home / "keys" / "contacts.json").exists()
+    assert run("contacts", "add", "bob", BOB.upper(), "--key", "keys/mine").stdout == f"bob is {BOB}.\n"
+    assert (home / "keys" / "mine.contacts").exists()
     assert run("contacts", "list", "--key", "keys/mine").stdout == f"bob  {BOB}\n"
     assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {"bob": BOB}
-    assert run("contacts", "remove", "bob", "--key", "keys/mine").exit_code == 0
+    assert run("contacts", "list", "--key", "keys/other").stdout.startswith("Nobody yet")
+    assert run("contacts", "remove", "bob", "--key", "keys/mine").stdout == "Forgot bob.\n"
     assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {}
 
 
@@ -157,13 +169,13 @@ def test_mistakes_with_contacts(arguments: tuple[str, ...], word: str) -> None:
 
 
 def test_a_history_that_there_is_not(home: Path) -> None:
-    run("keygen", "key")
+    run("keygen", "--no-passphrase", "key")
     refused(run("history", BOB, "--key", "key", "--device", "phone"), ExitCode.USAGE, "phone has no history")
     assert not (home / ".local").exists()
 
 
 def test_the_history_is_that_of_the_device(home: Path) -> None:
-    alice = ClientId(run("keygen", "key").stdout.strip())
+    alice = ClientId(run("keygen", "--no-passphrase", "key").stdout.strip())
     owner = Owner(alice, DeviceId("phone"), ServerAddress.parse("http://localhost:8080").origin)
     file = LocalFile.open(default_store_path(owner), owner)
     said = [Text(ClientId(BOB), word) for word in ("one", "two", "three")]
@@ -200,7 +212,7 @@ def test_this_computer_is_a_device_of_its_name(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_call_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    run("keygen")
+    run("keygen", "--no-passphrase")
     monkeypatch.setitem(sys.modules, "aiortc", None)
     monkeypatch.delitem(sys.modules, "ironwire.cli.calling", raising=False)
     monkeypatch.delitem(sys.modules, "ironwire.cli.phone", raising=False)
@@ -208,7 +220,7 @@ def test_a_call_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_of_that_name_is_not_a_network_problem() -> None:
-    run("keygen")
+    run("keygen", "--no-passphrase")
     refused(run("send", "carol", "hi"), ExitCode.USAGE, "'carol'", "ironwire contacts add")
 
 
@@ -232,12 +244,12 @@ def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("server", ["ftp://x", "http://", "http://localhost:99999", "http://localhost:8080/chat"])
 def test_what_is_no_server(server: str) -> None:
-    run("keygen")
+    run("keygen", "--no-passphrase")
     refused(run("send", BOB, "hi", "--server", server), ExitCode.USAGE, "server")
 
 
 def test_nobody_listens_there() -> None:
-    run("keygen")
+    run("keygen", "--no-passphrase")
     refused(run("send", BOB, "hi", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
     refused(run("listen", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
     Path("file").touch()

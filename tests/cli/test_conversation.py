@@ -231,6 +231,7 @@ async def test_a_file_is_uploaded_and_then_sent(tmp_path: Path, monkeypatch: pyt
         return Uploaded(URL, 200, SHA256)
 
     monkeypatch.setattr(files, "put", upload)
+    (tmp_path / "my cat.png").touch()
     async with held(tmp_path, FakeClient()) as table:
         table.enter(f'/file "{tmp_path}/my cat.png"')
     expected = {"name": "my cat.png", "size": 200, "sha256": SHA256, "mime": "image/png", "kind": "image"}

@@ -77,21 +77,27 @@ ACCEPTED = Accepted(7, group=FRIENDS, epoch=4)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "asked"),
+    ("arguments", "asked", "sentence"),
     [
-        (("add", "friends", "bob", CAROL), ("add", FRIENDS, [BOB, CAROL])),
-        (("add", "friends", "bob", "--if-epoch", "3"), ("add", FRIENDS, [BOB], 3)),
-        (("remove", FRIENDS.upper(), "carol"), ("remove", FRIENDS, [CAROL])),
-        (("leave", "friends"), ("leave", FRIENDS)),
-        (("leave", "friends", "--if-epoch", "3"), ("leave", FRIENDS, 3)),
-        (("role", "friends", "bob", "admin"), ("set_role", FRIENDS, BOB, "admin")),
-        (("rename", "friends", "Old Friends"), ("rename", FRIENDS, "Old Friends")),
+        (("add", "friends", "bob", CAROL), ("add", FRIENDS, [BOB, CAROL]), "bob, carol are in friends"),
+        (("add", "friends", "bob", "--if-epoch", "3"), ("add", FRIENDS, [BOB], 3), "bob is in friends"),
+        (("remove", FRIENDS.upper(), "carol"), ("remove", FRIENDS, [CAROL]), "carol is not in friends any more"),
+        (("leave", "friends", "--yes"), ("leave", FRIENDS), "you are not in friends any more"),
+        (("leave", "friends", "--yes", "--if-epoch", "3"), ("leave", FRIENDS, 3), "you are not in friends any more"),
+        (("role", "friends", "bob", "admin"), ("set_role", FRIENDS, BOB, "admin"), "bob is an admin of friends"),
+        (
+            ("rename", "friends", "Old Friends"),
+            ("rename", FRIENDS, "Old Friends"),
+            "friends is called “Old Friends” by everybody in it",
+        ),
     ],
 )
-def test_a_change_is_asked_for(client: FakeClient, arguments: tuple[str, ...], asked: tuple[Any, ...]) -> None:
+def test_a_change_is_asked_for_and_told(
+    client: FakeClient, arguments: tuple[str, ...], asked: tuple[Any, ...], sentence: str
+) -> None:
     client.answer = ACCEPTED
     done = run("group", *arguments)
-    assert (done.exit_code, done.output) == (0, "")
+    assert (done.exit_code, done.output) == (0, f"{sentence}; epoch 4.\n")
     assert client.asked == [asked]
     told = json.loads(run("group", *arguments, "--json").stdout)
     assert told == {"ts": 7, "epoch": 4, "duplicate": False}
@@ -150,6 +156,7 @@ def test_the_groups_one_is_in(client: FakeClient) -> None:
         (("group", "role", "friends", "bob", "king"), "king"),
         (("group", "leave", "friends", "--if-epoch", "0"), "0"),
         (("group", "leave"), "GROUP"),
+        (("group", "leave", "friends"), "say --yes"),
         (("group", "info", "#f0"), "'#f0' is neither"),
         (("block", "friends"), "'friends' is a group"),
         (("unblock",), "WHO"),
@@ -174,13 +181,13 @@ def test_mistakes(client: FakeClient, arguments: tuple[str, ...], word: str) -> 
 )
 def test_a_refusal_says_what_to_do(client: FakeClient, refused: Refused, reason: str) -> None:
     client.answer = refused
-    done = run("group", "leave", "friends")
+    done = run("group", "leave", "friends", "--yes")
     assert (done.exit_code, done.stdout, done.stderr) == (ExitCode.REFUSED, "", f"Error: {reason}\n")
 
 
 def test_blocks(client: FakeClient) -> None:
-    assert run("block", "bob").output == ""
-    assert run("unblock", CAROL).output == ""
+    assert run("block", "bob").output == "Blocked bob; `ironwire unblock bob` ends it.\n"
+    assert run("unblock", CAROL).output == "Unblocked carol; what was blocked is gone.\n"
     assert client.asked == [("block", BOB), ("unblock", CAROL)]
     client.answer = []
     assert run("blocks").stdout == "Nobody.\n"

@@ -131,7 +131,8 @@ async def test_programs_learn_where_the_file_is(world: World, capsys: pytest.Cap
     ],
 )
 async def test_a_name_leads_nowhere_else(world: World, name: str, saved: str) -> None:
-    before = {*world.path.iterdir()} | {world.path / "in", world.path / "source", world.path / "contacts.json"}
+    ours = {"in", "source", "key.contacts", ".key.contacts.lock"}
+    before = {*world.path.iterdir()} | {world.path / own for own in ours}
     await listen(world.listener(), 1, lambda: world.send_file(name=name))
     assert world.saved() == {saved: CONTENT}
     assert {*world.path.iterdir()} <= before

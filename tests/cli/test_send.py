@@ -15,7 +15,7 @@ from ironwire.cli import cli, files, messages
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.client import Accepted, ServerAddress, Uploaded, create_identity
-from ironwire.ids import ClientId
+from ironwire.ids import ClientId, MessageId
 from tests.client.test_media import make_film, make_picture, make_sound
 
 BOB = ClientId("b0" * 32)
@@ -30,14 +30,17 @@ class FakeClient:
     address: ServerAddress = field(factory=lambda: ServerAddress.parse("localhost:8080"))
     uploads: list[Path] = field(factory=list)
     sent: list[tuple[Any, ...]] = field(factory=list)
+    ids: list[MessageId] = field(factory=list)
 
-    async def send_text(self, to: str, text: str) -> Accepted:
+    async def send_text(self, to: str, text: str, *, message_id: MessageId) -> Accepted:
         await trio.lowlevel.checkpoint()
+        self.ids.append(message_id)
         self.sent.append((to, text))
         return Accepted(7)
 
-    async def send_file(self, to: str, url: str, **metadata: Any) -> Accepted:
+    async def send_file(self, to: str, url: str, *, message_id: MessageId, **metadata: Any) -> Accepted:
         await trio.lowlevel.checkpoint()
+        self.ids.append(message_id)
         self.sent.append((to, url, metadata))
         return Accepted(7)
 

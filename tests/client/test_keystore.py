@@ -56,7 +56,7 @@ def test_any_other_length_is_noticed(tmp_path: Path, passphrase: str | None) -> 
     path = tmp_path / "identity.key"
     create_identity(path, passphrase, cost=CHEAP)
     whole = path.read_bytes()
-    for content in (b"", whole[:-1], whole + b"\n", whole * 100):
+    for content in (b"", whole[:-2], whole + b" ", whole + b"\n0\n", whole * 100):
         path.write_bytes(content)
         with pytest.raises(KeystoreError, match="damaged"):
             load_identity(path, passphrase)

@@ -184,13 +184,13 @@ async def test_what_is_kept_for_good_is_limited_for_an_address_as_devices_are(mo
 # --- registration ----------------------------------------------------------------------------------------------------
 
 
-async def refused(stage: Stage, actor: str, payload: str) -> None:
+async def refused(stage: Stage, actor: str, payload: str, why: str = "") -> None:
     await stage.connect(actor)
     await stage.play(f"""
         {actor} >> {{"type":"auth","payload":{{"token":"${actor}"{payload}}}}}
         {actor} << {{"type":"auth_challenge","challenge":"$nonce"}}
         {actor} >> {{"type":"verify","payload":{{"attempt":"${actor}_signs"}}}}
-        {actor} << close 1008 Not registered here
+        {actor} << close 1008 Not registered here{why}
     """)
 
 
@@ -211,10 +211,10 @@ async def test_with_a_list_those_come_who_are_on_it_or_have_a_device(mock_clock:
 async def test_an_invite_makes_a_device_known(mock_clock: MockClock, tmp_path: Path) -> None:
     async with open_stage(auth=AuthSettings(registration="invite"), data=tmp_path) as stage:
         invite = Invites(tmp_path / "invites", lambda: NOW_MS).make(1, 1)
-        await refused(stage, "alice", "")
-        await refused(stage, "alice", ',"device":"phone"')
-        await refused(stage, "alice", f',"invite":"{invite}"')
-        await refused(stage, "alice", ',"device":"phone","invite":"a guess"')
+        await refused(stage, "alice", "", ": an invite is needed")
+        await refused(stage, "alice", ',"device":"phone"', ": an invite is needed")
+        await refused(stage, "alice", f',"invite":"{invite}"', ": an invite is needed")
+        await refused(stage, "alice", ',"device":"phone","invite":"a guess"', ": there is no such invite")
         await stage.connect("alice")
         await stage.play(f"""
             alice >> {{"type":"auth","payload":{{"token":"$alice","device":"phone","invite":"{invite}"}}}}
@@ -222,7 +222,7 @@ async def test_an_invite_makes_a_device_known(mock_clock: MockClock, tmp_path: P
             alice >> {{"type":"verify","payload":{{"attempt":"$alice_signs"}}}}
         """)
         assert json.loads(await stage.next_text("alice"))["type"] == "auth_ok"
-        await refused(stage, "bob", f',"device":"phone","invite":"{invite}"')
+        await refused(stage, "bob", f',"device":"phone","invite":"{invite}"', ": the invite is used up or has ended")
         await stage.enter("alice.laptop", device="laptop")
         await stage.enter("alice.seed")
 

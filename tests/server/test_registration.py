@@ -59,15 +59,16 @@ def test_a_list_that_cannot_be_read_or_understood_lets_nobody_else_in(tmp_path: 
 
 def test_an_invite_is_good_as_often_as_it_says(invites: Invites) -> None:
     twice, once = invites.make(2, 1), invites.make(1, 1)
-    assert [invites.redeem(twice) for _ in range(3)] == [True, True, False]
-    assert [invites.redeem(once) for _ in range(2)] == [True, False]
-    assert not invites.redeem("another")
+    assert [invites.redeem(twice) for _ in range(3)] == ["redeemed", "redeemed", "spent"]
+    assert [invites.redeem(once) for _ in range(2)] == ["redeemed", "spent"]
+    assert invites.redeem("another") == "unknown"
 
 
 def test_an_invite_ends_and_leaves_nothing(invites: Invites, clock: Clock, tmp_path: Path) -> None:
     invite = invites.make(3, 2)
+    assert invites.redeem(invite) == "redeemed"
     clock.now_ms += 2 * DAY_MS
-    assert not invites.redeem(invite)
+    assert invites.redeem(invite) == "spent"
     invites.make(1, 1)
     assert len(os.listdir(tmp_path / "invites")) == 1
 
@@ -93,8 +94,9 @@ def test_who_may_come(tmp_path: Path, invites: Invites) -> None:
     listed = Registration("allow-list", allowed, invites)
     invited = Registration("invite", allowed, invites)
     invite = invites.make(1, 1)
-    assert [policy.admits(ALICE, None) for policy in (everybody, listed, invited)] == [True] * 3
-    assert [policy.admits(BOB, None) for policy in (everybody, listed, invited)] == [True, False, False]
-    assert not listed.admits(BOB, invite)
-    assert invited.admits(ALICE, invite), "and the invite is still there"
-    assert [invited.admits(BOB, invite) for _ in range(2)] == [True, False]
+    assert [policy.refusal(ALICE, None) for policy in (everybody, listed, invited)] == [None] * 3
+    assert [policy.refusal(BOB, None) for policy in (everybody, listed, invited)] == [None, "not listed", "no invite"]
+    assert listed.refusal(BOB, invite) == "not listed"
+    assert invited.refusal(BOB, "a guess") == "unknown invite"
+    assert invited.refusal(ALICE, invite) is None, "and the invite is still there"
+    assert [invited.refusal(BOB, invite) for _ in range(2)] == [None, "spent invite"]
