@@ -58,21 +58,22 @@ def _param(param: click.Parameter) -> Description:
 
 
 def _type(type_: click.ParamType[Any]) -> str | Description:
+    """A subclass is described as the type that it refines: the command itself parses what is typed."""
     match type_:
         case click.Choice():
-            attributes: dict[str, Any] = {"choices": list(type_.choices)}
+            return {"Choice": {"choices": list(type_.choices)}}
         case click.IntRange() | click.FloatRange():
             bounds = {"min": type_.min, "max": type_.max}
-            attributes = {name: bound for name, bound in bounds.items() if bound is not None}
+            name = "IntRange" if isinstance(type_, click.IntRange) else "FloatRange"
+            return {name: {bound: value for bound, value in bounds.items() if value is not None}}
         case click.Path():
-            attributes = {name: False for name in ("file_okay", "dir_okay") if not getattr(type_, name)}
+            return {"Path": {name: False for name in ("file_okay", "dir_okay") if not getattr(type_, name)}}
         case Contact():
-            attributes = {"kind": type_.kind}
+            return {"Contact": {"kind": type_.kind}}
         case HelpWord():
-            attributes = {}
+            return {"HelpWord": {}}
         case _:
             return type_.name
-    return {type(type_).__name__: attributes}
 
 
 if __name__ == "__main__":
