@@ -55,8 +55,8 @@ TOPICS = {
             0600): one that others can read is refused.""",
             """The client id is the public half, 64 hex digits, and the address of your messages. `ironwire id` prints
             it. It is no secret: give it to the people who are to write to you.""",
-            """Your contacts are kept beside the key, in identity.key.contacts. The history of your devices is kept in the
-            data folder: see `ironwire help environment`.""",
+            """Your contacts are kept beside the key, in identity.key.contacts. The history of your devices is kept in
+            the data folder: see `ironwire help environment`.""",
         ),
     ),
     "exit-codes": Topic(
