@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ironwire.ids import Address
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `printable` is part of every start: it must not cost what these do
     from rich.console import Console
+
+    from ironwire.ids import Address
 
 SHORT_ID_CHARS = 8
 FILE_NAME_BYTES = 120
@@ -82,7 +82,7 @@ def _candidates(path: Path) -> Iterator[Path]:
         number += 1
 
 
-def short_id(address: Address) -> str:
+def short_id(address: "Address") -> str:
     """The first digits of an id: enough for people to tell their peers apart, not enough to prove who one is."""
     return f"{address[:SHORT_ID_CHARS]}…"
 
@@ -94,7 +94,7 @@ def counted(number: float, noun: str, plural: str = "") -> str:
 
 def out() -> "Console":
     """Standard output for people. It takes markup from nobody: texts are styled by `rich.text.Text`."""
-    from rich.console import Console  # noqa: PLC0415 - `printable` alone is part of every start, help and completion
+    from rich.console import Console  # noqa: PLC0415 - as above
 
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 

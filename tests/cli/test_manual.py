@@ -1,7 +1,10 @@
 """The manual pages say what `--help` says, and a manual reader shows them without a warning."""
 
+import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,12 +16,29 @@ from ironwire.cli.manual import pages, write_pages
 from ironwire.cli.topics import TOPICS
 from ironwire.server.config import Settings
 
+ROOT = Path(__file__).parents[2]
 PAGES = pages()
 
 
 def test_there_is_a_page_for_every_command_and_topic() -> None:
     commands = {"man1/ironwire.1", *(f"man1/ironwire-{name}.1" for name in HOMES)}
     assert set(PAGES) == commands | {f"man7/ironwire-{name}.7" for name in TOPICS}
+
+
+def test_the_build_has_what_the_pages_need() -> None:
+    """Its environment holds the packages that `build-system` names, and no other."""
+    program = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import ironwire.cli.manual\n"
+        "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(tops - sys.stdlib_module_names - {'ironwire'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
+    requires = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    assert set(done.stdout.split()) <= {re.split(r"[^\w-]", each)[0] for each in requires}
 
 
 def plain(page: str) -> str:
