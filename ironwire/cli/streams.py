@@ -12,7 +12,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -36,8 +35,8 @@ def prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
     if sys.stdin is None:
         sys.stdin = open(_IN, encoding="utf-8", closefd=False)  # noqa: SIM115 - as long as the program
-    sys.stdout = _text_stream(_Output(_OUT, "w", closefd=False), sys.stdout)
-    sys.stderr = _text_stream(_Aside(_ERR, "w", closefd=False), sys.stderr)
+    sys.stdout = _text_stream(_Output(io.FileIO(_OUT, "w", closefd=False)), sys.stdout)
+    sys.stderr = _text_stream(_Aside(io.FileIO(_ERR, "w", closefd=False)), sys.stderr)
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -75,18 +74,31 @@ def read_text(name: str) -> str:
     return text
 
 
-class _Output(io.FileIO):
-    """Standard output, as bytes."""
+class _Output(io.BufferedWriter):
+    """Standard output, as bytes.
+
+    The buffer is where errors are caught, not the raw file below it: a Ctrl-C in Python code below the buffer would make
+    it write again what was written.
+    """
 
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            _discard_from_now_on(self.fileno())
-            raise Failure(ExitCode.FILE, f"standard output cannot be written: {error.strerror}") from error
+            raise self._failure(error) from error
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> Failure:
+        _discard_from_now_on(self.fileno())
+        return Failure(ExitCode.FILE, f"standard output cannot be written: {error.strerror}")
 
 
-class _Aside(io.FileIO):
+class _Aside(io.BufferedWriter):
     """Standard error, as bytes."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
@@ -96,6 +108,13 @@ class _Aside(io.FileIO):
             _discard_from_now_on(self.fileno())
             return super().write(data)
 
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            _discard_from_now_on(self.fileno())
+            super().flush()
+
 
 def _discard_from_now_on(descriptor: int) -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
@@ -103,11 +122,6 @@ def _discard_from_now_on(descriptor: int) -> None:
     os.close(nothing)
 
 
-def _text_stream(raw: io.FileIO, former: TextIO | None) -> io.TextIOWrapper:
+def _text_stream(buffer: io.BufferedWriter, former: TextIO | None) -> io.TextIOWrapper:
     encoding = "utf-8" if former is None else former.encoding
-    if former is not None:
-        with suppress(OSError):
-            former.flush()
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=encoding, errors="replace", line_buffering=raw.isatty(), newline="\n"
-    )
+    return io.TextIOWrapper(buffer, encoding=encoding, errors="replace", line_buffering=buffer.isatty())

@@ -130,8 +130,7 @@ def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
 
 def _read_private(path: Path) -> bytes:
     try:
-        # Without O_NONBLOCK, a pipe that nobody writes to would be waited for.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_opened_at_once) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise KeystoreError(f"{path} is not a regular file")
@@ -142,6 +141,11 @@ def _read_private(path: Path) -> bytes:
         raise KeystoreError(f"there is no identity at {path}: create one first") from None
     except OSError as error:
         raise KeystoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    """A pipe is to be refused, and not waited for until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unified(content: bytes) -> bytes:

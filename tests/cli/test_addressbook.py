@@ -1,5 +1,8 @@
 """Contacts: names are the user's own, and an id always works."""
 
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -84,6 +87,32 @@ def test_a_broken_file_is_named_and_left_alone(key: Path, content: str | bytes) 
     with pytest.raises(ConfigError, match=file.name):
         AddressBook.beside(key)
     assert file.read_bytes() == before
+
+
+def test_contacts_of_two_identities_in_one_folder_are_apart(tmp_path: Path) -> None:
+    AddressBook.beside(tmp_path / "alice.key").add("me", ALICE)
+    AddressBook.beside(tmp_path / "bob.key").add("me", BOB)
+    assert AddressBook.beside(tmp_path / "alice.key").all() == {"me": ALICE}
+
+
+def test_a_book_that_is_open_changes_the_file_as_it_is_by_then(key: Path) -> None:
+    first, second = AddressBook.beside(key), AddressBook.beside(key)
+    first.add("alice", ALICE)
+    second.add("bob", BOB)
+    first.remove("bob")
+    assert first.all() == AddressBook.beside(key).all() == {"alice": ALICE}
+    with pytest.raises(InvalidId, match="is a contact already"):
+        second.add("alice", BOB, is_new=True)
+
+
+def test_programs_that_add_at_once_lose_nothing(key: Path) -> None:
+    with ProcessPoolExecutor(4, get_context("spawn")) as programs:
+        list(programs.map(partial(_add, key), range(24)))
+    assert {*AddressBook.beside(key).all()} == {f"friend{number}" for number in range(24)}
+
+
+def _add(key: Path, number: int) -> None:
+    AddressBook.beside(key).add(f"friend{number}", BOB)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Commands that need no server, as a shell sees them: what they print, where, and the exit code."""
 
 import json
+import pwd
 import socket
 import stat
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ironwire.cli import cli
+from ironwire.cli import cli, identity
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.options import this_device
 from ironwire.client import (
@@ -127,6 +128,27 @@ def test_without_an_identity_the_way_to_one_is_named(command: tuple[str, ...]) -
     refused(run(*command), ExitCode.USAGE, "ironwire keygen")
 
 
+def test_a_passphrase_is_asked_for_only_where_a_key_can_be(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "key").touch()
+    monkeypatch.setattr(identity, "new_passphrase", lambda: pytest.fail("asked in vain"))
+    refused(run("keygen", "key"), ExitCode.USAGE, "exists already")
+
+
+def test_without_a_home_the_option_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    run("keygen", "--no-passphrase", "key")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for command in (("id",), ("contacts", "list"), ("send", BOB, "hi")):
+        refused(run(*command), ExitCode.USAGE, "IRONWIRE_KEY" if command == ("id",) else "--key PATH")
+    refused(run("history", BOB, "--key", "key"), ExitCode.USAGE, "XDG_DATA_HOME")
+    assert run("id", "key").exit_code == 0
+    Path("file").touch()
+    refused(run("upload", "file", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
+
+
 def test_a_signature_is_that_of_the_identity() -> None:
     client = run("keygen", "--no-passphrase", "key").stdout.strip()
     signed = run("sign", CHALLENGE, "--key", "key").stdout
@@ -236,6 +258,15 @@ def test_nobody_of_that_name_is_not_a_network_problem() -> None:
         ("history",),
         ("call",),
         ("call", "#" + "0" * 32),
+        ("history", BOB, "--limit", "9223372036854775808"),
+        ("listen", "--count", "9223372036854775808"),
+        ("group", "leave", "x", "--if-epoch", "9223372036854775808"),
+        ("admin", "clients", "--offset", "9223372036854775808"),
+        ("call", BOB, "--seconds", "nan"),
+        ("top", "--every", "nan"),
+        ("send", BOB, ""),
+        ("send", BOB, "-", "--file", "-"),
+        ("download", "/media/x", "-", "--json"),
     ],
 )
 def test_a_wrong_command_line(arguments: tuple[str, ...]) -> None:

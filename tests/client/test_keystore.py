@@ -1,14 +1,17 @@
 """The identity file: private, never replaced, and either whole or refused."""
 
+import codecs
 import os
+import pwd
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ironwire.client import KeystoreError, create_identity, default_identity_path, load_identity
+from ironwire.client import KeystoreError, create_identity, default_identity_path, load_identity, read_client_id
 from ironwire.client.keystore import Cost
 
 CHEAP = Cost(operations=1, memory_bytes=8192)
@@ -49,6 +52,35 @@ def test_any_changed_byte_is_noticed(tmp_path: Path, passphrase: str | None) -> 
             load_identity(path, passphrase)
 
     check()
+
+
+@pytest.mark.parametrize("passphrase", [None, "a passphrase"])
+@pytest.mark.parametrize(
+    "touched",
+    [
+        lambda content: content[:-1],
+        lambda content: content.replace(b"\n", b"\r\n"),
+        lambda content: codecs.BOM_UTF8 + content,
+        lambda content: codecs.BOM_UTF8 + content.replace(b"\n", b"\r\n")[:-2],
+        lambda content: content + b"\n",
+    ],
+)
+def test_what_editors_do_to_a_file_is_no_damage(
+    tmp_path: Path, passphrase: str | None, touched: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "identity.key"
+    created = create_identity(path, passphrase, cost=CHEAP)
+    path.write_bytes(touched(path.read_bytes()))
+    assert load_identity(path, passphrase).seed == created.seed
+    assert read_client_id(path) == created.client_id
+
+
+def test_a_sealed_file_tells_whose_it_is_and_stays_sealed(tmp_path: Path) -> None:
+    created = create_identity(tmp_path / "key", "secret", cost=CHEAP)
+    assert read_client_id(tmp_path / "key") == created.client_id
+    (tmp_path / "key").write_text("nothing of the kind")
+    with pytest.raises(KeystoreError, match="damaged"):
+        read_client_id(tmp_path / "key")
 
 
 @pytest.mark.parametrize("passphrase", [None, "a passphrase"])
@@ -144,6 +176,9 @@ def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
         load_identity(tmp_path / "missing")
     with pytest.raises(KeystoreError, match="cannot read"):
         load_identity(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(KeystoreError, match="not a regular file"):
+        load_identity(tmp_path / "pipe")
 
 
 def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -157,3 +192,26 @@ def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert default_identity_path() == tmp_path / "config/ironwire/identity.key"
     monkeypatch.setenv("IRONWIRE_KEY", "~/my.key")
     assert default_identity_path() == tmp_path / "my.key"
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user id of which the machine knows nothing."""
+
+    def unknown(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    for variable in ("HOME", "IRONWIRE_KEY", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_a_user_without_a_home_has_to_name_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(KeystoreError, match=r"set HOME, or name .* IRONWIRE_KEY"):
+        default_identity_path()
+    monkeypatch.setenv("IRONWIRE_KEY", "~/key")
+    with pytest.raises(KeystoreError, match="set HOME"):
+        default_identity_path()
+    monkeypatch.setenv("IRONWIRE_KEY", str(tmp_path / "key"))
+    assert default_identity_path() == tmp_path / "key"

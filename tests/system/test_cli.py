@@ -100,8 +100,7 @@ def test_a_text_goes_from_send_to_listen(alice: User, bob: User) -> None:
     with bob.start("listen", "--count", "2") as listening:
         listening.read_until("connected")
         assert alice.run("send", "bob", "Grüße\x1b[2J").returncode == 0
-        sent = alice.run("send", "bob", "two\nlines", "--json")
-        assert json.loads(sent.stdout)["duplicate"] is False
+        assert alice.run("send", "bob", "two\nlines").returncode == 0
         code, output = listening.finish()
     assert code == 0
     assert [line[6:] for line in output.splitlines()] == ["alice Grüße␛[2J", "alice two", "      lines"]
@@ -113,6 +112,9 @@ def test_what_comes_while_a_device_is_away_waits_for_it(alice: User, bob: User) 
         assert visit.finish()[0] == 0
     for word in ("one", "two", "three"):
         assert alice.run("send", "bob", word, "--device", "desk").returncode == 0
+    kept = bob.run("devices", "remove", "phone")
+    assert (kept.returncode, kept.stdout) == (2, "")
+    assert "Remove phone, with 3 messages that wait for it?" in kept.stderr
     (device,) = json.loads(bob.run("devices", "list", "--json").stdout)
     assert (device["device"], device["waiting"]) == ("phone", 3)
     assert "phone" in bob.run("devices", "list").stdout
@@ -127,7 +129,8 @@ def test_what_comes_while_a_device_is_away_waits_for_it(alice: User, bob: User) 
     ours = alice.run("history", "bob", "--device", "desk", "--limit", "1").stdout
     assert ours[6:] == "you three  ✓\n"
 
-    assert bob.run("devices", "remove", "phone").returncode == 0
+    assert bob.run("devices", "remove", "phone").stdout == "Removed phone; nothing waited for it.\n"
+    assert bob.run("devices", "list").stdout.startswith("No devices")
     assert json.loads(bob.run("devices", "list", "--json").stdout) == []
     gone = bob.run("devices", "remove", "phone")
     assert (gone.returncode, gone.stdout) == (1, "")
@@ -140,6 +143,27 @@ def test_one_program_at_a_time_is_a_device(alice: User) -> None:
         other = alice.run("listen", "--device", "phone")
     assert other.returncode == 2
     assert "in use by another program" in other.stderr
+
+
+def test_a_sent_message_has_the_id_that_its_sender_is_told(alice: User, bob: User) -> None:
+    with bob.start("listen", "--json", "--count", "1", "--device", "phone") as listening:
+        listening.read_until("connected")
+        sent = json.loads(alice.run("send", "bob", "hello", "--json").stdout)
+        _, output = listening.finish()
+    assert sent["duplicate"] is False
+    assert sent["id"] == json.loads(output)["id"]
+
+
+def test_a_person_is_asked_before_mail_is_lost(alice: User, bob: User) -> None:
+    with bob.start("chat", "alice", "--device", "phone") as visit:
+        assert visit.finish()[0] == 0
+    assert alice.run("send", "bob", "one").returncode == 0
+    for answer, code in (("n", 130), ("y", 0)):
+        with bob.at_terminal("devices", "remove", "phone") as screen:
+            screen.read_until("1 message that waits for it.*:")
+            screen.type(f"{answer}\n")
+            assert screen.wait() == code
+    assert json.loads(bob.run("devices", "list", "--json").stdout) == []
 
 
 def test_a_recipient_who_is_offline(alice: User, bob: User) -> None:
@@ -194,6 +218,34 @@ def test_a_file_comes_back_as_it_was(alice: User) -> None:
     absent = alice.run("download", "/media/00000000-0000-4000-8000-000000000000.bin")
     assert absent.returncode == 1
     assert "404" in absent.stderr
+
+
+def test_pipes_are_files_too(alice: User, bob: User) -> None:
+    def shell(script: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "-c", script.replace("ironwire", '"$@"'), "bash", *IRONWIRE]
+        return subprocess.run(
+            command,
+            cwd=alice.folder,
+            env=alice.environment(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    for source in ("-", "/dev/stdin", "<(echo hi)"):
+        url = shell(f"echo hi | ironwire upload {source}").stdout.strip()
+        assert urllib.request.urlopen(url, timeout=SECONDS).read() == b"hi\n", "it can be opened as it stands"
+        assert shell(f"ironwire download {url} - | cat").stdout == "hi\n"
+    empty = shell("ironwire upload - < /dev/null")
+    assert (empty.returncode, empty.stdout) == (5, "")
+    assert "standard input is empty" in empty.stderr
+    with bob.start("listen", "--json", "--count", "1") as listening:
+        listening.read_until("connected")
+        assert shell("echo hello | ironwire send bob --file - caption").returncode == 0
+        _, output = listening.finish()
+    payload = json.loads(output)["payload"]
+    assert (payload["size"], payload["caption"], payload.get("name")) == (6, "caption", None)
 
 
 def test_a_sent_file_arrives_with_all_that_is_known_of_it(alice: User, bob: User) -> None:
@@ -322,8 +374,13 @@ def test_a_server_with_a_certificate_is_reached_over_tls(tmp_path: Path, alice: 
         (alice.folder / "file").write_bytes(b"content")
         assert alice.run("upload", "file", **trusting).returncode == 0
         distrusting = alice.run("send", "00" * 32, "hello", "--server", url)
+        plain = alice.run("send", "00" * 32, "hello", "--server", url.replace("https", "http"))
     assert distrusting.returncode == 3
     assert "certificate" in distrusting.stderr
+    assert "SSL_CERT_FILE" in distrusting.stderr
+    assert "http://" not in distrusting.stderr
+    assert plain.returncode == 3
+    assert "try https://" in plain.stderr
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -59,7 +59,7 @@ def test_a_group_from_its_first_day_to_its_last(people: tuple[User, User, User])
     done(alice, "group", "role", "friends", "bob", "admin")
     done(bob, "group", "remove", "friends", "carol")
     done(bob, "send", "friends", "hush")
-    done(alice, "group", "leave", "friends")
+    done(alice, "group", "leave", "friends", "--yes")
 
     in_friends = [
         "alice in friends made the group, named it “friends”, added you",

@@ -15,13 +15,17 @@ def test_an_invite_lets_one_in_and_a_client_may_upload(tmp_path: Path) -> None:
         (alice.folder / "cat.png").write_bytes(b"meow")
         stranger = alice.run("upload", "cat.png")
         assert (stranger.returncode, stranger.stdout) == (ExitCode.AUTHENTICATION, "")
-        assert "Not registered here" in stranger.stderr
+        assert "Not registered here: an invite is needed" in stranger.stderr
+        assert "`ironwire join INVITE`" in stranger.stderr
+        assert "there is no such invite" in alice.run("join", "a guess").stderr
 
         invite = alice.run("admin", "invite", "--data", str(tmp_path / "server" / "data")).stdout.strip()
         joined = alice.run("join", invite)
         assert joined.returncode == 0, joined.stderr
         assert "knows you now" in joined.stdout
-        assert bob.run("join", invite).returncode == ExitCode.AUTHENTICATION
+        late = bob.run("join", invite)
+        assert late.returncode == ExitCode.AUTHENTICATION
+        assert "the invite is used up or has ended" in late.stderr
 
         uploaded = json.loads(alice.run("upload", "cat.png", "--json").stdout)
         assert (uploaded["size"], uploaded["expires"] > 0) == (4, True)

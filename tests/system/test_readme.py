@@ -136,8 +136,10 @@ def test_groups(reader: Reader) -> None:
     reader.run(keys)
     reader.run(scripts)
     (script,) = blocks("Groups, voice messages, and who is seen", "sh")
-    group, *told = reader.run(script).splitlines()
+    named, group, renamed, *told = reader.run(script).splitlines()
+    assert named.startswith("bob is ")
     assert re.fullmatch("#[0-9a-f]{32}", group)
+    assert renamed.startswith("friends is called “Old friends”")
     heard, members = told[:3], told[3:]
     assert heard[0].endswith("made the group, named it “friends”, added you")
     assert heard[1].endswith("Hello, all")
