@@ -27,10 +27,9 @@ class Contact(click.ParamType[Any]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The contacts of the identity that `--key` names on this line, or of the default one."""
-        # Where there is no contact to complete, their file and its module are left alone.
-        from ironwire.cli.addressbook import AddressBook  # noqa: PLC0415
-        from ironwire.errors import IronWireError  # noqa: PLC0415
-        from ironwire.paths import default_identity_path  # noqa: PLC0415
+        from ironwire.cli.addressbook import AddressBook  # noqa: PLC0415 - not needed where no contact is completed
+        from ironwire.errors import IronWireError  # noqa: PLC0415 - as above
+        from ironwire.paths import default_identity_path  # noqa: PLC0415 - as above
 
         typed = ctx.params.get("key")
         try:

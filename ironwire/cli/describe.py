@@ -12,7 +12,7 @@ import click
 
 from ironwire.cli import HOMES
 from ironwire.cli.completion import Contact, HelpWord
-from ironwire.cli.described import FILE, Description, load
+from ironwire.cli.described import FILE, SINGLE_TYPES, Description, load
 from ironwire.cli.subjects import HelpAll, SubjectOption
 
 
@@ -72,8 +72,10 @@ def _type(type_: click.ParamType[Any]) -> str | Description:
             return {"Contact": {"kind": type_.kind}}
         case HelpWord():
             return {"HelpWord": {}}
-        case _:
+        case _ if type_.name in SINGLE_TYPES:
             return type_.name
+        case _:
+            raise TypeError(f"{type_!r} cannot be described: teach it to describe.py and described.py")
 
 
 if __name__ == "__main__":

@@ -9,18 +9,17 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ironwire.cli.completion import Contact, HelpWord
 from ironwire.cli.subjects import SubjectCommand, SubjectOption
 
-C = TypeVar("C", bound=click.Command)
 Description = Mapping[str, Any]
 
 FILE = Path(__file__).with_name("commands.json")
-_SINGLE_TYPES = {each.name: each for each in (click.STRING, click.INT, click.FLOAT, click.BOOL)}
+SINGLE_TYPES = {each.name: each for each in (click.STRING, click.INT, click.FLOAT, click.BOOL)}
 _TYPES: dict[str, type[click.ParamType[Any]]] = {
     each.__name__: each for each in (click.Choice, click.IntRange, click.FloatRange, click.Path, Contact, HelpWord)
 }
@@ -34,9 +33,13 @@ def descriptions() -> Description:
 
 
 def load(home: str) -> click.Command:
-    """The command at `module:name`, imported."""
-    module, _, name = home.partition(":")
-    command: click.Command = getattr(importlib.import_module(f"ironwire.cli.{module}"), name)
+    """The command at `module:name`, imported; after a space stands the name of a command in it."""
+    place, *names = home.split(" ")
+    module, _, variable = place.partition(":")
+    command: click.Command = getattr(importlib.import_module(f"ironwire.cli.{module}"), variable)
+    for name in names:
+        assert isinstance(command, click.Group)  # noqa: S101 - `commands.json` says so
+        command = command.commands[name]
     return command
 
 
@@ -52,12 +55,8 @@ class _Described(click.Command):
             shown = super().make_context(info_name, args.copy(), parent, **extra)
             if shown.resilient_parsing or isinstance(self, click.Group):
                 return shown
-            # `--help` was the value of an option.
+            # No help was shown: what looked like `--help` was the value of an option.
         return load(self.home).make_context(info_name, args, parent, **extra)
-
-
-class _DescribedCommand(_Described):
-    pass
 
 
 class _DescribedSubjects(_Described, SubjectCommand):
@@ -76,33 +75,26 @@ def _asks_for_help(args: list[str]) -> bool:
 def described(name: str, home: str) -> click.Command:
     """The command `name` of the program. One that the file does not have yet is imported."""
     description = descriptions().get(name)
-    if description is None:
-        return load(home)
+    return load(home) if description is None else _build(name, home, description)
+
+
+def _build(name: str, home: str, description: Description) -> click.Command:
+    attributes: dict[str, Any] = {
+        "help": description["help"],
+        "epilog": description.get("epilog"),
+        "params": [_param(param) for param in description["params"]],
+    }
     if "commands" in description:
-        cls: type[_Described] = _DescribedGroup
+        children = description["commands"].items()
+        command: _Described = _DescribedGroup(
+            name, commands={child: _build(child, f"{home} {child}", each) for child, each in children}, **attributes
+        )
     elif any("subject" in param for param in description["params"]):
-        cls = _DescribedSubjects
+        command = _DescribedSubjects(name, **attributes)
     else:
-        cls = _DescribedCommand
-    command = _build(cls, name, description)
+        command = _Described(name, **attributes)
     command.home = home
     return command
-
-
-def _build(cls: type[C], name: str, description: Description) -> C:
-    extra: dict[str, Any] = {}
-    if "commands" in description:
-        extra["commands"] = {
-            child: _build(click.Group if "commands" in each else click.Command, child, each)
-            for child, each in description["commands"].items()
-        }
-    return cls(
-        name,
-        help=description["help"],
-        epilog=description.get("epilog"),
-        params=[_param(param) for param in description["params"]],
-        **extra,
-    )
 
 
 def _param(description: Description) -> click.Parameter:
@@ -118,6 +110,6 @@ def _param(description: Description) -> click.Parameter:
 
 def _type(description: str | Description) -> click.ParamType[Any]:
     if isinstance(description, str):
-        return _SINGLE_TYPES[description]
+        return SINGLE_TYPES[description]
     ((name, attributes),) = description.items()
     return _TYPES[name](**attributes)

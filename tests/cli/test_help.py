@@ -77,6 +77,12 @@ def test_an_option_whose_value_looks_like_a_request_for_help_is_no_request() -> 
     assert "'bob' is neither a contact nor the id" in result.stderr
 
 
+def test_nor_is_one_after_a_command_of_a_group() -> None:
+    result = run("group", "add", "friends", "bob", "--key", "--help")
+    assert result.exit_code == ExitCode.USAGE
+    assert "'friends' is neither a contact nor the id" in result.stderr
+
+
 def test_after_two_hyphens_nothing_is_a_request_for_help() -> None:
     assert "'bob' is neither a contact nor the id" in run("send", "bob", "--", "--help").stderr
 
