@@ -15,6 +15,8 @@ nox.options.reuse_venv = "yes"
 # The tests come last, so that their summary ends the output.
 nox.options.sessions = ["lint", "types", "docs", "build", "tests"]
 
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""The classifiers of pyproject.toml name those of them on which `nox -s tests-VERSION` was run."""
 CODE = ("ironwire", "tests", "fuzz", "bench", "attack", "noxfile.py", "hatch_build.py")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LEAST_COVERAGE = 90
@@ -74,6 +76,23 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "report", f"--fail-under={LEAST_COVERAGE}")
     fully_covered = ",".join(f"ironwire/{room}/*" for room in FULLY_COVERED)
     session.run("coverage", "report", f"--include={fully_covered}", "--fail-under=100")
+
+
+def tests_on(session: nox.Session) -> None:
+    """All tests on that Python, where it is installed. ARGUMENTS after `--` go to pytest."""
+    session.install("--editable", ".[media]", *group("test"))
+    session.run("pytest", "--numprocesses=2", *session.posargs)
+
+
+for version in PYTHONS:
+    nox.session(python=version, name=f"tests-{version}")(tests_on)
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """The daily run: every test that starts no process, in little more than a minute."""
+    session.install("--editable", ".", *group("test"))
+    session.run("pytest", "--numprocesses=2", "-m", "not system", *session.posargs)
 
 
 @nox.session

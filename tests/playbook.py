@@ -1,4 +1,4 @@
-"""Conversations with the whole server in this process, written as they would be told.
+"""Conversations with the server in this process, written as they would be told.
 
     async with open_stage() as stage:
         await stage.enter("alice", "bob")
@@ -21,6 +21,9 @@ A transcript is played line by line:
 An actor is a connection, and `alice.phone` is another one of the same client. `$alice` is the client's id, and
 `$alice_signs` its signature over `$nonce`. Every challenge has this nonce, unless the stage is given another source of
 randomness: so a transcript can be written in full.
+
+A connection begins behind its upgrade, as the guard hands it to the application: bytes in memory, and no Hypercorn.
+`stage.server` is the same application behind Hypercorn, for tests of HTTP.
 """
 
 import json
@@ -33,7 +36,7 @@ from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from string import Template
-from typing import Any, Literal
+from typing import Any, cast
 
 import hypercorn.trio.run
 import trio
@@ -45,6 +48,8 @@ from ironwire.crypto.signing import Identity
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.config import AuthSettings, HistorySettings, Settings, TurnSettings, UploadSettings
+from ironwire.server.gate import Visitor
+from ironwire.server.guard import DirectSockets
 from ironwire.store.base import Store
 from ironwire.store.memory import MemoryStore
 from ironwire.store.records import Quota
@@ -56,8 +61,6 @@ NONCE = bytes(range(32))
 NOW_MS = 1_790_000_000_000
 PATIENCE_SECONDS = 100.0
 """Virtual time after which what a transcript expects will not come any more."""
-
-TransportKind = Literal["auto", "portable"]
 
 _LINE = re.compile(r"(?P<actor>[a-z0-9.]+)\s+(?P<way>>>|<<)\s+(?P<what>.+)|\.\.\.\s+(?P<seconds>[0-9.]+) s")
 
@@ -124,6 +127,7 @@ class Stage:
 
     server: InProcessServer
     data: Path
+    _sockets: DirectSockets
     _nursery: trio.Nursery
     actors: dict[str, Actor] = field(init=False, factory=dict)
 
@@ -136,13 +140,33 @@ class Stage:
     ) -> None:
         """Open a WebSocket for each actor. `trailing` comes in the same packet as the upgrade.
 
+        `headers` of the upgrade are whole lines: with them the connection goes through Hypercorn.
+
         Raises:
-            ConnectionRefusedError: the server answered with another status than 101.
+            ConnectionRefusedError: the server answered with another status than 101, or not at all.
         """
         for actor in actors:
-            client = RawClient(self.server.open_stream(stream_pair))
-            await client.upgrade("/ws", *headers, trailing=trailing)
+            if headers:
+                client = RawClient(self.server.open_stream(stream_pair))
+                await client.upgrade("/ws", *headers, trailing=trailing)
+            else:
+                client = RawClient(self._open_socket(stream_pair, trailing))
             self.actors[actor] = Actor(client, self._nursery)
+
+    def _open_socket(self, stream_pair: StreamPair, leftover: bytes) -> trio.abc.Stream:
+        visitor = self.server.guard.gate.enter("127.0.0.1")
+        if visitor is None:
+            raise ConnectionRefusedError("there is no room for another connection")
+        client, server = stream_pair()
+        self._nursery.start_soon(self._serve, server, leftover, visitor)
+        return cast("trio.abc.Stream", client)
+
+    async def _serve(self, stream: trio.abc.Stream, leftover: bytes, visitor: Visitor) -> None:
+        try:
+            await self._sockets.serve(stream, leftover, ("127.0.0.1", 80), visitor)
+        finally:
+            visitor.leave()
+            await trio.aclose_forcefully(stream)
 
     async def enter(
         self, *actors: str, device: str | None = None, stream_pair: StreamPair = memory_stream_pair
@@ -227,7 +251,6 @@ class _Line:
 @asynccontextmanager
 async def open_stage(
     *,
-    transport: TransportKind = "auto",
     limits: Limits | None = None,
     auth: AuthSettings | None = None,
     turn: TurnSettings | None = None,
@@ -250,7 +273,6 @@ async def open_stage(
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(
             data=data or Path(folder),
-            transport=transport,
             limits=limits,
             auth=auth or AuthSettings(),
             turn=turn or TurnSettings(),
@@ -260,7 +282,7 @@ async def open_stage(
         app = create_app(settings, now_ms=now_ms, random_bytes=random_bytes, open_store=open_store)
         async with serve_in_process(app, guard=installed_guard()) as server, trio.open_nursery() as nursery:
             clock.autojump_threshold = 0
-            yield Stage(server, Path(folder), nursery)
+            yield Stage(server, Path(folder), app.direct_sockets, nursery)
             nursery.cancel_scope.cancel()
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,6 +109,7 @@ def test_every_attack_says_what_it_is_for() -> None:
 # --- real processes --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.system
 def test_bystanders_notice_a_server_that_stands_still(tmp_path: Path) -> None:
     with (
         running_server(hypercorn_command("ironwire.asgi:app"), tmp_path) as server,
@@ -125,6 +127,7 @@ def test_bystanders_notice_a_server_that_stands_still(tmp_path: Path) -> None:
         assert interval(bystanders, 0.5).lost_connections > 0
 
 
+@pytest.mark.system
 def test_an_attack_arrives_and_breaks_nothing() -> None:
     result = lab.run("kill packets", seconds=2, calm_seconds=0.3)
     assert result.tries > 0

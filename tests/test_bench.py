@@ -25,6 +25,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
+@pytest.mark.system
 @needs_cc
 def test_texts_flow_and_are_counted() -> None:
     figures = [*flows.live(ironwire(), TINY), *flows.durable(ironwire(), TINY)]
@@ -39,6 +40,7 @@ def test_texts_flow_and_are_counted() -> None:
         assert 0 < figure.details["p50_ms"] <= figure.details["p99_ms"]
 
 
+@pytest.mark.system
 @needs_cc
 def test_a_load_whose_texts_do_not_arrive_fails() -> None:
     with ironwire().running() as server, flows.lanes(server, 2) as lanes:

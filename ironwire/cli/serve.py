@@ -164,11 +164,9 @@ def _greet(settings: Settings, port: int) -> None:
     host = "localhost" if server.host in _ANY_ADDRESS else server.host
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     elsewhere = "" if url == "http://localhost:8080" else f" --server {url}"
-    how = "takes sockets over from Hypercorn" if settings.transport == "auto" else "stays within ASGI"
     console = out()
     console.print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold cyan")))
     console.print(f"  data       {settings.data.resolve()}")
-    console.print(f"  transport  {settings.transport}: {how}")
     if console.is_terminal:  # a journal has no Ctrl-C
         console.print(f"  try it     ironwire chat{elsewhere} CLIENT_ID, in two terminals; `ironwire id` shows yours")
         console.print("  stop it    Ctrl-C")

@@ -29,8 +29,6 @@ from typing import cast
 import structlog
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketScope
-from quart import websocket
-from quart.globals import websocket_ctx
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
@@ -59,7 +57,7 @@ from ironwire.server.clock import wall_clock_ms
 from ironwire.server.config import Settings
 from ironwire.server.gate import Gate, Visitor
 from ironwire.server.guard import DirectSockets
-from ironwire.server.hypercorn import connection_of, direct_transport, install, take_socket
+from ironwire.server.hypercorn import direct_transport, install, take_socket
 from ironwire.server.media import media_routes
 from ironwire.server.metrics import Statistics, metrics_text
 from ironwire.server.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
@@ -71,7 +69,6 @@ from ironwire.server.responses import install_error_pages, install_security_head
 from ironwire.server.services import Services
 from ironwire.server.session import Session
 from ironwire.server.sessions import Sessions
-from ironwire.server.transport import PortableTransport, Transport
 from ironwire.server.upload import upload_routes
 from ironwire.server.upload_rules import UploadRules
 from ironwire.store.base import Store
@@ -89,13 +86,28 @@ SWITCH_SECONDS = 0.0001
 """How long one thread may hold the interpreter while another waits for it (docs/decisions/0005)."""
 
 
+class App(QuartTrio):
+    """Quart logs what goes wrong in a request or at the start. A store that cannot be opened needs no traceback."""
+
+    direct_sockets: DirectSockets
+    """For the guard to find."""
+
+    def log_exception(
+        self, exception_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]
+    ) -> None:
+        if isinstance(exception_info[1], StoreError | ConfigError):
+            log.error("the server cannot start", reason=str(exception_info[1]))
+        else:
+            super().log_exception(exception_info)
+
+
 def create_app(
     settings: Settings,
     *,
     now_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = os.urandom,
     open_store: Callable[[Quota], Store] | None = None,
-) -> QuartTrio:
+) -> App:
     """The server as an ASGI application, not started: nothing touches the disk before its lifespan begins.
 
     Hypercorn's guarded parts are put in place here, because they drain these sessions when the worker has to stop.
@@ -223,7 +235,7 @@ def create_app(
     )
     sources["background"] = background.statistics
 
-    app = _App(__name__, static_folder=None)
+    app = App(__name__, static_folder=None)
     install_error_pages(app)
     install_security_headers(app)
     app.register_blueprint(upload_routes(blobs, limits, uploads, file_janitor.expires_ms))
@@ -233,46 +245,31 @@ def create_app(
     if not settings.metrics.port:
         app.register_blueprint(metrics)
 
-    def serve_scope(transport: Transport, scope: WebsocketScope) -> Awaitable[None]:
-        connection = connection_of(scope)
-        if connection is None:
-            raise RuntimeError("sessions are served on the guarded Hypercorn alone: see ironwire/server/hypercorn.py")
-        return sessions.run(Session(transport, services, policy_of(scope.get("server")), connection.visitor))
-
     def serve_stream(
         stream: trio.abc.Stream, leftover: bytes, server: Address | None, visitor: Visitor
     ) -> Awaitable[None]:
         transport = direct_transport(stream, leftover, limits)
         return sessions.run(Session(transport, services, policy_of(server), visitor))
 
-    if settings.transport == "auto":
-        app.direct_sockets = DirectSockets(SOCKET_PATH.encode(), serve_stream)
+    app.direct_sockets = DirectSockets(SOCKET_PATH.encode(), serve_stream)
 
     class SocketConnection(TrioASGIWebsocketConnection):
-        """Where the server gives its stream out, a session needs none of what Quart prepares for a WebSocket: a request
-        context, two tasks and two channels, which are more than the rest of an idle connection (docs/decisions/0006).
+        """A session works on the connection's own stream, and needs nothing that Quart prepares for a WebSocket: a
+        request context, two tasks and two channels cost more than the rest of an idle connection (docs/decisions/0006).
         """
 
         def __init__(self, app: QuartTrio, scope: WebsocketScope) -> None:
             self.app, self.scope = app, scope
 
         async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-            transport = None
-            if settings.transport == "auto" and self.scope["path"] == SOCKET_PATH:
-                transport = await take_socket(self.scope, send, limits)
-            if transport is None:
+            if self.scope["path"] == SOCKET_PATH:
+                connection = await take_socket(self.scope, send)
+                await serve_stream(*connection.take(), cast("Address | None", self.scope["server"]), connection.visitor)
+            else:
                 super().__init__(app, self.scope)
                 await super().__call__(receive, send)
-            else:
-                await serve_scope(transport, self.scope)
 
     app.asgi_websocket_class = SocketConnection
-
-    @app.websocket(SOCKET_PATH)
-    async def portable_session() -> None:
-        await websocket.accept()
-        here = websocket_ctx.websocket  # itself and not its proxy, which the tasks that write could not look up
-        await serve_scope(PortableTransport(here, limits), cast("WebsocketScope", here.scope))
 
     @app.before_serving
     async def start() -> None:
@@ -312,18 +309,3 @@ def _keep_the_heap() -> None:
     a large block once raises that bound to twice its size (mallopt(3), M_MMAP_THRESHOLD; docs/decisions/0006).
     """
     bytes(1024 * 1024)
-
-
-class _App(QuartTrio):
-    """Quart logs what goes wrong in a request or at the start. A store that cannot be opened needs no traceback."""
-
-    direct_sockets: DirectSockets | None = None
-    """For the guard to find."""
-
-    def log_exception(
-        self, exception_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]
-    ) -> None:
-        if isinstance(exception_info[1], StoreError | ConfigError):
-            log.error("the server cannot start", reason=str(exception_info[1]))
-        else:
-            super().log_exception(exception_info)

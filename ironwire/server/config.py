@@ -169,9 +169,6 @@ class Settings:
     data: Path = Path("ironwire-data")
     """The folder that holds all that must survive: mailboxes and uploaded files."""
 
-    transport: Literal["auto", "portable"] = "auto"
-    """`auto` takes sockets over from Hypercorn where it can, for speed; `portable` always stays within ASGI."""
-
     server: ServerSettings = field(factory=ServerSettings)
     auth: AuthSettings = field(factory=AuthSettings)
     limits: Limits = field(factory=Limits)

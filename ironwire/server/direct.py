@@ -7,7 +7,7 @@ batch. Nothing stands between the kernel and the parser of frames.
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import cast
 
 import trio
 from attrs import define, field
@@ -43,9 +43,6 @@ class DirectTransport:
     ping that arrives while the lock is held leaves its pong to whoever holds it, and only the newest pong waits (RFC
     6455 section 5.5.3): a flood of pings costs no memory.
     """
-
-    name: ClassVar[str] = "direct"
-    can_ping: ClassVar[bool] = True
 
     _stream: trio.abc.Stream
     _leftover: bytes

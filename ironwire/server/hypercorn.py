@@ -117,23 +117,18 @@ def check_hypercorn() -> None:
             )
 
 
-async def take_socket(scope: WebsocketScope, send: ASGISendCallable, limits: Limits) -> Transport | None:
-    """Accept the WebSocket and return its direct transport.
+async def take_socket(scope: WebsocketScope, send: ASGISendCallable) -> Connection:
+    """Accept the WebSocket and return its connection, whose stream is ready to be taken.
 
-    None, and nothing is done, where the server does not give its stream out.
+    Raises:
+        RuntimeError: another server than the guarded one calls the application.
     """
-    connection = connection_of(scope)
-    if connection is None:
-        return None
+    connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
+    if not isinstance(connection, Connection):
+        raise RuntimeError("sessions need Hypercorn: hypercorn --worker-class trio ironwire.asgi:app")
     connection.reserve()
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-    return direct_transport(*connection.take(), limits)
-
-
-def connection_of(scope: WebsocketScope) -> Connection | None:
-    """What a WebSocket comes by; None where another server than the guarded one calls the application."""
-    connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
-    return connection if isinstance(connection, Connection) else None
+    return connection
 
 
 def direct_transport(stream: trio.abc.Stream, leftover: bytes, limits: Limits) -> Transport:

@@ -102,7 +102,7 @@ class Session:
         except* FrameViolation as violations:
             self._outbox.close(_ending_of(violations))
         except* Exception as errors:
-            log.error("session failed", transport=self._transport.name, exc_info=errors)
+            log.error("session failed", exc_info=errors)
             self._outbox.close(INTERNAL_ERROR)
         finally:
             self._nursery = None
@@ -150,7 +150,7 @@ class Session:
     def check_life(self, now: float) -> None:
         """Ping a peer that has been silent for long, and end the session of one that does not answer (section 6)."""
         limits, heard = self._services.limits, self._transport.last_heard
-        if not self._transport.can_ping or now - heard < limits.ping_after_seconds:
+        if now - heard < limits.ping_after_seconds:
             return
         nursery = self._open_nursery()
         if nursery is None:
@@ -194,7 +194,7 @@ class Session:
             with self._services.hub.attached(attachment):
                 self._outbox.put(encode(welcome(admitted, mailbox, self._services)))
                 self._services.requests.arrived(attachment)
-                log.debug("session opened", transport=self._transport.name, has_mailbox=mailbox is not None)
+                log.debug("session opened", has_mailbox=mailbox is not None)
                 if pump is not None:
                     nursery.start_soon(pump.run)
                 await self._read(attachment)

@@ -1,22 +1,13 @@
-"""How a session reads and writes its peer: one contract, two ways to keep it.
+"""The contract by which a session reads and writes its peer.
 
-`DirectTransport` (`direct.py`) works on the connection's own stream; `PortableTransport` keeps the same promises over
-any ASGI server. Deadlines are the caller's; the one exception is an answer to the peer, which nobody asked the
-transport to write.
+`DirectTransport` (`direct.py`) keeps it on a connection's own stream, plain, TLS or in memory. Deadlines are the
+caller's; the one exception is an answer to the peer, which nobody asked the transport to write.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol
 
-import trio
-from attrs import define, field
-from quart.wrappers import Websocket
-
-from ironwire.errors import FrameViolation, TransportClosed
-from ironwire.limits import Limits
 from ironwire.wire.frames import Payload
-
-_TOO_BIG = 1009
 
 
 class Transport(Protocol):
@@ -25,12 +16,6 @@ class Transport(Protocol):
     One task receives and one task sends; pings may come from a third. A write that was cancelled leaves the transport
     good for nothing but `close` and `abort`.
     """
-
-    name: ClassVar[str]
-    """`direct` or `portable`: for logs and metrics."""
-
-    can_ping: ClassVar[bool]
-    """Whether `ping` reaches the peer; where it is False, the server underneath keeps its own heartbeat or none."""
 
     last_heard: float
     """`trio.current_time()` of the last bytes from the peer."""
@@ -71,7 +56,7 @@ class Transport(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Ask the peer for a sign of life, where `can_ping`.
+        """Ask the peer for a sign of life.
 
         Raises:
             TransportClosed: nothing more can be sent.
@@ -89,63 +74,3 @@ class Transport(Protocol):
     async def abort(self) -> None:
         """Cut the connection without a word; waits for nothing. What is under way raises `TransportClosed`."""
         ...
-
-
-@define(eq=False)
-class PortableTransport:
-    """The contract over `websocket.receive()` and `websocket.send()`, for servers that do not offer their stream.
-
-    One call is one message here. The server underneath answers pings and close frames, and Quart cancels the handler
-    when the peer leaves, so that `TransportClosed` is seen only after this side has closed.
-    """
-
-    name: ClassVar[str] = "portable"
-    can_ping: ClassVar[bool] = False
-
-    _websocket: Websocket
-    _limits: Limits
-    last_heard: float = field(factory=trio.current_time, init=False)
-    _unsent: list[bytes] = field(factory=list, init=False)
-    _is_closed: bool = field(default=False, init=False)
-
-    def authenticated(self) -> None:
-        """Each read is one message, from anybody."""
-
-    async def receive(self) -> list[Payload]:
-        self._require_open()
-        message: Payload | None = await self._websocket.receive()
-        self.last_heard = trio.current_time()
-        payload = b"" if message is None else message  # Quart's name for an empty binary message
-        size_bytes = len(payload.encode()) if isinstance(payload, str) else len(payload)
-        if size_bytes > self._limits.frame_bytes:
-            raise FrameViolation(_TOO_BIG, f"message is over {self._limits.frame_bytes} bytes")
-        return [payload]
-
-    def write(self, payloads: Sequence[bytes]) -> bool:
-        self._require_open()
-        self._unsent.extend(payloads)
-        return not self._unsent
-
-    async def send_some(self) -> bool:
-        await trio.lowlevel.checkpoint()  # a server may drop what it is given without ever yielding
-        self._require_open()
-        if self._unsent:
-            await self._websocket.send(self._unsent.pop(0).decode())
-        return not self._unsent
-
-    async def ping(self) -> None:
-        raise NotImplementedError("ASGI has no pings: look at can_ping first")
-
-    async def close(self, code: int, reason: str) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            await self._websocket.close(code, reason)
-
-    async def abort(self) -> None:
-        # ASGI knows no abort: the server ends the connection when the handler returns.
-        self._is_closed = True
-        await trio.lowlevel.checkpoint()
-
-    def _require_open(self) -> None:
-        if self._is_closed:
-            raise TransportClosed("this side closed the connection")

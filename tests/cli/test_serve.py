@@ -45,7 +45,6 @@ def test_the_help_shows_the_defaults() -> None:
         (("--port", "http"), "--port"),
         (("--limits-frame-bytes", "1"), "limits.frame_bytes = 1"),
         (("--auth-origins", "chat.example"), "auth.origins"),
-        (("--transport", "pigeon"), "pigeon"),
         (("--certfile", "cert.pem"), "keyfile"),
         (("--config", "missing.toml"), "missing.toml"),
         (("--host", "256.1.1.1", "--port", "0"), "server.host = '256.1.1.1' is no address of this machine"),

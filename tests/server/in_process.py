@@ -27,8 +27,8 @@ from trio.testing import memory_stream_pair
 from ironwire.limits import Limits
 from ironwire.server.guard import Guard
 from ironwire.server.guarded_server import serve_connection
-from ironwire.server.hypercorn import install, settle, take_socket
-from ironwire.server.transport import PortableTransport, Transport
+from ironwire.server.hypercorn import direct_transport, install, settle, take_socket
+from ironwire.server.transport import Transport
 
 StreamPair = Callable[[], tuple[Any, Any]]
 """Makes the two ends of a connection. `memory_stream_pair` never blocks a writer, `lockstep_stream_pair` does."""
@@ -124,18 +124,14 @@ async def serve_in_process(
         lifespan_nursery.cancel_scope.cancel()
 
 
-async def open_transport(websocket: Websocket, limits: Limits, *, portable: bool = False) -> Transport:
-    """Accept a Quart WebSocket and return its transport of the wanted kind."""
+async def open_transport(websocket: Websocket, limits: Limits) -> Transport:
+    """Accept a Quart WebSocket and return the transport on its stream."""
 
     async def accept(_: object) -> None:
         await websocket.accept()
 
-    if not portable:
-        transport = await take_socket(cast("WebsocketScope", websocket.scope), accept, limits)
-        if transport is not None:
-            return transport
-    await websocket.accept()
-    return PortableTransport(cast("Any", websocket)._get_current_object(), limits)
+    connection = await take_socket(cast("WebsocketScope", websocket.scope), accept)
+    return direct_transport(*connection.take(), limits)
 
 
 async def send(transport: Transport, payloads: Sequence[bytes]) -> None:

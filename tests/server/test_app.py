@@ -30,7 +30,7 @@ async def test_the_numbers_of_all_parts_are_published(mock_clock: MockClock) -> 
             "ironwire_hub_clients 2.0",
             "ironwire_sessions_live 2.0",
             'ironwire_delivery_accepted_total{path="relayed",verb="text"} 1.0',
-            "ironwire_guard_connections_open 3.0",
+            "ironwire_guard_connections_open 1.0",
         ):
             assert line in lines
 

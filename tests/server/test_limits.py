@@ -16,11 +16,9 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from ironwire.limits import Limits
 from ironwire.server.config import AuthSettings, UploadSettings
 from ironwire.store.invites import Invites
-from tests.playbook import NOW_MS, Stage, TransportKind, identity_of, open_stage
+from tests.playbook import NOW_MS, Stage, identity_of, open_stage
 from tests.server.http_toy import RawResponse, parse_response
 from tests.server.raw_client import upgrade_request
-
-both_transports = pytest.mark.parametrize("transport", ["auto", "portable"])
 
 
 def coming_from(address: str) -> list[bytes]:
@@ -35,11 +33,8 @@ async def rejection(stage: Stage, *headers: bytes) -> RawResponse:
 # --- connections -----------------------------------------------------------------------------------------------------
 
 
-@both_transports
-async def test_an_address_with_too_many_sockets_gets_429_and_others_do_not(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport, limits=Limits(connections_per_address=2)) as stage:
+async def test_an_address_with_too_many_sockets_gets_429_and_others_do_not(mock_clock: MockClock) -> None:
+    async with open_stage(limits=Limits(connections_per_address=2)) as stage:
         await stage.connect("alice", "bob", headers=coming_from("192.0.2.1"))
         refused = await rejection(stage, *coming_from("192.0.2.1"))
         assert (refused.status, refused.headers["retry-after"]) == (429, "10")
@@ -84,7 +79,6 @@ async def test_one_connection_too_many_is_closed_without_a_word(mock_clock: Mock
 # --- browsers --------------------------------------------------------------------------------------------------------
 
 
-@both_transports
 @pytest.mark.parametrize(
     ("origins", "origin", "status"),
     [
@@ -99,10 +93,10 @@ async def test_one_connection_too_many_is_closed_without_a_word(mock_clock: Mock
     ],
 )
 async def test_a_socket_opens_for_pages_of_this_server_and_of_those_that_the_operator_names(
-    transport: TransportKind, mock_clock: MockClock, origins: Sequence[str], origin: bytes, status: int
+    mock_clock: MockClock, origins: Sequence[str], origin: bytes, status: int
 ) -> None:
     auth = AuthSettings(origins=origins, web_origins=("https://app.example",))
-    async with open_stage(transport=transport, auth=auth) as stage:
+    async with open_stage(auth=auth) as stage:
         if status == 101:
             await stage.connect("alice", headers=[b"Origin: " + origin])
             await stage.authenticate("alice")
@@ -113,11 +107,8 @@ async def test_a_socket_opens_for_pages_of_this_server_and_of_those_that_the_ope
 # --- authentication --------------------------------------------------------------------------------------------------
 
 
-@both_transports
-async def test_attempts_to_authenticate_are_limited_for_an_address(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport, limits=Limits(attempts_per_minute=1)) as stage:
+async def test_attempts_to_authenticate_are_limited_for_an_address(mock_clock: MockClock) -> None:
+    async with open_stage(limits=Limits(attempts_per_minute=1)) as stage:
         await stage.connect("alice", "mallory", headers=coming_from("192.0.2.1"))
         await stage.connect("bob", headers=coming_from("192.0.2.2"))
         await stage.authenticate("alice")

@@ -74,7 +74,8 @@ async def test_nothing_that_was_said_signed_or_shown_is_written_down(
 
 async def test_a_session_leaves_two_lines_with_one_id(mock_clock: MockClock, output: io.StringIO) -> None:
     async with open_stage() as stage:
-        await stage.enter("alice")
+        await stage.connect("alice", headers=[b"User-Agent: a browser"])
+        await stage.authenticate("alice")
         await stage.server.guard.on_shutdown()
         await stage.play("alice << close 1012 retry_ms=5000")
     opened, ended = (event for event in events(output) if event["event"].startswith("session "))

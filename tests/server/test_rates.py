@@ -26,7 +26,7 @@ from ironwire.wire.messages import (
     Typing,
     UploadToken,
 )
-from tests.playbook import TransportKind, identity_of, open_stage
+from tests.playbook import identity_of, open_stage
 from tests.wire.frame_builder import text
 
 ALICE = ClientId("a1" * 32)
@@ -35,14 +35,9 @@ BOB_ID = identity_of("bob").client_id
 HERE, ELSEWHERE = GroupId("#" + "0" * 32), GroupId("#" + "1" * 32)
 SLOW = Limits(messages_per_second=2, messages_at_once=3)
 
-both_transports = pytest.mark.parametrize("transport", ["auto", "portable"])
 
-
-@both_transports
-async def test_what_is_too_much_is_refused_by_its_id_and_what_was_there_passes(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport, limits=SLOW) as stage:
+async def test_what_is_too_much_is_refused_by_its_id_and_what_was_there_passes(mock_clock: MockClock) -> None:
+    async with open_stage(limits=SLOW) as stage:
         await stage.enter("alice", "bob")
         await stage.play("""
             alice >> {"type":"text","id":"1","payload":{"to":"$bob","text":"one"}}
@@ -158,11 +153,8 @@ async def test_what_costs_much_counts_for_several(mock_clock: MockClock) -> None
         """)
 
 
-@both_transports
-async def test_whoever_goes_on_is_closed_with_1013_and_nobody_else(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport, limits=SLOW) as stage:
+async def test_whoever_goes_on_is_closed_with_1013_and_nobody_else(mock_clock: MockClock) -> None:
+    async with open_stage(limits=SLOW) as stage:
         await stage.enter("alice", "bob")
         flood = text('{"type":"devices"}') * 100
         for _ in range(11):
@@ -179,10 +171,9 @@ async def test_whoever_goes_on_is_closed_with_1013_and_nobody_else(
         """)
 
 
-@both_transports
-async def test_what_goes_to_a_group_is_paid_for_by_its_members(transport: TransportKind, mock_clock: MockClock) -> None:
+async def test_what_goes_to_a_group_is_paid_for_by_its_members(mock_clock: MockClock) -> None:
     limits = Limits(messages_per_second=1, messages_at_once=6)
-    async with open_stage(transport=transport, limits=limits) as stage:
+    async with open_stage(limits=limits) as stage:
         await stage.enter("alice", "bob")
         await stage.actors["alice"].send(text(json.dumps({"type": "group_create", "payload": {"clients": [BOB_ID]}})))
         group = json.loads(await stage.next_text("alice"))["payload"]["group"]

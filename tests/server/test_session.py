@@ -16,13 +16,11 @@ from ironwire.server.config import AuthSettings
 from ironwire.server.refusals import REFUSALS
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import Operation, Result
-from tests.playbook import NONCE, NOW_MS, TransportKind, auth_frame, identity_of, open_stage, verify_frame
+from tests.playbook import NONCE, NOW_MS, auth_frame, identity_of, open_stage, verify_frame
 from tests.wire.frame_builder import TEXT, fragments, frame, text
 
 ORIGIN = "http://localhost"  # where the streams of a stage say they arrive
 CHALLENGE = '{"type":"auth_challenge","challenge":"$nonce"}'
-
-both_transports = pytest.mark.parametrize("transport", ["auto", "portable"])
 
 
 def signed_text(actor: str, *, origin: str, device: str = "") -> bytes:
@@ -36,11 +34,8 @@ def text_to(actor: str, content: str) -> bytes:
 # --- section 1: frames -----------------------------------------------------------------------------------------------
 
 
-@both_transports
-async def test_what_cannot_be_understood_is_answered_and_the_session_goes_on(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_what_cannot_be_understood_is_answered_and_the_session_goes_on(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.enter("alice", "bob")
         await stage.play("""
             alice >> []
@@ -61,14 +56,11 @@ async def test_what_cannot_be_understood_is_answered_and_the_session_goes_on(
         """)
 
 
-@both_transports
-async def test_a_message_at_the_limit_passes_and_one_byte_more_closes_with_1009(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
+async def test_a_message_at_the_limit_passes_and_one_byte_more_closes_with_1009(mock_clock: MockClock) -> None:
     limits = Limits(frame_bytes=1024)
     around_bytes = len(json.dumps({"type": "text", "payload": {"to": identity_of("bob").client_id, "text": ""}}))
     largest = "x" * (limits.frame_bytes - around_bytes)
-    async with open_stage(transport=transport, limits=limits) as stage:
+    async with open_stage(limits=limits) as stage:
         await stage.enter("alice", "bob")
         await stage.actors["alice"].send(text_to("bob", largest))
         assert json.loads(await stage.next_text("bob"))["payload"]["text"] == largest
@@ -118,9 +110,8 @@ async def test_a_close_frame_is_answered(mock_clock: MockClock) -> None:
 # --- section 2: authentication, byte for byte ------------------------------------------------------------------------
 
 
-@both_transports
-async def test_the_seed_protocol_byte_for_byte(transport: TransportKind, mock_clock: MockClock) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_the_seed_protocol_byte_for_byte(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.connect("alice", "bob")
         await stage.play("""
             alice >> {"type":"auth","payload":{"token":"$alice"}}
@@ -142,9 +133,8 @@ async def test_the_seed_protocol_byte_for_byte(transport: TransportKind, mock_cl
         """)
 
 
-@both_transports
-async def test_every_verb_has_its_time(transport: TransportKind, mock_clock: MockClock) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_every_verb_has_its_time(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.connect("alice")
         await stage.play("""
             alice >> {"type":"text","id":"1","payload":{"to":"$bob","text":"Hello"}}
@@ -181,22 +171,18 @@ async def test_a_token_in_upper_case_is_the_same_client(mock_clock: MockClock) -
         """)
 
 
-@both_transports
 @pytest.mark.parametrize(
     "token",
     ["", "00" * 31, "zz" * 32, "01" + "00" * 31, "ff" * 32],
     ids=["empty", "short", "not hex", "small order", "not canonical"],
 )
-async def test_a_bad_key_is_refused_before_any_challenge(
-    transport: TransportKind, token: str, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_a_bad_key_is_refused_before_any_challenge(token: str, mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.connect("alice")
         await stage.actors["alice"].send(text(json.dumps({"type": "auth", "payload": {"token": token}})))
         await stage.play("alice << close 1008 Invalid public key")
 
 
-@both_transports
 @pytest.mark.parametrize(
     ("attempt", "reason"),
     [
@@ -207,10 +193,8 @@ async def test_a_bad_key_is_refused_before_any_challenge(
     ],
     ids=["short", "not hex", "forged", "by another key"],
 )
-async def test_a_bad_signature_is_refused(
-    transport: TransportKind, attempt: str, reason: str, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_a_bad_signature_is_refused(attempt: str, reason: str, mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.connect("alice")
         await stage.play(f"""
             alice >> {{"type":"auth","payload":{{"token":"$alice"}}}}
@@ -235,12 +219,9 @@ async def test_a_challenge_is_fresh_so_an_old_answer_is_worth_nothing(mock_clock
         await stage.play("mallory << close 1008 Signature verification failed")
 
 
-@both_transports
 @pytest.mark.parametrize("has_begun", [False, True])
-async def test_ten_seconds_without_success_close_with_1002(
-    transport: TransportKind, has_begun: bool, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_ten_seconds_without_success_close_with_1002(has_begun: bool, mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await trio.sleep(3.25)
         opened = trio.current_time()
         await stage.connect("alice")
@@ -272,11 +253,8 @@ async def test_a_client_may_write_behind_its_verify_without_waiting(mock_clock: 
         """)
 
 
-@both_transports
-async def test_a_frame_in_the_same_packet_as_the_upgrade_counts(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_a_frame_in_the_same_packet_as_the_upgrade_counts(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.connect("alice", trailing=auth_frame("alice"))
         await stage.play(f"alice << {CHALLENGE}")
 
@@ -284,11 +262,8 @@ async def test_a_frame_in_the_same_packet_as_the_upgrade_counts(
 # --- section 3: newer clients ----------------------------------------------------------------------------------------
 
 
-@both_transports
-async def test_a_client_that_names_its_origin_signs_it_and_is_told_more(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_a_client_that_names_its_origin_signs_it_and_is_told_more(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.connect("alice")
         await stage.actors["alice"].send(auth_frame("alice", origin=ORIGIN))
         await stage.play(f"alice << {CHALLENGE}")
@@ -356,11 +331,8 @@ async def test_only_an_origin_of_this_server_is_accepted(
         await stage.play(f"alice << {answer}")
 
 
-@both_transports
-async def test_the_newer_session_of_a_device_replaces_the_older_and_stays(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_the_newer_session_of_a_device_replaces_the_older_and_stays(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.enter("bob")
         await stage.enter("alice.tablet", device="tablet")
         await stage.enter("alice.old", device="phone")
@@ -378,9 +350,8 @@ async def test_the_newer_session_of_a_device_replaces_the_older_and_stays(
 # --- section 4: sending ----------------------------------------------------------------------------------------------
 
 
-@both_transports
-async def test_an_id_is_echoed_once_the_text_was_handed_over(transport: TransportKind, mock_clock: MockClock) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_an_id_is_echoed_once_the_text_was_handed_over(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.enter("alice", "bob")
         await stage.play("""
             alice >> {"type":"text","id":"m-1","payload":{"to":"$bob","text":"Hello"}}
@@ -424,11 +395,8 @@ async def test_a_file_arrives_with_all_that_was_said_about_it(mock_clock: MockCl
         """)
 
 
-@both_transports
-async def test_the_seventeenth_session_is_told_to_come_back_later(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_the_seventeenth_session_is_told_to_come_back_later(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.enter("bob", *(f"alice.{number}" for number in range(16)))
         await stage.connect("alice.late")
         await stage.play("""
@@ -516,9 +484,8 @@ async def test_a_peer_that_is_written_to_and_says_nothing_is_pinged_all_the_same
 # --- section 6: the server stops, the server fails -------------------------------------------------------------------
 
 
-@both_transports
-async def test_a_drain_tells_everyone_to_come_back(transport: TransportKind, mock_clock: MockClock) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_a_drain_tells_everyone_to_come_back(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.enter("alice")
         await stage.enter("bob", device="phone")
         await stage.connect("carol", "dave")
@@ -565,11 +532,8 @@ async def test_a_drain_reaches_a_session_whose_device_is_being_registered(
             await stage.play("alice << close 1012 retry_ms=5000")
 
 
-@both_transports
-async def test_what_was_accepted_before_a_drain_is_written_before_the_goodbye(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport) as stage:
+async def test_what_was_accepted_before_a_drain_is_written_before_the_goodbye(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
         await stage.enter("alice", "bob")
         await stage.play("""
             alice >> {"type":"text","id":"1","payload":{"to":"$bob","text":"Hello"}}
@@ -584,10 +548,7 @@ async def test_what_was_accepted_before_a_drain_is_written_before_the_goodbye(
             """)
 
 
-@both_transports
-async def test_a_fault_of_the_server_ends_one_session_with_1011(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
+async def test_a_fault_of_the_server_ends_one_session_with_1011(mock_clock: MockClock) -> None:
     is_broken = False
 
     def clock() -> int:
@@ -595,7 +556,7 @@ async def test_a_fault_of_the_server_ends_one_session_with_1011(
             raise RuntimeError("the clock is broken")
         return NOW_MS
 
-    async with open_stage(transport=transport, now_ms=clock) as stage:
+    async with open_stage(now_ms=clock) as stage:
         await stage.enter("alice", "bob")
         is_broken = True
         with structlog.testing.capture_logs() as events:

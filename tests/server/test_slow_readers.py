@@ -11,14 +11,12 @@ import ironwire.server.app
 from ironwire.hub.hub import Hub
 from ironwire.limits import Limits
 from tests.bounded_stream import bounded
-from tests.playbook import Stage, TransportKind, identity_of, open_stage
+from tests.playbook import Stage, identity_of, open_stage
 from tests.wire.frame_builder import text
 
 SMALL = Limits(outbox_frames=16, outbox_bytes=64 * 1024)
 PIPE_BYTES = 1024
 HALF_A_PIPE = "x" * 500
-
-both_transports = pytest.mark.parametrize("transport", ["auto", "portable"])
 
 
 def text_to(actor: str, content: str) -> bytes:
@@ -35,11 +33,8 @@ async def chat(stage: Stage, one: str, other: str) -> None:
     assert trio.current_time() == started
 
 
-@both_transports
-async def test_a_reader_that_stalls_is_cut_and_nobody_else_waits(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
-    async with open_stage(transport=transport, limits=SMALL) as stage:
+async def test_a_reader_that_stalls_is_cut_and_nobody_else_waits(mock_clock: MockClock) -> None:
+    async with open_stage(limits=SMALL) as stage:
         await stage.enter("alice", "carol", "dave")
         await stage.enter("bob", stream_pair=bounded(PIPE_BYTES))
         stage.actors["bob"].stall()

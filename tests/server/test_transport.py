@@ -1,14 +1,12 @@
-"""The Transport contract, kept by both forms; and what the direct one promises beyond it."""
+"""The Transport contract, kept over streams in memory and over TLS."""
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trustme
-from quart import Quart, websocket
-from quart_trio import QuartTrio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, memory_stream_pump, wait_all_tasks_blocked
 from wsproto.events import Ping, Pong, TextMessage
 
@@ -16,44 +14,39 @@ from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
 from ironwire.server.direct import ODD_FRAMES, STRANGER_BYTES, DirectTransport
 from ironwire.server.transport import Transport
-from tests.server.in_process import open_transport, send, serve_in_process
+from tests.server.in_process import send
 from tests.server.raw_client import RawClient
 from tests.wire.frame_builder import BINARY, CONTINUATION, PONG, TEXT, binary, close, fragments, frame, ping, text
 
 LIMITS = Limits(frame_bytes=1024)
 
 ServerSide = Callable[[Transport], Awaitable[None]]
-Talk = Callable[..., AbstractAsyncContextManager[RawClient]]
 
 
-def toy_app(server_side: ServerSide, *, portable: bool) -> Quart:
-    app = QuartTrio("toy")
+@asynccontextmanager
+async def talk(
+    server_side: ServerSide, *, trailing: bytes = b"", tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+) -> AsyncIterator[RawClient]:
+    """Run a server side on a transport, and yield the client that talks to it. `trailing` came with the upgrade."""
+    near: trio.abc.Stream
+    far: trio.abc.Stream
+    near, far = memory_stream_pair()
+    if tls is not None:
+        near = trio.SSLStream(near, tls[0], server_side=True, https_compatible=True)
+        far = trio.SSLStream(far, tls[1], server_hostname="localhost", https_compatible=True)
 
-    @app.websocket("/ws")
-    async def session() -> None:
-        await server_side(await open_transport(websocket, LIMITS, portable=portable))
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        try:
+            await server_side(DirectTransport(near, trailing, LIMITS))
+        finally:
+            await trio.aclose_forcefully(near)
 
-    return app
-
-
-@pytest.fixture(params=["direct", "portable"])
-def talk(request: pytest.FixtureRequest) -> Talk:
-    """Runs a server side on a transport of each kind, and yields the client that talks to it."""
-
-    @asynccontextmanager
-    async def talk(server_side: ServerSide, *, trailing: bytes = b"") -> AsyncIterator[RawClient]:
-        async def checked(transport: Transport) -> None:
-            assert transport.name == request.param
-            await server_side(transport)
-
-        app = toy_app(checked, portable=request.param == "portable")
-        with trio.fail_after(100):
-            async with serve_in_process(app, limits=LIMITS) as server:
-                client = RawClient(server.open_stream())
-                await client.upgrade(trailing=trailing)
-                yield client
-
-    return talk
+    with trio.fail_after(100):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve)
+            yield RawClient(far)
+            nursery.cancel_scope.cancel()
 
 
 class Recorder:
@@ -89,7 +82,7 @@ async def echo(transport: Transport) -> None:
 # --- the contract ----------------------------------------------------------------------------------------------------
 
 
-async def test_messages_arrive_whole_and_in_order(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_messages_arrive_whole_and_in_order(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     async with talk(recorder) as client:
         await client.send(text("one"), binary(b"\x00two"), *fragments(TEXT, b"th", b"r", b"ee"), text(""), binary(b""))
@@ -98,7 +91,7 @@ async def test_messages_arrive_whole_and_in_order(talk: Talk, autojump_clock: Mo
     assert recorder.received == ["one", b"\x00two", "three", "", b"", b"four"]
 
 
-async def test_messages_arrive_however_the_bytes_are_cut(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_messages_arrive_however_the_bytes_are_cut(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     async with talk(recorder) as client:
         for byte in text("hé") + ping(b"x") + binary(b"yz") + close(1000):
@@ -108,13 +101,13 @@ async def test_messages_arrive_however_the_bytes_are_cut(talk: Talk, autojump_cl
     assert recorder.received == ["hé", b"yz"]
 
 
-async def test_frames_in_the_packet_of_the_upgrade_are_received_first(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_frames_in_the_packet_of_the_upgrade_are_received_first(autojump_clock: MockClock) -> None:
     async with talk(echo, trailing=text("early") + text("ear")[:3]) as client:
         await client.send(text("ear")[3:], text("late"))
         assert [await client.message() for _ in range(3)] == ["early", "ear", "late"]
 
 
-async def test_a_batch_is_sent_as_one_text_message_each(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_a_batch_is_sent_as_one_text_message_each(autojump_clock: MockClock) -> None:
     async def server_side(transport: Transport) -> None:
         await send(transport, [b'{"n":1}', "é".encode(), b"", b"x" * 70_000])
         await transport.receive()
@@ -123,7 +116,7 @@ async def test_a_batch_is_sent_as_one_text_message_each(talk: Talk, autojump_clo
         assert [await client.message() for _ in range(4)] == ['{"n":1}', "é", "", "x" * 70_000]
 
 
-async def test_a_ping_is_answered_with_its_data(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_a_ping_is_answered_with_its_data(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     async with talk(recorder) as client:
         await client.send(ping(b"are you there"))
@@ -132,7 +125,7 @@ async def test_a_ping_is_answered_with_its_data(talk: Talk, autojump_clock: Mock
         assert event.payload == b"are you there"
 
 
-async def test_a_close_frame_is_answered_and_the_session_ends(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_a_close_frame_is_answered_and_the_session_ends(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     async with talk(recorder) as client:
         await client.send(text("last words"), close(1001, "leaving"))
@@ -142,7 +135,7 @@ async def test_a_close_frame_is_answered_and_the_session_ends(talk: Talk, autoju
     assert recorder.received == ["last words"]
 
 
-async def test_the_session_of_a_peer_that_vanished_ends(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_the_session_of_a_peer_that_vanished_ends(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     async with talk(recorder) as client:
         await client.send(text("last words"), text("half a frame")[:4])
@@ -165,7 +158,7 @@ async def test_the_session_of_a_peer_that_vanished_ends(talk: Talk, autojump_clo
     ],
 )
 async def test_a_violation_closes_with_its_code_after_what_came_before_it(
-    talk: Talk, autojump_clock: MockClock, frames: list[bytes], code: int
+    autojump_clock: MockClock, frames: list[bytes], code: int
 ) -> None:
     recorder = Recorder()
     async with talk(recorder) as client:
@@ -176,13 +169,13 @@ async def test_a_violation_closes_with_its_code_after_what_came_before_it(
     assert recorder.received == ["fine"]
 
 
-async def test_a_message_of_exactly_the_limit_passes(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_a_message_of_exactly_the_limit_passes(autojump_clock: MockClock) -> None:
     async with talk(echo) as client:
         await client.send(text("é" * 512))
         assert await client.message() == "é" * 512
 
 
-async def test_closing_gives_code_and_reason_and_then_the_end(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_closing_gives_code_and_reason_and_then_the_end(autojump_clock: MockClock) -> None:
     async def server_side(transport: Transport) -> None:
         await transport.close(4409, "replaced")
 
@@ -193,7 +186,7 @@ async def test_closing_gives_code_and_reason_and_then_the_end(talk: Talk, autoju
         await client.stream.aclose()
 
 
-async def test_nothing_can_be_sent_after_closing(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_nothing_can_be_sent_after_closing(autojump_clock: MockClock) -> None:
     has_refused = trio.Event()
 
     async def server_side(transport: Transport) -> None:
@@ -210,7 +203,7 @@ async def test_nothing_can_be_sent_after_closing(talk: Talk, autojump_clock: Moc
         await client.stream.aclose()
 
 
-async def test_last_heard_is_the_time_of_the_last_message(talk: Talk, autojump_clock: MockClock) -> None:
+async def test_last_heard_is_the_time_of_the_last_message(autojump_clock: MockClock) -> None:
     heard: list[float] = []
     has_ended = trio.Event()
 
@@ -239,24 +232,17 @@ async def test_the_direct_transport_works_over_tls(autojump_clock: MockClock) ->
     authority.issue_cert("localhost").configure_cert(server_tls)
     client_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(client_tls)
-    names: list[str] = []
 
     async def server_side(transport: Transport) -> None:
-        names.append(transport.name)
         await send(transport, [b"hello"])
         await echo(transport)
 
-    app = toy_app(server_side, portable=False)
-    with trio.fail_after(100):
-        async with serve_in_process(app, limits=LIMITS, server_tls=server_tls, client_tls=client_tls) as server:
-            client = RawClient(server.open_stream())
-            await client.upgrade(trailing=text("early"))
-            assert [await client.message(), await client.message()] == ["hello", "early"]
-            await client.send(text("x" * 1000), text("y"), close(1000))
-            assert [await client.message(), await client.message()] == ["x" * 1000, "y"]
-            assert await client.closing() == (1000, "")
-            assert await client.event() is None
-    assert names == ["direct"]
+    async with talk(server_side, trailing=text("early"), tls=(server_tls, client_tls)) as client:
+        assert [await client.message(), await client.message()] == ["hello", "early"]
+        await client.send(text("x" * 1000), text("y"), close(1000))
+        assert [await client.message(), await client.message()] == ["x" * 1000, "y"]
+        assert await client.closing() == (1000, "")
+        assert await client.event() is None
 
 
 # --- what only the direct transport promises -------------------------------------------------------------------------
@@ -353,7 +339,6 @@ async def test_so_many_control_frames_and_fragments_may_come_and_no_more(odd: by
 
 async def test_ping_asks_the_peer_for_a_sign_of_life() -> None:
     transport, client = direct_pair(memory_stream_pair)
-    assert transport.can_ping
     await transport.ping()
     assert isinstance(await client.event(), Ping)
 
@@ -433,24 +418,3 @@ async def test_no_second_close_frame_after_the_peer_closed() -> None:
     await transport.close(1011, "never said")
     assert await client.closing() == (1000, "")
     assert await client.event() is None
-
-
-# --- the portable transport elsewhere --------------------------------------------------------------------------------
-
-
-async def test_the_portable_transport_works_with_the_test_client_of_quart() -> None:
-    app = toy_app(echo, portable=False)  # not asked for, but this server offers no stream
-    async with app.test_client().websocket("/ws") as client:
-        await client.send("hello")
-        assert await client.receive() == "hello"
-
-
-async def test_the_portable_transport_cannot_ping(talk: Talk, autojump_clock: MockClock) -> None:
-    async def server_side(transport: Transport) -> None:
-        if not transport.can_ping:
-            with pytest.raises(NotImplementedError):
-                await transport.ping()
-        await send(transport, [b"done"])
-
-    async with talk(server_side) as client:
-        assert await client.message() == "done"

@@ -20,13 +20,11 @@ from ironwire.server.turns import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import Append, Operation, Result
 from ironwire.wire.messages import History, Text
-from tests.playbook import Stage, TransportKind, identity_of, open_stage
+from tests.playbook import Stage, identity_of, open_stage
 from tests.turns import counted_by_turn
 from tests.wire.frame_builder import text
 
 FLOODERS = [f"flooder{number}" for number in range(10)]
-
-both_transports = pytest.mark.parametrize("transport", ["auto", "portable"])
 
 
 def text_to(actor: str, content: str) -> bytes:
@@ -55,12 +53,11 @@ async def send_together(stage: Stage, data: bytes) -> None:
     await wait_all_tasks_blocked()
 
 
-@both_transports
 @pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, TURN_CHARS // 4)])
 async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
-    count: int, chars: int, transport: TransportKind, mock_clock: MockClock, submitted: list[int]
+    count: int, chars: int, mock_clock: MockClock, submitted: list[int]
 ) -> None:
-    async with open_stage(transport=transport) as stage:
+    async with open_stage() as stage:
         await stage.enter(*FLOODERS)
         with counted_by_turn(lambda: len(submitted)) as texts, counted_by_turn(lambda: sum(submitted)) as size:
             await send_together(stage, text_to("nobody", "x" * chars) * count)
@@ -132,10 +129,7 @@ class SlowStore(MemoryStore):
         return await super().apply(batch)
 
 
-@both_transports
-async def test_what_one_session_has_waiting_for_the_disk_is_bounded_within_one_read_too(
-    transport: TransportKind, mock_clock: MockClock
-) -> None:
+async def test_what_one_session_has_waiting_for_the_disk_is_bounded_within_one_read_too(mock_clock: MockClock) -> None:
     stores: list[SlowStore] = []
 
     def open_store(quota: object) -> SlowStore:
@@ -143,7 +137,7 @@ async def test_what_one_session_has_waiting_for_the_disk_is_bounded_within_one_r
         return stores[-1]
 
     limits = Limits(unsettled_envelopes=3)
-    async with open_stage(transport=transport, limits=limits, open_store=open_store) as stage:
+    async with open_stage(limits=limits, open_store=open_store) as stage:
         await stage.enter("bob", device="phone")
         await stage.enter("alice")
         await stage.actors["alice"].send(text_to("bob", "Hello") * 12)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.simulation.trace import digest_of, trace_of
 
 SEED = 20
@@ -24,6 +26,7 @@ def test_a_run_is_busy_enough_to_mean_something() -> None:
         assert any(what in line for line in trace), what
 
 
+@pytest.mark.system
 def test_another_process_with_other_hashes_gives_the_same_run() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("IRONWIRE_")}
     result = subprocess.run(

@@ -141,6 +141,7 @@ def in_a_process_that_dies(work: Callable[[], None]) -> int:
     return os.WTERMSIG(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.system
 def test_a_process_may_die_at_any_statement_of_a_migration(
     path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -253,6 +253,7 @@ def process_that_has(path: Path) -> Iterator[None]:
         process.kill()
 
 
+@pytest.mark.system
 async def test_the_file_is_free_again_when_its_process_is_gone(path: Path) -> None:
     with process_that_has(path):
         await fails_to_open(path, "in use")
