@@ -17,7 +17,7 @@ nox.options.sessions = ["lint", "types", "docs", "build", "tests"]
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """The classifiers of pyproject.toml name those of them on which `nox -s tests-VERSION` was run."""
-CODE = ("ironwire", "tests", "fuzz", "bench", "attack", "noxfile.py")
+CODE = ("ironwire", "tests", "fuzz", "bench", "attack", "noxfile.py", "hatch_build.py")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LEAST_COVERAGE = 90
 FULLY_COVERED = ("wire", "crypto", "protocol")
@@ -54,13 +54,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=False)
 def build(session: nox.Session) -> None:
-    """Source archive and wheel; the wheel installs by itself and its command starts."""
+    """Source archive and wheel; the wheel installs by itself, with the manual, and its command starts."""
     session.install(*group("release"))
     archives = Path(session.create_tmp())
     session.run("python", "-m", "build", "--outdir", str(archives))
     (wheel,) = archives.glob("*.whl")
     session.install(str(wheel))
     session.run("ironwire", "--version")
+    if not Path(session.virtualenv.location, "share/man/man1/ironwire.1").exists():
+        session.error("the wheel has no manual pages")
 
 
 @nox.session

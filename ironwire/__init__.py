@@ -3,4 +3,4 @@
 Start reading at `docs/architecture.md`; the wire protocol is `docs/protocol.md`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -14,6 +14,7 @@
     │   └── BackupError        a backup cannot be made, or is not a whole one
     ├── AdminError             a running server did not do what its operator asked
     ├── ConfigError            a setting that cannot be used
+    ├── NoHome                 a file of this user is looked for, who has no home folder
     └── ClientError            everything that the client library raises: see `ironwire.client.errors`
 
 A `WireError` is always the peer's doing. None of these messages carries a key, a token or the body of a message.
@@ -97,6 +98,10 @@ class ConfigError(IronWireError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
+
+
+class NoHome(IronWireError):
+    """A file of this user is looked for, and the user has no home folder."""
 
 
 class ClientError(IronWireError):

@@ -1,58 +1,80 @@
 """The command `ironwire`: one module for each group of commands, found here by name.
 
-A module is imported when its command is called, so that `ironwire id` does not wait for the server's imports.
+A module is imported when its command is carried out: `--help` and completion come from the description of the commands
+(`described.py`), and what goes wrong is understood only once something has.
 """
-
-import importlib
 
 import click
 
 from ironwire import __version__
-from ironwire.cli.exits import HELP, expected
+from ironwire.cli.described import described
 from ironwire.cli.streams import check_arguments, prepare_streams
+from ironwire.cli.topics import TOPICS
 
-_HOMES = {
-    "serve": "serve:serve",
-    "config": "config:config",
-    "doctor": "doctor:doctor",
-    "admin": "admin:admin",
-    "top": "top:top",
-    "backup": "backup:backup",
-    "restore": "backup:restore",
-    "migrate": "backup:migrate",
-    "chat": "chat:chat",
-    "send": "messages:send",
-    "listen": "listen:listen",
-    "history": "messages:history",
-    "call": "call:call",
-    "upload": "files:upload",
-    "download": "files:download",
-    "group": "groups:group",
-    "contacts": "contacts:contacts",
-    "block": "blocks:block",
-    "unblock": "blocks:unblock",
-    "blocks": "blocks:blocks",
-    "devices": "devices:devices",
-    "join": "join:join",
-    "keygen": "identity:keygen",
-    "id": "identity:show_id",
-    "sign": "identity:sign",
+SECTIONS = {
+    "Talk": {
+        "chat": "chat:chat",
+        "send": "messages:send",
+        "listen": "listen:listen",
+        "history": "messages:history",
+        "call": "call:call",
+        "upload": "files:upload",
+        "download": "files:download",
+    },
+    "People and groups": {
+        "contacts": "contacts:contacts",
+        "group": "groups:group",
+        "block": "blocks:block",
+        "unblock": "blocks:unblock",
+        "blocks": "blocks:blocks",
+    },
+    "Identity and devices": {
+        "keygen": "identity:keygen",
+        "id": "identity:show_id",
+        "sign": "identity:sign",
+        "devices": "devices:devices",
+        "join": "join:join",
+    },
+    "Server": {
+        "serve": "serve:serve",
+        "config": "config:config",
+        "doctor": "doctor:doctor",
+        "admin": "admin:admin",
+        "top": "top:top",
+        "backup": "backup:backup",
+        "restore": "backup:restore",
+        "migrate": "backup:migrate",
+    },
+    "Finding out": {
+        "help": "help:help_",
+        "completion": "completion:completion",
+    },
 }
 """Where each command lives, in the order of the help."""
 
+WHOLE = 1_000
+"""More characters than a first sentence has: in a list of commands none is cut."""
+EPILOG = """\
+Where a command says TO or WHO, a contact's name will do, or the id of a client (64 hex digits) or a group (# and 32 of
+them).
+"""
+
+HOMES = {name: home for section in SECTIONS.values() for name, home in section.items()}
+
 
 class Commands(click.Group):
-    """The commands of `_HOMES`. What they raise on purpose becomes an exit code and a line or two on standard error."""
+    """The commands of `SECTIONS`. An error that IronWire raises on purpose becomes an exit code and a line or two on
+    standard error.
+    """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_HOMES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _HOMES:
-            return None
-        module, name = _HOMES[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(f"ironwire.cli.{module}"), name)
-        return command
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, (*HOMES, *TOPICS)))
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                rows = [(name, self.commands[name].get_short_help_str(WHOLE)) for name in names]
+                formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+        with formatter.section("Topics, shown by `ironwire help TOPIC`"):
+            formatter.write_dl([(name.ljust(width), topic.summary) for name, topic in TOPICS.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         check_arguments(args)
@@ -61,14 +83,23 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
         except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
+            from ironwire.cli.failures import expected  # noqa: PLC0415 - knows every error, and so imports the client
+
             replacement = expected(error)
             if replacement is None:
                 raise
             raise replacement from error
 
 
-@click.group(cls=Commands, epilog=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    commands={name: described(name, home) for name, home in HOMES.items()},
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, message="IronWire %(version)s")
 def cli() -> None:
     """Secure real-time messaging: the server, and everything a client needs."""

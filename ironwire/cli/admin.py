@@ -16,7 +16,8 @@ from ironwire.cli.asking import confirm, yes_option
 from ironwire.cli.options import config_option, json_option
 from ironwire.cli.render import when
 from ironwire.cli.serverside import data_option, loaded_settings
-from ironwire.cli.terminal import counted, err, out, printable, show_table
+from ironwire.cli.table import show_table
+from ironwire.cli.terminal import counted, err, out, printable
 from ironwire.errors import InvalidId
 from ironwire.hub import admin as asking
 from ironwire.hub.admin import MOST_OFFSET, MOST_ROWS, Answer, Request

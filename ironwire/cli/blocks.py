@@ -9,12 +9,13 @@ from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.asking import ask
+from ironwire.cli.completion import CLIENT
 from ironwire.cli.options import json_option, key_option, server_option
 from ironwire.cli.terminal import out
 
 
 @click.command()
-@click.argument("who")
+@click.argument("who", type=CLIENT)
 @server_option
 @key_option
 def block(who: str, server: str, key: Path) -> None:
@@ -26,7 +27,7 @@ def block(who: str, server: str, key: Path) -> None:
 
 
 @click.command()
-@click.argument("who")
+@click.argument("who", type=CLIENT)
 @server_option
 @key_option
 def unblock(who: str, server: str, key: Path) -> None:

@@ -11,6 +11,7 @@ import click
 import trio
 
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.completion import CLIENT
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.options import SecondsRange, key_option, open_identity, parse_device, server_option
 from ironwire.client import ServerAddress
@@ -18,7 +19,7 @@ from ironwire.ids import ClientId, DeviceId, is_group
 
 
 @click.command()
-@click.argument("to", required=False)
+@click.argument("to", required=False, type=CLIENT)
 @click.option("--answer", "is_answering", is_flag=True, help="Wait for a call, from TO alone if given, and answer it.")
 @click.option(
     "--tone",

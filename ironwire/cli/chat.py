@@ -15,6 +15,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.company import OwnTyping
+from ironwire.cli.completion import ANYBODY
 from ironwire.cli.conversation import COMMANDS, SENDING, Conversation
 from ironwire.cli.editor import LineEditor
 from ironwire.cli.exits import ExitCode
@@ -29,7 +30,7 @@ _TICK_SECONDS = 0.5
 
 
 @click.command()
-@click.argument("to")
+@click.argument("to", type=ANYBODY)
 @click.option("--visible", is_flag=True, help="On a terminal: let TO see that you are here, and when you type.")
 @this_device_option
 @server_option

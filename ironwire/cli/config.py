@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ironwire.cli.options import config_option
-from ironwire.cli.terminal import show_table
+from ironwire.cli.table import show_table
 from ironwire.server.loading import configured_file, example_toml, load, load_settings, shown_values
 
 

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.completion import NAME
 from ironwire.cli.options import json_option, key_option
 from ironwire.cli.terminal import out
 from ironwire.ids import parse_address
@@ -46,7 +47,7 @@ def list_contacts(key: Path, *, as_json: bool) -> None:
 
 
 @contacts.command()
-@click.argument("name")
+@click.argument("name", type=NAME)
 @key_option
 def remove(name: str, key: Path) -> None:
     """Forget NAME."""

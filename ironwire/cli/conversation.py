@@ -25,7 +25,7 @@ from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.company import Company
-from ironwire.cli.exits import refusal
+from ironwire.cli.failures import refusal
 from ironwire.cli.files import Attachment, attach, destination, media_url
 from ironwire.cli.options import ANSWER_SECONDS, answer_deadline
 from ironwire.cli.render import group_change, incident, notice, now, own, received, roster, sent_file, speaker, when

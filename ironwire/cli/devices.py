@@ -10,7 +10,8 @@ from rich.text import Text
 from ironwire.cli.asking import ask, confirm, yes_option
 from ironwire.cli.options import json_option, key_option, parse_device, server_option
 from ironwire.cli.render import when
-from ironwire.cli.terminal import counted, out, show_table
+from ironwire.cli.table import show_table
+from ironwire.cli.terminal import counted, out
 from ironwire.client import Client
 from ironwire.ids import DeviceId
 

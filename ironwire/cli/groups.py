@@ -11,9 +11,11 @@ from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.asking import ask, confirm, yes_option
+from ironwire.cli.completion import CLIENT, GROUP
 from ironwire.cli.options import json_option, key_option, server_option
 from ironwire.cli.render import ROLES, notice, roster
-from ironwire.cli.terminal import err, out, printable, show_table
+from ironwire.cli.table import show_table
+from ironwire.cli.terminal import err, out, printable
 from ironwire.client import Accepted, Client, GroupDetails, GroupSummary
 from ironwire.errors import InvalidId
 from ironwire.ids import ClientId, GroupId, Role
@@ -46,7 +48,7 @@ def group() -> None:
 
 @group.command()
 @click.argument("name")
-@click.argument("clients", nargs=-1, metavar="[CLIENT]...")
+@click.argument("clients", nargs=-1, type=CLIENT, metavar="[CLIENT]...")
 @server_option
 @key_option
 @json_option
@@ -60,8 +62,8 @@ def create(name: str, clients: tuple[str, ...], server: str, key: Path, *, as_js
 
 
 @group.command()
-@click.argument("group")
-@click.argument("clients", nargs=-1, required=True, metavar="CLIENT...")
+@click.argument("group", type=GROUP)
+@click.argument("clients", nargs=-1, type=CLIENT, required=True, metavar="CLIENT...")
 @_change_options
 def add(group: str, clients: tuple[str, ...], if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
     """Make every CLIENT a member of GROUP."""
@@ -72,8 +74,8 @@ def add(group: str, clients: tuple[str, ...], if_epoch: int | None, server: str,
 
 
 @group.command()
-@click.argument("group")
-@click.argument("clients", nargs=-1, required=True, metavar="CLIENT...")
+@click.argument("group", type=GROUP)
+@click.argument("clients", nargs=-1, type=CLIENT, required=True, metavar="CLIENT...")
 @_change_options
 def remove(
     group: str, clients: tuple[str, ...], if_epoch: int | None, server: str, key: Path, *, as_json: bool
@@ -86,7 +88,7 @@ def remove(
 
 
 @group.command()
-@click.argument("group")
+@click.argument("group", type=GROUP)
 @yes_option
 @_change_options
 def leave(group: str, if_epoch: int | None, server: str, key: Path, *, yes: bool, as_json: bool) -> None:
@@ -120,7 +122,7 @@ def list_groups(server: str, key: Path, *, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("group")
+@click.argument("group", type=GROUP)
 @server_option
 @key_option
 @json_option
@@ -137,8 +139,8 @@ def info(group: str, server: str, key: Path, *, as_json: bool) -> None:
 
 
 @group.command()
-@click.argument("group")
-@click.argument("client")
+@click.argument("group", type=GROUP)
+@click.argument("client", type=CLIENT)
 @click.argument("role", type=click.Choice(get_args(Role)))
 @_change_options
 def role(group: str, client: str, role: Role, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
@@ -150,7 +152,7 @@ def role(group: str, client: str, role: Role, if_epoch: int | None, server: str,
 
 
 @group.command()
-@click.argument("group")
+@click.argument("group", type=GROUP)
 @click.argument("name")
 @_change_options
 def rename(group: str, name: str, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import trio
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.completion import ANYBODY
 from ironwire.cli.files import attach_with_bar, source_of
 from ironwire.cli.options import (
     answer_deadline,
@@ -49,7 +50,7 @@ MOST_ENTRIES = 100_000
 
 
 @click.command()
-@click.argument("to")
+@click.argument("to", type=ANYBODY)
 @click.argument("text", required=False)
 @click.option("--file", "file", type=_PATH, help="Any file, with its name and size.")
 @click.option("--image", "image", type=_PATH, help="A picture, with its size.")
@@ -102,7 +103,7 @@ def send(
 
 
 @click.command()
-@click.argument("who")
+@click.argument("who", type=ANYBODY)
 @click.option(
     "--limit",
     type=click.IntRange(1, MOST_ENTRIES),

@@ -15,10 +15,11 @@ import click
 import trio
 
 from ironwire.client.errors import ConnectionFailed, KeystoreError
-from ironwire.client.keystore import PATH_VARIABLE, default_identity_path, load_identity
+from ironwire.client.keystore import load_identity
 from ironwire.crypto.signing import Identity
-from ironwire.errors import InvalidId
+from ironwire.errors import InvalidId, NoHome
 from ironwire.ids import DeviceId, parse_device_id
+from ironwire.paths import PATH_VARIABLE, default_identity_path
 
 PASSPHRASE_VARIABLE = "IRONWIRE_PASSPHRASE"  # noqa: S105 - the name of the variable
 DEFAULT_SERVER = "http://localhost:8080"
@@ -40,15 +41,15 @@ def home_key() -> Path:
     """Where the identity is, unless it is named.
 
     Raises:
-        KeystoreError: this user has no home folder.
+        NoHome: this user has no home folder.
     """
     try:
         return default_identity_path()
-    except KeystoreError as error:
-        raise KeystoreError(f"{error}; or name the file on the command line (--key PATH)") from None
+    except NoHome as error:
+        raise NoHome(f"{error}; or name the file on the command line (--key PATH)") from None
 
 
-_KEY_HELP = f"The identity's file.  [env var: {PATH_VARIABLE}]"
+_KEY_HELP = f"The identity's file.  [env var: {PATH_VARIABLE}; default: ~/.config/ironwire/identity.key]"
 key_option = click.option("--key", metavar="PATH", type=click.Path(path_type=Path), default=home_key, help=_KEY_HELP)
 optional_key_option = click.option("--key", metavar="PATH", type=click.Path(path_type=Path), help=_KEY_HELP)
 """For a command that needs no identity most of the time: `home_key` is looked for when it does."""
@@ -122,7 +123,7 @@ def check_there(key: Path) -> None:
 def _is_named(key: Path) -> bool:
     try:
         return key != default_identity_path()
-    except KeystoreError:
+    except NoHome:
         return True
 
 

@@ -4,6 +4,7 @@ Whatever keeps the server from starting (a port in use, a folder that cannot be 
 before the first connection is taken, and said in one line.
 """
 
+import inspect
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ from typed_settings.types import OptionInfo
 
 from ironwire import __version__
 from ironwire.cli.options import config_option
+from ironwire.cli.subjects import SubjectCommand, SubjectOption
 from ironwire.cli.terminal import out
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
@@ -38,6 +40,22 @@ from ironwire.server.logs import configure_logging
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 _WSGI_BODY_BYTES = 0
 _log = structlog.get_logger(__name__)
+COMMON_SETTINGS = frozenset(
+    {
+        "data",
+        "server.host",
+        "server.port",
+        "server.certfile",
+        "server.keyfile",
+        "auth.origins",
+        "auth.registration",
+        "upload.auth",
+        "history.days",
+        "turn.urls",
+        "log.level",
+    }
+)
+"""What most operators choose: the short help shows these."""
 _OPTION_TYPES: dict[Any, click.ParamType[Any] | type] = {
     int: int,
     float: float,
@@ -58,18 +76,26 @@ def _settings_option(option: OptionInfo) -> Callable[[Callable[..., None]], Call
     destination = option.path.replace(".", "__")
     flag = option.path.removeprefix("server.").replace(".", "-").replace("_", "-")
     help_text = option.metadata["click"]["help"]
+    section = option.path.rpartition(".")[0]
+    sentence = (inspect.getdoc(option.parent_cls) or "").partition(". ")[0] if section else "What belongs to no section"
+    declare = partial(
+        click.option,
+        cls=SubjectOption,
+        subject=(section or "general", sentence.rstrip(".")),
+        is_common=option.path in COMMON_SETTINGS,
+    )
     if option.cls is bool:
-        return click.option(f"--{flag}/--no-{flag}", destination, default=None, help=help_text)
+        return declare(f"--{flag}/--no-{flag}", destination, default=None, help=help_text)
     if get_origin(option.cls) is Literal:
         choices = click.Choice(get_args(option.cls))
-        return click.option(f"--{flag}", destination, type=choices, help=f"{help_text}  [default: {option.default}]")
+        return declare(f"--{flag}", destination, type=choices, help=f"{help_text}  [default: {option.default}]")
     if get_origin(option.cls) is tuple:
-        return click.option(f"--{flag}", destination, multiple=True, metavar="TEXT", help=f"{help_text} Repeatable.")
+        return declare(f"--{flag}", destination, multiple=True, metavar="TEXT", help=f"{help_text} Repeatable.")
     default = "" if option.default is None else f"  [default: {option.default}]"
-    return click.option(f"--{flag}", destination, type=_OPTION_TYPES[option.cls], help=help_text + default)
+    return declare(f"--{flag}", destination, type=_OPTION_TYPES[option.cls], help=help_text + default)
 
 
-@click.command()
+@click.command(cls=SubjectCommand)
 @config_option
 @_with_settings
 def serve(config_file: Path | None, **options: object) -> None:

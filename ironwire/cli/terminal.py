@@ -7,18 +7,16 @@ much for a name that is saved.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:  # `printable` is part of every start: it must not cost what these do
+    from rich.console import Console
 
-from ironwire.ids import Address
+    from ironwire.ids import Address
 
 SHORT_ID_CHARS = 8
-_WIDEST = 10_000
 FILE_NAME_BYTES = 120
 """The longest name of a saved file, in UTF-8: below the 255 of common file systems, with room for a number behind."""
 
@@ -84,7 +82,7 @@ def _candidates(path: Path) -> Iterator[Path]:
         number += 1
 
 
-def short_id(address: Address) -> str:
+def short_id(address: "Address") -> str:
     """The first digits of an id: enough for people to tell their peers apart, not enough to prove who one is."""
     return f"{address[:SHORT_ID_CHARS]}…"
 
@@ -94,29 +92,15 @@ def counted(number: float, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def out() -> Console:
+def out() -> "Console":
     """Standard output for people. It takes markup from nobody: texts are styled by `rich.text.Text`."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A row a line; on a terminal too narrow for that, a line for each cell. Nothing is cut off: half an id is none."""
-    console = out()
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*map(Text, row))
-    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
-    if needed <= console.width or not console.is_terminal:
-        console.width = max(console.width, needed)
-        console.print(table)
-        return
-    for row in rows:
-        for name, cell in zip(columns, row, strict=True):
-            if cell:
-                console.print(Text.assemble((f"{name}: " if name else "", "bold"), cell))
-        console.print()
-
-
-def err() -> Console:
+def err() -> "Console":
     """Standard error: what is said beside the result."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
     return Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)

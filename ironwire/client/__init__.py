@@ -38,7 +38,7 @@ from ironwire.client.errors import (
 )
 from ironwire.client.events import Connected, Disconnected, Event, Lost, Missed, Received, Settled
 from ironwire.client.groups import OwnGroups
-from ironwire.client.keystore import create_identity, default_identity_path, load_identity, read_client_id
+from ironwire.client.keystore import create_identity, load_identity, read_client_id
 from ironwire.client.link import new_message_id
 from ironwire.client.local import HistoryEntry, Owner, Said, conversation_of, default_store_path
 from ironwire.client.localfile import read_history
@@ -47,6 +47,7 @@ from ironwire.client.presence import OwnPresence
 from ironwire.client.transfer import Downloaded, Uploaded, download, upload
 from ironwire.client.urls import ServerAddress
 from ironwire.crypto.signing import Identity
+from ironwire.paths import default_identity_path
 from ironwire.wire.messages import (
     Accepted,
     Candidate,

@@ -35,7 +35,6 @@ from ironwire.client.files import NewFile
 from ironwire.crypto.signing import Identity
 from ironwire.ids import ClientId
 
-PATH_VARIABLE = "IRONWIRE_KEY"
 MOST_OPERATIONS = 16
 MOST_MEMORY_BYTES = argon2id.MEMLIMIT_SENSITIVE
 _FILE_MODE = 0o600
@@ -59,25 +58,6 @@ class Cost:
 
     operations: int = argon2id.OPSLIMIT_MODERATE
     memory_bytes: int = argon2id.MEMLIMIT_MODERATE
-
-
-def default_identity_path() -> Path:
-    """`$IRONWIRE_KEY`, else `ironwire/identity.key` in the configuration folder (XDG Base Directory Specification).
-
-    Raises:
-        KeystoreError: that is in the home folder of a user who has none.
-    """
-    named = os.environ.get(PATH_VARIABLE)
-    configured = os.environ.get("XDG_CONFIG_HOME", "")
-    try:
-        if named:
-            return Path(named).expanduser()
-        folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".config"
-    except RuntimeError:
-        raise KeystoreError(
-            f"this user has no home folder: set HOME, or name the identity's file in {PATH_VARIABLE}"
-        ) from None
-    return folder / "ironwire" / "identity.key"
 
 
 def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | None = None) -> Identity:

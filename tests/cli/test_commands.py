@@ -289,12 +289,3 @@ def test_nobody_listens_there() -> None:
 
 def test_a_file_that_is_not_there() -> None:
     refused(run("upload", "nothing"), ExitCode.FILE, "cannot read nothing")
-
-
-def test_the_help_names_every_command_and_exit_code() -> None:
-    text = run("--help").stdout
-    for name in cli.commands or cli.list_commands(cli.make_context("ironwire", ["--help"], resilient_parsing=True)):
-        assert f"  {name} " in text
-        assert run(name, "--help").exit_code == 0
-    for code in ExitCode:
-        assert f" {code.value}  " in text

@@ -3,7 +3,8 @@
 import click
 import pytest
 
-from ironwire.cli.exits import ExitCode, Failure, expected
+from ironwire.cli.exits import ExitCode, Failure
+from ironwire.cli.failures import expected
 from ironwire.client import (
     AuthenticationRefused,
     ConnectionFailed,

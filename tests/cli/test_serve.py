@@ -25,11 +25,14 @@ def run(*arguments: str) -> Result:
 
 def test_every_setting_has_an_option() -> None:
     destinations = {parameter.name for parameter in serve.params}
-    assert {option.path.replace(".", "__") for option in deep_options(Settings)} == destinations - {"config_file"}
+    assert {option.path.replace(".", "__") for option in deep_options(Settings)} == destinations - {
+        "config_file",
+        "help_all",
+    }
 
 
 def test_the_help_shows_the_defaults() -> None:
-    text = " ".join(run("--help").stdout.split())
+    text = " ".join(run("--help-all").stdout.split())
     assert "[default: 0.0.0.0]" in text
     assert "[default: 8080]" in text
     assert "[default: 4096]" in text

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from ironwire.cli import terminal
+from ironwire.cli.table import show_table
 from ironwire.cli.terminal import (
     FILE_NAME_BYTES,
     counted,
@@ -21,7 +21,6 @@ from ironwire.cli.terminal import (
     printable_lines,
     safe_file_name,
     short_id,
-    show_table,
 )
 from ironwire.ids import ClientId
 
@@ -149,7 +148,8 @@ def test_a_table_cuts_nothing_off(capsys: pytest.CaptureFixture[str], monkeypatc
 def test_a_terminal_too_narrow_for_a_row_has_a_line_for_each_cell(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "Console", partial(Console, color_system=None, force_terminal=True, width=40))
+    narrow = partial(Console, color_system=None, force_terminal=True, width=40)
+    monkeypatch.setattr("ironwire.cli.table.out", narrow)
     show_table(("name", "id", ""), ROWS)
     assert capsys.readouterr().out.splitlines() == [
         "name: bob",

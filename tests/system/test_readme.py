@@ -2,14 +2,17 @@
 says. And whatever the documents point at is there.
 """
 
+import html
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
@@ -165,6 +168,33 @@ def test_by_hand(reader: Reader) -> None:
         code, output = socket.finish()
         assert code == 0
         assert "1000" in output
+
+
+def test_the_page_of_the_server(reader: Reader) -> None:
+    """Every command that it shows, as it stands there."""
+    with urllib.request.urlopen(f"http://localhost:{reader.port}/", timeout=SECONDS) as response:
+        page = response.read().decode()
+    _, shown, upload = map(html.unescape, re.findall("<pre><code>(.*?)</code></pre>", page, re.DOTALL))
+    keygen, chat = shown.splitlines()
+    reader.knows(IRONWIRE_PASSPHRASE="correct horse")
+    client = reader.run(keygen).strip()
+    with reader.start(chat) as conversation:
+        conversation.read_until(f"you are {client}")
+        conversation.enter("Hello, myself")
+        conversation.read_until("Hello, myself$")
+        code, _ = conversation.finish()
+        assert code == 0
+    (reader.folder / "photo.jpg").write_bytes(b"a photo")
+    assert json.loads(reader.run(upload))["size"] == len(b"a photo")
+
+
+def test_keys_that_are_made_in_a_clone_stay_out_of_git() -> None:
+    (keys, *_) = blocks("Two minutes", "sh")
+    made = re.findall(r"\S+\.key\b", keys)
+    assert made
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    for name in (*made, "priv.pem"):
+        assert any(fnmatch(name, pattern) for pattern in ignored)
 
 
 def test_the_checks_of_the_readme_are_those_of_a_fresh_machine() -> None:

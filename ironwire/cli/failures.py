@@ -1,0 +1,95 @@
+"""Which error ends a command with which exit code, and what it says.
+
+Rule: what IronWire raises on purpose never shows a traceback. The message of the error says what happened and what to
+do.
+"""
+
+import click
+
+from ironwire.cli.exits import ExitCode, Failure
+from ironwire.client import (
+    AuthenticationRefused,
+    CallFailed,
+    ConnectionFailed,
+    ConnectionLost,
+    MediaError,
+    NotTheProtocol,
+    Refused,
+    SessionEnded,
+    TransferFailed,
+)
+from ironwire.errors import AdminError, BackupError, ConfigError, IronWireError
+from ironwire.wire.messages import ErrorCode
+
+_REFUSALS: dict[ErrorCode, str] = {
+    "user_offline": "the recipient is offline",
+    "mailbox_full": "the recipient's mailbox is full",
+    "too_large": "it is too large",
+    "rate_limited": "too much at once",
+    "not_found": "there is no such thing",
+    "forbidden": "that is not allowed",
+    "conflict": "that is not possible as things are",
+    "quota": "the quota is used up",
+}
+"""What the codes of an `error` mean to the person who asked for something; others stand for themselves."""
+
+
+_TOLD_BY_DETAIL: frozenset[ErrorCode] = frozenset({"not_found", "forbidden", "conflict"})
+"""Where there is a detail, it says all that there is to say."""
+
+
+_NOT_REGISTERED = "Not registered here"
+_HOW_TO_JOIN = (
+    "The server takes only clients that it knows. Its operator can let you in: by an invite, which you use with"
+    " `ironwire join INVITE`, or by your id, which `ironwire id` prints."
+)
+"""The close reason of docs/protocol.md, section 3.2, and what to do about it."""
+
+
+def refusal(error: Refused) -> str:
+    """Why something was not accepted, for people."""
+    if error.detail and error.code in _TOLD_BY_DETAIL:
+        return error.detail
+    reason = _REFUSALS.get(error.code, error.code)
+    return f"{reason}: {error.detail}" if error.detail else reason
+
+
+def expected(error: BaseException) -> click.ClickException | click.exceptions.Exit | None:
+    """What to tell the user about `error`, as an exception that click ends with; None for a fault of ours."""
+    match error:
+        case BaseExceptionGroup():
+            endings = [expected(each) for each in error.exceptions]
+            return None if None in endings else endings[0]
+        case click.ClickException():
+            return error
+        case KeyboardInterrupt() | click.Abort():
+            return click.exceptions.Exit(ExitCode.INTERRUPTED)
+        case Refused():
+            return Failure(ExitCode.REFUSED, refusal(error))
+        case AuthenticationRefused(reason) if reason.startswith(_NOT_REGISTERED):
+            return Failure(ExitCode.AUTHENTICATION, str(error), _HOW_TO_JOIN)
+        case ConfigError():
+            return Failure(ExitCode.USAGE, *error.args)
+        case IronWireError():
+            return Failure(_code_of(error), str(error))
+        case _:
+            return None
+
+
+def _code_of(error: IronWireError) -> ExitCode:
+    match error:
+        case SessionEnded() | CallFailed() | AdminError():
+            return ExitCode.REFUSED
+        case ConnectionFailed() | ConnectionLost() | NotTheProtocol():
+            return ExitCode.UNREACHABLE
+        case AuthenticationRefused():
+            return ExitCode.AUTHENTICATION
+        case MediaError() | BackupError():
+            return ExitCode.FILE
+        case TransferFailed(status=None):
+            # What went wrong on the way has a cause that is not the disk's.
+            return ExitCode.FILE if isinstance(error.__cause__, OSError | None) else ExitCode.UNREACHABLE
+        case TransferFailed():
+            return ExitCode.REFUSED
+        case _:
+            return ExitCode.USAGE
