@@ -304,7 +304,7 @@ class Delivery:
             case Stored(placed):
                 # Without a live text somebody has it, or has blocked who wrote it: the store found that before.
                 is_missed = live_text is not None and not self._hand_over(ClientId(envelope.to), live_text)
-                offer(self._hub, placed, envelope)
+                offer(self._hub, result, envelope)
                 if is_missed and all(place.is_own for place in placed):
                     self._forget(envelope)
                     self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
