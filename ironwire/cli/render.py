@@ -143,8 +143,15 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
             return notice(f"{reason}; next attempt in {retry_seconds:.0f} s", "yellow")
         case Missed(count):
             return notice(f"{count} messages came too fast and were missed", "bold red")
-        case Lost(first, last):
-            return notice(f"{last - first + 1} messages expired before this device came for them", "bold red")
+        case Lost(first, last, reason, groups, more_groups):
+            lost = "1 message" if first == last else f"{last - first + 1} messages"
+            why = (
+                "expired before this device came"
+                if reason == "expired"
+                else "came while this device's mailbox was full"
+            )
+            changes = "; who is in a group may have changed" if groups or more_groups else ""
+            return notice(f"{lost} {why}{changes}", "bold red")
         case Error(msg, detail):
             return notice(f"the server says {msg}" + (f": {detail}" if detail else ""), "red")
 
