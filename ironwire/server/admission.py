@@ -16,21 +16,33 @@ from ironwire.store.records import Mailbox
 from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, ServerLimits
 
 NOT_REGISTERED = Ending(1008, "Not registered here")
+TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
 TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
 
 
-def refusal_of(admitted: Admit, visitor: Visitor, services: Services) -> Ending | None:
-    """How the session of a client ends that may not come; None if it may. An invite is used up."""
+async def register(admitted: Admit, visitor: Visitor, services: Services) -> Mailbox | Ending | None:
+    """The mailbox of the session's device as it stands now, registered and committed if it was not; how the session
+    ends if it may not come; None for one without a device that may. An invite is used up with the commit.
+
+    "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+
+    Raises:
+        StoreError: the store cannot work, and nothing was kept.
+    """
     client, device = admitted.principal.client, admitted.principal.device
     if device is None and services.registration.is_open:
         return None
     registered = {mailbox.device for mailbox in services.delivery.mailboxes_of(client)}
     if device is not None and device not in registered and visitor.registration():
         return TOO_MANY_REGISTRATIONS
-    invite = None if device is None else admitted.invite
-    if not registered and not services.registration.admits(client, invite):
-        return NOT_REGISTERED
-    return None
+    if device is None:
+        return None if registered or services.registration.admits(client) else NOT_REGISTERED
+    if registered or services.registration.admits(client):
+        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+    with services.registration.invited(admitted.invite) as is_invited:
+        if not is_invited:
+            return NOT_REGISTERED
+        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
 
 
 def wait_to_keep_ms(message: ClientMessage, client: ClientId, visitor: Visitor, services: Services) -> int:

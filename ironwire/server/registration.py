@@ -6,13 +6,15 @@ use it. Both are files that the operator writes while the server runs, small eno
 for those who are new and have proven their key.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import structlog
 from attrs import define, field
 
-from ironwire.errors import InvalidId
+from ironwire.errors import InvalidId, StoreError
 from ironwire.ids import ClientId, parse_client_id
 from ironwire.store.invites import Invites
 
@@ -73,14 +75,22 @@ class Registration:
         """Whether everybody may come."""
         return self._policy == "open"
 
-    def admits(self, client: ClientId, invite: str | None) -> bool:
-        """Whether a client without a registered device may come. An invite is used up by it.
+    def admits(self, client: ClientId) -> bool:
+        """Whether a client without a registered device may come as it is."""
+        return self.is_open or (self._allow_list is not None and client in self._allow_list)
+
+    @contextmanager
+    def invited(self, invite: str | None) -> Iterator[bool]:
+        """Whether an invite lets its client in: it is used up, unless the block raises `StoreError`, because then the
+        client has got nothing for it.
 
         Args:
-            invite: what it brings, if it names a device that the invite can make known.
+            invite: what the client brings, if anything.
         """
-        if self.is_open:
-            return True
-        if self._allow_list is not None and client in self._allow_list:
-            return True
-        return self._policy == "invite" and invite is not None and self._invites.redeem(invite)
+        use = None if self._policy != "invite" or invite is None else self._invites.redeem(invite)
+        try:
+            yield use is not None
+        except StoreError:
+            if use is not None:
+                self._invites.put_back(use)
+            raise

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from attrs import define
+from attrs import define, frozen
 
 from ironwire.errors import StoreError
 
@@ -19,6 +19,14 @@ INVITES = "invites"
 
 DAY_MS = 86_400_000
 _INVITE_BYTES = 16
+
+
+@frozen
+class Use:
+    """One use of an invite: its file, and when it ends."""
+
+    path: Path
+    ends_ns: int
 
 
 @define(eq=False)
@@ -47,15 +55,13 @@ class Invites:
                 if not self._is_open(path):
                     path.unlink()
             for use in range(uses):
-                path = self._folder / f"{_name(invite)}.{use}"
-                path.touch(mode=0o600, exist_ok=False)
-                os.utime(path, ns=(ends_ns, ends_ns))
+                _touch(Use(self._folder / f"{_name(invite)}.{use}", ends_ns))
         except OSError as error:
-            raise StoreError(f"the folder of invites failed, see to its disk and permissions: {error}") from error
+            raise _failed(error) from error
         return invite
 
-    def redeem(self, invite: str) -> bool:
-        """Use the invite for one client; False if it does not exist, has ended, or was used as often as it may be.
+    def redeem(self, invite: str) -> Use | None:
+        """Use the invite for one client; None if it does not exist, has ended, or was used as often as it may be.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -63,14 +69,35 @@ class Invites:
         try:
             for path in self._folder.glob(f"{_name(invite)}.*"):
                 if self._is_open(path):
+                    use = Use(path, path.stat().st_mtime_ns)
                     path.unlink()
-                    return True
+                    return use
         except OSError as error:
-            raise StoreError(f"the folder of invites failed, see to its disk and permissions: {error}") from error
-        return False
+            raise _failed(error) from error
+        return None
+
+    def put_back(self, use: Use) -> None:
+        """The use came to nothing, so the invite is good for it again.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            _touch(use)
+        except OSError as error:
+            raise _failed(error) from error
 
     def _is_open(self, path: Path) -> bool:
         return path.stat().st_mtime_ns > self._now_ms() * 1_000_000
+
+
+def _touch(use: Use) -> None:
+    use.path.touch(mode=0o600, exist_ok=False)
+    os.utime(use.path, ns=(use.ends_ns, use.ends_ns))
+
+
+def _failed(error: OSError) -> StoreError:
+    return StoreError(f"the folder of invites failed, see to its disk and permissions: {error}")
 
 
 def _name(invite: str) -> str:
