@@ -311,7 +311,9 @@ class Session:
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
                 case Ack(upto):
-                    self._services.delivery.ack(attachment, upto)
+                    self._services.delivery.ack(attachment, upto, id_)
+                    if unsettled.count >= most:
+                        await unsettled.wait_below(most)
                 case _:
                     surcharge = self._surcharge(message, attachment)
                     if self._is_too_dear(message, surcharge, id_, allowance):

@@ -12,7 +12,9 @@ from ironwire.wire.messages.fields import WIRE_KEY
 
 @record
 class Ack:
-    """Everything up to `upto` is safe with this device: cumulative, may be repeated (section 5)."""
+    """Everything up to `upto` is safe with this device: cumulative, may be repeated. With an id it is answered by
+    `accepted`, once it is committed (section 5).
+    """
 
     verb: ClassVar[str] = "ack"
 
