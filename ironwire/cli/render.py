@@ -134,6 +134,9 @@ def notice(text: str, style: str = "dim") -> Text:
     return Text(_INDENT + printable(text), style)
 
 
+_WHY_LOST = {"expired": "expired before this device came", "full": "came while this device's mailbox was full"}
+
+
 def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
     """What happened beside messages: to the connection, or to what this client sent without an id."""
     match event:
@@ -145,11 +148,7 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
             return notice(f"{count} messages came too fast and were missed", "bold red")
         case Lost(first, last, reason, groups, more_groups):
             lost = "1 message" if first == last else f"{last - first + 1} messages"
-            why = (
-                "expired before this device came"
-                if reason == "expired"
-                else "came while this device's mailbox was full"
-            )
+            why = _WHY_LOST[reason]
             changes = "; who is in a group may have changed" if groups or more_groups else ""
             return notice(f"{lost} {why}{changes}", "bold red")
         case Error(msg, detail):

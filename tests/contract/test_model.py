@@ -174,6 +174,8 @@ class Stores(RuleBasedStateMachine):
                OR payload IS NULL OR (owed = 0 AND is_archived = 0)"""
         assert look(wrong).fetchall() == []
         assert look("SELECT mailbox FROM entry WHERE mailbox NOT IN (SELECT id FROM mailbox)").fetchall() == []
+        assert look("SELECT mailbox FROM lost_change WHERE mailbox NOT IN (SELECT id FROM mailbox)").fetchall() == []
+        assert look("SELECT mailbox FROM lost_change JOIN mailbox ON id = mailbox WHERE last <= acked").fetchall() == []
         assert look("SELECT id FROM roster WHERE id NOT IN (SELECT roster FROM member)").fetchall() == []
         assert look("SELECT roster FROM member WHERE roster NOT IN (SELECT id FROM roster)").fetchall() == []
 
