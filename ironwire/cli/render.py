@@ -131,6 +131,9 @@ def notice(text: str, style: str = "dim") -> Text:
     return Text(_INDENT + printable(text), style)
 
 
+_WHY_LOST = {"expired": "expired before this device came", "full": "came while this device's mailbox was full"}
+
+
 def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
     """What happened beside messages: to the connection, or to what this client sent without an id."""
     match event:
@@ -141,10 +144,9 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
         case Missed(count):
             were = "was" if count == 1 else "were"
             return notice(f"{counted(count, 'message')} came too fast and {were} missed", "bold red")
-        case Lost(first, last):
-            them = "it" if last == first else "them"
-            lost = counted(last - first + 1, "message")
-            return notice(f"{lost} expired before this device came for {them}", "bold red")
+        case Lost(first, last, reason, groups, more_groups):
+            changes = "; who is in a group may have changed" if groups or more_groups else ""
+            return notice(f"{counted(last - first + 1, 'message')} {_WHY_LOST[reason]}{changes}", "bold red")
         case Error(msg, detail):
             return notice(f"the server says {msg}" + (f": {detail}" if detail else ""), "red")
 

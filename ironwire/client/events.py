@@ -6,12 +6,13 @@ a device are not in it: they wait in the device's store (`inbox.py`).
 """
 
 from collections import deque
+from typing import Literal
 
 import trio
 from attrs import define, field, frozen
 
 from ironwire.errors import ClientError
-from ironwire.ids import MessageId
+from ironwire.ids import GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Receipt, RelayedTyping, ServerMessage, Text
 
 EVENT_LIMIT = 1_000
@@ -49,10 +50,19 @@ class Missed:
 
 @frozen
 class Lost:
-    """The entries `first` to `last` of this device's mailbox are gone: they expired before they could be delivered."""
+    """The entries `first` to `last` of this device's mailbox are gone: they expired before they could be delivered, or
+    the mailbox was full when they came.
+
+    Of `groups`, changes were among them: `Client.groups.info` says how each stands now, and is refused with `not_found`
+    where this client is not in it any more. With `more_groups` there were changes of others: `Client.groups.all` names
+    the groups in which this client is.
+    """
 
     first: int
     last: int
+    reason: Literal["expired", "full"]
+    groups: tuple[GroupId, ...] = ()
+    more_groups: bool = False
 
 
 @frozen

@@ -73,11 +73,14 @@ class OwnGroups:
 
     async def info(self, group: GroupId) -> GroupDetails:
         """Name, epoch and members of the group: from what this client knows, as long as it knows of every change."""
-        known = self._link.rosters.get(group)
+        rosters = self._link.rosters
+        known = rosters.get(group)
         if known is not None:
             return known
+        forgotten = rosters.forgotten
         details = await self._link.ask(GroupInfo(group), GroupDetails)
-        self._link.rosters.learn(details)
+        if rosters.forgotten == forgotten:
+            rosters.learn(details)
         return details
 
     async def all(self) -> list[GroupSummary]:

@@ -93,4 +93,6 @@ class Inbox:
 
 def _event(kept: Kept) -> Event:
     message, id_, seq = kept.frame
-    return Lost(message.first, message.last) if isinstance(message, Gap) else Received(message, id_, seq)
+    if isinstance(message, Gap):
+        return Lost(message.first, message.last, message.reason, tuple(message.groups or ()), message.more_groups)
+    return Received(message, id_, seq)

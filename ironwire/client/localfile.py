@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from attrs import asdict, define, field
+from attrs import asdict, define, evolve, field
 
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.files import sync_folder
@@ -197,11 +197,11 @@ class LocalFile:
             return
         self._database.execute("UPDATE mailbox SET seq = ?", (arrival.seq,))
         if isinstance(message, Gap):
-            self._insert_gap(max(message.first, stored + 1), message.last)
+            self._insert_gap(evolve(message, first=max(message.first, stored + 1)))
             return
         if 0 < stored < arrival.seq - 1:
-            # Acknowledged, but not from this file: it was put back from a copy.
-            self._insert_gap(stored + 1, arrival.seq - 1)
+            # Acknowledged, but not from this file: it was put back from a copy. Anything may have been there.
+            self._insert_gap(Gap(stored + 1, arrival.seq - 1, "expired", more_groups=True))
         if not self._is_known(arrival.id, message):
             self._insert_delivery(arrival.id, message, arrival.seq)
 
@@ -225,8 +225,8 @@ class LocalFile:
         row = ("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
         self._database.execute(_INSERT, row)
 
-    def _insert_gap(self, first: int, last: int) -> None:
-        frame = encode(Gap(first, last, "expired")).decode()
+    def _insert_gap(self, gap: Gap) -> None:
+        frame = encode(gap).decode()
         self._database.execute(_INSERT, ("unseen", None, self._owner.client, "", None, 0, frame))
 
 

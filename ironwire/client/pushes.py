@@ -48,7 +48,10 @@ class Pushes:
         if isinstance(frame.message, GroupChanged):
             self.rosters.follow(frame.message)
         elif isinstance(frame.message, Gap):
-            self.rosters.forget_all()
+            if frame.message.more_groups:
+                self.rosters.forget_all()
+            else:
+                self.rosters.forget(frame.message.groups or ())
         if self._keeper is None:
             self.events.put(Received(frame.message, frame.id, frame.seq))
         else:

@@ -1,8 +1,11 @@
 """What a client knows of its groups without asking: who is in them, as which epoch.
 
 Rule: what is known is whole, or not known. Knowledge begins with an answer of the server; from there each change leads
-to the next epoch (docs/protocol.md, section 7.2). Where one is missing, the group has to be asked for anew.
+to the next epoch (docs/protocol.md, section 7.2). Where one is missing, the group has to be asked for anew; a gap in
+the mailbox says of which groups one may be.
 """
+
+from collections.abc import Iterable
 
 from attrs import define, evolve, field
 
@@ -18,6 +21,8 @@ class Rosters:
     _known: dict[GroupId, GroupDetails] = field(factory=dict, init=False)
     _newest: dict[GroupId, int] = field(factory=dict, init=False)
     """The highest epoch that this client has heard of."""
+    forgotten: int = field(default=0, init=False)
+    """How often something had to be forgotten: an answer from before may be older than what was missed."""
 
     def get(self, group: GroupId) -> GroupDetails | None:
         """The group as it is now; None where that has to be asked."""
@@ -45,7 +50,13 @@ class Rosters:
 
     def forget_all(self) -> None:
         """Changes may have been missed, of any group."""
-        self._known.clear()
+        self.forget(list(self._known))
+
+    def forget(self, groups: Iterable[GroupId]) -> None:
+        """Changes of these groups were missed."""
+        self.forgotten += 1
+        for group in groups:
+            self._known.pop(group, None)
 
 
 def after(details: GroupDetails, change: GroupChanged) -> GroupDetails:

@@ -1,8 +1,8 @@
 """Group commit: all that waits is one batch with one commit, what comes meanwhile is the next (docs/decisions/0005).
 
 Rules: nobody is told of anything before its commit. What is more than one batch goes in a fair order
-(`protocol/fair.py`): nobody waits for what others have piled up. An ack promises nothing to anyone, so it asks for no
-commit of its own: it rides with the next batch, or goes after a short quiet.
+(`protocol/fair.py`): nobody waits for what others have piled up. An ack asks for no commit of its own, answered or not:
+it rides with the next batch, or goes after a short quiet.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from math import inf
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import define, frozen
 
 from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram
 from ironwire.errors import StoreError
@@ -43,6 +43,23 @@ _Asked = tuple[ClientId | None, Operation, Settle, int]
 """By whom, and with what it costs."""
 
 
+@define
+class _WaitingAck:
+    """Up to which number, what it costs to erase that, and who wants to know of it."""
+
+    upto: int = 0
+    cost: int = 0
+    settles: tuple[Settle, ...] = ()
+
+    def add(self, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+        self.upto = max(self.upto, upto)
+        self.cost += cost
+        self.settles += settles
+
+
+_Acks = dict[MailboxId, _WaitingAck]
+
+
 @frozen
 class CommitterStatistics:
     """A part of `DeliveryStatistics`, which explains them."""
@@ -62,8 +79,7 @@ class Committer:
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
         """What that batch and those before it left behind."""
         self._backlog_size = 0
-        self._acks: dict[MailboxId, tuple[int, int]] = {}
-        """Up to which number, and what it costs to erase that."""
+        self._acks: _Acks = {}
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
         self._asked_at = 0.0
@@ -85,13 +101,11 @@ class Committer:
             self._arrival.unpark()
         self._arrived.append((owner, operation, settle, cost))
 
-    def ack(self, mailbox: MailboxId, upto: int, cost: int = 1) -> None:
-        """What the device has up to `upto` may be erased; an ack that follows takes the place of one that waits."""
+    def ack(self, mailbox: MailboxId, upto: int, cost: int = 1, settle: Settle | None = None) -> None:
+        """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
-        elif mailbox in self._acks:
-            cost += self._acks[mailbox][1]
-        self._acks[mailbox] = upto, cost
+        self._acks.setdefault(mailbox, _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
 
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
@@ -159,35 +173,44 @@ class Committer:
         self._backlog_size -= len(batch)
         return batch
 
-    def _next_acks(self) -> dict[MailboxId, tuple[int, int]]:
+    def _next_acks(self) -> _Acks:
         """The oldest of those that wait, as much as costs what a batch does; what they erase is overwritten."""
-        acks: dict[MailboxId, tuple[int, int]] = {}
+        acks: _Acks = {}
         cost = 0
         while self._acks and cost < BATCH_COST:
             mailbox = next(iter(self._acks))
             acks[mailbox] = self._acks.pop(mailbox)
-            cost += acks[mailbox][1]
+            cost += acks[mailbox].cost
         return acks
+
+    def _take_back(self, acks: _Acks) -> None:
+        """These wait again, before those that came meanwhile."""
+        came, self._acks = self._acks, acks
+        for mailbox, ack in came.items():
+            acks.setdefault(mailbox, _WaitingAck()).add(ack.upto, ack.cost, ack.settles)
 
     async def _commit(self, batch: list[_Asked]) -> None:
         """These, after the acks that wait: what they make room for is seen."""
         acks = self._next_acks()
-        operations: list[Operation] = [Ack(mailbox, upto) for mailbox, (upto, _) in acks.items()]
+        operations: list[Operation] = [Ack(mailbox, ack.upto) for mailbox, ack in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return
         self._sizes.observe(len(operations))
         results: list[Result] | list[StoreError]
         try:
-            results = (await self._store.apply(operations))[len(acks) :]
+            results = await self._store.apply(operations)
         except trio.Cancelled:
-            self._acks = acks | self._acks
+            self._take_back(acks)
             raise
         except Exception as error:
             log.exception("nothing of this batch was stored", operations=len(operations))
-            results = [StoreError(f"the batch failed: {error}")] * len(batch)
+            results = [StoreError(f"the batch failed: {error}")] * len(operations)
+        for ack, result in zip(acks.values(), results, strict=False):
+            for settle in ack.settles:
+                settle(result)
         told = 0
-        for (_, _, settle, cost), result in zip(batch, results, strict=True):
+        for (_, _, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
             settle(result)
             told += cost
             if told >= TURN_COST:

@@ -67,6 +67,7 @@ SWEEP_COST = 50
 """To erase a part of a mailbox takes as long as so many places."""
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
+NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
 ID_TAKEN = Error("invalid", detail="id was used for another message")
 
 
@@ -140,14 +141,23 @@ class Delivery:
         append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
         self._committer.ask(client, append, settle, cost)
 
-    def ack(self, attachment: Attachment, upto: int) -> None:
-        """The session's device has everything up to `upto`.
+    def ack(self, attachment: Attachment, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+        """The session's device has everything up to `upto`; with an id, it is told once that is committed.
 
         Raises:
             AckBeyondDelivery: it was never sent that much.
         """
         pump = attachment.pump
-        if pump is not None and (arrived := pump.ack(upto)) is not None:
+        if pump is None:
+            if id is not None:
+                attachment.outbox.put(encode(NO_MAILBOX_HERE, id))
+            return
+        arrived = pump.ack(upto)
+        if id is not None:
+            attachment.unsettled.begin(1)
+            settle = partial(self._settle_ack, attachment, id)
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle)
+        elif arrived is not None:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
 
     def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
@@ -304,7 +314,7 @@ class Delivery:
             case Stored(placed):
                 # Without a live text somebody has it, or has blocked who wrote it: the store found that before.
                 is_missed = live_text is not None and not self._hand_over(ClientId(envelope.to), live_text)
-                offer(self._hub, placed, envelope)
+                offer(self._hub, result, envelope)
                 if is_missed and all(place.is_own for place in placed):
                     self._forget(envelope)
                     self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
@@ -318,6 +328,13 @@ class Delivery:
                 self._reply_refused(sender, Error("mailbox_full", user=envelope.to), envelope.verb, envelope.id)
             case _:
                 self._settle_known(sender, envelope, result)
+
+    def _settle_ack(self, attachment: Attachment, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+        attachment.unsettled.settle(1)
+        if isinstance(result, StoreError):
+            attachment.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
+        else:
+            attachment.outbox.put(accepted(self._now_ms(), id))
 
     def _settle_known(self, sender: Attachment, envelope: Envelope, result: Result | StoreError) -> None:
         """What any envelope may result in: its id was there before, or the store failed."""

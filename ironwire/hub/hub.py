@@ -1,5 +1,8 @@
 """The live sessions of this server, by client and device.
 
+A session is admitted first, which decides whether its client has too many, and attached when everything it needs is
+there: to register its device takes a commit, and nothing may be kept for a session that is then refused.
+
 Rule: whoever leaves removes itself and nobody else. A session that was replaced and ends later finds another in its
 place, and leaves that one alone.
 """
@@ -82,16 +85,34 @@ class HubStatistics:
 class Hub:
     def __init__(self, *, sessions_per_client: int) -> None:
         self._sessions_per_client = sessions_per_client
+        self._admitted: dict[ClientId, tuple[Principal, ...]] = {}
+        """Of each session that is attached, or will be. Two are the same only if they are the same object."""
         self._seats: dict[ClientId, tuple[Attachment, ...]] = {}
         self._pumps: dict[MailboxId, Pump] = {}
         self._sessions = 0
 
     @contextmanager
-    def attached(self, attachment: Attachment) -> Iterator[None]:
-        """Seat the session while the block runs. An older session of the same device is closed with 4409.
+    def admitted(self, principal: Principal) -> Iterator[None]:
+        """Count a session as one of its client's while the block runs, or until a newer one of its device is attached.
 
         Raises:
             TooManySessions: at the limit, and there is nothing to replace.
+        """
+        client, device = principal.client, principal.device
+        everyone = self._admitted.get(client, ())
+        others = [other.device for other in everyone if device is None or other.device != device]
+        if others.count(None) + len({*others} - {None}) >= self._sessions_per_client:
+            raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
+        self._admitted[client] = (*everyone, principal)
+        try:
+            yield
+        finally:
+            self._dismiss(principal)
+
+    @contextmanager
+    def attached(self, attachment: Attachment) -> Iterator[None]:
+        """Seat a session that is admitted, while the block runs. An older session of the same device is closed with
+        4409.
         """
         self._attach(attachment)
         try:
@@ -127,10 +148,9 @@ class Hub:
         seats = self._seats.get(client, ())
         replaced = [seat for seat in seats if device is not None and seat.principal.device == device]
         remaining = tuple(seat for seat in seats if seat not in replaced)
-        if len(remaining) >= self._sessions_per_client:
-            raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
         for seat in replaced:
             self._unplug(seat)
+            self._dismiss(seat.principal)
             seat.outbox.close(REPLACED)
         self._seats[client] = (*remaining, attachment)
         if attachment.pump is not None:
@@ -147,6 +167,14 @@ class Hub:
             self._seats[client] = remaining
         else:
             self._seats.pop(client, None)
+
+    def _dismiss(self, principal: Principal) -> None:
+        client = principal.client
+        remaining = tuple(other for other in self._admitted.get(client, ()) if other is not principal)
+        if remaining:
+            self._admitted[client] = remaining
+        else:
+            self._admitted.pop(client, None)
 
     def _unplug(self, attachment: Attachment) -> None:
         pump = attachment.pump

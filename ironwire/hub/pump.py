@@ -34,8 +34,12 @@ class Pump:
         if self._is_caught_up and seq == window.sent + 1 and window.room > 0:
             self._deliver(seq, envelope, is_own=is_own)
         else:
-            window.committed(seq)
-            self._wake.unpark_all()
+            self.note(seq)
+
+    def note(self, seq: int) -> None:
+        """The mailbox gave this number out, and what it holds, if it holds anything, is in the store."""
+        self._window.committed(seq)
+        self._wake.unpark_all()
 
     def ack(self, upto: int) -> int | None:
         """The device has everything up to `upto`, which is so many bytes; None if that was known.
@@ -79,8 +83,11 @@ class Pump:
         self._outbox.put(text)
 
     def _tell(self, gap: Gap | None) -> None:
-        if gap is not None:
-            self._outbox.put(encode(messages.Gap(first=gap.first, last=gap.last, reason="expired")))
+        if gap is None:
+            return
+        for loss in self._store.losses(self.mailbox, gap.first, gap.last):
+            groups = [*loss.groups] or None
+            self._outbox.put(encode(messages.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
 
 
 def entry_text(seq: int, envelope: Envelope, *, is_own: bool) -> bytes:

@@ -8,7 +8,7 @@ as a pure machine.
     acked   the last entry that the device keeps   moves by `ack`
 
 Between `acked` and `sent` lies the window: at most so many envelopes and bytes are on their way at a time. Entries go
-out in order, each once a session; a number that is missing has expired, and the device is told of it by a gap.
+out in order, each once a session; a number that is missing is lost, and the device is told of it by a gap.
 """
 
 from collections import deque
@@ -72,7 +72,7 @@ class Window:
         return gap
 
     def skip(self, upto: int) -> Gap | None:
-        """Nothing is left up to `upto`: everything in between has expired."""
+        """Nothing is left up to `upto`: everything in between is lost."""
         if upto <= self.sent:
             return None
         gap = Gap(self.sent + 1, upto)

@@ -23,20 +23,34 @@ NOT_REGISTERED: Mapping[Refusal, Ending] = {
     "unknown invite": Ending(1008, "Not registered here: there is no such invite"),
     "spent invite": Ending(1008, "Not registered here: the invite is used up or has ended"),
 }
+TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
 TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
 
 
-def refusal_of(admitted: Admit, visitor: Visitor, services: Services) -> Ending | None:
-    """How the session of a client ends that may not come; None if it may. An invite is used up."""
+async def register(admitted: Admit, visitor: Visitor, services: Services) -> Mailbox | Ending | None:
+    """The mailbox of the session's device as it stands now, registered and committed if it was not; how the session
+    ends if it may not come; None for one without a device that may. An invite is used up with the commit.
+
+    "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+
+    Raises:
+        StoreError: the store cannot work, and nothing was kept.
+    """
     client, device = admitted.principal.client, admitted.principal.device
     if device is None and services.registration.is_open:
         return None
     registered = {mailbox.device for mailbox in services.delivery.mailboxes_of(client)}
     if device is not None and device not in registered and visitor.registration():
         return TOO_MANY_REGISTRATIONS
-    invite = None if device is None else admitted.invite
-    refusal = None if registered else services.registration.refusal(client, invite)
-    return None if refusal is None else NOT_REGISTERED[refusal]
+    is_known = bool(registered) or services.registration.admits(client)
+    if device is None:
+        return None if is_known else NOT_REGISTERED[services.registration.refusal]
+    if is_known:
+        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+    with services.registration.invited(admitted.invite) as refusal:
+        if refusal is not None:
+            return NOT_REGISTERED[refusal]
+        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
 
 
 def wait_to_keep_ms(message: ClientMessage, client: ClientId, visitor: Visitor, services: Services) -> int:

@@ -6,13 +6,15 @@ use it. Both are files that the operator writes while the server runs, small eno
 for those who are new and have proven their key.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import structlog
 from attrs import define, field
 
-from ironwire.errors import InvalidId
+from ironwire.errors import InvalidId, StoreError
 from ironwire.ids import ClientId, parse_client_id
 from ironwire.store.invites import Invites
 
@@ -75,22 +77,31 @@ class Registration:
         """Whether everybody may come."""
         return self._policy == "open"
 
-    def refusal(self, client: ClientId, invite: str | None) -> Refusal | None:
-        """Why a client without a registered device may not come; None if it may. An invite is used up by it.
+    def admits(self, client: ClientId) -> bool:
+        """Whether a client without a registered device may come as it is."""
+        return self.is_open or (self._allow_list is not None and client in self._allow_list)
 
-        Args:
-            invite: what it brings, if it names a device that the invite can make known.
+    @property
+    def refusal(self) -> Refusal:
+        """Why a client may not come that is not admitted and brings no invite."""
+        return "no invite" if self._policy == "invite" else "not listed"
+
+    @contextmanager
+    def invited(self, invite: str | None) -> Iterator[Refusal | None]:
+        """Why an invite does not let its client in; None if it does. It is used up then, unless the block raises
+        `StoreError`, because the client has got nothing for it.
         """
-        if self.is_open or (self._allow_list is not None and client in self._allow_list):
-            return None
-        if self._policy != "invite":
-            return "not listed"
-        if invite is None:
-            return "no invite"
+        if self._policy != "invite" or invite is None:
+            yield self.refusal
+            return
         match self._invites.redeem(invite):
-            case "redeemed":
-                return None
             case "spent":
-                return "spent invite"
+                yield "spent invite"
             case "unknown":
-                return "unknown invite"
+                yield "unknown invite"
+            case use:
+                try:
+                    yield None
+                except StoreError:
+                    self._invites.put_back(use)
+                    raise

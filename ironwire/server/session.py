@@ -28,7 +28,7 @@ from ironwire.hub.outbox import Ending, Outbox
 from ironwire.ids import MessageId, is_group
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.mailbox import AckBeyondDelivery
-from ironwire.server.admission import refusal_of, wait_to_keep_ms, welcome
+from ironwire.server.admission import register, wait_to_keep_ms, welcome
 from ironwire.server.gate import Visitor
 from ironwire.server.handshake import Handshake
 from ironwire.server.logs import short_client
@@ -52,7 +52,6 @@ AUTH_TIMEOUT = Ending(1002, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
-TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
 MISUSE = 4400
 
 TURN_SURCHARGE = 400
@@ -172,21 +171,23 @@ class Session:
             return
         self._visitor.authenticated()
         self._transport.authenticated()
-        client, device = admitted.principal.client, admitted.principal.device
-        bind_contextvars(client=short_client(client))
-        refusal = refusal_of(admitted, self._visitor, self._services)
-        if refusal is not None:
-            self._outbox.close(refusal)
+        bind_contextvars(client=short_client(admitted.principal.client))
+        try:
+            with self._services.hub.admitted(admitted.principal):
+                await self._stay(admitted, nursery)
+        except TooManySessions:
+            self._outbox.close(TOO_MANY_SESSIONS)
+
+    async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
+        """Serve a client that has proven its key, and whose session is not one too many."""
+        if self._is_banned(admitted):
             return
-        mailbox = None
-        if device is not None:
-            mailbox = await self._services.delivery.register(client, device)
-            if mailbox is None:
-                self._outbox.close(TOO_MANY_DEVICES)
-                return
+        mailbox = await register(admitted, self._visitor, self._services)
+        if isinstance(mailbox, Ending):
+            self._outbox.close(mailbox)
+            return
         # No checkpoint from here until the session is attached: what is committed in between would pass it by.
-        if self._policy.is_banned(client):
-            self._outbox.close(Ending(BANNED.code, BANNED.reason))
+        if self._is_banned(admitted):
             return
         pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
         attachment = Attachment(admitted.principal, self._outbox, pump)
@@ -200,10 +201,15 @@ class Session:
                 await self._read(attachment)
                 if not self._is_cut_off:
                     await trio.sleep_forever()  # until what is to be said has been written
-        except TooManySessions:
-            self._outbox.close(TOO_MANY_SESSIONS)
         finally:
             self._services.requests.left(attachment)
+
+    def _is_banned(self, admitted: Admit) -> bool:
+        """Whether the operator has banned the client since the session began; if so, it is told."""
+        if not self._policy.is_banned(admitted.principal.client):
+            return False
+        self._outbox.close(Ending(BANNED.code, BANNED.reason))
+        return True
 
     async def _leave(self) -> None:
         """Let go of the connection, after saying why if somebody is there to hear it."""
@@ -305,7 +311,9 @@ class Session:
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
                 case Ack(upto):
-                    self._services.delivery.ack(attachment, upto)
+                    self._services.delivery.ack(attachment, upto, id_)
+                    if unsettled.count >= most:
+                        await unsettled.wait_below(most)
                 case _:
                     surcharge = self._surcharge(message, attachment)
                     if self._is_too_dear(message, surcharge, id_, allowance):

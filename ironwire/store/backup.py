@@ -25,7 +25,7 @@ from attrs import frozen
 from ironwire.errors import BackupError, InvalidId
 from ironwire.ids import parse_blob_name
 from ironwire.store.lock import lock_file
-from ironwire.store.migrations import load_migrations
+from ironwire.store.migrations import load_migrations, upgrade
 from ironwire.store.survey import DATABASE, MEDIA
 
 MANIFEST = "backup.json"
@@ -57,7 +57,12 @@ _CONTRADICTIONS: Mapping[str, str] = {
 _RENUMBER_ENTRIES = """
     UPDATE entry SET (mailbox, seq) =
         (SELECT mailbox.id + :leap, entry.seq - mailbox.acked FROM mailbox WHERE mailbox.id = entry.mailbox)"""
-_RENUMBER_MAILBOXES = "UPDATE mailbox SET id = id + :leap, tail = tail - acked, acked = 0"
+_RENUMBER_LOST_CHANGES = """
+    UPDATE lost_change SET (mailbox, first, last) =
+        (SELECT mailbox.id + :leap, max(lost_change.first - mailbox.acked, 1), lost_change.last - mailbox.acked
+         FROM mailbox WHERE mailbox.id = lost_change.mailbox)"""
+_RENUMBER_MAILBOXES = """
+    UPDATE mailbox SET id = id + :leap, tail = tail - acked, expired = max(expired - acked, 0), acked = 0"""
 _RENUMBER_LATER = "UPDATE sqlite_sequence SET seq = seq + :leap WHERE name = 'mailbox'"
 _COUNT_MAILBOXES_EVER = """
     INSERT INTO sqlite_sequence (name, seq)
@@ -141,7 +146,8 @@ def restore_backup(backup: Path, data: Path) -> Contents:
         StoreError: a server has the folder.
     """
     contents = examine_backup(backup)
-    newest = max(load_migrations())
+    migrations = load_migrations()
+    newest = max(migrations)
     if contents.schema > newest:
         raise BackupError(
             f"{backup} has schema {contents.schema}, and this version knows {newest}: install the newer one"
@@ -157,6 +163,7 @@ def restore_backup(backup: Path, data: Path) -> Contents:
             shutil.copyfile(backup / DATABASE, restoring)
             _take_blobs(backup / MEDIA, data / MEDIA)
             with closing(sqlite3.connect(restoring, isolation_level=None)) as database:
+                upgrade(database, migrations)
                 _begin_new_epochs(database)
             _sync(restoring)
             _give_to_owner(data)
@@ -194,7 +201,7 @@ def _begin_new_epochs(database: sqlite3.Connection) -> None:
     leap = 0
     while abs(leap) <= last - lowest + 1:
         leap = secrets.randbelow(_LAST_EPOCH) + 1 - lowest
-    for statement in (_RENUMBER_ENTRIES, _RENUMBER_MAILBOXES, _RENUMBER_LATER):
+    for statement in (_RENUMBER_ENTRIES, _RENUMBER_LOST_CHANGES, _RENUMBER_MAILBOXES, _RENUMBER_LATER):
         run(statement, {"leap": leap})
     run("COMMIT")
 

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.losses import Loss
 from ironwire.store.operations import Known, Operation, Result
 from ironwire.store.records import (
     Archived,
@@ -175,7 +176,16 @@ class Store(Protocol):
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         """Up to `limit` entries with a seq above `after`, in order; fewer if they are large, but not none. Numbers
-        missing in between have expired.
+        missing in between are lost; `losses` says why.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+        """Why the numbers `first` to `last`, all of which `read` left out, hold nothing: in order, and without a hole;
+        empty if the mailbox is gone. What an ack has passed may be forgotten. Quick enough for the event loop.
 
         Raises:
             StoreError: the store cannot be read.

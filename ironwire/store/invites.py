@@ -23,9 +23,6 @@ DAY_MS = 86_400_000
 _INVITE_BYTES = 16
 _USED = ".used"
 
-Redemption = Literal["redeemed", "spent", "unknown"]
-"""What became of an invite that a client brought. It is spent when it was used as often as it may be, or has ended."""
-
 
 @define(eq=False)
 class Invites:
@@ -57,11 +54,12 @@ class Invites:
                 path.touch(mode=0o600, exist_ok=False)
                 os.utime(path, ns=(ends_ns, ends_ns))
         except OSError as error:
-            raise StoreError(f"the folder of invites failed, see to its disk and permissions: {error}") from error
+            raise _failed(error) from error
         return invite
 
-    def redeem(self, invite: str) -> Redemption:
-        """Use the invite for one client, if it exists, has not ended, and was not used as often as it may be.
+    def redeem(self, invite: str) -> Path | Literal["spent", "unknown"]:
+        """Use the invite for one client. Returns the use, which `put_back` undoes; or that the invite is spent, because
+        it was used as often as it may be or has ended; or that there is none of that name.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -70,14 +68,28 @@ class Invites:
             uses = list(self._folder.glob(f"{_name(invite)}.*"))
             for path in uses:
                 if path.suffix != _USED and self._is_open(path):
-                    path.rename(path.with_name(path.name + _USED))
-                    return "redeemed"
+                    return path.rename(path.with_name(path.name + _USED))
         except OSError as error:
-            raise StoreError(f"the folder of invites failed, see to its disk and permissions: {error}") from error
+            raise _failed(error) from error
         return "spent" if uses else "unknown"
+
+    def put_back(self, use: Path) -> None:
+        """The use came to nothing, so the invite is good for it again.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            use.rename(use.with_suffix(""))
+        except OSError as error:
+            raise _failed(error) from error
 
     def _is_open(self, path: Path) -> bool:
         return path.stat().st_mtime_ns > self._now_ms() * 1_000_000
+
+
+def _failed(error: OSError) -> StoreError:
+    return StoreError(f"the folder of invites failed, see to its disk and permissions: {error}")
 
 
 def _name(invite: str) -> str:

@@ -10,7 +10,8 @@ import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
-from ironwire.store.memory_state import State, apply, boxes_of, erase, expire, groups_of, may_read, recall
+from ironwire.store.losses import Loss
+from ironwire.store.memory_state import State, apply, boxes_of, erase, expire, groups_of, losses, may_read, recall
 from ironwire.store.operations import Known, Operation, Result
 from ironwire.store.records import (
     Archived,
@@ -51,7 +52,7 @@ class MemoryStore:
     async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
         await trio.lowlevel.checkpoint()
         self._batches += 1
-        return expire(self._state, before_ms, archived_before_ms)
+        return expire(self._state, before_ms, archived_before_ms, self._quota)
 
     async def erase(self, client: ClientId) -> Erased:
         await trio.lowlevel.checkpoint()
@@ -105,6 +106,9 @@ class MemoryStore:
         if box is None:
             return []
         return [entry for seq, entry in sorted(box.entries.items()) if seq > after][:limit]
+
+    def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+        return losses(self._state, mailbox, first, last)
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         await trio.lowlevel.checkpoint()

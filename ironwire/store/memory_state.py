@@ -5,9 +5,10 @@ Nothing is counted that can be looked at.
 
 from collections.abc import Sequence
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.store.losses import Loss, Span, losses_between, widened
 from ironwire.store.operations import (
     Ack,
     Acked,
@@ -21,6 +22,7 @@ from ironwire.store.operations import (
     Forgotten,
     IdTaken,
     Known,
+    Lost,
     MailboxFull,
     NoSuchDevice,
     NotMember,
@@ -54,6 +56,7 @@ from ironwire.store.records import (
     Membership,
     Quota,
 )
+from ironwire.wire.messages import GroupChanged
 
 
 @define
@@ -70,6 +73,10 @@ class Box:
     tail: int = 0
     is_full: bool = False
     entries: dict[int, Entry] = field(factory=dict)
+    expired: int = 0
+    """The last number that has expired."""
+    lost_changes: dict[GroupId | None, Span] = field(factory=dict)
+    """Of which groups a change was lost, and where; None stands for those that are not named."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -82,6 +89,14 @@ class Box:
         if waiting + 1 > quota.mailbox_envelopes or waiting_bytes + size > quota.mailbox_bytes:
             self.is_full = True
         return not self.is_full
+
+    def lose(self, seq: int, envelope: Envelope, quota: Quota) -> None:
+        """The envelope is not in the mailbox, and the number is given out."""
+        if envelope.verb == GroupChanged.verb:
+            group: GroupId | None = GroupId(envelope.to)
+            if group not in self.lost_changes and len(self.lost_changes) >= quota.lost_groups:
+                group = None
+            self.lost_changes[group] = widened(self.lost_changes.get(group), seq)
 
     def snapshot(self) -> Mailbox:
         return Mailbox(
@@ -214,21 +229,20 @@ def _append(state: State, append: Append, quota: Quota) -> Stored | Known | Mail
         return known
     if is_group(envelope.to):
         return _append_to_group(state, append, quota)
-    owed = [(box, False) for box in state.boxes.values() if box.client == envelope.to]
-    if not owed and not append.is_live:
+    boxes = boxes_of(state, ClientId(envelope.to))
+    if not boxes and not append.is_live:
         return Undeliverable()
-    if envelope.sender != envelope.to:
-        own = boxes_of(state, envelope.sender)
-        owed += [(box, True) for box in own if box.device != envelope.device]
-    admitted = [box.admits(len(envelope.payload), quota) for box, _ in owed]
-    if not all(admitted):
+    have_room = [box.admits(len(envelope.payload), quota) for box in boxes]
+    is_to_self = envelope.sender == envelope.to
+    if boxes and not (any(have_room) if is_to_self else all(have_room)):
         return MailboxFull()
-    if append.is_blocked:
-        owed = [(box, is_own) for box, is_own in owed if box.client != envelope.to]
+    owed = [] if append.is_blocked else [(box, False) for box in boxes]
+    if not is_to_self:
+        owed += [(box, True) for box in boxes_of(state, envelope.sender) if box.device != envelope.device]
     if append.is_blocked and append.is_archived:
         state.blocked.add(state.next_archived)
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return Stored(tuple(_place(box, envelope, is_own=is_own) for box, is_own in owed))
+    return _spread(envelope, owed, quota)
 
 
 def _append_to_group(state: State, append: Append, quota: Quota) -> Stored | NotMember:
@@ -237,7 +251,7 @@ def _append_to_group(state: State, append: Append, quota: Quota) -> Stored | Not
     if group is None or envelope.sender not in group.members:
         return NotMember()
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return _spread(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
+    return _spread_in_group(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
 
 
 def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Stored | Known | EpochPassed | TooManyGroups:
@@ -268,32 +282,36 @@ def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Stored | K
     else:
         state.groups.pop(group_id, None)
     _remember(state, envelope, change.digest, is_archived=False)
-    return _spread(state, envelope, everyone, quota)
+    return _spread_in_group(state, envelope, everyone, quota)
 
 
-def _spread(
+def _spread_in_group(
     state: State,
     envelope: Envelope,
     clients: Sequence[ClientId],
     quota: Quota,
     but: tuple[ClientId, DeviceId | None] | None = None,
 ) -> Stored:
-    """Into all mailboxes of these clients, `but` that of one device; one that is full gives the number out and holds
-    nothing under it.
+    """Into all mailboxes of these clients, `but` that of one device."""
+    boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
+    return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed_live=tuple(clients))
+
+
+def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) -> Stored:
+    """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
+    it.
     """
-    placed = []
-    for box in [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]:
-        if box.admits(len(envelope.payload), quota):
-            placed.append(_place(box, envelope, is_own=False))
+    placed, lost = [], []
+    for box, is_own in owed:
+        has_room = box.admits(len(envelope.payload), quota)
+        box.tail += 1
+        if has_room:
+            box.entries[box.tail] = Entry(box.tail, envelope, is_own)
+            placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
         else:
-            box.tail += 1
-    return Stored(tuple(placed), owed_live=tuple(clients))
-
-
-def _place(box: Box, envelope: Envelope, *, is_own: bool) -> Placed:
-    box.tail += 1
-    box.entries[box.tail] = Entry(box.tail, envelope, is_own)
-    return Placed(box.id, box.client, box.device, box.tail, is_own)
+            box.lose(box.tail, envelope, quota)
+            lost.append(Lost(box.id, box.tail))
+    return Stored(tuple(placed), lost=tuple(lost))
 
 
 def _key(envelope: Envelope) -> _Key | None:
@@ -338,13 +356,20 @@ def _ack(box: Box, upto: int) -> None:
     box.acked = max(box.acked, min(upto, box.tail))
     for seq in [seq for seq in box.entries if seq <= box.acked]:
         del box.entries[seq]
+    box.lost_changes = {group: span for group, span in box.lost_changes.items() if span[1] > box.acked}
 
 
-def expire(state: State, before_ms: int, archived_before_ms: int) -> Expired:
+def losses(state: State, mailbox: MailboxId, first: int, last: int) -> list[Loss]:
+    box = state.boxes.get(mailbox)
+    return [] if box is None else losses_between(first, last, box.expired, box.lost_changes)
+
+
+def expire(state: State, before_ms: int, archived_before_ms: int, quota: Quota) -> Expired:
     entries = 0
     for box in state.boxes.values():
         for seq in [seq for seq, entry in box.entries.items() if entry.envelope.ts < before_ms]:
-            del box.entries[seq]
+            box.lose(seq, box.entries.pop(seq).envelope, quota)
+            box.expired = max(box.expired, seq)
             entries += 1
     state.known_ids = {key: known for key, known in state.known_ids.items() if known[0].ts >= before_ms}
     state.archive = [archived for archived in state.archive if archived.envelope.ts >= archived_before_ms]

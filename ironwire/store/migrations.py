@@ -43,11 +43,21 @@ def migrate(database: sqlite3.Connection, path: Path, migrations: dict[int, str]
     if 0 < current < newest:
         backup = path.with_name(f"{path.name}.schema-{current}.backup")
         _copy(database, backup)
+    upgrade(database, migrations)
+    return backup
+
+
+def upgrade(database: sqlite3.Connection, migrations: dict[int, str]) -> None:
+    """Apply what is missing, to a file of which there is another copy.
+
+    Raises:
+        sqlite3.Error: a migration failed. The database is as it was before that migration.
+    """
+    current: int = database.execute("PRAGMA user_version").fetchone()[0]
     database.create_function("message_key", 3, message_key, deterministic=True)
     for number, sql in migrations.items():
         if number > current:
             _apply(database, number, sql)
-    return backup
 
 
 def _apply(database: sqlite3.Connection, number: int, sql: str) -> None:

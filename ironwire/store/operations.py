@@ -79,12 +79,14 @@ class Append:
     `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
     it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. One that
     `is_blocked` by its recipient takes the same way and has the same result, except that it goes into none of the
-    recipient's mailboxes, and only its sender reads it in the archive. Results in `Stored`, `Duplicate`, `IdTaken`,
-    `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
+    recipient's mailboxes, and only its sender reads it in the archive. A full mailbox of the recipient refuses it, a
+    full one of the sender loses the place: a device that never reads must not silence the others of its client. To
+    oneself it needs room in one mailbox. Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, or
+    `Undeliverable`: no mailbox, and nobody live.
 
     To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
-    it. A full mailbox loses the place, which later shows as a gap: a member who never reads must not silence the
-    others. `is_live` and `is_blocked` mean nothing then. Results in `Stored`, `Duplicate`, `IdTaken`, or `NotMember`.
+    it. A full mailbox loses the place, for the same reason. `is_live` and `is_blocked` mean nothing then. Results in
+    `Stored`, `Duplicate`, `IdTaken`, or `NotMember`.
     """
 
     envelope: Envelope
@@ -141,6 +143,14 @@ class Placed:
 
 
 @record
+class Lost:
+    """A place that a full mailbox has lost: the number is given out, and holds nothing (`losses.py`)."""
+
+    mailbox: MailboxId
+    seq: int
+
+
+@record
 class Stored:
     """`owed_live` are the clients whose sessions without a mailbox get the envelope too, where it went to a group: all
     who were members, or are since.
@@ -148,6 +158,7 @@ class Stored:
 
     placed: tuple[Placed, ...]
     owed_live: tuple[ClientId, ...] = ()
+    lost: tuple[Lost, ...] = ()
 
 
 @record
@@ -173,7 +184,7 @@ class Undeliverable:
 
 @record
 class MailboxFull:
-    """One of the mailboxes has no room; nothing was stored for anyone."""
+    """One of the recipient's mailboxes has no room; nothing was stored for anyone."""
 
 
 @record

@@ -20,6 +20,9 @@ class Quota:
     devices_per_client: int
     groups_per_client: int = 1_000
     blocks_per_client: int = 1_000
+    lost_groups: int = 100
+    """How many groups, of which a change was lost, a mailbox names: as many as a gap may (docs/protocol.md, section 5).
+    """
 
     @classmethod
     def of(cls, limits: Limits) -> "Quota":

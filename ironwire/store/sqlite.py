@@ -23,6 +23,7 @@ from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.lock import lock_file
+from ironwire.store.losses import Loss
 from ironwire.store.migrations import load_migrations, migrate
 from ironwire.store.operations import Known, Operation, Result
 from ironwire.store.records import (
@@ -41,6 +42,7 @@ from ironwire.store.sqlite_admin import put_ban, read_bans, take_ban
 from ironwire.store.sqlite_copy import copy_database
 from ironwire.store.sqlite_groups import GroupReader
 from ironwire.store.sqlite_ids import message_key
+from ironwire.store.sqlite_losses import read_losses
 from ironwire.store.sqlite_mailboxes import Mailboxes
 from ironwire.store.sqlite_pages import read_archived, read_entries
 from ironwire.store.sqlite_writer import Writer
@@ -335,6 +337,10 @@ class SqliteStore:
             return entries
         last = entries[-1].seq if entries else after
         return [*entries, *(entry for entry in recent if entry.seq > last)][:limit]
+
+    def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+        with self._as_store_error():
+            return read_losses(self._lookups, mailbox, first, last)
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         if self._mailboxes.recents.have_archived:

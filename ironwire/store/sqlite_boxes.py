@@ -8,8 +8,10 @@ from attrs import define, field, setters
 from ironwire.ids import ClientId, DeviceId
 from ironwire.store.records import Mailbox, MailboxId, Quota
 
-_COLUMNS = "id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms"
-_SELECT_BOXES = f"SELECT {_COLUMNS} FROM mailbox WHERE client = ? ORDER BY id"  # noqa: S608  # a constant
+_SELECT_BOXES = """
+    SELECT id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms,
+        EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id)
+    FROM mailbox WHERE client = ? ORDER BY id"""
 
 Waiting = tuple[int, int, int, bool]
 """A place that waits for its ack: seq, number of the envelope, size, and whether it is the sender's own copy."""
@@ -31,6 +33,8 @@ class Box:
     is_full: bool = field(converter=bool)
     created_ms: int
     seen_ms: int
+    has_lost_changes: bool = field(converter=bool)
+    """There are rows of the mailbox in the table of lost changes."""
     settled: int = field(init=False)
     """Entries up to this seq are in the tables, if they still wait; those behind it are recent."""
     recent: deque[Waiting] = field(init=False, factory=deque)

@@ -6,6 +6,7 @@ Functions on the transaction that the caller has begun; whatever nobody needs af
 import sqlite3
 
 from ironwire.store.records import MailboxId
+from ironwire.store.sqlite_losses import note_expiry
 
 # Entries are looked at only if some envelope is old and still owed: all of them have to be.
 _ANY_OLD_OWED = "SELECT EXISTS (SELECT 1 FROM envelope WHERE ts < ? AND owed > 0)"
@@ -35,10 +36,13 @@ has millions in an hour, each on a page of its own.
 """
 
 
-def drop_old_entries(connection: sqlite3.Connection, before_ms: int) -> int:
-    """Take envelopes that were accepted before `before_ms` out of all mailboxes; says how many entries that were."""
+def drop_old_entries(connection: sqlite3.Connection, before_ms: int, lost_groups: int) -> int:
+    """Take envelopes that were accepted before `before_ms` out of all mailboxes, of which each names so many groups
+    that it has lost changes of; says how many entries that were.
+    """
     if not connection.execute(_ANY_OLD_OWED, (before_ms,)).fetchone()[0]:
         return 0
+    note_expiry(connection, before_ms, lost_groups)
     entries = connection.execute(_DELETE_OLD_ENTRIES, (before_ms,)).rowcount
     connection.execute(_RELEASE_OLD, (before_ms,))
     connection.execute(_COUNT_WAITING)

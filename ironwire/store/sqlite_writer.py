@@ -19,6 +19,7 @@ from ironwire.store.operations import (
     Forget,
     Forgotten,
     Known,
+    Lost,
     MailboxFull,
     NoSuchDevice,
     NotMember,
@@ -39,6 +40,7 @@ from ironwire.store.operations import (
     Undeliverable,
 )
 from ironwire.store.records import (
+    Envelope,
     Erased,
     Expired,
     Mailbox,
@@ -50,8 +52,10 @@ from ironwire.store.sqlite_boxes import Box
 from ironwire.store.sqlite_expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
 from ironwire.store.sqlite_groups import GroupWriter
 from ironwire.store.sqlite_ids import Row, find_known, key_of, known_as, message_key, read_known
+from ironwire.store.sqlite_losses import forget_lost_changes, note_lost_change
 from ironwire.store.sqlite_mailboxes import Mailboxes
 from ironwire.store.sqlite_recent import Recent
+from ironwire.wire.messages import GroupChanged
 
 SWEPT_AT_ONCE = 250
 """Entries of a mailbox that is removed which one operation erases: about 2 ms."""
@@ -106,7 +110,7 @@ class Writer:
     def expire(self, before_ms: int) -> Expired:
         """What `Store.expire` does to mailboxes. The cache no longer holds after it."""
         self.settle()
-        entries = drop_old_entries(self._changes, before_ms)
+        entries = drop_old_entries(self._changes, before_ms, self._quota.lost_groups)
         unseen = unseen_mailboxes(self._changes, before_ms)
         for mailbox, acked, tail in unseen:
             self._take_out(mailbox, acked, tail)
@@ -173,19 +177,18 @@ class Writer:
             return known
         if is_group(envelope.to):
             return self._append_to_group(append, key)
-        owed = [(box, False) for box in self.mailboxes.of(ClientId(envelope.to))]
-        if not owed and not append.is_live:
+        boxes = self.mailboxes.of(ClientId(envelope.to))
+        if not boxes and not append.is_live:
             return Undeliverable()
-        if envelope.sender != envelope.to:
+        size, is_to_self = len(envelope.payload), envelope.sender == envelope.to
+        have_room = [self.mailboxes.admit(box, size) for box in boxes]
+        if boxes and not (any(have_room) if is_to_self else all(have_room)):
+            return MailboxFull()
+        owed = [] if append.is_blocked else [(box, False) for box in boxes]
+        if not is_to_self:
             device = envelope.device or ""
             owed += [(box, True) for box in self.mailboxes.of(envelope.sender) if box.device != device]
-        size = len(envelope.payload)
-        admitted = [self.mailboxes.admit(box, size) for box, _ in owed]
-        if not all(admitted):
-            return MailboxFull()
-        if append.is_blocked:
-            owed = [(box, is_own) for box, is_own in owed if box.client != envelope.to]
-        return Stored(self._keep(append, key, owed, is_archived=append.is_archived, is_blocked=append.is_blocked))
+        return self._spread(append, key, owed, is_archived=append.is_archived, is_blocked=append.is_blocked)
 
     def _append_to_group(self, append: Append, key: bytes | None) -> Stored | NotMember:
         envelope = append.envelope
@@ -193,8 +196,10 @@ class Writer:
         if envelope.sender not in members:
             return NotMember()
         sending = (envelope.sender, envelope.device or "")
-        boxes = [box for client in members for box in self.mailboxes.of(client) if (client, box.device) != sending]
-        return Stored(self._spread(append, key, boxes, is_archived=append.is_archived), owed_live=members)
+        owed = [
+            (box, False) for client in members for box in self.mailboxes.of(client) if (client, box.device) != sending
+        ]
+        return self._spread(append, key, owed, members, is_archived=append.is_archived)
 
     def _change_group(self, change: ChangeGroup, key: bytes | None) -> Stored | Known | EpochPassed | TooManyGroups:
         known = self._known(key, change.digest)
@@ -203,21 +208,38 @@ class Writer:
         everyone = self._groups.change(change, self.mailboxes.last_envelope)
         if not isinstance(everyone, tuple):
             return everyone
-        boxes = [box for client in everyone for box in self.mailboxes.of(client)]
-        return Stored(self._spread(change, key, boxes, is_archived=False), owed_live=everyone)
+        owed = [(box, False) for client in everyone for box in self.mailboxes.of(client)]
+        return self._spread(change, key, owed, everyone)
 
     def _spread(
-        self, what: Append | ChangeGroup, key: bytes | None, boxes: list[Box], *, is_archived: bool
-    ) -> tuple[Placed, ...]:
-        """Into all these mailboxes of a group; one that is full gives the number out and holds nothing under it."""
-        size = len(what.envelope.payload)
-        owed = []
-        for box in boxes:
-            if self.mailboxes.admit(box, size):
-                owed.append((box, False))
+        self,
+        what: Append | ChangeGroup,
+        key: bytes | None,
+        owed: list[tuple[Box, bool]],
+        owed_live: tuple[ClientId, ...] = (),
+        *,
+        is_archived: bool = False,
+        is_blocked: bool = False,
+    ) -> Stored:
+        """The envelope once, and a place in each of these mailboxes, the sender's own or not; one that is full gives
+        the number out and holds nothing under it.
+        """
+        mailboxes, size = self.mailboxes, len(what.envelope.payload)
+        having_room, lost = [], []
+        for box, is_own in owed:
+            if mailboxes.admit(box, size):
+                having_room.append((box, is_own))
             else:
-                self.mailboxes.skip(box)
-        return self._keep(what, key, owed, is_archived=is_archived)
+                lost.append(self._lose(box, what.envelope))
+        placed = self._keep(what, key, having_room, is_archived=is_archived, is_blocked=is_blocked)
+        return Stored(placed, owed_live, tuple(lost))
+
+    def _lose(self, box: Box, envelope: Envelope) -> Lost:
+        self.mailboxes.skip(box)
+        if envelope.verb == GroupChanged.verb:
+            note_lost_change(self._changes, box.id, envelope.to, box.tail, self._quota.lost_groups)
+            box.has_lost_changes = True
+        return Lost(box.id, box.tail)
 
     def _keep(
         self,
@@ -226,9 +248,8 @@ class Writer:
         owed: list[tuple[Box, bool]],
         *,
         is_archived: bool,
-        is_blocked: bool = False,
+        is_blocked: bool,
     ) -> tuple[Placed, ...]:
-        """The envelope once, and a place in each mailbox that it is owed to."""
         mailboxes, envelope = self.mailboxes, what.envelope
         mailboxes.last_envelope += 1
         if not owed and not is_archived and key is None:
@@ -274,7 +295,7 @@ class Writer:
             return TooManyDevices()
         row = (register.client, register.device, register.now_ms, register.now_ms)
         number = MailboxId(self._changes.execute(_INSERT_BOX, row).lastrowid or 0)
-        box = Box(number, register.client, register.device, 0, 0, 0, 0, False, register.now_ms, register.now_ms)
+        box = Box(number, register.client, register.device, 0, 0, 0, 0, False, register.now_ms, register.now_ms, False)
         self.mailboxes.add(box)
         return box.snapshot()
 
@@ -310,6 +331,8 @@ class Writer:
             box.waiting_bytes -= size
             self._changes.execute(_TAKE_FROM_BOX, (upto, count, size, box.id))
         self.mailboxes.acknowledge(box, upto)
+        if box.has_lost_changes:
+            box.has_lost_changes = forget_lost_changes(self._changes, box.id, upto)
 
     def _take_out(self, mailbox: MailboxId, after: int, upto: int) -> tuple[int, int]:
         """Delete entries from the tables; returns how many they were, and their bytes."""

@@ -204,12 +204,12 @@ async def test_what_went_wrong_beside_messages_is_said(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient()) as table:
         table.client.happen(Received(Error("rate_limited")))
         table.client.happen(Missed(7))
-        table.client.happen(Lost(5, 9))
+        table.client.happen(Lost(5, 9, "expired"))
         await table.settled()
     assert table.said == [
         "the server says rate_limited",
         "7 messages came too fast and were missed",
-        "5 messages expired before this device came for them",
+        "5 messages expired before this device came",
     ]
 
 

@@ -14,7 +14,7 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.render import as_json, incident, notice, own, received, speaker, when
 from ironwire.cli.terminal import printable
 from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Lost, Missed
-from ironwire.ids import ClientId, MessageId
+from ironwire.ids import ClientId, GroupId, MessageId
 
 ALICE = ClientId("a1" * 32)
 BOB = ClientId("b0" * 32)
@@ -99,7 +99,10 @@ def test_what_happens_beside_messages() -> None:
     )
     assert incident(Missed(3)).plain.strip() == "3 messages came too fast and were missed"
     assert incident(Missed(1)).plain.strip() == "1 message came too fast and was missed"
-    assert incident(Lost(2, 2)).plain.strip() == "1 message expired before this device came for it"
+    assert incident(Lost(3, 3, "expired")).plain.strip() == "1 message expired before this device came"
+    assert incident(Lost(3, 9, "full", (GroupId("#" + "0" * 32),))).plain.strip() == (
+        "7 messages came while this device's mailbox was full; who is in a group may have changed"
+    )
     assert incident(Error("user_offline")).plain.strip() == "the server says user_offline"
     assert incident(Error("invalid", "payload.to: …")).plain.strip() == "the server says invalid: payload.to: …"
 

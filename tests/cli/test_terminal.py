@@ -148,7 +148,7 @@ def test_a_table_cuts_nothing_off(capsys: pytest.CaptureFixture[str], monkeypatc
 def test_a_terminal_too_narrow_for_a_row_has_a_line_for_each_cell(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow = partial(Console, color_system=None, force_terminal=True, width=40)
+    narrow = partial(Console, color_system=None, force_terminal=True, width=40, soft_wrap=True)
     monkeypatch.setattr("ironwire.cli.table.out", narrow)
     show_table(("name", "id", ""), ROWS)
     assert capsys.readouterr().out.splitlines() == [

@@ -38,7 +38,7 @@ from ironwire.client import (
 )
 from ironwire.client.events import EVENT_LIMIT
 from ironwire.client.localstore import InThread, in_thread
-from ironwire.ids import DeviceId, MessageId
+from ironwire.ids import DeviceId, GroupId, MessageId
 from ironwire.wire.messages import Ack, DeviceList, DeviceRemove, DeviceRemoved, Devices, Gap, Receipt, Text
 
 from .scripted_server import ADDRESS, Peer, ScriptedServer, scripted_server
@@ -48,6 +48,7 @@ T = TypeVar("T")
 ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32).client_id
 PHONE = DeviceId("phone")
+CLUB = GroupId("#" + "f0" * 16)
 OWNER = Owner(ALICE.client_id, PHONE, ADDRESS.origin)
 AT_ONCE = Backoff(base_seconds=0)
 DAY_MS = 24 * 3_600_000
@@ -222,14 +223,24 @@ async def test_a_gap_is_told_once(phone: Phone) -> None:
         await peer.deliver(text(1), 1)
         await peer.send(Gap(2, 7, "expired"))
         await peer.deliver(text(8), 8)
-        assert [await anext(client) for _ in range(3)] == [received(1), Lost(2, 7), received(8)]
+        assert [await anext(client) for _ in range(3)] == [received(1), Lost(2, 7, "expired"), received(8)]
         await _acked(peer, 8)
     async with phone.on() as (client, peer):
         await peer.send(Gap(2, 7, "expired"))
         await peer.send(Gap(5, 10, "expired"))
         await peer.deliver(text(11), 11)
-        assert [await anext(client), await anext(client)] == [Lost(9, 10), received(11)]
+        assert [await anext(client), await anext(client)] == [Lost(9, 10, "expired"), received(11)]
         await _acked(peer, 11)
+
+
+async def test_a_gap_says_why_and_whose_changes_it_covers_also_after_a_restart(phone: Phone) -> None:
+    async with phone.on() as (_, peer):
+        await peer.send(Gap(1, 7, "full", [CLUB]))
+        await peer.send(Gap(5, 9, "full", [CLUB], more_groups=True))
+        await _acked(peer, 9)
+    lost = (Lost(1, 7, "full", (CLUB,)), Lost(8, 9, "full", (CLUB,), more_groups=True))
+    async with phone.on(in_thread, *lost):
+        pass
 
 
 async def test_a_hole_that_nobody_explains_is_told_too(phone: Phone) -> None:
@@ -237,7 +248,11 @@ async def test_a_hole_that_nobody_explains_is_told_too(phone: Phone) -> None:
     async with phone.on() as (client, peer):
         await peer.deliver(text(5), 5)
         await peer.deliver(text(9), 9)
-        assert [await anext(client) for _ in range(3)] == [received(5), Lost(6, 8), received(9)]
+        assert [await anext(client) for _ in range(3)] == [
+            received(5),
+            Lost(6, 8, "expired", more_groups=True),
+            received(9),
+        ]
 
 
 @pytest.mark.parametrize(("epoch", "tail"), [(2, 9), (1, 3)], ids=["made anew", "set back"])

@@ -135,19 +135,48 @@ async def test_a_change_is_not_queued(path: Path) -> None:
             pytest.fail(f"asked once more: {await peer.receive()}")
 
 
-async def test_after_a_gap_a_group_is_asked_for_anew(path: Path) -> None:
+async def _asked(client: Client, peer: Peer, group: GroupId) -> None:
+    """`group_info` reaches the server, which answers with epoch 4."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.groups.info, group)
+        asked, message_id = await peer.receive()
+        assert asked == GroupInfo(group)
+        assert message_id is not None
+        await peer.send(GroupDetails(group, 4, MEMBERS), message_id)
+
+
+async def test_after_a_gap_the_groups_that_it_names_are_asked_for_anew_and_no_others(path: Path) -> None:
     async with phone(path) as (_, client, peer):
-        for first in (1, 4):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(client.groups.info, FRIENDS)
-                asked, message_id = await peer.receive()
-                assert asked == GroupInfo(FRIENDS)
-                assert message_id is not None
-                await peer.send(GroupDetails(FRIENDS, 4, MEMBERS), message_id)
-            assert (await client.groups.info(FRIENDS)).epoch == 4
-            await peer.send(Gap(first, first + 2, "expired"))
-            assert await peer.receive() == (Ack(first + 2), None)
-        assert [await anext(client) for _ in range(3)] == [Connected(), Lost(1, 3), Lost(4, 6)]
+        await _asked(client, peer, FRIENDS)
+        await _asked(client, peer, OTHERS)
+        await peer.send(Gap(1, 2, "expired"))
+        assert await peer.receive() == (Ack(2), None)
+        assert [(await client.groups.info(group)).epoch for group in (FRIENDS, OTHERS)] == [4, 4]
+        await peer.send(Gap(3, 5, "full", [FRIENDS]))
+        assert await peer.receive() == (Ack(5), None)
+        assert (await client.groups.info(OTHERS)).epoch == 4
+        await _asked(client, peer, FRIENDS)
+        await peer.send(Gap(6, 6, "full", [FRIENDS], more_groups=True))
+        assert await peer.receive() == (Ack(6), None)
+        await _asked(client, peer, FRIENDS)
+        await _asked(client, peer, OTHERS)
+        assert [await anext(client) for _ in range(4)] == [
+            Connected(),
+            Lost(1, 2, "expired"),
+            Lost(3, 5, "full", (FRIENDS,)),
+            Lost(6, 6, "full", (FRIENDS,), more_groups=True),
+        ]
+
+
+async def test_an_answer_that_a_gap_has_overtaken_is_not_taken_for_the_group_as_it_stands(path: Path) -> None:
+    async with phone(path) as (_, client, peer):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.groups.info, FRIENDS)
+            _, message_id = await peer.receive()
+            await peer.send(Gap(1, 1, "full", [FRIENDS]))
+            assert await peer.receive() == (Ack(1), None)
+            await peer.send(GroupDetails(FRIENDS, 4, MEMBERS), message_id)
+        await _asked(client, peer, FRIENDS)
 
 
 async def test_a_change_without_a_number_is_not_the_protocol(path: Path) -> None:

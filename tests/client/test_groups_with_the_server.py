@@ -16,6 +16,7 @@ from ironwire.client import (
     GroupChanged,
     GroupMember,
     Identity,
+    Lost,
     PresenceUpdate,
     Received,
     Refused,
@@ -24,6 +25,7 @@ from ironwire.client import (
     connect,
 )
 from ironwire.ids import DeviceId
+from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.config import AuthSettings, Settings
 from ironwire.wire.messages import ServerMessage
@@ -74,12 +76,19 @@ class Someone:
                 return event.message
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    settings = Settings(data=tmp_path / "data", auth=AuthSettings(origins=(ADDRESS.origin,), require_origin=True))
+@asynccontextmanager
+async def open_world(folder: Path, limits: Limits) -> AsyncIterator[World]:
+    auth = AuthSettings(origins=(ADDRESS.origin,), require_origin=True)
+    settings = Settings(data=folder / "data", auth=auth, limits=limits)
     with trio.fail_after(20):
         async with serve_in_process(create_app(settings), limits=settings.limits) as server:
-            yield World(tmp_path, server)
+            yield World(folder, server)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path, Limits()) as world:
+        yield world
 
 
 async def test_a_group_from_its_first_word_to_its_last(world: World) -> None:
@@ -159,6 +168,32 @@ async def test_what_happened_in_a_group_while_a_device_was_away(world: World) ->
         assert words == ["Friends", "one", "two", "Foes"]
         entries = await bob.client.history(group, 10)
         assert [entry.message for entry in entries] == heard
+
+
+async def test_one_learns_of_a_removal_that_did_not_fit_into_the_mailbox(tmp_path: Path) -> None:
+    """And of a change in another group, and of a group that one was added to meanwhile."""
+    async with open_world(tmp_path, Limits(mailbox_envelopes=3)) as world:
+        async with world.client(BOB, PHONE) as bob:
+            async with world.client(ALICE) as alice:
+                left = await alice.client.groups.create([BOB.client_id], "Friends")
+                kept = await alice.client.groups.create([BOB.client_id], "Foes")
+            assert [(await bob.client.groups.info(group)).epoch for group in (left, kept)] == [1, 1]
+            await bob.hear(GroupChanged)
+            await bob.hear(GroupChanged)
+        async with world.client(ALICE) as alice:
+            for word in ("one", "two", "three", "four"):
+                await alice.client.send_text(kept, word)
+            await alice.client.groups.remove(left, [BOB.client_id])
+            await alice.client.groups.rename(kept, "Best foes")
+            new = await alice.client.groups.create([BOB.client_id], "New")
+        async with world.client(BOB, PHONE) as bob:
+            assert [getattr(await bob.hear(DeliveredText), "text", "") for _ in range(3)] == ["one", "two", "three"]
+            lost = await anext(bob.client)
+            assert lost == Lost(6, 9, "full", tuple(sorted([left, kept, new])))
+            with pytest.raises(Refused, match="not_found"):
+                await bob.client.groups.info(left)
+            assert (await bob.client.groups.info(kept)).name == "Best foes"
+            assert (await bob.client.groups.info(new)).name == "New"
 
 
 @pytest.mark.parametrize("device", [None, PHONE], ids=["no device", "device"])

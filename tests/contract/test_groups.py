@@ -8,12 +8,14 @@ import trio
 
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
 from ironwire.store.base import Store
+from ironwire.store.losses import Loss
 from ironwire.store.operations import (
     Ack,
     ChangeGroup,
     Duplicate,
     EpochPassed,
     IdTaken,
+    Lost,
     NotMember,
     Placed,
     Register,
@@ -151,11 +153,73 @@ async def test_a_full_mailbox_loses_its_place_and_silences_nobody(open_store: Op
             [BOB],
             [BOB],
         ]
+        assert [result.lost for result in lost if isinstance(result, Stored)] == [
+            (Lost(full.id, 3),),
+            (Lost(full.id, 4),),
+        ]
         assert await texts(store, full) == [(1, "1"), (2, "direct")]
         assert (mailbox_of(store, ANN, PHONE).tail, mailbox_of(store, ANN, PHONE).waiting) == (4, 2)
         await store.apply([Ack(full.id, 4), append(envelope(BOB, CLUB, "again"))])
         assert await texts(store, full) == [(5, "again")]
         assert mailbox_of(store, ANN, PHONE).waiting == 1
+
+
+TINY = Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3, lost_groups=2)
+
+
+async def test_a_group_whose_change_was_lost_to_fullness_is_named_until_that_is_acknowledged(
+    open_store: OpenStore,
+) -> None:
+    async with open_store(TINY) as store:
+        box = await registered(store, ANN, PHONE)
+        await apply(store, change(CLUB, 0, {ANN: "member", BOB: "admin"}))
+        await apply(store, append(envelope(BOB, CLUB)))
+        assert store.losses(box.id, 2, 2) == [Loss(2, 2, "full")]
+        await apply(store, change(CLUB, 1, {BOB: "admin"}))
+        await apply(store, change(OTHER, 0, {ANN: "member", BOB: "admin"}))
+        await apply(store, append(envelope(BOB, OTHER)))
+        assert store.losses(box.id, 2, 5) == [Loss(2, 5, "full", (CLUB, OTHER))]
+        assert store.losses(box.id, 2, 3) == [Loss(2, 3, "full", (CLUB,))]
+        await apply(store, Ack(box.id, 3))
+        assert store.losses(box.id, 4, 5) == [Loss(4, 5, "full", (OTHER,))]
+
+
+async def test_a_group_whose_change_has_expired_is_named(open_store: OpenStore) -> None:
+    async with open_store(TINY) as store:
+        box = await registered(store, ANN, PHONE, now_ms=9_000)
+        await apply(store, change(CLUB, 0, {ANN: "member", BOB: "admin"}, ts=1))
+        await apply(store, change(CLUB, 1, {BOB: "admin"}, ts=1))
+        await store.expire(before_ms=5_000, archived_before_ms=5_000)
+        assert store.losses(box.id, 1, 2) == [Loss(1, 1, "expired", (CLUB,)), Loss(2, 2, "full", (CLUB,))]
+
+
+async def test_more_groups_than_are_remembered_are_not_named_and_that_is_said(open_store: OpenStore) -> None:
+    """Somebody who makes group after group cannot fill the disk in the name of one who is away."""
+    async with open_store(TINY) as store:
+        box = await registered(store, ANN, PHONE)
+        clubs = [GroupId("#" + digit * 32) for digit in "12345678"]
+        for club in clubs:
+            await store.apply([change(club, 0, {ANN: "member", BOB: "admin"}), change(club, 1, {BOB: "admin"})])
+        assert store.losses(box.id, 2, 16) == [Loss(2, 16, "full", tuple(clubs[:2]), more_groups=True)]
+        assert store.losses(box.id, 2, 4) == [Loss(2, 4, "full", tuple(clubs[:2]))]
+        await apply(store, change(clubs[0], 2, {ANN: "member", BOB: "admin"}))
+        assert store.losses(box.id, 17, 17) == [Loss(17, 17, "full", (clubs[0],))]
+        await apply(store, Ack(box.id, 17))
+        await apply(store, append(envelope(BOB, ANN)))
+        await apply(store, change(clubs[7], 2, {ANN: "member", BOB: "admin"}))
+        assert store.losses(box.id, 19, 19) == [Loss(19, 19, "full", (clubs[7],))]
+
+
+async def test_what_a_removed_device_lost_is_forgotten_with_it(open_store: OpenStore) -> None:
+    async with open_store(TINY) as store:
+        for _ in range(2):
+            box = await registered(store, ANN, PHONE)
+            assert store.losses(box.id, 1, 9) == [Loss(1, 9, "full")]
+            epoch = 0 if (stands := store.group(CLUB)) is None else stands.epoch
+            for step in range(3):
+                await apply(store, change(CLUB, epoch + step, {ANN: "member", BOB: "admin"}))
+            assert store.losses(box.id, 2, 3) == [Loss(2, 3, "full", (CLUB,))]
+            await apply(store, Remove(ANN, PHONE))
 
 
 async def test_an_id_counts_once_for_changes_too(store: Store) -> None:

@@ -37,7 +37,14 @@ CLIENTS = [ANN, BOB, CAT]
 GROUPS = [GroupId("#" + digit * 32) for digit in "123"]
 PEERS: list[Address] = [*CLIENTS, *GROUPS]
 MAILBOXES = range(1, 13)
-SMALL = Quota(mailbox_envelopes=6, mailbox_bytes=800, devices_per_client=2, groups_per_client=2, blocks_per_client=1)
+SMALL = Quota(
+    mailbox_envelopes=6,
+    mailbox_bytes=800,
+    devices_per_client=2,
+    groups_per_client=2,
+    blocks_per_client=1,
+    lost_groups=1,
+)
 
 clients = st.sampled_from(CLIENTS)
 devices = st.sampled_from([PHONE, LAPTOP, TABLET])
@@ -167,6 +174,8 @@ class Stores(RuleBasedStateMachine):
                OR payload IS NULL OR (owed = 0 AND is_archived = 0)"""
         assert look(wrong).fetchall() == []
         assert look("SELECT mailbox FROM entry WHERE mailbox NOT IN (SELECT id FROM mailbox)").fetchall() == []
+        assert look("SELECT mailbox FROM lost_change WHERE mailbox NOT IN (SELECT id FROM mailbox)").fetchall() == []
+        assert look("SELECT mailbox FROM lost_change JOIN mailbox ON id = mailbox WHERE last <= acked").fetchall() == []
         assert look("SELECT id FROM roster WHERE id NOT IN (SELECT roster FROM member)").fetchall() == []
         assert look("SELECT roster FROM member WHERE roster NOT IN (SELECT id FROM roster)").fetchall() == []
 
@@ -196,6 +205,7 @@ async def told(store: Store) -> dict[str, Any]:
             entries += entry_page
             after = entry_page[-1].seq
         answers[f"entries {mailbox}"] = entries
+        answers[f"losses {mailbox}"] = [store.losses(MailboxId(mailbox), seq, seq) for seq in range(1, after + 10)]
     return answers
 
 

@@ -5,6 +5,7 @@ import trio
 
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.store.base import Store
+from ironwire.store.losses import Loss
 from ironwire.store.operations import (
     Ack,
     Acked,
@@ -12,6 +13,7 @@ from ironwire.store.operations import (
     Forget,
     Forgotten,
     IdTaken,
+    Lost,
     MailboxFull,
     NoSuchDevice,
     Placed,
@@ -280,12 +282,66 @@ async def test_a_mailbox_is_full_in_bytes_too(open_store: OpenStore) -> None:
         assert isinstance(await apply(store, three[0]), Stored)
 
 
-async def test_the_senders_own_copy_can_be_what_is_full(open_store: OpenStore) -> None:
+async def test_a_full_mailbox_of_the_senders_other_device_loses_its_place_and_refuses_nothing(
+    open_store: OpenStore,
+) -> None:
     async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
-        box, _ = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
+        box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
         await store.apply([append(envelope(BOB, ANN)), Ack(box.id, 1)])
-        assert await apply(store, append(envelope(BOB, ANN))) == MailboxFull()
-        assert mailbox_of(store, ANN, PHONE).tail == 1
+        assert await apply(store, append(envelope(BOB, ANN, "goes out"))) == Stored(
+            (Placed(box.id, ANN, PHONE, 2, is_own=False),), lost=(Lost(own.id, 2),)
+        )
+        assert await texts(store, box) == [(2, "goes out")]
+        assert await texts(store, own) == [(1, "hello")]
+        assert await apply(store, append(envelope(BOB, ANN))) == MailboxFull(), "now it is the recipient's"
+        assert mailbox_of(store, BOB, LAPTOP).tail == 2
+
+
+async def test_a_recipient_who_is_live_alone_gets_it_although_the_senders_other_device_is_full(
+    open_store: OpenStore,
+) -> None:
+    async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
+        own = await registered(store, BOB, LAPTOP)
+        await apply(store, append(envelope(BOB, ANN), is_live=True))
+        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored((), lost=(Lost(own.id, 2),))
+
+
+async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: OpenStore) -> None:
+    async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
+        phone, stale = await registered(store, ANN, PHONE), await registered(store, ANN, TABLET)
+        note = append(envelope(ANN, ANN, "note", device=PHONE))
+        await store.apply([note, Ack(phone.id, 1)])
+        assert await apply(store, note) == Stored(
+            (Placed(phone.id, ANN, PHONE, 2, is_own=False),), lost=(Lost(stale.id, 2),)
+        )
+        assert await apply(store, note) == MailboxFull()
+        assert mailbox_of(store, ANN, TABLET).tail == 2
+
+
+# --- what was lost, and why ------------------------------------------------------------------------------------------
+
+
+async def test_what_was_lost_has_the_reason_that_it_has(open_store: OpenStore) -> None:
+    async with open_store(Quota(mailbox_envelopes=3, mailbox_bytes=10_000, devices_per_client=3)) as store:
+        box = await registered(store, BOB, LAPTOP, now_ms=9_000)
+        await store.apply([append(envelope(BOB, ANN, ts=ts), is_live=True) for ts in (1, 1, 9_000, 9_000, 9_000)])
+        assert store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
+        await store.expire(before_ms=5_000, archived_before_ms=5_000)
+        assert store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
+        assert store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
+        await store.expire(before_ms=9_000, archived_before_ms=9_000)
+        assert store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
+
+
+async def test_numbers_of_both_reasons_are_told_apart(open_store: OpenStore) -> None:
+    async with open_store(Quota(mailbox_envelopes=2, mailbox_bytes=10_000, devices_per_client=3)) as store:
+        box = await registered(store, BOB, LAPTOP, now_ms=9_000)
+        await store.apply([append(envelope(BOB, ANN, ts=1), is_live=True) for _ in range(5)])
+        await store.expire(before_ms=5_000, archived_before_ms=5_000)
+        assert store.losses(box.id, 1, 5) == [Loss(1, 2, "expired"), Loss(3, 5, "full")]
+        assert store.losses(box.id, 2, 2) == [Loss(2, 2, "expired")]
+        await apply(store, Remove(BOB, LAPTOP))
+        assert store.losses(box.id, 1, 5) == []
 
 
 # --- acks and reading ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from ironwire.hub.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_C
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import (
     Ack,
+    Acked,
     Operation,
     Result,
     Touch,
@@ -79,6 +80,27 @@ async def test_acks_alone_wait_for_a_short_quiet_and_go_together(
     await wait_all_tasks_blocked()
     assert len(store.batches) == 1
     assert committer.waiting == 0
+
+
+async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(
+    mock_clock: MockClock, store: NotingStore, committer: Committer
+) -> None:
+    answers: list[tuple[str, object]] = []
+    store.gate = trio.Event()
+    committer.ack(ONE, 3, 1, lambda result: answers.append(("first", result)))
+    committer.ack(ONE, 2, 1, lambda result: answers.append(("repeated", result)))
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    committer.ack(ONE, 4, 1, lambda result: answers.append(("second", result)))
+    assert ([batch for _, batch in store.batches], answers) == ([[Ack(ONE, 3)]], [])
+    store.gate.set()
+    await wait_all_tasks_blocked()
+    assert answers == [("first", Acked()), ("repeated", Acked())]
+    store.fails = True
+    mock_clock.jump(QUIET_SECONDS)
+    with structlog.testing.capture_logs():
+        await wait_all_tasks_blocked()
+    assert [(name, type(result)) for name, result in answers[2:]] == [("second", StoreError)]
 
 
 async def test_acks_that_erase_much_are_not_all_in_one_batch(store: NotingStore, committer: Committer) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import pytest
 import structlog
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ironwire.hub.committer import BATCH_COST, QUIET_SECONDS
 from ironwire.hub.outbox import Ending
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store.operations import Operation, Remove, Removed, Result, Sweep
+from ironwire.store.operations import Block, Operation, Remove, Removed, Result, Sweep
 from ironwire.store.records import MailboxId
 from ironwire.wire.messages import Receipt, Text
 from tests.hub.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
@@ -51,6 +52,20 @@ async def test_a_receipt_goes_to_devices_only(house: House) -> None:
     assert taken(alice) == [{"type": "error", "payload": {"msg": "user_offline", "user": BOB}}]
 
 
+async def test_accepted_for_one_without_a_device_means_handed_over_and_no_more(house: House) -> None:
+    """The README and section 4 of the protocol say so: what a stalled session has not taken is lost with it."""
+    alice, bob = house.seat(ALICE), house.seat(BOB)
+    for number in range(5):
+        house.delivery.submit(alice, Text(BOB, "Hello"), MessageId(str(number)))
+    assert taken(alice) == [accepted(str(number)) for number in range(5)]
+    house.leave(bob)
+    bob = house.seat(BOB)
+    await wait_all_tasks_blocked()
+    assert taken(bob) == []
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("5"))
+    assert taken(bob) == [text_from(ALICE, "Hello")]
+
+
 # --- where somebody has one ------------------------------------------------------------------------------------------
 
 
@@ -84,6 +99,45 @@ async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
     assert taken(bob) == [text_from(ALICE, "Hello")]
     assert [frame["seq"] for frame in taken(bob_phone)] == [1]
     assert alice.unsettled.count == 0
+
+
+async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_committed(
+    house: House, mock_clock: MockClock
+) -> None:
+    alice, bob_phone = house.seat(ALICE), await house.seat_device(BOB, PHONE)
+    house.delivery.submit(alice, Text(BOB, "Hello"), None)
+    await wait_all_tasks_blocked()
+    (text,) = taken(bob_phone)
+    house.store.gate, house.store.fails = trio.Event(), True
+    house.delivery.ack(bob_phone, text["seq"], MessageId("a"))
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    assert (taken(bob_phone), bob_phone.unsettled.count) == ([], 1)
+    with structlog.testing.capture_logs():
+        house.store.gate.set()
+        await wait_all_tasks_blocked()
+    (failed,) = taken(bob_phone)
+    assert (failed["type"], failed["id"], failed["payload"]["msg"]) == ("error", "a", "internal")
+    assert bob_phone.unsettled.count == 0
+    house.store.fails = False
+    house.delivery.ack(bob_phone, text["seq"], MessageId("a"))
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    assert taken(bob_phone) == [accepted("a")]
+    assert [box.acked for box in house.store.mailboxes_of(BOB)] == [1]
+
+
+@pytest.mark.xfail(strict=True, reason="blocks are looked up before the fair queue decides the order of commits")
+async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked(house: House) -> None:
+    alice = house.seat(ALICE)
+    await house.delivery.register(BOB, PHONE)
+    for _ in range(3 * BATCH_COST):
+        house.delivery.submit(alice, Text(BOB, "Hello"), None)
+    await house.delivery.change(BOB, Block(BOB, ALICE))
+    (at_the_block,) = house.store.mailboxes_of(BOB)
+    await wait_all_tasks_blocked()
+    (in_the_end,) = house.store.mailboxes_of(BOB)
+    assert in_the_end.tail == at_the_block.tail
 
 
 async def test_what_comes_during_a_commit_goes_into_the_next_one_together(house: House) -> None:

@@ -58,9 +58,10 @@ class HubMachine(RuleBasedStateMachine):
         remaining = [seat for seat in self.seated[client] if seat not in replaced]
         if len(remaining) == MOST_SESSIONS:
             with pytest.raises(TooManySessions):
-                guest.leaving.enter_context(self.hub.attached(guest.seat))
+                guest.leaving.enter_context(self.hub.admitted(guest.seat.principal))
             assert guest.seat.outbox.ending is None
             return
+        guest.leaving.enter_context(self.hub.admitted(guest.seat.principal))
         guest.leaving.enter_context(self.hub.attached(guest.seat))
         assert [seat.outbox.ending for seat in replaced] == [REPLACED] * len(replaced)
         self.seated[client] = [*remaining, guest.seat]
@@ -110,5 +111,21 @@ def test_a_session_that_fails_leaves_its_seat() -> None:
 def test_a_device_at_the_limit_can_still_be_replaced() -> None:
     hub = Hub(sessions_per_client=1)
     old, new = seat_of(CLIENTS[0], DeviceId("phone")), seat_of(CLIENTS[0], DeviceId("phone"))
-    with hub.attached(old), hub.attached(new):
+    with hub.admitted(old.principal), hub.attached(old), hub.admitted(new.principal), hub.attached(new):
         assert hub.sessions_of(CLIENTS[0]) == (new,)
+
+
+def test_who_is_admitted_and_not_attached_yet_counts() -> None:
+    """Several of one device are one: the newest will take the place of the others."""
+    hub = Hub(sessions_per_client=2)
+    phone, laptop, seed = (Principal(CLIENTS[0], device) for device in (*DEVICES, None))
+    with hub.admitted(phone), hub.admitted(Principal(CLIENTS[0], DEVICES[0])), hub.admitted(laptop):
+        with pytest.raises(TooManySessions), hub.admitted(seed):
+            pass
+        with hub.admitted(Principal(CLIENTS[1], None)):
+            pass
+    with hub.admitted(seed), hub.admitted(Principal(CLIENTS[0], None)):
+        with pytest.raises(TooManySessions), hub.admitted(seed):
+            pass
+        with pytest.raises(TooManySessions), hub.admitted(phone):
+            pass

@@ -1,6 +1,7 @@
 """`hub/pump.py`: what a device session is sent from its mailbox, on the store in memory."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,16 +12,18 @@ from trio.testing import wait_all_tasks_blocked
 from ironwire.errors import StoreError
 from ironwire.hub.outbox import Outbox
 from ironwire.hub.pump import Pump
+from ironwire.ids import ClientId, GroupId, Role
 from ironwire.protocol.mailbox import AckBeyondDelivery, Window
 from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import Ack, Stored
+from ironwire.store.operations import Ack, Result, Stored
 from ironwire.store.records import (
     Entry,
+    Envelope,
     Mailbox,
     MailboxId,
     Quota,
 )
-from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, append, envelope, registered
+from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, append, change, envelope, registered
 
 WINDOW = 10
 QUOTA = Quota(mailbox_envelopes=10_000, mailbox_bytes=100_000_000, devices_per_client=9)
@@ -29,8 +32,8 @@ QUOTA = Quota(mailbox_envelopes=10_000, mailbox_bytes=100_000_000, devices_per_c
 class CountingStore(MemoryStore):
     """Notes what was read, and fails on demand."""
 
-    def __init__(self) -> None:
-        super().__init__(QUOTA)
+    def __init__(self, quota: Quota = QUOTA) -> None:
+        super().__init__(quota)
         self.limits_read: list[int] = []
         self.is_broken = False
         self.gate = trio.Event()
@@ -51,6 +54,8 @@ class Desk:
 
     store: CountingStore
     nursery: trio.Nursery
+    sender: ClientId = BOB
+    to: ClientId = ANN
     outbox: Outbox = field(init=False)
     pump: Pump = field(init=False)
 
@@ -64,14 +69,26 @@ class Desk:
     async def send(self, *texts: str, ts: int = 1_000) -> None:
         """Commit each, and offer it to whoever is connected."""
         for text in texts:
-            sent = envelope(BOB, ANN, text, ts=ts)
-            (stored,) = await self.store.apply([append(sent)])
-            assert isinstance(stored, Stored)
-            if self.is_connected:
-                self.pump.offer(stored.placed[0].seq, sent, is_own=False)
+            sent = envelope(self.sender, self.to, text, ts=ts)
+            (stored,) = await self.store.apply([append(sent, is_live=True)])
+            self._tell(stored, sent)
+
+    async def change(self, club: GroupId, expected_epoch: int, roles: Mapping[ClientId, Role]) -> None:
+        """Commit a change of a group, and offer it."""
+        made = change(club, expected_epoch, roles, by=BOB)
+        (stored,) = await self.store.apply([made])
+        self._tell(stored, made.envelope)
+
+    def _tell(self, stored: Result, sent: Envelope) -> None:
+        assert isinstance(stored, Stored)
+        if self.is_connected:
+            for place in stored.placed:
+                self.pump.offer(place.seq, sent, is_own=False)
+            for lost in stored.lost:
+                self.pump.note(lost.seq)
 
     async def ack(self, upto: int) -> None:
-        if self.pump.ack(upto):
+        if self.pump.ack(upto) is not None:
             await self.store.apply([Ack(self.pump.mailbox, upto)])
 
     async def got(self) -> list[str]:
@@ -92,7 +109,8 @@ def _word(frame: dict[str, Any]) -> str:
         case "caught_up":
             return f"caught up {payload['seq']}"
         case _:
-            return f"gap {payload['from']}-{payload['to']} {payload['reason']}"
+            groups = [group[:3] for group in payload.get("groups", [])] + ["more"] * payload.get("more_groups", False)
+            return " ".join([f"gap {payload['from']}-{payload['to']} {payload['reason']}", *groups])
 
 
 @pytest.fixture
@@ -194,6 +212,56 @@ async def test_everything_expired_is_one_gap(desk: Desk) -> None:
     await desk.store.expire(before_ms=5_000, archived_before_ms=5_000)
     await desk.connect()
     assert await desk.got() == ["gap 1-5 expired", "caught up 5"]
+
+
+async def test_what_a_full_mailbox_lost_is_told_as_that(nursery: trio.Nursery) -> None:
+    """At the moment when the device has the rest, without a new text or a reconnect."""
+    desk = await own_desk(nursery, mailbox_envelopes=2)
+    await desk.send(*"abcd")
+    await desk.connect()
+    assert await desk.got() == ["1:a", "2:b", "gap 3-4 full", "caught up 4"]
+    await desk.send("e")
+    assert await desk.got() == ["gap 5-5 full"]
+    await desk.connect()
+    assert await desk.got() == ["1:a", "2:b", "gap 3-5 full", "caught up 5"]
+    await desk.ack(5)
+    await desk.send("f")
+    assert await desk.got() == ["6:f"]
+
+
+async def test_what_has_expired_and_what_was_lost_are_two_gaps_of_which_each_can_be_acknowledged(
+    nursery: trio.Nursery,
+) -> None:
+    desk = await own_desk(nursery, mailbox_envelopes=2)
+    await desk.send(*"abcd")
+    await desk.store.expire(before_ms=5_000, archived_before_ms=5_000)
+    await desk.connect()
+    assert await desk.got() == ["gap 1-2 expired", "gap 3-4 full", "caught up 4"]
+    await desk.ack(2)
+    await desk.connect()
+    assert await desk.got() == ["gap 3-4 full", "caught up 4"]
+
+
+async def test_a_gap_names_the_groups_of_which_it_covers_a_change(nursery: trio.Nursery) -> None:
+    desk = await own_desk(nursery, mailbox_envelopes=1, lost_groups=2)
+    clubs = [GroupId("#" + digit * 32) for digit in "123"]
+    await desk.send("a")
+    for club in clubs[:2]:
+        await desk.change(club, 0, {ANN: "member", BOB: "admin"})
+    await desk.change(clubs[0], 1, {BOB: "admin"})
+    await desk.send("b")
+    await desk.connect()
+    assert await desk.got() == ["1:a", "gap 2-5 full #11 #22", "caught up 5"]
+    await desk.change(clubs[2], 0, {ANN: "member", BOB: "admin"})
+    assert await desk.got() == ["gap 6-6 full more"]
+
+
+async def own_desk(nursery: trio.Nursery, *, mailbox_envelopes: int, lost_groups: int = 9) -> Desk:
+    """The mailbox is Ann's own other device's: a full one of a recipient would refuse."""
+    quota = Quota(mailbox_envelopes, 100_000, devices_per_client=9, lost_groups=lost_groups)
+    desk = Desk(CountingStore(quota), nursery, sender=ANN, to=BOB)
+    await registered(desk.store, ANN, PHONE, now_ms=9_000)
+    return desk
 
 
 async def test_what_is_committed_during_a_fetch_comes_in_order(desk: Desk) -> None:

@@ -319,7 +319,7 @@ async def test_a_full_mailbox_of_a_member_refuses_nothing_and_is_told_of_what_it
             alice >> {{"type":"text","id":"5","payload":{{"to":"{CLUB}","text":"5"}}}}
             bob   << {{"type":"text","seq":2,"id":"2","payload":{{"from":"$alice","text":"2","ts":{TS},"group":"{CLUB}"}}}}
             bob   >> {{"type":"ack","payload":{{"upto":2}}}}
-            bob   << {{"type":"gap","payload":{{"from":3,"to":4,"reason":"expired"}}}}
+            bob   << {{"type":"gap","payload":{{"from":3,"to":4,"reason":"full"}}}}
             bob   << {{"type":"text","seq":5,"id":"5","payload":{{"from":"$alice","text":"5","ts":{TS},"group":"{CLUB}"}}}}
         """)  # noqa: E501  # one frame, one line
 

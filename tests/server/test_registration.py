@@ -59,14 +59,15 @@ def test_a_list_that_cannot_be_read_or_understood_lets_nobody_else_in(tmp_path: 
 
 def test_an_invite_is_good_as_often_as_it_says(invites: Invites) -> None:
     twice, once = invites.make(2, 1), invites.make(1, 1)
-    assert [invites.redeem(twice) for _ in range(3)] == ["redeemed", "redeemed", "spent"]
-    assert [invites.redeem(once) for _ in range(2)] == ["redeemed", "spent"]
+    assert [is_use(invites.redeem(twice)) for _ in range(3)] == [True, True, False]
+    assert [is_use(invites.redeem(once)) for _ in range(2)] == [True, False]
+    assert invites.redeem(once) == "spent"
     assert invites.redeem("another") == "unknown"
 
 
 def test_an_invite_ends_and_leaves_nothing(invites: Invites, clock: Clock, tmp_path: Path) -> None:
     invite = invites.make(3, 2)
-    assert invites.redeem(invite) == "redeemed"
+    assert isinstance(invites.redeem(invite), Path)
     clock.now_ms += 2 * DAY_MS
     assert invites.redeem(invite) == "spent"
     invites.make(1, 1)
@@ -94,9 +95,35 @@ def test_who_may_come(tmp_path: Path, invites: Invites) -> None:
     listed = Registration("allow-list", allowed, invites)
     invited = Registration("invite", allowed, invites)
     invite = invites.make(1, 1)
-    assert [policy.refusal(ALICE, None) for policy in (everybody, listed, invited)] == [None] * 3
-    assert [policy.refusal(BOB, None) for policy in (everybody, listed, invited)] == [None, "not listed", "no invite"]
-    assert listed.refusal(BOB, invite) == "not listed"
-    assert invited.refusal(BOB, "a guess") == "unknown invite"
-    assert invited.refusal(ALICE, invite) is None, "and the invite is still there"
-    assert [invited.refusal(BOB, invite) for _ in range(2)] == [None, "spent invite"]
+    assert [policy.admits(ALICE) for policy in (everybody, listed, invited)] == [True] * 3
+    assert [policy.admits(BOB) for policy in (everybody, listed, invited)] == [True, False, False]
+    assert (listed.refusal, invited.refusal) == ("not listed", "no invite")
+    assert refusal_of(listed, invite) == "not listed"
+    assert refusal_of(invited, None) == "no invite"
+    assert refusal_of(invited, "a guess") == "unknown invite"
+    assert [refusal_of(invited, invite) for _ in range(2)] == [None, "spent invite"]
+
+
+def is_use(redeemed: object) -> bool:
+    return isinstance(redeemed, Path)
+
+
+def refusal_of(registration: Registration, invite: str | None) -> str | None:
+    with registration.invited(invite) as refusal:
+        return refusal
+
+
+def fail_to_register(registration: Registration, invite: str) -> None:
+    with registration.invited(invite) as refusal:
+        assert refusal is None
+        raise StoreError("the disk is gone")
+
+
+def test_an_invite_that_came_to_nothing_is_good_for_as_long_as_before(invites: Invites, clock: Clock) -> None:
+    registration = Registration("invite", None, invites)
+    invite = invites.make(1, 1)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="the disk is gone"):
+            fail_to_register(registration, invite)
+    clock.now_ms += DAY_MS
+    assert refusal_of(registration, invite) == "spent invite"

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from ironwire.errors import BackupError, StoreError
-from ironwire.ids import ClientId, DeviceId, parse_blob_name
+from ironwire.ids import ClientId, DeviceId, GroupId, parse_blob_name
 from ironwire.store.backup import MANIFEST, RESTORING, examine_backup, make_backup, restore_backup
-from ironwire.store.operations import Ack
+from ironwire.store.losses import Loss
+from ironwire.store.operations import Ack, Touch
 from ironwire.store.records import Mailbox, Quota
 from ironwire.store.sqlite import SqliteStore
 from ironwire.store.survey import DATABASE, MEDIA
-from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, TABLET, append, apply, envelope, registered, texts
+from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, TABLET, append, apply, change, envelope, registered, texts
 
 BLOB = parse_blob_name("0b7e5d4e-1111-4222-8333-123456789abc.bin")
 SMALL = Quota(mailbox_envelopes=4, mailbox_bytes=1_000_000, devices_per_client=3)
@@ -146,6 +147,37 @@ async def test_what_expired_before_stays_a_hole_after(data: Path, tmp_path: Path
     after = await boxes(tmp_path / "again", BOB)
     assert after[PHONE][1] == [(2, "3")]
     assert after[LAPTOP][1] == [(1, "0"), (2, "1"), (4, "3")]
+
+
+async def test_what_was_lost_is_told_after_a_restore_too(data: Path, tmp_path: Path) -> None:
+    """Of Bob's phone, which has 2 of 4 acknowledged, the rest has expired, and then it lost a change of a group."""
+    club = GroupId("#" + "1" * 32)
+    store = SqliteStore(data / DATABASE, Quota(mailbox_envelopes=0, mailbox_bytes=0, devices_per_client=3))
+    await store.open()
+    await store.apply([Touch(box.id, 5_000) for box in store.mailboxes_of(BOB)])
+    await store.expire(before_ms=2_000, archived_before_ms=2_000)
+    await apply(store, change(club, 0, {ANN: "admin", BOB: "member"}, ts=3_000))
+    await store.close()
+    await back_up(data, tmp_path / "backup")
+    restore_backup(tmp_path / "backup", tmp_path / "again")
+    again = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
+    await again.open()
+    phone, laptop = again.mailboxes_of(BOB)
+    assert again.losses(phone.id, 1, 3) == [Loss(1, 2, "expired"), Loss(3, 3, "full", (club,))]
+    assert again.losses(laptop.id, 1, 5) == [Loss(1, 4, "expired"), Loss(5, 5, "full", (club,))]
+    await again.close()
+
+
+async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, backup: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(backup / DATABASE)) as database, database:
+        database.execute("DROP TRIGGER mailbox_removed")
+        database.execute("DROP TABLE lost_change")
+        database.execute("ALTER TABLE mailbox DROP COLUMN expired")
+        database.execute("PRAGMA user_version = 6")
+    manifest = json.loads((backup / MANIFEST).read_text())
+    (backup / MANIFEST).write_text(json.dumps(manifest | {"schema": 6}))
+    restore_backup(backup, tmp_path / "again")
+    assert (await boxes(tmp_path / "again", BOB))[PHONE][1] == [(1, "2"), (2, "3")]
 
 
 async def test_ids_are_known_after_a_restore(backup: Path, tmp_path: Path) -> None:

@@ -20,10 +20,17 @@ async def test_no_promise_is_broken_wherever_the_server_dies(tmp_path: Path) -> 
     assert set(tally.kills) == set(points), "a point was not reached"
     assert tally.counters.accepted > 100
     assert tally.counters.redelivered > 0
+    assert tally.counters.answered > 10
 
 
 async def test_a_commit_that_does_not_last_is_found_out(tmp_path: Path) -> None:
     """The same without the log of what was committed last, as after a power failure on a disk that lies."""
     async with open_servers() as servers:
         with pytest.raises(Violation):
-            await live_through(servers, tmp_path, [ANY_TIME] * 10, Tally(), loses_its_log=True)
+            await live_through(servers, tmp_path, [ANY_TIME] * 10, Tally(), fault="loses its log")
+
+
+async def test_an_answered_ack_that_does_not_last_is_found_out(tmp_path: Path) -> None:
+    async with open_servers() as servers:
+        with pytest.raises(Violation, match="came again after its ack was answered"):
+            await live_through(servers, tmp_path, [ANY_TIME] * 10, Tally(), fault="forgets acks")

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from attrs import field
 
-from ironwire.ids import DeviceId
+from ironwire.ids import DeviceId, GroupId
 from ironwire.record import record
 from ironwire.wire.constraints import Count, Items, UnixMs
 from ironwire.wire.messages.fields import WIRE_KEY
@@ -12,7 +12,9 @@ from ironwire.wire.messages.fields import WIRE_KEY
 
 @record
 class Ack:
-    """Everything up to `upto` is safe with this device: cumulative, may be repeated (section 5)."""
+    """Everything up to `upto` is safe with this device: cumulative, may be repeated. With an id it is answered by
+    `accepted`, once it is committed (section 5).
+    """
 
     verb: ClassVar[str] = "ack"
 
@@ -30,13 +32,17 @@ class CaughtUp:
 
 @record
 class Gap:
-    """The entries `first` to `last` of the mailbox are gone (section 5)."""
+    """The entries `first` to `last` of the mailbox are gone: they have expired, or it was full when they came. Groups
+    of which a change was among them are named, or, where they are too many, counted in by `more_groups` (section 5).
+    """
 
     verb: ClassVar[str] = "gap"
 
     first: Count = field(metadata={WIRE_KEY: "from"})
     last: Count = field(metadata={WIRE_KEY: "to"})
-    reason: Literal["expired"]
+    reason: Literal["expired", "full"]
+    groups: Annotated[list[GroupId], Items(1, 100)] | None = None
+    more_groups: bool = False
 
 
 @record

@@ -1,8 +1,8 @@
 """A device that survives its server: it keeps what a device has to keep, and checks every frame that it gets.
 
 What it keeps across connections: the messages that were not accepted yet, in order, each with its id; what it has
-stored; and up to where it knows that its ack was committed. An ack gets no reply, but operations of a session are
-committed in their order: when a message is accepted, the acks that this session sent before it are on the disk.
+stored; and up to where it knows that its ack was committed. It asks for an answer to some of its acks, and only what an
+answered one covers must never come again (docs/protocol.md, section 5).
 """
 
 import json
@@ -23,6 +23,10 @@ MOST_UNACCEPTED = 16
 ANSWER_SECONDS = 10.0
 RECONNECT_SECONDS = 0.02
 CUT_AFTER_SECONDS = 1.5
+ACK_ID = "ack "
+"""What the id of an ack begins with; the id of a message is a number."""
+ANSWERED_SHARE = 0.3
+"""Of the acks, how many ask for an answer."""
 SENT_AWAY = (1001, 1012, 4409)
 """The server stops, or a newer session of this device is there."""
 
@@ -58,13 +62,15 @@ class Counters:
     duplicates: int = 0
     delivered: int = 0
     redelivered: int = 0
+    answered: int = 0
     sessions: int = 0
     cuts: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.accepted} accepted ({self.duplicates} of them told twice), {self.delivered} delivered, "
-            f"{self.redelivered} delivered again before their ack, {self.sessions} sessions, {self.cuts} cut by devices"
+            f"{self.redelivered} delivered again before an answer to their ack, {self.answered} acks answered, "
+            f"{self.sessions} sessions, {self.cuts} cut by devices"
         )
 
 
@@ -118,6 +124,7 @@ class Device:
     epoch: int | None = None
     former_epochs: set[int | None] = field(factory=set)
     durable_ack: int = 0
+    """The highest ack of this epoch that was answered."""
     acked_ever: int = 0
     """The highest ack that was sent in this epoch, whether or not it got there."""
     is_caught_up: bool = field(default=False, init=False)
@@ -126,8 +133,7 @@ class Device:
     _got: int = field(init=False, default=0)
     """The last seq that this connection has delivered, and the last ack that it was given."""
     _acked: int = field(init=False, default=0)
-    _acked_before: dict[int, int] = field(init=False, factory=dict)
-    """The last ack of this session before a message was sent, by its number."""
+    _connection: Connection | None = field(init=False, default=None)
     _unsent: deque[Sent] = field(init=False, factory=deque)
     _wake: trio.Event = field(init=False, factory=trio.Event)
 
@@ -143,6 +149,11 @@ class Device:
         self._unsent.append(sent)
         self._wake.set()
         return sent
+
+    async def acknowledge_all(self) -> None:
+        """Acknowledge everything that this connection has delivered, and ask for an answer."""
+        if self._connection is not None:
+            await self._say_ack(self._connection, is_answered=True)
 
     def start_anew(self) -> None:
         """Forget the numbering, as a device does when the epoch is another; what is not accepted is kept."""
@@ -170,7 +181,7 @@ class Device:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         try:
             async with trio.open_nursery() as nursery:
-                connection = Connection(RawClient(stream))
+                self._connection = connection = Connection(RawClient(stream))
                 with trio.fail_after(ANSWER_SECONDS):
                     await connection.open()
                     await self._authenticate(connection)
@@ -193,7 +204,6 @@ class Device:
         _demand(tail >= len(self.stored), f"tail {tail} although {len(self.stored)} was delivered")
         self.epoch = epoch
         self._got = self._acked = 0
-        self._acked_before.clear()
         self._unsent = deque(self.unaccepted)
 
     async def _send_all(self, connection: Connection) -> None:
@@ -205,7 +215,6 @@ class Device:
             if self._unsent and len(on_the_way) < MOST_UNACCEPTED:
                 sent = self._unsent.popleft()
                 on_the_way.append(sent)
-                self._acked_before[sent.number] = self._acked
                 await connection.say("text", str(sent.number), to=sent.to, text=sent.text)
             else:
                 self._wake = trio.Event()
@@ -213,6 +222,9 @@ class Device:
 
     async def _take(self, connection: Connection, frame: dict[str, Any]) -> None:
         match frame["type"]:
+            case "accepted" if frame["id"].startswith(ACK_ID):
+                self.durable_ack = max(self.durable_ack, int(frame["id"].removeprefix(ACK_ID)))
+                self.counters.answered += 1
             case "accepted":
                 self._accept(frame)
             case "text":
@@ -222,6 +234,7 @@ class Device:
                 seq = frame["payload"]["seq"]
                 _demand(seq == len(self.stored), f"caught up with {seq}, but {len(self.stored)} is stored")
                 self.is_caught_up = True
+                self._got = seq
                 await self._acknowledge(connection, at_once=True)
             case _:
                 raise Violation(f"{self} got {frame}")
@@ -232,7 +245,6 @@ class Device:
         self.unaccepted.popleft()
         self.counters.accepted += 1
         self.counters.duplicates += frame["payload"].get("duplicate", False)
-        self.durable_ack = max(self.durable_ack, self._acked_before.pop(number))
         self._wake.set()
 
     def _store(self, frame: dict[str, Any]) -> None:
@@ -245,7 +257,7 @@ class Device:
         self._got = seq
         if seq <= len(self.stored):
             _demand(self.stored[seq - 1] == sent, f"seq {seq} was {self.stored[seq - 1]} and is {sent}")
-            _demand(seq > self.durable_ack, f"seq {seq} came again after its ack was committed")
+            _demand(seq > self.durable_ack, f"seq {seq} came again after its ack was answered")
             self.counters.redelivered += 1
             return
         _demand(seq == len(self.stored) + 1, f"seq {seq} came after {len(self.stored)}: a hole")
@@ -261,9 +273,12 @@ class Device:
         step = 60 if self.is_lazy else random.randint(1, 8)
         # Not what is stored, but what this connection has delivered: to acknowledge more would be misuse.
         if self._got - self._acked >= step or (at_once and self._got > self._acked):
-            self._acked = self._got
-            self.acked_ever = max(self.acked_ever, self._acked)
-            await connection.say("ack", upto=self._acked)
+            await self._say_ack(connection, is_answered=random.random() < ANSWERED_SHARE)
+
+    async def _say_ack(self, connection: Connection, *, is_answered: bool) -> None:
+        self._acked = self._got
+        self.acked_ever = max(self.acked_ever, self._acked)
+        await connection.say("ack", f"{ACK_ID}{self._acked}" if is_answered else None, upto=self._acked)
 
     def __str__(self) -> str:
         return f"{self.client[:6]}/{self.name}"

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from typing import Literal
 
 import trio
 from attrs import asdict, define, field
@@ -25,6 +26,7 @@ MOST_HITS = 40
 MOST_HITS_OF_SLOW_POINTS = 3
 MOST_STATEMENTS = 8
 LONGEST_LIFE_SECONDS = 1.5
+Fault = Literal["loses its log", "forgets acks"]
 PATIENCE_SECONDS = 5.0
 """A server that has not come to its point by then is killed from outside."""
 END_SECONDS = 10.0
@@ -109,9 +111,10 @@ async def open_servers() -> AsyncIterator[Servers]:
 
 
 async def live_through(
-    servers: Servers, folder: Path, points: Sequence[str], tally: Tally, *, loses_its_log: bool = False
+    servers: Servers, folder: Path, points: Sequence[str], tally: Tally, *, fault: Fault | None = None
 ) -> None:
-    """One history with a kill at each of `points`. With a log that is lost at every kill, it cannot end well.
+    """One history with a kill at each of `points`. With a fault it cannot end well: the log is lost at every kill, or
+    the store forgets every ack.
 
     Raises:
         Violation: a promise was broken; the message says which.
@@ -125,8 +128,8 @@ async def live_through(
             for device in world.devices:
                 nursery.start_soon(partial(device.run, port, is_restless=True))
             for point in points:
-                tally.kills[await _live_and_die(servers, world, port, point)] += 1
-                if loses_its_log:
+                tally.kills[await _live_and_die(servers, world, port, point, fault)] += 1
+                if fault == "loses its log":
                     (world.data / "ironwire.db-wal").unlink(missing_ok=True)  # none, if it died before it wrote
             nursery.cancel_scope.cancel()
         await servers.start(Order(str(world.data), port, None, 0))
@@ -141,9 +144,10 @@ async def live_through(
     tally.histories += 1
 
 
-async def _live_and_die(servers: Servers, world: World, port: int, point: str) -> str:
+async def _live_and_die(servers: Servers, world: World, port: int, point: str, fault: Fault | None) -> str:
     """Let a server live until it dies at `point`, or is killed; returns what it died of."""
-    await servers.start(Order(str(world.data), port, None if point == ANY_TIME else point, _some_hits(point)))
+    named = None if point == ANY_TIME else point
+    await servers.start(Order(str(world.data), port, named, _some_hits(point), fault == "forgets acks"))
     life = random.uniform(0, LONGEST_LIFE_SECONDS) if point == ANY_TIME else PATIENCE_SECONDS
     with trio.move_on_after(life):
         if await servers.wait() == SIGKILL:

@@ -24,6 +24,7 @@ from ironwire.cli.serve import serve  # noqa: F401  # the same
 from ironwire.hub import janitor
 from ironwire.hub.committer import Committer
 from ironwire.store import migrations
+from ironwire.store.operations import Acked
 from ironwire.store.sqlite import SqliteStore
 from ironwire.store.sqlite_writer import Writer
 
@@ -60,12 +61,15 @@ HISTORY_DAYS = 1 / 86_400
 
 @frozen
 class Order:
-    """What to start: a server for `data` on `port` that dies when `point` is reached for the `hits`-th time."""
+    """What to start: a server for `data` on `port` that dies when `point` is reached for the `hits`-th time; with a
+    store that forgets acks, to see that it is found out.
+    """
 
     data: str
     port: int
     point: str | None
     hits: int
+    forgets_acks: bool = False
 
 
 @define
@@ -178,6 +182,8 @@ def run_server(order: Order) -> None:
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     wrap(Reaper(order.point, order.hits))
+    if order.forgets_acks:
+        setattr(Writer, "_ack", lambda *_: Acked())  # noqa: B010  # a type checker would not have it assigned
     cli(
         [
             *("serve", "--host", "127.0.0.1", "--port", str(order.port), "--data", order.data),

@@ -76,11 +76,9 @@ class World:
                     nursery.start_soon(partial(device.run, port, is_restless=False))
                 await self._reach(self._is_settled)
                 if not is_last:
-                    # A last message from each device: when it is accepted, the acks before it are on the disk.
-                    await trio.sleep(0.05)
                     for device in self.devices:
-                        self._note(device.send(device.client, "good night"))
-                    await self._reach(self._is_settled)
+                        await device.acknowledge_all()
+                    await self._reach(self._is_answered)
                 nursery.cancel_scope.cancel()
 
     async def _reach(self, goal: Callable[[], bool]) -> None:
@@ -119,11 +117,16 @@ class World:
             for device, owed in self._owed.items()
         )
 
+    def _is_answered(self) -> bool:
+        return all(device.durable_ack == len(device.stored) for device in self.devices)
+
     def _missing(self) -> Iterator[str]:
         for device, owed in self._owed.items():
             if device.unaccepted:
                 yield f"{device}: {len(device.unaccepted)} not accepted"
             lost = owed - {sent.key for sent in device.stored}
+            if device.durable_ack < len(device.stored):
+                yield f"{device}: the ack of {len(device.stored)} was not answered, but that of {device.durable_ack}"
             if lost:
                 yield f"{device}: {len(lost)} not delivered, as {sorted(lost)[:3]}"
 
