@@ -50,8 +50,8 @@ _NOT_SHOWN = (
     r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # they turn the direction of what stands around them
     r"\ud800-\udfff"  # halves of pairs, which no other program could read
 )
-"""Characters that nothing for people to read in one place can have: a list of code points, so that it means the same to every version of
-Unicode. Emoji, their joiners (U+200D) and variation selectors (U+FE00-FE0F) may stand in one.
+"""Characters that nothing for people to read in one place can have: a list of code points, so that it means the same to
+every version of Unicode. Emoji, their joiners (U+200D) and variation selectors (U+FE00-FE0F) may stand in a name.
 """
 _NAME = Pattern(rf"[^\u000a{_NOT_SHOWN}]*", description="a name without control characters or marks of direction")
 _LINES = Pattern(f"[^{_NOT_SHOWN}]*", description="lines without control characters or marks of direction")

@@ -1,4 +1,4 @@
-"""What an error asks of the client that gets it: the table of docs/protocol.md, section 6, for server and client alike."""
+"""What an error asks of the client that gets it: the table of docs/protocol.md, section 6, for both sides."""
 
 from typing import Literal
 

@@ -1,8 +1,8 @@
 """Which JSON value may stand for which type: the strict converter behind `codec.py` (docs/protocol.md, section 1).
 
-Nothing is coerced, and nothing unknown is let through unless the converter is an open one. A valid object pays nothing for the quality of the errors: cattrs
-generates straight-line code for each class, and only an object that this code refused is looked at again, field by
-field, to say which one it was.
+Nothing is coerced, and nothing unknown is let through unless the converter is an open one. A valid object pays nothing
+for the quality of the errors: cattrs generates straight-line code for each class, and only an object that this code
+refused is looked at again, field by field, to say which one it was.
 """
 
 import operator
@@ -67,8 +67,8 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
 
 
 def strict_converter(*, is_open: bool = False) -> Converter:
-    """A converter for every class in `messages`; what it refuses comes out as a `Fault`, and as nothing else. An open one
-    ignores keys that it does not know.
+    """A converter for every class in `messages`; what it refuses comes out as a `Fault`, and as nothing else. An open
+    one ignores keys that it does not know.
     """
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _exactly(str, "a string"))

@@ -1,5 +1,5 @@
-"""The table of `holding.py`, and the law that it is there for: whatever is refused and whenever, what is accepted of one
-session is in the order in which it was sent.
+"""The table of `holding.py`, and the law that it is there for: whatever is refused and whenever, what is accepted of
+one session is in the order in which it was sent.
 """
 
 from collections import deque

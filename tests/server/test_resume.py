@@ -30,19 +30,19 @@ async def test_after_a_refusal_nothing_is_accepted_until_the_client_says_resume(
     async with open_stage(limits=SLOW) as stage:
         await stage.enter("bob")
         await stage.enter("alice", device="phone")
-        await stage.play(f"""
-            alice >> {{"type":"devices","id":"a"}}
-            alice >> {{"type":"devices","id":"b"}}
-            alice >> {{"type":"text","id":"1","payload":{{"to":"$bob","text":"one"}}}}
-            alice >> {{"type":"text","id":"2","payload":{{"to":"$bob","text":"two"}}}}
-            alice >> {{"type":"text","id":"3","payload":{{"to":"$bob","text":"three"}}}}
-            bob   << {{"type":"text","payload":{{"from":"$alice","text":"one"}}}}
+        await stage.play("""
+            alice >> {"type":"devices","id":"a"}
+            alice >> {"type":"devices","id":"b"}
+            alice >> {"type":"text","id":"1","payload":{"to":"$bob","text":"one"}}
+            alice >> {"type":"text","id":"2","payload":{"to":"$bob","text":"two"}}
+            alice >> {"type":"text","id":"3","payload":{"to":"$bob","text":"three"}}
+            bob   << {"type":"text","payload":{"from":"$alice","text":"one"}}
             ... 2 s
-            alice >> {{"type":"text","id":"4","payload":{{"to":"$bob","text":"four"}}}}
-            alice >> {{"type":"group_create","id":"5","payload":{{"clients":[]}}}}
-            alice >> {{"type":"ping","id":"6"}}
-            alice >> {{"type":"resume","id":"7"}}
-            alice >> {{"type":"text","id":"2","payload":{{"to":"$bob","text":"two"}}}}
+            alice >> {"type":"text","id":"4","payload":{"to":"$bob","text":"four"}}
+            alice >> {"type":"group_create","id":"5","payload":{"clients":[]}}
+            alice >> {"type":"ping","id":"6"}
+            alice >> {"type":"resume","id":"7"}
+            alice >> {"type":"text","id":"2","payload":{"to":"$bob","text":"two"}}
         """)
         answers = [await stage.next_text("alice") for _ in range(10)]
         assert [answer for answer in answers if "devices" not in answer] == [
