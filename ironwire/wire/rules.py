@@ -6,9 +6,9 @@ from attrs import frozen
 
 from ironwire.wire.messages.fields import ErrorCode
 
-Retry = Literal["later", "by people", "no"]
-"""`later`: by itself, after `retry_after_ms` or a pause of the client's choice. `by people`: when somebody asks for it
-again, because something else has to change first.
+Retry = Literal["later", "people", "no"]
+"""`later`: by itself, after `retry_after_ms` or a pause of the client's choice. `people`: when somebody asks for it again,
+because something else has to change first.
 """
 
 
@@ -22,21 +22,21 @@ class ErrorRule:
 
 
 _LATER = ErrorRule("later", same_id=True, keeps_copy=True)
-_BY_PEOPLE = ErrorRule("by people", same_id=True, keeps_copy=False)
+_PEOPLE = ErrorRule("people", same_id=True, keeps_copy=False)
 _NO = ErrorRule("no", same_id=False, keeps_copy=False)
 
 ERROR_RULES: dict[ErrorCode, ErrorRule] = {
     "auth_required": _NO,
     "expected_verify": _NO,
     "invalid": _NO,
-    "user_offline": _BY_PEOPLE,
+    "user_offline": _PEOPLE,
     "mailbox_full": _LATER,
     "too_large": _NO,
     "rate_limited": _LATER,
     "forbidden": _NO,
     "not_found": _NO,
     "conflict": _NO,
-    "quota": _BY_PEOPLE,
+    "quota": _PEOPLE,
     "internal": _LATER,
 }
 

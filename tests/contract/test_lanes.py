@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from ironwire.ids import Address, GroupId
-from ironwire.store.operations import Append, Held, MailboxFull, Stored
+from ironwire.store.operations import Append, Held, MailboxFull, Operation, Stored
 from ironwire.store.records import Quota
 from tests.contract.builders import ANN, BOB, CAT, PHONE, append, change, envelope, mailbox_of, registered, texts
 from tests.contract.conftest import OpenStore
@@ -20,7 +20,7 @@ async def test_after_a_full_mailbox_the_rest_of_its_lane_is_held_and_other_lanes
     async with open_store(TWO) as store:
         await registered(store, BOB, PHONE)
         await registered(store, CAT, PHONE)
-        batch = [
+        batch: list[Operation] = [
             to(BOB, "1", "here"),
             to(BOB, "2", "here"),
             to(BOB, "3", "here"),

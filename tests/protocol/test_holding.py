@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ironwire.ids import ClientId
+from ironwire.ids import ClientId, GroupId
 from ironwire.protocol.holding import HELD_DETAIL, Hold, is_ordered
 from ironwire.wire.messages import Ack, Devices, Error, GroupLeave, Ping, Receipt, Text, Typing
 
@@ -61,9 +61,11 @@ def test_what_is_refused_for_good_holds_nothing(code: str) -> None:
 
 
 def test_only_what_has_an_order_is_held() -> None:
-    group = "#" + "0" * 32
-    assert all(map(is_ordered, [Text(BOB, ""), Receipt(BOB, [], "read"), GroupLeave(group)]))  # type: ignore[arg-type]
-    assert not any(map(is_ordered, [Ack(1), Devices(), Ping(), Typing(BOB, typing=True)]))
+    group = GroupId("#" + "0" * 32)
+    for ordered in (Text(BOB, ""), Receipt(BOB, [], "read"), GroupLeave(group)):
+        assert is_ordered(ordered)
+    for other in (Ack(1), Devices(), Ping(), Typing(BOB, typing=True)):
+        assert not is_ordered(other)
 
 
 class Sessions(RuleBasedStateMachine):

@@ -138,9 +138,9 @@ async def test_a_page_of_the_history_fits_whatever_stands_in_it(mock_clock: Mock
     async with open_stage(history_days=1, limits=limits) as stage:
         await stage.enter("alice")
         await stage.enter("bob", device="phone")
-        for size in (1_000_000, 10, 1_000_000, 100_000, 100_000, 100_000, 100_000):
+        for number, size in enumerate((1_000_000, 10, 1_000_000, 100_000, 100_000, 100_000, 100_000)):
             await stage.play(f"""
-                alice >> {{"type":"text","id":"{len(sizes)}{size}","payload":{{"to":"{bob}","text":"{"x" * size}"}}}}
+                alice >> {{"type":"text","id":"{number}","payload":{{"to":"{bob}","text":"{"x" * size}"}}}}
             """)
             await stage.next_text("alice")
         before, texts = "", 0

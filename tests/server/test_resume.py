@@ -111,7 +111,7 @@ async def test_many_texts_in_a_pipeline_over_the_rate_arrive_all_and_in_order(mo
         alice = stage.actors["alice"]
         while waiting:
             await alice.send(*map(text, waiting))
-            refused = []
+            refused, wait_ms = [], 0
             for answer in await replies(stage, "alice", len(waiting)):
                 if answer["type"] == "error":
                     refused.append(int(answer["id"]))
