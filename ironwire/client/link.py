@@ -129,7 +129,7 @@ class Link:
         """
         is_kept = self.keeper is not None and isinstance(message, Text | File | Receipt)
         pending = Pending(MessageId(uuid4().hex), message, is_kept)
-        self._check_size(pending)
+        pending.check_size(self._frame_bytes)
         if self._end is not None:
             raise self._end
         if self.keeper is not None and isinstance(message, Text | File | Receipt):
@@ -166,11 +166,6 @@ class Link:
         """Say what is worth nothing later: now, or never where there is no session."""
         if self._outbox is not None:
             self._outbox.say(message)
-
-    def _check_size(self, pending: Pending) -> None:
-        size, most = pending.frame_bytes, self._frame_bytes
-        if most is not None and size > most:
-            raise Refused("too_large", f"this message takes {size} bytes; the server takes {most}")
 
     def _launch(self, pending: Pending, error: ClientError | None) -> None:
         ended = error or self._end
@@ -296,7 +291,7 @@ class Link:
             outbox.say(message)
         for pending in [*self._pending.values()]:
             try:
-                self._check_size(pending)
+                pending.check_size(self._frame_bytes)
                 repeats.send(pending)
             except Refused as refused:
                 # The server takes less than it did, and would close the session over it, every time.

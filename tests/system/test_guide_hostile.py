@@ -38,13 +38,13 @@ class Peer:
 
     async def next(self, kind: type[M]) -> tuple[M, MessageId | None]:
         """The next frame of this kind; others wait for whoever asks for them."""
-        skipped: list[tuple[Any, MessageId | None]] = []
-        while True:
-            message, id_ = self._got.popleft() if self._got else decode_client(await self.socket.recv())
-            if isinstance(message, kind):
-                self._got.extendleft(reversed(skipped))
-                return message, id_
-            skipped.append((message, id_))
+        for got in self._got:
+            if isinstance(got[0], kind):
+                self._got.remove(got)
+                return got[0], got[1]
+        while not isinstance((got := decode_client(await self.socket.recv()))[0], kind):
+            self._got.append(got)
+        return got[0], got[1]
 
     async def say(self, message: ServerMessage, id_: MessageId | None = None) -> None:
         await self.socket.send(encode(message, id_).decode())
