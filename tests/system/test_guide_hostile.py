@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from attrs import define, field
 from websockets.asyncio.server import ServerConnection, serve
 
-from ironwire.ids import MessageId, Origin
+from ironwire.ids import ClientId, MessageId, Origin
 from ironwire.limits import Limits
-from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge
+from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal
 from ironwire.server.admission import announced
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import Accepted, Ack, AuthChallenge, AuthOk, Error, Gap, Resume, ServerMessage, Text
@@ -22,7 +22,7 @@ from tests.system.processes import SECONDS, environment
 from tests.system.test_guide import CLIENT, identity
 
 LIMITS = Limits(window_envelopes=2, window_bytes=2048, frame_bytes=1024)
-BOB = "b0" * 32
+BOB = ClientId("b0" * 32)
 SOON = 20
 HELD = "an earlier message of this session was refused"
 
@@ -81,17 +81,9 @@ class Hostile:
     _peers: asyncio.Queue[Peer] = field(factory=asyncio.Queue)
 
     async def serve(self, socket: ServerConnection) -> None:
-        policy = AuthPolicy(frozenset({Origin(f"http://localhost:{self.port}")}), require_origin=True)
-        machine = Authentication(policy)
-        while True:
-            match machine.receive(decode_client(await socket.recv())[0], bytes(32)):
-                case Challenge(nonce):
-                    await socket.send(encode(AuthChallenge(nonce.hex())).decode())
-                case Admit(principal):
-                    break
-                case refused:
-                    await socket.close(1008, str(refused))
-                    return
+        principal = await self._authenticate(socket)
+        if principal is None:
+            return
         if self.is_late:
             self.is_late = False
             await socket.close(1002, "Authentication timeout")
@@ -100,6 +92,19 @@ class Hostile:
         await socket.send(encode(welcome).decode())
         self._peers.put_nowait(Peer(socket))
         await socket.wait_closed()
+
+    async def _authenticate(self, socket: ServerConnection) -> Principal | None:
+        policy = AuthPolicy(frozenset({Origin(f"http://localhost:{self.port}")}), require_origin=True)
+        machine = Authentication(policy)
+        async for text in socket:
+            match machine.receive(decode_client(text)[0], bytes(32)):
+                case Challenge(nonce):
+                    await socket.send(encode(AuthChallenge(nonce.hex())).decode())
+                case Admit(principal):
+                    return principal
+                case refused:
+                    await socket.close(1008, str(refused))
+        return None
 
     async def accept(self) -> Peer:
         return await self._peers.get()
