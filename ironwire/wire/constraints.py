@@ -63,6 +63,13 @@ GroupName = Annotated[str, Chars(1, 128), _NAME]
 Caption = Annotated[str, Chars(0, 4096), _LINES]
 """A caption may have line feeds."""
 
+GivenFileName = Annotated[str, Chars(0, FILE_NAME_CHARS)]
+GivenGroupName = Annotated[str, Chars(1, 128)]
+GivenCaption = Annotated[str, Chars(0, 4096)]
+"""What a server passes on. A client takes any character here, and shows none that does harm: a name of which it thought
+ill would otherwise end every session in which it is delivered.
+"""
+
 _REPLACED = re.compile(rf"[\u000a{_NOT_SHOWN}]")
 
 

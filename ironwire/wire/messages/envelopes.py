@@ -9,7 +9,19 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import HISTORY_ENVELOPES, RECEIPT_IDS
 from ironwire.record import record
-from ironwire.wire.constraints import Between, Caption, Count, FileName, Items, MediaPath, MimeType, Sha256Hex, UnixMs
+from ironwire.wire.constraints import (
+    Between,
+    Caption,
+    Count,
+    FileName,
+    GivenCaption,
+    GivenFileName,
+    Items,
+    MediaPath,
+    MimeType,
+    Sha256Hex,
+    UnixMs,
+)
 from ironwire.wire.messages.fields import (
     WIRE_KEY,
     FileKind,
@@ -88,7 +100,7 @@ class DeliveredFile:
     sender: ClientId = field(metadata={WIRE_KEY: "from"})
     url: MediaPath
     kind: FileKind | None = None
-    name: FileName | None = None
+    name: GivenFileName | None = None
     mime: MimeType | None = None
     size: Count | None = None
     sha256: Sha256Hex | None = None
@@ -96,7 +108,7 @@ class DeliveredFile:
     width: Pixels | None = None
     height: Pixels | None = None
     waveform: Waveform | None = None
-    caption: Caption | None = None
+    caption: GivenCaption | None = None
     ts: UnixMs | None = None
     device: DeviceId | None = None
     to: Address | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
 from ironwire.limits import CLIENTS_PER_FRAME, GROUP_MEMBERS, GROUPS_PER_CLIENT
 from ironwire.record import record
-from ironwire.wire.constraints import Count, GroupName, Items, UnixMs
+from ironwire.wire.constraints import Count, GivenGroupName, GroupName, Items, UnixMs
 
 Clients = Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME)]
 SomeClients = Annotated[list[ClientId], Items(1, CLIENTS_PER_FRAME)]
@@ -113,7 +113,7 @@ class GroupChanged:
     """Whoever creates a group is one of them."""
     removed: Clients
     roles: Annotated[list[GroupMember], Items(0, CLIENTS_PER_FRAME + 1)]
-    name: GroupName | None = None
+    name: GivenGroupName | None = None
     ts: UnixMs | None = None
     device: DeviceId | None = None
 
@@ -127,7 +127,7 @@ class GroupDetails:
     group: GroupId
     epoch: Count
     members: Annotated[list[GroupMember], Items(1, GROUP_MEMBERS)]
-    name: GroupName | None = None
+    name: GivenGroupName | None = None
 
 
 @record
@@ -138,7 +138,7 @@ class GroupSummary:
     epoch: Count
     role: Role
     members: Count
-    name: GroupName | None = None
+    name: GivenGroupName | None = None
 
 
 @record
