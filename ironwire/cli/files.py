@@ -24,12 +24,12 @@ from ironwire.client import download as fetch
 from ironwire.client import upload as put
 from ironwire.client.sources import regular_file
 from ironwire.client.transfer import Progress as Report
+from ironwire.wire.constraints import as_file_name
 from ironwire.wire.messages import FileKind
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _DASH = Path("-")
 _STDIN = 0
-_NAME_CHARS = 255
 _UNAUTHORIZED = 401
 """The server takes files from its clients alone: they have to bring a token."""
 
@@ -137,7 +137,7 @@ def _name_of(source: Path | int) -> str | None:
         source.name.encode()
     except UnicodeEncodeError:
         raise TransferFailed(f"the name of {source} is not UTF-8: rename it, and send it then") from None
-    return source.name[:_NAME_CHARS]
+    return as_file_name(source.name)
 
 
 def _measured(path: Path, kind: Literal["image", "voice", "circle"]) -> FileMetadata:

@@ -130,8 +130,9 @@ class Client:
         Args:
             message_id: what receipts call the message; `new_message_id` makes one, here too unless one is given.
 
-        Waits through reconnections: the caller owns the deadline. If it cancels, the message may be sent or not. With a
-        device it will be, now or after the next start of the program, and the answer comes as an event: `Settled`.
+        Waits through reconnections and rate limits: the caller owns the deadline. If it cancels, the message may be
+        sent or not. With a device it will be, now or after the next start of the program, and the answer comes as an
+        event: `Settled`.
 
         Raises:
             Refused: the server did not take the message; its `code` says why.

@@ -6,9 +6,10 @@
       └─ keep_alive
     keep            devices only: what comes and goes is kept, in batches (`keeper.py`)
 
-A message that was unanswered when the connection broke is sent again with the same id, by which a server that remembers
-ids knows it (docs/protocol.md, section 4). What a device sends is kept before it is sent. What stands for as long as
-the session (section 7.3) is said again at the beginning of every other.
+A refusal that says "send again later" is no answer yet (`repeats.py`). A message that was unanswered when the
+connection broke is sent again with the same id, by which a server that remembers ids knows it (docs/protocol.md,
+section 4). What a device sends is kept before it is sent. What stands for as long as the session (section 7.3) is said
+again at the beginning of every other.
 """
 
 import math
@@ -23,6 +24,7 @@ from attrs import define, field, frozen
 
 from ironwire.client.backoff import Backoff
 from ironwire.client.callbook import CallBook
+from ironwire.client.closing import TOO_BIG
 from ironwire.client.dial import Dial
 from ironwire.client.errors import (
     ClientError,
@@ -31,6 +33,7 @@ from ironwire.client.errors import (
     LocalStoreError,
     NotTheProtocol,
     Refused,
+    SessionEnded,
 )
 from ironwire.client.events import Connected, Disconnected, EventQueue, Received, Settled
 from ironwire.client.inbox import Inbox
@@ -39,6 +42,7 @@ from ironwire.client.local import Begin, Queue, Settle
 from ironwire.client.nursery import plain_nursery
 from ironwire.client.outgoing import Answer, Outbox, Pending, Reply
 from ironwire.client.pushes import Pushes
+from ironwire.client.repeats import Repeats
 from ironwire.client.rosters import Rosters
 from ironwire.client.session import Session, open_session
 from ironwire.client.urls import ServerAddress
@@ -93,7 +97,8 @@ class Link:
     """By verb: what every session begins with."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
     _outbox: Outbox | None = field(default=None, init=False)
-    """Of the live session."""
+    _repeats: Repeats | None = field(default=None, init=False)
+    """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
     _up: trio.Event = field(factory=trio.Event, init=False)
     _leaving: trio.Event = field(factory=trio.Event, init=False)
@@ -134,7 +139,7 @@ class Link:
         """
         is_kept = self.keeper is not None and isinstance(message, Text | File | Receipt)
         pending = Pending(message_id or new_message_id(), message, is_kept)
-        self._check_size(pending)
+        pending.check_size(self._frame_bytes)
         if self._end is not None:
             raise self._end
         if self.keeper is not None and isinstance(message, Text | File | Receipt):
@@ -172,19 +177,14 @@ class Link:
         if self._outbox is not None:
             self._outbox.say(message)
 
-    def _check_size(self, pending: Pending) -> None:
-        size, most = pending.frame_bytes, self._frame_bytes
-        if most is not None and size > most:
-            raise Refused("too_large", f"this message takes {size} bytes; the server takes {most}")
-
     def _launch(self, pending: Pending, error: ClientError | None) -> None:
         ended = error or self._end
         if ended is not None:
             pending.answer(ended)
             return
         self._pending[pending.id] = pending
-        if self._outbox is not None:
-            self._outbox.send(pending.id)
+        if self._repeats is not None:
+            self._repeats.send(pending)
 
     def _settle(self, pending: Pending, reply: Reply) -> None:
         """There is a reply. Whoever sent a message that is kept is told once the reply is kept too."""
@@ -256,12 +256,13 @@ class Link:
                     target.address, target.identity, target.device, invite=target.invite, dial=target.dial
                 ) as session:
                     steady_at = trio.current_time() + STEADY_SECONDS
-                    await self._live(session, self._come_up(session))
+                    await self._live(session)
                 return
             except ClientError as error:
                 if self._leaving.is_set():
                     return
-                if not (self._has_connected and isinstance(error, ConnectionFailed | ConnectionLost)):
+                is_worth_it = isinstance(error, ConnectionFailed | ConnectionLost) or self._drop_largest(error)
+                if not (self._has_connected and is_worth_it):
                     self.stop(error)
                     return
                 reason = str(error)
@@ -277,7 +278,18 @@ class Link:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def _come_up(self, session: Session) -> Outbox:
+    def _drop_largest(self, error: ClientError) -> bool:
+        """Where the server ended the session over a frame that was too big: whether there is one that can have been it.
+        It is refused, and never sent again.
+        """
+        if not (isinstance(error, SessionEnded) and error.code == TOO_BIG and self._pending):
+            return False
+        largest = max(self._pending.values(), key=lambda pending: pending.frame_bytes)
+        del self._pending[largest.id]
+        self._settle(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
+        return True
+
+    def _come_up(self, session: Session, nursery: trio.Nursery) -> tuple[Outbox, Repeats]:
         welcome = session.welcome
         if self.keeper is not None:
             if welcome.epoch is None or welcome.seq is None:
@@ -287,40 +299,46 @@ class Link:
         if welcome.limits is not None:
             self._frame_bytes = welcome.limits.frame_bytes
         outbox = Outbox()
+        repeats = Repeats(outbox, self._pending, nursery)
         for message in self._standing.values():
             outbox.say(message)
         for pending in [*self._pending.values()]:
             try:
-                self._check_size(pending)
-                outbox.send(pending.id)
+                pending.check_size(self._frame_bytes)
+                repeats.send(pending)
             except Refused as refused:
                 # The server takes less than it did, and would close the session over it, every time.
                 del self._pending[pending.id]
                 self._settle(pending, Error(refused.code, refused.detail))
-        self._outbox = outbox
+        self._outbox, self._repeats = outbox, repeats
         self._has_connected = True
         self.events.put(Connected())
         self._up.set()
-        return outbox
+        return outbox, repeats
 
-    async def _live(self, session: Session, outbox: Outbox) -> None:
+    async def _live(self, session: Session) -> None:
         """Returns when the program leaves; raises what ended the session otherwise."""
         try:
             async with plain_nursery() as nursery:
-                nursery.start_soon(self._read, session, outbox)
+                outbox, repeats = self._come_up(session, nursery)
+                nursery.start_soon(self._read, session, outbox, repeats)
                 nursery.start_soon(self._write, session, outbox)
                 nursery.start_soon(session.keep_alive)
                 await self._leaving.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            self._outbox = None
-            if self._end is None:
+            self._outbox = self._repeats = None
+            if self._end is None and self._up.is_set():
                 self._up = trio.Event()
 
-    async def _read(self, session: Session, outbox: Outbox) -> None:
+    async def _read(self, session: Session, outbox: Outbox, repeats: Repeats) -> None:
         while True:
             frame = await session.receive()
             match frame.message:
+                case Error() as error if frame.id in self._pending and repeats.takes_over(
+                    self._pending[frame.id], error
+                ):
+                    pass  # it will be sent again
                 case reply if isinstance(reply, Reply) and frame.id in self._pending:
                     self._settle(self._pending.pop(frame.id), reply)
                 case reply if isinstance(reply, Answer):

@@ -32,7 +32,7 @@ from ironwire.client.local import (
     Settle,
     conversation_of,
 )
-from ironwire.errors import StoreError
+from ironwire.errors import InvalidMessage, StoreError
 from ironwire.ids import Address, ClientId, MessageId, is_group
 from ironwire.store.migrations import load_migrations, migrate
 from ironwire.wire.codec import decode_client, decode_server, encode, encode_payload, frame_text
@@ -75,7 +75,7 @@ _CLEAR_FINISHED = "DELETE FROM entry WHERE state = 'unseen' AND number <= ? AND 
 
 # What a client sends to itself comes back to the device that sent it; one of the two is enough.
 _HISTORY = """
-    SELECT state, ts, receipt, frame FROM entry
+    SELECT state, ts, receipt, message_id, frame FROM entry
     WHERE peer = ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY number DESC LIMIT ?"""
 
@@ -156,7 +156,11 @@ class LocalFile:
         return [Kept(number, decode_server(frame)) for number, frame in rows]
 
     def queued(self) -> list[tuple[MessageId, Sendable]]:
-        return [(MessageId(message_id), _sendable(frame)) for message_id, frame in self._database.execute(_QUEUED)]
+        queued = [(MessageId(message_id), _own(frame)) for message_id, frame in self._database.execute(_QUEUED)]
+        unreadable = [Settle(message_id, None) for message_id, message in queued if message is None]
+        if unreadable:  # of an older version: no server of this one would take it
+            self.apply(unreadable)
+        return [(message_id, message) for message_id, message in queued if message is not None]
 
     def history(self, peer: Address, limit: int) -> list[HistoryEntry]:
         return _history(self._database, self._owner, peer, limit)
@@ -232,19 +236,22 @@ class LocalFile:
 
 def _history(database: sqlite3.Connection, owner: Owner, peer: Address, limit: int) -> list[HistoryEntry]:
     rows = database.execute(_HISTORY, (peer, owner.client, owner.device, limit))
-    return [_history_entry(row, owner) for row in rows][::-1]
+    return [entry for row in rows if (entry := _history_entry(row, owner)) is not None][::-1]
 
 
-def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry:
-    state, ts, receipt, frame = row
+def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry | None:
+    """None where the frame is of an older version, and means nothing in this one."""
+    state, ts, receipt, message_id, frame = row
     if state in ("unseen", "seen"):
         theirs, id_, _ = decode_server(frame)
         if isinstance(theirs, Said):
             return HistoryEntry(theirs, id_, "received", receipt)
     else:
-        own, id_ = decode_client(frame)
+        own = _own(frame)
+        if own is None:
+            return None
         if isinstance(own, Text | File):
-            return HistoryEntry(_as_delivered(own, owner, ts), id_, state, receipt)
+            return HistoryEntry(_as_delivered(own, owner, ts), message_id, state, receipt)
     raise LocalStoreError(f"what stands in the history as {state} belongs to no conversation")
 
 
@@ -259,8 +266,11 @@ def _sender(message: Delivery) -> ClientId:
     return message.by if isinstance(message, GroupChanged) else message.sender
 
 
-def _sendable(frame: str) -> Sendable:
-    message, _ = decode_client(frame)
+def _own(frame: str) -> Sendable | None:
+    try:
+        message, _ = decode_client(frame)
+    except InvalidMessage:
+        return None
     if not isinstance(message, Text | File | Receipt):
         raise LocalStoreError(f"`{message.verb}` stands in the queue")
     return message

@@ -33,7 +33,7 @@ def test_the_example_explains_each_setting_and_is_a_settings_file(folder: Path) 
     assert load_settings(folder / "ironwire.toml") == load_settings()
     assert "# Silence from the peer after which the server sends a ping.\n" in example
     assert "# Allowed: a number of seconds > 0, <= 1000000000.\n# ping_after_seconds = 25\n" in example
-    assert "# Allowed: a whole number of bytes >= 1024, <= 1000000000000.\n# frame_bytes = 65536\n" in example
+    assert "# Allowed: a whole number of bytes >= 1024, <= 1044480.\n# frame_bytes = 65536\n" in example
     assert "# Allowed: a whole number >= 0, <= 65535.\n# port = 8080\n" in example
     assert "# Allowed: one of debug, info, warning, error.\n" in example
 

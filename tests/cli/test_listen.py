@@ -127,7 +127,6 @@ async def test_programs_learn_where_the_file_is(world: World, capsys: pytest.Cap
         ("..\\..\\x.exe", "x.exe"),
         (".bashrc", "bashrc"),
         ("-rf", "rf"),
-        ("a\x1b[2J\n.txt", "a_[2J_.txt"),
     ],
 )
 async def test_a_name_leads_nowhere_else(world: World, name: str, saved: str) -> None:

@@ -27,16 +27,21 @@ def test_the_default_stays_within_half_a_minute(attempt: int) -> None:
     assert 0 <= Backoff().delay_seconds(attempt) <= 30
 
 
-@pytest.mark.parametrize("code", [1002, 1007, 1009, 4400, 4403, 4409])
+@pytest.mark.parametrize("code", [1002, 1007, 1009, 4400, 4403, 4409, 4410, 4499])
 def test_codes_that_say_stop(code: int) -> None:
     assert repr(error_for_close(code, "why")) == repr(SessionEnded(code, "why"))
+
+
+def test_a_client_that_was_too_slow_to_authenticate_comes_back() -> None:
+    error = error_for_close(1002, "Authentication timeout", is_authenticated=False)
+    assert repr(error) == repr(ConnectionLost(1002, "Authentication timeout"))
 
 
 def test_a_refused_identity_says_why() -> None:
     assert repr(error_for_close(1008, "Invalid public key")) == repr(AuthenticationRefused("Invalid public key"))
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1011, 4408, 4508, 4999])
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1011, 4408, 4500, 4508, 4599, 4999])
 def test_codes_after_which_one_comes_back(code: int) -> None:
     assert repr(error_for_close(code, "")) == repr(ConnectionLost(code, ""))
 

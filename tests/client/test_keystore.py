@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ironwire.client import KeystoreError, create_identity, default_identity_path, load_identity, read_client_id
 from ironwire.client.keystore import Cost
+from ironwire.errors import NoHome
 
 CHEAP = Cost(operations=1, memory_bytes=8192)
 """The least that Argon2id takes: the tests are about the file, not about the cost of guessing."""
@@ -208,10 +209,10 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("homeless")
 def test_a_user_without_a_home_has_to_name_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(KeystoreError, match=r"set HOME, or name .* IRONWIRE_KEY"):
+    with pytest.raises(NoHome, match=r"set HOME, or name .* IRONWIRE_KEY"):
         default_identity_path()
     monkeypatch.setenv("IRONWIRE_KEY", "~/key")
-    with pytest.raises(KeystoreError, match="set HOME"):
+    with pytest.raises(NoHome, match="set HOME"):
         default_identity_path()
     monkeypatch.setenv("IRONWIRE_KEY", str(tmp_path / "key"))
     assert default_identity_path() == tmp_path / "key"

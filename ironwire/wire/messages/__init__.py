@@ -90,6 +90,9 @@ from ironwire.wire.messages.session import (
     AuthChallenge,
     AuthOk,
     Error,
+    Ping,
+    Pong,
+    Resume,
     ServerLimits,
     Verify,
 )
@@ -128,6 +131,8 @@ ClientMessage = (
     | CallEnd
     | IceServers
     | UploadToken
+    | Resume
+    | Ping
 )
 
 ServerMessage = (
@@ -158,6 +163,7 @@ ServerMessage = (
     | RelayedEnd
     | IceServerList
     | UploadGrant
+    | Pong
 )
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
@@ -221,7 +227,9 @@ __all__ = [
     "IceServerList",
     "IceServers",
     "Milliseconds",
+    "Ping",
     "Pixels",
+    "Pong",
     "Presence",
     "PresenceAllow",
     "PresenceUpdate",
@@ -236,6 +244,7 @@ __all__ = [
     "RelayedRinging",
     "RelayedTyping",
     "RelayedUpdate",
+    "Resume",
     "ServerLimits",
     "ServerMessage",
     "ShortText",
