@@ -39,7 +39,7 @@ class AddressBook:
         """
         path = key.parent / FILE_NAME
         try:
-            return cls(path, _parse(path.read_text(encoding="utf-8")))
+            return cls(path, _parse(path.read_text(encoding="utf-8-sig")))
         except FileNotFoundError:
             return cls(path, {})
         except OSError as error:

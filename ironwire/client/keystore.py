@@ -11,6 +11,7 @@ stands, is the associated data. So a changed byte anywhere is noticed. What a fi
 is done: a file that somebody else prepared must not eat the memory. All functions block: async callers use a thread.
 """
 
+import codecs
 import os
 import re
 import stat
@@ -123,7 +124,7 @@ def _read_private(path: Path) -> bytes:
                 raise KeystoreError(f"{path} is not a regular file")
             if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise KeystoreError(f"other users may read or change {path}: run `chmod 600 {path}` first")
-            return file.read(_FILE_BYTES)
+            return file.read(_FILE_BYTES).removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise KeystoreError(f"there is no identity at {path}: create one first") from None
     except OSError as error:

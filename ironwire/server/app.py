@@ -57,9 +57,11 @@ from ironwire.server.admin import AdminSocket
 from ironwire.server.background import Background
 from ironwire.server.clock import wall_clock_ms
 from ironwire.server.config import Settings
+from ironwire.server.cors import install_cors
 from ironwire.server.gate import Gate, Visitor
 from ironwire.server.guard import DirectSockets
 from ironwire.server.hypercorn import connection_of, direct_transport, install, take_socket
+from ironwire.server.log_writer import log_statistics
 from ironwire.server.media import media_routes
 from ironwire.server.metrics import Statistics, metrics_text
 from ironwire.server.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
@@ -95,6 +97,7 @@ def create_app(
     now_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = os.urandom,
     open_store: Callable[[Quota], Store] | None = None,
+    cannot_start: Callable[[str], None] | None = None,
 ) -> QuartTrio:
     """The server as an ASGI application, not started: nothing touches the disk before its lifespan begins.
 
@@ -105,6 +108,7 @@ def create_app(
         now_ms: the wall clock, in Unix milliseconds; every other time is `trio.current_time()`.
         random_bytes: the source of challenges and of blobs' names.
         open_store: makes another store than the SQLite file in the data folder.
+        cannot_start: is told why, where that is no fault of the program; without it, the log is.
     """
     limits = settings.limits
     quota = Quota.of(limits)
@@ -205,6 +209,7 @@ def create_app(
         "blobs": blobs.statistics,
         "uploads": uploads.statistics,
         "process": process_statistics,
+        "log": log_statistics,
     }
     admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, Survey(settings.data), now_ms, sources)
     background = Background(
@@ -224,10 +229,13 @@ def create_app(
     sources["background"] = background.statistics
 
     app = _App(__name__, static_folder=None)
+    if cannot_start is not None:
+        app.cannot_start = cannot_start
     install_error_pages(app)
     install_security_headers(app)
-    app.register_blueprint(upload_routes(blobs, limits, uploads, file_janitor.expires_ms))
-    app.register_blueprint(media_routes(blobs))
+    for files in (upload_routes(blobs, limits, uploads, file_janitor.expires_ms), media_routes(blobs)):
+        install_cors(files, settings.auth.web_origins)
+        app.register_blueprint(files)
     app.register_blueprint(page_routes(status, settings.auth.origins[0] if settings.auth.origins else None))
     app.register_blueprint(probes)
     if not settings.metrics.port:
@@ -314,16 +322,21 @@ def _keep_the_heap() -> None:
     bytes(1024 * 1024)
 
 
+def _log_that_it_cannot_start(reason: str) -> None:
+    log.error("the server cannot start", reason=reason)
+
+
 class _App(QuartTrio):
     """Quart logs what goes wrong in a request or at the start. A store that cannot be opened needs no traceback."""
 
     direct_sockets: DirectSockets | None = None
     """For the guard to find."""
+    cannot_start: Callable[[str], None] = staticmethod(_log_that_it_cannot_start)
 
     def log_exception(
         self, exception_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]
     ) -> None:
         if isinstance(exception_info[1], StoreError | ConfigError):
-            log.error("the server cannot start", reason=str(exception_info[1]))
+            self.cannot_start(str(exception_info[1]))
         else:
             super().log_exception(exception_info)

@@ -19,16 +19,17 @@ from hypercorn.utils import wrap_app
 from quart import Blueprint, Response, request
 from quart_trio import QuartTrio
 
-from ironwire.errors import ConfigError
 from ironwire.server.config import MetricsSettings
 from ironwire.server.guard import Guard
 from ironwire.server.guarded_server import serve_connection
 from ironwire.server.hypercorn import settle
+from ironwire.server.listening import listen
 from ironwire.server.responses import error_response, install_error_pages, install_security_headers, json_response
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 _NO_BODY_BYTES = 0
+_BACKLOG = 64
 
 
 @frozen
@@ -102,13 +103,9 @@ class MetricsServer:
         """Raises:
         ConfigError: the address cannot be listened on.
         """
-        host, port = self._settings.host, self._settings.port
-        try:
-            self.listeners = list(await trio.open_tcp_listeners(port, host=host))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot serve the metrics on {host}:{port}: {error.strerror}; choose another metrics.port"
-            ) from error
+        settings = self._settings
+        sockets = await trio.to_thread.run_sync(lambda: listen(settings.host, settings.port, _BACKLOG, "metrics"))
+        self.listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
 
     async def run(self) -> None:
         """Serve, for ever. Whoever calls this again opens the address anew."""

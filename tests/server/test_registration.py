@@ -45,6 +45,16 @@ def test_the_list_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     assert ALICE not in allowed
 
 
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "clients"
+    path.write_bytes(f"\ufeff{ALICE}\r\n{BOB}\r\n".encode())
+    with capture_logs() as events:
+        allowed = AllowList(path)
+        assert ALICE in allowed
+        assert BOB in allowed
+    assert not events
+
+
 def test_a_list_that_cannot_be_read_or_understood_lets_nobody_else_in(tmp_path: Path) -> None:
     path = tmp_path / "clients"
     path.write_text(f"{ALICE}\nbob\n")

@@ -8,13 +8,14 @@ import socket
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from attrs import frozen
 
 from ironwire.cli.doctor.findings import Finding, fail, ok, warn
 from ironwire.server.config import ServerSettings
+from ironwire.store.lock import holder_of
 from ironwire.store.migrations import load_migrations
 
 DATABASE = "ironwire.db"
@@ -43,20 +44,10 @@ def find_server(data: Path) -> Serving:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return Serving(is_running=True, process=_holder_of(os.fstat(handle).st_ino))
+        return Serving(is_running=True, process=holder_of(handle))
     finally:
         os.close(handle)
     return Serving(is_running=False)
-
-
-def _holder_of(inode: int) -> int | None:
-    """From /proc/locks, `1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`; a pid of another namespace is 0."""
-    with suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            _, kind, _, _, process, place, *_ = line.split()
-            if kind == "FLOCK" and place.rpartition(":")[2] == str(inode) and int(process) > 0:
-                return int(process)
-    return None
 
 
 def folder(data: Path, process: int | None) -> Finding:
