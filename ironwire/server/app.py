@@ -55,7 +55,7 @@ from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.addresses import Address, TrustedProxies
 from ironwire.server.admin import AdminSocket
 from ironwire.server.background import Background
-from ironwire.server.clock import wall_clock_ms
+from ironwire.server.clock import trusted_clock, wall_clock_ms
 from ironwire.server.config import Settings
 from ironwire.server.cors import install_cors
 from ironwire.server.gate import Gate, Visitor
@@ -111,11 +111,13 @@ def create_app(
         cannot_start: is told why, where that is no fault of the program; without it, the log is.
     """
     limits = settings.limits
+    clock = trusted_clock(settings, now_ms)
+    now_ms = clock.now_ms
     quota = Quota.of(limits)
     store = SqliteStore(settings.data / DATABASE, quota) if open_store is None else open_store(quota)
     hub = Hub(sessions_per_client=limits.sessions_per_client)
     delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
-    janitor = Janitor(store, delivery, limits, now_ms, settings.history.days)
+    janitor = Janitor(store, delivery, limits, now_ms, settings.history.days, clock.look)
     presence = PresenceDesk(hub, store, now_ms)
     turn = settings.turn
     ice = IceDesk(turn.urls, turn.secret, turn.ttl_seconds, now_ms, random_bytes)
@@ -124,12 +126,12 @@ def create_app(
     postman = Postman()
     upload = settings.upload
     blobs = Blobs(settings.data / MEDIA, random_bytes, now_ms, upload.quota_bytes)
-    file_janitor = FileJanitor(blobs, now_ms, upload.expire_days)
+    file_janitor = FileJanitor(blobs, now_ms, upload.expire_days, clock.look)
     tokens = UploadTokens(random_bytes)
     proxies = TrustedProxies.parse(settings.server.trusted_proxies)
     uploads = UploadRules(limits, tokens, proxies, upload.auth == "token", now_ms)
     rates = Rates(limits)
-    invites = Invites(settings.data / INVITES, now_ms)
+    invites = Invites(settings.data / INVITES, now_ms, clock.look)
 
     @lru_cache(maxsize=64)  # a server has few addresses, unless a whole network is routed to it
     def policy_at(address: str, port: int) -> AuthPolicy:
@@ -210,8 +212,9 @@ def create_app(
         "uploads": uploads.statistics,
         "process": process_statistics,
         "log": log_statistics,
+        "clock": clock.statistics,
     }
-    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, Survey(settings.data), now_ms, sources)
+    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, Survey(settings.data), clock, sources)
     background = Background(
         [
             postman.run,
@@ -288,8 +291,10 @@ def create_app(
         _spare_the_collector()
         _keep_the_heap()
         await store.open()
+        clock.open(await store.newest_ms())
         await blobs.sweep()
-        await file_janitor.expire()
+        if clock.look():
+            await file_janitor.expire()
         if settings.metrics.port:
             await monitors.open()
         app.nursery.start_soon(background.run)
@@ -297,6 +302,7 @@ def create_app(
     @app.after_serving
     async def stop() -> None:
         await background.stop()
+        clock.look()
         await store.close()
 
     return app

@@ -95,8 +95,8 @@ class Http1Protocol(H11Protocol):
             raise _RefusalError(refusal)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        # Refusals of Hypercorn's own, which the application never sees, are empty: they get the headers that every
-        # response has and the body that every error has. And every error names the lines of the log that may explain it.
+        # Refusals of Hypercorn's own, which the application never sees, are empty: they get the headers that all
+        # responses have and the body that all errors have. An error names the lines of the log that may explain it.
         body = b""
         if isinstance(event, h11.Response):
             present = {name for name, _ in event.headers}

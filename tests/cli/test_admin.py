@@ -184,6 +184,7 @@ def observed(**changes: dict[str, Any]) -> dict[str, Any]:
             "waiting_envelopes": 7,
             "waiting_bytes": 70,
         },
+        "clock": {"leap_seconds": 0.0},
         "blobs": {"stored": 1, "stored_bytes": 10},
         "process": {
             "start_time_seconds": 1_000.0,

@@ -82,6 +82,16 @@ def test_an_invite_ends_and_leaves_nothing(invites: Invites, clock: Clock, tmp_p
     assert len(os.listdir(tmp_path / "invites")) == 1
 
 
+def test_an_invite_outlives_a_clock_that_is_wrong(clock: Clock, tmp_path: Path) -> None:
+    invites = Invites(tmp_path / "invites", clock, is_clock_believed=lambda: False)
+    invite = invites.make(1, 2)
+    clock.now_ms += 40 * DAY_MS
+    assert not invites.redeem(invite)
+    invites.make(1, 2)
+    clock.now_ms -= 40 * DAY_MS
+    assert invites.redeem(invite)
+
+
 def test_the_folder_does_not_tell_the_invite(invites: Invites, tmp_path: Path) -> None:
     invite = invites.make(1, 1)
     (path,) = (tmp_path / "invites").iterdir()

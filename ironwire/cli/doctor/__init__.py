@@ -79,5 +79,6 @@ def _examine_machine(loaded: Loaded) -> list[Finding]:
             data.owner(settings.data, server.process),
             data.database(settings.data),
             data.room(settings.data),
+            data.clock(settings),
         ]
     return findings

@@ -14,7 +14,9 @@ from pathlib import Path
 from attrs import frozen
 
 from ironwire.cli.doctor.findings import Finding, fail, ok, warn
-from ironwire.server.config import ServerSettings
+from ironwire.server.clock import trusted_clock, wall_clock_ms
+from ironwire.server.config import ServerSettings, Settings
+from ironwire.store.clock import describe_leap
 from ironwire.store.lock import holder_of
 from ironwire.store.migrations import load_migrations
 
@@ -135,6 +137,18 @@ def room(data: Path, look: Callable[[Path], os.statvfs_result] = os.statvfs) -> 
     if disk.f_files and disk.f_favail < FEW_INODES:  # some file systems have no fixed number of inodes, and say 0
         return warn(check, f"{disk.f_favail} inodes free", "make room: every uploaded file needs one")
     return ok(check, what)
+
+
+def clock(settings: Settings) -> Finding:
+    """The server believes the clock, so that what is too old expires, and nothing else does."""
+    check = "expiry"
+    believed = trusted_clock(settings, wall_clock_ms)
+    believed.open(None)
+    leap_ms = believed.leap_ms()
+    if leap_ms:
+        what = f"{describe_leap(leap_ms)}, and nothing expires"
+        return warn(check, what, "set it; or, if it is right, `ironwire admin clock --confirm`")
+    return ok(check, "the server believes the clock")
 
 
 def holder(server: Serving, settings: ServerSettings) -> Finding:
