@@ -150,6 +150,8 @@ class Admin:
     _survey: Survey
     _clock: TrustedClock
     _parts: Mapping[str, Callable[[], attrs.AttrsInstance]]
+    _about: Callable[[], Answer] = dict
+    """What the server says of itself besides: which one it is, and where it listens."""
 
     async def answer(self, request: Request) -> Answer:
         """Raises:
@@ -192,7 +194,7 @@ class Admin:
                 return await self._copy()
             case Observe():
                 parts = {name: _numbers(statistics()) for name, statistics in self._parts.items()}
-                return {"version": __version__, "parts": parts}
+                return {"version": __version__, "parts": parts, **self._about()}
             case _:
                 assert_never(request)
 

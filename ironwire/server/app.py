@@ -19,6 +19,7 @@ On shutdown the guard in `hypercorn.py` awaits `sessions.drain` before it lets t
 
 import gc
 import os
+import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -37,7 +38,7 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from ironwire import __version__
 from ironwire.crypto.tokens import UploadTokens
 from ironwire.errors import ConfigError, StoreError
-from ironwire.hub.admin import Admin
+from ironwire.hub.admin import Admin, Answer
 from ironwire.hub.blocks import BlockDesk
 from ironwire.hub.calls import CallDesk
 from ironwire.hub.delivery import Delivery
@@ -87,6 +88,7 @@ log = structlog.get_logger(__name__)
 
 SOCKET_PATH = "/ws"
 GC_THRESHOLDS = (5_000, 200, 100)
+_INSTANCE_BYTES = 8
 SWITCH_SECONDS = 0.0001
 """How long one thread may hold the interpreter while another waits for it (docs/decisions/0005)."""
 
@@ -175,6 +177,7 @@ def create_app(
     sessions = Sessions(limits)
     guard = install(limits, sessions.drain, gate)
     started = time.monotonic()
+    instance = secrets.token_hex(_INSTANCE_BYTES)
 
     def status() -> Status:
         now = sessions.statistics()
@@ -193,7 +196,7 @@ def create_app(
         reasons = tuple(reason for reason, holds in checks.items() if holds)
         return Readiness(is_ready=not reasons, reasons=reasons)
 
-    probes = probe_routes(readiness)
+    probes = probe_routes(readiness, instance)
     metrics = metrics_routes(lambda: metrics_text(sources), settings.metrics.token)
     monitors = MetricsServer(settings.metrics, guard, probes, metrics)
     sources: dict[str, Statistics] = {
@@ -214,7 +217,12 @@ def create_app(
         "log": log_statistics,
         "clock": clock.statistics,
     }
-    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, Survey(settings.data), clock, sources)
+
+    def about() -> Answer:
+        return {"instance": instance, "listens": guard.listens}
+
+    survey = Survey(settings.data)
+    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, survey, clock, sources, about)
     background = Background(
         [
             postman.run,

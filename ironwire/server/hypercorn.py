@@ -29,7 +29,7 @@ from hypercorn.trio.statsd import StatsdLogger
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper, ASGISendCallable, WebsocketScope
-from hypercorn.utils import LifespanFailureError
+from hypercorn.utils import LifespanFailureError, repr_socket_addr
 
 from ironwire.limits import Limits
 from ironwire.server.addresses import TrustedProxies
@@ -157,8 +157,10 @@ async def serve_worker(
     settle(config, guard.limits)
     _keep_logs_from_blocking(config)
     if sockets is not None:
-        for socket in (*sockets.secure_sockets, *sockets.insecure_sockets):
+        listening = (*sockets.secure_sockets, *sockets.insecure_sockets)
+        for socket in listening:
             socket.listen(config.backlog)  # again: the worker listened before it imported the application
+        guard.listens = tuple(repr_socket_addr(socket.family, socket.getsockname()) for socket in listening)
     if multiprocessing.parent_process() is not None:
         # The parent's event decides. It comes with the same signal when a service manager signals the whole group.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -113,7 +113,7 @@ def queue_lines_of(logger: logging.Logger | None) -> None:
     if logger is None:
         return
     for handler in list(logger.handlers):
-        if isinstance(handler, logging.StreamHandler):
+        if isinstance(handler, logging.StreamHandler) and handler.stream is not None:
             queueing = QueueingHandler(handler.stream)
             queueing.setFormatter(handler.formatter)
             queueing.setLevel(handler.level)

@@ -27,6 +27,7 @@ from ironwire.server.listening import listen
 from ironwire.server.responses import error_response, install_error_pages, install_security_headers, json_response
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+INSTANCE_HEADER = "X-IronWire-Instance"
 _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 _NO_BODY_BYTES = 0
 _BACKLOG = 64
@@ -40,12 +41,15 @@ class Readiness:
     reasons: tuple[str, ...] = ()
 
 
-def probe_routes(readiness: Callable[[], Readiness]) -> Blueprint:
+def probe_routes(readiness: Callable[[], Readiness], instance: str) -> Blueprint:
+    """Args:
+    instance: tells this run of the server from every other; it is in the answer to `/healthz`.
+    """
     routes = Blueprint("probes", __name__)
 
     @routes.get("/healthz")
     async def healthz() -> Response:
-        return Response(b"ok\n", content_type="text/plain; charset=utf-8")
+        return Response(b"ok\n", content_type="text/plain; charset=utf-8", headers={INSTANCE_HEADER: instance})
 
     @routes.get("/readyz")
     async def readyz() -> Response:

@@ -212,3 +212,29 @@ def test_every_address_in_the_banner_works(tmp_path: Path) -> None:
             with socket.socket(family, kind) as one:
                 one.connect(place)
         assert ask(port, "/healthz") == (200, b"ok\n")
+
+
+def test_the_doctor_examines_the_server_that_serves_the_folder(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    mine.mkdir()
+    other.mkdir()
+    doctor = [*IRONWIRE_SERVE[:-5], "doctor", "--data", str(mine / "ironwire-data")]
+    with running_server(IRONWIRE_SERVE, mine) as server, running_server(IRONWIRE_SERVE, other) as stranger:
+
+        def ask_doctor(*arguments: str, port: int) -> str:
+            env = environment(tmp_path, IRONWIRE_SERVER_HOST="127.0.0.1", IRONWIRE_SERVER_PORT=str(port))
+            done = subprocess.run(
+                [*doctor, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            )
+            assert not done.stderr, done.stderr
+            return " ".join(done.stdout.split())
+
+        said = ask_doctor(port=server.port)
+        assert f"process {server.process_group} serves the folder on 127.0.0.1:{server.port}" in said
+        said = ask_doctor(port=stranger.port)
+        assert f"serves the folder on 127.0.0.1:{server.port}, and the settings say 127.0.0.1:{stranger.port}" in said
+        said = ask_doctor("--url", f"http://127.0.0.1:{server.port}", port=server.port)
+        assert f"http://127.0.0.1:{server.port} leads to the server" in said
+        assert "everybody" not in said
+        said = ask_doctor("--url", f"http://127.0.0.1:{stranger.port}", port=server.port)
+        assert "leads to another server" in said

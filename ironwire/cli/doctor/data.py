@@ -8,12 +8,16 @@ import socket
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import trio
 from attrs import frozen
 
 from ironwire.cli.doctor.findings import Finding, fail, ok, warn
+from ironwire.errors import AdminError
+from ironwire.hub.admin import Observe
+from ironwire.server.admin import ask
 from ironwire.server.clock import trusted_clock, wall_clock_ms
 from ironwire.server.config import ServerSettings, Settings
 from ironwire.store.clock import describe_leap
@@ -35,6 +39,27 @@ class Serving:
 
     is_running: bool
     process: int | None = None
+
+
+@frozen
+class About:
+    """What the server that serves a folder says of itself, over the operator's socket."""
+
+    instance: str
+    listens: tuple[str, ...]
+
+    @property
+    def ports(self) -> frozenset[int]:
+        return frozenset(int(port) for place in self.listens if (port := place.rpartition(":")[2]).isdigit())
+
+
+async def ask_about(data: Path) -> About | None:
+    """None if no server serves the folder, or it does not say."""
+    with trio.move_on_after(CONNECT_SECONDS), suppress(AdminError):
+        answer = await ask(data, Observe())
+        if answer is not None:
+            return About(answer["instance"], tuple(answer["listens"]))
+    return None
 
 
 def find_server(data: Path) -> Serving:
@@ -151,12 +176,18 @@ def clock(settings: Settings) -> Finding:
     return ok(check, "the server believes the clock")
 
 
-def holder(server: Serving, settings: ServerSettings) -> Finding:
+def holder(server: Serving, about: About | None, settings: ServerSettings) -> Finding:
     """Who holds the folder answers at the address in the settings; nobody else does."""
     check = "server"
-    listens = _listens(settings)
     here = f"{settings.host}:{settings.port}"
     who = f"process {server.process}" if server.process else "a process that cannot be seen from here"
+    if about is not None and about.ports and settings.port not in about.ports:
+        return warn(
+            check,
+            f"{who} serves the folder on {', '.join(about.listens)}, and the settings say {here}",
+            "let the doctor know the settings that it was started with (--config, or the environment), or restart it",
+        )
+    listens = _listens(settings)
     if server.is_running and not listens:
         return warn(
             check,
@@ -165,7 +196,8 @@ def holder(server: Serving, settings: ServerSettings) -> Finding:
         )
     if listens and not server.is_running:
         return warn(check, f"another program listens on {here}", "end it, or choose another server.port")
-    return ok(check, f"{who} serves the folder on {here}" if server.is_running else "does not run")
+    where = here if about is None else ", ".join(about.listens) or here
+    return ok(check, f"{who} serves the folder on {where}" if server.is_running else "does not run")
 
 
 def _listens(settings: ServerSettings) -> bool:
