@@ -162,10 +162,10 @@ async def serve_worker(
             socket.listen(config.backlog)  # again: the worker listened before it imported the application
         guard.listens = tuple(repr_socket_addr(socket.family, socket.getsockname()) for socket in listening)
     if multiprocessing.parent_process() is not None:
-        # The parent's event decides. It comes with the same signal when a service manager signals the whole group.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it ends the parent, and then this worker takes its leave
+        # The parent's event decides. It comes with the same signal when a service manager signals the whole group; at
+        # SIGHUP another worker takes this one's place.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
     if shutdown_trigger is not None:
         shutdown_trigger = partial(_wait_and_drain, guard, shutdown_trigger)
     can_start = True

@@ -166,6 +166,20 @@ def test_sighup_takes_up_the_renewed_certificate_and_the_level_and_sessions_stay
         assert server.wait() == 0
 
 
+@pytest.mark.parametrize("goes_to_all", [False, True], ids=["the parent", "the whole group"])
+def test_sighup_replaces_the_worker_of_hypercorn_and_sessions_hear_of_it(tmp_path: Path, goes_to_all: bool) -> None:
+    port = free_port()
+    with started(hypercorn_at(port), tmp_path, stderr=subprocess.DEVNULL) as process:
+        wait_for(port)
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as session:
+            session.sendall(upgrade_request())
+            assert session.recv(1000).startswith(b"HTTP/1.1 101 ")
+            (os.killpg if goes_to_all else os.kill)(process.pid, signal.SIGHUP)
+            assert GOING_AWAY in session.recv(1000)
+        assert ask(port, "/healthz") == (200, b"ok\n")
+        assert process.poll() is None
+
+
 @pytest.mark.parametrize("is_kept", [False, True], ids=["plain", "nohup"])
 def test_a_server_ends_with_its_terminal_unless_it_was_told_not_to(tmp_path: Path, is_kept: bool) -> None:
     port = free_port()

@@ -181,7 +181,7 @@ def holder(server: Serving, about: About | None, settings: ServerSettings) -> Fi
     check = "server"
     here = f"{settings.host}:{settings.port}"
     who = f"process {server.process}" if server.process else "a process that cannot be seen from here"
-    if about is not None and about.ports and settings.port not in about.ports:
+    if about is not None and about.ports and settings.port not in {0, *about.ports}:
         return warn(
             check,
             f"{who} serves the folder on {', '.join(about.listens)}, and the settings say {here}",
