@@ -112,7 +112,9 @@ class Http1Protocol(H11Protocol):
                 missing += [(b"content-length", b"%d" % len(body)), (b"content-type", JSON_TYPE.encode())]
             event = h11.Response(status_code=event.status_code, headers=[*headers, *missing])
         await super()._send_h11_event(event)
-        if body and not self._is_head:
+        if isinstance(event, h11.EndOfMessage):
+            self._is_head = False  # what comes next may be no request at all
+        elif body and not self._is_head:
             await super()._send_h11_event(h11.Data(data=body))
 
 

@@ -84,7 +84,7 @@ def load(config_file: Path | None = None, overrides: Mapping[str, object] | None
     """
     file = config_file or configured_file()
     sources = [] if file is None else [_read_file(file)]
-    links = frozenset(service_links(os.environ))
+    links = frozenset(_service_links(os.environ))
     sources += [_read_environment(os.environ, links), _read_overrides(overrides or {})]
     if faults := [fault for source in sources for fault in source.faults]:
         raise ConfigError(*faults)
@@ -179,7 +179,7 @@ def _read_file(path: Path) -> _Source:
     return source
 
 
-def service_links(environ: Mapping[str, str]) -> Iterator[str]:
+def _service_links(environ: Mapping[str, str]) -> Iterator[str]:
     """The variables that Kubernetes sets in every container beside a service whose name begins with ours.
 
     A service `ironwire-metrics` has IRONWIRE_METRICS_PORT=tcp://10.0.0.1:9464, which is a setting's name; it brings all

@@ -89,6 +89,14 @@ async def test_an_error_to_head_has_no_body(autojump_clock: MockClock) -> None:
     assert int(response.headers["content-length"]) > 0
 
 
+async def test_what_follows_a_head_is_answered_whole(autojump_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        answers = await stage.server.request(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n")
+    _, _, second = answers.partition(b"\r\n\r\n")
+    response = parse_response(second)
+    assert (response.status, response.json["error"]) == (400, "invalid")
+
+
 @pytest.mark.parametrize(("path", "methods"), [(b"/upload", "OPTIONS, POST"), (b"/media/x", "GET, HEAD, OPTIONS")])
 async def test_options_names_the_methods(autojump_clock: MockClock, path: bytes, methods: str) -> None:
     async with open_stage() as stage:
