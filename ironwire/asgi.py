@@ -8,14 +8,15 @@ import sys
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
 from ironwire.server.hypercorn import give_up
-from ironwire.server.loading import load_settings
-from ironwire.server.logs import configure_logging
+from ironwire.server.loading import load
+from ironwire.server.logs import configure_logging, report_ignored, standard_error
 
 try:
-    settings = load_settings()
+    loaded = load()
 except ConfigError as error:
     print(f"ironwire: {error}", file=sys.stderr)
     give_up()
 
-configure_logging(settings.log, sys.stderr)
-app = create_app(settings)
+configure_logging(loaded.settings.log, standard_error(), in_thread=True)
+report_ignored(loaded)
+app = create_app(loaded.settings)

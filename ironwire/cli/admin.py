@@ -24,6 +24,7 @@ from ironwire.hub.admin import MOST_OFFSET, MOST_ROWS, Answer, Request
 from ironwire.ids import ClientId, parse_client_id
 from ironwire.server.admin import perform
 from ironwire.server.clock import wall_clock_ms
+from ironwire.store.clock import describe_leap
 
 Cell = Callable[[Mapping[str, Any]], str]
 
@@ -228,6 +229,29 @@ def expire(data: Path | None, config_file: Path | None, *, as_json: bool) -> Non
         f"{counted(answer['files'], 'file')}",
         as_json=as_json,
     )
+
+
+@admin.command()
+@click.option("--confirm", is_flag=True, help="The clock is right: believe it, and let things expire again.")
+@data_option
+@config_option
+@json_option
+def clock(data: Path | None, config_file: Path | None, *, confirm: bool, as_json: bool) -> None:
+    """Say whether the server believes the clock of this machine.
+
+    While the clock is days away from what the server knows, nothing expires: no message, no device, no file. It may be
+    wrong, or the server was off for long; only you can tell. With --confirm, what is too old by this clock goes
+    within the hour.
+    """
+    answer = _ask(data, config_file, asking.Clock(confirm))
+    leap_ms = answer["leap_ms"]
+    if leap_ms == 0:
+        sentence = "the server believes the clock"
+    elif confirm:
+        sentence = f"{describe_leap(leap_ms)}; now it is believed"
+    else:
+        sentence = f"{describe_leap(leap_ms)}, and nothing expires; set it, or, if it is right, add --confirm"
+    _say(answer, sentence, as_json=as_json)
 
 
 @admin.command()

@@ -6,7 +6,7 @@ import click
 
 from ironwire.cli.options import config_option
 from ironwire.cli.table import show_table
-from ironwire.server.loading import configured_file, example_toml, load, load_settings, shown_values
+from ironwire.server.loading import configured_file, example_toml, load, shown_values
 
 
 @click.group()
@@ -30,7 +30,9 @@ def check(file: Path | None) -> None:
 
     FILE is the settings file; without it, the one that the server would read. The environment counts as well.
     """
-    load_settings(file)
+    loaded = load(file)
+    if loaded.ignored:
+        click.echo(f"ignored, as Kubernetes sets them for a service: {', '.join(loaded.ignored)}", err=True)
     click.echo(f"OK: {file or configured_file() or 'no settings file'}, and the environment")
 
 

@@ -7,11 +7,12 @@ before the first connection is taken, and said in one line.
 import inspect
 import logging
 import os
+import select
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,21 +22,24 @@ import click
 import hypercorn.trio.run
 import structlog
 import trio
-from hypercorn.config import Config, Sockets
+from hypercorn.config import Sockets
 from hypercorn.utils import wrap_app
 from rich.text import Text
 from typed_settings.cls_utils import deep_options
 from typed_settings.types import OptionInfo
 
 from ironwire import __version__
+from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.options import config_option
 from ironwire.cli.subjects import SubjectCommand, SubjectOption
 from ironwire.cli.terminal import out
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
-from ironwire.server.config import ServerSettings, Settings
-from ironwire.server.loading import load_settings
-from ironwire.server.logs import configure_logging
+from ironwire.server.config import Settings
+from ironwire.server.listening import listen
+from ironwire.server.loading import load
+from ironwire.server.logs import configure_logging, report_ignored, standard_error
+from ironwire.server.reloading import ReloadableConfig, reload
 
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 _WSGI_BODY_BYTES = 0
@@ -105,30 +109,42 @@ def serve(config_file: Path | None, **options: object) -> None:
     IRONWIRE_SERVER_PORT.
     """
     overrides = {name.replace("__", "."): None if value == () else value for name, value in options.items()}
-    settings = load_settings(config_file, overrides)
-    configure_logging(settings.log, sys.stderr)
+    loaded = load(config_file, overrides)
+    settings = loaded.settings
+    configure_logging(settings.log, standard_error(), in_thread=True)
+    report_ignored(loaded)
     _prepare_data_folder(settings.data)
-    app = create_app(settings)
+    faults: list[str] = []
+    app = create_app(settings, cannot_start=faults.append)
     config = _hypercorn_config(settings)
-    listening = _listen(settings.server)
-    sockets = Sockets([listening], [], []) if config.ssl_enabled else Sockets([], [listening], [])
+    server = settings.server
+    listening = listen(server.host, server.port, server.backlog, "server")
+    sockets = Sockets(listening, [], []) if config.ssl_enabled else Sockets([], listening, [])
     wrapped = wrap_app(app, _WSGI_BODY_BYTES, "asgi")
     # Looked up now, because `create_app` puts the guarded worker in its place.
     worker = hypercorn.trio.run.worker_serve
-    until_stopped = partial(_greet_until_told_to_stop, settings, listening.getsockname()[1])
-    trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=until_stopped))
-    out().print("Stopped.")
+    run_until_stopped = partial(
+        _run_until_stopped,
+        partial(_greet, settings, listening[0].getsockname()[1]),
+        partial(reload, config, lambda: load(config_file, overrides).settings),
+    )
+    try:
+        trio.run(partial(worker, wrapped, config, sockets=sockets, shutdown_trigger=run_until_stopped))
+    except SystemExit:
+        if not faults:
+            raise
+        raise Failure(ExitCode.USAGE, *faults) from None
+    _print("Stopped.")
 
 
-def _hypercorn_config(settings: Settings) -> Config:
+def _hypercorn_config(settings: Settings) -> ReloadableConfig:
     server = settings.server
-    config = Config()
+    config = ReloadableConfig()
     config.backlog = server.backlog
     config.certfile = None if server.certfile is None else str(server.certfile)
     config.keyfile = None if server.keyfile is None else str(server.keyfile)
     hypercorn_log = logging.getLogger("ironwire.hypercorn")
-    # The banner has said where the server listens.
-    hypercorn_log.setLevel(max(logging.WARNING, logging.getLogger().level))
+    hypercorn_log.setLevel(logging.WARNING)  # the banner has said where the server listens
     config.errorlog = hypercorn_log
     return config
 
@@ -144,32 +160,17 @@ def _prepare_data_folder(folder: Path) -> None:
         ) from error
 
 
-def _listen(server: ServerSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    try:
-        socket.getaddrinfo(server.host, server.port, family)  # which says why, where `create_server` would not
-        return socket.create_server((server.host, server.port), family=family, backlog=server.backlog)
-    except socket.gaierror as error:
-        raise ConfigError(f"server.host = {server.host!r} is no address of this machine: {error.strerror}") from error
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise ConfigError(
-            f"cannot listen on {server.host}:{server.port}: {reason}; choose another with --host and --port"
-        ) from error
-
-
 def _greet(settings: Settings, port: int) -> None:
     server = settings.server
     scheme = "http" if server.certfile is None else "https"
     host = "localhost" if server.host in _ANY_ADDRESS else server.host
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     elsewhere = "" if url == "http://localhost:8080" else f" --server {url}"
-    console = out()
-    console.print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold cyan")))
-    console.print(f"  data       {settings.data.resolve()}")
-    if console.is_terminal:  # a journal has no Ctrl-C
-        console.print(f"  try it     ironwire chat{elsewhere} CLIENT_ID, in two terminals; `ironwire id` shows yours")
-        console.print("  stop it    Ctrl-C")
+    _print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold cyan")))
+    _print(f"  data       {settings.data.resolve()}")
+    if out().is_terminal:  # a journal has no Ctrl-C
+        _print(f"  try it     ironwire chat{elsewhere} CLIENT_ID, in two terminals; `ironwire id` shows yours")
+        _print("  stop it    Ctrl-C")
     if server.certfile is None and not _is_loopback(server.host):
         _log.warning(
             "other machines can reach the server without TLS, and what is sent can be read on the way",
@@ -186,10 +187,33 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _greet_until_told_to_stop(settings: Settings, port: int) -> None:
-    """The worker waits for this once it has started: one that cannot start says only that."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        await trio.lowlevel.checkpoint()  # where a worker that could not start is cancelled
-        _greet(settings, port)
-        async for _ in signals:
+def _print(line: str | Text) -> None:
+    """On standard output, if it takes it now: nobody may read it, and the server must not wait for them."""
+    with suppress(OSError, ValueError, SystemExit):  # Rich leaves the program when the reader has left the pipe
+        if sys.stdout is None or not select.select([], [sys.stdout], [], 0)[1]:
             return
+        out().print(line)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+async def _run_until_stopped(greet: Callable[[], None], take_up_settings: Callable[[], None]) -> None:
+    """The worker waits for this once it has started: one that cannot start says only that.
+
+    SIGHUP says two things: that settings have changed, or that the terminal is gone on which the server was started.
+    Under nohup, which ignores it, it never says the second.
+    """
+    ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        await trio.lowlevel.checkpoint()  # where a worker that could not start is cancelled
+        greet()
+        async for number in signals:
+            if number != signal.SIGHUP or (ends_with_terminal and not _has_terminal()):
+                return
+            take_up_settings()

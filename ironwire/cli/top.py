@@ -35,6 +35,8 @@ class Glance:
     uptime_seconds: float
     is_draining: bool
     is_failing: bool
+    clock_leap_seconds: float
+    """0 if the server believes its clock."""
     connections: int
     sessions: int
     clients: int
@@ -80,6 +82,7 @@ class Glance:
             uptime_seconds=unix_seconds - process["start_time_seconds"],
             is_draining=sessions["is_draining"],
             is_failing=store["is_failing"],
+            clock_leap_seconds=now["clock"]["leap_seconds"],
             connections=now["guard"]["connections_open"],
             sessions=now["hub"]["sessions"],
             clients=now["hub"]["clients"],
@@ -174,6 +177,8 @@ def _show(glance: Glance, *, as_json: bool) -> None:
 
 def _table(glance: Glance) -> Group:
     state = ("stopping", "bold yellow") if glance.is_draining else ("running", "bold green")
+    if glance.clock_leap_seconds:
+        state = ("the clock has leapt, and nothing expires: `ironwire admin clock`", "bold yellow")
     if glance.is_failing:
         state = ("the store cannot write: see the log", "bold red")
     uptime = timedelta(seconds=round(glance.uptime_seconds))

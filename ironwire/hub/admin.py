@@ -16,7 +16,7 @@ from attrs import frozen
 
 from ironwire import __version__
 from ironwire.counting import Distribution, Tallied
-from ironwire.errors import StoreError
+from ironwire.errors import AdminError, StoreError
 from ironwire.hub.delivery import Delivery
 from ironwire.hub.groups import GroupDesk
 from ironwire.hub.hub import Hub
@@ -25,6 +25,7 @@ from ironwire.hub.outbox import Ending
 from ironwire.ids import ClientId
 from ironwire.protocol.auth import BANNED
 from ironwire.store.base import Store
+from ironwire.store.clock import TrustedClock, describe_leap
 from ironwire.store.invites import Invites
 from ironwire.store.survey import Page, Survey
 from ironwire.wire.constraints import Between
@@ -93,6 +94,13 @@ class Expire:
 
 
 @frozen
+class Clock:
+    """Whether the clock is believed; `confirm` makes it so."""
+
+    confirm: bool
+
+
+@frozen
 class Invite:
     """Lets so many clients in that are new, for so many days."""
 
@@ -110,10 +118,12 @@ class Observe:
     """What every part says of itself now."""
 
 
-Request = Clients | Devices | Mailboxes | Groups | Blobs | Ban | Unban | Erase | Expire | Invite | Copy | Observe
+Request = (
+    Clients | Devices | Mailboxes | Groups | Blobs | Ban | Unban | Erase | Expire | Clock | Invite | Copy | Observe
+)
 REQUESTS: Mapping[str, type[Request]] = {
     kind.__name__.lower(): kind
-    for kind in (Clients, Devices, Mailboxes, Groups, Blobs, Ban, Unban, Erase, Expire, Invite, Copy, Observe)
+    for kind in (Clients, Devices, Mailboxes, Groups, Blobs, Ban, Unban, Erase, Expire, Clock, Invite, Copy, Observe)
 }
 """By the verb that asks for them."""
 
@@ -139,12 +149,15 @@ class Admin:
     _file_janitor: FileJanitor
     _invites: Invites
     _survey: Survey
-    _now_ms: Callable[[], int]
+    _clock: TrustedClock
     _parts: Mapping[str, Callable[[], attrs.AttrsInstance]]
+    _about: Callable[[], Answer] = dict
+    """What the server says of itself besides: which one it is, and where it listens."""
 
     async def answer(self, request: Request) -> Answer:
         """Raises:
         StoreError: the store or the folder cannot be read or written.
+        AdminError: things are not such that it could be done.
         """
         if isinstance(request, Clients | Devices | Mailboxes):
             with suppress(StoreError):  # then the files say what they can
@@ -161,24 +174,35 @@ class Admin:
             case Blobs(limit):
                 return attrs.asdict(await self._survey.blobs(limit=limit))
             case Ban(client):
-                is_news = await self._store.ban(client, self._now_ms())
+                is_news = await self._store.ban(client, self._clock.now_ms())
                 return {"is_news": is_news, "sessions": self._close_sessions(client, _BANNED)}
             case Unban(client):
                 return {"is_news": await self._store.unban(client)}
             case Erase(client):
                 return await self._erase(client)
             case Expire():
+                self._want_a_clock_that_is_believed()
                 expired = await self._janitor.expire()
                 return {**attrs.asdict(expired), "files": await self._file_janitor.expire()}
+            case Clock(confirm):
+                leap_ms = self._clock.leap_ms()
+                if confirm:
+                    self._clock.confirm()
+                return {"leap_ms": leap_ms, "is_believed": confirm or leap_ms == 0}
             case Invite(uses, days):
                 return {"invite": self._invites.make(uses, days)}
             case Copy():
                 return await self._copy()
             case Observe():
                 parts = {name: _numbers(statistics()) for name, statistics in self._parts.items()}
-                return {"version": __version__, "parts": parts}
+                return {"version": __version__, "parts": parts, **self._about()}
             case _:
                 assert_never(request)
+
+    def _want_a_clock_that_is_believed(self) -> None:
+        leap_ms = self._clock.leap_ms()
+        if leap_ms:
+            raise AdminError(f"{describe_leap(leap_ms)}: set it, or confirm it with `ironwire admin clock --confirm`")
 
     def _close_sessions(self, client: ClientId, ending: Ending) -> int:
         seats = self._hub.sessions_of(client)
@@ -201,7 +225,7 @@ class Admin:
     async def _copy(self) -> Answer:
         folder = self._survey.folder
         for leftover in folder.glob(f"{COPY_PREFIX}*"):
-            if self._now_ms() - leftover.stat().st_mtime_ns // 1_000_000 > DAY_MS:
+            if self._clock.now_ms() - leftover.stat().st_mtime_ns // 1_000_000 > DAY_MS:
                 leftover.unlink(missing_ok=True)
         name = f"{COPY_PREFIX}{secrets.token_hex(8)}"
         await cast("CopyingStore", self._store).copy_to(folder / name)

@@ -1,5 +1,7 @@
 """What has to be done from time to time: forget what has expired, and overwrite what was erased.
 
+Nothing expires while the clock cannot be believed (`store/clock.py`).
+
 An erased envelope leaves its database page at once (`secure_delete`); the journal and the write-ahead log, at the next
 scrub.
 """
@@ -30,6 +32,7 @@ class Janitor:
     _limits: Limits
     _now_ms: Callable[[], int]
     _history_days: float
+    _is_clock_believed: Callable[[], bool] = lambda: True
 
     async def run(self) -> None:
         """Clean up, for ever.
@@ -40,8 +43,10 @@ class Janitor:
         expire_at = trio.current_time()
         batches_scrubbed = -1  # what a crash has left in the log is overwritten too
         while True:
+            is_clock_believed = self._is_clock_believed()  # every time: a leap shows against the loop's clock
             if trio.current_time() >= expire_at:
-                await self.expire()
+                if is_clock_believed:
+                    await self.expire()
                 expire_at += EXPIRE_SECONDS
             store = self._store.statistics()
             if store.is_failing or store.batches_total != batches_scrubbed:
@@ -74,6 +79,7 @@ class FileJanitor:
     _blobs: Blobs
     _now_ms: Callable[[], int]
     _expire_days: float
+    _is_clock_believed: Callable[[], bool] = lambda: True
 
     async def run(self) -> None:
         """Clean up every hour, for ever; the server has done it at its start.
@@ -83,7 +89,8 @@ class FileJanitor:
         """
         while True:
             await trio.sleep(EXPIRE_SECONDS)
-            await self.expire()
+            if self._is_clock_believed():
+                await self.expire()
 
     def expires_ms(self) -> int:
         """When a file expires that is stored now: at that time or within the hour after it."""

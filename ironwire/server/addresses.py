@@ -2,7 +2,8 @@
 
 An address is what the server can tell strangers apart by before they have authenticated. Rules: a header counts only
 if a trusted proxy wrote it, and only as far as trusted proxies did; an IPv6 host has a whole /64 to pick addresses
-from, so that is what is counted; whoever sits on this machine is not a stranger.
+from, so that is what is counted; whoever comes from a loopback address is not a
+stranger.
 """
 
 import re
@@ -21,6 +22,10 @@ Neighbourhood = NewType("Neighbourhood", str)
 Address = tuple[str, int]
 """A host and a port."""
 
+UNIX = "unix"
+"""Stands for the peers of a Unix socket, which have no address."""
+_WITHOUT_ADDRESS = Neighbourhood(UNIX)
+
 _WITH_PORT = re.compile(r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 _HOPS = 32
@@ -29,46 +34,59 @@ _HOPS = 32
 
 @frozen
 class TrustedProxies:
-    """The networks whose word about their clients is taken."""
+    """The networks whose word about their clients is taken, and whether that of a Unix socket is."""
 
     _networks: tuple[IPv4Network | IPv6Network, ...]
+    _trusts_unix: bool = False
 
     @classmethod
     def parse(cls, networks: Iterable[str]) -> "TrustedProxies":
         """Raises:
-        ConfigError: one of them is neither an address nor a network.
+        ConfigError: one of them is no address, no network, and not `unix`; or one that no address can be in.
         """
         parsed = []
-        for text in networks:
+        texts = tuple(networks)
+        for text in texts:
+            if text == UNIX:
+                continue
             try:
-                parsed.append(ip_network(text))
+                network = ip_network(text)
             except ValueError as error:
-                raise ConfigError(f"{text!r} is not an IP address or network such as 10.0.0.0/8: {error}") from None
-        return cls(tuple(parsed))
+                known = f"is not an IP address or network such as 10.0.0.0/8, and not {UNIX!r}"
+                raise ConfigError(f"{text!r} {known}: {error}") from None
+            if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None:
+                raise ConfigError(f"{text!r} is not an address that anybody has: write it as IPv4")
+            parsed.append(network)
+        return cls(tuple(parsed), UNIX in texts)
 
     def neighbourhood(self, peer: str, forwarded_for: str) -> Neighbourhood | None:
         """Whom to count a connection from `peer` to; None: somebody on this machine.
 
+        Everybody behind a Unix socket that is not trusted, or does not say who they are, is one.
+
         Args:
-            peer: the address at the other end of the connection.
+            peer: the address at the other end of the connection, "" for one that has none.
             forwarded_for: the value of X-Forwarded-For, "" without one. Each proxy appends whom it was called by, so
                 it is read from the right, up to the first whom no trusted proxy has seen. Some append a port.
         """
-        address = _address(peer)
+        address = parse_address(peer)
         hops = [hop.strip() for hop in forwarded_for.split(",")][-_HOPS:] if forwarded_for else []
-        while hops and address is not None and self._trusts(address):
-            before = _address(_without_port(hops.pop()))
+        while hops and self._trusts(address):
+            before = parse_address(_without_port(hops.pop()))
             if before is None:
                 break  # this proxy names nobody, and what stands further left may be made up
             address = before
-        return None if address is None or address.is_loopback else _neighbourhood(address)
+        if address is None:
+            return _WITHOUT_ADDRESS
+        return None if address.is_loopback else _neighbourhood(address)
 
     def is_proxy(self, peer: str) -> bool:
         """Whether connections from `peer` are those of others, whom only the headers of a request name."""
-        address = _address(peer)
-        return address is not None and self._trusts(address)
+        return self._trusts(parse_address(peer))
 
-    def _trusts(self, address: IPv4Address | IPv6Address) -> bool:
+    def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
+        if address is None:
+            return self._trusts_unix
         return any(address in network for network in self._networks)
 
 
@@ -78,8 +96,8 @@ def _without_port(hop: str) -> str:
 
 
 @lru_cache(maxsize=1_000)  # a connection asks three times, and many come from the same proxy
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """None: not an address. A Unix socket has none, and is on this machine."""
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, an IPv4 one also where a socket for both families wraps it; None: it is none."""
     try:
         address = ip_address(text.strip("[]"))
     except ValueError:

@@ -26,6 +26,7 @@ from ironwire.hub.delivery import Delivery
 from ironwire.hub.groups import GroupDesk
 from ironwire.hub.hub import Hub
 from ironwire.hub.janitor import FileJanitor, Janitor
+from ironwire.server.clock import trusted_clock
 from ironwire.server.config import Settings
 from ironwire.store.blobs import Blobs
 from ironwire.store.invites import INVITES, Invites
@@ -101,7 +102,7 @@ async def perform(settings: Settings, request: Request, now_ms: Callable[[], int
     """The answer of the server that serves the data folder; where none does, from the folder itself.
 
     Raises:
-        AdminError: the server refused, or could not be understood.
+        AdminError: the server refused, as a command without one does, or could not be understood.
         StoreError: the folder holds no database, is in use by a process without a socket, or cannot be used.
     """
     answer = await ask(settings.data, request)
@@ -152,6 +153,9 @@ async def _answer_without_server(settings: Settings, request: Request, now_ms: C
     store = SqliteStore(path, Quota.of(limits))
     await store.open()
     try:
+        clock = trusted_clock(settings, now_ms)
+        clock.open(await store.newest_ms())
+        now_ms = clock.now_ms
         hub = Hub(sessions_per_client=limits.sessions_per_client)
         delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
         groups = GroupDesk(store, delivery, now_ms, os.urandom, limits.group_members)
@@ -159,20 +163,20 @@ async def _answer_without_server(settings: Settings, request: Request, now_ms: C
         (settings.data / MEDIA).mkdir(mode=0o700, exist_ok=True)
         blobs = Blobs(settings.data / MEDIA, os.urandom, now_ms, settings.upload.quota_bytes)
         files = FileJanitor(blobs, now_ms, settings.upload.expire_days)
-        invites = Invites(settings.data / INVITES, now_ms)
-        admin = Admin(store, hub, delivery, groups, janitor, files, invites, Survey(settings.data), now_ms, {})
-        outcome: Answer | StoreError
+        invites = Invites(settings.data / INVITES, now_ms, clock.look)
+        admin = Admin(store, hub, delivery, groups, janitor, files, invites, Survey(settings.data), clock, {})
+        outcome: Answer | StoreError | AdminError
         async with trio.open_nursery() as nursery:
             nursery.start_soon(delivery.run)
             try:
                 outcome = await admin.answer(request)
-            except StoreError as error:  # to leave alone, and not in a group
+            except (StoreError, AdminError) as error:  # to leave alone, and not in a group
                 outcome = error
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await store.close()
-    if isinstance(outcome, StoreError):
+    if isinstance(outcome, StoreError | AdminError):
         raise outcome
     return outcome
 

@@ -19,6 +19,7 @@ On shutdown the guard in `hypercorn.py` awaits `sessions.drain` before it lets t
 
 import gc
 import os
+import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -35,7 +36,7 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from ironwire import __version__
 from ironwire.crypto.tokens import UploadTokens
 from ironwire.errors import ConfigError, StoreError
-from ironwire.hub.admin import Admin
+from ironwire.hub.admin import Admin, Answer
 from ironwire.hub.blocks import BlockDesk
 from ironwire.hub.calls import CallDesk
 from ironwire.hub.delivery import Delivery
@@ -54,11 +55,13 @@ from ironwire.server.addresses import Address, TrustedProxies
 from ironwire.server.admin import AdminSocket
 from ironwire.server.background import Background
 from ironwire.server.client_json import client_json_routes
-from ironwire.server.clock import wall_clock_ms
+from ironwire.server.clock import trusted_clock, wall_clock_ms
 from ironwire.server.config import Settings
+from ironwire.server.cors import install_cors
 from ironwire.server.gate import Gate, Visitor
 from ironwire.server.guard import DirectSockets
 from ironwire.server.hypercorn import direct_transport, install, take_socket
+from ironwire.server.log_writer import log_statistics
 from ironwire.server.media import media_routes
 from ironwire.server.metrics import Statistics, metrics_text
 from ironwire.server.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
@@ -83,8 +86,13 @@ log = structlog.get_logger(__name__)
 
 SOCKET_PATH = "/ws"
 GC_THRESHOLDS = (5_000, 200, 100)
+_INSTANCE_BYTES = 8
 SWITCH_SECONDS = 0.0001
 """How long one thread may hold the interpreter while another waits for it (docs/decisions/0005)."""
+
+
+def _log_that_it_cannot_start(reason: str) -> None:
+    log.error("the server cannot start", reason=reason)
 
 
 class App(QuartTrio):
@@ -92,12 +100,13 @@ class App(QuartTrio):
 
     direct_sockets: DirectSockets
     """For the guard to find."""
+    cannot_start: Callable[[str], None] = staticmethod(_log_that_it_cannot_start)
 
     def log_exception(
         self, exception_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]
     ) -> None:
         if isinstance(exception_info[1], StoreError | ConfigError):
-            log.error("the server cannot start", reason=str(exception_info[1]))
+            self.cannot_start(str(exception_info[1]))
         else:
             super().log_exception(exception_info)
 
@@ -108,6 +117,7 @@ def create_app(
     now_ms: Callable[[], int] = wall_clock_ms,
     random_bytes: Callable[[int], bytes] = os.urandom,
     open_store: Callable[[Quota], Store] | None = None,
+    cannot_start: Callable[[str], None] | None = None,
 ) -> App:
     """The server as an ASGI application, not started: nothing touches the disk before its lifespan begins.
 
@@ -118,13 +128,16 @@ def create_app(
         now_ms: the wall clock, in Unix milliseconds; every other time is `trio.current_time()`.
         random_bytes: the source of challenges and of blobs' names.
         open_store: makes another store than the SQLite file in the data folder.
+        cannot_start: is told why, where that is no fault of the program; without it, the log is.
     """
     limits = settings.limits
+    clock = trusted_clock(settings, now_ms)
+    now_ms = clock.now_ms
     quota = Quota.of(limits)
     store = SqliteStore(settings.data / DATABASE, quota) if open_store is None else open_store(quota)
     hub = Hub(sessions_per_client=limits.sessions_per_client)
     delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
-    janitor = Janitor(store, delivery, limits, now_ms, settings.history.days)
+    janitor = Janitor(store, delivery, limits, now_ms, settings.history.days, clock.look)
     presence = PresenceDesk(hub, store, now_ms)
     turn = settings.turn
     ice = IceDesk(turn.urls, turn.secret, turn.ttl_seconds, now_ms, random_bytes)
@@ -133,12 +146,12 @@ def create_app(
     postman = Postman()
     upload = settings.upload
     blobs = Blobs(settings.data / MEDIA, random_bytes, now_ms, upload.quota_bytes)
-    file_janitor = FileJanitor(blobs, now_ms, upload.expire_days)
+    file_janitor = FileJanitor(blobs, now_ms, upload.expire_days, clock.look)
     tokens = UploadTokens(random_bytes)
     proxies = TrustedProxies.parse(settings.server.trusted_proxies)
     uploads = UploadRules(limits, tokens, proxies, upload.auth == "token", now_ms)
     rates = Rates(limits)
-    invites = Invites(settings.data / INVITES, now_ms)
+    invites = Invites(settings.data / INVITES, now_ms, clock.look)
 
     @lru_cache(maxsize=64)  # a server has few addresses, unless a whole network is routed to it
     def policy_at(address: str, port: int) -> AuthPolicy:
@@ -182,6 +195,7 @@ def create_app(
     sessions = Sessions(limits)
     guard = install(limits, sessions.drain, gate)
     started = time.monotonic()
+    instance = secrets.token_hex(_INSTANCE_BYTES)
 
     def status() -> Status:
         now = sessions.statistics()
@@ -200,7 +214,7 @@ def create_app(
         reasons = tuple(reason for reason, holds in checks.items() if holds)
         return Readiness(is_ready=not reasons, reasons=reasons)
 
-    probes = probe_routes(readiness)
+    probes = probe_routes(readiness, instance)
     metrics = metrics_routes(lambda: metrics_text(sources), settings.metrics.token)
     monitors = MetricsServer(settings.metrics, guard, probes, metrics)
     sources: dict[str, Statistics] = {
@@ -218,8 +232,15 @@ def create_app(
         "blobs": blobs.statistics,
         "uploads": uploads.statistics,
         "process": process_statistics,
+        "log": log_statistics,
+        "clock": clock.statistics,
     }
-    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, Survey(settings.data), now_ms, sources)
+
+    def about() -> Answer:
+        return {"instance": instance, "listens": guard.listens}
+
+    survey = Survey(settings.data)
+    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, survey, clock, sources, about)
     background = Background(
         [
             postman.run,
@@ -237,10 +258,13 @@ def create_app(
     sources["background"] = background.statistics
 
     app = App(__name__, static_folder=None)
+    if cannot_start is not None:
+        app.cannot_start = cannot_start
     install_error_pages(app)
     install_security_headers(app)
-    app.register_blueprint(upload_routes(blobs, limits, uploads, file_janitor.expires_ms))
-    app.register_blueprint(media_routes(blobs))
+    for files in (upload_routes(blobs, limits, uploads, file_janitor.expires_ms), media_routes(blobs)):
+        install_cors(files, settings.auth.web_origins)
+        app.register_blueprint(files)
     app.register_blueprint(page_routes(status, settings.auth.origins[0] if settings.auth.origins else None))
     app.register_blueprint(
         client_json_routes(
@@ -287,8 +311,10 @@ def create_app(
         _spare_the_collector()
         _keep_the_heap()
         await store.open()
+        clock.open(await store.newest_ms())
         await blobs.sweep()
-        await file_janitor.expire()
+        if clock.look():
+            await file_janitor.expire()
         if settings.metrics.port:
             await monitors.open()
         app.nursery.start_soon(background.run)
@@ -296,6 +322,7 @@ def create_app(
     @app.after_serving
     async def stop() -> None:
         await background.stop()
+        clock.look()
         await store.close()
 
     return app

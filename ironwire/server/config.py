@@ -17,7 +17,7 @@ from attrs.validators import ge, gt, le, max_len
 from ironwire.hub.ice import IceUrl, needs_credential, parse_ice_url
 from ironwire.ids import Origin, parse_origin
 from ironwire.limits import MOST_DAYS, Limits
-from ironwire.server.addresses import TrustedProxies
+from ironwire.server.addresses import TrustedProxies, parse_address
 
 
 def _parse_networks(texts: Iterable[str]) -> tuple[str, ...]:
@@ -57,8 +57,10 @@ class ServerSettings:
     keyfile: Path | None = None
     """The private key of `certfile`, PEM, not encrypted."""
 
-    trusted_proxies: tuple[str, ...] = field(default=("127.0.0.1", "::1"), converter=_parse_networks)
-    """Addresses and networks of proxies whose X-Forwarded-For is believed. Whoever is on this machine may say it."""
+    trusted_proxies: tuple[str, ...] = field(default=("127.0.0.1", "::1", "unix"), converter=_parse_networks)
+    """Addresses and networks of proxies whose X-Forwarded-For is believed; `unix` is a proxy on a Unix socket. Whoever
+    is on this machine may say it.
+    """
 
 
 def _parse_origins(texts: Iterable[str]) -> tuple[Origin, ...]:
@@ -66,12 +68,17 @@ def _parse_origins(texts: Iterable[str]) -> tuple[Origin, ...]:
 
 
 _WEB_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s\x00-\x20A-Z]+", re.ASCII)
+_PATTERN = re.compile(r"[*\\^$(){}|]|\[(?![0-9a-f:.]+\])")
 
 
 def _parse_web_origins(texts: Iterable[str]) -> tuple[str, ...]:
     """Browsers and the apps built on them have schemes of their own, as in `capacitor://localhost`."""
     origins = tuple(texts)
     for origin in origins:
+        if _PATTERN.search(origin):
+            raise ValueError("patterns are not understood: write every site out, as in https://app.example")
+        if origin.startswith(("http:", "https:")) and parse_origin(origin) != origin:
+            raise ValueError(f"browsers send this one as {parse_origin(origin)}")
         if _WEB_ORIGIN.fullmatch(origin) is None:
             raise ValueError("must be what browsers send as Origin: a scheme, :// and a host, in lower case, no path")
     return origins
@@ -187,7 +194,9 @@ class Settings:
         if self.auth.origins:
             return frozenset(self.auth.origins)
         scheme = "http" if self.server.certfile is None else "https"
-        ip = ip_address(address)
+        ip = parse_address(address)
+        if ip is None:
+            return frozenset()
         hosts = [f"[{ip}]" if ip.version == 6 else str(ip)]
         if ip.is_loopback:
             hosts.append("localhost")

@@ -49,6 +49,8 @@ class Guard:
     """Who may connect."""
     idle: set[trio.CancelScope] = field(factory=set, init=False)
     """The reading of connections that wait for a request."""
+    listens: tuple[str, ...] = field(default=(), init=False)
+    """Where the worker listens: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/ironwire.sock`."""
     connections_open: int = field(default=0, init=False)
     connections_total: int = field(default=0, init=False)
     exceptions_contained: int = field(default=0, init=False)

@@ -3,7 +3,6 @@
 What a peer sends early, too large or not in ASCII gets an answer here; the application sees none of it.
 """
 
-import re
 from typing import Any, cast
 
 import h11
@@ -23,24 +22,16 @@ from wsproto.frame_protocol import CloseReason
 
 from ironwire.server.gate import RETRY_AFTER_SECONDS
 from ironwire.server.guard import CONNECTION_KEY, Connection
-from ironwire.server.responses import SECURITY_HEADERS
+from ironwire.server.responses import JSON_TYPE, SECURITY_HEADERS, error_body
+from ironwire.server.upgrade import has_too_many_lines, is_host
 
 _log = structlog.get_logger(__name__)
 
 _FIRST_ERROR = 400
-HEAD_LINES = 128
-"""The request line and fields that may come in one read. h11 bounds the bytes of a head, and takes 90 ms for one of ten
-thousand fields that comes in one piece.
-"""
-
-_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_IS_EMPTY = (b"content-length", b"0")
 _HTTP_VERSIONS = frozenset({b"1.0", b"1.1"})
 SECURITY_FIELDS = tuple((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 """`SECURITY_HEADERS` as h11 has them."""
-
-_LABEL = rb"[^\x00-\x20\x7f-\xff:/?#@\[\]\\.]{1,63}"
-_HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]{2,45}\]|(?:%s(?:\.%s)*\.?)?)(?::[0-9]{0,5})?" % (_LABEL, _LABEL))
-"""An address, or a name of labels of at most 63 characters, and a port (RFC 3986, section 3.2.2); it may be empty."""
 
 _COME_BACK_LATER = frozenset({429, 503})
 _RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
@@ -57,13 +48,15 @@ class _RefusalError(Exception):
 class Http1Protocol(H11Protocol):
     """HTTP/1.1 and nothing else: no HTTP/2 by prior knowledge, no h2c."""
 
+    _is_head = False
+
     async def handle(self, event: Event) -> None:
         try:
             if isinstance(event, RawData) and self.connection.their_state is not h11.IDLE:
                 await _connection(self.connection_state).visitor.body_turn()
             elif isinstance(event, RawData):
                 await _connection(self.connection_state).visitor.turn()
-                if _lines_of_head(event.data) > HEAD_LINES:
+                if has_too_many_lines(event.data):
                     raise _RefusalError(431)
             await super().handle(event)
         except _RefusalError as refused:
@@ -71,11 +64,18 @@ class Http1Protocol(H11Protocol):
             await self._send_error_response(refused.status)
             await self.send(Closed())
 
+    async def handle_end_of_input(self) -> None:
+        """The peer sends nothing more. A request that it had begun with is refused."""
+        if isinstance(self.connection, h11.Connection) and self.connection.their_state in (h11.IDLE, h11.SEND_BODY):
+            self.connection.receive_data(b"")
+            await self._handle_events()
+
     async def _check_protocol(self, event: h11.Request) -> None:
+        self._is_head = event.method == b"HEAD"
         if event.http_version not in _HTTP_VERSIONS:
             raise _RefusalError(505)
         await _connection(self.connection_state).visitor.request_turn()  # pipelined ones too, one by one
-        if not all(_HOST.fullmatch(value) for name, value in event.headers if name == b"host"):
+        if not all(is_host(value) for name, value in event.headers if name == b"host"):
             raise _RefusalError(400)  # RFC 9112, section 3.2; Quart fails over it before it can answer
         names = {name for name, _ in event.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
@@ -95,8 +95,9 @@ class Http1Protocol(H11Protocol):
             raise _RefusalError(refusal)
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        # Refusals of Hypercorn's own, which the application never sees, get the headers that every response has; and
-        # every error names the lines of the log that may explain it.
+        # Refusals of Hypercorn's own, which the application never sees, are empty: they get the headers that all
+        # responses have and the body that all errors have. An error names the lines of the log that may explain it.
+        body = b""
         if isinstance(event, h11.Response):
             present = {name for name, _ in event.headers}
             expected = (*SECURITY_FIELDS, _RETRY_AFTER) if event.status_code in _COME_BACK_LATER else SECURITY_FIELDS
@@ -104,8 +105,17 @@ class Http1Protocol(H11Protocol):
             if event.status_code >= _FIRST_ERROR:
                 missing.append((b"x-request-id", get_contextvars()["connection"].encode()))
                 _log.debug("answered with an error", status=event.status_code)
-            event = h11.Response(status_code=event.status_code, headers=[*event.headers, *missing])
+            headers = list(event.headers)
+            if event.status_code >= _FIRST_ERROR and _IS_EMPTY in headers:
+                body = error_body(event.status_code)
+                headers.remove(_IS_EMPTY)
+                missing += [(b"content-length", b"%d" % len(body)), (b"content-type", JSON_TYPE.encode())]
+            event = h11.Response(status_code=event.status_code, headers=[*headers, *missing])
         await super()._send_h11_event(event)
+        if isinstance(event, h11.EndOfMessage):
+            self._is_head = False  # what comes next may be no request at all
+        elif body and not self._is_head:
+            await super()._send_h11_event(h11.Data(data=body))
 
 
 class GuardedHTTPStream(HTTPStream):
@@ -210,11 +220,6 @@ class GuardedWSStream(WSStream):
     async def _finish(self, farewell: CloseConnection) -> None:
         await self._send_wsproto_event(farewell)
         await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
-
-
-def _lines_of_head(data: bytes) -> int:
-    end = _END_OF_HEAD.search(data)
-    return data.count(b"\n", 0, end.end() if end else len(data))
 
 
 def _connection(state: dict[str, Any]) -> Connection:

@@ -233,6 +233,7 @@ class GuardedTCPServer(TCPServer):
                 if first:
                     await protocol.handle(RawData(first))
                 await self._read_data()
+                await protocol.handle_end_of_input()
             self._is_read_to_end = True
             self._set_idle(False)
             await self.protocol.handle(Closed())

@@ -25,10 +25,11 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import WebsocketBuffer, WSStream
 from hypercorn.trio.run import worker_serve
+from hypercorn.trio.statsd import StatsdLogger
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import AppWrapper, ASGISendCallable, WebsocketScope
-from hypercorn.utils import LifespanFailureError
+from hypercorn.utils import LifespanFailureError, repr_socket_addr
 
 from ironwire.limits import Limits
 from ironwire.server.addresses import TrustedProxies
@@ -37,6 +38,7 @@ from ironwire.server.gate import Gate
 from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.guarded_http import GuardedHTTPStream, GuardedWSStream
 from ironwire.server.guarded_server import serve_connection
+from ironwire.server.log_writer import queue_lines_of
 from ironwire.server.transport import Transport
 
 CANNOT_START = 2
@@ -148,13 +150,17 @@ async def serve_worker(
 ) -> None:
     """Do what Hypercorn's `worker_serve` does, with other defaults and a goodbye to sessions before the end."""
     settle(config, guard.limits)
+    _keep_logs_from_blocking(config)
     if sockets is not None:
-        for socket in (*sockets.secure_sockets, *sockets.insecure_sockets):
+        listening = (*sockets.secure_sockets, *sockets.insecure_sockets)
+        for socket in listening:
             socket.listen(config.backlog)  # again: the worker listened before it imported the application
+        guard.listens = tuple(repr_socket_addr(socket.family, socket.getsockname()) for socket in listening)
     if multiprocessing.parent_process() is not None:
-        # The parent's event decides. It comes with the same signal when a service manager signals the whole group.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # The parent's event decides. It comes with the same signal when a service manager signals the whole group; at
+        # SIGHUP another worker takes this one's place.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
     if shutdown_trigger is not None:
         shutdown_trigger = partial(_wait_and_drain, guard, shutdown_trigger)
     can_start = True
@@ -191,6 +197,13 @@ def settle(config: Config, limits: Limits) -> None:
     for name, value in defaults.items():
         if name not in vars(config):
             setattr(config, name, value)
+
+
+def _keep_logs_from_blocking(config: Config) -> None:
+    """Hypercorn's own loggers write where they are called, which is on the event loop."""
+    config.set_statsd_logger_class(StatsdLogger)  # as the worker would: `config.log` is made at its first use
+    for name in ("access_logger", "error_logger"):
+        queue_lines_of(getattr(config.log, name, None))
 
 
 async def _wait_and_drain(guard: Guard, shutdown_trigger: Callable[[], Awaitable[None]]) -> None:

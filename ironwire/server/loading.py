@@ -8,10 +8,11 @@ sources and builds the classes; this module decides what a value may look like.
 import difflib
 import json
 import os
+import re
 import sys
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -39,6 +40,13 @@ _OTHER_VARIABLES = {
 }
 """Variables with the prefix that are no settings. Any other is a typing error and refused."""
 
+_LINK = re.compile(r"(?:tcp|udp|sctp)://[^/\s]+:[0-9]+", re.IGNORECASE)
+_LINK_PORT = re.compile(r"(IRONWIRE(?:_[A-Z0-9_]+)?)_PORT")
+_LINK_DETAIL = re.compile(
+    r"(IRONWIRE(?:_[A-Z0-9_]+?)??)_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+
 _UNITS = {"seconds": "seconds", "bytes": "bytes", "ms": "milliseconds", "days": "days"}
 """What the last word of a setting's name says its number counts."""
 
@@ -51,6 +59,8 @@ class Loaded:
 
     settings: Settings
     sources: Mapping[str, str]
+    ignored: tuple[str, ...] = ()
+    """Variables of the environment that belong to somebody else, though they begin as settings do."""
 
 
 def load_settings(config_file: Path | None = None, overrides: Mapping[str, object] | None = None) -> Settings:
@@ -74,13 +84,14 @@ def load(config_file: Path | None = None, overrides: Mapping[str, object] | None
     """
     file = config_file or configured_file()
     sources = [] if file is None else [_read_file(file)]
-    sources += [_read_environment(os.environ), _read_overrides(overrides or {})]
+    links = frozenset(_service_links(os.environ))
+    sources += [_read_environment(os.environ, links), _read_overrides(overrides or {})]
     if faults := [fault for source in sources for fault in source.faults]:
         raise ConfigError(*faults)
     settings = typed_settings.load_settings(Settings, sources)
     if faults := list(contradictions(settings)):
         raise ConfigError(*faults)
-    return Loaded(settings, {path: source.name for source in sources for path in source.values})
+    return Loaded(settings, {path: source.name for source in sources for path in source.values}, tuple(sorted(links)))
 
 
 def configured_file() -> Path | None:
@@ -154,7 +165,7 @@ class _Source:
 def _read_file(path: Path) -> _Source:
     source = _Source(str(path), path.resolve().parent)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         source.faults.append(f"{path}: the settings file cannot be read: {error.strerror}")
     except ValueError as error:
@@ -168,10 +179,25 @@ def _read_file(path: Path) -> _Source:
     return source
 
 
-def _read_environment(environ: Mapping[str, str]) -> _Source:
+def _service_links(environ: Mapping[str, str]) -> Iterator[str]:
+    """The variables that Kubernetes sets in every container beside a service whose name begins with ours.
+
+    A service `ironwire-metrics` has IRONWIRE_METRICS_PORT=tcp://10.0.0.1:9464, which is a setting's name; it brings all
+    of its variables at once, so without one of that form there is no such service, and a typing error stays one.
+    """
+    services = {
+        match[1] for name, value in environ.items() if (match := _LINK_PORT.fullmatch(name)) and _LINK.fullmatch(value)
+    }
+    for name, value in environ.items():
+        port, detail = _LINK_PORT.fullmatch(name), _LINK_DETAIL.fullmatch(name)
+        if (port and _LINK.fullmatch(value)) or (detail and detail[1] in services):
+            yield name
+
+
+def _read_environment(environ: Mapping[str, str], ignored: Collection[str]) -> _Source:
     source = _Source("environment", Path.cwd())
     for variable, text in environ.items():
-        if not variable.startswith(ENV_PREFIX) or variable in _OTHER_VARIABLES:
+        if not variable.startswith(ENV_PREFIX) or variable in _OTHER_VARIABLES or variable in ignored:
             continue
         if variable not in _OPTIONS_BY_VARIABLE:
             source.faults.append(_unknown(variable, "variable", [*_OPTIONS_BY_VARIABLE, *_OTHER_VARIABLES]))

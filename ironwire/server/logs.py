@@ -6,7 +6,9 @@ values of local variables, and nothing that a peer chose can move the cursor of 
 """
 
 import logging
+import os
 import re
+import sys
 from functools import cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TextIO
@@ -16,16 +18,23 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 from ironwire.ids import ClientId
 from ironwire.server.config import LogSettings
+from ironwire.server.loading import Loaded
+from ironwire.server.log_writer import QueueingHandler
+
+_log = structlog.get_logger(__name__)
 
 _CLIENT_DIGITS = 8
 _NETWORK_BITS = {4: 24, 6: 48}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def configure_logging(settings: LogSettings, stream: TextIO) -> None:
-    """Send to `stream`, in one form, what structlog and the standard library log from now on in this process."""
+def configure_logging(settings: LogSettings, stream: TextIO, *, in_thread: bool = False) -> None:
+    """Send to `stream`, in one form, what structlog and the standard library log from now on in this process.
+
+    Args:
+        in_thread: whether a thread writes it, as in a server, which must not wait for its log's reader.
+    """
     as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
-    level = logging.getLevelNamesMapping()[settings.level.upper()]
     common: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _shorten_address,
@@ -35,10 +44,9 @@ def configure_logging(settings: LogSettings, stream: TextIO) -> None:
     ]
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=cache(logging.getLogger),  # structlog's own looks through the stack, each time it is asked
     )
-    handler = logging.StreamHandler(stream)
+    handler = QueueingHandler(stream) if in_thread else logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=common,
@@ -48,7 +56,38 @@ def configure_logging(settings: LogSettings, stream: TextIO) -> None:
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(settings)
+
+
+def set_level(settings: LogSettings) -> None:
+    """Leave out of the log, from now on, what is less important than `settings.level`."""
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    root = logging.getLogger()
+    root.setLevel(level)
+    for handler in root.handlers:
+        handler.setLevel(level)  # for loggers with a level of their own
+
+
+def report_ignored(loaded: Loaded) -> None:
+    """Say which variables of the environment look like settings and are none."""
+    if loaded.ignored:
+        _log.info("ignored variables that Kubernetes sets for a service", variables=", ".join(loaded.ignored))
+
+
+def standard_error() -> TextIO:
+    """Where the log of a server goes; nowhere if this process was started without a standard error.
+
+    Then its descriptor is taken: the next file that is opened, perhaps the database, would else be what C libraries
+    write their complaints to.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free one
+    return sys.stderr or open(os.devnull, "w", encoding="utf-8")  # for as long as the process lives
 
 
 def short_client(client: ClientId) -> str:

@@ -19,16 +19,18 @@ from hypercorn.utils import wrap_app
 from quart import Blueprint, Response, request
 from quart_trio import QuartTrio
 
-from ironwire.errors import ConfigError
 from ironwire.server.config import MetricsSettings
 from ironwire.server.guard import Guard
 from ironwire.server.guarded_server import serve_connection
 from ironwire.server.hypercorn import settle
+from ironwire.server.listening import listen
 from ironwire.server.responses import error_response, install_error_pages, install_security_headers, json_response
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+INSTANCE_HEADER = "X-IronWire-Instance"
 _PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 _NO_BODY_BYTES = 0
+_BACKLOG = 64
 
 
 @frozen
@@ -39,12 +41,15 @@ class Readiness:
     reasons: tuple[str, ...] = ()
 
 
-def probe_routes(readiness: Callable[[], Readiness]) -> Blueprint:
+def probe_routes(readiness: Callable[[], Readiness], instance: str) -> Blueprint:
+    """Args:
+    instance: tells this run of the server from every other; it is in the answer to `/healthz`.
+    """
     routes = Blueprint("probes", __name__)
 
     @routes.get("/healthz")
     async def healthz() -> Response:
-        return Response(b"ok\n", content_type="text/plain; charset=utf-8")
+        return Response(b"ok\n", content_type="text/plain; charset=utf-8", headers={INSTANCE_HEADER: instance})
 
     @routes.get("/readyz")
     async def readyz() -> Response:
@@ -102,13 +107,9 @@ class MetricsServer:
         """Raises:
         ConfigError: the address cannot be listened on.
         """
-        host, port = self._settings.host, self._settings.port
-        try:
-            self.listeners = list(await trio.open_tcp_listeners(port, host=host))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot serve the metrics on {host}:{port}: {error.strerror}; choose another metrics.port"
-            ) from error
+        settings = self._settings
+        sockets = await trio.to_thread.run_sync(lambda: listen(settings.host, settings.port, _BACKLOG, "metrics"))
+        self.listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
 
     async def run(self) -> None:
         """Serve, for ever. Whoever calls this again opens the address anew."""

@@ -44,7 +44,7 @@ class AllowList:
             status = self._path.stat()
             version = (status.st_ino, status.st_mtime_ns, status.st_size)
             if version != self._version:
-                self._clients = frozenset(self._parse(self._path.read_text(encoding="utf-8")))
+                self._clients = frozenset(self._parse(self._path.read_text(encoding="utf-8-sig")))
                 self._version = version
         except (OSError, UnicodeDecodeError) as error:
             _log.error("the allow-list cannot be read", file=str(self._path), reason=str(error))

@@ -125,6 +125,14 @@ class Store(Protocol):
         """
         ...
 
+    async def newest_ms(self) -> int | None:
+        """The newest time that the store knows: when a device was seen, or an envelope accepted. None if it is empty.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        ...
+
     def places_of(self, client: ClientId) -> int:
         """In how many mailboxes an envelope to or from the client may have a place. Quick enough to be asked for every
         envelope; counts what a batch under way has begun.

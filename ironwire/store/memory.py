@@ -12,7 +12,18 @@ from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.lanes import apply_in_lanes
 from ironwire.store.losses import Loss
-from ironwire.store.memory_state import State, apply, boxes_of, erase, expire, groups_of, losses, may_read, recall
+from ironwire.store.memory_state import (
+    State,
+    apply,
+    boxes_of,
+    erase,
+    expire,
+    groups_of,
+    losses,
+    may_read,
+    newest_ms,
+    recall,
+)
 from ironwire.store.operations import Known, Operation, Result
 from ironwire.store.records import (
     Archived,
@@ -80,6 +91,10 @@ class MemoryStore:
 
     async def scrub(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    async def newest_ms(self) -> int | None:
+        await trio.lowlevel.checkpoint()
+        return newest_ms(self._state)
 
     def places_of(self, client: ClientId) -> int:
         return len(boxes_of(self._state, client))

@@ -379,6 +379,14 @@ def expire(state: State, before_ms: int, archived_before_ms: int, quota: Quota) 
     return Expired(entries, len(unseen))
 
 
+def newest_ms(state: State) -> int | None:
+    seen = [box.seen_ms for box in state.boxes.values()]
+    waiting = [entry.envelope.ts for box in state.boxes.values() for entry in box.entries.values()]
+    known = [envelope.ts for envelope, _ in state.known_ids.values()]
+    archived = [archived.envelope.ts for archived in state.archive]
+    return max([*seen, *waiting, *known, *archived], default=None)
+
+
 def erase(state: State, client: ClientId) -> Erased:
     def concerns(envelope: Envelope) -> bool:
         return client in (envelope.sender, envelope.to)

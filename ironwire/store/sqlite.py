@@ -44,7 +44,7 @@ from ironwire.store.sqlite_groups import GroupReader
 from ironwire.store.sqlite_ids import message_key
 from ironwire.store.sqlite_losses import read_losses
 from ironwire.store.sqlite_mailboxes import Mailboxes
-from ironwire.store.sqlite_pages import read_archived, read_entries
+from ironwire.store.sqlite_pages import read_archived, read_entries, read_newest_ms
 from ironwire.store.sqlite_writer import Writer
 from ironwire.store.writer_thread import WriterThread
 
@@ -253,6 +253,10 @@ class SqliteStore:
     async def settle(self) -> None:
         async with self._turn:
             await self._settle()
+
+    async def newest_ms(self) -> int | None:
+        await self.settle()
+        return await self._read_page(lambda: read_newest_ms(self._pages))
 
     async def _settle(self) -> None:
         if not self._mailboxes.are_settled:

@@ -28,11 +28,21 @@ _SELECT_HISTORY = f"""
         WHERE is_archived = 1 AND sender = :peer AND recipient = :client AND id < :before AND :peer <> :client
         AND is_blocked = 0
     ORDER BY id DESC LIMIT :limit"""  # noqa: S608  # constants
+_SELECT_NEWEST = """
+    SELECT max(ms) FROM (
+        SELECT max(seen_ms) AS ms FROM mailbox
+        UNION ALL SELECT max(ts) FROM envelope UNION ALL SELECT max(ts) FROM known)"""
 _SELECT_GROUP_HISTORY = f"""
     SELECT id, {_ENVELOPE} FROM envelope
         WHERE is_archived = 1 AND recipient < '0' AND recipient = :peer AND id < :before
         AND id > (SELECT reads_from FROM member WHERE roster = :peer AND client = :client)
     ORDER BY id DESC LIMIT :limit"""  # noqa: S608  # constants
+
+
+def read_newest_ms(connection: sqlite3.Connection) -> int | None:
+    """The newest time in the tables; None if there is none."""
+    newest: int | None = connection.execute(_SELECT_NEWEST).fetchone()[0]
+    return newest
 
 
 def read_entries(

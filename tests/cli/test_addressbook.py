@@ -30,6 +30,13 @@ def test_a_contact_is_there_next_time(key: Path) -> None:
     assert book.all() == {"alice": ALICE}
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(key: Path) -> None:
+    AddressBook.beside(key).add("alice", ALICE)
+    path = contacts_path(key)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert AddressBook.beside(key).address("alice") == ALICE
+
+
 def test_an_unknown_id_needs_no_name(key: Path) -> None:
     book = AddressBook.beside(key)
     assert book.address(BOB) == BOB

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -129,6 +130,20 @@ def test_what_has_expired_goes_now() -> None:
     assert said("admin", "expire") == "expired: 0 envelopes in mailboxes, 0 devices, 0 files\n"
 
 
+def test_nothing_expires_by_a_clock_that_nobody_has_confirmed(data: Path) -> None:
+    assert said("admin", "clock") == "the server believes the clock\n"
+    believed_s = wall_clock_ms() / 1000 - 40 * 86_400
+    (data / "clock").touch()
+    os.utime(data / "clock", (believed_s, believed_s))
+    assert said("admin", "clock").startswith(
+        "the clock is 40.0 days ahead of what the server knows, and nothing expires"
+    )
+    refused(run("admin", "expire"), ExitCode.REFUSED, "40.0 days ahead", "ironwire admin clock --confirm")
+    assert said("admin", "clock", "--confirm").endswith("now it is believed\n")
+    assert said("admin", "clock") == "the server believes the clock\n"
+    assert said("admin", "expire").startswith("expired: 0 envelopes")
+
+
 def test_mistakes_are_named(tmp_path: Path) -> None:
     refused(run("admin", "ban", "ann"), ExitCode.USAGE, "'ann' must be a client id")
     (tmp_path / "empty").mkdir()
@@ -184,6 +199,7 @@ def observed(**changes: dict[str, Any]) -> dict[str, Any]:
             "waiting_envelopes": 7,
             "waiting_bytes": 70,
         },
+        "clock": {"leap_seconds": 0.0},
         "blobs": {"stored": 1, "stored_bytes": 10},
         "process": {
             "start_time_seconds": 1_000.0,
@@ -209,6 +225,7 @@ def test_a_glance_is_what_went_on_between_two_observations() -> None:
         process={"cpu_seconds_total": 0.5},
     )
     glance = Glance.between(observed(), after, seconds=2.0, unix_seconds=1_060.0)
+    assert glance.clock_leap_seconds == 0
     assert (glance.frames_in_per_second, glance.frames_out_per_second) == (50, 150)
     assert (glance.accepted_per_second, glance.refused_per_second) == (40, 2)
     assert (glance.batches_per_second, glance.batch_operations, glance.commit_ms) == (2, 20, 5)

@@ -197,6 +197,15 @@ def test_a_disk_that_is_nearly_full(folder: Path, free_mib: int, free_inodes: in
     assert data.room(folder, look).verdict is verdict
 
 
+async def test_a_clock_that_the_server_does_not_believe(settings_file: Path, folder: Path) -> None:
+    believed_s = datetime.now(UTC).timestamp() - 40 * 86_400
+    (folder / "data" / "clock").touch()
+    os.utime(folder / "data" / "clock", (believed_s, believed_s))
+    finding = await found(settings_file, "expiry")
+    assert finding.verdict is Verdict.WARN
+    assert finding.what == "the clock is 40.0 days ahead of what the server knows, and nothing expires"
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     with path.open("w") as file:

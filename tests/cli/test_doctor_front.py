@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import trio
 import trustme
-from attrs import frozen
+from attrs import evolve, frozen
 
 import ironwire.cli.doctor.front
 from ironwire.cli.doctor.findings import Verdict
 from ironwire.cli.doctor.front import examine_front
 from ironwire.client import ServerAddress
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, Settings
+from ironwire.server.config import AuthSettings, ServerSettings, Settings
 from ironwire.store.memory import MemoryStore
 from tests.server.in_process import InProcessServer, serve_in_process
 
@@ -238,6 +238,42 @@ async def test_a_proxy_that_does_not_reach_the_server(tmp_path: Path, certificat
         found = await faults(address, settings)
     assert found["front"][0] is Verdict.FAIL
     assert "status 502" in found["front"][1]
+
+
+async def test_a_proxy_that_leads_to_another_server(tmp_path: Path, certificate: trustme.LeafCert) -> None:
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+    async with (
+        front(tmp_path / "mine", certificate) as (_, settings),
+        front(tmp_path / "other", certificate) as (address, _),
+    ):
+        found = await faults(address, evolve(settings, auth=AuthSettings(origins=(address.origin,))))
+    assert found.keys() == {"front"}
+    assert found["front"][0] is Verdict.FAIL
+    assert f"leads to another server than the one that serves {tmp_path / 'mine'}" in found["front"][1]
+
+
+async def test_a_server_that_cannot_be_asked_who_it_is(tmp_path: Path, certificate: trustme.LeafCert) -> None:
+    async with front(tmp_path, certificate) as (address, settings):
+        found = await faults(address, evolve(settings, data=tmp_path / "elsewhere"))
+    assert found.keys() == {"front"}
+    assert found["front"][0] is Verdict.WARN
+
+
+async def test_who_reads_the_metrics_of_his_own_server_is_not_everybody(tmp_path: Path) -> None:
+    """Without a proxy: what is open to this machine may be closed to all others."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    settings = Settings(data=tmp_path, server=ServerSettings(host="127.0.0.1", port=port))
+    app = create_app(settings, open_store=MemoryStore)
+    async with serve_in_process(app) as server, trio.open_nursery() as nursery:
+        serve = Proxy(server, {}, passes_upgrades_on=True, clock_ahead=timedelta()).handle
+        await nursery.start(partial(trio.serve_listeners, serve, [listener]))
+        findings = await examine_front(ServerAddress.parse(f"http://localhost:{port}"), settings)
+        nursery.cancel_scope.cancel()
+    (metrics,) = [finding for finding in findings if finding.check == "metrics"]
+    assert metrics.verdict is Verdict.OK
+    assert "everybody" not in metrics.what
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(120, Verdict.WARN), (3600, Verdict.FAIL), (-3600, Verdict.FAIL)])

@@ -39,6 +39,14 @@ def test_a_passphrase_opens_the_file_however_its_letters_are_composed(tmp_path: 
 
 
 @pytest.mark.parametrize("passphrase", [None, "a passphrase"])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, passphrase: str | None) -> None:
+    path = tmp_path / "identity.key"
+    created = create_identity(path, passphrase, cost=CHEAP)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_identity(path, passphrase).seed == created.seed
+
+
+@pytest.mark.parametrize("passphrase", [None, "a passphrase"])
 def test_any_changed_byte_is_noticed(tmp_path: Path, passphrase: str | None) -> None:
     path = tmp_path / "identity.key"
     create_identity(path, passphrase, cost=CHEAP)

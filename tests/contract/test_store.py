@@ -496,6 +496,16 @@ async def test_a_batch_cancelled_before_it_began_has_not_happened(store: Store) 
     assert await texts(store, box) == [(1, "next")]
 
 
+async def test_the_newest_time_is_that_of_whatever_came_last(store: Store) -> None:
+    assert await store.newest_ms() is None
+    box = await registered(store, ANN, PHONE, now_ms=1_000)
+    assert await store.newest_ms() == 1_000
+    await store.apply([append(envelope(BOB, ANN, ts=3_000)), append(envelope(BOB, ANN, ts=2_000))])
+    assert await store.newest_ms() == 3_000
+    await apply(store, Touch(box.id, 4_000))
+    assert await store.newest_ms() == 4_000
+
+
 async def test_statistics_count_what_was_applied(store: Store) -> None:
     before = store.statistics()
     await store.apply([Register(ANN, PHONE, 1), Register(BOB, PHONE, 1)])

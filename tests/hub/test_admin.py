@@ -14,11 +14,12 @@ from ironwire.errors import StoreError
 from ironwire.hub.admin import REQUESTS, Admin, Ban, Erase, Observe, Request, Unban
 from ironwire.hub.groups import GroupDesk
 from ironwire.hub.hub import Attachment
-from ironwire.hub.janitor import FileJanitor, Janitor
+from ironwire.hub.janitor import DAY_MS, FileJanitor, Janitor
 from ironwire.hub.outbox import Ending
 from ironwire.ids import GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.store.blobs import Blobs
+from ironwire.store.clock import TrustedClock
 from ironwire.store.invites import Invites
 from ironwire.store.survey import Survey
 from ironwire.wire.messages import GroupCreate, Text
@@ -50,7 +51,8 @@ def admin(house: House, desk: GroupDesk, tmp_path: Path) -> Admin:
     files = FileJanitor(Blobs(tmp_path / "media"), lambda: NOW_MS, 30)
     invites = Invites(tmp_path / "invites", lambda: NOW_MS)
     survey = Survey(tmp_path)
-    return Admin(house.store, house.hub, house.delivery, desk, janitor, files, invites, survey, lambda: NOW_MS, parts)
+    clock = TrustedClock(tmp_path, lambda: NOW_MS, DAY_MS)
+    return Admin(house.store, house.hub, house.delivery, desk, janitor, files, invites, survey, clock, parts)
 
 
 def endings(*seats: Attachment) -> list[Ending | None]:

@@ -83,6 +83,19 @@ async def test_it_expires_at_the_start_and_every_hour(
     assert store.expired[0][1:] == (START_MS - 30 * DAY_MS, START_MS - 2 * DAY_MS)
 
 
+async def test_nothing_expires_while_the_clock_is_not_believed(
+    store: WatchedStore, delivery: Delivery, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    believed_from = 1.5 * EXPIRE_SECONDS
+    clock_of = Janitor(
+        store, delivery, Limits(), now_ms, 0, is_clock_believed=lambda: trio.current_time() >= believed_from
+    )
+    nursery.start_soon(clock_of.run)
+    await trio.sleep(2.5 * EXPIRE_SECONDS)
+    assert [at for at, *_ in store.expired] == [2 * EXPIRE_SECONDS]
+    assert len(store.scrubbed_at) > 1, "what was erased is overwritten all the same"
+
+
 async def test_without_a_history_nothing_archived_is_kept(
     store: WatchedStore, delivery: Delivery, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:

@@ -38,7 +38,21 @@ def test_this_machine_is_not_counted(forwarded_for: str) -> None:
     expected = "10.1.1.1" if forwarded_for.startswith("10.") else None
     assert PROXIES.neighbourhood("127.0.0.1", forwarded_for) == expected
     assert NOBODY.neighbourhood("::1", forwarded_for) is None
-    assert NOBODY.neighbourhood("", forwarded_for) is None
+
+
+@pytest.mark.parametrize("forwarded_for", ["", "nonsense", "203.0.113.9"])
+def test_all_who_come_by_a_socket_that_is_not_trusted_are_one(forwarded_for: str) -> None:
+    assert NOBODY.neighbourhood("", forwarded_for) == "unix"
+    assert not NOBODY.is_proxy("")
+
+
+def test_a_proxy_on_a_unix_socket_says_who_comes() -> None:
+    proxies = TrustedProxies.parse(["unix"])
+    assert proxies.is_proxy("")
+    assert proxies.neighbourhood("", "198.51.100.1, 203.0.113.9") == "203.0.113.9"
+    assert proxies.neighbourhood("", "198.51.100.1, nonsense") == "unix"
+    assert proxies.neighbourhood("", "") == "unix"
+    assert proxies.neighbourhood("127.0.0.1", "203.0.113.9") is None
 
 
 @given(st.text())
@@ -54,3 +68,8 @@ def test_what_a_client_puts_in_front_changes_nothing(made_up: str) -> None:
 def test_a_network_that_is_none_is_named() -> None:
     with pytest.raises(ConfigError, match=r"'10\.0\.0\.1/8' is not an IP address or network"):
         TrustedProxies.parse(["10.0.0.1/8"])
+
+
+def test_a_network_that_nobody_is_ever_in_is_refused() -> None:
+    with pytest.raises(ConfigError, match="write it as IPv4"):
+        TrustedProxies.parse(["::ffff:10.0.0.0/104"])

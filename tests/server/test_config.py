@@ -9,7 +9,7 @@ import trustme
 from ironwire.errors import ConfigError
 from ironwire.limits import Limits
 from ironwire.server.config import AuthSettings, ServerSettings, Settings
-from ironwire.server.loading import example_toml, load_settings
+from ironwire.server.loading import example_toml, load, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +68,52 @@ def test_every_type_of_setting_can_be_written_in_toml(folder: Path) -> None:
     assert settings.auth == AuthSettings(require_origin=True, origins=("https://chat.example", "http://[::1]:8080"))
     assert settings.limits == Limits(auth_seconds=2, pong_seconds=1.5, frame_bytes=2048)
     assert settings.log.level == "debug"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    file = folder / "windows.toml"
+    file.write_bytes(b"\xef\xbb\xbf[server]\r\nport = 2\r\n")
+    assert load_settings(file).server.port == 2
+
+
+KUBERNETES = {
+    "IRONWIRE_PORT": "tcp://10.0.0.1:8080",
+    "IRONWIRE_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+    "IRONWIRE_PORT_8080_TCP_ADDR": "10.0.0.1",
+    "IRONWIRE_PORT_8080_TCP_PORT": "8080",
+    "IRONWIRE_PORT_8080_TCP_PROTO": "tcp",
+    "IRONWIRE_SERVICE_HOST": "10.0.0.1",
+    "IRONWIRE_SERVICE_PORT": "8080",
+    "IRONWIRE_SERVICE_PORT_HTTP": "8080",
+}
+
+
+def test_the_variables_of_a_kubernetes_service_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KUBERNETES.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name.replace("IRONWIRE_", "IRONWIRE_SERVER_"), value)  # where a link has a setting's name
+    loaded = load()
+    assert loaded.settings.server == ServerSettings()
+    assert len(loaded.ignored) == 2 * len(KUBERNETES)
+    monkeypatch.setenv("IRONWIRE_METRICS_PORT", "9464")
+    assert load_settings().metrics.port == 9464
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("IRONWIRE_PORT", "8080"),
+        ("IRONWIRE_SERVICE_HOST", "127.0.0.1"),
+        ("IRONWIRE_SERVICE_PORT", "9000"),
+        ("IRONWIRE_SERVER_PORT", "tcp"),
+    ],
+)
+def test_what_only_looks_like_a_service_is_a_typing_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=name):
+        load_settings()
 
 
 def test_every_type_of_setting_can_be_written_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +176,14 @@ def test_a_relative_path_in_a_file_starts_at_the_file(folder: Path, monkeypatch:
         ("log.level = ['debug']", "must be one of debug, info, warning, error"),
         ("data = ''", "must be a path"),
         ("server.trusted_proxies = ['10.0.0.0/33']", "is not an IP address or network"),
+        ("auth.web_origins = ['https://*.app.example']", "patterns are not understood: write every site out"),
+        ("auth.web_origins = ['*']", "patterns are not understood"),
+        ("auth.web_origins = ['https://[a-z].app.example']", "patterns are not understood"),
+        ("auth.web_origins = ['https://(a|b).example']", "patterns are not understood"),
+        ("auth.web_origins = ['https://app.example:443']", "browsers send this one as https://app.example"),
+        ("auth.web_origins = ['http://[::0:1]:8000']", "browsers send this one as http://[::1]:8000"),
+        ("auth.web_origins = ['https://app.example/']", "no path"),
+        ("auth.origins = ['https://*.chat.example']", "must be an origin"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_name(folder: Path, toml: str, complaint: str) -> None:
@@ -157,6 +211,11 @@ def test_a_variable_that_does_not_fit_is_refused_by_name(
     monkeypatch.setenv(variable, text)
     with pytest.raises(ConfigError, match=rf"^{variable}: .*{complaint}"):
         load_settings()
+
+
+def test_sites_as_browsers_send_them_are_taken() -> None:
+    sites = ("https://app.example", "http://localhost:5173", "http://[::1]:8000", "capacitor://localhost")
+    assert AuthSettings(web_origins=sites).web_origins == sites
 
 
 def test_an_option_that_does_not_fit_is_refused_by_name() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from ironwire.limits import Limits
@@ -18,6 +20,7 @@ from ironwire.server.config import AuthSettings, UploadSettings
 from ironwire.store.invites import Invites
 from tests.playbook import NOW_MS, Stage, identity_of, open_stage
 from tests.server.http_toy import RawResponse, parse_response
+from tests.server.in_process import read_to_end
 from tests.server.raw_client import upgrade_request
 
 
@@ -353,3 +356,47 @@ async def test_only_a_server_that_wants_tokens_says_so(mock_clock: MockClock) ->
             """)
             features.append(json.loads(await stage.next_text("alice"))["payload"]["features"])
     assert features == [[], ["upload_token"]]
+
+
+# --- a proxy on a Unix socket ----------------------------------------------------------------------------------------
+
+
+@frozen
+class UnixSocket:
+    """What the guard asks the socket of a peer that has no address."""
+
+    family: int = socket.AF_UNIX
+
+    def getpeername(self) -> str:
+        return ""
+
+    def getsockname(self) -> str:
+        return "/run/ironwire.sock"
+
+
+async def upload_by_unix_socket(stage: Stage, forwarded_for: str | None) -> int:
+    header = "" if forwarded_for is None else f"X-Forwarded-For: {forwarded_for}\r\n"
+    async with stage.server.open_stream(fake_socket=UnixSocket()) as stream:
+        request = f"POST /upload HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{header}Content-Length: 0\r\n\r\n"
+        await stream.send_all(request.encode())
+        return parse_response(await read_to_end(stream)).status
+
+
+async def test_who_comes_by_a_unix_socket_is_limited_as_the_proxy_names_them(mock_clock: MockClock) -> None:
+    async with open_timeless_stage(mock_clock, limits=Limits(uploads_per_minute=2)) as stage:
+        named = [await upload_by_unix_socket(stage, f"203.0.113.{last}") for last in (1, 1, 1, 2)]
+        nameless = [await upload_by_unix_socket(stage, None) for _ in range(3)]
+    assert named == [200, 200, 429, 200]
+    assert nameless == [200, 200, 429]
+
+
+async def test_sockets_that_come_by_a_unix_socket_are_limited_too(mock_clock: MockClock) -> None:
+    async with open_stage(limits=Limits(connections_per_address=2)) as stage:
+
+        async def answer(*headers: bytes) -> int:
+            stream = stage.server.open_stream(fake_socket=UnixSocket())
+            await stream.send_all(upgrade_request("/ws", *headers))
+            return parse_response(bytes(await stream.receive_some())).status
+
+        assert [await answer(*coming_from("192.0.2.1")) for _ in range(3)] == [101, 101, 429]
+        assert [await answer() for _ in range(3)] == [101, 101, 429]

@@ -12,12 +12,20 @@ from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.config import MetricsSettings, Settings
 from ironwire.server.hypercorn import install
-from ironwire.server.monitoring import METRICS_TYPE, MetricsServer, Readiness, metrics_routes, probe_routes
+from ironwire.server.monitoring import (
+    INSTANCE_HEADER,
+    METRICS_TYPE,
+    MetricsServer,
+    Readiness,
+    metrics_routes,
+    probe_routes,
+)
 from ironwire.store.memory import MemoryStore
 
 from .http_toy import app_of, parse_response
 
 TOKEN = "correct-horse-battery-staple"
+RUN = "0123456789abcdef"
 FAR = "203.0.113.9"
 
 
@@ -33,8 +41,9 @@ async def ask(app: QuartTrio, *, peer: str | None = "127.0.0.1", **headers: str)
 
 
 async def test_the_server_is_alive() -> None:
-    response = await app_of(probe_routes(lambda: Readiness(is_ready=True))).test_client().get("/healthz")
+    response = await app_of(probe_routes(lambda: Readiness(is_ready=True), RUN)).test_client().get("/healthz")
     assert (response.status_code, await response.get_data(as_text=True)) == (200, "ok\n")
+    assert response.headers[INSTANCE_HEADER] == RUN
 
 
 @pytest.mark.parametrize(
@@ -45,7 +54,7 @@ async def test_the_server_is_alive() -> None:
     ],
 )
 async def test_the_server_says_whether_it_is_ready(readiness: Readiness, status: int, body: object) -> None:
-    response = await app_of(probe_routes(lambda: readiness)).test_client().get("/readyz")
+    response = await app_of(probe_routes(lambda: readiness, RUN)).test_client().get("/readyz")
     assert (response.status_code, await response.get_json()) == (status, body)
 
 
@@ -99,7 +108,7 @@ async def test_the_refusal_says_how_it_is_done_and_the_answer_what_it_is() -> No
 
 async def test_an_address_of_its_own_serves_metrics_and_probes_and_nothing_else() -> None:
     guard = install(Limits(), trio.lowlevel.checkpoint)
-    probes = probe_routes(lambda: Readiness(is_ready=True))
+    probes = probe_routes(lambda: Readiness(is_ready=True), RUN)
     server = MetricsServer(MetricsSettings(), guard, probes, metrics_routes(lambda: b"figures\n", ""))
     await server.open()
     (listener,) = server.listeners

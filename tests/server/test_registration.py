@@ -45,6 +45,16 @@ def test_the_list_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     assert ALICE not in allowed
 
 
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "clients"
+    path.write_bytes(f"\ufeff{ALICE}\r\n{BOB}\r\n".encode())
+    with capture_logs() as events:
+        allowed = AllowList(path)
+        assert ALICE in allowed
+        assert BOB in allowed
+    assert not events
+
+
 def test_a_list_that_cannot_be_read_or_understood_lets_nobody_else_in(tmp_path: Path) -> None:
     path = tmp_path / "clients"
     path.write_text(f"{ALICE}\nbob\n")
@@ -72,6 +82,16 @@ def test_an_invite_ends_and_leaves_nothing(invites: Invites, clock: Clock, tmp_p
     assert invites.redeem(invite) == "spent"
     invites.make(1, 1)
     assert len(os.listdir(tmp_path / "invites")) == 1
+
+
+def test_an_invite_outlives_a_clock_that_is_wrong(clock: Clock, tmp_path: Path) -> None:
+    invites = Invites(tmp_path / "invites", clock, is_clock_believed=lambda: False)
+    invite = invites.make(1, 2)
+    clock.now_ms += 40 * DAY_MS
+    assert invites.redeem(invite) == "spent"
+    invites.make(1, 2)
+    clock.now_ms -= 40 * DAY_MS
+    assert invites.redeem(invite)
 
 
 def test_the_folder_does_not_tell_the_invite(invites: Invites, tmp_path: Path) -> None:

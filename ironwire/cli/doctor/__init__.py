@@ -18,6 +18,7 @@ from ironwire.cli.doctor.front import examine_front
 from ironwire.cli.doctor.turn import examine_turn
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.options import config_option
+from ironwire.cli.serverside import data_option
 from ironwire.cli.terminal import out, printable
 from ironwire.client import ServerAddress
 from ironwire.errors import ConfigError
@@ -28,14 +29,15 @@ _STYLES = {Verdict.OK: "green", Verdict.WARN: "bold yellow", Verdict.FAIL: "bold
 
 @click.command()
 @click.option("--url", metavar="URL", help="Where clients reach the server, through its proxy: https://chat.example")
+@data_option
 @config_option
-def doctor(url: str | None, config_file: Path | None) -> None:
+def doctor(url: str | None, data: Path | None, config_file: Path | None) -> None:
     """Look for what keeps the server from running well: OK, WARN or FAIL for each check, and what to do.
 
     Run it on the server's machine, as the server's user or as root. With --url it also looks at the TLS proxy in front,
     as a client sees it. The exit code is 1 if anything is FAIL.
     """
-    findings = trio.run(examine, config_file, None if url is None else ServerAddress.parse(url))
+    findings = trio.run(examine, config_file, None if url is None else ServerAddress.parse(url), data)
     console = out()
     for finding in findings:
         verdict = (f"{finding.verdict.name:<5}", _STYLES[finding.verdict])
@@ -46,21 +48,22 @@ def doctor(url: str | None, config_file: Path | None) -> None:
         sys.exit(ExitCode.REFUSED)
 
 
-async def examine(config_file: Path | None, address: ServerAddress | None) -> list[Finding]:
+async def examine(config_file: Path | None, address: ServerAddress | None, folder: Path | None = None) -> list[Finding]:
     """Everything that the doctor has to say. Without settings that can be used, only what needs none."""
     try:
-        loaded = load(config_file)
+        loaded = load(config_file, {"data": folder})
     except ConfigError as error:
         advice = "correct it; `ironwire config example` explains every setting"
         return [*(fail("settings", fault, advice) for fault in error.args), machine.hypercorn()]
-    findings = [ok("settings", "every value can be used"), *_examine_machine(loaded)]
+    about = await data.ask_about(loaded.settings.data)
+    findings = [ok("settings", "every value can be used"), *_examine_machine(loaded, about)]
     findings += await examine_turn(loaded.settings.turn.urls)
     if address is not None:
         findings += await examine_front(address, loaded.settings)
     return findings
 
 
-def _examine_machine(loaded: Loaded) -> list[Finding]:
+def _examine_machine(loaded: Loaded, about: data.About | None) -> list[Finding]:
     settings = loaded.settings
     server = data.find_server(settings.data)
     findings = [
@@ -71,7 +74,7 @@ def _examine_machine(loaded: Loaded) -> list[Finding]:
         machine.clock(),
         machine.descriptors(server.process, settings.limits.connections),
         machine.user(server.process),
-        data.holder(server, settings.server),
+        data.holder(server, about, settings.server),
         data.folder(settings.data, server.process),
     ]
     if settings.data.is_dir():
@@ -79,5 +82,6 @@ def _examine_machine(loaded: Loaded) -> list[Finding]:
             data.owner(settings.data, server.process),
             data.database(settings.data),
             data.room(settings.data),
+            data.clock(settings),
         ]
     return findings

@@ -11,10 +11,17 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+import trio
 from attrs import frozen
 
 from ironwire.cli.doctor.findings import Finding, fail, ok, warn
-from ironwire.server.config import ServerSettings
+from ironwire.errors import AdminError
+from ironwire.hub.admin import Observe
+from ironwire.server.admin import ask
+from ironwire.server.clock import trusted_clock, wall_clock_ms
+from ironwire.server.config import ServerSettings, Settings
+from ironwire.store.clock import describe_leap
+from ironwire.store.lock import holder_of
 from ironwire.store.migrations import load_migrations
 
 DATABASE = "ironwire.db"
@@ -34,6 +41,27 @@ class Serving:
     process: int | None = None
 
 
+@frozen
+class About:
+    """What the server that serves a folder says of itself, over the operator's socket."""
+
+    instance: str
+    listens: tuple[str, ...]
+
+    @property
+    def ports(self) -> frozenset[int]:
+        return frozenset(int(port) for place in self.listens if (port := place.rpartition(":")[2]).isdigit())
+
+
+async def ask_about(data: Path) -> About | None:
+    """None if no server serves the folder, or it does not say."""
+    with trio.move_on_after(CONNECT_SECONDS), suppress(AdminError):
+        answer = await ask(data, Observe())
+        if answer is not None:
+            return About(answer["instance"], tuple(answer["listens"]))
+    return None
+
+
 def find_server(data: Path) -> Serving:
     """Look who holds the folder's lock."""
     try:
@@ -43,20 +71,10 @@ def find_server(data: Path) -> Serving:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return Serving(is_running=True, process=_holder_of(os.fstat(handle).st_ino))
+        return Serving(is_running=True, process=holder_of(handle))
     finally:
         os.close(handle)
     return Serving(is_running=False)
-
-
-def _holder_of(inode: int) -> int | None:
-    """From /proc/locks, `1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF`; a pid of another namespace is 0."""
-    with suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            _, kind, _, _, process, place, *_ = line.split()
-            if kind == "FLOCK" and place.rpartition(":")[2] == str(inode) and int(process) > 0:
-                return int(process)
-    return None
 
 
 def folder(data: Path, process: int | None) -> Finding:
@@ -146,12 +164,30 @@ def room(data: Path, look: Callable[[Path], os.statvfs_result] = os.statvfs) -> 
     return ok(check, what)
 
 
-def holder(server: Serving, settings: ServerSettings) -> Finding:
+def clock(settings: Settings) -> Finding:
+    """The server believes the clock, so that what is too old expires, and nothing else does."""
+    check = "expiry"
+    believed = trusted_clock(settings, wall_clock_ms)
+    believed.open(None)
+    leap_ms = believed.leap_ms()
+    if leap_ms:
+        what = f"{describe_leap(leap_ms)}, and nothing expires"
+        return warn(check, what, "set it; or, if it is right, `ironwire admin clock --confirm`")
+    return ok(check, "the server believes the clock")
+
+
+def holder(server: Serving, about: About | None, settings: ServerSettings) -> Finding:
     """Who holds the folder answers at the address in the settings; nobody else does."""
     check = "server"
-    listens = _listens(settings)
     here = f"{settings.host}:{settings.port}"
     who = f"process {server.process}" if server.process else "a process that cannot be seen from here"
+    if about is not None and about.ports and settings.port not in {0, *about.ports}:
+        return warn(
+            check,
+            f"{who} serves the folder on {', '.join(about.listens)}, and the settings say {here}",
+            "let the doctor know the settings that it was started with (--config, or the environment), or restart it",
+        )
+    listens = _listens(settings)
     if server.is_running and not listens:
         return warn(
             check,
@@ -160,7 +196,8 @@ def holder(server: Serving, settings: ServerSettings) -> Finding:
         )
     if listens and not server.is_running:
         return warn(check, f"another program listens on {here}", "end it, or choose another server.port")
-    return ok(check, f"{who} serves the folder on {here}" if server.is_running else "does not run")
+    where = here if about is None else ", ".join(about.listens) or here
+    return ok(check, f"{who} serves the folder on {where}" if server.is_running else "does not run")
 
 
 def _listens(settings: ServerSettings) -> bool:

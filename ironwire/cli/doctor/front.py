@@ -14,6 +14,7 @@ import orjson
 import trio
 from attrs import frozen
 
+from ironwire.cli.doctor.data import About, ask_about
 from ironwire.cli.doctor.findings import Finding, fail, ok, warn
 from ironwire.cli.doctor.machine import is_loopback
 from ironwire.client import AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol, ServerAddress
@@ -23,6 +24,7 @@ from ironwire.client.session import open_session
 from ironwire.client.urls import UPLOAD_PATH
 from ironwire.crypto.signing import Identity
 from ironwire.server.config import Settings
+from ironwire.server.monitoring import INSTANCE_HEADER
 
 ANSWER_SECONDS = 10.0
 REFUSAL_SECONDS = 3.0
@@ -40,6 +42,8 @@ class _Front:
     address: ServerAddress
     settings: Settings
     dial: Dial
+    about: About | None
+    """Of the server that was asked about; None if it does not say."""
 
 
 @frozen
@@ -54,7 +58,7 @@ async def examine_front(address: ServerAddress, settings: Settings) -> list[Find
     tls, dial = await _examine_tls(address)
     if dial is None:
         return [tls]
-    front = _Front(address, settings, dial)
+    front = _Front(address, settings, dial, await ask_about(settings.data))
     checks: list[Check] = [_server, _clock, _origin, _socket, _upload, _metrics]
     findings: dict[Check, Finding] = {}
 
@@ -125,9 +129,22 @@ def _lenient() -> ssl.SSLContext:
 async def _server(front: _Front) -> Finding:
     answer = await _ask(front, "/healthz")
     if answer.status == _OK and answer.body == b"ok\n":
-        return ok("front", f"{front.address} leads to the server")
+        return _judge_instance(front, answer.headers.get(INSTANCE_HEADER.lower().encode(), b"").decode("latin-1"))
     what = f"{front.address}/healthz answers with status {answer.status}"
     return fail("front", what, "is the server running, and is it what the proxy passes on to?")
+
+
+def _judge_instance(front: _Front, instance: str) -> Finding:
+    """Another server says that all is well, too."""
+    folder = front.settings.data
+    if front.about is None:
+        what = f"{front.address} leads to a server, and none that serves {folder} says whether it is that one"
+        return warn("front", what, "run the doctor on the server's machine, as its user, with its --config or --data")
+    if instance != front.about.instance:
+        what = f"{front.address} leads to another server than the one that serves {folder}"
+        places = ", ".join(front.about.listens)
+        return fail("front", what, f"let the proxy pass on to {places}" if places else "correct the proxy")
+    return ok("front", f"{front.address} leads to the server")
 
 
 async def _clock(front: _Front) -> Finding:
@@ -186,10 +203,21 @@ async def _upload(front: _Front) -> Finding:
 
 async def _metrics(front: _Front) -> Finding:
     answer = await _ask(front, "/metrics")
+    if answer.status == _OK and await _is_direct(front):
+        return ok("metrics", "this machine reads them, as it may; nobody's proxy was asked")
     if answer.status == _OK:
         remedy = "let the proxy refuse /metrics, and Prometheus ask the server itself"
         return warn("metrics", "everybody can read /metrics through the front", remedy)
     return ok("metrics", f"/metrics is not open (status {answer.status})")
+
+
+async def _is_direct(front: _Front) -> bool:
+    """Whether the address is the server's own on this machine, where no proxy stands between."""
+    ports = front.about.ports if front.about is not None and front.about.ports else {front.settings.server.port}
+    if front.address.port not in ports:
+        return False
+    found = await trio.socket.getaddrinfo(front.address.host, front.address.port, type=trio.socket.SOCK_STREAM)
+    return all(is_loopback(str(place[0])) for *_, place in found)
 
 
 async def _ask(front: _Front, path: str) -> _Answer:
