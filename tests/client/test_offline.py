@@ -31,11 +31,12 @@ from ironwire.client import (
 )
 from ironwire.client.backlog import WINDOW
 from ironwire.ids import DeviceId, MessageId
-from ironwire.wire.messages import Devices, Receipt, Text
+from ironwire.wire.messages import Ack, Devices, Receipt, Resume, Text
 from tests.client.scripted_server import ADDRESS, Peer, ScriptedServer, scripted_server
 
 ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32).client_id
+CAROL = Identity.from_seed(b"c" * 32).client_id
 PHONE = DeviceId("phone")
 OWNER = Owner(ALICE.client_id, PHONE, ADDRESS.origin)
 NEVER = Backoff(math.inf, math.inf, uniform=lambda _, most: most)
@@ -190,49 +191,45 @@ async def test_connect_still_wants_a_first_session(phone: Phone) -> None:
 
 @define(eq=False)
 class SlowServer:
-    """Accepts so many messages a turn and refuses the rest, and all that come before the client has waited.
-
-    As a server does that keeps an order: after one refusal nothing is taken until the time is over.
-    """
+    """Accepts so many texts at a time, then refuses whatever comes until the client says `resume` (section 4)."""
 
     peer: Peer
     burst: int
     wait_ms: int
-    taken: list[tuple[str, MessageId | None]] = field(factory=list)
+    taken: list[str] = field(factory=list)
     refused: int = 0
-    most_unanswered: int = 0
 
     async def run(self, count: int) -> None:
-        left, opens_at = self.burst, 0.0
+        left = self.burst
         while len(self.taken) < count:
             message, message_id = await self.peer.receive()
-            if not isinstance(message, Text):
-                continue
-            now = trio.current_time()
-            if left == 0 and now >= opens_at:
-                left = self.burst
-            if left:
-                left -= 1
-                opens_at = now + self.wait_ms / 1000
-                self.taken.append((message.text, message_id))
-                await self.peer.send(Accepted(1), message_id)
-            else:
-                self.refused += 1
-                await self.peer.send(Error("rate_limited", retry_after_ms=self.wait_ms), message_id)
+            match message:
+                case Resume():
+                    left = self.burst
+                    await self.peer.send(Accepted(1), message_id)
+                case Text(_, text) if left:
+                    left -= 1
+                    self.taken.append(text)
+                    await self.peer.send(Accepted(1), message_id)
+                case Ack():
+                    pass
+                case _:
+                    is_held, self.refused = self.refused > 0, self.refused + 1
+                    await self.peer.send(Error("rate_limited", retry_after_ms=self.wait_ms, held=is_held), message_id)
 
 
 @pytest.mark.parametrize("burst", [1, 50, WINDOW, 10_000])
 async def test_a_rate_limit_is_waited_out_and_keeps_the_order(phone: Phone, burst: int) -> None:
     count = 20 if burst == 1 else 2 * WINDOW + 50
     async with phone.opened() as client, trio.open_nursery() as nursery:
-        server = SlowServer(await phone.server.accept(), burst, wait_ms=60)
+        server = SlowServer(await phone.server.accept(), burst, wait_ms=20)
         nursery.start_soon(server.run, count)
         await client.queue(*texts(count))
         settled = [event async for event in _settled(client, count)]
         assert [each.message for each in settled] == texts(count)
         assert {type(each.reply) for each in settled} == {Accepted}
         nursery.cancel_scope.cancel()
-    assert [word for word, _ in server.taken] == [str(number) for number in range(count)]
+    assert server.taken == [str(number) for number in range(count)]
     assert (server.refused > 0) == (burst < count)
 
 
@@ -291,6 +288,21 @@ async def test_events_of_what_was_queued_are_never_left_out(phone: Phone) -> Non
         settled = [event async for event in _settled(client, count)]
         assert [each.message for each in settled] == texts(count)
         nursery.cancel_scope.cancel()
+
+
+async def test_one_full_mailbox_silences_nobody_else(phone: Phone) -> None:
+    """However much waits for it."""
+    async with phone.opened() as client:
+        peer = await phone.server.accept()
+        await client.queue(*texts(2 * WINDOW), Text(CAROL, "hi"))
+        while True:
+            message, message_id = await peer.receive()
+            if isinstance(message, Resume):
+                await peer.send(Accepted(1), message_id)
+            elif isinstance(message, Text) and message.to == BOB:
+                await peer.send(Error("mailbox_full", user=BOB), message_id)
+            elif message == Text(CAROL, "hi"):
+                break
 
 
 async def test_receipts_are_queued_too_and_not_announced(phone: Phone) -> None:
