@@ -152,7 +152,7 @@ class Client:
         (pending,) = await self._backlog.queue([message], is_awaited=True)
 
         async def accepted() -> Accepted:
-            return checked(await pending.reply_or_error(), Accepted)
+            return checked(message.verb, await pending.reply_or_error(), Accepted)
 
         yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
 

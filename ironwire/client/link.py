@@ -149,7 +149,7 @@ class Link:
             Refused: the server answered with an error, or would have.
             ClientError: the client has stopped.
         """
-        return checked(await self.reply_to(message), kind)
+        return checked(message.verb, await self.reply_to(message), kind)
 
     async def reply_to(self, message: ClientMessage) -> Reply:
         """The same, whatever the reply is."""

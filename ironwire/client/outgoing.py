@@ -36,8 +36,8 @@ _Ready = tuple[MessageId, int | None] | ClientMessage | None
 R = TypeVar("R", bound=Answer)
 
 
-def checked(reply: Reply, kind: type[R]) -> R:
-    """`reply`, which has to be of that kind.
+def checked(asked: str, reply: Reply, kind: type[R]) -> R:
+    """`reply` to the verb `asked`, which has to be of that kind.
 
     Raises:
         Refused: it is an error.
@@ -46,7 +46,7 @@ def checked(reply: Reply, kind: type[R]) -> R:
     if isinstance(reply, Error):
         raise Refused(reply.msg, reply.detail, reply.user, reply.retry_after_ms)
     if not isinstance(reply, kind):
-        raise NotTheProtocol(f"the server gave another answer than there is: `{reply.verb}`")
+        raise NotTheProtocol(f"the server gave another answer to `{asked}` than there is")
     return reply
 
 
