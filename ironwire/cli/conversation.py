@@ -27,7 +27,7 @@ from ironwire.cli.company import Company
 from ironwire.cli.exits import refusal
 from ironwire.cli.files import attach, destination, media_url
 from ironwire.cli.options import ANSWER_SECONDS
-from ironwire.cli.outbound import wait_sent, waiting_line
+from ironwire.cli.outbound import queue_valid, wait_sent, waiting_line
 from ironwire.cli.render import group_change, incident, notice, now, own, received, roster, sent_file, speaker, when
 from ironwire.client import (
     Accepted,
@@ -53,6 +53,7 @@ from ironwire.client import (
     conversation_of,
     download,
 )
+from ironwire.client.local import Sendable
 from ironwire.ids import Address, GroupId, MessageId, is_group
 from ironwire.wire.messages import File, FileKind, Receipt, ReceiptState
 from ironwire.wire.messages import Text as SentText
@@ -179,7 +180,16 @@ class Conversation:
             return
         # An interrupt waits until what was read is kept.
         with trio.CancelScope(shield=True):
-            self._own.update(await self._client.queue(*messages))
+            await queue_valid(self._queue_own, messages, self._refuse)
+
+    async def _queue_own(self, *messages: Sendable) -> None:
+        self._own.update(await self._client.queue(*messages))
+
+    def _refuse(self, message: Sendable, refused: Refused) -> None:
+        """No server would take it: it was not even kept."""
+        self.failures += 1
+        if not isinstance(message, Receipt):
+            self._show_own(self._said(message), now(), refusal(refused))
 
     async def _send_file(self, command: str, argument: str) -> None:
         if not argument:
@@ -256,7 +266,7 @@ class Conversation:
                     self._receive(message)
                     if self._wants_receipt(message) and message_id is not None:
                         receipt = Receipt(message.sender, [message_id], self._receipts)
-                        self._own.update(await self._client.queue(receipt))
+                        await self._queue_own(receipt)
                 case Received(GroupChanged() as change):
                     at = when(change.ts)
                     self._show(group_change(change, self._book, self._client.client_id, at, self.to))
