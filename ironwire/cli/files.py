@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import click
 import trio
@@ -92,6 +92,15 @@ def source_of(path: Path) -> Path | int:
     return _STDIN if path == _DASH else path
 
 
+class Uploader(Protocol):
+    """Whoever has a server, and can ask it for leave to upload a file."""
+
+    @property
+    def address(self) -> ServerAddress: ...
+
+    async def upload_token(self) -> str: ...
+
+
 @frozen
 class Attachment:
     """An uploaded file, ready to be sent."""
@@ -100,8 +109,8 @@ class Attachment:
     metadata: FileMetadata
 
 
-async def attach(client: Client, source: Path | int, kind: FileKind, report: Report) -> Attachment:
-    """Upload the file at `source`, or what that descriptor gives, to be sent as `kind` by `client`.
+async def attach(uploader: Uploader, source: Path | int, kind: FileKind, report: Report) -> Attachment:
+    """Upload the file at `source`, or what that descriptor gives, to be sent as `kind` by `uploader`.
 
     Raises:
         MediaError: it is not of that kind, or nobody can say: PyAV is not installed.
@@ -111,18 +120,18 @@ async def attach(client: Client, source: Path | int, kind: FileKind, report: Rep
     async with regular_file(source) as path:
         measured = FileMetadata() if kind == "file" else await trio.to_thread.run_sync(_measured, path, kind)
         try:
-            uploaded = await put(client.address, path, report)
+            uploaded = await put(uploader.address, path, report)
         except TransferFailed as failed:
             if failed.status != _UNAUTHORIZED:
                 raise
-            uploaded = await put(client.address, path, report, token=await client.upload_token())
+            uploaded = await put(uploader.address, path, report, token=await uploader.upload_token())
     return Attachment(uploaded.url, _described(name, uploaded) | measured)
 
 
-async def attach_with_bar(client: Client, source: Path | int, kind: FileKind) -> Attachment:
+async def attach_with_bar(uploader: Uploader, source: Path | int, kind: FileKind) -> Attachment:
     """The same; a bar on standard error shows how far the upload is, if that is a terminal."""
     with _bar(source) as report:
-        return await attach(client, source, kind, report)
+        return await attach(uploader, source, kind, report)
 
 
 def _name_of(source: Path | int) -> str | None:

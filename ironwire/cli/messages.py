@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.completion import ANYBODY
-from ironwire.cli.files import attach_with_bar, source_of
+from ironwire.cli.files import Uploader, attach_with_bar, source_of
 from ironwire.cli.options import (
     answer_deadline,
     check_there,
@@ -22,6 +23,7 @@ from ironwire.cli.options import (
     server_option,
     this_device_option,
 )
+from ironwire.cli.outbound import send_as_device, waiting_line
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import group_change, notice, own, received, sent_file, speaker, when
 from ironwire.cli.streams import read_text
@@ -35,14 +37,17 @@ from ironwire.client import (
     Identity,
     Owner,
     ServerAddress,
+    Stored,
     connect,
     default_store_path,
     new_message_id,
     read_client_id,
     read_history,
 )
-from ironwire.ids import Address, ClientId, DeviceId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId
+from ironwire.wire.messages import File as SentFile
 from ironwire.wire.messages import FileKind
+from ironwire.wire.messages import Text as SentText
 
 _PATH = click.Path(path_type=Path, allow_dash=True)
 MOST_ENTRIES = 100_000
@@ -75,6 +80,7 @@ def send(
 ) -> None:
     """Send TEXT to TO, and wait until the server has accepted it. TEXT - is read from standard input.
 
+    With --device, TEXT is kept before it is sent: where the server is away, it goes out when the device is used again.
     TO is a person or a group. A file is uploaded first, and TEXT is its caption; the file - is standard input. To look
     into pictures, voice messages and circles takes the extra `ironwire[media]`.
     """
@@ -91,15 +97,11 @@ def send(
     address = ServerAddress.parse(server)
     if text == "-":
         text = read_text("TEXT -")
-    message_id = new_message_id()
-    if attached:
-        ((kind, path),) = attached
-        send_it = partial(_send_file, recipient, kind, source_of(path), text, message_id)
+    compose = partial(_compose, recipient, text, attached[0] if attached else None)
+    if device is None:
+        _report(*trio.run(_send, address, identity, compose), as_json=as_json)
     else:
-        send_it = partial(_send_text, recipient, text or "", message_id)
-    accepted = trio.run(_as_client, address, identity, device, send_it)
-    if as_json:
-        click.echo(json.dumps({"id": message_id, "ts": accepted.ts, "duplicate": accepted.duplicate}))
+        _report(*trio.run(send_as_device, address, identity, device, compose), as_json=as_json)
 
 
 @click.command()
@@ -149,26 +151,36 @@ def _remembered(entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: 
             return own(said, at, mark=f"  ✓ {entry.receipt}" if entry.receipt else "  ✓")
 
 
-async def _as_client(
-    address: ServerAddress,
-    identity: Identity,
-    device: DeviceId | None,
-    send_it: Callable[[Client], Awaitable[Accepted]],
-) -> Accepted:
-    async with connect(address, identity, device=device) as client:
-        return await send_it(client)
+async def _compose(
+    to: Address, text: str | None, attached: tuple[FileKind, Path] | None, uploader: Uploader
+) -> SentText | SentFile:
+    if attached is None:
+        return SentText(to, text or "")
+    kind, path = attached
+    attachment = await attach_with_bar(uploader, source_of(path), kind)
+    if text:
+        attachment.metadata["caption"] = text
+    return SentFile(to, attachment.url, **attachment.metadata)
 
 
-async def _send_text(to: Address, text: str, message_id: MessageId, client: Client) -> Accepted:
-    with answer_deadline():
-        return await client.send_text(to, text, message_id=message_id)
+async def _send(
+    address: ServerAddress, identity: Identity, compose: Callable[[Client], Awaitable[Any]]
+) -> tuple[Stored, Accepted | None]:
+    """Without a device nothing is kept."""
+    message_id = new_message_id()
+    async with connect(address, identity) as client:
+        message = await compose(client)
+        with answer_deadline():
+            return Stored([message_id], 0, ""), await client.send(message, message_id=message_id)
 
 
-async def _send_file(
-    to: Address, kind: FileKind, source: Path | int, caption: str | None, message_id: MessageId, client: Client
-) -> Accepted:
-    attachment = await attach_with_bar(client, source, kind)
-    if caption:
-        attachment.metadata["caption"] = caption
-    with answer_deadline():
-        return await client.send_file(to, attachment.url, message_id=message_id, **attachment.metadata)
+def _report(stored: Stored, accepted: Accepted | None, *, as_json: bool) -> None:
+    (message_id,) = stored.ids
+    answer: dict[str, Any] = {"id": message_id}
+    if accepted is None:
+        err().print(notice(waiting_line(stored.waiting, stored.reason), "yellow"))
+        answer |= {"waiting": stored.waiting}
+    else:
+        answer |= {"ts": accepted.ts, "duplicate": accepted.duplicate}
+    if as_json:
+        click.echo(json.dumps(answer))

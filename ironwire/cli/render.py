@@ -140,7 +140,8 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
         case Connected():
             return notice("connected")
         case Disconnected(reason, retry_seconds):
-            return notice(f"{reason}; next attempt in {retry_seconds:.0f} s", "yellow")
+            next_attempt = "" if retry_seconds is None else f"; next attempt in {retry_seconds:.0f} s"
+            return notice(f"{reason}{next_attempt}", "yellow")
         case Missed(count):
             were = "was" if count == 1 else "were"
             return notice(f"{counted(count, 'message')} came too fast and {were} missed", "bold red")

@@ -15,18 +15,20 @@ Every error is a branch of `ClientError`, drawn in `ironwire.client.errors`. Cal
 around the call.
 
 `connect(server, identity, device=DeviceId("phone"))` makes it a device: nothing is lost while the program is away.
+`open_device` does not wait for a server: conversations can be read, and messages be queued, without one.
 `client.groups`, `client.presence` and `client.calls` hold what their names say. A text goes to a group as to a client.
 '''
 
 from ironwire.client.backoff import Backoff
 from ironwire.client.calls import OwnCalls
-from ironwire.client.client import Client, FileMetadata, connect
+from ironwire.client.client import Client, FileMetadata, connect, open_device
 from ironwire.client.errors import (
     AuthenticationRefused,
     CallFailed,
     ClientError,
     ConnectionFailed,
     ConnectionLost,
+    DeviceInUse,
     InvalidServerAddress,
     KeystoreError,
     LocalStoreError,
@@ -36,11 +38,13 @@ from ironwire.client.errors import (
     SessionEnded,
     TransferFailed,
 )
-from ironwire.client.events import Connected, Disconnected, Event, Lost, Missed, Received, Settled
+from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
 from ironwire.client.groups import OwnGroups
+from ironwire.client.handover import DeviceOwner, OwnerGone
+from ironwire.client.handover_lines import Stored
 from ironwire.client.keystore import create_identity, load_identity, read_client_id
 from ironwire.client.link import new_message_id
-from ironwire.client.local import HistoryEntry, Owner, Said, conversation_of, default_store_path
+from ironwire.client.local import Conversation, HistoryEntry, Owner, Said, conversation_of, default_store_path
 from ironwire.client.localfile import read_history
 from ironwire.client.localstore import LocalStore
 from ironwire.client.presence import OwnPresence
@@ -83,12 +87,16 @@ __all__ = [
     "Client",
     "ClientError",
     "Connected",
+    "Connection",
     "ConnectionFailed",
     "ConnectionLost",
+    "Conversation",
     "DeliveredFile",
     "DeliveredReceipt",
     "DeliveredText",
     "Device",
+    "DeviceInUse",
+    "DeviceOwner",
     "Disconnected",
     "Downloaded",
     "Error",
@@ -113,7 +121,9 @@ __all__ = [
     "OwnGroups",
     "OwnPresence",
     "Owner",
+    "OwnerGone",
     "PresenceUpdate",
+    "Queued",
     "Received",
     "Refused",
     "RelayedAnswer",
@@ -128,6 +138,7 @@ __all__ = [
     "ServerAddress",
     "SessionEnded",
     "Settled",
+    "Stored",
     "TransferFailed",
     "Uploaded",
     "connect",
@@ -138,6 +149,7 @@ __all__ = [
     "download",
     "load_identity",
     "new_message_id",
+    "open_device",
     "read_client_id",
     "read_history",
     "upload",

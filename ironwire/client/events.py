@@ -35,10 +35,14 @@ class Connected:
 
 @frozen
 class Disconnected:
-    """The session broke, or could not be opened again; the next attempt is made in `retry_seconds`."""
+    """The session broke, or could not be opened; the next attempt is made in `retry_seconds`.
+
+    None: there is no next attempt before `Client.reconnect_now`, because the server has said that this client should
+    stop. Only `open_device` has that; a client of `connect` ends.
+    """
 
     reason: str
-    retry_seconds: float
+    retry_seconds: float | None
 
 
 @frozen
@@ -66,9 +70,20 @@ class Lost:
 
 
 @frozen
+class Queued:
+    """A text or a file stands in the device's store, to be sent: through `Client.queue`, by this program or by another
+    one that hands over what it has for this device. `Settled` follows.
+    """
+
+    id: MessageId
+    message: Text | File
+    ts: int
+
+
+@frozen
 class Settled:
-    """The server's answer to a message of this device for which nobody waits: an earlier run of the program sent it, or
-    the wait was cancelled.
+    """The server's answer to a message of this device for which nobody waits: it was only queued, an earlier run of the
+    program sent it, or the wait was cancelled.
     """
 
     id: MessageId
@@ -76,7 +91,21 @@ class Settled:
     reply: Accepted | Error
 
 
-Event = Received | Connected | Disconnected | Missed | Lost | Settled
+@frozen
+class Connection:
+    """How it stands with the session. `reason` is why there is none, if that is known.
+
+    waiting: until `retry_at`, on Trio's clock. stopped: for `error`, the server does not want this client, which does
+    not try again before it is told to.
+    """
+
+    state: Literal["connecting", "connected", "waiting", "stopped"]
+    reason: str = ""
+    retry_at: float | None = None
+    error: ClientError | None = None
+
+
+Event = Received | Connected | Disconnected | Missed | Lost | Queued | Settled
 
 
 @define(eq=False)
@@ -84,23 +113,29 @@ class EventQueue:
     """At most `EVENT_LIMIT` events, then one `Missed` that counts. One end puts, any number of tasks get.
 
     Who is typing is worth least: it is left out, and not counted, once half of the queue is full. So nobody can type
-    another's messages away.
+    another's messages away. What became of what this program queued is never left out: it decides how much that is.
     """
 
     _events: deque[tuple[int, Event]] = field(factory=deque)
+    _bounded: int = field(default=0, init=False)
+    """Events that wait, without those that are never left out."""
     _end: ClientError | None = None
     _readers: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
     def put(self, event: Event, after: int = 0) -> None:
         """`after` is the last of the stored deliveries that come before this event, where there are any."""
-        if len(self._events) >= EVENT_LIMIT // 2 and _is_typing(event):
+        if self._bounded >= EVENT_LIMIT // 2 and _is_typing(event):
             return
-        if len(self._events) < EVENT_LIMIT:
+        if isinstance(event, Queued | Settled):
             self._events.append((after, event))
+        elif self._bounded < EVENT_LIMIT:
+            self._events.append((after, event))
+            self._bounded += 1
         elif isinstance(last := self._events[-1][1], Missed):
             self._events[-1] = (after, Missed(last.count + 1))
         else:
             self._events.append((after, Missed(1)))
+            self._bounded += 1
         self._readers.unpark()
 
     def wake(self) -> None:
@@ -116,7 +151,9 @@ class EventQueue:
         """The first event; None if there is none, or none that comes before the stored delivery `before`."""
         if not self._events or (before is not None and self._events[0][0] >= before):
             return None
-        return self._events.popleft()[1]
+        _, event = self._events.popleft()
+        self._bounded -= not isinstance(event, Queued | Settled)
+        return event
 
     async def wait(self) -> None:
         """Return when there may be something.

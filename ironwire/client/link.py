@@ -1,27 +1,29 @@
 """What a client does behind its interface: one session after the other, and every message until it is answered for.
 
-    run             sessions, with `Backoff` between them
-      ├─ _read      replies to those who wait for them, everything else to `pushes.py`
-      ├─ _write     frames of unanswered messages, in the order in which they were sent, and acks
+    run                sessions, with `Backoff` between them
+      ├─ _read         replies to those who wait for them, everything else to `pushes.py`
+      ├─ _write        frames of unanswered messages, in the order in which they were sent, and acks
+      ├─ backlog.run   devices only: what they have kept to be sent (`backlog.py`)
       └─ keep_alive
-    keep            devices only: what comes and goes is kept, in batches (`keeper.py`)
+    keep               devices only: what comes and goes is kept, in batches (`keeper.py`)
 
 A refusal that says "send again later" is no answer yet (`repeats.py`). A message that was unanswered when the
 connection broke is sent again with the same id, by which a server that remembers ids knows it (docs/protocol.md,
 section 4). What a device sends is kept before it is sent. What stands for as long as the session (section 7.3) is said
 again at the beginning of every other.
+
+A link that `is_lasting` is there with or without a session: where the server says that this client should stop, it
+waits to be told to try again.
 """
 
 import math
-import time
 from contextlib import suppress
-from functools import partial
-from typing import TypeVar
 from uuid import uuid4
 
 import trio
 from attrs import define, field, frozen
 
+from ironwire.client.backlog import Backlog
 from ironwire.client.backoff import Backoff
 from ironwire.client.callbook import CallBook
 from ironwire.client.closing import TOO_BIG
@@ -35,12 +37,12 @@ from ironwire.client.errors import (
     Refused,
     SessionEnded,
 )
-from ironwire.client.events import Connected, Disconnected, EventQueue, Received, Settled
+from ironwire.client.events import Connected, Connection, Disconnected, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
-from ironwire.client.local import Begin, Queue, Settle
+from ironwire.client.local import Begin, Sendable
 from ironwire.client.nursery import plain_nursery
-from ironwire.client.outgoing import Answer, Outbox, Pending, Reply
+from ironwire.client.outgoing import Answer, Outbox, Pending, R, Reply, checked
 from ironwire.client.pushes import Pushes
 from ironwire.client.repeats import Repeats
 from ironwire.client.rosters import Rosters
@@ -55,15 +57,10 @@ from ironwire.wire.messages import (
     AuthOk,
     ClientMessage,
     Error,
-    File,
-    Receipt,
-    Text,
 )
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
-
-R = TypeVar("R", bound=Answer)
 
 
 def new_message_id() -> MessageId:
@@ -90,17 +87,22 @@ class Link:
     target: Target
     keeper: Keeper | None
     events: EventQueue | Inbox
+    is_lasting: bool = False
+    connection: Connection = field(factory=lambda: Connection("connecting"), init=False)
+    backlog: Backlog | None = field(init=False)
     rosters: Rosters = field(init=False)
     _calls: CallBook = field(factory=CallBook, init=False)
     _pushes: Pushes = field(init=False)
     _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
     """By verb: what every session begins with."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
+    """Without an answer, in the order in which they are sent. Of what a device keeps, the first ones are here."""
     _outbox: Outbox | None = field(default=None, init=False)
     _repeats: Repeats | None = field(default=None, init=False)
     """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
     _up: trio.Event = field(factory=trio.Event, init=False)
+    _retry: trio.Event = field(factory=trio.Event, init=False)
     _leaving: trio.Event = field(factory=trio.Event, init=False)
     _running: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _has_connected: bool = field(default=False, init=False)
@@ -109,21 +111,41 @@ class Link:
     def __attrs_post_init__(self) -> None:
         self.rosters = Rosters(self.target.identity.client_id)
         self._pushes = Pushes(self.events, self.rosters, self._calls, self.keeper)
+        self.backlog = None if self.keeper is None else Backlog(self.keeper, self.events, self._launch)
 
     @property
     def is_up(self) -> bool:
         """Whether there is a session now."""
         return self._outbox is not None and self._end is None
 
+    @property
+    def hold_until(self) -> float:
+        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for patience."""
+        return 0.0 if self._repeats is None else self._repeats.hold_until
+
+    @property
+    def offline_reason(self) -> str:
+        """Why nothing is sent now; empty where there is a session, or the first attempt goes on."""
+        return self.connection.reason if self._outbox is None else ""
+
     async def wait_up(self) -> None:
         """Return once there is a session.
 
         Raises:
-            ClientError: there will be none any more.
+            ClientError: there will be none any more, or none before `reconnect_now`.
         """
         await self._up.wait()
-        if self._end is not None:
-            raise self._end
+        if self._why_not is not None:
+            raise self._why_not
+
+    def reconnect_now(self) -> None:
+        """Do not wait for the next attempt; where the client has stopped, try again."""
+        self._retry.set()
+
+    @property
+    def _why_not(self) -> ClientError | None:
+        """Why nothing can be asked."""
+        return self._end or self.connection.error
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -137,30 +159,23 @@ class Link:
             Refused: the server answered with an error, or would have.
             ClientError: the client has stopped.
         """
-        is_kept = self.keeper is not None and isinstance(message, Text | File | Receipt)
-        pending = Pending(message_id or new_message_id(), message, is_kept)
+        return checked(message.verb, await self.reply_to(message, message_id), kind)
+
+    async def reply_to(self, message: ClientMessage, message_id: MessageId | None = None) -> Reply:
+        """The same, whatever the reply is."""
+        pending = Pending(message_id or new_message_id(), message)
         pending.check_size(self._frame_bytes)
-        if self._end is not None:
-            raise self._end
-        if self.keeper is not None and isinstance(message, Text | File | Receipt):
-            self.keeper.put(Queue(pending.id, message, _now_ms()), partial(self._launch, pending))
+        if self._why_not is not None:
+            raise self._why_not
+        if self.backlog is not None and isinstance(message, Sendable):
+            self.backlog.keep(pending, message)
         else:
-            self._launch(pending, None)
+            self._launch(pending)
         try:
-            await pending.replied.wait()
+            return await pending.reply_or_error()
         finally:
-            pending.is_awaited = False
-            if not is_kept:
+            if not pending.is_kept:
                 self._pending.pop(pending.id, None)
-        match pending.reply:
-            case Error(code, detail, user, retry_after_ms):
-                raise Refused(code, detail, user, retry_after_ms)
-            case ClientError() as ended:
-                raise ended
-            case reply if isinstance(reply, kind):
-                return reply
-            case _:
-                raise NotTheProtocol(f"the server gave another answer to `{message.verb}` than there is")
 
     async def stand(self, message: ClientMessage) -> Accepted:
         """Ask, and say it again in every session until a message of the same verb takes its place. Raises as `ask`."""
@@ -177,29 +192,18 @@ class Link:
         if self._outbox is not None:
             self._outbox.say(message)
 
-    def _launch(self, pending: Pending, error: ClientError | None) -> None:
-        ended = error or self._end
-        if ended is not None:
-            pending.answer(ended)
-            return
+    def _launch(self, pending: Pending) -> None:
         self._pending[pending.id] = pending
         if self._repeats is not None:
-            self._repeats.send(pending)
+            self._send(pending, self._repeats)
 
-    def _settle(self, pending: Pending, reply: Reply) -> None:
-        """There is a reply. Whoever sent a message that is kept is told once the reply is kept too."""
-        self._calls.answered(pending.message, reply)
-        if self.keeper is None or not pending.is_kept:
-            pending.answer(reply)
-            return
-        ts = reply.ts if isinstance(reply, Accepted) else None
-        self.keeper.put(Settle(pending.id, ts), partial(self._settled, pending, reply))
-
-    def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
-        if pending.is_awaited or error is not None:
-            pending.answer(error or reply)
-        elif isinstance(pending.message, Text | File | Receipt) and isinstance(reply, Accepted | Error):
-            self.events.put(Settled(pending.id, pending.message, reply))
+    def _send(self, pending: Pending, repeats: Repeats) -> None:
+        try:
+            pending.check_size(self._frame_bytes)
+            repeats.send(pending)
+        except Refused as refused:
+            # The server would close the session over it, every time. It may have taken more before.
+            self._reply(self._pending.pop(pending.id), Error(refused.code, refused.detail))
 
     # --- the tasks, and their end ------------------------------------------------------------------------------------
 
@@ -209,9 +213,8 @@ class Link:
         Raises:
             LocalStoreError: the store cannot be read.
         """
-        if self.keeper is not None:
-            for message_id, message in await self.keeper.store.queued():
-                self._pending[message_id] = Pending(message_id, message, is_kept=True, is_awaited=False)
+        if self.backlog is not None:
+            await self.backlog.restore()
 
     async def keep(self) -> None:
         """Keep what comes and goes, until it is cancelled; a store that fails stops the client."""
@@ -222,9 +225,14 @@ class Link:
                 self.keeper.end(error)
                 self.stop(error)
                 self._running.cancel()
+            finally:
+                # Cancelled: nobody is to wait any more for what will not be kept.
+                self.keeper.end(SessionEnded(1000, "the client was closed"))
 
     async def run(self) -> None:
-        """Sessions, until one ends for good or the program leaves. The first attempt has to succeed."""
+        """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a
+        session that ends for good is the last one.
+        """
         with self._running:
             await self._run_sessions()
 
@@ -239,12 +247,15 @@ class Link:
             self._running.cancel()
 
     def stop(self, error: ClientError) -> None:
-        """Whoever waits for anything is told `error`, unless there was one before."""
+        """Nothing goes on: whoever waits for anything is told `error`, unless there was one before."""
         self._end = self._end or error
         self.events.end(self._end)
+        self._tell_those_who_wait(self._end)
+
+    def _tell_those_who_wait(self, error: ClientError) -> None:
         self._up.set()
-        for pending in self._pending.values():
-            pending.answer(self._end)
+        for pending in [*self._pending.values(), *(self.backlog.awaited() if self.backlog is not None else ())]:
+            pending.answer(error)
 
     async def _run_sessions(self) -> None:
         target = self.target
@@ -261,20 +272,43 @@ class Link:
             except ClientError as error:
                 if self._leaving.is_set():
                     return
-                is_worth_it = isinstance(error, ConnectionFailed | ConnectionLost) or self._drop_largest(error)
-                if not (self._has_connected and is_worth_it):
+                is_passing = isinstance(error, ConnectionFailed | ConnectionLost) or self._drop_largest(error)
+                goes_on = self.is_lasting or (self._has_connected and is_passing)
+                if not goes_on or isinstance(error, LocalStoreError):
                     self.stop(error)
                     return
-                reason = str(error)
-                spread_seconds = error.spread_seconds if isinstance(error, ConnectionLost) else None
+                ended = error
             if trio.current_time() >= steady_at:
                 attempt = 0
-            delay_seconds = target.backoff.delay_seconds(attempt, spread_seconds)
-            attempt += 1
-            self.events.put(Disconnected(reason, delay_seconds))
-            for end in self._calls.lost(is_device=self.keeper is not None):
-                self.events.put(Received(end))
-            await trio.sleep(delay_seconds)
+            if is_passing:
+                spread_seconds = ended.spread_seconds if isinstance(ended, ConnectionLost) else None
+                await self._wait_to_retry(str(ended), target.backoff.delay_seconds(attempt, spread_seconds))
+                attempt += 1
+            else:
+                await self._wait_to_be_told(ended)
+
+    async def _wait_to_retry(self, reason: str, delay_seconds: float) -> None:
+        self.connection = Connection("waiting", reason, trio.current_time() + delay_seconds)
+        self.events.put(Disconnected(reason, delay_seconds))
+        self._end_lost_calls()
+        self._retry = trio.Event()
+        with trio.move_on_after(delay_seconds):
+            await self._retry.wait()
+        self.connection = Connection("connecting", reason)
+
+    async def _wait_to_be_told(self, error: ClientError) -> None:
+        self.connection = Connection("stopped", str(error), error=error)
+        self.events.put(Disconnected(str(error), None))
+        self._end_lost_calls()
+        self._tell_those_who_wait(error)
+        self._retry = trio.Event()
+        await self._retry.wait()
+        self.connection = Connection("connecting", str(error))
+        self._up = trio.Event()
+
+    def _end_lost_calls(self) -> None:
+        for end in self._calls.lost(is_device=self.keeper is not None):
+            self.events.put(Received(end))
 
     # --- one session -------------------------------------------------------------------------------------------------
 
@@ -286,7 +320,7 @@ class Link:
             return False
         largest = max(self._pending.values(), key=lambda pending: pending.frame_bytes)
         del self._pending[largest.id]
-        self._settle(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
+        self._reply(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
         return True
 
     def _come_up(self, session: Session, nursery: trio.Nursery) -> tuple[Outbox, Repeats]:
@@ -299,19 +333,14 @@ class Link:
         if welcome.limits is not None:
             self._frame_bytes = welcome.limits.frame_bytes
         outbox = Outbox()
-        repeats = Repeats(outbox, self._pending, nursery)
+        repeats = Repeats(outbox, self._pending, nursery, self._note_moved)
         for message in self._standing.values():
             outbox.say(message)
         for pending in [*self._pending.values()]:
-            try:
-                pending.check_size(self._frame_bytes)
-                repeats.send(pending)
-            except Refused as refused:
-                # The server takes less than it did, and would close the session over it, every time.
-                del self._pending[pending.id]
-                self._settle(pending, Error(refused.code, refused.detail))
+            self._send(pending, repeats)
         self._outbox, self._repeats = outbox, repeats
         self._has_connected = True
+        self.connection = Connection("connected")
         self.events.put(Connected())
         self._up.set()
         return outbox, repeats
@@ -324,10 +353,13 @@ class Link:
                 nursery.start_soon(self._read, session, outbox, repeats)
                 nursery.start_soon(self._write, session, outbox)
                 nursery.start_soon(session.keep_alive)
+                if self.backlog is not None:
+                    nursery.start_soon(self.backlog.run, repeats.resting)
                 await self._leaving.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self._outbox = self._repeats = None
+            self.connection = Connection("connecting")
             if self._end is None and self._up.is_set():
                 self._up = trio.Event()
 
@@ -338,15 +370,26 @@ class Link:
                 case Error() as error if frame.id in self._pending and repeats.takes_over(
                     self._pending[frame.id], error
                 ):
-                    pass  # it will be sent again
+                    self._note_moved()  # it will be sent again
                 case reply if isinstance(reply, Reply) and frame.id in self._pending:
-                    self._settle(self._pending.pop(frame.id), reply)
+                    self._reply(self._pending.pop(frame.id), reply)
                 case reply if isinstance(reply, Answer):
                     pass  # nobody waits for it any more
                 case AuthChallenge() | AuthOk() as message:
                     raise NotTheProtocol(f"the server sent `{message.verb}` in the middle of a session")
                 case _:
                     await self._pushes.take(frame, outbox)
+
+    def _reply(self, pending: Pending, reply: Reply) -> None:
+        self._calls.answered(pending.message, reply)
+        if pending.is_kept and self.backlog is not None:
+            self.backlog.take(pending, reply)
+        else:
+            pending.answer(reply)
+
+    def _note_moved(self) -> None:
+        if self.backlog is not None:
+            self.backlog.note_moved()
 
     async def _write(self, session: Session, outbox: Outbox) -> None:
         while True:
@@ -357,7 +400,3 @@ class Link:
                         await session.send(pending.frame)
                 case message:
                     await session.send(encode(message).decode())
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,9 +1,11 @@
 """What is on its way to the server: frames that wait for their reply, and what one session has still to write."""
 
+from typing import TypeVar
+
 import trio
 from attrs import define, field
 
-from ironwire.client.errors import Refused
+from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import MessageId
 from ironwire.protocol.holding import is_ordered
@@ -31,17 +33,37 @@ _Ready = tuple[MessageId, int | None] | ClientMessage | None
 """Of a message whose order matters: after how many holds it was put here. None is an ack."""
 
 
+R = TypeVar("R", bound=Answer)
+
+
+def checked(asked: str, reply: Reply, kind: type[R]) -> R:
+    """`reply` to the verb `asked`, which has to be of that kind.
+
+    Raises:
+        Refused: it is an error.
+        NotTheProtocol: it is something else.
+    """
+    if isinstance(reply, Error):
+        raise Refused(reply.msg, reply.detail, reply.user, reply.retry_after_ms)
+    if not isinstance(reply, kind):
+        raise NotTheProtocol(f"the server gave another answer to `{asked}` than there is")
+    return reply
+
+
 @define(eq=False)
 class Pending:
-    """A message without a reply, to be sent again in every new session. `is_kept`: it is in the device's store.
+    """A message without a reply, to be sent again in every new session.
 
-    To make one raises `Refused` where every server would refuse the message: nobody has to wait for that.
+    `is_kept`: it is in the device's store, and goes out whether or not somebody awaits the reply. `is_announced`: the
+    program hears of it, and of its reply, as of events. To make one raises `Refused` where every server would refuse
+    the message: nobody has to wait for that.
     """
 
     id: MessageId
     message: ClientMessage
-    is_kept: bool
+    is_kept: bool = False
     is_awaited: bool = True
+    is_announced: bool = False
     reply: Reply | ClientError | None = None
     replied: trio.Event = field(factory=trio.Event)
     frame: str = field(init=False)
@@ -61,6 +83,20 @@ class Pending:
     @property
     def frame_bytes(self) -> int:
         return len(self.frame.encode())
+
+    async def reply_or_error(self) -> Reply:
+        """The reply, once it is there.
+
+        Raises:
+            ClientError: there will be none.
+        """
+        try:
+            await self.replied.wait()
+        finally:
+            self.is_awaited = False
+        if self.reply is None or isinstance(self.reply, ClientError):
+            raise self.reply or ClientError("an answer that is none")
+        return self.reply
 
     def check_size(self, most: int | None) -> None:
         """Raises:

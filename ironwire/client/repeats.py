@@ -36,11 +36,16 @@ class Repeats:
     _outbox: Outbox
     _pending: dict[MessageId, Pending]
     _nursery: trio.Nursery
-    _resting: set[Address] = field(factory=set, init=False)
+    _moved: Callable[[], None]
+    """Told when something may go out that could not before."""
+    hold_until: float = field(default=0.0, init=False)
+    """On Trio's clock: when the session goes on, if it is held."""
+    resting: set[Address] = field(factory=set, init=False)
+    """Whose mailbox is full."""
 
     def send(self, pending: Pending) -> None:
         """Send it now; or when its turn comes, where what comes before it has to wait."""
-        if _recipient(pending) not in self._resting:
+        if _recipient(pending) not in self.resting:
             self._outbox.send(pending)
 
     def takes_over(self, pending: Pending, error: Error) -> bool:
@@ -57,6 +62,7 @@ class Repeats:
             self._rest(_recipient(pending))
         if not self._outbox.is_held:
             self._outbox.hold()
+            self.hold_until = trio.current_time() + wait_seconds
             self._nursery.start_soon(self._go_on, wait_seconds)
         return is_repeated
 
@@ -73,14 +79,15 @@ class Repeats:
         self._send_ordered(lambda _: True)
 
     def _rest(self, recipient: Address | None) -> None:
-        if recipient is not None and recipient not in self._resting:
-            self._resting.add(recipient)
+        if recipient is not None and recipient not in self.resting:
+            self.resting.add(recipient)
             self._nursery.start_soon(self._wake, recipient)
 
     async def _wake(self, recipient: Address) -> None:
         await trio.sleep(REST_SECONDS)
-        self._resting.discard(recipient)
+        self.resting.discard(recipient)
         self._send_ordered(lambda pending: _recipient(pending) == recipient)
+        self._moved()
 
     def _send_ordered(self, is_due: Callable[[Pending], bool]) -> None:
         due: Iterable[Pending] = [each for each in self._pending.values() if each.is_ordered and is_due(each)]

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import asdict, define, field
 from click.testing import CliRunner, Result
 
 from ironwire.cli import cli, files, messages
@@ -17,6 +17,7 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.client import Accepted, Client, ServerAddress, TransferFailed, Uploaded, create_identity
 from ironwire.ids import ClientId, MessageId
+from ironwire.wire.messages import File
 from tests.client.test_media import make_film, make_picture, make_sound
 
 BOB = ClientId("b0" * 32)
@@ -33,16 +34,11 @@ class FakeClient:
     sent: list[tuple[Any, ...]] = field(factory=list)
     ids: list[MessageId] = field(factory=list)
 
-    async def send_text(self, to: str, text: str, *, message_id: MessageId) -> Accepted:
+    async def send(self, message: File, *, message_id: MessageId) -> Accepted:
         await trio.lowlevel.checkpoint()
         self.ids.append(message_id)
-        self.sent.append((to, text))
-        return Accepted(7)
-
-    async def send_file(self, to: str, url: str, *, message_id: MessageId, **metadata: Any) -> Accepted:
-        await trio.lowlevel.checkpoint()
-        self.ids.append(message_id)
-        self.sent.append((to, url, metadata))
+        said = asdict(message, filter=lambda _, value: value is not None)
+        self.sent.append((said.pop("to"), said.pop("url"), said))
         return Accepted(7)
 
 
