@@ -163,13 +163,15 @@ class Backlog:
         known, passed_by, room = {*self._window, *self._answered}, self._passed_by, self._room
         limit = len(known) + room
         found = await self._keeper.store.queued(limit=limit, skipped=self._resting)
-        for message_id, message in [each for each in found if each[0] not in known][:room]:
+        unknown = [each for each in found if each[0] not in known]
+        for message_id, message in unknown[:room]:
             if message is None:
                 self._drop(message_id)
             else:
                 awaited = self._awaited.get(message_id)
                 self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False), message)
-        if len(found) < limit and self._passed_by == passed_by:
+        # Answers that were kept before the file was read make room in `limit` that the window did not have.
+        if len(found) < limit and len(unknown) <= room and self._passed_by == passed_by:
             self._is_behind = False
 
     def _enter(self, pending: Pending, message: Sendable) -> None:
