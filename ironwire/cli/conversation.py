@@ -176,7 +176,7 @@ class Conversation:
         if not argument:
             self._say(notice(f"{command} PATH: which file?", "yellow"))
             return
-        path = _path(" ".join(_unquoted(argument)))
+        path = path_of(" ".join(words_of(argument)))
         pending = self._add(Pending(sent_file(path.name), progress="0 %"))
 
         def report(done: int, total: int) -> None:
@@ -192,14 +192,14 @@ class Conversation:
         outgoing.send_nowait(pending)
 
     async def _save(self, argument: str) -> None:
-        words = _unquoted(argument)
+        words = words_of(argument)
         if not words and not self._files:
             self._say(notice("/save: no file has come yet", "yellow"))
             return
         url = media_url(self._client.address, words[0]) if words else self._files[-1].url
         announced = {file.url: file for file in self._files}.get(url)
         name = (announced.name if announced else None) or url.rpartition("/")[2]
-        target = destination(_path(words[1]) if len(words) > 1 else None, name)
+        target = destination(path_of(words[1]) if len(words) > 1 else None, name)
         try:
             await download(
                 self._client.address,
@@ -304,12 +304,12 @@ class Conversation:
         self._show(received(message, name, when(message.ts), style="bold cyan" if is_here else "bold magenta"))
 
 
-def _path(text: str) -> Path:
+def path_of(text: str) -> Path:
     """What a person means by `text`; unlike `Path.expanduser` this takes any text."""
     return Path(os.path.expanduser(text))
 
 
-def _unquoted(argument: str) -> list[str]:
+def words_of(argument: str) -> list[str]:
     """The words of a command, as a shell would split them; where quotes do not match, the whole is one word."""
     try:
         return shlex.split(argument)

@@ -90,10 +90,14 @@ def group_change(
     change: GroupChanged, book: AddressBook, own: ClientId, at: datetime, here: Address | None = None
 ) -> Text:
     """What `by` has done to a group, in one line; and to which, where that is not `here`."""
+    return Text.assemble((f"{_clock(at)} ", "dim"), (printable(change_told(change, book, own, here)), "dim"))
 
+
+def change_told(change: GroupChanged, book: AddressBook, own: ClientId, here: Address | None = None) -> str:
+    """The same without the time; a name in it is as the group's admin wrote it."""
     place = "" if change.group == here else f" in {book.label(change.group)}"
     doer, deeds = _names([change.by], book, own), ", ".join(_deeds(change, book, own))
-    return Text.assemble((f"{_clock(at)} ", "dim"), (printable(f"{doer}{place} {deeds}"), "dim"))
+    return f"{doer}{place} {deeds}"
 
 
 def _deeds(change: GroupChanged, book: AddressBook, own: ClientId) -> Iterator[str]:
@@ -160,6 +164,12 @@ def _utterance(name: str, style: str, at: datetime, lines: list[Text]) -> Text:
     return head + Text("\n" + " " * head.cell_len).join(lines)
 
 
+def minutes_and_seconds(duration_ms: int) -> str:
+    """How long a voice message or a film lasts."""
+    minutes, seconds = divmod(round(duration_ms / 1000), 60)
+    return f"{minutes}:{seconds:02}"
+
+
 def _clock(at: datetime) -> str:
     return f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
 
@@ -168,8 +178,7 @@ def _file_lines(file: DeliveredFile, fetch: str) -> list[Text]:
     name = f"“{printable(file.name)}”" if file.name else "a file"
     facts: list[str] = [file.kind or "file"]
     if file.duration_ms is not None:
-        minutes, seconds = divmod(round(file.duration_ms / 1000), 60)
-        facts.append(f"{minutes}:{seconds:02}")
+        facts.append(minutes_and_seconds(file.duration_ms))
     if file.size is not None:
         facts.append(decimal(file.size))
     caption = printable_lines(file.caption) if file.caption else []

@@ -7,6 +7,7 @@ emoji becomes its members, a flag its two letters.
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from prompt_toolkit.utils import get_cwidth
 
@@ -27,10 +28,13 @@ _SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
 _REGIONAL_A, _REGIONAL_Z = 0x1F1E6, 0x1F1FF
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _TAB = "    "
+_REMEMBERED = 512
+"""Texts whose lines are remembered from one redraw to the next."""
 
 cells = get_cwidth
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def steady(text: str) -> str:
     """One line of `text`, `printable`, of which every character has one width on all terminals."""
     kept: list[str] = []
@@ -53,8 +57,13 @@ def steady(text: str) -> str:
     return "".join(kept)
 
 
-def clipped(text: str, width: int) -> str:
-    """`text` if it fits into `width` cells; else its beginning and an ellipsis."""
+def steady_lines(text: str) -> tuple[str, ...]:
+    """The lines of `text`, each `steady`. Line feeds and CRLF separate lines; there is always at least one."""
+    return tuple(map(steady, text.replace("\r\n", "\n").split("\n")))
+
+
+def clipped(text: str, width: int, mark: str = "…") -> str:
+    """`text` if it fits into `width` cells; else its beginning and `mark`."""
     if cells(text) <= width:
         return text
     kept, room = [], width - 1
@@ -63,18 +72,22 @@ def clipped(text: str, width: int) -> str:
         if room < 0:
             break
         kept.append(cluster)
-    return "".join(kept) + "…" if width > 0 else ""
+    return "".join(kept) + mark if width > 0 else ""
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """The lines of `text`, broken between words where possible, and within a word that is longer than a line."""
+@lru_cache(maxsize=_REMEMBERED)
+def wrapped(text: str, width: int, taken: int = 0) -> tuple[str, ...]:
+    """The lines of `text`, broken between words where possible, and within a word that is longer than a line.
+
+    Of the first line, `taken` cells are not free.
+    """
     lines: list[str] = []
     line: list[str] = []
-    used = 0
+    used = taken
     breaks_at = 0
     for cluster in _clusters(text):
         size = cells(cluster)
-        if used + size > width and line:
+        if used + size > width and used:
             if cluster == " ":
                 lines.append("".join(line))
                 line, used, breaks_at = [], 0, 0
@@ -87,7 +100,7 @@ def wrapped(text: str, width: int) -> list[str]:
         used += size
         if (cluster == " " and "".join(line).strip(" ")) or size > 1:
             breaks_at = len(line)
-    return [*lines, "".join(line)]
+    return (*lines, "".join(line))
 
 
 def width_of(line: Line) -> int:
