@@ -22,6 +22,7 @@ from ironwire.client import (
     Error,
     GroupChanged,
     Identity,
+    Queued,
     Received,
     Said,
     ServerAddress,
@@ -101,7 +102,7 @@ class Listener:
                     return message, id_, seq
                 case Received(Error() as error):
                     self._aside.print(incident(error))
-                case Received() | Settled():
+                case Received() | Queued() | Settled():
                     pass  # receipts, who is there, and the fate of what was sent: for those who converse
                 case _:
                     self._aside.print(incident(event))

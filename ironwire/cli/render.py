@@ -144,7 +144,8 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
         case Connected():
             return notice("connected")
         case Disconnected(reason, retry_seconds):
-            return notice(f"{reason}; next attempt in {retry_seconds:.0f} s", "yellow")
+            next_attempt = "" if retry_seconds is None else f"; next attempt in {retry_seconds:.0f} s"
+            return notice(f"{reason}{next_attempt}", "yellow")
         case Missed(count):
             return notice(f"{count} messages came too fast and were missed", "bold red")
         case Lost(first, last):

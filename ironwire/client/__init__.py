@@ -15,18 +15,20 @@ Every error is a branch of `ClientError`, drawn in `ironwire.client.errors`. Cal
 around the call.
 
 `connect(server, identity, device=DeviceId("phone"))` makes it a device: nothing is lost while the program is away.
+`open_device` does not wait for a server: conversations can be read, and messages be queued, without one.
 `client.groups`, `client.presence` and `client.calls` hold what their names say. A text goes to a group as to a client.
 '''
 
 from ironwire.client.backoff import Backoff
 from ironwire.client.calls import OwnCalls
-from ironwire.client.client import Client, FileMetadata, connect
+from ironwire.client.client import Client, FileMetadata, connect, open_device
 from ironwire.client.errors import (
     AuthenticationRefused,
     CallFailed,
     ClientError,
     ConnectionFailed,
     ConnectionLost,
+    DeviceInUse,
     InvalidServerAddress,
     KeystoreError,
     LocalStoreError,
@@ -36,10 +38,10 @@ from ironwire.client.errors import (
     SessionEnded,
     TransferFailed,
 )
-from ironwire.client.events import Connected, Disconnected, Event, Lost, Missed, Received, Settled
+from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
 from ironwire.client.groups import OwnGroups
 from ironwire.client.keystore import create_identity, default_identity_path, load_identity
-from ironwire.client.local import HistoryEntry, Owner, Said, conversation_of, default_store_path
+from ironwire.client.local import Conversation, HistoryEntry, Owner, Said, conversation_of, default_store_path
 from ironwire.client.localfile import read_history
 from ironwire.client.localstore import LocalStore
 from ironwire.client.presence import OwnPresence
@@ -79,12 +81,15 @@ __all__ = [
     "Client",
     "ClientError",
     "Connected",
+    "Connection",
     "ConnectionFailed",
     "ConnectionLost",
+    "Conversation",
     "DeliveredFile",
     "DeliveredReceipt",
     "DeliveredText",
     "Device",
+    "DeviceInUse",
     "Disconnected",
     "Downloaded",
     "Error",
@@ -110,6 +115,7 @@ __all__ = [
     "OwnPresence",
     "Owner",
     "PresenceUpdate",
+    "Queued",
     "Received",
     "Refused",
     "RelayedAnswer",
@@ -131,6 +137,7 @@ __all__ = [
     "default_store_path",
     "download",
     "load_identity",
+    "open_device",
     "read_history",
     "upload",
 ]

@@ -1,8 +1,11 @@
 """The client as a program has it: one identity, one server, a connection that comes back by itself.
 
-    connect()        owns the nurseries; what its block raises comes out as it was raised
+    connect()        waits for the first session
+    open_device()    waits for nobody: what the device keeps can be read and added to without a server
       ├─ Link.keep
       └─ Link.run    drawn in `link.py`
+
+Both own the nurseries; what their block raises comes out as it was raised.
 
 A message is sent at least once, and with an id, so that a server that remembers ids takes it once. With a device this
 holds across the end of the program, and the program gets what came exactly once (`inbox.py` says what that means).
@@ -15,16 +18,17 @@ from typing import Self, TypedDict, Unpack
 
 from attrs import define
 
+from ironwire.client.backlog import Backlog
 from ironwire.client.backoff import Backoff
 from ironwire.client.calls import OwnCalls
 from ironwire.client.dial import Dial, dial_tcp
 from ironwire.client.errors import LocalStoreError, SessionEnded
-from ironwire.client.events import Event, EventQueue
+from ironwire.client.events import Connection, Event, EventQueue
 from ironwire.client.groups import OwnGroups
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
 from ironwire.client.link import Link, Target
-from ironwire.client.local import HistoryEntry, Owner, default_store_path
+from ironwire.client.local import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
 from ironwire.client.localstore import LocalStore
 from ironwire.client.nursery import plain_nursery
 from ironwire.client.presence import OwnPresence
@@ -71,7 +75,7 @@ class FileMetadata(TypedDict, total=False):
 
 @define(eq=False)
 class Client:
-    """Made by `connect`. Iterate over it for events; send from any task."""
+    """Made by `connect` or `open_device`. Iterate over it for events; send from any task."""
 
     _link: Link
 
@@ -96,6 +100,15 @@ class Client:
         return self._link.is_up
 
     @property
+    def connection(self) -> Connection:
+        """How it stands with the session, and why there is none."""
+        return self._link.connection
+
+    def reconnect_now(self) -> None:
+        """Do not wait for the next attempt to connect; where the server had said to stop, try again all the same."""
+        self._link.reconnect_now()
+
+    @property
     def groups(self) -> OwnGroups:
         """The groups of this client."""
         return OwnGroups(self._link)
@@ -114,9 +127,34 @@ class Client:
         """Return once there is a session.
 
         Raises:
-            ClientError: there will be none any more.
+            ClientError: there will be none any more, or none before `reconnect_now`.
         """
         await self._link.wait_up()
+
+    async def queue(self, *messages: Sendable) -> list[MessageId]:
+        """Keep `messages`, with or without a server, and return once they are kept; their ids are those of `Settled`.
+
+        They go out in their order, behind what was queued before, now or in a later run of the program. A server that
+        asks for patience (`rate_limited`) gets it.
+
+        Raises:
+            LocalStoreError: there is no device whose store could keep them, or it fails.
+        """
+        return await self._backlog.queue(messages)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages the device keeps for which the server has no answer yet."""
+        return 0 if self._link.backlog is None else self._link.backlog.waiting
+
+    async def wait_moved(self) -> float:
+        """Return when the server has answered another message that the device keeps.
+
+        Returns:
+            when the next one goes out, on Trio's clock: later than now only where the server asks for patience.
+        """
+        await self._backlog.moved()
+        return self._backlog.hold_until
 
     async def send_text(self, to: Address, text: str) -> Accepted:
         """Send a text, and wait until the server has taken it over. See `send_file` for what it raises."""
@@ -179,15 +217,39 @@ class Client:
         """Whom this client has blocked. Raises as `block` does."""
         return (await self._link.ask(Blocks(), BlockList)).clients
 
-    async def history(self, peer: Address, limit: int) -> list[HistoryEntry]:
+    async def conversations(self) -> list[Conversation]:
+        """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""
+        return await self._keeper.store.conversations()
+
+    async def history(self, peer: Address, limit: int, *, before: int | None = None) -> list[HistoryEntry]:
         """The last `limit` entries of the conversation with `peer` that this device keeps, oldest first.
+
+        Args:
+            before: only entries with a lower number; so the page before another begins at the number of its first.
 
         Raises:
             LocalStoreError: the device's store cannot be read, or there is none because the client named no device.
         """
+        return await self._keeper.store.history(peer, limit, before)
+
+    async def mark_read(self, peer: Address, upto: int) -> None:
+        """A person has read the conversation with `peer` up to the entry with the number `upto`.
+
+        This is about `Conversation.unread` alone; nobody else is told. Raises as `history` does.
+        """
+        await self._keeper.commit(MarkRead(peer, upto))
+
+    @property
+    def _backlog(self) -> Backlog:
+        if self._link.backlog is None:
+            raise LocalStoreError("a client without a device keeps nothing that is to be sent")
+        return self._link.backlog
+
+    @property
+    def _keeper(self) -> Keeper:
         if self._link.keeper is None:
             raise LocalStoreError("a client without a device keeps no history")
-        return await self._link.keeper.store.history(peer, limit)
+        return self._link.keeper
 
     def __aiter__(self) -> Self:
         return self
@@ -233,21 +295,54 @@ async def connect(
     """
     address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
     target = Target(address, identity, device, backoff, dial, invite)
+    async with _client(target, store, is_lasting=False) as client:
+        await client.wait_connected()
+        yield client
+
+
+@asynccontextmanager
+async def open_device(
+    server: ServerAddress | str,
+    identity: Identity,
+    device: DeviceId,
+    *,
+    store: LocalStore | Path | None = None,
+    invite: str | None = None,
+    backoff: Backoff = _DEFAULT_BACKOFF,
+    dial: Dial = dial_tcp,
+) -> AsyncGenerator[Client]:
+    """A device as soon as its store is open; sessions come and go beneath it, from the first on.
+
+    Its conversations can be read and messages be queued whether or not there was ever a session. The events `Connected`
+    and `Disconnected`, and `Client.connection`, tell how it stands. What asks the server waits for a session; where the
+    server has said that this client should stop, it raises that. The arguments are those of `connect`.
+
+    Raises:
+        InvalidServerAddress: `server` is not an address.
+        LocalStoreError: the device's store cannot be used; another program may have it (`DeviceInUse`).
+    """
+    address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
+    target = Target(address, identity, device, backoff, dial, invite)
+    async with _client(target, store, is_lasting=True) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting: bool) -> AsyncGenerator[Client]:
     async with AsyncExitStack() as stack:
         keeper = None
-        if device is not None:
-            owner = Owner(identity.client_id, device, address.origin)
+        if target.device is not None:
+            owner = Owner(target.identity.client_id, target.device, target.address.origin)
             kept = store if isinstance(store, LocalStore) else LocalStore(store or default_store_path(owner))
             await stack.enter_async_context(kept.opened(owner))
             keeper = Keeper(kept)
-        link = Link(target, keeper, EventQueue() if keeper is None else Inbox(keeper))
+        link = Link(target, keeper, EventQueue() if keeper is None else Inbox(keeper), is_lasting)
         await link.restore()
         try:
             async with plain_nursery() as keeping:
                 keeping.start_soon(link.keep)
                 async with plain_nursery() as nursery:
                     nursery.start_soon(link.run)
-                    await link.wait_up()
                     yield Client(link)
                     await link.leave()
                 keeping.cancel_scope.cancel()

@@ -3,7 +3,8 @@
     ClientError
     ├── InvalidServerAddress   what was typed is not the address of a server
     ├── KeystoreError          the identity file cannot be used: permissions, passphrase, damage
-    ├── LocalStoreError        the device's own store cannot be used: another program has it, the disk is full, damage
+    ├── LocalStoreError        the device's own store cannot be used: the disk is full, damage
+    │   └── DeviceInUse        another program has it
     ├── ConnectionFailed       no session could be opened; trying again may help
     ├── ConnectionLost         a session broke; trying again helps, and `Client` does so by itself
     ├── NotTheProtocol         whatever answered is not an IronWire server of this protocol: trying again does not help
@@ -16,6 +17,8 @@
 
 Each message says what happened and, where there is something to do, what.
 """
+
+from pathlib import Path
 
 from attrs import frozen
 
@@ -34,6 +37,18 @@ class KeystoreError(ClientError):
 
 class LocalStoreError(ClientError):
     """The file in which a device keeps its messages cannot be opened, read or written."""
+
+
+@frozen(slots=False)
+class DeviceInUse(LocalStoreError):
+    """Another program has the device's file open. `pid` is that of the process, where it said so."""
+
+    path: Path
+    pid: int | None
+
+    def __str__(self) -> str:
+        which = "another program" if self.pid is None else f"another program (process {self.pid})"
+        return f"{self.path} is in use by {which}: end it, or name another device"
 
 
 class ConnectionFailed(ClientError):
@@ -118,6 +133,7 @@ __all__ = [
     "ClientError",
     "ConnectionFailed",
     "ConnectionLost",
+    "DeviceInUse",
     "InvalidServerAddress",
     "KeystoreError",
     "LocalStoreError",

@@ -6,6 +6,7 @@ a device are not in it: they wait in the device's store (`inbox.py`).
 """
 
 from collections import deque
+from typing import Literal
 
 import trio
 from attrs import define, field, frozen
@@ -34,10 +35,14 @@ class Connected:
 
 @frozen
 class Disconnected:
-    """The session broke, or could not be opened again; the next attempt is made in `retry_seconds`."""
+    """The session broke, or could not be opened; the next attempt is made in `retry_seconds`.
+
+    None: there is no next attempt before `Client.reconnect_now`, because the server has said that this client should
+    stop. Only `open_device` has that; a client of `connect` ends.
+    """
 
     reason: str
-    retry_seconds: float
+    retry_seconds: float | None
 
 
 @frozen
@@ -56,9 +61,20 @@ class Lost:
 
 
 @frozen
+class Queued:
+    """A text or a file stands in the device's store, to be sent: through `Client.queue`, by this program or by another
+    one that hands over what it has for this device. `Settled` follows.
+    """
+
+    id: MessageId
+    message: Text | File
+    ts: int
+
+
+@frozen
 class Settled:
-    """The server's answer to a message of this device for which nobody waits: an earlier run of the program sent it, or
-    the wait was cancelled.
+    """The server's answer to a message of this device for which nobody waits: it was only queued, an earlier run of the
+    program sent it, or the wait was cancelled.
     """
 
     id: MessageId
@@ -66,7 +82,21 @@ class Settled:
     reply: Accepted | Error
 
 
-Event = Received | Connected | Disconnected | Missed | Lost | Settled
+@frozen
+class Connection:
+    """How it stands with the session. `reason` is why there is none, if that is known.
+
+    waiting: until `retry_at`, on Trio's clock. stopped: for `error`, the server does not want this client, which does
+    not try again before it is told to.
+    """
+
+    state: Literal["connecting", "connected", "waiting", "stopped"]
+    reason: str = ""
+    retry_at: float | None = None
+    error: ClientError | None = None
+
+
+Event = Received | Connected | Disconnected | Missed | Lost | Queued | Settled
 
 
 @define(eq=False)
@@ -74,7 +104,7 @@ class EventQueue:
     """At most `EVENT_LIMIT` events, then one `Missed` that counts. One end puts, any number of tasks get.
 
     Who is typing is worth least: it is left out, and not counted, once half of the queue is full. So nobody can type
-    another's messages away.
+    another's messages away. What became of what this program queued is never left out: it decides how much that is.
     """
 
     _events: deque[tuple[int, Event]] = field(factory=deque)
@@ -85,7 +115,7 @@ class EventQueue:
         """`after` is the last of the stored deliveries that come before this event, where there are any."""
         if len(self._events) >= EVENT_LIMIT // 2 and _is_typing(event):
             return
-        if len(self._events) < EVENT_LIMIT:
+        if len(self._events) < EVENT_LIMIT or isinstance(event, Queued | Settled):
             self._events.append((after, event))
         elif isinstance(last := self._events[-1][1], Missed):
             self._events[-1] = (after, Missed(last.count + 1))

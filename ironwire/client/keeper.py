@@ -40,8 +40,8 @@ class Keeper:
         self._waiting.append((change, then))
         self._work.unpark()
 
-    async def commit(self, change: Change) -> None:
-        """Return once `change` is kept.
+    async def commit(self, change: Change | None) -> None:
+        """Return once `change` is kept, and everything that was put before.
 
         Raises:
             ClientError: the keeper has ended.

@@ -1,26 +1,29 @@
 """What a client does behind its interface: one session after the other, and every message until it is answered for.
 
-    run             sessions, with `Backoff` between them
-      ├─ _read      replies to those who wait for them, everything else to `pushes.py`
-      ├─ _write     frames of unanswered messages, in the order in which they were sent, and acks
+    run                sessions, with `Backoff` between them
+      ├─ _read         replies to those who wait for them, everything else to `pushes.py`
+      ├─ _write        frames of unanswered messages, in the order in which they were sent, and acks
+      ├─ backlog.run   devices only: what they have kept to be sent (`backlog.py`)
       └─ keep_alive
-    keep            devices only: what comes and goes is kept, in batches (`keeper.py`)
+    keep               devices only: what comes and goes is kept, in batches (`keeper.py`)
 
 A message that was unanswered when the connection broke is sent again with the same id, by which a server that remembers
 ids knows it (docs/protocol.md, section 4). What a device sends is kept before it is sent. What stands for as long as
 the session (section 7.3) is said again at the beginning of every other.
+
+A link that `is_lasting` is there with or without a session: where the server says that this client should stop, it
+waits to be told to try again.
 """
 
 import math
-import time
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
 import trio
 from attrs import define, field, frozen
 
+from ironwire.client.backlog import Backlog
 from ironwire.client.backoff import Backoff
 from ironwire.client.dial import Dial
 from ironwire.client.errors import (
@@ -31,10 +34,10 @@ from ironwire.client.errors import (
     NotTheProtocol,
     Refused,
 )
-from ironwire.client.events import Connected, Disconnected, EventQueue, Settled
+from ironwire.client.events import Connected, Connection, Disconnected, EventQueue
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
-from ironwire.client.local import Begin, Queue, Settle
+from ironwire.client.local import Begin, Sendable
 from ironwire.client.nursery import plain_nursery
 from ironwire.client.outgoing import Answer, Outbox, Pending, Reply
 from ironwire.client.pushes import Pushes
@@ -50,9 +53,6 @@ from ironwire.wire.messages import (
     AuthOk,
     ClientMessage,
     Error,
-    File,
-    Receipt,
-    Text,
 )
 
 STEADY_SECONDS = 30.0
@@ -80,15 +80,20 @@ class Link:
     target: Target
     keeper: Keeper | None
     events: EventQueue | Inbox
+    is_lasting: bool = False
+    connection: Connection = field(factory=lambda: Connection("connecting"), init=False)
+    backlog: Backlog | None = field(init=False)
     rosters: Rosters = field(init=False)
     _pushes: Pushes = field(init=False)
     _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
     """By verb: what every session begins with."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
+    """Without an answer, and kept nowhere."""
     _outbox: Outbox | None = field(default=None, init=False)
     """Of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
     _up: trio.Event = field(factory=trio.Event, init=False)
+    _retry: trio.Event = field(factory=trio.Event, init=False)
     _leaving: trio.Event = field(factory=trio.Event, init=False)
     _running: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _has_connected: bool = field(default=False, init=False)
@@ -97,6 +102,7 @@ class Link:
     def __attrs_post_init__(self) -> None:
         self.rosters = Rosters(self.target.identity.client_id)
         self._pushes = Pushes(self.events, self.rosters, self.keeper)
+        self.backlog = None if self.keeper is None else Backlog(self.keeper, self.events)
 
     @property
     def is_up(self) -> bool:
@@ -107,11 +113,20 @@ class Link:
         """Return once there is a session.
 
         Raises:
-            ClientError: there will be none any more.
+            ClientError: there will be none any more, or none before `reconnect_now`.
         """
         await self._up.wait()
-        if self._end is not None:
-            raise self._end
+        if self._why_not is not None:
+            raise self._why_not
+
+    def reconnect_now(self) -> None:
+        """Do not wait for the next attempt; where the client has stopped, try again."""
+        self._retry.set()
+
+    @property
+    def _why_not(self) -> ClientError | None:
+        """Why nothing can be asked."""
+        return self._end or self.connection.error
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -122,21 +137,19 @@ class Link:
             Refused: the server answered with an error, or would have.
             ClientError: the client has stopped.
         """
-        is_kept = self.keeper is not None and isinstance(message, Text | File | Receipt)
-        pending = Pending(MessageId(uuid4().hex), message, is_kept)
+        pending = Pending(MessageId(uuid4().hex), message)
         self._check_size(pending)
-        if self._end is not None:
-            raise self._end
-        if self.keeper is not None and isinstance(message, Text | File | Receipt):
-            self.keeper.put(Queue(pending.id, message, _now_ms()), partial(self._launch, pending))
+        if self._why_not is not None:
+            raise self._why_not
+        if self.backlog is not None and isinstance(message, Sendable):
+            self.backlog.keep(pending, message)
         else:
-            self._launch(pending, None)
+            self._launch(pending)
         try:
             await pending.replied.wait()
         finally:
             pending.is_awaited = False
-            if not is_kept:
-                self._pending.pop(pending.id, None)
+            self._pending.pop(pending.id, None)
         match pending.reply:
             case Error(code, detail, user, retry_after_ms):
                 raise Refused(code, detail, user, retry_after_ms)
@@ -167,28 +180,10 @@ class Link:
         if most is not None and size > most:
             raise Refused("too_large", f"this message takes {size} bytes; the server takes {most}")
 
-    def _launch(self, pending: Pending, error: ClientError | None) -> None:
-        ended = error or self._end
-        if ended is not None:
-            pending.answer(ended)
-            return
+    def _launch(self, pending: Pending) -> None:
         self._pending[pending.id] = pending
         if self._outbox is not None:
-            self._outbox.send(pending.id)
-
-    def _settle(self, pending: Pending, reply: Reply) -> None:
-        """There is a reply. Whoever sent a message that is kept is told once the reply is kept too."""
-        if self.keeper is None or not pending.is_kept:
-            pending.answer(reply)
-            return
-        ts = reply.ts if isinstance(reply, Accepted) else None
-        self.keeper.put(Settle(pending.id, ts), partial(self._settled, pending, reply))
-
-    def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
-        if pending.is_awaited or error is not None:
-            pending.answer(error or reply)
-        elif isinstance(pending.message, Text | File | Receipt) and isinstance(reply, Accepted | Error):
-            self.events.put(Settled(pending.id, pending.message, reply))
+            self._outbox.send(pending)
 
     # --- the tasks, and their end ------------------------------------------------------------------------------------
 
@@ -198,9 +193,8 @@ class Link:
         Raises:
             LocalStoreError: the store cannot be read.
         """
-        if self.keeper is not None:
-            for message_id, message in await self.keeper.store.queued():
-                self._pending[message_id] = Pending(message_id, message, is_kept=True, is_awaited=False)
+        if self.backlog is not None:
+            await self.backlog.restore()
 
     async def keep(self) -> None:
         """Keep what comes and goes, until it is cancelled; a store that fails stops the client."""
@@ -213,7 +207,9 @@ class Link:
                 self._running.cancel()
 
     async def run(self) -> None:
-        """Sessions, until one ends for good or the program leaves. The first attempt has to succeed."""
+        """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a
+        session that ends for good is the last one.
+        """
         with self._running:
             await self._run_sessions()
 
@@ -228,12 +224,15 @@ class Link:
             self._running.cancel()
 
     def stop(self, error: ClientError) -> None:
-        """Whoever waits for anything is told `error`, unless there was one before."""
+        """Nothing goes on: whoever waits for anything is told `error`, unless there was one before."""
         self._end = self._end or error
         self.events.end(self._end)
+        self._tell_those_who_wait(self._end)
+
+    def _tell_those_who_wait(self, error: ClientError) -> None:
         self._up.set()
-        for pending in self._pending.values():
-            pending.answer(self._end)
+        for pending in [*self._pending.values(), *(self.backlog.awaited() if self.backlog is not None else ())]:
+            pending.answer(error)
 
     async def _run_sessions(self) -> None:
         target = self.target
@@ -250,17 +249,37 @@ class Link:
             except ClientError as error:
                 if self._leaving.is_set():
                     return
-                if not (self._has_connected and isinstance(error, ConnectionFailed | ConnectionLost)):
+                is_passing = isinstance(error, ConnectionFailed | ConnectionLost)
+                goes_on = self.is_lasting or (self._has_connected and is_passing)
+                if not goes_on or isinstance(error, LocalStoreError):
                     self.stop(error)
                     return
-                reason = str(error)
-                spread_seconds = error.spread_seconds if isinstance(error, ConnectionLost) else None
+                ended = error
             if trio.current_time() >= steady_at:
                 attempt = 0
-            delay_seconds = target.backoff.delay_seconds(attempt, spread_seconds)
-            attempt += 1
-            self.events.put(Disconnected(reason, delay_seconds))
-            await trio.sleep(delay_seconds)
+            if is_passing:
+                spread_seconds = ended.spread_seconds if isinstance(ended, ConnectionLost) else None
+                await self._wait_to_retry(str(ended), target.backoff.delay_seconds(attempt, spread_seconds))
+                attempt += 1
+            else:
+                await self._wait_to_be_told(ended)
+
+    async def _wait_to_retry(self, reason: str, delay_seconds: float) -> None:
+        self.connection = Connection("waiting", reason, trio.current_time() + delay_seconds)
+        self.events.put(Disconnected(reason, delay_seconds))
+        self._retry = trio.Event()
+        with trio.move_on_after(delay_seconds):
+            await self._retry.wait()
+        self.connection = Connection("connecting", reason)
+
+    async def _wait_to_be_told(self, error: ClientError) -> None:
+        self.connection = Connection("stopped", str(error), error=error)
+        self.events.put(Disconnected(str(error), None))
+        self._tell_those_who_wait(error)
+        self._retry = trio.Event()
+        await self._retry.wait()
+        self.connection = Connection("connecting", str(error))
+        self._up = trio.Event()
 
     # --- one session -------------------------------------------------------------------------------------------------
 
@@ -279,13 +298,13 @@ class Link:
         for pending in [*self._pending.values()]:
             try:
                 self._check_size(pending)
-                outbox.send(pending.id)
+                outbox.send(pending)
             except Refused as refused:
                 # The server takes less than it did, and would close the session over it, every time.
-                del self._pending[pending.id]
-                self._settle(pending, Error(refused.code, refused.detail))
+                self._pending.pop(pending.id).answer(Error(refused.code, refused.detail))
         self._outbox = outbox
         self._has_connected = True
+        self.connection = Connection("connected")
         self.events.put(Connected())
         self._up.set()
         return outbox
@@ -297,10 +316,13 @@ class Link:
                 nursery.start_soon(self._read, session, outbox)
                 nursery.start_soon(self._write, session, outbox)
                 nursery.start_soon(session.keep_alive)
+                if self.backlog is not None:
+                    nursery.start_soon(self.backlog.run, outbox, self._check_size)
                 await self._leaving.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self._outbox = None
+            self.connection = Connection("connecting")
             if self._end is None:
                 self._up = trio.Event()
 
@@ -309,7 +331,9 @@ class Link:
             frame = await session.receive()
             match frame.message:
                 case reply if isinstance(reply, Reply) and frame.id in self._pending:
-                    self._settle(self._pending.pop(frame.id), reply)
+                    self._pending.pop(frame.id).answer(reply)
+                case reply if isinstance(reply, Reply) and self._is_of_backlog(frame.id, reply):
+                    pass
                 case reply if isinstance(reply, Answer):
                     pass  # nobody waits for it any more
                 case AuthChallenge() | AuthOk() as message:
@@ -317,16 +341,14 @@ class Link:
                 case _:
                     await self._pushes.take(frame, outbox)
 
+    def _is_of_backlog(self, message_id: MessageId | None, reply: Reply) -> bool:
+        return self.backlog is not None and self.backlog.take(message_id, reply)
+
     async def _write(self, session: Session, outbox: Outbox) -> None:
         while True:
             match await outbox.next():
-                case str() as message_id:
-                    pending = self._pending.get(message_id)
-                    if pending is not None:
+                case Pending() as pending:
+                    if pending.is_wanted:
                         await session.send(pending.frame)
                 case message:
                     await session.send(encode(message).decode())
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

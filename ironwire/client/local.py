@@ -18,6 +18,7 @@ from ironwire.wire.messages import (
     DeliveredFile,
     DeliveredReceipt,
     DeliveredText,
+    ErrorCode,
     File,
     Gap,
     GroupChanged,
@@ -73,10 +74,11 @@ class Queue:
 
 @frozen
 class Settle:
-    """The server accepted a queued message at `ts`, or refused it: None."""
+    """The server accepted a queued message at `ts`, or refused it for `reason`: then `ts` is None."""
 
     id: MessageId
     ts: int | None
+    reason: ErrorCode | None = None
 
 
 @frozen
@@ -86,7 +88,15 @@ class Finish:
     number: int
 
 
-Change = Begin | Arrive | Queue | Settle | Finish
+@frozen
+class MarkRead:
+    """A person has read the conversation with `peer` up to entry `upto`, if not further before."""
+
+    peer: Address
+    upto: int
+
+
+Change = Begin | Arrive | Queue | Settle | Finish | MarkRead
 
 
 # --- what can be read ------------------------------------------------------------------------------------------------
@@ -109,13 +119,26 @@ class HistoryEntry:
     the group.
 
     So what the client said itself, here or there, has its id as `message.sender` and the recipient as `message.to` or
-    `message.group`. `receipt` is what the recipient said of it; of what is said in a group there are none.
+    `message.group`. `receipt` is what the recipient said of it; of what is said in a group there are none. `reason` is
+    why it was refused. Numbers grow in the order in which entries came or were queued.
     """
 
+    number: int
     message: Said
     id: MessageId | None
     state: HistoryState
-    receipt: ReceiptState | None
+    receipt: ReceiptState | None = None
+    reason: ErrorCode | None = None
+
+
+@frozen
+class Conversation:
+    """With one client or group. `last` is the newest entry; its time is `last.message.ts`."""
+
+    peer: Address
+    last: HistoryEntry
+    unread: int
+    """Texts and files of others after the entry that `MarkRead` named last."""
 
 
 def conversation_of(message: Said, own: ClientId) -> Address:

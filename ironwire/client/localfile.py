@@ -11,35 +11,35 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from attrs import asdict, define, field
+from attrs import define, field
 
-from ironwire.client.errors import LocalStoreError
+from ironwire.client.conversations import conversations, history
+from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
 from ironwire.client.local import (
     Arrive,
     Begin,
     Change,
+    Conversation,
     Delivery,
     Finish,
     HistoryEntry,
     Kept,
+    MarkRead,
     Owner,
     Queue,
-    Said,
     Sendable,
     Settle,
     conversation_of,
 )
 from ironwire.errors import StoreError
-from ironwire.ids import Address, ClientId, MessageId, is_group
+from ironwire.ids import Address, ClientId, MessageId
 from ironwire.store.migrations import load_migrations, migrate
 from ironwire.wire.codec import decode_client, decode_server, encode, encode_payload, frame_text
 from ironwire.wire.messages import (
-    DeliveredFile,
     DeliveredReceipt,
-    DeliveredText,
     File,
     Gap,
     GroupChanged,
@@ -51,6 +51,7 @@ SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
 
 _BUSY_MS = 5_000
+_PID_BYTES = 20
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 
@@ -60,24 +61,23 @@ _KNOWN = """
     SELECT ts FROM entry WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('unseen', 'seen')"""
 _NOTE_RECEIPT = """
     UPDATE entry SET receipt = ? WHERE sender = ? AND message_id = ? AND peer = ? AND coalesce(receipt, '') <> 'read'"""
+_NOTE_NEWEST = """
+    INSERT INTO conversation (peer, newest) VALUES (?, last_insert_rowid())
+    ON CONFLICT (peer) DO UPDATE SET newest = excluded.newest"""
+_MARK_READ = "UPDATE conversation SET read_upto = max(read_upto, min(?, newest)) WHERE peer = ?"
 _UNSEEN = "SELECT number, frame FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
-_QUEUED = "SELECT message_id, frame FROM entry WHERE state = 'queued' ORDER BY number"
+_QUEUED = "SELECT message_id, frame FROM entry WHERE state = 'queued' ORDER BY number LIMIT ?"
+_COUNT_QUEUED = "SELECT count(*) FROM entry WHERE state = 'queued'"
 
 # Receipts and gaps belong to no conversation: once they have done their work they are erased.
 _SETTLE = """
-    UPDATE entry SET state = ?, ts = coalesce(?, ts)
+    UPDATE entry SET state = ?, ts = coalesce(?, ts), reason = ?
     WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
 _CLEAR_SETTLED = """
     DELETE FROM entry
     WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('accepted', 'refused') AND peer IS NULL"""
 _FINISH = "UPDATE entry SET state = 'seen' WHERE state = 'unseen' AND number <= ? AND peer IS NOT NULL"
 _CLEAR_FINISHED = "DELETE FROM entry WHERE state = 'unseen' AND number <= ? AND peer IS NULL"
-
-# What a client sends to itself comes back to the device that sent it; one of the two is enough.
-_HISTORY = """
-    SELECT state, ts, receipt, frame FROM entry
-    WHERE peer = ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
-    ORDER BY number DESC LIMIT ?"""
 
 
 def read_history(path: Path, owner: Owner, peer: Address, limit: int) -> list[HistoryEntry]:
@@ -91,7 +91,7 @@ def read_history(path: Path, owner: Owner, peer: Address, limit: int) -> list[Hi
     with as_local_store_error(path), closing(_connection(path)) as database:
         migrate(database, path, load_migrations("ironwire.client"))
         _check_owner(database, path, owner)
-        return _history(database, owner, peer, limit)
+        return history(database, owner, peer, limit)
 
 
 @define(eq=False)
@@ -155,11 +155,19 @@ class LocalFile:
         rows = self._database.execute(_UNSEEN, (after, limit))
         return [Kept(number, decode_server(frame)) for number, frame in rows]
 
-    def queued(self) -> list[tuple[MessageId, Sendable]]:
-        return [(MessageId(message_id), _sendable(frame)) for message_id, frame in self._database.execute(_QUEUED)]
+    def queued(self, limit: int) -> list[tuple[MessageId, Sendable]]:
+        rows = self._database.execute(_QUEUED, (limit,))
+        return [(MessageId(message_id), _sendable(frame)) for message_id, frame in rows]
 
-    def history(self, peer: Address, limit: int) -> list[HistoryEntry]:
-        return _history(self._database, self._owner, peer, limit)
+    def count_queued(self) -> int:
+        count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
+        return count
+
+    def history(self, peer: Address, limit: int, before: int | None = None) -> list[HistoryEntry]:
+        return history(self._database, self._owner, peer, limit, before)
+
+    def conversations(self) -> list[Conversation]:
+        return conversations(self._database, self._owner)
 
     def _note_newest(self) -> None:
         newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
@@ -181,14 +189,30 @@ class LocalFile:
             case Queue(message_id, message, ts):
                 peer = None if isinstance(message, Receipt) else message.to
                 frame = encode(message, message_id).decode()
-                execute(_INSERT, ("queued", peer, owner.client, owner.device, message_id, ts, frame))
-            case Settle(message_id, ts):
+                self._insert("queued", peer, owner.client, owner.device, message_id, ts, frame)
+            case Settle(message_id, ts, reason):
                 named = (owner.client, message_id, owner.device)
-                execute(_SETTLE, ("refused" if ts is None else "accepted", ts, *named))
+                execute(_SETTLE, ("refused" if ts is None else "accepted", ts, reason, *named))
                 execute(_CLEAR_SETTLED, named)
             case Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
+            case MarkRead(peer, upto):
+                execute(_MARK_READ, (upto, peer))
+
+    def _insert(
+        self,
+        state: str,
+        peer: Address | None,
+        sender: ClientId,
+        device: str,
+        message_id: MessageId | None,
+        ts: int,
+        frame: str,
+    ) -> None:
+        self._database.execute(_INSERT, (state, peer, sender, device, message_id, ts, frame))
+        if peer is not None:
+            self._database.execute(_NOTE_NEWEST, (peer,))
 
     def _arrive(self, arrival: Arrive) -> None:
         message = arrival.message
@@ -222,37 +246,11 @@ class LocalFile:
             self._database.executemany(_NOTE_RECEIPT, noted)
         else:
             peer = conversation_of(message, own)
-        row = ("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
-        self._database.execute(_INSERT, row)
+        self._insert("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
 
     def _insert_gap(self, first: int, last: int) -> None:
         frame = encode(Gap(first, last, "expired")).decode()
-        self._database.execute(_INSERT, ("unseen", None, self._owner.client, "", None, 0, frame))
-
-
-def _history(database: sqlite3.Connection, owner: Owner, peer: Address, limit: int) -> list[HistoryEntry]:
-    rows = database.execute(_HISTORY, (peer, owner.client, owner.device, limit))
-    return [_history_entry(row, owner) for row in rows][::-1]
-
-
-def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry:
-    state, ts, receipt, frame = row
-    if state in ("unseen", "seen"):
-        theirs, id_, _ = decode_server(frame)
-        if isinstance(theirs, Said):
-            return HistoryEntry(theirs, id_, "received", receipt)
-    else:
-        own, id_ = decode_client(frame)
-        if isinstance(own, Text | File):
-            return HistoryEntry(_as_delivered(own, owner, ts), id_, state, receipt)
-    raise LocalStoreError(f"what stands in the history as {state} belongs to no conversation")
-
-
-def _as_delivered(own: Text | File, owner: Owner, ts: int) -> DeliveredText | DeliveredFile:
-    kind = DeliveredText if isinstance(own, Text) else DeliveredFile
-    said = asdict(own, recurse=False)
-    to = said.pop("to")
-    return kind(sender=owner.client, device=owner.device, ts=ts, **{"group" if is_group(to) else "to": to}, **said)
+        self._insert("unseen", None, self._owner.client, "", None, 0, frame)
 
 
 def _sender(message: Delivery) -> ClientId:
@@ -290,13 +288,19 @@ def _check_owner(database: sqlite3.Connection, path: Path, owner: Owner) -> None
 
 
 def _locked(path: Path) -> int:
-    """A lock that is held until it is closed, at the latest when the process ends."""
+    """A lock that is held until it is closed, at the latest when the process ends. It says whose it is."""
     lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+    except BlockingIOError as error:
+        pid = os.pread(lock, _PID_BYTES, 0)
         os.close(lock)
-        raise LocalStoreError(f"{path} is in use by another program: end it, or name another device") from error
+        raise DeviceInUse(path, int(pid) if pid.isdigit() else None) from error
+    except BaseException:
+        os.close(lock)
+        raise
     return lock
 
 

@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 
 from ironwire.client.errors import LocalStoreError
-from ironwire.client.local import Change, HistoryEntry, Kept, Owner, Sendable
+from ironwire.client.local import Change, Conversation, HistoryEntry, Kept, Owner, Sendable
 from ironwire.client.localfile import LocalFile, as_local_store_error
 from ironwire.ids import Address, MessageId
 
@@ -78,21 +78,37 @@ class LocalStore:
         """
         return await self._run(lambda: self._opened.unseen(after, limit))
 
-    async def queued(self) -> list[tuple[MessageId, Sendable]]:
-        """What has to be sent, in the order in which it was queued.
+    async def queued(self, limit: int) -> list[tuple[MessageId, Sendable]]:
+        """The first messages that have to be sent, in the order in which they were queued.
 
         Raises:
             LocalStoreError: the file cannot be read.
         """
-        return await self._run(lambda: self._opened.queued())
+        return await self._run(lambda: self._opened.queued(limit))
 
-    async def history(self, peer: Address, limit: int) -> list[HistoryEntry]:
-        """The last `limit` entries of the conversation with `peer`, oldest first.
+    async def count_queued(self) -> int:
+        """How many messages have to be sent.
 
         Raises:
             LocalStoreError: the file cannot be read.
         """
-        return await self._run(lambda: self._opened.history(peer, limit))
+        return await self._run(lambda: self._opened.count_queued())
+
+    async def history(self, peer: Address, limit: int, before: int | None = None) -> list[HistoryEntry]:
+        """The last `limit` entries of the conversation with `peer`, of those before entry `before`; oldest first.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.history(peer, limit, before))
+
+    async def conversations(self) -> list[Conversation]:
+        """Every conversation, the one that changed last first.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.conversations())
 
     @property
     def _opened(self) -> LocalFile:

@@ -28,11 +28,14 @@ Reply = Answer | Error
 
 @define(eq=False)
 class Pending:
-    """A message without a reply, to be sent again in every new session. `is_kept`: it is in the device's store."""
+    """A message without a reply, to be sent again in every new session.
+
+    `is_kept`: it is in the device's store, and goes out whether or not somebody awaits the reply.
+    """
 
     id: MessageId
     message: ClientMessage
-    is_kept: bool
+    is_kept: bool = False
     is_awaited: bool = True
     reply: Reply | ClientError | None = None
     replied: trio.Event = field(factory=trio.Event)
@@ -45,6 +48,10 @@ class Pending:
     def frame_bytes(self) -> int:
         return len(self.frame.encode())
 
+    @property
+    def is_wanted(self) -> bool:
+        return self.is_kept or self.is_awaited
+
     def answer(self, reply: Reply | ClientError) -> None:
         self.reply = reply
         self.replied.set()
@@ -54,16 +61,16 @@ class Pending:
 class Outbox:
     """To the writer of one session: the messages without a reply, what wants none, and one ack however many are due."""
 
-    _ready: trio.MemorySendChannel[MessageId | ClientMessage | None] = field(init=False)
-    _taken: trio.MemoryReceiveChannel[MessageId | ClientMessage | None] = field(init=False)
+    _ready: trio.MemorySendChannel[Pending | ClientMessage | None] = field(init=False)
+    _taken: trio.MemoryReceiveChannel[Pending | ClientMessage | None] = field(init=False)
     _ack_upto: int | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._ready, self._taken = trio.open_memory_channel[MessageId | ClientMessage | None](float("inf"))
+        self._ready, self._taken = trio.open_memory_channel[Pending | ClientMessage | None](float("inf"))
 
-    def send(self, message_id: MessageId) -> None:
+    def send(self, pending: Pending) -> None:
         """A message that waits for its reply."""
-        self._ready.send_nowait(message_id)
+        self._ready.send_nowait(pending)
 
     def say(self, message: ClientMessage) -> None:
         """A message that is said once, in this session, and answered only if something is wrong with it."""
@@ -75,7 +82,7 @@ class Outbox:
             self._ready.send_nowait(None)
         self._ack_upto = upto
 
-    async def next(self) -> MessageId | ClientMessage:
+    async def next(self) -> Pending | ClientMessage:
         """What to write next."""
         ready = await self._taken.receive()
         if ready is not None:

@@ -153,7 +153,7 @@ async def test_a_receipt_that_is_refused_disturbs_nobody(tmp_path: Path) -> None
 async def test_what_became_of_the_last_message(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient()) as table:
         said = DeliveredText(ALICE, "hello", to=BOB)
-        table.client.kept.append(HistoryEntry(said, HIS, "accepted", "read"))
+        table.client.kept.append(HistoryEntry(1, said, HIS, "accepted", "read"))
         table.client.happen(Received(DeliveredReceipt(CAROL, [HIS], "read")))
         await table.settled()
         assert _mark(table) is None

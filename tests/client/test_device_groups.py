@@ -119,7 +119,7 @@ async def test_what_this_device_said_in_a_group_is_in_its_history(path: Path) ->
         await anext(client)
     first, second = history(path, FRIENDS)
     hello = DeliveredText(ALICE.client_id, "hello", ts=5, device=PHONE, group=FRIENDS)
-    assert first == HistoryEntry(hello, message_id, "accepted", None)
+    assert first == HistoryEntry(1, hello, message_id, "accepted")
     assert isinstance(second.message, DeliveredFile)
     assert (second.state, second.message.group, second.message.to) == ("refused", FRIENDS, None)
 

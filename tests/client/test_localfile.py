@@ -1,6 +1,7 @@
 """A device's file, held against the simplest model of it: after any changes and any reopening both say the same."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ironwire.client import LocalStoreError, Owner, ServerAddress
-from ironwire.client.local import Arrive, Begin, Change, Finish, Queue, Settle
+from ironwire.client import HistoryEntry, LocalStoreError, Owner, ServerAddress
+from ironwire.client.local import Arrive, Begin, Change, Finish, MarkRead, Queue, Settle
 from ironwire.client.localfile import LocalFile, as_local_store_error, read_history
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.store.migrations import load_migrations
@@ -34,6 +35,7 @@ class Model:
     queued: dict[str, str] = field(factory=dict)
     history: list[list[str]] = field(factory=list)
     """State and text of each entry of the conversation."""
+    unread: int = 0
 
 
 class FileMachine(RuleBasedStateMachine):
@@ -72,6 +74,7 @@ class FileMachine(RuleBasedStateMachine):
                     self.model.unseen.append(f"gap {self.model.seq + 1} {seq - 1}")
                 self.model.seq = seq
                 self.model.unseen.append(word)
+                self.model.unread += 1
                 self.model.history.append(["received", word])
         self.file.apply(changes)
 
@@ -107,6 +110,15 @@ class FileMachine(RuleBasedStateMachine):
             self.file.apply([Finish(unseen[-1].number)])
             del self.model.unseen[:count]
 
+    @rule(data=st.data())
+    def read(self, data: st.DataObject) -> None:
+        history = self.file.history(BOB, 1_000)
+        place = data.draw(st.integers(0, len(history)))
+        upto = history[place].number if place < len(history) else 1_000_000
+        self.file.apply([MarkRead(BOB, upto)])
+        left = sum(entry.state == "received" and entry.number > upto for entry in history)
+        self.model.unread = min(self.model.unread, left)
+
     @rule()
     def fail(self) -> None:
         """A batch of which the last change cannot be made is not made at all."""
@@ -127,11 +139,21 @@ class FileMachine(RuleBasedStateMachine):
             f"gap {each.first} {each.last}" if isinstance(each, Gap) else getattr(each, "text", "") for each in frames
         ]
         assert said == self.model.unseen
-        assert [message_id for message_id, _ in self.file.queued()] == [*self.model.queued]
+        assert [message_id for message_id, _ in self.file.queued(1_000)] == [*self.model.queued]
         history = [[entry.state, getattr(entry.message, "text", "")] for entry in self.file.history(BOB, 1_000)]
         assert history == self.model.history
         assert read_history(self.path, OWNER, BOB, 3) == self.file.history(BOB, 3)
-        assert self.file.history(BOB, 3) == self.file.history(BOB, 1_000)[-3:]
+        assert [*self.pages(3)] == self.file.history(BOB, 1_000)[::-1]
+        found = [(each.peer, each.last, each.unread) for each in self.file.conversations()]
+        assert found == [(BOB, entry, self.model.unread) for entry in self.file.history(BOB, 1)]
+
+    def pages(self, size: int) -> Iterator[HistoryEntry]:
+        """Everything, the newest first, read backwards page by page."""
+        before = None
+        while page := self.file.history(BOB, size, before):
+            assert len(page) <= size
+            yield from reversed(page)
+            before = page[0].number
 
 
 def _said(message: object) -> str:
