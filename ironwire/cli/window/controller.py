@@ -1,10 +1,10 @@
 """Trio's side of the chat window: what the client tells goes into the state, and what the person wants is done.
 
-    follow    the client's events: each makes what is shown stale, some say something besides
-    refresh   reads the list and the open conversation from the device's file whenever they are stale, and tells others
-              what was delivered and read
-    act       effects of `update.py` in their order; what takes its time has a task of its own
-    tick      the countdown, the clock, who types
+follow    the client's events: each makes what is shown stale, some say something besides
+refresh   reads the list and the open conversation from the device's file whenever they are stale, and tells others
+          what was delivered and read
+act       effects of `update.py` in their order; what takes its time has a task of its own
+tick      the countdown, the clock, who types
 """
 
 import math
@@ -25,16 +25,10 @@ from ironwire.cli.render import change_told, incident, now, roster
 from ironwire.cli.terminal import err, printable_lines
 from ironwire.cli.window.cells import steady
 from ironwire.cli.window.completion import ChatCompleter
-from ironwire.cli.window.files import Files
-from ironwire.cli.window.help import COMMANDS
-from ironwire.cli.window.model import Row, State
-from ironwire.cli.window.notify import notification
-from ironwire.cli.window.shell import Shell
-from ironwire.cli.window.store import Store
-from ironwire.cli.window.update import (
-    PAGE_ENTRIES,
+from ironwire.cli.window.events import (
     Announced,
     Block,
+    BookChanged,
     ConnectionChanged,
     Effect,
     Leave,
@@ -54,6 +48,13 @@ from ironwire.cli.window.update import (
     Ticked,
     Typed,
 )
+from ironwire.cli.window.files import Files
+from ironwire.cli.window.help import COMMANDS
+from ironwire.cli.window.model import Row, State
+from ironwire.cli.window.notify import notification
+from ironwire.cli.window.shell import Shell
+from ironwire.cli.window.store import Store
+from ironwire.cli.window.update import PAGE_ENTRIES
 from ironwire.cli.window.view import gist
 from ironwire.client import (
     Client,
@@ -75,10 +76,12 @@ from ironwire.client import (
     Said,
     conversation_of,
 )
+from ironwire.errors import ConfigError
 from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.wire.messages import Receipt, ReceiptState, Text
 
 _TICK_SECONDS = 0.5
+_BOOK_SECONDS = 2.0
 _REFRESH_SECONDS = 0.05
 """At most so often is the file read, however much comes."""
 _MOST_LOADED = 1_000
@@ -87,11 +90,19 @@ _RECEIPT_IDS = 100
 
 
 async def hold_window(
-    client: Client, book: AddressBook, to: Address | None, *, is_visible: bool = False, is_quiet: bool = False
+    client: Client,
+    read_book: Callable[[], AddressBook],
+    to: Address | None,
+    *,
+    is_visible: bool = False,
+    is_quiet: bool = False,
 ) -> None:
     """Show the conversations of `client`, a device, and first the one with `to`, until the person leaves.
 
-    `is_visible`: let the other one see that this user is here, and types. `is_quiet`: no bell, no notification.
+    Args:
+        read_book: asked now and then, because other commands change the contacts.
+        is_visible: let the other one see that this user is here, and types.
+        is_quiet: no bell, no notification.
 
     Raises:
         LocalStoreError: the device's file cannot be used any more.
@@ -100,14 +111,14 @@ async def hold_window(
     token = trio.lowlevel.current_trio_token()
     # Always through the token, so that effects of both threads stay in the order of the events that had them.
     store = Store(
-        State(client.client_id, book, now(), trio.current_time(), str(client.address)),
+        State(client.client_id, read_book(), now(), trio.current_time(), str(client.address)),
         lambda effect: token.run_sync_soon(send.send_nowait, effect),
         lambda: shell.redraw(),
     )
     shell = Shell(store, ChatCompleter(COMMANDS, lambda: [*store.state.book.all()]))
     if to is not None:
         store.dispatch(Opened(to))
-    controller = Controller(client, store, shell, is_visible, is_quiet)
+    controller = Controller(client, read_book, store, shell, is_visible, is_quiet)
     try:
         async with trio.open_nursery() as nursery:
             await controller.run(nursery, effects)
@@ -126,6 +137,7 @@ class Controller:
     """One run of the window."""
 
     _client: Client
+    _read_book: Callable[[], AddressBook]
     _store: Store
     _shell: Shell
     _is_visible: bool
@@ -149,6 +161,7 @@ class Controller:
         nursery.start_soon(self._refresh)
         nursery.start_soon(self._act, nursery, effects)
         nursery.start_soon(self._tick)
+        nursery.start_soon(self._follow_book)
         nursery.start_soon(self._leave_when_told)
         self._stale.set()
         try:
@@ -196,9 +209,10 @@ class Controller:
         self._store.dispatch(Typed(peer, by, is_typing=False))
         if by == own:
             return
-        if not isinstance(message, GroupChanged) and message.group is None and message.device and message_id:
-            if state.is_known(by) or peer == state.open:
-                self._delivered.setdefault(by, []).append(message_id)
+        # A stranger learns nothing, unless this person is in conversation with them.
+        is_told = peer == by and (state.is_known(by) or peer == state.open)
+        if is_told and not isinstance(message, GroupChanged) and message.device and message_id:
+            self._delivered.setdefault(by, []).append(message_id)
         self._announce(peer, by, message)
 
     def _announce(self, peer: Address, by: ClientId, message: Said) -> None:
@@ -252,7 +266,9 @@ class Controller:
         theirs = [
             entry
             for entry in entries
-            if entry.message.device and isinstance(entry.message, DeliveredText | DeliveredFile) and entry.message.sender == peer
+            if entry.message.device
+            and isinstance(entry.message, DeliveredText | DeliveredFile)
+            and entry.message.sender == peer
         ]
         ids = [entry.id for entry in theirs[-unread:] if entry.id is not None]
         if not is_group(peer):
@@ -305,7 +321,9 @@ class Controller:
     async def _show_members(self, peer: Address) -> None:
         state = self._store.state
         if is_group(peer):
-            lines = [line.plain for line in roster(await self._client.groups.info(GroupId(peer)), state.book, state.own)]
+            lines = [
+                line.plain for line in roster(await self._client.groups.info(GroupId(peer)), state.book, state.own)
+            ]
         else:
             status = state.statuses.get(ClientId(peer))
             lines = [f"{state.label(peer)} is {peer}{f', {status}' if status else ''}"]
@@ -347,6 +365,16 @@ class Controller:
                 self._typing_to = state.open
             self._typing.look(self._shell.draft)
             await trio.sleep(_TICK_SECONDS)
+
+    async def _follow_book(self) -> None:
+        while True:
+            await trio.sleep(_BOOK_SECONDS)
+            # Contacts that cannot be read at the moment stay as they are.
+            with suppress(ConfigError):
+                book = await trio.to_thread.run_sync(self._read_book)
+                if book != self._store.state.book:
+                    self._store.dispatch(BookChanged(book))
+                    self._stale.set()
 
     def _tell_typing(self, is_typing: bool) -> None:
         if self._is_visible and self._typing_to is not None:

@@ -1,6 +1,6 @@
 """Files of the chat window on their way: up and then queued, down and then on the disk, with how far they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import trio
@@ -9,8 +9,8 @@ from attrs import define, evolve, field
 from ironwire.cli.conversation import path_of, words_of
 from ironwire.cli.files import attach, destination, media_url
 from ironwire.cli.window.cells import steady
+from ironwire.cli.window.events import Event, Noted, Save, SendFile, Transferred
 from ironwire.cli.window.model import State, Transfer
-from ironwire.cli.window.update import Event, Noted, Save, SendFile, Transferred
 from ironwire.client import Client, ConnectionFailed, DeliveredFile, MediaError, TransferFailed, download
 from ironwire.ids import Address
 from ironwire.wire.messages import File
@@ -22,7 +22,7 @@ class Files:
 
     _client: Client
     _tell: Callable[[Event], None]
-    _numbers: count = field(factory=count, init=False)
+    _numbers: Iterator[int] = field(factory=count, init=False)
 
     async def send(self, order: SendFile) -> None:
         """Upload a file, and queue it."""

@@ -57,7 +57,10 @@ def visible_lines(state: State, thread: Thread, width: int, height: int) -> list
 
 
 def scrolled(state: State, thread: Thread, up: int, width: int, height: int) -> tuple[Position | None, bool]:
-    """Where `thread` is after it was scrolled `up`, and whether its first line is near. The screen is never half empty."""
+    """Where `thread` is after it was scrolled `up`, and whether its first line is near.
+
+    The screen is full wherever there are enough lines.
+    """
     blocks = _blocks(thread)
     index, hidden = _place(blocks, thread.position)
     if index < 0:

@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from prompt_toolkit.filters import Condition, has_completions
+from prompt_toolkit.filters import Always, Condition, Filter, has_completions
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from ironwire.cli.window.store import Store
-from ironwire.cli.window.update import (
+from ironwire.cli.window.events import (
     Chosen,
     Entered,
     Event,
@@ -19,6 +18,7 @@ from ironwire.cli.window.update import (
     Stepped,
     WentUnread,
 )
+from ironwire.cli.window.store import Store
 
 if TYPE_CHECKING:
     from ironwire.cli.window.shell import Shell
@@ -38,7 +38,7 @@ def bindings(store: Store, shell: "Shell") -> KeyBindings:
         store.dispatch(event)
         shell.follow_focus()
 
-    def bind(names: str, event: Event, when: Condition) -> None:
+    def bind(names: str, event: Event, when: Filter) -> None:
         for name in names.split():
             keys.add(*name.split("+"), filter=when)(lambda _: tell(event))
 
@@ -126,6 +126,6 @@ def bindings(store: Store, shell: "Shell") -> KeyBindings:
         event.app.suspend_to_background()
 
     # Reports of the terminal, asked for by `notify.FOCUS_REPORTS_ON`.
-    bind("escape+[+I", FocusReported(is_focused=True), ~Condition(lambda: False))
-    bind("escape+[+O", FocusReported(is_focused=False), ~Condition(lambda: False))
+    bind("escape+[+I", FocusReported(is_focused=True), Always())
+    bind("escape+[+O", FocusReported(is_focused=False), Always())
     return keys

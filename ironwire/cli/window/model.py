@@ -55,7 +55,7 @@ class Transfer:
 
 @frozen
 class Position:
-    """Where a conversation is scrolled to: the lowest line on the screen is that many `lines` above the last of `key`."""
+    """Where a conversation is scrolled to: the lowest line on the screen is `lines` above the last of block `key`."""
 
     key: tuple[int, int]
     lines: int
@@ -106,7 +106,7 @@ class State:
     open: Address | None = None
     selected: Address | None = None
     focus: Focus = "list"
-    connection: Connection = Connection("connecting")
+    connection: Connection = field(factory=lambda: Connection("connecting"))
     waiting: int = 0
     """Own messages that the server has not answered yet."""
     typing: Mapping[tuple[Address, ClientId], float] = field(factory=dict)

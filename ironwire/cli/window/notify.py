@@ -1,8 +1,8 @@
 """A bell and a desktop notification, for a terminal that shows something else than this window.
 
-OSC 9 (iTerm2, kitty, WezTerm, Ghostty) and OSC 777 (foot, rxvt-unicode, VTE) ask the terminal for a notification. Others
-may print what they do not know, so only those that are known to understand get one. In tmux and screen the bell
-alone gets through.
+OSC 9 (iTerm2, kitty, WezTerm, Ghostty) and OSC 777 (foot, rxvt-unicode, VTE) ask the terminal for a notification.
+Others may print what they do not know, so only those that are known to understand get one. In tmux and screen there is
+the bell alone.
 """
 
 from collections.abc import Mapping

@@ -14,8 +14,8 @@ from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.data_structures import Point
 from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import AnyFormattedText
 from prompt_toolkit.history import InMemoryHistory
-from prompt_toolkit.key_binding.key_bindings import NotImplementedOrNone
 from prompt_toolkit.layout import (
     BufferControl,
     ConditionalContainer,
@@ -37,11 +37,11 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
 from ironwire.cli.window.cells import Line
+from ironwire.cli.window.events import Chosen, Moved, Resized, Scrolled
 from ironwire.cli.window.keys import bindings
-from ironwire.cli.window.model import WIDE_CELLS
+from ironwire.cli.window.model import WIDE_CELLS, State
 from ironwire.cli.window.notify import FOCUS_REPORTS_OFF, FOCUS_REPORTS_ON
 from ironwire.cli.window.store import Store
-from ironwire.cli.window.update import Chosen, Moved, Resized, Scrolled
 from ironwire.cli.window.view import (
     LINES_PER_ROW,
     conversation_pane,
@@ -57,7 +57,7 @@ _ESCAPE_SECONDS = 0.1
 """A lone Esc is told from Alt and a key by what follows within this time."""
 _RESIZE_SECONDS = 0.2
 _COMPOSER_LINES = 6
-_LIST_CELLS = range(22, 34)
+_LEAST_LIST_CELLS, _MOST_LIST_CELLS = 22, 34
 _WHEEL_LINES = 3
 
 _STYLE = Style.from_dict(
@@ -103,7 +103,7 @@ class Pane(UIControl):
     def is_focusable(self) -> bool:
         return self._is_focusable
 
-    def mouse_handler(self, mouse_event: MouseEvent) -> NotImplementedOrNone:
+    def mouse_handler(self, mouse_event: MouseEvent) -> object:
         match mouse_event.event_type:
             case MouseEventType.SCROLL_UP:
                 self._wheel(1)
@@ -118,7 +118,7 @@ class Pane(UIControl):
 
 @define(eq=False)
 class Shell:
-    """Draws `store.state` and turns keys into its events. `run` blocks, in a thread; the rest may be called from any."""
+    """Draws `store.state` and turns keys into its events. `run` blocks, in a thread of its own."""
 
     _store: Store
     _completer: Completer
@@ -260,14 +260,20 @@ class Shell:
             self._store.dispatch(Chosen(index))
 
     def _panes(self) -> Container:
-        state = lambda: self._store.state  # noqa: E731 - asked at every redraw
+        def state() -> State:
+            return self._store.state
+
+        def list_width() -> Dimension:
+            return Dimension.exact(min(_MOST_LIST_CELLS, max(_LEAST_LIST_CELLS, self._columns // 3)))
+
         prompt = Window(self._composer, wrap_lines=True, dont_extend_height=True, get_line_prefix=_prompt)
         prompt.height = Dimension(min=1, max=_COMPOSER_LINES)
         rule = Window(_static(lambda width, _: [rule_pane(state(), width)]), height=1)
         listing = Window(self._list)
         conversation = HSplit([Window(self._conversation), rule, prompt])
-        width = lambda: Dimension.exact(_LIST_CELLS[min(len(_LIST_CELLS) - 1, max(0, self._columns // 3 - _LIST_CELLS[0]))])  # noqa: E731
-        both = VSplit([HSplit([listing], width=width), Window(width=1, char="│", style="class:muted"), conversation])
+        both = VSplit(
+            [HSplit([listing], width=list_width), Window(width=1, char="│", style="class:muted"), conversation]
+        )
 
         def main() -> Container:
             if state().is_wide:
@@ -292,5 +298,5 @@ def _static(draw: Callable[[int, int], list[Line]]) -> Pane:
     return Pane(draw, lambda _: None, lambda _: None)
 
 
-def _prompt(number: int, wrap_count: int) -> Line:
+def _prompt(number: int, wrap_count: int) -> AnyFormattedText:
     return [("class:prompt", "> " if number == 0 and wrap_count == 0 else "  ")]

@@ -5,8 +5,9 @@ from threading import Lock
 
 from attrs import define, field
 
+from ironwire.cli.window.events import Effect, Event
 from ironwire.cli.window.model import State
-from ironwire.cli.window.update import Effect, Event, update
+from ironwire.cli.window.update import update
 
 
 @define(eq=False)

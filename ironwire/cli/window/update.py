@@ -1,274 +1,65 @@
 """What changes the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
 
-    update(state, event) -> the state after it, and what is to be done: effects, for the controller
-
 Rule: an event that belongs to one conversation names it, and changes no other.
 """
 
-from datetime import datetime
-
-from attrs import evolve, frozen
+from attrs import evolve
 
 from ironwire.cli.conversation import SENDING
+from ironwire.cli.window.events import (
+    Announced,
+    Block,
+    BookChanged,
+    Chosen,
+    ConnectionChanged,
+    Effect,
+    Entered,
+    Event,
+    FocusMoved,
+    FocusReported,
+    HelpScrolled,
+    Leave,
+    Listed,
+    Load,
+    LoadBefore,
+    Moved,
+    Noted,
+    Opened,
+    Paged,
+    PagedBefore,
+    Reconnect,
+    Resized,
+    Save,
+    Say,
+    Scrolled,
+    SendFile,
+    ShowMembers,
+    StatusChanged,
+    Stepped,
+    Ticked,
+    Transferred,
+    Typed,
+    WentUnread,
+)
 from ironwire.cli.window.help import HELP
 from ironwire.cli.window.history import scrolled
-from ironwire.cli.window.model import Announcement, Focus, Note, Row, State, Thread, Transfer
-from ironwire.client import Connection, HistoryEntry
+from ironwire.cli.window.model import Announcement, Note, State, Thread, Transfer
+from ironwire.client import HistoryEntry
 from ironwire.errors import InvalidId
 from ironwire.ids import Address, ClientId, is_group
-from ironwire.wire.messages import FileKind
 
 PAGE_ENTRIES = 50
 TYPING_SECONDS = 10.0
 """The word that somebody has stopped may get lost (docs/protocol.md, section 7.3)."""
 
-# --- events of the device and the client -----------------------------------------------------------------------------
-
-
-@frozen
-class Listed:
-    """The conversations as they are now, and the contacts."""
-
-    rows: tuple[Row, ...]
-    waiting: int
-
-
-@frozen
-class Paged:
-    """The newest entries with `peer`, oldest first; all of them if `is_whole`."""
-
-    peer: Address
-    entries: tuple[HistoryEntry, ...]
-    is_whole: bool
-
-
-@frozen
-class PagedBefore:
-    """The entries before the first that was loaded."""
-
-    peer: Address
-    entries: tuple[HistoryEntry, ...]
-    is_whole: bool
-
-
-@frozen
-class Noted:
-    """The program has to say something in the conversation with `peer`, or in the open one."""
-
-    text: str
-    style: str = "class:muted"
-    peer: Address | None = None
-
-
-@frozen
-class Announced:
-    """Something came in the conversation with `peer`, or concerns none."""
-
-    text: str
-    peer: Address | None = None
-
-
-@frozen
-class ConnectionChanged:
-    connection: Connection
-
-
-@frozen
-class Typed:
-    peer: Address
-    client: ClientId
-    is_typing: bool
-
-
-@frozen
-class StatusChanged:
-    client: ClientId
-    status: str
-
-
-@frozen
-class Transferred:
-    """How far a transfer is; `is_over` when it has ended."""
-
-    peer: Address
-    transfer: Transfer
-    is_over: bool = False
-
-
-@frozen
-class Ticked:
-    """Time has passed; `clock` is Trio's."""
-
-    now: datetime
-    clock: float
-
-
-@frozen
-class FocusReported:
-    """The terminal has the user's attention, or has it no longer."""
-
-    is_focused: bool
-
-
-@frozen
-class Resized:
-    is_wide: bool
-
-
-# --- events of the keyboard ------------------------------------------------------------------------------------------
-
-
-@frozen
-class Moved:
-    """The selection in the list, by so many rows."""
-
-    rows: int
-
-
-@frozen
-class Chosen:
-    """The selected conversation, or the one in this row of the list."""
-
-    index: int | None = None
-
-
-@frozen
-class Opened:
-    """The conversation with `peer` is wanted."""
-
-    peer: Address
-
-
-@frozen
-class Stepped:
-    """To the next conversation of the list, or back."""
-
-    rows: int
-
-
-@frozen
-class WentUnread:
-    """To the next conversation with something unread."""
-
-
-@frozen
-class FocusMoved:
-    to: Focus
-
-
-@frozen
-class Scrolled:
-    """Up by so many lines, in a conversation that is drawn with `width` cells and `height` lines; down if negative."""
-
-    lines: int
-    width: int
-    height: int
-
-
-@frozen
-class HelpScrolled:
-    """Show the help, or move in it; None puts it away."""
-
-    lines: int | None
-
-
-@frozen
-class Entered:
-    """A line was entered in the composer of the conversation with `peer`."""
-
-    peer: Address | None
-    text: str
-
-
-Event = (
-    Listed
-    | Paged
-    | PagedBefore
-    | Noted
-    | Announced
-    | ConnectionChanged
-    | Typed
-    | StatusChanged
-    | Transferred
-    | Ticked
-    | FocusReported
-    | Resized
-    | Moved
-    | Chosen
-    | Opened
-    | Stepped
-    | WentUnread
-    | FocusMoved
-    | Scrolled
-    | HelpScrolled
-    | Entered
-)
-
-# --- effects ---------------------------------------------------------------------------------------------------------
-
-
-@frozen
-class Load:
-    """Read the newest page of the conversation with `peer`."""
-
-    peer: Address
-
-
-@frozen
-class LoadBefore:
-    peer: Address
-    before: int
-
-
-@frozen
-class Say:
-    peer: Address
-    text: str
-
-
-@frozen
-class SendFile:
-    peer: Address
-    kind: FileKind
-    path: str
-
-
-@frozen
-class Save:
-    """A file that came: the one that `argument` names, else the last."""
-
-    peer: Address
-    argument: str
-
-
-@frozen
-class ShowMembers:
-    peer: Address
-
-
-@frozen
-class Block:
-    peer: ClientId
-
-
-@frozen
-class Reconnect:
-    pass
-
-
-@frozen
-class Leave:
-    pass
-
-
-Effect = Load | LoadBefore | Say | SendFile | Save | ShowMembers | Block | Reconnect | Leave
+_Told = Listed | Paged | PagedBefore | ConnectionChanged | Typed | StatusChanged | Transferred | BookChanged | Ticked
 
 
 def update(state: State, event: Event) -> tuple[State, list[Effect]]:
     """The state after `event`, and what is to be done."""
+    if isinstance(event, _Told):
+        return _told(state, event), []
     match event:
-        case Listed() | Paged() | PagedBefore() | ConnectionChanged() | Typed() | StatusChanged() | Transferred() | Ticked():
-            return _told(state, event), []
         case Noted(text, style, peer):
             return _noted(state, text, style, peer), []
         case Announced(text, peer):
@@ -299,9 +90,7 @@ def update(state: State, event: Event) -> tuple[State, list[Effect]]:
             return _entered(state, peer, text)
 
 
-def _told(
-    state: State, event: Listed | Paged | PagedBefore | ConnectionChanged | Typed | StatusChanged | Transferred | Ticked
-) -> State:
+def _told(state: State, event: _Told) -> State:
     match event:
         case Listed(rows, waiting):
             selected = state.selected or state.open or (rows[0].peer if rows else None)
@@ -326,6 +115,8 @@ def _told(
         case Transferred(peer, transfer, is_over):
             thread = _thread(state, peer)
             return state.with_thread(evolve(thread, transfers=_transfers(thread, transfer, is_over)))
+        case BookChanged(book):
+            return evolve(state, book=book)
         case Ticked(now, clock):
             return evolve(state, now=now, clock=clock)
 
@@ -369,6 +160,10 @@ def _noted(state: State, text: str, style: str, peer: Address | None) -> State:
     thread = _thread(state, where)
     note = Note(thread.last_number, text, style)
     return state.with_thread(evolve(thread, notes=(*thread.notes, note), position=None, unseen=0))
+
+
+def _warned(state: State, text: str, peer: Address | None = None) -> State:
+    return _noted(state, text, "class:warning", peer)
 
 
 def _help_top(state: State, lines: int | None) -> int | None:
@@ -453,34 +248,38 @@ def _entered(state: State, peer: Address | None, text: str) -> tuple[State, list
             return state, [Reconnect()]
         case "/to":
             return _to(state, argument)
-    if peer is None:
-        return evolve(state, announcement=Announcement("no conversation is open: /to NAME opens one")), []
+        case _ if peer is None:
+            return evolve(state, announcement=Announcement("no conversation is open: /to NAME opens one")), []
+        case _:
+            return _entered_to(state, peer, text.strip(), command, argument)
+
+
+def _entered_to(state: State, peer: Address, said: str, command: str, argument: str) -> tuple[State, list[Effect]]:
     match command:
         case "/who":
             return state, [ShowMembers(peer)]
         case "/save":
             return state, [Save(peer, argument)]
         case "/block" if is_group(peer):
-            return _noted(state, "a group cannot be blocked; `ironwire group leave` leaves it", "class:warning", peer), []
+            return _warned(state, "a group cannot be blocked; `ironwire group leave` leaves it", peer), []
         case "/block":
             return state, [Block(ClientId(peer))]
         case _ if command in SENDING and not argument:
-            return _noted(state, f"{command} PATH: which file?", "class:warning", peer), []
+            return _warned(state, f"{command} PATH: which file?", peer), []
         case _ if command in SENDING:
             return state, [SendFile(peer, SENDING[command], argument)]
         case _ if command.startswith("/") and not command.startswith("//"):
-            return _noted(state, f"there is no {command}; /help lists what there is", "class:warning", peer), []
+            return _warned(state, f"there is no {command}; /help lists what there is", peer), []
         case _:
-            said = text.strip()
             thread = evolve(_thread(state, peer), position=None, unseen=0)
             return state.with_thread(thread), [Say(peer, said[1:] if said.startswith("//") else said)]
 
 
 def _to(state: State, name: str) -> tuple[State, list[Effect]]:
     if not name:
-        return _noted(state, "/to NAME: to whom?", "class:warning", None), []
+        return _warned(state, "/to NAME: to whom?"), []
     try:
         peer = state.book.address(name)
     except InvalidId as error:
-        return _noted(state, str(error), "class:warning", None), []
+        return _warned(state, str(error)), []
     return _opened(state, peer)

@@ -30,7 +30,7 @@ def list_pane(state: State, width: int, height: int) -> list[Line]:
     for index, row in enumerate(state.rows[first : first + room], first):
         lines += _row(state, row, index, width)
     if not state.rows:
-        lines += [[("class:muted", f" {line}")] for line in wrapped("Nobody yet. /to NAME writes to somebody.", width - 2)]
+        lines += _hint("Nobody yet. /to NAME writes to somebody.", width)
     return _filled(lines, width, height)
 
 
@@ -44,10 +44,10 @@ def conversation_pane(state: State, width: int, height: int) -> list[Line]:
     """The open conversation under its name, the newest at the bottom."""
     thread = state.thread
     if thread is None:
-        hint = wrapped("Choose a conversation with the arrow keys and Enter, or write /to NAME. F1 helps.", max(2, width - 2))
-        return _filled([padded([], width, "class:title"), [], *([("class:muted", f" {line}")] for line in hint)], width, height)
+        hint = _hint("Choose a conversation with the arrow keys and Enter, or write /to NAME. F1 helps.", width)
+        return _filled([padded([], width, "class:title"), [], *hint], width, height)
     lines = visible_lines(state, thread, width, height - 1)
-    above = [[]] * (height - 1 - len(lines))
+    above: list[Line] = [[]] * (height - 1 - len(lines))
     return _filled([padded(_title(state, thread.peer), width, "class:title"), *above, *lines], width, height)
 
 
@@ -59,8 +59,8 @@ def rule_pane(state: State, width: int) -> Line:
         text = clipped(state.announcement.text, max(0, width - len("── ") - len(hint)))
         line: Line = [("class:muted", "── "), ("class:announcement", text), ("class:muted", hint)]
     elif thread is not None and thread.position is not None:
-        line = [("class:muted", "── "), ("class:announcement", f"{thread.unseen} new below" if thread.unseen else "older")]
-        line.append(("class:muted", " ── Ctrl-End "))
+        below = f"{thread.unseen} new below" if thread.unseen else "older"
+        line = [("class:muted", "── "), ("class:announcement", below), ("class:muted", " ── Ctrl-End ")]
     else:
         line = []
     return padded([*line, ("class:muted", "─" * max(0, width - width_of(line)))], width)
@@ -77,10 +77,8 @@ def status_pane(state: State, width: int) -> Line:
     unread = sum(row.unread for row in state.rows if row.peer != state.open)
     if unread:
         facts.append(("class:unread", f"{unread} unread"))
-    if state.connection.state in ("waiting", "stopped"):
-        facts.append(("class:muted", steady(state.connection.reason)))
-    else:
-        facts += [("class:muted", state.server), ("class:muted", "F1 help")]
+    facts.append(("class:muted", "F1 help"))
+    facts.append(("class:muted", steady(state.connection.reason) or state.server))
     line: Line = [("", " ")]
     for index, fact in enumerate(facts):
         line += [("class:muted", " · "), fact] if index else [fact]
@@ -96,6 +94,10 @@ def help_pane(state: State, width: int, height: int) -> list[Line]:
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _hint(text: str, width: int) -> list[Line]:
+    return [[("class:muted", f" {line}")] for line in wrapped(text, max(2, width - 2))]
 
 
 def _row(state: State, row: Row, index: int, width: int) -> list[Line]:
@@ -156,7 +158,7 @@ def _title(state: State, peer: Address) -> Line:
     status = "" if is_group(peer) else state.statuses.get(ClientId(peer), "")
     facts = [status] if status else []
     if not state.is_known(peer):
-        facts.append(f"{peer}: no contact of yours")
+        facts.append(f"not among your contacts: {peer}")
     return [*title, *(("class:title", f"  {fact}") for fact in facts)]
 
 
