@@ -222,9 +222,8 @@ class Controller:
             text = f"{state.label(peer)}: {steady(change_told(message, state.book, state.own, peer))}"
         else:
             text = f"{place}{state.label(by)}: {gist(message)}"
-        is_here = peer == state.open
-        if not (is_here and state.is_read):
-            self._store.dispatch(Announced(text, peer))
+        is_here = peer == state.shown
+        self._store.dispatch(Announced(text, peer))
         # A terminal that says nothing of the user's attention is believed to have it.
         is_missed = not is_here if state.is_focused is None else not state.is_focused
         if is_missed and not self._is_quiet:

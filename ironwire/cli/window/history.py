@@ -133,7 +133,7 @@ def _entry_lines(state: State, thread: Thread, entry: HistoryEntry, at: datetime
     is_own = message.sender == state.own
     name = ("class:own", YOU) if is_own else _name(state, message.sender, width)
     if isinstance(message, DeliveredFile):
-        said = _file_lines(message, entry.number, width)
+        said = _file_lines(message, None if is_own else entry.number, width)
     else:
         said = [("", line) for line in steady_lines(message.text)]
     lines = _hung([clock, name, ("class:muted", ": ")], said, width)
@@ -163,8 +163,10 @@ def _hung(head: Line, said: list[Fragment], width: int) -> list[Line]:
 def _with_fate(lines: list[Line], entry: HistoryEntry, width: int) -> list[Line]:
     """The last line with the sign of what became of it, or that on a line of its own."""
     style, sign = _fate(entry)
-    if width_of(lines[-1]) + 1 + cells(sign) <= width:
-        return [*lines[:-1], [*lines[-1], (style, f" {sign}")]]
+    *head, (last_style, last) = lines[-1]
+    last_line: Line = [*head, (last_style, last.rstrip(" "))]
+    if width_of(last_line) + 1 + cells(sign) <= width:
+        return [*lines[:-1], [*last_line, (style, f" {sign}")]]
     return [*lines, *([("", _INDENT), (style, part)] for part in wrapped(sign, max(2, width - len(_INDENT))))]
 
 
@@ -183,7 +185,7 @@ def _fate(entry: HistoryEntry) -> Fragment:
             return "class:muted", "✓"
 
 
-def _file_lines(file: DeliveredFile, number: int, width: int) -> list[Fragment]:
+def _file_lines(file: DeliveredFile, number: int | None, width: int) -> list[Fragment]:
     sign = _SIGNS.get(file.kind or "file", "▤")
     facts = [steady(file.name) if file.name else f"a {file.kind or 'file'}"]
     if file.duration_ms is not None:
@@ -194,7 +196,8 @@ def _file_lines(file: DeliveredFile, number: int, width: int) -> list[Fragment]:
         facts.append(decimal(file.size))
     wave = [("class:wave", waveform(file.waveform, min(_WAVE_CELLS, width - len(_INDENT))))] if file.waveform else []
     caption = [("", line) for line in steady_lines(file.caption)] if file.caption else []
-    return [("", f"{sign} {', '.join(facts)}"), *wave, *caption, ("class:muted", f"/save {number}")]
+    save = [("class:muted", f"/save {number}")] if number is not None else []
+    return [("", f"{sign} {', '.join(facts)}"), *wave, *caption, *save]
 
 
 def waveform(loudness: Sequence[int], width: int) -> str:

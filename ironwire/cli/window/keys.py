@@ -64,6 +64,9 @@ def bindings(store: Store, shell: "Shell") -> KeyBindings:
     bind("pageup", HelpScrolled(-10), in_help)
     bind("pagedown", HelpScrolled(10), in_help)
 
+    # Keys that prompt-toolkit has a meaning for are not `any`.
+    bind("escape enter tab f1", HelpScrolled(None), in_help)
+
     @keys.add("<any>", filter=in_help)
     def leave_help(_: KeyPressEvent) -> None:
         tell(HelpScrolled(None))

@@ -140,11 +140,15 @@ class State:
         return [client for (where, client), until in self.typing.items() if where == peer and self.clock < until]
 
     @property
+    def shown(self) -> Address | None:
+        """Whose conversation is on the screen."""
+        return self.open if self.is_wide or self.focus == "composer" else None
+
+    @property
     def is_read(self) -> bool:
         """Somebody sees what comes in the open conversation."""
-        is_shown = self.is_wide or self.focus == "composer"
         is_at_bottom = self.thread is not None and self.thread.position is None
-        return is_shown and is_at_bottom and self.is_focused is not False
+        return self.shown is not None and is_at_bottom and self.is_focused is not False
 
     def row(self, peer: Address | None) -> Row | None:
         return next((row for row in self.rows if row.peer == peer), None)

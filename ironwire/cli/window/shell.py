@@ -47,6 +47,7 @@ from ironwire.cli.window.view import (
     conversation_pane,
     first_row,
     help_pane,
+    list_cells,
     list_pane,
     rule_pane,
     status_pane,
@@ -57,7 +58,6 @@ _ESCAPE_SECONDS = 0.1
 """A lone Esc is told from Alt and a key by what follows within this time."""
 _RESIZE_SECONDS = 0.2
 _COMPOSER_LINES = 6
-_LEAST_LIST_CELLS, _MOST_LIST_CELLS = 22, 34
 _WHEEL_LINES = 3
 
 _STYLE = Style.from_dict(
@@ -264,7 +264,7 @@ class Shell:
             return self._store.state
 
         def list_width() -> Dimension:
-            return Dimension.exact(min(_MOST_LIST_CELLS, max(_LEAST_LIST_CELLS, self._columns // 3)))
+            return Dimension.exact(list_cells(self._columns))
 
         prompt = Window(self._composer, wrap_lines=True, dont_extend_height=True, get_line_prefix=_prompt)
         prompt.height = Dimension(min=1, max=_COMPOSER_LINES)

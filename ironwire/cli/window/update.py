@@ -63,7 +63,7 @@ def update(state: State, event: Event) -> tuple[State, list[Effect]]:
         case Noted(text, style, peer):
             return _noted(state, text, style, peer), []
         case Announced(text, peer):
-            is_elsewhere = peer is None or peer != state.open
+            is_elsewhere = peer is None or peer != state.shown
             return (evolve(state, announcement=Announcement(text, peer)) if is_elsewhere else state), []
         case FocusReported(is_focused):
             return evolve(state, is_focused=is_focused), _load_open(state)

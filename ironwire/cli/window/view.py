@@ -18,7 +18,14 @@ from ironwire.client import DeliveredFile, DeliveredText, GroupChanged
 from ironwire.ids import Address, ClientId, is_group
 
 LINES_PER_ROW = 2
+_LEAST_LIST_CELLS, _MOST_LIST_CELLS = 22, 34
 _WEEK_DAYS = 7
+_KEY_CELLS = 14
+
+
+def list_cells(columns: int) -> int:
+    """How wide the list is beside a conversation."""
+    return min(_MOST_LIST_CELLS, max(_LEAST_LIST_CELLS, columns // 3))
 
 
 def list_pane(state: State, width: int, height: int) -> list[Line]:
@@ -87,10 +94,13 @@ def status_pane(state: State, width: int) -> Line:
 
 def help_pane(state: State, width: int, height: int) -> list[Line]:
     """Keys, commands and signs; Up and Down move in it where there is less room."""
-    lines: list[Line] = [[("", part)] for line in HELP for part in wrapped(line, max(2, width))]
+    lines: list[Line] = []
+    for key, meaning in HELP:
+        for index, part in enumerate(wrapped(meaning, max(2, width - _KEY_CELLS - 1))):
+            lines.append([("class:own", f" {'' if index else key}".ljust(_KEY_CELLS)), ("", f" {part}")])
     top = max(0, min(state.help_top or 0, len(lines) - height + 1))
     shown = lines[top : top + height - 1]
-    return _filled([*shown, [("class:muted", "Up, Down; any other key goes back")]], width, height)
+    return _filled([*shown, [("class:muted", " Up and Down; any other key goes back")]], width, height)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -172,7 +182,7 @@ def _connection(state: State) -> Fragment:
             return "class:error", "✗ not connected, F5 tries again"
         case "waiting":
             seconds = (state.connection.retry_at or 0) - state.clock
-            return "class:warning", f"○ reconnecting in {seconds:.0f} s" if seconds >= 1 else "○ reconnecting"
+            return "class:warning", f"○ reconnecting in {seconds:.0f} s, F5 now" if seconds >= 1 else "○ reconnecting"
 
 
 def _are_typing(names: list[str]) -> str:
