@@ -78,7 +78,10 @@ def screen(state: State, width: int, height: int, draft: str = "") -> str:
     elif width >= WIDE_CELLS:
         beside = list_cells(width)
         left = list_pane(state, beside, body)
-        lines = [[*row, ("", "│"), *line] for row, line in zip(left, _right(state, width - beside - 1, body, draft), strict=True)]
+        lines = [
+            [*row, ("", "│"), *line]
+            for row, line in zip(left, _right(state, width - beside - 1, body, draft), strict=True)
+        ]
     elif state.focus == "list":
         lines = [*list_pane(state, width, body - 1), rule_pane(state, width)]
     else:

@@ -111,10 +111,13 @@ def test_one_pane_at_a_time_where_there_is_less_room(state: State) -> None:
 
 def test_files_voice_circles_and_changes_of_a_group(state: State) -> None:
     change = GroupChanged(FRIENDS, 3, BOB, [CAROL], [], [GroupMember(CAROL, "member")], ts=at(1))
-    picture = DeliveredFile(BOB, URL, "image", "c\x1bt.png", size=1_200_000, width=640, height=480, ts=at(2), group=FRIENDS)
+    picture = DeliveredFile(
+        BOB, URL, "image", "c\x1bt.png", size=1_200_000, width=640, height=480, ts=at(2), group=FRIENDS
+    )
     voice = DeliveredFile(CAROL, URL, "voice", "hi.ogg", duration_ms=12_345, waveform=WAVE, ts=at(3), group=FRIENDS)
     circle = DeliveredFile(ALICE, URL, "circle", duration_ms=60_000, caption="look!", ts=at(4), group=FRIENDS)
-    entries = [said(number, message) for number, message in enumerate((change, picture, voice, circle), 1)]
+    messages: list[DeliveredFile | GroupChanged] = [change, picture, voice, circle]
+    entries = [said(number, message) for number, message in enumerate(messages, 1)]
     state = after(
         conversing(state, FRIENDS, *entries),
         Transferred(FRIENDS, Transfer(1, "holiday pictures of last year.zip", "up", 50, 200)),
@@ -185,7 +188,10 @@ def test_what_comes_elsewhere_is_announced_with_its_name(state: State) -> None:
 def test_the_state_of_the_connection(state: State) -> None:
     for connection, told in (
         (Connection("connecting"), "○ connecting · F1 help · http://localhost:8080"),
-        (Connection("waiting", "the network went away", 12.0), "○ reconnecting in 12 s, F5 now · F1 help · the network"),
+        (
+            Connection("waiting", "the network went away", 12.0),
+            "○ reconnecting in 12 s, F5 now · F1 help · the network",
+        ),
         (Connection("waiting", "the network\x07 went away", 0.4), "○ reconnecting · F1 help · the network␇ went away"),
         (Connection("stopped", "removed"), "✗ not connected, F5 tries again · F1 help · removed"),
     ):
