@@ -164,10 +164,17 @@ class Controller:
         nursery.start_soon(self._follow_book)
         nursery.start_soon(self._leave_when_told)
         self._stale.set()
+        has_left = trio.Event()
+        nursery.start_soon(self._draw, has_left)
         try:
-            await trio.to_thread.run_sync(self._shell.run, abandon_on_cancel=False)
+            await has_left.wait()
         finally:
+            # The thread cannot be cancelled, only told.
             self._shell.leave()
+
+    async def _draw(self, has_left: trio.Event) -> None:
+        await trio.to_thread.run_sync(self._shell.run)
+        has_left.set()
 
     async def _leave_when_told(self) -> None:
         """Leave the terminal as it was, also where the program is told to end."""
