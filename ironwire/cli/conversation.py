@@ -1,21 +1,20 @@
 """One conversation: what a user enters comes in, lines for a screen go out. It knows neither terminals nor pipes.
 
-    lines ── _obey ──┬─ text ──────────── outgoing ── _deliver ── own line: accepted, or why not
-                     ├─ /file, /voice, … ─ _send_file: upload, then outgoing
+    lines ── _obey ──┬─ text ──────────── the device's store, which sends it
+                     ├─ /file, /voice, … ─ _send_file: upload, then the store
                      └─ /save, /who ────── _save: download; _show_who
-    events ─ _follow ──┬─────────── received lines, changes of the group, state of the connection
-                       └─────────── receipts for what the other one said
+    events ─ _follow ──┬─ own lines: accepted, or why not
+                       ├─ received lines, changes of the group, state of the connection
+                       └─ receipts for what the other one said
 
-Rule: what this user says is shown once it is known what became of it, and is `pending` until then. Texts leave in the
-order in which they were entered.
+Rules: what is entered is kept before anything else is read, with or without a server. What this user says is shown once
+it is known what became of it, and is `pending` until then. Texts leave in the order in which they were entered.
 """
 
-import math
 import os
 import shlex
 from collections import deque
 from collections.abc import AsyncIterable, Callable
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -26,12 +25,13 @@ from rich.text import Text
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.company import Company
 from ironwire.cli.exits import refusal
-from ironwire.cli.files import Attachment, attach, destination, media_url
-from ironwire.cli.options import ANSWER_SECONDS, answer_deadline
+from ironwire.cli.files import attach, destination, media_url
+from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.cli.outbound import wait_sent, waiting_line
 from ironwire.cli.render import group_change, incident, notice, now, own, received, roster, sent_file, speaker, when
 from ironwire.client import (
+    Accepted,
     Client,
-    ClientError,
     Connected,
     ConnectionFailed,
     DeliveredFile,
@@ -44,6 +44,7 @@ from ironwire.client import (
     MediaError,
     Missed,
     PresenceUpdate,
+    Queued,
     Received,
     Refused,
     RelayedTyping,
@@ -52,8 +53,8 @@ from ironwire.client import (
     conversation_of,
     download,
 )
-from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
-from ironwire.wire.messages import File, FileKind, ReceiptState
+from ironwire.ids import Address, GroupId, MessageId, is_group
+from ironwire.wire.messages import File, FileKind, Receipt, ReceiptState
 from ironwire.wire.messages import Text as SentText
 
 HELP = (
@@ -80,18 +81,16 @@ class Pending:
 
     text: str
     at: datetime = field(factory=now)
-    attachment: Attachment | None = None
-    """Of a file, once it is uploaded."""
     progress: str = ""
     """How far the upload is, for people."""
 
 
 @define(eq=False)
 class Conversation:
-    """With `to`, a client or a group, over `client`, for one run of `hold`.
+    """With `to`, a client or a group, over the device `client`, for one run of `hold`.
 
-    `show` prints what was said, `say` what the program has to add; `changed` is called when `pending`, `retry_at`,
-    `receipt` or `company` is another. `receipts` is what the other one is told about what was shown; a group is told
+    `show` prints what was said, `say` what the program has to add; `changed` is called when `pending`, `receipt` or
+    `company` is another. `receipts` is what the other one is told about what was shown; a group is told
     nothing, because of each message everybody would tell one.
     """
 
@@ -102,9 +101,13 @@ class Conversation:
     _say: Callable[[Text], None]
     _changed: Callable[[], None]
     _receipts: ReceiptState = "delivered"
-    pending: tuple[Pending, ...] = field(default=(), init=False)
-    retry_at: float | None = field(default=None, init=False)
-    """On Trio's clock: when the client tries to connect again. None while there is a session."""
+    _uploads: list[Pending] = field(factory=list, init=False)
+    _queued: dict[MessageId, Pending] = field(factory=dict, init=False)
+    _own: set[MessageId] = field(factory=set, init=False)
+    """What was entered here, until it is shown what became of it."""
+    _earlier: int = field(default=0, init=False)
+    """The same of messages of earlier runs."""
+    _is_away: bool = field(default=False, init=False)
     receipt: ReceiptState | None = field(default=None, init=False)
     """What became of the last message with the other one, as far as their devices say."""
     failures: int = field(default=0, init=False)
@@ -115,81 +118,90 @@ class Conversation:
     def __attrs_post_init__(self) -> None:
         self.company = Company(self.to)
 
-    async def hold(self, lines: AsyncIterable[str]) -> None:
-        """Converse until `lines` end or one of them is `/quit`, and everything that was entered is answered for.
+    async def hold(self, batches: AsyncIterable[list[str]]) -> None:
+        """Converse until `lines` end or one of them is `/quit`; then wait as long as messages get across.
+
+        What has not is kept, and goes out in a later run.
 
         Raises:
-            ClientError: the client has stopped, or did not get an answer in time.
+            ClientError: the server does not want this client, or the device's store fails.
         """
-        outgoing, queued = trio.open_memory_channel[Pending](math.inf)
+        self._earlier = self._client.waiting
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow, nursery)
-            delivered = trio.Event()
-            nursery.start_soon(self._deliver, queued, delivered)
-            async with outgoing, trio.open_nursery() as errands:
-                await self._obey(lines, outgoing, errands)
-            with answer_deadline():
-                await delivered.wait()
+            nursery.start_soon(self._follow)
+            async with trio.open_nursery() as errands:
+                # Not in this task, which may be the one that Ctrl-C goes to, whatever it is doing.
+                errands.start_soon(self._obey, batches, errands)
+            await wait_sent(self._client, lambda: bool(self._own) or self._earlier > 0)
             nursery.cancel_scope.cancel()
+        if self._client.waiting:
+            self._say(notice(waiting_line(self._client.waiting, self._client.connection.reason), "yellow"))
+        if self._client.connection.error is not None:
+            raise self._client.connection.error
+
+    @property
+    def pending(self) -> tuple[Pending, ...]:
+        """What is under way, in the order in which it was entered."""
+        return (*self._queued.values(), *self._uploads)
 
     # --- what is entered ---------------------------------------------------------------------------------------------
 
-    async def _obey(
-        self, lines: AsyncIterable[str], outgoing: trio.MemorySendChannel[Pending], errands: trio.Nursery
-    ) -> None:
-        async for line in lines:
-            command, _, argument = line.strip().partition(" ")
-            match command:
-                case "":
-                    pass
-                case "/quit":
-                    return
-                case "/help":
-                    for entry in HELP:
-                        self._say(notice(entry))
-                case "/who":
-                    errands.start_soon(self._show_who)
-                case "/save":
-                    errands.start_soon(self._save, argument)
-                case _ if command in SENDING:
-                    errands.start_soon(self._send_file, command, argument.strip(), outgoing)
-                case _ if command.startswith("/") and not command.startswith("//"):
-                    self._say(notice(f"there is no {command}; /help lists what there is, //… sends a slash", "yellow"))
-                case _:
-                    text = line.strip()
-                    outgoing.send_nowait(self._add(Pending(text[1:] if text.startswith("//") else text)))
+    async def _obey(self, batches: AsyncIterable[list[str]], errands: trio.Nursery) -> None:
+        async for lines in batches:
+            texts: list[SentText] = []
+            for line in map(str.strip, lines):
+                if is_command(line):
+                    await self._queue(*texts)
+                    texts.clear()
+                    if line == "/quit":
+                        return
+                    self._do(*line.split(maxsplit=1), errands=errands)
+                elif line:
+                    texts.append(SentText(self.to, as_text(line)))
+            await self._queue(*texts)
 
-    async def _deliver(self, queued: trio.MemoryReceiveChannel[Pending], delivered: trio.Event) -> None:
-        async for pending in queued:
-            try:
-                if pending.attachment is not None:
-                    await self._client.send_file(self.to, pending.attachment.url, **pending.attachment.metadata)
-                else:
-                    await self._client.send_text(self.to, pending.text)
-            except Refused as refused:
-                self._settle(pending, refusal(refused))
-            else:
-                self._settle(pending)
-        delivered.set()
+    def _do(self, command: str, argument: str = "", *, errands: trio.Nursery) -> None:
+        match command:
+            case "/help":
+                for entry in HELP:
+                    self._say(notice(entry))
+            case "/who":
+                errands.start_soon(self._show_who)
+            case "/save":
+                errands.start_soon(self._save, argument)
+            case _ if command in SENDING:
+                errands.start_soon(self._send_file, command, argument)
+            case _:
+                self._say(notice(f"there is no {command}; /help lists what there is, //… sends a slash", "yellow"))
 
-    async def _send_file(self, command: str, argument: str, outgoing: trio.MemorySendChannel[Pending]) -> None:
+    async def _queue(self, *messages: SentText | File) -> None:
+        if not messages:
+            return
+        # An interrupt waits until what was read is kept.
+        with trio.CancelScope(shield=True):
+            self._own.update(await self._client.queue(*messages))
+
+    async def _send_file(self, command: str, argument: str) -> None:
         if not argument:
             self._say(notice(f"{command} PATH: which file?", "yellow"))
             return
         path = path_of(" ".join(words_of(argument)))
-        pending = self._add(Pending(sent_file(path.name), progress="0 %"))
+        pending = Pending(sent_file(path.name), progress="0 %")
+        self._uploads.append(pending)
 
         def report(done: int, total: int) -> None:
             pending.progress = f"{100 * done // total} %" if total else ""
             self._changed()
 
         try:
-            pending.attachment = await attach(self._client, path, SENDING[command], report)
+            attachment = await attach(self._client, path, SENDING[command], report)
+            await self._queue(File(self.to, attachment.url, **attachment.metadata))
         except (ConnectionFailed, MediaError, TransferFailed) as failed:
-            self._settle(pending, str(failed))
-            return
-        pending.progress = ""
-        outgoing.send_nowait(pending)
+            self.failures += 1
+            self._show_own(pending.text, pending.at, str(failed))
+        finally:
+            self._uploads.remove(pending)
+            self._changed()
 
     async def _save(self, argument: str) -> None:
         words = words_of(argument)
@@ -230,27 +242,21 @@ class Conversation:
             for line in roster(group, self._book, self._client.client_id):
                 self._say(line)
 
-    def _add(self, pending: Pending) -> Pending:
-        self.pending = (*self.pending, pending)
-        self._changed()
-        return pending
-
-    def _settle(self, pending: Pending, problem: str | None = None) -> None:
-        self.failures += problem is not None
+    def _show_own(self, text: str, at: datetime, problem: str | None) -> None:
         self.receipt = None
-        self.pending = tuple(other for other in self.pending if other is not pending)
-        self._show(own(pending.text, pending.at, problem))
+        self._show(own(text, at, problem))
         self._changed()
 
     # --- what comes --------------------------------------------------------------------------------------------------
 
-    async def _follow(self, nursery: trio.Nursery) -> None:
+    async def _follow(self) -> None:
         async for event in self._client:
             match event:
                 case Received(DeliveredText() | DeliveredFile() as message, message_id):
                     self._receive(message)
                     if self._wants_receipt(message) and message_id is not None:
-                        nursery.start_soon(self._send_receipt, message.sender, message_id)
+                        receipt = Receipt(message.sender, [message_id], self._receipts)
+                        self._own.update(await self._client.queue(receipt))
                 case Received(GroupChanged() as change):
                     at = when(change.ts)
                     self._show(group_change(change, self._book, self._client.client_id, at, self.to))
@@ -262,22 +268,20 @@ class Conversation:
                     self._say(incident(error))
                 case Received():
                     pass  # what other devices read, and that everything has come
-                case Settled(_, SentText() | File() as message, reply):
-                    # From an earlier conversation, maybe with somebody else.
-                    said = message.text if isinstance(message, SentText) else sent_file(message.name)
-                    problem = refusal(Refused(reply.msg, reply.detail)) if isinstance(reply, Error) else None
-                    self._show(own(said, now(), problem))
-                case Settled():
-                    pass  # receipts
+                case Queued(message_id, message):
+                    self._queued[message_id] = Pending(self._said(message))
+                case Settled(message_id, SentText() | File() as message, reply):
+                    self._settle(message_id, message, reply)
+                case Settled(message_id):
+                    self._note_settled(message_id)
                 case Connected():
-                    if self.retry_at is not None:
-                        self._say(notice("connected again", "green"))
-                    self.retry_at = None
+                    self._say(notice("connected again" if self._is_away else "connected", "green"))
+                    self._is_away = False
                 case Disconnected(reason, retry_seconds):
                     # Said once; how long it takes is for the state of the connection to show.
-                    if self.retry_at is None:
-                        self._say(notice(f"{reason}; trying again", "yellow"))
-                    self.retry_at = trio.current_time() + retry_seconds
+                    if not self._is_away or retry_seconds is None:
+                        self._say(notice(reason if retry_seconds is None else f"{reason}; trying again", "yellow"))
+                    self._is_away = True
                     self.company.forget()
                 case Missed() | Lost() as missed:
                     self._say(incident(missed))
@@ -286,10 +290,24 @@ class Conversation:
     def _wants_receipt(self, message: DeliveredText | DeliveredFile) -> bool:
         return message.sender == self.to and message.group is None and message.device is not None
 
-    async def _send_receipt(self, to: ClientId, message_id: MessageId) -> None:
-        # If it is refused, the other one learns nothing; if the client has stopped, `_follow` says so.
-        with suppress(ClientError):
-            await self._client.send_receipt(to, [message_id], self._receipts)
+    def _settle(self, message_id: MessageId, message: SentText | File, reply: Accepted | Error) -> None:
+        """Show what became of a message: of this conversation, of an earlier run, or of another command."""
+        pending = self._queued.pop(message_id, None)
+        problem = refusal(Refused(reply.msg, reply.detail)) if isinstance(reply, Error) else None
+        self._show_own(self._said(message), now() if pending is None else pending.at, problem)
+        self.failures += problem is not None and message_id in self._own
+        if pending is None or message_id in self._own:
+            self._note_settled(message_id)
+
+    def _note_settled(self, message_id: MessageId) -> None:
+        if message_id in self._own:
+            self._own.remove(message_id)
+        else:
+            self._earlier -= 1
+
+    def _said(self, message: SentText | File) -> str:
+        said = message.text if isinstance(message, SentText) else sent_file(message.name)
+        return said if message.to == self.to else f"→ {self._book.label(message.to)} {said}"
 
     async def _note_receipt(self) -> None:
         latest = await self._client.history(self.to, 1)
@@ -302,6 +320,15 @@ class Conversation:
         is_here = conversation_of(message, self._client.client_id) == self.to
         name = speaker(message, self._book, self._client.client_id, self.to)
         self._show(received(message, name, when(message.ts), style="bold cyan" if is_here else "bold magenta"))
+
+
+def is_command(line: str) -> bool:
+    return line.startswith("/") and not line.startswith("//")
+
+
+def as_text(line: str) -> str:
+    """What is sent for a line that is no command."""
+    return line[1:] if line.startswith("//") else line
 
 
 def path_of(text: str) -> Path:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import click
 import trio
@@ -73,6 +73,15 @@ def download(url: str, path: Path | None, sha256: str | None, server: str, *, as
         click.echo(str(target))
 
 
+class Uploader(Protocol):
+    """Whoever has a server, and can ask it for leave to upload a file."""
+
+    @property
+    def address(self) -> ServerAddress: ...
+
+    async def upload_token(self) -> str: ...
+
+
 @frozen
 class Attachment:
     """An uploaded file, ready to be sent."""
@@ -81,8 +90,8 @@ class Attachment:
     metadata: FileMetadata
 
 
-async def attach(client: Client, path: Path, kind: FileKind, report: Report) -> Attachment:
-    """Upload the file at `path`, to be sent as `kind` by `client`.
+async def attach(uploader: Uploader, path: Path, kind: FileKind, report: Report) -> Attachment:
+    """Upload the file at `path`, to be sent as `kind` by `uploader`.
 
     Raises:
         MediaError: it is not of that kind, or nobody can say: PyAV is not installed.
@@ -90,18 +99,18 @@ async def attach(client: Client, path: Path, kind: FileKind, report: Report) -> 
     """
     measured = FileMetadata() if kind == "file" else await trio.to_thread.run_sync(_measured, path, kind)
     try:
-        uploaded = await put(client.address, path, report)
+        uploaded = await put(uploader.address, path, report)
     except TransferFailed as failed:
         if failed.status != _UNAUTHORIZED:
             raise
-        uploaded = await put(client.address, path, report, token=await client.upload_token())
+        uploaded = await put(uploader.address, path, report, token=await uploader.upload_token())
     return Attachment(uploaded.url, _described(path, uploaded) | measured)
 
 
-async def attach_with_bar(client: Client, path: Path, kind: FileKind) -> Attachment:
+async def attach_with_bar(uploader: Uploader, path: Path, kind: FileKind) -> Attachment:
     """The same; a bar on standard error shows how far the upload is, if that is a terminal."""
     with _bar(path.name) as report:
-        return await attach(client, path, kind, report)
+        return await attach(uploader, path, kind, report)
 
 
 def _measured(path: Path, kind: Literal["image", "voice", "circle"]) -> FileMetadata:

@@ -2,14 +2,17 @@
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.files import attach_with_bar
+from ironwire.cli.files import Uploader, attach_with_bar
 from ironwire.cli.options import (
     answer_deadline,
     device_option,
@@ -19,23 +22,28 @@ from ironwire.cli.options import (
     server_option,
     this_device_option,
 )
+from ironwire.cli.outbound import send_as_device, waiting_line
 from ironwire.cli.render import as_json as json_line
-from ironwire.cli.render import group_change, own, received, sent_file, speaker, when
-from ironwire.cli.terminal import out
+from ironwire.cli.render import group_change, notice, own, received, sent_file, speaker, when
+from ironwire.cli.terminal import err, out
 from ironwire.client import (
     Accepted,
+    Client,
     DeliveredText,
     GroupChanged,
     HistoryEntry,
     Identity,
     Owner,
     ServerAddress,
+    Stored,
     connect,
     default_store_path,
     read_history,
 )
 from ironwire.ids import Address, ClientId, DeviceId
+from ironwire.wire.messages import File as SentFile
 from ironwire.wire.messages import FileKind
+from ironwire.wire.messages import Text as SentText
 
 _PATH = click.Path(path_type=Path)
 
@@ -66,6 +74,7 @@ def send(
 ) -> None:
     """Send TEXT to TO, and wait until the server has accepted it. TEXT - is read from standard input.
 
+    With --device, TEXT is kept before it is sent: where the server is away, it goes out when the device is used again.
     TO is a person or a group. A file is uploaded first, and TEXT is its caption. To look into pictures, voice messages
     and circles takes the extra `ironwire[media]`.
     """
@@ -80,13 +89,11 @@ def send(
     address = ServerAddress.parse(server)
     if text == "-":
         text = sys.stdin.read().removesuffix("\n")
-    if attached:
-        ((kind, path),) = attached
-        accepted = trio.run(_send_file, address, identity, device, recipient, path, kind, text)
+    compose = partial(_compose, recipient, text, attached[0] if attached else None)
+    if device is None:
+        _report(trio.run(_send, address, identity, compose), as_json=as_json)
     else:
-        accepted = trio.run(_send_text, address, identity, device, recipient, text or "")
-    if as_json:
-        click.echo(json.dumps({"ts": accepted.ts, "duplicate": accepted.duplicate}))
+        _report(trio.run(send_as_device, address, identity, device, compose), as_json=as_json)
 
 
 @click.command()
@@ -127,26 +134,31 @@ def _remembered(entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: 
             return own(said, at, mark=f"  ✓ {entry.receipt}" if entry.receipt else "  ✓")
 
 
-async def _send_text(
-    address: ServerAddress, identity: Identity, device: DeviceId | None, to: Address, text: str
-) -> Accepted:
-    async with connect(address, identity, device=device) as client:
-        with answer_deadline():
-            return await client.send_text(to, text)
+async def _compose(
+    to: Address, text: str | None, attached: tuple[FileKind, Path] | None, uploader: Uploader
+) -> SentText | SentFile:
+    if attached is None:
+        return SentText(to, text or "")
+    kind, path = attached
+    attachment = await attach_with_bar(uploader, path, kind)
+    if text:
+        attachment.metadata["caption"] = text
+    return SentFile(to, attachment.url, **attachment.metadata)
 
 
-async def _send_file(
-    address: ServerAddress,
-    identity: Identity,
-    device: DeviceId | None,
-    to: Address,
-    path: Path,
-    kind: FileKind,
-    caption: str | None,
-) -> Accepted:
-    async with connect(address, identity, device=device) as client:
-        attachment = await attach_with_bar(client, path, kind)
-        if caption:
-            attachment.metadata["caption"] = caption
+async def _send(address: ServerAddress, identity: Identity, compose: Callable[[Client], Awaitable[Any]]) -> Accepted:
+    """Without a device nothing is kept."""
+    async with connect(address, identity) as client:
+        message = await compose(client)
         with answer_deadline():
-            return await client.send_file(to, attachment.url, **attachment.metadata)
+            return await client.send(message)
+
+
+def _report(sent: Accepted | Stored, *, as_json: bool) -> None:
+    if isinstance(sent, Stored):
+        err().print(notice(waiting_line(sent.waiting, sent.reason), "yellow"))
+        answer: dict[str, Any] = {"waiting": sent.waiting}
+    else:
+        answer = {"ts": sent.ts, "duplicate": sent.duplicate}
+    if as_json:
+        click.echo(json.dumps(answer))

@@ -1,36 +1,90 @@
-"""Lines from a standard input that is no terminal, for conversations that a script holds."""
+"""Lines from a standard input that is no terminal, for conversations that a script holds.
+
+They come in batches, each of what one read brought, and a batch is kept with one commit before more is read: so the
+disk, and not the memory, holds what waits, and an interrupt loses nothing that was read.
+"""
 
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
 
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.conversation import Conversation, as_text, is_command
+from ironwire.cli.exits import ExitCode, Failure
+from ironwire.cli.outbound import at_device, waiting_line
+from ironwire.cli.render import notice
+from ironwire.cli.terminal import err, out
+from ironwire.client import Client, DeviceOwner, Identity, ServerAddress
 from ironwire.client.nursery import plain_nursery
+from ironwire.ids import Address, DeviceId
+from ironwire.wire.messages import Text
 
 _READ_BYTES = 64 * 1024
+_LINE_BYTES = 1024 * 1024
+"""No server takes so long a text, and memory has an end."""
+
+
+async def through_pipes(
+    address: ServerAddress, identity: Identity, device: DeviceId, book: AddressBook, to: Address
+) -> int:
+    """Send every line to `to`, and print what comes; how much did not get across is returned.
+
+    Where another program has the device, it gets the lines, and they are none of this one's concern any more.
+    """
+    left: list[str] = []
+    async with piped_lines() as batches:
+
+        async def all_batches() -> AsyncIterator[list[str]]:
+            yield left
+            async for batch in batches:
+                yield batch
+
+        async def here(client: Client) -> int:
+            err().print(notice(f"you are {client.client_id}, on {client.device}"))
+            conversation = Conversation(to, client, book, out().print, err().print, lambda: None)
+            await conversation.hold(all_batches())
+            return conversation.failures
+
+        async def there(owner: DeviceOwner) -> int:
+            count, waiting, reason = 0, 0, ""
+            async for batch in all_batches():
+                left[:] = batch
+                # An empty batch asks whether somebody is there at all.
+                texts = [Text(to, as_text(line)) for line in map(str.strip, batch) if line and not is_command(line)]
+                stored = await owner.queue(*texts)
+                left.clear()
+                count, waiting, reason = count + len(stored.ids), stored.waiting, stored.reason
+            err().print(notice(f"another program has this device and sends {count} messages"))
+            if reason:
+                err().print(notice(waiting_line(waiting, reason), "yellow"))
+            return 0
+
+        return await at_device(address, identity, device, here, there)
 
 
 @asynccontextmanager
-async def piped_lines() -> AsyncGenerator[trio.MemoryReceiveChannel[str]]:
-    """Each line of standard input without its end; the last one may lack it. What is not UTF-8 is replaced."""
-    send, receive = trio.open_memory_channel[str](0)
+async def piped_lines() -> AsyncGenerator[trio.MemoryReceiveChannel[list[str]]]:
+    """The lines of standard input without their ends; the last one may lack it. What is not UTF-8 is replaced."""
+    send, receive = trio.open_memory_channel[list[str]](0)
     async with plain_nursery() as nursery:
         nursery.start_soon(_read_lines, send)
         yield receive
         nursery.cancel_scope.cancel()
 
 
-async def _read_lines(send: trio.MemorySendChannel[str]) -> None:
+async def _read_lines(send: trio.MemorySendChannel[list[str]]) -> None:
     pending = b""
     async with send:
         while data := await _read():
             *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                await send.send(_text(line))
+            await send.send([_text(line) for line in lines])
+            if len(pending) > _LINE_BYTES:
+                raise Failure(ExitCode.USAGE, f"a line of standard input is longer than {_LINE_BYTES} bytes")
         if pending:
-            await send.send(_text(pending))
+            await send.send([_text(pending)])
 
 
 async def _read() -> bytes:

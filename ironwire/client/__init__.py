@@ -40,6 +40,8 @@ from ironwire.client.errors import (
 )
 from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
 from ironwire.client.groups import OwnGroups
+from ironwire.client.handover import DeviceOwner, OwnerGone
+from ironwire.client.handover_lines import Stored
 from ironwire.client.keystore import create_identity, default_identity_path, load_identity
 from ironwire.client.local import Conversation, HistoryEntry, Owner, Said, conversation_of, default_store_path
 from ironwire.client.localfile import read_history
@@ -90,6 +92,7 @@ __all__ = [
     "DeliveredText",
     "Device",
     "DeviceInUse",
+    "DeviceOwner",
     "Disconnected",
     "Downloaded",
     "Error",
@@ -114,6 +117,7 @@ __all__ = [
     "OwnGroups",
     "OwnPresence",
     "Owner",
+    "OwnerGone",
     "PresenceUpdate",
     "Queued",
     "Received",
@@ -128,6 +132,7 @@ __all__ = [
     "ServerAddress",
     "SessionEnded",
     "Settled",
+    "Stored",
     "TransferFailed",
     "Uploaded",
     "connect",

@@ -71,18 +71,22 @@ class Backlog:
         self._awaited[pending.id] = pending
         self._put(pending, message, _now_ms())
 
-    async def queue(self, messages: Sequence[Sendable]) -> list[MessageId]:
-        """Return once `messages` are kept; they go out in their order.
+    async def queue(self, messages: Sequence[Sendable], *, is_awaited: bool = False) -> list[Pending]:
+        """Return once `messages` are kept; they go out in their order, and the program hears of each.
 
         Raises:
             ClientError: they are not kept.
         """
-        queued = [Pending(MessageId(uuid4().hex), message, is_awaited=False) for message in messages]
+        queued = [
+            Pending(MessageId(uuid4().hex), message, is_awaited=is_awaited, is_announced=True) for message in messages
+        ]
         now_ms = _now_ms()
         for pending, message in zip(queued, messages, strict=True):
+            if is_awaited:
+                self._awaited[pending.id] = pending
             self._put(pending, message, now_ms)
         await self._keeper.commit(None)
-        return [pending.id for pending in queued]
+        return queued
 
     def awaited(self) -> list[Pending]:
         """Those for whose answer somebody waits."""
@@ -101,7 +105,7 @@ class Backlog:
         if is_whole and len(self._window) < WINDOW:
             self._window[pending.id] = pending
         self._work.unpark()
-        if isinstance(message, Text | File) and pending.id not in self._awaited:
+        if isinstance(message, Text | File) and pending.is_announced:
             self._events.put(Queued(pending.id, message, ts))
 
     # --- replies -----------------------------------------------------------------------------------------------------
@@ -133,9 +137,9 @@ class Backlog:
     def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
         self._answered.discard(pending.id)
         self._awaited.pop(pending.id, None)
-        if pending.is_awaited or error is not None:
-            pending.answer(error or reply)
-        elif isinstance(pending.message, Sendable) and isinstance(reply, Accepted | Error):
+        pending.answer(error or reply)
+        is_news = error is None and (pending.is_announced or not pending.is_awaited)
+        if is_news and isinstance(pending.message, Sendable) and isinstance(reply, Accepted | Error):
             self._events.put(Settled(pending.id, pending.message, reply))
 
     # --- sending -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
     connect()        waits for the first session
     open_device()    waits for nobody: what the device keeps can be read and added to without a server
       ├─ Link.keep
-      └─ Link.run    drawn in `link.py`
+      ├─ Reception.run    what other programs hand over (`handover.py`)
+      └─ Link.run         drawn in `link.py`
 
 Both own the nurseries; what their block raises comes out as it was raised.
 
@@ -25,12 +26,15 @@ from ironwire.client.dial import Dial, dial_tcp
 from ironwire.client.errors import LocalStoreError, SessionEnded
 from ironwire.client.events import Connection, Event, EventQueue
 from ironwire.client.groups import OwnGroups
+from ironwire.client.handover import Reception, Sending
+from ironwire.client.handover_lines import Stored
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
 from ironwire.client.link import Link, Target
 from ironwire.client.local import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
 from ironwire.client.localstore import LocalStore
 from ironwire.client.nursery import plain_nursery
+from ironwire.client.outgoing import checked
 from ironwire.client.presence import OwnPresence
 from ironwire.client.urls import ServerAddress
 from ironwire.crypto.signing import Identity
@@ -140,7 +144,17 @@ class Client:
         Raises:
             LocalStoreError: there is no device whose store could keep them, or it fails.
         """
-        return await self._backlog.queue(messages)
+        return [pending.id for pending in await self._backlog.queue(messages)]
+
+    @asynccontextmanager
+    async def sending(self, message: Sendable) -> AsyncGenerator[Sending]:
+        """The same for one message, with a function that waits for the answer as `send_text` does."""
+        (pending,) = await self._backlog.queue([message], is_awaited=True)
+
+        async def accepted() -> Accepted:
+            return checked(await pending.reply_or_error(), Accepted)
+
+        yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
 
     @property
     def waiting(self) -> int:
@@ -156,9 +170,13 @@ class Client:
         await self._backlog.moved()
         return self._backlog.hold_until
 
+    async def send(self, message: Sendable) -> Accepted:
+        """Send a message that is already made. See `send_file` for what it raises."""
+        return await self._link.ask(message, Accepted)
+
     async def send_text(self, to: Address, text: str) -> Accepted:
         """Send a text, and wait until the server has taken it over. See `send_file` for what it raises."""
-        return await self._link.ask(Text(to, text), Accepted)
+        return await self.send(Text(to, text))
 
     async def send_file(self, to: Address, url: str, **metadata: Unpack[FileMetadata]) -> Accepted:
         """Send an uploaded file; `url` is what the upload answered.
@@ -172,11 +190,11 @@ class Client:
                 the server took the message is not known.
             LocalStoreError: the client has stopped; whether the message will be sent is not known.
         """
-        return await self._link.ask(File(to, url, **metadata), Accepted)
+        return await self.send(File(to, url, **metadata))
 
     async def send_receipt(self, to: ClientId, ids: list[MessageId], state: ReceiptState) -> Accepted:
         """Tell the devices of `to` what became of up to 100 of its messages. See `send_file` for what it raises."""
-        return await self._link.ask(Receipt(to, ids, state), Accepted)
+        return await self.send(Receipt(to, ids, state))
 
     async def devices(self) -> list[Device]:
         """This client's devices, oldest first. See `send_file` for what it raises."""
@@ -341,6 +359,8 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
         try:
             async with plain_nursery() as keeping:
                 keeping.start_soon(link.keep)
+                if keeper is not None:
+                    keeping.start_soon(Reception(link, keeper.store.path).run)
                 async with plain_nursery() as nursery:
                     nursery.start_soon(link.run)
                     yield Client(link)

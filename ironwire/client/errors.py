@@ -48,7 +48,7 @@ class DeviceInUse(LocalStoreError):
 
     def __str__(self) -> str:
         which = "another program" if self.pid is None else f"another program (process {self.pid})"
-        return f"{self.path} is in use by {which}: end it, or name another device"
+        return f"{self.path} is in use by {which}, which alone takes what comes: end it, or name another device"
 
 
 class ConnectionFailed(ClientError):

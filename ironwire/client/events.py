@@ -108,19 +108,25 @@ class EventQueue:
     """
 
     _events: deque[tuple[int, Event]] = field(factory=deque)
+    _bounded: int = field(default=0, init=False)
+    """Events that wait, without those that are never left out."""
     _end: ClientError | None = None
     _readers: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
     def put(self, event: Event, after: int = 0) -> None:
         """`after` is the last of the stored deliveries that come before this event, where there are any."""
-        if len(self._events) >= EVENT_LIMIT // 2 and _is_typing(event):
+        if self._bounded >= EVENT_LIMIT // 2 and _is_typing(event):
             return
-        if len(self._events) < EVENT_LIMIT or isinstance(event, Queued | Settled):
+        if isinstance(event, Queued | Settled):
             self._events.append((after, event))
+        elif self._bounded < EVENT_LIMIT:
+            self._events.append((after, event))
+            self._bounded += 1
         elif isinstance(last := self._events[-1][1], Missed):
             self._events[-1] = (after, Missed(last.count + 1))
         else:
             self._events.append((after, Missed(1)))
+            self._bounded += 1
         self._readers.unpark()
 
     def wake(self) -> None:
@@ -136,7 +142,9 @@ class EventQueue:
         """The first event; None if there is none, or none that comes before the stored delivery `before`."""
         if not self._events or (before is not None and self._events[0][0] >= before):
             return None
-        return self._events.popleft()[1]
+        _, event = self._events.popleft()
+        self._bounded -= not isinstance(event, Queued | Settled)
+        return event
 
     async def wait(self) -> None:
         """Return when there may be something.

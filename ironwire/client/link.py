@@ -17,7 +17,6 @@ waits to be told to try again.
 
 import math
 from contextlib import suppress
-from typing import TypeVar
 from uuid import uuid4
 
 import trio
@@ -33,13 +32,14 @@ from ironwire.client.errors import (
     LocalStoreError,
     NotTheProtocol,
     Refused,
+    SessionEnded,
 )
 from ironwire.client.events import Connected, Connection, Disconnected, EventQueue
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
 from ironwire.client.local import Begin, Sendable
 from ironwire.client.nursery import plain_nursery
-from ironwire.client.outgoing import Answer, Outbox, Pending, Reply
+from ironwire.client.outgoing import Answer, Outbox, Pending, R, Reply, checked
 from ironwire.client.pushes import Pushes
 from ironwire.client.rosters import Rosters
 from ironwire.client.session import Session, open_session
@@ -57,8 +57,6 @@ from ironwire.wire.messages import (
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
-
-R = TypeVar("R", bound=Answer)
 
 
 @frozen(eq=False)
@@ -109,6 +107,11 @@ class Link:
         """Whether there is a session now."""
         return self._outbox is not None and self._end is None
 
+    @property
+    def offline_reason(self) -> str:
+        """Why nothing is sent now; empty where there is a session, or the first attempt goes on."""
+        return self.connection.reason if self._outbox is None else ""
+
     async def wait_up(self) -> None:
         """Return once there is a session.
 
@@ -137,6 +140,10 @@ class Link:
             Refused: the server answered with an error, or would have.
             ClientError: the client has stopped.
         """
+        return checked(await self.reply_to(message), kind)
+
+    async def reply_to(self, message: ClientMessage) -> Reply:
+        """The same, whatever the reply is."""
         pending = Pending(MessageId(uuid4().hex), message)
         self._check_size(pending)
         if self._why_not is not None:
@@ -146,19 +153,9 @@ class Link:
         else:
             self._launch(pending)
         try:
-            await pending.replied.wait()
+            return await pending.reply_or_error()
         finally:
-            pending.is_awaited = False
             self._pending.pop(pending.id, None)
-        match pending.reply:
-            case Error(code, detail, user, retry_after_ms):
-                raise Refused(code, detail, user, retry_after_ms)
-            case ClientError() as ended:
-                raise ended
-            case reply if isinstance(reply, kind):
-                return reply
-            case _:
-                raise NotTheProtocol(f"the server gave another answer to `{message.verb}` than there is")
 
     async def stand(self, message: ClientMessage) -> Accepted:
         """Ask, and say it again in every session until a message of the same verb takes its place. Raises as `ask`."""
@@ -205,6 +202,9 @@ class Link:
                 self.keeper.end(error)
                 self.stop(error)
                 self._running.cancel()
+            finally:
+                # Cancelled: nobody is to wait any more for what will not be kept.
+                self.keeper.end(SessionEnded(1000, "the client was closed"))
 
     async def run(self) -> None:
         """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a

@@ -1,8 +1,11 @@
 """What is on its way to the server: frames that wait for their reply, and what one session has still to write."""
 
+from typing import TypeVar
+
 import trio
 from attrs import define, field
 
+from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.errors import ClientError
 from ironwire.ids import MessageId
 from ironwire.wire.codec import encode
@@ -26,17 +29,36 @@ Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | Bloc
 Reply = Answer | Error
 
 
+R = TypeVar("R", bound=Answer)
+
+
+def checked(reply: Reply, kind: type[R]) -> R:
+    """`reply`, which has to be of that kind.
+
+    Raises:
+        Refused: it is an error.
+        NotTheProtocol: it is something else.
+    """
+    if isinstance(reply, Error):
+        raise Refused(reply.msg, reply.detail, reply.user, reply.retry_after_ms)
+    if not isinstance(reply, kind):
+        raise NotTheProtocol(f"the server gave another answer than there is: `{reply.verb}`")
+    return reply
+
+
 @define(eq=False)
 class Pending:
     """A message without a reply, to be sent again in every new session.
 
-    `is_kept`: it is in the device's store, and goes out whether or not somebody awaits the reply.
+    `is_kept`: it is in the device's store, and goes out whether or not somebody awaits the reply. `is_announced`: the
+    program hears of it, and of its reply, as of events.
     """
 
     id: MessageId
     message: ClientMessage
     is_kept: bool = False
     is_awaited: bool = True
+    is_announced: bool = False
     reply: Reply | ClientError | None = None
     replied: trio.Event = field(factory=trio.Event)
     frame: str = field(init=False)
@@ -51,6 +73,20 @@ class Pending:
     @property
     def is_wanted(self) -> bool:
         return self.is_kept or self.is_awaited
+
+    async def reply_or_error(self) -> Reply:
+        """The reply, once it is there.
+
+        Raises:
+            ClientError: there will be none.
+        """
+        try:
+            await self.replied.wait()
+        finally:
+            self.is_awaited = False
+        if self.reply is None or isinstance(self.reply, ClientError):
+            raise self.reply or ClientError("an answer that is none")
+        return self.reply
 
     def answer(self, reply: Reply | ClientError) -> None:
         self.reply = reply

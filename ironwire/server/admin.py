@@ -8,10 +8,7 @@ of this socket is trusted and still bounded: in bytes, in time, and in how many 
 """
 
 import os
-import socket
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import structlog
 import trio
 from attrs import define, field
 
+from ironwire import unix_socket
 from ironwire.errors import AdminError, IronWireError, StoreError
 from ironwire.hub.admin import REQUESTS, Admin, Answer, Request
 from ironwire.hub.delivery import Delivery
@@ -41,10 +39,6 @@ REQUEST_SECONDS = 5.0
 REPLY_SECONDS = 5.0
 REQUEST_BYTES = 4096
 MOST_AT_A_TIME = 8
-BACKLOG = 16
-
-_PATH_BYTES = 107
-"""What `sockaddr_un` holds of a path on Linux, without the end."""
 
 _converter = strict_converter()
 
@@ -60,7 +54,8 @@ class AdminSocket:
     async def run(self) -> None:
         """Serve, for ever. Where there can be no such socket, the log says so and the server goes on without it."""
         try:
-            listener = _listen(self._folder)
+            # In the place of a socket that a dead server has left: this process holds the folder's lock.
+            listener = unix_socket.listen(self._folder / SOCKET)
         except OSError as error:
             reason = error.strerror or str(error)
             log.error("`ironwire admin` cannot reach this server", folder=str(self._folder), reason=reason)
@@ -73,7 +68,7 @@ class AdminSocket:
     async def _serve(self, stream: trio.SocketStream) -> None:
         try:
             with trio.fail_after(REQUEST_SECONDS):
-                line = await _read_line(stream)
+                line, _ = await unix_socket.read_line(stream, REQUEST_BYTES)
             reply = await self._reply(line)
             with trio.fail_after(REPLY_SECONDS):
                 await stream.send_all(orjson.dumps(reply) + b"\n")
@@ -117,12 +112,11 @@ async def ask(folder: Path, request: Request) -> Answer | None:
         AdminError: as `perform` says.
     """
     try:
-        with _socket_path(folder) as path:
-            stream = await trio.open_unix_socket(path)
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
+        stream = await unix_socket.connect(folder / SOCKET)
     except OSError as error:
         raise AdminError(f"{folder / SOCKET}: {error.strerror}; be the server's user, or root") from error
+    if stream is None:
+        return None
     asked = {"verb": type(request).__name__.lower(), **_converter.unstructure(request)}
     async with stream:
         try:
@@ -187,51 +181,3 @@ def _decoded(line: bytes) -> Request:
     except Fault as fault:
         raise AdminError(f"{fault.where.removeprefix('.') or 'the request'} {fault.what}") from None
     return request
-
-
-async def _read_line(stream: trio.SocketStream) -> bytes:
-    line = b""
-    while b"\n" not in line and len(line) <= REQUEST_BYTES:
-        chunk = await stream.receive_some()
-        if not chunk:
-            break
-        line += chunk
-    return line[:REQUEST_BYTES].partition(b"\n")[0]
-
-
-def _listen(folder: Path) -> trio.SocketListener:
-    """Take the place of a socket that a dead server has left: this process holds the folder's lock."""
-    path = folder / SOCKET
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()
-    listening = socket.socket(socket.AF_UNIX)
-    old_mask = os.umask(0o177)
-    try:
-        with _socket_path(folder) as address:
-            listening.bind(address)
-        listening.listen(BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
-    finally:
-        os.umask(old_mask)
-    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-
-
-@contextmanager
-def _socket_path(folder: Path) -> Iterator[str]:
-    """A path to the socket that fits into an address; a long one leads through a descriptor of the folder.
-
-    Raises:
-        OSError: there is no such folder, or the path is too long and the system has no /proc.
-    """
-    path = str((folder / SOCKET).absolute())
-    if len(os.fsencode(path)) <= _PATH_BYTES:
-        yield path
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{handle}/{SOCKET}"
-    finally:
-        os.close(handle)

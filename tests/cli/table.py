@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import trio
-from attrs import define, field
+from attrs import asdict, define, field
 from rich.text import Text as Line
 
 from ironwire.cli.addressbook import AddressBook
@@ -15,14 +16,22 @@ from ironwire.cli.conversation import Conversation
 from ironwire.client import (
     Accepted,
     Client,
+    Connection,
+    Error,
     Event,
     GroupDetails,
     HistoryEntry,
+    Queued,
     Refused,
     ServerAddress,
     SessionEnded,
+    Settled,
 )
-from ironwire.ids import Address, ClientId, GroupId
+from ironwire.client.local import Sendable
+from ironwire.ids import Address, ClientId, GroupId, MessageId
+from ironwire.wire.messages import File, Receipt, Text
+
+Sent = tuple[MessageId, Sendable]
 
 ALICE = ClientId("a1" * 32)
 BOB = ClientId("b0" * 32)
@@ -58,20 +67,53 @@ class FakeClient:
         factory=lambda: trio.open_memory_channel[Event](math.inf)
     )
 
-    async def send_text(self, to: str, text: str) -> Accepted:
-        await self.answer()
-        self.sent.append((text, {}))
-        return Accepted(ts=0)
+    connection: Connection = field(factory=lambda: Connection("connected"))
+    waiting: int = 0
+    _hold_until: float = 0.0
+    _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _queue: tuple[trio.MemorySendChannel[Sent], trio.MemoryReceiveChannel[Sent]] = field(
+        factory=lambda: trio.open_memory_channel[Sent](math.inf)
+    )
 
-    async def send_file(self, to: str, url: str, **metadata: Any) -> Accepted:
-        await self.answer()
-        self.sent.append((url, metadata))
-        return Accepted(ts=0)
+    async def queue(self, *messages: Sendable) -> list[MessageId]:
+        await trio.lowlevel.checkpoint()
+        ids = [MessageId(uuid4().hex) for _ in messages]
+        for message_id, message in zip(ids, messages, strict=True):
+            self.waiting += 1
+            if not isinstance(message, Receipt):
+                self.happen(Queued(message_id, message, 0))
+            self._queue[0].send_nowait((message_id, message))
+        return ids
 
-    async def send_receipt(self, to: str, ids: list[str], state: str) -> Accepted:
-        await self.answer()
-        self.receipts.append((to, ids, state))
-        return Accepted(ts=0)
+    async def send(self) -> None:
+        """Send what was queued, in its order."""
+        async for message_id, message in self._queue[1]:
+            reply: Accepted | Error = Accepted(0)
+            try:
+                await self.answer()
+            except Refused as refused:
+                reply = Error(refused.code, refused.detail, refused.user)
+            match message:
+                case Receipt(to, ids, state):
+                    self.receipts.append((to, [*ids], state))
+                case Text(_, text) if isinstance(reply, Accepted):
+                    self.sent.append((text, {}))
+                case File() if isinstance(reply, Accepted):
+                    said = asdict(message, filter=lambda _, value: value is not None)
+                    del said["to"]
+                    self.sent.append((said.pop("url"), said))
+            self.waiting -= 1
+            self.happen(Settled(message_id, message, reply))
+            self._moved.unpark_all()
+
+    async def wait_moved(self) -> float:
+        await self._moved.park()
+        return self._hold_until
+
+    def hold(self, seconds: float) -> None:
+        """The server asks for so much patience."""
+        self._hold_until = trio.current_time() + seconds
+        self._moved.unpark_all()
 
     async def history(self, _: str, limit: int) -> list[HistoryEntry]:
         await trio.lowlevel.checkpoint()
@@ -120,8 +162,14 @@ async def held(tmp_path: Path, client: FakeClient, to: Address = BOB) -> AsyncGe
         return lambda text: target.append(text.plain[len("00:00 ") :])
 
     conversation = Conversation(to, cast("Client", client), book, collect(shown), collect(said), lambda: None)
-    send, lines = trio.open_memory_channel[str](math.inf)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(conversation.hold, lines)
-        yield Table(client, conversation, send.send_nowait, shown, said, book)
+    send, batches = trio.open_memory_channel[list[str]](math.inf)
+
+    async def hold(client_life: trio.CancelScope) -> None:
+        await conversation.hold(batches)
+        client_life.cancel()
+
+    async with trio.open_nursery() as nursery, trio.open_nursery() as sending:
+        sending.start_soon(client.send)
+        nursery.start_soon(hold, sending.cancel_scope)
+        yield Table(client, conversation, lambda line: send.send_nowait([line]), shown, said, book)
         send.close()

@@ -1,6 +1,7 @@
 """A conversation without terminal and network: what is entered, what becomes of it, what is shown."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from trio.testing import MockClock
 from ironwire.cli import conversation as module
 from ironwire.cli import files
 from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.cli.outbound import OFFLINE_SECONDS
 from ironwire.client import (
     Accepted,
+    AuthenticationRefused,
     Connected,
-    ConnectionFailed,
+    Connection,
     DeliveredFile,
     DeliveredText,
     Disconnected,
@@ -78,10 +81,57 @@ async def test_answers_that_never_come_are_not_waited_for_without_end(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     began = trio.current_time()
-    with pytest.RaisesGroup(ConnectionFailed, flatten_subgroups=True):
-        async with held(tmp_path, FakeClient(trio.sleep_forever)) as table:
-            table.enter("hello?")
-    assert trio.current_time() - began == pytest.approx(ANSWER_SECONDS)
+    async with held(tmp_path, FakeClient(trio.sleep_forever)) as table:
+        table.enter("hello?")
+    assert trio.current_time() - began == pytest.approx(ANSWER_SECONDS, abs=1)
+    assert table.said == ["1 message waits on this device, to be sent when it is used again"]
+
+
+async def test_the_end_waits_as_long_as_answers_come(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """However long that takes as a whole."""
+
+    async def answer_slowly() -> None:
+        await trio.sleep(ANSWER_SECONDS - 1)
+
+    async with held(tmp_path, FakeClient(answer_slowly)) as table:
+        for number in range(10):
+            table.enter(str(number))
+    assert len(table.client.sent) == 10
+    assert (table.said, len(table.shown)) == ([], 10)
+
+
+async def test_the_end_waits_for_a_server_that_asked_for_time(tmp_path: Path, autojump_clock: MockClock) -> None:
+    client = FakeClient()
+
+    async def be_limited() -> None:
+        client.hold(10 * ANSWER_SECONDS)
+        await trio.sleep(10 * ANSWER_SECONDS)
+
+    client.answer = be_limited
+    async with held(tmp_path, client) as table:
+        table.enter("slowly")
+    assert table.shown == ["you slowly  ✓"]
+
+
+@pytest.mark.parametrize(
+    ("connection", "seconds"),
+    [
+        (Connection("waiting", "nobody answers", 100.0), OFFLINE_SECONDS),
+        (Connection("stopped", "the server refused the identity: no", error=AuthenticationRefused("no")), 0),
+    ],
+)
+async def test_the_end_does_not_wait_for_a_server_that_is_away(
+    tmp_path: Path, autojump_clock: MockClock, connection: Connection, seconds: float
+) -> None:
+    began = trio.current_time()
+    with pytest.RaisesGroup(AuthenticationRefused, flatten_subgroups=True) if not seconds else nullcontext():
+        async with held(tmp_path, FakeClient(trio.sleep_forever, connection=connection)) as table:
+            table.enter("one")
+            table.enter("two")
+    assert trio.current_time() - began == pytest.approx(seconds, abs=1)
+    reason = connection.reason
+    assert table.said == [f"2 messages wait on this device, to be sent when it is used again ({reason})"]
+    assert table.conversation.failures == 0
 
 
 async def test_what_was_refused_is_shown_with_the_reason(tmp_path: Path) -> None:
@@ -184,20 +234,26 @@ async def test_what_was_left_from_an_earlier_conversation_is_answered_for(tmp_pa
 async def test_a_lost_connection_is_said_once(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient()) as table:
         table.client.happen(Connected())
-        await table.settled()
-        assert _is_connected(table)
         table.client.happen(Disconnected("the network went away", 2))
         table.client.happen(Disconnected("still away", 4))
-        await table.settled()
-        assert not _is_connected(table)
         table.client.happen(Connected())
         await table.settled()
-        assert _is_connected(table)
-    assert table.said == ["the network went away; trying again", "connected again"]
+    assert table.said == ["connected", "the network went away; trying again", "connected again"]
 
 
-def _is_connected(table: Table) -> bool:
-    return table.conversation.retry_at is None
+async def test_that_the_client_has_stopped_is_said(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Disconnected("the network went away", 2))
+        table.client.happen(Disconnected("the session is over (4409 replaced)", None))
+        await table.settled()
+    assert table.said == ["the network went away; trying again", "the session is over (4409 replaced)"]
+
+
+async def test_what_another_command_sends_is_shown_where_it_belongs(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        await table.client.queue(Text(BOB, "from elsewhere"), Text(CAROL, "to her"))
+        await table.settled()
+    assert table.shown == ["you from elsewhere  ✓", "you → c0c0c0c0… to her  ✓"]
 
 
 async def test_what_went_wrong_beside_messages_is_said(tmp_path: Path) -> None:

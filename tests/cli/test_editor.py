@@ -11,9 +11,9 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from ironwire.cli.chat import ChatCompleter
 from ironwire.cli.conversation import COMMANDS
 from ironwire.cli.editor import LineEditor
+from ironwire.cli.plain import ChatCompleter
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
 SECONDS = 10

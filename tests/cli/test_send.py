@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import asdict, define, field
 from click.testing import CliRunner, Result
 
 from ironwire.cli import cli, files, messages
@@ -16,6 +16,7 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.client import Accepted, ServerAddress, Uploaded, create_identity
 from ironwire.ids import ClientId
+from ironwire.wire.messages import File
 from tests.client.test_media import make_film, make_picture, make_sound
 
 BOB = ClientId("b0" * 32)
@@ -31,14 +32,10 @@ class FakeClient:
     uploads: list[Path] = field(factory=list)
     sent: list[tuple[Any, ...]] = field(factory=list)
 
-    async def send_text(self, to: str, text: str) -> Accepted:
+    async def send(self, message: File) -> Accepted:
         await trio.lowlevel.checkpoint()
-        self.sent.append((to, text))
-        return Accepted(7)
-
-    async def send_file(self, to: str, url: str, **metadata: Any) -> Accepted:
-        await trio.lowlevel.checkpoint()
-        self.sent.append((to, url, metadata))
+        said = asdict(message, filter=lambda _, value: value is not None)
+        self.sent.append((said.pop("to"), said.pop("url"), said))
         return Accepted(7)
 
 

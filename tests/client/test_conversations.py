@@ -45,20 +45,20 @@ def test_the_one_that_changed_last_comes_first(file: LocalFile) -> None:
 
 def test_only_what_others_said_is_unread(file: LocalFile) -> None:
     copy = DeliveredText(ALICE, "from my laptop", device=LAPTOP, group=FRIENDS)
-    change = GroupChanged(FRIENDS, 2, BOB, name="Friends")
+    change = GroupChanged(FRIENDS, 2, BOB, [], [], [], "Friends")
     said = DeliveredText(BOB, "hi all", group=FRIENDS)
-    file.apply([Arrive(message, None, seq) for seq, message in enumerate((said, copy, change, said), start=1)])
+    file.apply([Arrive(said, None, 1), Arrive(copy, None, 2), Arrive(change, None, 3), Arrive(said, None, 4)])
     ((_, last, unread),) = listed(file)
     assert (last, unread) == ("hi all", 2)
 
 
-def test_what_was_read_stays_read(file: LocalFile, tmp_path: Path) -> None:
-    file.apply([Arrive(DeliveredText(BOB, str(seq)), None, seq) for seq in (1, 2, 3)])
-    second = file.history(BOB, 10)[1].number
-    file.apply([MarkRead(BOB, second)])
-    file.apply([MarkRead(BOB, second - 1), MarkRead(CAROL, 99)])
-    assert listed(file) == [(BOB, "3", 1)]
-    file.close()
+def test_what_was_read_stays_read(tmp_path: Path) -> None:
+    with closing(LocalFile.open(tmp_path / "phone.db", OWNER)) as file:
+        file.apply([Arrive(DeliveredText(BOB, str(seq)), None, seq) for seq in (1, 2, 3)])
+        second = file.history(BOB, 10)[1].number
+        file.apply([MarkRead(BOB, second)])
+        file.apply([MarkRead(BOB, second - 1), MarkRead(CAROL, 99)])
+        assert listed(file) == [(BOB, "3", 1)]
     with closing(LocalFile.open(tmp_path / "phone.db", OWNER)) as again:
         assert listed(again) == [(BOB, "3", 1)]
 

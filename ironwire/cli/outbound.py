@@ -1,0 +1,135 @@
+"""How commands send as a device: durably, through whichever program has the device, and without waiting for no reason.
+
+Rule: nothing is lost by not waiting. What is queued is kept by the device, which sends it now or when it is used again.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import trio
+
+from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.client import (
+    Accepted,
+    Client,
+    DeviceInUse,
+    DeviceOwner,
+    Identity,
+    OwnerGone,
+    ServerAddress,
+    Stored,
+    open_device,
+)
+from ironwire.client.local import Sendable
+from ironwire.ids import DeviceId
+
+OFFLINE_SECONDS = 3.0
+"""How long to wait for a server that cannot be reached."""
+
+HANDOVER_SECONDS = 5.0
+"""A program that has the device takes what others have for it before this is over, or cannot."""
+
+_TICK_SECONDS = 0.1
+
+T = TypeVar("T")
+
+
+async def at_device(
+    address: ServerAddress,
+    identity: Identity,
+    device: DeviceId,
+    here: Callable[[Client], Awaitable[T]],
+    there: Callable[[DeviceOwner], Awaitable[T]],
+) -> T:
+    """Do it `here` with the device, or, where another program has it, `there`. Between the two there is no gap: whoever
+    loses the race for the file asks the winner, and whoever finds that one gone tries the file again.
+
+    Raises:
+        DeviceInUse: the other program takes nothing from us.
+        OwnerGone: never; `there` may raise it where it has done nothing yet.
+    """
+    gives_up_at = trio.current_time() + HANDOVER_SECONDS
+    while True:
+        try:
+            async with open_device(address, identity, device) as client:
+                return await here(client)
+        except DeviceInUse as in_use:
+            if trio.current_time() >= gives_up_at:
+                raise
+            owner = DeviceOwner(address, in_use.path)
+        with suppress(OwnerGone):
+            return await there(owner)
+        await trio.sleep(_TICK_SECONDS)
+
+
+async def send_as_device(
+    address: ServerAddress,
+    identity: Identity,
+    device: DeviceId,
+    compose: Callable[[Client | DeviceOwner], Awaitable[Sendable]],
+) -> Accepted | Stored:
+    """Send what `compose` makes, and return the answer; or how things stand where it is kept and there is none yet.
+
+    Raises:
+        Refused: the server did not take it.
+        ClientError: it is not kept, or the server does not want this client.
+    """
+
+    async def here(client: Client) -> Accepted | Stored:
+        async with client.sending(await compose(client)) as (stored, accepted):
+            found = await _accepted_in_time(client, accepted)
+            if found is None and client.connection.error is not None:
+                raise client.connection.error
+            return found or Stored(stored.ids, client.waiting, client.connection.reason)
+
+    async def there(owner: DeviceOwner) -> Accepted | Stored:
+        async with owner.sending(await compose(owner)) as (stored, accepted):
+            if not stored.reason:
+                with trio.move_on_after(ANSWER_SECONDS):
+                    return await accepted()
+            return stored
+
+    return await at_device(address, identity, device, here, there)
+
+
+async def _accepted_in_time(client: Client, accepted: Callable[[], Awaitable[Accepted]]) -> Accepted | None:
+    found: Accepted | None = None
+    with trio.CancelScope() as waiting:
+        async with trio.open_nursery() as nursery:
+
+            async def give_up() -> None:
+                await wait_sent(client, lambda: True)
+                waiting.cancel()
+
+            nursery.start_soon(give_up)
+            found = await accepted()
+            nursery.cancel_scope.cancel()
+    return found
+
+
+def _nothing_else() -> bool:
+    return False
+
+
+async def wait_sent(client: Client, is_busy: Callable[[], bool] = _nothing_else) -> None:
+    """Return once everything that is queued is answered for, and `is_busy` says no; or when nothing moves any more.
+
+    The server has `ANSWER_SECONDS` for each answer, however many there are to come, and after the time for which it
+    asked for patience. A first attempt to connect is waited for in any case.
+    """
+    idle_since = trio.current_time()
+    while client.waiting or is_busy() or client.connection.state == "connecting":
+        state = client.connection.state
+        patience_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
+        if state == "stopped" or trio.current_time() >= idle_since + patience_seconds:
+            return
+        with trio.move_on_after(_TICK_SECONDS):
+            hold_until = await client.wait_moved()
+            idle_since = max(hold_until, trio.current_time())
+
+
+def waiting_line(count: int, reason: str) -> str:
+    """For a person who leaves while something has not been sent; `reason` is why there is no connection, if known."""
+    messages = f"{count} messages wait" if count > 1 else "1 message waits"
+    return f"{messages} on this device, to be sent when it is used again{reason and f' ({reason})'}"

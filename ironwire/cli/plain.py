@@ -1,0 +1,138 @@
+"""`ironwire chat --plain`: one conversation over a line editor, for narrow, slow and speaking terminals."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+
+import trio
+from attrs import define, field
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter, WordCompleter
+from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.company import OwnTyping
+from ironwire.cli.conversation import COMMANDS, SENDING, Conversation
+from ironwire.cli.editor import LineEditor
+from ironwire.cli.render import YOU, notice
+from ironwire.cli.terminal import out, printable, printable_lines
+from ironwire.client import Client, ClientError
+from ironwire.ids import Address, ClientId, is_group
+
+_TICK_SECONDS = 0.5
+
+
+async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visible: bool) -> None:
+    """Converse with `to` until the person leaves."""
+    console = out()
+    tell: Callable[[bool], None] = partial(client.presence.typing, to) if is_visible else _tell_nobody
+    screen = Screen(client, book, to, OwnTyping(tell))
+    conversation = Conversation(
+        to, client, book, console.print, console.print, lambda: screen.draw(conversation), receipts="read"
+    )
+    async with screen.editor.lines() as lines, trio.open_nursery() as nursery:
+        console.print(notice(f"{book.label(to)} is {to}"))
+        console.print(notice(f"you are {client.client_id}, on {client.device}"))
+        console.print(notice("/help lists the commands, Ctrl-D leaves"))
+        nursery.start_soon(screen.keep_current, conversation)
+        if not is_group(to):
+            nursery.start_soon(_look_around, client, ClientId(to), is_visible)
+        await conversation.hold(_one_by_one(lines))
+        nursery.cancel_scope.cancel()
+
+
+async def _one_by_one(lines: trio.MemoryReceiveChannel[str]) -> AsyncIterator[list[str]]:
+    async for line in lines:
+        yield [line]
+
+
+async def _look_around(client: Client, to: ClientId, is_visible: bool) -> None:
+    """See whether `to` is there, and be seen."""
+    # A server that refuses shows nobody; if the client has stopped, the conversation says so.
+    with suppress(ClientError):
+        await client.presence.watch([to])
+        if is_visible:
+            await client.presence.allow([to])
+            await client.presence.say("online")
+
+
+def _tell_nobody(_: bool) -> None:
+    """That this user types, who does not want it known."""
+
+
+@define(eq=False)
+class Screen:
+    """The bottom of the terminal: lines that nobody has answered for, the line being typed, the connection's state, and
+    who is there.
+
+    Trio's side replaces `_prompt` and `_toolbar` whole; the editor's thread only reads them.
+    """
+
+    _client: Client
+    _book: AddressBook
+    _to: Address
+    _own_typing: OwnTyping
+    editor: LineEditor = field(init=False)
+    _prompt: StyleAndTextTuples = field(factory=list, init=False)
+    _toolbar: StyleAndTextTuples = field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.editor = LineEditor(lambda: self._prompt, lambda: self._toolbar, ChatCompleter())
+
+    async def keep_current(self, conversation: Conversation) -> None:
+        """Count down to the next attempt to connect, and tell who types."""
+        while True:
+            self._own_typing.look(self.editor.text)
+            self.draw(conversation)
+            await trio.sleep(_TICK_SECONDS)
+
+    def draw(self, conversation: Conversation) -> None:
+        """Show the conversation as it is now."""
+        prompt: StyleAndTextTuples = []
+        state = "on its way" if self._client.connected else "waits for the connection"
+        for pending in conversation.pending:
+            first, *more = printable_lines(pending.text)
+            prompt.append(("ansibrightblack", f"{pending.at:%H:%M} {YOU} {first}{' …' if more else ''}  "))
+            prompt.append(("ansiyellow", f"{pending.progress or state}\n"))
+        prompt.append(("ansigreen bold", "> "))
+        self._prompt = prompt
+        self._toolbar = [
+            *self._state(),
+            ("ansibrightblack", f"  ·  {self._client.address}  ·  to {self._book.label(self._to)}"),
+            *(
+                ("ansibrightblack", f"  ·  {word}")
+                for word in (conversation.company.describe(self._book), conversation.receipt)
+                if word
+            ),
+        ]
+        self.editor.redraw()
+
+    def _state(self) -> StyleAndTextTuples:
+        connection = self._client.connection
+        match connection.state:
+            case "connected":
+                return [("ansigreen", "● connected")]
+            case "waiting" if connection.retry_at is not None:
+                seconds = max(0, connection.retry_at - trio.current_time())
+                return [("ansiyellow", f"○ reconnecting in {seconds:.0f} s" if seconds >= 1 else "○ reconnecting")]
+            case "stopped":
+                return [("ansired", f"○ {printable(connection.reason)}")]
+            case _:
+                return [("ansiyellow", "○ connecting")]
+
+
+class ChatCompleter(Completer):
+    """Completes commands, and the paths of files."""
+
+    def __init__(self) -> None:
+        self._commands = WordCompleter(list(COMMANDS), sentence=True)
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """What the text before the cursor may become."""
+        command, space, argument = document.text_before_cursor.partition(" ")
+        if not space:
+            return self._commands.get_completions(document, complete_event) if command.startswith("/") else []
+        if command in SENDING:
+            return self._paths.get_completions(Document(argument), complete_event)
+        return []

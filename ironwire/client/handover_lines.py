@@ -1,0 +1,124 @@
+"""What programs say to each other over the socket of a device (`handover.py`), each on a line of JSON.
+
+    {"verb": "keep", "frames": ["<frame of docs/protocol.md>", …], "is_awaited": true}
+    {"verb": "stored", "ids": […], "waiting": 3, "reason": ""}
+    {"verb": "ask", "frame": "<frame>"}
+    {"verb": "answered", "frame": "<frame>"}
+    {"verb": "failed", "kind": "ended", "detail": "removed", "code": 4403}
+
+They are checked as strictly as frames are.
+"""
+
+from typing import Any, Literal
+
+import orjson
+from attrs import frozen
+
+from ironwire.client.errors import (
+    AuthenticationRefused,
+    ClientError,
+    ConnectionFailed,
+    LocalStoreError,
+    NotTheProtocol,
+    SessionEnded,
+)
+from ironwire.ids import MessageId
+from ironwire.wire.strict import Fault, strict_converter
+
+_Kind = Literal["auth", "ended", "protocol", "connection", "store"]
+
+
+@frozen
+class Keep:
+    """Send these, in their order; with or without an answer to each."""
+
+    frames: list[str]
+    is_awaited: bool
+
+
+@frozen
+class AskServer:
+    """Ask the server this."""
+
+    frame: str
+
+
+@frozen
+class Stored:
+    """These are kept. `waiting` messages have no answer yet; `reason` is why nothing is sent now, or empty."""
+
+    ids: list[MessageId]
+    waiting: int
+    reason: str
+
+
+@frozen
+class Answered:
+    """The server's answer."""
+
+    frame: str
+
+
+@frozen
+class Failed:
+    """There is no answer, for a reason of that kind."""
+
+    kind: _Kind
+    detail: str
+    code: int = 0
+
+    @classmethod
+    def of(cls, error: ClientError) -> "Failed":
+        match error:
+            case AuthenticationRefused(reason):
+                return cls("auth", reason)
+            case SessionEnded(code, reason):
+                return cls("ended", reason, code)
+            case LocalStoreError():
+                return cls("store", str(error))
+            case NotTheProtocol():
+                return cls("protocol", str(error))
+            case _:
+                return cls("connection", str(error))
+
+    def error(self) -> ClientError:
+        """The exception, as it was where it was raised."""
+        match self.kind:
+            case "auth":
+                return AuthenticationRefused(self.detail)
+            case "ended":
+                return SessionEnded(self.code, self.detail)
+            case "store":
+                return LocalStoreError(self.detail)
+            case "protocol":
+                return NotTheProtocol(self.detail)
+            case "connection":
+                return ConnectionFailed(self.detail)
+
+
+Line = Keep | AskServer | Stored | Answered | Failed
+
+_VERBS: dict[str, type[Any]] = {
+    "keep": Keep,
+    "ask": AskServer,
+    "stored": Stored,
+    "answered": Answered,
+    "failed": Failed,
+}
+_NAMES = {kind: verb for verb, kind in _VERBS.items()}
+_converter = strict_converter()
+
+
+def encode_line(line: Line) -> bytes:
+    return orjson.dumps({"verb": _NAMES[type(line)], **_converter.unstructure(line)}) + b"\n"
+
+
+def decode_line(text: bytes) -> Line:
+    try:
+        said = orjson.loads(text)
+        line: Line = _converter.structure(said, _VERBS[said.pop("verb")])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise NotTheProtocol(f"not a line of the device's socket: its verb is one of {', '.join(_VERBS)}") from None
+    except Fault as fault:
+        raise NotTheProtocol(f"{fault.where.removeprefix('.') or 'the line'} {fault.what}") from None
+    return line
