@@ -119,20 +119,3 @@ class Screen:
                 return [("ansired", f"○ {printable(connection.reason)}")]
             case _:
                 return [("ansiyellow", "○ connecting")]
-
-
-class ChatCompleter(Completer):
-    """Completes commands, and the paths of files."""
-
-    def __init__(self) -> None:
-        self._commands = WordCompleter(list(COMMANDS), sentence=True)
-        self._paths = PathCompleter(expanduser=True)
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """What the text before the cursor may become."""
-        command, space, argument = document.text_before_cursor.partition(" ")
-        if not space:
-            return self._commands.get_completions(document, complete_event) if command.startswith("/") else []
-        if command in SENDING:
-            return self._paths.get_completions(Document(argument), complete_event)
-        return []

@@ -3,7 +3,7 @@
 controller.py   Trio: the client's events in, what the person wants out
   store.py      the state, for both threads
     update.py   what changes it ── model.py  what it is
-shell.py        prompt-toolkit, in its thread ── keys.py, completion.py
+shell.py        prompt-toolkit, in its thread ── keys.py
   view.py       the panes ── history.py  a conversation ── cells.py  widths
 notify.py       bell and desktop notification
 """

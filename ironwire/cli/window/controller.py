@@ -19,12 +19,12 @@ from attrs import define, evolve, field
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.company import OwnTyping
+from ironwire.cli.completer import ChatCompleter
 from ironwire.cli.exits import refusal
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.cli.render import change_told, incident, now, roster
 from ironwire.cli.terminal import err, printable_lines
 from ironwire.cli.window.cells import steady
-from ironwire.cli.window.completion import ChatCompleter
 from ironwire.cli.window.events import (
     Announced,
     Block,
