@@ -122,11 +122,11 @@ async def wait_sent(client: Client, is_busy: Callable[[], bool] = _nothing_else)
     while client.waiting or is_busy() or client.connection.state == "connecting":
         state = client.connection.state
         patience_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
-        if state == "stopped" or trio.current_time() >= idle_since + patience_seconds:
+        if state == "stopped" or trio.current_time() >= max(idle_since, client.hold_until) + patience_seconds:
             return
         with trio.move_on_after(_TICK_SECONDS):
-            hold_until = await client.wait_moved()
-            idle_since = max(hold_until, trio.current_time())
+            await client.wait_moved()
+            idle_since = trio.current_time()
 
 
 def waiting_line(count: int, reason: str) -> str:

@@ -161,14 +161,14 @@ class Client:
         """How many messages the device keeps for which the server has no answer yet."""
         return 0 if self._link.backlog is None else self._link.backlog.waiting
 
-    async def wait_moved(self) -> float:
-        """Return when the server has answered another message that the device keeps.
-
-        Returns:
-            when the next one goes out, on Trio's clock: later than now only where the server asks for patience.
-        """
-        await self._backlog.moved()
+    @property
+    def hold_until(self) -> float:
+        """When the server takes the next message, on Trio's clock: later than now only where it asks for patience."""
         return self._backlog.hold_until
+
+    async def wait_moved(self) -> None:
+        """Return when the server has answered another message that the device keeps, or has asked for patience."""
+        await self._backlog.moved()
 
     async def send(self, message: Sendable) -> Accepted:
         """Send a message that is already made. See `send_file` for what it raises."""

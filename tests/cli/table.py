@@ -69,7 +69,7 @@ class FakeClient:
 
     connection: Connection = field(factory=lambda: Connection("connected"))
     waiting: int = 0
-    _hold_until: float = 0.0
+    hold_until: float = 0.0
     _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _queue: tuple[trio.MemorySendChannel[Sent], trio.MemoryReceiveChannel[Sent]] = field(
         factory=lambda: trio.open_memory_channel[Sent](math.inf)
@@ -106,14 +106,8 @@ class FakeClient:
             self.happen(Settled(message_id, message, reply))
             self._moved.unpark_all()
 
-    async def wait_moved(self) -> float:
+    async def wait_moved(self) -> None:
         await self._moved.park()
-        return self._hold_until
-
-    def hold(self, seconds: float) -> None:
-        """The server asks for so much patience."""
-        self._hold_until = trio.current_time() + seconds
-        self._moved.unpark_all()
 
     async def history(self, _: str, limit: int) -> list[HistoryEntry]:
         await trio.lowlevel.checkpoint()

@@ -104,7 +104,7 @@ async def test_the_end_waits_for_a_server_that_asked_for_time(tmp_path: Path, au
     client = FakeClient()
 
     async def be_limited() -> None:
-        client.hold(10 * ANSWER_SECONDS)
+        client.hold_until = trio.current_time() + 10 * ANSWER_SECONDS
         await trio.sleep(10 * ANSWER_SECONDS)
 
     client.answer = be_limited
