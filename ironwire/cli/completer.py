@@ -1,4 +1,4 @@
-"""What is completed while somebody writes in `ironwire chat`: commands, the names of people and groups, the paths of files."""
+"""What is completed in `ironwire chat`: commands, the names of people and groups, the paths of files."""
 
 from collections.abc import Callable, Iterable, Sequence
 

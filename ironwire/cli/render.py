@@ -22,6 +22,7 @@ from ironwire.client import (
     Error,
     GroupChanged,
     GroupDetails,
+    HistoryEntry,
     Lost,
     Missed,
     Said,
@@ -69,6 +70,12 @@ def received(
     else:
         lines = [Text(line) for line in printable_lines(message.text)]
     return _utterance(sender, style, at, lines)
+
+
+def elsewhere(message: DeliveredText | DeliveredFile, sender: str, place: str) -> Text:
+    """A message in another conversation than the one that is shown: one line, which cannot be taken for one of it."""
+    said = message.text if isinstance(message, DeliveredText) else sent_file(message.name)
+    return notice(f"elsewhere, {sender}: {' '.join(said.split())}  (/to {place})", "magenta")
 
 
 def sent_file(name: str | None) -> str:
@@ -131,6 +138,25 @@ def roster(group: GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
         for label, member in zip(labels, group.members, strict=True)
     ]
     return [head, *lines]
+
+
+def remembered(
+    entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str = "/save"
+) -> Text:
+    """An entry of the conversation with `peer`, as the device keeps it."""
+    message, at = entry.message, when(entry.message.ts)
+    if isinstance(message, GroupChanged):
+        return group_change(message, book, own_id, at, peer)
+    if message.sender != own_id:
+        return received(message, speaker(message, book, own_id, peer), at, fetch=fetch)
+    said = message.text if isinstance(message, DeliveredText) else sent_file(message.name)
+    match entry.state:
+        case "refused":
+            return own(said, at, "the server refused it")
+        case "queued":
+            return own(said, at, mark="  … not sent yet")
+        case _:
+            return own(said, at, mark=f"  ✓ {entry.receipt}" if entry.receipt else "  ✓")
 
 
 def notice(text: str, style: str = "dim") -> Text:

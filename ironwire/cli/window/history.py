@@ -135,7 +135,7 @@ def _entry_lines(state: State, thread: Thread, entry: HistoryEntry, at: datetime
     if isinstance(message, DeliveredFile):
         said = _file_lines(message, None if is_own else entry.number, width)
     else:
-        said = [("", line) for line in steady_lines(message.text)]
+        said = [("", line) for line in steady_lines(message.text)] if message.text else [("class:muted", "(empty)")]
     lines = _hung([clock, name, ("class:muted", ": ")], said, width)
     return _with_fate(lines, entry, width) if is_own else lines
 
