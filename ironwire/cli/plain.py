@@ -26,21 +26,22 @@ _OTHER_LINES = 8
 async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visible: bool) -> None:
     """Converse with `to` until the person leaves."""
     console = out()
+    say = partial(console.print, soft_wrap=False, overflow="fold")
     screen = Screen(client, book)
     conversation = Conversation(
         to,
         client,
         book,
-        console.print,
-        console.print,
+        say,
+        say,
         lambda: screen.draw(conversation),
         receipts="read",
         recalls=max(1, console.height - _OTHER_LINES),
     )
     async with screen.editor.lines() as lines, trio.open_nursery() as nursery:
-        console.print(notice(f"{book.label(to)} is {to}"))
-        console.print(notice(f"you are {client.client_id}, on {client.device}"))
-        console.print(notice("/help lists the commands, Ctrl-D leaves"))
+        say(notice(f"{book.label(to)} is {to}"))
+        say(notice(f"you are {client.client_id}, on {client.device}"))
+        say(notice("/help lists the commands, Ctrl-D leaves"))
         nursery.start_soon(screen.keep_current, conversation)
         nursery.start_soon(_look_around, client, conversation, screen.editor, is_visible)
         await conversation.hold(_one_by_one(lines))
@@ -113,15 +114,13 @@ class Screen:
             prompt.append(("ansiyellow", f"{pending.progress or state}\n"))
         prompt.append(("ansigreen bold", "> "))
         self._prompt = prompt
-        self._toolbar = [
-            *self._state(),
-            ("ansibrightblack", f"  ·  {self._client.address}  ·  to {self._book.label(conversation.to)}"),
-            *(
-                ("ansibrightblack", f"  ·  {word}")
-                for word in (conversation.company.describe(self._book), conversation.receipt)
-                if word
-            ),
-        ]
+        facts = (
+            f"to {self._book.label(conversation.to)}",
+            conversation.company.describe(self._book),
+            conversation.receipt,
+            str(self._client.address),
+        )
+        self._toolbar = [*self._state(), *(("ansibrightblack", f"  ·  {fact}") for fact in facts if fact)]
         self.editor.redraw()
 
     def _state(self) -> StyleAndTextTuples:
