@@ -50,7 +50,7 @@ from ironwire.cli.window.events import (
 )
 from ironwire.cli.window.files import Files
 from ironwire.cli.window.help import COMMANDS
-from ironwire.cli.window.model import Row, State
+from ironwire.cli.window.model import Row, State, Thread
 from ironwire.cli.window.notify import notification
 from ironwire.cli.window.shell import Shell
 from ironwire.cli.window.store import Store
@@ -146,6 +146,8 @@ class Controller:
     _stale: trio.Event = field(factory=trio.Event, init=False)
     _delivered: dict[ClientId, list[MessageId]] = field(factory=dict, init=False)
     """Messages whose senders have not been told that they came."""
+    _read_early: set[MessageId] = field(factory=set, init=False)
+    """Read out of the file, and perhaps still on their way as events."""
     _watched: Address | None = field(default=None, init=False)
     _watching: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _typing: OwnTyping = field(init=False)
@@ -219,7 +221,10 @@ class Controller:
         # A stranger learns nothing, unless this person is in conversation with them.
         is_told = peer == by and (state.is_known(by) or peer == state.open)
         if is_told and not isinstance(message, GroupChanged) and message.device and message_id:
-            self._delivered.setdefault(by, []).append(message_id)
+            if message_id in self._read_early:
+                self._read_early.discard(message_id)
+            else:
+                self._delivered.setdefault(by, []).append(message_id)
         self._announce(peer, by, message)
 
     def _announce(self, peer: Address, by: ClientId, message: Said) -> None:
@@ -250,8 +255,7 @@ class Controller:
         peer = self._store.state.open
         entries: list[HistoryEntry] = []
         if peer is not None:
-            loaded = len(self._store.state.threads[peer].entries)
-            limit = max(PAGE_ENTRIES, min(loaded + PAGE_ENTRIES, _MOST_LOADED))
+            limit = self._page_entries(self._store.state.threads[peer])
             entries = await client.history(peer, limit)
             tell(Paged(peer, tuple(entries), len(entries) < limit))
         rows = [Row(each.peer, each.last, each.unread) for each in await client.conversations()]
@@ -266,6 +270,10 @@ class Controller:
         rows += [Row(contact) for contact in self._store.state.book.all().values() if contact not in listed]
         tell(Listed(tuple(rows), client.waiting))
 
+    def _page_entries(self, thread: Thread) -> int:
+        """How many entries to read again: all that are loaded, because what became of any may have changed."""
+        return min(len(thread.entries) + PAGE_ENTRIES, _MOST_LOADED) if thread.position else PAGE_ENTRIES
+
     async def _note_read(self, peer: Address, entries: list[HistoryEntry], unread: int) -> None:
         if not entries or not unread:
             return
@@ -278,7 +286,8 @@ class Controller:
         ]
         ids = [entry.id for entry in theirs[-unread:] if entry.id is not None]
         if not is_group(peer):
-            self._delivered.pop(ClientId(peer), None)
+            known = {*self._delivered.pop(ClientId(peer), [])}
+            self._read_early.update(message_id for message_id in ids if message_id not in known)
             # A group is told nothing, because of each message everybody would tell one.
             await self._send_receipts(ClientId(peer), ids, "read")
         await self._client.mark_read(peer, entries[-1].number)
@@ -297,7 +306,7 @@ class Controller:
                     self._watch(nursery, peer)
                 case LoadBefore(peer, before):
                     entries = await self._client.history(peer, PAGE_ENTRIES, before=before)
-                    self._store.dispatch(PagedBefore(peer, tuple(entries), len(entries) < PAGE_ENTRIES))
+                    self._store.dispatch(PagedBefore(peer, before, tuple(entries), len(entries) < PAGE_ENTRIES))
                 case Say(peer, text):
                     await self._client.queue(Text(peer, text))
                     self._stale.set()

@@ -32,9 +32,10 @@ class Paged:
 
 @frozen
 class PagedBefore:
-    """The entries before the first that was loaded."""
+    """The entries before the one with the number `before`, which was the first that was loaded."""
 
     peer: Address
+    before: int
     entries: tuple[HistoryEntry, ...]
     is_whole: bool
 

@@ -8,7 +8,6 @@ from attrs import define, evolve, field
 
 from ironwire.cli.conversation import path_of, words_of
 from ironwire.cli.files import attach, destination, media_url
-from ironwire.cli.window.cells import steady
 from ironwire.cli.window.events import Event, Noted, Save, SendFile, Transferred
 from ironwire.cli.window.model import State, Transfer
 from ironwire.client import Client, ConnectionFailed, DeliveredFile, MediaError, TransferFailed, download
@@ -27,7 +26,7 @@ class Files:
     async def send(self, order: SendFile) -> None:
         """Upload a file, and queue it."""
         path = path_of(" ".join(words_of(order.path)))
-        transfer = Transfer(next(self._numbers), steady(path.name), "up")
+        transfer = Transfer(next(self._numbers), path.name, "up")
         try:
             attachment = await attach(self._client, path, order.kind, self._report(order.peer, transfer))
         except (ConnectionFailed, MediaError, TransferFailed) as failed:
@@ -46,7 +45,7 @@ class Files:
             self._tell(Noted(f"/save: {reason}", "class:warning", order.peer))
             return
         target = destination(path_of(words[1]) if len(words) > 1 else None, file.name or file.url.rpartition("/")[2])
-        transfer = Transfer(next(self._numbers), steady(target.name), "down")
+        transfer = Transfer(next(self._numbers), target.name, "down")
         try:
             await download(
                 self._client.address,

@@ -29,7 +29,7 @@ _WAVE_CELLS = 24
 _WAVE = "▁▂▃▄▅▆▇█"
 _LOUDEST = 255
 _SIGNS = {"image": "▧", "voice": "▶", "circle": "◯"}
-_SPEAKERS = 4
+_SPEAKERS = 3
 """Colours that tell the members of a group apart."""
 
 
@@ -213,5 +213,5 @@ def _transfer(transfer: Transfer, width: int) -> Line:
     share = transfer.done / transfer.total if transfer.total else 0.0
     full = int(share * _BAR_CELLS)
     bar = "█" * full + "░" * (_BAR_CELLS - full)
-    name = clipped(transfer.name, max(4, width - len(_INDENT) - _BAR_CELLS - len("↑  100 % ")))
+    name = clipped(steady(transfer.name), max(4, width - len(_INDENT) - _BAR_CELLS - len("↑  100 % ")))
     return [("", _INDENT), ("class:warning", f"{arrow} {name} {bar} {100 * share:.0f} %")]

@@ -44,7 +44,7 @@ class Note:
 
 @frozen
 class Transfer:
-    """A file on its way up or down. `name` is as it is shown."""
+    """A file on its way up or down."""
 
     key: int
     name: str

@@ -48,7 +48,7 @@ from ironwire.client import HistoryEntry
 from ironwire.errors import InvalidId
 from ironwire.ids import Address, ClientId, is_group
 
-PAGE_ENTRIES = 50
+PAGE_ENTRIES = 100
 TYPING_SECONDS = 10.0
 """The word that somebody has stopped may get lost (docs/protocol.md, section 7.3)."""
 
@@ -97,11 +97,11 @@ def _told(state: State, event: _Told) -> State:
             return evolve(state, rows=rows, waiting=waiting, selected=selected)
         case Paged(peer, entries, is_whole):
             return _paged(state, peer, entries, is_whole)
-        case PagedBefore(peer, entries, is_whole):
-            thread = _thread(state, peer)
-            older = tuple(entry for entry in entries if not thread.entries or entry.number < thread.entries[0].number)
-            loaded = evolve(thread, entries=older + thread.entries, is_whole=is_whole, is_loading=False)
-            return state.with_thread(loaded)
+        case PagedBefore(peer, before, entries, is_whole):
+            thread = evolve(_thread(state, peer), is_loading=False)
+            if thread.entries and thread.entries[0].number == before:
+                thread = evolve(thread, entries=entries + thread.entries, is_whole=is_whole)
+            return state.with_thread(thread)
         case ConnectionChanged(connection):
             state = evolve(state, connection=connection)
             # Nobody says what changes while there is no session.
@@ -133,14 +133,18 @@ def _thread(state: State, peer: Address) -> Thread:
 def _paged(state: State, peer: Address, entries: tuple[HistoryEntry, ...], is_whole: bool) -> State:
     thread = _thread(state, peer)
     first = entries[0].number if entries else 0
+    is_joined = first <= thread.last_number
+    if thread.position is None or not is_joined:
+        # Older pages are loaded again when somebody looks for them; and there is never a hole between two.
+        return state.with_thread(evolve(thread, entries=entries, is_whole=is_whole, position=None, unseen=0))
     older = tuple(entry for entry in thread.entries if entry.number < first)
-    came = sum(entry.number > thread.last_number for entry in entries) if thread.entries else 0
+    came = sum(entry.number > thread.last_number for entry in entries)
     return state.with_thread(
         evolve(
             thread,
             entries=older + entries,
             is_whole=is_whole or (thread.is_whole and bool(older)),
-            unseen=thread.unseen + came if thread.position else 0,
+            unseen=thread.unseen + came,
         )
     )
 

@@ -76,7 +76,8 @@ def rule_pane(state: State, width: int) -> Line:
 def status_pane(state: State, width: int) -> Line:
     """The connection, what waits for it, and who is typing."""
     facts: Line = [_connection(state)]
-    if state.waiting:
+    # Receipts are among them: with a connection they come and go by the second.
+    if state.waiting and state.connection.state != "connected":
         facts.append(("class:warning", f"{state.waiting} queued"))
     typing = [state.label(client) for client in state.typists(state.open)] if state.open is not None else []
     if typing:

@@ -60,7 +60,11 @@ def pages(draw: st.DrawFn) -> ev.Paged | ev.PagedBefore:
     peer = draw(peers)
     found = draw(st.lists(entries(peer), max_size=6, unique_by=lambda entry: entry.number))
     ordered, is_whole = tuple(sorted(found, key=lambda entry: entry.number)), draw(st.booleans())
-    return ev.PagedBefore(peer, ordered, is_whole) if draw(st.booleans()) else ev.Paged(peer, ordered, is_whole)
+    return (
+        ev.PagedBefore(peer, draw(st.integers(1, 60)), ordered, is_whole)
+        if draw(st.booleans())
+        else ev.Paged(peer, ordered, is_whole)
+    )
 
 
 @st.composite
@@ -125,7 +129,7 @@ def test_every_line_is_as_wide_as_its_pane(stream: list[ev.Event], width: int, h
     assert width_of(status_pane(state, width)) == width
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(peers, st.lists(happenings, min_size=1, max_size=12))
 def test_a_conversation_shows_what_was_said_in_it_and_nothing_else(peer: Address, stream: list[ev.Event]) -> None:
     state = after(blank_state(), ev.Opened(peer), *stream)

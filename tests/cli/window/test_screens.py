@@ -69,7 +69,7 @@ def test_a_list_and_a_conversation_side_by_side(state: State) -> None:
                                   │12:05 you: see you … queued
                                   │─────────────────────────────────────────────────────
                                   │> half a line
-         ● connected · 1 queued · 2 unread · F1 help · http://localhost:8080
+         ● connected · 2 unread · F1 help · http://localhost:8080
         """,
     )
 
@@ -90,7 +90,7 @@ def test_one_pane_at_a_time_where_there_is_less_room(state: State) -> None:
         12:05 you: see you … queued
         ────────────────────────────────────────
         >
-         ● connected · 1 queued · 2 unread · F1…
+         ● connected · 2 unread · F1 help · htt…
         """,
     )
     shows(
@@ -104,7 +104,7 @@ def test_one_pane_at_a_time_where_there_is_less_room(state: State) -> None:
          carol
           nothing said yet
         ────────────────────────────────────────
-         ● connected · 1 queued · 2 unread · F1…
+         ● connected · 2 unread · F1 help · htt…
         """,
     )
 
@@ -187,15 +187,19 @@ def test_what_comes_elsewhere_is_announced_with_its_name(state: State) -> None:
 
 def test_the_state_of_the_connection(state: State) -> None:
     for connection, told in (
-        (Connection("connecting"), "○ connecting · F1 help · http://localhost:8080"),
+        (Connection("connecting"), "○ connecting · 3 queued · F1 help · http://localhost:8080"),
         (
             Connection("waiting", "the network went away", 12.0),
-            "○ reconnecting in 12 s, F5 now · F1 help · the network",
+            "○ reconnecting in 12 s, F5 now · 3 queued · F1 help · the",
         ),
-        (Connection("waiting", "the network\x07 went away", 0.4), "○ reconnecting · F1 help · the network␇ went away"),
-        (Connection("stopped", "removed"), "✗ not connected, F5 tries again · F1 help · removed"),
+        (Connection("waiting", "the network\x07 went away", 0.4), "○ reconnecting · 3 queued · F1 help · the network␇"),
+        (Connection("stopped", "removed"), "✗ not connected, F5 tries again · 3 queued · F1 help · removed"),
     ):
-        assert screen(after(state, ConnectionChanged(connection)), 80, 5).split("\n")[-1].startswith(f" {told}")
+        assert (
+            screen(after(state, Listed((), 3), ConnectionChanged(connection)), 80, 5)
+            .split("\n")[-1]
+            .startswith(f" {told}")
+        )
 
 
 def test_who_is_typing(state: State) -> None:

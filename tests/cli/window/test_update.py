@@ -134,12 +134,30 @@ def test_pages_come_before_what_is_there(state: State) -> None:
     waiting = after(state, up)
     assert effects_of(waiting, up) == []
     older = tuple(theirs(number, str(number)) for number in range(1, 11))
-    whole = after(waiting, PagedBefore(BOB, older, is_whole=True))
+    whole = after(waiting, PagedBefore(BOB, 11, older, is_whole=True))
     assert [entry.number for entry in whole.threads[BOB].entries] == [*range(1, 21)]
     assert effects_of(whole, up) == []
     again = after(whole, Paged(BOB, (*newest, theirs(21, "21")), is_whole=False))
     assert [entry.number for entry in again.threads[BOB].entries] == [*range(1, 22)]
     assert again.threads[BOB].is_whole
+
+
+def test_there_is_never_a_hole_between_two_pages(state: State) -> None:
+    newest = tuple(theirs(number, str(number)) for number in range(31, 41))
+    older = tuple(theirs(number, str(number)) for number in range(1, 11))
+    state = conversing(state, BOB, *newest, is_whole=False)
+    late = after(state, PagedBefore(BOB, 11, older, is_whole=True))
+    assert late.threads[BOB].entries == newest
+    far = tuple(theirs(number, str(number)) for number in range(91, 95))
+    jumped = after(state, Scrolled(3, 40, 5), Paged(BOB, far, is_whole=False)).threads[BOB]
+    assert (jumped.entries, jumped.position) == (far, None)
+
+
+def test_at_the_bottom_old_pages_are_forgotten(state: State) -> None:
+    many = tuple(theirs(number, str(number)) for number in range(1, 41))
+    state = after(conversing(state, BOB, *many, is_whole=True), Paged(BOB, many[30:], is_whole=False))
+    assert state.threads[BOB].entries == many[30:]
+    assert not state.threads[BOB].is_whole
 
 
 def test_what_is_not_seen_is_not_read(state: State) -> None:
