@@ -49,6 +49,10 @@ class InvalidMessage(WireError):
         return self.detail
 
 
+class UnknownVerb(InvalidMessage):
+    """A message of a newer protocol: a client ignores it."""
+
+
 @frozen(slots=False)
 class FrameViolation(WireError):
     """The byte stream broke RFC 6455 or a limit: close with `code` (1002, 1007, 1009 or 1013) and `reason`."""

@@ -30,7 +30,9 @@ Role = Literal["admin", "member"]
 """What a member of a group may do: an admin may change who is in it, the roles, and the name."""
 
 MessageId = NewType("MessageId", str)
-"""1-64 printable characters, chosen by the client that sends; unique for its device over the retention period."""
+"""1-64 characters from U+0020 to U+007E, chosen by the client that sends; unique for its device over the retention
+period.
+"""
 
 BlobName = NewType("BlobName", str)
 """`<uuid4>.bin`: the name of an uploaded file."""
@@ -43,7 +45,7 @@ CLIENT_ID = re.compile(r"[0-9a-f]{64}")
 DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GROUP_ID = re.compile(r"#[0-9a-f]{32}")
 CALL_ID = re.compile(r"[0-9a-f]{32}")
-MESSAGE_ID = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]{1,64}")
+MESSAGE_ID = re.compile(r"[\x20-\x7e]{1,64}")
 _BLOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin")
 _ORIGIN = re.compile(
     r"(?:http|ws)(s?)://(?:\[([0-9a-f:.]+)\]|([a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?))(?::([0-9]{1,5}))?",
@@ -91,7 +93,7 @@ def is_group(address: Address) -> bool:
 
 def parse_message_id(text: str) -> MessageId:
     if MESSAGE_ID.fullmatch(text) is None:
-        raise InvalidId("must be 1 to 64 printable characters")
+        raise InvalidId("must be 1 to 64 characters from U+0020 to U+007E")
     return MessageId(text)
 
 

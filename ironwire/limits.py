@@ -1,10 +1,26 @@
 """Every bound of the server in one place. Units are in the names; the defaults are those of `docs/protocol.md`."""
 
+from math import ceil
+
 from attrs import field, frozen
 from attrs.validators import ge, gt, le
 
 MOST = 10**12
 """No limit is larger: databases, clocks and JSON hold so much, and its squares."""
+CLIENTS_PER_FRAME = 500
+"""Clients that one frame may list."""
+RECEIPT_IDS = 100
+"""Ids that one receipt may list."""
+HISTORY_ENVELOPES = 100
+"""Envelopes that one page of the history may hold."""
+GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
+"""Lists of these are one frame; an operator may allow fewer."""
+DEVICES_PER_CLIENT = 64
+SERVER_FRAME_BYTES = 1024 * 1024
+"""The server sends no larger frame: the longest list above fits, in the longest names."""
+ADDED_BYTES = 4 * 1024
+"""A frame that is passed on grows by less: by sender, times, device and the like."""
+
 MOST_DAYS = 36_500
 """A hundred years: times in milliseconds stay far below what a database holds."""
 
@@ -27,7 +43,7 @@ def _count(default: int, least: int = 1, most: int = MOST) -> int:
 class Limits:
     """What one peer may cost. A value is a setting of the same name under `[limits]`."""
 
-    frame_bytes: int = _count(64 * 1024, least=1024)
+    frame_bytes: int = _count(64 * 1024, least=1024, most=SERVER_FRAME_BYTES - ADDED_BYTES)
     """The largest WebSocket message, after reassembly. Above it the connection closes with 1009."""
 
     connections: int = _count(20_000)
@@ -87,7 +103,7 @@ class Limits:
     sessions_per_client: int = _count(16)
     """Live sessions of one client; one more is refused with 1013."""
 
-    devices_per_client: int = _count(16, most=64)
+    devices_per_client: int = _count(16, most=DEVICES_PER_CLIENT)
     """Registered devices of one client; one more is refused with 1008."""
 
     messages_per_second: float = _rate(10_000)
@@ -104,13 +120,13 @@ class Limits:
     bytes_at_once: int = _count(32 * 1024 * 1024, least=64 * 1024)
     """The same in bytes of text."""
 
-    group_members: int = _count(1_000, most=1_000)
+    group_members: int = _count(1_000, most=GROUP_MEMBERS)
     """Members of one group; a change that would make more is refused."""
 
-    groups_per_client: int = _count(1_000, most=1_000)
+    groups_per_client: int = _count(1_000, most=GROUPS_PER_CLIENT)
     """Groups that one client may be in; one more is refused to whoever adds it."""
 
-    blocks_per_client: int = _count(1_000, most=1_000)
+    blocks_per_client: int = _count(1_000, most=BLOCKS_PER_CLIENT)
     """Clients that one client may have blocked."""
 
     call_ring_seconds: float = _positive(90)
@@ -169,3 +185,35 @@ class Limits:
     """How long a request may take to arrive up to the end of its headers, and a connection may stay idle between
     requests.
     """
+
+    # What clients are told besides: the fields of `ServerLimits` (ironwire/wire/messages/session.py) have these names.
+
+    @property
+    def server_frame_bytes(self) -> int:
+        """The largest frame that the server sends."""
+        return SERVER_FRAME_BYTES
+
+    @property
+    def clients_per_frame(self) -> int:
+        """Clients that a client may list in one frame."""
+        return CLIENTS_PER_FRAME
+
+    @property
+    def receipt_ids(self) -> int:
+        """Ids that one receipt may list."""
+        return RECEIPT_IDS
+
+    @property
+    def history_envelopes(self) -> int:
+        """Envelopes that a client may ask for in one page of the history."""
+        return HISTORY_ENVELOPES
+
+    @property
+    def retention_ms(self) -> int:
+        """`retention_days`, as clients are told."""
+        return int(self.retention_days * 86_400_000)
+
+    @property
+    def call_ring_ms(self) -> int:
+        """`call_ring_seconds`, as clients are told."""
+        return ceil(self.call_ring_seconds * 1000)

@@ -21,7 +21,7 @@ Frame = dict[str, Any]
 
 _client_ids = st.binary(min_size=32, max_size=32).map(bytes.hex)
 _group_ids = st.binary(min_size=16, max_size=16).map(lambda raw: "#" + raw.hex())
-_printable = st.characters(min_codepoint=0x20, max_codepoint=0xFFFD, exclude_categories=["Cc", "Cs"])
+_printable = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
 
 _IDENTIFIERS: dict[Any, SearchStrategy[Any]] = {
     ClientId: _client_ids,
@@ -69,8 +69,13 @@ def message_ids() -> SearchStrategy[MessageId]:
     return _IDENTIFIERS[MessageId]
 
 
-def _constrained(base: Any, constraint: Any) -> SearchStrategy[Any]:
+def _constrained(base: Any, constraint: Any, *others: Any) -> SearchStrategy[Any]:
     match constraint:
+        case Chars(least, most) if others:  # and a pattern that says which characters
+            (pattern,) = others
+            return st.text(
+                st.from_regex(pattern.regex.removesuffix("*"), fullmatch=True), min_size=least, max_size=most
+            )
         case Between(least, most):
             return st.integers(least, most)
         case Chars(least, most):

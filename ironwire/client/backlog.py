@@ -1,38 +1,32 @@
 """What a device has queued goes to the server, in the order in which it was queued, a window of it at a time.
 
-    file ─ fill ─> window ─ send ─> the session's outbox
-                     ├─ answered ──────> taken out; the reply is kept, then told
-                     └─ rate_limited ──> nothing more is sent until all of the window that was sent is answered and the
-                                         server's time is over; then what was refused goes out again, in the old order
+    file ─ fill ─> window ─ launch ─> the link, which sends and repeats it (`repeats.py`) until it is answered for
+                     └─ answered: taken out; the reply is kept, then told
 
 Rules: the window holds the first messages of the queue, so a message goes out only when fewer than `WINDOW` before it
-are unanswered. While the window holds the whole queue, a new message enters it without a look into the file. A rate is
-not a fate: `rate_limited` is waited out, however often it takes (docs/protocol.md, section 6).
+are unanswered. Those to somebody whose mailbox is full do not count, and more of them are not fetched: they silence
+nobody else. While the window holds the whole queue, a new message enters it without a look into the file.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from uuid import uuid4
 
 import trio
 from attrs import define, field
 
-from ironwire.client.errors import Refused
 from ironwire.client.events import EventQueue, Queued, Settled
 from ironwire.client.inbox import Inbox
 from ironwire.client.keeper import Keeper
 from ironwire.client.local import Queue, Sendable, Settle
-from ironwire.client.outgoing import Outbox, Pending, Reply
+from ironwire.client.outgoing import Pending, Reply
 from ironwire.errors import ClientError
-from ironwire.ids import MessageId
+from ironwire.ids import Address, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Text
 
 WINDOW = 256
 """Messages that are on their way at a time: enough for a server far away, and little to repeat where a rate is hit."""
-
-LEAST_HOLD_SECONDS = 0.05
-"""A server that names no time is asked again after this."""
 
 
 @define(eq=False)
@@ -41,14 +35,17 @@ class Backlog:
 
     _keeper: Keeper
     _events: EventQueue | Inbox
+    _launch: Callable[[Pending], None]
     waiting: int = field(default=0, init=False)
     """Messages in the file without an answer."""
-    hold_until: float = field(default=0.0, init=False)
-    """On Trio's clock: nothing is sent before, because the server asked for that."""
-    _window: dict[MessageId, Pending] = field(factory=dict, init=False)
-    _sent: dict[MessageId, None] = field(factory=dict, init=False)
-    """Of the window: sent in this session, and unanswered."""
-    _is_limited: bool = field(default=False, init=False)
+    _window: dict[MessageId, Address] = field(factory=dict, init=False)
+    """Launched and unanswered, with where they go."""
+    _is_behind: bool = field(default=False, init=False)
+    """Whether messages are in the file that are not in the window."""
+    _passed_by: int = field(default=0, init=False)
+    """Messages that did not enter the window when they were queued."""
+    _resting: Collection[Address] = field(default=(), init=False)
+    """Those to whom nothing is sent at the moment."""
     _answered: set[MessageId] = field(factory=set, init=False)
     """Taken out of the window, while the file does not know it yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
@@ -63,6 +60,7 @@ class Backlog:
             LocalStoreError: the file cannot be read.
         """
         self.waiting = await self._keeper.store.count_queued()
+        self._is_behind = self.waiting > 0
 
     # --- queueing ----------------------------------------------------------------------------------------------------
 
@@ -100,36 +98,23 @@ class Backlog:
         if error is not None:
             pending.answer(error)
             return
-        is_whole = len(self._window) == self.waiting
         self.waiting += 1
-        if is_whole and len(self._window) < WINDOW:
-            self._window[pending.id] = pending
-        self._work.unpark()
+        if self._is_behind or self._room == 0:
+            self._is_behind = True
+            self._passed_by += 1
+        else:
+            self._enter(pending, message)
         if isinstance(message, Text | File) and pending.is_announced:
             self._events.put(Queued(pending.id, message, ts))
 
     # --- replies -----------------------------------------------------------------------------------------------------
 
-    def take(self, message_id: MessageId | None, reply: Reply) -> bool:
-        """A reply came; False if it is to nothing of this."""
-        if message_id not in self._window:
-            return False
-        self._sent.pop(message_id, None)
-        if isinstance(reply, Error) and reply.msg == "rate_limited":
-            self._is_limited = True
-            seconds = max((reply.retry_after_ms or 0) / 1000, LEAST_HOLD_SECONDS)
-            self.hold_until = max(self.hold_until, trio.current_time() + seconds)
-        else:
-            self._settle(self._window[message_id], reply)
-        self._work.unpark()
-        self._moved.unpark_all()
-        return True
-
-    def _settle(self, pending: Pending, reply: Reply) -> None:
-        """Whoever sent it is told once the reply is kept too."""
+    def take(self, pending: Pending, reply: Reply) -> None:
+        """The server has answered. Whoever sent the message is told once the reply is kept too."""
         del self._window[pending.id]
         self._answered.add(pending.id)
         self.waiting -= 1
+        self.note_moved()
         ts = reply.ts if isinstance(reply, Accepted) else None
         reason = reply.msg if isinstance(reply, Error) else None
         self._keeper.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
@@ -144,60 +129,55 @@ class Backlog:
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
+    def note_moved(self) -> None:
+        """Something was answered, even if only with a request for patience; or may go out again."""
+        self._is_behind = len(self._window) < self.waiting
+        self._work.unpark()
+        self._moved.unpark_all()
+
     async def moved(self) -> None:
-        """Return when the server has answered one more, even if only by asking for time."""
+        """Return when that happens."""
         await self._moved.park()
 
-    async def run(self, outbox: Outbox, check: Callable[[Pending], None]) -> None:
-        """Send in one session, until it is cancelled. `check` raises `Refused` for what this server never takes.
+    async def run(self, resting: Collection[Address]) -> None:
+        """Fill the window, in one session, until it is cancelled. To those who are `resting` nothing is sent now.
 
         Raises:
             LocalStoreError: the file cannot be read.
         """
-        self._sent.clear()
-        self._is_limited = True  # the client's allowance is what the last session left of it
+        self._resting = resting
         while True:
-            if self._is_limited and not self._sent:
-                await trio.sleep_until(self.hold_until)
-                self._is_limited = False
-            if not self._is_limited:
+            while self._is_behind and self._room > 0:
                 await self._fill()
-            # No checkpoint from here to the wait: what is answered in between would not be noticed.
-            if not self._is_limited:
-                for pending in [*self._window.values()]:
-                    self._send(pending, outbox, check)
-            if self._is_idle():
-                await self._work.park()
+            await self._work.park()
 
-    def _is_idle(self) -> bool:
-        """Whether there is nothing to do before something is answered or queued."""
-        if self._is_limited:
-            return bool(self._sent)
-        return len(self._window) in (WINDOW, self.waiting)
-
-    def _send(self, pending: Pending, outbox: Outbox, check: Callable[[Pending], None]) -> None:
-        if pending.id in self._sent:
-            return
-        try:
-            check(pending)
-        except Refused as refused:
-            # The server would close the session over it, every time.
-            self._settle(pending, Error(refused.code, refused.detail))
-        else:
-            self._sent[pending.id] = None
-            outbox.send(pending)
+    @property
+    def _room(self) -> int:
+        return max(0, WINDOW - sum(to not in self._resting for to in self._window.values()))
 
     async def _fill(self) -> None:
         """Have the first messages of the queue in the window, as many as it holds."""
-        if len(self._window) in (WINDOW, self.waiting):
-            return
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
-        known = {*self._window, *self._answered}
-        limit = len(known) + WINDOW - len(self._window)
-        for message_id, message in await self._keeper.store.queued(limit):
-            if message_id not in known and len(self._window) < WINDOW:
+        known, passed_by, room = {*self._window, *self._answered}, self._passed_by, self._room
+        limit = len(known) + room
+        found = await self._keeper.store.queued(limit=limit, skipped=self._resting)
+        for message_id, message in [each for each in found if each[0] not in known][:room]:
+            if message is None:
+                self._drop(message_id)
+            else:
                 awaited = self._awaited.get(message_id)
-                self._window[message_id] = awaited or Pending(message_id, message, is_kept=True, is_awaited=False)
+                self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False), message)
+        if len(found) < limit and self._passed_by == passed_by:
+            self._is_behind = False
+
+    def _enter(self, pending: Pending, message: Sendable) -> None:
+        self._window[pending.id] = message.to
+        self._launch(pending)
+
+    def _drop(self, message_id: MessageId) -> None:
+        self._answered.add(message_id)
+        self.waiting -= 1
+        self._keeper.put(Settle(message_id, None, "invalid"), lambda _: self._answered.discard(message_id))
 
 
 def _now_ms() -> int:

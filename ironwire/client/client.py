@@ -152,7 +152,7 @@ class Client:
         (pending,) = await self._backlog.queue([message], is_awaited=True)
 
         async def accepted() -> Accepted:
-            return checked(await pending.reply_or_error(), Accepted)
+            return checked(message.verb, await pending.reply_or_error(), Accepted)
 
         yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
 
@@ -164,7 +164,7 @@ class Client:
     @property
     def hold_until(self) -> float:
         """When the server takes the next message, on Trio's clock: later than now only where it asks for patience."""
-        return self._backlog.hold_until
+        return self._link.hold_until
 
     async def wait_moved(self) -> None:
         """Return when the server has answered another message that the device keeps, or has asked for patience."""

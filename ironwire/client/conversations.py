@@ -9,14 +9,15 @@ from typing import Any
 from attrs import asdict
 
 from ironwire.client.errors import LocalStoreError
-from ironwire.client.local import Conversation, HistoryEntry, Owner, Said
+from ironwire.client.local import Conversation, HistoryEntry, Owner, Said, Sendable
+from ironwire.errors import InvalidMessage
 from ironwire.ids import Address, is_group
 from ironwire.wire.codec import decode_client, decode_server
 from ironwire.wire.messages import DeliveredFile, DeliveredText, File, GroupChanged, Text
 
 # What a client sends to itself comes back to the device that sent it; one of the two is enough.
 _HISTORY = """
-    SELECT number, state, ts, receipt, reason, frame FROM entry
+    SELECT number, state, ts, receipt, reason, message_id, frame FROM entry
     WHERE peer = ? AND number < ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY number DESC LIMIT ?"""
 _CONVERSATIONS = """
@@ -43,21 +44,40 @@ def history(
     database: sqlite3.Connection, owner: Owner, peer: Address, limit: int, before: int | None = None
 ) -> list[HistoryEntry]:
     """The last `limit` entries of the conversation with `peer`, of those before entry `before`; oldest first."""
+    entries: list[HistoryEntry] = []
     upto = _NO_NUMBER if before is None else before
-    rows = database.execute(_HISTORY, (peer, upto, owner.client, owner.device, limit))
-    return [_history_entry(row, owner) for row in rows][::-1]
+    while len(entries) < limit:
+        rows = database.execute(_HISTORY, (peer, upto, owner.client, owner.device, limit - len(entries))).fetchall()
+        if not rows:
+            break
+        entries += [entry for row in rows if (entry := _history_entry(row, owner)) is not None]
+        upto = rows[-1][0]
+    return entries[::-1]
 
 
-def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry:
-    number, state, ts, receipt, reason, frame = row
+def own_message(frame: str) -> Sendable | None:
+    """A message of this device; None where the frame is of an older version, and no server of this one takes it."""
+    try:
+        message, _ = decode_client(frame)
+    except InvalidMessage:
+        return None
+    if not isinstance(message, Sendable):
+        raise LocalStoreError(f"`{message.verb}` stands in the queue")
+    return message
+
+
+def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry | None:
+    number, state, ts, receipt, reason, message_id, frame = row
     if state in ("unseen", "seen"):
         theirs, id_, _ = decode_server(frame)
         if isinstance(theirs, Said):
             return HistoryEntry(number, theirs, id_, "received", receipt)
     else:
-        own, id_ = decode_client(frame)
+        own = own_message(frame)
+        if own is None:
+            return None
         if isinstance(own, Text | File):
-            return HistoryEntry(number, _as_delivered(own, owner, ts), id_, state, receipt, reason)
+            return HistoryEntry(number, _as_delivered(own, owner, ts), message_id, state, receipt, reason)
     raise LocalStoreError(f"what stands in the history as {state} belongs to no conversation")
 
 

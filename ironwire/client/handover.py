@@ -224,14 +224,14 @@ class DeviceOwner:
         async with self._request(Keep([encode(message).decode()], is_awaited=True)) as hear:
 
             async def accepted() -> Accepted:
-                return checked(_reply(await hear()), Accepted)
+                return checked(message.verb, _reply(await hear()), Accepted)
 
             yield _expect(await hear(), Stored), accepted
 
     async def upload_token(self) -> str:
         """As `Client.upload_token`."""
         async with self._request(AskServer(encode(UploadToken()).decode())) as hear:
-            return checked(_reply(await hear()), UploadGrant).token
+            return checked(UploadToken.verb, _reply(await hear()), UploadGrant).token
 
     @asynccontextmanager
     async def _request(self, request: Line) -> AsyncGenerator[Callable[[], Any]]:

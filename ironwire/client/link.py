@@ -7,9 +7,10 @@
       └─ keep_alive
     keep               devices only: what comes and goes is kept, in batches (`keeper.py`)
 
-A message that was unanswered when the connection broke is sent again with the same id, by which a server that remembers
-ids knows it (docs/protocol.md, section 4). What a device sends is kept before it is sent. What stands for as long as
-the session (section 7.3) is said again at the beginning of every other.
+A refusal that says "send again later" is no answer yet (`repeats.py`). A message that was unanswered when the
+connection broke is sent again with the same id, by which a server that remembers ids knows it (docs/protocol.md,
+section 4). What a device sends is kept before it is sent. What stands for as long as the session (section 7.3) is said
+again at the beginning of every other.
 
 A link that `is_lasting` is there with or without a session: where the server says that this client should stop, it
 waits to be told to try again.
@@ -24,6 +25,7 @@ from attrs import define, field, frozen
 
 from ironwire.client.backlog import Backlog
 from ironwire.client.backoff import Backoff
+from ironwire.client.closing import TOO_BIG
 from ironwire.client.dial import Dial
 from ironwire.client.errors import (
     ClientError,
@@ -41,6 +43,7 @@ from ironwire.client.local import Begin, Sendable
 from ironwire.client.nursery import plain_nursery
 from ironwire.client.outgoing import Answer, Outbox, Pending, R, Reply, checked
 from ironwire.client.pushes import Pushes
+from ironwire.client.repeats import Repeats
 from ironwire.client.rosters import Rosters
 from ironwire.client.session import Session, open_session
 from ironwire.client.urls import ServerAddress
@@ -86,9 +89,10 @@ class Link:
     _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
     """By verb: what every session begins with."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
-    """Without an answer, and kept nowhere."""
+    """Without an answer, in the order in which they are sent. Of what a device keeps, the first ones are here."""
     _outbox: Outbox | None = field(default=None, init=False)
-    """Of the live session."""
+    _repeats: Repeats | None = field(default=None, init=False)
+    """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
     _up: trio.Event = field(factory=trio.Event, init=False)
     _retry: trio.Event = field(factory=trio.Event, init=False)
@@ -100,12 +104,17 @@ class Link:
     def __attrs_post_init__(self) -> None:
         self.rosters = Rosters(self.target.identity.client_id)
         self._pushes = Pushes(self.events, self.rosters, self.keeper)
-        self.backlog = None if self.keeper is None else Backlog(self.keeper, self.events)
+        self.backlog = None if self.keeper is None else Backlog(self.keeper, self.events, self._launch)
 
     @property
     def is_up(self) -> bool:
         """Whether there is a session now."""
         return self._outbox is not None and self._end is None
+
+    @property
+    def hold_until(self) -> float:
+        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for patience."""
+        return 0.0 if self._repeats is None else self._repeats.hold_until
 
     @property
     def offline_reason(self) -> str:
@@ -140,7 +149,7 @@ class Link:
             Refused: the server answered with an error, or would have.
             ClientError: the client has stopped.
         """
-        return checked(await self.reply_to(message), kind)
+        return checked(message.verb, await self.reply_to(message), kind)
 
     async def reply_to(self, message: ClientMessage) -> Reply:
         """The same, whatever the reply is."""
@@ -155,7 +164,8 @@ class Link:
         try:
             return await pending.reply_or_error()
         finally:
-            self._pending.pop(pending.id, None)
+            if not pending.is_kept:
+                self._pending.pop(pending.id, None)
 
     async def stand(self, message: ClientMessage) -> Accepted:
         """Ask, and say it again in every session until a message of the same verb takes its place. Raises as `ask`."""
@@ -179,8 +189,16 @@ class Link:
 
     def _launch(self, pending: Pending) -> None:
         self._pending[pending.id] = pending
-        if self._outbox is not None:
-            self._outbox.send(pending)
+        if self._repeats is not None:
+            self._send(pending, self._repeats)
+
+    def _send(self, pending: Pending, repeats: Repeats) -> None:
+        try:
+            self._check_size(pending)
+            repeats.send(pending)
+        except Refused as refused:
+            # The server would close the session over it, every time. It may have taken more before.
+            self._reply(self._pending.pop(pending.id), Error(refused.code, refused.detail))
 
     # --- the tasks, and their end ------------------------------------------------------------------------------------
 
@@ -244,12 +262,12 @@ class Link:
                     target.address, target.identity, target.device, invite=target.invite, dial=target.dial
                 ) as session:
                     steady_at = trio.current_time() + STEADY_SECONDS
-                    await self._live(session, self._come_up(session))
+                    await self._live(session)
                 return
             except ClientError as error:
                 if self._leaving.is_set():
                     return
-                is_passing = isinstance(error, ConnectionFailed | ConnectionLost)
+                is_passing = isinstance(error, ConnectionFailed | ConnectionLost) or self._drop_largest(error)
                 goes_on = self.is_lasting or (self._has_connected and is_passing)
                 if not goes_on or isinstance(error, LocalStoreError):
                     self.stop(error)
@@ -283,7 +301,18 @@ class Link:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def _come_up(self, session: Session) -> Outbox:
+    def _drop_largest(self, error: ClientError) -> bool:
+        """Where the server ended the session over a frame that was too big: whether there is one that can have been it.
+        It is refused, and never sent again.
+        """
+        if not (isinstance(error, SessionEnded) and error.code == TOO_BIG and self._pending):
+            return False
+        largest = max(self._pending.values(), key=lambda pending: pending.frame_bytes)
+        del self._pending[largest.id]
+        self._reply(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
+        return True
+
+    def _come_up(self, session: Session, nursery: trio.Nursery) -> tuple[Outbox, Repeats]:
         welcome = session.welcome
         if self.keeper is not None:
             if welcome.epoch is None or welcome.seq is None:
@@ -293,47 +322,46 @@ class Link:
         if welcome.limits is not None:
             self._frame_bytes = welcome.limits.frame_bytes
         outbox = Outbox()
+        repeats = Repeats(outbox, self._pending, nursery, self._note_moved)
         for message in self._standing.values():
             outbox.say(message)
         for pending in [*self._pending.values()]:
-            try:
-                self._check_size(pending)
-                outbox.send(pending)
-            except Refused as refused:
-                # The server takes less than it did, and would close the session over it, every time.
-                self._pending.pop(pending.id).answer(Error(refused.code, refused.detail))
-        self._outbox = outbox
+            self._send(pending, repeats)
+        self._outbox, self._repeats = outbox, repeats
         self._has_connected = True
         self.connection = Connection("connected")
         self.events.put(Connected())
         self._up.set()
-        return outbox
+        return outbox, repeats
 
-    async def _live(self, session: Session, outbox: Outbox) -> None:
+    async def _live(self, session: Session) -> None:
         """Returns when the program leaves; raises what ended the session otherwise."""
         try:
             async with plain_nursery() as nursery:
-                nursery.start_soon(self._read, session, outbox)
+                outbox, repeats = self._come_up(session, nursery)
+                nursery.start_soon(self._read, session, outbox, repeats)
                 nursery.start_soon(self._write, session, outbox)
                 nursery.start_soon(session.keep_alive)
                 if self.backlog is not None:
-                    nursery.start_soon(self.backlog.run, outbox, self._check_size)
+                    nursery.start_soon(self.backlog.run, repeats.resting)
                 await self._leaving.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            self._outbox = None
+            self._outbox = self._repeats = None
             self.connection = Connection("connecting")
-            if self._end is None:
+            if self._end is None and self._up.is_set():
                 self._up = trio.Event()
 
-    async def _read(self, session: Session, outbox: Outbox) -> None:
+    async def _read(self, session: Session, outbox: Outbox, repeats: Repeats) -> None:
         while True:
             frame = await session.receive()
             match frame.message:
+                case Error() as error if frame.id in self._pending and repeats.takes_over(
+                    self._pending[frame.id], error
+                ):
+                    self._note_moved()  # it will be sent again
                 case reply if isinstance(reply, Reply) and frame.id in self._pending:
-                    self._pending.pop(frame.id).answer(reply)
-                case reply if isinstance(reply, Reply) and self._is_of_backlog(frame.id, reply):
-                    pass
+                    self._reply(self._pending.pop(frame.id), reply)
                 case reply if isinstance(reply, Answer):
                     pass  # nobody waits for it any more
                 case AuthChallenge() | AuthOk() as message:
@@ -341,14 +369,22 @@ class Link:
                 case _:
                     await self._pushes.take(frame, outbox)
 
-    def _is_of_backlog(self, message_id: MessageId | None, reply: Reply) -> bool:
-        return self.backlog is not None and self.backlog.take(message_id, reply)
+    def _reply(self, pending: Pending, reply: Reply) -> None:
+        if pending.is_kept and self.backlog is not None:
+            self.backlog.take(pending, reply)
+        else:
+            pending.answer(reply)
+
+    def _note_moved(self) -> None:
+        if self.backlog is not None:
+            self.backlog.note_moved()
 
     async def _write(self, session: Session, outbox: Outbox) -> None:
         while True:
             match await outbox.next():
-                case Pending() as pending:
-                    if pending.is_wanted:
+                case str() as message_id:
+                    pending = self._pending.get(message_id)
+                    if pending is not None:
                         await session.send(pending.frame)
                 case message:
                     await session.send(encode(message).decode())

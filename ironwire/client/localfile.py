@@ -8,14 +8,14 @@ learned again, as an answer marked duplicate or a delivery that is handed out on
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
 from attrs import define, field
 
-from ironwire.client.conversations import conversations, history
+from ironwire.client.conversations import conversations, history, own_message
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
 from ironwire.client.local import (
@@ -37,14 +37,12 @@ from ironwire.client.local import (
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, MessageId
 from ironwire.store.migrations import load_migrations, migrate
-from ironwire.wire.codec import decode_client, decode_server, encode, encode_payload, frame_text
+from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
 from ironwire.wire.messages import (
     DeliveredReceipt,
-    File,
     Gap,
     GroupChanged,
     Receipt,
-    Text,
 )
 
 SAME_ID_MS = 30 * 24 * 3_600_000
@@ -66,7 +64,10 @@ _NOTE_NEWEST = """
     ON CONFLICT (peer) DO UPDATE SET newest = excluded.newest"""
 _MARK_READ = "UPDATE conversation SET read_upto = max(read_upto, min(?, newest)) WHERE peer = ?"
 _UNSEEN = "SELECT number, frame FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
-_QUEUED = "SELECT message_id, frame FROM entry WHERE state = 'queued' ORDER BY number LIMIT ?"
+_QUEUED = """
+    SELECT message_id, frame FROM entry
+    WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
+    ORDER BY number LIMIT ?"""
 _COUNT_QUEUED = "SELECT count(*) FROM entry WHERE state = 'queued'"
 
 # Receipts and gaps belong to no conversation: once they have done their work they are erased.
@@ -155,9 +156,9 @@ class LocalFile:
         rows = self._database.execute(_UNSEEN, (after, limit))
         return [Kept(number, decode_server(frame)) for number, frame in rows]
 
-    def queued(self, limit: int) -> list[tuple[MessageId, Sendable]]:
-        rows = self._database.execute(_QUEUED, (limit,))
-        return [(MessageId(message_id), _sendable(frame)) for message_id, frame in rows]
+    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[tuple[MessageId, Sendable | None]]:
+        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
+        return [(MessageId(message_id), own_message(frame)) for message_id, frame in rows]
 
     def count_queued(self) -> int:
         count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
@@ -255,13 +256,6 @@ class LocalFile:
 
 def _sender(message: Delivery) -> ClientId:
     return message.by if isinstance(message, GroupChanged) else message.sender
-
-
-def _sendable(frame: str) -> Sendable:
-    message, _ = decode_client(frame)
-    if not isinstance(message, Text | File | Receipt):
-        raise LocalStoreError(f"`{message.verb}` stands in the queue")
-    return message
 
 
 def _connection(path: Path) -> sqlite3.Connection:

@@ -5,7 +5,7 @@ most of the time would save a tenth of a millisecond and could stall the program
 batches anyway (`keeper.py`).
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -78,13 +78,15 @@ class LocalStore:
         """
         return await self._run(lambda: self._opened.unseen(after, limit))
 
-    async def queued(self, limit: int) -> list[tuple[MessageId, Sendable]]:
-        """The first messages that have to be sent, in the order in which they were queued.
+    async def queued(self, *, limit: int, skipped: Collection[Address] = ()) -> list[tuple[MessageId, Sendable | None]]:
+        """The first messages that have to be sent, in the order in which they were queued, without those to `skipped`.
+
+        None is one of an older version that no server takes any more.
 
         Raises:
             LocalStoreError: the file cannot be read.
         """
-        return await self._run(lambda: self._opened.queued(limit))
+        return await self._run(lambda: self._opened.queued(limit, [*skipped]))
 
     async def count_queued(self) -> int:
         """How many messages have to be sent.

@@ -6,9 +6,10 @@ import trio
 from attrs import define, field
 
 from ironwire.client.errors import NotTheProtocol, Refused
-from ironwire.errors import ClientError
+from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import MessageId
-from ironwire.wire.codec import encode
+from ironwire.protocol.holding import is_ordered
+from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Accepted,
     Ack,
@@ -28,12 +29,15 @@ Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | Bloc
 
 Reply = Answer | Error
 
+_Ready = tuple[MessageId, int | None] | ClientMessage | None
+"""Of a message whose order matters: after how many holds it was put here. None is an ack."""
+
 
 R = TypeVar("R", bound=Answer)
 
 
-def checked(reply: Reply, kind: type[R]) -> R:
-    """`reply`, which has to be of that kind.
+def checked(asked: str, reply: Reply, kind: type[R]) -> R:
+    """`reply` to the verb `asked`, which has to be of that kind.
 
     Raises:
         Refused: it is an error.
@@ -42,7 +46,7 @@ def checked(reply: Reply, kind: type[R]) -> R:
     if isinstance(reply, Error):
         raise Refused(reply.msg, reply.detail, reply.user, reply.retry_after_ms)
     if not isinstance(reply, kind):
-        raise NotTheProtocol(f"the server gave another answer than there is: `{reply.verb}`")
+        raise NotTheProtocol(f"the server gave another answer to `{asked}` than there is")
     return reply
 
 
@@ -51,7 +55,8 @@ class Pending:
     """A message without a reply, to be sent again in every new session.
 
     `is_kept`: it is in the device's store, and goes out whether or not somebody awaits the reply. `is_announced`: the
-    program hears of it, and of its reply, as of events.
+    program hears of it, and of its reply, as of events. To make one raises `Refused` where every server would refuse
+    the message: nobody has to wait for that.
     """
 
     id: MessageId
@@ -62,17 +67,22 @@ class Pending:
     reply: Reply | ClientError | None = None
     replied: trio.Event = field(factory=trio.Event)
     frame: str = field(init=False)
+    is_ordered: bool = field(init=False)
+    """What is sent later must not be accepted before it."""
 
     def __attrs_post_init__(self) -> None:
-        self.frame = encode(self.message, self.id).decode()
+        try:
+            self.frame = encode(self.message, self.id).decode()
+            decode_client(self.frame)
+        except TypeError:
+            raise Refused("invalid", "half of a surrogate pair is no character: no server takes it") from None
+        except InvalidMessage as error:
+            raise Refused("invalid", error.detail) from None
+        self.is_ordered = is_ordered(self.message)
 
     @property
     def frame_bytes(self) -> int:
         return len(self.frame.encode())
-
-    @property
-    def is_wanted(self) -> bool:
-        return self.is_kept or self.is_awaited
 
     async def reply_or_error(self) -> Reply:
         """The reply, once it is there.
@@ -95,18 +105,36 @@ class Pending:
 
 @define(eq=False)
 class Outbox:
-    """To the writer of one session: the messages without a reply, what wants none, and one ack however many are due."""
+    """To the writer of one session: the messages without a reply, what wants none, and one ack however many are due.
 
-    _ready: trio.MemorySendChannel[Pending | ClientMessage | None] = field(init=False)
-    _taken: trio.MemoryReceiveChannel[Pending | ClientMessage | None] = field(init=False)
+    While the server holds the session (docs/protocol.md, section 4), nothing whose order matters is written: all of it
+    is sent again, in order, once the session goes on.
+    """
+
+    _ready: trio.MemorySendChannel[_Ready] = field(init=False)
+    _taken: trio.MemoryReceiveChannel[_Ready] = field(init=False)
     _ack_upto: int | None = field(default=None, init=False)
+    is_held: bool = field(default=False, init=False)
+    _holds: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._ready, self._taken = trio.open_memory_channel[Pending | ClientMessage | None](float("inf"))
+        self._ready, self._taken = trio.open_memory_channel[_Ready](float("inf"))
 
     def send(self, pending: Pending) -> None:
         """A message that waits for its reply."""
-        self._ready.send_nowait(pending)
+        if not pending.is_ordered:
+            self._ready.send_nowait((pending.id, None))
+        elif not self.is_held:
+            self._ready.send_nowait((pending.id, self._holds))
+
+    def hold(self) -> None:
+        """Write nothing more whose order matters, not even what was sent here before."""
+        self.is_held = True
+        self._holds += 1
+
+    def resume(self) -> None:
+        """The server takes what is sent from now on."""
+        self.is_held = False
 
     def say(self, message: ClientMessage) -> None:
         """A message that is said once, in this session, and answered only if something is wrong with it."""
@@ -118,10 +146,15 @@ class Outbox:
             self._ready.send_nowait(None)
         self._ack_upto = upto
 
-    async def next(self) -> Pending | ClientMessage:
+    async def next(self) -> MessageId | ClientMessage:
         """What to write next."""
-        ready = await self._taken.receive()
-        if ready is not None:
-            return ready
-        upto, self._ack_upto = self._ack_upto, None
-        return Ack(upto or 0)
+        while True:
+            match await self._taken.receive():
+                case None:
+                    upto, self._ack_upto = self._ack_upto, None
+                    return Ack(upto or 0)
+                case (message_id, hold):
+                    if hold is None or hold == self._holds:
+                        return message_id
+                case message:
+                    return message

@@ -21,8 +21,9 @@ from ironwire.client.errors import AuthenticationRefused, ClientError, Connectio
 from ironwire.client.nursery import plain_nursery
 from ironwire.client.urls import SOCKET_PATH, ServerAddress
 from ironwire.crypto.signing import Identity, auth_text
-from ironwire.errors import InvalidMessage
+from ironwire.errors import InvalidMessage, UnknownVerb
 from ironwire.ids import DeviceId
+from ironwire.limits import SERVER_FRAME_BYTES
 from ironwire.wire.codec import ServerFrame, decode_server, encode
 from ironwire.wire.messages import Auth, AuthChallenge, AuthOk, Error, Verify
 
@@ -33,8 +34,6 @@ WRITE_SECONDS = 10.0
 PING_EVERY_SECONDS = 30.0
 PONG_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
-MESSAGE_CHARS = 1024 * 1024
-"""The longest message that is taken from a server; its own limit for a client's is 64 KiB."""
 
 M = TypeVar("M", AuthChallenge, AuthOk)
 
@@ -57,7 +56,7 @@ class Session:
             ConnectionLost, SessionEnded, AuthenticationRefused: over; which one says whether to come back.
             NotTheProtocol: the server sent what cannot be understood.
         """
-        return await _receive(self._websocket)
+        return await _receive(self._websocket, is_authenticated=True)
 
     async def send(self, text: str) -> None:
         """Hand one encoded frame to the kernel. On a connection that is over nothing happens: `receive` tells."""
@@ -130,7 +129,7 @@ async def _open_websocket(
                     opening,  # type: ignore[arg-type]  # annotated for sockets, but only the methods of a Stream are used
                     address.authority,
                     SOCKET_PATH,
-                    max_message_size=MESSAGE_CHARS,
+                    max_message_size=SERVER_FRAME_BYTES,
                 )
             opening.is_open = True
             yield websocket
@@ -207,14 +206,14 @@ async def _authenticate(
         await websocket.send_message(encode(Verify(identity.sign(signed).hex())).decode())
         welcome = await _expect(websocket, AuthOk)
     except ConnectionClosed as closed:
-        raise _ending(closed) from None
+        raise _ending(closed, is_authenticated=False) from None
     if welcome.client not in (None, identity.client_id):
         raise NotTheProtocol(f"{address} took us for somebody else")
     return welcome
 
 
 async def _expect(websocket: WebSocketConnection, kind: type[M]) -> M:
-    message = (await _receive(websocket)).message
+    message = (await _receive(websocket, is_authenticated=False)).message
     if isinstance(message, Error):
         if message.msg == "rate_limited":
             raise ConnectionFailed("too many authenticate from this address at the moment: try again later")
@@ -224,21 +223,24 @@ async def _expect(websocket: WebSocketConnection, kind: type[M]) -> M:
     return message
 
 
-async def _receive(websocket: WebSocketConnection) -> ServerFrame:
-    try:
-        text = await websocket.get_message()
-    except ConnectionClosed as closed:
-        raise _ending(closed) from None
-    try:
-        return decode_server(text)
-    except InvalidMessage as error:
-        raise NotTheProtocol(f"the server sent what this version does not understand: {error}") from None
+async def _receive(websocket: WebSocketConnection, *, is_authenticated: bool) -> ServerFrame:
+    while True:
+        try:
+            text = await websocket.get_message()
+        except ConnectionClosed as closed:
+            raise _ending(closed, is_authenticated=is_authenticated) from None
+        try:
+            return decode_server(text)
+        except UnknownVerb:
+            continue  # a newer server has more to say
+        except InvalidMessage as error:
+            raise NotTheProtocol(f"the server sent what this version does not understand: {error}") from None
 
 
-def _ending(closed: ConnectionClosed) -> ClientError:
+def _ending(closed: ConnectionClosed, *, is_authenticated: bool) -> ClientError:
     if closed.reason is None:
         return error_for_close(ABNORMAL, "")
-    return error_for_close(closed.reason.code, closed.reason.reason or "")
+    return error_for_close(closed.reason.code, closed.reason.reason or "", is_authenticated=is_authenticated)
 
 
 def _no_upgrade(status: int, address: ServerAddress) -> ClientError:

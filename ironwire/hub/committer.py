@@ -16,8 +16,10 @@ from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.protocol.fair import FairQueue
+from ironwire.protocol.holding import Hold
 from ironwire.store.base import Store
-from ironwire.store.operations import Ack, Operation, Result
+from ironwire.store.lanes import lane_of
+from ironwire.store.operations import Ack, Held, Operation, Result
 from ironwire.store.records import MailboxId
 
 log = structlog.get_logger(__name__)
@@ -171,6 +173,7 @@ class Committer:
 
     async def _commit(self, batch: list[_Asked]) -> None:
         """These, after the acks that wait: what they make room for is seen."""
+        batch = _without_held(batch)
         acks = self._next_acks()
         operations: list[Operation] = [Ack(mailbox, upto) for mailbox, (upto, _) in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
@@ -193,6 +196,18 @@ class Committer:
             if told >= TURN_COST:
                 told = 0
                 await trio.lowlevel.checkpoint()
+
+
+def _without_held(batch: list[_Asked]) -> list[_Asked]:
+    """What is still to be done: what a session had sent after something that was refused is refused as well."""
+    kept: list[_Asked] = []
+    for asked in batch:
+        lane = lane_of(asked[1])
+        if isinstance(lane, Hold) and lane.is_broken:
+            asked[2](Held())
+        else:
+            kept.append(asked)
+    return kept
 
 
 def _bunches(arrived: list[_Asked]) -> Iterator[tuple[ClientId | None, list[_Asked]]]:

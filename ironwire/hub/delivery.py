@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
+import trio
 from attrs import define, field, frozen
 
 from ironwire.counting import Distribution, Tallied
@@ -33,6 +34,7 @@ from ironwire.store.operations import (
     ChangeGroup,
     Duplicate,
     Forget,
+    Held,
     IdTaken,
     MailboxFull,
     NotMember,
@@ -118,6 +120,8 @@ class Delivery:
             log.exception("the store cannot be read")
             error = Error("internal", detail="the server cannot store messages now")
             self._reply_refused(sender, error, message.verb, id)
+            if sender.hold is not None:
+                sender.hold.refused_at_reading(error, trio.current_time())
             return
         # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
         if places or sender.principal.device is not None or sender.unsettled.count > 0:
@@ -137,8 +141,16 @@ class Delivery:
         cost = cost_of(len(envelope.payload), places_in(self._store, client, group))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_group_append, sender, envelope, message, cost)
-        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history)
+        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history, lane=sender.hold)
         self._committer.ask(client, append, settle, cost)
+
+    async def resume(self, attachment: Attachment, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """The client goes on after a refusal, once all that it had sent before has its answer."""
+        await attachment.unsettled.wait_below(1)
+        if attachment.hold is not None:
+            attachment.hold.resume()
+        if id is not None:
+            attachment.outbox.put(accepted(self._now_ms(), id))
 
     def ack(self, attachment: Attachment, upto: int) -> None:
         """The session's device has everything up to `upto`.
@@ -273,7 +285,7 @@ class Delivery:
         sender.unsettled.begin(cost)
         settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt
-        append = Append(envelope, digest_of(message), is_live, is_archived, is_blocked)
+        append = Append(envelope, digest_of(message), is_live, is_archived, is_blocked, lane=sender.hold)
         self._committer.ask(client, append, settle, cost)
 
     def _settle_live(
@@ -315,7 +327,7 @@ class Delivery:
             case Undeliverable():
                 self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
             case MailboxFull():
-                self._reply_refused(sender, Error("mailbox_full", user=envelope.to), envelope.verb, envelope.id)
+                self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
             case _:
                 self._settle_known(sender, envelope, result)
 
@@ -327,9 +339,11 @@ class Delivery:
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), envelope.id))
             case IdTaken():
                 self._reply_refused(sender, ID_TAKEN, envelope.verb, envelope.id)
+            case Held() if sender.hold is not None:
+                answer = sender.hold.answer(trio.current_time())
+                self._reply_refused(sender, answer, envelope.verb, envelope.id)
             case _:
-                error = Error("internal", detail="the message could not be stored")
-                self._reply_refused(sender, error, envelope.verb, envelope.id)
+                self._refuse_at_commit(sender, Error("internal", detail="the message could not be stored"), envelope)
 
     def _settle_group_append(
         self, sender: Attachment, envelope: Envelope, message: Text | File, cost: int, result: Result | StoreError
@@ -347,6 +361,12 @@ class Delivery:
                 self._reply_refused(sender, NO_SUCH_GROUP, envelope.verb, envelope.id)
             case _:
                 self._settle_known(sender, envelope, result)
+
+    def _refuse_at_commit(self, sender: Attachment, error: Error, envelope: Envelope) -> None:
+        """Refuse for now what waited for its commit, and what the session sent after it."""
+        self._reply_refused(sender, error, envelope.verb, envelope.id)
+        if sender.hold is not None:
+            sender.hold.refused_at_commit(error)
 
     def _is_live(self, client: ClientId) -> bool:
         """Whether there is a session that takes an envelope without a mailbox."""

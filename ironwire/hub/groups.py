@@ -4,10 +4,11 @@
 that lost a race is decided anew, from what the winner has left.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import assert_never
 
+import trio
 from attrs import evolve, frozen
 
 from ironwire.hub.delivery import ID_TAKEN, NO_SUCH_GROUP, Delivery
@@ -21,6 +22,7 @@ from ironwire.store.operations import (
     ChangeGroup,
     Duplicate,
     EpochPassed,
+    Held,
     IdTaken,
     Result,
     Stored,
@@ -82,6 +84,8 @@ class GroupDesk:
                 answer = await self._carry_out(asker, request, id)
                 if id is not None or isinstance(answer, Error):
                     asker.outbox.put(encode(answer, id))
+                if isinstance(answer, Error) and asker.hold is not None:
+                    asker.hold.refused_at_commit(answer)
                 return refusal_in(answer)
             case _:
                 assert_never(request)
@@ -109,11 +113,13 @@ class GroupDesk:
                     now = self._now_ms()
                     told = evolve(_told(group, by, outcome), ts=now, device=device)
                     envelope = Envelope(told.verb, by, device, group, id, now, encode_payload(told))
-                    result = await self._submit(envelope, digest, outcome)
+                    result = await self._submit(envelope, digest, outcome, asker.hold)
                     if isinstance(result, Stored):
                         return Accepted(now, group=group, epoch=after.epoch)
                 case _:
                     assert_never(outcome)
+        if isinstance(result, Held) and asker.hold is not None:
+            return asker.hold.answer(trio.current_time())
         return _answer(result)
 
     def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
@@ -141,9 +147,11 @@ class GroupDesk:
                 left += isinstance(await self._submit(envelope, b"", changed), Stored)
         return left
 
-    async def _submit(self, envelope: Envelope, digest: bytes, changed: Changed) -> Result:
+    async def _submit(
+        self, envelope: Envelope, digest: bytes, changed: Changed, lane: Hashable | None = None
+    ) -> Result:
         told, after = _told(GroupId(envelope.to), envelope.sender, changed), changed.roster
-        operation = ChangeGroup(envelope, digest, after.epoch - 1, after.name, after.roles)
+        operation = ChangeGroup(envelope, digest, after.epoch - 1, after.name, after.roles, lane)
         return await self._delivery.change_group(operation, partial(encode, told))
 
 

@@ -15,6 +15,7 @@ from ironwire.hub.outbox import Ending, Outbox
 from ironwire.hub.pump import Pump
 from ironwire.ids import ClientId, DeviceId
 from ironwire.protocol.auth import Principal
+from ironwire.protocol.holding import Hold
 from ironwire.store.records import MailboxId
 
 REPLACED = Ending(4409, "replaced by a newer session of this device")
@@ -51,13 +52,14 @@ class Unsettled:
 @frozen(eq=False)
 class Attachment:
     """A session's seat in the hub. Two are the same only if they are the same object. A session with a mailbox has
-    its pump.
+    its pump; one of a client that speaks more than the seed protocol has what may hold it.
     """
 
     principal: Principal
     outbox: Outbox = field(repr=False)
     pump: Pump | None = field(repr=False, default=None)
     unsettled: Unsettled = field(repr=False, factory=Unsettled)
+    hold: Hold | None = field(repr=False, default=None)
 
 
 @frozen

@@ -21,6 +21,7 @@ from ironwire.hub.hub import Attachment
 from ironwire.hub.presence import PresenceDesk
 from ironwire.hub.uploads import UploadDesk
 from ironwire.ids import MessageId
+from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import (
     Auth,
@@ -44,6 +45,8 @@ from ironwire.wire.messages import (
     Groups,
     History,
     IceServers,
+    Ping,
+    Pong,
     Presence,
     PresenceAllow,
     PresenceWatch,
@@ -82,6 +85,7 @@ Request = (
     | CallEnd
     | IceServers
     | UploadToken
+    | Ping
 )
 
 log = structlog.get_logger(__name__)
@@ -120,7 +124,10 @@ class Requests:
             refusal = await self._dispatch(asker, request, id)
         except StoreError:
             log.exception("the store cannot answer")
-            asker.outbox.put(encode(Error("internal", detail="the store cannot answer now"), id))
+            error = Error("internal", detail="the store cannot answer now")
+            asker.outbox.put(encode(error, id))
+            if asker.hold is not None and is_ordered(request):
+                asker.hold.refused_at_commit(error)
             refusal = "internal"
         if refusal is not None:
             self._refused[request.verb, refusal] += 1
@@ -168,6 +175,9 @@ class Requests:
                 return await self._blocks.answer(asker, request, id)
             case CallOffer() | CallRinging() | CallAnswer() | CallCandidate() | CallEnd() | IceServers():
                 return self._calls.answer(asker, request, id)
+            case Ping():
+                asker.outbox.put(encode(Pong(), id))
+                return None
             case UploadToken():
                 return self._uploads.answer(asker, request, id)
             case _:

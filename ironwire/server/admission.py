@@ -6,15 +6,20 @@ Rule: nobody is asked about before the signature was verified, so strangers lear
 
 from math import ceil
 
+from attrs import fields
+
 from ironwire.errors import StoreError
 from ironwire.hub.outbox import Ending
 from ironwire.ids import ClientId
+from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit
 from ironwire.server.gate import Visitor
 from ironwire.server.services import Services
 from ironwire.store.records import Mailbox
 from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, ServerLimits
 
+PROTOCOL = 1
+"""The version that clients are told."""
 NOT_REGISTERED = Ending(1008, "Not registered here")
 TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
 
@@ -55,19 +60,22 @@ def _has_devices(client: ClientId, services: Services) -> bool:
         return True  # nothing will be kept either
 
 
+def announced(limits: Limits) -> ServerLimits:
+    """The limits that a client has to know: those that the message has a place for."""
+    return ServerLimits(**{field.name: getattr(limits, field.name) for field in fields(ServerLimits)})
+
+
 def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> AuthOk:
     """What a client is told that has come, with its device's `mailbox` if it has one."""
     if admitted.speaks_seed:
         return AuthOk()
-    limits = services.limits
     return AuthOk(
         client=admitted.principal.client,
         device=admitted.principal.device,
         epoch=None if mailbox is None else mailbox.epoch,
         seq=None if mailbox is None else mailbox.tail,
         server_time=services.now_ms(),
-        limits=ServerLimits(
-            frame_bytes=limits.frame_bytes, upload_bytes=limits.upload_bytes, group_members=limits.group_members
-        ),
+        limits=announced(services.limits),
         features=[*services.features],
+        protocol=PROTOCOL,
     )

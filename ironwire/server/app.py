@@ -55,6 +55,7 @@ from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.addresses import Address, TrustedProxies
 from ironwire.server.admin import AdminSocket
 from ironwire.server.background import Background
+from ironwire.server.client_json import client_json_routes
 from ironwire.server.clock import wall_clock_ms
 from ironwire.server.config import Settings
 from ironwire.server.gate import Gate, Visitor
@@ -229,6 +230,15 @@ def create_app(
     app.register_blueprint(upload_routes(blobs, limits, uploads, file_janitor.expires_ms))
     app.register_blueprint(media_routes(blobs))
     app.register_blueprint(page_routes(status, settings.auth.origins[0] if settings.auth.origins else None))
+    app.register_blueprint(
+        client_json_routes(
+            __version__,
+            settings.auth.registration,
+            services.features,
+            limits,
+            lambda server: policy_of(server).origins,
+        )
+    )
     app.register_blueprint(probes)
     if not settings.metrics.port:
         app.register_blueprint(metrics)

@@ -11,6 +11,7 @@ from attrs import define, field
 from ironwire.crypto.signing import NONCE_BYTES
 from ironwire.errors import InvalidMessage, TransportClosed
 from ironwire.hub.outbox import Ending, Outbox
+from ironwire.ids import MessageId
 from ironwire.protocol.auth import Admit, Authentication, Challenge, Expected, Refuse
 from ironwire.server.gate import Visitor
 from ironwire.server.refusals import Patience, invalid, rate_limited
@@ -34,6 +35,9 @@ class Handshake:
     _random_bytes: Callable[[int], bytes]
     early: list[str | bytes] = field(init=False, factory=list)
     """What came in the same read as the last message of the exchange."""
+
+    id: MessageId | None = field(init=False, default=None)
+    """Of the message that proved who is there: `auth_ok` answers it."""
 
     async def run(self, machine: Authentication) -> Admit | None:
         """Who is there; None once the outbox has an ending instead.
@@ -75,16 +79,17 @@ class Handshake:
             await self._refuse(invalid(error))
             return None
         if isinstance(message, Auth) and (wait_seconds := self._visitor.attempt()):
-            await self._refuse(rate_limited(int(wait_seconds * 1000) + 1, id_), ATTEMPT_COST)
+            await self._refuse(encode(rate_limited(int(wait_seconds * 1000) + 1), id_), ATTEMPT_COST)
             return None
         match machine.receive(message, self._random_bytes(NONCE_BYTES)):
             case Challenge(nonce):
-                await self._reply(encode(AuthChallenge(nonce.hex())))
+                await self._reply(encode(AuthChallenge(nonce.hex()), id_))
             case Expected(code):
                 await self._refuse(encode(Error(code), id_))
             case Refuse(reason, code):
                 self._outbox.close(Ending(code, reason))
             case Admit() as admitted:
+                self.id = id_
                 return admitted
         return None
 

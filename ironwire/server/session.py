@@ -27,22 +27,23 @@ from ironwire.hub.hub import Attachment, TooManySessions
 from ironwire.hub.outbox import Ending, Outbox
 from ironwire.ids import MessageId, is_group
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
+from ironwire.protocol.holding import Hold
 from ironwire.protocol.mailbox import AckBeyondDelivery
-from ironwire.server.admission import refusal_of, wait_to_keep_ms, welcome
+from ironwire.server.admission import refusal_of, welcome
 from ironwire.server.gate import Visitor
 from ironwire.server.handshake import Handshake
 from ironwire.server.logs import short_client
-from ironwire.server.rates import Allowance, surcharge_of
-from ironwire.server.refusals import Patience, invalid, rate_limited
+from ironwire.server.refusals import Patience, id_of, invalid
 from ironwire.server.services import Services
+from ironwire.server.toll import Toll
 from ironwire.server.transport import Transport
 from ironwire.server.turns import is_prompt, parts
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
-    ClientMessage,
     File,
     Receipt,
+    Resume,
     Text,
 )
 
@@ -72,6 +73,8 @@ class Session:
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
     """What came in the same read as the last message of authentication."""
+    _auth_id: MessageId | None = field(init=False, default=None)
+    """What `auth_ok` answers."""
     _patience: Patience = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
@@ -189,10 +192,11 @@ class Session:
             self._outbox.close(Ending(BANNED.code, BANNED.reason))
             return
         pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
-        attachment = Attachment(admitted.principal, self._outbox, pump)
+        hold = None if admitted.speaks_seed else Hold()
+        attachment = Attachment(admitted.principal, self._outbox, pump, hold=hold)
         try:
             with self._services.hub.attached(attachment):
-                self._outbox.put(encode(welcome(admitted, mailbox, self._services)))
+                self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
                 self._services.requests.arrived(attachment)
                 log.debug("session opened", transport=self._transport.name, has_mailbox=mailbox is not None)
                 if pump is not None:
@@ -229,22 +233,25 @@ class Session:
             return None
         scope.deadline = inf
         self._early = handshake.early
+        self._auth_id = handshake.id
         return admitted
 
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
 
     async def _read(self, attachment: Attachment) -> None:
-        allowance = self._services.rates.allowance(attachment.principal.client, self._transport.last_heard)
+        services, transport = self._services, self._transport
+        allowance = services.rates.allowance(attachment.principal.client, transport.last_heard)
+        toll = Toll(attachment, self._outbox, self._patience, transport, self._visitor, services, allowance)
         try:
             batch = self._early
             self._early = []
             while True:
                 if is_prompt(batch):
-                    await self._handle(batch, attachment, allowance)
+                    await self._handle(batch, attachment, toll)
                 else:
                     for part in parts(batch):
                         await self._visitor.turn()
-                        await self._handle(part, attachment, allowance)
+                        await self._handle(part, attachment, toll)
                 if self._outbox.ending is not None:
                     return
                 batch = await self._transport.receive()
@@ -275,75 +282,53 @@ class Session:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
 
-    async def _handle(self, batch: list[str | bytes], attachment: Attachment, allowance: Allowance) -> None:
+    async def _handle(self, batch: list[str | bytes], attachment: Attachment, toll: Toll) -> None:
         """What arrived in one read, or a part of it. Replies and deliveries wait in outboxes, to be written together.
 
-        It awaits nothing but the disk: for a question to the store, and while more of this session waits than may.
+        It awaits nothing but the disk: for a question to the store, for what has to be settled before a held session
+        goes on, and while more of this session waits than may.
         """
         if self._outbox.ending is not None:
             return
         self.received += len(batch)
-        now = self._transport.last_heard
-        if not allowance.can_afford(batch, now):
-            batch = [text for text in batch if self._is_affordable(text, allowance)]
-        submit, put = self._services.delivery.submit, self._outbox.put
+        is_paid = toll.can_afford(batch)
+        hold = attachment.hold
+        delivery, put = self._services.delivery, self._outbox.put
         unsettled, most = attachment.unsettled, self._services.limits.unsettled_envelopes
         spent = 0
         for text in batch:
             try:
                 message, id_ = decode_client(text)
             except InvalidMessage as error:
-                self._patience.invalid += 1
-                put(invalid(error))
+                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
+                    self._patience.invalid += 1
+                    put(invalid(error))
+                continue
+            if hold is not None and hold.is_held and toll.is_held_back(message, id_):
+                continue
+            if not is_paid and not toll.lets_pass(message, id_, len(text)):
                 continue
             match message:
                 case Text() | File() | Receipt():
                     if isinstance(message, Receipt) or not is_group(message.to):
-                        submit(attachment, message, id_)
-                    elif not self._is_too_dear(message, self._surcharge(message, attachment), id_, allowance):
-                        self._services.delivery.submit_to_group(attachment, message, id_)
+                        delivery.submit(attachment, message, id_)
+                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
+                        delivery.submit_to_group(attachment, message, id_)
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
                 case Ack(upto):
-                    self._services.delivery.ack(attachment, upto)
+                    delivery.ack(attachment, upto)
+                case Resume():
+                    await delivery.resume(attachment, id_)
                 case _:
-                    surcharge = self._surcharge(message, attachment)
-                    if self._is_too_dear(message, surcharge, id_, allowance):
-                        continue
-                    client = attachment.principal.client
-                    if self._has_to_wait(wait_to_keep_ms(message, client, self._visitor, self._services), id_):
+                    surcharge = toll.surcharge(message)
+                    if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
                         continue
                     await self._services.requests.answer(attachment, message, id_)
                     spent += surcharge
                     if spent >= TURN_SURCHARGE:
                         spent = 0
                         await self._visitor.turn()
-
-    def _surcharge(self, message: ClientMessage, attachment: Attachment) -> int:
-        return surcharge_of(message, partial(self._services.delivery.members, attachment.principal.client))
-
-    def _is_too_dear(self, message: ClientMessage, surcharge: int, id_: MessageId | None, allowance: Allowance) -> bool:
-        """Whether there is no allowance for what a message costs beyond others; if so, that was answered."""
-        return self._has_to_wait(allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard), id_)
-
-    def _is_affordable(self, text: str | bytes, allowance: Allowance) -> bool:
-        """Whether one message of a batch that is too much may pass; if not, that was answered."""
-        verb, id_ = "invalid", None
-        try:
-            message, id_ = decode_client(text)
-            verb = message.verb
-        except InvalidMessage as error:
-            id_ = None if error.id is None else MessageId(error.id)
-        if verb == Ack.verb:
-            return True
-        return not self._has_to_wait(allowance.refusal_ms(verb, 1, len(text), self._transport.last_heard), id_)
-
-    def _has_to_wait(self, wait_ms: int, id_: MessageId | None) -> bool:
-        """Whether a message comes too early, by so many milliseconds; if so, that is answered."""
-        if wait_ms:
-            self._outbox.put(rate_limited(wait_ms, id_))
-            self._patience.lose()
-        return wait_ms > 0
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

@@ -10,6 +10,7 @@ import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.lanes import apply_in_lanes
 from ironwire.store.memory_state import State, apply, boxes_of, erase, expire, groups_of, may_read, recall
 from ironwire.store.operations import Known, Operation, Result
 from ironwire.store.records import (
@@ -43,7 +44,7 @@ class MemoryStore:
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         await trio.lowlevel.checkpoint()
-        results = [apply(self._state, operation, self._quota) for operation in batch]
+        results = apply_in_lanes(batch, lambda index: apply(self._state, batch[index], self._quota))
         self._batches += 1
         self._operations += len(batch)
         return results

@@ -3,7 +3,7 @@
 The classes are the vocabulary; what is atomic, ordered and told stands in `base.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
 from ironwire.record import record
@@ -79,12 +79,14 @@ class Append:
     `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
     it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. One that
     `is_blocked` by its recipient takes the same way and has the same result, except that it goes into none of the
-    recipient's mailboxes, and only its sender reads it in the archive. Results in `Stored`, `Duplicate`, `IdTaken`,
-    `MailboxFull`, or `Undeliverable`: no mailbox, and nobody live.
+    recipient's mailboxes, and only its sender reads it in the archive. Of one `lane`, nothing more goes through in the
+    batch once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`,
+    `MailboxFull`, `Held`, or `Undeliverable`: no mailbox, and nobody live.
 
     To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
     it. A full mailbox loses the place, which later shows as a gap: a member who never reads must not silence the
-    others. `is_live` and `is_blocked` mean nothing then. Results in `Stored`, `Duplicate`, `IdTaken`, or `NotMember`.
+    others. `is_live` and `is_blocked` mean nothing then. Results in `Stored`, `Duplicate`, `IdTaken`, `Held`, or
+    `NotMember`.
     """
 
     envelope: Envelope
@@ -92,6 +94,7 @@ class Append:
     is_live: bool
     is_archived: bool = False
     is_blocked: bool = False
+    lane: Hashable | None = None
 
 
 @record
@@ -102,7 +105,7 @@ class ChangeGroup:
 
     `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
     afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
-    `Stored`, `Duplicate`, `IdTaken`, `EpochPassed`, or `TooManyGroups`.
+    `Stored`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
     """
 
     envelope: Envelope
@@ -110,6 +113,7 @@ class ChangeGroup:
     expected_epoch: int
     name: str | None
     roles: Mapping[ClientId, Role]
+    lane: Hashable | None = None
 
 
 @record
@@ -174,6 +178,11 @@ class Undeliverable:
 @record
 class MailboxFull:
     """One of the mailboxes has no room; nothing was stored for anyone."""
+
+
+@record
+class Held:
+    """An operation of the same lane was refused before; nothing was looked at."""
 
 
 @record
@@ -252,6 +261,7 @@ Result = (
     | Duplicate
     | IdTaken
     | MailboxFull
+    | Held
     | Undeliverable
     | EpochPassed
     | TooManyGroups

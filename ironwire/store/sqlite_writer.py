@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId, is_group
+from ironwire.store.lanes import apply_in_lanes
 from ironwire.store.operations import (
     Ack,
     Acked,
@@ -94,7 +95,7 @@ class Writer:
         mailboxes.ready()
         keys = [_key_of(operation) for operation in batch]
         self._known_ids = find_known(self._changes, filter(None, keys))
-        results = [self._apply(operation, key) for operation, key in zip(batch, keys, strict=True)]
+        results = apply_in_lanes(batch, lambda index: self._apply(batch[index], keys[index]))
         self._release()  # first: what comes takes the pages of what goes
         mailboxes.write(self._changes)
         return results

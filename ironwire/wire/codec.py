@@ -2,14 +2,18 @@
 
 Whatever is wrong with a frame comes out as one exception, `InvalidMessage`. What a field may hold is said in
 `strict.py`; here is the frame around it, in both directions.
+
+Rule: what a client sends is closed, and what the server sends is open. A client that has misspelt a key is told so; a
+server that says more than this client knows is understood.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from ironwire.errors import InvalidId, InvalidMessage
+from ironwire.errors import InvalidId, InvalidMessage, UnknownVerb
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, parse_message_id
 from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (
@@ -50,7 +54,8 @@ class _WhenNeeded(dict[type[Any], T]):
 
 
 _converter = strict_converter()
-_message_of: _WhenNeeded[Hook] = _WhenNeeded(_converter.get_structure_hook)
+_client_message_of: _WhenNeeded[Hook] = _WhenNeeded(_converter.get_structure_hook)
+_server_message_of: _WhenNeeded[Hook] = _WhenNeeded(strict_converter(is_open=True).get_structure_hook)
 _payload_of: _WhenNeeded[Callable[[Any], dict[str, Any]]] = _WhenNeeded(_converter.get_unstructure_hook)
 
 
@@ -59,7 +64,7 @@ _payload_of: _WhenNeeded[Callable[[Any], dict[str, Any]]] = _WhenNeeded(_convert
 
 _CLIENT_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in CLIENT_MESSAGES}
 _SERVER_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in SERVER_MESSAGES}
-_NUMBERED = [cls.verb for cls in DELIVERIES]  # no set: what a peer sent as `type` may not be hashable
+_NUMBERED_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in DELIVERIES}
 _FLAT = AuthChallenge.verb
 """The one verb whose fields stand beside `type`: the seed protocol made it so."""
 
@@ -72,52 +77,73 @@ def decode_client(text: str | bytes) -> ClientFrame:
     """
     if type(text) is bytes:
         raise InvalidMessage("binary frames are not part of the protocol")
-    return _message(_load(text), _CLIENT_VERBS)
+    frame = _load(text)
+    message_id = _id(frame.pop("id")) if "id" in frame else None
+    cls = _class_of(frame, _CLIENT_VERBS, message_id)
+    payload = frame.pop("payload", {})
+    if len(frame) > 1:
+        unknown = next(key for key in frame if key != "type")
+        raise InvalidMessage(f"{shown(unknown)} is not a key of a frame", message_id)
+    try:
+        return _client_message_of[cls](payload, None), message_id
+    except Fault as fault:
+        raise InvalidMessage(f"payload{fault.where} {fault.what}", message_id) from None
 
 
 def decode_server(text: str | bytes) -> ServerFrame:
-    """The message in a frame that the server sent; as strict as the other direction.
+    """The message in a frame that the server sent: as strict as the other direction, but what it has besides what this
+    version knows is ignored. Only what has a number must be known: it would be acknowledged, and lost.
 
     Raises:
-        InvalidMessage: the server does not speak this protocol, or a newer version of it.
+        UnknownVerb: to be ignored.
+        InvalidMessage: the server does not speak this protocol.
     """
     frame = _load(text)
-    if frame.get("type") == _FLAT:
-        beside: dict[str, Any] = {key: frame.pop(key) for key in ("type", "id") if key in frame}
-        frame = {**beside, "payload": frame}
-    numbered = "seq" in frame and frame.get("type") in _NUMBERED
-    seq = frame.pop("seq") if numbered else None
-    message, message_id = _message(frame, _SERVER_VERBS)
-    if numbered and (type(seq) is not int or not 0 < seq <= SAFE_INTEGER):
+    message_id = _id(frame["id"]) if "id" in frame else None
+    seq = frame.get("seq")
+    if "seq" not in frame:
+        cls = _class_of(frame, _SERVER_VERBS, message_id)
+    elif type(seq) is not int or not 0 < seq <= SAFE_INTEGER:
         raise InvalidMessage("seq must be an integer above 0", message_id)
-    return ServerFrame(message, message_id, seq)
+    else:
+        cls = _class_of(frame, _NUMBERED_VERBS, message_id)
+    payload = frame if cls is AuthChallenge else frame.get("payload", {})
+    try:
+        return ServerFrame(_server_message_of[cls](payload, None), message_id, seq)
+    except Fault as fault:
+        raise InvalidMessage(f"payload{fault.where} {fault.what}", message_id) from None
 
 
 def _load(text: str | bytes) -> dict[str, Any]:
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidMessage(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise InvalidMessage(f"not JSON: {error.msg} at character {error.pos}", _id_in(text)) from None
     if type(frame) is not dict:
         raise InvalidMessage("a frame must be one JSON object")
     return frame
 
 
-def _message(frame: dict[str, Any], verbs: Mapping[str, type[Any]]) -> tuple[Any, MessageId | None]:
-    """The content of `frame`, which is taken apart: what is left over beside `type` has no business there."""
-    message_id = _id(frame.pop("id")) if "id" in frame else None
-    kind = frame.get("type")
-    cls = verbs.get(kind) if type(kind) is str else None
-    if cls is None:
-        raise InvalidMessage(_unknown_verb(frame), message_id)
-    payload = frame.pop("payload", {})
-    if len(frame) > 1:
-        unknown = next(key for key in frame if key != "type")
-        raise InvalidMessage(f"{shown(unknown)} is not a key of a frame", message_id)
+def _id_in(text: str | bytes) -> MessageId | None:
+    """The id in what is not JSON to orjson, but is to a more lenient parser: so that a client that writes half a
+    surrogate pair learns which of its messages nobody will ever take.
+    """
     try:
-        return _message_of[cls](payload, None), message_id
-    except Fault as fault:
-        raise InvalidMessage(f"payload{fault.where} {fault.what}", message_id) from None
+        frame = json.loads(text)
+        return _id(frame["id"])
+    except (ValueError, RecursionError, TypeError, LookupError, InvalidMessage):
+        return None
+
+
+def _class_of(frame: Mapping[str, Any], verbs: Mapping[str, type[Any]], message_id: MessageId | None) -> type[Any]:
+    kind = frame.get("type")
+    if type(kind) is not str:
+        raise InvalidMessage("type must be a string" if "type" in frame else "type is missing", message_id)
+    cls = verbs.get(kind)
+    if cls is None:
+        is_new = verbs is _SERVER_VERBS
+        raise (UnknownVerb if is_new else InvalidMessage)(f"type {shown(kind)} is not a verb", message_id)
+    return cls
 
 
 def _id(value: Any) -> MessageId:
@@ -127,13 +153,6 @@ def _id(value: Any) -> MessageId:
         return parse_message_id(value)
     except InvalidId as error:
         raise InvalidMessage(f"id {error}") from None
-
-
-def _unknown_verb(frame: Mapping[str, Any]) -> str:
-    if "type" not in frame:
-        return "type is missing"
-    kind = frame["type"]
-    return f"type {shown(kind)} is not a verb" if type(kind) is str else "type must be a string"
 
 
 # --- encoding --------------------------------------------------------------------------------------------------------

@@ -44,6 +44,23 @@ class Items:
     most: int
 
 
+_NOT_SHOWN = (
+    r"\u0000-\u0009\u000b-\u001f\u007f-\u009f"  # control characters but the line feed: C0, DEL, C1
+    r"\u2028\u2029"  # separators of lines and paragraphs
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # they turn the direction of what stands around them
+    r"\ud800-\udfff"  # halves of pairs, which no other program could read
+)
+"""Characters that nothing for people to read in one place can have: a list of code points, so that it means the same to
+every version of Unicode. Emoji, their joiners (U+200D) and variation selectors (U+FE00-FE0F) may stand in a name.
+"""
+_NAME = Pattern(rf"[^\u000a{_NOT_SHOWN}]*", description="a name without control characters or marks of direction")
+_LINES = Pattern(f"[^{_NOT_SHOWN}]*", description="lines without control characters or marks of direction")
+
+FileName = Annotated[str, Chars(0, 255), _NAME]
+GroupName = Annotated[str, Chars(1, 128), _NAME]
+Caption = Annotated[str, Chars(0, 4096), _LINES]
+"""A caption may have line feeds."""
+
 Count = Annotated[int, Between(0, SAFE_INTEGER)]
 UnixMs = Annotated[int, Between(0, SAFE_INTEGER)]
 """Milliseconds since 1970-01-01T00:00:00Z."""

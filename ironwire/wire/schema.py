@@ -1,5 +1,8 @@
 """JSON Schema (2020-12) of every message, made from the annotations that `codec.py` enforces: `docs/schema/`.
 
+What a client sends is closed: the server refuses a key that it does not know. What the server sends is open: a client
+ignores keys that it does not know, and frames without `seq` whose `type` it does not know.
+
 For those who write a client in another language. What a schema cannot say stands in docs/protocol.md, section 1: an
 integer is written without a fraction (`5`, not `5.0`), and of two equal keys the last one counts.
 
@@ -37,8 +40,8 @@ Schema = dict[str, Any]
 def schema_documents() -> dict[str, Schema]:
     """One schema for each direction, by the name of its file."""
     return {
-        "client.json": _document("A frame from a client to the server", CLIENT_MESSAGES),
-        "server.json": _document("A frame from the server to a client", SERVER_MESSAGES),
+        "client.json": _document("A frame from a client to the server", CLIENT_MESSAGES, is_open=False),
+        "server.json": _document("A frame from the server to a client", SERVER_MESSAGES, is_open=True),
     }
 
 
@@ -47,57 +50,58 @@ def write_documents(folder: Path) -> None:
         (folder / name).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _document(title: str, classes: tuple[type[Any], ...]) -> Schema:
+def _document(title: str, classes: tuple[type[Any], ...], *, is_open: bool) -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
         "oneOf": [_ref(cls.verb) for cls in classes],
-        "$defs": {cls.verb: _frame(cls) for cls in classes} | _IDENTIFIERS,
+        "$defs": {cls.verb: _frame(cls, is_open=is_open) for cls in classes} | _IDENTIFIERS,
     }
 
 
-def _frame(cls: type[Any]) -> Schema:
+def _frame(cls: type[Any], *, is_open: bool) -> Schema:
     head = {"type": {"const": cls.verb}, "id": _ref("message_id")}
     if cls in DELIVERIES:
         head["seq"] = {"type": "integer", "minimum": 1, "maximum": SAFE_INTEGER}
-    payload = _object(cls)
+    payload = _object(cls, is_open=is_open)
     if cls is AuthChallenge:
         properties, required = head | payload["properties"], ["type", *payload["required"]]
     else:
         properties, required = head | {"payload": payload}, ["type", "payload"] if payload["required"] else ["type"]
-    return {"description": inspect.getdoc(cls)} | _closed(properties, required)
+    return {"description": inspect.getdoc(cls)} | _keys(properties, required, is_open=is_open)
 
 
-def _object(cls: type[Any]) -> Schema:
+def _object(cls: type[Any], *, is_open: bool) -> Schema:
     fields = attrs.fields(cls)
     required = [wire_key(field) for field in fields if field.default is attrs.NOTHING]
-    return _closed({wire_key(field): _schema(field.type) for field in fields}, required)
+    properties = {wire_key(field): _schema(field.type, is_open=is_open) for field in fields}
+    return _keys(properties, required, is_open=is_open)
 
 
-def _closed(properties: Schema, required: list[str]) -> Schema:
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+def _keys(properties: Schema, required: list[str], *, is_open: bool) -> Schema:
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": is_open}
 
 
-def _schema(kind: Any) -> Schema:
+def _schema(kind: Any, *, is_open: bool) -> Schema:
     """The schema of a field's type; a type without a rule here is a mistake in `messages.py`."""
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     if attrs.has(kind):
-        return _object(kind)
+        return _object(kind, is_open=is_open)
     origin: Any = get_origin(kind)
     if origin is Literal:
         return {"enum": list(get_args(kind))}
     if origin is list:
-        return {"type": "array", "items": _schema(*get_args(kind))}
+        return {"type": "array", "items": _schema(*get_args(kind), is_open=is_open)}
     if origin is Annotated:
         base, *constraints = get_args(kind)
-        schema = _schema(base)
+        schema = _schema(base, is_open=is_open)
         for constraint in constraints:
             schema = schema | _keywords(constraint)
         return schema
     if origin in (Union, UnionType) and type(None) in get_args(kind):
         present = tuple(each for each in get_args(kind) if each is not type(None))
-        return _schema(Union[present])  # noqa: UP007  # `|` cannot join a computed tuple
+        return _schema(Union[present], is_open=is_open)  # noqa: UP007  # `|` cannot join a computed tuple
     raise TypeError(f"no schema for the type {kind!r}")
 
 
@@ -140,7 +144,7 @@ _IDENTIFIERS: dict[str, Schema] = {
     "device_id": {"type": "string"} | _pattern(DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
     "group_id": {"type": "string"} | _pattern(GROUP_ID.pattern, "# and 32 lowercase hex digits"),
     "call_id": {"type": "string"} | _pattern(CALL_ID.pattern, "32 lowercase hex digits"),
-    "message_id": {"type": "string"} | _pattern(MESSAGE_ID.pattern, "1 to 64 printable characters"),
+    "message_id": {"type": "string"} | _pattern(MESSAGE_ID.pattern, "1 to 64 characters from U+0020 to U+007E"),
     "address": {"oneOf": [_ref("client_id"), _ref("group_id")]},
 }
 

@@ -1,8 +1,8 @@
 """Which JSON value may stand for which type: the strict converter behind `codec.py` (docs/protocol.md, section 1).
 
-Nothing is coerced and nothing unknown is let through. A valid object pays nothing for the quality of the errors: cattrs
-generates straight-line code for each class, and only an object that this code refused is looked at again, field by
-field, to say which one it was.
+Nothing is coerced, and nothing unknown is let through unless the converter is an open one. A valid object pays nothing
+for the quality of the errors: cattrs generates straight-line code for each class, and only an object that this code
+refused is looked at again, field by field, to say which one it was.
 """
 
 import operator
@@ -66,8 +66,10 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
 }
 
 
-def strict_converter() -> Converter:
-    """A converter for every class in `messages`; what it refuses comes out as a `Fault`, and as nothing else."""
+def strict_converter(*, is_open: bool = False) -> Converter:
+    """A converter for every class in `messages`; what it refuses comes out as a `Fault`, and as nothing else. An open
+    one ignores keys that it does not know.
+    """
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _exactly(str, "a string"))
     converter.register_structure_hook(bool, _exactly(bool, "true or false"))
@@ -78,7 +80,9 @@ def strict_converter() -> Converter:
     converter.register_structure_hook_factory(lambda kind: _origin(kind) is list, _list)
     converter.register_structure_hook_factory(lambda kind: _origin(kind) is Annotated, _annotated)
     converter.register_structure_hook_factory(_is_optional, _optional)
-    converter.register_structure_hook_factory(attrs.has, _object)
+    converter.register_structure_hook_factory(
+        attrs.has, lambda cls, converter: _object(cls, converter, is_open=is_open)
+    )
     converter.register_unstructure_hook_factory(
         attrs.has, lambda cls: make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **_renames(cls))
     )
@@ -199,7 +203,7 @@ def _constrained(hook: Hook, constraint: Any) -> Hook:
     return check
 
 
-def _object(cls: type[Any], converter: Converter) -> Hook:
+def _object(cls: type[Any], converter: Converter, *, is_open: bool) -> Hook:
     fields = {wire_key(each): each for each in attrs.fields(cls)}
     required = sum(each.default is attrs.NOTHING for each in fields.values())
     fill = make_dict_structure_fn(cls, converter, **_renames(cls))
@@ -209,19 +213,21 @@ def _object(cls: type[Any], converter: Converter) -> Hook:
             raise Fault("must be an object")
         try:
             # As many keys as are required: then it is those, or `fill` misses one.
-            if len(value) != required and not value.keys() <= fields.keys():
+            if not is_open and len(value) != required and not value.keys() <= fields.keys():
                 raise KeyError
             return fill(value, cls)
         except (Fault, KeyError):
-            raise next(_faults(value, fields, converter)) from None
+            raise next(_faults(value, fields, converter, is_open=is_open)) from None
 
     return check
 
 
-def _faults(value: dict[str, Any], fields: Mapping[str, Any], converter: Converter) -> Iterator[Fault]:
+def _faults(
+    value: dict[str, Any], fields: Mapping[str, Any], converter: Converter, *, is_open: bool
+) -> Iterator[Fault]:
     """Everything that is wrong with an object: its unknown keys, then its fields in their order."""
     for key in value:
-        if key not in fields:
+        if key not in fields and not is_open:
             yield Fault("is not a known key", f".{shown(key)}")
     for key, field in fields.items():  # pragma: no branch  # whoever asks knows that something is wrong
         if key in value:

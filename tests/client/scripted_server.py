@@ -18,9 +18,11 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from ironwire.client import ServerAddress
 from ironwire.client.local import Delivery
 from ironwire.ids import MessageId, Origin
+from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
+from ironwire.server.admission import announced
 from ironwire.wire.codec import ClientFrame, decode_client, encode, encode_payload, frame_text
-from ironwire.wire.messages import AuthChallenge, AuthOk, ServerLimits, ServerMessage
+from ironwire.wire.messages import AuthChallenge, AuthOk, ServerMessage
 
 ADDRESS = ServerAddress.parse("ws://server.test:8080")
 FRAME_BYTES = 4096
@@ -142,7 +144,7 @@ class ScriptedServer:
                 case Challenge(nonce):
                     await websocket.send_message(encode(AuthChallenge(nonce.hex())).decode())
                 case Admit(principal):
-                    limits = ServerLimits(frame_bytes=self.frame_bytes, upload_bytes=1, group_members=9)
+                    limits = announced(Limits(frame_bytes=self.frame_bytes))
                     epoch, tail = (None, None) if principal.device is None else (self.epoch, self.tail)
                     welcome = AuthOk(principal.client, principal.device, epoch, tail, limits=limits)
                     await websocket.send_message(encode(welcome).decode())

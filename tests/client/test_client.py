@@ -104,13 +104,13 @@ async def test_an_error_reply_is_raised_where_the_message_was_sent() -> None:
         async with trio.open_nursery() as nursery:
 
             async def send() -> None:
-                with pytest.raises(Refused, match="rate_limited: slowly") as caught:
+                with pytest.raises(Refused, match="quota: slowly") as caught:
                     await client.send_text(BOB, "hello")
                 assert (caught.value.user, caught.value.retry_after_ms) == (BOB, 250)
 
             nursery.start_soon(send)
             _, message_id = await peer.receive()
-            await peer.send(Error("rate_limited", "slowly", user=BOB, retry_after_ms=250), message_id)
+            await peer.send(Error("quota", "slowly", user=BOB, retry_after_ms=250), message_id)
 
 
 async def test_a_message_that_the_server_would_close_for_is_not_sent() -> None:

@@ -353,9 +353,9 @@ async def test_what_was_not_answered_is_sent_again_by_the_next_run(phone: Phone)
         assert one_id is not None
         assert two_id is not None
         await peer.send(Accepted(5, duplicate=True), one_id)
-        await peer.send(Error("mailbox_full", user=BOB), two_id)
+        await peer.send(Error("user_offline", user=BOB), two_id)
         assert await anext(client) == Settled(one_id, Text(BOB, "one"), Accepted(5, duplicate=True))
-        assert await anext(client) == Settled(two_id, Text(BOB, "two"), Error("mailbox_full", user=BOB))
+        assert await anext(client) == Settled(two_id, Text(BOB, "two"), Error("user_offline", user=BOB))
     assert phone.history() == [("accepted", "one"), ("refused", "two")]
     async with phone.on() as (_, peer):
         with trio.move_on_after(0.05):

@@ -83,7 +83,7 @@ async def test_a_cut_connection_comes_out_of_receive_and_is_silent_in_send() -> 
         await session.send("{}")
 
 
-@pytest.mark.parametrize("frame", ["hello", '{"type":"unheard_of"}', "[]"])
+@pytest.mark.parametrize("frame", ["hello", '{"type":"unheard_of","seq":1}', "[]"])
 async def test_a_frame_that_cannot_be_understood_is_not_the_protocol(frame: str) -> None:
     async with scripted_server() as server, open_session(ADDRESS, ALICE, dial=server.dial) as session:
         await (await server.accept()).websocket.send_message(frame)

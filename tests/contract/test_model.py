@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -45,6 +46,7 @@ times = st.integers(0, 30)
 mailboxes = st.sampled_from(MAILBOXES).map(MailboxId)
 message_ids = st.sampled_from("123").map(MessageId)
 groups = st.sampled_from(GROUPS)
+lanes = st.sampled_from([None, None, "this session", "that session"])
 
 
 @st.composite
@@ -57,12 +59,13 @@ def appends(draw: st.DrawFn) -> Append:
         id=draw(st.none() | message_ids),
         ts=draw(times),
     )
-    return append(sent, is_live=draw(st.booleans()), is_archived=draw(st.booleans()), is_blocked=draw(st.booleans()))
+    flags = {name: draw(st.booleans()) for name in ("is_live", "is_archived", "is_blocked")}
+    return evolve(append(sent, **flags), lane=draw(lanes))
 
 
 @st.composite
 def changes(draw: st.DrawFn) -> ChangeGroup:
-    return change(
+    changed = change(
         draw(groups),
         draw(st.integers(0, 4)),
         draw(st.dictionaries(clients, st.sampled_from(["admin", "member"]))),
@@ -73,6 +76,7 @@ def changes(draw: st.DrawFn) -> ChangeGroup:
         name=draw(st.none() | st.just("club")),
         asked=draw(st.sampled_from([b"this", b"that"])),
     )
+    return evolve(changed, lane=draw(lanes))
 
 
 operations = st.one_of(

@@ -109,11 +109,11 @@ async def test_an_ack_is_never_refused(mock_clock: MockClock) -> None:
             bob   >> {"type":"devices"}
             bob   >> {"type":"devices"}
             bob   >> {"type":"ack","payload":{"upto":1}}
-            bob   << {"type":"error","payload":{"msg":"rate_limited","retry_after_ms":501}}
         """)
         for _ in range(3):
             assert json.loads(await stage.next_text("bob"))["type"] == "devices"
         await stage.play("""
+            bob << {"type":"error","payload":{"msg":"rate_limited","retry_after_ms":501}}
             ... 2 s
             bob >> {"type":"devices","id":"1"}
         """)

@@ -297,11 +297,9 @@ async def test_a_client_that_names_its_origin_signs_it_and_is_told_more(
         assert welcome["type"] == "auth_ok"
         assert welcome["payload"]["client"] == identity_of("alice").client_id
         assert welcome["payload"]["server_time"] == NOW_MS
-        assert welcome["payload"]["limits"] == {
-            "frame_bytes": 65536,
-            "upload_bytes": 30 * 1024 * 1024,
-            "group_members": 1_000,
-        }
+        limits = welcome["payload"]["limits"]
+        assert (limits["frame_bytes"], limits["window_envelopes"], limits["group_members"]) == (65536, 100, 1_000)
+        assert welcome["payload"]["protocol"] == 1
         assert not {"device", "epoch", "seq"} & welcome["payload"].keys()
 
 

@@ -87,6 +87,9 @@ from ironwire.wire.messages.session import (
     AuthChallenge,
     AuthOk,
     Error,
+    Ping,
+    Pong,
+    Resume,
     ServerLimits,
     Verify,
 )
@@ -124,6 +127,8 @@ ClientMessage = (
     | CallEnd
     | IceServers
     | UploadToken
+    | Resume
+    | Ping
 )
 
 ServerMessage = (
@@ -152,6 +157,7 @@ ServerMessage = (
     | RelayedEnd
     | IceServerList
     | UploadGrant
+    | Pong
 )
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
@@ -214,7 +220,9 @@ __all__ = [
     "IceServerList",
     "IceServers",
     "Milliseconds",
+    "Ping",
     "Pixels",
+    "Pong",
     "Presence",
     "PresenceAllow",
     "PresenceUpdate",
@@ -227,6 +235,7 @@ __all__ = [
     "RelayedOffer",
     "RelayedRinging",
     "RelayedTyping",
+    "Resume",
     "ServerLimits",
     "ServerMessage",
     "ShortText",

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from attrs import field
 
 from ironwire.ids import DeviceId
+from ironwire.limits import DEVICES_PER_CLIENT
 from ironwire.record import record
 from ironwire.wire.constraints import Count, Items, UnixMs
 from ironwire.wire.messages.fields import WIRE_KEY
@@ -71,7 +72,7 @@ class DeviceList:
 
     verb: ClassVar[str] = "devices"
 
-    devices: Annotated[list[Device], Items(0, 64)]
+    devices: Annotated[list[Device], Items(0, DEVICES_PER_CLIENT)]
 
 
 @record

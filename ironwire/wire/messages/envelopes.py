@@ -7,15 +7,15 @@ from typing import Annotated, ClassVar
 from attrs import field
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.limits import HISTORY_ENVELOPES, RECEIPT_IDS
 from ironwire.record import record
-from ironwire.wire.constraints import Between, Chars, Count, Items, MediaPath, MimeType, Sha256Hex, UnixMs
+from ironwire.wire.constraints import Between, Caption, Count, FileName, Items, MediaPath, MimeType, Sha256Hex, UnixMs
 from ironwire.wire.messages.fields import (
     WIRE_KEY,
     FileKind,
     Milliseconds,
     Pixels,
     ReceiptState,
-    ShortText,
     Waveform,
 )
 
@@ -39,7 +39,7 @@ class File:
     to: Address
     url: MediaPath
     kind: FileKind | None = None
-    name: ShortText | None = None
+    name: FileName | None = None
     mime: MimeType | None = None
     size: Count | None = None
     sha256: Sha256Hex | None = None
@@ -47,7 +47,7 @@ class File:
     width: Pixels | None = None
     height: Pixels | None = None
     waveform: Waveform | None = None
-    caption: Annotated[str, Chars(0, 4096)] | None = None
+    caption: Caption | None = None
 
 
 @record
@@ -59,7 +59,7 @@ class Receipt:
     verb: ClassVar[str] = "receipt"
 
     to: ClientId
-    ids: Annotated[list[MessageId], Items(1, 100)]
+    ids: Annotated[list[MessageId], Items(1, RECEIPT_IDS)]
     state: ReceiptState
 
 
@@ -88,7 +88,7 @@ class DeliveredFile:
     sender: ClientId = field(metadata={WIRE_KEY: "from"})
     url: MediaPath
     kind: FileKind | None = None
-    name: ShortText | None = None
+    name: FileName | None = None
     mime: MimeType | None = None
     size: Count | None = None
     sha256: Sha256Hex | None = None
@@ -96,7 +96,7 @@ class DeliveredFile:
     width: Pixels | None = None
     height: Pixels | None = None
     waveform: Waveform | None = None
-    caption: Annotated[str, Chars(0, 4096)] | None = None
+    caption: Caption | None = None
     ts: UnixMs | None = None
     device: DeviceId | None = None
     to: Address | None = None
@@ -110,7 +110,7 @@ class DeliveredReceipt:
     verb: ClassVar[str] = "receipt"
 
     sender: ClientId = field(metadata={WIRE_KEY: "from"})
-    ids: Annotated[list[MessageId], Items(1, 100)]
+    ids: Annotated[list[MessageId], Items(1, RECEIPT_IDS)]
     state: ReceiptState
     ts: UnixMs | None = None
     device: DeviceId | None = None
@@ -126,7 +126,7 @@ class History:
     verb: ClassVar[str] = "history"
 
     peer: Address = field(metadata={WIRE_KEY: "with"})
-    limit: Annotated[int, Between(1, 100)]
+    limit: Annotated[int, Between(1, HISTORY_ENVELOPES)]
     before: Count | None = None
 
 
@@ -146,5 +146,5 @@ class HistoryPage:
     verb: ClassVar[str] = "history"
 
     peer: Address = field(metadata={WIRE_KEY: "with"})
-    envelopes: Annotated[list[ArchivedEnvelope], Items(0, 100)]
+    envelopes: Annotated[list[ArchivedEnvelope], Items(0, HISTORY_ENVELOPES)]
     before: Count | None = None

@@ -3,12 +3,12 @@
 from typing import Annotated, ClassVar
 
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
+from ironwire.limits import CLIENTS_PER_FRAME, GROUP_MEMBERS, GROUPS_PER_CLIENT
 from ironwire.record import record
-from ironwire.wire.constraints import Chars, Count, Items, UnixMs
+from ironwire.wire.constraints import Count, GroupName, Items, UnixMs
 
-GroupName = Annotated[str, Chars(1, 128)]
-Clients = Annotated[list[ClientId], Items(0, 500)]
-SomeClients = Annotated[list[ClientId], Items(1, 500)]
+Clients = Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME)]
+SomeClients = Annotated[list[ClientId], Items(1, CLIENTS_PER_FRAME)]
 
 
 @record
@@ -109,10 +109,10 @@ class GroupChanged:
     group: GroupId
     epoch: Count
     by: ClientId
-    added: Annotated[list[ClientId], Items(0, 501)]
+    added: Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME + 1)]
     """Whoever creates a group is one of them."""
     removed: Clients
-    roles: Annotated[list[GroupMember], Items(0, 501)]
+    roles: Annotated[list[GroupMember], Items(0, CLIENTS_PER_FRAME + 1)]
     name: GroupName | None = None
     ts: UnixMs | None = None
     device: DeviceId | None = None
@@ -126,7 +126,7 @@ class GroupDetails:
 
     group: GroupId
     epoch: Count
-    members: Annotated[list[GroupMember], Items(1, 1000)]
+    members: Annotated[list[GroupMember], Items(1, GROUP_MEMBERS)]
     name: GroupName | None = None
 
 
@@ -147,4 +147,4 @@ class GroupList:
 
     verb: ClassVar[str] = "groups"
 
-    groups: Annotated[list[GroupSummary], Items(0, 1000)]
+    groups: Annotated[list[GroupSummary], Items(0, GROUPS_PER_CLIENT)]

@@ -5,13 +5,14 @@ from typing import Annotated, ClassVar, Literal
 from attrs import field
 
 from ironwire.ids import Address, ClientId, GroupId
+from ironwire.limits import BLOCKS_PER_CLIENT, CLIENTS_PER_FRAME
 from ironwire.record import record
 from ironwire.wire.constraints import Items
 from ironwire.wire.messages.fields import WIRE_KEY
 
 Status = Literal["online", "away", "busy"]
 GivenStatus = Literal["online", "away", "busy", "offline"]
-Watchlist = Annotated[list[ClientId], Items(0, 500)]
+Watchlist = Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME)]
 
 
 @record
@@ -103,4 +104,4 @@ class BlockList:
 
     verb: ClassVar[str] = "blocks"
 
-    clients: Annotated[list[ClientId], Items(0, 1000)]
+    clients: Annotated[list[ClientId], Items(0, BLOCKS_PER_CLIENT)]

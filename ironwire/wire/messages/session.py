@@ -44,11 +44,32 @@ class AuthChallenge:
 
 @record
 class ServerLimits:
-    """The bounds that a client has to know, as `auth_ok` tells them. Bytes."""
+    """The bounds that a client has to know, as `auth_ok` and `/client.json` tell them. Every field is the one of the
+    same name in `Limits` (`ironwire/limits.py`), which explains it.
+    """
 
     frame_bytes: Count
+    server_frame_bytes: Count
     upload_bytes: Count
+    window_envelopes: Count
+    window_bytes: Count
+    mailbox_envelopes: Count
+    mailbox_bytes: Count
+    retention_ms: Count
+    sessions_per_client: Count
+    devices_per_client: Count
+    messages_at_once: Count
+    bytes_at_once: Count
+    clients_per_frame: Count
+    receipt_ids: Count
+    history_envelopes: Count
     group_members: Count
+    groups_per_client: Count
+    blocks_per_client: Count
+    call_ring_ms: Count
+    calls_per_client: Count
+    call_candidates: Count
+    call_bytes: Count
 
 
 @record
@@ -66,6 +87,8 @@ class AuthOk:
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
+    protocol: Count | None = None
+    """The version of the protocol: it grows when a client of the former one would no longer do."""
 
 
 @record
@@ -91,3 +114,26 @@ class Error:
     detail: str | None = None
     user: Address | None = None
     retry_after_ms: Count | None = None
+    held: bool = False
+    """The frame itself was not looked at: an earlier one of the session was refused (section 4)."""
+
+
+@record
+class Resume:
+    """The client knows that something was refused, and goes on from there (section 4)."""
+
+    verb: ClassVar[str] = "resume"
+
+
+@record
+class Ping:
+    """Is the server there? For clients that cannot send the pings of WebSocket (section 6.2)."""
+
+    verb: ClassVar[str] = "ping"
+
+
+@record
+class Pong:
+    """The answer to `ping`."""
+
+    verb: ClassVar[str] = "pong"

@@ -1,0 +1,104 @@
+"""Refusals are sticky: what one session sends is accepted in the order in which it was sent (docs/protocol.md,
+section 4).
+
+A client that sends without waiting for answers has more on its way when it learns that something was refused "for now".
+If the server took what comes behind that, the repetition would come out of order. So such a refusal holds the session
+until the client says `resume`, and then repeats from the first refused.
+
+    state     event                                         next state
+    --------  --------------------------------------------  ----------
+    open      refused when it was read                      held
+    open      refused when it was to be committed           broken
+    held      refused when it was to be committed           broken
+    held      resume, once nothing waits for its commit     open
+    broken    resume, once nothing waits for its commit     open
+
+    state     a frame that is read    an envelope that waits for its commit
+    --------  ----------------------  -------------------------------------
+    open      is taken                is committed
+    held      is refused              is committed: it was sent before the refused one
+    broken    is refused              is refused: it was sent after the refused one
+
+Any other event leaves the state as it is. Only frames whose order matters count: envelopes and changes of groups.
+"""
+
+from typing import Literal
+
+from attrs import define, field, frozen
+
+from ironwire.wire.messages import (
+    ClientMessage,
+    Error,
+    File,
+    GroupAdd,
+    GroupCreate,
+    GroupLeave,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
+    Receipt,
+    Text,
+)
+from ironwire.wire.rules import is_retryable
+
+ORDERED = (Text, File, Receipt, GroupCreate, GroupAdd, GroupRemove, GroupLeave, GroupRole, GroupRename)
+"""Messages that are accepted in the order in which they were sent, or not at all."""
+
+HELD_DETAIL = "an earlier message of this session was refused: say resume, then send again from there"
+
+
+@frozen
+class Refusal:
+    """What holds the session: the error, and when its `retry_after_ms` is over, on the caller's clock."""
+
+    error: Error
+    until: float
+
+
+@define(eq=False)
+class Hold:
+    """Of one session. It is also the session's lane in a batch of the store."""
+
+    _state: Literal["open", "held", "broken"] = field(init=False, default="open")
+    _refusal: Refusal | None = field(init=False, default=None)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a frame that is read now is refused, if it is one of those whose order matters."""
+        return self._state != "open"
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether what waits for its commit is refused."""
+        return self._state == "broken"
+
+    def refused_at_reading(self, error: Error, now: float) -> None:
+        """A message was answered with `error` before anything was done about it."""
+        self._stop("held", error, now)
+
+    def refused_at_commit(self, error: Error) -> None:
+        """A message that had waited for its commit was answered with `error`."""
+        self._stop("broken", error, 0.0)
+
+    def answer(self, now: float) -> Error:
+        """What a message gets that is refused because of another: the same code, and what is left of the time."""
+        if self._refusal is None:
+            raise RuntimeError("nothing was refused")
+        error, until = self._refusal.error, self._refusal.until
+        wait_ms = None if error.retry_after_ms is None else max(0, round((until - now) * 1000))
+        return Error(error.msg, HELD_DETAIL, error.user, wait_ms, held=True)
+
+    def resume(self) -> None:
+        """The client goes on, and nothing that it had sent before waits for its commit any more."""
+        self._state, self._refusal = "open", None
+
+    def _stop(self, state: Literal["held", "broken"], error: Error, now: float) -> None:
+        if not is_retryable(error.msg) or self.is_broken:
+            return
+        self._state = state
+        if self._refusal is None:
+            self._refusal = Refusal(error, now + (error.retry_after_ms or 0) / 1000)
+
+
+def is_ordered(message: ClientMessage) -> bool:
+    return isinstance(message, ORDERED)

@@ -1,0 +1,271 @@
+"""One program has a device, others hand over to it: what they may ask, what comes back, and who is kept out."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from ironwire import unix_socket
+from ironwire.client import (
+    Accepted,
+    AuthenticationRefused,
+    Backoff,
+    Client,
+    ClientError,
+    Connected,
+    ConnectionFailed,
+    DeviceInUse,
+    DeviceOwner,
+    Error,
+    LocalStoreError,
+    NotTheProtocol,
+    OwnerGone,
+    Queued,
+    Refused,
+    SessionEnded,
+    Settled,
+    open_device,
+)
+from ironwire.client.handover import MOST_AT_A_TIME, socket_path
+from ironwire.client.handover_lines import AskServer, Failed, Keep, encode_line
+from ironwire.wire.codec import encode
+from ironwire.wire.messages import Devices, Presence, Text, UploadGrant, UploadToken
+from tests.client.scripted_server import ADDRESS, Peer, ScriptedServer, scripted_server
+from tests.client.test_offline import ALICE, BOB, PHONE
+
+SOON = Backoff(0.01, 0.01)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    with trio.fail_after(30):
+        async with scripted_server() as server:
+            yield server
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One to which every user finds the way."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@asynccontextmanager
+async def phone(server: ScriptedServer, path: Path) -> AsyncIterator[tuple[Client, Peer, DeviceOwner]]:
+    """The program that has the device; and the way to it, for another one."""
+    async with open_device(ADDRESS, ALICE, PHONE, store=path, backoff=SOON, dial=server.dial) as client:
+        peer = await server.accept()
+        assert await anext(client) == Connected()
+        yield client, peer, DeviceOwner(ADDRESS, path)
+
+
+async def say(path: Path, line: bytes) -> dict[str, object]:
+    """What is answered to any line."""
+    stream = await unix_socket.connect(socket_path(path))
+    assert stream is not None
+    async with stream:
+        await stream.send_all(line.rstrip(b"\n") + b"\n")
+        answer, _ = await unix_socket.read_line(stream, 10_000)
+    found: dict[str, object] = json.loads(answer)
+    return found
+
+
+async def test_a_text_goes_through_the_program_that_has_the_device(server: ScriptedServer, tmp_path: Path) -> None:
+    async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
+        async with owner.sending(Text(BOB, "hello")) as (stored, accepted):
+            message, message_id = await peer.receive()
+            assert (message, [message_id]) == (Text(BOB, "hello"), stored.ids)
+            assert (stored.waiting, stored.reason) == (1, "")
+            await peer.send(Accepted(7), message_id)
+            assert await accepted() == Accepted(7)
+        queued, settled = await anext(client), await anext(client)
+        assert isinstance(queued, Queued)
+        assert isinstance(settled, Settled)
+        assert (queued.id, settled.id, settled.reply) == (message_id, message_id, Accepted(7))
+        assert [entry.state for entry in await client.history(BOB, 9)] == ["accepted"]
+
+
+async def test_a_refusal_is_raised_where_the_text_came_from(server: ScriptedServer, tmp_path: Path) -> None:
+    async with (
+        phone(server, tmp_path / "phone.db") as (_, peer, owner),
+        owner.sending(Text(BOB, "hi")) as (_, accepted),
+    ):
+        _, message_id = await peer.receive()
+        await peer.send(Error("user_offline", user=BOB), message_id)
+        with pytest.raises(Refused) as caught:
+            await accepted()
+        assert (caught.value.code, caught.value.user) == ("user_offline", BOB)
+
+
+async def test_many_lines_are_kept_with_one_request_and_need_no_answer(server: ScriptedServer, tmp_path: Path) -> None:
+    texts = [Text(BOB, str(number)) for number in range(5_000)]
+    async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
+        await peer.cut()
+        stored = await owner.queue(*texts)
+        assert len({*stored.ids}) == client.waiting == stored.waiting == 5_000
+        assert [entry.id for entry in await client.history(BOB, 5_000)] == stored.ids
+
+
+async def test_who_hangs_up_has_sent_all_the_same(server: ScriptedServer, tmp_path: Path) -> None:
+    async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
+        async with owner.sending(Text(BOB, "bye")):
+            pass
+        assert (await peer.receive())[0] == Text(BOB, "bye")
+        assert client.waiting == 1
+
+
+async def test_a_question_is_asked_over_the_session_that_there_is(server: ScriptedServer, tmp_path: Path) -> None:
+    async with phone(server, tmp_path / "phone.db") as (_, peer, owner), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            assert await owner.upload_token() == "token"
+
+        nursery.start_soon(ask)
+        message, message_id = await peer.receive()
+        assert message == UploadToken()
+        await peer.send(UploadGrant("token", 1, 1), message_id)
+
+
+async def test_why_nothing_is_sent_is_said(server: ScriptedServer, tmp_path: Path) -> None:
+    async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
+        await peer.close(4409, "replaced")
+        await anext(client)
+        async with owner.sending(Text(BOB, "hello")) as (stored, _):
+            assert (stored.waiting, stored.reason) == (1, "the session is over (4409 replaced)")
+        with pytest.raises(SessionEnded, match="replaced"):
+            await owner.upload_token()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationRefused("no"),
+        SessionEnded(4403, "removed"),
+        LocalStoreError("the disk is full"),
+        NotTheProtocol("what is that?"),
+        ConnectionFailed("nobody answers"),
+    ],
+)
+def test_an_error_comes_back_as_it_was_raised(error: ClientError) -> None:
+    again = Failed.of(error).error()
+    assert (type(again), str(again)) == (type(error), str(error))
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        (b"", "not a line"),
+        (b"[]", "not a line"),
+        (b"\xff", "not a line"),
+        (b'{"verb":"nothing"}', "not a line"),
+        (b'{"verb":["keep"]}', "not a line"),
+        (b'{"verb":"stored","ids":[],"waiting":0,"reason":""}', "no request"),
+        (b'{"verb":"keep","frames":"x","is_awaited":true}', "must be a list"),
+        (b'{"verb":"keep","frames":[],"is_awaited":1}', "is_awaited must be true or false"),
+        (b'{"verb":"keep","frames":["x"],"is_awaited":false}', "not JSON"),
+        (encode_line(Keep([encode(Devices()).decode()], is_awaited=False)), "not kept"),
+        (encode_line(AskServer(encode(Presence("online")).decode())), "cannot be handed over"),
+        (encode_line(AskServer(encode(Text(BOB, "x")).decode())), "cannot be handed over"),
+    ],
+)
+async def test_what_is_no_request_is_refused_and_changes_nothing(
+    server: ScriptedServer, tmp_path: Path, line: bytes, word: str
+) -> None:
+    async with phone(server, tmp_path / "phone.db") as (client, _, owner):
+        answer = await say(tmp_path / "phone.db", line)
+        assert answer["verb"] == "failed"
+        assert word in str(answer["detail"])
+        assert client.waiting == 0
+        await owner.queue(Text(BOB, "still here"))
+
+
+async def test_those_who_say_nothing_keep_nobody_else_waiting_for_ever(server: ScriptedServer, tmp_path: Path) -> None:
+    async with phone(server, tmp_path / "phone.db") as (_, _, owner):
+        idle = [await unix_socket.connect(socket_path(tmp_path / "phone.db")) for _ in range(MOST_AT_A_TIME)]
+        for stream in idle:
+            assert stream is not None
+            await stream.aclose()
+        await owner.queue(Text(BOB, "now"))
+
+
+# --- who has the device ----------------------------------------------------------------------------------------------
+
+
+async def test_the_second_program_learns_who_the_first_is(server: ScriptedServer, tmp_path: Path) -> None:
+    async with phone(server, tmp_path / "phone.db"):
+        with pytest.raises(DeviceInUse) as caught:
+            async with open_device(ADDRESS, ALICE, PHONE, store=tmp_path / "phone.db", dial=server.dial):
+                pytest.fail("there should be no client")
+        assert (caught.value.pid, caught.value.path) == (os.getpid(), tmp_path / "phone.db")
+    with pytest.raises(OwnerGone):
+        await DeviceOwner(ADDRESS, tmp_path / "phone.db").queue(Text(BOB, "hello"))
+    assert not socket_path(tmp_path / "phone.db").exists()
+
+
+async def test_a_socket_that_a_dead_program_left_is_replaced(server: ScriptedServer, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(socket_path(tmp_path / "phone.db")))
+    with pytest.raises(OwnerGone):
+        await DeviceOwner(ADDRESS, tmp_path / "phone.db").queue(Text(BOB, "hello"))
+    async with phone(server, tmp_path / "phone.db") as (client, _, owner):
+        await owner.queue(Text(BOB, "hello"))
+        assert client.waiting == 1
+
+
+async def test_a_path_of_any_length(server: ScriptedServer, tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 40) / "phone.db"
+    async with phone(server, path) as (client, _, owner):
+        await owner.queue(Text(BOB, "hello"))
+        assert client.waiting == 1
+
+
+async def test_the_socket_is_for_its_owner_alone(server: ScriptedServer, tmp_path: Path) -> None:
+    async with phone(server, tmp_path / "phone.db"):
+        assert socket_path(tmp_path / "phone.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777])
+async def test_where_others_can_write_there_is_no_socket(server: ScriptedServer, tmp_path: Path, mode: int) -> None:
+    """They could put their own in its place."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    async with phone(server, shared / "phone.db") as (_, _, owner):
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        with pytest.raises(OwnerGone):
+            await owner.queue(Text(BOB, "hello"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be somebody else")
+async def test_another_user_is_not_listened_to_and_not_spoken_to(server: ScriptedServer, open_folder: Path) -> None:
+    """Even where the socket's permissions would let them."""
+    path = open_folder / "phone.db"
+    async with phone(server, path) as (client, _, _):
+        socket_path(path).chmod(0o666)
+        assert await trio.to_thread.run_sync(_as_nobody, socket_path(path)) == b""
+        assert client.waiting == 0
+
+
+def _as_nobody(path: Path) -> bytes:
+    """What another user is answered."""
+    request = encode_line(Keep([encode(Text(BOB, "evil")).decode()], is_awaited=False))
+    program = (
+        "import os, socket, sys\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])\n"
+        "try:\n"
+        "    s.sendall(sys.stdin.buffer.read()); answer = s.recv(1000)\n"
+        "except OSError: answer = b''\n"
+        "os.write(1, answer)\n"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    return subprocess.run(command, input=request, capture_output=True, timeout=20, check=True).stdout

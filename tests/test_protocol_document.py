@@ -1,0 +1,139 @@
+"""docs/protocol.md is the law: its example frames are frames, and its tables are those of the code."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from attrs import fields
+from jsonschema import Draft202012Validator
+
+from ironwire.client.closing import REACTIONS, STOP_RANGE, reaction_to
+from ironwire.errors import InvalidMessage
+from ironwire.limits import Limits
+from ironwire.server.admission import announced
+from ironwire.wire.codec import decode_client, decode_server, encode
+from ironwire.wire.messages import AuthOk, ServerLimits
+from ironwire.wire.messages.fields import ErrorCode
+from ironwire.wire.rules import ERROR_RULES, ErrorRule
+from ironwire.wire.schema import schema_documents
+
+DOCUMENT = Path(__file__).parents[1].joinpath("docs", "protocol.md").read_text(encoding="utf-8")
+ALICE = "a1" * 32
+
+FILLED = [
+    (r"<(?:client id|alice|bob|carol|64 hex[^>]*)>", ALICE),
+    (r"<128 hex[^>]*>", "e5" * 64),
+    (r"/media/<uuid>", "/media/123e4567-e89b-42d3-a456-426614174000"),
+    (r'"<code>"', '"invalid"'),
+    (r'"user":"…"', f'"user":"{ALICE}"'),
+    (r", …\]", "]"),
+    (r'"id":…', '"id":"1"'),
+    (r":[…abn](?=[,}])", ":1"),
+]
+"""What stands for a value in the document, and a value."""
+
+_BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_START = re.compile(r'^(?:(->|<-) )?(?=\{"type":\s?"[a-z])', re.MULTILINE)
+_INLINE = re.compile(r'`(\{"type":"[^`]*)`')
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Which way each example goes, as far as it is said, and its JSON."""
+    for block in _BLOCK.findall(DOCUMENT):
+        filled = _filled(block)
+        for start in _START.finditer(filled):
+            _, end = json.JSONDecoder().raw_decode(filled, start.end())
+            yield start[1] or "", filled[start.end() : end]
+    for inline in _INLINE.findall(DOCUMENT):
+        yield "", _filled(inline)
+
+
+def _filled(text: str) -> str:
+    for pattern, value in FILLED:
+        text = re.sub(pattern, value, text)
+    return text
+
+
+EXAMPLES = [*examples()]
+
+
+def test_the_examples_were_found() -> None:
+    verbs = {json.loads(text)["type"] for _, text in EXAMPLES}
+    assert verbs >= {
+        "auth",
+        "auth_challenge",
+        "auth_ok",
+        "text",
+        "error",
+        "resume",
+        "history",
+        "gap",
+        "ack",
+        "ping",
+        "pong",
+    }
+    assert len(EXAMPLES) >= 30
+
+
+@pytest.mark.parametrize(("way", "text"), EXAMPLES, ids=[text[:60] for _, text in EXAMPLES])
+def test_an_example_is_a_frame(way: str, text: str) -> None:
+    schemas = schema_documents()
+    taken = []
+    for direction, decode, name in (("->", decode_client, "client.json"), ("<-", decode_server, "server.json")):
+        try:
+            decode(text)
+        except InvalidMessage:
+            continue
+        Draft202012Validator(schemas[name]).validate(json.loads(text))
+        taken.append(direction)
+    assert way in taken if way else taken
+
+
+def test_the_example_of_auth_ok_is_what_the_server_says_by_default() -> None:
+    (example,) = (text for _, text in EXAMPLES if '"auth_ok"' in text and "limits" in text)
+    welcome = decode_server(example).message
+    assert isinstance(welcome, AuthOk)
+    assert welcome.limits == announced(Limits())
+    assert json.loads(encode(welcome)) == json.loads(example), "and every key of it is known"
+
+
+def test_the_limits_are_explained() -> None:
+    rows = table("key of `limits`")
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row[0])] == [
+        field.name for field in fields(ServerLimits)
+    ]
+
+
+def table(head: str) -> list[list[str]]:
+    """The rows of the table whose first column has this name."""
+    (body,) = re.findall(rf"^\| {re.escape(head)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in body.splitlines()]
+
+
+def test_the_table_of_errors_is_the_codes() -> None:
+    documented: dict[str, Any] = {}
+    for code, when, again, same_id, keeps in table("code"):
+        assert when
+        documented[code.strip("`")] = ErrorRule(again, same_id == "yes", keeps == "yes")  # type: ignore[arg-type]  # compared
+    assert documented == ERROR_RULES
+    assert [*documented] == [*get_args(ErrorCode)]
+
+
+def test_the_table_of_close_codes_is_the_client_librarys() -> None:
+    documented: dict[int, str] = {}
+    for close, _, reaction in table("close"):
+        word = re.split(r"[ ,;]", reaction)[0]
+        if close == "1002 before `auth_ok`":
+            assert word == reaction_to(1002, is_authenticated=False)
+        elif close.startswith("4400-4499"):
+            assert word == "stop"
+            assert (STOP_RANGE.start, STOP_RANGE.stop) == (4400, 4500)
+        elif close.startswith("any other"):
+            assert {word} == {reaction_to(code, is_authenticated=True) for code in (1005, 1006, 1014, 3000, 4500, 4999)}
+        else:
+            documented |= dict.fromkeys(map(int, close.split(", ")), word)
+    assert documented == REACTIONS
+    assert {reaction_to(code, is_authenticated=True) for code in STOP_RANGE if code not in REACTIONS} == {"stop"}
