@@ -50,13 +50,18 @@ def bindings(store: Store, shell: "Shell") -> KeyBindings:
     for digit in range(1, 10):
         bind(f"escape+{digit}", Chosen(digit - 1), everywhere)
 
-    bind("up k", Moved(-1), in_list)
-    bind("down j", Moved(1), in_list)
+    bind("up", Moved(-1), in_list)
+    bind("down", Moved(1), in_list)
     bind("home", Moved(_BOTTOM), in_list)
     bind("end", Moved(-_BOTTOM), in_list)
     bind("enter right", Chosen(), in_list)
     bind("tab escape", FocusMoved("composer"), in_list)
     bind("?", HelpScrolled(0), in_list)
+
+    @keys.add("/", filter=in_list)
+    def begin_command(event: KeyPressEvent) -> None:
+        tell(FocusMoved("composer"))
+        event.app.current_buffer.insert_text("/")
 
     bind("escape", FocusMoved("list"), in_composer)
     bind("up", HelpScrolled(-1), in_help)
