@@ -30,7 +30,7 @@ FILLED = [
     (r'"<code>"', '"invalid"'),
     (r'"user":"…"', f'"user":"{ALICE}"'),
     (r", …\]", "]"),
-    (r'"id":…', '"id":"1"'),
+    (r'"id":"?…"?', '"id":"1"'),
     (r":[…abn](?=[,}])", ":1"),
 ]
 """What stands for a value in the document, and a value."""

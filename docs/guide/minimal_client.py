@@ -12,17 +12,22 @@ import random
 import sqlite3
 import struct
 import sys
+import threading
 import uuid
 from contextlib import suppress
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from nacl.signing import SigningKey
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 DEVICE = "guide"
-STOP = {1002, 1007, 1008, 1009, 4400, 4403, 4409}  # close codes after which coming back does not help
+AGAIN = {"rate_limited", "mailbox_full", "internal"}  # errors after which the same frame is sent again (section 6)
+PAUSE_SECONDS = 5.0  # where the server does not say how long
+QUIET_SECONDS = 0.2  # nothing more comes: acknowledge what there is
 
 
 def frame(verb: str, frame_id: str | None = None, **payload: object) -> str:
@@ -30,22 +35,31 @@ def frame(verb: str, frame_id: str | None = None, **payload: object) -> str:
     return json.dumps({"type": verb, **named, "payload": payload})
 
 
+def origin_of(url: str) -> str:
+    """Section 3.1: one form for each place, because it is signed."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""  # in lower case already
+    host = f"[{IPv6Address(host).compressed}]" if ":" in host else host
+    scheme, usual = {"ws": ("http", 80), "wss": ("https", 443)}[parts.scheme]
+    return f"{scheme}://{host}" if parts.port in (None, usual) else f"{scheme}://{host}:{parts.port}"
+
+
+def is_final(code: int, is_in: bool) -> bool:
+    """Section 6: close codes after which coming back does not help."""
+    if code == 1002:  # before `auth_ok` it was only too slow
+        return is_in
+    return code in {1007, 1008} or (4400 <= code < 4500 and code != 4408)
+
+
 def signed_text(origin: str, nonce: bytes, public_key: bytes) -> bytes:
-    """Section 3 of the protocol: what is signed says where, for whom, and as which device."""
-    place, device = origin.encode(), DEVICE.encode()
-    return b"".join(
-        [
-            b"ironwire-auth-v1\0",
-            struct.pack(">H", len(place)) + place,
-            nonce,
-            public_key,
-            struct.pack(">H", len(device)) + device,
-        ]
-    )
+    """Section 3: what is signed says where, for whom, and as which device."""
+    parts = [origin.encode(), nonce + public_key, DEVICE.encode()]
+    place, middle, device = (struct.pack(">H", len(part)) + part for part in parts)
+    return b"ironwire-auth-v1\0" + place + middle[2:] + device
 
 
 async def answer(socket: ClientConnection) -> dict[str, Any]:
-    """What the server says next, on the way to `auth_ok`; whoever is refused with an error comes back later."""
+    """What the server says next, on the way to `auth_ok`; a client that is refused with an error comes back later."""
     got: dict[str, Any] = json.loads(await socket.recv())
     if got["type"] == "error":
         raise ConnectionRefusedError(got["payload"]["msg"])
@@ -63,90 +77,139 @@ async def authenticate(socket: ClientConnection, key: SigningKey, origin: str) -
 
 
 class Memory:
-    """What has to survive this program: what was said and not accepted, and how far the mailbox has been read."""
+    """What has to survive this program: what was said and is not accepted, and what came."""
 
     def __init__(self, path: Path) -> None:
         self._file = sqlite3.connect(path, isolation_level=None)
-        self._file.execute("CREATE TABLE IF NOT EXISTS unsent (id TEXT PRIMARY KEY, text TEXT) STRICT")
-        self._file.execute("CREATE TABLE IF NOT EXISTS place (epoch INTEGER, seq INTEGER) STRICT")
+        unsent = "unsent (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT, text TEXT)"
+        came = "came (epoch INTEGER, seq INTEGER, sender TEXT, text TEXT)"
+        for table in (unsent, came):
+            self._file.execute(f"CREATE TABLE IF NOT EXISTS {table} STRICT")
+        self.news = asyncio.Event()  # there is something to write
 
-    def say(self, text: str) -> str:
-        message_id = uuid.uuid4().hex
-        self._file.execute("INSERT INTO unsent VALUES (?, ?)", (message_id, text))
-        return message_id
+    def say(self, text: str) -> None:
+        self._file.execute("INSERT INTO unsent (id, text) VALUES (?, ?)", (uuid.uuid4().hex, text))
+        self.news.set()
 
-    def unsent(self) -> list[tuple[str, str]]:
-        return self._file.execute("SELECT id, text FROM unsent ORDER BY rowid").fetchall()
+    def unsent(self, after: int) -> list[tuple[int, str, str]]:
+        return self._file.execute("SELECT * FROM unsent WHERE number > ? ORDER BY number", (after,)).fetchall()
 
     def settled(self, message_id: str) -> None:
         self._file.execute("DELETE FROM unsent WHERE id = ?", (message_id,))
 
-    def begin(self, epoch: int) -> None:
-        """Another epoch is another mailbox: its numbers start again."""
-        known = self._file.execute("SELECT epoch FROM place").fetchone()
-        if known != (epoch,):
-            self._file.execute("DELETE FROM place")
-            self._file.execute("INSERT INTO place VALUES (?, 0)", (epoch,))
+    def drop_largest(self) -> None:
+        largest = "SELECT id FROM unsent ORDER BY length(text) DESC LIMIT 1"
+        self._file.execute(f"DELETE FROM unsent WHERE id = ({largest})")  # noqa: S608  # two constants
 
-    def is_new(self, seq: int) -> bool:
-        """Note that the mailbox was read up to `seq`; False if it had been before."""
-        return self._file.execute("UPDATE place SET seq = ? WHERE seq < ?", (seq, seq)).rowcount == 1
+    def keep(self, epoch: int, seq: int, sender: str = "", text: str = "") -> bool:
+        """Text and number in one transaction; False if it came before. In another epoch numbers start again."""
+        known = "SELECT coalesce(max(seq), 0) FROM came WHERE epoch = ?"
+        insert = f"INSERT INTO came SELECT ?, ?, ?, ? WHERE ? > ({known})"
+        return self._file.execute(insert, (epoch, seq, sender, text, seq, epoch)).rowcount == 1
 
 
-async def listen(socket: ClientConnection, memory: Memory) -> None:
-    async for text in socket:
-        got = json.loads(text)
+class Session:
+    """One connection after `auth_ok`: `write` is one task, `listen` another."""
+
+    def __init__(self, socket: ClientConnection, memory: Memory, welcome: dict[str, Any], peer: str) -> None:
+        self._socket, self._memory, self._peer = socket, memory, peer
+        self._limits, self._epoch = welcome["limits"], welcome["epoch"]
+        self._wait_seconds: float | None = None  # the server holds this session (section 4)
+        self._resumed = asyncio.Event()
+
+    async def write(self) -> None:
+        """Texts, in order, from one place. After a refusal: wait, say `resume`, and begin again with what is left."""
+        written = 0
+        while True:
+            self._memory.news.clear()
+            for number, message_id, text in self._memory.unsent(after=written):
+                if self._wait_seconds is not None:
+                    break
+                said = frame("text", message_id, to=self._peer, text=text)
+                if len(said) > self._limits["frame_bytes"]:  # json.dumps writes ASCII: characters are bytes
+                    self._memory.settled(message_id)
+                    print("error: too long", flush=True)
+                    continue
+                await self._socket.send(said)
+                written = number
+            if self._wait_seconds is None:
+                await self._memory.news.wait()
+            else:
+                await asyncio.sleep(self._wait_seconds)
+                await self._socket.send(frame("resume", "resume"))
+                await self._resumed.wait()  # then everything before it has its answer
+                self._resumed.clear()
+                self._wait_seconds, written = None, 0
+
+    async def listen(self) -> None:
+        """Acknowledge when half of the window is used up, or nothing more comes."""
+        upto = count = size = 0
+        while True:
+            try:
+                async with asyncio.timeout(QUIET_SECONDS if count else None):
+                    text = await self._socket.recv(decode=False)
+            except TimeoutError:
+                text = None
+            if text is not None and (number := self._take(json.loads(text))):
+                upto, count, size = number, count + 1, size + len(text)
+            is_half = count * 2 >= self._limits["window_envelopes"] or size * 2 >= self._limits["window_bytes"]
+            if count and (text is None or is_half):
+                await self._socket.send(frame("ack", upto=upto))
+                count = size = 0
+
+    def _take(self, got: dict[str, Any]) -> int:
+        """Do what one frame asks for; the number that is to be acknowledged, or 0."""
         verb, payload = got["type"], got.get("payload", {})
-        if verb == "error" and payload["msg"] == "rate_limited":
-            await asyncio.sleep(payload["retry_after_ms"] / 1000)
-            return  # to come back: what was not accepted is said again
-        if verb == "accepted" or (verb == "error" and "id" in got):
-            memory.settled(got["id"])
-        if verb == "error":
+        if verb == "accepted" and got["id"] == "resume":
+            self._resumed.set()
+        elif verb == "error" and payload["msg"] in AGAIN:  # the copy stays
+            if self._wait_seconds is None:
+                self._wait_seconds = payload.get("retry_after_ms", PAUSE_SECONDS * 1000) / 1000
+                self._memory.news.set()
+        elif verb == "accepted" or (verb == "error" and "id" in got):
+            self._memory.settled(got["id"])
+        if verb == "error" and not payload.get("held"):
             print("error:", payload["msg"], payload.get("detail", ""), flush=True)
-        elif verb == "gap":
-            print(f"{payload['to'] - payload['from'] + 1} messages have expired", flush=True)
-            await socket.send(frame("ack", upto=payload["to"]))
-        elif "seq" in got:
-            if memory.is_new(got["seq"]) and verb == "text":
-                print(f"{payload['from'][:8]}: {payload['text']}", flush=True)
-            await socket.send(frame("ack", upto=got["seq"]))
+        if verb == "gap":
+            if self._memory.keep(self._epoch, payload["to"]):
+                print(f"{payload['to'] - payload['from'] + 1} messages are lost: {payload['reason']}", flush=True)
+            return int(payload["to"])
+        if verb == "text" and self._memory.keep(self._epoch, got["seq"], payload["from"], payload["text"]):
+            print(f"{payload['from'][:8]}: {payload['text']}", flush=True)
+        return int(got.get("seq", 0))
 
 
 async def main(url: str, key: SigningKey, memory: Memory, peer: str) -> None:
-    origin = url.replace("ws", "http", 1).removesuffix("/ws")
-    live: list[ClientConnection] = []
+    loop = asyncio.get_running_loop()
 
-    async def read_lines() -> None:
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            message_id = memory.say(line.rstrip("\n"))  # on the disk first: the connection may not be there
-            for socket in live:
-                with suppress(ConnectionClosed):  # it is said again after coming back
-                    await socket.send(frame("text", message_id, to=peer, text=line.rstrip("\n")))
+    def read_lines() -> None:
+        for line in sys.stdin:  # on the disk first: the connection may not be there
+            loop.call_soon_threadsafe(memory.say, line.rstrip("\n"))
 
-    lines = asyncio.create_task(read_lines())
+    threading.Thread(target=read_lines, daemon=True).start()  # no task: it would wait for a line before it ends
     attempt = 0
     while True:
         attempt += 1
-        pause_seconds = min(30.0, 0.5 * 2**attempt)
+        pause_seconds, is_in = min(30.0, 0.5 * 2**attempt), False
         try:
             async with connect(url, compression=None) as socket:
-                welcome = await authenticate(socket, key, origin)
-                memory.begin(welcome["epoch"])
+                welcome = await authenticate(socket, key, origin_of(url))
                 print(f"connected as {welcome['client']}", flush=True)
-                attempt, pause_seconds = 0, 0.5
-                for message_id, text in memory.unsent():
-                    await socket.send(frame("text", message_id, to=peer, text=text))
-                live.append(socket)
+                attempt, pause_seconds, is_in = 0, 0.5, True
+                session = Session(socket, memory, welcome, peer)
+                writing = asyncio.create_task(session.write())
                 try:
-                    await listen(socket, memory)
+                    await session.listen()
                 finally:
-                    live.remove(socket)
+                    writing.cancel()
+                    with suppress(asyncio.CancelledError, ConnectionClosed):
+                        await writing
         except ConnectionClosed as closed:
             code, reason = (1006, "") if closed.rcvd is None else (closed.rcvd.code, closed.rcvd.reason)
-            if code in STOP:
-                lines.cancel()
+            if is_final(code, is_in):
                 sys.exit(f"the server said: {code} {reason}")
+            if code == 1009:
+                memory.drop_largest()
             if code == 1012 and reason.startswith("retry_ms="):
                 pause_seconds = int(reason.removeprefix("retry_ms=")) / 1000
             if code == 1013:

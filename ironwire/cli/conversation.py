@@ -27,7 +27,7 @@ from ironwire.cli.company import Company
 from ironwire.cli.exits import refusal
 from ironwire.cli.files import attach, destination, media_url
 from ironwire.cli.options import ANSWER_SECONDS
-from ironwire.cli.outbound import wait_sent, waiting_line
+from ironwire.cli.outbound import queue_valid, wait_sent, waiting_line
 from ironwire.cli.render import (
     elsewhere,
     group_change,
@@ -66,6 +66,7 @@ from ironwire.client import (
     conversation_of,
     download,
 )
+from ironwire.client.local import Sendable
 from ironwire.errors import InvalidId
 from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.wire.messages import File, FileKind, Receipt, ReceiptState
@@ -229,7 +230,16 @@ class Conversation:
             return
         # An interrupt waits until what was read is kept.
         with trio.CancelScope(shield=True):
-            self._own.update(await self._client.queue(*messages))
+            await queue_valid(self._queue_own, messages, self._refuse)
+
+    async def _queue_own(self, *messages: Sendable) -> None:
+        self._own.update(await self._client.queue(*messages))
+
+    def _refuse(self, message: Sendable, refused: Refused) -> None:
+        """No server would take it: it was not even kept."""
+        self.failures += 1
+        if not isinstance(message, Receipt):
+            self._show_own(self._said(message), now(), refusal(refused), message.to)
 
     async def _send_file(self, command: str, argument: str) -> None:
         if not argument:
@@ -248,7 +258,7 @@ class Conversation:
             await self._queue(File(to, attachment.url, **attachment.metadata))
         except (ConnectionFailed, MediaError, TransferFailed) as failed:
             self.failures += 1
-            self._show_own(pending.text, pending.at, str(failed), self._say if to != self.to else self._show)
+            self._show_own(pending.text, pending.at, str(failed), to)
         finally:
             self._uploads.remove(pending)
             self._changed()
@@ -292,8 +302,9 @@ class Conversation:
             for line in roster(group, self._book, self._client.client_id):
                 self._say(line)
 
-    def _show_own(self, text: str, at: datetime, problem: str | None, show: Callable[[Text], None]) -> None:
+    def _show_own(self, text: str, at: datetime, problem: str | None, to: Address) -> None:
         self.receipt = None
+        show = self._show if to == self.to else self._say
         show(own(text, at, problem))
         self._changed()
 
@@ -306,7 +317,7 @@ class Conversation:
                     await self._receive(message, message_id)
                     if self._wants_receipt(message) and message_id is not None:
                         receipt = Receipt(message.sender, [message_id], self._receipts)
-                        self._own.update(await self._client.queue(receipt))
+                        await self._queue_own(receipt)
                 case Received(GroupChanged() as change):
                     at = when(change.ts)
                     show = self._show if change.group == self.to else self._say
@@ -345,8 +356,7 @@ class Conversation:
         """Show what became of a message: of this conversation, of an earlier run, or of another command."""
         pending = self._queued.pop(message_id, None)
         problem = refusal(Refused(reply.msg, reply.detail)) if isinstance(reply, Error) else None
-        show = self._show if message.to == self.to else self._say
-        self._show_own(self._said(message), now() if pending is None else pending.at, problem, show)
+        self._show_own(self._said(message), now() if pending is None else pending.at, problem, message.to)
         self.failures += problem is not None and message_id in self._own
         if pending is None or message_id in self._own:
             self._note_settled(message_id)

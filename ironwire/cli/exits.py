@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
 
 HELP = """\b
 Exit codes:
-    0  done
+    0  done; as a device also: kept, to be sent when the device is used again
     1  refused by the server, or the recipient is offline; the doctor found a fault
     2  a mistake in the command, in a setting, in an id or in the identity's file
     3  the server cannot be reached, or did not answer in time

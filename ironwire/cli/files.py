@@ -20,10 +20,10 @@ from ironwire.client import Client, Downloaded, FileMetadata, MediaError, Server
 from ironwire.client import download as fetch
 from ironwire.client import upload as put
 from ironwire.client.transfer import Progress as Report
+from ironwire.wire.constraints import as_file_name
 from ironwire.wire.messages import FileKind
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_NAME_CHARS = 255
 _UNAUTHORIZED = 401
 """The server takes files from its clients alone: they have to bring a token."""
 
@@ -124,7 +124,7 @@ def _measured(path: Path, kind: Literal["image", "voice", "circle"]) -> FileMeta
 
 
 def _described(file: Path, uploaded: Uploaded) -> FileMetadata:
-    metadata = FileMetadata(name=file.name[:_NAME_CHARS], size=uploaded.size, sha256=uploaded.sha256)
+    metadata = FileMetadata(name=as_file_name(file.name), size=uploaded.size, sha256=uploaded.sha256)
     mime, _ = mimetypes.guess_type(file.name)
     if mime is not None:
         metadata["mime"] = mime

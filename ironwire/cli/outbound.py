@@ -3,7 +3,7 @@
 Rule: nothing is lost by not waiting. What is queued is kept by the device, which sends it now or when it is used again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from ironwire.client import (
     DeviceOwner,
     Identity,
     OwnerGone,
+    Refused,
     ServerAddress,
     Stored,
     open_device,
@@ -42,12 +43,13 @@ async def at_device(
     here: Callable[[Client], Awaitable[T]],
     there: Callable[[DeviceOwner], Awaitable[T]],
 ) -> T:
-    """Do it `here` with the device, or, where another program has it, `there`. Between the two there is no gap: whoever
-    loses the race for the file asks the winner, and whoever finds that one gone tries the file again.
+    """Do it `here` with the device, or, where another program has it, `there`.
+
+    Between the two there is no gap: the loser of a race for the file asks the winner, and tries the file again where
+    that one is gone. `there` says so with `OwnerGone`, and is called anew for what it has not done.
 
     Raises:
         DeviceInUse: the other program takes nothing from us.
-        OwnerGone: never; `there` may raise it where it has done nothing yet.
     """
     gives_up_at = trio.current_time() + HANDOVER_SECONDS
     while True:
@@ -58,8 +60,10 @@ async def at_device(
             if trio.current_time() >= gives_up_at:
                 raise
             owner = DeviceOwner(address, in_use.path)
+        asked_at = trio.current_time()
         with suppress(OwnerGone):
             return await there(owner)
+        gives_up_at += trio.current_time() - asked_at
         await trio.sleep(_TICK_SECONDS)
 
 
@@ -106,6 +110,20 @@ async def _accepted_in_time(client: Client, accepted: Callable[[], Awaitable[Acc
             found = await accepted()
             nursery.cancel_scope.cancel()
     return found
+
+
+async def queue_valid(
+    queue: Callable[..., Awaitable[object]], messages: Sequence[Sendable], refuse: Callable[[Sendable, Refused], None]
+) -> None:
+    """Queue `messages` together; where one of them is such that no server takes it, all but those that are so."""
+    try:
+        await queue(*messages)
+    except Refused as refused:
+        if len(messages) == 1:
+            refuse(messages[0], refused)
+            return
+        for message in messages:
+            await queue_valid(queue, [message], refuse)
 
 
 def _nothing_else() -> bool:

@@ -10,14 +10,16 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
+from attrs import define, field
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.conversation import Conversation, as_text, is_command
-from ironwire.cli.exits import ExitCode, Failure
-from ironwire.cli.outbound import at_device, waiting_line
+from ironwire.cli.exits import ExitCode, Failure, refusal
+from ironwire.cli.outbound import at_device, queue_valid, waiting_line
 from ironwire.cli.render import notice
 from ironwire.cli.terminal import err, out
-from ironwire.client import Client, DeviceOwner, Identity, ServerAddress
+from ironwire.client import Client, DeviceOwner, Identity, Refused, ServerAddress, Stored
+from ironwire.client.local import Sendable
 from ironwire.client.nursery import plain_nursery
 from ironwire.ids import Address, DeviceId
 from ironwire.wire.messages import Text
@@ -49,20 +51,40 @@ async def through_pipes(
             return conversation.failures
 
         async def there(owner: DeviceOwner) -> int:
-            count, waiting, reason = 0, 0, ""
+            handed = Handed(owner)
             async for batch in all_batches():
                 left[:] = batch
                 # An empty batch asks whether somebody is there at all.
                 texts = [Text(to, as_text(line)) for line in map(str.strip, batch) if line and not is_command(line)]
-                stored = await owner.queue(*texts)
+                await queue_valid(handed.queue, texts, handed.refuse)
                 left.clear()
-                count, waiting, reason = count + len(stored.ids), stored.waiting, stored.reason
-            err().print(notice(f"another program has this device and sends {count} messages"))
-            if reason:
-                err().print(notice(waiting_line(waiting, reason), "yellow"))
-            return 0
+            handed.report()
+            return handed.refused
 
         return await at_device(address, identity, device, here, there)
+
+
+@define(eq=False)
+class Handed:
+    """What the program that has the device has taken over."""
+
+    _owner: DeviceOwner
+    count: int = 0
+    refused: int = 0
+    _last: Stored = field(factory=lambda: Stored([], 0, ""))
+
+    async def queue(self, *texts: Sendable) -> None:
+        self._last = await self._owner.queue(*texts)
+        self.count += len(self._last.ids)
+
+    def refuse(self, _: Sendable, refused: Refused) -> None:
+        self.refused += 1
+        err().print(notice(f"not sent: {refusal(refused)}", "red"))
+
+    def report(self) -> None:
+        err().print(notice(f"another program has this device, and sends what was handed over: {self.count} in all"))
+        if self._last.reason:
+            err().print(notice(waiting_line(self._last.waiting, self._last.reason), "yellow"))
 
 
 @asynccontextmanager

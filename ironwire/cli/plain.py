@@ -60,12 +60,20 @@ async def _look_around(client: Client, conversation: Conversation, editor: LineE
         async with trio.open_nursery() as nursery:
             if not is_group(to):
                 nursery.start_soon(_see, client, ClientId(to), is_visible)
-            typing = OwnTyping(partial(client.presence.typing, to) if is_visible else _tell_nobody)
-            while conversation.to == to:
-                typing.look(editor.text)
-                await trio.sleep(_TICK_SECONDS)
-            typing.look("")
+            await _tell_typing(client, conversation, editor, is_visible)
             nursery.cancel_scope.cancel()
+
+
+async def _tell_typing(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:
+    """As long as it is the same conversation."""
+    to = conversation.to
+    typing = OwnTyping(partial(client.presence.typing, to) if is_visible else _tell_nobody)
+    while True:
+        await trio.sleep(_TICK_SECONDS)
+        if conversation.to != to:
+            typing.look("")
+            return
+        typing.look(editor.text)
 
 
 async def _see(client: Client, to: ClientId, is_visible: bool) -> None:

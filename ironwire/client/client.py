@@ -181,7 +181,7 @@ class Client:
     async def send_file(self, to: Address, url: str, **metadata: Unpack[FileMetadata]) -> Accepted:
         """Send an uploaded file; `url` is what the upload answered.
 
-        Waits through reconnections: the caller owns the deadline. If it cancels, the message may be sent or not. With a
+        Waits through reconnections and rate limits: the caller owns the deadline. If it cancels, the message may be sent or not. With a
         device it will be, now or after the next start of the program, and the answer comes as an event: `Settled`.
 
         Raises:

@@ -27,6 +27,7 @@ from ironwire.client.errors import (
     ClientError,
     LocalStoreError,
     NotTheProtocol,
+    Refused,
 )
 from ironwire.client.handover_lines import (
     Answered,
@@ -51,6 +52,7 @@ from ironwire.wire.messages import (
     Blocks,
     DeviceRemove,
     Devices,
+    Error,
     GroupAdd,
     GroupCreate,
     GroupInfo,
@@ -111,9 +113,9 @@ class Reception:
     async def run(self) -> None:
         """Serve, for ever. Where there can be no such socket there is none, and other programs find the file in use."""
         path = socket_path(self._store)
-        if not _is_private(self._store.parent):
-            return
         try:
+            if not _is_private(self._store.parent):
+                return
             listener = unix_socket.listen(path)
         except OSError:
             return
@@ -147,8 +149,11 @@ class Reception:
                     await _say(stream, _answered(await self._link.reply_to(question)))
                 case _:
                     raise NotTheProtocol("this is no request")
-        except ClientError as error:
-            await _say(stream, Failed.of(error))
+        except Refused as refused:
+            error = Error(refused.code, refused.detail, refused.user, refused.retry_after_ms)
+            await _say(stream, _answered(error))
+        except ClientError as failure:
+            await _say(stream, Failed.of(failure))
         except InvalidMessage as error:
             await _say(stream, Failed("protocol", str(error)))
 
@@ -177,7 +182,10 @@ async def _cancel_at_end(stream: trio.SocketStream, scope: trio.CancelScope) -> 
 
 
 def _sendable(frame: str) -> Sendable:
-    message, _ = decode_client(frame)
+    try:
+        message, _ = decode_client(frame)
+    except InvalidMessage as error:
+        raise Refused("invalid", error.detail) from None
     if not isinstance(message, Sendable):
         raise NotTheProtocol(f"`{message.verb}` is not kept")
     return message
@@ -268,6 +276,8 @@ async def _hear(stream: trio.SocketStream, rest: bytearray) -> Line:
 def _expect(line: Line, kind: type[Stored] | type[Answered]) -> Any:
     if isinstance(line, Failed):
         raise line.error()
+    if isinstance(line, Answered) and kind is Stored:
+        checked("keep", _reply(line), Accepted)
     if not isinstance(line, kind):
         raise NotTheProtocol("the program that has the device gave another answer than there is")
     return line

@@ -154,7 +154,7 @@ class Link:
     async def reply_to(self, message: ClientMessage) -> Reply:
         """The same, whatever the reply is."""
         pending = Pending(MessageId(uuid4().hex), message)
-        self._check_size(pending)
+        pending.check_size(self._frame_bytes)
         if self._why_not is not None:
             raise self._why_not
         if self.backlog is not None and isinstance(message, Sendable):
@@ -182,11 +182,6 @@ class Link:
         if self._outbox is not None:
             self._outbox.say(message)
 
-    def _check_size(self, pending: Pending) -> None:
-        size, most = pending.frame_bytes, self._frame_bytes
-        if most is not None and size > most:
-            raise Refused("too_large", f"this message takes {size} bytes; the server takes {most}")
-
     def _launch(self, pending: Pending) -> None:
         self._pending[pending.id] = pending
         if self._repeats is not None:
@@ -194,7 +189,7 @@ class Link:
 
     def _send(self, pending: Pending, repeats: Repeats) -> None:
         try:
-            self._check_size(pending)
+            pending.check_size(self._frame_bytes)
             repeats.send(pending)
         except Refused as refused:
             # The server would close the session over it, every time. It may have taken more before.

@@ -98,6 +98,13 @@ class Pending:
             raise self.reply or ClientError("an answer that is none")
         return self.reply
 
+    def check_size(self, most: int | None) -> None:
+        """Raises:
+        Refused: the server would close the session over this frame.
+        """
+        if most is not None and self.frame_bytes > most:
+            raise Refused("too_large", f"this message takes {self.frame_bytes} bytes; the server takes {most}")
+
     def answer(self, reply: Reply | ClientError) -> None:
         self.reply = reply
         self.replied.set()

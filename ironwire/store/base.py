@@ -6,7 +6,8 @@ A store is changed by operations, and only in batches:
   machine.
 - **Durable.** Once `apply` has returned, what it did survives a crash. Before that nobody may be told of it.
 - **Ordered.** The operations of a batch take effect in their order, and each sees what those before it did. One batch
-  is applied at a time; a second caller waits.
+  is applied at a time; a second caller waits. What belongs to one lane is accepted in order or not at all: after a full
+  mailbox, the rest of the lane in this batch is `Held` (`lanes.py`).
 - **Told.** `apply` returns one result for each operation, in order. A refusal (a full mailbox, a known id) is a
   result and changes nothing; only a store that cannot work raises `StoreError`, and then nothing of the batch has
   happened.

@@ -4,6 +4,7 @@
 and schema cannot disagree.
 """
 
+import re
 from typing import Annotated
 
 from attrs import field, frozen
@@ -56,10 +57,19 @@ every version of Unicode. Emoji, their joiners (U+200D) and variation selectors 
 _NAME = Pattern(rf"[^\u000a{_NOT_SHOWN}]*", description="a name without control characters or marks of direction")
 _LINES = Pattern(f"[^{_NOT_SHOWN}]*", description="lines without control characters or marks of direction")
 
-FileName = Annotated[str, Chars(0, 255), _NAME]
+FILE_NAME_CHARS = 255
+FileName = Annotated[str, Chars(0, FILE_NAME_CHARS), _NAME]
 GroupName = Annotated[str, Chars(1, 128), _NAME]
 Caption = Annotated[str, Chars(0, 4096), _LINES]
 """A caption may have line feeds."""
+
+_REPLACED = re.compile(rf"[\u000a{_NOT_SHOWN}]")
+
+
+def as_file_name(text: str) -> str:
+    """A `FileName` out of what a disk calls a file: cut, and U+FFFD for each character that cannot be in one."""
+    return _REPLACED.sub("\ufffd", text)[:FILE_NAME_CHARS]
+
 
 Count = Annotated[int, Between(0, SAFE_INTEGER)]
 UnixMs = Annotated[int, Between(0, SAFE_INTEGER)]

@@ -7,8 +7,8 @@ from attrs import frozen
 from ironwire.wire.messages.fields import ErrorCode
 
 Retry = Literal["later", "people", "no"]
-"""`later`: by itself, after `retry_after_ms` or a pause of the client's choice. `people`: when somebody asks for it again,
-because something else has to change first.
+"""`later`: by itself, after `retry_after_ms` or a pause of the client's choice. `people`: when somebody asks for it
+again, because something else has to change first.
 """
 
 

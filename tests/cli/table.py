@@ -72,6 +72,7 @@ class FakeClient:
 
     connection: Connection = field(factory=lambda: Connection("connected"))
     waiting: int = 0
+    poison: str | None = None
     hold_until: float = 0.0
     _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _queue: tuple[trio.MemorySendChannel[Sent], trio.MemoryReceiveChannel[Sent]] = field(
@@ -80,6 +81,8 @@ class FakeClient:
 
     async def queue(self, *messages: Sendable) -> list[MessageId]:
         await trio.lowlevel.checkpoint()
+        if any(isinstance(message, Text) and message.text == self.poison for message in messages):
+            raise Refused("invalid", "poison")
         ids = [MessageId(uuid4().hex) for _ in messages]
         for message_id, message in zip(ids, messages, strict=True):
             self.waiting += 1
@@ -143,10 +146,13 @@ class Table:
 
     client: FakeClient
     conversation: Conversation
-    enter: Callable[[str], None]
+    enter_batch: Callable[[list[str]], None]
     shown: list[str]
     said: list[str]
     book: AddressBook
+
+    def enter(self, line: str) -> None:
+        self.enter_batch([line])
 
     async def settled(self) -> None:
         await trio.testing.wait_all_tasks_blocked()
@@ -182,5 +188,5 @@ async def held(tmp_path: Path, client: FakeClient, to: Address = BOB, *, recalls
     async with trio.open_nursery() as nursery, trio.open_nursery() as sending:
         sending.start_soon(client.send)
         nursery.start_soon(hold, sending.cancel_scope)
-        yield Table(client, conversation, lambda line: send.send_nowait([line]), shown, said, book)
+        yield Table(client, conversation, send.send_nowait, shown, said, book)
         send.close()

@@ -292,6 +292,15 @@ async def test_a_lost_connection_is_said_once(tmp_path: Path) -> None:
     assert table.said == ["connected", "the network went away; trying again", "connected again"]
 
 
+async def test_what_no_server_takes_is_shown_and_the_rest_is_sent(tmp_path: Path) -> None:
+    client = FakeClient(poison="evil")
+    async with held(tmp_path, client) as table:
+        table.enter_batch(["one", "evil", "two"])
+    assert [text for text, _ in client.sent] == ["one", "two"]
+    assert "you evil  ✗ not delivered: invalid: poison" in table.shown
+    assert table.conversation.failures == 1
+
+
 async def test_that_the_client_has_stopped_is_said(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient()) as table:
         table.client.happen(Disconnected("the network went away", 2))

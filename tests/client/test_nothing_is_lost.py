@@ -34,6 +34,7 @@ from ironwire.client import (
     Received,
     ServerAddress,
     connect,
+    open_device,
     read_history,
 )
 from ironwire.client.localstore import in_thread
@@ -47,6 +48,7 @@ from ironwire.store.operations import Append
 from ironwire.store.records import Envelope, Quota
 from ironwire.store.sqlite import SqliteStore
 from ironwire.wire.codec import encode_payload
+from ironwire.wire.messages import Text
 from tests.server.in_process import InProcessServer, serve_in_process
 
 T = TypeVar("T")
@@ -194,6 +196,28 @@ class Writer(Program):
 
 
 @define(eq=False)
+class QueueingWriter(Writer):
+    """Queues its texts, with a session or without. `accepted` are those that were kept when the call returned."""
+
+    async def use(self, client: Client) -> None:
+        while True:
+            batch, self.texts = self.texts, []
+            await client.queue(*(Text(self.to, text) for text in batch))
+            self.accepted += batch
+            if not self.texts:
+                await self._ready.park()
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Client]:
+        store = LocalStore(self.path, slow_disk)
+        backoff = Backoff(uniform=lambda _, most: most / 2)
+        async with open_device(
+            ADDRESS, self.identity, self.owner.device, store=store, backoff=backoff, dial=self._dial
+        ) as client:
+            yield client
+
+
+@define(eq=False)
 class Reader(Program):
     """Writes down what it is handed. After a crash the last line may be handed out again, once: it was not finished."""
 
@@ -226,17 +250,22 @@ EVENTFUL = [
 
 
 @settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(steps, max_size=20), st.booleans())
-@example(EVENTFUL, False)
-@example(EVENTFUL, True)
-def test_nothing_is_lost_and_nothing_comes_twice(history: list[tuple[str, int]], in_group: bool) -> None:
+@given(st.lists(steps, max_size=20), st.booleans(), st.sampled_from([Writer, QueueingWriter]))
+@example(EVENTFUL, False, Writer)
+@example(EVENTFUL, True, Writer)
+@example(EVENTFUL, False, QueueingWriter)
+def test_nothing_is_lost_and_nothing_comes_twice(
+    history: list[tuple[str, int]], in_group: bool, writer: type[Writer]
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(play, Path(folder), history, in_group, clock=MockClock())
+        trio.run(play, Path(folder), history, in_group, writer, clock=MockClock())
 
 
-async def play(folder: Path, history: list[tuple[str, int]], in_group: bool = False) -> None:
+async def play(
+    folder: Path, history: list[tuple[str, int]], in_group: bool = False, writer: type[Writer] = Writer
+) -> None:
     world = World(folder, MemoryStore(QUOTA))
-    alice, bob = Writer(ALICE, DESK, world), Reader(BOB, PHONE, world)
+    alice, bob = writer(ALICE, DESK, world), Reader(BOB, PHONE, world)
     written = 0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(world.run_server)

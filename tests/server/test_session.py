@@ -624,3 +624,42 @@ async def test_a_fault_during_authentication_ends_that_connection_with_1011(mock
                 bob   << nothing
                 bob   << close 1002 Authentication timeout
             """)
+
+
+async def test_a_client_that_cannot_send_pings_asks(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        await stage.enter("alice")
+        await stage.play("""
+            alice >> {"type":"ping","id":"1"}
+            alice << {"type":"pong","id":"1"}
+            alice >> {"type":"ping"}
+            alice << {"type":"pong"}
+        """)
+
+
+async def test_poison_is_answered_by_its_id(mock_clock: MockClock) -> None:
+    """Else a client that keeps what it sends until there is an answer would send it for ever."""
+    async with open_stage() as stage:
+        await stage.enter("alice", device="phone")
+        await stage.play(r"""
+            alice >> {"type":"text","id":"1","payload":{"to":"$alice","text":"half \ud83d a pair"}}
+            alice >> {"type":"text","id":"2","payload":{"to":"$alice","text":"hi","color":"red"}}
+            alice >> {"type":"text","id":"3","color":"red","payload":{"to":"$alice","text":"hi"}}
+            alice >> {"type":"file","id":"4","payload":{"to":"$alice","url":"elsewhere"}}
+        """)
+        for id_ in "1234":
+            answer = json.loads(await stage.next_text("alice"))
+            assert (answer["type"], answer["id"], answer["payload"]["msg"]) == ("error", id_, "invalid")
+
+
+async def test_an_id_is_echoed_on_the_way_in(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        await stage.connect("alice")
+        await stage.play("""
+            alice >> {"type":"verify","id":"0","payload":{"attempt":"$alice_signs"}}
+            alice << {"type":"error","id":"0","payload":{"msg":"auth_required"}}
+            alice >> {"type":"auth","id":"1","payload":{"token":"$alice"}}
+            alice << {"type":"auth_challenge","id":"1","challenge":"$nonce"}
+            alice >> {"type":"verify","id":"2","payload":{"attempt":"$alice_signs"}}
+            alice << {"type":"auth_ok","id":"2"}
+        """)

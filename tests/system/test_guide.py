@@ -46,7 +46,21 @@ def test_the_guides_client_loses_nothing_that_was_too_much_at_once(tmp_path: Pat
             here.read_until("connected as " + ann)
             for line in lines:
                 here.enter(line)
-            assert sorted(there.read_until(f"^{ann[:8]}: ").partition(": ")[2] for _ in lines) == lines
+            assert [there.read_until(f"^{ann[:8]}: ").partition(": ")[2] for _ in lines] == lines
+
+
+def test_the_guides_client_receives_through_a_small_window(tmp_path: Path) -> None:
+    ann, bob = (identity(tmp_path / f"{name}.key") for name in ("ann", "bob"))
+    lines = [f"line {number}." for number in range(30)]
+    limits = {"IRONWIRE_LIMITS_WINDOW_ENVELOPES": "3", "IRONWIRE_LIMITS_WINDOW_BYTES": "1024"}
+    with running_server(IRONWIRE_SERVE, tmp_path, limits) as server:
+        url = f"ws://LOCALHOST:{server.port}/ws"
+        with client(tmp_path, url, "bob.key", ann) as there, client(tmp_path, url, "ann.key", bob) as here:
+            there.read_until("connected as " + bob)
+            for line in [*lines, "x" * 900]:
+                here.enter(line)
+            assert [there.read_until(f"^{ann[:8]}: ").partition(": ")[2] for _ in lines] == lines
+            there.read_until(f"^{ann[:8]}: x+$")
 
 
 def identity(path: Path) -> str:

@@ -146,7 +146,7 @@ class Controller:
     _stale: trio.Event = field(factory=trio.Event, init=False)
     _delivered: dict[ClientId, list[MessageId]] = field(factory=dict, init=False)
     """Messages whose senders have not been told that they came."""
-    _read_early: set[MessageId] = field(factory=set, init=False)
+    _read_early: set[tuple[Address, MessageId]] = field(factory=set, init=False)
     """Read out of the file, and perhaps still on their way as events."""
     _watched: Address | None = field(default=None, init=False)
     _watching: trio.CancelScope = field(factory=trio.CancelScope, init=False)
@@ -221,8 +221,8 @@ class Controller:
         # A stranger learns nothing, unless this person is in conversation with them.
         is_told = peer == by and (state.is_known(by) or peer == state.open)
         if is_told and not isinstance(message, GroupChanged) and message.device and message_id:
-            if message_id in self._read_early:
-                self._read_early.discard(message_id)
+            if (peer, message_id) in self._read_early:
+                self._read_early.remove((peer, message_id))
             else:
                 self._delivered.setdefault(by, []).append(message_id)
         self._announce(peer, by, message)
@@ -263,16 +263,20 @@ class Controller:
             unread = next((row.unread for row in rows if row.peer == peer), 0)
             rows = [evolve(row, unread=0) if row.peer == peer else row for row in rows]
             await self._note_read(peer, entries, unread)
-        for sender, ids in self._delivered.items():
+        delivered, self._delivered = self._delivered, {}
+        for sender, ids in delivered.items():
             await self._send_receipts(sender, ids, "delivered")
-        self._delivered.clear()
         listed = {row.peer for row in rows}
         rows += [Row(contact) for contact in self._store.state.book.all().values() if contact not in listed]
         tell(Listed(tuple(rows), client.waiting))
 
     def _page_entries(self, thread: Thread) -> int:
-        """How many entries to read again: all that are loaded, because what became of any may have changed."""
-        return min(len(thread.entries) + PAGE_ENTRIES, _MOST_LOADED) if thread.position else PAGE_ENTRIES
+        """How many entries to read: all that are loaded, because what became of any may have changed, and all that are
+        unread, because their senders are told.
+        """
+        row = self._store.state.row(thread.peer)
+        loaded = len(thread.entries) + PAGE_ENTRIES if thread.position else PAGE_ENTRIES
+        return min(max(loaded, row.unread if row else 0), _MOST_LOADED)
 
     async def _note_read(self, peer: Address, entries: list[HistoryEntry], unread: int) -> None:
         if not entries or not unread:
@@ -287,7 +291,7 @@ class Controller:
         ids = [entry.id for entry in theirs[-unread:] if entry.id is not None]
         if not is_group(peer):
             known = {*self._delivered.pop(ClientId(peer), [])}
-            self._read_early.update(message_id for message_id in ids if message_id not in known)
+            self._read_early.update((peer, message_id) for message_id in ids if message_id not in known)
             # A group is told nothing, because of each message everybody would tell one.
             await self._send_receipts(ClientId(peer), ids, "read")
         await self._client.mark_read(peer, entries[-1].number)
@@ -308,8 +312,7 @@ class Controller:
                     entries = await self._client.history(peer, PAGE_ENTRIES, before=before)
                     self._store.dispatch(PagedBefore(peer, before, tuple(entries), len(entries) < PAGE_ENTRIES))
                 case Say(peer, text):
-                    await self._client.queue(Text(peer, text))
-                    self._stale.set()
+                    await self._say(peer, text)
                 case SendFile():
                     nursery.start_soon(self._files.send, effect)
                 case Save():
@@ -322,6 +325,14 @@ class Controller:
                     self._client.reconnect_now()
                 case Leave():
                     self._shell.leave()
+
+    async def _say(self, peer: Address, text: str) -> None:
+        try:
+            await self._client.queue(Text(peer, text))
+        except Refused as refused:
+            told = f"not sent: {refusal(refused)}; the Up key brings it back"
+            self._store.dispatch(Noted(told, "class:error", peer))
+        self._stale.set()
 
     async def _asked(self, peer: Address, ask: Callable[[], Awaitable[None]]) -> None:
         """Do what takes an answer of the server."""

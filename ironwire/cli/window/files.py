@@ -7,10 +7,11 @@ import trio
 from attrs import define, evolve, field
 
 from ironwire.cli.conversation import path_of, words_of
+from ironwire.cli.exits import refusal
 from ironwire.cli.files import attach, destination, media_url
 from ironwire.cli.window.events import Event, Noted, Save, SendFile, Transferred
 from ironwire.cli.window.model import State, Transfer
-from ironwire.client import Client, ConnectionFailed, DeliveredFile, MediaError, TransferFailed, download
+from ironwire.client import Client, ConnectionFailed, DeliveredFile, MediaError, Refused, TransferFailed, download
 from ironwire.ids import Address
 from ironwire.wire.messages import File
 
@@ -29,10 +30,11 @@ class Files:
         transfer = Transfer(next(self._numbers), path.name, "up")
         try:
             attachment = await attach(self._client, path, order.kind, self._report(order.peer, transfer))
+            await self._client.queue(File(order.peer, attachment.url, **attachment.metadata))
+        except Refused as refused:
+            self._tell(Noted(f"{path.name} is not sent: {refusal(refused)}", "class:error", order.peer))
         except (ConnectionFailed, MediaError, TransferFailed) as failed:
             self._tell(Noted(f"{path.name} is not sent: {failed}", "class:error", order.peer))
-        else:
-            await self._client.queue(File(order.peer, attachment.url, **attachment.metadata))
         finally:
             self._tell(Transferred(order.peer, transfer, is_over=True))
 

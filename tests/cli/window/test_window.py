@@ -289,6 +289,16 @@ async def test_files_go_and_come(
         await there.glass.shows("occupied")
 
 
+async def test_what_no_server_takes_can_be_written_again(tmp_path: Path, keyboard: PipeInput) -> None:
+    async with window(tmp_path, keyboard, nobody, BOB) as there:
+        there.keyboard.send_text("\x1b[200~" + "x" * 70_000 + "\x1b[201~" + ENTER)
+        await there.glass.shows("brings")
+        assert await there.client.history(BOB, 1) == []
+        assert there.client.waiting == 0
+        there.type("Shorter" + ENTER)
+        await there.glass.shows("Shorter")
+
+
 async def test_contacts_that_another_command_adds_are_known(tmp_path: Path, keyboard: PipeInput) -> None:
     async with window(tmp_path, keyboard, nobody) as there:
         AddressBook.beside(tmp_path / "key").add("dave", ClientId("d0" * 32))
