@@ -24,7 +24,9 @@ from ironwire.ids import Address, DeviceId
 
 @click.command()
 @click.argument("to", required=False)
-@click.option("--visible", is_flag=True, help="On a terminal: let TO see that you are here, and when you type.")
+@click.option(
+    "--visible", is_flag=True, help="On a terminal: let those with whom you converse see that you are here, and type."
+)
 @click.option("--plain", is_flag=True, help="Line by line, as on a terminal without colours or for a screen reader.")
 @click.option("--quiet", is_flag=True, help="In the window: no bell and no notification about what you do not see.")
 @this_device_option

@@ -6,8 +6,9 @@ disk, and not the memory, holds what waits, and an interrupt loses nothing that 
 
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Self
 
 import trio
 from attrs import define, field
@@ -36,32 +37,47 @@ async def through_pipes(
 
     Where another program has the device, it gets the lines, and they are none of this one's concern any more.
     """
-    left: list[str] = []
-    async with piped_lines() as batches:
-
-        async def all_batches() -> AsyncIterator[list[str]]:
-            yield left
-            async for batch in batches:
-                yield batch
+    async with piped_lines() as channel:
+        batches = Batches(channel)
 
         async def here(client: Client) -> int:
             err().print(notice(f"you are {client.client_id}, on {client.device}"))
             conversation = Conversation(to, client, book, out().print, err().print, lambda: None)
-            await conversation.hold(all_batches())
+            await conversation.hold(batches)
             return conversation.failures
 
         async def there(owner: DeviceOwner) -> int:
             handed = Handed(owner)
-            async for batch in all_batches():
-                left[:] = batch
-                # An empty batch asks whether somebody is there at all.
+            async for batch in batches:
+                batches.put_back(batch)
                 texts = [Text(to, as_text(line)) for line in map(str.strip, batch) if line and not is_command(line)]
                 await queue_valid(handed.queue, texts, handed.refuse)
-                left.clear()
+                batches.put_back(None)
             handed.report()
             return handed.refused
 
         return await at_device(address, identity, device, here, there)
+
+
+@define(eq=False)
+class Batches:
+    """Batches of lines, the first of them empty: so it is known before there are any who takes them."""
+
+    _channel: trio.MemoryReceiveChannel[list[str]]
+    _next: list[str] | None = field(factory=list, init=False)
+
+    def put_back(self, batch: list[str] | None) -> None:
+        """The next batch is `batch`; None is whatever comes."""
+        self._next = batch
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[str]:
+        if self._next is None:
+            return await self._channel.__anext__()
+        batch, self._next = self._next, None
+        return batch
 
 
 @define(eq=False)

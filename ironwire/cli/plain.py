@@ -1,8 +1,8 @@
 """`ironwire chat --plain`: one conversation over a line editor, for narrow, slow and speaking terminals."""
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
+from typing import Self
 
 import trio
 from attrs import define, field
@@ -44,13 +44,21 @@ async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visib
         say(notice("/help lists the commands, Ctrl-D leaves"))
         nursery.start_soon(screen.keep_current, conversation)
         nursery.start_soon(_look_around, client, conversation, screen.editor, is_visible)
-        await conversation.hold(_one_by_one(lines))
+        await conversation.hold(_OneByOne(lines))
         nursery.cancel_scope.cancel()
 
 
-async def _one_by_one(lines: trio.MemoryReceiveChannel[str]) -> AsyncIterator[list[str]]:
-    async for line in lines:
-        yield [line]
+@define
+class _OneByOne:
+    """Lines as a conversation wants them: in batches."""
+
+    _lines: trio.MemoryReceiveChannel[str]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[str]:
+        return [await self._lines.__anext__()]
 
 
 async def _look_around(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:

@@ -99,7 +99,8 @@ class Backlog:
             pending.answer(error)
             return
         self.waiting += 1
-        if self._is_behind or self._room == 0:
+        # Of those to whom nothing is sent, some may be in the file alone: none overtakes them.
+        if self._is_behind or self._room == 0 or message.to in self._resting:
             self._is_behind = True
             self._passed_by += 1
         else:
@@ -146,6 +147,7 @@ class Backlog:
             LocalStoreError: the file cannot be read.
         """
         self._resting = resting
+        self.note_moved()
         while True:
             while self._is_behind and self._room > 0:
                 await self._fill()

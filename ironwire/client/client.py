@@ -181,8 +181,9 @@ class Client:
     async def send_file(self, to: Address, url: str, **metadata: Unpack[FileMetadata]) -> Accepted:
         """Send an uploaded file; `url` is what the upload answered.
 
-        Waits through reconnections and rate limits: the caller owns the deadline. If it cancels, the message may be sent or not. With a
-        device it will be, now or after the next start of the program, and the answer comes as an event: `Settled`.
+        Waits through reconnections and rate limits: the caller owns the deadline. If it cancels, the message may be
+        sent or not. With a device it will be, now or after the next start of the program, and the answer comes as an
+        event: `Settled`.
 
         Raises:
             Refused: the server did not take the message; its `code` says why.

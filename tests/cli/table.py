@@ -180,13 +180,10 @@ async def held(tmp_path: Path, client: FakeClient, to: Address = BOB, *, recalls
         recalls=recalls,
     )
     send, batches = trio.open_memory_channel[list[str]](math.inf)
-
-    async def hold(client_life: trio.CancelScope) -> None:
-        await conversation.hold(batches)
-        client_life.cancel()
-
-    async with trio.open_nursery() as nursery, trio.open_nursery() as sending:
+    async with trio.open_nursery() as sending:
         sending.start_soon(client.send)
-        nursery.start_soon(hold, sending.cancel_scope)
-        yield Table(client, conversation, send.send_nowait, shown, said, book)
-        send.close()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(conversation.hold, batches)
+            yield Table(client, conversation, send.send_nowait, shown, said, book)
+            send.close()
+        sending.cancel_scope.cancel()

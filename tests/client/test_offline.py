@@ -225,7 +225,7 @@ async def test_a_rate_limit_is_waited_out_and_keeps_the_order(phone: Phone, burs
         server = SlowServer(await phone.server.accept(), burst, wait_ms=20)
         nursery.start_soon(server.run, count)
         await client.queue(*texts(count))
-        settled = [event async for event in _settled(client, count)]
+        settled = await _settled(client, count)
         assert [each.message for each in settled] == texts(count)
         assert {type(each.reply) for each in settled} == {Accepted}
         nursery.cancel_scope.cancel()
@@ -233,13 +233,13 @@ async def test_a_rate_limit_is_waited_out_and_keeps_the_order(phone: Phone, burs
     assert (server.refused > 0) == (burst < count)
 
 
-async def _settled(client: Client, count: int) -> AsyncIterator[Settled]:
-    async for event in client:
+async def _settled(client: Client, count: int) -> list[Settled]:
+    found: list[Settled] = []
+    while len(found) < count:
+        event = await anext(client)
         if isinstance(event, Settled):
-            yield event
-            count -= 1
-            if not count:
-                return
+            found.append(event)
+    return found
 
 
 async def test_no_more_than_a_window_is_under_way(phone: Phone) -> None:
@@ -285,7 +285,7 @@ async def test_events_of_what_was_queued_are_never_left_out(phone: Phone) -> Non
         await client.queue(*texts(count))
         while client.waiting:
             await client.wait_moved()
-        settled = [event async for event in _settled(client, count)]
+        settled = await _settled(client, count)
         assert [each.message for each in settled] == texts(count)
         nursery.cancel_scope.cancel()
 

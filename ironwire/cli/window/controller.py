@@ -201,10 +201,8 @@ class Controller:
             case Received(PresenceUpdate(client, status)):
                 # Somebody who does not show it is said to be offline too.
                 tell(StatusChanged(client, "" if status == "offline" else status))
-            case Received(Error()) | Missed() | Lost():
-                told = event.message if isinstance(event, Received) else event
-                if isinstance(told, Error | Missed | Lost):
-                    tell(Noted(incident(told).plain.strip(), "class:error"))
+            case Received(Error() as told) | (Missed() as told) | (Lost() as told):
+                tell(Noted(incident(told).plain.strip(), "class:error"))
             case Connected() | Disconnected():
                 tell(ConnectionChanged(self._client.connection))
             case _:
@@ -267,7 +265,8 @@ class Controller:
         for sender, ids in delivered.items():
             await self._send_receipts(sender, ids, "delivered")
         listed = {row.peer for row in rows}
-        rows += [Row(contact) for contact in self._store.state.book.all().values() if contact not in listed]
+        others = dict.fromkeys([*([peer] if peer else []), *self._store.state.book.all().values()])
+        rows += [Row(other) for other in others if other not in listed]
         tell(Listed(tuple(rows), client.waiting))
 
     def _page_entries(self, thread: Thread) -> int:

@@ -86,7 +86,7 @@ _STYLE = Style.from_dict(
 
 @define(eq=False)
 class Pane(UIControl):
-    """Lines that `draw` makes for the room that there is; `size` is what there was when they were last drawn."""
+    """Lines that `draw` makes for the room that there is: `width` and `height` when they were last drawn."""
 
     _draw: Callable[[int, int], list[Line]]
     _wheel: Callable[[int], None]

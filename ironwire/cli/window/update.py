@@ -228,7 +228,10 @@ def _scrolled(state: State, lines: int, width: int, height: int) -> tuple[State,
     if thread is None:
         return state, []
     position, is_near_top = scrolled(state, thread, lines, width, height)
+    is_back = position is None and thread.position is not None
     thread = evolve(thread, position=position, unseen=thread.unseen if position else 0)
+    if is_back:
+        return state.with_thread(thread), _load_open(state)
     if is_near_top and not (thread.is_whole or thread.is_loading) and thread.entries:
         before = thread.entries[0].number
         return state.with_thread(evolve(thread, is_loading=True)), [LoadBefore(thread.peer, before)]

@@ -63,9 +63,10 @@ def rule_pane(state: State, width: int) -> Line:
     thread = state.thread
     if state.announcement is not None:
         hint = " ── Ctrl-G " if state.announcement.peer is not None else " "
-        text = clipped(state.announcement.text, max(0, width - len("── ") - len(hint)))
+        told = steady(" ".join(state.announcement.text.split()))
+        text = clipped(told, max(0, width - len("── ") - len(hint)))
         line: Line = [("class:muted", "── "), ("class:announcement", text), ("class:muted", hint)]
-    elif thread is not None and thread.position is not None:
+    elif thread is not None and thread.position is not None and state.shown is not None:
         below = f"{thread.unseen} new below" if thread.unseen else "older"
         line = [("class:muted", "── "), ("class:announcement", below), ("class:muted", " ── Ctrl-End ")]
     else:

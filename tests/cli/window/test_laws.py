@@ -140,7 +140,11 @@ def test_a_conversation_shows_what_was_said_in_it_and_nothing_else(peer: Address
 @given(st.lists(happenings, max_size=12), st.integers(2, 100))
 def test_no_character_of_others_reaches_the_terminal_that_could_command_it(stream: list[ev.Event], width: int) -> None:
     state = after(blank_state(), *stream)
-    panes = (list_pane(state, width, 20), conversation_pane(state, width, 40), [status_pane(state, width)])
+    panes = (
+        list_pane(state, width, 20),
+        conversation_pane(state, width, 40),
+        [rule_pane(state, width), status_pane(state, width)],
+    )
     shown = "".join(text_of(pane) for pane in panes).replace("\n", "")
     assert not any(character < " " or "\x7f" <= character <= "\x9f" for character in shown)
     assert not any(

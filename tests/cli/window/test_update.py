@@ -153,6 +153,12 @@ def test_there_is_never_a_hole_between_two_pages(state: State) -> None:
     assert (jumped.entries, jumped.position) == (far, None)
 
 
+def test_what_came_meanwhile_is_read_at_the_bottom(state: State) -> None:
+    state = conversing(state, BOB, *(theirs(number, str(number)) for number in range(1, 41)))
+    assert effects_of(state, Scrolled(3, 40, 5)) == []
+    assert effects_of(after(state, Scrolled(3, 40, 5)), Scrolled(-3, 40, 5)) == [Load(BOB)]
+
+
 def test_at_the_bottom_old_pages_are_forgotten(state: State) -> None:
     many = tuple(theirs(number, str(number)) for number in range(1, 41))
     state = after(conversing(state, BOB, *many, is_whole=True), Paged(BOB, many[30:], is_whole=False))
