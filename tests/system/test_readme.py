@@ -104,6 +104,8 @@ def test_two_minutes(reader: Reader) -> None:
     with reader.start(alice_chats) as a, reader.start(bob_chats) as b:
         a.read_until(f"you are {alice}")
         b.read_until(f"you are {bob}")
+        for chat in (a, b):
+            chat.read_until("connected")
         a.enter("Hello, Bob")
         b.read_until(f"{alice[:8]}.* Hello, Bob$")
         b.enter("Hello, Alice")
