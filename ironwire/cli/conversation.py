@@ -28,7 +28,20 @@ from ironwire.cli.failures import refusal
 from ironwire.cli.files import attach, destination, media_url
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.cli.outbound import queue_valid, wait_sent, waiting_line
-from ironwire.cli.render import group_change, incident, notice, now, own, received, roster, sent_file, speaker, when
+from ironwire.cli.render import (
+    elsewhere,
+    group_change,
+    incident,
+    notice,
+    now,
+    own,
+    received,
+    remembered,
+    roster,
+    sent_file,
+    speaker,
+    when,
+)
 from ironwire.client import (
     Accepted,
     Client,
@@ -54,7 +67,8 @@ from ironwire.client import (
     download,
 )
 from ironwire.client.local import Sendable
-from ironwire.ids import Address, GroupId, MessageId, is_group
+from ironwire.errors import InvalidId
+from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.wire.messages import File, FileKind, Receipt, ReceiptState
 from ironwire.wire.messages import Text as SentText
 
@@ -64,13 +78,14 @@ HELP = (
     "/voice PATH          a voice message",
     "/circle PATH         a square film of a minute at most",
     "/save [URL [PATH]]   save a file; without a URL, the last one that came",
+    "/to NAME             converse with somebody else",
     "/who                 who is in this conversation",
     "/help                this list",
     "/quit                leave, as Ctrl-D does",
     "//text               send a text that begins with a slash",
 )
 SENDING: dict[str, FileKind] = {"/file": "file", "/image": "image", "/voice": "voice", "/circle": "circle"}
-COMMANDS = (*SENDING, "/save", "/who", "/help", "/quit")
+COMMANDS = ("/to", *SENDING, "/save", "/who", "/help", "/quit")
 
 _REMEMBERED_FILES = 100
 """Files whose names `/save` still knows."""
@@ -92,7 +107,8 @@ class Conversation:
 
     `show` prints what was said, `say` what the program has to add; `changed` is called when `pending`, `receipt` or
     `company` is another. `receipts` is what the other one is told about what was shown; a group is told
-    nothing, because of each message everybody would tell one.
+    nothing, because of each message everybody would tell one. So many of the last lines as `recalls` are shown when a
+    conversation opens. What comes elsewhere is said with its name, and never shown among what is said here.
     """
 
     to: Address
@@ -102,6 +118,9 @@ class Conversation:
     _say: Callable[[Text], None]
     _changed: Callable[[], None]
     _receipts: ReceiptState = "delivered"
+    _recalls: int = 0
+    _recalled: set[tuple[ClientId, MessageId]] = field(factory=set, init=False)
+    """Shown already as the last lines, and perhaps still on their way as events."""
     _uploads: list[Pending] = field(factory=list, init=False)
     _queued: dict[MessageId, Pending] = field(factory=dict, init=False)
     _own: set[MessageId] = field(factory=set, init=False)
@@ -128,6 +147,7 @@ class Conversation:
             ClientError: the server does not want this client, or the device's store fails.
         """
         self._earlier = self._client.waiting
+        await self._recall()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             async with trio.open_nursery() as errands:
@@ -156,13 +176,15 @@ class Conversation:
                     texts.clear()
                     if line == "/quit":
                         return
-                    self._do(*line.split(maxsplit=1), errands=errands)
+                    await self._do(*line.split(maxsplit=1), errands=errands)
                 elif line:
                     texts.append(SentText(self.to, as_text(line)))
             await self._queue(*texts)
 
-    def _do(self, command: str, argument: str = "", *, errands: trio.Nursery) -> None:
+    async def _do(self, command: str, argument: str = "", *, errands: trio.Nursery) -> None:
         match command:
+            case "/to":
+                await self._turn(argument)
             case "/help":
                 for entry in HELP:
                     self._say(notice(entry))
@@ -174,6 +196,34 @@ class Conversation:
                 errands.start_soon(self._send_file, command, argument)
             case _:
                 self._say(notice(f"there is no {command}; /help lists what there is, //… sends a slash", "yellow"))
+
+    async def _turn(self, name: str) -> None:
+        try:
+            self.to = self._book.address(name)
+        except InvalidId as error:
+            self._say(notice(str(error), "yellow"))
+            return
+        self.company, self.receipt = Company(self.to), None
+        self._say(notice(f"to {self._book.label(self.to)}, {self.to}"))
+        await self._recall()
+        self._changed()
+
+    async def _recall(self) -> None:
+        """Show how the conversation ended last."""
+        if not self._recalls:
+            return
+        own_id = self._client.client_id
+        for entry in await self._client.history(self.to, self._recalls):
+            self._show(remembered(entry, self._book, own_id, self.to))
+            if isinstance(entry.message, DeliveredFile):
+                self._files.append(entry.message)
+            if entry.id is not None and not isinstance(entry.message, GroupChanged):
+                self._recalled.add((entry.message.sender, entry.id))
+        await self._note_read()
+
+    async def _note_read(self) -> None:
+        if self._receipts == "read" and (latest := await self._client.history(self.to, 1)):
+            await self._client.mark_read(self.to, latest[-1].number)
 
     async def _queue(self, *messages: SentText | File) -> None:
         if not messages:
@@ -189,14 +239,14 @@ class Conversation:
         """No server would take it: it was not even kept."""
         self.failures += 1
         if not isinstance(message, Receipt):
-            self._show_own(self._said(message), now(), refusal(refused))
+            self._show_own(self._said(message), now(), refusal(refused), message.to)
 
     async def _send_file(self, command: str, argument: str) -> None:
         if not argument:
             self._say(notice(f"{command} PATH: which file?", "yellow"))
             return
-        path = _path(" ".join(_unquoted(argument)))
-        pending = Pending(sent_file(path.name), progress="0 %")
+        path = path_of(" ".join(words_of(argument)))
+        to, pending = self.to, Pending(sent_file(path.name), progress="0 %")
         self._uploads.append(pending)
 
         def report(done: int, total: int) -> None:
@@ -205,23 +255,23 @@ class Conversation:
 
         try:
             attachment = await attach(self._client, path, SENDING[command], report)
-            await self._queue(File(self.to, attachment.url, **attachment.metadata))
+            await self._queue(File(to, attachment.url, **attachment.metadata))
         except (ConnectionFailed, MediaError, TransferFailed) as failed:
             self.failures += 1
-            self._show_own(pending.text, pending.at, str(failed))
+            self._show_own(pending.text, pending.at, str(failed), to)
         finally:
             self._uploads.remove(pending)
             self._changed()
 
     async def _save(self, argument: str) -> None:
-        words = _unquoted(argument)
+        words = words_of(argument)
         if not words and not self._files:
             self._say(notice("/save: no file has come yet", "yellow"))
             return
         url = media_url(self._client.address, words[0]) if words else self._files[-1].url
         announced = {file.url: file for file in self._files}.get(url)
         name = (announced.name if announced else None) or url.rpartition("/")[2]
-        target = destination(_path(words[1]) if len(words) > 1 else None, name)
+        target = destination(path_of(words[1]) if len(words) > 1 else None, name)
         try:
             await download(
                 self._client.address,
@@ -252,9 +302,10 @@ class Conversation:
             for line in roster(group, self._book, self._client.client_id):
                 self._say(line)
 
-    def _show_own(self, text: str, at: datetime, problem: str | None) -> None:
+    def _show_own(self, text: str, at: datetime, problem: str | None, to: Address) -> None:
         self.receipt = None
-        self._show(own(text, at, problem))
+        show = self._show if to == self.to else self._say
+        show(own(text, at, problem))
         self._changed()
 
     # --- what comes --------------------------------------------------------------------------------------------------
@@ -263,13 +314,14 @@ class Conversation:
         async for event in self._client:
             match event:
                 case Received(DeliveredText() | DeliveredFile() as message, message_id):
-                    self._receive(message)
+                    await self._receive(message, message_id)
                     if self._wants_receipt(message) and message_id is not None:
                         receipt = Receipt(message.sender, [message_id], self._receipts)
                         await self._queue_own(receipt)
                 case Received(GroupChanged() as change):
                     at = when(change.ts)
-                    self._show(group_change(change, self._book, self._client.client_id, at, self.to))
+                    show = self._show if change.group == self.to else self._say
+                    show(group_change(change, self._book, self._client.client_id, at, self.to))
                 case Received(RelayedTyping() | PresenceUpdate() as news):
                     self.company.note(news)
                 case Received(DeliveredReceipt(sender)) if sender == self.to:
@@ -304,7 +356,7 @@ class Conversation:
         """Show what became of a message: of this conversation, of an earlier run, or of another command."""
         pending = self._queued.pop(message_id, None)
         problem = refusal(Refused(reply.msg, reply.detail)) if isinstance(reply, Error) else None
-        self._show_own(self._said(message), now() if pending is None else pending.at, problem)
+        self._show_own(self._said(message), now() if pending is None else pending.at, problem, message.to)
         self.failures += problem is not None and message_id in self._own
         if pending is None or message_id in self._own:
             self._note_settled(message_id)
@@ -323,13 +375,17 @@ class Conversation:
         latest = await self._client.history(self.to, 1)
         self.receipt = latest[0].receipt if latest else None
 
-    def _receive(self, message: DeliveredText | DeliveredFile) -> None:
+    async def _receive(self, message: DeliveredText | DeliveredFile, message_id: MessageId | None) -> None:
         if isinstance(message, DeliveredFile):
             self._files.append(message)
         self.company.stop(message.sender)
-        is_here = conversation_of(message, self._client.client_id) == self.to
+        peer = conversation_of(message, self._client.client_id)
         name = speaker(message, self._book, self._client.client_id, self.to)
-        self._show(received(message, name, when(message.ts), style="bold cyan" if is_here else "bold magenta"))
+        if peer != self.to:
+            self._say(elsewhere(message, name, self._book.label(peer)))
+        elif message_id is None or (message.sender, message_id) not in self._recalled:
+            self._show(received(message, name, when(message.ts)))
+            await self._note_read()
 
 
 def is_command(line: str) -> bool:
@@ -341,12 +397,12 @@ def as_text(line: str) -> str:
     return line[1:] if line.startswith("//") else line
 
 
-def _path(text: str) -> Path:
+def path_of(text: str) -> Path:
     """What a person means by `text`; unlike `Path.expanduser` this takes any text."""
     return Path(os.path.expanduser(text))
 
 
-def _unquoted(argument: str) -> list[str]:
+def words_of(argument: str) -> list[str]:
     """The words of a command, as a shell would split them; where quotes do not match, the whole is one word."""
     try:
         return shlex.split(argument)

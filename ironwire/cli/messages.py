@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 import trio
-from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.completion import ANYBODY
@@ -25,15 +24,12 @@ from ironwire.cli.options import (
 )
 from ironwire.cli.outbound import send_as_device, waiting_line
 from ironwire.cli.render import as_json as json_line
-from ironwire.cli.render import group_change, notice, own, received, sent_file, speaker, when
+from ironwire.cli.render import notice, remembered
 from ironwire.cli.streams import read_text
 from ironwire.cli.terminal import err, out
 from ironwire.client import (
     Accepted,
     Client,
-    DeliveredText,
-    GroupChanged,
-    HistoryEntry,
     Identity,
     Owner,
     ServerAddress,
@@ -44,7 +40,7 @@ from ironwire.client import (
     read_client_id,
     read_history,
 )
-from ironwire.ids import Address, ClientId, DeviceId
+from ironwire.ids import Address, DeviceId
 from ironwire.wire.messages import File as SentFile
 from ironwire.wire.messages import FileKind
 from ironwire.wire.messages import Text as SentText
@@ -132,23 +128,7 @@ def history(who: str, limit: int, device: DeviceId, server: str, key: Path, *, a
             state = None if entry.state == "received" else entry.state
             click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt))
         else:
-            out().print(_remembered(entry, book, owner.client, peer))
-
-
-def _remembered(entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address) -> Text:
-    message, at = entry.message, when(entry.message.ts)
-    if isinstance(message, GroupChanged):
-        return group_change(message, book, own_id, at, peer)
-    if message.sender != own_id:
-        return received(message, speaker(message, book, own_id, peer), at, fetch="ironwire download")
-    said = message.text if isinstance(message, DeliveredText) else sent_file(message.name)
-    match entry.state:
-        case "refused":
-            return own(said, at, "the server refused it")
-        case "queued":
-            return own(said, at, mark="  … not sent yet")
-        case _:
-            return own(said, at, mark=f"  ✓ {entry.receipt}" if entry.receipt else "  ✓")
+            out().print(remembered(entry, book, owner.client, peer, fetch="ironwire download"))
 
 
 async def _compose(

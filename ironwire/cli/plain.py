@@ -1,19 +1,17 @@
 """`ironwire chat --plain`: one conversation over a line editor, for narrow, slow and speaking terminals."""
 
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Self
 
 import trio
 from attrs import define, field
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter, WordCompleter
-from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.company import OwnTyping
-from ironwire.cli.conversation import COMMANDS, SENDING, Conversation
+from ironwire.cli.completer import ChatCompleter
+from ironwire.cli.conversation import COMMANDS, Conversation
 from ironwire.cli.editor import LineEditor
 from ironwire.cli.render import YOU, notice
 from ironwire.cli.terminal import out, printable, printable_lines
@@ -21,23 +19,31 @@ from ironwire.client import Client, ClientError
 from ironwire.ids import Address, ClientId, is_group
 
 _TICK_SECONDS = 0.5
+_OTHER_LINES = 8
+"""On the screen beside the last lines of a conversation when it opens: what is said first, and the prompt."""
 
 
 async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visible: bool) -> None:
     """Converse with `to` until the person leaves."""
     console = out()
-    tell: Callable[[bool], None] = partial(client.presence.typing, to) if is_visible else _tell_nobody
-    screen = Screen(client, book, to, OwnTyping(tell))
+    say = partial(console.print, soft_wrap=False, overflow="fold")
+    screen = Screen(client, book)
     conversation = Conversation(
-        to, client, book, console.print, console.print, lambda: screen.draw(conversation), receipts="read"
+        to,
+        client,
+        book,
+        say,
+        say,
+        lambda: screen.draw(conversation),
+        receipts="read",
+        recalls=max(1, console.height - _OTHER_LINES),
     )
     async with screen.editor.lines() as lines, trio.open_nursery() as nursery:
-        console.print(notice(f"{book.label(to)} is {to}"))
-        console.print(notice(f"you are {client.client_id}, on {client.device}"))
-        console.print(notice("/help lists the commands, Ctrl-D leaves"))
+        say(notice(f"{book.label(to)} is {to}"))
+        say(notice(f"you are {client.client_id}, on {client.device}"))
+        say(notice("/help lists the commands, Ctrl-D leaves"))
         nursery.start_soon(screen.keep_current, conversation)
-        if not is_group(to):
-            nursery.start_soon(_look_around, client, ClientId(to), is_visible)
+        nursery.start_soon(_look_around, client, conversation, screen.editor, is_visible)
         await conversation.hold(_OneByOne(lines))
         nursery.cancel_scope.cancel()
 
@@ -55,8 +61,30 @@ class _OneByOne:
         return [await self._lines.__anext__()]
 
 
-async def _look_around(client: Client, to: ClientId, is_visible: bool) -> None:
-    """See whether `to` is there, and be seen."""
+async def _look_around(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:
+    """See whether the other one is there; and be seen, and seen typing, by them alone."""
+    while True:
+        to = conversation.to
+        async with trio.open_nursery() as nursery:
+            if not is_group(to):
+                nursery.start_soon(_see, client, ClientId(to), is_visible)
+            await _tell_typing(client, conversation, editor, is_visible)
+            nursery.cancel_scope.cancel()
+
+
+async def _tell_typing(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:
+    """As long as it is the same conversation."""
+    to = conversation.to
+    typing = OwnTyping(partial(client.presence.typing, to) if is_visible else _tell_nobody)
+    while True:
+        await trio.sleep(_TICK_SECONDS)
+        if conversation.to != to:
+            typing.look("")
+            return
+        typing.look(editor.text)
+
+
+async def _see(client: Client, to: ClientId, is_visible: bool) -> None:
     # A server that refuses shows nobody; if the client has stopped, the conversation says so.
     with suppress(ClientError):
         await client.presence.watch([to])
@@ -79,19 +107,16 @@ class Screen:
 
     _client: Client
     _book: AddressBook
-    _to: Address
-    _own_typing: OwnTyping
     editor: LineEditor = field(init=False)
     _prompt: StyleAndTextTuples = field(factory=list, init=False)
     _toolbar: StyleAndTextTuples = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.editor = LineEditor(lambda: self._prompt, lambda: self._toolbar, ChatCompleter())
+        self.editor = LineEditor(lambda: self._prompt, lambda: self._toolbar, ChatCompleter(COMMANDS, self._book.all))
 
     async def keep_current(self, conversation: Conversation) -> None:
-        """Count down to the next attempt to connect, and tell who types."""
+        """Count down to the next attempt to connect, and forget who typed."""
         while True:
-            self._own_typing.look(self.editor.text)
             self.draw(conversation)
             await trio.sleep(_TICK_SECONDS)
 
@@ -105,15 +130,13 @@ class Screen:
             prompt.append(("ansiyellow", f"{pending.progress or state}\n"))
         prompt.append(("ansigreen bold", "> "))
         self._prompt = prompt
-        self._toolbar = [
-            *self._state(),
-            ("ansibrightblack", f"  ·  {self._client.address}  ·  to {self._book.label(self._to)}"),
-            *(
-                ("ansibrightblack", f"  ·  {word}")
-                for word in (conversation.company.describe(self._book), conversation.receipt)
-                if word
-            ),
-        ]
+        facts = (
+            f"to {self._book.label(conversation.to)}",
+            conversation.company.describe(self._book),
+            conversation.receipt,
+            str(self._client.address),
+        )
+        self._toolbar = [*self._state(), *(("ansibrightblack", f"  ·  {fact}") for fact in facts if fact)]
         self.editor.redraw()
 
     def _state(self) -> StyleAndTextTuples:
@@ -128,20 +151,3 @@ class Screen:
                 return [("ansired", f"○ {printable(connection.reason)}")]
             case _:
                 return [("ansiyellow", "○ connecting")]
-
-
-class ChatCompleter(Completer):
-    """Completes commands, and the paths of files."""
-
-    def __init__(self) -> None:
-        self._commands = WordCompleter(list(COMMANDS), sentence=True)
-        self._paths = PathCompleter(expanduser=True)
-
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """What the text before the cursor may become."""
-        command, space, argument = document.text_before_cursor.partition(" ")
-        if not space:
-            return self._commands.get_completions(document, complete_event) if command.startswith("/") else []
-        if command in SENDING:
-            return self._paths.get_completions(Document(argument), complete_event)
-        return []

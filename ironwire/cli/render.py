@@ -22,6 +22,7 @@ from ironwire.client import (
     Error,
     GroupChanged,
     GroupDetails,
+    HistoryEntry,
     Lost,
     Missed,
     Said,
@@ -68,6 +69,12 @@ def received(
     return _utterance(sender, style, at, lines)
 
 
+def elsewhere(message: DeliveredText | DeliveredFile, sender: str, place: str) -> Text:
+    """A message in another conversation than the one that is shown: one line, which cannot be taken for one of it."""
+    said = message.text if isinstance(message, DeliveredText) else sent_file(message.name)
+    return notice(f"elsewhere, {sender}: {' '.join(said.split())}  (/to {place})", "magenta")
+
+
 def sent_file(name: str | None) -> str:
     """What a file that this user sent is called in its line."""
     return f"sends “{name}”" if name else "sends a file"
@@ -87,10 +94,14 @@ def group_change(
     change: GroupChanged, book: AddressBook, own: ClientId, at: datetime, here: Address | None = None
 ) -> Text:
     """What `by` has done to a group, in one line; and to which, where that is not `here`."""
+    return Text.assemble((f"{_clock(at)} ", "dim"), (printable(change_told(change, book, own, here)), "dim"))
 
+
+def change_told(change: GroupChanged, book: AddressBook, own: ClientId, here: Address | None = None) -> str:
+    """The same without the time; a name in it is as the group's admin wrote it."""
     place = "" if change.group == here else f" in {book.label(change.group)}"
     doer, deeds = _names([change.by], book, own), ", ".join(_deeds(change, book, own))
-    return Text.assemble((f"{_clock(at)} ", "dim"), (printable(f"{doer}{place} {deeds}"), "dim"))
+    return f"{doer}{place} {deeds}"
 
 
 def _deeds(change: GroupChanged, book: AddressBook, own: ClientId) -> Iterator[str]:
@@ -124,6 +135,25 @@ def roster(group: GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
         for label, member in zip(labels, group.members, strict=True)
     ]
     return [head, *lines]
+
+
+def remembered(
+    entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str = "/save"
+) -> Text:
+    """An entry of the conversation with `peer`, as the device keeps it."""
+    message, at = entry.message, when(entry.message.ts)
+    if isinstance(message, GroupChanged):
+        return group_change(message, book, own_id, at, peer)
+    if message.sender != own_id:
+        return received(message, speaker(message, book, own_id, peer), at, fetch=fetch)
+    said = message.text if isinstance(message, DeliveredText) else sent_file(message.name)
+    match entry.state:
+        case "refused":
+            return own(said, at, "the server refused it")
+        case "queued":
+            return own(said, at, mark="  … not sent yet")
+        case _:
+            return own(said, at, mark=f"  ✓ {entry.receipt}" if entry.receipt else "  ✓")
 
 
 def notice(text: str, style: str = "dim") -> Text:
@@ -169,6 +199,12 @@ def _text_lines(text: str) -> list[Text]:
     return [Text(line) for line in printable_lines(text)]
 
 
+def minutes_and_seconds(duration_ms: int) -> str:
+    """How long a voice message or a film lasts."""
+    minutes, seconds = divmod(round(duration_ms / 1000), 60)
+    return f"{minutes}:{seconds:02}"
+
+
 def _clock(at: datetime) -> str:
     return f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
 
@@ -177,8 +213,7 @@ def _file_lines(file: DeliveredFile, fetch: str) -> list[Text]:
     name = f"“{printable(file.name)}”" if file.name else "a file"
     facts: list[str] = [file.kind or "file"]
     if file.duration_ms is not None:
-        minutes, seconds = divmod(round(file.duration_ms / 1000), 60)
-        facts.append(f"{minutes}:{seconds:02}")
+        facts.append(minutes_and_seconds(file.duration_ms))
     if file.size is not None:
         facts.append(decimal(file.size))
     caption = printable_lines(file.caption) if file.caption else []

@@ -62,6 +62,9 @@ class FakeClient:
     receipts: list[tuple[str, list[str], str]] = field(factory=list)
     groups: FakeGroups = field(factory=FakeGroups)
     sent: list[tuple[str, dict[str, Any]]] = field(factory=list)
+    addressees: list[Address] = field(factory=list)
+    """Of texts."""
+    read: list[tuple[Address, int]] = field(factory=list)
     address: ServerAddress = field(factory=lambda: ServerAddress.parse("http://localhost:8080"))
     _events: tuple[trio.MemorySendChannel[Event], trio.MemoryReceiveChannel[Event]] = field(
         factory=lambda: trio.open_memory_channel[Event](math.inf)
@@ -99,8 +102,9 @@ class FakeClient:
             match message:
                 case Receipt(to, ids, state):
                     self.receipts.append((to, [*ids], state))
-                case Text(_, text) if isinstance(reply, Accepted):
+                case Text(to, text) if isinstance(reply, Accepted):
                     self.sent.append((text, {}))
+                    self.addressees.append(to)
                 case File() if isinstance(reply, Accepted):
                     said = asdict(message, filter=lambda _, value: value is not None)
                     del said["to"]
@@ -111,6 +115,10 @@ class FakeClient:
 
     async def wait_moved(self) -> None:
         await self._moved.park()
+
+    async def mark_read(self, peer: Address, upto: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.read.append((peer, upto))
 
     async def history(self, _: str, limit: int) -> list[HistoryEntry]:
         await trio.lowlevel.checkpoint()
@@ -151,7 +159,7 @@ class Table:
 
 
 @asynccontextmanager
-async def held(tmp_path: Path, client: FakeClient, to: Address = BOB) -> AsyncGenerator[Table]:
+async def held(tmp_path: Path, client: FakeClient, to: Address = BOB, *, recalls: int = 0) -> AsyncGenerator[Table]:
     book = AddressBook.beside(tmp_path / "key")
     book.add("bob", BOB)
     book.add("friends", FRIENDS)
@@ -161,7 +169,16 @@ async def held(tmp_path: Path, client: FakeClient, to: Address = BOB) -> AsyncGe
     def collect(target: list[str]) -> Callable[[Line], None]:
         return lambda text: target.append(text.plain[len("00:00 ") :])
 
-    conversation = Conversation(to, cast("Client", client), book, collect(shown), collect(said), lambda: None)
+    conversation = Conversation(
+        to,
+        cast("Client", client),
+        book,
+        collect(shown),
+        collect(said),
+        lambda: None,
+        receipts="read" if recalls else "delivered",
+        recalls=recalls,
+    )
     send, batches = trio.open_memory_channel[list[str]](math.inf)
     async with trio.open_nursery() as sending:
         sending.start_soon(client.send)

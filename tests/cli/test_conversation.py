@@ -168,7 +168,8 @@ async def test_messages_come_with_the_name_of_their_sender(tmp_path: Path) -> No
         table.client.happen(Received(DeliveredText(BOB, "hi")))
         table.client.happen(Received(DeliveredText(CAROL, "psst")))
         await table.settled()
-    assert table.shown == ["bob hi", "c0c0c0c0… psst"]
+    assert table.shown == ["bob hi"]
+    assert table.said == ["elsewhere, c0c0c0c0…: psst  (/to c0c0c0c0…)"]
 
 
 async def test_what_another_device_of_ours_said_is_ours(tmp_path: Path) -> None:
@@ -176,8 +177,58 @@ async def test_what_another_device_of_ours_said_is_ours(tmp_path: Path) -> None:
         table.client.happen(Received(DeliveredText(ALICE, "from my desk", device=DESK, to=BOB), HIS))
         table.client.happen(Received(DeliveredText(ALICE, "to her", device=DESK, to=CAROL)))
         await table.settled()
-    assert table.shown == ["you from my desk", "you → c0c0c0c0… to her"]
+    assert table.shown == ["you from my desk"]
+    assert table.said == ["elsewhere, you → c0c0c0c0…: to her  (/to c0c0c0c0…)"]
     assert table.client.receipts == []
+
+
+async def test_what_comes_elsewhere_is_never_shown_among_what_is_said_here(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Received(DeliveredText(CAROL, "two\nlines\x1b[2J")))
+        table.client.happen(Received(DeliveredFile(CAROL, URL, name="cat.png")))
+        table.client.happen(Settled(HIS, Text(CAROL, "late"), Accepted(1)))
+        await table.settled()
+    assert table.shown == []
+    assert table.said == [
+        "elsewhere, c0c0c0c0…: two lines␛[2J  (/to c0c0c0c0…)",
+        "elsewhere, c0c0c0c0…: sends “cat.png”  (/to c0c0c0c0…)",
+        "you → c0c0c0c0… late  ✓",
+    ]
+
+
+async def test_one_turns_to_somebody_else(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter("for Bob")
+        table.enter(f"/to {CAROL}")
+        table.enter("for Carol")
+        table.enter("/to nobody")
+        await table.settled()
+        table.client.happen(Received(DeliveredText(BOB, "hello?")))
+        table.client.happen(Received(DeliveredText(CAROL, "yes?")))
+        await table.settled()
+        assert table.conversation.to == CAROL
+    assert table.client.addressees == [BOB, CAROL]
+    assert table.shown[-1] == "c0c0c0c0… yes?"
+    assert f"to c0c0c0c0…, {CAROL}" in table.said
+    assert "elsewhere, bob: hello?  (/to bob)" in table.said
+    assert any("'nobody' is neither a contact" in line for line in table.said)
+
+
+async def test_a_conversation_begins_with_how_it_ended_last(tmp_path: Path) -> None:
+    client = FakeClient()
+    client.kept += [
+        HistoryEntry(1, DeliveredText(BOB, "the first"), MessageId("1"), "received"),
+        HistoryEntry(2, DeliveredText(ALICE, "and I", to=BOB), MessageId("2"), "queued"),
+        HistoryEntry(3, DeliveredText(BOB, "the last"), HIS, "received"),
+    ]
+    async with held(tmp_path, client, recalls=2) as table:
+        await table.settled()
+        assert table.shown == ["you and I  … not sent yet", "bob the last"]
+        table.client.happen(Received(client.kept[-1].message, HIS))
+        table.client.happen(Received(DeliveredText(BOB, "something new"), MessageId("4")))
+        await table.settled()
+    assert table.shown[2:] == ["bob something new"]
+    assert client.read == [(BOB, 3), (BOB, 3)]
 
 
 async def test_the_other_one_learns_what_was_shown_and_nobody_else(tmp_path: Path) -> None:
@@ -262,7 +313,8 @@ async def test_what_another_command_sends_is_shown_where_it_belongs(tmp_path: Pa
     async with held(tmp_path, FakeClient()) as table:
         await table.client.queue(Text(BOB, "from elsewhere"), Text(CAROL, "to her"))
         await table.settled()
-    assert table.shown == ["you from elsewhere  ✓", "you → c0c0c0c0… to her  ✓"]
+    assert table.shown == ["you from elsewhere  ✓"]
+    assert table.said == ["you → c0c0c0c0… to her  ✓"]
 
 
 async def test_what_went_wrong_beside_messages_is_said(tmp_path: Path) -> None:

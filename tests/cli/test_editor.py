@@ -6,14 +6,11 @@ from typing import Any
 import pytest
 import trio
 from prompt_toolkit.application import create_app_session
-from prompt_toolkit.completion import CompleteEvent, DummyCompleter
-from prompt_toolkit.document import Document
+from prompt_toolkit.completion import DummyCompleter
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from ironwire.cli.conversation import COMMANDS
 from ironwire.cli.editor import LineEditor
-from ironwire.cli.plain import ChatCompleter
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
 SECONDS = 10
@@ -108,15 +105,3 @@ async def test_a_redraw_asks_again(keyboard: PipeInput) -> None:
             wanted = True
             under_test.redraw()
             await asked.wait()
-
-
-@pytest.mark.parametrize(("text", "completions"), [("/fi", ["/file"]), ("/", [*COMMANDS]), ("fi", [])])
-def test_commands_are_completed(text: str, completions: list[str]) -> None:
-    found = ChatCompleter().get_completions(Document(text), CompleteEvent())
-    assert [completion.text for completion in found] == completions
-
-
-def test_paths_of_files_are_completed(tmp_path: Any) -> None:
-    (tmp_path / "holiday.png").touch()
-    found = ChatCompleter().get_completions(Document(f"/file {tmp_path}/hol"), CompleteEvent())
-    assert [completion.text for completion in found] == ["iday.png"]

@@ -40,11 +40,13 @@ async def test_what_is_said_in_the_group_and_elsewhere(tmp_path: Path) -> None:
         await table.settled()
     assert [line.partition("\n")[0] for line in table.shown] == [
         "bob hi all",
-        "bob psst",
-        "bob in #0e0e0e0… hi others",
         "c0c0c0c0… sends “cat.png” (file)",
         "you from my desk",
-        "you → #0e0e0e0… to others",
+    ]
+    assert table.said == [
+        "elsewhere, bob: psst  (/to bob)",
+        "elsewhere, bob in #0e0e0e0…: hi others  (/to #0e0e0e0…)",
+        "elsewhere, you → #0e0e0e0…: to others  (/to #0e0e0e0…)",
     ]
 
 

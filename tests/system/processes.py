@@ -1,13 +1,16 @@
 """The command `ironwire` in processes of its own, beside a test or on a pseudo-terminal, each with an end in time."""
 
 import codecs
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -100,6 +103,9 @@ class Screen:
 
     def type(self, keys: str) -> None:
         os.write(self._descriptor, keys.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read_until(self, pattern: str) -> None:
         """Read what is written to the terminal until it matches; what came before is forgotten."""

@@ -298,8 +298,10 @@ def test_a_script_learns_that_nothing_arrived(alice: User, bob: User) -> None:
     assert "you Are you there?  ✗ not delivered: the recipient is offline" in output
 
 
-def test_a_person_converses_at_a_terminal(alice: User, bob: User) -> None:
-    with bob.start("chat", "alice") as answering, alice.at_terminal("chat", "bob") as screen:
+def test_a_person_converses_at_a_terminal(tmp_path: Path, alice: User, bob: User) -> None:
+    carol = make_user(tmp_path / "carol", alice.server)
+    AddressBook.beside(alice.folder / "key").add("carol", carol.client)
+    with bob.start("chat", "alice") as answering, alice.at_terminal("chat", "--plain", "bob") as screen:
         answering.read_until("connected")
         screen.read_until("Ctrl-D leaves")
         screen.type("Hello\r")
@@ -309,6 +311,10 @@ def test_a_person_converses_at_a_terminal(alice: User, bob: User) -> None:
         screen.type("half a line")
         answering.enter("one more")
         screen.read_until("one more")
+        assert carol.run("send", alice.client, "psst").returncode == 0
+        screen.read_until("elsewhere, carol: psst")
+        screen.type("\x03/to carol\r")
+        screen.read_until("carol.* psst")
         assert screen.leave("\x03" + CTRL_D) == 0
 
 

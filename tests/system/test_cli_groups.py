@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from ironwire.cli.addressbook import AddressBook
 from tests.client.test_media import make_film, make_sound
+from tests.system.processes import Screen
 from tests.system.test_cli import CTRL_D, User, make_user, serving
 
 CURSOR_AT_TOP = "\x1b[1;1R"
@@ -90,12 +92,16 @@ def test_a_group_from_its_first_day_to_its_last(people: tuple[User, User, User])
         assert "no such group" in refused.stderr
 
 
+def chatting(user: User, *arguments: str) -> AbstractContextManager[Screen]:
+    return user.at_terminal("chat", "--plain", *arguments)
+
+
 def test_a_group_at_two_terminals(people: tuple[User, User, User]) -> None:
     alice, bob, _ = people
     group = done(alice, "group", "create", "friends", "bob").strip()
-    with alice.at_terminal("chat", "friends", "--visible") as hers, bob.at_terminal("chat", group) as his:
+    with chatting(alice, "friends", "--visible") as hers, chatting(bob, group) as his:
         hers.read_until("Ctrl-D leaves")
-        his.read_until("Ctrl-D leaves")
+        his.read_until("connected")
         his.type(CURSOR_AT_TOP)
         hers.type("Hello")
         his.read_until("alice is typing…")
@@ -114,8 +120,8 @@ def test_a_group_at_two_terminals(people: tuple[User, User, User]) -> None:
 
 def test_only_who_wants_to_is_seen(people: tuple[User, User, User]) -> None:
     alice, bob, _ = people
-    with alice.at_terminal("chat", "bob", "--visible") as hers, bob.at_terminal("chat", "alice") as his:
-        his.read_until("Ctrl-D leaves")
+    with chatting(alice, "bob", "--visible") as hers, chatting(bob, "alice") as his:
+        his.read_until("connected")
         his.type(CURSOR_AT_TOP)
         his.read_until("online")
         hers.read_until("Ctrl-D leaves")

@@ -1,15 +1,13 @@
-"""The window of `ironwire chat`."""
+"""The chat window: a device's conversations in one full-screen terminal window.
 
-import click
+controller.py   Trio: the client's events in, what the person wants out
+  store.py      the state, for both threads
+    update.py   what changes it ── model.py  what it is
+shell.py        prompt-toolkit, in its thread ── keys.py
+  view.py       the panes ── history.py  a conversation ── cells.py  widths
+notify.py       bell and desktop notification
+"""
 
-from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.plain import hold_lines
-from ironwire.client import Client
-from ironwire.ids import Address
+from ironwire.cli.window.controller import hold_window
 
-
-async def hold_window(client: Client, book: AddressBook, to: Address | None, *, is_visible: bool) -> None:
-    """Converse until the person leaves, first with `to`."""
-    if to is None:
-        raise click.UsageError("Nobody to talk to: give TO.")
-    await hold_lines(client, book, to, is_visible=is_visible)
+__all__ = ["hold_window"]

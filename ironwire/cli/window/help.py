@@ -1,0 +1,48 @@
+"""The help of the chat window."""
+
+HELP = (
+    ("Enter", "send, or open from the list"),
+    ("Alt-Enter", "a new line"),
+    ("Tab, Esc", "to the list and back"),
+    ("Ctrl-N Ctrl-P", "next, previous conversation"),
+    ("Alt-1 … Alt-9", "that one of the list"),
+    ("Ctrl-G", "next with something unread"),
+    ("PgUp PgDn", "older, newer messages"),
+    ("Ctrl-End", "to the newest"),
+    ("F5", "reconnect now (r in the list)"),
+    ("F1", "this help (? in the list)"),
+    ("Ctrl-C", "leave: what you sent is kept"),
+    ("", ""),
+    ("/to NAME", "open a conversation"),
+    ("/file PATH", "upload a file and send it"),
+    ("/image PATH", "a picture"),
+    ("/voice PATH", "a voice message"),
+    ("/circle PATH", "a square film"),
+    ("/save [N]", "save file N, or the last one"),
+    ("/who", "who is in this conversation"),
+    ("/block", "nothing of theirs comes"),
+    ("/reconnect", "try again at once"),
+    ("/quit", "leave"),
+    ("//text", "a text that begins with /"),
+    ("", ""),
+    ("… queued", "goes out with the connection"),
+    ("✓", "the server has it"),
+    ("✓✓", "it was delivered"),
+    ("✓✓ read", "it was read"),
+    ("✗", "it was refused"),
+)
+"""A key, a command or a sign, and what it is for."""
+
+COMMANDS = (
+    "/to",
+    "/file",
+    "/image",
+    "/voice",
+    "/circle",
+    "/save",
+    "/who",
+    "/block",
+    "/reconnect",
+    "/help",
+    "/quit",
+)
