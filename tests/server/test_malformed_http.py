@@ -72,13 +72,14 @@ async def test_every_refusal_has_the_same_form(
     ],
     ids=["a body", "a chunk", "a head"],
 )
-async def test_a_request_that_ends_early_is_told_so(autojump_clock: MockClock, beginning: bytes) -> None:
-    async with open_stage() as stage:
-        async with stage.server.open_stream() as stream:
-            await stream.send_all(beginning)
-            await stream.send_stream.aclose()
-            response = parse_response(await read_to_end(stream.receive_stream))
-        assert list((stage.data / "media").iterdir()) == []
+async def test_a_request_that_ends_early_is_told_so(
+    autojump_clock: MockClock, tmp_path: Path, beginning: bytes
+) -> None:
+    async with open_stage(data=tmp_path) as stage, stage.server.open_stream() as stream:
+        await stream.send_all(beginning)
+        await stream.send_stream.aclose()
+        response = parse_response(await read_to_end(stream.receive_stream))
+    assert list((tmp_path / "media").iterdir()) == []
     assert (response.status, response.json["error"]) == (400, "invalid")
 
 

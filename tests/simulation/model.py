@@ -105,16 +105,16 @@ class Model:
     def verify(self, line: Line, *, speaks_seed: bool) -> None:
         """The right signature."""
         client = _known(line.client)
-        if line.device is not None:
-            line.mailbox = self._register(client, line.device)
-            if line.mailbox is None:
-                self._end(line, "close 1008 Too many devices: remove one")
-                return
         seats = self.seats_of(client)
         replaced = [seat for seat in seats if line.device is not None and seat.device == line.device]
         if len(seats) - len(replaced) >= self.limits.sessions_per_client:
             self._end(line, "close 1013 too many sessions of this client")
             return
+        if line.device is not None:
+            line.mailbox = self._register(client, line.device)
+            if line.mailbox is None:
+                self._end(line, "close 1008 Too many devices: remove one")
+                return
         for seat in replaced:
             self._end(seat, "close 4409 replaced by a newer session of this device")
         line.stage = "seated"

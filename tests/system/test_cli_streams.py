@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "admin ban": (BOB,),
     "admin unban": (BOB,),
     "admin expire": (),
+    "admin clock": (),
     "admin invite": (),
     "admin erase": (BOB, "--yes"),
     "top": ("--once", "--every", "0.1"),
@@ -66,6 +67,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "keygen": ("--no-passphrase", "new"),
     "id": (),
     "sign": (CHALLENGE,),
+    "help": ("keys",),
+    "completion": ("bash",),
 }
 """Every command that ends by itself, with arguments that are in order. A conversation is tried elsewhere."""
 
