@@ -180,7 +180,10 @@ class Delivery:
         limits, former = self._limits, self._hub.pump_of(mailbox.id)
         # The last acks of the session that this one replaces may not be committed yet.
         acked = mailbox.acked if former is None else max(mailbox.acked, former.acked)
-        window = Window(acked, mailbox.tail, limits.window_envelopes, limits.window_bytes)
+        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
+        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
+        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
+        window = Window(acked, mailbox.tail, most_envelopes, most_bytes)
         return Pump(mailbox.id, window, self._store, outbox)
 
     def members(self, client: ClientId, group: GroupId) -> int:
