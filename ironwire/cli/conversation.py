@@ -126,7 +126,7 @@ class Conversation:
     _own: set[MessageId] = field(factory=set, init=False)
     """What was entered here, until it is shown what became of it."""
     _earlier: int = field(default=0, init=False)
-    """The same of messages of earlier runs."""
+    """How many others waited when this began: of earlier runs, and of other commands."""
     _is_away: bool = field(default=False, init=False)
     receipt: ReceiptState | None = field(default=None, init=False)
     """What became of the last message with the other one, as far as their devices say."""
@@ -358,13 +358,12 @@ class Conversation:
         problem = refusal(Refused(reply.msg, reply.detail)) if isinstance(reply, Error) else None
         self._show_own(self._said(message), now() if pending is None else pending.at, problem, message.to)
         self.failures += problem is not None and message_id in self._own
-        if pending is None or message_id in self._own:
-            self._note_settled(message_id)
+        self._note_settled(message_id)
 
     def _note_settled(self, message_id: MessageId) -> None:
         if message_id in self._own:
             self._own.remove(message_id)
-        else:
+        elif self._earlier:
             self._earlier -= 1
 
     def _said(self, message: SentText | File) -> str:

@@ -103,6 +103,7 @@ class Backlog:
         if self._is_behind or self._room == 0 or message.to in self._resting:
             self._is_behind = True
             self._passed_by += 1
+            self._work.unpark()
         else:
             self._enter(pending, message)
         if isinstance(message, Text | File) and pending.is_announced:
@@ -161,8 +162,8 @@ class Backlog:
         """Have the first messages of the queue in the window, as many as it holds."""
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
         known, passed_by, room = {*self._window, *self._answered}, self._passed_by, self._room
-        limit = len(known) + room
-        found = await self._keeper.store.queued(limit=limit, skipped=self._resting)
+        limit, resting = len(known) + room, {*self._resting}
+        found = await self._keeper.store.queued(limit=limit, skipped=resting)
         unknown = [each for each in found if each[0] not in known]
         for message_id, message in unknown[:room]:
             if message is None:
@@ -171,7 +172,8 @@ class Backlog:
                 awaited = self._awaited.get(message_id)
                 self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False), message)
         # Answers that were kept before the file was read make room in `limit` that the window did not have.
-        if len(found) < limit and len(unknown) <= room and self._passed_by == passed_by:
+        is_all = len(found) < limit and len(unknown) <= room
+        if is_all and self._passed_by == passed_by and resting <= {*self._resting}:
             self._is_behind = False
 
     def _enter(self, pending: Pending, message: Sendable) -> None:

@@ -13,8 +13,8 @@ stranger. What another program hands over is announced to the program that has t
 """
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -161,9 +161,11 @@ class Reception:
         backlog = self._link.backlog
         if backlog is None:
             raise LocalStoreError("this client has no device")
-        queued = await backlog.queue(messages, is_awaited=is_awaited)
-        ids = [pending.id for pending in queued]
-        await _say(stream, Stored(ids, backlog.waiting, self._link.offline_reason))
+        # What was kept is said to be so, also while this program ends: the other one would keep it once more.
+        with trio.CancelScope(shield=True):
+            queued = await backlog.queue(messages, is_awaited=is_awaited)
+            ids = [pending.id for pending in queued]
+            await _say(stream, Stored(ids, backlog.waiting, self._link.offline_reason))
         for pending in queued if is_awaited else ():
             await _say(stream, _answered(await pending.reply_or_error()))
 
@@ -212,7 +214,8 @@ class DeviceOwner:
     """The program that has the file at `_store`, for another one of the same user.
 
     Raises, all of it:
-        OwnerGone: there is none: the file can be had, or will be in a moment. Nothing was kept.
+        OwnerGone: there is none: the file can be had, or will be in a moment. Nothing was kept but what `sending` had
+            said to be kept before.
         LocalStoreError: the other program is somebody else's, or cannot keep what it gets.
         NotTheProtocol, ConnectionFailed, SessionEnded, AuthenticationRefused: as it was raised there.
     """
@@ -245,11 +248,9 @@ class DeviceOwner:
     async def _request(self, request: Line) -> AsyncGenerator[Callable[[], Any]]:
         stream = await self._reach()
         async with stream:
-            try:
+            with _gone_if_broken():
                 await stream.send_all(encode_line(request))
-                yield partial(_hear, stream, bytearray())
-            except trio.BrokenResourceError:
-                raise OwnerGone(f"the program that has {self._store} has ended") from None
+            yield partial(_hear, stream, bytearray())
 
     async def _reach(self) -> trio.SocketStream:
         path = socket_path(self._store)
@@ -265,8 +266,17 @@ class DeviceOwner:
         return stream
 
 
+@contextmanager
+def _gone_if_broken() -> Iterator[None]:
+    try:
+        yield
+    except trio.BrokenResourceError:
+        raise OwnerGone("the program that has the device has ended") from None
+
+
 async def _hear(stream: trio.SocketStream, rest: bytearray) -> Line:
-    line, after = await unix_socket.read_line(stream, LINE_BYTES, bytes(rest))
+    with _gone_if_broken():
+        line, after = await unix_socket.read_line(stream, LINE_BYTES, bytes(rest))
     rest[:] = after
     if not line:
         raise OwnerGone("the program that has the device has ended before it answered")

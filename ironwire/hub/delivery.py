@@ -154,7 +154,8 @@ class Delivery:
             attachment.outbox.put(accepted(self._now_ms(), id))
 
     def ack(self, attachment: Attachment, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """The session's device has everything up to `upto`; with an id, it is told once that is committed.
+        """The session's device has everything up to `upto`; with an id, it is told once that is committed. Of a session
+        that was replaced nothing is taken: the newer one delivers what this would erase.
 
         Raises:
             AckBeyondDelivery: it was never sent that much.
@@ -163,6 +164,8 @@ class Delivery:
         if pump is None:
             if id is not None:
                 attachment.outbox.put(encode(NO_MAILBOX_HERE, id))
+            return
+        if self._hub.pump_of(pump.mailbox) is not pump:
             return
         arrived = pump.ack(upto)
         if id is not None:
@@ -173,9 +176,14 @@ class Delivery:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
 
     def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
-        """The link between a mailbox and the session that was opened for it."""
-        limits = self._limits
-        window = Window(mailbox.acked, mailbox.tail, limits.window_envelopes, limits.window_bytes)
+        """The link between a mailbox and the session that was opened for it, and is attached next."""
+        limits, former = self._limits, self._hub.pump_of(mailbox.id)
+        # The last acks of the session that this one replaces may not be committed yet.
+        acked = mailbox.acked if former is None else max(mailbox.acked, former.acked)
+        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
+        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
+        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
+        window = Window(acked, mailbox.tail, most_envelopes, most_bytes)
         return Pump(mailbox.id, window, self._store, outbox)
 
     def members(self, client: ClientId, group: GroupId) -> int:

@@ -28,6 +28,11 @@ class Pump:
         self._wake = trio.lowlevel.ParkingLot()
         self._is_caught_up = False
 
+    @property
+    def acked(self) -> int:
+        """The device has everything up to here."""
+        return self._window.acked
+
     def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
         """An entry was committed to the mailbox just now."""
         window = self._window

@@ -20,6 +20,9 @@ RelayedSignal = (
     RelayedOffer | RelayedRinging | RelayedAnswer | RelayedCandidate | RelayedUpdate | RelayedResumed | RelayedEnd
 )
 
+SIGNAL_BYTES = 128
+"""A signal takes so much even where it says nothing, as the candidate that says there are no more."""
+
 
 @frozen
 class Bounds:
@@ -96,7 +99,7 @@ class Absence:
 
 
 def bytes_of(signal: RelayedSignal) -> int:
-    """What its text takes in memory, at the most."""
+    """What it takes in memory: its text at the most, and at least `SIGNAL_BYTES`."""
     match signal:
         case RelayedOffer() | RelayedAnswer() | RelayedUpdate():
             texts = [signal.sdp]
@@ -104,4 +107,4 @@ def bytes_of(signal: RelayedSignal) -> int:
             texts = [candidate.candidate, candidate.sdp_mid or ""]
         case _:
             texts = []
-    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
+    return max(SIGNAL_BYTES, sum(len(text) if text.isascii() else 4 * len(text) for text in texts))

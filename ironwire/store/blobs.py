@@ -35,6 +35,8 @@ FLUSH_BYTES = 1024 * 1024
 # Threads of their own: where the disk is slow, files never take the threads that the mailboxes' commits wait for.
 _THREADS = 8
 
+_NAMES_TRIED = 1_000
+
 _PARTIAL_SUFFIX = ".part"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
@@ -205,7 +207,7 @@ class Blobs:
 
     def _reserve(self) -> tuple[BlobName, int]:
         """A name that is free, held by its partial file until that is renamed or removed; and the open partial file."""
-        while True:  # a second turn means a randomness that repeats, as a seeded one does after a restart
+        for _ in range(_NAMES_TRIED):  # a second turn means a randomness that repeats, as a seeded one after a restart
             name = parse_blob_name(f"{uuid.UUID(bytes=self.random_bytes(16), version=4)}.bin")
             partial = self._partial_path(name)
             try:
@@ -216,6 +218,7 @@ class Blobs:
                 return name, file
             os.close(file)
             partial.unlink()
+        raise StoreError("no name for the file is free: the source of randomness repeats itself")
 
     def _expire(self, before_ms: int) -> tuple[int, int]:
         removed = removed_bytes = 0

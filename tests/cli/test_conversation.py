@@ -317,6 +317,17 @@ async def test_what_another_command_sends_is_shown_where_it_belongs(tmp_path: Pa
     assert table.said == ["you → c0c0c0c0… to her  ✓"]
 
 
+async def test_what_another_command_sent_just_before_is_not_waited_for_once_it_is_answered(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    began, client = trio.current_time(), FakeClient()
+    await client.queue(Text(BOB, "from elsewhere"), Text(CAROL, "to her"))
+    async with held(tmp_path, client) as table:
+        await table.settled()
+    assert table.shown == ["you from elsewhere  ✓"]
+    assert trio.current_time() == pytest.approx(began, abs=1)
+
+
 async def test_what_went_wrong_beside_messages_is_said(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient()) as table:
         table.client.happen(Received(Error("rate_limited")))

@@ -6,14 +6,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
 
 from ironwire import unix_socket
+from ironwire.cli.outbound import send_as_device
 from ironwire.client import (
     Accepted,
     AuthenticationRefused,
@@ -32,17 +34,21 @@ from ironwire.client import (
     Refused,
     SessionEnded,
     Settled,
+    Stored,
+    default_store_path,
     open_device,
 )
 from ironwire.client.handover import MOST_AT_A_TIME, socket_path
 from ironwire.client.handover_lines import AskServer, Failed, Keep, encode_line
+from ironwire.client.localstore import LocalStore
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Devices, File, Presence, Text, UploadGrant, UploadToken
 from tests.client.scripted_server import ADDRESS, Peer, ScriptedServer, scripted_server
-from tests.client.test_offline import ALICE, BOB, PHONE
+from tests.client.test_offline import ALICE, BOB, OWNER, PHONE
 
 URL = "/media/123e4567-e89b-42d3-a456-426614174000.bin"
 SOON = Backoff(0.01, 0.01)
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -203,6 +209,68 @@ async def test_those_who_say_nothing_keep_nobody_else_waiting_for_ever(server: S
             assert stream is not None
             await stream.aclose()
         await owner.queue(Text(BOB, "now"))
+
+
+# --- a program that ends in the middle of it ------------------------------------------------------------------------
+
+
+async def test_a_text_that_was_kept_is_not_kept_again_where_the_other_program_ends_before_the_answer(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    path = default_store_path(OWNER)
+    outcome: list[tuple[Stored, Accepted | None]] = []
+
+    async def compose(_: Client | DeviceOwner) -> Text:
+        await trio.lowlevel.checkpoint()
+        return Text(BOB, "hello")
+
+    async def send() -> None:
+        outcome.append(await send_as_device(ADDRESS, ALICE, PHONE, compose))
+
+    async with trio.open_nursery() as nursery:
+        async with phone(server, path) as (_, peer, _):
+            nursery.start_soon(send)
+            await peer.receive()
+        # It has ended, without an answer of the server.
+    ((_, accepted),) = outcome
+    assert accepted is None
+    async with open_device(ADDRESS, ALICE, PHONE, store=path, dial=server.dial) as client:
+        assert client.waiting == 1
+
+
+async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "phone.db"
+    gate, is_waiting = trio.Event(), trio.Event()
+    gate.set()
+
+    async def behind_the_gate(work: Callable[[], T], /) -> T:
+        if not gate.is_set():
+            is_waiting.set()
+        with trio.CancelScope(shield=True):
+            await gate.wait()
+            return await trio.to_thread.run_sync(work)
+
+    async with trio.open_nursery() as nursery:
+        store = LocalStore(path, behind_the_gate)
+        async with open_device(ADDRESS, ALICE, PHONE, store=store, backoff=SOON, dial=server.dial) as client:
+            await server.accept()
+            assert await anext(client) == Connected()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            gate = trio.Event()
+            nursery.start_soon(DeviceOwner(ADDRESS, path).queue, Text(BOB, "hello"))
+            await is_waiting.wait()
+            nursery.start_soon(_open_later, gate)
+    async with open_device(ADDRESS, ALICE, PHONE, store=path, dial=server.dial) as client:
+        assert client.waiting == 1
+
+
+async def _open_later(gate: trio.Event) -> None:
+    with trio.CancelScope(shield=True):  # whatever else fails, nobody is to wait there for ever
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        gate.set()
 
 
 # --- who has the device ----------------------------------------------------------------------------------------------

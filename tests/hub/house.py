@@ -17,7 +17,7 @@ from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import Operation, Result
-from ironwire.store.records import Quota
+from ironwire.store.records import Mailbox, Quota
 
 ALICE, BOB, CAROL = (ClientId(digit * 64) for digit in "abc")
 PHONE = DeviceId("phone")
@@ -63,13 +63,17 @@ class House:
         mailbox = await self.delivery.register(client, device)
         if mailbox is None:
             raise AssertionError("no room for this device")
+        attachment = self.seat_again(client, device, mailbox)
+        await wait_all_tasks_blocked()
+        attachment.outbox.take()  # caught_up
+        return attachment
+
+    def seat_again(self, client: ClientId, device: DeviceId, mailbox: Mailbox) -> Attachment:
+        """A session of a device that has found its mailbox so; it takes the place of one before it."""
         outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
         pump = self.delivery.pump(mailbox, outbox)
         self.nursery.start_soon(pump.run)
-        attachment = self._stay(Attachment(Principal(client, device), outbox, pump))
-        await wait_all_tasks_blocked()
-        outbox.take()  # caught_up
-        return attachment
+        return self._stay(Attachment(Principal(client, device), outbox, pump))
 
     def leave(self, attachment: Attachment) -> None:
         """End the stay of somebody who was seated."""

@@ -101,6 +101,38 @@ async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
     assert alice.unsettled.count == 0
 
 
+async def test_a_new_session_is_told_of_no_gap_where_the_one_before_had_acknowledged(house: House) -> None:
+    """The new one looks at its mailbox before the last ack of the other is committed."""
+    alice = house.seat(ALICE)
+    old = await house.seat_device(BOB, PHONE)
+    for number in ("1", "2"):
+        house.delivery.submit(alice, Text(BOB, number), MessageId(number))
+    await wait_all_tasks_blocked()
+    mailbox = await house.delivery.register(BOB, PHONE)
+    assert mailbox is not None
+    house.delivery.ack(old, 1, None)
+    new = house.seat_again(BOB, PHONE, mailbox)
+    house.delivery.submit(alice, Text(BOB, "3"), MessageId("3"))  # its commit takes the ack along
+    await wait_all_tasks_blocked()
+    assert [frame.get("seq", frame["type"]) for frame in taken(new)] == [2, "caught_up", 3]
+
+
+async def test_a_session_that_was_replaced_acknowledges_nothing_any_more(house: House) -> None:
+    """What it erased would be a gap for the one that has taken its place."""
+    alice = house.seat(ALICE)
+    old = await house.seat_device(BOB, PHONE)
+    house.delivery.submit(alice, Text(BOB, "1"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    mailbox = await house.delivery.register(BOB, PHONE)
+    assert mailbox is not None
+    new = house.seat_again(BOB, PHONE, mailbox)
+    house.delivery.ack(old, 1, MessageId("a"))
+    house.delivery.submit(alice, Text(BOB, "2"), MessageId("2"))
+    await wait_all_tasks_blocked()
+    assert [frame.get("seq", frame["type"]) for frame in taken(new)] == [1, "caught_up", 2]
+    assert [box.acked for box in house.store.mailboxes_of(BOB)] == [0]
+
+
 async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_committed(
     house: House, mock_clock: MockClock
 ) -> None:

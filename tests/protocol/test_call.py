@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ironwire.ids import CallId, ClientId, DeviceId
 from ironwire.protocol.call import REMEMBER_SECONDS, Calls, CallSignal, Refused, Tell
-from ironwire.protocol.call_state import Bounds, RelayedSignal
+from ironwire.protocol.call_state import SIGNAL_BYTES, Bounds, RelayedSignal
 from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
@@ -47,7 +47,7 @@ def name_of(endpoint: EndpointId) -> str:
     return endpoint.client[0] + (str(endpoint.session) if endpoint.device is None else f".{endpoint.device}")
 
 
-def machine(*, calls: int = 8, candidates: int = 64, most_bytes: int = 1_000) -> Calls:
+def machine(*, calls: int = 8, candidates: int = 64, most_bytes: int = 100_000) -> Calls:
     return Calls(Bounds(RING_SECONDS, RESUME_SECONDS, calls, candidates, most_bytes))
 
 
@@ -122,11 +122,11 @@ def test_candidates_are_counted_for_each_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "is_room"), [("x" * 94, True), ("x" * 95, False), ("é" * 23, True), ("é" * 24, False)]
+    ("said", "is_room"), [("x" * 400, True), ("x" * 401, False), ("é" * 100, True), ("é" * 101, False)]
 )
 def test_what_rings_keeps_so_many_bytes(said: str, is_room: bool) -> None:
-    """Of all calls of one client together: "sdp" of two calls is in there already."""
-    calls = machine(most_bytes=100)
+    """Of all calls of one client together: the offers of two calls are in there already."""
+    calls = machine(most_bytes=2 * SIGNAL_BYTES + 400)
     for call in (FIRST, SECOND):
         calls.offer(A1, offer(call=call), [B1], 0)
     result = calls.signal(A1, CallCandidate(BOB, SECOND, Candidate(said)))
@@ -142,14 +142,14 @@ def test_what_rings_keeps_so_many_bytes(said: str, is_room: bool) -> None:
 
 
 def test_what_was_answered_or_is_over_keeps_nothing() -> None:
-    calls = machine(most_bytes=100)
+    calls = machine(most_bytes=1_000)
     for _ in range(3):
-        calls.offer(A1, CallOffer(BOB, FIRST, "x" * 100, "audio"), [B1], 0)
+        calls.offer(A1, CallOffer(BOB, FIRST, "x" * 1_000, "audio"), [B1], 0)
         calls.signal(A1, CallEnd(BOB, FIRST, "hangup"))
-    calls.offer(A1, CallOffer(BOB, FIRST, "x" * 100, "audio"), [B1], 0)
+    calls.offer(A1, CallOffer(BOB, FIRST, "x" * 1_000, "audio"), [B1], 0)
     calls.signal(B1, CallAnswer(ANN, FIRST, "answer"))
     assert len(told(calls.signal(A1, CallCandidate(BOB, FIRST, HOST)))) == 1
-    assert len(told(calls.offer(A2, CallOffer(BOB, SECOND, "x" * 100, "audio"), [B1], 0))) == 1
+    assert len(told(calls.offer(A2, CallOffer(BOB, SECOND, "x" * 1_000, "audio"), [B1], 0))) == 1
 
 
 def test_a_session_that_comes_is_rung_by_as_many_as_one_may_call() -> None:
@@ -425,28 +425,41 @@ def test_a_device_that_is_no_longer_rung_is_told_of_the_end() -> None:
 
 
 def test_what_is_kept_for_a_device_that_is_away_is_bounded() -> None:
-    calls = machine(most_bytes=100)
+    calls = machine(most_bytes=1_000)
     calls.offer(A_PHONE, offer(), [B_PHONE], 0)
     calls.signal(B_PHONE, CallAnswer(ANN, FIRST, "answer"))
     calls.left(B_PHONE, 0)
-    update = CallUpdate(BOB, FIRST, "offer", "x" * 60)
+    update = CallUpdate(BOB, FIRST, "offer", "x" * 600)
     assert told(calls.signal(A_PHONE, update)) == []
     assert refused(calls.signal(A_PHONE, update)) == "quota"
-    assert refused(calls.offer(A2, CallOffer(CAT, SECOND, "x" * 60, "audio"), [C1], 0)) == "quota"
+    assert refused(calls.offer(A2, CallOffer(CAT, SECOND, "x" * 600, "audio"), [C1], 0)) == "quota"
     calls.arrived(B_PHONE)
     assert len(told(calls.signal(A_PHONE, update))) == 1
     calls.left(B_PHONE, 0)
     assert told(calls.signal(A_PHONE, update)) == []
     calls.left(A_PHONE, 0)
     assert told(calls.expire(RESUME_SECONDS + REMEMBER_SECONDS)) == []
-    assert calls == machine(most_bytes=100), "a device that never comes back is forgotten"
+    assert calls == machine(most_bytes=1_000), "a device that never comes back is forgotten"
+
+
+def test_signals_without_text_are_kept_in_no_greater_number() -> None:
+    """Each takes memory, and an update lets its sender name candidates again."""
+    calls = machine(most_bytes=100 * SIGNAL_BYTES)
+    calls.offer(A_PHONE, offer(), [B_PHONE], 0)
+    calls.signal(B_PHONE, CallAnswer(ANN, FIRST, "answer"))
+    calls.left(B_PHONE, 0)
+    kept = 0
+    for _ in range(100):
+        said = [CallUpdate(BOB, FIRST, "offer", "x"), *[CallCandidate(BOB, FIRST, Candidate(""))] * 10]
+        kept += sum(calls.signal(A_PHONE, signal) == [] for signal in said)
+    assert kept == 100
 
 
 def test_an_answer_that_cannot_be_kept_can_be_given_later() -> None:
-    calls = machine(most_bytes=100)
+    calls = machine(most_bytes=1_000)
     calls.offer(A_PHONE, offer(), [B1], 0)
     calls.left(A_PHONE, 0)
-    answer = CallAnswer(ANN, FIRST, "x" * 101)
+    answer = CallAnswer(ANN, FIRST, "x" * 1_001)
     assert refused(calls.signal(B1, answer)) == "quota"
     calls.arrived(A_PHONE)
     assert len(told(calls.signal(B1, answer))) == 1

@@ -11,7 +11,7 @@ import ironwire.server.app
 from ironwire.hub.hub import Hub
 from ironwire.limits import Limits
 from tests.bounded_stream import bounded
-from tests.playbook import Stage, identity_of, open_stage
+from tests.playbook import Stage, auth_frame, identity_of, open_stage, verify_frame
 from tests.wire.frame_builder import text
 
 SMALL = Limits(outbox_frames=16, outbox_bytes=64 * 1024)
@@ -121,6 +121,30 @@ async def test_a_drain_does_not_wait_for_those_that_do_not_read(mock_clock: Mock
             await stage.play("alice << close 1012 retry_ms=5000")
             assert trio.current_time() == started
         assert trio.current_time() == started + limits.drain_seconds
+
+
+@pytest.mark.parametrize(("size", "count"), [(10, 40), (4_000, 40)])
+async def test_a_device_gets_its_mail_through_an_outbox_that_is_smaller_than_its_window(
+    mock_clock: MockClock, size: int, count: int
+) -> None:
+    """Else it would be sent too much at once after every connect, and lose its session each time."""
+    async with open_stage(limits=SMALL) as stage:
+        await stage.enter("alice")
+        await stage.enter("bob.phone", device="phone")
+        await stage.actors["bob.phone"].hang_up()
+        await trio.testing.wait_all_tasks_blocked()
+        await stage.actors["alice"].send(*[text_to("bob", "x" * size)] * count)
+        await trio.testing.wait_all_tasks_blocked()
+        await stage.connect("bob.phone")
+        phone = stage.actors["bob.phone"]
+        await phone.send(auth_frame("bob", device="phone"))
+        challenge = json.loads(await stage.next_text("bob.phone"))["challenge"]
+        await phone.send(verify_frame("bob", bytes.fromhex(challenge)))
+        assert json.loads(await stage.next_text("bob.phone"))["type"] == "auth_ok"
+        for seq in range(1, count + 1):
+            assert json.loads(await stage.next_text("bob.phone"))["seq"] == seq
+            await phone.send(text(json.dumps({"type": "ack", "payload": {"upto": seq}})))
+        assert json.loads(await stage.next_text("bob.phone"))["type"] == "caught_up"
 
 
 async def test_two_hundred_stalled_readers_cost_what_their_outboxes_hold_and_nobody_waits(

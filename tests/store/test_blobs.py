@@ -241,6 +241,13 @@ async def test_a_name_that_is_taken_is_not_used_again(tmp_path: Path) -> None:
     assert [await load(again, blob.name) for blob in stored] == [b"first", b"second", b"third"]
 
 
+async def test_a_randomness_that_is_none_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path, lambda count: b"a" * count)
+    await store(blobs, b"first")
+    with pytest.raises(StoreError, match="randomness"):
+        await store(blobs, b"second")
+
+
 async def test_what_is_not_stored_has_no_size(blobs: Blobs) -> None:
     assert await blobs.size_bytes(NAME) is None
     with pytest.raises(StoreError):
