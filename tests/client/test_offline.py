@@ -146,7 +146,7 @@ async def test_a_session_that_ends_for_good_ends_no_conversation(phone: Phone) -
         await peer.deliver(DeliveredText(BOB, "hi"), 1)
         assert await anext(client) == Received(DeliveredText(BOB, "hi"), None, 1)
         await peer.close(4409, "replaced")
-        assert await anext(client) == Disconnected("the session is over (4409 replaced)", None)
+        assert await anext(client) == Disconnected("the session is over (replaced)", None)
         assert client.connection.state == "stopped"
         with pytest.raises(SessionEnded):
             await client.devices()
