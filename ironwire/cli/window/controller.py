@@ -22,7 +22,7 @@ from ironwire.cli.company import OwnTyping
 from ironwire.cli.completer import ChatCompleter
 from ironwire.cli.failures import refusal
 from ironwire.cli.options import ANSWER_SECONDS
-from ironwire.cli.render import change_told, incident, now, roster
+from ironwire.cli.render import change_told, incident, members, now
 from ironwire.cli.terminal import err, printable_lines
 from ironwire.cli.window.cells import steady
 from ironwire.cli.window.events import (
@@ -346,9 +346,7 @@ class Controller:
     async def _show_members(self, peer: Address) -> None:
         state = self._store.state
         if is_group(peer):
-            lines = [
-                line.plain for line in roster(await self._client.groups.info(GroupId(peer)), state.book, state.own)
-            ]
+            lines = members(await self._client.groups.info(GroupId(peer)), state.book, state.own)
         else:
             status = state.statuses.get(ClientId(peer))
             lines = [f"{state.label(peer)} is {peer}{f', {status}' if status else ''}"]
