@@ -84,7 +84,7 @@ async def test_answers_that_never_come_are_not_waited_for_without_end(
     async with held(tmp_path, FakeClient(trio.sleep_forever)) as table:
         table.enter("hello?")
     assert trio.current_time() - began == pytest.approx(ANSWER_SECONDS, abs=1)
-    assert table.said == ["1 message waits on this device, to be sent when it is used again"]
+    assert table.said == ["1 message waits on this device, to be sent with its next connection"]
 
 
 async def test_the_end_waits_as_long_as_answers_come(tmp_path: Path, autojump_clock: MockClock) -> None:
@@ -130,7 +130,7 @@ async def test_the_end_does_not_wait_for_a_server_that_is_away(
             table.enter("two")
     assert trio.current_time() - began == pytest.approx(seconds, abs=1)
     reason = connection.reason
-    assert table.said == [f"2 messages wait on this device, to be sent when it is used again ({reason})"]
+    assert table.said == [f"2 messages wait on this device, to be sent with its next connection ({reason})"]
     assert table.conversation.failures == 0
 
 
