@@ -123,7 +123,14 @@ class AddressBook:
 
     def label(self, address: Address) -> str:
         """What to call `address` on the screen: its name, else its short id."""
-        return next((name for name, known in self._ids.items() if known == address), short_id(address))
+        return self._name(address) or short_id(address)
+
+    def entry(self, address: Address) -> str:
+        """What `self.address` takes for `address`: its name, else the whole id."""
+        return self._name(address) or address
+
+    def _name(self, address: Address) -> str | None:
+        return next((name for name, known in self._ids.items() if known == address), None)
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Address]]:

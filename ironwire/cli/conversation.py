@@ -32,12 +32,12 @@ from ironwire.cli.render import (
     elsewhere,
     group_change,
     incident,
+    members,
     notice,
     now,
     own,
     received,
     remembered,
-    roster,
     sent_file,
     speaker,
     when,
@@ -299,8 +299,8 @@ class Conversation:
         except trio.TooSlowError:
             self._say(notice("the server does not answer", "red"))
         else:
-            for line in roster(group, self._book, self._client.client_id):
-                self._say(line)
+            for line in members(group, self._book, self._client.client_id):
+                self._say(notice(line))
 
     def _show_own(self, text: str, at: datetime, problem: str | None, to: Address) -> None:
         self.receipt = None
@@ -381,7 +381,7 @@ class Conversation:
         peer = conversation_of(message, self._client.client_id)
         name = speaker(message, self._book, self._client.client_id, self.to)
         if peer != self.to:
-            self._say(elsewhere(message, name, self._book.label(peer)))
+            self._say(elsewhere(message, name, self._book.entry(peer)))
         elif message_id is None or (message.sender, message_id) not in self._recalled:
             self._show(received(message, name, when(message.ts)))
             await self._note_read()

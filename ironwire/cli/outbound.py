@@ -152,4 +152,4 @@ async def wait_sent(client: Client, is_busy: Callable[[], bool] = _nothing_else)
 def waiting_line(count: int, reason: str) -> str:
     """For a person who leaves while something has not been sent; `reason` is why there is no connection, if known."""
     messages = f"{count} messages wait" if count > 1 else "1 message waits"
-    return f"{messages} on this device, to be sent when it is used again{reason and f' ({reason})'}"
+    return f"{messages} on this device, to be sent with its next connection{reason and f' ({reason})'}"

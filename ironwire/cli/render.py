@@ -137,6 +137,17 @@ def roster(group: GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
     return [head, *lines]
 
 
+def members(group: GroupDetails, book: AddressBook, own: ClientId) -> list[str]:
+    """The same for a conversation, however narrow it is; ids are those of people who are not among the contacts."""
+    name = f"“{printable(group.name)}”, " if group.name else ""
+    lines = [f"{name}{group.group}"]
+    for member in group.members:
+        label = YOU if member.client == own else book.label(member.client)
+        is_named = member.client == own or book.entry(member.client) == label
+        lines.append(f"{label}{'' if is_named else f' is {member.client}'}, {ROLES[member.role]}")
+    return lines
+
+
 def remembered(
     entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str = "/save"
 ) -> Text:

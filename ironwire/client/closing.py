@@ -3,15 +3,11 @@
 import re
 from typing import Literal
 
-from ironwire.client.errors import AuthenticationRefused, ClientError, ConnectionLost, SessionEnded
-
-ABNORMAL = 1006
-"""No close frame at all (RFC 6455, section 7.1.5)."""
+from ironwire.client.errors import RESTART, AuthenticationRefused, ClientError, ConnectionLost, SessionEnded
 
 BROKEN = 1002
 POLICY = 1008
 TOO_BIG = 1009
-RESTART = 1012
 OVERLOADED = 1013
 OVERLOAD_SPREAD_SECONDS = 30.0
 LONGEST_SPREAD_SECONDS = 300.0

@@ -26,6 +26,18 @@ from ironwire.errors import ClientError
 from ironwire.ids import Address
 from ironwire.wire.messages import ErrorCode
 
+ABNORMAL = 1006
+"""No close frame at all (RFC 6455, section 7.1.5)."""
+
+RESTART = 1012
+
+
+def _why(code: int, reason: str) -> str:
+    """The server's own words, for people; the number only where there are none."""
+    if reason:
+        return f" ({reason})"
+    return "" if code == ABNORMAL else f" (close code {code})"
+
 
 class InvalidServerAddress(ClientError, ValueError):
     """Not a place where a server can be."""
@@ -67,7 +79,10 @@ class ConnectionLost(ClientError):
     spread_seconds: float | None = None
 
     def __str__(self) -> str:
-        return f"the connection was lost ({self.code}{self.reason and ' '}{self.reason})"
+        if self.code == RESTART:
+            # Its reason is a number for programs.
+            return "the server restarts"
+        return f"the connection was lost{_why(self.code, self.reason)}"
 
 
 class NotTheProtocol(ClientError):
@@ -92,7 +107,7 @@ class SessionEnded(ClientError):
     reason: str
 
     def __str__(self) -> str:
-        return f"the session is over ({self.code}{self.reason and ' '}{self.reason})"
+        return f"the session is over{_why(self.code, self.reason)}"
 
 
 @frozen(slots=False)

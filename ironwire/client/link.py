@@ -139,7 +139,7 @@ class Link:
             raise self._why_not
 
     def reconnect_now(self) -> None:
-        """Do not wait for the next attempt; where the client has stopped, try again."""
+        """Do not wait for the next attempt, and begin the delays anew; where the client has stopped, try again."""
         self._retry.set()
 
     @property
@@ -282,12 +282,14 @@ class Link:
                 attempt = 0
             if is_passing:
                 spread_seconds = ended.spread_seconds if isinstance(ended, ConnectionLost) else None
-                await self._wait_to_retry(str(ended), target.backoff.delay_seconds(attempt, spread_seconds))
-                attempt += 1
+                delay_seconds = target.backoff.delay_seconds(attempt, spread_seconds)
+                is_asked = await self._wait_to_retry(str(ended), delay_seconds)
+                attempt = 0 if is_asked else attempt + 1
             else:
                 await self._wait_to_be_told(ended)
 
-    async def _wait_to_retry(self, reason: str, delay_seconds: float) -> None:
+    async def _wait_to_retry(self, reason: str, delay_seconds: float) -> bool:
+        """Wait so long, or until `reconnect_now`; then it is true."""
         self.connection = Connection("waiting", reason, trio.current_time() + delay_seconds)
         self.events.put(Disconnected(reason, delay_seconds))
         self._end_lost_calls()
@@ -295,6 +297,7 @@ class Link:
         with trio.move_on_after(delay_seconds):
             await self._retry.wait()
         self.connection = Connection("connecting", reason)
+        return self._retry.is_set()
 
     async def _wait_to_be_told(self, error: ClientError) -> None:
         self.connection = Connection("stopped", str(error), error=error)

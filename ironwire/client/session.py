@@ -15,9 +15,9 @@ from attrs import define
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError
 
-from ironwire.client.closing import ABNORMAL, error_for_close
+from ironwire.client.closing import error_for_close
 from ironwire.client.dial import Dial, dial_tcp
-from ironwire.client.errors import AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol
+from ironwire.client.errors import ABNORMAL, AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol
 from ironwire.client.nursery import plain_nursery
 from ironwire.client.urls import SOCKET_PATH, ServerAddress
 from ironwire.crypto.signing import Identity, auth_text

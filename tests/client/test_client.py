@@ -11,6 +11,7 @@ import ironwire.client
 from ironwire.client import (
     AuthenticationRefused,
     Backoff,
+    ClientError,
     Connected,
     ConnectionFailed,
     ConnectionLost,
@@ -178,7 +179,7 @@ async def test_it_comes_back_and_says_so(autojump_clock: trio.testing.MockClock)
         assert await anext(client) == Connected()
         lost = await anext(client)
         assert isinstance(lost, Disconnected)
-        assert "1006" in lost.reason
+        assert lost.reason == "the connection was lost"
         assert lost.retry_seconds == 1
         assert not client.connected
         await client.wait_connected()
@@ -401,6 +402,16 @@ async def test_the_example_of_the_package_works(tmp_path: Path, capsys: pytest.C
     assert "the connection was lost" in capsys.readouterr().out
 
 
-def test_what_is_lost_reads_well() -> None:
-    assert str(ConnectionLost(1006, "")) == "the connection was lost (1006)"
-    assert str(SessionEnded(4409, "replaced")) == "the session is over (4409 replaced)"
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionLost(1006, ""), "the connection was lost"),
+        (ConnectionLost(1012, "retry_ms=5000", 5.0), "the server restarts"),
+        (ConnectionLost(1013, "too many sessions"), "the connection was lost (too many sessions)"),
+        (ConnectionLost(4508, ""), "the connection was lost (close code 4508)"),
+        (SessionEnded(4409, "replaced"), "the session is over (replaced)"),
+        (SessionEnded(4499, ""), "the session is over (close code 4499)"),
+    ],
+)
+def test_what_is_lost_reads_well(error: ClientError, told: str) -> None:
+    assert str(error) == told

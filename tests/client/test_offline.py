@@ -139,6 +139,19 @@ async def test_asking_for_it_connects_at_once(phone: Phone) -> None:
         assert phone.attempts == 2
 
 
+async def test_whoever_asks_in_vain_waits_no_longer_for_it(phone: Phone) -> None:
+    """Somebody looks, and the server may be about to come: delays begin anew."""
+    phone.is_there = False
+    async with phone.opened(Backoff(100.0, 1_000.0, lambda _, most: most)) as client:
+        delays = []
+        for _ in range(3):
+            lost = await anext(client)
+            assert isinstance(lost, Disconnected)
+            delays.append(lost.retry_seconds)
+            client.reconnect_now()
+        assert delays == [100.0, 100.0, 100.0]
+
+
 async def test_a_session_that_ends_for_good_ends_no_conversation(phone: Phone) -> None:
     async with phone.opened() as client:
         peer = await phone.server.accept()
@@ -146,7 +159,7 @@ async def test_a_session_that_ends_for_good_ends_no_conversation(phone: Phone) -
         await peer.deliver(DeliveredText(BOB, "hi"), 1)
         assert await anext(client) == Received(DeliveredText(BOB, "hi"), None, 1)
         await peer.close(4409, "replaced")
-        assert await anext(client) == Disconnected("the session is over (4409 replaced)", None)
+        assert await anext(client) == Disconnected("the session is over (replaced)", None)
         assert client.connection.state == "stopped"
         with pytest.raises(SessionEnded):
             await client.devices()

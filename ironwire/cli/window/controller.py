@@ -22,7 +22,7 @@ from ironwire.cli.company import OwnTyping
 from ironwire.cli.completer import ChatCompleter
 from ironwire.cli.failures import refusal
 from ironwire.cli.options import ANSWER_SECONDS
-from ironwire.cli.render import change_told, incident, now, roster
+from ironwire.cli.render import change_told, incident, members, now
 from ironwire.cli.terminal import err, printable_lines
 from ironwire.cli.window.cells import steady
 from ironwire.cli.window.events import (
@@ -51,7 +51,7 @@ from ironwire.cli.window.events import (
 from ironwire.cli.window.files import Files
 from ironwire.cli.window.help import COMMANDS
 from ironwire.cli.window.model import Row, State, Thread
-from ironwire.cli.window.notify import notification
+from ironwire.cli.window.notify import Bell, notification
 from ironwire.cli.window.shell import Shell
 from ironwire.cli.window.store import Store
 from ironwire.cli.window.update import PAGE_ENTRIES
@@ -148,6 +148,7 @@ class Controller:
     """Messages whose senders have not been told that they came."""
     _read_early: set[tuple[Address, MessageId]] = field(factory=set, init=False)
     """Read out of the file, and perhaps still on their way as events."""
+    _bell: Bell = field(factory=Bell, init=False)
     _watched: Address | None = field(default=None, init=False)
     _watching: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _typing: OwnTyping = field(init=False)
@@ -236,7 +237,7 @@ class Controller:
         self._store.dispatch(Announced(text, peer))
         # A terminal that says nothing of the user's attention is believed to have it.
         is_missed = not is_here if state.is_focused is None else not state.is_focused
-        if is_missed and not self._is_quiet:
+        if is_missed and not self._is_quiet and self._bell.is_due(trio.current_time()):
             self._shell.emit(notification(text, os.environ))
 
     # --- what is shown -----------------------------------------------------------------------------------------------
@@ -346,9 +347,7 @@ class Controller:
     async def _show_members(self, peer: Address) -> None:
         state = self._store.state
         if is_group(peer):
-            lines = [
-                line.plain for line in roster(await self._client.groups.info(GroupId(peer)), state.book, state.own)
-            ]
+            lines = members(await self._client.groups.info(GroupId(peer)), state.book, state.own)
         else:
             status = state.statuses.get(ClientId(peer))
             lines = [f"{state.label(peer)} is {peer}{f', {status}' if status else ''}"]

@@ -144,7 +144,7 @@ class Stepped:
 
 @frozen
 class WentUnread:
-    """To the next conversation with something unread."""
+    """To what is announced, else to the next conversation with something unread."""
 
 
 @frozen

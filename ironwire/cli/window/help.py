@@ -6,7 +6,7 @@ HELP = (
     ("Tab, Esc", "to the list and back"),
     ("Ctrl-N Ctrl-P", "next, previous conversation"),
     ("Alt-1 … Alt-9", "that one of the list"),
-    ("Ctrl-G", "next with something unread"),
+    ("Ctrl-G", "to what is announced or unread"),
     ("PgUp PgDn", "older, newer messages"),
     ("Ctrl-End", "to the newest"),
     ("F5", "reconnect now (r in the list)"),

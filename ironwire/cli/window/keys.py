@@ -76,13 +76,14 @@ def bindings(store: Store, shell: "Shell") -> KeyBindings:
     def leave_help(_: KeyPressEvent) -> None:
         tell(HelpScrolled(None))
 
+    # A line feed is an Enter that was typed before the window had the terminal.
     @keys.add("enter", filter=in_composer)
+    @keys.add("c-j", filter=in_composer)
     def enter(_: KeyPressEvent) -> None:
         peer = store.state.open
         tell(Entered(peer, shell.take_line()))
 
     @keys.add("escape", "enter", filter=in_composer)
-    @keys.add("c-j", filter=in_composer)
     def new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 

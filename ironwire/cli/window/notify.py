@@ -5,12 +5,18 @@ Others may print what they do not know, so only those that are known to understa
 the bell alone.
 """
 
+import math
 from collections.abc import Mapping
+
+from attrs import define
 
 from ironwire.cli.window.cells import clipped, steady
 
 FOCUS_REPORTS_ON = "\x1b[?1004h"
 FOCUS_REPORTS_OFF = "\x1b[?1004l"
+
+BELL_SECONDS = 2.0
+"""At most so often is somebody called, however much comes."""
 
 _BELL = "\x07"
 _NOTICE_CELLS = 120
@@ -18,6 +24,20 @@ _TITLE = "IronWire"
 _OSC_9_PROGRAMS = ("iTerm.app", "WezTerm", "ghostty")
 _OSC_9_TERMS = ("xterm-kitty", "xterm-ghostty", "wezterm")
 _OSC_777_TERMS = ("foot", "rxvt-unicode")
+
+
+@define(eq=False)
+class Bell:
+    """When it was rung last, on Trio's clock."""
+
+    _rung_at: float = -math.inf
+
+    def is_due(self, clock: float) -> bool:
+        """Whether it may ring now; if so, it counts as rung."""
+        if clock < self._rung_at + BELL_SECONDS:
+            return False
+        self._rung_at = clock
+        return True
 
 
 def notification(text: str, environment: Mapping[str, str]) -> str:

@@ -83,7 +83,8 @@ def update(state: State, event: Event) -> tuple[State, list[Effect]]:
         case Stepped(rows):
             return _opened(state, _beside(state, state.open, rows))
         case WentUnread():
-            return _opened(state, _next_unread(state))
+            told = state.announcement
+            return _opened(state, told.peer if told and told.peer else _next_unread(state))
         case Scrolled(lines, width, height):
             return _scrolled(state, lines, width, height)
         case Entered(peer, text):

@@ -170,7 +170,7 @@ def _title(state: State, peer: Address) -> Line:
     status = "" if is_group(peer) else state.statuses.get(ClientId(peer), "")
     facts = [status] if status else []
     if not state.is_known(peer):
-        facts.append(f"not among your contacts: {peer}")
+        facts.append("not a contact, /who shows the id")
     return [*title, *(("class:title", f"  {fact}") for fact in facts)]
 
 

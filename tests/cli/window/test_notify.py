@@ -3,7 +3,7 @@
 import pytest
 
 from ironwire.cli.window.cells import cells
-from ironwire.cli.window.notify import notification
+from ironwire.cli.window.notify import Bell, notification
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,9 @@ def test_nothing_that_somebody_wrote_ends_the_sequence(text: str) -> None:
     body = notification(text, {"TERM": "foot"}).removeprefix("\x07\x1b]777;notify;IronWire;").removesuffix("\x1b\\")
     assert not any(character < " " or "\x7f" <= character <= "\x9f" for character in body)
     assert cells(body) <= 120
+
+
+def test_a_flood_does_not_ring_for_each_message() -> None:
+    bell = Bell()
+    rung = [clock / 10 for clock in range(100) if bell.is_due(clock / 10)]
+    assert rung == [0.0, 2.0, 4.0, 6.0, 8.0]

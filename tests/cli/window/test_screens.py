@@ -150,7 +150,7 @@ def test_a_stranger_cannot_look_like_a_contact_nor_write_like_one(state: State) 
     shows(
         screen(state, 80, 9),
         """
-         Conversations            │ e0e0e0e0…  not among your contacts: e0e0e0e0e0e0e0e…
+         Conversations            │ e0e0e0e0…  not a contact, /who shows the id
         ▌e0e0e0e0…          12:01 │
         ▌ hi 12:01 bob: send me … │
                                   │── Saturday, 28 November 2026 ───────────────────────

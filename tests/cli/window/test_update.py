@@ -69,6 +69,14 @@ def test_conversations_are_reached_by_number_by_step_and_by_what_is_unread(state
     assert after(read, WentUnread()).open == BOB
 
 
+def test_a_key_goes_to_what_was_announced_before_it_goes_to_what_is_unread(state: State) -> None:
+    """An announced change of a group is nothing unread, and the line that announces it names the key."""
+    told = after(state, Opened(BOB), Announced("carol: hi", CAROL))
+    assert after(told, WentUnread()).open == CAROL
+    assert after(told, WentUnread(), WentUnread()).open == FRIENDS
+    assert after(state, Opened(BOB), Announced("that concerns nobody"), WentUnread()).open == FRIENDS
+
+
 def test_a_conversation_that_changes_its_place_stays_selected(state: State) -> None:
     state = after(state, Moved(1), Listed((Row(CAROL), Row(FRIENDS), Row(BOB)), 0))
     assert state.selected == BOB

@@ -167,6 +167,16 @@ async def test_one_writes_and_reads_without_a_server(tmp_path: Path, keyboard: P
         assert again.client.waiting == 1
 
 
+async def test_lines_that_were_entered_before_the_window_opened_are_sent(
+    tmp_path: Path, keyboard: PipeInput, server: ScriptedServer
+) -> None:
+    """A terminal that still edits lines by itself hands them over with a line feed."""
+    async with window(tmp_path, keyboard, server.dial, BOB) as there:
+        peer = await server.accept()
+        there.type("first\nsecond\n")
+        assert [await received(peer, Text) for _ in range(2)] == [Text(BOB, "first"), Text(BOB, "second")]
+
+
 async def test_what_comes_elsewhere_is_announced_and_a_key_goes_there(
     tmp_path: Path, keyboard: PipeInput, server: ScriptedServer
 ) -> None:
