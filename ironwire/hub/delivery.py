@@ -115,8 +115,12 @@ class Delivery:
         """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
         to = ClientId(message.to)
         try:
-            is_blocked = sender.principal.client in self._store.blocks_of(to)
             places = places_between(self._store, sender.principal, to)
+            # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
+            is_stored = places > 0 or sender.principal.device is not None or sender.unsettled.count > 0
+            # Where nothing is stored, a glance at the blocks is enough: it and the hand-over are one step. What is
+            # stored meets the blocks that stand when it is committed.
+            is_blocked = not is_stored and sender.principal.client in self._store.blocks_of(to)
         except StoreError:
             log.exception("the store cannot be read")
             error = Error("internal", detail="the server cannot store messages now")
@@ -124,9 +128,8 @@ class Delivery:
             if sender.hold is not None:
                 sender.hold.refused_at_reading(error, trio.current_time())
             return
-        # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
-        if places or sender.principal.device is not None or sender.unsettled.count > 0:
-            self._submit_to_store(sender, to, message, id, places, is_blocked=is_blocked)
+        if is_stored:
+            self._submit_to_store(sender, to, message, id, places)
         elif isinstance(message, Receipt):
             self._reply_offline(sender, to, message.verb, id)
         else:
@@ -289,8 +292,6 @@ class Delivery:
         message: Sendable,
         id: MessageId | None,  # noqa: A002  # the frame's
         places: int,
-        *,
-        is_blocked: bool,
     ) -> None:
         client, device = sender.principal.client, sender.principal.device
         now = self._now_ms()
@@ -298,12 +299,12 @@ class Delivery:
         envelope = Envelope(message.verb, client, device, to, id, now, payload)
         is_receipt = isinstance(message, Receipt)
         is_live = not is_receipt and self._is_live(to)
-        live_text = live_frame(message, client) if is_live and not is_blocked else None
+        live_text = live_frame(message, client) if is_live else None
         cost = cost_of(len(envelope.payload), max(places, 1))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt
-        append = Append(envelope, digest_of(message), is_live, is_archived, is_blocked, lane=sender.hold)
+        append = Append(envelope, digest_of(message), is_live, is_archived, lane=sender.hold)
         self._committer.ask(client, append, settle, cost)
 
     def _settle_live(
@@ -332,8 +333,9 @@ class Delivery:
         sender.unsettled.settle(cost)
         match result:
             case Stored(placed):
-                # Without a live text somebody has it, or has blocked who wrote it: the store found that before.
-                is_missed = live_text is not None and not self._hand_over(ClientId(envelope.to), live_text)
+                # Without a live text a mailbox has it; whoever has blocked its sender is not to have it.
+                is_owed_live = live_text is not None and not result.is_blocked
+                is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
                 offer(self._hub, result, envelope)
                 if is_missed and all(place.is_own for place in placed):
                     self._forget(envelope)

@@ -236,13 +236,14 @@ def _append(state: State, append: Append, quota: Quota) -> Stored | Known | Mail
     is_to_self = envelope.sender == envelope.to
     if boxes and not (any(have_room) if is_to_self else all(have_room)):
         return MailboxFull()
-    owed = [] if append.is_blocked else [(box, False) for box in boxes]
+    is_blocked = envelope.sender in state.blocks.get(ClientId(envelope.to), ())
+    owed = [] if is_blocked else [(box, False) for box in boxes]
     if not is_to_self:
         owed += [(box, True) for box in boxes_of(state, envelope.sender) if box.device != envelope.device]
-    if append.is_blocked and append.is_archived:
+    if is_blocked and append.is_archived:
         state.blocked.add(state.next_archived)
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return _spread(envelope, owed, quota)
+    return evolve(_spread(envelope, owed, quota), is_blocked=is_blocked)
 
 
 def _append_to_group(state: State, append: Append, quota: Quota) -> Stored | NotMember:

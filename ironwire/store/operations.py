@@ -77,16 +77,16 @@ class Append:
     """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
 
     `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
-    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. One that
-    `is_blocked` by its recipient takes the same way and has the same result, except that it goes into none of the
-    recipient's mailboxes, and only its sender reads it in the archive. A full mailbox of the recipient refuses it, a
-    full one of the sender loses the place: a device that never reads must not silence the others of its client. To
-    oneself it needs room in one mailbox. Of one `lane`, nothing more goes through in the batch once one was refused for
-    a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`, `Held`, or `Undeliverable`:
-    no mailbox, and nobody live.
+    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. If the recipient
+    has blocked the sender by now, it is stored and refused as any other, except that it goes into none of the
+    recipient's mailboxes, and only its sender reads it in the archive; the result says so. A full mailbox of the
+    recipient refuses it, a full one of the sender loses the place: a device that never reads must not silence the
+    others of its client. To oneself it needs room in one mailbox. Of one `lane`, nothing more goes through in the batch
+    once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`,
+    `Held`, or `Undeliverable`: no mailbox, and nobody live.
 
     To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
-    it. A full mailbox loses the place, for the same reason. `is_live` and `is_blocked` mean nothing then. Results in
+    it. A full mailbox loses the place, for the same reason. `is_live` and blocks mean nothing then. Results in
     `Stored`, `Duplicate`, `IdTaken`, `Held`, or `NotMember`.
     """
 
@@ -94,7 +94,6 @@ class Append:
     digest: bytes
     is_live: bool
     is_archived: bool = False
-    is_blocked: bool = False
     lane: Hashable | None = None
 
 
@@ -156,12 +155,13 @@ class Lost:
 @record
 class Stored:
     """`owed_live` are the clients whose sessions without a mailbox get the envelope too, where it went to a group: all
-    who were members, or are since.
+    who were members, or are since. One that `is_blocked` must not reach the recipient's sessions without a mailbox.
     """
 
     placed: tuple[Placed, ...]
     owed_live: tuple[ClientId, ...] = ()
     lost: tuple[Lost, ...] = ()
+    is_blocked: bool = False
 
 
 @record

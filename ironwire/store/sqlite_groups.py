@@ -56,6 +56,8 @@ class GroupWriter:
         self._quota = quota
         self._members: Cache[GroupId, tuple[ClientId, ...]] = Cache(CACHED_MEMBERS, len)
         """The batch under way included. An empty tuple stands for a group that does not exist."""
+        self._blocks: Cache[ClientId, frozenset[ClientId]] = Cache(CACHED_BLOCKS, len)
+        """The batch under way included."""
 
     def members_of(self, group: GroupId) -> tuple[ClientId, ...]:
         """The members in the order in which they came; none of a group that does not exist."""
@@ -92,22 +94,31 @@ class GroupWriter:
         self._members.drop(group)
         return (*before.roles, *added)
 
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        blocks = self._blocks.held.get(client)
+        if blocks is None:
+            blocks = self._blocks.keep(client, _read_blocks(self._changes, client))
+        return blocks
+
     def block(self, block: Block) -> Blocked | TooManyBlocks:
-        blocks = _read_blocks(self._changes, block.client)
+        blocks = self.blocks_of(block.client)
         if block.blocked in blocks:
             return Blocked()
         if len(blocks) >= self._quota.blocks_per_client:
             return TooManyBlocks()
         self._changes.execute(_INSERT_BLOCK, (block.client, block.blocked))
+        self._blocks.drop(block.client)
         return Blocked()
 
     def unblock(self, unblock: Unblock) -> Unblocked:
         self._changes.execute(_DELETE_BLOCK, (unblock.client, unblock.blocked))
+        self._blocks.drop(unblock.client)
         return Unblocked()
 
     def forget(self) -> None:
         """Drop what is cached: the transaction is undone."""
         self._members.clear()
+        self._blocks.clear()
 
 
 class GroupReader:

@@ -185,11 +185,12 @@ class Writer:
         have_room = [self.mailboxes.admit(box, size) for box in boxes]
         if boxes and not (any(have_room) if is_to_self else all(have_room)):
             return MailboxFull()
-        owed = [] if append.is_blocked else [(box, False) for box in boxes]
+        is_blocked = envelope.sender in self._groups.blocks_of(ClientId(envelope.to))
+        owed = [] if is_blocked else [(box, False) for box in boxes]
         if not is_to_self:
             device = envelope.device or ""
             owed += [(box, True) for box in self.mailboxes.of(envelope.sender) if box.device != device]
-        return self._spread(append, key, owed, is_archived=append.is_archived, is_blocked=append.is_blocked)
+        return self._spread(append, key, owed, is_archived=append.is_archived, is_blocked=is_blocked)
 
     def _append_to_group(self, append: Append, key: bytes | None) -> Stored | NotMember:
         envelope = append.envelope
@@ -233,7 +234,7 @@ class Writer:
             else:
                 lost.append(self._lose(box, what.envelope))
         placed = self._keep(what, key, having_room, is_archived=is_archived, is_blocked=is_blocked)
-        return Stored(placed, owed_live, tuple(lost))
+        return Stored(placed, owed_live, tuple(lost), is_blocked)
 
     def _lose(self, box: Box, envelope: Envelope) -> Lost:
         self.mailboxes.skip(box)

@@ -39,9 +39,9 @@ def envelope(
     return Envelope("text", sender, device, to, None if id is None else MessageId(id), ts, payload)
 
 
-def append(sent: Envelope, *, is_live: bool = False, is_archived: bool = False, is_blocked: bool = False) -> Append:
+def append(sent: Envelope, *, is_live: bool = False, is_archived: bool = False) -> Append:
     digest = blake2b(sent.to.encode() + sent.payload, digest_size=16).digest()
-    return Append(sent, digest, is_live, is_archived, is_blocked)
+    return Append(sent, digest, is_live, is_archived)
 
 
 def change(

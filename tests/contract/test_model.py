@@ -66,7 +66,7 @@ def appends(draw: st.DrawFn) -> Append:
         id=draw(st.none() | message_ids),
         ts=draw(times),
     )
-    flags = {name: draw(st.booleans()) for name in ("is_live", "is_archived", "is_blocked")}
+    flags = {name: draw(st.booleans()) for name in ("is_live", "is_archived")}
     return evolve(append(sent, **flags), lane=draw(lanes))
 
 

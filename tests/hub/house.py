@@ -15,6 +15,7 @@ from ironwire.hub.outbox import Outbox
 from ironwire.ids import ClientId, DeviceId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
+from ironwire.store.base import Store
 from ironwire.store.memory import MemoryStore
 from ironwire.store.operations import Operation, Result
 from ironwire.store.records import Mailbox, Quota
@@ -43,14 +44,13 @@ class GatedStore(MemoryStore):
         return await super().apply(batch)
 
 
-class House:
-    """A hub and its delivery, on a store with a gate."""
+class Rooms:
+    """A hub and its delivery, on any store."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, store: Store) -> None:
         self.nursery = nursery
-        self.store = GatedStore()
         self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
-        self.delivery = Delivery(self.hub, self.store, lambda: NOW_MS, LIMITS, keeps_history=False)
+        self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=False)
         self._guests: dict[Attachment, ExitStack] = {}
         nursery.start_soon(self.delivery.run)
 
@@ -83,6 +83,14 @@ class House:
         self._guests[attachment] = ExitStack()
         self._guests[attachment].enter_context(self.hub.attached(attachment))
         return attachment
+
+
+class House(Rooms):
+    """A hub and its delivery, on a store with a gate."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.store = GatedStore()
+        super().__init__(nursery, self.store)
 
 
 def taken(attachment: Attachment) -> list[dict[str, Any]]:

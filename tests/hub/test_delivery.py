@@ -159,7 +159,6 @@ async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_commit
     assert [box.acked for box in house.store.mailboxes_of(BOB)] == [1]
 
 
-@pytest.mark.xfail(strict=True, reason="blocks are looked up before the fair queue decides the order of commits")
 async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked(house: House) -> None:
     alice = house.seat(ALICE)
     await house.delivery.register(BOB, PHONE)

@@ -37,18 +37,21 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
     joined = change(CLUB, 1, {ANN: "admin", BOB: "member"})
     with monkeypatch.context() as broken:
         broken.setattr(store._mailboxes.page, "write", fail)
+        unwanted = append(envelope(BOB, ANN, device=PHONE), is_live=True)
         with pytest.raises(StoreError):
-            await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB)])
+            await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB), unwanted])
     assert store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin"})
     assert store.blocks_of(ANN) == {CAT}
     assert await apply(store, append(envelope(BOB, CLUB))) == NotMember()
+    assert await apply(store, append(envelope(BOB, ANN, device=PHONE), is_live=True)) == Stored(())
     assert isinstance(await apply(store, append(envelope(ANN, CLUB))), Stored)
     assert await texts(store, box) == []
 
 
 async def test_what_is_cached_stays_in_bounds(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever strangers ask for, and however many members a group has."""
-    caches = store._groups._groups, store._groups._blocks, store._writer._groups._members
+    reader, writer = store._groups, store._writer._groups
+    caches = reader._groups, reader._blocks, writer._members, writer._blocks
     for cache in caches:
         monkeypatch.setattr(cache, "_most", 20)
     members: dict[ClientId, Role] = {ANN: "admin", **{ClientId(f"{number:064x}"): "member" for number in range(5)}}
@@ -60,6 +63,7 @@ async def test_what_is_cached_stays_in_bounds(store: SqliteStore, monkeypatch: p
         assert isinstance(await apply(store, append(envelope(ANN, group))), Stored)
         assert store.group(group) == Group(group, 1, None, members)
         assert store.blocks_of(client) == members.keys()
+        assert await apply(store, append(envelope(ANN, client), is_live=True)) == Stored((), is_blocked=True)
         assert all(len(cache.held) <= 3 for cache in caches)
 
 
