@@ -228,10 +228,9 @@ async def test_a_text_that_was_kept_is_not_kept_again_where_the_other_program_en
     async def send() -> None:
         outcome.append(await send_as_device(ADDRESS, ALICE, PHONE, compose))
 
-    async with trio.open_nursery() as nursery:
-        async with phone(server, path) as (_, peer, _):
-            nursery.start_soon(send)
-            await peer.receive()
+    async with trio.open_nursery() as nursery, phone(server, path) as (_, peer, _):
+        nursery.start_soon(send)
+        await peer.receive()
         # It has ended, without an answer of the server.
     ((_, accepted),) = outcome
     assert accepted is None

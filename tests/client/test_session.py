@@ -71,15 +71,17 @@ async def test_what_ends_the_session_comes_out_of_receive(code: int, error: type
         await peer.send(Accepted(1))
         await peer.close(code, "because")
         assert (await session.receive()).message == Accepted(1)
-        with pytest.raises(error, match="because"):
+        with pytest.raises(error) as ended:
             await session.receive()
+        assert "because" in ended.value.args
 
 
 async def test_a_cut_connection_comes_out_of_receive_and_is_silent_in_send() -> None:
     async with scripted_server() as server, open_session(ADDRESS, ALICE, dial=server.dial) as session:
         await (await server.accept()).cut()
-        with pytest.raises(ConnectionLost, match="1006"):
+        with pytest.raises(ConnectionLost) as lost:
             await session.receive()
+        assert lost.value.code == 1006
         await session.send("{}")
 
 
@@ -189,7 +191,7 @@ async def test_a_server_that_closes_before_auth_ok_is_heard() -> None:
         async with trio.open_nursery() as nursery:
             await (await upgraded(stream, nursery)).aclose(1013, "full")
 
-    await check_opening(overloaded, ConnectionLost, "1013 full")
+    await check_opening(overloaded, ConnectionLost, r"lost \(full\)")
 
 
 async def _say_nothing(_: trio.abc.Stream) -> None:
@@ -243,7 +245,7 @@ async def test_a_server_that_closes_during_the_authentication_may_be_tried_again
             await websocket.send_message(encode(AuthChallenge(NONCE.hex())).decode())
             await websocket.aclose(1011, "oh")
 
-    await check_opening(close, ConnectionLost, "1011 oh")
+    await check_opening(close, ConnectionLost, r"lost \(oh\)")
 
 
 async def test_nobody_listens(unused_port: int) -> None:
