@@ -189,7 +189,7 @@ def _is_loopback(host: str) -> bool:
 
 def _print(line: str | Text) -> None:
     """On standard output, if it takes it now: nobody may read it, and the server must not wait for them."""
-    with suppress(OSError, ValueError, Failure, SystemExit):  # Rich leaves the program when the reader has left the pipe
+    with suppress(OSError, ValueError, Failure, SystemExit):  # Rich ends the program when the reader has left the pipe
         if sys.stdout is None or not select.select([], [sys.stdout], [], 0)[1]:
             return
         out().print(line)

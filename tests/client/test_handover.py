@@ -228,11 +228,9 @@ async def test_a_text_that_was_kept_is_not_kept_again_where_the_other_program_en
     async def send() -> None:
         outcome.append(await send_as_device(ADDRESS, ALICE, PHONE, compose))
 
-    async with trio.open_nursery() as nursery:
-        async with phone(server, path) as (_, peer, _):
-            nursery.start_soon(send)
-            await peer.receive()
-        # It has ended, without an answer of the server.
+    async with trio.open_nursery() as nursery, phone(server, path) as (_, peer, _):
+        nursery.start_soon(send)
+        await peer.receive()
     ((_, accepted),) = outcome
     assert accepted is None
     async with open_device(ADDRESS, ALICE, PHONE, store=path, dial=server.dial) as client:
@@ -251,7 +249,8 @@ async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
             is_waiting.set()
         with trio.CancelScope(shield=True):
             await gate.wait()
-            return await trio.to_thread.run_sync(work)
+            result = await trio.to_thread.run_sync(work)
+        return result
 
     async with trio.open_nursery() as nursery:
         store = LocalStore(path, behind_the_gate)
