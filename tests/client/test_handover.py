@@ -247,10 +247,11 @@ async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
     async def behind_the_gate(work: Callable[[], T], /) -> T:
         if not gate.is_set():
             is_waiting.set()
+        result: list[T] = []
         with trio.CancelScope(shield=True):
             await gate.wait()
-            result = await trio.to_thread.run_sync(work)
-        return result
+            result.append(await trio.to_thread.run_sync(work))
+        return result[0]
 
     async with trio.open_nursery() as nursery:
         store = LocalStore(path, behind_the_gate)
