@@ -15,8 +15,8 @@ REFUSALS = Rate(per_second=10, burst=1_000)
 when the client was told.
 """
 HELD_BACK = Rate(per_second=1_000, burst=20_000)
-"""How often something may be refused because an earlier message was, before that counts as a refusal: a client that
-sends without waiting has so much on its way.
+"""How much may be refused because an earlier message was, before that counts as a refusal: a client that sends without
+waiting has so much on its way. A frame counts once for each KiB that it begins: to read it costs by its size.
 """
 TOO_MUCH = Ending(1013, "too much, for too long")
 
@@ -37,12 +37,12 @@ class Patience:
         if self._left.take(cost, REFUSALS, trio.current_time()):
             self._outbox.close(TOO_MUCH)
 
-    def hold_back(self) -> None:
-        """Something was refused because an earlier message was."""
+    def hold_back(self, size: int) -> None:
+        """A frame of `size` characters was refused because an earlier message was."""
         now = trio.current_time()
         if self._left_held_back is None:
             self._left_held_back = Bucket(HELD_BACK, now)
-        if self._left_held_back.take(1, HELD_BACK, now):
+        if self._left_held_back.take(1 + size // 1024, HELD_BACK, now):
             self.lose()
 
 

@@ -310,7 +310,7 @@ class Session:
                     self._patience.invalid += 1
                     put(invalid(error))
                 continue
-            if hold is not None and hold.is_held and toll.is_held_back(message, id_):
+            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
                 continue
             if not is_paid and not toll.lets_pass(message, id_, len(text)):
                 continue

@@ -51,13 +51,13 @@ class Toll:
         wait_ms = self._allowance.refusal_ms(verb, 1, size, self._transport.last_heard)
         return not self._has_to_wait(wait_ms, message, id_)
 
-    def is_held_back(self, message: ClientMessage, id_: MessageId | None) -> bool:
+    def is_held_back(self, message: ClientMessage, id_: MessageId | None, size: int) -> bool:
         """Whether the message is refused because one before it was."""
         hold = self._attachment.hold
         if hold is None or not hold.is_held or not is_ordered(message):
             return False
         self._outbox.put(encode(hold.answer(self._transport.last_heard), id_))
-        self._patience.hold_back()
+        self._patience.hold_back(size)
         return True
 
     def surcharge(self, message: ClientMessage) -> int:

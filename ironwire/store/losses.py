@@ -3,7 +3,7 @@
 A mailbox remembers one number for that. Envelopes expire in the order in which they came, so what is missing up to the
 last number that has expired has expired, or would have by now; what is missing behind it was never there. Besides, it
 remembers of which groups a change was lost, and between which numbers: a bounded number of groups, because somebody
-else decides how many there are (docs/decisions/0012).
+else decides how many there are (docs/decisions/0014).
 """
 
 from collections.abc import Mapping

@@ -63,7 +63,7 @@ class Desk:
         with trio.CancelScope(shield=True):
             result = work()
             await self.disk.wait()
-            return result
+        return result
 
 
 async def test_what_rests_in_the_file_holds_up_nobody_else(tmp_path: Path) -> None:

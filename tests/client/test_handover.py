@@ -231,7 +231,6 @@ async def test_a_text_that_was_kept_is_not_kept_again_where_the_other_program_en
     async with trio.open_nursery() as nursery, phone(server, path) as (_, peer, _):
         nursery.start_soon(send)
         await peer.receive()
-        # It has ended, without an answer of the server.
     ((_, accepted),) = outcome
     assert accepted is None
     async with open_device(ADDRESS, ALICE, PHONE, store=path, dial=server.dial) as client:
@@ -248,9 +247,11 @@ async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
     async def behind_the_gate(work: Callable[[], T], /) -> T:
         if not gate.is_set():
             is_waiting.set()
+        result: list[T] = []
         with trio.CancelScope(shield=True):
             await gate.wait()
-            return await trio.to_thread.run_sync(work)
+            result.append(await trio.to_thread.run_sync(work))
+        return result[0]
 
     async with trio.open_nursery() as nursery:
         store = LocalStore(path, behind_the_gate)

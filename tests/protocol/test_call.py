@@ -450,7 +450,10 @@ def test_signals_without_text_are_kept_in_no_greater_number() -> None:
     calls.left(B_PHONE, 0)
     kept = 0
     for _ in range(100):
-        said = [CallUpdate(BOB, FIRST, "offer", "x"), *[CallCandidate(BOB, FIRST, Candidate(""))] * 10]
+        said: list[CallSignal] = [
+            CallUpdate(BOB, FIRST, "offer", "x"),
+            *[CallCandidate(BOB, FIRST, Candidate(""))] * 10,
+        ]
         kept += sum(calls.signal(A_PHONE, signal) == [] for signal in said)
     assert kept == 100
 

@@ -139,3 +139,15 @@ async def test_what_is_held_back_is_a_flood_only_where_it_is_very_much(mock_cloc
                 await replies(stage, "alice", part)
                 frames -= part
         await stage.play("alice << close 1013 too much, for too long")
+
+
+async def test_large_frames_that_are_held_back_count_by_their_size(mock_clock: MockClock) -> None:
+    limits = Limits(messages_per_second=1, messages_at_once=1, bytes_at_once=10**9, bytes_per_second=10**9)
+    large = text(1, "x" * 30_000)
+    async with open_stage(limits=limits) as stage:
+        await stage.enter("alice", device="phone")
+        for _ in range(int(HELD_BACK.burst + 30 * REFUSALS.burst) // 30 // 100 + 2):
+            await stage.actors["alice"].send(*[large] * 100)
+            await wait_all_tasks_blocked()
+        heard = [told(event) for event in stage.actors["alice"].take_events()]
+        assert "close 1013 too much, for too long" in heard
