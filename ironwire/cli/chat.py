@@ -47,7 +47,7 @@ def chat(to: str | None, device: DeviceId, server: str, key: Path, *, visible: b
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
     is_plain = plain or os.environ.get("TERM") in (None, "", "dumb")
     if recipient is None and (is_plain or not is_interactive):
-        raise click.UsageError("Give TO: only the window opens without, on a terminal and without --plain.")
+        raise click.UsageError("Nobody to talk to: give TO. Only the window, without --plain, opens without.")
     identity = open_identity(key)
     address = ServerAddress.parse(server)
     if is_interactive:

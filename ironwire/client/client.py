@@ -109,7 +109,7 @@ class Client:
         return self._link.connection
 
     def reconnect_now(self) -> None:
-        """Do not wait for the next attempt to connect, and wait less for those after it; where the server had said to stop,
+        """Do not wait for the next attempt to connect, and begin the delays anew; where the server had said to stop,
         try again all the same.
         """
         self._link.reconnect_now()
