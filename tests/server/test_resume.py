@@ -5,19 +5,19 @@ sent, whatever is refused on the way.
 import json
 from typing import Any
 
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.limits import Limits
 from ironwire.server.refusals import HELD_BACK, REFUSALS
-from tests.playbook import Stage, identity_of, open_stage
+from tests.playbook import Stage, identity_of, open_stage, told
 from tests.wire import frame_builder
 
 BOB = identity_of("bob").client_id
 SLOW = Limits(messages_per_second=2, messages_at_once=3)
 
 
-def text(number: int) -> bytes:
-    payload = {"to": BOB, "text": str(number)}
+def text(number: int, said: str | None = None) -> bytes:
+    payload = {"to": BOB, "text": said or str(number)}
     return frame_builder.text(json.dumps({"type": "text", "id": str(number), "payload": payload}))
 
 
