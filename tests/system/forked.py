@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def main() -> None:
     import ironwire.cli
 
     for module in pkgutil.walk_packages(ironwire.cli.__path__, "ironwire.cli."):
-        importlib.import_module(module.name)
+        with suppress(ModuleNotFoundError):  # of an extra that is not installed
+            importlib.import_module(module.name)
     for line in sys.stdin:
         job = json.loads(line)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

@@ -340,7 +340,7 @@ def test_a_server_that_stops_tells_its_sessions(tmp_path: Path, alice: User, num
     with serving(tmp_path) as (process, url), alice.start("listen", "--server", url) as listening:
         listening.read_until("connected")
         process.popen.send_signal(number)
-        listening.read_until("1012")
+        listening.read_until("the server restarts")
         code, output = process.finish()
     assert code == 0
     assert output.splitlines()[-1] == "Stopped."
