@@ -186,8 +186,8 @@ def test_a_server_ends_with_its_terminal_unless_it_was_told_not_to(tmp_path: Pat
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(tmp_path)
-        if is_kept:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Whatever started the tests may ignore it.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if is_kept else signal.SIG_DFL)
         env = environment(tmp_path)
         os.execve(IRONWIRE_SERVE[0], serving_at(port), env)
     try:
