@@ -214,6 +214,9 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
+        for box in self._store.mailboxes_of(client):
+            if box.device == device:  # what its former session acknowledged is in no gap of the new one
+                self._committer.hasten_ack(client, box.id)
         await self.change(client, Register(client, device, self._now_ms()))
         return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
 
