@@ -38,6 +38,7 @@ from ironwire.server.app import create_app
 from ironwire.server.config import Settings
 from ironwire.server.listening import listen
 from ironwire.server.loading import load
+from ironwire.server.log_writer import flush_log
 from ironwire.server.logs import configure_logging, report_ignored, standard_error
 from ironwire.server.reloading import ReloadableConfig, reload
 
@@ -134,6 +135,8 @@ def serve(config_file: Path | None, **options: object) -> None:
         if not faults:
             raise
         raise Failure(ExitCode.USAGE, *faults) from None
+    finally:
+        flush_log()  # what a thread still writes stands before the last words
     _print("Stopped.")
 
 

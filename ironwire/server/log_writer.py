@@ -4,6 +4,7 @@ Standard error may be a pipe that nobody reads, or a disk that is full. Rule: to
 Lines for which there is no room are dropped and counted, and the log says so once it is read again.
 """
 
+import contextlib
 import logging
 import os
 import queue
@@ -17,7 +18,7 @@ from attrs import frozen
 
 MOST_LINES = 2_000
 """Lines that wait for the reader: at most some megabytes, and more than a server says in a second."""
-CLOSE_SECONDS = 1.0
+FLUSH_SECONDS = 0.5
 """How long the end of the process waits until the lines that are queued are written."""
 
 _RETRY_SECONDS = 1.0
@@ -40,7 +41,7 @@ class QueueingHandler(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._lines: queue.Queue[str | None] = queue.Queue(MOST_LINES)
+        self._lines: queue.Queue[str | threading.Event | None] = queue.Queue(MOST_LINES)
         self._overflowed = 0
         self._unwritten = 0
         self._reported = 0
@@ -61,19 +62,28 @@ class QueueingHandler(logging.Handler):
         """Lines that were not written."""
         return self._overflowed + self._unwritten
 
-    def close(self) -> None:
-        """Write what is queued, as far as that is possible in `CLOSE_SECONDS`. Called by `logging` at the exit too."""
-        deadline = time.monotonic() + CLOSE_SECONDS
+    def flush(self) -> None:
+        """Wait until what is queued has been written, as far as that is possible in `FLUSH_SECONDS`."""
+        deadline = time.monotonic() + FLUSH_SECONDS
+        written = threading.Event()
         try:
-            self._lines.put(None, timeout=CLOSE_SECONDS)
+            self._lines.put(written, timeout=FLUSH_SECONDS)
         except queue.Full:
-            pass  # the reader is stuck
-        else:
-            self._thread.join(max(deadline - time.monotonic(), 0))
+            return  # the reader is stuck
+        written.wait(max(deadline - time.monotonic(), 0))
+
+    def close(self) -> None:
+        """Write what is queued, and end the thread. Called by `logging` at the exit too."""
+        self.flush()
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
         super().close()
 
     def _write_all(self) -> None:
         while (line := self._lines.get()) is not None:
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
             try:
                 self._write(line)
                 self._report()
@@ -106,6 +116,12 @@ class QueueingHandler(logging.Handler):
 def log_statistics() -> LogStatistics:
     """Of all handlers of this kind."""
     return LogStatistics(sum(handler.dropped for handler in _handlers))
+
+
+def flush_log() -> None:
+    """Wait until all handlers of this kind have written what is queued, as far as that is possible."""
+    for handler in list(_handlers):
+        handler.flush()
 
 
 def queue_lines_of(logger: logging.Logger | None) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from ironwire.server import log_writer
 from ironwire.server.config import LogSettings
-from ironwire.server.log_writer import MOST_LINES, QueueingHandler, log_statistics, queue_lines_of
+from ironwire.server.log_writer import MOST_LINES, QueueingHandler, flush_log, log_statistics, queue_lines_of
 from ironwire.server.logs import configure_logging
 
 SECONDS = 10
@@ -90,6 +90,17 @@ def test_what_is_queued_is_written_before_the_end(pipe: Pipe) -> None:
     assert pipe.lines(100) == [f"line {number}" for number in range(100)]
 
 
+def test_a_flush_returns_when_all_lines_have_been_written(pipe: Pipe) -> None:
+    handler = QueueingHandler(pipe.stream)
+    logger = logger_with(handler)
+    for number in range(100):
+        logger.info("line %d", number)
+    flush_log()
+    print("last", file=pipe.stream, flush=True)
+    assert pipe.lines(101)[-1] == "last"
+    end(handler)
+
+
 def test_nobody_waits_for_a_reader_and_what_is_dropped_is_counted_and_said(pipe: Pipe) -> None:
     before = log_statistics().dropped_total
     configure_logging(LogSettings(format="json"), pipe.stream, in_thread=True)
@@ -108,7 +119,7 @@ def test_nobody_waits_for_a_reader_and_what_is_dropped_is_counted_and_said(pipe:
 
 
 def test_the_end_does_not_wait_for_a_reader(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_writer, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(log_writer, "FLUSH_SECONDS", 0.05)
     handler = QueueingHandler(pipe.stream)
     logger = logger_with(handler)
     logger.info("x" * PIPE_BYTES)
