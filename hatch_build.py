@@ -13,7 +13,7 @@ class ManualPages(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         sys.path.insert(0, self.root)
-        from ironwire.cli.manual import write_pages  # noqa: PLC0415 - it can be imported only from here on
+        from ironwire.cli.help.manual import write_pages  # noqa: PLC0415 - it can be imported only from here on
 
         self._folder = tempfile.TemporaryDirectory()
         write_pages(Path(self._folder.name))

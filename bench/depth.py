@@ -20,9 +20,9 @@ from bench.flows import DEVICE
 from bench.load import Lane, drive
 from bench.scale import Scale
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.operations import Append, Operation, Register
-from ironwire.store.records import Envelope, Quota
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.operations import Append, Operation, Register
+from ironwire.store.contract.records import Envelope, Quota
+from ironwire.store.sqlite.store import SqliteStore
 
 SENDERS = 50
 WINDOW = 10

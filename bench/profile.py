@@ -38,12 +38,12 @@ _STAGES = (
     ("socket: write", r"Transport\.(write|send|_write\w*) |^write_at_once "),
     ("crypto: challenge, signature", r"\(ironwire/crypto/"),
     ("store: statements", r"\(ironwire/store/"),
-    ("route: delivery, mailbox, outbox", r"\(ironwire/(hub|protocol)/"),
-    ("session", r"\(ironwire/server/(session|app|transport|direct)"),
+    ("route: delivery, mailbox, outbox", r"\(ironwire/(delivery|handlers|protocol)/"),
+    ("session", r"\(ironwire/server/(session/|app|listener/direct)"),
     ("HTTP: Quart, Werkzeug", r"\((quart|quart_trio|werkzeug|flask)/"),
     (
         "HTTP: Hypercorn, h11, guard",
-        r"\((h11|wsproto)/|\(hypercorn/(?!trio/run|run|__main__)|\(ironwire/server/(guard|hyper)",
+        r"\((h11|wsproto)/|\(hypercorn/(?!trio/run|run|__main__)|\(ironwire/server/listener/(guard|hyper)",
     ),
 )
 """What the functions of each stage look like to py-spy. Hypercorn's own `run`, below every stack, is none."""

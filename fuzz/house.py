@@ -41,7 +41,7 @@ from fuzz.failure import first_leaf, name_of
 from ironwire.crypto.signing import Identity, auth_text
 from ironwire.ids import MessageId, Origin
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, Settings
+from ironwire.server.operator.config import AuthSettings, Settings
 from ironwire.wire.codec import decode_server, encode
 from ironwire.wire.messages import (
     Auth,

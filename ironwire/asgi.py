@@ -7,9 +7,9 @@ import sys
 
 from ironwire.errors import ConfigError
 from ironwire.server.app import create_app
-from ironwire.server.hypercorn import give_up
-from ironwire.server.loading import load
-from ironwire.server.logs import configure_logging, report_ignored, standard_error
+from ironwire.server.listener.hypercorn import give_up
+from ironwire.server.operator.loading import load
+from ironwire.server.operator.logs import configure_logging, report_ignored, standard_error
 
 try:
     loaded = load()

@@ -47,12 +47,12 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from ironwire.crypto.signing import Identity
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, HistorySettings, Settings, TurnSettings, UploadSettings
-from ironwire.server.gate import Visitor
-from ironwire.server.guard import DirectSockets
-from ironwire.store.base import Store
-from ironwire.store.memory import MemoryStore
-from ironwire.store.records import Quota
+from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.guard import DirectSockets
+from ironwire.server.operator.config import AuthSettings, HistorySettings, Settings, TurnSettings, UploadSettings
+from ironwire.store.contract.records import Quota
+from ironwire.store.contract.store import Store
+from ironwire.store.memory.store import MemoryStore
 from tests.server.in_process import InProcessServer, StreamPair, serve_in_process
 from tests.server.raw_client import RawClient
 from tests.wire import frame_builder

@@ -96,9 +96,12 @@ def test_a_partial_run_replaces_only_what_it_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stack", "stage"),
     [
-        ("run (trio/_core/_run.py:1);Session._handle (ironwire/server/session.py:2);_load (json.py:3)", "session"),
+        (
+            "run (trio/_core/_run.py:1);Session._handle (ironwire/server/session/session.py:2);_load (json.py:3)",
+            "session",
+        ),
         ("run (trio/_core/_run.py:1);get_events (trio/_core/_io_epoll.py:2)", "Trio: waiting, scheduling"),
-        ("main (x.py:1);Writer.apply (ironwire/store/sqlite_writer.py:2)", "store: statements"),
+        ("main (x.py:1);Writer.apply (ironwire/store/sqlite/writer.py:2)", "store: statements"),
         ("main (x.py:1)", "everything else"),
         ("Thread._bootstrap (threading.py:1);_work (trio/_core/_thread_cache.py:2)", None),
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypercorn.config import Config
 
 from ironwire.limits import Limits
-from ironwire.server.loading import load_settings
+from ironwire.server.operator.loading import load_settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNIT = (DEPLOY / "ironwire.service").read_text(encoding="utf-8")

@@ -10,10 +10,10 @@ import pytest
 from attrs import fields
 from jsonschema import Draft202012Validator
 
-from ironwire.client.closing import REACTIONS, STOP_RANGE, reaction_to
+from ironwire.client.connection.closing import REACTIONS, STOP_RANGE, reaction_to
 from ironwire.errors import InvalidMessage
 from ironwire.limits import Limits
-from ironwire.server.admission import announced
+from ironwire.server.session.admission import announced
 from ironwire.wire.codec import decode_client, decode_server, encode
 from ironwire.wire.messages import AuthOk, ServerLimits
 from ironwire.wire.messages.fields import ErrorCode

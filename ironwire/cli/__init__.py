@@ -1,53 +1,53 @@
 """The command `ironwire`: one module for each group of commands, found here by name.
 
 A module is imported when its command is carried out: `--help` and completion come from the description of the commands
-(`described.py`), and what goes wrong is understood only once something has.
+(`cli/help/described.py`), and what goes wrong is understood only once something has.
 """
 
 import click
 
 from ironwire import __version__
-from ironwire.cli.described import described
+from ironwire.cli.help.described import described
+from ironwire.cli.help.topics import TOPICS
 from ironwire.cli.streams import check_arguments, prepare_streams
-from ironwire.cli.topics import TOPICS
 
 SECTIONS = {
     "Talk": {
-        "chat": "chat:chat",
-        "send": "messages:send",
-        "listen": "listen:listen",
-        "history": "messages:history",
-        "call": "call:call",
-        "upload": "files:upload",
-        "download": "files:download",
+        "chat": "chat.command:chat",
+        "send": "scripting.messages:send",
+        "listen": "scripting.listen:listen",
+        "history": "scripting.messages:history",
+        "call": "calls.command:call",
+        "upload": "scripting.files:upload",
+        "download": "scripting.files:download",
     },
     "People and groups": {
-        "contacts": "contacts:contacts",
-        "group": "groups:group",
-        "block": "blocks:block",
-        "unblock": "blocks:unblock",
-        "blocks": "blocks:blocks",
+        "contacts": "scripting.contacts:contacts",
+        "group": "scripting.groups:group",
+        "block": "scripting.blocks:block",
+        "unblock": "scripting.blocks:unblock",
+        "blocks": "scripting.blocks:blocks",
     },
     "Identity and devices": {
-        "keygen": "identity:keygen",
-        "id": "identity:show_id",
-        "sign": "identity:sign",
-        "devices": "devices:devices",
-        "join": "join:join",
+        "keygen": "scripting.identity:keygen",
+        "id": "scripting.identity:show_id",
+        "sign": "scripting.identity:sign",
+        "devices": "scripting.devices:devices",
+        "join": "scripting.join:join",
     },
     "Server": {
-        "serve": "serve:serve",
-        "config": "config:config",
-        "doctor": "doctor:doctor",
-        "admin": "admin:admin",
-        "top": "top:top",
-        "backup": "backup:backup",
-        "restore": "backup:restore",
-        "migrate": "backup:migrate",
+        "serve": "operator.serve:serve",
+        "config": "operator.config:config",
+        "doctor": "operator.doctor:doctor",
+        "admin": "operator.admin:admin",
+        "top": "operator.top:top",
+        "backup": "operator.backup:backup",
+        "restore": "operator.backup:restore",
+        "migrate": "operator.backup:migrate",
     },
     "Finding out": {
-        "help": "help:help_",
-        "completion": "completion:completion",
+        "help": "help.command:help_",
+        "completion": "help.completion:completion",
     },
 }
 """Where each command lives, in the order of the help."""

@@ -15,7 +15,7 @@ import click
 import trio
 
 from ironwire.client.errors import ConnectionFailed, KeystoreError
-from ironwire.client.keystore import load_identity
+from ironwire.client.store.keystore import load_identity
 from ironwire.crypto.signing import Identity
 from ironwire.errors import InvalidId, NoHome
 from ironwire.ids import DeviceId, parse_device_id

@@ -19,9 +19,11 @@ around the call.
 `client.groups`, `client.presence` and `client.calls` hold what their names say. A text goes to a group as to a client.
 '''
 
-from ironwire.client.backoff import Backoff
 from ironwire.client.calls import OwnCalls
 from ironwire.client.client import Client, FileMetadata, connect, open_device
+from ironwire.client.connection.backoff import Backoff
+from ironwire.client.connection.link import new_message_id
+from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import (
     AuthenticationRefused,
     CallFailed,
@@ -40,16 +42,14 @@ from ironwire.client.errors import (
 )
 from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
 from ironwire.client.groups import OwnGroups
-from ironwire.client.handover import DeviceOwner, OwnerGone
-from ironwire.client.handover_lines import Stored
-from ironwire.client.keystore import create_identity, load_identity, read_client_id
-from ironwire.client.link import new_message_id
-from ironwire.client.local import Conversation, HistoryEntry, Owner, Said, conversation_of, default_store_path
-from ironwire.client.localfile import read_history
-from ironwire.client.localstore import LocalStore
 from ironwire.client.presence import OwnPresence
+from ironwire.client.store.file import read_history
+from ironwire.client.store.handover import DeviceOwner, OwnerGone
+from ironwire.client.store.handover_lines import Stored
+from ironwire.client.store.keystore import create_identity, load_identity, read_client_id
+from ironwire.client.store.records import Conversation, HistoryEntry, Owner, Said, conversation_of, default_store_path
+from ironwire.client.store.store import LocalStore
 from ironwire.client.transfer import Downloaded, Uploaded, download, upload
-from ironwire.client.urls import ServerAddress
 from ironwire.crypto.signing import Identity
 from ironwire.paths import default_identity_path
 from ironwire.wire.messages import (

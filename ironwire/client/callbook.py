@@ -8,7 +8,7 @@ Rule: the program is told of the end of every call that it was told of, once.
 
 from attrs import define, field
 
-from ironwire.client.outgoing import Reply
+from ironwire.client.connection.outgoing import Reply
 from ironwire.ids import CallId, ClientId
 from ironwire.wire.messages import (
     Accepted,

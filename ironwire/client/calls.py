@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from attrs import define
 
-from ironwire.client.link import Link
+from ironwire.client.connection.link import Link
 from ironwire.ids import CallId, ClientId
 from ironwire.wire.messages import (
     Accepted,

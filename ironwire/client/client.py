@@ -3,8 +3,8 @@
     connect()        waits for the first session
     open_device()    waits for nobody: what the device keeps can be read and added to without a server
       ├─ Link.keep
-      ├─ Reception.run    what other programs hand over (`handover.py`)
-      └─ Link.run         drawn in `link.py`
+      ├─ Reception.run    what other programs hand over (`client/store/handover.py`)
+      └─ Link.run         drawn in `client/connection/link.py`
 
 Both own the nurseries; what their block raises comes out as it was raised.
 
@@ -19,24 +19,24 @@ from typing import Self, TypedDict, Unpack
 
 from attrs import define
 
-from ironwire.client.backlog import Backlog
-from ironwire.client.backoff import Backoff
 from ironwire.client.calls import OwnCalls
-from ironwire.client.dial import Dial, dial_tcp
+from ironwire.client.connection.backoff import Backoff
+from ironwire.client.connection.dial import Dial, dial_tcp
+from ironwire.client.connection.link import Link, Target
+from ironwire.client.connection.nursery import plain_nursery
+from ironwire.client.connection.outgoing import checked
+from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import LocalStoreError, SessionEnded
 from ironwire.client.events import Connection, Event, EventQueue
 from ironwire.client.groups import OwnGroups
-from ironwire.client.handover import Reception, Sending
-from ironwire.client.handover_lines import Stored
 from ironwire.client.inbox import Inbox
-from ironwire.client.keeper import Keeper
-from ironwire.client.link import Link, Target
-from ironwire.client.local import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
-from ironwire.client.localstore import LocalStore
-from ironwire.client.nursery import plain_nursery
-from ironwire.client.outgoing import checked
 from ironwire.client.presence import OwnPresence
-from ironwire.client.urls import ServerAddress
+from ironwire.client.store.backlog import Backlog
+from ironwire.client.store.handover import Reception, Sending
+from ironwire.client.store.handover_lines import Stored
+from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
+from ironwire.client.store.store import LocalStore
+from ironwire.client.store.write_queue import Keeper
 from ironwire.crypto.signing import Identity
 from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.wire.messages import (

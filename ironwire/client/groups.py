@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from attrs import define
 
+from ironwire.client.connection.link import Link
 from ironwire.client.errors import NotTheProtocol
-from ironwire.client.link import Link
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.wire.messages import (
     Accepted,

@@ -11,8 +11,8 @@ import trio
 from attrs import define, field
 
 from ironwire.client.events import Event, EventQueue, Lost, Received
-from ironwire.client.keeper import Keeper
-from ironwire.client.local import Finish, Kept
+from ironwire.client.store.records import Finish, Kept
+from ironwire.client.store.write_queue import Keeper
 from ironwire.errors import ClientError
 from ironwire.wire.messages import Gap
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from attrs import define
 
-from ironwire.client.link import Link
+from ironwire.client.connection.link import Link
 from ironwire.ids import Address, ClientId
 from ironwire.wire.messages import Accepted, Presence, PresenceAllow, PresenceWatch, Typing
 from ironwire.wire.messages.presence import Status

@@ -14,8 +14,8 @@ from typing import IO
 
 import trio
 
+from ironwire.client.connection.exchange import PIECE_BYTES
 from ironwire.client.errors import TransferFailed
-from ironwire.client.exchange import PIECE_BYTES
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 

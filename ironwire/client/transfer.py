@@ -14,12 +14,12 @@ import orjson
 import trio
 from attrs import define, field, frozen
 
-from ironwire.client.dial import Dial, dial_tcp
+from ironwire.client.connection.dial import Dial, dial_tcp
+from ironwire.client.connection.exchange import PIECE_BYTES, Exchange, exchange
+from ironwire.client.connection.urls import UPLOAD_PATH, ServerAddress
 from ironwire.client.errors import TransferFailed
-from ironwire.client.exchange import PIECE_BYTES, Exchange, exchange
 from ironwire.client.files import NewFile
 from ironwire.client.sources import regular_file
-from ironwire.client.urls import UPLOAD_PATH, ServerAddress
 from ironwire.errors import InvalidId
 from ironwire.ids import media_path, parse_media_path
 

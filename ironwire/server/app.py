@@ -10,11 +10,11 @@
            ├─ supervise(janitor.run)       and file_janitor.run: forget what has expired
            └─ supervise(AdminSocket.run)   the operator's commands
 
-    one task per connection (`guarded_server.py`)
+    one task per connection (`server/listener/guarded_server.py`)
       ├─ HTTP: upload, media, pages, in Hypercorn's nursery for the connection
       └─ /ws: Sessions.run ── Session.run (its nursery is drawn in session.py)
 
-On shutdown the guard in `hypercorn.py` awaits `sessions.drain` before it lets the connections go.
+On shutdown the guard in `server/listener/hypercorn.py` awaits `sessions.drain` before it lets the connections go.
 """
 
 import gc
@@ -35,51 +35,51 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from ironwire import __version__
 from ironwire.crypto.tokens import UploadTokens
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.flusher import Postman
+from ironwire.delivery.hub import Hub
+from ironwire.delivery.janitor import FileJanitor, Janitor
 from ironwire.errors import ConfigError, StoreError
-from ironwire.hub.admin import Admin, Answer
-from ironwire.hub.blocks import BlockDesk
-from ironwire.hub.calls import CallDesk
-from ironwire.hub.delivery import Delivery
-from ironwire.hub.devices import DeviceDesk
-from ironwire.hub.groups import GroupDesk
-from ironwire.hub.history import HistoryDesk
-from ironwire.hub.hub import Hub
-from ironwire.hub.ice import IceDesk
-from ironwire.hub.janitor import FileJanitor, Janitor
-from ironwire.hub.postman import Postman
-from ironwire.hub.presence import PresenceDesk
-from ironwire.hub.requests import Requests
-from ironwire.hub.uploads import UploadDesk
+from ironwire.handlers.blocks import BlockDesk
+from ironwire.handlers.calls import CallDesk
+from ironwire.handlers.devices import DeviceDesk
+from ironwire.handlers.dispatch import Requests
+from ironwire.handlers.groups import GroupDesk
+from ironwire.handlers.history import HistoryDesk
+from ironwire.handlers.ice import IceDesk
+from ironwire.handlers.operator import Admin, Answer
+from ironwire.handlers.presence import PresenceDesk
+from ironwire.handlers.uploads import UploadDesk
 from ironwire.protocol.auth import AuthPolicy
-from ironwire.server.addresses import Address, TrustedProxies
-from ironwire.server.admin import AdminSocket
 from ironwire.server.background import Background
-from ironwire.server.client_json import client_json_routes
 from ironwire.server.clock import trusted_clock, wall_clock_ms
-from ironwire.server.config import Settings
-from ironwire.server.cors import install_cors
-from ironwire.server.gate import Gate, Visitor
-from ironwire.server.guard import DirectSockets
-from ironwire.server.hypercorn import direct_transport, install, take_socket
-from ironwire.server.log_writer import log_statistics
-from ironwire.server.media import media_routes
-from ironwire.server.metrics import Statistics, metrics_text
-from ironwire.server.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
-from ironwire.server.pages import Status, page_routes
-from ironwire.server.process import process_statistics
-from ironwire.server.rates import Rates
-from ironwire.server.registration import AllowList, Registration
-from ironwire.server.responses import install_error_pages, install_security_headers
-from ironwire.server.services import Services
-from ironwire.server.session import Session
-from ironwire.server.sessions import Sessions
-from ironwire.server.upload import upload_routes
-from ironwire.server.upload_rules import UploadRules
-from ironwire.store.base import Store
-from ironwire.store.blobs import Blobs
+from ironwire.server.http.client_json import client_json_routes
+from ironwire.server.http.cors import install_cors
+from ironwire.server.http.media import media_routes
+from ironwire.server.http.metrics import Statistics, metrics_text
+from ironwire.server.http.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
+from ironwire.server.http.pages import Status, page_routes
+from ironwire.server.http.responses import install_error_pages, install_security_headers
+from ironwire.server.http.upload import upload_routes
+from ironwire.server.http.upload_rules import UploadRules
+from ironwire.server.listener.addresses import Address, TrustedProxies
+from ironwire.server.listener.connection_limiter import Gate, Visitor
+from ironwire.server.listener.guard import DirectSockets
+from ironwire.server.listener.hypercorn import direct_transport, install, take_socket
+from ironwire.server.operator.admin import AdminSocket
+from ironwire.server.operator.config import Settings
+from ironwire.server.operator.log_writer import log_statistics
+from ironwire.server.operator.process import process_statistics
+from ironwire.server.session.rates import Rates
+from ironwire.server.session.registration import AllowList, Registration
+from ironwire.server.session.services import Services
+from ironwire.server.session.session import Session
+from ironwire.server.session.sessions import Sessions
+from ironwire.store.contract.records import Quota
+from ironwire.store.contract.store import Store
+from ironwire.store.files.blobs import Blobs
 from ironwire.store.invites import INVITES, Invites
-from ironwire.store.records import Quota
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, MEDIA, Survey
 
 log = structlog.get_logger(__name__)

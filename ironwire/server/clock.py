@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from ironwire.server.config import Settings
+from ironwire.server.operator.config import Settings
 from ironwire.store.clock import TrustedClock, tolerance_ms
 
 

@@ -25,7 +25,7 @@ from attrs import frozen
 from ironwire.errors import BackupError, InvalidId
 from ironwire.ids import parse_blob_name
 from ironwire.store.lock import lock_file
-from ironwire.store.migrations import load_migrations, upgrade
+from ironwire.store.sqlite.migrations import load_migrations, upgrade
 from ironwire.store.survey import DATABASE, MEDIA
 
 MANIFEST = "backup.json"

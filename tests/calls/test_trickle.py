@@ -7,7 +7,7 @@ import aioice.ice
 import pytest
 import trio
 
-from ironwire.cli.phone import Phone, Sound, open_phone
+from ironwire.cli.calls.rtc_peer import Phone, Sound, open_phone
 from ironwire.client import (
     Candidate,
     Client,

@@ -9,9 +9,9 @@ import aioice.turn
 import pytest
 import trio
 
-from ironwire.cli.phone import Sound, open_phone
+from ironwire.cli.calls.rtc_peer import Sound, open_phone
 from ironwire.client import CallFailed, IceServerList, connect, load_identity
-from ironwire.hub.ice import credential
+from ironwire.handlers.ice import credential
 from ironwire.wire.messages import IceServer
 from tests.calls.conftest import SECRET, Caller, Coturn
 

@@ -12,7 +12,7 @@ from attrs import asdict, define, field
 from rich.text import Text as Line
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.conversation import Conversation
+from ironwire.cli.chat.conversation import Conversation
 from ironwire.client import (
     Accepted,
     Client,
@@ -27,7 +27,7 @@ from ironwire.client import (
     SessionEnded,
     Settled,
 )
-from ironwire.client.local import Sendable
+from ironwire.client.store.records import Sendable
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.wire.messages import File, Receipt, Text
 

@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 
 from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.top import Glance
+from ironwire.cli.operator.top import Glance
 from ironwire.ids import GroupId
 from ironwire.server.clock import wall_clock_ms
-from ironwire.store.migrations import load_migrations, migrate
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.sqlite.migrations import load_migrations, migrate
+from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE
 from tests.contract.builders import ANN, BOB, PHONE, WIDE, append, apply, change, envelope, registered
 

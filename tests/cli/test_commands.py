@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ironwire.cli import cli, identity
+from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.options import this_device
+from ironwire.cli.scripting import identity
 from ironwire.client import (
     DeliveredReceipt,
     DeliveredText,
@@ -21,8 +22,8 @@ from ironwire.client import (
     default_store_path,
     load_identity,
 )
-from ironwire.client.local import Arrive, Begin, Queue, Settle
-from ironwire.client.localfile import LocalFile
+from ironwire.client.store.file import LocalFile
+from ironwire.client.store.records import Arrive, Begin, Queue, Settle
 from ironwire.crypto.signing import parse_public_key
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.wire.messages import Text
@@ -236,8 +237,8 @@ def test_this_computer_is_a_device_of_its_name(monkeypatch: pytest.MonkeyPatch) 
 def test_a_call_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     run("keygen", "--no-passphrase")
     monkeypatch.setitem(sys.modules, "aiortc", None)
-    monkeypatch.delitem(sys.modules, "ironwire.cli.calling", raising=False)
-    monkeypatch.delitem(sys.modules, "ironwire.cli.phone", raising=False)
+    monkeypatch.delitem(sys.modules, "ironwire.cli.calls.calling", raising=False)
+    monkeypatch.delitem(sys.modules, "ironwire.cli.calls.rtc_peer", raising=False)
     refused(run("call", BOB), ExitCode.USAGE, "pip install 'ironwire[calls]'")
 
 

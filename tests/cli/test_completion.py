@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ironwire.cli import cli
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.completion import VARIABLE
+from ironwire.cli.help.completion import VARIABLE
 from ironwire.ids import parse_address
 
 BOB, FRIENDS, CAROL = "b0" * 32, "#" + "f0" * 16, "c0" * 32

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
-from ironwire.server.loading import load_settings
+from ironwire.server.operator.loading import load_settings
 
 
 @pytest.fixture(autouse=True)

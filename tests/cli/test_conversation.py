@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ironwire.cli import conversation as module
-from ironwire.cli import files
+from ironwire.cli.chat import conversation as module
 from ironwire.cli.options import ANSWER_SECONDS
-from ironwire.cli.outbound import OFFLINE_SECONDS
+from ironwire.cli.scripting import files
+from ironwire.cli.scripting.outbound import OFFLINE_SECONDS
 from ironwire.client import (
     Accepted,
     AuthenticationRefused,

@@ -16,16 +16,16 @@ import trio
 import trustme
 from click.testing import CliRunner, Result
 
-import ironwire.server.hypercorn
+import ironwire.server.listener.hypercorn
 from ironwire.cli import cli
-from ironwire.cli.doctor import data, examine, machine
-from ironwire.cli.doctor.findings import Finding, Verdict
-from ironwire.cli.doctor.turn import examine_turn
 from ironwire.cli.exits import ExitCode
-from ironwire.hub.ice import IceUrl
-from ironwire.server.loading import load_settings
-from ironwire.store.records import Quota
-from ironwire.store.sqlite import SqliteStore
+from ironwire.cli.operator.doctor import data, examine, machine
+from ironwire.cli.operator.doctor.findings import Finding, Verdict
+from ironwire.cli.operator.doctor.turn import examine_turn
+from ironwire.handlers.ice import IceUrl
+from ironwire.server.operator.loading import load_settings
+from ironwire.store.contract.records import Quota
+from ironwire.store.sqlite.store import SqliteStore
 
 NOBODY = 65534
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -291,7 +291,7 @@ async def test_a_private_key_that_everybody_can_read(settings_file: Path, folder
 
 
 def test_a_hypercorn_that_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ironwire.server.hypercorn, "version", lambda _: "0.19.0")
+    monkeypatch.setattr(ironwire.server.listener.hypercorn, "version", lambda _: "0.19.0")
     finding = machine.hypercorn()
     assert finding.verdict is Verdict.FAIL
     assert "0.19.0" in finding.what

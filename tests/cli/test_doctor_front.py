@@ -17,13 +17,13 @@ import trio
 import trustme
 from attrs import evolve, frozen
 
-import ironwire.cli.doctor.front
-from ironwire.cli.doctor.findings import Verdict
-from ironwire.cli.doctor.front import examine_front
+import ironwire.cli.operator.doctor.front
+from ironwire.cli.operator.doctor.findings import Verdict
+from ironwire.cli.operator.doctor.front import examine_front
 from ironwire.client import ServerAddress
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, ServerSettings, Settings
-from ironwire.store.memory import MemoryStore
+from ironwire.server.operator.config import AuthSettings, ServerSettings, Settings
+from ironwire.store.memory.store import MemoryStore
 from tests.server.in_process import InProcessServer, serve_in_process
 
 PROXY_HEADERS = b"Content-Type: text/html\r\nContent-Length: 13\r\nConnection: close\r\n"
@@ -102,12 +102,12 @@ async def front(
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether an upload is refused is a question of time; where it is not the question, no test waits for it."""
-    monkeypatch.setattr(ironwire.cli.doctor.front, "REFUSAL_SECONDS", 0.05)
+    monkeypatch.setattr(ironwire.cli.operator.doctor.front, "REFUSAL_SECONDS", 0.05)
 
 
 @pytest.fixture
 def patience(impatience: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ironwire.cli.doctor.front, "REFUSAL_SECONDS", 8.0)
+    monkeypatch.setattr(ironwire.cli.operator.doctor.front, "REFUSAL_SECONDS", 8.0)
 
 
 @pytest.fixture

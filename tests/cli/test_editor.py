@@ -10,7 +10,7 @@ from prompt_toolkit.completion import DummyCompleter
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from ironwire.cli.editor import LineEditor
+from ironwire.cli.chat.editor import LineEditor
 
 ENTER, CTRL_C, CTRL_D = "\r", "\x03", "\x04"
 SECONDS = 10

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ironwire.cli.company import FORGET_SECONDS, OwnTyping
+from ironwire.cli.chat.presence_view import FORGET_SECONDS, OwnTyping
 from ironwire.client import (
     Connected,
     DeliveredFile,

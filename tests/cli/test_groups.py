@@ -12,10 +12,11 @@ import trio
 from attrs import define, field
 from click.testing import CliRunner, Result
 
-from ironwire.cli import asking, cli, render
+from ironwire.cli import cli, render
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.render import group_change
+from ironwire.cli.scripting import asking
 from ironwire.cli.terminal import printable
 from ironwire.client import Accepted, GroupChanged, GroupDetails, GroupMember, GroupSummary, Refused, create_identity
 from ironwire.ids import ClientId, GroupId

@@ -8,12 +8,12 @@ from typed_settings.cls_utils import deep_options
 
 from ironwire.cli import HOMES, SECTIONS, cli
 from ironwire.cli.exits import ExitCode
+from ironwire.cli.help.topics import TOPICS
+from ironwire.cli.operator.serve import COMMON_SETTINGS
 from ironwire.cli.options import PASSPHRASE_VARIABLE
-from ironwire.cli.serve import COMMON_SETTINGS
-from ironwire.cli.topics import TOPICS
 from ironwire.paths import PATH_VARIABLE
-from ironwire.server.config import Settings
-from ironwire.server.loading import FILE_VARIABLE
+from ironwire.server.operator.config import Settings
+from ironwire.server.operator.loading import FILE_VARIABLE
 
 SETTINGS = {option.path: option for option in deep_options(Settings)}
 

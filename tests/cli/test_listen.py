@@ -13,14 +13,14 @@ import trio
 from attrs import define
 from structlog.testing import capture_logs
 
-from ironwire.cli import listen as module
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.listen import Listener
+from ironwire.cli.scripting import listen as module
+from ironwire.cli.scripting.listen import Listener
 from ironwire.client import Client, FileMetadata, Identity, ServerAddress, connect, download, upload
-from ironwire.client.dial import Dial
+from ironwire.client.connection.dial import Dial
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, Settings
+from ironwire.server.operator.config import AuthSettings, Settings
 from tests.server.in_process import serve_in_process
 
 ADDRESS = ServerAddress.parse("http://chat.test")

@@ -12,9 +12,9 @@ from typed_settings.cls_utils import deep_options
 
 from ironwire import __version__
 from ironwire.cli import HOMES, cli
-from ironwire.cli.manual import pages, write_pages
-from ironwire.cli.topics import TOPICS
-from ironwire.server.config import Settings
+from ironwire.cli.help.manual import pages, write_pages
+from ironwire.cli.help.topics import TOPICS
+from ironwire.server.operator.config import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = pages()
@@ -30,7 +30,7 @@ def test_the_build_has_what_the_pages_need() -> None:
     program = (
         "import sys\n"
         "before = set(sys.modules)\n"
-        "import ironwire.cli.manual\n"
+        "import ironwire.cli.help.manual\n"
         "tops = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(*sorted(tops - sys.stdlib_module_names - {'ironwire'}))\n"
     )

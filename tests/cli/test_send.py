@@ -12,9 +12,10 @@ import trio
 from attrs import asdict, define, field
 from click.testing import CliRunner, Result
 
-from ironwire.cli import cli, files, messages
+from ironwire.cli import cli
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
+from ironwire.cli.scripting import files, messages
 from ironwire.client import Accepted, Client, ServerAddress, TransferFailed, Uploaded, create_identity
 from ironwire.ids import ClientId, MessageId
 from ironwire.wire.messages import File

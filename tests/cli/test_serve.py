@@ -9,8 +9,8 @@ from typed_settings.cls_utils import deep_options
 
 from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.serve import serve
-from ironwire.server.config import Settings
+from ironwire.cli.operator.serve import serve
+from ironwire.server.operator.config import Settings
 
 
 @pytest.fixture(autouse=True)

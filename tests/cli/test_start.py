@@ -9,8 +9,8 @@ import click
 import pytest
 
 from ironwire.cli import HOMES, cli
-from ironwire.cli.describe import document
-from ironwire.cli.described import FILE, load
+from ironwire.cli.help.describe import document
+from ironwire.cli.help.described import FILE, load
 
 BOB = "b0" * 32
 HEAVY = {
@@ -90,7 +90,7 @@ def test_a_command_that_is_carried_out_is_imported(tmp_path: Path) -> None:
 
 
 def test_the_description_of_the_commands_is_up_to_date() -> None:
-    assert FILE.read_text(encoding="utf-8") == document(), "run `python -m ironwire.cli.describe`"
+    assert FILE.read_text(encoding="utf-8") == document(), "run `python -m ironwire.cli.help.describe`"
 
 
 def leaves(command: click.Command, ctx: click.Context) -> Iterator[click.Context]:

@@ -16,11 +16,11 @@ from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from ironwire.client import ServerAddress
-from ironwire.client.local import Delivery
+from ironwire.client.store.records import Delivery
 from ironwire.ids import MessageId, Origin
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
-from ironwire.server.admission import announced
+from ironwire.server.session.admission import announced
 from ironwire.wire.codec import ClientFrame, decode_client, encode, encode_payload, frame_text
 from ironwire.wire.messages import AuthChallenge, AuthOk, ServerMessage
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 import trio
 from attrs import define, field
 
-from ironwire.client.backlog import Backlog
+from ironwire.client.connection.outgoing import Pending
 from ironwire.client.events import EventQueue
-from ironwire.client.keeper import Keeper
-from ironwire.client.localstore import LocalStore
-from ironwire.client.outgoing import Pending
+from ironwire.client.store.backlog import Backlog
+from ironwire.client.store.store import LocalStore
+from ironwire.client.store.write_queue import Keeper
 from ironwire.ids import Address
 from ironwire.wire.messages import Text
 from tests.client.test_offline import BOB, CAROL, OWNER

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ironwire.client import AuthenticationRefused, Backoff, ConnectionLost, SessionEnded
-from ironwire.client.closing import LONGEST_SPREAD_SECONDS, error_for_close
+from ironwire.client.connection.closing import LONGEST_SPREAD_SECONDS, error_for_close
 
 seconds = st.floats(min_value=0.001, max_value=1e6)
 

@@ -28,9 +28,9 @@ from ironwire.client import (
     connect,
     create_identity,
 )
+from ironwire.client.connection.link import STEADY_SECONDS
+from ironwire.client.connection.session import CLOSE_SECONDS
 from ironwire.client.events import EVENT_LIMIT
-from ironwire.client.link import STEADY_SECONDS
-from ironwire.client.session import CLOSE_SECONDS
 from ironwire.ids import MessageId, Origin
 from ironwire.wire.messages import (
     Accepted,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ironwire.client import Owner, ServerAddress
-from ironwire.client.local import Arrive, MarkRead, Queue, Settle
-from ironwire.client.localfile import LocalFile
+from ironwire.client.store.file import LocalFile
+from ironwire.client.store.records import Arrive, MarkRead, Queue, Settle
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
-from ironwire.store.migrations import load_migrations, migrate
+from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire.messages import DeliveredText, GroupChanged, Text
 
 ALICE = ClientId("a1" * 32)

@@ -37,7 +37,7 @@ from ironwire.client import (
     read_history,
 )
 from ironwire.client.events import EVENT_LIMIT
-from ironwire.client.localstore import InThread, in_thread
+from ironwire.client.store.store import InThread, in_thread
 from ironwire.ids import DeviceId, GroupId, MessageId
 from ironwire.wire.messages import Ack, DeviceList, DeviceRemove, DeviceRemoved, Devices, Gap, Receipt, Text
 

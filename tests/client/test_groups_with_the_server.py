@@ -27,7 +27,7 @@ from ironwire.client import (
 from ironwire.ids import DeviceId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, Settings
+from ironwire.server.operator.config import AuthSettings, Settings
 from ironwire.wire.messages import ServerMessage
 from tests.server.in_process import InProcessServer, serve_in_process
 

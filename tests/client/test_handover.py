@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from ironwire import unix_socket
-from ironwire.cli.outbound import send_as_device
+from ironwire.cli.scripting.outbound import send_as_device
 from ironwire.client import (
     Accepted,
     AuthenticationRefused,
@@ -38,9 +38,9 @@ from ironwire.client import (
     default_store_path,
     open_device,
 )
-from ironwire.client.handover import MOST_AT_A_TIME, socket_path
-from ironwire.client.handover_lines import AskServer, Failed, Keep, encode_line
-from ironwire.client.localstore import LocalStore
+from ironwire.client.store.handover import MOST_AT_A_TIME, socket_path
+from ironwire.client.store.handover_lines import AskServer, Failed, Keep, encode_line
+from ironwire.client.store.store import LocalStore
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Devices, File, Presence, Text, UploadGrant, UploadToken
 from tests.client.scripted_server import ADDRESS, Peer, ScriptedServer, scripted_server

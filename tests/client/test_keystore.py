@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ironwire.client import KeystoreError, create_identity, default_identity_path, load_identity, read_client_id
-from ironwire.client.keystore import Cost
+from ironwire.client.store.keystore import Cost
 from ironwire.errors import NoHome
 
 CHEAP = Cost(operations=1, memory_bytes=8192)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ironwire.client import HistoryEntry, LocalStoreError, Owner, ServerAddress
-from ironwire.client.local import Arrive, Begin, Change, Finish, MarkRead, Queue, Settle
-from ironwire.client.localfile import LocalFile, as_local_store_error, read_history
+from ironwire.client.store.file import LocalFile, as_local_store_error, read_history
+from ironwire.client.store.records import Arrive, Begin, Change, Finish, MarkRead, Queue, Settle
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.migrations import load_migrations
+from ironwire.store.sqlite.migrations import load_migrations
 from ironwire.wire.messages import DeliveredText, Gap, Receipt, Text
 
 ALICE = ClientId("a1" * 32)

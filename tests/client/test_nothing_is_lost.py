@@ -37,16 +37,16 @@ from ironwire.client import (
     open_device,
     read_history,
 )
-from ironwire.client.localstore import in_thread
+from ironwire.client.store.store import in_thread
 from ironwire.ids import Address, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.config import AuthSettings, Settings
-from ironwire.store.base import Store
-from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import Append
-from ironwire.store.records import Envelope, Quota
-from ironwire.store.sqlite import SqliteStore
+from ironwire.server.operator.config import AuthSettings, Settings
+from ironwire.store.contract.operations import Append
+from ironwire.store.contract.records import Envelope, Quota
+from ironwire.store.contract.store import Store
+from ironwire.store.memory.store import MemoryStore
+from ironwire.store.sqlite.store import SqliteStore
 from ironwire.wire.codec import encode_payload
 from ironwire.wire.messages import Text
 from tests.server.in_process import InProcessServer, serve_in_process

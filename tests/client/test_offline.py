@@ -29,7 +29,7 @@ from ironwire.client import (
     connect,
     open_device,
 )
-from ironwire.client.backlog import WINDOW
+from ironwire.client.store.backlog import WINDOW
 from ironwire.ids import DeviceId, MessageId
 from ironwire.wire.messages import Ack, Devices, Receipt, Resume, Text
 from tests.client.scripted_server import ADDRESS, Peer, ScriptedServer, scripted_server

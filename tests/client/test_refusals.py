@@ -25,10 +25,10 @@ from ironwire.client import (
     connect,
     read_history,
 )
-from ironwire.client.repeats import PAUSE_SECONDS, REST_SECONDS
+from ironwire.client.connection.repeats import PAUSE_SECONDS, REST_SECONDS
 from ironwire.ids import Address, DeviceId, MessageId
 from ironwire.limits import Limits
-from ironwire.server.config import AuthSettings
+from ironwire.server.operator.config import AuthSettings
 from ironwire.wire.messages import Accepted, ErrorCode, GroupCreate, Resume, Text
 from tests.client.test_with_the_server import Dialler
 from tests.playbook import open_stage

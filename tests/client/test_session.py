@@ -19,8 +19,14 @@ from ironwire.client import (
     ServerAddress,
     SessionEnded,
 )
-from ironwire.client.dial import dial_tcp
-from ironwire.client.session import OPEN_SECONDS, PING_EVERY_SECONDS, PONG_SECONDS, WRITE_SECONDS, open_session
+from ironwire.client.connection.dial import dial_tcp
+from ironwire.client.connection.session import (
+    OPEN_SECONDS,
+    PING_EVERY_SECONDS,
+    PONG_SECONDS,
+    WRITE_SECONDS,
+    open_session,
+)
 from ironwire.ids import DeviceId, Origin
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Accepted, AuthChallenge, AuthOk, Error, ServerMessage

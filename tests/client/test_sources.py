@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from ironwire.client import TransferFailed, sources, upload
-from ironwire.client.exchange import PIECE_BYTES
+from ironwire.client.connection.exchange import PIECE_BYTES
 from ironwire.client.sources import regular_file
 from tests.client.test_transfer import Http, contents, honest, serving
 

@@ -15,12 +15,12 @@ from ironwire.client import (
     connect,
     upload,
 )
-from ironwire.client.session import open_session
+from ironwire.client.connection.session import open_session
 from ironwire.ids import DeviceId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.clock import wall_clock_ms
-from ironwire.server.config import AuthSettings, Settings, UploadSettings
+from ironwire.server.operator.config import AuthSettings, Settings, UploadSettings
 from ironwire.store.invites import INVITES, Invites
 from tests.client.test_with_the_server import Dialler
 from tests.playbook import installed_guard

@@ -12,8 +12,9 @@ import orjson
 import pytest
 import trio
 
-from ironwire.client import ConnectionFailed, ServerAddress, TransferFailed, download, exchange, upload
-from ironwire.client.exchange import PIECE_BYTES
+from ironwire.client import ConnectionFailed, ServerAddress, TransferFailed, download, upload
+from ironwire.client.connection import exchange
+from ironwire.client.connection.exchange import PIECE_BYTES
 
 URL = "/media/123e4567-e89b-42d3-a456-426614174000.bin"
 SIZES = [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES + 17]

@@ -6,15 +6,15 @@ from hashlib import blake2b
 import orjson
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
-from ironwire.store.base import Store
-from ironwire.store.operations import (
+from ironwire.store.contract.operations import (
     Append,
     ChangeGroup,
     Operation,
     Register,
     Result,
 )
-from ironwire.store.records import Envelope, Mailbox, Quota
+from ironwire.store.contract.records import Envelope, Mailbox, Quota
+from ironwire.store.contract.store import Store
 
 ANN = ClientId("a" * 64)
 BOB = ClientId("b" * 64)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ironwire.store.base import Store
-from ironwire.store.memory import MemoryStore
-from ironwire.store.records import Quota
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.records import Quota
+from ironwire.store.contract.store import Store
+from ironwire.store.memory.store import MemoryStore
+from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import WIDE
 
 MAKERS: dict[str, Callable[[Path, Quota], Store]] = {

@@ -1,7 +1,6 @@
-"""Blocks in the contract of `ironwire/store/base.py`, promise by promise, on every store."""
+"""Blocks in the contract of `ironwire/store/contract/store.py`, promise by promise, on every store."""
 
-from ironwire.store.base import Store
-from ironwire.store.operations import (
+from ironwire.store.contract.operations import (
     Ack,
     Append,
     Block,
@@ -16,7 +15,8 @@ from ironwire.store.operations import (
     Unblocked,
     Undeliverable,
 )
-from ironwire.store.records import Quota
+from ironwire.store.contract.records import Quota
+from ironwire.store.contract.store import Store
 from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, append, apply, envelope, mailbox_of, registered, texts
 from tests.contract.conftest import OpenStore
 

@@ -1,4 +1,4 @@
-"""Groups in the contract of `ironwire/store/base.py`, promise by promise, on every store."""
+"""Groups in the contract of `ironwire/store/contract/store.py`, promise by promise, on every store."""
 
 from hashlib import blake2b
 
@@ -7,9 +7,8 @@ import pytest
 import trio
 
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
-from ironwire.store.base import Store
-from ironwire.store.losses import Loss
-from ironwire.store.operations import (
+from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.operations import (
     Ack,
     ChangeGroup,
     Duplicate,
@@ -23,7 +22,8 @@ from ironwire.store.operations import (
     Stored,
     TooManyGroups,
 )
-from ironwire.store.records import Envelope, Group, Quota
+from ironwire.store.contract.records import Envelope, Group, Quota
+from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
     BOB,

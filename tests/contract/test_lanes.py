@@ -3,8 +3,8 @@
 from attrs import evolve
 
 from ironwire.ids import Address, GroupId
-from ironwire.store.operations import Append, Held, MailboxFull, Operation, Stored
-from ironwire.store.records import Quota
+from ironwire.store.contract.operations import Append, Held, MailboxFull, Operation, Stored
+from ironwire.store.contract.records import Quota
 from tests.contract.builders import ANN, BOB, CAT, PHONE, append, change, envelope, mailbox_of, registered, texts
 from tests.contract.conftest import OpenStore
 

@@ -15,10 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ironwire.ids import Address, GroupId, MessageId
-from ironwire.store import sqlite_mailboxes
-from ironwire.store.base import Store
-from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import (
+from ironwire.store.contract.operations import (
     Ack,
     Append,
     Block,
@@ -30,8 +27,11 @@ from ironwire.store.operations import (
     Touch,
     Unblock,
 )
-from ironwire.store.records import MailboxId, Quota
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.records import MailboxId, Quota
+from ironwire.store.contract.store import Store
+from ironwire.store.memory.store import MemoryStore
+from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
+from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope
 
 CLIENTS = [ANN, BOB, CAT]

@@ -1,9 +1,9 @@
 """What every store owes its operator: bans that last, and clients that are erased with all that is theirs alone."""
 
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store.base import Store
-from ironwire.store.operations import Block, Duplicate, Stored
-from ironwire.store.records import Erased
+from ironwire.store.contract.operations import Block, Duplicate, Stored
+from ironwire.store.contract.records import Erased
+from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
     BOB,

@@ -1,12 +1,11 @@
-"""The contract of `ironwire/store/base.py`, promise by promise, on every store."""
+"""The contract of `ironwire/store/contract/store.py`, promise by promise, on every store."""
 
 import pytest
 import trio
 
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.base import Store
-from ironwire.store.losses import Loss
-from ironwire.store.operations import (
+from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.operations import (
     Ack,
     Acked,
     Duplicate,
@@ -26,12 +25,13 @@ from ironwire.store.operations import (
     Touched,
     Undeliverable,
 )
-from ironwire.store.records import (
+from ironwire.store.contract.records import (
     Expired,
     Mailbox,
     MailboxId,
     Quota,
 )
+from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
     BOB,

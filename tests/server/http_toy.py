@@ -8,7 +8,7 @@ from attrs import frozen
 from quart import Blueprint
 from quart_trio import QuartTrio
 
-from ironwire.server.responses import install_error_pages, install_security_headers
+from ironwire.server.http.responses import install_error_pages, install_security_headers
 
 
 def app_of(*routes: Blueprint) -> QuartTrio:

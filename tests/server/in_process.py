@@ -25,10 +25,10 @@ from quart.wrappers import Websocket
 from trio.testing import memory_stream_pair
 
 from ironwire.limits import Limits
-from ironwire.server.guard import Guard
-from ironwire.server.guarded_server import serve_connection
-from ironwire.server.hypercorn import direct_transport, install, settle, take_socket
-from ironwire.server.transport import Transport
+from ironwire.server.listener.guard import Guard
+from ironwire.server.listener.guarded_server import serve_connection
+from ironwire.server.listener.hypercorn import direct_transport, install, settle, take_socket
+from ironwire.server.session.transport import Transport
 
 StreamPair = Callable[[], tuple[Any, Any]]
 """Makes the two ends of a connection. `memory_stream_pair` never blocks a writer, `lockstep_stream_pair` does."""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ironwire.errors import ConfigError
-from ironwire.server.addresses import TrustedProxies
+from ironwire.server.listener.addresses import TrustedProxies
 
 NOBODY = TrustedProxies.parse([])
 PROXIES = TrustedProxies.parse(["127.0.0.1", "10.0.0.0/8", "fd00::/8"])

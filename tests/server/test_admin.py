@@ -16,12 +16,12 @@ import trio
 from trio.testing import MockClock
 
 from ironwire.errors import AdminError, StoreError
-from ironwire.hub.admin import Ban, Blobs, Clients, Copy, Devices, Erase, Expire, Observe, Unban
+from ironwire.handlers.operator import Ban, Blobs, Clients, Copy, Devices, Erase, Expire, Observe, Unban
 from ironwire.ids import ClientId
-from ironwire.server import admin as admin_module
-from ironwire.server.admin import REQUEST_BYTES, REQUEST_SECONDS, SOCKET, AdminSocket, ask, perform
-from ironwire.server.config import Settings
-from ironwire.store.sqlite import SqliteStore
+from ironwire.server.operator import admin as admin_module
+from ironwire.server.operator.admin import REQUEST_BYTES, REQUEST_SECONDS, SOCKET, AdminSocket, ask, perform
+from ironwire.server.operator.config import Settings
+from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE
 from tests.contract.builders import ANN, BOB, PHONE, WIDE, append, apply, envelope, registered
 from tests.playbook import NOW_MS, auth_frame, identity_of, open_stage

@@ -9,11 +9,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.errors import StoreError
 from ironwire.limits import Limits
-from ironwire.server.config import AuthSettings
+from ironwire.server.operator.config import AuthSettings
+from ironwire.store.contract.operations import Operation, Result
+from ironwire.store.contract.records import Quota
 from ironwire.store.invites import Invites
-from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import Operation, Result
-from ironwire.store.records import Quota
+from ironwire.store.memory.store import MemoryStore
 from tests.playbook import NOW_MS, Stage, identity_of, open_stage
 
 

@@ -6,7 +6,7 @@ import pytest
 from attrs import fields
 from trio.testing import MockClock
 
-from ironwire.hub.forms import stored_payload
+from ironwire.delivery.payloads import stored_payload
 from ironwire.ids import CallId, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import (
     ADDED_BYTES,
@@ -19,7 +19,7 @@ from ironwire.limits import (
     SERVER_FRAME_BYTES,
     Limits,
 )
-from ironwire.server.admission import announced
+from ironwire.server.session.admission import announced
 from ironwire.wire.codec import encode, frame_text
 from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (

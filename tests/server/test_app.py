@@ -5,7 +5,7 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from ironwire.server.sessions import Sessions
+from ironwire.server.session.sessions import Sessions
 from tests.playbook import open_stage
 from tests.server.http_toy import RawResponse, parse_response
 from tests.server.in_process import InProcessServer

@@ -9,7 +9,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from trio.testing import wait_all_tasks_blocked
 
-from ironwire.server.body import StreamedBody, StreamedHTTPConnection
+from ironwire.server.http.body import StreamedBody, StreamedHTTPConnection
 
 SCOPE: Any = {
     "type": "http",

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from ironwire.limits import Limits
-from ironwire.server.config import TurnSettings
+from ironwire.server.operator.config import TurnSettings
 from tests.playbook import Stage, auth_frame, open_stage, told, verify_frame
 
 CALL, OTHER_CALL, THIRD_CALL = ("1" * 32, "2" * 32, "3" * 32)

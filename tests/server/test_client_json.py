@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from ironwire import __version__
 from ironwire.limits import Limits
-from ironwire.server.config import AuthSettings, UploadSettings
+from ironwire.server.operator.config import AuthSettings, UploadSettings
 from tests.playbook import Stage, open_stage
 from tests.server.http_toy import RawResponse, parse_response
 from tests.server.test_openapi import DOCUMENT

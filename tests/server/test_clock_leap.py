@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ironwire.delivery.janitor import DAY_MS
 from ironwire.errors import AdminError
-from ironwire.hub.admin import Clock, Expire, Observe
-from ironwire.hub.janitor import DAY_MS
-from ironwire.server.admin import ask
-from ironwire.store.memory import MemoryStore
+from ironwire.handlers.operator import Clock, Expire, Observe
+from ironwire.server.operator.admin import ask
+from ironwire.store.memory.store import MemoryStore
 from tests.contract.builders import WIDE
 from tests.playbook import NOW_MS, Stage, auth_frame, open_stage, verify_frame
 

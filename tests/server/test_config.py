@@ -8,8 +8,8 @@ import trustme
 
 from ironwire.errors import ConfigError
 from ironwire.limits import Limits
-from ironwire.server.config import AuthSettings, ServerSettings, Settings
-from ironwire.server.loading import example_toml, load, load_settings
+from ironwire.server.operator.config import AuthSettings, ServerSettings, Settings
+from ironwire.server.operator.loading import example_toml, load, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 import pytest
 from trio.testing import MockClock
 
-from ironwire.server.config import AuthSettings
+from ironwire.server.operator.config import AuthSettings
 from tests.playbook import open_stage
 from tests.server.http_toy import RawResponse, parse_response
 

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from ironwire.limits import Limits
-from ironwire.server.addresses import Address
-from ironwire.server.gate import Visitor
-from ironwire.server.guard import DirectSockets
-from ironwire.server.guarded_server import serve_connection
+from ironwire.server.listener.addresses import Address
+from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.guard import DirectSockets
+from ironwire.server.listener.guarded_server import serve_connection
 from tests.server.in_process import read_to_end, serve_in_process
 from tests.server.raw_client import upgrade_request
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from ironwire.limits import Limits
-from ironwire.server.addresses import TrustedProxies
-from ironwire.server.gate import STRANGERS_AT_A_TURN, Gate, Tally, Visitor
+from ironwire.server.listener.addresses import TrustedProxies
+from ironwire.server.listener.connection_limiter import STRANGERS_AT_A_TURN, Gate, Tally, Visitor
 
 LIMITS = Limits(
     connections=5,

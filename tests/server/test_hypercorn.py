@@ -18,13 +18,13 @@ from quart_trio import QuartTrio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
-import ironwire.server.hypercorn
+import ironwire.server.listener.hypercorn
 from ironwire.limits import Limits
-from ironwire.server.addresses import TrustedProxies
-from ironwire.server.gate import Gate
-from ironwire.server.guard import CONNECTION_KEY, Connection, Guard
-from ironwire.server.guarded_server import Inbox, serve_connection
-from ironwire.server.hypercorn import check_hypercorn, install, serve_worker, settle
+from ironwire.server.listener.addresses import TrustedProxies
+from ironwire.server.listener.connection_limiter import Gate
+from ironwire.server.listener.guard import CONNECTION_KEY, Connection, Guard
+from ironwire.server.listener.guarded_server import Inbox, serve_connection
+from ironwire.server.listener.hypercorn import check_hypercorn, install, serve_worker, settle
 from tests.bounded_stream import bounded
 from tests.server.in_process import FakeSocket, InProcessServer, open_transport, read_to_end, send, serve_in_process
 from tests.server.raw_client import RawClient, upgrade_request
@@ -505,13 +505,13 @@ def test_installing_twice_is_installing_once(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_another_version_of_hypercorn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ironwire.server.hypercorn, "version", lambda _name: "0.19.0")
+    monkeypatch.setattr(ironwire.server.listener.hypercorn, "version", lambda _name: "0.19.0")
     with pytest.raises(RuntimeError, match=r"hypercorn 0\.18\.\*, not 0\.19\.0"):
         install(LIMITS, trio.lowlevel.checkpoint)
 
 
 def test_another_shape_of_hypercorn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ironwire.server.hypercorn._SHAPE, TCPServer.run, "self deadline")
+    monkeypatch.setitem(ironwire.server.listener.hypercorn._SHAPE, TCPServer.run, "self deadline")
     with pytest.raises(RuntimeError, match=r"TCPServer\.run takes \(self\) and not \(self deadline\)"):
         check_hypercorn()
 
@@ -542,7 +542,7 @@ class _Worker:
 async def run_worker(monkeypatch: pytest.MonkeyPatch, on_shutdown: Callable[[], Awaitable[None]]) -> float:
     """Return how long after the trigger the worker lets go."""
     worker = _Worker()
-    monkeypatch.setattr(ironwire.server.hypercorn, "worker_serve", worker)
+    monkeypatch.setattr(ironwire.server.listener.hypercorn, "worker_serve", worker)
     app = wrap_app(quart_app(), 0, "asgi")
     start = trio.current_time()
     await serve_worker(Guard(LIMITS, on_shutdown, OPEN_GATE), app, Config(), shutdown_trigger=partial(trio.sleep, 1))

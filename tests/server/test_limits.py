@@ -16,7 +16,7 @@ from attrs import frozen
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from ironwire.limits import Limits
-from ironwire.server.config import AuthSettings, UploadSettings
+from ironwire.server.operator.config import AuthSettings, UploadSettings
 from ironwire.store.invites import Invites
 from tests.playbook import NOW_MS, Stage, identity_of, open_stage
 from tests.server.http_toy import RawResponse, parse_response

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from ironwire.errors import ConfigError
-from ironwire.server.listening import listen
+from ironwire.server.listener.sockets import listen
 
 BACKLOG = 5
 

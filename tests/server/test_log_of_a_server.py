@@ -11,8 +11,8 @@ import pytest
 import structlog
 from trio.testing import MockClock
 
-from ironwire.server.config import LogSettings
-from ironwire.server.logs import configure_logging, short_address
+from ironwire.server.operator.config import LogSettings
+from ironwire.server.operator.logs import configure_logging, short_address
 from tests.playbook import Stage, identity_of, open_stage
 from tests.server.http_toy import parse_response
 

@@ -11,10 +11,10 @@ from typing import TextIO
 import pytest
 import structlog
 
-from ironwire.server import log_writer
-from ironwire.server.config import LogSettings
-from ironwire.server.log_writer import MOST_LINES, QueueingHandler, flush_log, log_statistics, queue_lines_of
-from ironwire.server.logs import configure_logging
+from ironwire.server.operator import log_writer
+from ironwire.server.operator.config import LogSettings
+from ironwire.server.operator.log_writer import MOST_LINES, QueueingHandler, flush_log, log_statistics, queue_lines_of
+from ironwire.server.operator.logs import configure_logging
 
 SECONDS = 10
 PIPE_BYTES = 70_000

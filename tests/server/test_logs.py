@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
-from ironwire.server.config import LogSettings
-from ironwire.server.logs import configure_logging
+from ironwire.server.operator.config import LogSettings
+from ironwire.server.operator.logs import configure_logging
 
 
 class Terminal(io.StringIO):

@@ -13,8 +13,8 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from ironwire.ids import BlobName, media_path
 from ironwire.limits import Limits
-from ironwire.server.media import media_routes, requested_range
-from ironwire.store.blobs import CHUNK_BYTES, Blobs
+from ironwire.server.http.media import media_routes, requested_range
+from ironwire.store.files.blobs import CHUNK_BYTES, Blobs
 
 from .http_toy import app_of, parse_response
 from .in_process import InProcessServer, serve_in_process

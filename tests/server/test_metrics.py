@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import ironwire
 from ironwire.counting import Distribution, Histogram, Tallied
-from ironwire.server.metrics import Statistics, metrics_text
+from ironwire.server.http.metrics import Statistics, metrics_text
 from tests.playbook import Stage, identity_of, open_stage
 from tests.server.http_toy import parse_response
 
@@ -77,7 +77,7 @@ async def metrics_of(stage: Stage) -> bytes:
 def statistics_classes() -> list[type]:
     found: dict[str, type] = {}
     for module in pkgutil.walk_packages(ironwire.__path__, "ironwire."):
-        if module.name.startswith(("ironwire.hub.", "ironwire.server.", "ironwire.store.")):
+        if module.name.startswith(("ironwire.delivery.", "ironwire.server.", "ironwire.store.")):
             members = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
             found |= {name: cls for name, cls in members if name.endswith("Statistics") and attrs.has(cls)}
     return [cls for name, cls in found.items() if name not in UNPUBLISHED]

@@ -10,9 +10,7 @@ from trio.testing import open_stream_to_socket_listener
 from ironwire.errors import ConfigError
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.config import MetricsSettings, Settings
-from ironwire.server.hypercorn import install
-from ironwire.server.monitoring import (
+from ironwire.server.http.monitoring import (
     INSTANCE_HEADER,
     METRICS_TYPE,
     MetricsServer,
@@ -20,7 +18,9 @@ from ironwire.server.monitoring import (
     metrics_routes,
     probe_routes,
 )
-from ironwire.store.memory import MemoryStore
+from ironwire.server.listener.hypercorn import install
+from ironwire.server.operator.config import MetricsSettings, Settings
+from ironwire.store.memory.store import MemoryStore
 
 from .http_toy import app_of, parse_response
 

@@ -9,9 +9,9 @@ from typing import Any, get_args
 from jsonschema import Draft202012Validator
 
 from ironwire.server.app import create_app
-from ironwire.server.config import Settings
-from ironwire.server.responses import SECURITY_HEADERS, HttpErrorCode
-from ironwire.store.memory import MemoryStore
+from ironwire.server.http.responses import SECURITY_HEADERS, HttpErrorCode
+from ironwire.server.operator.config import Settings
+from ironwire.store.memory.store import MemoryStore
 
 DOCUMENT: dict[str, Any] = json.loads(
     Path(__file__).parents[2].joinpath("docs", "openapi.json").read_text(encoding="utf-8")

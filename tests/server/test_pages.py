@@ -11,7 +11,7 @@ from quart import Response, abort, websocket
 from quart_trio import QuartTrio
 
 from ironwire.ids import Origin, parse_origin
-from ironwire.server.pages import Status, describe_seconds, page_routes
+from ironwire.server.http.pages import Status, describe_seconds, page_routes
 
 from .http_toy import app_of
 

@@ -7,8 +7,8 @@ from trio.testing import MockClock
 
 from ironwire.ids import ClientId, GroupId
 from ironwire.limits import Limits
-from ironwire.server.rates import Rates, surcharge_of
-from ironwire.server.refusals import REFUSALS
+from ironwire.server.session.rates import Rates, surcharge_of
+from ironwire.server.session.refusals import REFUSALS
 from ironwire.wire.messages import (
     Ack,
     ClientMessage,

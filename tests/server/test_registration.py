@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId
-from ironwire.server.registration import AllowList, Registration
+from ironwire.server.session.registration import AllowList, Registration
 from ironwire.store.invites import DAY_MS, Invites
 
 ALICE, BOB = ClientId("a1" * 32), ClientId("b0" * 32)

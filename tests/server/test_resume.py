@@ -8,7 +8,7 @@ from typing import Any
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.limits import Limits
-from ironwire.server.refusals import HELD_BACK, REFUSALS
+from ironwire.server.session.refusals import HELD_BACK, REFUSALS
 from tests.playbook import Stage, identity_of, open_stage, told
 from tests.wire import frame_builder
 

@@ -12,10 +12,10 @@ from wsproto.events import CloseConnection
 
 from ironwire.crypto.signing import auth_text
 from ironwire.limits import Limits
-from ironwire.server.config import AuthSettings
-from ironwire.server.refusals import REFUSALS
-from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import Operation, Result
+from ironwire.server.operator.config import AuthSettings
+from ironwire.server.session.refusals import REFUSALS
+from ironwire.store.contract.operations import Operation, Result
+from ironwire.store.memory.store import MemoryStore
 from tests.playbook import NONCE, NOW_MS, auth_frame, identity_of, open_stage, verify_frame
 from tests.wire.frame_builder import TEXT, fragments, frame, text
 

@@ -7,10 +7,10 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
-from ironwire.hub.outbox import Ending
+from ironwire.delivery.outbox import Ending
 from ironwire.limits import Limits
-from ironwire.server.session import Session
-from ironwire.server.sessions import Sessions
+from ironwire.server.session.session import Session
+from ironwire.server.session.sessions import Sessions
 from tests.playbook import open_stage
 
 LIMITS = Limits(drain_seconds=3, reconnect_spread_ms=700)

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from wsproto.events import CloseConnection
 
 import ironwire.server.app
-from ironwire.hub.hub import Hub
+from ironwire.delivery.hub import Hub
 from ironwire.limits import Limits
 from tests.bounded_stream import bounded
 from tests.playbook import Stage, auth_frame, identity_of, open_stage, verify_frame

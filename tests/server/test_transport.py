@@ -12,8 +12,8 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
-from ironwire.server.direct import ODD_FRAMES, STRANGER_BYTES, DirectTransport
-from ironwire.server.transport import Transport
+from ironwire.server.listener.direct import ODD_FRAMES, STRANGER_BYTES, DirectTransport
+from ironwire.server.session.transport import Transport
 from tests.server.in_process import send
 from tests.server.raw_client import RawClient
 from tests.wire.frame_builder import BINARY, CONTINUATION, PONG, TEXT, binary, close, fragments, frame, ping, text

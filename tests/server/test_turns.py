@@ -7,18 +7,18 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ironwire.hub.delivery import Delivery
-from ironwire.hub.forms import Sendable
-from ironwire.hub.history import HistoryDesk
-from ironwire.hub.hub import Attachment
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.hub import Attachment
+from ironwire.delivery.payloads import Sendable
+from ironwire.handlers.history import HistoryDesk
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.server.direct import DirectTransport
-from ironwire.server.gate import CLIENTS_AT_A_TURN, STRANGERS_AT_A_TURN
-from ironwire.server.session import TURN_SURCHARGE
-from ironwire.server.turns import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES
-from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import Append, Operation, Result
+from ironwire.server.listener.connection_limiter import CLIENTS_AT_A_TURN, STRANGERS_AT_A_TURN
+from ironwire.server.listener.direct import DirectTransport
+from ironwire.server.session.scheduler import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES
+from ironwire.server.session.session import TURN_SURCHARGE
+from ironwire.store.contract.operations import Append, Operation, Result
+from ironwire.store.memory.store import MemoryStore
 from ironwire.wire.messages import History, Text
 from tests.playbook import Stage, identity_of, open_stage
 from tests.turns import counted_by_turn

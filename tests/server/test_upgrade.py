@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
 
-from ironwire.server.upgrade import HEAD_BYTES, Upgrade, parse_upgrade
+from ironwire.server.listener.upgrade import HEAD_BYTES, Upgrade, parse_upgrade
 from tests.server.raw_client import KEY, upgrade_request
 
 PATH = b"/ws"

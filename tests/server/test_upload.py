@@ -17,10 +17,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ironwire.crypto.tokens import UploadTokens
 from ironwire.ids import parse_media_path
 from ironwire.limits import Limits
-from ironwire.server.addresses import TrustedProxies
-from ironwire.server.upload import upload_routes
-from ironwire.server.upload_rules import UploadRules
-from ironwire.store.blobs import Blobs
+from ironwire.server.http.upload import upload_routes
+from ironwire.server.http.upload_rules import UploadRules
+from ironwire.server.listener.addresses import TrustedProxies
+from ironwire.store.files.blobs import Blobs
 
 from .http_toy import app_of, names_in, parse_response
 from .in_process import InProcessServer, read_to_end, serve_in_process

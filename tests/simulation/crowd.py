@@ -25,8 +25,7 @@ from wsproto.events import CloseConnection, Ping, TextMessage
 from fuzz.failure import first_leaf
 from ironwire.ids import ClientId, DeviceId, MessageId, is_group
 from ironwire.limits import Limits
-from ironwire.store.memory import MemoryStore
-from ironwire.store.operations import (
+from ironwire.store.contract.operations import (
     Append,
     ChangeGroup,
     Operation,
@@ -34,7 +33,8 @@ from ironwire.store.operations import (
     Result,
     Stored,
 )
-from ironwire.store.records import Quota
+from ironwire.store.contract.records import Quota
+from ironwire.store.memory.store import MemoryStore
 from tests.playbook import NOW_MS, auth_frame, identity_of, open_stage, verify_frame
 from tests.server.in_process import InProcessServer
 from tests.server.raw_client import RawClient

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from ironwire.ids import ClientId, GroupId
-from ironwire.store import memory_state
-from ironwire.store.operations import Append, Stored
+from ironwire.store.contract.operations import Append, Stored
+from ironwire.store.memory import state as memory_state
 from tests.simulation.crowd import Plan, Violation, stage_crowd
 
 

@@ -13,10 +13,10 @@ import pytest
 from ironwire.errors import BackupError, StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, parse_blob_name
 from ironwire.store.backup import MANIFEST, RESTORING, examine_backup, make_backup, restore_backup
-from ironwire.store.losses import Loss
-from ironwire.store.operations import Ack, Touch
-from ironwire.store.records import Mailbox, Quota
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.operations import Ack, Touch
+from ironwire.store.contract.records import Mailbox, Quota
+from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, MEDIA
 from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, TABLET, append, apply, change, envelope, registered, texts
 

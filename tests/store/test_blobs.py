@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import BlobName, parse_blob_name
-from ironwire.store.blobs import CHUNK_BYTES, FLUSH_BYTES, Blobs, StoredBlob
+from ironwire.store.files.blobs import CHUNK_BYTES, FLUSH_BYTES, Blobs, StoredBlob
 
 NAME = parse_blob_name("0f1e2d3c-4b5a-4697-8877-665544332211.bin")
 

@@ -12,10 +12,10 @@ import pytest
 
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId
-from ironwire.store.migrations import load_migrations, migrate
-from ironwire.store.operations import Ack, Duplicate, Stored
-from ironwire.store.records import Mailbox
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.operations import Ack, Duplicate, Stored
+from ironwire.store.contract.records import Mailbox
+from ironwire.store.sqlite.migrations import load_migrations, migrate
+from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import ANN, BOB, PHONE, WIDE, append, envelope, texts
 
 MIGRATIONS = load_migrations()

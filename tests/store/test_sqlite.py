@@ -21,19 +21,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import ClientId, MessageId
-from ironwire.store import sqlite as sqlite_module
-from ironwire.store import (
-    sqlite_boxes,
-    sqlite_expiry,
-    sqlite_groups,
-    sqlite_ids,
-    sqlite_mailboxes,
-    sqlite_pages,
-    sqlite_recent,
-    sqlite_writer,
-)
-from ironwire.store.base import HISTORY_BYTES
-from ironwire.store.operations import (
+from ironwire.store.contract.operations import (
     Ack,
     Forget,
     Register,
@@ -43,8 +31,18 @@ from ironwire.store.operations import (
     Sweep,
     Undeliverable,
 )
-from ironwire.store.records import Mailbox
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.records import Mailbox
+from ironwire.store.contract.store import HISTORY_BYTES
+from ironwire.store.sqlite import boxes as sqlite_boxes
+from ironwire.store.sqlite import expiry as sqlite_expiry
+from ironwire.store.sqlite import groups as sqlite_groups
+from ironwire.store.sqlite import ids as sqlite_ids
+from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
+from ironwire.store.sqlite import memtable as sqlite_recent
+from ironwire.store.sqlite import pages as sqlite_pages
+from ironwire.store.sqlite import store as sqlite_module
+from ironwire.store.sqlite import writer as sqlite_writer
+from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, WIDE, append, envelope, registered, texts
 
 SECRET = "the-erased-text-" * 40  # longer than a page's free rest, shorter than a page
@@ -237,8 +235,8 @@ def process_that_has(path: Path) -> Iterator[None]:
     script = f"""
         import sys, trio
         from pathlib import Path
-        from ironwire.store.records import Quota
-        from ironwire.store.sqlite import SqliteStore
+        from ironwire.store.contract.records import Quota
+        from ironwire.store.sqlite.store import SqliteStore
         async def main():
             await SqliteStore(Path({str(path)!r}), Quota(9, 999, 9)).open()
             print("open", flush=True)

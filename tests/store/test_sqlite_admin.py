@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from ironwire.ids import GroupId
-from ironwire.store.records import Quota
-from ironwire.store.sqlite import SqliteStore
-from ironwire.store.sqlite_copy import copy_database
+from ironwire.store.contract.records import Quota
+from ironwire.store.sqlite.copy import copy_database
+from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, Box, Client, Group, Survey
 from tests.contract.builders import (
     ANN,
@@ -89,7 +89,7 @@ async def test_a_copy_is_of_what_is_committed_and_the_store_works_on_meanwhile(
         trio.from_thread.run(may_end.wait)
         copy_database(source, target, quota)
 
-    monkeypatch.setattr("ironwire.store.sqlite.copy_database", slow_copy)
+    monkeypatch.setattr("ironwire.store.sqlite.store.copy_database", slow_copy)
     order: list[str] = []
 
     async def scrub() -> None:

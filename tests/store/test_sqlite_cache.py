@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.store.sqlite_cache import Cache
+from ironwire.store.sqlite.cache import Cache
 
 KEYS = st.integers(0, 5)
 SIZES = st.integers(0, 12)

@@ -8,10 +8,11 @@ import pytest
 
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
-from ironwire.store import sqlite_groups, sqlite_pages
-from ironwire.store.operations import Block, NotMember, Stored
-from ironwire.store.records import Group
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.operations import Block, NotMember, Stored
+from ironwire.store.contract.records import Group
+from ironwire.store.sqlite import groups as sqlite_groups
+from ironwire.store.sqlite import pages as sqlite_pages
+from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import ANN, BOB, CAT, PHONE, WIDE, append, apply, change, envelope, registered, texts
 
 CLUB = GroupId("#" + "1" * 32)

@@ -14,9 +14,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store import sqlite_mailboxes
-from ironwire.store.operations import Ack, Duplicate, Operation, Remove, Stored, Touch
-from ironwire.store.sqlite import SqliteStore
+from ironwire.store.contract.operations import Ack, Duplicate, Operation, Remove, Stored, Touch
+from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
+from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import (
     ANN,
     BOB,

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import Sequencer
 
-from ironwire.store.writer_thread import WriterThread
+from ironwire.store.sqlite.thread import WriterThread
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import trio
 
 from ironwire.limits import Limits
-from ironwire.server.hypercorn import install
+from ironwire.server.listener.hypercorn import install
 from tests.system.toy import app
 
 __all__ = ["app"]

@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from ironwire.ids import ClientId, MessageId, Origin
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal
-from ironwire.server.admission import announced
+from ironwire.server.session.admission import announced
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import Accepted, Ack, AuthChallenge, AuthOk, Error, Gap, Resume, ServerMessage, Text
 from tests.system.processes import SECONDS, environment

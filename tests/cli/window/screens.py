@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.window.cells import Line, padded
-from ironwire.cli.window.events import Effect, Event, Listed, Opened, Paged
-from ironwire.cli.window.model import WIDE_CELLS, Row, State
-from ironwire.cli.window.update import update
-from ironwire.cli.window.view import conversation_pane, help_pane, list_cells, list_pane, rule_pane, status_pane
+from ironwire.cli.chat.window.cells import Line, padded
+from ironwire.cli.chat.window.events import Effect, Event, Listed, Opened, Paged
+from ironwire.cli.chat.window.model import WIDE_CELLS, Row, State
+from ironwire.cli.chat.window.update import update
+from ironwire.cli.chat.window.view import conversation_pane, help_pane, list_cells, list_pane, rule_pane, status_pane
 from ironwire.client import Connection, DeliveredFile, DeliveredText, GroupChanged, HistoryEntry
 from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from tests.cli.table import ALICE, BOB, CAROL, FRIENDS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.cli.window.cells import cells, clipped, padded, steady, steady_lines, width_of, wrapped
+from ironwire.cli.chat.window.cells import cells, clipped, padded, steady, steady_lines, width_of, wrapped
 
 WIDE = "漢"
 COMBINED = "e\u0301"

@@ -8,10 +8,10 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ironwire.cli.window import events as ev
-from ironwire.cli.window.cells import width_of
-from ironwire.cli.window.model import Row, State, Transfer
-from ironwire.cli.window.view import (
+from ironwire.cli.chat.window import events as ev
+from ironwire.cli.chat.window.cells import width_of
+from ironwire.cli.chat.window.model import Row, State, Transfer
+from ironwire.cli.chat.window.view import (
     conversation_pane,
     help_pane,
     list_pane,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ironwire.cli.window.cells import cells
-from ironwire.cli.window.notify import Bell, notification
+from ironwire.cli.chat.window.cells import cells
+from ironwire.cli.chat.window.notify import Bell, notification
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 from attrs import evolve
 
-from ironwire.cli.window.events import (
+from ironwire.cli.chat.window.events import (
     Announced,
     ConnectionChanged,
     FocusMoved,
@@ -20,8 +20,8 @@ from ironwire.cli.window.events import (
     Transferred,
     Typed,
 )
-from ironwire.cli.window.history import waveform
-from ironwire.cli.window.model import Row, State, Transfer
+from ironwire.cli.chat.window.history import waveform
+from ironwire.cli.chat.window.model import Row, State, Transfer
 from ironwire.client import Connection, DeliveredFile, GroupChanged, GroupMember
 from tests.cli.table import ALICE, BOB, CAROL, FRIENDS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from ironwire.cli.window.events import (
+from ironwire.cli.chat.window.events import (
     Announced,
     Block,
     Chosen,
@@ -35,7 +35,7 @@ from ironwire.cli.window.events import (
     Typed,
     WentUnread,
 )
-from ironwire.cli.window.model import Row, State
+from ironwire.cli.chat.window.model import Row, State
 from ironwire.client import Connection
 from tests.cli.table import BOB, CAROL, FRIENDS
 

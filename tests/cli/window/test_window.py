@@ -16,8 +16,8 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.files import Attachment
-from ironwire.cli.window import files, hold_window
+from ironwire.cli.chat.window import files, hold_window
+from ironwire.cli.scripting.files import Attachment
 from ironwire.client import (
     Accepted,
     Client,

@@ -20,13 +20,13 @@ import hypercorn.trio.run  # noqa: F401  # imported before the fork: so no serve
 from attrs import define, frozen
 
 from ironwire.cli import cli
-from ironwire.cli.serve import serve  # noqa: F401  # the same
-from ironwire.hub import janitor
-from ironwire.hub.committer import Committer
-from ironwire.store import migrations
-from ironwire.store.operations import Acked
-from ironwire.store.sqlite import SqliteStore
-from ironwire.store.sqlite_writer import Writer
+from ironwire.cli.operator.serve import serve  # noqa: F401  # the same
+from ironwire.delivery import janitor
+from ironwire.delivery.committer import Committer
+from ironwire.store.contract.operations import Acked
+from ironwire.store.sqlite import migrations
+from ironwire.store.sqlite.store import SqliteStore
+from ironwire.store.sqlite.writer import Writer
 
 POINTS = (
     "before the copy of an old file",

@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 from nacl.signing import SigningKey
 
-from ironwire.store.migrations import load_migrations, migrate
+from ironwire.store.sqlite.migrations import load_migrations, migrate
 from tests.system.crash.device import Counters, Device, Key, Sent, Violation
 
 CLIENTS = 3

@@ -1,0 +1,293 @@
+"""What changes the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
+
+Rule: an event that belongs to one conversation names it, and changes no other.
+"""
+
+from attrs import evolve
+
+from ironwire.cli.chat.conversation import SENDING
+from ironwire.cli.chat.window.events import (
+    Announced,
+    Block,
+    BookChanged,
+    Chosen,
+    ConnectionChanged,
+    Effect,
+    Entered,
+    Event,
+    FocusMoved,
+    FocusReported,
+    HelpScrolled,
+    Leave,
+    Listed,
+    Load,
+    LoadBefore,
+    Moved,
+    Noted,
+    Opened,
+    Paged,
+    PagedBefore,
+    Reconnect,
+    Resized,
+    Save,
+    Say,
+    Scrolled,
+    SendFile,
+    ShowMembers,
+    StatusChanged,
+    Stepped,
+    Ticked,
+    Transferred,
+    Typed,
+    WentUnread,
+)
+from ironwire.cli.chat.window.help import HELP
+from ironwire.cli.chat.window.history import scrolled
+from ironwire.cli.chat.window.model import Announcement, Note, State, Thread, Transfer
+from ironwire.client import HistoryEntry
+from ironwire.errors import InvalidId
+from ironwire.ids import Address, ClientId, is_group
+
+PAGE_ENTRIES = 100
+TYPING_SECONDS = 10.0
+"""The word that somebody has stopped may get lost (docs/protocol.md, section 7.3)."""
+
+_Told = Listed | Paged | PagedBefore | ConnectionChanged | Typed | StatusChanged | Transferred | BookChanged | Ticked
+
+
+def update(state: State, event: Event) -> tuple[State, list[Effect]]:
+    """The state after `event`, and what is to be done."""
+    if isinstance(event, _Told):
+        return _told(state, event), []
+    match event:
+        case Noted(text, style, peer):
+            return _noted(state, text, style, peer), []
+        case Announced(text, peer):
+            is_elsewhere = peer is None or peer != state.shown
+            return (evolve(state, announcement=Announcement(text, peer)) if is_elsewhere else state), []
+        case FocusReported(is_focused):
+            return evolve(state, is_focused=is_focused), _load_open(state)
+        case Resized(is_wide):
+            return evolve(state, is_wide=is_wide), _load_open(state)
+        case FocusMoved(to):
+            return evolve(state, focus=to, selected=state.open or state.selected), _load_open(state)
+        case HelpScrolled(lines):
+            return evolve(state, help_top=_help_top(state, lines)), []
+        case Moved(rows):
+            return evolve(state, selected=_beside(state, state.selected, rows)), []
+        case Chosen(index):
+            peer = state.selected if index is None else _at(state, index)
+            return _opened(state, peer)
+        case Opened(peer):
+            return _opened(state, peer)
+        case Stepped(rows):
+            return _opened(state, _beside(state, state.open, rows))
+        case WentUnread():
+            told = state.announcement
+            return _opened(state, told.peer if told and told.peer else _next_unread(state))
+        case Scrolled(lines, width, height):
+            return _scrolled(state, lines, width, height)
+        case Entered(peer, text):
+            return _entered(state, peer, text)
+
+
+def _told(state: State, event: _Told) -> State:
+    match event:
+        case Listed(rows, waiting):
+            selected = state.selected or state.open or (rows[0].peer if rows else None)
+            return evolve(state, rows=rows, waiting=waiting, selected=selected)
+        case Paged(peer, entries, is_whole):
+            return _paged(state, peer, entries, is_whole)
+        case PagedBefore(peer, before, entries, is_whole):
+            thread = evolve(_thread(state, peer), is_loading=False)
+            if thread.entries and thread.entries[0].number == before:
+                thread = evolve(thread, entries=entries + thread.entries, is_whole=is_whole)
+            return state.with_thread(thread)
+        case ConnectionChanged(connection):
+            state = evolve(state, connection=connection)
+            # Nobody says what changes while there is no session.
+            return state if connection.state == "connected" else evolve(state, typing={}, statuses={})
+        case Typed(peer, client, is_typing):
+            others = {key: until for key, until in state.typing.items() if key != (peer, client)}
+            until = {(peer, client): state.clock + TYPING_SECONDS} if is_typing else {}
+            return evolve(state, typing=others | until)
+        case StatusChanged(client, status):
+            return evolve(state, statuses={**state.statuses, client: status})
+        case Transferred(peer, transfer, is_over):
+            thread = _thread(state, peer)
+            return state.with_thread(evolve(thread, transfers=_transfers(thread, transfer, is_over)))
+        case BookChanged(book):
+            return evolve(state, book=book)
+        case Ticked(now, clock):
+            return evolve(state, now=now, clock=clock)
+
+
+def _load_open(state: State) -> list[Effect]:
+    """What is in the open conversation may be seen now, and so have been read."""
+    return [] if state.open is None else [Load(state.open)]
+
+
+def _thread(state: State, peer: Address) -> Thread:
+    return state.threads.get(peer) or Thread(peer)
+
+
+def _paged(state: State, peer: Address, entries: tuple[HistoryEntry, ...], is_whole: bool) -> State:
+    thread = _thread(state, peer)
+    first = entries[0].number if entries else 0
+    is_joined = first <= thread.last_number
+    if thread.position is None or not is_joined:
+        # Older pages are loaded again when somebody looks for them; and there is never a hole between two.
+        return state.with_thread(evolve(thread, entries=entries, is_whole=is_whole, position=None, unseen=0))
+    older = tuple(entry for entry in thread.entries if entry.number < first)
+    came = sum(entry.number > thread.last_number for entry in entries)
+    return state.with_thread(
+        evolve(
+            thread,
+            entries=older + entries,
+            is_whole=is_whole or (thread.is_whole and bool(older)),
+            unseen=thread.unseen + came,
+        )
+    )
+
+
+def _transfers(thread: Thread, transfer: Transfer, is_over: bool) -> tuple[Transfer, ...]:
+    if is_over:
+        return tuple(other for other in thread.transfers if other.key != transfer.key)
+    if any(other.key == transfer.key for other in thread.transfers):
+        return tuple(transfer if other.key == transfer.key else other for other in thread.transfers)
+    return (*thread.transfers, transfer)
+
+
+def _noted(state: State, text: str, style: str, peer: Address | None) -> State:
+    where = peer or state.open
+    if where is None:
+        return evolve(state, announcement=Announcement(text))
+    thread = _thread(state, where)
+    note = Note(thread.last_number, text, style)
+    return state.with_thread(evolve(thread, notes=(*thread.notes, note), position=None, unseen=0))
+
+
+def _warned(state: State, text: str, peer: Address | None = None) -> State:
+    return _noted(state, text, "class:warning", peer)
+
+
+def _help_top(state: State, lines: int | None) -> int | None:
+    if lines is None:
+        return None
+    return 0 if state.help_top is None else max(0, min(len(HELP) - 1, state.help_top + lines))
+
+
+# --- to another conversation -----------------------------------------------------------------------------------------
+
+
+def _opened(state: State, peer: Address | None) -> tuple[State, list[Effect]]:
+    if peer is None:
+        return state, []
+    state = _closed(state)
+    told = state.announcement
+    opened = evolve(
+        state.with_thread(_thread(state, peer)),
+        open=peer,
+        selected=peer,
+        focus="composer",
+        announcement=None if told is None or told.peer in (peer, None) else told,
+    )
+    return opened, [Load(peer)]
+
+
+def _closed(state: State) -> State:
+    """Nothing is open. Of what was, the newest page stays in memory."""
+    thread = state.thread
+    if thread is None:
+        return state
+    kept = thread.entries[-PAGE_ENTRIES:]
+    is_whole = thread.is_whole and len(kept) == len(thread.entries)
+    return state.with_thread(evolve(thread, entries=kept, is_whole=is_whole, position=None, unseen=0))
+
+
+def _at(state: State, index: int) -> Address | None:
+    return state.rows[index].peer if index < len(state.rows) else None
+
+
+def _beside(state: State, peer: Address | None, rows: int) -> Address | None:
+    if not state.rows:
+        return peer
+    peers = [row.peer for row in state.rows]
+    if peer not in peers:
+        return peers[0]
+    return peers[max(0, min(len(peers) - 1, peers.index(peer) + rows))]
+
+
+def _next_unread(state: State) -> Address | None:
+    peers = [row.peer for row in state.rows]
+    start = peers.index(state.open) + 1 if state.open in peers else 0
+    return next((row.peer for row in (*state.rows[start:], *state.rows[:start]) if row.unread), None)
+
+
+def _scrolled(state: State, lines: int, width: int, height: int) -> tuple[State, list[Effect]]:
+    thread = state.thread
+    if thread is None:
+        return state, []
+    position, is_near_top = scrolled(state, thread, lines, width, height)
+    is_back = position is None and thread.position is not None
+    thread = evolve(thread, position=position, unseen=thread.unseen if position else 0)
+    if is_back:
+        return state.with_thread(thread), _load_open(state)
+    if is_near_top and not (thread.is_whole or thread.is_loading) and thread.entries:
+        before = thread.entries[0].number
+        return state.with_thread(evolve(thread, is_loading=True)), [LoadBefore(thread.peer, before)]
+    return state.with_thread(thread), []
+
+
+# --- what is entered -------------------------------------------------------------------------------------------------
+
+
+def _entered(state: State, peer: Address | None, text: str) -> tuple[State, list[Effect]]:
+    command, _, argument = text.strip().partition(" ")
+    argument = argument.strip()
+    match command:
+        case "":
+            return state, []
+        case "/quit":
+            return state, [Leave()]
+        case "/help":
+            return evolve(state, help_top=0), []
+        case "/reconnect":
+            return state, [Reconnect()]
+        case "/to":
+            return _to(state, argument)
+        case _ if peer is None:
+            return evolve(state, announcement=Announcement("no conversation is open: /to NAME opens one")), []
+        case _:
+            return _entered_to(state, peer, text.strip(), command, argument)
+
+
+def _entered_to(state: State, peer: Address, said: str, command: str, argument: str) -> tuple[State, list[Effect]]:
+    match command:
+        case "/who":
+            return state, [ShowMembers(peer)]
+        case "/save":
+            return state, [Save(peer, argument)]
+        case "/block" if is_group(peer):
+            return _warned(state, "a group cannot be blocked; `ironwire group leave` leaves it", peer), []
+        case "/block":
+            return state, [Block(ClientId(peer))]
+        case _ if command in SENDING and not argument:
+            return _warned(state, f"{command} PATH: which file?", peer), []
+        case _ if command in SENDING:
+            return state, [SendFile(peer, SENDING[command], argument)]
+        case _ if command.startswith("/") and not command.startswith("//"):
+            return _warned(state, f"there is no {command}; /help lists what there is", peer), []
+        case _:
+            thread = evolve(_thread(state, peer), position=None, unseen=0)
+            return state.with_thread(thread), [Say(peer, said[1:] if said.startswith("//") else said)]
+
+
+def _to(state: State, name: str) -> tuple[State, list[Effect]]:
+    if not name:
+        return _warned(state, "/to NAME: to whom?"), []
+    try:
+        peer = state.book.address(name)
+    except InvalidId as error:
+        return _warned(state, str(error)), []
+    return _opened(state, peer)

@@ -1,0 +1,87 @@
+"""`ironwire doctor`: what keeps a server from running well, found before its users find it.
+
+Each check is a function that looks at one thing and returns a finding; nothing is changed, and nothing is sent but what
+any client sends. `machine.py` and `data.py` look at this machine, `turn.py` at the servers for calls, `front.py` at the
+way that clients take.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+import trio
+from rich.text import Text
+
+from ironwire.cli.exits import ExitCode
+from ironwire.cli.operator.doctor import data, machine
+from ironwire.cli.operator.doctor.findings import Finding, Verdict, fail, ok
+from ironwire.cli.operator.doctor.front import examine_front
+from ironwire.cli.operator.doctor.turn import examine_turn
+from ironwire.cli.operator.serverside import data_option
+from ironwire.cli.options import config_option
+from ironwire.cli.terminal import out, printable
+from ironwire.client import ServerAddress
+from ironwire.errors import ConfigError
+from ironwire.server.operator.loading import Loaded, load
+
+_STYLES = {Verdict.OK: "green", Verdict.WARN: "bold yellow", Verdict.FAIL: "bold red"}
+
+
+@click.command()
+@click.option("--url", metavar="URL", help="Where clients reach the server, through its proxy: https://chat.example")
+@data_option
+@config_option
+def doctor(url: str | None, data: Path | None, config_file: Path | None) -> None:
+    """Look for what keeps the server from running well: OK, WARN or FAIL for each check, and what to do.
+
+    Run it on the server's machine, as the server's user or as root. With --url it also looks at the TLS proxy in front,
+    as a client sees it. The exit code is 1 if anything is FAIL.
+    """
+    findings = trio.run(examine, config_file, None if url is None else ServerAddress.parse(url), data)
+    console = out()
+    for finding in findings:
+        verdict = (f"{finding.verdict.name:<5}", _STYLES[finding.verdict])
+        console.print(Text.assemble(verdict, f"{finding.check:<16}", printable(finding.what)))
+        if finding.remedy:
+            console.print(f"{'':<21}→ {printable(finding.remedy)}")
+    if any(finding.verdict is Verdict.FAIL for finding in findings):
+        sys.exit(ExitCode.REFUSED)
+
+
+async def examine(config_file: Path | None, address: ServerAddress | None, folder: Path | None = None) -> list[Finding]:
+    """Everything that the doctor has to say. Without settings that can be used, only what needs none."""
+    try:
+        loaded = load(config_file, {"data": folder})
+    except ConfigError as error:
+        advice = "correct it; `ironwire config example` explains every setting"
+        return [*(fail("settings", fault, advice) for fault in error.args), machine.hypercorn()]
+    about = await data.ask_about(loaded.settings.data)
+    findings = [ok("settings", "every value can be used"), *_examine_machine(loaded, about)]
+    findings += await examine_turn(loaded.settings.turn.urls)
+    if address is not None:
+        findings += await examine_front(address, loaded.settings)
+    return findings
+
+
+def _examine_machine(loaded: Loaded, about: data.About | None) -> list[Finding]:
+    settings = loaded.settings
+    server = data.find_server(settings.data)
+    findings = [
+        machine.hypercorn(),
+        machine.secrets(loaded),
+        machine.origins(settings),
+        machine.proxies(settings),
+        machine.clock(),
+        machine.descriptors(server.process, settings.limits.connections),
+        machine.user(server.process),
+        data.holder(server, about, settings.server),
+        data.folder(settings.data, server.process),
+    ]
+    if settings.data.is_dir():
+        findings += [
+            data.owner(settings.data, server.process),
+            data.database(settings.data),
+            data.room(settings.data),
+            data.clock(settings),
+        ]
+    return findings

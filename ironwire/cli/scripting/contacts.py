@@ -1,0 +1,55 @@
+"""`ironwire contacts`: names that commands take in place of ids."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.cells import cell_len
+from rich.text import Text
+
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.help.completion import NAME
+from ironwire.cli.options import json_option, key_option
+from ironwire.cli.terminal import out
+from ironwire.ids import parse_address
+
+
+@click.group()
+def contacts() -> None:
+    """Name the people and groups you write to."""
+
+
+@contacts.command()
+@click.argument("name")
+@click.argument("id_", metavar="ID")
+@key_option
+def add(name: str, id_: str, key: Path) -> None:
+    """Call the client or group ID by NAME from now on; an older meaning of the name is replaced."""
+    address = parse_address(id_.lower())
+    former = AddressBook.beside(key).add(name, address)
+    click.echo(f"{name} is {address}" + (f", and no longer {former}." if former not in {None, address} else "."))
+
+
+@contacts.command("list")
+@key_option
+@json_option
+def list_contacts(key: Path, *, as_json: bool) -> None:
+    """Show every name and the id behind it."""
+    book = AddressBook.beside(key)
+    if as_json:
+        click.echo(json.dumps(book.all()))
+    elif not book:
+        out().print(Text("Nobody yet: ironwire contacts add NAME ID", "dim"))
+    else:
+        width = max(map(cell_len, book.all()))
+        for name, address in book.all().items():
+            out().print(Text.assemble((name, "bold"), " " * (width - cell_len(name)), "  ", address))
+
+
+@contacts.command()
+@click.argument("name", type=NAME)
+@key_option
+def remove(name: str, key: Path) -> None:
+    """Forget NAME."""
+    AddressBook.beside(key).remove(name)
+    click.echo(f"Forgot {name}.")

@@ -1,0 +1,166 @@
+"""`ironwire send` and `history`: one message out, and what was said before."""
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import trio
+
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.help.completion import ANYBODY
+from ironwire.cli.options import (
+    answer_deadline,
+    check_there,
+    device_option,
+    json_option,
+    key_option,
+    open_identity,
+    server_option,
+    this_device_option,
+)
+from ironwire.cli.render import as_json as json_line
+from ironwire.cli.render import notice, remembered
+from ironwire.cli.scripting.files import Uploader, attach_with_bar, source_of
+from ironwire.cli.scripting.outbound import send_as_device, waiting_line
+from ironwire.cli.streams import read_text
+from ironwire.cli.terminal import err, out
+from ironwire.client import (
+    Accepted,
+    Client,
+    Identity,
+    Owner,
+    ServerAddress,
+    Stored,
+    connect,
+    default_store_path,
+    new_message_id,
+    read_client_id,
+    read_history,
+)
+from ironwire.ids import Address, DeviceId
+from ironwire.wire.messages import File as SentFile
+from ironwire.wire.messages import FileKind
+from ironwire.wire.messages import Text as SentText
+
+_PATH = click.Path(path_type=Path, allow_dash=True)
+MOST_ENTRIES = 100_000
+"""All of them are held in memory at once."""
+
+
+@click.command()
+@click.argument("to", type=ANYBODY)
+@click.argument("text", required=False)
+@click.option("--file", "file", type=_PATH, help="Any file, with its name and size.")
+@click.option("--image", "image", type=_PATH, help="A picture, with its size.")
+@click.option("--voice", "voice", type=_PATH, help="A voice message, with its length and its waveform.")
+@click.option("--circle", "circle", type=_PATH, help="A square film of a minute at most, with its length and size.")
+@device_option
+@server_option
+@key_option
+@json_option
+def send(
+    to: str,
+    text: str | None,
+    file: Path | None,
+    image: Path | None,
+    voice: Path | None,
+    circle: Path | None,
+    device: DeviceId | None,
+    server: str,
+    key: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Send TEXT to TO, and wait until the server has accepted it. TEXT - is read from standard input.
+
+    With --device, TEXT is kept before it is sent: where the server is away, it goes out when the device is used again.
+    TO is a person or a group. A file is uploaded first, and TEXT is its caption; the file - is standard input. To look
+    into pictures, voice messages and circles takes the extra `ironwire[media]`.
+    """
+    options: dict[FileKind, Path | None] = {"file": file, "image": image, "voice": voice, "circle": circle}
+    attached = [(kind, path) for kind, path in options.items() if path is not None]
+    if len(attached) > 1:
+        raise click.UsageError("One file at a time: give one of --file, --image, --voice and --circle.")
+    if not text and not attached:
+        raise click.UsageError("Nothing to send: give TEXT, - or a file, as with --file.")
+    if text == "-" and any(source_of(path) != path for _, path in attached):
+        raise click.UsageError("Standard input can be the text or the file: one of the two has to be something else.")
+    recipient = AddressBook.beside(key).address(to)
+    identity = open_identity(key)
+    address = ServerAddress.parse(server)
+    if text == "-":
+        text = read_text("TEXT -")
+    compose = partial(_compose, recipient, text, attached[0] if attached else None)
+    if device is None:
+        _report(*trio.run(_send, address, identity, compose), as_json=as_json)
+    else:
+        _report(*trio.run(send_as_device, address, identity, device, compose), as_json=as_json)
+
+
+@click.command()
+@click.argument("who", type=ANYBODY)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_ENTRIES),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="The last N messages.",
+)
+@this_device_option
+@server_option
+@key_option
+@json_option
+def history(who: str, limit: int, device: DeviceId, server: str, key: Path, *, as_json: bool) -> None:
+    """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked."""
+    book = AddressBook.beside(key)
+    peer = book.address(who)
+    check_there(key)
+    owner = Owner(read_client_id(key), device, ServerAddress.parse(server).origin)
+    entries = read_history(default_store_path(owner), owner, peer, limit)
+    if not entries and not as_json:
+        err().print(notice("nothing yet"))
+    for entry in entries:
+        if as_json:
+            state = None if entry.state == "received" else entry.state
+            click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt))
+        else:
+            out().print(remembered(entry, book, owner.client, peer, fetch="ironwire download"))
+
+
+async def _compose(
+    to: Address, text: str | None, attached: tuple[FileKind, Path] | None, uploader: Uploader
+) -> SentText | SentFile:
+    if attached is None:
+        return SentText(to, text or "")
+    kind, path = attached
+    attachment = await attach_with_bar(uploader, source_of(path), kind)
+    if text:
+        attachment.metadata["caption"] = text
+    return SentFile(to, attachment.url, **attachment.metadata)
+
+
+async def _send(
+    address: ServerAddress, identity: Identity, compose: Callable[[Client], Awaitable[Any]]
+) -> tuple[Stored, Accepted | None]:
+    """Without a device nothing is kept."""
+    message_id = new_message_id()
+    async with connect(address, identity) as client:
+        message = await compose(client)
+        with answer_deadline():
+            return Stored([message_id], 0, ""), await client.send(message, message_id=message_id)
+
+
+def _report(stored: Stored, accepted: Accepted | None, *, as_json: bool) -> None:
+    (message_id,) = stored.ids
+    answer: dict[str, Any] = {"id": message_id}
+    if accepted is None:
+        err().print(notice(waiting_line(stored.waiting, stored.reason), "yellow"))
+        answer |= {"waiting": stored.waiting}
+    else:
+        answer |= {"ts": accepted.ts, "duplicate": accepted.duplicate}
+    if as_json:
+        click.echo(json.dumps(answer))

@@ -1,0 +1,155 @@
+"""How commands send as a device: durably, through whichever program has the device, and without waiting for no reason.
+
+Rule: nothing is lost by not waiting. What is queued is kept by the device, which sends it now or when it is used again.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import trio
+
+from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.client import (
+    Accepted,
+    Client,
+    DeviceInUse,
+    DeviceOwner,
+    Identity,
+    OwnerGone,
+    Refused,
+    ServerAddress,
+    Stored,
+    open_device,
+)
+from ironwire.client.store.records import Sendable
+from ironwire.ids import DeviceId
+
+OFFLINE_SECONDS = 3.0
+"""How long to wait for a server that cannot be reached."""
+
+HANDOVER_SECONDS = 5.0
+"""A program that has the device takes what others have for it before this is over, or cannot."""
+
+_TICK_SECONDS = 0.1
+
+T = TypeVar("T")
+
+
+async def at_device(
+    address: ServerAddress,
+    identity: Identity,
+    device: DeviceId,
+    here: Callable[[Client], Awaitable[T]],
+    there: Callable[[DeviceOwner], Awaitable[T]],
+) -> T:
+    """Do it `here` with the device, or, where another program has it, `there`.
+
+    Between the two there is no gap: the loser of a race for the file asks the winner, and tries the file again where
+    that one is gone. `there` says so with `OwnerGone`, and is called anew for what it has not done.
+
+    Raises:
+        DeviceInUse: the other program takes nothing from us.
+    """
+    gives_up_at = trio.current_time() + HANDOVER_SECONDS
+    while True:
+        try:
+            async with open_device(address, identity, device) as client:
+                return await here(client)
+        except DeviceInUse as in_use:
+            if trio.current_time() >= gives_up_at:
+                raise
+            owner = DeviceOwner(address, in_use.path)
+        asked_at = trio.current_time()
+        with suppress(OwnerGone):
+            return await there(owner)
+        gives_up_at += trio.current_time() - asked_at
+        await trio.sleep(_TICK_SECONDS)
+
+
+async def send_as_device(
+    address: ServerAddress,
+    identity: Identity,
+    device: DeviceId,
+    compose: Callable[[Client | DeviceOwner], Awaitable[Sendable]],
+) -> tuple[Stored, Accepted | None]:
+    """Send what `compose` makes; return how it is kept, and the answer if there is one yet.
+
+    Raises:
+        Refused: the server did not take it.
+        ClientError: it is not kept, or the server does not want this client.
+    """
+
+    async def here(client: Client) -> tuple[Stored, Accepted | None]:
+        async with client.sending(await compose(client)) as (stored, accepted):
+            found = await _accepted_in_time(client, accepted)
+            if found is None and client.connection.error is not None:
+                raise client.connection.error
+            return Stored(stored.ids, client.waiting, client.connection.reason), found
+
+    async def there(owner: DeviceOwner) -> tuple[Stored, Accepted | None]:
+        async with owner.sending(await compose(owner)) as (stored, accepted):
+            if not stored.reason:
+                # Where the other program ends first, the device keeps the message all the same: to send it again
+                # would double it.
+                with trio.move_on_after(ANSWER_SECONDS), suppress(OwnerGone):
+                    return stored, await accepted()
+            return stored, None
+
+    return await at_device(address, identity, device, here, there)
+
+
+async def _accepted_in_time(client: Client, accepted: Callable[[], Awaitable[Accepted]]) -> Accepted | None:
+    found: Accepted | None = None
+    with trio.CancelScope() as waiting:
+        async with trio.open_nursery() as nursery:
+
+            async def give_up() -> None:
+                await wait_sent(client, lambda: True)
+                waiting.cancel()
+
+            nursery.start_soon(give_up)
+            found = await accepted()
+            nursery.cancel_scope.cancel()
+    return found
+
+
+async def queue_valid(
+    queue: Callable[..., Awaitable[object]], messages: Sequence[Sendable], refuse: Callable[[Sendable, Refused], None]
+) -> None:
+    """Queue `messages` together; where one of them is such that no server takes it, all but those that are so."""
+    try:
+        await queue(*messages)
+    except Refused as refused:
+        if len(messages) == 1:
+            refuse(messages[0], refused)
+            return
+        for message in messages:
+            await queue_valid(queue, [message], refuse)
+
+
+def _nothing_else() -> bool:
+    return False
+
+
+async def wait_sent(client: Client, is_busy: Callable[[], bool] = _nothing_else) -> None:
+    """Return once everything that is queued is answered for, and `is_busy` says no; or when nothing moves any more.
+
+    The server has `ANSWER_SECONDS` for each answer, however many there are to come, and after the time for which it
+    asked for patience. A first attempt to connect is waited for in any case.
+    """
+    idle_since = trio.current_time()
+    while client.waiting or is_busy() or client.connection.state == "connecting":
+        state = client.connection.state
+        patience_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
+        if state == "stopped" or trio.current_time() >= max(idle_since, client.hold_until) + patience_seconds:
+            return
+        with trio.move_on_after(_TICK_SECONDS):
+            await client.wait_moved()
+            idle_since = trio.current_time()
+
+
+def waiting_line(count: int, reason: str) -> str:
+    """For a person who leaves while something has not been sent; `reason` is why there is no connection, if known."""
+    messages = f"{count} messages wait" if count > 1 else "1 message waits"
+    return f"{messages} on this device, to be sent with its next connection{reason and f' ({reason})'}"

@@ -1,0 +1,1 @@
+"""The client's connection: dialled, authenticated, kept, and dialled again."""

@@ -1,0 +1,83 @@
+"""What the server says unasked: to the program at once, or, where a device keeps it, to its store first.
+
+Rule: what came is kept, then acknowledged, then handed to the program (docs/protocol.md, section 5). On the way, what
+this client knows of its groups and calls follows what comes.
+"""
+
+from functools import partial
+
+from attrs import define
+
+from ironwire.client.callbook import CallBook
+from ironwire.client.connection.outgoing import Outbox
+from ironwire.client.errors import NotTheProtocol
+from ironwire.client.events import EventQueue, Received
+from ironwire.client.inbox import Inbox
+from ironwire.client.rosters import Rosters
+from ironwire.client.store.records import Arrive
+from ironwire.client.store.write_queue import Keeper
+from ironwire.errors import ClientError
+from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages import (
+    CaughtUp,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    Gap,
+    GroupChanged,
+)
+
+
+@define(eq=False)
+class Pushes:
+    """Of one client, over all its sessions. With a keeper it is a device."""
+
+    events: EventQueue | Inbox
+    rosters: Rosters
+    _calls: CallBook
+    _keeper: Keeper | None
+
+    async def take(self, frame: ServerFrame, outbox: Outbox) -> None:
+        """Take one frame that came in the session of `outbox`; waits while more is to be kept than should be.
+
+        Raises:
+            NotTheProtocol: the server should not say this to a device.
+        """
+        for end in self._calls.heard(frame.message):
+            self.events.put(Received(end))
+        if isinstance(frame.message, GroupChanged):
+            self.rosters.follow(frame.message)
+        elif isinstance(frame.message, Gap):
+            if frame.message.more_groups:
+                self.rosters.forget_all()
+            else:
+                self.rosters.forget(frame.message.groups or ())
+        if self._keeper is None:
+            self.events.put(Received(frame.message, frame.id, frame.seq))
+        else:
+            self._keep(self._keeper, frame, outbox)
+            await self._keeper.wait_room()
+
+    def _keep(self, keeper: Keeper, frame: ServerFrame, outbox: Outbox) -> None:
+        match frame.message:
+            case DeliveredText() | DeliveredFile() | DeliveredReceipt() | GroupChanged() as delivery:
+                if frame.seq is None:
+                    raise NotTheProtocol("the server sent this device a delivery without a number")
+                keeper.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, outbox, frame.seq))
+            case Gap() as gap:
+                keeper.put(Arrive(gap, None, gap.last), partial(self._arrived, outbox, gap.last))
+            case CaughtUp() as caught_up:
+                # Behind the deliveries that it is about.
+                keeper.put(None, partial(self._caught_up, caught_up))
+            case message:
+                self.events.put(Received(message, frame.id))
+
+    def _arrived(self, outbox: Outbox, seq: int, error: ClientError | None) -> None:
+        """Acknowledge in the session in which it came: in a later one, the server has not yet delivered so much."""
+        if error is None:
+            outbox.ack(seq)
+            self.events.wake()
+
+    def _caught_up(self, caught_up: CaughtUp, error: ClientError | None) -> None:
+        if error is None:
+            self.events.put(Received(caught_up))

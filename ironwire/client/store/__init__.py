@@ -1,0 +1,1 @@
+"""What a device of a client keeps: its key, its queue, its conversations."""

@@ -1,0 +1,190 @@
+"""What a device has queued goes to the server, in the order in which it was queued, a window of it at a time.
+
+    file ─ fill ─> window ─ launch ─> the link, which sends and repeats it until it is answered for
+                     └─ answered: taken out; the reply is kept, then told
+
+Rules: the window holds the first messages of the queue, so a message goes out only when fewer than `WINDOW` before it
+are unanswered. Those to somebody whose mailbox is full do not count, and more of them are not fetched: they silence
+nobody else. While the window holds the whole queue, a new message enters it without a look into the file.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from uuid import uuid4
+
+import trio
+from attrs import define, field
+
+from ironwire.client.connection.outgoing import Pending, Reply
+from ironwire.client.events import EventQueue, Queued, Settled
+from ironwire.client.inbox import Inbox
+from ironwire.client.store.records import Queue, Sendable, Settle
+from ironwire.client.store.write_queue import Keeper
+from ironwire.errors import ClientError
+from ironwire.ids import Address, MessageId
+from ironwire.wire.messages import Accepted, Error, File, Text
+
+WINDOW = 256
+"""Messages that are on their way at a time: enough for a server far away, and little to repeat where a rate is hit."""
+
+
+@define(eq=False)
+class Backlog:
+    """Of one device, over all sessions. `run` sends in each of them."""
+
+    _keeper: Keeper
+    _events: EventQueue | Inbox
+    _launch: Callable[[Pending], None]
+    waiting: int = field(default=0, init=False)
+    """Messages in the file without an answer."""
+    _window: dict[MessageId, Address] = field(factory=dict, init=False)
+    """Launched and unanswered, with where they go."""
+    _is_behind: bool = field(default=False, init=False)
+    """Whether messages are in the file that are not in the window."""
+    _passed_by: int = field(default=0, init=False)
+    """Messages that did not enter the window when they were queued."""
+    _resting: Collection[Address] = field(default=(), init=False)
+    """Those to whom nothing is sent at the moment."""
+    _answered: set[MessageId] = field(factory=set, init=False)
+    """Taken out of the window, while the file does not know it yet."""
+    _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
+    """Messages of this run that somebody wanted an answer to."""
+    _work: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+    _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
+
+    async def restore(self) -> None:
+        """Take up what an earlier run left.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        self.waiting = await self._keeper.store.count_queued()
+        self._is_behind = self.waiting > 0
+
+    # --- queueing ----------------------------------------------------------------------------------------------------
+
+    def keep(self, pending: Pending, message: Sendable) -> None:
+        """Send `message` once it is kept; whoever waits for `pending` gets the answer."""
+        self._awaited[pending.id] = pending
+        self._put(pending, message, _now_ms())
+
+    async def queue(self, messages: Sequence[Sendable], *, is_awaited: bool = False) -> list[Pending]:
+        """Return once `messages` are kept; they go out in their order, and the program hears of each.
+
+        Raises:
+            ClientError: they are not kept.
+        """
+        queued = [
+            Pending(MessageId(uuid4().hex), message, is_awaited=is_awaited, is_announced=True) for message in messages
+        ]
+        now_ms = _now_ms()
+        for pending, message in zip(queued, messages, strict=True):
+            if is_awaited:
+                self._awaited[pending.id] = pending
+            self._put(pending, message, now_ms)
+        await self._keeper.commit(None)
+        return queued
+
+    def awaited(self) -> list[Pending]:
+        """Those for whose answer somebody waits."""
+        return [pending for pending in self._awaited.values() if pending.is_awaited]
+
+    def _put(self, pending: Pending, message: Sendable, now_ms: int) -> None:
+        pending.is_kept = True
+        self._keeper.put(Queue(pending.id, message, now_ms), partial(self._kept, pending, message, now_ms))
+
+    def _kept(self, pending: Pending, message: Sendable, ts: int, error: ClientError | None) -> None:
+        if error is not None:
+            pending.answer(error)
+            return
+        self.waiting += 1
+        # Of those to whom nothing is sent, some may be in the file alone: none overtakes them.
+        if self._is_behind or self._room == 0 or message.to in self._resting:
+            self._is_behind = True
+            self._passed_by += 1
+            self._work.unpark()
+        else:
+            self._enter(pending, message)
+        if isinstance(message, Text | File) and pending.is_announced:
+            self._events.put(Queued(pending.id, message, ts))
+
+    # --- replies -----------------------------------------------------------------------------------------------------
+
+    def take(self, pending: Pending, reply: Reply) -> None:
+        """The server has answered. Whoever sent the message is told once the reply is kept too."""
+        del self._window[pending.id]
+        self._answered.add(pending.id)
+        self.waiting -= 1
+        self.note_moved()
+        ts = reply.ts if isinstance(reply, Accepted) else None
+        reason = reply.msg if isinstance(reply, Error) else None
+        self._keeper.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
+
+    def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
+        self._answered.discard(pending.id)
+        self._awaited.pop(pending.id, None)
+        pending.answer(error or reply)
+        is_news = error is None and (pending.is_announced or not pending.is_awaited)
+        if is_news and isinstance(pending.message, Sendable) and isinstance(reply, Accepted | Error):
+            self._events.put(Settled(pending.id, pending.message, reply))
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def note_moved(self) -> None:
+        """Something was answered, even if only with a request for patience; or may go out again."""
+        self._is_behind = len(self._window) < self.waiting
+        self._work.unpark()
+        self._moved.unpark_all()
+
+    async def moved(self) -> None:
+        """Return when that happens."""
+        await self._moved.park()
+
+    async def run(self, resting: Collection[Address]) -> None:
+        """Fill the window, in one session, until it is cancelled. To those who are `resting` nothing is sent now.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        self._resting = resting
+        self.note_moved()
+        while True:
+            while self._is_behind and self._room > 0:
+                await self._fill()
+            await self._work.park()
+
+    @property
+    def _room(self) -> int:
+        return max(0, WINDOW - sum(to not in self._resting for to in self._window.values()))
+
+    async def _fill(self) -> None:
+        """Have the first messages of the queue in the window, as many as it holds."""
+        # What is answered while the file is read, or what it does not know to be answered, is not to come back.
+        known, passed_by, room = {*self._window, *self._answered}, self._passed_by, self._room
+        limit, resting = len(known) + room, {*self._resting}
+        found = await self._keeper.store.queued(limit=limit, skipped=resting)
+        unknown = [each for each in found if each[0] not in known]
+        for message_id, message in unknown[:room]:
+            if message is None:
+                self._drop(message_id)
+            else:
+                awaited = self._awaited.get(message_id)
+                self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False), message)
+        # Answers that were kept before the file was read make room in `limit` that the window did not have.
+        is_all = len(found) < limit and len(unknown) <= room
+        if is_all and self._passed_by == passed_by and resting <= {*self._resting}:
+            self._is_behind = False
+
+    def _enter(self, pending: Pending, message: Sendable) -> None:
+        self._window[pending.id] = message.to
+        self._launch(pending)
+
+    def _drop(self, message_id: MessageId) -> None:
+        self._answered.add(message_id)
+        self.waiting -= 1
+        self._keeper.put(Settle(message_id, None, "invalid"), lambda _: self._answered.discard(message_id))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

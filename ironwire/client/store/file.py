@@ -1,0 +1,310 @@
+"""A device's store in one SQLite file. Everything here blocks; `store.py` is for async callers.
+
+A batch that somebody else will be told of is on the disk when `apply` returns. The rest - a message was answered for, a
+delivery is finished - outlives the process at once, and a loss of power with the next such batch: what is lost is
+learned again, as an answer marked duplicate or a delivery that is handed out once more.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Self
+
+from attrs import define, evolve, field
+
+from ironwire.client.errors import DeviceInUse, LocalStoreError
+from ironwire.client.files import sync_folder
+from ironwire.client.store.conversations import conversations, history, own_message
+from ironwire.client.store.records import (
+    Arrive,
+    Begin,
+    Change,
+    Conversation,
+    Delivery,
+    Finish,
+    HistoryEntry,
+    Kept,
+    MarkRead,
+    Owner,
+    Queue,
+    Sendable,
+    Settle,
+    conversation_of,
+)
+from ironwire.errors import StoreError
+from ironwire.ids import Address, ClientId, MessageId
+from ironwire.store.sqlite.migrations import load_migrations, migrate
+from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
+from ironwire.wire.messages import (
+    DeliveredReceipt,
+    Gap,
+    GroupChanged,
+    Receipt,
+)
+
+SAME_ID_MS = 30 * 24 * 3_600_000
+"""A sender's id names one message for so long; after that it may name another (section 4)."""
+
+_BUSY_MS = 5_000
+_PID_BYTES = 20
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+
+_BEGIN = "UPDATE mailbox SET epoch = ?, seq = 0 WHERE epoch <> ? OR seq > ?"
+_INSERT = "INSERT INTO entry (state, peer, sender, device, message_id, ts, frame) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_KNOWN = """
+    SELECT ts FROM entry WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('unseen', 'seen')"""
+_NOTE_RECEIPT = """
+    UPDATE entry SET receipt = ? WHERE sender = ? AND message_id = ? AND peer = ? AND coalesce(receipt, '') <> 'read'"""
+_NOTE_NEWEST = """
+    INSERT INTO conversation (peer, newest) VALUES (?, last_insert_rowid())
+    ON CONFLICT (peer) DO UPDATE SET newest = excluded.newest"""
+_MARK_READ = "UPDATE conversation SET read_upto = max(read_upto, min(?, newest)) WHERE peer = ?"
+_UNSEEN = "SELECT number, frame FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
+_QUEUED = """
+    SELECT message_id, frame FROM entry
+    WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
+    ORDER BY number LIMIT ?"""
+_COUNT_QUEUED = "SELECT count(*) FROM entry WHERE state = 'queued'"
+
+# Receipts and gaps belong to no conversation: once they have done their work they are erased.
+_SETTLE = """
+    UPDATE entry SET state = ?, ts = coalesce(?, ts), reason = ?
+    WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
+_CLEAR_SETTLED = """
+    DELETE FROM entry
+    WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('accepted', 'refused') AND peer IS NULL"""
+_FINISH = "UPDATE entry SET state = 'seen' WHERE state = 'unseen' AND number <= ? AND peer IS NOT NULL"
+_CLEAR_FINISHED = "DELETE FROM entry WHERE state = 'unseen' AND number <= ? AND peer IS NULL"
+
+
+def read_history(path: Path, owner: Owner, peer: Address, limit: int) -> list[HistoryEntry]:
+    """The last `limit` entries of the conversation with `peer`, oldest first; also while a client has the file open.
+
+    Raises:
+        LocalStoreError: there is no such file, it belongs to somebody else, or it cannot be read.
+    """
+    if not path.exists():
+        raise LocalStoreError(f"{owner.device} has no history with {owner.origin}: there is no {path}")
+    with as_local_store_error(path), closing(_connection(path)) as database:
+        migrate(database, path, load_migrations("ironwire.client.store"))
+        _check_owner(database, path, owner)
+        return history(database, owner, peer, limit)
+
+
+@define(eq=False)
+class LocalFile:
+    """Open, until `close`. One process at a time may have it; others may read its history."""
+
+    _owner: Owner
+    _lock: int
+    _database: sqlite3.Connection
+    last_number: int = 0
+    """The newest entry there has been."""
+    _is_synced_fully: bool = field(default=True, init=False)
+
+    @classmethod
+    def open(cls, path: Path, owner: Owner) -> Self:
+        """Have the file at `path`; with its folders it is made where there is none, for its owner's eyes only.
+
+        Raises:
+            LocalStoreError: another process has it, or it belongs to another device, or is of a newer version.
+            OSError, sqlite3.Error: it cannot be read or written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+        lock = _locked(path)
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
+            sync_folder(path.parent)
+            database = _connection(path)
+            try:
+                _prepare(database, path, owner)
+                file = cls(owner, lock, database)
+                file._note_newest()
+                return file
+            except BaseException:
+                database.close()
+                raise
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        self._database.close()
+        os.close(self._lock)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Make the changes in their order, in one transaction."""
+        is_promise = any(isinstance(change, Begin | Arrive | Queue) for change in changes)
+        self._sync_fully(is_promise)
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            for change in changes:
+                self._make(change)
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.rollback()
+            raise
+        if is_promise:
+            self._note_newest()
+
+    def unseen(self, after: int, limit: int) -> list[Kept]:
+        rows = self._database.execute(_UNSEEN, (after, limit))
+        return [Kept(number, decode_server(frame)) for number, frame in rows]
+
+    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[tuple[MessageId, Sendable | None]]:
+        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
+        return [(MessageId(message_id), own_message(frame)) for message_id, frame in rows]
+
+    def count_queued(self) -> int:
+        count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
+        return count
+
+    def history(self, peer: Address, limit: int, before: int | None = None) -> list[HistoryEntry]:
+        return history(self._database, self._owner, peer, limit, before)
+
+    def conversations(self) -> list[Conversation]:
+        return conversations(self._database, self._owner)
+
+    def _note_newest(self) -> None:
+        newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
+        self.last_number = max(self.last_number, newest)
+
+    def _sync_fully(self, is_wanted: bool) -> None:
+        if self._is_synced_fully != is_wanted:
+            self._database.execute(f"PRAGMA synchronous = {'FULL' if is_wanted else 'NORMAL'}")
+            self._is_synced_fully = is_wanted
+
+    def _make(self, change: Change) -> None:
+        owner, execute = self._owner, self._database.execute
+        match change:
+            case Begin(epoch, tail):
+                # A tail below what is stored: the server was set back, and gives out numbers that were in use.
+                execute(_BEGIN, (epoch, epoch, tail))
+            case Arrive():
+                self._arrive(change)
+            case Queue(message_id, message, ts):
+                peer = None if isinstance(message, Receipt) else message.to
+                frame = encode(message, message_id).decode()
+                self._insert("queued", peer, owner.client, owner.device, message_id, ts, frame)
+            case Settle(message_id, ts, reason):
+                named = (owner.client, message_id, owner.device)
+                execute(_SETTLE, ("refused" if ts is None else "accepted", ts, reason, *named))
+                execute(_CLEAR_SETTLED, named)
+            case Finish(number):
+                execute(_FINISH, (number,))
+                execute(_CLEAR_FINISHED, (number,))
+            case MarkRead(peer, upto):
+                execute(_MARK_READ, (upto, peer))
+
+    def _insert(
+        self,
+        state: str,
+        peer: Address | None,
+        sender: ClientId,
+        device: str,
+        message_id: MessageId | None,
+        ts: int,
+        frame: str,
+    ) -> None:
+        self._database.execute(_INSERT, (state, peer, sender, device, message_id, ts, frame))
+        if peer is not None:
+            self._database.execute(_NOTE_NEWEST, (peer,))
+
+    def _arrive(self, arrival: Arrive) -> None:
+        message = arrival.message
+        (stored,) = self._database.execute("SELECT seq FROM mailbox").fetchone()
+        if arrival.seq <= stored:
+            return
+        self._database.execute("UPDATE mailbox SET seq = ?", (arrival.seq,))
+        if isinstance(message, Gap):
+            self._insert_gap(evolve(message, first=max(message.first, stored + 1)))
+            return
+        if 0 < stored < arrival.seq - 1:
+            # Acknowledged, but not from this file: it was put back from a copy. Anything may have been there.
+            self._insert_gap(Gap(stored + 1, arrival.seq - 1, "expired", more_groups=True))
+        if not self._is_known(arrival.id, message):
+            self._insert_delivery(arrival.id, message, arrival.seq)
+
+    def _is_known(self, message_id: MessageId | None, message: Delivery) -> bool:
+        """Whether it came under another number: a server that was set back, and a sender that sent again."""
+        if message_id is None:
+            return False
+        known = self._database.execute(_KNOWN, (_sender(message), message_id, message.device or ""))
+        return any(abs((message.ts or 0) - ts) < SAME_ID_MS for (ts,) in known)
+
+    def _insert_delivery(self, message_id: MessageId | None, message: Delivery, seq: int) -> None:
+        own = self._owner.client
+        frame = frame_text(message.verb, encode_payload(message), id=message_id, seq=seq).decode()
+        peer: Address | None
+        if isinstance(message, DeliveredReceipt):
+            peer = None
+            noted = [(message.state, own, receipted, message.sender) for receipted in message.ids]
+            self._database.executemany(_NOTE_RECEIPT, noted)
+        else:
+            peer = conversation_of(message, own)
+        self._insert("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
+
+    def _insert_gap(self, gap: Gap) -> None:
+        self._insert("unseen", None, self._owner.client, "", None, 0, encode(gap).decode())
+
+
+def _sender(message: Delivery) -> ClientId:
+    return message.by if isinstance(message, GroupChanged) else message.sender
+
+
+def _connection(path: Path) -> sqlite3.Connection:
+    """Transactions are begun by hand, and threads take turns."""
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path, owner: Owner) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    migrate(database, path, load_migrations("ironwire.client.store"))
+    if database.execute("SELECT count(*) FROM mailbox").fetchone() == (0,):
+        row = (owner.client, owner.device, owner.origin)
+        database.execute("INSERT INTO mailbox (client, device, origin) VALUES (?, ?, ?)", row)
+    _check_owner(database, path, owner)
+
+
+def _check_owner(database: sqlite3.Connection, path: Path, owner: Owner) -> None:
+    found = database.execute("SELECT client, device, origin FROM mailbox").fetchone()
+    if found != (owner.client, owner.device, owner.origin):
+        raise LocalStoreError(f"{path} belongs to another identity, device or server: choose another file")
+
+
+def _locked(path: Path) -> int:
+    """A lock that is held until it is closed, at the latest when the process ends. It says whose it is."""
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+    except BlockingIOError as error:
+        pid = os.pread(lock, _PID_BYTES, 0)
+        os.close(lock)
+        raise DeviceInUse(path, int(pid) if pid.isdigit() else None) from error
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+@contextmanager
+def as_local_store_error(path: Path) -> Iterator[None]:
+    """What can go wrong with the file, as the one exception that the client library knows for it."""
+    try:
+        yield
+    except StoreError as error:
+        raise LocalStoreError(str(error)) from error
+    except sqlite3.Error as error:
+        raise LocalStoreError(f"{path}: {error} ({getattr(error, 'sqlite_errorname', 'unknown')})") from error
+    except OSError as error:
+        raise LocalStoreError(f"{path} cannot be used: {error.strerror}") from error

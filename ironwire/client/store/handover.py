@@ -1,0 +1,300 @@
+"""One program has a device's file; others of the same user hand over to it what they have for that device.
+
+    keep ──> stored, and an answer to each where that is awaited
+    ask ───> answered: what the server alone can say
+    anything may be answered with failed
+
+Lines of JSON over a Unix socket beside the file, one request a connection. Who has the file is decided by its lock;
+whoever holds that listens, in the place of a socket that a dead program left.
+
+Rules: the socket is for one user. Its folder belongs to that user and nobody else can write there, it is made for its
+owner alone, and both ends look whose process the other one is. A request is checked as strictly as a frame from a
+stranger. What another program hands over is announced to the program that has the device (`Queued`, `Settled`).
+"""
+
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from ironwire import unix_socket
+from ironwire.client.connection.link import Link
+from ironwire.client.connection.nursery import plain_nursery
+from ironwire.client.connection.outgoing import Reply, checked
+from ironwire.client.connection.urls import ServerAddress
+from ironwire.client.errors import (
+    ClientError,
+    LocalStoreError,
+    NotTheProtocol,
+    Refused,
+)
+from ironwire.client.store.handover_lines import (
+    Answered,
+    AskServer,
+    Failed,
+    Keep,
+    Line,
+    Stored,
+    decode_line,
+    encode_line,
+)
+from ironwire.client.store.records import Sendable
+from ironwire.errors import InvalidMessage
+from ironwire.wire.codec import decode_client, decode_server, encode
+from ironwire.wire.messages import (
+    Accepted,
+    Block,
+    Blocks,
+    DeviceRemove,
+    Devices,
+    Error,
+    GroupAdd,
+    GroupCreate,
+    GroupInfo,
+    GroupLeave,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
+    Groups,
+    Unblock,
+    UploadGrant,
+    UploadToken,
+)
+
+REQUEST_SECONDS = 5.0
+MOST_AT_A_TIME = 16
+LINE_BYTES = 16 * 1024 * 1024
+
+Sending = tuple[Stored, Callable[[], Awaitable[Accepted]]]
+"""A message that is kept, and a function that waits until the server has taken it over."""
+
+_OPEN_TO_OTHERS = 0o022
+
+_Question = (
+    Devices
+    | DeviceRemove
+    | UploadToken
+    | Groups
+    | GroupInfo
+    | GroupCreate
+    | GroupAdd
+    | GroupRemove
+    | GroupLeave
+    | GroupRole
+    | GroupRename
+    | Blocks
+    | Block
+    | Unblock
+)
+"""What may be asked. The rest belongs to the session of the program that has the device."""
+
+
+def socket_path(store: Path) -> Path:
+    """Where the program listens that has the file at `store`."""
+    return store.with_name(f"{store.name}.sock")
+
+
+# --- who has the file ------------------------------------------------------------------------------------------------
+
+
+@define(eq=False)
+class Reception:
+    """Takes requests for the device of `link`, whose file at `_store` this process has the lock of."""
+
+    _link: Link
+    _store: Path
+    _busy: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(MOST_AT_A_TIME), init=False)
+
+    async def run(self) -> None:
+        """Serve, for ever. Where there can be no such socket there is none, and other programs find the file in use."""
+        path = socket_path(self._store)
+        try:
+            if not _is_private(self._store.parent):
+                return
+            listener = unix_socket.listen(path)
+        except OSError:
+            return
+        try:
+            await trio.serve_listeners(self._serve, [listener])
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        if not unix_socket.is_same_user(stream):
+            return
+        # What goes wrong between two programs is the other one's to say; this one goes on.
+        with suppress(trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError):
+            async with self._busy:
+                with trio.fail_after(REQUEST_SECONDS):
+                    line, _ = await unix_socket.read_line(stream, LINE_BYTES)
+                async with plain_nursery() as nursery:
+                    nursery.start_soon(_cancel_at_end, stream, nursery.cancel_scope)
+                    await self._answer(stream, line)
+                    nursery.cancel_scope.cancel()
+
+    async def _answer(self, stream: trio.SocketStream, line: bytes) -> None:
+        try:
+            match decode_line(line):
+                case Keep(frames, is_awaited):
+                    await self._keep(stream, [_sendable(frame) for frame in frames], is_awaited=is_awaited)
+                case AskServer(frame):
+                    question, _ = decode_client(frame)
+                    if not isinstance(question, _Question):
+                        raise NotTheProtocol(f"`{question.verb}` cannot be handed over")
+                    await _say(stream, _answered(await self._link.reply_to(question)))
+                case _:
+                    raise NotTheProtocol("this is no request")
+        except Refused as refused:
+            error = Error(refused.code, refused.detail, refused.user, refused.retry_after_ms)
+            await _say(stream, _answered(error))
+        except ClientError as failure:
+            await _say(stream, Failed.of(failure))
+        except InvalidMessage as error:
+            await _say(stream, Failed("protocol", str(error)))
+
+    async def _keep(self, stream: trio.SocketStream, messages: list[Sendable], *, is_awaited: bool) -> None:
+        backlog = self._link.backlog
+        if backlog is None:
+            raise LocalStoreError("this client has no device")
+        # What was kept is said to be so, also while this program ends: the other one would keep it once more.
+        with trio.CancelScope(shield=True):
+            queued = await backlog.queue(messages, is_awaited=is_awaited)
+            ids = [pending.id for pending in queued]
+            await _say(stream, Stored(ids, backlog.waiting, self._link.offline_reason))
+        for pending in queued if is_awaited else ():
+            await _say(stream, _answered(await pending.reply_or_error()))
+
+
+def _is_private(folder: Path) -> bool:
+    status = folder.stat()
+    return status.st_uid == os.geteuid() and not status.st_mode & _OPEN_TO_OTHERS
+
+
+async def _cancel_at_end(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+    """The other program has gone: nobody waits for the answer."""
+    with suppress(trio.BrokenResourceError):
+        while await stream.receive_some():
+            pass
+    scope.cancel()
+
+
+def _sendable(frame: str) -> Sendable:
+    try:
+        message, _ = decode_client(frame)
+    except InvalidMessage as error:
+        raise Refused("invalid", error.detail) from None
+    if not isinstance(message, Sendable):
+        raise NotTheProtocol(f"`{message.verb}` is not kept")
+    return message
+
+
+def _answered(reply: Reply) -> Answered:
+    return Answered(encode(reply).decode())
+
+
+async def _say(stream: trio.SocketStream, line: Line) -> None:
+    with trio.fail_after(REQUEST_SECONDS):
+        await stream.send_all(encode_line(line))
+
+
+# --- who hands over --------------------------------------------------------------------------------------------------
+
+
+class OwnerGone(ClientError):
+    """The program that had the device has ended, or has only begun."""
+
+
+@define(eq=False)
+class DeviceOwner:
+    """The program that has the file at `_store`, for another one of the same user.
+
+    Raises, all of it:
+        OwnerGone: there is none: the file can be had, or will be in a moment. Nothing was kept but what `sending` had
+            said to be kept before.
+        LocalStoreError: the other program is somebody else's, or cannot keep what it gets.
+        NotTheProtocol, ConnectionFailed, SessionEnded, AuthenticationRefused: as it was raised there.
+    """
+
+    address: ServerAddress
+    _store: Path
+
+    async def queue(self, *messages: Sendable) -> Stored:
+        """As `Client.queue`; and how many messages wait there."""
+        async with self._request(Keep([encode(message).decode() for message in messages], is_awaited=False)) as hear:
+            stored: Stored = _expect(await hear(), Stored)
+            return stored
+
+    @asynccontextmanager
+    async def sending(self, message: Sendable) -> AsyncGenerator[Sending]:
+        """As `Client.sending`."""
+        async with self._request(Keep([encode(message).decode()], is_awaited=True)) as hear:
+
+            async def accepted() -> Accepted:
+                return checked(message.verb, _reply(await hear()), Accepted)
+
+            yield _expect(await hear(), Stored), accepted
+
+    async def upload_token(self) -> str:
+        """As `Client.upload_token`."""
+        async with self._request(AskServer(encode(UploadToken()).decode())) as hear:
+            return checked(UploadToken.verb, _reply(await hear()), UploadGrant).token
+
+    @asynccontextmanager
+    async def _request(self, request: Line) -> AsyncGenerator[Callable[[], Any]]:
+        stream = await self._reach()
+        async with stream:
+            with _gone_if_broken():
+                await stream.send_all(encode_line(request))
+            yield partial(_hear, stream, bytearray())
+
+    async def _reach(self) -> trio.SocketStream:
+        path = socket_path(self._store)
+        try:
+            stream = await unix_socket.connect(path)
+        except OSError as error:
+            raise LocalStoreError(f"{path} cannot be used: {error.strerror}") from error
+        if stream is None:
+            raise OwnerGone(f"no program listens at {path}")
+        if not unix_socket.is_same_user(stream):
+            await stream.aclose()
+            raise LocalStoreError(f"another user of this computer listens at {path}: remove it")
+        return stream
+
+
+@contextmanager
+def _gone_if_broken() -> Iterator[None]:
+    try:
+        yield
+    except trio.BrokenResourceError:
+        raise OwnerGone("the program that has the device has ended") from None
+
+
+async def _hear(stream: trio.SocketStream, rest: bytearray) -> Line:
+    with _gone_if_broken():
+        line, after = await unix_socket.read_line(stream, LINE_BYTES, bytes(rest))
+    rest[:] = after
+    if not line:
+        raise OwnerGone("the program that has the device has ended before it answered")
+    return decode_line(line)
+
+
+def _expect(line: Line, kind: type[Stored] | type[Answered]) -> Any:
+    if isinstance(line, Failed):
+        raise line.error()
+    if isinstance(line, Answered) and kind is Stored:
+        checked("keep", _reply(line), Accepted)
+    if not isinstance(line, kind):
+        raise NotTheProtocol("the program that has the device gave another answer than there is")
+    return line
+
+
+def _reply(line: Line) -> Reply:
+    message = decode_server(_expect(line, Answered).frame).message
+    if not isinstance(message, Reply):
+        raise NotTheProtocol(f"`{message.verb}` is no answer")
+    return message

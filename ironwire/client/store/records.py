@@ -1,0 +1,166 @@
+"""What a device keeps of its own: the words for it. `file.py` and `store.py` do it.
+
+A device's store is changed in batches of the changes below, each batch whole or not at all. Two of them are promises to
+others: what is to be sent is `Queue`d before it is sent, and what came has `Arrive`d before it is acknowledged
+(docs/protocol.md, section 5).
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from attrs import frozen
+
+from ironwire.client.errors import LocalStoreError
+from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
+from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages import (
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    ErrorCode,
+    File,
+    Gap,
+    GroupChanged,
+    Receipt,
+    ReceiptState,
+    Text,
+)
+
+Sendable = Text | File | Receipt
+Said = DeliveredText | DeliveredFile | GroupChanged
+"""What belongs to a conversation."""
+
+Delivery = Said | DeliveredReceipt
+
+
+@frozen
+class Owner:
+    """Whose mailbox a store belongs to: its numbers and its queue mean nothing to another server."""
+
+    client: ClientId
+    device: DeviceId
+    origin: Origin
+
+
+# --- changes ---------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Begin:
+    """A session began: the mailbox is `epoch`, and the last number that it has given out is `tail`."""
+
+    epoch: int
+    tail: int
+
+
+@frozen
+class Arrive:
+    """A delivery or a gap came; one that came before changes nothing. `seq` is its number, or the last of the gap."""
+
+    message: Delivery | Gap
+    id: MessageId | None
+    seq: int
+
+
+@frozen
+class Queue:
+    """`message` is to be sent, under the same `id` in every attempt. `ts` is now, in Unix ms."""
+
+    id: MessageId
+    message: Sendable
+    ts: int
+
+
+@frozen
+class Settle:
+    """The server accepted a queued message at `ts`, or refused it for `reason`: then `ts` is None."""
+
+    id: MessageId
+    ts: int | None
+    reason: ErrorCode | None = None
+
+
+@frozen
+class Finish:
+    """The program is done with every delivery up to entry `number`."""
+
+    number: int
+
+
+@frozen
+class MarkRead:
+    """A person has read the conversation with `peer` up to entry `upto`, if not further before."""
+
+    peer: Address
+    upto: int
+
+
+Change = Begin | Arrive | Queue | Settle | Finish | MarkRead
+
+
+# --- what can be read ------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Kept:
+    """A delivery or a gap that the program has not finished. Numbers grow in the order of arrival."""
+
+    number: int
+    frame: ServerFrame
+
+
+HistoryState = Literal["received", "queued", "accepted", "refused"]
+
+
+@frozen
+class HistoryEntry:
+    """One text or file of a conversation, in the form in which it reached this client's other devices; or a change of
+    the group.
+
+    So what the client said itself, here or there, has its id as `message.sender` and the recipient as `message.to` or
+    `message.group`. `receipt` is what the recipient said of it; of what is said in a group there are none. `reason` is
+    why it was refused. Numbers grow in the order in which entries came or were queued.
+    """
+
+    number: int
+    message: Said
+    id: MessageId | None
+    state: HistoryState
+    receipt: ReceiptState | None = None
+    reason: ErrorCode | None = None
+
+
+@frozen
+class Conversation:
+    """With one client or group. `last` is the newest entry; its time is `last.message.ts`."""
+
+    peer: Address
+    last: HistoryEntry
+    unread: int
+    """Texts and files of others after the entry that `MarkRead` named last."""
+
+
+def conversation_of(message: Said, own: ClientId) -> Address:
+    """Where `message` belongs, at the client `own`: with a group, or with the other of two clients."""
+    if message.group is not None:
+        return message.group
+    return message.to if message.sender == own and message.to is not None else message.sender
+
+
+def default_store_path(owner: Owner) -> Path:
+    """`ironwire/<server>/<client>-<device>.db` in the data folder (XDG Base Directory Specification).
+
+    Raises:
+        LocalStoreError: that is in the home folder of a user who has none.
+    """
+    configured = os.environ.get("XDG_DATA_HOME", "")
+    try:
+        folder = Path(configured) if os.path.isabs(configured) else Path.home() / ".local" / "share"
+    except RuntimeError:
+        raise LocalStoreError(
+            "this user has no home folder for what the device keeps: set HOME or XDG_DATA_HOME"
+        ) from None
+    server = re.sub(r"[^a-z0-9.-]+", "_", owner.origin)
+    return folder / "ironwire" / server / f"{owner.client[:16]}-{owner.device}.db"

@@ -1,0 +1,263 @@
+"""Group commit: all that waits is one batch with one commit, what comes meanwhile is the next (docs/decisions/0005).
+
+Rules: nobody is told of anything before its commit. What is more than one batch goes in a fair order
+(`protocol/fair.py`): nobody waits for what others have piled up. An ack asks for no commit of its own, answered or not:
+it rides with the next batch, or goes after a short quiet.
+"""
+
+from collections.abc import Callable, Iterator
+from math import inf
+
+import structlog
+import trio
+from attrs import define, frozen
+
+from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram
+from ironwire.errors import StoreError
+from ironwire.ids import ClientId
+from ironwire.protocol.fair import FairQueue
+from ironwire.protocol.holding import Hold
+from ironwire.store.contract.lanes import lane_of
+from ironwire.store.contract.operations import Ack, Held, Operation, Result
+from ironwire.store.contract.records import MailboxId
+from ironwire.store.contract.store import Store
+
+log = structlog.get_logger(__name__)
+
+BATCH_COST = 200
+"""A batch ends with the bunch that reaches it: all of it is written before anybody else has a turn."""
+BUNCH_COST = 100
+"""What one owner asks for meanwhile is a bunch and done together, because what goes to the same connections can leave
+in the same writes; but no more of it than this.
+"""
+TURN_COST = 200
+"""After so much of a batch has been told, everybody else has a turn: who is told writes to whom it concerns."""
+QUIET_SECONDS = 0.05
+"""How long acks wait for a batch to ride with. A commit for them alone would stand in the way of the next envelope."""
+LAST_SECONDS = 5.0
+"""How long the acks that wait at the end may take."""
+
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
+"""The bounds of the histogram of batches."""
+
+Settle = Callable[[Result | StoreError], None]
+_Asked = tuple[ClientId | None, Operation, Settle, int]
+"""By whom, and with what it costs."""
+
+
+@define
+class _WaitingAck:
+    """Up to which number, what it costs to erase that, and who wants to know of it."""
+
+    upto: int = 0
+    cost: int = 0
+    settles: tuple[Settle, ...] = ()
+
+    def add(self, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+        self.upto = max(self.upto, upto)
+        self.cost += cost
+        self.settles += settles
+
+
+_Acks = dict[MailboxId, _WaitingAck]
+
+
+@frozen
+class CommitterStatistics:
+    """A part of `DeliveryStatistics`, which explains them."""
+
+    operations_waiting: int
+    batch_operations: Distribution
+    settled_seconds: Distribution
+
+
+class Committer:
+    """The one way into the store. `settle` is called with the result of what was asked, after its commit."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._arrived: list[_Asked] = []
+        """What came since the last batch was put together."""
+        self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
+        """What that batch and those before it left behind."""
+        self._backlog_size = 0
+        self._acks: _Acks = {}
+        self._arrival = trio.lowlevel.ParkingLot()
+        self._quiet = trio.CancelScope()
+        self._asked_at = 0.0
+        """When the first of what waits was asked for, or what a full batch left behind, or earlier."""
+        self._sizes = Histogram(SIZES)
+        self._settled = Histogram(LATENCY_SECONDS)
+
+    @property
+    def waiting(self) -> int:
+        """Operations that are in no batch yet."""
+        return len(self._arrived) + self._backlog_size + len(self._acks)
+
+    def ask(self, owner: ClientId | None, operation: Operation, settle: Settle, cost: int = 1) -> None:
+        """`owner` is who asks, None the server itself: what one owner asks for is done in that order. `cost` is how
+        many places in mailboxes it takes, or what takes as long.
+        """
+        if not self._arrived and not self._backlog:
+            self._asked_at = trio.current_time()
+            self._arrival.unpark()
+        self._arrived.append((owner, operation, settle, cost))
+
+    def ack(self, mailbox: MailboxId, upto: int, cost: int = 1, settle: Settle | None = None) -> None:
+        """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
+        if not self._acks:
+            self._quiet.deadline = trio.current_time() + QUIET_SECONDS
+        self._acks.setdefault(mailbox, _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
+
+    def hasten_ack(self, owner: ClientId, mailbox: MailboxId) -> None:
+        """Commit the ack that waits for `mailbox`, if there is one, before what `owner` asks for next."""
+        ack = self._acks.pop(mailbox, None)
+        if ack is None:
+            return
+
+        def settle(result: Result | StoreError) -> None:
+            for each in ack.settles:
+                each(result)
+
+        self.ask(owner, Ack(mailbox, ack.upto), settle, ack.cost)
+
+    async def committed(
+        self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
+    ) -> Result:
+        """The result, after the commit and after `first` was called with it, whatever becomes of the caller meanwhile.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        settled = trio.Event()
+        results: list[Result | StoreError] = []
+
+        def settle(result: Result | StoreError) -> None:
+            first(result)
+            results.append(result)
+            settled.set()
+
+        self.ask(owner, operation, settle, cost)
+        await settled.wait()
+        if isinstance(results[0], StoreError):
+            raise results[0]
+        return results[0]
+
+    async def run(self) -> None:
+        """Commit what waits, batch after batch, until cancelled; acks that wait then are committed still. One task runs
+        this.
+        """
+        try:
+            while True:
+                await self._wait()
+                batch = self._next_batch()
+                asked_at = self._asked_at
+                await self._commit(batch)
+                if batch:
+                    self._settled.observe(trio.current_time() - asked_at)
+        finally:
+            with trio.move_on_after(LAST_SECONDS, shield=True):
+                while self._acks:
+                    await self._commit([])
+
+    def statistics(self) -> CommitterStatistics:
+        return CommitterStatistics(self.waiting, self._sizes.statistics(), self._settled.statistics())
+
+    async def _wait(self) -> None:
+        if not self._arrived and not self._backlog:
+            self._quiet = trio.CancelScope(deadline=trio.current_time() + QUIET_SECONDS if self._acks else inf)
+            with self._quiet:
+                await self._arrival.park()
+            await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
+
+    def _next_batch(self) -> list[_Asked]:
+        """What waits; or the first of it in a fair order, as much as may keep the event loop from everybody else."""
+        arrived, self._arrived = self._arrived, []
+        if not self._backlog and _cost(arrived) <= BATCH_COST:
+            return arrived
+        self._backlog_size += len(arrived)
+        for owner, bunch in _bunches(arrived):
+            self._backlog.put(owner, bunch, _cost(bunch))
+        batch: list[_Asked] = []
+        cost = 0
+        while self._backlog and cost < BATCH_COST:
+            bunch = self._backlog.take()
+            batch += bunch
+            cost += _cost(bunch)
+        self._backlog_size -= len(batch)
+        return batch
+
+    def _next_acks(self) -> _Acks:
+        """The oldest of those that wait, as much as costs what a batch does; what they erase is overwritten."""
+        acks: _Acks = {}
+        cost = 0
+        while self._acks and cost < BATCH_COST:
+            mailbox = next(iter(self._acks))
+            acks[mailbox] = self._acks.pop(mailbox)
+            cost += acks[mailbox].cost
+        return acks
+
+    def _take_back(self, acks: _Acks) -> None:
+        """These wait again, before those that came meanwhile."""
+        came, self._acks = self._acks, acks
+        for mailbox, ack in came.items():
+            acks.setdefault(mailbox, _WaitingAck()).add(ack.upto, ack.cost, ack.settles)
+
+    async def _commit(self, batch: list[_Asked]) -> None:
+        """These, after the acks that wait: what they make room for is seen."""
+        batch = _without_held(batch)
+        acks = self._next_acks()
+        operations: list[Operation] = [Ack(mailbox, ack.upto) for mailbox, ack in acks.items()]
+        operations += [operation for _, operation, _, _ in batch]
+        if not operations:
+            return
+        self._sizes.observe(len(operations))
+        results: list[Result] | list[StoreError]
+        try:
+            results = await self._store.apply(operations)
+        except trio.Cancelled:
+            self._take_back(acks)
+            raise
+        except Exception as error:
+            log.exception("nothing of this batch was stored", operations=len(operations))
+            results = [StoreError(f"the batch failed: {error}")] * len(operations)
+        for ack, result in zip(acks.values(), results, strict=False):
+            for settle in ack.settles:
+                settle(result)
+        told = 0
+        for (_, _, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
+            settle(result)
+            told += cost
+            if told >= TURN_COST:
+                told = 0
+                await trio.lowlevel.checkpoint()
+
+
+def _without_held(batch: list[_Asked]) -> list[_Asked]:
+    """What is still to be done: what a session had sent after something that was refused is refused as well."""
+    kept: list[_Asked] = []
+    for asked in batch:
+        lane = lane_of(asked[1])
+        if isinstance(lane, Hold) and lane.is_broken:
+            asked[2](Held())
+        else:
+            kept.append(asked)
+    return kept
+
+
+def _bunches(arrived: list[_Asked]) -> Iterator[tuple[ClientId | None, list[_Asked]]]:
+    """What each owner asks for, in order, and no more of it together than is one bunch."""
+    bunches: dict[ClientId | None, list[_Asked]] = {}
+    costs: dict[ClientId | None, int] = {}
+    for asked in arrived:
+        owner, _, _, cost = asked
+        costs[owner] = costs.get(owner, 0) + cost
+        if owner in bunches and costs[owner] > BUNCH_COST:
+            yield owner, bunches.pop(owner)
+            costs[owner] = cost
+        bunches.setdefault(owner, []).append(asked)
+    yield from bunches.items()
+
+
+def _cost(asked: list[_Asked]) -> int:
+    return sum(cost for _, _, _, cost in asked)

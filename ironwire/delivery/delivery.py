@@ -1,0 +1,431 @@
+"""commit -> accept -> wake: how an envelope reaches everyone it is owed to (docs/protocol.md, sections 4 and 5).
+
+    submit ── nobody involved has a mailbox ──> the recipient's live sessions, at once; no disk
+          └── someone has ──> queue ──> run: one batch, one commit ──> accepted to the sender
+                                                                   └──> offered to the pumps of live devices
+
+Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next. Never a
+silent drop: whoever sent is told when nobody can get it.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import structlog
+import trio
+from attrs import define, field, frozen
+
+from ironwire.counting import Distribution, Tallied
+from ironwire.delivery.accounting import cost_of, places_between, places_in, places_of_all
+from ironwire.delivery.committer import Committer
+from ironwire.delivery.fan_out import offer, spread
+from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.metrics import Outcomes
+from ironwire.delivery.outbox import Outbox
+from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
+from ironwire.delivery.pump import Pump
+from ironwire.errors import StoreError
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
+from ironwire.limits import Limits
+from ironwire.protocol.mailbox import Window
+from ironwire.store.contract.operations import (
+    Append,
+    ChangeGroup,
+    Duplicate,
+    Forget,
+    Held,
+    IdTaken,
+    MailboxFull,
+    NotMember,
+    Operation,
+    Register,
+    Remove,
+    Removed,
+    Result,
+    Stored,
+    Touch,
+    Undeliverable,
+)
+from ironwire.store.contract.records import (
+    Envelope,
+    Mailbox,
+    MailboxId,
+)
+from ironwire.store.contract.store import Store
+from ironwire.wire.codec import accepted, encode
+from ironwire.wire.messages import (
+    Accepted,
+    Error,
+    File,
+    Receipt,
+    Text,
+)
+
+log = structlog.get_logger(__name__)
+
+NO_MAILBOX = MailboxId(0)
+
+SWEEP_COST = 50
+"""To erase a part of a mailbox takes as long as so many places."""
+
+NO_SUCH_GROUP = Error("not_found", detail="no such group")
+NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
+ID_TAKEN = Error("invalid", detail="id was used for another message")
+
+
+@frozen
+class DeliveryStatistics:
+    accepted_total: Tallied
+    """Envelopes that were committed; or relayed, which is handed to a live session where nobody involved has a mailbox.
+    """
+    duplicates_total: Tallied
+    """Envelopes that came again and had been accepted before."""
+    undeliverable_total: Tallied
+    """Envelopes that nobody could get; the sender was told."""
+    refused_total: Tallied
+    """Envelopes that met a full mailbox, a taken id or a store that failed; the sender was told."""
+    operations_waiting: int
+    """Operations that are in no batch yet."""
+    batch_operations: Distribution
+    """Operations of one batch, acks included."""
+    settled_seconds: Distribution
+    """From when the first operation of a batch was asked for to when all of it is on the disk and told: one value a
+    batch, and no operation of the batch took longer.
+    """
+
+
+@define
+class Delivery:
+    """What becomes of an envelope, from its session's hands to everyone it is owed to."""
+
+    _hub: Hub
+    _store: Store
+    _now_ms: Callable[[], int]
+    _limits: Limits
+    keeps_history: bool
+    _committer: Committer = field(init=False)
+    _outcomes: Outcomes = field(init=False, factory=Outcomes)
+
+    def __attrs_post_init__(self) -> None:
+        self._committer = Committer(self._store)
+
+    # --- what sessions ask for ---------------------------------------------------------------------------------------
+
+    def submit(self, sender: Attachment, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+        """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
+        to = ClientId(message.to)
+        try:
+            places = places_between(self._store, sender.principal, to)
+            # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
+            is_stored = places > 0 or sender.principal.device is not None or sender.unsettled.count > 0
+            # Where nothing is stored, a glance at the blocks is enough: it and the hand-over are one step. What is
+            # stored meets the blocks that stand when it is committed.
+            is_blocked = not is_stored and sender.principal.client in self._store.blocks_of(to)
+        except StoreError:
+            log.exception("the store cannot be read")
+            error = Error("internal", detail="the server cannot store messages now")
+            self._reply_refused(sender, error, message.verb, id)
+            if sender.hold is not None:
+                sender.hold.refused_at_reading(error, trio.current_time())
+            return
+        if is_stored:
+            self._submit_to_store(sender, to, message, id, places)
+        elif isinstance(message, Receipt):
+            self._reply_offline(sender, to, message.verb, id)
+        else:
+            text = None if is_blocked else live_frame(message, sender.principal.client)
+            self._settle_live(sender, to, text, message.verb, id)
+
+    def submit_to_group(self, sender: Attachment, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """Take an envelope to a group, as `submit` does."""
+        group = GroupId(message.to)
+        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
+        payload = stored_payload(message, client, now, device, group)
+        envelope = Envelope(message.verb, client, device, group, id, now, payload)
+        cost = cost_of(len(envelope.payload), places_in(self._store, client, group))
+        sender.unsettled.begin(cost)
+        settle = partial(self._settle_group_append, sender, envelope, message, cost)
+        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history, lane=sender.hold)
+        self._committer.ask(client, append, settle, cost)
+
+    async def resume(self, attachment: Attachment, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """The client goes on after a refusal, once all that it had sent before has its answer."""
+        await attachment.unsettled.wait_below(1)
+        if attachment.hold is not None:
+            attachment.hold.resume()
+        if id is not None:
+            attachment.outbox.put(accepted(self._now_ms(), id))
+
+    def ack(self, attachment: Attachment, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+        """The session's device has everything up to `upto`; with an id, it is told once that is committed. Of a session
+        that was replaced nothing is taken: the newer one delivers what this would erase.
+
+        Raises:
+            AckBeyondDelivery: it was never sent that much.
+        """
+        pump = attachment.pump
+        if pump is None:
+            if id is not None:
+                attachment.outbox.put(encode(NO_MAILBOX_HERE, id))
+            return
+        if self._hub.pump_of(pump.mailbox) is not pump:
+            return
+        arrived = pump.ack(upto)
+        if id is not None:
+            attachment.unsettled.begin(1)
+            settle = partial(self._settle_ack, attachment, id)
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle)
+        elif arrived is not None:
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
+
+    def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
+        """The link between a mailbox and the session that was opened for it, and is attached next."""
+        limits, former = self._limits, self._hub.pump_of(mailbox.id)
+        # The last acks of the session that this one replaces may not be committed yet.
+        acked = mailbox.acked if former is None else max(mailbox.acked, former.acked)
+        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
+        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
+        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
+        window = Window(acked, mailbox.tail, most_envelopes, most_bytes)
+        return Pump(mailbox.id, window, self._store, outbox)
+
+    def members(self, client: ClientId, group: GroupId) -> int:
+        """How many hear what the client says in the group: none if it is not in it. And none where that cannot be read,
+        because then nothing will be stored either.
+        """
+        try:
+            stands = self._store.group(group)
+        except StoreError:
+            return 0
+        return len(stands.roles) if stands is not None and client in stands.roles else 0
+
+    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        return self._store.mailboxes_of(client)
+
+    async def register(self, client: ClientId, device: DeviceId) -> Mailbox | None:
+        """The device's mailbox as it stands now, made and committed if it had none; None: the client has too many
+        devices.
+
+        "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        for box in self._store.mailboxes_of(client):
+            if box.device == device:  # what its former session acknowledged is in no gap of the new one
+                self._committer.hasten_ack(client, box.id)
+        await self.change(client, Register(client, device, self._now_ms()))
+        return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
+
+    def touch_devices(self) -> None:
+        """Note that every device with a live session has been seen now."""
+        for seat in self._hub.everyone():
+            if seat.pump is not None:
+                self._committer.ask(None, Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
+
+    async def change(self, client: ClientId, operation: Operation) -> Result:
+        """Do something for the client, after all that it has asked for before; returns after the commit.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        return await self._committer.committed(client, operation)
+
+    async def remove(self, client: ClientId, device: DeviceId) -> Result:
+        """Delete the device with its mailbox. Its session, if it has one, is the caller's to close. What is left of a
+        large mailbox goes as fast as this client may have things done.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        result = await self._committer.committed(client, Remove(client, device), cost=SWEEP_COST)
+        if isinstance(result, Removed):
+            for sweep in result.rest:
+                self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
+        return result
+
+    async def settled(self, client: ClientId) -> None:
+        """Wait until everything that the client has asked for is committed.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        await self.change(client, Touch(NO_MAILBOX, self._now_ms()))
+
+    async def change_group(self, change: ChangeGroup, live_text: Callable[[], bytes]) -> Result:
+        """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+
+        def tell(result: Result | StoreError) -> None:
+            if isinstance(result, Stored):
+                self._outcomes.stored[change.envelope.verb] += 1
+                spread(self._hub, result, change.envelope, live_text)
+
+        cost = max(places_of_all(self._store, change.roles), 1)
+        return await self._committer.committed(change.envelope.sender, change, tell, cost)
+
+    async def run(self) -> None:
+        """Commit what waits, batch after batch, until cancelled. One task runs this."""
+        await self._committer.run()
+
+    def statistics(self) -> DeliveryStatistics:
+        outcomes, committer = self._outcomes, self._committer.statistics()
+        return DeliveryStatistics(
+            accepted_total=outcomes.accepted(),
+            duplicates_total=outcomes.duplicated(),
+            undeliverable_total=outcomes.undelivered(),
+            refused_total=outcomes.refused(),
+            operations_waiting=committer.operations_waiting,
+            batch_operations=committer.batch_operations,
+            settled_seconds=committer.settled_seconds,
+        )
+
+    # --- what follows from a result ----------------------------------------------------------------------------------
+
+    def _submit_to_store(
+        self,
+        sender: Attachment,
+        to: ClientId,
+        message: Sendable,
+        id: MessageId | None,  # noqa: A002  # the frame's
+        places: int,
+    ) -> None:
+        client, device = sender.principal.client, sender.principal.device
+        now = self._now_ms()
+        payload = stored_payload(message, client, now, device)
+        envelope = Envelope(message.verb, client, device, to, id, now, payload)
+        is_receipt = isinstance(message, Receipt)
+        is_live = not is_receipt and self._is_live(to)
+        live_text = live_frame(message, client) if is_live else None
+        cost = cost_of(len(envelope.payload), max(places, 1))
+        sender.unsettled.begin(cost)
+        settle = partial(self._settle_append, sender, envelope, live_text, cost)
+        is_archived = self.keeps_history and not is_receipt
+        append = Append(envelope, digest_of(message), is_live, is_archived, lane=sender.hold)
+        self._committer.ask(client, append, settle, cost)
+
+    def _settle_live(
+        self,
+        sender: Attachment,
+        to: ClientId,
+        text: bytes | None,
+        verb: str,
+        id: MessageId | None,  # noqa: A002  # as above
+    ) -> None:
+        if not self._hand_over(to, text):
+            self._reply_offline(sender, to, verb, id)
+            return
+        self._outcomes.relayed[verb] += 1
+        if id is not None:
+            sender.outbox.put(accepted(self._now_ms(), id))
+
+    def _settle_append(
+        self,
+        sender: Attachment,
+        envelope: Envelope,
+        live_text: bytes | None,
+        cost: int,
+        result: Result | StoreError,
+    ) -> None:
+        sender.unsettled.settle(cost)
+        match result:
+            case Stored(placed):
+                # Without a live text a mailbox has it; whoever has blocked its sender is not to have it.
+                is_owed_live = live_text is not None and not result.is_blocked
+                is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
+                offer(self._hub, result, envelope)
+                if is_missed and all(place.is_own for place in placed):
+                    self._forget(envelope)
+                    self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
+                    return
+                self._outcomes.stored[envelope.verb] += 1
+                if envelope.id is not None:
+                    sender.outbox.put(accepted(envelope.ts, envelope.id))
+            case Undeliverable():
+                self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
+            case MailboxFull():
+                self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
+            case _:
+                self._settle_known(sender, envelope, result)
+
+    def _settle_ack(self, attachment: Attachment, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+        attachment.unsettled.settle(1)
+        if isinstance(result, StoreError):
+            attachment.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
+        else:
+            attachment.outbox.put(accepted(self._now_ms(), id))
+
+    def _settle_known(self, sender: Attachment, envelope: Envelope, result: Result | StoreError) -> None:
+        """What any envelope may result in: its id was there before, or the store failed."""
+        match result:
+            case Duplicate(ts, _):
+                self._outcomes.duplicates[envelope.verb] += 1
+                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), envelope.id))
+            case IdTaken():
+                self._reply_refused(sender, ID_TAKEN, envelope.verb, envelope.id)
+            case Held() if sender.hold is not None:
+                answer = sender.hold.answer(trio.current_time())
+                self._reply_refused(sender, answer, envelope.verb, envelope.id)
+            case _:
+                self._refuse_at_commit(sender, Error("internal", detail="the message could not be stored"), envelope)
+
+    def _settle_group_append(
+        self, sender: Attachment, envelope: Envelope, message: Text | File, cost: int, result: Result | StoreError
+    ) -> None:
+        sender.unsettled.settle(cost)
+        match result:
+            case Stored():
+                group = GroupId(envelope.to)
+                live_text = partial(live_frame, message, envelope.sender, group)
+                spread(self._hub, result, envelope, live_text, but=sender)
+                self._outcomes.stored[envelope.verb] += 1
+                if envelope.id is not None:
+                    sender.outbox.put(accepted(envelope.ts, envelope.id))
+            case NotMember():
+                self._reply_refused(sender, NO_SUCH_GROUP, envelope.verb, envelope.id)
+            case _:
+                self._settle_known(sender, envelope, result)
+
+    def _refuse_at_commit(self, sender: Attachment, error: Error, envelope: Envelope) -> None:
+        """Refuse for now what waited for its commit, and what the session sent after it."""
+        self._reply_refused(sender, error, envelope.verb, envelope.id)
+        if sender.hold is not None:
+            sender.hold.refused_at_commit(error)
+
+    def _is_live(self, client: ClientId) -> bool:
+        """Whether there is a session that takes an envelope without a mailbox."""
+        for seat in self._hub.sessions_of(client):  # noqa: SIM110  # `any` takes three times as long
+            if seat.pump is None:
+                return True
+        return False
+
+    def _hand_over(self, to: ClientId, text: bytes | None) -> bool:
+        """To every live session of `to` that has no mailbox; what is written to the socket of a seed session counts
+        as delivered. None is handed to nobody, and the answer is as ever: `to` has blocked who wrote it.
+        """
+        handed_over = False
+        for seat in self._hub.sessions_of(to):
+            if seat.pump is None:
+                is_taken = seat.outbox.ending is None if text is None else seat.outbox.put(text)
+                handed_over = is_taken or handed_over
+        return handed_over
+
+    def _forget(self, envelope: Envelope) -> None:
+        """Nobody got it, so its id may come again."""
+        if envelope.id is not None:
+            forget = Forget(envelope.sender, envelope.device, envelope.id)
+            self._committer.ask(envelope.sender, forget, lambda _: None)
+
+    def _reply_offline(self, sender: Attachment, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self._outcomes.undeliverable[verb] += 1
+        sender.outbox.put(encode(Error("user_offline", user=to), id))
+
+    def _reply_refused(self, sender: Attachment, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self._outcomes.refuse(verb, error.msg)
+        sender.outbox.put(encode(error, id))

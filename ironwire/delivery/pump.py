@@ -1,0 +1,103 @@
+"""Brings a mailbox to its device's session: what waited first, then what comes, in order, within the window.
+
+An entry that is committed while the session has everything before it goes out at once, from memory. One that comes
+while the session is behind waits in the store, and `run` fetches it when the device has acknowledged enough. So
+nothing is held in memory for a slow device but its window.
+"""
+
+import trio
+
+from ironwire.delivery.outbox import Outbox
+from ironwire.protocol.mailbox import Gap, Window
+from ironwire.store.contract.records import Envelope, MailboxId
+from ironwire.store.contract.store import Store
+from ironwire.wire import messages
+from ironwire.wire.codec import encode, frame_text
+
+PAGE_ENTRIES = 100
+
+
+class Pump:
+    """One device session's link to its mailbox. The session runs `run` in its nursery."""
+
+    def __init__(self, mailbox: MailboxId, window: Window, store: Store, outbox: Outbox) -> None:
+        self.mailbox = mailbox
+        self._window = window
+        self._store = store
+        self._outbox = outbox
+        self._wake = trio.lowlevel.ParkingLot()
+        self._is_caught_up = False
+
+    @property
+    def acked(self) -> int:
+        """The device has everything up to here."""
+        return self._window.acked
+
+    def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
+        """An entry was committed to the mailbox just now."""
+        window = self._window
+        if self._is_caught_up and seq == window.sent + 1 and window.room > 0:
+            self._deliver(seq, envelope, is_own=is_own)
+        else:
+            self.note(seq)
+
+    def note(self, seq: int) -> None:
+        """The mailbox gave this number out, and what it holds, if it holds anything, is in the store."""
+        self._window.committed(seq)
+        self._wake.unpark_all()
+
+    def ack(self, upto: int) -> int | None:
+        """The device has everything up to `upto`, which is so many bytes; None if that was known.
+
+        Raises:
+            AckBeyondDelivery: it was never sent that much.
+        """
+        arrived = self._window.ack(upto)
+        if self._window.is_behind:
+            self._wake.unpark_all()
+        return arrived
+
+    async def run(self) -> None:
+        """Keep the device up to date, for as long as its session lives.
+
+        Raises:
+            StoreError: the mailbox cannot be read.
+        """
+        window = self._window
+        while True:
+            while window.is_behind and window.room > 0:
+                await self._fetch()
+            if not window.is_behind and not self._is_caught_up:
+                self._is_caught_up = True
+                self._outbox.put(encode(messages.CaughtUp(seq=window.sent)))
+            await self._wake.park()
+
+    async def _fetch(self) -> None:
+        window = self._window
+        tail = window.tail
+        page = await self._store.read(self.mailbox, after=window.sent, limit=min(window.room, PAGE_ENTRIES))
+        if not page:
+            self._tell(window.skip(tail))
+        for entry in page:
+            if window.room > 0:
+                self._deliver(entry.seq, entry.envelope, is_own=entry.is_own)
+
+    def _deliver(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
+        text = entry_text(seq, envelope, is_own=is_own)
+        self._tell(self._window.deliver(seq, len(text)))
+        self._outbox.put(text)
+
+    def _tell(self, gap: Gap | None) -> None:
+        if gap is None:
+            return
+        for loss in self._store.losses(self.mailbox, gap.first, gap.last):
+            groups = [*loss.groups] or None
+            self._outbox.put(encode(messages.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
+
+
+def entry_text(seq: int, envelope: Envelope, *, is_own: bool) -> bytes:
+    """The frame that delivers an entry. The copy for the sender's own device says whom the envelope went to."""
+    payload = envelope.payload
+    if is_own:
+        payload = payload[:-1] + b',"to":"' + envelope.to.encode() + b'"}'
+    return frame_text(envelope.verb, payload, id=envelope.id, seq=seq)

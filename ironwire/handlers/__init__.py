@@ -1,0 +1,1 @@
+"""What a session can ask for besides sending envelopes, and what the operator can."""

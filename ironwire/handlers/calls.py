@@ -1,0 +1,163 @@
+"""Calls: who is told what decides `protocol/call.py`; here it meets the live sessions, the blocks and the clock.
+
+Nothing of a call is stored. A caller cannot drive anybody out: a session for which much waits is not rung, misses
+candidates, and gets no update, which its sender is told. Everything else is small and has to arrive: it waits in the
+outbox like other frames.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import assert_never
+
+import trio
+from attrs import define, field, frozen
+
+from ironwire.delivery.hub import Attachment, Hub
+from ironwire.handlers.ice import IceDesk
+from ironwire.ids import MessageId
+from ironwire.limits import Limits
+from ironwire.protocol.call import Calls, Refused, Tell
+from ironwire.protocol.call_state import Bounds
+from ironwire.store.contract.store import Store
+from ironwire.wire.codec import encode
+from ironwire.wire.messages import (
+    Accepted,
+    CallAnswer,
+    CallCandidate,
+    CallEnd,
+    CallOffer,
+    CallRinging,
+    CallUpdate,
+    Error,
+    IceServers,
+    RelayedCandidate,
+)
+from ironwire.wire.messages.fields import ErrorCode
+
+CallRequest = CallOffer | CallRinging | CallAnswer | CallCandidate | CallUpdate | CallEnd | IceServers
+
+PULSE_SECONDS = 1.0
+"""How late the end of a call may be that nobody answers, or that a device has left."""
+
+RETRY_MS = 1_000
+"""After which a `call_update` may be tried again that the other side had no room for."""
+
+
+@frozen
+class CallsStatistics:
+    live: int
+    """Calls that ring or were answered."""
+    offered_total: int
+    """Calls that were offered and not refused."""
+
+
+@define(eq=False)
+class CallDesk:
+    """Answers everything that clients say about calls."""
+
+    _hub: Hub
+    _store: Store
+    _ice: IceDesk
+    _limits: Limits
+    _now_ms: Callable[[], int]
+    _calls: Calls = field(init=False)
+    _offered_total: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        limits = self._limits
+        self._calls = Calls(
+            Bounds(
+                limits.call_ring_seconds,
+                limits.call_resume_seconds,
+                limits.calls_per_client,
+                limits.call_candidates,
+                limits.call_bytes,
+            )
+        )
+
+    async def run(self) -> None:
+        """End the calls that nobody answers, and those of devices that stay away, for ever."""
+        while True:
+            await trio.sleep(PULSE_SECONDS)
+            self._deliver(self._calls.expire(trio.current_time()))
+
+    def answer(self, asker: Attachment, request: CallRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one.
+
+        Raises:
+            StoreError: it cannot be read whom the callee has blocked.
+        """
+        match request:
+            case IceServers():
+                asker.outbox.put(encode(self._ice.servers(), id))
+                return None
+            case CallOffer():
+                return self._settle(asker, request, id, self._offer(asker, request))
+            case CallUpdate():
+                return self._settle(asker, request, id, self._update(asker, request))
+            case CallRinging() | CallAnswer() | CallCandidate() | CallEnd():
+                return self._settle(asker, request, id, self._calls.signal(asker.endpoint, request))
+            case _:
+                assert_never(request)
+
+    def arrived(self, attachment: Attachment) -> None:
+        """A session has begun. Of calls that say more than half an outbox holds it hears the first."""
+        for tell in self._calls.arrived(attachment.endpoint):
+            frame = encode(tell.message)
+            for seat in self._seats(tell):
+                seat.outbox.put_ephemeral(frame)
+
+    def left(self, attachment: Attachment) -> None:
+        """A session is over. Where a newer one of the same device has taken its place, that one has the calls."""
+        if self._hub.session_at(attachment.endpoint) is None:
+            self._deliver(self._calls.left(attachment.endpoint, trio.current_time()))
+
+    def statistics(self) -> CallsStatistics:
+        return CallsStatistics(live=len(self._calls), offered_total=self._offered_total)
+
+    def _offer(self, asker: Attachment, offer: CallOffer) -> list[Tell] | Refused:
+        callee = [seat.endpoint for seat in self._hub.sessions_of(offer.to) if seat.outbox.has_room()]
+        is_muffled = asker.principal.client in self._store.blocks_of(offer.to)
+        result = self._calls.offer(asker.endpoint, offer, callee, trio.current_time(), is_muffled=is_muffled)
+        self._offered_total += not isinstance(result, Refused)
+        return result
+
+    def _update(self, asker: Attachment, update: CallUpdate) -> list[Tell] | Refused:
+        result = self._calls.signal(asker.endpoint, update)
+        if isinstance(result, Refused):
+            return result
+        if all(seat.outbox.has_room(len(encode(tell.message))) for tell in result for seat in self._seats(tell)):
+            return result
+        return Refused("rate_limited", "the other side has not read what it was told before: try again")
+
+    def _settle(
+        self,
+        asker: Attachment,
+        request: CallRequest,
+        id: MessageId | None,  # noqa: A002  # the frame's
+        result: list[Tell] | Refused,
+    ) -> ErrorCode | None:
+        if isinstance(result, Refused):
+            user = request.to if isinstance(request, CallOffer) and result.code == "user_offline" else None
+            retry_after_ms = RETRY_MS if result.code == "rate_limited" else None
+            asker.outbox.put(encode(Error(result.code, result.detail, user, retry_after_ms), id))
+            return result.code
+        if id is not None:
+            asker.outbox.put(encode(Accepted(self._now_ms()), id))
+        self._deliver(result)
+        return None
+
+    def _deliver(self, tells: list[Tell]) -> None:
+        for tell in tells:
+            frame = encode(tell.message)
+            for seat in self._seats(tell):
+                if isinstance(tell.message, RelayedCandidate):
+                    seat.outbox.put_ephemeral(frame)
+                else:
+                    seat.outbox.put(frame)
+
+    def _seats(self, tell: Tell) -> Iterator[Attachment]:
+        """The sessions that `tell` is for."""
+        for endpoint in tell.to:
+            seat = self._hub.session_at(endpoint)
+            if seat is not None:
+                yield seat

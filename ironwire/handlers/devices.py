@@ -1,0 +1,61 @@
+"""A client's devices: listing them, and removing one with its mailbox (docs/protocol.md, section 5)."""
+
+from typing import assert_never
+
+from attrs import frozen
+
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.outbox import Ending
+from ironwire.ids import ClientId, DeviceId, MessageId
+from ironwire.store.contract.operations import NoSuchDevice
+from ironwire.wire.codec import encode
+from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
+from ironwire.wire.messages.fields import ErrorCode
+
+REMOVED = Ending(4403, "this device was removed")
+
+
+@frozen
+class DeviceDesk:
+    """Answers what clients ask about their devices."""
+
+    _hub: Hub
+    _delivery: Delivery
+
+    async def answer(
+        self,
+        asker: Attachment,
+        request: Devices | DeviceRemove,
+        id: MessageId | None,  # noqa: A002  # the frame's
+    ) -> ErrorCode | None:
+        """Returns the code of the error that was the answer, if it was one.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        client = asker.principal.client
+        match request:
+            case Devices():
+                asker.outbox.put(encode(self._list(client), id))
+                return None
+            case DeviceRemove(device):
+                return await self._remove(asker, device, id)
+            case _:
+                assert_never(request)
+
+    def _list(self, client: ClientId) -> DeviceList:
+        mailboxes = self._delivery.mailboxes_of(client)
+        return DeviceList([Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes])
+
+    async def _remove(self, asker: Attachment, device: DeviceId, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        client = asker.principal.client
+        result = await self._delivery.remove(client, device)
+        if isinstance(result, NoSuchDevice):
+            asker.outbox.put(encode(Error("not_found", detail="this client has no such device"), id))
+            return "not_found"
+        asker.outbox.put(encode(DeviceRemoved(device), id))  # first: it may be this very session that ends now
+        seat = self._hub.device_session(client, device)
+        if seat is not None:
+            seat.outbox.close(REMOVED)
+        return None

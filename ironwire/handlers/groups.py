@@ -1,0 +1,191 @@
+"""Groups: asking about them, and changing them (docs/protocol.md, section 7.2).
+
+`protocol/group.py` decides from the group as it stands; the store takes the change only if it stands so still. A change
+that lost a race is decided anew, from what the winner has left.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import assert_never
+
+import trio
+from attrs import evolve, frozen
+
+from ironwire.delivery.delivery import ID_TAKEN, NO_SUCH_GROUP, Delivery
+from ironwire.delivery.hub import Attachment
+from ironwire.delivery.metrics import refusal_in
+from ironwire.delivery.payloads import digest_of
+from ironwire.ids import ClientId, GroupId, MessageId, Role
+from ironwire.protocol.group import Change, Changed, Outcome, Refused, Roster, Unchanged, change, create, expel
+from ironwire.store.contract.operations import (
+    ChangeGroup,
+    Duplicate,
+    EpochPassed,
+    Held,
+    IdTaken,
+    Result,
+    Stored,
+    TooManyGroups,
+)
+from ironwire.store.contract.records import Envelope, Group, Membership
+from ironwire.store.contract.store import Store
+from ironwire.wire.codec import encode, encode_payload
+from ironwire.wire.messages import (
+    Accepted,
+    Error,
+    GroupAdd,
+    GroupChanged,
+    GroupCreate,
+    GroupDetails,
+    GroupInfo,
+    GroupLeave,
+    GroupList,
+    GroupMember,
+    GroupRemove,
+    GroupRename,
+    GroupRole,
+    Groups,
+    GroupSummary,
+)
+from ironwire.wire.messages.fields import ErrorCode
+
+GROUP_ID_BYTES = 16
+
+GroupRequest = GroupCreate | Change | GroupInfo | Groups
+
+
+@frozen
+class GroupDesk:
+    """Answers what clients ask about groups."""
+
+    _store: Store
+    _delivery: Delivery
+    _now_ms: Callable[[], int]
+    _random_bytes: Callable[[int], bytes]
+    _most_members: int
+
+    async def answer(self, asker: Attachment, request: GroupRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        client = asker.principal.client
+        match request:
+            case GroupInfo(group):
+                details = _details(self._store.group(group), client)
+                asker.outbox.put(encode(details, id))
+                return refusal_in(details)
+            case Groups():
+                groups = self._store.groups_of(client)
+                asker.outbox.put(encode(GroupList([*map(_summary, groups)]), id))
+                return None
+            case GroupCreate() | GroupAdd() | GroupRemove() | GroupLeave() | GroupRole() | GroupRename():
+                answer = await self._carry_out(asker, request, id)
+                if id is not None or isinstance(answer, Error):
+                    asker.outbox.put(encode(answer, id))
+                if isinstance(answer, Error) and asker.hold is not None:
+                    asker.hold.refused_at_commit(answer)
+                return refusal_in(answer)
+            case _:
+                assert_never(request)
+
+    async def _carry_out(
+        self,
+        asker: Attachment,
+        request: GroupCreate | Change,
+        id: MessageId | None,  # noqa: A002  # the frame's
+    ) -> Accepted | Error:
+        by, device, digest = asker.principal.client, asker.principal.device, digest_of(request)
+        # What came of it the first time may have made the same request impossible: the id has to be looked up first.
+        known = None if id is None else self._store.recall(by, device, id, digest)
+        if known is not None:
+            return _answer(known)
+        result: Result = EpochPassed()
+        while isinstance(result, EpochPassed):
+            group, outcome = self._decide(by, request)
+            match outcome:
+                case Refused(code, detail):
+                    return Error(code, detail=detail)
+                case Unchanged(epoch):
+                    return Accepted(self._now_ms(), group=group, epoch=epoch)
+                case Changed(after):
+                    now = self._now_ms()
+                    told = evolve(_told(group, by, outcome), ts=now, device=device)
+                    envelope = Envelope(told.verb, by, device, group, id, now, encode_payload(told))
+                    result = await self._submit(envelope, digest, outcome, asker.hold)
+                    if isinstance(result, Stored):
+                        return Accepted(now, group=group, epoch=after.epoch)
+                case _:
+                    assert_never(outcome)
+        if isinstance(result, Held) and asker.hold is not None:
+            return asker.hold.answer(trio.current_time())
+        return _answer(result)
+
+    def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
+        """Which group it is about, and what becomes of it as it stands now."""
+        if isinstance(request, GroupCreate):
+            group = GroupId("#" + self._random_bytes(GROUP_ID_BYTES).hex())
+            return group, create(by, request, self._most_members)
+        return request.group, change(_roster(self._store.group(request.group)), by, request, self._most_members)
+
+    async def expel(self, client: ClientId) -> int:
+        """Take the client out of all its groups, as if it had left; says out of how many.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        left = 0
+        while memberships := self._store.groups_of(client):
+            for group in map(self._store.group, (membership.group for membership in memberships)):
+                if group is None or client not in group.roles:
+                    continue
+                changed = expel(Roster(group.epoch, group.name, group.roles), client)
+                now = self._now_ms()
+                told = evolve(_told(group.id, client, changed), ts=now)
+                envelope = Envelope(told.verb, client, None, group.id, None, now, encode_payload(told))
+                left += isinstance(await self._submit(envelope, b"", changed), Stored)
+        return left
+
+    async def _submit(
+        self, envelope: Envelope, digest: bytes, changed: Changed, lane: Hashable | None = None
+    ) -> Result:
+        told, after = _told(GroupId(envelope.to), envelope.sender, changed), changed.roster
+        operation = ChangeGroup(envelope, digest, after.epoch - 1, after.name, after.roles, lane)
+        return await self._delivery.change_group(operation, partial(encode, told))
+
+
+def _answer(result: Result) -> Accepted | Error:
+    """What is said of a change that the store did not make."""
+    match result:
+        case Duplicate(ts, group):
+            return Accepted(ts, duplicate=True, group=group)
+        case IdTaken():
+            return ID_TAKEN
+        case TooManyGroups(client):
+            return Error("quota", detail="this client is in as many groups as one may be", user=client)
+        case _:
+            return Error("internal", detail="the change could not be stored")
+
+
+def _roster(group: Group | None) -> Roster | None:
+    return None if group is None else Roster(group.epoch, group.name, group.roles)
+
+
+def _told(group: GroupId, by: ClientId, changed: Changed) -> GroupChanged:
+    roster, roles = changed.roster, _members(changed.roles)
+    return GroupChanged(group, roster.epoch, by, changed.added, changed.removed, roles, changed.name)
+
+
+def _details(group: Group | None, client: ClientId) -> GroupDetails | Error:
+    if group is None or client not in group.roles:
+        return NO_SUCH_GROUP
+    return GroupDetails(group.id, group.epoch, _members(group.roles), group.name)
+
+
+def _summary(group: Membership) -> GroupSummary:
+    return GroupSummary(group.group, group.epoch, group.role, group.members, group.name)
+
+
+def _members(roles: Mapping[ClientId, Role]) -> list[GroupMember]:
+    return [GroupMember(client, role) for client, role in roles.items()]

@@ -1,0 +1,254 @@
+"""What the operator can ask for: one class for each request, and the one place where they are answered.
+
+The same answers come from a running server, over its socket (`server/operator/admin.py`), and where none runs
+from the data folder itself: then nobody is connected. Rule: who, how much and since when; never what was written.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Protocol, assert_never, cast
+
+import attrs
+import trio
+from attrs import frozen
+
+from ironwire import __version__
+from ironwire.counting import Distribution, Tallied
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.hub import Hub
+from ironwire.delivery.janitor import DAY_MS, FileJanitor, Janitor
+from ironwire.delivery.outbox import Ending
+from ironwire.errors import AdminError, StoreError
+from ironwire.handlers.groups import GroupDesk
+from ironwire.ids import ClientId
+from ironwire.protocol.auth import BANNED
+from ironwire.store.clock import TrustedClock, describe_leap
+from ironwire.store.contract.store import Store
+from ironwire.store.invites import Invites
+from ironwire.store.survey import Page, Survey
+from ironwire.wire.constraints import Between
+
+MOST_ROWS = 10_000
+MOST_OFFSET = 2**53
+COPY_PREFIX = "ironwire.db.copy-"
+
+_BANNED = Ending(BANNED.code, BANNED.reason)
+_ERASED = Ending(4403, "erased by the operator")
+_LOOK_SECONDS = 0.02
+
+Limit = Annotated[int, Between(1, MOST_ROWS)]
+Offset = Annotated[int, Between(0, MOST_OFFSET)]
+
+
+@frozen
+class Clients:
+    limit: Limit
+    offset: Offset
+    is_banned: bool
+
+
+@frozen
+class Devices:
+    limit: Limit
+    offset: Offset
+    client: ClientId | None = None
+
+
+@frozen
+class Mailboxes:
+    limit: Limit
+    offset: Offset
+
+
+@frozen
+class Groups:
+    limit: Limit
+    offset: Offset
+
+
+@frozen
+class Blobs:
+    limit: Limit
+
+
+@frozen
+class Ban:
+    client: ClientId
+
+
+@frozen
+class Unban:
+    client: ClientId
+
+
+@frozen
+class Erase:
+    client: ClientId
+
+
+@frozen
+class Expire:
+    pass
+
+
+@frozen
+class Clock:
+    """Whether the clock is believed; `confirm` makes it so."""
+
+    confirm: bool
+
+
+@frozen
+class Invite:
+    """Lets so many clients in that are new, for so many days."""
+
+    uses: Annotated[int, Between(1, 1_000)]
+    days: Annotated[int, Between(1, 3_650)]
+
+
+@frozen
+class Copy:
+    """A consistent copy of the database beside it, for `ironwire backup` to take away."""
+
+
+@frozen
+class Observe:
+    """What every part says of itself now."""
+
+
+Request = (
+    Clients | Devices | Mailboxes | Groups | Blobs | Ban | Unban | Erase | Expire | Clock | Invite | Copy | Observe
+)
+REQUESTS: Mapping[str, type[Request]] = {
+    kind.__name__.lower(): kind
+    for kind in (Clients, Devices, Mailboxes, Groups, Blobs, Ban, Unban, Erase, Expire, Clock, Invite, Copy, Observe)
+}
+"""By the verb that asks for them."""
+
+Answer = dict[str, Any]
+"""A JSON object."""
+
+
+class CopyingStore(Store, Protocol):
+    """A store that can be copied while it works."""
+
+    async def copy_to(self, path: Path) -> None: ...
+
+
+@frozen
+class Admin:
+    """Answers the operator. `parts` are the `statistics` of a server's parts, by name; none where no server runs."""
+
+    _store: Store
+    _hub: Hub
+    _delivery: Delivery
+    _groups: GroupDesk
+    _janitor: Janitor
+    _file_janitor: FileJanitor
+    _invites: Invites
+    _survey: Survey
+    _clock: TrustedClock
+    _parts: Mapping[str, Callable[[], attrs.AttrsInstance]]
+    _about: Callable[[], Answer] = dict
+    """What the server says of itself besides: which one it is, and where it listens."""
+
+    async def answer(self, request: Request) -> Answer:
+        """Raises:
+        StoreError: the store or the folder cannot be read or written.
+        AdminError: things are not such that it could be done.
+        """
+        if isinstance(request, Clients | Devices | Mailboxes):
+            with suppress(StoreError):  # then the files say what they can
+                await self._store.settle()
+        match request:
+            case Clients(limit, offset, is_banned):
+                return self._with_sessions(await self._survey.clients(is_banned=is_banned, limit=limit, offset=offset))
+            case Devices(limit, offset, client):
+                return self._with_sessions(await self._survey.devices(client, limit=limit, offset=offset))
+            case Mailboxes(limit, offset):
+                return attrs.asdict(await self._survey.mailboxes(limit=limit, offset=offset))
+            case Groups(limit, offset):
+                return attrs.asdict(await self._survey.groups(limit=limit, offset=offset))
+            case Blobs(limit):
+                return attrs.asdict(await self._survey.blobs(limit=limit))
+            case Ban(client):
+                is_news = await self._store.ban(client, self._clock.now_ms())
+                return {"is_news": is_news, "sessions": self._close_sessions(client, _BANNED)}
+            case Unban(client):
+                return {"is_news": await self._store.unban(client)}
+            case Erase(client):
+                return await self._erase(client)
+            case Expire():
+                self._want_a_clock_that_is_believed()
+                expired = await self._janitor.expire()
+                return {**attrs.asdict(expired), "files": await self._file_janitor.expire()}
+            case Clock(confirm):
+                leap_ms = self._clock.leap_ms()
+                if confirm:
+                    self._clock.confirm()
+                return {"leap_ms": leap_ms, "is_believed": confirm or leap_ms == 0}
+            case Invite(uses, days):
+                return {"invite": self._invites.make(uses, days)}
+            case Copy():
+                return await self._copy()
+            case Observe():
+                parts = {name: _numbers(statistics()) for name, statistics in self._parts.items()}
+                return {"version": __version__, "parts": parts, **self._about()}
+            case _:
+                assert_never(request)
+
+    def _want_a_clock_that_is_believed(self) -> None:
+        leap_ms = self._clock.leap_ms()
+        if leap_ms:
+            raise AdminError(f"{describe_leap(leap_ms)}: set it, or confirm it with `ironwire admin clock --confirm`")
+
+    def _close_sessions(self, client: ClientId, ending: Ending) -> int:
+        seats = self._hub.sessions_of(client)
+        for seat in seats:
+            seat.outbox.close(ending)
+        return len(seats)
+
+    async def _erase(self, client: ClientId) -> Answer:
+        """Repeat it if it fails half-way: what is gone is gone, and the rest follows."""
+        sessions = self._close_sessions(client, _ERASED)
+        while self._hub.sessions_of(client):  # noqa: ASYNC110  # they leave in their own time, which is bounded
+            await trio.sleep(_LOOK_SECONDS)
+        await self._delivery.settled(client)
+        groups = await self._groups.expel(client)
+        erased = await self._store.erase(client)
+        sessions += self._close_sessions(client, _ERASED)  # who came back meanwhile has lost its mailbox
+        await self._store.scrub()
+        return {"sessions": sessions, "groups": groups, **attrs.asdict(erased)}
+
+    async def _copy(self) -> Answer:
+        folder = self._survey.folder
+        for leftover in folder.glob(f"{COPY_PREFIX}*"):
+            if self._clock.now_ms() - leftover.stat().st_mtime_ns // 1_000_000 > DAY_MS:
+                leftover.unlink(missing_ok=True)
+        name = f"{COPY_PREFIX}{secrets.token_hex(8)}"
+        await cast("CopyingStore", self._store).copy_to(folder / name)
+        return {"name": name}
+
+    def _with_sessions(self, page: Page) -> Answer:
+        """The page, and for each client or device how many sessions it has."""
+        answer = attrs.asdict(page)
+        for row in answer["rows"]:
+            seats = self._hub.sessions_of(row["client"])
+            row["sessions"] = sum("device" not in row or seat.principal.device == row["device"] for seat in seats)
+        return answer
+
+
+def _numbers(statistics: attrs.AttrsInstance) -> Answer:
+    """A part's statistics as JSON: counts by label as their sum, a distribution as how many and how much."""
+    numbers: Answer = {}
+    for name, value in attrs.asdict(statistics, recurse=False).items():
+        match value:
+            case Tallied():
+                numbers[name] = value.total
+            case Distribution():
+                numbers[name] = {"count": sum(value.counts), "sum": value.sum}
+            case _:
+                numbers[name] = value
+    return numbers

@@ -1,0 +1,45 @@
+"""Leave to upload: the socket hands it out, `POST /upload` takes it (docs/protocol.md, section 8.1)."""
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from ironwire.crypto.tokens import Grant, UploadTokens
+from ironwire.delivery.hub import Attachment
+from ironwire.delivery.metrics import refusal_in
+from ironwire.ids import MessageId
+from ironwire.limits import Limits
+from ironwire.store.files.blobs import Blobs
+from ironwire.wire.codec import encode
+from ironwire.wire.messages import Error, UploadGrant, UploadToken
+from ironwire.wire.messages.fields import ErrorCode
+
+TOKEN_SECONDS = 600
+"""How long after it was asked for an upload may begin."""
+
+
+@frozen
+class UploadDesk:
+    """Answers clients that want to upload something."""
+
+    _tokens: UploadTokens
+    _blobs: Blobs
+    _limits: Limits
+    _now_ms: Callable[[], int]
+
+    def answer(self, asker: Attachment, request: UploadToken, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        """Returns the code of the error that was the answer, if it was one."""
+        reply = self._grant(asker, request.size)
+        asker.outbox.put(encode(reply, id))
+        return refusal_in(reply)
+
+    def _grant(self, asker: Attachment, size: int | None) -> UploadGrant | Error:
+        most = self._limits.upload_bytes
+        if size is not None and size > most:
+            return Error("too_large", detail=f"a file may have {most} bytes at most")
+        if not self._blobs.has_room_for(size or 0):
+            return Error("quota", detail="the server has no room left for files")
+        granted = most if size is None else size
+        expires_ms = self._now_ms() + TOKEN_SECONDS * 1000
+        token = self._tokens.mint(Grant(asker.principal.client, granted), expires_ms)
+        return UploadGrant(token, expires_ms, granted)

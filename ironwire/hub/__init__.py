@@ -1,1 +1,0 @@
-"""Who is here, and how an envelope reaches them."""

@@ -1,0 +1,1 @@
+"""The HTTP routes: upload, media, pages, probes, metrics."""

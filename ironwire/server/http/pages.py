@@ -1,0 +1,75 @@
+"""What a browser asks for: the page for people, and `/ws` without an upgrade (docs/protocol.md, section 8). All that is
+shown comes from callables of the app.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import timedelta
+from importlib.resources import files
+
+from attrs import frozen
+from markupsafe import Markup
+from quart import Blueprint, Response, render_template, request
+
+from ironwire.ids import Origin
+from ironwire.server.http.responses import error_response
+
+_STYLE = (files("ironwire.server.http") / "templates" / "home.css").read_text()
+_STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HOME_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@frozen
+class Status:
+    """What the page for people shows. It is public: numbers of the whole server, and nobody's name."""
+
+    version: str
+    sessions: int
+    uptime_seconds: float
+    is_draining: bool
+
+
+def page_routes(status: Callable[[], Status], origin: Origin | None) -> Blueprint:
+    """The routes for people.
+
+    Args:
+        origin: where clients reach this server; `None` for the host that each request names.
+    """
+    routes = Blueprint("pages", __name__, template_folder="templates")
+
+    @routes.get("/")
+    async def home() -> Response:
+        here = origin or f"{request.scheme}://{request.host}"
+        now = status()
+        page = await render_template(
+            "home.html",
+            style=Markup(_STYLE),  # noqa: S704 - our own file, and a style escaped is a style broken
+            status=now,
+            uptime=describe_seconds(now.uptime_seconds),
+            origin=here,
+            socket_url=f"ws{here.removeprefix('http')}/ws",
+        )
+        headers = {"Content-Security-Policy": _HOME_POLICY, "Cache-Control": "no-store"}
+        return Response(page, headers=headers, content_type="text/html; charset=utf-8")
+
+    @routes.get("/ws")
+    async def websocket_only() -> Response:
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        return error_response(426, "upgrade_required", "a WebSocket: connect with ws:// or wss://", headers)
+
+    return routes
+
+
+def describe_seconds(seconds: float) -> str:
+    """A duration in the two largest units that it has: `3 d 4 h`, `12 min 5 s`, `0 s`."""
+    whole = timedelta(seconds=int(seconds))
+    hours, rest = divmod(whole.seconds, 3600)
+    minutes, left = divmod(rest, 60)
+    parts = [(whole.days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
+    while len(parts) > 1 and parts[0][0] == 0:
+        parts.pop(0)
+    return " ".join(f"{count} {unit}" for count, unit in parts[:2])

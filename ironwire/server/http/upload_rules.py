@@ -1,0 +1,140 @@
+"""Who may upload, how often, how much, and how many at a time.
+
+An upload is asked about before its body is read, as far as its headers tell; what only the body tells is asked as it
+comes. It counts to the neighbourhood that it comes from, and with a token to the client as well.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
+
+import trio
+from attrs import define, field, frozen
+
+from ironwire.crypto.tokens import Grant, UploadTokens
+from ironwire.errors import IronWireError
+from ironwire.ids import ClientId
+from ironwire.limits import Limits
+from ironwire.protocol.bucket import Buckets
+from ironwire.server.http.responses import HttpErrorCode
+from ironwire.server.listener.addresses import Neighbourhood, TrustedProxies
+from ironwire.server.listener.connection_limiter import MOST_ADDRESSES, RETRY_AFTER_SECONDS, Tally, per_hour, per_minute
+
+SCHEME = "IronWire"
+"""What stands before the token in the header Authorization."""
+
+
+@frozen(slots=False)
+class UploadRefused(IronWireError):
+    """The upload gets this answer, and nothing is kept of it."""
+
+    status: int
+    code: HttpErrorCode
+    detail: str
+    headers: dict[str, str] = field(factory=dict)
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+@frozen
+class UploadRulesStatistics:
+    refused_total: int
+    """Uploads that were answered with 401 or 429."""
+
+
+@frozen(eq=False)
+class Upload:
+    """One upload that may go on. `most_bytes` is what it may bring altogether."""
+
+    most_bytes: int
+    _rules: "UploadRules"
+    _payers: tuple[Neighbourhood | ClientId | None, ...]
+
+    def pay(self, size_bytes: int) -> None:
+        """Count what has come, or is going to.
+
+        Raises:
+            UploadRefused: it is more than may be uploaded within the hour.
+        """
+        for payer in self._payers:
+            self._rules._take(self._rules._bytes, payer, size_bytes)
+
+
+@define(eq=False)
+class UploadRules:
+    """What all uploads are counted in."""
+
+    _limits: Limits
+    _tokens: UploadTokens
+    _proxies: TrustedProxies
+    _requires_token: bool
+    _now_ms: Callable[[], int]
+    _uploads: Buckets[Neighbourhood | ClientId] = field(init=False)
+    _bytes: Buckets[Neighbourhood | ClientId] = field(init=False)
+    _running: Tally[Neighbourhood] = field(init=False, factory=Tally)
+    _running_total: int = field(init=False, default=0)
+    _refused_total: int = field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self._uploads = Buckets(per_minute(self._limits.uploads_per_minute), MOST_ADDRESSES)
+        self._bytes = Buckets(per_hour(self._limits.upload_bytes_per_hour), MOST_ADDRESSES)
+
+    @contextmanager
+    def upload(self, peer: str, forwarded_for: str, authorization: str | None) -> Iterator[Upload]:
+        """Let one upload go on while the block runs.
+
+        Args:
+            peer: the address that the request came from, "" if it has none.
+            forwarded_for: its X-Forwarded-For, "" without one.
+            authorization: its Authorization, if it has one.
+
+        Raises:
+            UploadRefused: it may not begin.
+        """
+        neighbourhood = self._proxies.neighbourhood(peer, forwarded_for)
+        limits = self._limits
+        if (
+            self._running_total >= limits.uploads_at_a_time
+            or self._running[neighbourhood] >= limits.uploads_at_a_time_per_address
+        ):
+            raise self._too_many(RETRY_AFTER_SECONDS)
+        self._take(self._uploads, neighbourhood, 1)
+        grant = self._redeem(authorization)
+        if grant is not None:
+            self._take(self._uploads, grant.client, 1)
+        most_bytes = limits.upload_bytes if grant is None else grant.size_bytes
+        payers = (neighbourhood, None if grant is None else grant.client)
+        self._running.add(neighbourhood)
+        self._running_total += 1
+        try:
+            yield Upload(most_bytes, self, payers)
+        finally:
+            self._running.remove(neighbourhood)
+            self._running_total -= 1
+
+    def statistics(self) -> UploadRulesStatistics:
+        return UploadRulesStatistics(self._refused_total)
+
+    def _redeem(self, authorization: str | None) -> Grant | None:
+        if authorization is None and not self._requires_token:
+            return None
+        scheme, _, token = (authorization or "").partition(" ")
+        grant = self._tokens.redeem(token.strip(), self._now_ms()) if scheme.lower() == SCHEME.lower() else None
+        if grant is None:
+            self._refused_total += 1
+            detail = "an upload needs a token that is fresh and unused: ask for one with upload_token over the socket"
+            raise UploadRefused(401, "unauthorized", detail, {"WWW-Authenticate": SCHEME})
+        return grant
+
+    def _take(
+        self, buckets: Buckets[Neighbourhood | ClientId], payer: Neighbourhood | ClientId | None, count: int
+    ) -> None:
+        wait = 0.0 if payer is None else buckets.take(payer, count, trio.current_time())
+        if wait:
+            raise self._too_many(ceil(wait))
+
+    def _too_many(self, retry_after_seconds: int) -> UploadRefused:
+        self._refused_total += 1
+        detail = f"too many or too large uploads: try again in {retry_after_seconds} s"
+        return UploadRefused(429, "rate_limited", detail, {"Retry-After": str(retry_after_seconds)})

@@ -1,0 +1,256 @@
+"""Who may connect, before anything else is done for them: connections are counted in total and by neighbourhood.
+
+Behind a proxy one connection carries the requests of many, and only their headers say whose. So a proxy's connections
+count in total alone, and each WebSocket in them to the neighbourhood that has asked for it. Nobody on this machine is
+counted to a neighbourhood. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
+"""
+
+from collections.abc import Callable
+from typing import Generic, Literal, TypeVar
+
+import trio
+from attrs import define, field, frozen
+
+from ironwire.counting import Tallied, tallied
+from ironwire.limits import Limits
+from ironwire.protocol.bucket import Buckets, Rate
+from ironwire.server.listener.addresses import Address, Neighbourhood, TrustedProxies
+
+RETRY_AFTER_SECONDS = 10
+"""What those are told that have to come back later: about as long as a crowd takes to authenticate."""
+
+MOST_ADDRESSES = 100_000
+"""Neighbourhoods whose rates are remembered: 20 MB for each kind of rate, if strangers can fill it."""
+
+HttpRefusal = Literal[403, 429]
+"""A page of another site asks, or the address has had its share for now."""
+
+STRANGERS_AT_A_TURN = 2
+"""How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
+leave at once would else be one turn of a thousand steps, for which everybody waits.
+"""
+CLIENTS_AT_A_TURN = 1
+"""How many clients have more than their share of a turn: what one sends at once takes a millisecond and more."""
+TURNS_OF_A_REQUEST = 3
+"""How many turns pass from the beginning of one request over HTTP to that of the next: to answer one takes as long as
+several strangers who authenticate, in several steps.
+"""
+BODIES_AT_A_TURN = 2
+"""How many of the requests whose bodies arrive get a piece of them in a turn: 64 KiB are a tenth of a millisecond."""
+
+K = TypeVar("K")
+
+
+class Tally(Generic[K]):
+    """How many there are of each key now. Keys of which there are none take no room."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: dict[K, int] = {}
+
+    def __getitem__(self, key: K | None) -> int:
+        return 0 if key is None else self._counts.get(key, 0)
+
+    def add(self, key: K | None) -> None:
+        """One more; None is nobody, and not counted."""
+        if key is not None:
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def remove(self, key: K | None) -> None:
+        """One less."""
+        if key is None:
+            return
+        left = self._counts[key] - 1
+        if left:
+            self._counts[key] = left
+        else:
+            del self._counts[key]
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+
+@frozen
+class GateStatistics:
+    """What there is now, and what was refused since the process began."""
+
+    open: int
+    """Connections, now."""
+    unauthenticated: int
+    """Connections that have not authenticated, those that carry HTTP included."""
+    addresses: int
+    """IPv4 addresses and IPv6 networks that have a connection, this machine and proxies not counted."""
+    refused_total: Tallied
+    """What was refused before anything was done for it, by what it was: `connection`, `origin` of a page, `attempt` to
+    authenticate, `registration` of a device.
+    """
+
+
+@define(eq=False)
+class Visitor:
+    """One connection as the gate counts it. Made by `Gate.enter`; `leave` comes once, at its end."""
+
+    _gate: "Gate"
+    peer: str
+    """The address at the other end, "" if it has none."""
+    neighbourhood: Neighbourhood | None
+    """Whom it counts to; None is somebody on this machine, or a proxy whose request has not been read yet."""
+    is_stranger: bool = field(default=True, init=False)
+    _refusal: HttpRefusal | None = field(default=None, init=False)
+
+    def ask_for_socket(self, forwarded_for: str, origin: str | None, server: Address | None) -> HttpRefusal | None:
+        """Whether the request for a WebSocket is refused, and with which status. From then on it counts to whoever has
+        asked for it. A refusal is final: the connection is to be closed, and to ask again changes nothing.
+
+        Args:
+            forwarded_for: X-Forwarded-For, several joined with commas; "" without one.
+            origin: what a browser says about the page that asks; None without one.
+            server: where the connection arrived.
+        """
+        if self._refusal is None:
+            self._refusal = self._gate._refusal(self, forwarded_for, origin, server)
+        return self._refusal
+
+    async def turn(self) -> None:
+        """Wait until this stranger, or this client who has sent much at once, may have some of the server's time: a few
+        strangers and a few such clients have in each turn of the event loop.
+        """
+        turns = self._gate._strangers_turns if self.is_stranger else self._gate._clients_turns
+        await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along
+        turns.release()
+
+    async def request_turn(self) -> None:
+        """Wait until a request over HTTP may begin."""
+        async with self._gate._requests_turns:
+            for _ in range(TURNS_OF_A_REQUEST - 1):
+                await trio.lowlevel.checkpoint()
+
+    async def body_turn(self) -> None:
+        """Wait until a piece of a request's body may be looked at."""
+        async with self._gate._bodies_turns:
+            pass
+
+    def attempt(self) -> float:
+        """It wants to authenticate: 0.0, or the seconds until that may be tried."""
+        return self._gate._attempt(self.neighbourhood)
+
+    def registration(self) -> float:
+        """It has authenticated and brings a new device: 0.0, or the seconds until that may come."""
+        return self._gate._registration(self.neighbourhood)
+
+    def authenticated(self) -> None:
+        """It is a client's now."""
+        if self.is_stranger:
+            self._gate._strangers.remove(self.neighbourhood)
+            self._gate._strangers_total -= 1
+            self.is_stranger = False
+
+    def leave(self) -> None:
+        self.authenticated()
+        self._gate._open.remove(self.neighbourhood)
+        self._gate._open_total -= 1
+
+
+@define(eq=False)
+class Gate:
+    """What all connections are counted in."""
+
+    _limits: Limits
+    _proxies: TrustedProxies
+    _serves_page_of: Callable[[str, Address | None], bool] = lambda origin, server: True
+    """Whether a page of this origin may open sockets at this address of the server."""
+    _now: Callable[[], float] = trio.current_time
+    _open: Tally[Neighbourhood] = field(init=False, factory=Tally)
+    _open_total: int = field(init=False, default=0)
+    _strangers: Tally[Neighbourhood] = field(init=False, factory=Tally)
+    _strangers_total: int = field(init=False, default=0)
+    _arrivals: Buckets[Neighbourhood] = field(init=False)
+    _attempts: Buckets[Neighbourhood] = field(init=False)
+    _registrations: Buckets[Neighbourhood] = field(init=False)
+    _refused: dict[str, int] = field(init=False)
+    _strangers_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(STRANGERS_AT_A_TURN))
+    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(CLIENTS_AT_A_TURN))
+    _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(1))
+    _bodies_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(BODIES_AT_A_TURN))
+
+    def __attrs_post_init__(self) -> None:
+        limits = self._limits
+        self._arrivals = Buckets(per_minute(limits.connections_per_minute), MOST_ADDRESSES)
+        self._attempts = Buckets(per_minute(limits.attempts_per_minute), MOST_ADDRESSES)
+        self._refused = {"connection": 0, "origin": 0, "attempt": 0, "registration": 0}
+        self._registrations = Buckets(per_hour(limits.registrations_per_hour), MOST_ADDRESSES)
+
+    def enter(self, peer: str) -> Visitor | None:
+        """A connection from the address `peer` was accepted. None: it is one too many, and is to be closed at once."""
+        limits = self._limits
+        neighbourhood = None if self._proxies.is_proxy(peer) else self._proxies.neighbourhood(peer, "")
+        if (
+            self._open_total >= limits.connections
+            or self._strangers_total >= limits.unauthenticated
+            or not self._has_room(neighbourhood)
+        ):
+            self._refused["connection"] += 1
+            return None
+        self._open.add(neighbourhood)
+        self._strangers.add(neighbourhood)
+        self._open_total += 1
+        self._strangers_total += 1
+        return Visitor(self, peer, neighbourhood)
+
+    def statistics(self) -> GateStatistics:
+        return GateStatistics(
+            open=self._open_total,
+            unauthenticated=self._strangers_total,
+            addresses=len(self._open),
+            refused_total=tallied("what", self._refused),
+        )
+
+    def _refusal(
+        self, visitor: Visitor, forwarded_for: str, origin: str | None, server: Address | None
+    ) -> HttpRefusal | None:
+        if origin is not None and not self._serves_page_of(origin, server):
+            self._refused["origin"] += 1
+            return 403
+        if not self._proxies.is_proxy(visitor.peer):
+            return None  # counted since it came
+        neighbourhood = self._proxies.neighbourhood(visitor.peer, forwarded_for)
+        if not self._has_room(neighbourhood):
+            self._refused["connection"] += 1
+            return 429
+        self._open.remove(visitor.neighbourhood)
+        self._strangers.remove(visitor.neighbourhood)
+        visitor.neighbourhood = neighbourhood
+        self._open.add(neighbourhood)
+        self._strangers.add(neighbourhood)
+        return None
+
+    def _attempt(self, neighbourhood: Neighbourhood | None) -> float:
+        wait = self._take(self._attempts, neighbourhood)
+        self._refused["attempt"] += wait > 0
+        return wait
+
+    def _registration(self, neighbourhood: Neighbourhood | None) -> float:
+        wait = self._take(self._registrations, neighbourhood)
+        self._refused["registration"] += wait > 0
+        return wait
+
+    def _has_room(self, neighbourhood: Neighbourhood | None) -> bool:
+        return (
+            self._open[neighbourhood] < self._limits.connections_per_address
+            and self._strangers[neighbourhood] < self._limits.unauthenticated_per_address
+            and self._take(self._arrivals, neighbourhood) == 0
+        )
+
+    def _take(self, buckets: Buckets[Neighbourhood], neighbourhood: Neighbourhood | None) -> float:
+        return 0.0 if neighbourhood is None else buckets.take(neighbourhood, 1, self._now())
+
+
+def per_minute(count: float) -> Rate:
+    """So many in a minute, all of them at once after a pause."""
+    return Rate(per_second=count / 60, burst=count)
+
+
+def per_hour(count: float) -> Rate:
+    """So many in an hour, all of them at once after a pause."""
+    return Rate(per_second=count / 3600, burst=count)

@@ -1,0 +1,209 @@
+"""The transport over a connection's own stream, once its upgrade has been answered.
+
+What costs is the steps per message, so one read yields every complete message in it and one write carries a whole
+batch. Nothing stands between the kernel and the parser of frames.
+"""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import cast
+
+import trio
+from attrs import define, field
+
+from ironwire.errors import TransportClosed
+from ironwire.limits import Limits
+from ironwire.protocol.bucket import Rate
+from ironwire.server.listener.streams import GONE, READ_BYTES, linger, write_at_once, write_some
+from ironwire.wire.frames import (
+    Close,
+    FrameParser,
+    Payload,
+    Ping,
+    encode_batch,
+    encode_close,
+    encode_ping,
+    encode_pong,
+)
+
+ODD_FRAMES = Rate(per_second=250, burst=250)
+"""Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message. So many
+take half a millisecond.
+"""
+STRANGER_BYTES = 4 * 1024
+"""What is read at once of a peer that has not authenticated: its proof, and not ten thousand tiny frames."""
+
+
+@define(eq=False)
+class DirectTransport:
+    """The contract over the byte stream of a connection whose upgrade has been answered.
+
+    `leftover` came right behind the upgrade. Pongs and messages share one stream, so every write holds the lock. A
+    ping that arrives while the lock is held leaves its pong to whoever holds it, and only the newest pong waits (RFC
+    6455 section 5.5.3): a flood of pings costs no memory.
+    """
+
+    _stream: trio.abc.Stream
+    _leftover: bytes
+    _limits: Limits
+    last_heard: float = field(factory=trio.current_time, init=False)
+    _parser: FrameParser = field(init=False)
+    _write_lock: trio.Lock = field(factory=trio.Lock, init=False)
+    _unsent: bytes = field(default=b"", init=False)
+    """What `write` took over and the connection did not."""
+    _waiting_pong: bytes = field(default=b"", init=False)
+    _peer_close: Close | None = field(default=None, init=False)
+    _is_sending_over: bool = field(default=False, init=False)
+    _read_bytes: int = field(default=STRANGER_BYTES, init=False)
+
+    @_parser.default
+    def _new_parser(self) -> FrameParser:
+        return FrameParser(self._limits.frame_bytes)
+
+    def authenticated(self) -> None:
+        self._read_bytes = READ_BYTES
+
+    async def receive(self) -> list[Payload]:
+        while True:
+            if self._peer_close is not None:
+                await self._write_bounded(encode_close(self._peer_close.code, ""), is_last=True)
+                raise TransportClosed("the peer closed the connection")
+            messages: list[Payload] = []
+            heard = self.last_heard
+            data = await self._read()
+            gained = (self.last_heard - heard) * ODD_FRAMES.per_second
+            self._parser.odd_frames_left = min(self._parser.odd_frames_left + gained, ODD_FRAMES.burst)
+            for item in self._parser.feed(data):
+                if isinstance(item, (str, bytes)):
+                    messages.append(item)
+                elif isinstance(item, Ping):
+                    self._waiting_pong = encode_pong(item.data)
+                elif isinstance(item, Close):
+                    self._peer_close = item
+            if self._waiting_pong and not self._write_lock.locked():
+                await self._write_bounded(b"")
+            if messages:
+                return messages
+            if self._parser.violation is not None:
+                raise self._parser.violation
+
+    def write(self, payloads: Sequence[bytes]) -> bool:
+        data = encode_batch(payloads)
+        if self._write_lock.locked():  # who holds it takes this along
+            self._unsent += data
+            return False
+        if self._is_sending_over:
+            raise TransportClosed("nothing more can be sent on this connection")
+        data, self._unsent, self._waiting_pong = self._unsent + self._waiting_pong + data, b"", b""
+        try:
+            self._unsent = data[write_at_once(self._stream, data) :]
+        except OSError as error:
+            self._is_sending_over = True
+            raise TransportClosed("the connection broke") from error
+        return not self._unsent
+
+    async def send_some(self) -> bool:
+        async with self._write_lock:
+            if self._is_sending_over:
+                raise TransportClosed("nothing more can be sent on this connection")
+            data, self._unsent, self._waiting_pong = self._unsent + self._waiting_pong, b"", b""
+            if data:
+                self._is_sending_over = True  # and it stays so if this is cancelled or fails: half a frame may be out
+                try:
+                    sent_bytes = await write_some(self._stream, memoryview(data))
+                except (*GONE, OSError) as error:
+                    raise TransportClosed("the connection broke") from error
+                self._is_sending_over = False
+                self._unsent = data[sent_bytes:] + self._unsent
+            return not self._unsent and not self._waiting_pong
+
+    async def ping(self) -> None:
+        await self._write(encode_ping(b""))
+
+    async def close(self, code: int, reason: str) -> None:
+        try:
+            with contextlib.suppress(TransportClosed):
+                await self._write(encode_close(code, reason), is_last=True)
+            await linger(self._stream)
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+    async def abort(self) -> None:
+        await trio.aclose_forcefully(self._stream)
+
+    async def _read(self) -> bytes:
+        if self._leftover:
+            data, self._leftover = self._leftover, b""
+            await trio.lowlevel.checkpoint()
+            return data
+        if self._parser.violation is not None:
+            await trio.lowlevel.checkpoint()
+            raise self._parser.violation
+        try:
+            data = await self._read_some()
+        except (*GONE, OSError) as error:
+            raise TransportClosed("the connection broke") from error
+        if not data:
+            raise TransportClosed("the peer left without a close frame")
+        self.last_heard = trio.current_time()
+        return data
+
+    async def _read_some(self) -> bytes:
+        return bytes(await self._stream.receive_some(self._read_bytes))
+
+    async def _write(self, data: bytes, *, is_last: bool = False) -> None:
+        """Send `data` and the pong that waits, if any; nothing goes out after what `is_last`, or after half a frame."""
+        try:
+            self._write_lock.acquire_nowait()  # spares acquire()'s trip around the scheduler: the write makes its own
+        except trio.WouldBlock:
+            await self._write_lock.acquire()
+        try:
+            if self._is_sending_over:
+                await trio.lowlevel.checkpoint()
+                raise TransportClosed("nothing more can be sent on this connection")
+            self._is_sending_over = True  # and it stays so if the write is cancelled or fails: half a frame may be out
+            while data or self._unsent or self._waiting_pong:
+                data, self._unsent, self._waiting_pong = self._unsent + self._waiting_pong + data, b"", b""
+                await self._stream.send_all(data)
+                data = b""
+            self._is_sending_over = is_last
+        except GONE as error:
+            raise TransportClosed("the connection broke") from error
+        finally:
+            self._write_lock.release()
+
+    async def _write_bounded(self, data: bytes, *, is_last: bool = False) -> None:
+        """Write on the reader's behalf: a peer that asks for answers and does not read them is cut."""
+        with trio.move_on_after(self._limits.write_seconds):
+            await self._write(data, is_last=is_last)
+            return
+        await self.abort()
+        raise TransportClosed("the peer does not read its answers")
+
+
+@define(eq=False)
+class SocketTransport(DirectTransport):
+    """The direct transport over a plain socket, with the fewest steps between the kernel and a message.
+
+    A read waits first, because the socket was emptied by the one before, as a write (`write_at_once`) is tried first,
+    because the socket nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping;
+    at one message a read they cost a third of the throughput (docs/decisions/0006).
+    """
+
+    _socket: trio.socket.SocketType = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._socket = cast("trio.SocketStream", self._stream).socket
+
+    async def abort(self) -> None:
+        self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    async def _read_some(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return os.read(self._socket.fileno(), self._read_bytes)
+            except BlockingIOError:  # the kernel threw away what it had announced
+                continue

@@ -1,0 +1,126 @@
+"""What all guarded connections of a worker share, and how the application reaches its own.
+
+`guarded_server` and `guarded_http` are the parts that `hypercorn` puts in place of Hypercorn's own. Their rules:
+whatever goes wrong in a connection ends that connection; no write to a peer waits for ever; nothing waits for an
+application that has ended; and a WebSocket's stream can be handed to the application, after which Hypercorn neither
+reads nor writes it. docs/decisions/0001 and 0002 have the reasons.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+from attrs import define, field, frozen
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
+
+from ironwire.limits import Limits
+from ironwire.server.listener.addresses import Address
+from ironwire.server.listener.connection_limiter import Gate, Visitor
+
+CONNECTION_KEY = "ironwire.connection"
+"""Where `scope["state"]` holds the `Connection`."""
+
+
+@frozen
+class GuardStatistics:
+    """What the guard has seen since the process began; only `connections_open` goes down again."""
+
+    connections_open: int
+    """TCP connections that are open, of sessions and of HTTP."""
+    connections_total: int
+    """TCP connections that were taken."""
+    exceptions_contained_total: int
+    """Connections that ended by an error which would have ended the server."""
+    applications_failed_total: int
+    """Requests and sockets whose handler let an exception out."""
+    writes_cut_total: int
+    """Connections cut because the peer did not read."""
+    requests_refused_total: int
+    """Requests refused before the application saw them: HTTP/2, and upgrades that are not ASCII."""
+
+
+@define(eq=False)
+class Guard:
+    """What all connections of a worker share: the limits, what to do before leaving, who may come, and the counters."""
+
+    limits: Limits
+    on_shutdown: Callable[[], Awaitable[None]]
+    """Called when the worker was told to stop, while connections still work: say goodbye to sessions, wait for them."""
+    gate: Gate
+    """Who may connect."""
+    idle: set[trio.CancelScope] = field(factory=set, init=False)
+    """The reading of connections that wait for a request."""
+    listens: tuple[str, ...] = field(default=(), init=False)
+    """Where the worker listens: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/ironwire.sock`."""
+    connections_open: int = field(default=0, init=False)
+    connections_total: int = field(default=0, init=False)
+    exceptions_contained: int = field(default=0, init=False)
+    applications_failed: int = field(default=0, init=False)
+    writes_cut: int = field(default=0, init=False)
+    requests_refused: int = field(default=0, init=False)
+
+    def hang_up_idle(self) -> None:
+        """End the connections that wait for a request."""
+        for reading in self.idle:
+            reading.cancel()
+
+    def statistics(self) -> GuardStatistics:
+        return GuardStatistics(
+            connections_open=self.connections_open,
+            connections_total=self.connections_total,
+            exceptions_contained_total=self.exceptions_contained,
+            applications_failed_total=self.applications_failed,
+            writes_cut_total=self.writes_cut,
+            requests_refused_total=self.requests_refused,
+        )
+
+
+@frozen
+class DirectSockets:
+    """What an application offers, in its attribute `direct_sockets`, that serves WebSockets on their own streams.
+
+    A plain upgrade at `path` is then answered by the guard, and neither Hypercorn's protocol nor the application's
+    ASGI side is asked. An application inside another one offers nothing: what stands before it has to see the request.
+    """
+
+    path: bytes
+    serve: Callable[[trio.abc.Stream, bytes, Address | None, Visitor], Awaitable[None]]
+    """Called after 101 with the stream, what came behind the upgrade, the server's address if it has one, and the
+    connection as the gate counts it. The stream is closed when it returns.
+    """
+
+
+@define(eq=False)
+class Connection:
+    """One client connection, as the application may see it: the way to its stream.
+
+    `reserve()` before accepting the WebSocket keeps Hypercorn from reading on; `take()` after it hands the stream over.
+    When the application ends, the stream is closed.
+    """
+
+    guard: Guard
+    visitor: Visitor
+    _stream: trio.abc.Stream
+    _protocol: H11Protocol | None = field(default=None, init=False)
+    is_reserved: bool = field(default=False, init=False)
+    is_taken: bool = field(default=False, init=False)
+
+    def serve(self, protocol: H11Protocol) -> None:
+        """Name the protocol that reads this connection until the stream is taken."""
+        self._protocol = protocol
+
+    def reserve(self) -> None:
+        self.is_reserved = True
+
+    def take(self) -> tuple[trio.abc.Stream, bytes]:
+        """Return the stream and the bytes that came behind the upgrade request.
+
+        Raises:
+            RuntimeError: not reserved, not a WebSocket, or taken before.
+        """
+        wrapper = None if self._protocol is None else self._protocol.connection
+        if self.is_taken or not self.is_reserved or not isinstance(wrapper, H11WSConnection):
+            raise RuntimeError("take() comes once, after reserve() and after the WebSocket was accepted")
+        self.is_taken = True
+        leftover = bytes(wrapper.buffer)
+        wrapper.buffer.clear()
+        return self._stream, leftover

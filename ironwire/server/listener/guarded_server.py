@@ -1,0 +1,325 @@
+"""One connection from the accepted socket to the last byte, in place of Hypercorn's `TCPServer`.
+
+An exception that leaves `serve_connection` would end the worker with everybody in it, so none does. Only cancellation
+passes. A plain upgrade goes straight to the application (docs/decisions/0008); everything else is Hypercorn's.
+"""
+
+import contextlib
+import os
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import cast
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIReceiveEvent,
+    ASGISendEvent,
+    ConnectionState,
+    LifespanState,
+    Scope,
+)
+from hypercorn.utils import parse_socket_addr
+from structlog.contextvars import bind_contextvars
+
+from ironwire.server.listener.addresses import Address
+from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.guard import CONNECTION_KEY, Connection, DirectSockets, Guard
+from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
+from ironwire.server.listener.streams import GONE, half_close, linger, write_at_once, write_some
+from ironwire.server.listener.upgrade import HEAD_BYTES, parse_upgrade
+
+_FIRST_BYTES = 2 * HEAD_BYTES
+"""What the first read may bring: a plain upgrade and some frames. A larger buffer would cost every connection."""
+
+_ID_BYTES = 4
+"""Tell the lines of one connection in the log, `connection`, from those of others."""
+
+_log = structlog.get_logger(__name__)
+
+Send = Callable[[ASGISendEvent | None], Awaitable[None]]
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+async def serve_connection(
+    guard: Guard, app: AppWrapper, config: Config, context: WorkerContext, state: LifespanState, stream: Stream
+) -> None:
+    """Serve one connection to its end; no error of it gets out. Hypercorn calls this where it would make a `TCPServer`,
+    and Trio's `serve_listeners` closes the stream after it.
+    """
+    guard.connections_open += 1
+    guard.connections_total += 1
+    bind_contextvars(connection=os.urandom(_ID_BYTES).hex())
+    visitor = None
+    try:
+        visitor = guard.gate.enter(_peer_of(stream))
+        if visitor is not None:
+            serving = await _greet(guard, visitor, app, config, context, state, stream)
+            if serving is not None:
+                await serving
+    except* (*GONE, OSError):
+        pass  # the peer left: getpeername() and half of the writes find out
+    except* Exception as error:
+        guard.exceptions_contained += 1
+        _log.error("connection failed", exc_info=error)
+    finally:
+        guard.connections_open -= 1
+        if visitor is not None:
+            visitor.leave()
+
+
+async def _greet(
+    guard: Guard,
+    visitor: Visitor,
+    app: AppWrapper,
+    config: Config,
+    context: WorkerContext,
+    state: LifespanState,
+    stream: Stream,
+) -> Awaitable[None] | None:
+    """Read how the connection begins, and answer if it is a plain upgrade; return what serves the rest of it.
+
+    None: it has ended already. Nothing of the beginning is kept, because a session may last for weeks.
+    """
+    if isinstance(stream, trio.SSLStream):
+        try:
+            with trio.fail_after(config.ssl_handshake_timeout):
+                await stream.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            return None
+    deadline = trio.current_time() + config.keep_alive_timeout
+    sockets = _direct_sockets(app, config)
+    first = b""
+    if sockets is not None:
+        first = _read_at_once(stream)
+        if not first:
+            first = await _read_first(guard, stream, deadline)
+            await visitor.turn()
+        if not first:
+            return None
+        upgrade = parse_upgrade(first, sockets.path)
+        server = _address_of(_socket_of(stream).getsockname())
+        # Whoever is refused hears it from Hypercorn's path.
+        if upgrade and visitor.ask_for_socket(upgrade.forwarded_for, upgrade.origin, server) is None:
+            await context.mark_request()
+            answer = upgrade.answer((*config.response_headers("h11"), *SECURITY_FIELDS))
+            if not await _write(guard, stream, answer):
+                return None
+            return sockets.serve(stream, upgrade.leftover, server, visitor)
+    return GuardedTCPServer(guard, visitor, app, config, context, state, stream).serve(first, deadline)
+
+
+def _direct_sockets(app: AppWrapper, config: Config) -> DirectSockets | None:
+    """What the application offers, unless Hypercorn was asked for what only its own path does: to look at names, to
+    log or count requests.
+    """
+    sockets = getattr(getattr(app, "app", None), "direct_sockets", None)
+    if config.server_names or config.accesslog or config.statsd_host or not isinstance(sockets, DirectSockets):
+        return None
+    return sockets
+
+
+def _read_at_once(stream: Stream) -> bytes:
+    """What came with a connection, which mostly is its request. Trio accepts one connection in each turn of the event
+    loop, so nobody has to wait for a turn who brings it along.
+    """
+    if isinstance(stream, trio.SocketStream):
+        with contextlib.suppress(BlockingIOError):
+            return os.read(stream.socket.fileno(), _FIRST_BYTES)
+    return b""
+
+
+async def _read_first(guard: Guard, stream: Stream, deadline: float) -> bytes:
+    """The first bytes of a connection; none if it ended, or has to."""
+    with trio.CancelScope(deadline=deadline) as reading:
+        guard.idle.add(reading)
+        try:
+            return bytes(await stream.receive_some(_FIRST_BYTES))
+        finally:
+            guard.idle.discard(reading)
+    return b""
+
+
+async def _write(guard: Guard, stream: Stream, data: bytes) -> bool:
+    """Send `data`, shielded because half a response cannot be taken back; return whether all of it went out.
+
+    The deadline is on progress, not on the whole: a large piece of a file may take long on a thin line.
+    """
+    rest = memoryview(data)
+    try:
+        rest = rest[write_at_once(stream, rest) :]
+        while rest:
+            with trio.CancelScope(shield=True) as progress:
+                progress.deadline = trio.current_time() + guard.limits.write_seconds
+                rest = rest[await write_some(stream, rest) :]
+            if progress.cancelled_caught:
+                guard.writes_cut += 1
+                await trio.aclose_forcefully(stream)
+                return False
+    except (*GONE, OSError):
+        return False
+    return True
+
+
+def _peer_of(stream: Stream) -> str:
+    """The address at the other end; "" for what has none, such as a Unix socket.
+
+    Raises:
+        OSError: the peer has left.
+    """
+    address = _address_of(_socket_of(stream).getpeername())
+    return "" if address is None else address[0]
+
+
+def _address_of(name: object) -> Address | None:
+    """Host and port in the `name` of a socket; None for one that has none, such as a Unix socket."""
+    return (name[0], name[1]) if isinstance(name, tuple) else None
+
+
+def _socket_of(stream: Stream) -> trio.socket.SocketType:
+    return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+
+
+class GuardedTCPServer(TCPServer):
+    """One connection that Hypercorn's protocol serves."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        visitor: Visitor,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        state: LifespanState,
+        stream: Stream,
+    ) -> None:
+        annotated = cast("trio.SSLStream[trio.SocketStream]", stream)  # Hypercorn's annotation, not its practice
+        super().__init__(app, config, context, state, annotated)
+        self._guard = guard
+        self._connection = Connection(guard, visitor, stream)
+        self._reading = trio.CancelScope()
+        self._is_read_to_end = False
+        self._is_closing = False
+
+    async def serve(self, first: bytes, deadline: float) -> None:
+        """Serve the connection, of which `first` was read already; the first request has to be there by `deadline`."""
+        socket = _socket_of(self.stream)
+        client = parse_socket_addr(socket.family, socket.getpeername())
+        server = parse_socket_addr(socket.family, socket.getsockname())
+        async with AppTaskGroup(self._guard) as self._task_group:
+            state = ConnectionState({**self.state, CONNECTION_KEY: self._connection})
+            protocol = Http1Protocol(
+                self.app,
+                self.config,
+                self.context,
+                self._task_group,
+                state,
+                isinstance(self.stream, trio.SSLStream),
+                client,
+                server,
+                self.protocol_send,
+            )
+            self.protocol = protocol  # type: ignore[assignment]  # what Hypercorn's wrapper would have chosen
+            self._connection.serve(protocol)
+            self._set_idle(True)
+            self._reading.deadline = deadline
+            with self._reading:
+                if first:
+                    await protocol.handle(RawData(first))
+                await self._read_data()
+                await protocol.handle_end_of_input()
+            self._is_read_to_end = True
+            self._set_idle(False)
+            await self.protocol.handle(Closed())
+            if self._is_closing:
+                with trio.move_on_after(self._guard.limits.close_seconds):
+                    await linger(self.stream)
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            if not self._connection.is_taken:
+                async with self.send_lock:
+                    if not await _write(self._guard, self.stream, event.data):
+                        await self.protocol.handle(Closed())
+                        self._reading.cancel()  # with pipelined requests it waits for this response, which has no end
+        elif isinstance(event, Updated):
+            self._set_idle(event.idle and not self._is_read_to_end)  # at the end there is no next request to wait for
+        else:
+            await super().protocol_send(event)
+
+    def _set_idle(self, is_idle: bool) -> None:
+        """Between requests, and before the first, reading has a deadline. Hypercorn would start a task each time."""
+        self._reading.deadline = trio.current_time() + self.config.keep_alive_timeout if is_idle else inf
+        if is_idle:
+            self._guard.idle.add(self._reading)
+        else:
+            self._guard.idle.discard(self._reading)
+
+    async def _close(self) -> None:
+        """Stop talking and stop serving; `_serve` then waits for the peer to hang up."""
+        self._is_closing = True
+        with contextlib.suppress(*GONE, trio.BusyResourceError):
+            await half_close(self.stream)
+        self._reading.cancel()
+
+
+class AppTaskGroup(TaskGroup):
+    """Runs the application's calls for one connection."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._guard = guard
+
+    async def spawn_app(
+        self, app: AppWrapper, config: Config, scope: Scope, send: Send
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        inbox = Inbox(config.max_app_queue_size)
+        self.spawn(self._run_app, app, scope, inbox, send)
+        return inbox.put
+
+    async def _run_app(self, app: AppWrapper, scope: Scope, inbox: "Inbox", send: Send) -> None:
+        try:
+            await app(scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+        except* Exception as error:
+            self._guard.applications_failed += 1
+            _log.error("application failed", scope_type=scope["type"], exc_info=error)
+        finally:
+            inbox.close()
+            limits = self._guard.limits
+            with trio.move_on_after(limits.write_seconds + limits.close_seconds, shield=True):
+                await send(None)
+
+
+class Inbox:
+    """What goes from a connection to one call of the application.
+
+    Bounded, so that a peer is read only as fast as the application consumes; but a disconnect never waits for room,
+    and an application that has ended swallows everything.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._send_channel, self._receive_channel = trio.open_memory_channel[ASGIReceiveEvent](size)
+        self._disconnect: ASGIReceiveEvent
+
+    async def put(self, event: ASGIReceiveEvent) -> None:
+        if event["type"] in {"http.disconnect", "websocket.disconnect"}:
+            self._disconnect = event
+            self._send_channel.close()
+        else:
+            with contextlib.suppress(*GONE):
+                await self._send_channel.send(event)
+
+    async def receive(self) -> ASGIReceiveEvent:
+        try:
+            return await self._receive_channel.receive()
+        except trio.EndOfChannel:
+            return self._disconnect
+
+    def close(self) -> None:
+        self._receive_channel.close()

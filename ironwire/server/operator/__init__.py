@@ -1,0 +1,1 @@
+"""For the server's operator: settings, the log, and the admin socket."""

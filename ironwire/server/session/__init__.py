@@ -1,0 +1,1 @@
+"""One WebSocket session: handshake, admission, rates, and its nursery."""

@@ -1,0 +1,101 @@
+"""Whether a client that has proven its key may come, what it is told then, and how much it may leave behind
+(docs/protocol.md, sections 3 and 6.1).
+
+Rule: nobody is asked about before the signature was verified, so strangers learn nothing about who is known here.
+"""
+
+from collections.abc import Mapping
+from math import ceil
+
+from attrs import fields
+
+from ironwire.delivery.outbox import Ending
+from ironwire.errors import StoreError
+from ironwire.ids import ClientId
+from ironwire.limits import Limits
+from ironwire.protocol.auth import Admit
+from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.session.registration import Refusal
+from ironwire.server.session.services import Services
+from ironwire.store.contract.records import Mailbox
+from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, ServerLimits
+
+PROTOCOL = 1
+"""The version that clients are told."""
+NOT_REGISTERED: Mapping[Refusal, Ending] = {
+    "not listed": Ending(1008, "Not registered here"),
+    "no invite": Ending(1008, "Not registered here: an invite is needed"),
+    "unknown invite": Ending(1008, "Not registered here: there is no such invite"),
+    "spent invite": Ending(1008, "Not registered here: the invite is used up or has ended"),
+}
+TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
+TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
+
+
+async def register(admitted: Admit, visitor: Visitor, services: Services) -> Mailbox | Ending | None:
+    """The mailbox of the session's device as it stands now, registered and committed if it was not; how the session
+    ends if it may not come; None for one without a device that may. An invite is used up with the commit.
+
+    "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+
+    Raises:
+        StoreError: the store cannot work, and nothing was kept.
+    """
+    client, device = admitted.principal.client, admitted.principal.device
+    if device is None and services.registration.is_open:
+        return None
+    registered = {mailbox.device for mailbox in services.delivery.mailboxes_of(client)}
+    if device is not None and device not in registered and visitor.registration():
+        return TOO_MANY_REGISTRATIONS
+    is_known = bool(registered) or services.registration.admits(client)
+    if device is None:
+        return None if is_known else NOT_REGISTERED[services.registration.refusal]
+    if is_known:
+        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+    with services.registration.invited(admitted.invite) as refusal:
+        if refusal is not None:
+            return NOT_REGISTERED[refusal]
+        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+
+
+def wait_to_keep_ms(message: ClientMessage, client: ClientId, visitor: Visitor, services: Services) -> int:
+    """0, or the milliseconds until somebody at this address may have the server keep one thing more for good.
+
+    Mailboxes end when their devices are not seen any more. A group does not, nor do the blocks of a client, and new
+    identities cost nothing: so a group counts as a new device does, and so does a block of a client without one.
+    """
+    match message:
+        case GroupCreate():
+            return ceil(visitor.registration() * 1000)
+        case Block() if not _has_devices(client, services):
+            return ceil(visitor.registration() * 1000)
+        case _:
+            return 0
+
+
+def _has_devices(client: ClientId, services: Services) -> bool:
+    try:
+        return bool(services.delivery.mailboxes_of(client))
+    except StoreError:
+        return True  # nothing will be kept either
+
+
+def announced(limits: Limits) -> ServerLimits:
+    """The limits that a client has to know: those that the message has a place for."""
+    return ServerLimits(**{field.name: getattr(limits, field.name) for field in fields(ServerLimits)})
+
+
+def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> AuthOk:
+    """What a client is told that has come, with its device's `mailbox` if it has one."""
+    if admitted.speaks_seed:
+        return AuthOk()
+    return AuthOk(
+        client=admitted.principal.client,
+        device=admitted.principal.device,
+        epoch=None if mailbox is None else mailbox.epoch,
+        seq=None if mailbox is None else mailbox.tail,
+        server_time=services.now_ms(),
+        limits=announced(services.limits),
+        features=[*services.features],
+        protocol=PROTOCOL,
+    )

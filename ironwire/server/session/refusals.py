@@ -1,0 +1,61 @@
+"""What a session says to what it cannot accept, and for how long it does (docs/protocol.md, section 6)."""
+
+import trio
+from attrs import define, field
+
+from ironwire.delivery.outbox import Ending, Outbox
+from ironwire.errors import InvalidMessage
+from ironwire.ids import MessageId
+from ironwire.protocol.bucket import Bucket, Rate
+from ironwire.wire.codec import encode
+from ironwire.wire.messages import Error
+
+REFUSALS = Rate(per_second=10, burst=1_000)
+"""How often one session may be refused something before it is closed with 1013. The burst is for what was on its way
+when the client was told.
+"""
+HELD_BACK = Rate(per_second=1_000, burst=20_000)
+"""How much may be refused because an earlier message was, before that counts as a refusal: a client that sends without
+waiting has so much on its way. A frame counts once for each KiB that it begins: to read it costs by its size.
+"""
+TOO_MUCH = Ending(1013, "too much, for too long")
+
+
+@define(eq=False)
+class Patience:
+    """With one session: it ends when something had to be refused too often."""
+
+    _outbox: Outbox
+    _left: Bucket = field(init=False, factory=lambda: Bucket(REFUSALS, trio.current_time()))
+    _left_held_back: Bucket | None = field(init=False, default=None)
+    """Made when it is needed: most sessions never meet a refusal."""
+    invalid: int = field(init=False, default=0)
+    """Frames that were no message."""
+
+    def lose(self, cost: int = 1) -> None:
+        """Something was refused."""
+        if self._left.take(cost, REFUSALS, trio.current_time()):
+            self._outbox.close(TOO_MUCH)
+
+    def hold_back(self, size: int) -> None:
+        """A frame of `size` characters was refused because an earlier message was."""
+        now = trio.current_time()
+        if self._left_held_back is None:
+            self._left_held_back = Bucket(HELD_BACK, now)
+        if self._left_held_back.take(1 + size // 1024, HELD_BACK, now):
+            self.lose()
+
+
+def rate_limited(wait_ms: int) -> Error:
+    """The answer to what may be sent again after so long."""
+    return Error("rate_limited", retry_after_ms=wait_ms)
+
+
+def invalid(error: InvalidMessage) -> bytes:
+    """The answer to what is no message."""
+    return encode(Error("invalid", detail=error.detail), id_of(error))
+
+
+def id_of(error: InvalidMessage) -> MessageId | None:
+    """The id of what is no message, where it can be read."""
+    return None if error.id is None else MessageId(error.id)

@@ -1,0 +1,30 @@
+"""What every session needs, made once by `server/app.py`. Time and randomness come in here: a test can own them."""
+
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.flusher import Postman
+from ironwire.delivery.hub import Hub
+from ironwire.handlers.dispatch import Requests
+from ironwire.limits import Limits
+from ironwire.server.session.rates import Rates
+from ironwire.server.session.registration import Registration
+
+
+@frozen
+class Services:
+    """The parts that sessions share."""
+
+    hub: Hub
+    delivery: Delivery
+    requests: Requests
+    postman: Postman
+    rates: Rates
+    registration: Registration
+    limits: Limits
+    features: Sequence[str]
+    """What `auth_ok` tells."""
+    now_ms: Callable[[], int]
+    random_bytes: Callable[[int], bytes]

@@ -1,0 +1,344 @@
+"""One WebSocket session is one nursery, and whatever happens in it ends there.
+
+    run ── nursery ── authenticate, the first `auth_seconds` at the most; then
+                   │  read ········· decode, authorise, hand over; never waits for a recipient
+                   ├─ pump ········· the mailbox of a device session
+                   ├─ write ········ only while the connection does not take everything at once; has a deadline
+                   └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
+
+An idle session of a client without a device is one task in one nursery, and no timer.
+
+One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
+in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits
+is written, the close frame follows, and a peer that does not take it in time is cut.
+"""
+
+from contextlib import suppress
+from functools import partial
+from math import inf
+
+import structlog
+import trio
+from attrs import define, field
+from structlog.contextvars import bind_contextvars
+
+from ironwire.delivery.hub import Attachment, TooManySessions
+from ironwire.delivery.outbox import Ending, Outbox
+from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
+from ironwire.ids import MessageId, is_group
+from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
+from ironwire.protocol.holding import Hold
+from ironwire.protocol.mailbox import AckBeyondDelivery
+from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.operator.logs import short_client
+from ironwire.server.session.admission import register, welcome
+from ironwire.server.session.handshake import Handshake
+from ironwire.server.session.refusals import Patience, id_of, invalid
+from ironwire.server.session.scheduler import is_prompt, parts
+from ironwire.server.session.services import Services
+from ironwire.server.session.toll import Toll
+from ironwire.server.session.transport import Transport
+from ironwire.wire.codec import decode_client, encode
+from ironwire.wire.messages import (
+    Ack,
+    File,
+    Receipt,
+    Resume,
+    Text,
+)
+
+log = structlog.get_logger(__name__)
+
+AUTH_TIMEOUT = Ending(1002, "Authentication timeout")
+NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
+INTERNAL_ERROR = Ending(1011, "internal error")
+TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
+MISUSE = 4400
+
+TURN_SURCHARGE = 400
+"""As soon as requests have counted for so many messages more (`rates.py`), the rest of the part has another turn."""
+
+
+@define(eq=False)
+class Session:
+    """A connection from its upgrade to its end. `run` it once."""
+
+    _transport: Transport
+    _services: Services
+    _policy: AuthPolicy
+    _visitor: Visitor
+    _outbox: Outbox = field(init=False)
+    _nursery: trio.Nursery | None = field(init=False, default=None)
+    _pinged_at: float = field(init=False, default=-inf)
+    _early: list[str | bytes] = field(init=False, factory=list)
+    """What came in the same read as the last message of authentication."""
+    _auth_id: MessageId | None = field(init=False, default=None)
+    """What `auth_ok` answers."""
+    _patience: Patience = field(init=False)
+    _is_writing: bool = field(init=False, default=False)
+    """The connection did not take everything at once, and `_write` is at it."""
+    received: int = field(init=False, default=0)
+    """Frames that came after authentication."""
+    _is_cut_off: bool = field(init=False, default=False)
+    """The peer is gone, or was too slow to take another byte."""
+
+    def __attrs_post_init__(self) -> None:
+        limits = self._services.limits
+        self._outbox = Outbox(
+            most_frames=limits.outbox_frames,
+            most_bytes=limits.outbox_bytes,
+            ring=partial(self._services.postman.ring, self),
+        )
+        self._patience = Patience(self._outbox)
+
+    async def run(self) -> None:
+        """Serve the connection until it ends; no error of this session leaves it."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._serve(nursery)
+            if nursery.cancel_scope.cancelled_caught and not self._is_cut_off:
+                self._outbox.close(AUTH_TIMEOUT)  # unless another ending stands: only the deadline names none
+        except* TransportClosed:
+            pass
+        except* FrameViolation as violations:
+            self._outbox.close(_ending_of(violations))
+        except* Exception as errors:
+            log.error("session failed", exc_info=errors)
+            self._outbox.close(INTERNAL_ERROR)
+        finally:
+            self._nursery = None
+            with trio.move_on_after(self._services.limits.close_seconds, shield=True):
+                await self._leave()
+
+    @property
+    def sent(self) -> int:
+        """Frames that were given to the connection after authentication."""
+        return self._outbox.taken
+
+    @property
+    def invalid(self) -> int:
+        """Frames that were no message, before authentication and after."""
+        return self._patience.invalid
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the session ends or has ended; None where it is the peer that leaves."""
+        return self._outbox.ending
+
+    def end(self, ending: Ending) -> None:
+        """Close the session from outside, in whichever state it is."""
+        self._outbox.close(ending)
+
+    def collect(self) -> int:
+        """Send what waits as far as the connection takes it, leave the rest to a writer, and end if that is due.
+        Returns how many frames waited.
+        """
+        nursery = self._open_nursery()
+        if nursery is None or self._is_writing:
+            return 0
+        frames = self._outbox.take()
+        try:
+            self._is_writing = not self._transport.write(frames)
+        except TransportClosed:
+            self._cut_off()
+            return 0
+        if self._is_writing:
+            nursery.start_soon(self._write)
+        elif self._outbox.ending is not None:
+            nursery.cancel_scope.cancel()
+        return len(frames)
+
+    def check_life(self, now: float) -> None:
+        """Ping a peer that has been silent for long, and end the session of one that does not answer (section 6)."""
+        limits, heard = self._services.limits, self._transport.last_heard
+        if now - heard < limits.ping_after_seconds:
+            return
+        nursery = self._open_nursery()
+        if nursery is None:
+            return
+        if self._pinged_at <= heard:
+            self._pinged_at = now
+            nursery.start_soon(self._ping)
+        elif now - self._pinged_at >= limits.pong_seconds:
+            self._outbox.close(NO_SIGN_OF_LIFE)
+
+    def _open_nursery(self) -> trio.Nursery | None:
+        """The nursery while it takes tasks: once cancelled, it may close before this session runs again."""
+        nursery = self._nursery
+        return None if nursery is None or nursery.cancel_scope.cancel_called else nursery
+
+    async def _serve(self, nursery: trio.Nursery) -> None:
+        admitted = await self._authenticate(nursery.cancel_scope)
+        if admitted is None:
+            return
+        self._visitor.authenticated()
+        self._transport.authenticated()
+        bind_contextvars(client=short_client(admitted.principal.client))
+        try:
+            with self._services.hub.admitted(admitted.principal):
+                await self._stay(admitted, nursery)
+        except TooManySessions:
+            self._outbox.close(TOO_MANY_SESSIONS)
+
+    async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
+        """Serve a client that has proven its key, and whose session is not one too many."""
+        if self._is_banned(admitted):
+            return
+        mailbox = await register(admitted, self._visitor, self._services)
+        if isinstance(mailbox, Ending):
+            self._outbox.close(mailbox)
+            return
+        # No checkpoint from here until the session is attached: what is committed in between would pass it by.
+        if self._is_banned(admitted):
+            return
+        pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
+        hold = None if admitted.speaks_seed else Hold()
+        attachment = Attachment(admitted.principal, self._outbox, pump, hold=hold)
+        try:
+            with self._services.hub.attached(attachment):
+                self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
+                self._services.requests.arrived(attachment)
+                log.debug("session opened", has_mailbox=mailbox is not None)
+                if pump is not None:
+                    nursery.start_soon(pump.run)
+                await self._read(attachment)
+                if not self._is_cut_off:
+                    await trio.sleep_forever()  # until what is to be said has been written
+        finally:
+            self._services.requests.left(attachment)
+
+    def _is_banned(self, admitted: Admit) -> bool:
+        """Whether the operator has banned the client since the session began; if so, it is told."""
+        if not self._policy.is_banned(admitted.principal.client):
+            return False
+        self._outbox.close(Ending(BANNED.code, BANNED.reason))
+        return True
+
+    async def _leave(self) -> None:
+        """Let go of the connection, after saying why if somebody is there to hear it."""
+        ending = self._outbox.ending
+        if ending is None or self._is_cut_off:
+            await self._transport.abort()
+        else:
+            if self._visitor.is_stranger:
+                await self._visitor.turn()  # the time of a crowd that came together is up together
+            await self._transport.close(ending.code, ending.reason)
+
+    # --- authentication ----------------------------------------------------------------------------------------------
+
+    async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
+        """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
+        services = self._services
+        handshake = Handshake(self._transport, self._visitor, self._outbox, self._patience, services.random_bytes)
+        scope.deadline = self._transport.last_heard + services.limits.auth_seconds
+        try:
+            admitted = await handshake.run(Authentication(self._policy))
+        except TransportClosed:
+            self._cut_off()
+            return None
+        scope.deadline = inf
+        self._early = handshake.early
+        self._auth_id = handshake.id
+        return admitted
+
+    # --- the tasks of the nursery ------------------------------------------------------------------------------------
+
+    async def _read(self, attachment: Attachment) -> None:
+        services, transport = self._services, self._transport
+        allowance = services.rates.allowance(attachment.principal.client, transport.last_heard)
+        toll = Toll(attachment, self._outbox, self._patience, transport, self._visitor, services, allowance)
+        try:
+            batch = self._early
+            self._early = []
+            while True:
+                if is_prompt(batch):
+                    await self._handle(batch, attachment, toll)
+                else:
+                    for part in parts(batch):
+                        await self._visitor.turn()
+                        await self._handle(part, attachment, toll)
+                if self._outbox.ending is not None:
+                    return
+                batch = await self._transport.receive()
+        except FrameViolation as violation:
+            self._outbox.close(Ending(violation.code, violation.reason))
+        except AckBeyondDelivery as misuse:
+            self._outbox.close(Ending(MISUSE, str(misuse)))
+        except TransportClosed:
+            self._cut_off()
+
+    async def _write(self) -> None:
+        try:
+            while self._is_writing:
+                with trio.fail_after(self._services.limits.write_seconds):
+                    is_all_out = await self._transport.send_some()
+                if is_all_out:
+                    self._is_writing = not self._transport.write(self._outbox.take())
+        except (trio.TooSlowError, TransportClosed):
+            self._cut_off()
+        self.collect()
+
+    def _cut_off(self) -> None:
+        self._is_cut_off = True
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    async def _ping(self) -> None:
+        with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
+            await self._transport.ping()
+
+    async def _handle(self, batch: list[str | bytes], attachment: Attachment, toll: Toll) -> None:
+        """What arrived in one read, or a part of it. Replies and deliveries wait in outboxes, to be written together.
+
+        It awaits nothing but the disk: for a question to the store, for what has to be settled before a held session
+        goes on, and while more of this session waits than may.
+        """
+        if self._outbox.ending is not None:
+            return
+        self.received += len(batch)
+        is_paid = toll.can_afford(batch)
+        hold = attachment.hold
+        delivery, put = self._services.delivery, self._outbox.put
+        unsettled, most = attachment.unsettled, self._services.limits.unsettled_envelopes
+        spent = 0
+        for text in batch:
+            try:
+                message, id_ = decode_client(text)
+            except InvalidMessage as error:
+                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
+                    self._patience.invalid += 1
+                    put(invalid(error))
+                continue
+            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
+                continue
+            if not is_paid and not toll.lets_pass(message, id_, len(text)):
+                continue
+            match message:
+                case Text() | File() | Receipt():
+                    if isinstance(message, Receipt) or not is_group(message.to):
+                        delivery.submit(attachment, message, id_)
+                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
+                        delivery.submit_to_group(attachment, message, id_)
+                    if unsettled.count >= most:
+                        await unsettled.wait_below(most)
+                case Ack(upto):
+                    delivery.ack(attachment, upto, id_)
+                    if unsettled.count >= most:
+                        await unsettled.wait_below(most)
+                case Resume():
+                    await delivery.resume(attachment, id_)
+                case _:
+                    surcharge = toll.surcharge(message)
+                    if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
+                        continue
+                    await self._services.requests.answer(attachment, message, id_)
+                    spent += surcharge
+                    if spent >= TURN_SURCHARGE:
+                        spent = 0
+                        await self._visitor.turn()
+
+
+def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:
+    first = violations.exceptions[0]
+    return Ending(first.code, first.reason) if isinstance(first, FrameViolation) else INTERNAL_ERROR

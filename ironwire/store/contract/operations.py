@@ -1,0 +1,284 @@
+"""What a store can be asked to change, and what each change may result in.
+
+The classes are the vocabulary; what is atomic, ordered and told stands in `store.py`.
+"""
+
+from collections.abc import Hashable, Mapping
+
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.record import record
+from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
+
+
+@record
+class Register:
+    """The device was seen now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
+
+    client: ClientId
+    device: DeviceId
+    now_ms: int
+
+
+@record
+class TooManyDevices:
+    pass
+
+
+@record
+class Touch:
+    """The device of this mailbox was seen now; a mailbox that is gone stays gone. Results in `Touched`."""
+
+    mailbox: MailboxId
+    now_ms: int
+
+
+@record
+class Touched:
+    pass
+
+
+@record
+class Remove:
+    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`."""
+
+    client: ClientId
+    device: DeviceId
+
+
+@record
+class Sweep:
+    """Erase what a mailbox that was removed held up to `upto`; repeating it changes nothing. Results in `Swept`."""
+
+    mailbox: MailboxId
+    upto: int
+
+
+@record
+class Swept:
+    pass
+
+
+@record
+class Removed:
+    """Nobody reads any more what the mailbox held. What is left of it is erased by `rest`, one part after the other, or
+    with the next `expire`: to erase a full mailbox at once takes a second.
+    """
+
+    rest: tuple[Sweep, ...] = ()
+
+
+@record
+class NoSuchDevice:
+    pass
+
+
+@record
+class Append:
+    """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
+
+    `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
+    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. If the recipient
+    has blocked the sender by now, it is stored and refused as any other, except that it goes into none of the
+    recipient's mailboxes, and only its sender reads it in the archive; the result says so. A full mailbox of the
+    recipient refuses it, a full one of the sender loses the place: a device that never reads must not silence the
+    others of its client. To oneself it needs room in one mailbox. Of one `lane`, nothing more goes through in the batch
+    once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`,
+    `Held`, or `Undeliverable`: no mailbox, and nobody live.
+
+    To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
+    it. A full mailbox loses the place, for the same reason. `is_live` and blocks mean nothing then. Results in
+    `Stored`, `Duplicate`, `IdTaken`, `Held`, or `NotMember`.
+    """
+
+    envelope: Envelope
+    digest: bytes
+    is_live: bool
+    is_archived: bool = False
+    lane: Hashable | None = None
+
+
+@record
+class ChangeGroup:
+    """Bring the group that the envelope goes to from one epoch to the next, and put the envelope into all mailboxes of
+    all who were members or are now, that of the device which asked for the change included: each sees the change in
+    order with the group's messages. Otherwise as `Append` to a group.
+
+    `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
+    afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
+    `Stored`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
+    """
+
+    envelope: Envelope
+    digest: bytes
+    expected_epoch: int
+    name: str | None
+    roles: Mapping[ClientId, Role]
+    lane: Hashable | None = None
+
+
+@record
+class EpochPassed:
+    """The group has another epoch than the expected one, or does not exist, or does already; nothing was changed."""
+
+
+@record
+class TooManyGroups:
+    """This client, the first such of those to be added, is in as many groups as one may be; nothing was changed."""
+
+    client: ClientId
+
+
+@record
+class NotMember:
+    """There is no such group, or the sender is not in it; nothing was stored."""
+
+
+@record
+class Placed:
+    """Where a stored envelope went."""
+
+    mailbox: MailboxId
+    client: ClientId
+    device: DeviceId
+    seq: int
+    is_own: bool
+
+
+@record
+class Lost:
+    """A place that a full mailbox has lost: the number is given out, and holds nothing (`losses.py`)."""
+
+    mailbox: MailboxId
+    seq: int
+
+
+@record
+class Stored:
+    """`owed_live` are the clients whose sessions without a mailbox get the envelope too, where it went to a group: all
+    who were members, or are since. One that `is_blocked` must not reach the recipient's sessions without a mailbox.
+    """
+
+    placed: tuple[Placed, ...]
+    owed_live: tuple[ClientId, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    is_blocked: bool = False
+
+
+@record
+class Duplicate:
+    """The same id with the same body is known: it was accepted at `ts`, and went to this group, or to a client."""
+
+    ts: int
+    group: GroupId | None = None
+
+
+@record
+class IdTaken:
+    """The same id with another body is known."""
+
+
+Known = Duplicate | IdTaken
+
+
+@record
+class Undeliverable:
+    """Nobody can get the envelope; nothing was stored."""
+
+
+@record
+class MailboxFull:
+    """One of the recipient's mailboxes has no room; nothing was stored for anyone."""
+
+
+@record
+class Held:
+    """An operation of the same lane was refused before; nothing was looked at."""
+
+
+@record
+class Ack:
+    """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
+    in `Acked`.
+    """
+
+    mailbox: MailboxId
+    upto: int
+
+
+@record
+class Acked:
+    pass
+
+
+@record
+class Forget:
+    """The envelope with this id reached nobody after all: the id may come again, and the archive drops it. Copies for
+    other devices of the sender stay where they are. Results in `Forgotten`.
+    """
+
+    sender: ClientId
+    device: DeviceId | None
+    id: MessageId
+
+
+@record
+class Forgotten:
+    pass
+
+
+@record
+class Block:
+    """`client` wants nothing more from `blocked`; repeating it changes nothing. Results in `Blocked`, or
+    `TooManyBlocks`.
+    """
+
+    client: ClientId
+    blocked: ClientId
+
+
+@record
+class Blocked:
+    pass
+
+
+@record
+class TooManyBlocks:
+    pass
+
+
+@record
+class Unblock:
+    """Ends a block, if there is one. Results in `Unblocked`."""
+
+    client: ClientId
+    blocked: ClientId
+
+
+@record
+class Unblocked:
+    pass
+
+
+Operation = Register | Touch | Remove | Sweep | Append | ChangeGroup | Ack | Forget | Block | Unblock
+Result = (
+    Mailbox
+    | TooManyDevices
+    | Touched
+    | Removed
+    | Swept
+    | NoSuchDevice
+    | Stored
+    | Duplicate
+    | IdTaken
+    | MailboxFull
+    | Held
+    | Undeliverable
+    | EpochPassed
+    | TooManyGroups
+    | NotMember
+    | Acked
+    | Forgotten
+    | Blocked
+    | TooManyBlocks
+    | Unblocked
+)

@@ -1,0 +1,148 @@
+"""The simplest thing that keeps the contract of `store/contract/store.py`, except that it does not survive the process.
+
+It is the oracle that every other store is compared with, and what the server runs on in simulations. So it is written
+to be read, also in its other half, `state.py`: nothing is counted that can be looked at.
+"""
+
+from collections.abc import Sequence
+
+import trio
+
+from ironwire.counting import LATENCY_SECONDS, Histogram
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.lanes import apply_in_lanes
+from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.operations import Known, Operation, Result
+from ironwire.store.contract.records import (
+    Archived,
+    Entry,
+    Erased,
+    Expired,
+    Group,
+    Mailbox,
+    MailboxId,
+    Membership,
+    Quota,
+    StoreStatistics,
+)
+from ironwire.store.memory.state import (
+    State,
+    apply,
+    boxes_of,
+    erase,
+    expire,
+    groups_of,
+    losses,
+    may_read,
+    newest_ms,
+    recall,
+)
+
+
+class MemoryStore:
+    """A store for one process's lifetime."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = quota
+        self._state = State()
+        self._batches = 0
+        self._operations = 0
+
+    async def open(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
+        await trio.lowlevel.checkpoint()
+        results = apply_in_lanes(batch, lambda index: apply(self._state, batch[index], self._quota))
+        self._batches += 1
+        self._operations += len(batch)
+        return results
+
+    async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
+        await trio.lowlevel.checkpoint()
+        self._batches += 1
+        return expire(self._state, before_ms, archived_before_ms, self._quota)
+
+    async def erase(self, client: ClientId) -> Erased:
+        await trio.lowlevel.checkpoint()
+        self._batches += 1
+        return erase(self._state, client)
+
+    async def ban(self, client: ClientId, now_ms: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        is_news = client not in self._state.banned
+        self._state.banned.add(client)
+        return is_news
+
+    async def unban(self, client: ClientId) -> bool:
+        await trio.lowlevel.checkpoint()
+        is_news = client in self._state.banned
+        self._state.banned.discard(client)
+        return is_news
+
+    def is_banned(self, client: ClientId) -> bool:
+        return client in self._state.banned
+
+    async def settle(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def scrub(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def newest_ms(self) -> int | None:
+        await trio.lowlevel.checkpoint()
+        return newest_ms(self._state)
+
+    def places_of(self, client: ClientId) -> int:
+        return len(boxes_of(self._state, client))
+
+    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+        return [box.snapshot() for box in boxes_of(self._state, client)]
+
+    def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
+        return recall(self._state, (sender, device, id), digest)
+
+    def group(self, group: GroupId) -> Group | None:
+        found = self._state.groups.get(group)
+        return None if found is None else found.snapshot()
+
+    def groups_of(self, client: ClientId) -> Sequence[Membership]:
+        groups = groups_of(self._state, client)
+        return [group.seen_by(client) for group in sorted(groups, key=lambda group: group.members[client].number)]
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        return frozenset(self._state.blocks.get(client, ()))
+
+    async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
+        await trio.lowlevel.checkpoint()
+        box = self._state.boxes.get(mailbox)
+        if box is None:
+            return []
+        return [entry for seq, entry in sorted(box.entries.items()) if seq > after][:limit]
+
+    def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+        return losses(self._state, mailbox, first, last)
+
+    async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
+        await trio.lowlevel.checkpoint()
+        return [
+            archived
+            for archived in reversed(self._state.archive)
+            if (before is None or archived.number < before) and may_read(self._state, client, peer, archived)
+        ][:limit]
+
+    def statistics(self) -> StoreStatistics:
+        waiting = [entry.envelope for box in self._state.boxes.values() for entry in box.entries.values()]
+        return StoreStatistics(
+            self._batches,
+            self._operations,
+            is_failing=False,
+            commit_seconds=Histogram(LATENCY_SECONDS).statistics(),
+            mailboxes=len(self._state.boxes),
+            waiting_envelopes=len(waiting),
+            waiting_bytes=sum(len(envelope.payload) for envelope in waiting),
+            file_bytes=0,
+        )

@@ -1,0 +1,1 @@
+"""The durable store: a journal, a memtable and tables in one SQLite file."""

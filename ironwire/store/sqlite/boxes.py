@@ -1,0 +1,71 @@
+"""A mailbox as the writer knows it: the row, and what journal and batch under way have made of it."""
+
+import sqlite3
+from collections import deque
+
+from attrs import define, field, setters
+
+from ironwire.ids import ClientId, DeviceId
+from ironwire.store.contract.records import Mailbox, MailboxId, Quota
+
+_SELECT_BOXES = """
+    SELECT id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms,
+        EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id)
+    FROM mailbox WHERE client = ? ORDER BY id"""
+
+Waiting = tuple[int, int, int, bool]
+"""A place that waits for its ack: seq, number of the envelope, size, and whether it is the sender's own copy."""
+
+
+@define(eq=False, on_setattr=setters.NO_OP)
+class Box:
+    """A mailbox as the writer knows it, the batch under way included. It counts what waits in the tables and what is
+    recent (`memtable.py`).
+    """
+
+    id: MailboxId
+    client: ClientId
+    device: DeviceId
+    acked: int
+    tail: int
+    waiting: int
+    waiting_bytes: int
+    is_full: bool = field(converter=bool)
+    created_ms: int
+    seen_ms: int
+    has_lost_changes: bool = field(converter=bool)
+    """There are rows of the mailbox in the table of lost changes."""
+    settled: int = field(init=False)
+    """Entries up to this seq are in the tables, if they still wait; those behind it are recent."""
+    recent: deque[Waiting] = field(init=False, factory=deque)
+    """In the order of their seq. Some at the front may be settled, until that is committed."""
+
+    @settled.default
+    def _tail_when_read(self) -> int:
+        return self.tail
+
+    def admits(self, size: int, quota: Quota) -> bool:
+        """Whether there is room for `size` bytes more; a mailbox that was full has room again at half (section 5)."""
+        if self.is_full:
+            self.is_full = self.waiting * 2 > quota.mailbox_envelopes or self.waiting_bytes * 2 > quota.mailbox_bytes
+        if self.waiting >= quota.mailbox_envelopes or self.waiting_bytes + size > quota.mailbox_bytes:
+            self.is_full = True
+        return not self.is_full
+
+    def snapshot(self) -> Mailbox:
+        return Mailbox(
+            id=self.id,
+            client=self.client,
+            device=self.device,
+            epoch=self.id,
+            acked=self.acked,
+            tail=self.tail,
+            waiting=self.waiting,
+            waiting_bytes=self.waiting_bytes,
+            created_ms=self.created_ms,
+            seen_ms=self.seen_ms,
+        )
+
+
+def read_boxes(connection: sqlite3.Connection, client: ClientId) -> list[Box]:
+    return [Box(*row) for row in connection.execute(_SELECT_BOXES, (client,))]

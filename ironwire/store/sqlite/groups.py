@@ -1,0 +1,175 @@
+"""Groups and blocks in the SQLite file: who is in which group, and who wants nothing from whom.
+
+The writer's half works within its transaction, and sees what the batch under way has changed. The reader's half sees
+what is committed. Each caches what it is asked for every envelope.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+from ironwire.ids import ClientId, GroupId
+from ironwire.store.contract.operations import (
+    Block,
+    Blocked,
+    ChangeGroup,
+    EpochPassed,
+    Operation,
+    TooManyBlocks,
+    TooManyGroups,
+    Unblock,
+    Unblocked,
+)
+from ironwire.store.contract.records import Group, Membership, Quota
+from ironwire.store.sqlite.cache import Cache
+
+CACHED_MEMBERS = 100_000
+"""Members of all groups that a cache holds, which take 20 MB."""
+CACHED_BLOCKS = 100_000
+"""Clients that are blocked by those whose blocks are cached, and those who blocked them."""
+
+_SELECT_GROUP = """
+    SELECT epoch, name, client, role FROM roster JOIN member ON member.roster = roster.id
+    WHERE roster.id = ? ORDER BY number"""
+_UPSERT_ROSTER = """
+    INSERT INTO roster (id, epoch, name, members) VALUES (?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch, name = excluded.name, members = excluded.members"""
+_DELETE_ROSTER = "DELETE FROM roster WHERE id = ?"
+_SELECT_MEMBERS = "SELECT client FROM member WHERE roster = ? ORDER BY number"
+_SELECT_MEMBERSHIPS = """
+    SELECT id, epoch, role, members, name FROM member JOIN roster ON roster.id = member.roster
+    WHERE client = ? ORDER BY number"""
+_COUNT_ROSTERS = "SELECT count(*) FROM member WHERE client = ?"
+_INSERT_MEMBER = "INSERT INTO member (roster, client, role, reads_from) VALUES (?, ?, ?, ?)"
+_UPDATE_MEMBER = "UPDATE member SET role = ? WHERE roster = ? AND client = ?"
+_DELETE_MEMBER = "DELETE FROM member WHERE roster = ? AND client = ?"
+
+_SELECT_BLOCKS = "SELECT blocked FROM block WHERE client = ?"
+_INSERT_BLOCK = "INSERT INTO block (client, blocked) VALUES (?, ?)"
+_DELETE_BLOCK = "DELETE FROM block WHERE client = ? AND blocked = ?"
+
+
+class GroupWriter:
+    """The part of the writer that knows groups and blocks, within the transaction that its caller has begun."""
+
+    def __init__(self, changes: sqlite3.Connection, quota: Quota) -> None:
+        self._changes = changes
+        self._quota = quota
+        self._members: Cache[GroupId, tuple[ClientId, ...]] = Cache(CACHED_MEMBERS, len)
+        """The batch under way included. An empty tuple stands for a group that does not exist."""
+        self._blocks: Cache[ClientId, frozenset[ClientId]] = Cache(CACHED_BLOCKS, len)
+        """The batch under way included."""
+
+    def members_of(self, group: GroupId) -> tuple[ClientId, ...]:
+        """The members in the order in which they came; none of a group that does not exist."""
+        members = self._members.held.get(group)
+        if members is None:
+            rows = self._changes.execute(_SELECT_MEMBERS, (group,))
+            members = self._members.keep(group, tuple(client for (client,) in rows))
+        return members
+
+    def change(self, change: ChangeGroup, last_envelope: int) -> tuple[ClientId, ...] | EpochPassed | TooManyGroups:
+        """Bring the group to its next epoch; returns all who were members or are now. Whoever is added reads the
+        history that follows `last_envelope`.
+        """
+        group = GroupId(change.envelope.to)
+        before = _read_group(self._changes, group) or Group(group, 0, None, {})
+        if before.epoch != change.expected_epoch:
+            return EpochPassed()
+        added = [client for client in change.roles if client not in before.roles]
+        for client in added:
+            if self._changes.execute(_COUNT_ROSTERS, (client,)).fetchone()[0] >= self._quota.groups_per_client:
+                return TooManyGroups(client)
+        if change.roles:
+            self._changes.execute(_UPSERT_ROSTER, (group, change.expected_epoch + 1, change.name, len(change.roles)))
+        else:
+            self._changes.execute(_DELETE_ROSTER, (group,))
+        removed = [(group, client) for client in before.roles if client not in change.roles]
+        self._changes.executemany(_DELETE_MEMBER, removed)
+        moved = [
+            (role, group, client) for client, role in change.roles.items() if before.roles.get(client, role) != role
+        ]
+        self._changes.executemany(_UPDATE_MEMBER, moved)
+        rows = [(group, client, change.roles[client], last_envelope) for client in added]
+        self._changes.executemany(_INSERT_MEMBER, rows)
+        self._members.drop(group)
+        return (*before.roles, *added)
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        blocks = self._blocks.held.get(client)
+        if blocks is None:
+            blocks = self._blocks.keep(client, _read_blocks(self._changes, client))
+        return blocks
+
+    def block(self, block: Block) -> Blocked | TooManyBlocks:
+        blocks = self.blocks_of(block.client)
+        if block.blocked in blocks:
+            return Blocked()
+        if len(blocks) >= self._quota.blocks_per_client:
+            return TooManyBlocks()
+        self._changes.execute(_INSERT_BLOCK, (block.client, block.blocked))
+        self._blocks.drop(block.client)
+        return Blocked()
+
+    def unblock(self, unblock: Unblock) -> Unblocked:
+        self._changes.execute(_DELETE_BLOCK, (unblock.client, unblock.blocked))
+        self._blocks.drop(unblock.client)
+        return Unblocked()
+
+    def forget(self) -> None:
+        """Drop what is cached: the transaction is undone."""
+        self._members.clear()
+        self._blocks.clear()
+
+
+class GroupReader:
+    """Groups and blocks as they are committed, quick enough for the event loop."""
+
+    def __init__(self, lookups: sqlite3.Connection) -> None:
+        self._lookups = lookups
+        self._groups: Cache[GroupId, Group | None] = Cache(CACHED_MEMBERS, _members_in)
+        self._blocks: Cache[ClientId, frozenset[ClientId]] = Cache(CACHED_BLOCKS, len)
+        self.blocks = self._blocks.held
+
+    def group(self, group: GroupId) -> Group | None:
+        if group in self._groups.held:
+            return self._groups.held[group]
+        return self._groups.keep(group, _read_group(self._lookups, group))
+
+    def groups_of(self, client: ClientId) -> list[Membership]:
+        """The groups of which the client is a member, oldest membership first."""
+        return [Membership(*row) for row in self._lookups.execute(_SELECT_MEMBERSHIPS, (client,))]
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        if client in self.blocks:
+            return self.blocks[client]
+        return self._blocks.keep(client, _read_blocks(self._lookups, client))
+
+    def forget_blocks(self, client: ClientId) -> None:
+        self._blocks.drop(client)
+
+    def forget_changed(self, batch: Sequence[Operation]) -> None:
+        """Drop what is cached of whatever this batch has changed, if it was committed."""
+        for operation in batch:
+            match operation:
+                case ChangeGroup(envelope):
+                    self._groups.drop(GroupId(envelope.to))
+                case Block(client) | Unblock(client):
+                    self._blocks.drop(client)
+                case _:
+                    pass
+
+
+def _members_in(group: Group | None) -> int:
+    return 0 if group is None else len(group.roles)
+
+
+def _read_group(connection: sqlite3.Connection, group: GroupId) -> Group | None:
+    rows = connection.execute(_SELECT_GROUP, (group,)).fetchall()
+    if not rows:
+        return None
+    epoch, name, _, _ = rows[0]
+    return Group(group, epoch, name, {client: role for _, _, client, role in rows})
+
+
+def _read_blocks(connection: sqlite3.Connection, client: ClientId) -> frozenset[ClientId]:
+    return frozenset(blocked for (blocked,) in connection.execute(_SELECT_BLOCKS, (client,)))

@@ -1,0 +1,177 @@
+"""The journal in the SQLite file: what batches have done to mailboxes and is not in the tables yet, a batch a row.
+
+Most envelopes are acknowledged a moment after they were accepted. So a batch writes down in one row what it did, which
+is one place on the disk instead of one in each of five B-trees, and the tables get what is left after a while
+(docs/decisions/0010). Rule: tables and journal together are what was committed; to read the journal twice, or what the
+tables have already, changes nothing.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from ironwire.errors import StoreError
+from ironwire.ids import ClientId, DeviceId, MessageId, parse_address
+from ironwire.record import record
+from ironwire.store.contract.records import Envelope, MailboxId
+
+_INSERT = "INSERT INTO journal (effects) VALUES (?)"
+_SELECT = "SELECT number, effects FROM journal ORDER BY number"
+_DELETE = "DELETE FROM journal WHERE number <= ?"
+
+Place = tuple[MailboxId, int, bool]
+"""Mailbox, seq, and whether it is the sender's own copy."""
+
+
+@record
+class Kept:
+    """An envelope got this number, and these places."""
+
+    number: int
+    envelope: Envelope
+    digest: bytes
+    is_archived: bool
+    is_blocked: bool
+    places: Sequence[Place]
+
+
+@record
+class Acknowledged:
+    """Everything up to `upto` left the mailbox."""
+
+    mailbox: MailboxId
+    upto: int
+
+
+@record
+class Standing:
+    """The mailbox gave out numbers up to `tail`, is full or is not, and its device was seen last at `seen_ms`."""
+
+    mailbox: MailboxId
+    tail: int
+    is_full: bool
+    seen_ms: int
+
+
+Effect = Kept | Acknowledged | Standing
+
+
+class Page:
+    """What a batch has done so far, until it is written. Effects are told apart by their length."""
+
+    def __init__(self) -> None:
+        self._effects: list[tuple[object, ...]] = []
+        self._weight = 0
+
+    def keep(
+        self,
+        number: int,
+        envelope: Envelope,
+        digest: bytes,
+        is_archived: bool,
+        is_blocked: bool,
+        places: Sequence[Place],
+    ) -> None:
+        self._weight += _weight(envelope, places)
+        self._effects.append(
+            (
+                number,
+                envelope.verb,
+                envelope.sender,
+                envelope.device,
+                envelope.to,
+                envelope.id,
+                envelope.ts,
+                # Any bytes, in JSON a character each; none of what nobody will read.
+                envelope.payload.decode("latin-1") if places or is_archived else "",
+                digest.hex(),
+                is_archived,
+                is_blocked,
+                places,
+            )
+        )
+
+    def acknowledge(self, mailbox: MailboxId, upto: int) -> None:
+        self._effects.append((mailbox, upto))
+
+    def stand(self, mailbox: MailboxId, tail: int, is_full: bool, seen_ms: int) -> None:
+        self._effects.append((mailbox, tail, is_full, seen_ms))
+
+    def clear(self) -> None:
+        """Forget it: the tables have it, or it never was."""
+        self._effects.clear()
+        self._weight = 0
+
+    def write(self, connection: sqlite3.Connection) -> tuple[int, int] | None:
+        """Add a row, within the transaction on `connection`; returns its number and weight. None: there was nothing to
+        say.
+        """
+        if not self._effects:
+            return None
+        number = connection.execute(_INSERT, (orjson.dumps(self._effects),)).lastrowid or 0
+        weight = len(self._effects) + self._weight
+        self.clear()
+        return number, weight
+
+
+def _weight(envelope: Envelope, places: Sequence[Place]) -> int:
+    """What an envelope adds to the weight of a row, which is the number of its effects otherwise."""
+    return len(places) + len(envelope.payload) // 1024
+
+
+def read_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, int, list[Effect]]]:
+    """Every row: its number, its weight and its effects, in their order.
+
+    Raises:
+        StoreError: it cannot be understood.
+    """
+    for number, text in connection.execute(_SELECT):
+        try:
+            effects = [_effect(columns) for columns in orjson.loads(text)]
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"row {number} of the journal is damaged ({error}): restore a backup") from error
+        weights = (_weight(effect.envelope, effect.places) for effect in effects if isinstance(effect, Kept))
+        yield number, len(effects) + sum(weights), effects
+
+
+def shorten_journal(connection: sqlite3.Connection, upto: int) -> None:
+    """Delete rows up to this number, within the transaction that brings what they say into the tables."""
+    connection.execute(_DELETE, (upto,))
+
+
+def _effect(columns: list[Any]) -> Effect:
+    match columns:
+        case [mailbox, upto]:
+            return Acknowledged(mailbox, upto)
+        case [mailbox, tail, is_full, seen_ms]:
+            return Standing(mailbox, tail, is_full, seen_ms)
+        case _:
+            return _kept(*columns)
+
+
+def _kept(
+    number: int,
+    verb: str,
+    sender: str,
+    device: str | None,
+    to: str,
+    id: str | None,  # noqa: A002  # the frame's
+    ts: int,
+    payload: str,
+    digest: str,
+    is_archived: bool,
+    is_blocked: bool,
+    places: list[Place],
+) -> Kept:
+    envelope = Envelope(
+        verb=verb,
+        sender=ClientId(sender),
+        device=None if device is None else DeviceId(device),
+        to=parse_address(to),
+        id=None if id is None else MessageId(id),
+        ts=ts,
+        payload=payload.encode("latin-1"),
+    )
+    return Kept(number, envelope, bytes.fromhex(digest), is_archived, is_blocked, places)

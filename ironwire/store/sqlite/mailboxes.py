@@ -1,0 +1,299 @@
+"""The mailboxes as the writer knows them: those in use, what is recent in them, and what a batch under way has changed.
+
+Rule: what is not here is in the tables as it is. After a transaction that was undone nothing here holds, and everything
+is read again before anything is answered.
+"""
+
+import sqlite3
+from collections import deque
+
+from attrs import frozen
+
+from ironwire.ids import ClientId
+from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
+from ironwire.store.sqlite.boxes import Box, read_boxes
+from ironwire.store.sqlite.depth import Depth
+from ironwire.store.sqlite.ids import key_of
+from ironwire.store.sqlite.journal import (
+    Acknowledged,
+    Effect,
+    Kept,
+    Page,
+    Standing,
+    read_journal,
+    shorten_journal,
+)
+from ironwire.store.sqlite.memtable import Recent, Recents
+
+CACHED_CLIENTS = 20_000
+HEAVY = 4_500
+LIGHT = 4_250
+"""When the journal weighs so much, its oldest rows are settled until it weighs less: of a busy server one row with each
+batch, which takes about as long as the batch does; of a quiet one several, now and then.
+"""
+YOUNG_ROWS = 2
+"""The newest rows wait: the acks of what they brought are on their way."""
+
+_SELECT_OWNER = "SELECT client FROM mailbox WHERE id = ?"
+_SELECT_LAST = """
+    SELECT max(coalesce((SELECT max(id) FROM envelope), 0), coalesce((SELECT max(reads_from) FROM member), 0))"""
+
+
+@frozen
+class Row:
+    """A row of the journal: the last number given out when it was written, and the mailboxes that it has changed."""
+
+    number: int
+    weight: int
+    last_envelope: int
+    boxes: set[Box]
+
+
+class Mailboxes:
+    """`lookups` is a connection that sees what is committed."""
+
+    def __init__(self, lookups: sqlite3.Connection, quota: Quota) -> None:
+        self._lookups = lookups
+        self._quota = quota
+        self.cached: dict[ClientId, list[Box]] = {}
+        """An empty list stands for a client that has no mailbox."""
+        self._by_id: dict[MailboxId, Box] = {}
+        self._rows: deque[Row] = deque()
+        """The journal. Mailboxes that no row names are in the tables as they are."""
+        self._weight = 0
+        self._changed: set[Box] = set()
+        """Those that the batch under way has changed, since it has settled everything if it has."""
+        self._before: dict[Box, Mailbox] = {}
+        """Those that the batch under way has changed, as they were."""
+        self.recents = Recents()
+        self.page = Page()
+        self.last_envelope = 0
+        """The last number that was given out."""
+        self.depth = Depth()
+        self._must_recover = False
+
+    @property
+    def are_settled(self) -> bool:
+        """Whether the tables are known to have everything."""
+        return not self._rows and not self._must_recover
+
+    # --- within a batch ----------------------------------------------------------------------------------------------
+
+    def of(self, client: ClientId) -> list[Box]:
+        """The client's mailboxes, the batch under way included."""
+        self.ready()
+        boxes = self.cached.get(client)
+        if boxes is None:
+            boxes = self.cached[client] = read_boxes(self._lookups, client)
+            self._by_id.update((box.id, box) for box in boxes)
+        return boxes
+
+    def by_id(self, mailbox: MailboxId) -> Box | None:
+        self.ready()
+        if mailbox not in self._by_id:
+            row = self._lookups.execute(_SELECT_OWNER, (mailbox,)).fetchone()
+            if row is not None:
+                self.of(row[0])
+        return self._by_id.get(mailbox)
+
+    def add(self, box: Box) -> None:
+        """A mailbox that the transaction has made."""
+        self.of(box.client).append(box)
+        self._by_id[box.id] = box
+        self.depth.change(mailboxes=1)
+
+    def drop(self, box: Box) -> None:
+        """A mailbox that the transaction has deleted, with whatever waits in it."""
+        self.change(box)
+        box.waiting = box.waiting_bytes = 0
+        self.of(box.client).remove(box)
+        del self._by_id[box.id]
+        self._changed.discard(box)
+        self.depth.change(mailboxes=-1)
+
+    def change(self, box: Box) -> None:
+        """The batch is about to change the mailbox."""
+        self._changed.add(box)
+        if box not in self._before:
+            self._before[box] = box.snapshot()
+
+    def admit(self, box: Box, size: int) -> bool:
+        """Whether there is room for `size` bytes more."""
+        was_full = box.is_full
+        has_room = box.admits(size, self._quota)
+        if box.is_full != was_full:
+            self.change(box)
+            self._stand(box)
+        return has_room
+
+    def skip(self, box: Box) -> None:
+        """Give a number out, and hold nothing under it."""
+        self.change(box)
+        box.tail += 1
+        self._stand(box)
+
+    def see(self, box: Box, now_ms: int) -> None:
+        if now_ms > box.seen_ms:
+            self.change(box)
+            box.seen_ms = now_ms
+            self._stand(box)
+
+    def place(self, box: Box, recent: Recent, *, is_own: bool) -> None:
+        """The envelope waits in the mailbox under the next number."""
+        self.change(box)
+        box.tail += 1
+        _hold(box, box.tail, recent, is_own=is_own)
+
+    def acknowledge(self, box: Box, upto: int) -> None:
+        """Everything up to `upto` that is not in the tables leaves the mailbox; what is there has left before."""
+        self.change(box)
+        if upto > box.settled:
+            self._let_go(box, upto)
+            self.page.acknowledge(box.id, upto)
+        box.acked = upto
+
+    def write(self, changes: sqlite3.Connection) -> None:
+        """Bring the batch into the transaction on `changes`, as a row of the journal; settle the oldest rows before, if
+        the journal is heavy. Pages of the file that they leave are taken again at once, and written once.
+        """
+        if self._weight >= HEAVY:
+            boxes: set[Box] = set()
+            settled = None
+            while self._weight >= LIGHT and len(self._rows) > YOUNG_ROWS:
+                settled = self._rows.popleft()
+                self._weight -= settled.weight
+                boxes |= settled.boxes
+            if settled is not None:
+                self.recents.settle(changes, boxes, settled.last_envelope)
+                shorten_journal(changes, settled.number)
+        written = self.page.write(changes)
+        if written is not None:
+            self._add_row(*written)
+
+    def settle(self, changes: sqlite3.Connection) -> None:
+        """Bring into the tables, within the transaction on `changes`, what only the journal and the batch know."""
+        self.ready()
+        self.recents.settle(changes, self._changed.union(*(row.boxes for row in self._rows)), self.last_envelope)
+        if self._rows:
+            shorten_journal(changes, self._rows[-1].number)
+        self._rows.clear()
+        self._weight = 0
+        self._changed = set()
+        self.page.clear()
+
+    def _add_row(self, number: int, weight: int) -> None:
+        self._rows.append(Row(number, weight, self.last_envelope, self._changed))
+        self._weight += weight
+        self._changed = set()
+
+    def _stand(self, box: Box) -> None:
+        self.page.stand(box.id, box.tail, box.is_full, box.seen_ms)
+
+    def _let_go(self, box: Box, upto: int) -> None:
+        recent = box.recent
+        while recent and recent[0][0] <= upto:
+            seq, number, size, _ = recent.popleft()
+            if seq > box.settled:
+                self.recents.release(number)
+                box.waiting -= 1
+                box.waiting_bytes -= size
+
+    # --- what is committed -------------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """The transaction is on the disk."""
+        self.recents.commit(self.last_envelope)
+        self._changed = set()
+        for box, before in self._before.items():
+            self.depth.change(
+                waiting=box.waiting - before.waiting, waiting_bytes=box.waiting_bytes - before.waiting_bytes
+            )
+        self._before.clear()
+        self.depth.commit()
+
+    def committed(self, client: ClientId) -> list[Mailbox]:
+        """As `of`, without what the batch under way has done."""
+        self.ready()
+        boxes = [self._by_id.get(box.id, box) for box in read_boxes(self._lookups, client)]
+        return [self._before.get(box) or box.snapshot() for box in boxes]
+
+    def committed_entries(self, mailbox: MailboxId, after: int) -> list[Entry]:
+        """What waits in the mailbox behind `after`, is committed, and may not be in the tables yet."""
+        box = self.by_id(mailbox)
+        return [] if box is None else [*self.recents.entries(box, after)]
+
+    def trim(self) -> None:
+        """Keep the cache in bounds. Not while a batch is under way."""
+        if len(self.cached) > CACHED_CLIENTS:
+            self.cached = {box.client: self.cached[box.client] for row in self._rows for box in row.boxes}
+            self._by_id = {box.id: box for boxes in self.cached.values() for box in boxes}
+
+    def ready(self) -> None:
+        """Raises:
+        sqlite3.Error, StoreError: what is committed is not known, and cannot be read.
+        """
+        if self._must_recover:
+            self.recover()
+
+    def recover(self) -> None:
+        """Know what is committed and nothing else: the transaction is undone, or the tables were changed beside this.
+
+        Raises:
+            sqlite3.Error, StoreError: it cannot be read; whatever is asked next tries again.
+        """
+        self._must_recover = True
+        for known in (self.cached, self._by_id, self._rows, self._before):
+            known.clear()
+        self._changed = set()
+        self._weight = 0
+        self.recents = Recents()
+        self.page = Page()
+        self.last_envelope = self._lookups.execute(_SELECT_LAST).fetchone()[0]
+        self.depth.recount(self._lookups)
+        journal = list(read_journal(self._lookups))
+        self._must_recover = False  # `by_id` is asked for what the tables have
+        try:
+            for number, weight, effects in journal:
+                for effect in effects:
+                    self._replay(effect)
+                self._add_row(number, weight)
+        except BaseException:
+            self._must_recover = True
+            raise
+        self.commit()
+
+    def _replay(self, effect: Effect) -> None:
+        """Bring what a batch did to mind again. The tables may know of it, or of what came after it."""
+        box: Box | None
+        match effect:
+            case Kept(number, envelope, digest, is_archived, is_blocked, places):
+                recent = Recent(number, key_of(envelope), envelope, digest, 0, is_archived, is_blocked)
+                for mailbox, seq, is_own in places:
+                    box = self.by_id(mailbox)
+                    if box is not None:
+                        self.change(box)
+                        box.tail = max(box.tail, seq)
+                        if seq > box.acked:
+                            box.settled = min(box.settled, seq - 1)
+                            _hold(box, seq, recent, is_own=is_own)
+                self.recents.keep(recent)
+                self.last_envelope = max(self.last_envelope, number)
+            case Acknowledged(mailbox, upto):
+                box = self.by_id(mailbox)
+                if box is not None and upto > box.acked:
+                    self.change(box)
+                    self._let_go(box, upto)
+                    box.acked = upto
+            case Standing(mailbox, tail, is_full, seen_ms):
+                box = self.by_id(mailbox)
+                if box is not None:
+                    self.change(box)
+                    box.tail, box.is_full, box.seen_ms = max(box.tail, tail), is_full, max(box.seen_ms, seen_ms)
+
+
+def _hold(box: Box, seq: int, recent: Recent, *, is_own: bool) -> None:
+    size = len(recent.envelope.payload)
+    recent.owed += 1
+    box.recent.append((seq, recent.number, size, is_own))
+    box.waiting += 1
+    box.waiting_bytes += size

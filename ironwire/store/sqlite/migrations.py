@@ -1,0 +1,88 @@
+"""Brings a database file to the newest schema: numbered SQL files, each applied once, in one transaction.
+
+Rule: a file of an older schema is copied before it is changed, and one of a newer schema is not touched. The number
+of the last file that was applied is kept in the database itself (`PRAGMA user_version`).
+"""
+
+import os
+import re
+import sqlite3
+from importlib.resources import files
+from pathlib import Path
+
+from ironwire.errors import StoreError
+from ironwire.store.sqlite.ids import message_key
+
+_NUMBERED = re.compile(r"(\d{4})_\w+\.sql")
+
+
+def load_migrations(package: str = "ironwire.store.sqlite") -> dict[int, str]:
+    """SQL by schema number, from the package's folder `schema/`, in order."""
+    found = {
+        int(match[1]): resource.read_text(encoding="utf-8")
+        for resource in files(package).joinpath("schema").iterdir()
+        if (match := _NUMBERED.fullmatch(resource.name))
+    }
+    return dict(sorted(found.items()))
+
+
+def migrate(database: sqlite3.Connection, path: Path, migrations: dict[int, str]) -> Path | None:
+    """Apply what is missing, and return where the copy of the old file is, if one had to be made.
+
+    Raises:
+        StoreError: the file was written by a newer version of IronWire.
+        sqlite3.Error: a migration failed. The database is as it was before that migration.
+    """
+    current: int = database.execute("PRAGMA user_version").fetchone()[0]
+    newest = max(migrations)
+    if current > newest:
+        raise StoreError(
+            f"{path} has schema {current}, and this version of IronWire knows {newest}: install the newer one"
+        )
+    backup = None
+    if 0 < current < newest:
+        backup = path.with_name(f"{path.name}.schema-{current}.backup")
+        _copy(database, backup)
+    upgrade(database, migrations)
+    return backup
+
+
+def upgrade(database: sqlite3.Connection, migrations: dict[int, str]) -> None:
+    """Apply what is missing, to a file of which there is another copy.
+
+    Raises:
+        sqlite3.Error: a migration failed. The database is as it was before that migration.
+    """
+    current: int = database.execute("PRAGMA user_version").fetchone()[0]
+    database.create_function("message_key", 3, message_key, deterministic=True)
+    for number, sql in migrations.items():
+        if number > current:
+            _apply(database, number, sql)
+
+
+def _apply(database: sqlite3.Connection, number: int, sql: str) -> None:
+    try:
+        database.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+    except BaseException:
+        if database.in_transaction:
+            database.rollback()
+        raise
+
+
+def _copy(database: sqlite3.Connection, backup: Path) -> None:
+    """A consistent copy that is complete or absent, on the disk before the file itself is changed."""
+    partial = backup.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    database.execute("VACUUM INTO ?", (str(partial),))
+    _sync(partial)
+    partial.replace(backup)
+    _sync(backup.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,55 @@
+"""What the operator asks of the SQLite file: keep a client out, erase one.
+
+Rule: erasing leaves nothing that is the client's own, and takes nothing that others are owed.
+"""
+
+import sqlite3
+
+from ironwire.ids import ClientId
+from ironwire.store.contract.records import Erased
+
+_SELECT_BANS = "SELECT client FROM ban"
+_INSERT_BAN = "INSERT OR IGNORE INTO ban (client, banned_ms) VALUES (?, ?)"
+_DELETE_BAN = "DELETE FROM ban WHERE client = ?"
+
+_OWN_MAILBOXES = "(SELECT id FROM mailbox WHERE client = :client)"
+_CONCERNS = "(sender = :client OR recipient = :client)"
+_RELEASE_OWN = f"""
+    UPDATE envelope SET owed = owed - gone.places
+    FROM (SELECT envelope AS id, count(*) AS places FROM entry WHERE mailbox IN {_OWN_MAILBOXES} GROUP BY 1) AS gone
+    WHERE envelope.id = gone.id"""  # noqa: S608  # constants
+_DELETE_ENTRIES = f"DELETE FROM entry WHERE mailbox IN {_OWN_MAILBOXES}"  # noqa: S608  # constants
+_DELETE_MAILBOXES = "DELETE FROM mailbox WHERE client = :client"
+_DELETE_BLOCKS = "DELETE FROM block WHERE client = :client"
+_COUNT_ENVELOPES = f"SELECT total(is_archived), total(owed > 0) FROM envelope WHERE {_CONCERNS}"  # noqa: S608  # constants
+_UNARCHIVE = f"UPDATE envelope SET is_archived = 0 WHERE {_CONCERNS}"  # noqa: S608  # constants
+_DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
+
+
+def read_bans(database: sqlite3.Connection) -> set[ClientId]:
+    return {client for (client,) in database.execute(_SELECT_BANS)}
+
+
+def put_ban(database: sqlite3.Connection, client: ClientId, now_ms: int) -> bool:
+    """Within a transaction; whether it is news."""
+    return database.execute(_INSERT_BAN, (client, now_ms)).rowcount > 0
+
+
+def take_ban(database: sqlite3.Connection, client: ClientId) -> bool:
+    """Within a transaction; whether there was one."""
+    return database.execute(_DELETE_BAN, (client,)).rowcount > 0
+
+
+def erase_client(database: sqlite3.Connection, client: ClientId) -> Erased:
+    """The changes of `Store.erase`, within a transaction. It looks at every envelope: in a thread."""
+
+    def run(statement: str) -> sqlite3.Cursor:
+        return database.execute(statement, {"client": client})
+
+    run(_RELEASE_OWN)
+    waiting = run(_DELETE_ENTRIES).rowcount
+    devices = run(_DELETE_MAILBOXES).rowcount
+    archived, left = map(int, run(_COUNT_ENVELOPES).fetchone())
+    run(_UNARCHIVE)
+    database.execute(_DELETE_ERASED)
+    return Erased(devices, waiting, archived, run(_DELETE_BLOCKS).rowcount, left)

@@ -1,0 +1,105 @@
+"""A hub and its delivery without a server, on a store whose commits can be held up or fail."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.outbox import Outbox
+from ironwire.errors import StoreError
+from ironwire.ids import ClientId, DeviceId
+from ironwire.limits import Limits
+from ironwire.protocol.auth import Principal
+from ironwire.store.contract.operations import Operation, Result
+from ironwire.store.contract.records import Mailbox, Quota
+from ironwire.store.contract.store import Store
+from ironwire.store.memory.store import MemoryStore
+
+ALICE, BOB, CAROL = (ClientId(digit * 64) for digit in "abc")
+PHONE = DeviceId("phone")
+NOW_MS = 1_790_000_000_000
+LIMITS = Limits()
+
+
+class GatedStore(MemoryStore):
+    """Commits when the gate is open, or fails if told to."""
+
+    def __init__(self) -> None:
+        super().__init__(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
+        self.gate = trio.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+        self.fails = False
+
+    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
+        self.batches.append(len(batch))
+        await self.gate.wait()
+        if self.fails:
+            raise StoreError("the disk is gone")
+        return await super().apply(batch)
+
+
+class Rooms:
+    """A hub and its delivery, on any store."""
+
+    def __init__(self, nursery: trio.Nursery, store: Store) -> None:
+        self.nursery = nursery
+        self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
+        self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=False)
+        self._guests: dict[Attachment, ExitStack] = {}
+        nursery.start_soon(self.delivery.run)
+
+    def seat(self, client: ClientId, *, most_frames: int = 100) -> Attachment:
+        """A seed session that stays."""
+        outbox = Outbox(most_frames=most_frames, most_bytes=100_000, ring=lambda: None)
+        return self._stay(Attachment(Principal(client, None), outbox))
+
+    async def seat_device(self, client: ClientId, device: DeviceId) -> Attachment:
+        mailbox = await self.delivery.register(client, device)
+        if mailbox is None:
+            raise AssertionError("no room for this device")
+        attachment = self.seat_again(client, device, mailbox)
+        await wait_all_tasks_blocked()
+        attachment.outbox.take()  # caught_up
+        return attachment
+
+    def seat_again(self, client: ClientId, device: DeviceId, mailbox: Mailbox) -> Attachment:
+        """A session of a device that has found its mailbox so; it takes the place of one before it."""
+        outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
+        pump = self.delivery.pump(mailbox, outbox)
+        self.nursery.start_soon(pump.run)
+        return self._stay(Attachment(Principal(client, device), outbox, pump))
+
+    def leave(self, attachment: Attachment) -> None:
+        """End the stay of somebody who was seated."""
+        self._guests.pop(attachment).close()
+
+    def _stay(self, attachment: Attachment) -> Attachment:
+        self._guests[attachment] = ExitStack()
+        self._guests[attachment].enter_context(self.hub.attached(attachment))
+        return attachment
+
+
+class House(Rooms):
+    """A hub and its delivery, on a store with a gate."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.store = GatedStore()
+        super().__init__(nursery, self.store)
+
+
+def taken(attachment: Attachment) -> list[dict[str, Any]]:
+    return [json.loads(frame) for frame in attachment.outbox.take()]
+
+
+def accepted(message_id: str) -> dict[str, Any]:
+    return {"type": "accepted", "id": message_id, "payload": {"ts": NOW_MS}}
+
+
+def text_from(client: ClientId, content: str) -> dict[str, Any]:
+    return {"type": "text", "payload": {"from": client, "text": content}}

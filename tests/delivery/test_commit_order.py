@@ -1,0 +1,257 @@
+"""Who gets what is decided by the order of commits, however texts, blocks, removals and group changes interleave.
+
+The oracle here knows nothing of stores: it reads what was committed, in order, and says who has to have heard what.
+"""
+
+import tempfile
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import orjson
+import pytest
+import trio
+from attrs import define, field, frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from ironwire.delivery import committer
+from ironwire.delivery.hub import Attachment
+from ironwire.ids import ClientId, DeviceId, GroupId, is_group
+from ironwire.store.contract.operations import Append, Block, ChangeGroup, Operation, Remove, Result, Unblock
+from ironwire.store.contract.records import Quota
+from ironwire.store.memory.store import MemoryStore
+from ironwire.store.sqlite.store import SqliteStore
+from ironwire.wire.messages import Text
+from tests.contract.builders import change
+from tests.delivery.house import ALICE, BOB, CAROL, LIMITS, PHONE, Rooms, taken
+
+LAPTOP = DeviceId("laptop")
+DAVE = ClientId("d" * 64)
+CLIENTS = [ALICE, BOB, CAROL, DAVE]
+CLUB = GroupId("#" + "1" * 32)
+QUOTA = Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client)
+
+Seat = tuple[ClientId, DeviceId | None]
+DEVICES: list[tuple[ClientId, DeviceId]] = [(ALICE, PHONE), (ALICE, LAPTOP), (BOB, PHONE)]
+SEATS: list[Seat] = [*((client, None) for client in CLIENTS), *DEVICES]
+"""Each client has a session without a mailbox, and two of them have devices."""
+
+
+@frozen
+class Say:
+    """Submit a text, which may wait for others."""
+
+    by: Seat
+    to: ClientId | GroupId
+
+
+@frozen
+class Commit:
+    """Let one batch commit."""
+
+
+@frozen
+class Relayed:
+    """A text that went from session to session without a commit."""
+
+    by: ClientId
+    to: ClientId
+    text: str
+
+
+Step = Say | Commit | Block | Unblock | Remove | ChangeGroup
+Happened = Operation | Relayed
+
+clients = st.sampled_from(CLIENTS)
+blocks = st.sampled_from([(BOB, ALICE), (ALICE, BOB), (BOB, CAROL), (DAVE, CAROL)])
+"""Who blocks whom: few, so that texts meet blocks often."""
+says = st.builds(Say, st.sampled_from(SEATS), clients | st.just(CLUB))
+unwanted_says = blocks.flatmap(
+    lambda block: st.builds(Say, st.sampled_from([seat for seat in SEATS if seat[0] == block[1]]), st.just(block[0]))
+)
+group_changes = st.builds(
+    partial(change, CLUB), st.integers(0, 3), st.dictionaries(clients, st.sampled_from(["admin", "member"])), by=clients
+)
+scripts = st.lists(
+    st.one_of(
+        says,
+        unwanted_says,
+        unwanted_says,
+        st.builds(Commit),
+        blocks.map(lambda block: Block(*block)),
+        blocks.map(lambda block: Unblock(*block)),
+        st.sampled_from(DEVICES).map(lambda device: Remove(*device)),
+        group_changes,
+    ),
+    min_size=15,
+    max_size=50,
+)
+
+
+class Commits:
+    """Lets batches commit one by one, and notes what happened in order. Those that make the devices may at once."""
+
+    def __init__(self) -> None:
+        self.happened: list[Happened] = []
+        self._permits = trio.Semaphore(len(DEVICES))
+        self._done = trio.Event()
+
+    @property
+    def are_asked_for(self) -> bool:
+        return self._permits.statistics().tasks_waiting > 0
+
+    async def apply(
+        self, apply: Callable[[Sequence[Operation]], Awaitable[list[Result]]], batch: Sequence[Operation]
+    ) -> list[Result]:
+        await self._permits.acquire()
+        results = await apply(batch)
+        self.happened += batch
+        self._done.set()
+        return results
+
+    async def let_one(self) -> None:
+        """Returns when everybody was told."""
+        if self.are_asked_for:
+            self._done = trio.Event()
+            self._permits.release()
+            await self._done.wait()
+            await wait_all_tasks_blocked()
+
+
+class SteppedMemory(MemoryStore):
+    def __init__(self, quota: Quota, commits: Commits) -> None:
+        super().__init__(quota)
+        self._noted = commits
+
+    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
+        return await self._noted.apply(super().apply, batch)
+
+
+class SteppedSqlite(SqliteStore):
+    def __init__(self, path: Path, quota: Quota, commits: Commits) -> None:
+        super().__init__(path, quota)
+        self._noted = commits
+
+    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
+        return await self._noted.apply(super().apply, batch)
+
+
+@define
+class Oracle:
+    """Who has to have heard what."""
+
+    heard: dict[Seat, list[str]] = field(factory=lambda: {seat: [] for seat in SEATS})
+    """A device that was removed is not in it: its mailbox is gone."""
+    blocks: set[tuple[ClientId, ClientId]] = field(factory=set)
+    members: set[ClientId] = field(factory=set)
+    epoch: int = 0
+
+    def see(self, happened: Happened) -> None:
+        match happened:
+            case Block(client, blocked):
+                self.blocks.add((client, blocked))
+            case Unblock(client, blocked):
+                self.blocks.discard((client, blocked))
+            case Remove(client, device):
+                self.heard.pop((client, device), None)
+            case ChangeGroup(expected_epoch=epoch, roles=roles) if epoch == self.epoch:
+                self.members = set(roles)
+                self.epoch = epoch + 1 if roles else 0
+            case Relayed(by, to, text):
+                self._hear(text, {to} - self._unreached_by(by))
+            case Append(envelope):
+                self._see_append(envelope.sender, envelope.device, envelope.to, orjson.loads(envelope.payload)["text"])
+            case _:
+                pass
+
+    def _see_append(self, sender: ClientId, device: DeviceId | None, to: str, text: str) -> None:
+        if to == CLUB:
+            if sender in self.members:
+                self._hear(text, self.members, but={(sender, device)})
+            return
+        self._hear(text, {ClientId(to)} - self._unreached_by(sender))
+        if sender != to:
+            self._hear(text, {sender}, but={(sender, None), (sender, device)})
+
+    def _unreached_by(self, sender: ClientId) -> set[ClientId]:
+        return {client for client, blocked in self.blocks if blocked == sender}
+
+    def _hear(self, text: str, who: set[ClientId], but: Collection[Seat] = ()) -> None:
+        for seat, heard in self.heard.items():
+            if seat[0] in who and seat not in but:
+                heard.append(text)
+
+
+async def play(rooms: Rooms, commits: Commits, seats: dict[Seat, Attachment], script: Sequence[Step]) -> None:
+    """Take every step, and let everything commit that waits in the end."""
+    delivery, ask = rooms.delivery, rooms.nursery.start_soon
+    for number, step in enumerate(script):
+        match step:
+            case Say(by, to):
+                waiting = delivery.statistics().operations_waiting
+                submit = delivery.submit_to_group if is_group(to) else delivery.submit
+                submit(seats[by], Text(to, str(number)), None)
+                if delivery.statistics().operations_waiting == waiting:
+                    commits.happened.append(Relayed(by[0], ClientId(to), str(number)))
+            case Commit():
+                await commits.let_one()
+            case ChangeGroup():
+                ask(delivery.change_group, step, lambda: b"{}")
+            case Remove(client, device):
+                ask(delivery.remove, client, device)
+            case Block(client) | Unblock(client):
+                ask(delivery.change, client, step)
+        if not isinstance(step, Say):
+            await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked()
+    while commits.are_asked_for:
+        await commits.let_one()
+
+
+async def check(store: MemoryStore | SqliteStore, commits: Commits, script: Sequence[Step]) -> None:
+    await store.open()
+    async with trio.open_nursery() as nursery:
+        rooms = Rooms(nursery, store)
+        seats: dict[Seat, Attachment] = {seat: await rooms.seat_device(*seat) for seat in DEVICES}
+        seats |= {(client, None): rooms.seat(client) for client in CLIENTS}
+        await play(rooms, commits, seats, script)
+        heard = {seat: await heard_by(attachment, store) for seat, attachment in seats.items()}
+        nursery.cancel_scope.cancel()
+    await store.close()
+    oracle = Oracle()
+    for happened in commits.happened:
+        oracle.see(happened)
+    assert heard == {seat: oracle.heard.get(seat, []) for seat in seats}
+
+
+async def heard_by(seat: Attachment, store: MemoryStore | SqliteStore) -> list[str]:
+    """The texts in the device's mailbox, or in what the session without one was sent."""
+    if seat.pump is None:
+        return [frame["payload"]["text"] for frame in taken(seat) if frame.get("type") == "text"]
+    entries = await store.read(seat.pump.mailbox, after=0, limit=100)
+    return [orjson.loads(entry.envelope.payload)["text"] for entry in entries if entry.envelope.verb == "text"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches() -> Iterator[None]:
+    """Few texts are more than one batch, so that the fair queue has a say in the order."""
+    with pytest.MonkeyPatch.context() as bounds:
+        bounds.setattr(committer, "BATCH_COST", 4)
+        bounds.setattr(committer, "BUNCH_COST", 2)
+        yield
+
+
+@given(scripts)
+def test_what_is_delivered_agrees_with_the_order_of_commits(script: Sequence[Step]) -> None:
+    commits = Commits()
+    trio.run(check, SteppedMemory(QUOTA, commits), commits, script)
+
+
+@given(scripts)
+@settings(max_examples=15, deadline=None)
+def test_what_is_delivered_agrees_with_the_order_of_commits_on_the_disk(script: Sequence[Step]) -> None:
+    commits = Commits()
+    with tempfile.TemporaryDirectory() as folder:
+        trio.run(check, SteppedSqlite(Path(folder) / "ironwire.db", QUOTA, commits), commits, script)
