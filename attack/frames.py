@@ -252,6 +252,6 @@ ATTACKS = (
         "section 2",
         "frames",
         noise_before_authentication,
-        fixed="the read in which patience was lost was answered to its end",
+        fixed="the read in which error_budget was lost was answered to its end",
     ),
 )

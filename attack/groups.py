@@ -175,7 +175,7 @@ ATTACKS = (
         "section 7.2; section 6.1",
         "texts",
         large_group,
-        fixed="128 texts of each session waited for the disk, a thousand places each, before those of everybody else; "
+        fixed="128 texts of each session waited for the disk, a thousand entries each, before those of everybody else; "
         "now one, which counts for its members and waits behind what is cheap",
     ),
     Attack("typing", "copies for everybody, of what is not worth one", "section 7.3", "signals", typing),

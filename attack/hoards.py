@@ -52,7 +52,7 @@ async def full_mailboxes(target: Target) -> None:
 
 
 async def many_devices(target: Target) -> None:
-    """Texts between clients of sixteen devices each: every one has thirty-one places."""
+    """Texts between clients of sixteen devices each: every one has thirty-one entries."""
     names = [f"d{each}" for each in range(DEVICES)]
 
     async def once(number: int) -> str:
@@ -165,7 +165,7 @@ ATTACKS = (
         "section 5; `limits.devices_per_client`",
         "texts",
         many_devices,
-        fixed="a text counted as one, whatever it cost: a batch of 250 was 7,750 places, and one turn of 0.2 s; now "
+        fixed="a text counted as one, whatever it cost: a batch of 250 was 7,750 entries, and one turn of 0.2 s; now "
         "each counts for its mailboxes",
     ),
     Attack(

@@ -158,7 +158,7 @@ ATTACKS = (
     Attack("replays", "to be somebody without their key", "section 2: one attempt a challenge", "proofs", replays),
     Attack(
         "other origins",
-        "to be a visitor of another site, in their browser or with their proof",
+        "to be a slot of another site, in their browser or with their proof",
         "RFC 6455 section 10.2; section 3",
         "sockets",
         other_origins,

@@ -55,7 +55,7 @@ _AMBIGUOUS = frozenset(
         "a space before the colon",
     }
 )
-"""Those of which two parsers may think that they end in different places: nothing may be read after them."""
+"""Those of which two parsers may think that they end in different entries: nothing may be read after them."""
 _PATHS = (
     b"/media/../ironwire.db",
     b"/media/..%2fironwire.db",

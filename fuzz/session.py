@@ -148,7 +148,7 @@ class _Stranger:
 class _Dialogue:
     _house: House
     _choices: Choices
-    _strangers: dict[int, _Stranger] = field(factory=dict, init=False)
+    _unauthenticated: dict[int, _Stranger] = field(factory=dict, init=False)
 
     async def play(self) -> None:
         for _ in range(_MOST_STEPS):
@@ -157,16 +157,16 @@ class _Dialogue:
             choice = self._choices.below(256)
             choice, number = divmod(choice, STRANGERS)
             is_hasty, kind = divmod(choice, len(_STEPS))
-            if number not in self._strangers:
+            if number not in self._unauthenticated:
                 self._arrive(number, is_slow=False)
-            await _STEPS[kind](self, self._strangers[number])
+            await _STEPS[kind](self, self._unauthenticated[number])
             if not is_hasty:
                 await quiet()
 
     def _arrive(self, number: int, *, is_slow: bool) -> None:
         peer = self._house.connect(is_slow=is_slow, answers_pings=number == 0)  # one of them lives long
         self._house.strangers.append(peer)
-        self._strangers[number] = _Stranger(number, peer, IDENTITIES[number])
+        self._unauthenticated[number] = _Stranger(number, peer, IDENTITIES[number])
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class _Dialogue:
         elif how & 4:
             await stranger.peer.hang_up()
         self._arrive(stranger.number, is_slow=bool(how & 1))
-        await self._strangers[stranger.number].peer.send(upgrade_request())
+        await self._unauthenticated[stranger.number].peer.send(upgrade_request())
 
     async def _authenticate(self, stranger: _Stranger) -> None:
         how = self._choices.below(32)

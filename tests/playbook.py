@@ -47,7 +47,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, Tex
 from ironwire.crypto.signing import Identity
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.listener.guard import DirectSockets
 from ironwire.server.operator.config import AuthSettings, HistorySettings, Settings, TurnSettings, UploadSettings
 from ironwire.store.contract.records import Quota
@@ -154,18 +154,18 @@ class Stage:
             self.actors[actor] = Actor(client, self._nursery)
 
     def _open_socket(self, stream_pair: StreamPair, leftover: bytes) -> trio.abc.Stream:
-        visitor = self.server.guard.gate.enter("127.0.0.1")
-        if visitor is None:
+        slot = self.server.guard.limiter.enter("127.0.0.1")
+        if slot is None:
             raise ConnectionRefusedError("there is no room for another connection")
         client, server = stream_pair()
-        self._nursery.start_soon(self._serve, server, leftover, visitor)
+        self._nursery.start_soon(self._serve, server, leftover, slot)
         return cast("trio.abc.Stream", client)
 
-    async def _serve(self, stream: trio.abc.Stream, leftover: bytes, visitor: Visitor) -> None:
+    async def _serve(self, stream: trio.abc.Stream, leftover: bytes, slot: ConnectionSlot) -> None:
         try:
-            await self._sockets.serve(stream, leftover, ("127.0.0.1", 80), visitor)
+            await self._sockets.serve(stream, leftover, ("127.0.0.1", 80), slot)
         finally:
-            visitor.leave()
+            slot.leave()
             await trio.aclose_forcefully(stream)
 
     async def enter(

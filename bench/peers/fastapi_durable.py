@@ -65,9 +65,9 @@ async def commit_groups() -> None:
         if not waiting:
             arrival.clear()
         database.execute("BEGIN")
-        places = [store(item) for item in group]
+        entries = [store(item) for item in group]
         await asyncio.to_thread(database.commit)
-        for item, seq in zip(group, places, strict=True):
+        for item, seq in zip(group, entries, strict=True):
             if len(item) == 5:
                 await tell(item, seq)
 

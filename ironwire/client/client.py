@@ -36,7 +36,7 @@ from ironwire.client.store.handover import Reception, Sending
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
 from ironwire.client.store.store import LocalStore
-from ironwire.client.store.write_queue import Keeper
+from ironwire.client.store.write_queue import WriteQueue
 from ironwire.crypto.signing import Identity
 from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.wire.messages import (
@@ -245,7 +245,7 @@ class Client:
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""
-        return await self._keeper.store.conversations()
+        return await self._write_queue.store.conversations()
 
     async def history(self, peer: Address, limit: int, *, before: int | None = None) -> list[HistoryEntry]:
         """The last `limit` entries of the conversation with `peer` that this device keeps, oldest first.
@@ -256,14 +256,14 @@ class Client:
         Raises:
             LocalStoreError: the device's store cannot be read, or there is none because the client named no device.
         """
-        return await self._keeper.store.history(peer, limit, before)
+        return await self._write_queue.store.history(peer, limit, before)
 
     async def mark_read(self, peer: Address, upto: int) -> None:
         """A person has read the conversation with `peer` up to the entry with the number `upto`.
 
         This is about `Conversation.unread` alone; nobody else is told. Raises as `history` does.
         """
-        await self._keeper.commit(MarkRead(peer, upto))
+        await self._write_queue.commit(MarkRead(peer, upto))
 
     @property
     def _backlog(self) -> Backlog:
@@ -272,10 +272,10 @@ class Client:
         return self._link.backlog
 
     @property
-    def _keeper(self) -> Keeper:
-        if self._link.keeper is None:
+    def _write_queue(self) -> WriteQueue:
+        if self._link.write_queue is None:
             raise LocalStoreError("a client without a device keeps no history")
-        return self._link.keeper
+        return self._link.write_queue
 
     def __aiter__(self) -> Self:
         return self
@@ -356,19 +356,19 @@ async def open_device(
 @asynccontextmanager
 async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting: bool) -> AsyncGenerator[Client]:
     async with AsyncExitStack() as stack:
-        keeper = None
+        write_queue = None
         if target.device is not None:
             owner = Owner(target.identity.client_id, target.device, target.address.origin)
             kept = store if isinstance(store, LocalStore) else LocalStore(store or default_store_path(owner))
             await stack.enter_async_context(kept.opened(owner))
-            keeper = Keeper(kept)
-        link = Link(target, keeper, EventQueue() if keeper is None else Inbox(keeper), is_lasting)
+            write_queue = WriteQueue(kept)
+        link = Link(target, write_queue, EventQueue() if write_queue is None else Inbox(write_queue), is_lasting)
         await link.restore()
         try:
             async with plain_nursery() as keeping:
                 keeping.start_soon(link.keep)
-                if keeper is not None:
-                    keeping.start_soon(Reception(link, keeper.store.path).run)
+                if write_queue is not None:
+                    keeping.start_soon(Reception(link, write_queue.store.path).run)
                 async with plain_nursery() as nursery:
                     nursery.start_soon(link.run)
                     yield Client(link)
@@ -377,5 +377,5 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
         finally:
             ended = SessionEnded(1000, "the client was closed")
             link.stop(ended)
-            if keeper is not None:
-                keeper.end(ended)
+            if write_queue is not None:
+                write_queue.end(ended)

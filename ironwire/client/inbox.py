@@ -12,7 +12,7 @@ from attrs import define, field
 
 from ironwire.client.events import Event, EventQueue, Lost, Received
 from ironwire.client.store.records import Finish, Kept
-from ironwire.client.store.write_queue import Keeper
+from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
 from ironwire.wire.messages import Gap
 
@@ -23,7 +23,7 @@ PAGE_ENTRIES = 100
 class Inbox:
     """One task at a time asks for events: only so is it clear which delivery is finished."""
 
-    _keeper: Keeper
+    _write_queue: WriteQueue
     _aside: EventQueue = field(factory=EventQueue, init=False)
     _page: deque[Kept] = field(factory=deque, init=False)
     _read_upto: int = field(default=0, init=False)
@@ -33,7 +33,7 @@ class Inbox:
 
     def put(self, event: Event) -> None:
         """Something happened that is not kept; it comes out behind everything that is stored by now."""
-        self._aside.put(event, after=self._keeper.store.last_number)
+        self._aside.put(event, after=self._write_queue.store.last_number)
 
     def wake(self) -> None:
         """Something was stored."""
@@ -67,12 +67,12 @@ class Inbox:
             ClientError: it could not be kept.
         """
         if self._handed_out is not None:
-            await self._keeper.commit(Finish(self._handed_out))
+            await self._write_queue.commit(Finish(self._handed_out))
             self._handed_out = None
 
     async def _next(self) -> Event:
         while True:
-            self._keeper.check()
+            self._write_queue.check()
             await self._turn_page()
             # No checkpoint from here to the wait: what is stored in between would not be noticed.
             event = self._aside.take(before=self._page[0].number if self._page else None)
@@ -85,7 +85,7 @@ class Inbox:
             await self._aside.wait()
 
     async def _turn_page(self) -> None:
-        store = self._keeper.store
+        store = self._write_queue.store
         while not self._page and self._read_upto < (newest := store.last_number):
             self._page.extend(await store.unseen(after=self._read_upto, limit=PAGE_ENTRIES))
             self._read_upto = self._page[-1].number if self._page else newest

@@ -96,7 +96,7 @@ class Committer:
 
     def ask(self, owner: ClientId | None, operation: Operation, settle: Settle, cost: int = 1) -> None:
         """`owner` is who asks, None the server itself: what one owner asks for is done in that order. `cost` is how
-        many places in mailboxes it takes, or what takes as long.
+        many entries in mailboxes it takes, or what takes as long.
         """
         if not self._arrived and not self._backlog:
             self._asked_at = trio.current_time()

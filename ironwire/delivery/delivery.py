@@ -16,11 +16,11 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.counting import Distribution, Tallied
-from ironwire.delivery.accounting import cost_of, places_between, places_in, places_of_all
+from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
-from ironwire.delivery.fan_out import offer, spread
-from ironwire.delivery.hub import Attachment, Hub
-from ironwire.delivery.metrics import Outcomes
+from ironwire.delivery.fan_out import fan_out, offer
+from ironwire.delivery.hub import Endpoint, Hub
+from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.delivery.outbox import Outbox
 from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
 from ironwire.delivery.pump import Pump
@@ -66,7 +66,7 @@ log = structlog.get_logger(__name__)
 NO_MAILBOX = MailboxId(0)
 
 SWEEP_COST = 50
-"""To erase a part of a mailbox takes as long as so many places."""
+"""To erase a part of a mailbox takes as long as so many entries."""
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
 NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
@@ -104,20 +104,20 @@ class Delivery:
     _limits: Limits
     keeps_history: bool
     _committer: Committer = field(init=False)
-    _outcomes: Outcomes = field(init=False, factory=Outcomes)
+    _metrics: DeliveryMetrics = field(init=False, factory=DeliveryMetrics)
 
     def __attrs_post_init__(self) -> None:
         self._committer = Committer(self._store)
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
-    def submit(self, sender: Attachment, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
         to = ClientId(message.to)
         try:
-            places = places_between(self._store, sender.principal, to)
+            entries = entries_between(self._store, sender.principal, to)
             # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
-            is_stored = places > 0 or sender.principal.device is not None or sender.unsettled.count > 0
+            is_stored = entries > 0 or sender.principal.device is not None or sender.unsettled.count > 0
             # Where nothing is stored, a glance at the blocks is enough: it and the hand-over are one step. What is
             # stored meets the blocks that stand when it is committed.
             is_blocked = not is_stored and sender.principal.client in self._store.blocks_of(to)
@@ -129,51 +129,51 @@ class Delivery:
                 sender.hold.refused_at_reading(error, trio.current_time())
             return
         if is_stored:
-            self._submit_to_store(sender, to, message, id, places)
+            self._submit_to_store(sender, to, message, id, entries)
         elif isinstance(message, Receipt):
             self._reply_offline(sender, to, message.verb, id)
         else:
             text = None if is_blocked else live_frame(message, sender.principal.client)
             self._settle_live(sender, to, text, message.verb, id)
 
-    def submit_to_group(self, sender: Attachment, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def submit_to_group(self, sender: Endpoint, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # as above
         """Take an envelope to a group, as `submit` does."""
         group = GroupId(message.to)
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = stored_payload(message, client, now, device, group)
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = cost_of(len(envelope.payload), places_in(self._store, client, group))
+        cost = cost_of(len(envelope.payload), entries_in(self._store, client, group))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_group_append, sender, envelope, message, cost)
         append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history, lane=sender.hold)
         self._committer.ask(client, append, settle, cost)
 
-    async def resume(self, attachment: Attachment, id: MessageId | None) -> None:  # noqa: A002  # as above
+    async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
         """The client goes on after a refusal, once all that it had sent before has its answer."""
-        await attachment.unsettled.wait_below(1)
-        if attachment.hold is not None:
-            attachment.hold.resume()
+        await endpoint.unsettled.wait_below(1)
+        if endpoint.hold is not None:
+            endpoint.hold.resume()
         if id is not None:
-            attachment.outbox.put(accepted(self._now_ms(), id))
+            endpoint.outbox.put(accepted(self._now_ms(), id))
 
-    def ack(self, attachment: Attachment, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+    def ack(self, endpoint: Endpoint, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """The session's device has everything up to `upto`; with an id, it is told once that is committed. Of a session
         that was replaced nothing is taken: the newer one delivers what this would erase.
 
         Raises:
             AckBeyondDelivery: it was never sent that much.
         """
-        pump = attachment.pump
+        pump = endpoint.pump
         if pump is None:
             if id is not None:
-                attachment.outbox.put(encode(NO_MAILBOX_HERE, id))
+                endpoint.outbox.put(encode(NO_MAILBOX_HERE, id))
             return
         if self._hub.pump_of(pump.mailbox) is not pump:
             return
         arrived = pump.ack(upto)
         if id is not None:
-            attachment.unsettled.begin(1)
-            settle = partial(self._settle_ack, attachment, id)
+            endpoint.unsettled.begin(1)
+            settle = partial(self._settle_ack, endpoint, id)
             self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle)
         elif arrived is not None:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
@@ -222,9 +222,9 @@ class Delivery:
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
-        for seat in self._hub.everyone():
-            if seat.pump is not None:
-                self._committer.ask(None, Touch(seat.pump.mailbox, self._now_ms()), lambda _: None)
+        for other in self._hub.everyone():
+            if other.pump is not None:
+                self._committer.ask(None, Touch(other.pump.mailbox, self._now_ms()), lambda _: None)
 
     async def change(self, client: ClientId, operation: Operation) -> Result:
         """Do something for the client, after all that it has asked for before; returns after the commit.
@@ -264,10 +264,10 @@ class Delivery:
 
         def tell(result: Result | StoreError) -> None:
             if isinstance(result, Stored):
-                self._outcomes.stored[change.envelope.verb] += 1
-                spread(self._hub, result, change.envelope, live_text)
+                self._metrics.stored[change.envelope.verb] += 1
+                fan_out(self._hub, result, change.envelope, live_text)
 
-        cost = max(places_of_all(self._store, change.roles), 1)
+        cost = max(entries_of_all(self._store, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
 
     async def run(self) -> None:
@@ -275,7 +275,7 @@ class Delivery:
         await self._committer.run()
 
     def statistics(self) -> DeliveryStatistics:
-        outcomes, committer = self._outcomes, self._committer.statistics()
+        outcomes, committer = self._metrics, self._committer.statistics()
         return DeliveryStatistics(
             accepted_total=outcomes.accepted(),
             duplicates_total=outcomes.duplicated(),
@@ -290,11 +290,11 @@ class Delivery:
 
     def _submit_to_store(
         self,
-        sender: Attachment,
+        sender: Endpoint,
         to: ClientId,
         message: Sendable,
         id: MessageId | None,  # noqa: A002  # the frame's
-        places: int,
+        entries: int,
     ) -> None:
         client, device = sender.principal.client, sender.principal.device
         now = self._now_ms()
@@ -303,7 +303,7 @@ class Delivery:
         is_receipt = isinstance(message, Receipt)
         is_live = not is_receipt and self._is_live(to)
         live_text = live_frame(message, client) if is_live else None
-        cost = cost_of(len(envelope.payload), max(places, 1))
+        cost = cost_of(len(envelope.payload), max(entries, 1))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt
@@ -312,7 +312,7 @@ class Delivery:
 
     def _settle_live(
         self,
-        sender: Attachment,
+        sender: Endpoint,
         to: ClientId,
         text: bytes | None,
         verb: str,
@@ -321,13 +321,13 @@ class Delivery:
         if not self._hand_over(to, text):
             self._reply_offline(sender, to, verb, id)
             return
-        self._outcomes.relayed[verb] += 1
+        self._metrics.relayed[verb] += 1
         if id is not None:
             sender.outbox.put(accepted(self._now_ms(), id))
 
     def _settle_append(
         self,
-        sender: Attachment,
+        sender: Endpoint,
         envelope: Envelope,
         live_text: bytes | None,
         cost: int,
@@ -344,7 +344,7 @@ class Delivery:
                     self._forget(envelope)
                     self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
                     return
-                self._outcomes.stored[envelope.verb] += 1
+                self._metrics.stored[envelope.verb] += 1
                 if envelope.id is not None:
                     sender.outbox.put(accepted(envelope.ts, envelope.id))
             case Undeliverable():
@@ -354,18 +354,18 @@ class Delivery:
             case _:
                 self._settle_known(sender, envelope, result)
 
-    def _settle_ack(self, attachment: Attachment, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
-        attachment.unsettled.settle(1)
+    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+        endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):
-            attachment.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
+            endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
         else:
-            attachment.outbox.put(accepted(self._now_ms(), id))
+            endpoint.outbox.put(accepted(self._now_ms(), id))
 
-    def _settle_known(self, sender: Attachment, envelope: Envelope, result: Result | StoreError) -> None:
+    def _settle_known(self, sender: Endpoint, envelope: Envelope, result: Result | StoreError) -> None:
         """What any envelope may result in: its id was there before, or the store failed."""
         match result:
             case Duplicate(ts, _):
-                self._outcomes.duplicates[envelope.verb] += 1
+                self._metrics.duplicates[envelope.verb] += 1
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), envelope.id))
             case IdTaken():
                 self._reply_refused(sender, ID_TAKEN, envelope.verb, envelope.id)
@@ -376,15 +376,15 @@ class Delivery:
                 self._refuse_at_commit(sender, Error("internal", detail="the message could not be stored"), envelope)
 
     def _settle_group_append(
-        self, sender: Attachment, envelope: Envelope, message: Text | File, cost: int, result: Result | StoreError
+        self, sender: Endpoint, envelope: Envelope, message: Text | File, cost: int, result: Result | StoreError
     ) -> None:
         sender.unsettled.settle(cost)
         match result:
             case Stored():
                 group = GroupId(envelope.to)
                 live_text = partial(live_frame, message, envelope.sender, group)
-                spread(self._hub, result, envelope, live_text, but=sender)
-                self._outcomes.stored[envelope.verb] += 1
+                fan_out(self._hub, result, envelope, live_text, but=sender)
+                self._metrics.stored[envelope.verb] += 1
                 if envelope.id is not None:
                     sender.outbox.put(accepted(envelope.ts, envelope.id))
             case NotMember():
@@ -392,7 +392,7 @@ class Delivery:
             case _:
                 self._settle_known(sender, envelope, result)
 
-    def _refuse_at_commit(self, sender: Attachment, error: Error, envelope: Envelope) -> None:
+    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
         """Refuse for now what waited for its commit, and what the session sent after it."""
         self._reply_refused(sender, error, envelope.verb, envelope.id)
         if sender.hold is not None:
@@ -400,8 +400,8 @@ class Delivery:
 
     def _is_live(self, client: ClientId) -> bool:
         """Whether there is a session that takes an envelope without a mailbox."""
-        for seat in self._hub.sessions_of(client):  # noqa: SIM110  # `any` takes three times as long
-            if seat.pump is None:
+        for other in self._hub.sessions_of(client):  # noqa: SIM110  # `any` takes three times as long
+            if other.pump is None:
                 return True
         return False
 
@@ -410,9 +410,9 @@ class Delivery:
         as delivered. None is handed to nobody, and the answer is as ever: `to` has blocked who wrote it.
         """
         handed_over = False
-        for seat in self._hub.sessions_of(to):
-            if seat.pump is None:
-                is_taken = seat.outbox.ending is None if text is None else seat.outbox.put(text)
+        for other in self._hub.sessions_of(to):
+            if other.pump is None:
+                is_taken = other.outbox.ending is None if text is None else other.outbox.put(text)
                 handed_over = is_taken or handed_over
         return handed_over
 
@@ -422,10 +422,10 @@ class Delivery:
             forget = Forget(envelope.sender, envelope.device, envelope.id)
             self._committer.ask(envelope.sender, forget, lambda _: None)
 
-    def _reply_offline(self, sender: Attachment, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._outcomes.undeliverable[verb] += 1
+    def _reply_offline(self, sender: Endpoint, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self._metrics.undeliverable[verb] += 1
         sender.outbox.put(encode(Error("user_offline", user=to), id))
 
-    def _reply_refused(self, sender: Attachment, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._outcomes.refuse(verb, error.msg)
+    def _reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self._metrics.refuse(verb, error.msg)
         sender.outbox.put(encode(error, id))

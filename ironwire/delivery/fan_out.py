@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.store.contract.operations import Stored
 from ironwire.store.contract.records import Envelope
 
@@ -21,8 +21,8 @@ def offer(hub: Hub, stored: Stored, envelope: Envelope) -> None:
             pump.note(lost.seq)
 
 
-def spread(
-    hub: Hub, stored: Stored, envelope: Envelope, live_text: Callable[[], bytes], *, but: Attachment | None = None
+def fan_out(
+    hub: Hub, stored: Stored, envelope: Envelope, live_text: Callable[[], bytes], *, but: Endpoint | None = None
 ) -> None:
     """Offer every device its entry, and give every session without a mailbox the frame that `live_text` makes; `but`
     is the session that sent it.
@@ -30,7 +30,7 @@ def spread(
     offer(hub, stored, envelope)
     text = None
     for client in stored.owed_live:
-        for seat in hub.sessions_of(client):
-            if seat.pump is None and seat is not but:
+        for endpoint in hub.sessions_of(client):
+            if endpoint.pump is None and endpoint is not but:
                 text = text or live_text()
-                seat.outbox.put(text)
+                endpoint.outbox.put(text)

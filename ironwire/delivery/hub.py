@@ -32,7 +32,7 @@ class TooManySessions(IronWireError):
     """The client has as many live sessions as one may have."""
 
 
-class Unsettled:
+class Uncommitted:
     """What the envelopes of one session that wait for their commit will cost: one for each place in a mailbox, and more
     for a large one. Its reader reads on when that is little.
     """
@@ -57,21 +57,21 @@ class Unsettled:
 
 
 @frozen(eq=False)
-class Attachment:
-    """A session's seat in the hub. Two are the same only if they are the same object. A session with a mailbox has
-    its pump; one of a client that speaks more than the seed protocol has what may hold it.
+class Endpoint:
+    """A session as the hub knows it, compared by identity. A session with a mailbox has its pump; one of a client
+    that speaks more than the seed protocol has its hold.
     """
 
     principal: Principal
     outbox: Outbox = field(repr=False)
     pump: Pump | None = field(repr=False, default=None)
-    unsettled: Unsettled = field(repr=False, factory=Unsettled)
+    unsettled: Uncommitted = field(repr=False, factory=Uncommitted)
     hold: Hold | None = field(repr=False, default=None)
-    endpoint: EndpointId = field(init=False, repr=False)
+    endpoint_id: EndpointId = field(init=False, repr=False)
     """The same for every session of one device."""
 
-    @endpoint.default
-    def _endpoint(self) -> EndpointId:
+    @endpoint_id.default
+    def _endpoint_id(self) -> EndpointId:
         client, device = self.principal.client, self.principal.device
         return EndpointId(client, device, 0 if device is not None else next(_session_numbers))
 
@@ -89,7 +89,7 @@ class Hub:
         self._sessions_per_client = sessions_per_client
         self._admitted: dict[ClientId, tuple[Principal, ...]] = {}
         """Of each session that is attached, or will be. Two are the same only if they are the same object."""
-        self._seats: dict[ClientId, tuple[Attachment, ...]] = {}
+        self._endpoints: dict[ClientId, tuple[Endpoint, ...]] = {}
         self._pumps: dict[MailboxId, Pump] = {}
         self._sessions = 0
 
@@ -112,63 +112,65 @@ class Hub:
             self._dismiss(principal)
 
     @contextmanager
-    def attached(self, attachment: Attachment) -> Iterator[None]:
-        """Seat a session that is admitted, while the block runs. An older session of the same device is closed with
+    def attached(self, endpoint: Endpoint) -> Iterator[None]:
+        """Attach a session that is admitted, while the block runs. An older session of the same device is closed with
         4409.
         """
-        self._attach(attachment)
+        self._attach(endpoint)
         try:
             yield
         finally:
-            self._detach(attachment)
+            self._detach(endpoint)
 
-    def sessions_of(self, client: ClientId) -> Sequence[Attachment]:
-        return self._seats.get(client, ())
+    def sessions_of(self, client: ClientId) -> Sequence[Endpoint]:
+        return self._endpoints.get(client, ())
 
-    def device_session(self, client: ClientId, device: DeviceId) -> Attachment | None:
+    def device_session(self, client: ClientId, device: DeviceId) -> Endpoint | None:
         """The live session of one device; there is never more than one."""
         return self.session_at(EndpointId(client, device))
 
-    def session_at(self, endpoint: EndpointId) -> Attachment | None:
-        """The live session that an endpoint has now."""
-        return next((seat for seat in self.sessions_of(endpoint.client) if seat.endpoint == endpoint), None)
+    def session_at(self, endpoint_id: EndpointId) -> Endpoint | None:
+        """The live session that the endpoint has now."""
+        return next(
+            (endpoint for endpoint in self.sessions_of(endpoint_id.client) if endpoint.endpoint_id == endpoint_id), None
+        )
 
     def pump_of(self, mailbox: MailboxId) -> Pump | None:
         """The way to the device of this mailbox, while it has a live session."""
         return self._pumps.get(mailbox)
 
-    def everyone(self) -> Iterator[Attachment]:
-        """Every seat, in no order that means anything."""
-        for seats in self._seats.values():
-            yield from seats
+    def everyone(self) -> Iterator[Endpoint]:
+        """Every live session, in no particular order."""
+        for endpoints in self._endpoints.values():
+            yield from endpoints
 
     def statistics(self) -> HubStatistics:
-        return HubStatistics(clients=len(self._seats), sessions=self._sessions)
+        return HubStatistics(clients=len(self._endpoints), sessions=self._sessions)
 
-    def _attach(self, attachment: Attachment) -> None:
-        client, device = attachment.principal.client, attachment.principal.device
-        seats = self._seats.get(client, ())
-        replaced = [seat for seat in seats if device is not None and seat.principal.device == device]
-        remaining = tuple(seat for seat in seats if seat not in replaced)
-        for seat in replaced:
-            self._unplug(seat)
-            self._dismiss(seat.principal)
-            seat.outbox.close(REPLACED)
-        self._seats[client] = (*remaining, attachment)
-        if attachment.pump is not None:
-            self._pumps[attachment.pump.mailbox] = attachment.pump
+    def _attach(self, endpoint: Endpoint) -> None:
+        client, device = endpoint.principal.client, endpoint.principal.device
+        endpoints = self._endpoints.get(client, ())
+        replaced = [other for other in endpoints if device is not None and other.principal.device == device]
+        remaining = tuple(other for other in endpoints if other not in replaced)
+        for other in replaced:
+            self._unplug(other)
+            self._dismiss(other.principal)
+            other.outbox.close(REPLACED)
+        self._endpoints[client] = (*remaining, endpoint)
+        if endpoint.pump is not None:
+            self._pumps[endpoint.pump.mailbox] = endpoint.pump
         self._sessions += 1 - len(replaced)
 
-    def _detach(self, attachment: Attachment) -> None:
-        client = attachment.principal.client
-        self._unplug(attachment)
-        seats = self._seats.get(client, ())
-        remaining = tuple(seat for seat in seats if seat is not attachment)
-        self._sessions -= len(seats) - len(remaining)
+    def _detach(self, endpoint: Endpoint) -> None:
+        client = endpoint.principal.client
+        self._unplug(endpoint)
+        endpoints = self._endpoints.get(client, ())
+        remaining = tuple(other for other in endpoints if other is not endpoint)
+        self._sessions -= len(endpoints) - len(remaining)
         if remaining:
-            self._seats[client] = remaining
+            self._endpoints[client] = remaining
         else:
-            self._seats.pop(client, None)
+            self._endpoints.pop(client, None)
 
     def _dismiss(self, principal: Principal) -> None:
         client = principal.client
@@ -178,7 +180,7 @@ class Hub:
         else:
             self._admitted.pop(client, None)
 
-    def _unplug(self, attachment: Attachment) -> None:
-        pump = attachment.pump
+    def _unplug(self, endpoint: Endpoint) -> None:
+        pump = endpoint.pump
         if pump is not None and self._pumps.get(pump.mailbox) is pump:
             del self._pumps[pump.mailbox]

@@ -22,7 +22,7 @@ def _none_of_each() -> dict[str, int]:
 
 
 @define(eq=False)
-class Outcomes:
+class DeliveryMetrics:
     """Whoever settles an envelope adds one to its verb, in the place that says how it ended."""
 
     stored: dict[str, int] = field(init=False, factory=_none_of_each)

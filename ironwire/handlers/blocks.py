@@ -6,9 +6,9 @@ from typing import assert_never
 from attrs import frozen
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.metrics import refusal_in
-from ironwire.handlers.presence import PresenceDesk
+from ironwire.handlers.presence import PresenceHandler
 from ironwire.ids import ClientId, MessageId
 from ironwire.store.contract import operations
 from ironwire.store.contract.store import Store
@@ -18,17 +18,17 @@ from ironwire.wire.messages.fields import ErrorCode
 
 
 @frozen
-class BlockDesk:
+class BlockHandler:
     """Answers what clients ask about their blocks."""
 
     _delivery: Delivery
     _store: Store
-    _presence: PresenceDesk
+    _presence: PresenceHandler
     _now_ms: Callable[[], int]
 
     async def answer(
         self,
-        asker: Attachment,
+        endpoint: Endpoint,
         request: Block | Unblock | Blocks,
         id: MessageId | None,  # noqa: A002  # the frame's
     ) -> ErrorCode | None:
@@ -37,7 +37,7 @@ class BlockDesk:
         Raises:
             StoreError: the store cannot work.
         """
-        client = asker.principal.client
+        client = endpoint.principal.client
         match request:
             case Block(blocked):
                 reply = await self._block(client, blocked)
@@ -48,7 +48,7 @@ class BlockDesk:
             case _:
                 assert_never(request)
         if id is not None or not isinstance(reply, Accepted):
-            asker.outbox.put(encode(reply, id))
+            endpoint.outbox.put(encode(reply, id))
         return refusal_in(reply)
 
     async def _block(self, client: ClientId, blocked: ClientId) -> ServerMessage:

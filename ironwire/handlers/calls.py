@@ -11,8 +11,8 @@ from typing import assert_never
 import trio
 from attrs import define, field, frozen
 
-from ironwire.delivery.hub import Attachment, Hub
-from ironwire.handlers.ice import IceDesk
+from ironwire.delivery.hub import Endpoint, Hub
+from ironwire.handlers.ice import IceHandler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.call import Calls, Refused, Tell
@@ -51,12 +51,12 @@ class CallsStatistics:
 
 
 @define(eq=False)
-class CallDesk:
+class CallHandler:
     """Answers everything that clients say about calls."""
 
     _hub: Hub
     _store: Store
-    _ice: IceDesk
+    _ice: IceHandler
     _limits: Limits
     _now_ms: Callable[[], int]
     _calls: Calls = field(init=False)
@@ -80,7 +80,7 @@ class CallDesk:
             await trio.sleep(PULSE_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
-    def answer(self, asker: Attachment, request: CallRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+    def answer(self, endpoint: Endpoint, request: CallRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
         """Returns the code of the error that was the answer, if it was one.
 
         Raises:
@@ -88,50 +88,50 @@ class CallDesk:
         """
         match request:
             case IceServers():
-                asker.outbox.put(encode(self._ice.servers(), id))
+                endpoint.outbox.put(encode(self._ice.servers(), id))
                 return None
             case CallOffer():
-                return self._settle(asker, request, id, self._offer(asker, request))
+                return self._settle(endpoint, request, id, self._offer(endpoint, request))
             case CallUpdate():
-                return self._settle(asker, request, id, self._update(asker, request))
+                return self._settle(endpoint, request, id, self._update(endpoint, request))
             case CallRinging() | CallAnswer() | CallCandidate() | CallEnd():
-                return self._settle(asker, request, id, self._calls.signal(asker.endpoint, request))
+                return self._settle(endpoint, request, id, self._calls.signal(endpoint.endpoint_id, request))
             case _:
                 assert_never(request)
 
-    def arrived(self, attachment: Attachment) -> None:
+    def arrived(self, endpoint: Endpoint) -> None:
         """A session has begun. Of calls that say more than half an outbox holds it hears the first."""
-        for tell in self._calls.arrived(attachment.endpoint):
+        for tell in self._calls.arrived(endpoint.endpoint_id):
             frame = encode(tell.message)
-            for seat in self._seats(tell):
-                seat.outbox.put_ephemeral(frame)
+            for other in self._endpoints(tell):
+                other.outbox.put_ephemeral(frame)
 
-    def left(self, attachment: Attachment) -> None:
+    def left(self, endpoint: Endpoint) -> None:
         """A session is over. Where a newer one of the same device has taken its place, that one has the calls."""
-        if self._hub.session_at(attachment.endpoint) is None:
-            self._deliver(self._calls.left(attachment.endpoint, trio.current_time()))
+        if self._hub.session_at(endpoint.endpoint_id) is None:
+            self._deliver(self._calls.left(endpoint.endpoint_id, trio.current_time()))
 
     def statistics(self) -> CallsStatistics:
         return CallsStatistics(live=len(self._calls), offered_total=self._offered_total)
 
-    def _offer(self, asker: Attachment, offer: CallOffer) -> list[Tell] | Refused:
-        callee = [seat.endpoint for seat in self._hub.sessions_of(offer.to) if seat.outbox.has_room()]
-        is_muffled = asker.principal.client in self._store.blocks_of(offer.to)
-        result = self._calls.offer(asker.endpoint, offer, callee, trio.current_time(), is_muffled=is_muffled)
+    def _offer(self, endpoint: Endpoint, offer: CallOffer) -> list[Tell] | Refused:
+        callee = [other.endpoint_id for other in self._hub.sessions_of(offer.to) if other.outbox.has_room()]
+        is_muffled = endpoint.principal.client in self._store.blocks_of(offer.to)
+        result = self._calls.offer(endpoint.endpoint_id, offer, callee, trio.current_time(), is_muffled=is_muffled)
         self._offered_total += not isinstance(result, Refused)
         return result
 
-    def _update(self, asker: Attachment, update: CallUpdate) -> list[Tell] | Refused:
-        result = self._calls.signal(asker.endpoint, update)
+    def _update(self, endpoint: Endpoint, update: CallUpdate) -> list[Tell] | Refused:
+        result = self._calls.signal(endpoint.endpoint_id, update)
         if isinstance(result, Refused):
             return result
-        if all(seat.outbox.has_room(len(encode(tell.message))) for tell in result for seat in self._seats(tell)):
+        if all(other.outbox.has_room(len(encode(tell.message))) for tell in result for other in self._endpoints(tell)):
             return result
         return Refused("rate_limited", "the other side has not read what it was told before: try again")
 
     def _settle(
         self,
-        asker: Attachment,
+        endpoint: Endpoint,
         request: CallRequest,
         id: MessageId | None,  # noqa: A002  # the frame's
         result: list[Tell] | Refused,
@@ -139,25 +139,25 @@ class CallDesk:
         if isinstance(result, Refused):
             user = request.to if isinstance(request, CallOffer) and result.code == "user_offline" else None
             retry_after_ms = RETRY_MS if result.code == "rate_limited" else None
-            asker.outbox.put(encode(Error(result.code, result.detail, user, retry_after_ms), id))
+            endpoint.outbox.put(encode(Error(result.code, result.detail, user, retry_after_ms), id))
             return result.code
         if id is not None:
-            asker.outbox.put(encode(Accepted(self._now_ms()), id))
+            endpoint.outbox.put(encode(Accepted(self._now_ms()), id))
         self._deliver(result)
         return None
 
     def _deliver(self, tells: list[Tell]) -> None:
         for tell in tells:
             frame = encode(tell.message)
-            for seat in self._seats(tell):
+            for other in self._endpoints(tell):
                 if isinstance(tell.message, RelayedCandidate):
-                    seat.outbox.put_ephemeral(frame)
+                    other.outbox.put_ephemeral(frame)
                 else:
-                    seat.outbox.put(frame)
+                    other.outbox.put(frame)
 
-    def _seats(self, tell: Tell) -> Iterator[Attachment]:
+    def _endpoints(self, tell: Tell) -> Iterator[Endpoint]:
         """The sessions that `tell` is for."""
-        for endpoint in tell.to:
-            seat = self._hub.session_at(endpoint)
-            if seat is not None:
-                yield seat
+        for endpoint_id in tell.to:
+            endpoint = self._hub.session_at(endpoint_id)
+            if endpoint is not None:
+                yield endpoint

@@ -5,7 +5,7 @@ from typing import assert_never
 from attrs import frozen
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.store.contract.operations import NoSuchDevice
@@ -17,7 +17,7 @@ REMOVED = Ending(4403, "this device was removed")
 
 
 @frozen
-class DeviceDesk:
+class DeviceHandler:
     """Answers what clients ask about their devices."""
 
     _hub: Hub
@@ -25,7 +25,7 @@ class DeviceDesk:
 
     async def answer(
         self,
-        asker: Attachment,
+        endpoint: Endpoint,
         request: Devices | DeviceRemove,
         id: MessageId | None,  # noqa: A002  # the frame's
     ) -> ErrorCode | None:
@@ -34,13 +34,13 @@ class DeviceDesk:
         Raises:
             StoreError: the store cannot work.
         """
-        client = asker.principal.client
+        client = endpoint.principal.client
         match request:
             case Devices():
-                asker.outbox.put(encode(self._list(client), id))
+                endpoint.outbox.put(encode(self._list(client), id))
                 return None
             case DeviceRemove(device):
-                return await self._remove(asker, device, id)
+                return await self._remove(endpoint, device, id)
             case _:
                 assert_never(request)
 
@@ -48,14 +48,14 @@ class DeviceDesk:
         mailboxes = self._delivery.mailboxes_of(client)
         return DeviceList([Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes])
 
-    async def _remove(self, asker: Attachment, device: DeviceId, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        client = asker.principal.client
+    async def _remove(self, endpoint: Endpoint, device: DeviceId, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+        client = endpoint.principal.client
         result = await self._delivery.remove(client, device)
         if isinstance(result, NoSuchDevice):
-            asker.outbox.put(encode(Error("not_found", detail="this client has no such device"), id))
+            endpoint.outbox.put(encode(Error("not_found", detail="this client has no such device"), id))
             return "not_found"
-        asker.outbox.put(encode(DeviceRemoved(device), id))  # first: it may be this very session that ends now
-        seat = self._hub.device_session(client, device)
-        if seat is not None:
-            seat.outbox.close(REMOVED)
+        endpoint.outbox.put(encode(DeviceRemoved(device), id))  # first: it may be this very session that ends now
+        other = self._hub.device_session(client, device)
+        if other is not None:
+            other.outbox.close(REMOVED)
         return None

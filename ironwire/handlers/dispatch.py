@@ -1,6 +1,6 @@
-"""Everything that a session asks of the server besides sending envelopes: which desk answers it.
+"""Everything that a session asks of the server besides sending envelopes: the handler of its verb answers it.
 
-One frame in, and what answers it goes to the asker's outbox. Only questions to the store await anything, and that is
+One frame in, and what answers it goes to the endpoint's outbox. Only questions to the store await anything, and that is
 the disk.
 """
 
@@ -11,15 +11,15 @@ import structlog
 from attrs import field, frozen
 
 from ironwire.counting import Tallied, tallied
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
-from ironwire.handlers.blocks import BlockDesk
-from ironwire.handlers.calls import CallDesk
-from ironwire.handlers.devices import DeviceDesk
-from ironwire.handlers.groups import GroupDesk
-from ironwire.handlers.history import HistoryDesk
-from ironwire.handlers.presence import PresenceDesk
-from ironwire.handlers.uploads import UploadDesk
+from ironwire.handlers.blocks import BlockHandler
+from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.devices import DeviceHandler
+from ironwire.handlers.groups import GroupHandler
+from ironwire.handlers.history import HistoryHandler
+from ironwire.handlers.presence import PresenceHandler
+from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
 from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import encode
@@ -94,7 +94,7 @@ log = structlog.get_logger(__name__)
 
 
 @frozen
-class RequestsStatistics:
+class DispatcherStatistics:
     asked_total: Tallied
     """Messages of sessions that are neither an envelope nor an ack."""
     refused_total: Tallied
@@ -106,60 +106,60 @@ def _none_of_each() -> dict[str, int]:
 
 
 @frozen
-class Requests:
-    """The desks, and the way to each."""
+class Dispatcher:
+    """Hands each request to the handler of its verb."""
 
-    _devices: DeviceDesk
-    _history: HistoryDesk
-    _groups: GroupDesk
-    _presence: PresenceDesk
-    _blocks: BlockDesk
-    _calls: CallDesk
-    _uploads: UploadDesk
+    _devices: DeviceHandler
+    _history: HistoryHandler
+    _groups: GroupHandler
+    _presence: PresenceHandler
+    _blocks: BlockHandler
+    _calls: CallHandler
+    _uploads: UploadHandler
     _asked: dict[str, int] = field(init=False, factory=_none_of_each)
     _refused: Counter[tuple[str, ...]] = field(init=False, factory=Counter)
 
-    async def answer(self, asker: Attachment, request: Request, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Carry out a request; whatever comes of it is in the asker's outbox when this returns."""
+    async def answer(self, endpoint: Endpoint, request: Request, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+        """Carry out a request; whatever comes of it is in the endpoint's outbox when this returns."""
         self._asked[request.verb] += 1
         try:
-            refusal = await self._dispatch(asker, request, id)
+            refusal = await self._dispatch(endpoint, request, id)
         except StoreError:
             log.exception("the store cannot answer")
             error = Error("internal", detail="the store cannot answer now")
-            asker.outbox.put(encode(error, id))
-            if asker.hold is not None and is_ordered(request):
-                asker.hold.refused_at_commit(error)
+            endpoint.outbox.put(encode(error, id))
+            if endpoint.hold is not None and is_ordered(request):
+                endpoint.hold.refused_at_commit(error)
             refusal = "internal"
         if refusal is not None:
             self._refused[request.verb, refusal] += 1
 
-    def arrived(self, attachment: Attachment) -> None:
+    def arrived(self, endpoint: Endpoint) -> None:
         """The session has begun: it is attached, and was welcomed."""
-        self._calls.arrived(attachment)
+        self._calls.arrived(endpoint)
 
-    def left(self, attachment: Attachment) -> None:
+    def left(self, endpoint: Endpoint) -> None:
         """The session has ended and is not attached any more. One that never was may be named too."""
-        self._presence.left(attachment)
-        self._calls.left(attachment)
+        self._presence.left(endpoint)
+        self._calls.left(endpoint)
 
-    def statistics(self) -> RequestsStatistics:
-        return RequestsStatistics(tallied("verb", self._asked), Tallied(("verb", "code"), dict(self._refused)))
+    def statistics(self) -> DispatcherStatistics:
+        return DispatcherStatistics(tallied("verb", self._asked), Tallied(("verb", "code"), dict(self._refused)))
 
     async def _dispatch(
         self,
-        asker: Attachment,
+        endpoint: Endpoint,
         request: Request,
         id: MessageId | None,  # noqa: A002  # the frame's
     ) -> ErrorCode | None:
         match request:
             case Auth() | Verify():
-                asker.outbox.put(encode(Error("invalid", detail="this session is authenticated already"), id))
+                endpoint.outbox.put(encode(Error("invalid", detail="this session is authenticated already"), id))
                 return "invalid"
             case Devices() | DeviceRemove():
-                return await self._devices.answer(asker, request, id)
+                return await self._devices.answer(endpoint, request, id)
             case History():
-                return await self._history.answer(asker, request, id)
+                return await self._history.answer(endpoint, request, id)
             case (
                 GroupCreate()
                 | GroupAdd()
@@ -170,17 +170,17 @@ class Requests:
                 | GroupInfo()
                 | Groups()
             ):
-                return await self._groups.answer(asker, request, id)
+                return await self._groups.answer(endpoint, request, id)
             case Typing() | Presence() | PresenceAllow() | PresenceWatch():
-                return self._presence.answer(asker, request, id)
+                return self._presence.answer(endpoint, request, id)
             case Block() | Unblock() | Blocks():
-                return await self._blocks.answer(asker, request, id)
+                return await self._blocks.answer(endpoint, request, id)
             case CallOffer() | CallRinging() | CallAnswer() | CallCandidate() | CallUpdate() | CallEnd() | IceServers():
-                return self._calls.answer(asker, request, id)
+                return self._calls.answer(endpoint, request, id)
             case Ping():
-                asker.outbox.put(encode(Pong(), id))
+                endpoint.outbox.put(encode(Pong(), id))
                 return None
             case UploadToken():
-                return self._uploads.answer(asker, request, id)
+                return self._uploads.answer(endpoint, request, id)
             case _:
                 assert_never(request)

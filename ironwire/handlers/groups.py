@@ -12,7 +12,7 @@ import trio
 from attrs import evolve, frozen
 
 from ironwire.delivery.delivery import ID_TAKEN, NO_SUCH_GROUP, Delivery
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.metrics import refusal_in
 from ironwire.delivery.payloads import digest_of
 from ironwire.ids import ClientId, GroupId, MessageId, Role
@@ -55,7 +55,7 @@ GroupRequest = GroupCreate | Change | GroupInfo | Groups
 
 
 @frozen
-class GroupDesk:
+class GroupHandler:
     """Answers what clients ask about groups."""
 
     _store: Store
@@ -64,39 +64,39 @@ class GroupDesk:
     _random_bytes: Callable[[int], bytes]
     _most_members: int
 
-    async def answer(self, asker: Attachment, request: GroupRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+    async def answer(self, endpoint: Endpoint, request: GroupRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
         """Returns the code of the error that was the answer, if it was one.
 
         Raises:
             StoreError: the store cannot work.
         """
-        client = asker.principal.client
+        client = endpoint.principal.client
         match request:
             case GroupInfo(group):
                 details = _details(self._store.group(group), client)
-                asker.outbox.put(encode(details, id))
+                endpoint.outbox.put(encode(details, id))
                 return refusal_in(details)
             case Groups():
                 groups = self._store.groups_of(client)
-                asker.outbox.put(encode(GroupList([*map(_summary, groups)]), id))
+                endpoint.outbox.put(encode(GroupList([*map(_summary, groups)]), id))
                 return None
             case GroupCreate() | GroupAdd() | GroupRemove() | GroupLeave() | GroupRole() | GroupRename():
-                answer = await self._carry_out(asker, request, id)
+                answer = await self._carry_out(endpoint, request, id)
                 if id is not None or isinstance(answer, Error):
-                    asker.outbox.put(encode(answer, id))
-                if isinstance(answer, Error) and asker.hold is not None:
-                    asker.hold.refused_at_commit(answer)
+                    endpoint.outbox.put(encode(answer, id))
+                if isinstance(answer, Error) and endpoint.hold is not None:
+                    endpoint.hold.refused_at_commit(answer)
                 return refusal_in(answer)
             case _:
                 assert_never(request)
 
     async def _carry_out(
         self,
-        asker: Attachment,
+        endpoint: Endpoint,
         request: GroupCreate | Change,
         id: MessageId | None,  # noqa: A002  # the frame's
     ) -> Accepted | Error:
-        by, device, digest = asker.principal.client, asker.principal.device, digest_of(request)
+        by, device, digest = endpoint.principal.client, endpoint.principal.device, digest_of(request)
         # What came of it the first time may have made the same request impossible: the id has to be looked up first.
         known = None if id is None else self._store.recall(by, device, id, digest)
         if known is not None:
@@ -113,13 +113,13 @@ class GroupDesk:
                     now = self._now_ms()
                     told = evolve(_told(group, by, outcome), ts=now, device=device)
                     envelope = Envelope(told.verb, by, device, group, id, now, encode_payload(told))
-                    result = await self._submit(envelope, digest, outcome, asker.hold)
+                    result = await self._submit(envelope, digest, outcome, endpoint.hold)
                     if isinstance(result, Stored):
                         return Accepted(now, group=group, epoch=after.epoch)
                 case _:
                     assert_never(outcome)
-        if isinstance(result, Held) and asker.hold is not None:
-            return asker.hold.answer(trio.current_time())
+        if isinstance(result, Held) and endpoint.hold is not None:
+            return endpoint.hold.answer(trio.current_time())
         return _answer(result)
 
     def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:

@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from ironwire.delivery.delivery import NO_SUCH_GROUP
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import HISTORY_BYTES, Store
 from ironwire.wire.codec import archived_text, encode, history_text
@@ -12,20 +12,20 @@ from ironwire.wire.messages.fields import ErrorCode
 
 
 @frozen
-class HistoryDesk:
+class HistoryHandler:
     """Answers what clients ask about the past."""
 
     _store: Store
     _is_kept: bool
 
-    async def answer(self, asker: Attachment, request: History, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+    async def answer(self, endpoint: Endpoint, request: History, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
         """Returns the code of the error that was the answer, if it was one.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        page = await self._page(asker.principal.client, request, id)
-        asker.outbox.put(encode(page, id) if isinstance(page, Error) else page)
+        page = await self._page(endpoint.principal.client, request, id)
+        endpoint.outbox.put(encode(page, id) if isinstance(page, Error) else page)
         return page.msg if isinstance(page, Error) else None
 
     async def _page(self, client: ClientId, request: History, id: MessageId | None) -> bytes | Error:  # noqa: A002  # as above

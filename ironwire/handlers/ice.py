@@ -39,7 +39,7 @@ def needs_credential(url: IceUrl) -> bool:
 
 
 @frozen
-class IceDesk:
+class IceHandler:
     """Hands out the servers that the operator named.
 
     Args:

@@ -21,7 +21,7 @@ from ironwire.delivery.hub import Hub
 from ironwire.delivery.janitor import DAY_MS, FileJanitor, Janitor
 from ironwire.delivery.outbox import Ending
 from ironwire.errors import AdminError, StoreError
-from ironwire.handlers.groups import GroupDesk
+from ironwire.handlers.groups import GroupHandler
 from ironwire.ids import ClientId
 from ironwire.protocol.auth import BANNED
 from ironwire.store.clock import TrustedClock, describe_leap
@@ -144,7 +144,7 @@ class Admin:
     _store: Store
     _hub: Hub
     _delivery: Delivery
-    _groups: GroupDesk
+    _groups: GroupHandler
     _janitor: Janitor
     _file_janitor: FileJanitor
     _invites: Invites
@@ -161,7 +161,7 @@ class Admin:
         """
         if isinstance(request, Clients | Devices | Mailboxes):
             with suppress(StoreError):  # then the files say what they can
-                await self._store.settle()
+                await self._store.checkpoint()
         match request:
             case Clients(limit, offset, is_banned):
                 return self._with_sessions(await self._survey.clients(is_banned=is_banned, limit=limit, offset=offset))
@@ -205,10 +205,10 @@ class Admin:
             raise AdminError(f"{describe_leap(leap_ms)}: set it, or confirm it with `ironwire admin clock --confirm`")
 
     def _close_sessions(self, client: ClientId, ending: Ending) -> int:
-        seats = self._hub.sessions_of(client)
-        for seat in seats:
-            seat.outbox.close(ending)
-        return len(seats)
+        endpoints = self._hub.sessions_of(client)
+        for other in endpoints:
+            other.outbox.close(ending)
+        return len(endpoints)
 
     async def _erase(self, client: ClientId) -> Answer:
         """Repeat it if it fails half-way: what is gone is gone, and the rest follows."""
@@ -235,8 +235,8 @@ class Admin:
         """The page, and for each client or device how many sessions it has."""
         answer = attrs.asdict(page)
         for row in answer["rows"]:
-            seats = self._hub.sessions_of(row["client"])
-            row["sessions"] = sum("device" not in row or seat.principal.device == row["device"] for seat in seats)
+            endpoints = self._hub.sessions_of(row["client"])
+            row["sessions"] = sum("device" not in row or other.principal.device == row["device"] for other in endpoints)
         return answer
 
 

@@ -17,7 +17,7 @@ from typing import assert_never
 import trio
 from attrs import define, field, frozen
 
-from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import Store
@@ -57,23 +57,23 @@ class PresenceStatistics:
 class _Watcher:
     """A session that watches."""
 
-    session: Attachment
+    session: Endpoint
     watched: _Clients = field(factory=dict)
     told: dict[ClientId, GivenStatus | None] = field(factory=dict)
     """What it was told last. Who is not in here is offline to it; None: it may think anything."""
 
 
 @define(eq=False)
-class PresenceDesk:
+class PresenceHandler:
     """Answers what clients ask about presence, and tells watchers what changes: `tell` and `catch_up` are two tasks."""
 
     _hub: Hub
     _store: Store
     _now_ms: Callable[[], int]
-    _said: dict[ClientId, dict[Attachment, Status]] = field(init=False, factory=dict)
+    _said: dict[ClientId, dict[Endpoint, Status]] = field(init=False, factory=dict)
     """The last word of each live session, newest last."""
     _allowed: dict[ClientId, _Clients] = field(init=False, factory=dict)
-    _watchers: dict[Attachment, _Watcher] = field(init=False, factory=dict)
+    _watchers: dict[Endpoint, _Watcher] = field(init=False, factory=dict)
     _changed: dict[ClientId, _Clients] = field(init=False, factory=dict)
     """Who may be seen as another than before, and by whom."""
     _behind: dict[_Watcher, None] = field(init=False, factory=dict)
@@ -82,7 +82,7 @@ class PresenceDesk:
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
-    def answer(self, asker: Attachment, request: PresenceRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+    def answer(self, endpoint: Endpoint, request: PresenceRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
         """Returns the code of the error that was the answer, if it was one.
 
         Raises:
@@ -90,29 +90,29 @@ class PresenceDesk:
         """
         match request:
             case Typing():
-                return self._relay(asker, request, id)
+                return self._relay(endpoint, request, id)
             case Presence(status):
-                self._say(asker, status)
-                self._accept(asker, id)
+                self._say(endpoint, status)
+                self._accept(endpoint, id)
             case PresenceAllow(clients):
-                self._allow(asker.principal.client, _distinct(clients))
-                self._accept(asker, id)
+                self._allow(endpoint.principal.client, _distinct(clients))
+                self._accept(endpoint, id)
             case PresenceWatch(clients):
-                self._accept(asker, id)  # first: what follows it is about the new list
-                self._watch(asker, _distinct(clients))
+                self._accept(endpoint, id)  # first: what follows it is about the new list
+                self._watch(endpoint, _distinct(clients))
             case _:
                 assert_never(request)
         return None
 
-    def left(self, attachment: Attachment) -> None:
+    def left(self, endpoint: Endpoint) -> None:
         """The session has ended; to be called once it is no longer attached."""
-        client = attachment.principal.client
-        watcher = self._watchers.pop(attachment, None)
+        client = endpoint.principal.client
+        watcher = self._watchers.pop(endpoint, None)
         if watcher is not None:
             watcher.watched = {}
             self._behind.pop(watcher, None)
         said = self._said.get(client, {})
-        if said.pop(attachment, None) is not None:
+        if said.pop(endpoint, None) is not None:
             if not said:
                 del self._said[client]
             self.changed(client)
@@ -159,22 +159,22 @@ class PresenceDesk:
 
     # --- presence ----------------------------------------------------------------------------------------------------
 
-    def _say(self, asker: Attachment, status: Status) -> None:
-        said = self._said.setdefault(asker.principal.client, {})
-        said.pop(asker, None)
-        said[asker] = status
-        self.changed(asker.principal.client)
+    def _say(self, endpoint: Endpoint, status: Status) -> None:
+        said = self._said.setdefault(endpoint.principal.client, {})
+        said.pop(endpoint, None)
+        said[endpoint] = status
+        self.changed(endpoint.principal.client)
 
     def _allow(self, client: ClientId, allowed: _Clients) -> None:
         self.changed(client)  # to those who were allowed before
         self._allowed[client] = allowed
         self.changed(client)
 
-    def _watch(self, asker: Attachment, watched: _Clients) -> None:
+    def _watch(self, endpoint: Endpoint, watched: _Clients) -> None:
         """Who takes the answer as a fresh start thinks everybody offline, and who does not remembers what it was told:
         for the sake of both it is told again of everyone who is not offline, or was not.
         """
-        watcher = self._watchers.setdefault(asker, _Watcher(asker))
+        watcher = self._watchers.setdefault(endpoint, _Watcher(endpoint))
         kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]
         watcher.told = dict.fromkeys(kept)
         watcher.watched = watched
@@ -182,8 +182,8 @@ class PresenceDesk:
             self._tell(watcher, client)
 
     def _tell_client(self, by: ClientId, client: ClientId) -> None:
-        for seat in self._hub.sessions_of(by):
-            watcher = self._watchers.get(seat)
+        for other in self._hub.sessions_of(by):
+            watcher = self._watchers.get(other)
             if watcher is not None:
                 self._tell(watcher, client)
 
@@ -212,32 +212,32 @@ class PresenceDesk:
 
     # --- typing ------------------------------------------------------------------------------------------------------
 
-    def _relay(self, asker: Attachment, typing: Typing, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # as above
-        sender = asker.principal.client
+    def _relay(self, endpoint: Endpoint, typing: Typing, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # as above
+        sender = endpoint.principal.client
         if is_group(typing.to):
             group = self._store.group(GroupId(typing.to))
             if group is None or sender not in group.roles:
-                asker.outbox.put(encode(Error("not_found", detail="no such group"), id))
+                endpoint.outbox.put(encode(Error("not_found", detail="no such group"), id))
                 return "not_found"
             self._spread(sender, group.roles, encode(RelayedTyping(sender, typing.typing, group.id)))
         else:
             to = ClientId(typing.to)
             if sender not in self._store.blocks_of(to):
                 self._spread(sender, [to], encode(RelayedTyping(sender, typing.typing)))
-        self._accept(asker, id)
+        self._accept(endpoint, id)
         return None
 
     def _spread(self, sender: ClientId, to: Iterable[ClientId], frame: bytes) -> None:
         for client in to:
             if client == sender:
                 continue
-            for seat in self._hub.sessions_of(client):
-                if not seat.outbox.put_ephemeral(frame):
+            for other in self._hub.sessions_of(client):
+                if not other.outbox.put_ephemeral(frame):
                     self._dropped += 1
 
-    def _accept(self, asker: Attachment, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def _accept(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
         if id is not None:
-            asker.outbox.put(encode(Accepted(ts=self._now_ms()), id))
+            endpoint.outbox.put(encode(Accepted(ts=self._now_ms()), id))
 
 
 def _distinct(clients: list[ClientId]) -> _Clients:

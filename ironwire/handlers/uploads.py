@@ -5,7 +5,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from ironwire.crypto.tokens import Grant, UploadTokens
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.metrics import refusal_in
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
@@ -19,7 +19,7 @@ TOKEN_SECONDS = 600
 
 
 @frozen
-class UploadDesk:
+class UploadHandler:
     """Answers clients that want to upload something."""
 
     _tokens: UploadTokens
@@ -27,13 +27,13 @@ class UploadDesk:
     _limits: Limits
     _now_ms: Callable[[], int]
 
-    def answer(self, asker: Attachment, request: UploadToken, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
+    def answer(self, endpoint: Endpoint, request: UploadToken, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
         """Returns the code of the error that was the answer, if it was one."""
-        reply = self._grant(asker, request.size)
-        asker.outbox.put(encode(reply, id))
+        reply = self._grant(endpoint, request.size)
+        endpoint.outbox.put(encode(reply, id))
         return refusal_in(reply)
 
-    def _grant(self, asker: Attachment, size: int | None) -> UploadGrant | Error:
+    def _grant(self, endpoint: Endpoint, size: int | None) -> UploadGrant | Error:
         most = self._limits.upload_bytes
         if size is not None and size > most:
             return Error("too_large", detail=f"a file may have {most} bytes at most")
@@ -41,5 +41,5 @@ class UploadDesk:
             return Error("quota", detail="the server has no room left for files")
         granted = most if size is None else size
         expires_ms = self._now_ms() + TOKEN_SECONDS * 1000
-        token = self._tokens.mint(Grant(asker.principal.client, granted), expires_ms)
+        token = self._tokens.mint(Grant(endpoint.principal.client, granted), expires_ms)
         return UploadGrant(token, expires_ms, granted)

@@ -2,11 +2,11 @@
 
     lifespan nursery
       └─ Background.run
-           ├─ supervise(postman.run)      empties the outboxes
+           ├─ supervise(flusher.run)      empties the outboxes
            ├─ supervise(delivery.run)     the one committer
            ├─ supervise(presence.tell)     and presence.catch_up: tell watchers who is here
            ├─ supervise(calls.run)         ends those that nobody answers
-           ├─ supervise(sessions.pulse)
+           ├─ supervise(sessions.keepalive)
            ├─ supervise(janitor.run)       and file_janitor.run: forget what has expired
            └─ supervise(AdminSocket.run)   the operator's commands
 
@@ -36,20 +36,20 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from ironwire import __version__
 from ironwire.crypto.tokens import UploadTokens
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.flusher import Postman
+from ironwire.delivery.flusher import OutboxFlusher
 from ironwire.delivery.hub import Hub
 from ironwire.delivery.janitor import FileJanitor, Janitor
 from ironwire.errors import ConfigError, StoreError
-from ironwire.handlers.blocks import BlockDesk
-from ironwire.handlers.calls import CallDesk
-from ironwire.handlers.devices import DeviceDesk
-from ironwire.handlers.dispatch import Requests
-from ironwire.handlers.groups import GroupDesk
-from ironwire.handlers.history import HistoryDesk
-from ironwire.handlers.ice import IceDesk
+from ironwire.handlers.blocks import BlockHandler
+from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.devices import DeviceHandler
+from ironwire.handlers.dispatch import Dispatcher
+from ironwire.handlers.groups import GroupHandler
+from ironwire.handlers.history import HistoryHandler
+from ironwire.handlers.ice import IceHandler
 from ironwire.handlers.operator import Admin, Answer
-from ironwire.handlers.presence import PresenceDesk
-from ironwire.handlers.uploads import UploadDesk
+from ironwire.handlers.presence import PresenceHandler
+from ironwire.handlers.uploads import UploadHandler
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.background import Background
 from ironwire.server.clock import trusted_clock, wall_clock_ms
@@ -63,7 +63,7 @@ from ironwire.server.http.responses import install_error_pages, install_security
 from ironwire.server.http.upload import upload_routes
 from ironwire.server.http.upload_rules import UploadRules
 from ironwire.server.listener.addresses import Address, TrustedProxies
-from ironwire.server.listener.connection_limiter import Gate, Visitor
+from ironwire.server.listener.connection_limiter import ConnectionLimiter, ConnectionSlot
 from ironwire.server.listener.guard import DirectSockets
 from ironwire.server.listener.hypercorn import direct_transport, install, take_socket
 from ironwire.server.operator.admin import AdminSocket
@@ -138,12 +138,12 @@ def create_app(
     hub = Hub(sessions_per_client=limits.sessions_per_client)
     delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
     janitor = Janitor(store, delivery, limits, now_ms, settings.history.days, clock.look)
-    presence = PresenceDesk(hub, store, now_ms)
+    presence = PresenceHandler(hub, store, now_ms)
     turn = settings.turn
-    ice = IceDesk(turn.urls, turn.secret, turn.ttl_seconds, now_ms, random_bytes)
-    calls = CallDesk(hub, store, ice, limits, now_ms)
-    groups = GroupDesk(store, delivery, now_ms, random_bytes, limits.group_members)
-    postman = Postman()
+    ice = IceHandler(turn.urls, turn.secret, turn.ttl_seconds, now_ms, random_bytes)
+    calls = CallHandler(hub, store, ice, limits, now_ms)
+    groups = GroupHandler(store, delivery, now_ms, random_bytes, limits.group_members)
+    flusher = OutboxFlusher()
     upload = settings.upload
     blobs = Blobs(settings.data / MEDIA, random_bytes, now_ms, upload.quota_bytes)
     file_janitor = FileJanitor(blobs, now_ms, upload.expire_days, clock.look)
@@ -164,20 +164,20 @@ def create_app(
     def serves_page_of(origin: str, server: Address | None) -> bool:
         return origin in policy_of(server).origins or origin in settings.auth.web_origins
 
-    gate = Gate(limits, proxies, serves_page_of)
+    limiter = ConnectionLimiter(limits, proxies, serves_page_of)
     services = Services(
         hub=hub,
         delivery=delivery,
-        requests=Requests(
-            DeviceDesk(hub, delivery),
-            HistoryDesk(store, is_kept=delivery.keeps_history),
+        dispatcher=Dispatcher(
+            DeviceHandler(hub, delivery),
+            HistoryHandler(store, is_kept=delivery.keeps_history),
             groups,
             presence,
-            BlockDesk(delivery, store, presence, now_ms),
+            BlockHandler(delivery, store, presence, now_ms),
             calls,
-            UploadDesk(tokens, blobs, limits, now_ms),
+            UploadHandler(tokens, blobs, limits, now_ms),
         ),
-        postman=postman,
+        flusher=flusher,
         rates=rates,
         registration=Registration(
             settings.auth.registration,
@@ -193,7 +193,7 @@ def create_app(
         random_bytes=random_bytes,
     )
     sessions = Sessions(limits)
-    guard = install(limits, sessions.drain, gate)
+    guard = install(limits, sessions.drain, limiter)
     started = time.monotonic()
     instance = secrets.token_hex(_INSTANCE_BYTES)
 
@@ -219,13 +219,13 @@ def create_app(
     monitors = MetricsServer(settings.metrics, guard, probes, metrics)
     sources: dict[str, Statistics] = {
         "guard": guard.statistics,
-        "gate": gate.statistics,
+        "connections": limiter.statistics,
         "rates": rates.statistics,
         "sessions": sessions.statistics,
         "hub": hub.statistics,
         "delivery": delivery.statistics,
-        "postman": postman.statistics,
-        "requests": services.requests.statistics,
+        "flusher": flusher.statistics,
+        "requests": services.dispatcher.statistics,
         "presence": presence.statistics,
         "calls": calls.statistics,
         "store": store.statistics,
@@ -243,12 +243,12 @@ def create_app(
     admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, survey, clock, sources, about)
     background = Background(
         [
-            postman.run,
+            flusher.run,
             delivery.run,
             presence.tell,
             presence.catch_up,
             calls.run,
-            sessions.pulse,
+            sessions.keepalive,
             janitor.run,
             file_janitor.run,
             AdminSocket(settings.data, admin).run,
@@ -280,10 +280,10 @@ def create_app(
         app.register_blueprint(metrics)
 
     def serve_stream(
-        stream: trio.abc.Stream, leftover: bytes, server: Address | None, visitor: Visitor
+        stream: trio.abc.Stream, leftover: bytes, server: Address | None, slot: ConnectionSlot
     ) -> Awaitable[None]:
         transport = direct_transport(stream, leftover, limits)
-        return sessions.run(Session(transport, services, policy_of(server), visitor))
+        return sessions.run(Session(transport, services, policy_of(server), slot))
 
     app.direct_sockets = DirectSockets(SOCKET_PATH.encode(), serve_stream)
 
@@ -298,7 +298,7 @@ def create_app(
         async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
             if self.scope["path"] == SOCKET_PATH:
                 connection = await take_socket(self.scope, send)
-                await serve_stream(*connection.take(), cast("Address | None", self.scope["server"]), connection.visitor)
+                await serve_stream(*connection.take(), cast("Address | None", self.scope["server"]), connection.slot)
             else:
                 super().__init__(app, self.scope)
                 await super().__call__(receive, send)

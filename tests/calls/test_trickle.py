@@ -7,7 +7,7 @@ import aioice.ice
 import pytest
 import trio
 
-from ironwire.cli.calls.rtc_peer import Phone, Sound, open_phone
+from ironwire.cli.calls.rtc_peer import RtcPeer, Sound, open_rtc_peer
 from ironwire.client import (
     Candidate,
     Client,
@@ -36,7 +36,7 @@ def split(sdp: str) -> tuple[str, list[Candidate]]:
     return "".join(kept), [*(Candidate(each, "0", 0) for each in named), Candidate("", "0", 0)]
 
 
-async def call(client: Client, phone: Phone, to: ClientId) -> None:
+async def call(client: Client, phone: RtcPeer, to: ClientId) -> None:
     """Offer, name candidates before and after the answer, and talk."""
     sdp, candidates = split(await phone.offer())
     id_ = await client.calls.offer(to, sdp, "audio")
@@ -57,7 +57,7 @@ async def call(client: Client, phone: Phone, to: ClientId) -> None:
     await client.calls.end(to, id_)
 
 
-async def answer(client: Client, phone: Phone) -> None:
+async def answer(client: Client, phone: RtcPeer) -> None:
     async for event in client:
         match event:
             case Received(RelayedOffer(sender=sender, call=id_, sdp=offer)):
@@ -71,7 +71,7 @@ async def answer(client: Client, phone: Phone) -> None:
                 pass
 
 
-async def take(client: Client, phone: Phone, sender: ClientId, call: CallId, offer: str) -> None:
+async def take(client: Client, phone: RtcPeer, sender: ClientId, call: CallId, offer: str) -> None:
     sdp, candidates = split(await phone.answer(offer))
     await client.calls.answer(sender, call, sdp)
     for candidate in candidates:
@@ -90,8 +90,8 @@ def test_candidates_are_passed_on(
             async with (
                 connect(alice.server, load_identity(alice.folder / "key")) as alices,
                 connect(bob.server, load_identity(bob.folder / "key")) as bobs,
-                open_phone(NO_SERVERS, Sound(440, None, at_alice), is_relayed=False) as alices_phone,
-                open_phone(NO_SERVERS, Sound(880, None, at_bob), is_relayed=False) as bobs_phone,
+                open_rtc_peer(NO_SERVERS, Sound(440, None, at_alice), is_relayed=False) as alices_phone,
+                open_rtc_peer(NO_SERVERS, Sound(880, None, at_bob), is_relayed=False) as bobs_phone,
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(answer, bobs, bobs_phone)

@@ -9,7 +9,7 @@ import aioice.turn
 import pytest
 import trio
 
-from ironwire.cli.calls.rtc_peer import Sound, open_phone
+from ironwire.cli.calls.rtc_peer import Sound, open_rtc_peer
 from ironwire.client import CallFailed, IceServerList, connect, load_identity
 from ironwire.handlers.ice import credential
 from ironwire.wire.messages import IceServer
@@ -59,7 +59,7 @@ def test_a_phone_that_is_refused_says_so(coturn: Coturn) -> None:
 
     async def offer() -> str:
         with trio.fail_after(SECONDS):
-            async with open_phone(servers, Sound(440, None, None), is_relayed=True) as phone:
+            async with open_rtc_peer(servers, Sound(440, None, None), is_relayed=True) as phone:
                 return await phone.offer()
 
     with pytest.raises(CallFailed, match="does not let us in"):

@@ -109,8 +109,8 @@ async def test_who_the_other_one_is(tmp_path: Path) -> None:
 # --- who is there, and who types -------------------------------------------------------------------------------------
 
 
-def company(table: Table) -> str:
-    return table.conversation.company.describe(table.book)
+def presence_view(table: Table) -> str:
+    return table.conversation.presence_view.describe(table.book)
 
 
 async def test_the_other_one_is_seen_while_there_is_a_connection(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ async def test_the_other_one_is_seen_while_there_is_a_connection(tmp_path: Path)
         ):
             table.client.happen(event)
             await table.settled()
-            assert company(table) == seen
+            assert presence_view(table) == seen
 
 
 async def test_typing_is_seen_until_it_stops_or_the_text_comes(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ async def test_typing_is_seen_until_it_stops_or_the_text_comes(tmp_path: Path) -
         ):
             table.client.happen(Received(message))
             await table.settled()
-            assert company(table) == seen
+            assert presence_view(table) == seen
 
 
 async def test_many_may_type_in_a_group(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ async def test_many_may_type_in_a_group(tmp_path: Path) -> None:
         for sender, seen in ((BOB, "bob is"), (CAROL, "bob and c0c0c0c0… are"), (ALICE, "3 are")):
             table.client.happen(Received(RelayedTyping(sender, True, FRIENDS)))
             await table.settled()
-            assert company(table) == f"{seen} typing…"
+            assert presence_view(table) == f"{seen} typing…"
 
 
 async def test_typing_is_forgotten_by_itself(tmp_path: Path, mock_clock: MockClock) -> None:
@@ -156,9 +156,9 @@ async def test_typing_is_forgotten_by_itself(tmp_path: Path, mock_clock: MockClo
         table.client.happen(Received(RelayedTyping(BOB, True)))
         await table.settled()
         mock_clock.jump(FORGET_SECONDS - 0.1)
-        assert company(table) == "bob is typing…"
+        assert presence_view(table) == "bob is typing…"
         mock_clock.jump(0.2)
-        assert company(table) == ""
+        assert presence_view(table) == ""
 
 
 async def test_the_others_are_told_at_once_then_now_and_then_then_that_it_is_over(mock_clock: MockClock) -> None:

@@ -12,7 +12,7 @@ from ironwire.client.connection.outgoing import Pending
 from ironwire.client.events import EventQueue
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.store import LocalStore
-from ironwire.client.store.write_queue import Keeper
+from ironwire.client.store.write_queue import WriteQueue
 from ironwire.ids import Address
 from ironwire.wire.messages import Text
 from tests.client.test_offline import BOB, CAROL, OWNER
@@ -35,9 +35,9 @@ class Desk:
         self.disk.set()
         store = LocalStore(self.path, self._in_thread)
         async with store.opened(OWNER), trio.open_nursery() as nursery:
-            keeper = Keeper(store)
-            self.backlog = Backlog(keeper, EventQueue(), self._launch)
-            nursery.start_soon(keeper.run)
+            write_queue = WriteQueue(store)
+            self.backlog = Backlog(write_queue, EventQueue(), self._launch)
+            nursery.start_soon(write_queue.run)
             nursery.start_soon(self.backlog.run, self.resting)
             await self.settle()
             yield

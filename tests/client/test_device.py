@@ -73,7 +73,7 @@ class SlowDisk:
 
 
 @define(eq=False)
-class Phone:
+class RtcPeer:
     """Alice's phone, which can be switched on again and again."""
 
     path: Path
@@ -94,10 +94,10 @@ class Phone:
 
 
 @pytest.fixture
-async def phone(tmp_path: Path) -> AsyncIterator[Phone]:
+async def phone(tmp_path: Path) -> AsyncIterator[RtcPeer]:
     with trio.fail_after(20):
         async with scripted_server() as server:
-            yield Phone(tmp_path / "folder" / "phone.db", server)
+            yield RtcPeer(tmp_path / "folder" / "phone.db", server)
 
 
 def text(number: int, ts: int | None = None) -> DeliveredText:
@@ -111,7 +111,7 @@ def received(number: int) -> Received:
 # --- what comes ------------------------------------------------------------------------------------------------------
 
 
-async def test_what_came_is_kept_then_acknowledged_then_handed_out(phone: Phone) -> None:
+async def test_what_came_is_kept_then_acknowledged_then_handed_out(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         await peer.deliver(text(1), 1, MessageId("theirs"))
         await peer.send(CaughtUp(1))
@@ -121,7 +121,7 @@ async def test_what_came_is_kept_then_acknowledged_then_handed_out(phone: Phone)
         assert await anext(client) == Received(CaughtUp(1))
 
 
-async def test_nothing_is_acknowledged_before_it_is_kept(phone: Phone) -> None:
+async def test_nothing_is_acknowledged_before_it_is_kept(phone: RtcPeer) -> None:
     disk = SlowDisk()
     async with phone.on(disk) as (client, peer):
         disk.gate = trio.Event()
@@ -133,7 +133,7 @@ async def test_nothing_is_acknowledged_before_it_is_kept(phone: Phone) -> None:
         assert await anext(client) == received(1)
 
 
-async def test_what_comes_during_one_commit_is_in_the_next_and_has_one_ack(phone: Phone) -> None:
+async def test_what_comes_during_one_commit_is_in_the_next_and_has_one_ack(phone: RtcPeer) -> None:
     disk = SlowDisk()
     async with phone.on(disk) as (_, peer):
         await peer.deliver(text(1), 1)
@@ -149,7 +149,7 @@ async def test_what_comes_during_one_commit_is_in_the_next_and_has_one_ack(phone
         assert len(acks) <= 2
 
 
-async def test_what_comes_twice_is_acknowledged_twice_and_handed_out_once(phone: Phone) -> None:
+async def test_what_comes_twice_is_acknowledged_twice_and_handed_out_once(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         for number in (1, 2):
             await peer.deliver(text(number), number)
@@ -164,7 +164,7 @@ async def test_what_comes_twice_is_acknowledged_twice_and_handed_out_once(phone:
         assert events[1:] == [Connected(), received(3)]
 
 
-async def test_what_came_in_one_session_is_not_acknowledged_in_the_next(phone: Phone) -> None:
+async def test_what_came_in_one_session_is_not_acknowledged_in_the_next(phone: RtcPeer) -> None:
     """Where the server has not delivered it yet, and would close with 4400."""
     disk = SlowDisk()
     async with phone.on(disk) as (client, peer):
@@ -182,7 +182,7 @@ async def test_what_came_in_one_session_is_not_acknowledged_in_the_next(phone: P
         assert await returned.receive() == (Ack(1), None)
 
 
-async def test_what_was_not_finished_comes_again(phone: Phone) -> None:
+async def test_what_was_not_finished_comes_again(phone: RtcPeer) -> None:
     async def run() -> None:
         async with phone.on() as (client, peer):
             for number in (1, 2, 3):
@@ -199,7 +199,7 @@ async def test_what_was_not_finished_comes_again(phone: Phone) -> None:
         assert await anext(client) == received(4)
 
 
-async def test_leaving_without_an_error_finishes_the_last(phone: Phone) -> None:
+async def test_leaving_without_an_error_finishes_the_last(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         await peer.deliver(text(1), 1)
         assert await anext(client) == received(1)
@@ -208,7 +208,7 @@ async def test_leaving_without_an_error_finishes_the_last(phone: Phone) -> None:
         assert await anext(client) == received(2)
 
 
-async def test_a_slow_program_misses_no_delivery_and_stalls_no_window(phone: Phone) -> None:
+async def test_a_slow_program_misses_no_delivery_and_stalls_no_window(phone: RtcPeer) -> None:
     count = EVENT_LIMIT + 200
     async with phone.on() as (client, peer):
         for number in range(1, count + 1):
@@ -218,7 +218,7 @@ async def test_a_slow_program_misses_no_delivery_and_stalls_no_window(phone: Pho
             assert await anext(client) == received(number)
 
 
-async def test_a_gap_is_told_once(phone: Phone) -> None:
+async def test_a_gap_is_told_once(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         await peer.deliver(text(1), 1)
         await peer.send(Gap(2, 7, "expired"))
@@ -233,7 +233,7 @@ async def test_a_gap_is_told_once(phone: Phone) -> None:
         await _acked(peer, 11)
 
 
-async def test_a_gap_says_why_and_whose_changes_it_covers_also_after_a_restart(phone: Phone) -> None:
+async def test_a_gap_says_why_and_whose_changes_it_covers_also_after_a_restart(phone: RtcPeer) -> None:
     async with phone.on() as (_, peer):
         await peer.send(Gap(1, 7, "full", [CLUB]))
         await peer.send(Gap(5, 9, "full", [CLUB], more_groups=True))
@@ -243,7 +243,7 @@ async def test_a_gap_says_why_and_whose_changes_it_covers_also_after_a_restart(p
         pass
 
 
-async def test_a_hole_that_nobody_explains_is_told_too(phone: Phone) -> None:
+async def test_a_hole_that_nobody_explains_is_told_too(phone: RtcPeer) -> None:
     """As after the device's own file was put back from a copy; not where the file is new."""
     async with phone.on() as (client, peer):
         await peer.deliver(text(5), 5)
@@ -256,7 +256,7 @@ async def test_a_hole_that_nobody_explains_is_told_too(phone: Phone) -> None:
 
 
 @pytest.mark.parametrize(("epoch", "tail"), [(2, 9), (1, 3)], ids=["made anew", "set back"])
-async def test_a_mailbox_that_begins_again(phone: Phone, epoch: int, tail: int) -> None:
+async def test_a_mailbox_that_begins_again(phone: RtcPeer, epoch: int, tail: int) -> None:
     phone.server.tail = 9
     async with phone.on() as (client, peer):
         await peer.deliver(text(9), 9)
@@ -269,7 +269,7 @@ async def test_a_mailbox_that_begins_again(phone: Phone, epoch: int, tail: int) 
     assert phone.history() == [("received", "9"), ("received", "1")]
 
 
-async def test_the_same_message_under_another_number_is_not_handed_out(phone: Phone) -> None:
+async def test_the_same_message_under_another_number_is_not_handed_out(phone: RtcPeer) -> None:
     once = MessageId("once")
     async with phone.on() as (client, peer):
         await peer.deliver(text(1, ts=0), 1, once)
@@ -279,21 +279,21 @@ async def test_the_same_message_under_another_number_is_not_handed_out(phone: Ph
         assert await anext(client) == Received(text(3, ts=40 * DAY_MS), once, 3)
 
 
-async def test_a_delivery_without_a_number_is_not_the_protocol(phone: Phone) -> None:
+async def test_a_delivery_without_a_number_is_not_the_protocol(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         await peer.send(text(1))
         with pytest.raises(NotTheProtocol, match="without a number"):
             await anext(client)
 
 
-async def test_a_server_without_mailboxes_is_refused(phone: Phone) -> None:
+async def test_a_server_without_mailboxes_is_refused(phone: RtcPeer) -> None:
     phone.server.epoch = None
     with pytest.raises(NotTheProtocol, match="connect without a device"):
         async with phone.on():
             pytest.fail("there should be no client")
 
 
-async def test_only_one_task_at_a_time_asks_for_events(phone: Phone) -> None:
+async def test_only_one_task_at_a_time_asks_for_events(phone: RtcPeer) -> None:
     async with phone.on() as (client, _), trio.open_nursery() as nursery:
         nursery.start_soon(_next, client)
         await trio.testing.wait_all_tasks_blocked()
@@ -313,7 +313,7 @@ async def _next(client: Client) -> Event:
     return await anext(client)
 
 
-async def test_a_wait_that_is_cancelled_loses_nothing(phone: Phone) -> None:
+async def test_a_wait_that_is_cancelled_loses_nothing(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         with trio.move_on_after(0.01) as waiting:
             await anext(client)
@@ -322,7 +322,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing(phone: Phone) -> None:
         assert await anext(client) == received(1)
 
 
-async def test_what_was_kept_comes_out_before_the_end_is_told(phone: Phone) -> None:
+async def test_what_was_kept_comes_out_before_the_end_is_told(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         for number in (1, 2):
             await peer.deliver(text(number), number)
@@ -340,7 +340,7 @@ async def test_what_was_kept_comes_out_before_the_end_is_told(phone: Phone) -> N
 # --- what goes -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_sent_is_kept_first(phone: Phone) -> None:
+async def test_what_is_sent_is_kept_first(phone: RtcPeer) -> None:
     disk = SlowDisk()
     async with phone.on(disk) as (client, peer), trio.open_nursery() as nursery:
         disk.gate = trio.Event()
@@ -355,7 +355,7 @@ async def test_what_is_sent_is_kept_first(phone: Phone) -> None:
     assert read_history(phone.path, OWNER, BOB, 1)[0].message.ts == 77
 
 
-async def test_what_was_not_answered_is_sent_again_by_the_next_run(phone: Phone) -> None:
+async def test_what_was_not_answered_is_sent_again_by_the_next_run(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer), trio.open_nursery() as nursery:
         for word in ("one", "two"):
             nursery.start_soon(client.send_text, BOB, word)
@@ -377,7 +377,7 @@ async def test_what_was_not_answered_is_sent_again_by_the_next_run(phone: Phone)
             pytest.fail(f"sent once more: {await peer.receive()}")
 
 
-async def test_a_refusal_is_raised_and_kept(phone: Phone) -> None:
+async def test_a_refusal_is_raised_and_kept(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer), trio.open_nursery() as nursery:
 
         async def send() -> None:
@@ -390,7 +390,7 @@ async def test_a_refusal_is_raised_and_kept(phone: Phone) -> None:
     assert phone.history() == [("refused", "hello?")]
 
 
-async def test_what_the_server_takes_no_longer_is_not_sent_over_and_over(phone: Phone) -> None:
+async def test_what_the_server_takes_no_longer_is_not_sent_over_and_over(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer), trio.open_nursery() as nursery:
         nursery.start_soon(client.send_text, BOB, "x" * 2000)
         await peer.receive()
@@ -404,7 +404,7 @@ async def test_what_the_server_takes_no_longer_is_not_sent_over_and_over(phone: 
     assert phone.history() == [("refused", "x" * 2000)]
 
 
-async def test_a_note_to_oneself_is_delivered_and_stands_in_the_history_once(phone: Phone) -> None:
+async def test_a_note_to_oneself_is_delivered_and_stands_in_the_history_once(phone: RtcPeer) -> None:
     own = ALICE.client_id
     async with phone.on() as (client, peer), trio.open_nursery() as nursery:
         nursery.start_soon(client.send_text, own, "milk")
@@ -419,7 +419,7 @@ async def test_a_note_to_oneself_is_delivered_and_stands_in_the_history_once(pho
 # --- receipts, devices, history --------------------------------------------------------------------------------------
 
 
-async def test_receipts_go_out_and_are_noted_when_they_come(phone: Phone) -> None:
+async def test_receipts_go_out_and_are_noted_when_they_come(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer), trio.open_nursery() as nursery:
         nursery.start_soon(client.send_text, BOB, "hello")
         _, message_id = await peer.receive()
@@ -442,7 +442,7 @@ async def test_receipts_go_out_and_are_noted_when_they_come(phone: Phone) -> Non
     assert phone.history() == [("accepted", "hello")]
 
 
-async def test_a_copy_from_another_device_is_part_of_the_conversation(phone: Phone) -> None:
+async def test_a_copy_from_another_device_is_part_of_the_conversation(phone: RtcPeer) -> None:
     copy = DeliveredText(ALICE.client_id, "from my desk", ts=1, device=DeviceId("laptop"), to=BOB)
     async with phone.on() as (client, peer):
         await peer.deliver(copy, 1, MessageId("mine"))
@@ -453,7 +453,7 @@ async def test_a_copy_from_another_device_is_part_of_the_conversation(phone: Pho
     assert phone.history() == [("received", "from my desk"), ("received", "answer")]
 
 
-async def test_devices_are_listed_and_removed(phone: Phone) -> None:
+async def test_devices_are_listed_and_removed(phone: RtcPeer) -> None:
     laptop = Device(DeviceId("laptop"), 1, 2, 3)
     async with phone.on() as (client, peer), trio.open_nursery() as nursery:
 
@@ -474,7 +474,7 @@ async def test_devices_are_listed_and_removed(phone: Phone) -> None:
         await peer.send(Error("not_found"), message_id)
 
 
-async def test_an_answer_of_another_kind_is_not_the_protocol(phone: Phone) -> None:
+async def test_an_answer_of_another_kind_is_not_the_protocol(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer), trio.open_nursery() as nursery:
 
         async def ask() -> None:
@@ -489,7 +489,7 @@ async def test_an_answer_of_another_kind_is_not_the_protocol(phone: Phone) -> No
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_disk_that_fails_stops_the_client_and_acknowledges_nothing(phone: Phone) -> None:
+async def test_a_disk_that_fails_stops_the_client_and_acknowledges_nothing(phone: RtcPeer) -> None:
     disk = SlowDisk()
     async with phone.on(disk) as (client, peer):
         await peer.deliver(text(1), 1)
@@ -511,7 +511,7 @@ async def test_a_disk_that_fails_stops_the_client_and_acknowledges_nothing(phone
         assert await peer.receive() == (Ack(2), None)
 
 
-async def test_one_program_at_a_time(phone: Phone) -> None:
+async def test_one_program_at_a_time(phone: RtcPeer) -> None:
     async with phone.on():
         with pytest.raises(LocalStoreError, match="in use by another program"):
             async with phone.on():
@@ -520,7 +520,7 @@ async def test_one_program_at_a_time(phone: Phone) -> None:
         pass
 
 
-async def test_a_file_of_another_device(phone: Phone) -> None:
+async def test_a_file_of_another_device(phone: RtcPeer) -> None:
     async with phone.on():
         pass
     with pytest.raises(LocalStoreError, match="belongs to another"):
@@ -530,7 +530,7 @@ async def test_a_file_of_another_device(phone: Phone) -> None:
         read_history(phone.path, Owner(BOB, PHONE, ADDRESS.origin), BOB, 1)
 
 
-async def test_what_is_no_database(phone: Phone) -> None:
+async def test_what_is_no_database(phone: RtcPeer) -> None:
     phone.path.parent.mkdir()
     phone.path.write_bytes(b"something else altogether" * 100)
     with pytest.raises(LocalStoreError, match="not a database"):
@@ -538,7 +538,7 @@ async def test_what_is_no_database(phone: Phone) -> None:
             pytest.fail("there should be no client")
 
 
-async def test_the_file_is_for_its_owner_alone(phone: Phone) -> None:
+async def test_the_file_is_for_its_owner_alone(phone: RtcPeer) -> None:
     async with phone.on() as (client, peer):
         await peer.deliver(text(1), 1)
         await anext(client)
@@ -547,7 +547,7 @@ async def test_the_file_is_for_its_owner_alone(phone: Phone) -> None:
     assert phone.path.parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_where_the_file_is_by_default(phone: Phone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_the_file_is_by_default(phone: RtcPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     path = default_store_path(OWNER)
     assert path == tmp_path / "ironwire" / "http_server.test_8080" / f"{ALICE.client_id[:16]}-phone.db"
@@ -559,7 +559,7 @@ async def test_where_the_file_is_by_default(phone: Phone, tmp_path: Path, monkey
 
 
 async def test_a_client_without_a_device_keeps_nothing(
-    phone: Phone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phone: RtcPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     async with connect(ADDRESS, ALICE, dial=phone.server.dial) as client:

@@ -44,7 +44,7 @@ SOON = Backoff(0.01, 0.01)
 
 
 @define(eq=False)
-class Phone:
+class RtcPeer:
     """Alice's phone, and a server that may be away."""
 
     path: Path
@@ -66,10 +66,10 @@ class Phone:
 
 
 @pytest.fixture
-async def phone(tmp_path: Path) -> AsyncIterator[Phone]:
+async def phone(tmp_path: Path) -> AsyncIterator[RtcPeer]:
     with trio.fail_after(30):
         async with scripted_server() as server:
-            yield Phone(tmp_path / "folder" / "phone.db", server)
+            yield RtcPeer(tmp_path / "folder" / "phone.db", server)
 
 
 def texts(count: int) -> list[Text]:
@@ -90,7 +90,7 @@ async def until(client: Client, kind: type[Event]) -> Event:
 # --- without a server ------------------------------------------------------------------------------------------------
 
 
-async def test_a_device_that_never_reached_a_server_opens_and_takes_messages(phone: Phone) -> None:
+async def test_a_device_that_never_reached_a_server_opens_and_takes_messages(phone: RtcPeer) -> None:
     phone.is_there = False
     async with phone.opened(NEVER) as client:
         (message_id,) = await client.queue(Text(BOB, "hello"))
@@ -112,7 +112,7 @@ async def test_a_device_that_never_reached_a_server_opens_and_takes_messages(pho
         assert (await listed(client), client.waiting) == ([("accepted", "hello")], 0)
 
 
-async def test_what_is_queued_is_kept_when_the_call_returns(phone: Phone) -> None:
+async def test_what_is_queued_is_kept_when_the_call_returns(phone: RtcPeer) -> None:
     """The program that crashes then has lost nothing, and what it queued goes out once, in its order."""
     phone.is_there = False
     with trio.CancelScope() as life:
@@ -126,7 +126,7 @@ async def test_what_is_queued_is_kept_when_the_call_returns(phone: Phone) -> Non
         assert [(await peer.receive())[0] for _ in range(3)] == texts(3)
 
 
-async def test_asking_for_it_connects_at_once(phone: Phone) -> None:
+async def test_asking_for_it_connects_at_once(phone: RtcPeer) -> None:
     phone.is_there = False
     async with phone.opened(NEVER) as client:
         assert isinstance(await anext(client), Disconnected)
@@ -139,7 +139,7 @@ async def test_asking_for_it_connects_at_once(phone: Phone) -> None:
         assert phone.attempts == 2
 
 
-async def test_whoever_asks_in_vain_waits_no_longer_for_it(phone: Phone) -> None:
+async def test_whoever_asks_in_vain_waits_no_longer_for_it(phone: RtcPeer) -> None:
     """Somebody looks, and the server may be about to come: delays begin anew."""
     phone.is_there = False
     async with phone.opened(Backoff(100.0, 1_000.0, lambda _, most: most)) as client:
@@ -152,7 +152,7 @@ async def test_whoever_asks_in_vain_waits_no_longer_for_it(phone: Phone) -> None
         assert delays == [100.0, 100.0, 100.0]
 
 
-async def test_a_session_that_ends_for_good_ends_no_conversation(phone: Phone) -> None:
+async def test_a_session_that_ends_for_good_ends_no_conversation(phone: RtcPeer) -> None:
     async with phone.opened() as client:
         peer = await phone.server.accept()
         assert await anext(client) == Connected()
@@ -176,7 +176,7 @@ async def test_a_session_that_ends_for_good_ends_no_conversation(phone: Phone) -
         await client.wait_connected()
 
 
-async def test_what_asks_the_server_waits_for_it_and_hears_that_it_has_stopped(phone: Phone) -> None:
+async def test_what_asks_the_server_waits_for_it_and_hears_that_it_has_stopped(phone: RtcPeer) -> None:
     async with phone.opened() as client, trio.open_nursery() as nursery:
 
         async def ask() -> None:
@@ -192,7 +192,7 @@ async def test_what_asks_the_server_waits_for_it_and_hears_that_it_has_stopped(p
         await peer.close(4403, "removed")
 
 
-async def test_connect_still_wants_a_first_session(phone: Phone) -> None:
+async def test_connect_still_wants_a_first_session(phone: RtcPeer) -> None:
     phone.is_there = False
     with pytest.raises(ConnectionFailed):
         async with connect(ADDRESS, ALICE, device=PHONE, store=phone.path, dial=phone._dial):
@@ -232,7 +232,7 @@ class SlowServer:
 
 
 @pytest.mark.parametrize("burst", [1, 50, WINDOW, 10_000])
-async def test_a_rate_limit_is_waited_out_and_keeps_the_order(phone: Phone, burst: int) -> None:
+async def test_a_rate_limit_is_waited_out_and_keeps_the_order(phone: RtcPeer, burst: int) -> None:
     count = 20 if burst == 1 else 2 * WINDOW + 50
     async with phone.opened() as client, trio.open_nursery() as nursery:
         server = SlowServer(await phone.server.accept(), burst, wait_ms=20)
@@ -255,7 +255,7 @@ async def _settled(client: Client, count: int) -> list[Settled]:
     return found
 
 
-async def test_no_more_than_a_window_is_under_way(phone: Phone) -> None:
+async def test_no_more_than_a_window_is_under_way(phone: RtcPeer) -> None:
     phone.is_there = False
     async with phone.opened(NEVER) as client:
         await client.queue(*texts(3 * WINDOW))
@@ -269,7 +269,7 @@ async def test_no_more_than_a_window_is_under_way(phone: Phone) -> None:
         assert (await peer.receive())[0] == Text(BOB, str(WINDOW))
 
 
-async def test_what_is_queued_meanwhile_stays_behind_what_waits(phone: Phone) -> None:
+async def test_what_is_queued_meanwhile_stays_behind_what_waits(phone: RtcPeer) -> None:
     """Over several sessions, with answers in another order than messages went out."""
     count = 2 * WINDOW + 10
     async with phone.opened() as client, trio.open_nursery() as nursery:
@@ -288,7 +288,7 @@ async def test_what_is_queued_meanwhile_stays_behind_what_waits(phone: Phone) ->
     assert seen == [*(str(number) for number in range(count)), "awaited", "last"]
 
 
-async def test_events_of_what_was_queued_are_never_left_out(phone: Phone) -> None:
+async def test_events_of_what_was_queued_are_never_left_out(phone: RtcPeer) -> None:
     """However late the program asks for them; who types is left out, and counted it is not."""
     count = 3_000
     async with phone.opened() as client, trio.open_nursery() as nursery:
@@ -303,7 +303,7 @@ async def test_events_of_what_was_queued_are_never_left_out(phone: Phone) -> Non
         nursery.cancel_scope.cancel()
 
 
-async def test_one_full_mailbox_silences_nobody_else(phone: Phone) -> None:
+async def test_one_full_mailbox_silences_nobody_else(phone: RtcPeer) -> None:
     """However much waits for it."""
     async with phone.opened() as client:
         peer = await phone.server.accept()
@@ -318,7 +318,7 @@ async def test_one_full_mailbox_silences_nobody_else(phone: Phone) -> None:
                 break
 
 
-async def test_receipts_are_queued_too_and_not_announced(phone: Phone) -> None:
+async def test_receipts_are_queued_too_and_not_announced(phone: RtcPeer) -> None:
     async with phone.opened() as client:
         peer = await phone.server.accept()
         receipt = Receipt(BOB, [MessageId("theirs")], "read")

@@ -125,8 +125,8 @@ class Stores(RuleBasedStateMachine):
 
     @initialize(heavy=st.sampled_from([1, 5, 20, 1_000]), young=st.sampled_from([0, 1, 2]))
     def begin_with_devices(self, heavy: int, young: int) -> None:
-        self.bounds.setattr(sqlite_mailboxes, "HEAVY", heavy)
-        self.bounds.setattr(sqlite_mailboxes, "LIGHT", heavy // 2)
+        self.bounds.setattr(sqlite_mailboxes, "HIGH_WATERMARK", heavy)
+        self.bounds.setattr(sqlite_mailboxes, "LOW_WATERMARK", heavy // 2)
         self.bounds.setattr(sqlite_mailboxes, "YOUNG_ROWS", young)
         self.both("apply", [Register(client, device, 20) for client in (ANN, BOB) for device in (PHONE, LAPTOP)])
         self.both("apply", [change(GROUPS[0], 0, {ANN: "admin", BOB: "member"})])
@@ -191,7 +191,7 @@ async def told(store: Store) -> dict[str, Any]:
         "depth": (statistics.mailboxes, statistics.waiting_envelopes, statistics.waiting_bytes),
     }
     for client in CLIENTS:
-        answers[f"has {client}"] = store.places_of(client)
+        answers[f"has {client}"] = store.mailbox_count(client)
         answers[f"mailboxes of {client}"] = list(store.mailboxes_of(client))
         answers[f"groups of {client}"] = list(store.groups_of(client))
         answers[f"blocks of {client}"] = store.blocks_of(client)

@@ -39,7 +39,7 @@ async def test_erasing_takes_what_is_the_clients_alone(store: Store) -> None:
     erased = await store.erase(ANN)
     assert erased == Erased(devices=2, waiting=4, archived=0, blocks=0, left_to_others=0)
     assert store.mailboxes_of(ANN) == []
-    assert not store.places_of(ANN)
+    assert not store.mailbox_count(ANN)
     assert await texts(store, mailbox_of(store, BOB, PHONE)) == []
 
 

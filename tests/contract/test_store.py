@@ -67,7 +67,7 @@ async def test_a_device_was_never_seen_earlier_than_before(store: Store) -> None
 async def test_mailboxes_are_listed_oldest_first_and_of_one_client(store: Store) -> None:
     await store.apply([Register(ANN, PHONE, 1), Register(BOB, PHONE, 1), Register(ANN, LAPTOP, 1)])
     assert [box.device for box in store.mailboxes_of(ANN)] == [PHONE, LAPTOP]
-    assert [store.places_of(client) for client in (ANN, BOB, CAT)] == [2, 1, 0]
+    assert [store.mailbox_count(client) for client in (ANN, BOB, CAT)] == [2, 1, 0]
     assert store.mailboxes_of(CAT) == []
 
 

@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId
@@ -27,18 +27,18 @@ LIMITS = Limits()
 
 
 class GatedStore(MemoryStore):
-    """Commits when the gate is open, or fails if told to."""
+    """Commits when the limiter is open, or fails if told to."""
 
     def __init__(self) -> None:
         super().__init__(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
-        self.gate = trio.Event()
-        self.gate.set()
+        self.limiter = trio.Event()
+        self.limiter.set()
         self.batches: list[int] = []
         self.fails = False
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         self.batches.append(len(batch))
-        await self.gate.wait()
+        await self.limiter.wait()
         if self.fails:
             raise StoreError("the disk is gone")
         return await super().apply(batch)
@@ -51,50 +51,50 @@ class Rooms:
         self.nursery = nursery
         self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
         self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=False)
-        self._guests: dict[Attachment, ExitStack] = {}
+        self._guests: dict[Endpoint, ExitStack] = {}
         nursery.start_soon(self.delivery.run)
 
-    def seat(self, client: ClientId, *, most_frames: int = 100) -> Attachment:
+    def seat(self, client: ClientId, *, most_frames: int = 100) -> Endpoint:
         """A seed session that stays."""
         outbox = Outbox(most_frames=most_frames, most_bytes=100_000, ring=lambda: None)
-        return self._stay(Attachment(Principal(client, None), outbox))
+        return self._stay(Endpoint(Principal(client, None), outbox))
 
-    async def seat_device(self, client: ClientId, device: DeviceId) -> Attachment:
+    async def seat_device(self, client: ClientId, device: DeviceId) -> Endpoint:
         mailbox = await self.delivery.register(client, device)
         if mailbox is None:
             raise AssertionError("no room for this device")
-        attachment = self.seat_again(client, device, mailbox)
+        endpoint = self.seat_again(client, device, mailbox)
         await wait_all_tasks_blocked()
-        attachment.outbox.take()  # caught_up
-        return attachment
+        endpoint.outbox.take()  # caught_up
+        return endpoint
 
-    def seat_again(self, client: ClientId, device: DeviceId, mailbox: Mailbox) -> Attachment:
+    def seat_again(self, client: ClientId, device: DeviceId, mailbox: Mailbox) -> Endpoint:
         """A session of a device that has found its mailbox so; it takes the place of one before it."""
         outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
         pump = self.delivery.pump(mailbox, outbox)
         self.nursery.start_soon(pump.run)
-        return self._stay(Attachment(Principal(client, device), outbox, pump))
+        return self._stay(Endpoint(Principal(client, device), outbox, pump))
 
-    def leave(self, attachment: Attachment) -> None:
+    def leave(self, endpoint: Endpoint) -> None:
         """End the stay of somebody who was seated."""
-        self._guests.pop(attachment).close()
+        self._guests.pop(endpoint).close()
 
-    def _stay(self, attachment: Attachment) -> Attachment:
-        self._guests[attachment] = ExitStack()
-        self._guests[attachment].enter_context(self.hub.attached(attachment))
-        return attachment
+    def _stay(self, endpoint: Endpoint) -> Endpoint:
+        self._guests[endpoint] = ExitStack()
+        self._guests[endpoint].enter_context(self.hub.attached(endpoint))
+        return endpoint
 
 
 class House(Rooms):
-    """A hub and its delivery, on a store with a gate."""
+    """A hub and its delivery, on a store with a limiter."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.store = GatedStore()
         super().__init__(nursery, self.store)
 
 
-def taken(attachment: Attachment) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in attachment.outbox.take()]
+def taken(endpoint: Endpoint) -> list[dict[str, Any]]:
+    return [json.loads(frame) for frame in endpoint.outbox.take()]
 
 
 def accepted(message_id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery import committer
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.ids import ClientId, DeviceId, GroupId, is_group
 from ironwire.store.contract.operations import Append, Block, ChangeGroup, Operation, Remove, Result, Unblock
 from ironwire.store.contract.records import Quota
@@ -184,7 +184,7 @@ class Oracle:
                 heard.append(text)
 
 
-async def play(rooms: Rooms, commits: Commits, seats: dict[Seat, Attachment], script: Sequence[Step]) -> None:
+async def play(rooms: Rooms, commits: Commits, seats: dict[Seat, Endpoint], script: Sequence[Step]) -> None:
     """Take every step, and let everything commit that waits in the end."""
     delivery, ask = rooms.delivery, rooms.nursery.start_soon
     for number, step in enumerate(script):
@@ -214,10 +214,10 @@ async def check(store: MemoryStore | SqliteStore, commits: Commits, script: Sequ
     await store.open()
     async with trio.open_nursery() as nursery:
         rooms = Rooms(nursery, store)
-        seats: dict[Seat, Attachment] = {seat: await rooms.seat_device(*seat) for seat in DEVICES}
+        seats: dict[Seat, Endpoint] = {seat: await rooms.seat_device(*seat) for seat in DEVICES}
         seats |= {(client, None): rooms.seat(client) for client in CLIENTS}
         await play(rooms, commits, seats, script)
-        heard = {seat: await heard_by(attachment, store) for seat, attachment in seats.items()}
+        heard = {seat: await heard_by(endpoint, store) for seat, endpoint in seats.items()}
         nursery.cancel_scope.cancel()
     await store.close()
     oracle = Oracle()
@@ -226,7 +226,7 @@ async def check(store: MemoryStore | SqliteStore, commits: Commits, script: Sequ
     assert heard == {seat: oracle.heard.get(seat, []) for seat in seats}
 
 
-async def heard_by(seat: Attachment, store: MemoryStore | SqliteStore) -> list[str]:
+async def heard_by(seat: Endpoint, store: MemoryStore | SqliteStore) -> list[str]:
     """The texts in the device's mailbox, or in what the session without one was sent."""
     if seat.pump is None:
         return [frame["payload"]["text"] for frame in taken(seat) if frame.get("type") == "text"]

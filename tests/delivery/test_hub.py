@@ -7,7 +7,7 @@ import pytest
 from attrs import define
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ironwire.delivery.hub import REPLACED, Attachment, Hub, TooManySessions
+from ironwire.delivery.hub import REPLACED, Endpoint, Hub, TooManySessions
 from ironwire.delivery.outbox import Outbox
 from ironwire.delivery.pump import Pump
 from ironwire.ids import ClientId, DeviceId
@@ -25,10 +25,10 @@ MOST_SESSIONS = 3
 STORE = MemoryStore(Quota.of(Limits()))
 
 
-def seat_of(client: ClientId, device: DeviceId | None = None) -> Attachment:
+def seat_of(client: ClientId, device: DeviceId | None = None) -> Endpoint:
     outbox = Outbox(most_frames=16, most_bytes=1024, ring=lambda: None)
     pump = None if device is None else Pump(mailbox_of(client, device), Window(0, 0, 1, 1), STORE, outbox)
-    return Attachment(Principal(client, device), outbox, pump)
+    return Endpoint(Principal(client, device), outbox, pump)
 
 
 def mailbox_of(client: ClientId, device: DeviceId) -> MailboxId:
@@ -39,7 +39,7 @@ def mailbox_of(client: ClientId, device: DeviceId) -> MailboxId:
 class Guest:
     """A session: its seat, and how it leaves."""
 
-    seat: Attachment
+    seat: Endpoint
     leaving: ExitStack
 
 
@@ -47,7 +47,7 @@ class HubMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.hub = Hub(sessions_per_client=MOST_SESSIONS)
-        self.seated: dict[ClientId, list[Attachment]] = {client: [] for client in CLIENTS}
+        self.seated: dict[ClientId, list[Endpoint]] = {client: [] for client in CLIENTS}
         self.guests: list[Guest] = []
         """Everyone who came and has not left; some of them have been replaced."""
 

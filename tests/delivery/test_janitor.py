@@ -8,7 +8,7 @@ from attrs import evolve
 from trio.testing import MockClock
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.janitor import DAY_MS, EXPIRE_SECONDS, SCRUB_SECONDS, Janitor
 from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
@@ -161,7 +161,7 @@ async def test_a_device_with_a_live_session_is_seen_and_none_is_revived(
     outbox = Outbox(most_frames=99, most_bytes=99_999, ring=lambda: None)
     nursery.start_soon(delivery.run)
     nursery.start_soon(janitor(store, delivery, retention_days=0.5).run)
-    with hub.attached(Attachment(Principal(ANN, PHONE), outbox, delivery.pump(box, outbox))):
+    with hub.attached(Endpoint(Principal(ANN, PHONE), outbox, delivery.pump(box, outbox))):
         await trio.sleep(2 * DAY_MS / 1_000)
         (seen,) = store.mailboxes_of(ANN)
         assert now_ms() - seen.seen_ms <= EXPIRE_SECONDS * 1_000

@@ -36,15 +36,15 @@ class CountingStore(MemoryStore):
         super().__init__(quota)
         self.limits_read: list[int] = []
         self.is_broken = False
-        self.gate = trio.Event()
-        self.gate.set()
+        self.limiter = trio.Event()
+        self.limiter.set()
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         if self.is_broken:
             raise StoreError("broken")
         self.limits_read.append(limit)
         page = await super().read(mailbox, after=after, limit=limit)
-        await self.gate.wait()
+        await self.limiter.wait()
         return page
 
 
@@ -266,11 +266,11 @@ async def own_desk(nursery: trio.Nursery, *, mailbox_envelopes: int, lost_groups
 
 async def test_what_is_committed_during_a_fetch_comes_in_order(desk: Desk) -> None:
     await desk.send(*"abc")
-    desk.store.gate = trio.Event()
+    desk.store.limiter = trio.Event()
     await desk.connect()
     await desk.send(*"defg")
     assert await desk.got() == []
-    desk.store.gate.set()
+    desk.store.limiter.set()
     assert await desk.got() == ["1:a", "2:b", "3:c", "4:d", "5:e", "6:f", "7:g", "caught up 7"]
     await desk.send("h")
     assert await desk.got() == ["8:h"]

@@ -10,11 +10,11 @@ from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.counting import Distribution, tallied
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.janitor import DAY_MS, FileJanitor, Janitor
 from ironwire.delivery.outbox import Ending
 from ironwire.errors import StoreError
-from ironwire.handlers.groups import GroupDesk
+from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.operator import REQUESTS, Admin, Ban, Erase, Observe, Request, Unban
 from ironwire.ids import GroupId, MessageId
 from ironwire.limits import Limits
@@ -39,12 +39,12 @@ class Numbers:
 
 
 @pytest.fixture
-def desk(house: House) -> GroupDesk:
-    return GroupDesk(house.store, house.delivery, lambda: NOW_MS, bytes, Limits().group_members)
+def handler(house: House) -> GroupHandler:
+    return GroupHandler(house.store, house.delivery, lambda: NOW_MS, bytes, Limits().group_members)
 
 
 @pytest.fixture
-def admin(house: House, desk: GroupDesk, tmp_path: Path) -> Admin:
+def admin(house: House, handler: GroupHandler, tmp_path: Path) -> Admin:
     numbers = Numbers(3, True, tallied("verb", {"text": 2, "file": 5}), Distribution((1.0,), (4, 1), 7.5))
     parts: dict[str, Callable[[], attrs.AttrsInstance]] = {"part": lambda: numbers}
     janitor = Janitor(house.store, house.delivery, Limits(), lambda: NOW_MS, 0)
@@ -52,10 +52,10 @@ def admin(house: House, desk: GroupDesk, tmp_path: Path) -> Admin:
     invites = Invites(tmp_path / "invites", lambda: NOW_MS)
     survey = Survey(tmp_path)
     clock = TrustedClock(tmp_path, lambda: NOW_MS, DAY_MS)
-    return Admin(house.store, house.hub, house.delivery, desk, janitor, files, invites, survey, clock, parts)
+    return Admin(house.store, house.hub, house.delivery, handler, janitor, files, invites, survey, clock, parts)
 
 
-def endings(*seats: Attachment) -> list[Ending | None]:
+def endings(*seats: Endpoint) -> list[Ending | None]:
     return [seat.outbox.ending for seat in seats]
 
 
@@ -81,9 +81,11 @@ async def test_a_ban_that_cannot_be_stored_ends_nothing(
     assert endings(seat) == [None]
 
 
-async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(house: House, desk: GroupDesk, admin: Admin) -> None:
+async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(
+    house: House, handler: GroupHandler, admin: Admin
+) -> None:
     seat, bob = house.seat(ALICE), house.seat(BOB)
-    await desk.answer(seat, GroupCreate([BOB, CAROL]), MessageId("1"))
+    await handler.answer(seat, GroupCreate([BOB, CAROL]), MessageId("1"))
     (made,) = taken(bob)
     house.leave(seat)
     answer = await admin.answer(Erase(ALICE))
@@ -103,9 +105,9 @@ async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(house: House,
     assert group.roles == {BOB: "admin", CAROL: "member"}
 
 
-async def test_the_group_of_the_erased_alone_is_over(house: House, desk: GroupDesk, admin: Admin) -> None:
+async def test_the_group_of_the_erased_alone_is_over(house: House, handler: GroupHandler, admin: Admin) -> None:
     seat = house.seat(ALICE)
-    await desk.answer(seat, GroupCreate([]), MessageId("1"))
+    await handler.answer(seat, GroupCreate([]), MessageId("1"))
     house.leave(seat)
     await admin.answer(Erase(ALICE))
     assert house.store.group(CLUB) is None
@@ -117,14 +119,14 @@ async def test_what_the_erased_has_sent_until_it_left_is_erased_too(
     """A session that is told to go may have work in the queue, and may take its time."""
     house.delivery.keeps_history = True
     phone = await house.seat_device(ALICE, PHONE)
-    house.store.gate = trio.Event()
+    house.store.limiter = trio.Event()
     house.delivery.submit(phone, Text(ALICE, "a note to myself"), MessageId("1"))
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
     assert endings(phone) == [Ending(4403, "erased by the operator")]
     house.delivery.submit(phone, Text(ALICE, "another"), MessageId("2"))
     house.leave(phone)
-    house.store.gate.set()
+    house.store.limiter.set()
     await trio.sleep(1)
     assert house.store.mailboxes_of(ALICE) == []
     assert list(await house.store.read_history(ALICE, ALICE, before=None, limit=9)) == []
@@ -134,11 +136,11 @@ async def test_a_session_that_came_while_its_client_was_erased_ends_as_well(
     house: House, admin: Admin, autojump_clock: MockClock
 ) -> None:
     """Its mailbox is gone: nothing would ever come to it."""
-    house.store.gate = trio.Event()
+    house.store.limiter = trio.Event()
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
     late = house.seat(ALICE)
-    house.store.gate.set()
+    house.store.limiter.set()
     await trio.sleep(1)
     assert endings(late) == [Ending(4403, "erased by the operator")]
 

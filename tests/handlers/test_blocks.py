@@ -9,9 +9,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending, Outbox
-from ironwire.handlers.history import HistoryDesk
+from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
@@ -35,14 +35,14 @@ class House:
         self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
         store = MemoryStore(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
         self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=True)
-        self.history = HistoryDesk(store, is_kept=True)
+        self.history = HistoryHandler(store, is_kept=True)
         self._guests = ExitStack()
         nursery.start_soon(self.delivery.run)
 
-    def seat(self, client: ClientId) -> Attachment:
-        return self._stay(Attachment(Principal(client, None), _outbox()))
+    def seat(self, client: ClientId) -> Endpoint:
+        return self._stay(Endpoint(Principal(client, None), _outbox()))
 
-    async def seat_device(self, client: ClientId, device: DeviceId) -> Attachment:
+    async def seat_device(self, client: ClientId, device: DeviceId) -> Endpoint:
         mailbox = await self.delivery.register(client, device)
         if mailbox is None:
             raise AssertionError("no room for this device")
@@ -51,19 +51,19 @@ class House:
         self.nursery.start_soon(pump.run)
         await wait_all_tasks_blocked()
         outbox.take()  # caught_up
-        return self._stay(Attachment(Principal(client, device), outbox, pump))
+        return self._stay(Endpoint(Principal(client, device), outbox, pump))
 
-    def _stay(self, attachment: Attachment) -> Attachment:
-        self._guests.enter_context(self.hub.attached(attachment))
-        return attachment
+    def _stay(self, endpoint: Endpoint) -> Endpoint:
+        self._guests.enter_context(self.hub.attached(endpoint))
+        return endpoint
 
 
 def _outbox() -> Outbox:
     return Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
 
 
-def taken(attachment: Attachment) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in attachment.outbox.take()]
+def taken(endpoint: Endpoint) -> list[dict[str, Any]]:
+    return [json.loads(frame) for frame in endpoint.outbox.take()]
 
 
 @pytest.fixture(params=["blocked", "not blocked"])

@@ -1,4 +1,4 @@
-"""What the desk of groups promises beyond the single conversation: commits, races and failures."""
+"""What the handler of groups promises beyond the single conversation: commits, races and failures."""
 
 from functools import partial
 from itertools import count
@@ -9,9 +9,9 @@ import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
-from ironwire.handlers.groups import GroupDesk, GroupRequest
+from ironwire.handlers.groups import GroupHandler, GroupRequest
 from ironwire.ids import ClientId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRename, Text
@@ -21,23 +21,23 @@ CLUB = GroupId("#" + "0" * 32)
 
 
 @pytest.fixture
-def desk(house: House) -> GroupDesk:
+def handler(house: House) -> GroupHandler:
     numbers = count()
 
     def random_bytes(size: int) -> bytes:
         return next(numbers).to_bytes(size, "big")
 
-    return GroupDesk(house.store, house.delivery, lambda: NOW_MS, random_bytes, Limits().group_members)
+    return GroupHandler(house.store, house.delivery, lambda: NOW_MS, random_bytes, Limits().group_members)
 
 
-async def ask(desk: GroupDesk, asker: Attachment, request: GroupRequest, message_id: str | None = None) -> None:
-    await desk.answer(asker, request, None if message_id is None else MessageId(message_id))
+async def ask(handler: GroupHandler, endpoint: Endpoint, request: GroupRequest, message_id: str | None = None) -> None:
+    await handler.answer(endpoint, request, None if message_id is None else MessageId(message_id))
 
 
-async def founded(house: House, desk: GroupDesk, *clients: ClientId) -> list[Attachment]:
+async def founded(house: House, handler: GroupHandler, *clients: ClientId) -> list[Endpoint]:
     """Sessions of Alice, who has made the group, and of its other members."""
     seats = [house.seat(client) for client in (ALICE, *clients)]
-    await ask(desk, seats[0], GroupCreate(list(clients)))
+    await ask(handler, seats[0], GroupCreate(list(clients)))
     for seat in seats:
         seat.outbox.take()
     return seats
@@ -47,13 +47,13 @@ def epochs(frames: list[dict[str, Any]]) -> list[int]:
     return [frame["payload"]["epoch"] for frame in frames if frame["type"] == "group_changed"]
 
 
-async def test_nobody_is_told_of_a_change_before_the_commit(house: House, desk: GroupDesk) -> None:
-    alice, bob = await founded(house, desk, BOB)
-    house.store.gate = trio.Event()
-    house.nursery.start_soon(ask, desk, alice, GroupAdd(CLUB, [CAROL]), "1")
+async def test_nobody_is_told_of_a_change_before_the_commit(house: House, handler: GroupHandler) -> None:
+    alice, bob = await founded(house, handler, BOB)
+    house.store.limiter = trio.Event()
+    house.nursery.start_soon(ask, handler, alice, GroupAdd(CLUB, [CAROL]), "1")
     await wait_all_tasks_blocked()
     assert taken(alice) == taken(bob) == []
-    house.store.gate.set()
+    house.store.limiter.set()
     await wait_all_tasks_blocked()
     assert epochs(taken(bob)) == [2]
     told, reply = taken(alice)
@@ -61,42 +61,42 @@ async def test_nobody_is_told_of_a_change_before_the_commit(house: House, desk: 
     assert reply == {"type": "accepted", "id": "1", "payload": {"ts": NOW_MS, "group": CLUB, "epoch": 2}}
 
 
-async def test_a_change_is_told_even_if_whoever_asked_for_it_has_left(house: House, desk: GroupDesk) -> None:
-    alice, bob = await founded(house, desk, BOB)
-    house.store.gate = trio.Event()
+async def test_a_change_is_told_even_if_whoever_asked_for_it_has_left(house: House, handler: GroupHandler) -> None:
+    alice, bob = await founded(house, handler, BOB)
+    house.store.limiter = trio.Event()
     async with trio.open_nursery() as session:
-        session.start_soon(ask, desk, alice, GroupRename(CLUB, "club"))
+        session.start_soon(ask, handler, alice, GroupRename(CLUB, "club"))
         await wait_all_tasks_blocked()
         session.cancel_scope.cancel()
-    house.store.gate.set()
+    house.store.limiter.set()
     await wait_all_tasks_blocked()
     assert epochs(taken(bob)) == [2]
 
 
-async def test_who_was_removed_meanwhile_cannot_write_any_more(house: House, desk: GroupDesk) -> None:
-    alice, bob = await founded(house, desk, BOB)
-    house.store.gate = trio.Event()
-    house.nursery.start_soon(ask, desk, bob, GroupLeave(CLUB))
+async def test_who_was_removed_meanwhile_cannot_write_any_more(house: House, handler: GroupHandler) -> None:
+    alice, bob = await founded(house, handler, BOB)
+    house.store.limiter = trio.Event()
+    house.nursery.start_soon(ask, handler, bob, GroupLeave(CLUB))
     await wait_all_tasks_blocked()
     house.delivery.submit_to_group(bob, Text(CLUB, "one more thing"), MessageId("1"))
-    house.store.gate.set()
+    house.store.limiter.set()
     await wait_all_tasks_blocked()
     assert [frame["type"] for frame in taken(alice)] == ["group_changed"]
     assert [frame["payload"].get("msg") for frame in taken(bob)] == [None, "not_found"]
 
 
-async def test_a_change_that_lost_the_race_is_decided_anew(house: House, desk: GroupDesk) -> None:
-    alice, bob = await founded(house, desk, BOB)
-    house.store.gate = trio.Event()
-    for asker, request, name in (
+async def test_a_change_that_lost_the_race_is_decided_anew(house: House, handler: GroupHandler) -> None:
+    alice, bob = await founded(house, handler, BOB)
+    house.store.limiter = trio.Event()
+    for endpoint, request, name in (
         (alice, GroupAdd(CLUB, [CAROL]), "add"),
         (bob, GroupLeave(CLUB), "leave"),
         (alice, GroupRename(CLUB, "club"), "rename"),
         (alice, GroupRename(CLUB, "guild", if_epoch=1), "picky"),
     ):
-        house.nursery.start_soon(ask, desk, asker, request, name)
+        house.nursery.start_soon(ask, handler, endpoint, request, name)
         await wait_all_tasks_blocked()
-    house.store.gate.set()
+    house.store.limiter.set()
     await wait_all_tasks_blocked()
     answers = {frame["id"]: frame["payload"] for frame in taken(alice) + taken(bob) if "id" in frame}
     assert {answers[name]["epoch"] for name in ("add", "leave", "rename")} == {2, 3, 4}
@@ -106,13 +106,13 @@ async def test_a_change_that_lost_the_race_is_decided_anew(house: House, desk: G
     assert (group.epoch, group.name, set(group.roles)) == (4, "club", {ALICE, CAROL})
 
 
-async def test_the_same_request_twice_at_once_is_carried_out_once(house: House, desk: GroupDesk) -> None:
-    alice, _ = await founded(house, desk, BOB)
-    house.store.gate = trio.Event()
+async def test_the_same_request_twice_at_once_is_carried_out_once(house: House, handler: GroupHandler) -> None:
+    alice, _ = await founded(house, handler, BOB)
+    house.store.limiter = trio.Event()
     for _ in range(2):  # as after a reconnect: the first session still waits for the commit
-        house.nursery.start_soon(partial(ask, desk, alice, GroupAdd(CLUB, [CAROL]), "1"))
+        house.nursery.start_soon(partial(ask, handler, alice, GroupAdd(CLUB, [CAROL]), "1"))
     await wait_all_tasks_blocked()
-    house.store.gate.set()
+    house.store.limiter.set()
     await wait_all_tasks_blocked()
     frames = taken(alice)
     answers = [frame["payload"] for frame in frames if frame["type"] == "accepted"]
@@ -123,12 +123,12 @@ async def test_the_same_request_twice_at_once_is_carried_out_once(house: House, 
     ]
 
 
-async def test_a_store_that_fails_changes_nothing_and_says_so(house: House, desk: GroupDesk) -> None:
-    alice, bob = await founded(house, desk, BOB)
+async def test_a_store_that_fails_changes_nothing_and_says_so(house: House, handler: GroupHandler) -> None:
+    alice, bob = await founded(house, handler, BOB)
     house.store.fails = True
     with structlog.testing.capture_logs():
         with pytest.raises(StoreError):
-            await ask(desk, alice, GroupAdd(CLUB, [CAROL]))
+            await ask(handler, alice, GroupAdd(CLUB, [CAROL]))
         house.delivery.submit_to_group(alice, Text(CLUB, "Hello"), MessageId("1"))
         await wait_all_tasks_blocked()
     assert taken(bob) == []
@@ -136,9 +136,9 @@ async def test_a_store_that_fails_changes_nothing_and_says_so(house: House, desk
 
 
 async def test_a_member_who_reads_too_slowly_loses_the_session_and_nobody_else_anything(
-    house: House, desk: GroupDesk
+    house: House, handler: GroupHandler
 ) -> None:
-    alice, bob = await founded(house, desk, BOB)
+    alice, bob = await founded(house, handler, BOB)
     slow = house.seat(BOB, most_frames=1)
     for number in ("1", "2"):
         house.delivery.submit_to_group(alice, Text(CLUB, number), MessageId(number))
@@ -148,8 +148,8 @@ async def test_a_member_who_reads_too_slowly_loses_the_session_and_nobody_else_a
     assert slow.outbox.ending is not None
 
 
-async def test_a_group_message_is_one_operation_and_one_envelope(house: House, desk: GroupDesk) -> None:
-    alice, _, _ = await founded(house, desk, BOB, CAROL)
+async def test_a_group_message_is_one_operation_and_one_envelope(house: House, handler: GroupHandler) -> None:
+    alice, _, _ = await founded(house, handler, BOB, CAROL)
     bob, carol = await house.seat_device(BOB, PHONE), await house.seat_device(CAROL, PHONE)
     house.store.batches.clear()
     house.delivery.submit_to_group(alice, Text(CLUB, "Hello"), None)

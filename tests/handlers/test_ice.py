@@ -9,24 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ironwire.errors import InvalidId
-from ironwire.handlers.ice import IceDesk, credential, parse_ice_url
+from ironwire.handlers.ice import IceHandler, credential, parse_ice_url
 from ironwire.wire.messages import IceServer, IceServerList
 
 STUN, TURN, TURNS = map(parse_ice_url, ("stun:a.example", "turn:a.example:3478", "turns:[2001:db8::1]?transport=tcp"))
 
 
-def desk(*urls: str) -> IceDesk:
-    return IceDesk(
+def handler(*urls: str) -> IceHandler:
+    return IceHandler(
         tuple(map(parse_ice_url, urls)), "north", 600, lambda: 1_790_000_000_999, lambda count: b"\xab" * count
     )
 
 
 def test_only_relays_need_a_credential() -> None:
-    assert desk().servers() == IceServerList([])
-    assert desk(STUN).servers() == IceServerList([IceServer([STUN])])
+    assert handler().servers() == IceServerList([])
+    assert handler(STUN).servers() == IceServerList([IceServer([STUN])])
     username = "1790000600:" + "ab" * 8
     relays = IceServer([TURN, TURNS], username, credential("north", username))
-    assert desk(STUN, TURN, TURNS).servers() == IceServerList([IceServer([STUN]), relays], 1_790_000_600_000)
+    assert handler(STUN, TURN, TURNS).servers() == IceServerList([IceServer([STUN]), relays], 1_790_000_600_000)
 
 
 @given(st.text(), st.text())
@@ -36,7 +36,7 @@ def test_a_credential_is_the_hmac_of_its_username(secret: str, username: str) ->
 
 
 def test_the_secret_is_not_shown() -> None:
-    assert "north" not in repr(desk(TURN))
+    assert "north" not in repr(handler(TURN))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from attrs import define, field
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, multiple, rule
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ironwire.delivery.hub import Attachment, Hub
+from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
-from ironwire.handlers.presence import CATCH_UP_SECONDS, TURN_CLIENTS, PresenceDesk
+from ironwire.handlers.presence import CATCH_UP_SECONDS, TURN_CLIENTS, PresenceHandler
 from ironwire.ids import ClientId, MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.records import Quota
@@ -48,7 +48,7 @@ class Guest:
     and one that keeps what it knew of those it still watches.
     """
 
-    attachment: Attachment
+    endpoint: Endpoint
     seat: AbstractContextManager[None]
     forgetful: dict[str, str] = field(factory=dict)
     retentive: dict[str, str] = field(factory=dict)
@@ -59,7 +59,7 @@ class Guest:
     """The list that was answered last."""
 
     def read(self) -> None:
-        for frame in map(json.loads, self.attachment.outbox.take()):
+        for frame in map(json.loads, self.endpoint.outbox.take()):
             if frame["type"] == "accepted":
                 self.forgetful = {}
                 watched = self.in_force = self.announced[frame["id"]]
@@ -71,38 +71,38 @@ class Guest:
 
 
 class House:
-    """A desk, and sessions that come and go."""
+    """A handler, and sessions that come and go."""
 
     def __init__(self) -> None:
         self.store = Blocklist()
         self.hub = Hub(sessions_per_client=10_000)
-        self.desk = PresenceDesk(self.hub, self.store, lambda: NOW_MS)
+        self.handler = PresenceHandler(self.hub, self.store, lambda: NOW_MS)
 
     def enter(self, client: ClientId) -> Guest:
         outbox = Outbox(most_frames=MOST_FRAMES, most_bytes=100_000, ring=lambda: None)
-        attachment = Attachment(Principal(client, None), outbox)
-        seat = self.hub.attached(attachment)
+        endpoint = Endpoint(Principal(client, None), outbox)
+        seat = self.hub.attached(endpoint)
         seat.__enter__()
-        return Guest(attachment, seat)
+        return Guest(endpoint, seat)
 
     def leave(self, guest: Guest) -> None:
         guest.seat.__exit__(None, None, None)
-        self.desk.left(guest.attachment)
+        self.handler.left(guest.endpoint)
 
     def say(self, guest: Guest, status: Status) -> None:
-        self.desk.answer(guest.attachment, Presence(status), None)
+        self.handler.answer(guest.endpoint, Presence(status), None)
 
     def allow(self, guest: Guest, *clients: ClientId) -> None:
-        self.desk.answer(guest.attachment, PresenceAllow(list(clients)), None)
+        self.handler.answer(guest.endpoint, PresenceAllow(list(clients)), None)
 
     def watch(self, guest: Guest, *clients: ClientId) -> None:
         question = MessageId(str(len(guest.announced)))
         guest.announced[question] = guest.watching = list(clients)
-        self.desk.answer(guest.attachment, PresenceWatch(list(clients)), question)
+        self.handler.answer(guest.endpoint, PresenceWatch(list(clients)), question)
 
 
 def taken(guest: Guest) -> list[Any]:
-    return [(frame["type"], frame.get("payload")) for frame in map(json.loads, guest.attachment.outbox.take())]
+    return [(frame["type"], frame.get("payload")) for frame in map(json.loads, guest.endpoint.outbox.take())]
 
 
 def update(client: ClientId, status: GivenStatus) -> tuple[str, Any]:
@@ -148,8 +148,8 @@ class PresenceMachine(RuleBasedStateMachine):
         self.house.leave(guest)
         self.here.remove(guest)
         self.said = [(speaker, status) for speaker, status in self.said if speaker is not guest]
-        client = guest.attachment.principal.client
-        if all(other.attachment.principal.client != client for other in self.here):
+        client = guest.endpoint.principal.client
+        if all(other.endpoint.principal.client != client for other in self.here):
             self.allowed.pop(client, None)
 
     @rule(guest=guests, status=st.sampled_from(["online", "away", "busy"]))
@@ -160,22 +160,22 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(guest=guests, clients=some_clients)
     def allow(self, guest: Guest, clients: list[ClientId]) -> None:
         self.house.allow(guest, *clients)
-        self.allowed[guest.attachment.principal.client] = clients
+        self.allowed[guest.endpoint.principal.client] = clients
 
     @rule(guest=guests, clients=some_clients)
     def watch(self, guest: Guest, clients: list[ClientId]) -> None:
-        if guest.attachment.outbox.statistics().frames_waiting == MOST_FRAMES:
+        if guest.endpoint.outbox.statistics().frames_waiting == MOST_FRAMES:
             guest.read()  # or the answer would be one frame too many
         self.house.watch(guest, *clients)
 
     @rule(blocker=st.sampled_from(CLIENTS), blocked=st.sampled_from(CLIENTS))
     def block_or_unblock(self, blocker: ClientId, blocked: ClientId) -> None:
         self.house.store.blocks ^= {(blocker, blocked)}
-        self.house.desk.changed(blocker)
+        self.house.handler.changed(blocker)
 
     @rule(guest=guests)
     def something_else_is_on_its_way(self, guest: Guest) -> None:
-        outbox = guest.attachment.outbox
+        outbox = guest.endpoint.outbox
         while outbox.statistics().frames_waiting <= MOST_FRAMES // 2:
             outbox.put(b'{"type":"text"}')
 
@@ -201,28 +201,28 @@ class PresenceMachine(RuleBasedStateMachine):
         for guest in self.here:
             guest.read()
             for client in guest.watching:
-                expected = self.seen(client, guest.attachment.principal.client)
+                expected = self.seen(client, guest.endpoint.principal.client)
                 assert guest.forgetful.get(client, "offline") == expected
                 assert guest.retentive.get(client, "offline") == expected
 
     def teardown(self) -> None:
         self.settle()
         for guest in self.here:
-            assert guest.attachment.outbox.ending is None
+            assert guest.endpoint.outbox.ending is None
             self.house.leave(guest)
-        assert self.house.desk.statistics().sessions_watching == 0
+        assert self.house.handler.statistics().sessions_watching == 0
 
     def seen(self, client: ClientId, by: ClientId) -> GivenStatus:
         if by not in self.allowed.get(client, []) or (client, by) in self.house.store.blocks:
             return "offline"
-        words: list[Status] = [word for guest, word in self.said if guest.attachment.principal.client == client]
+        words: list[Status] = [word for guest, word in self.said if guest.endpoint.principal.client == client]
         return words[-1] if words else "offline"
 
     def run(self, seconds: float) -> None:
         async def main() -> None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.house.desk.tell)
-                nursery.start_soon(self.house.desk.catch_up)
+                nursery.start_soon(self.house.handler.tell)
+                nursery.start_soon(self.house.handler.catch_up)
                 await trio.sleep(seconds)
                 await wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
@@ -239,8 +239,8 @@ TestPresence = PresenceMachine.TestCase
 @pytest.fixture
 def house(autojump_clock: MockClock, nursery: trio.Nursery) -> House:
     house = House()
-    nursery.start_soon(house.desk.tell)
-    nursery.start_soon(house.desk.catch_up)
+    nursery.start_soon(house.handler.tell)
+    nursery.start_soon(house.handler.catch_up)
     return house
 
 
@@ -283,13 +283,13 @@ async def test_a_slow_reader_misses_what_was_between_and_its_session_goes_on(hou
     alice, bob = house.enter(ALICE), house.enter(BOB)
     house.allow(bob, ALICE)
     house.watch(alice, BOB)
-    while alice.attachment.outbox.statistics().frames_waiting < MOST_FRAMES:
-        alice.attachment.outbox.put(b'{"type":"text"}')
+    while alice.endpoint.outbox.statistics().frames_waiting < MOST_FRAMES:
+        alice.endpoint.outbox.put(b'{"type":"text"}')
     for status in ("online", "busy"):
         house.say(bob, status)
         await wait_all_tasks_blocked()
-    assert alice.attachment.outbox.ending is None
-    assert house.desk.statistics().dropped_total == 2
+    assert alice.endpoint.outbox.ending is None
+    assert house.handler.statistics().dropped_total == 2
     assert update(BOB, "busy") not in taken(alice)
     await trio.sleep(CATCH_UP_SECONDS)
     await wait_all_tasks_blocked()
@@ -303,10 +303,10 @@ async def test_telling_many_leaves_others_their_turns(house: House) -> None:
     house.allow(bob, *friends)
     for guest in guests:
         house.watch(guest, BOB)
-        guest.attachment.outbox.take()
+        guest.endpoint.outbox.take()
     house.say(bob, "online")
     turns = 0
-    while any(guest.attachment.outbox.statistics().frames_waiting == 0 for guest in guests):
+    while any(guest.endpoint.outbox.statistics().frames_waiting == 0 for guest in guests):
         await trio.lowlevel.checkpoint()
         turns += 1
     assert turns >= 4  # of two tasks, either may come first in a turn
@@ -333,7 +333,7 @@ async def test_a_crowd_that_is_not_allowed_is_not_looked_up(house: House, monkey
 async def test_typing_is_dropped_for_a_slow_reader_and_nothing_else_happens(house: House) -> None:
     alice, bob = house.enter(ALICE), house.enter(BOB)
     for _ in range(3 * MOST_FRAMES):
-        house.desk.answer(alice.attachment, Typing(BOB, True), None)
+        house.handler.answer(alice.endpoint, Typing(BOB, True), None)
     assert len(taken(bob)) == MOST_FRAMES // 2
-    assert bob.attachment.outbox.ending is None
+    assert bob.endpoint.outbox.ending is None
     assert taken(alice) == []

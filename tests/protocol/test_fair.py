@@ -24,7 +24,7 @@ def test_everything_is_served_and_each_owner_in_order(asked: list[tuple[str, int
     served = drain(queue)
     for owner in "abc":
         assert [each for each in served if each[0] == owner] == [
-            (asker, number) for number, (asker, _) in enumerate(asked) if asker == owner
+            (endpoint, number) for number, (endpoint, _) in enumerate(asked) if endpoint == owner
         ]
     with pytest.raises(IndexError):
         queue.take()

@@ -30,39 +30,39 @@ PROXIES = TrustedProxies.parse(["127.0.0.1", "10.0.0.0/8", "fd00::/8"])
     ],
 )
 def test_the_last_one_whom_a_trusted_proxy_saw(peer: str, forwarded_for: str, counted: str) -> None:
-    assert PROXIES.neighbourhood(peer, forwarded_for) == counted
+    assert PROXIES.network(peer, forwarded_for) == counted
 
 
 @pytest.mark.parametrize("forwarded_for", ["", "nonsense", "127.0.0.1", "10.1.1.1, 127.0.0.1"])
 def test_this_machine_is_not_counted(forwarded_for: str) -> None:
     expected = "10.1.1.1" if forwarded_for.startswith("10.") else None
-    assert PROXIES.neighbourhood("127.0.0.1", forwarded_for) == expected
-    assert NOBODY.neighbourhood("::1", forwarded_for) is None
+    assert PROXIES.network("127.0.0.1", forwarded_for) == expected
+    assert NOBODY.network("::1", forwarded_for) is None
 
 
 @pytest.mark.parametrize("forwarded_for", ["", "nonsense", "203.0.113.9"])
 def test_all_who_come_by_a_socket_that_is_not_trusted_are_one(forwarded_for: str) -> None:
-    assert NOBODY.neighbourhood("", forwarded_for) == "unix"
+    assert NOBODY.network("", forwarded_for) == "unix"
     assert not NOBODY.is_proxy("")
 
 
 def test_a_proxy_on_a_unix_socket_says_who_comes() -> None:
     proxies = TrustedProxies.parse(["unix"])
     assert proxies.is_proxy("")
-    assert proxies.neighbourhood("", "198.51.100.1, 203.0.113.9") == "203.0.113.9"
-    assert proxies.neighbourhood("", "198.51.100.1, nonsense") == "unix"
-    assert proxies.neighbourhood("", "") == "unix"
-    assert proxies.neighbourhood("127.0.0.1", "203.0.113.9") is None
+    assert proxies.network("", "198.51.100.1, 203.0.113.9") == "203.0.113.9"
+    assert proxies.network("", "198.51.100.1, nonsense") == "unix"
+    assert proxies.network("", "") == "unix"
+    assert proxies.network("127.0.0.1", "203.0.113.9") is None
 
 
 @given(st.text())
 def test_a_stranger_cannot_choose_whom_it_is_counted_to(forwarded_for: str) -> None:
-    assert PROXIES.neighbourhood("192.0.2.7", forwarded_for) == "192.0.2.7"
+    assert PROXIES.network("192.0.2.7", forwarded_for) == "192.0.2.7"
 
 
 @given(st.text(st.characters(exclude_characters=","), max_size=30))
 def test_what_a_client_puts_in_front_changes_nothing(made_up: str) -> None:
-    assert PROXIES.neighbourhood("127.0.0.1", f"{made_up}, 203.0.113.9") == "203.0.113.9"
+    assert PROXIES.network("127.0.0.1", f"{made_up}, 203.0.113.9") == "203.0.113.9"
 
 
 def test_a_network_that_is_none_is_named() -> None:

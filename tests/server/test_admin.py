@@ -31,15 +31,15 @@ EVERYBODY = Clients(limit=10, offset=0, is_banned=False)
 
 
 class Echo:
-    """Answers every request with its name, when the gate is open; or fails."""
+    """Answers every request with its name, when the limiter is open; or fails."""
 
     def __init__(self) -> None:
-        self.gate = trio.Event()
-        self.gate.set()
+        self.limiter = trio.Event()
+        self.limiter.set()
         self.failure: Exception | None = None
 
     async def answer(self, request: object) -> dict[str, Any]:
-        await self.gate.wait()
+        await self.limiter.wait()
         if self.failure is not None:
             raise self.failure
         return {"was": type(request).__name__}
@@ -157,14 +157,14 @@ async def test_more_than_so_many_at_a_time_are_told_to_wait(
     echo: Echo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admin_module, "MOST_AT_A_TIME", 2)
-    echo.gate = trio.Event()
+    echo.limiter = trio.Event()
     async with trio.open_nursery() as nursery:
         for _ in range(2):
             nursery.start_soon(ask, tmp_path, Observe())
         await trio.testing.wait_all_tasks_blocked(0.05)
         with pytest.raises(AdminError, match="busy"):
             await ask(tmp_path, Observe())
-        echo.gate.set()
+        echo.limiter.set()
     assert await ask(tmp_path, Observe()) == {"was": "Observe"}
 
 

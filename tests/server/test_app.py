@@ -57,10 +57,10 @@ async def test_a_background_task_that_fails_begins_anew(mock_clock: MockClock, m
     async def frail_pulse(self: Sessions) -> None:
         started_at.append(trio.current_time())
         if len(started_at) < 3:
-            raise RuntimeError("a fault in the pulse")
+            raise RuntimeError("a fault in the keepalive")
         await trio.sleep_forever()
 
-    monkeypatch.setattr(Sessions, "pulse", frail_pulse)
+    monkeypatch.setattr(Sessions, "keepalive", frail_pulse)
     with structlog.testing.capture_logs() as events:
         async with open_stage() as stage:
             await trio.sleep(10)

@@ -14,7 +14,7 @@ from trio.testing import MockClock, lockstep_stream_pair, wait_all_tasks_blocked
 
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import Address
-from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.listener.guard import DirectSockets
 from ironwire.server.listener.guarded_server import serve_connection
 from tests.server.in_process import read_to_end, serve_in_process
@@ -22,10 +22,10 @@ from tests.server.raw_client import upgrade_request
 
 LIMITS = Limits()
 
-Serve = Callable[[trio.abc.Stream, bytes, Address | None, Visitor], Awaitable[None]]
+Serve = Callable[[trio.abc.Stream, bytes, Address | None, ConnectionSlot], Awaitable[None]]
 
 
-async def echo_leftover(stream: trio.abc.Stream, leftover: bytes, server: Address | None, visitor: Visitor) -> None:
+async def echo_leftover(stream: trio.abc.Stream, leftover: bytes, server: Address | None, slot: ConnectionSlot) -> None:
     await stream.send_all(b"%r from %r" % (leftover, server))
 
 
@@ -138,7 +138,7 @@ async def test_a_connection_that_has_said_nothing_is_hung_up_on_before_the_end(a
 
 
 async def test_an_error_in_a_direct_socket_ends_that_connection_alone(autojump_clock: MockClock) -> None:
-    async def fail(stream: trio.abc.Stream, leftover: bytes, server: Address | None, visitor: Visitor) -> None:
+    async def fail(stream: trio.abc.Stream, leftover: bytes, server: Address | None, slot: ConnectionSlot) -> None:
         raise KeyError("a mistake of ours")
 
     with capture_logs() as logs:
@@ -155,14 +155,14 @@ async def test_an_error_in_a_direct_socket_ends_that_connection_alone(autojump_c
 async def test_only_a_request_that_comes_later_than_its_connection_waits_for_a_turn(
     is_late: bool, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: list[Visitor] = []
-    turn = Visitor.turn
+    waited: list[ConnectionSlot] = []
+    turn = ConnectionSlot.turn
 
-    async def counted(visitor: Visitor) -> None:
-        waited.append(visitor)
-        await turn(visitor)
+    async def counted(slot: ConnectionSlot) -> None:
+        waited.append(slot)
+        await turn(slot)
 
-    monkeypatch.setattr(Visitor, "turn", counted)
+    monkeypatch.setattr(ConnectionSlot, "turn", counted)
     toy = Toy()
     ends = trio.socket.socketpair()
     client, accepted = map(trio.SocketStream, ends)

@@ -1,4 +1,4 @@
-"""The gate counts connections in total and by neighbourhood, and forgets whoever has left."""
+"""The limiter counts connections in total and by network, and forgets whoever has left."""
 
 import pytest
 import trio
@@ -9,7 +9,12 @@ from trio.testing import MockClock
 
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
-from ironwire.server.listener.connection_limiter import STRANGERS_AT_A_TURN, Gate, Tally, Visitor
+from ironwire.server.listener.connection_limiter import (
+    UNAUTHENTICATED_PER_TURN,
+    ConnectionLimiter,
+    ConnectionSlot,
+    Tally,
+)
 
 LIMITS = Limits(
     connections=5,
@@ -24,93 +29,95 @@ PROXY = "127.0.0.1"
 SERVER = ("127.0.0.1", 80)
 
 
-def gate_of(limits: Limits = LIMITS) -> Gate:
-    return Gate(limits, TrustedProxies.parse([PROXY]), lambda origin, server: origin == "https://chat.example")
+def gate_of(limits: Limits = LIMITS) -> ConnectionLimiter:
+    return ConnectionLimiter(
+        limits, TrustedProxies.parse([PROXY]), lambda origin, server: origin == "https://chat.example"
+    )
 
 
-def entered(gate: Gate, peer: str) -> Visitor:
-    visitor = gate.enter(peer)
-    assert visitor is not None
-    return visitor
+def entered(limiter: ConnectionLimiter, peer: str) -> ConnectionSlot:
+    slot = limiter.enter(peer)
+    assert slot is not None
+    return slot
 
 
 async def test_one_address_has_so_many_connections_and_others_theirs(autojump_clock: MockClock) -> None:
-    gate = gate_of()
-    visitors = [entered(gate, "192.0.2.1") for _ in range(2)]
-    assert gate.enter("192.0.2.1") is None, "two have not authenticated"
+    limiter = gate_of()
+    visitors = [entered(limiter, "192.0.2.1") for _ in range(2)]
+    assert limiter.enter("192.0.2.1") is None, "two have not authenticated"
     visitors[0].authenticated()
-    visitors.append(entered(gate, "192.0.2.1"))
+    visitors.append(entered(limiter, "192.0.2.1"))
     visitors[1].authenticated()
-    assert gate.enter("192.0.2.1") is None, "three are open"
-    visitors.append(entered(gate, "192.0.2.2"))
+    assert limiter.enter("192.0.2.1") is None, "three are open"
+    visitors.append(entered(limiter, "192.0.2.2"))
     visitors.pop(0).leave()
-    visitors.append(entered(gate, "192.0.2.1"))
-    statistics = gate.statistics()
+    visitors.append(entered(limiter, "192.0.2.1"))
+    statistics = limiter.statistics()
     assert (statistics.open, statistics.unauthenticated, statistics.addresses) == (4, 3, 2)
     assert statistics.refused_total.counts["connection",] == 2
 
 
 async def test_in_total_there_are_so_many_and_this_machine_counts_too(autojump_clock: MockClock) -> None:
-    gate = gate_of()
-    visitors = [entered(gate, "127.0.0.1") for _ in range(4)]
-    assert gate.enter("192.0.2.1") is None, "four have not authenticated"
+    limiter = gate_of()
+    visitors = [entered(limiter, "127.0.0.1") for _ in range(4)]
+    assert limiter.enter("192.0.2.1") is None, "four have not authenticated"
     visitors[0].authenticated()
-    visitors.append(entered(gate, ""))
+    visitors.append(entered(limiter, ""))
     visitors[1].authenticated()
-    assert gate.enter("192.0.2.1") is None, "five are open"
-    for visitor in visitors:
-        visitor.leave()
-    statistics = gate.statistics()
+    assert limiter.enter("192.0.2.1") is None, "five are open"
+    for slot in visitors:
+        slot.leave()
+    statistics = limiter.statistics()
     assert (statistics.open, statistics.unauthenticated, statistics.addresses) == (0, 0, 0)
 
 
 async def test_new_connections_from_one_address_have_a_rate(autojump_clock: MockClock) -> None:
-    gate = gate_of(evolve(LIMITS, connections_per_minute=3))
+    limiter = gate_of(evolve(LIMITS, connections_per_minute=3))
     for _ in range(3):
-        entered(gate, "192.0.2.1").leave()
-    assert gate.enter("192.0.2.1") is None
-    entered(gate, "192.0.2.2").leave()
+        entered(limiter, "192.0.2.1").leave()
+    assert limiter.enter("192.0.2.1") is None
+    entered(limiter, "192.0.2.2").leave()
     await trio.sleep(20)
-    entered(gate, "192.0.2.1").leave()
-    assert gate.enter("192.0.2.1") is None
+    entered(limiter, "192.0.2.1").leave()
+    assert limiter.enter("192.0.2.1") is None
 
 
 async def test_behind_a_proxy_a_socket_counts_to_who_asked_for_it(autojump_clock: MockClock) -> None:
-    gate = gate_of(evolve(LIMITS, unauthenticated=5))
-    visitors = [entered(gate, PROXY) for _ in range(4)]
-    assert [visitor.ask_for_socket("192.0.2.1", None, SERVER) for visitor in visitors] == [None, None, 429, 429]
-    assert [visitor.neighbourhood for visitor in visitors] == ["192.0.2.1", "192.0.2.1", None, None]
+    limiter = gate_of(evolve(LIMITS, unauthenticated=5))
+    visitors = [entered(limiter, PROXY) for _ in range(4)]
+    assert [slot.ask_for_socket("192.0.2.1", None, SERVER) for slot in visitors] == [None, None, 429, 429]
+    assert [slot.network for slot in visitors] == ["192.0.2.1", "192.0.2.1", None, None]
     visitors[0].leave()
     assert visitors[2].ask_for_socket("192.0.2.1", None, SERVER) == 429, "a refusal is final"
-    other = entered(gate, PROXY)
+    other = entered(limiter, PROXY)
     assert other.ask_for_socket("192.0.2.9, 192.0.2.1", None, SERVER) is None
-    assert gate.statistics().refused_total.counts["connection",] == 2
-    for visitor in (*visitors[1:], other):
-        visitor.leave()
-    assert gate.statistics().addresses == 0
+    assert limiter.statistics().refused_total.counts["connection",] == 2
+    for slot in (*visitors[1:], other):
+        slot.leave()
+    assert limiter.statistics().addresses == 0
 
 
 async def test_whoever_is_no_proxy_cannot_say_who_it_is(autojump_clock: MockClock) -> None:
-    visitor = entered(gate_of(), "198.51.100.1")
-    assert visitor.ask_for_socket("192.0.2.1", None, SERVER) is None
-    assert visitor.neighbourhood == "198.51.100.1"
+    slot = entered(gate_of(), "198.51.100.1")
+    assert slot.ask_for_socket("192.0.2.1", None, SERVER) is None
+    assert slot.network == "198.51.100.1"
 
 
 async def test_a_page_of_another_site_is_refused(autojump_clock: MockClock) -> None:
-    gate = gate_of()
-    assert entered(gate, PROXY).ask_for_socket("", "https://chat.example", SERVER) is None
-    assert entered(gate, PROXY).ask_for_socket("", "https://evil.example", SERVER) == 403
-    assert entered(gate, PROXY).ask_for_socket("", "null", SERVER) == 403
-    assert gate.statistics().refused_total.counts["origin",] == 2
+    limiter = gate_of()
+    assert entered(limiter, PROXY).ask_for_socket("", "https://chat.example", SERVER) is None
+    assert entered(limiter, PROXY).ask_for_socket("", "https://evil.example", SERVER) == 403
+    assert entered(limiter, PROXY).ask_for_socket("", "null", SERVER) == 403
+    assert limiter.statistics().refused_total.counts["origin",] == 2
 
 
 async def test_attempts_and_registrations_have_rates_of_their_own(autojump_clock: MockClock) -> None:
-    gate = gate_of()
-    visitor, local = entered(gate, "192.0.2.1"), entered(gate, "127.0.0.1")
-    assert [visitor.attempt() for _ in range(7)] == [0] * 6 + [10]
-    assert [visitor.registration() for _ in range(3)] == [0, 0, 1800]
+    limiter = gate_of()
+    slot, local = entered(limiter, "192.0.2.1"), entered(limiter, "127.0.0.1")
+    assert [slot.attempt() for _ in range(7)] == [0] * 6 + [10]
+    assert [slot.registration() for _ in range(3)] == [0, 0, 1800]
     assert [local.attempt() for _ in range(100)] == [0] * 100
-    counts = gate.statistics().refused_total.counts
+    counts = limiter.statistics().refused_total.counts
     assert (counts["attempt",], counts["registration",]) == (1, 1)
 
 
@@ -145,16 +152,16 @@ class Turns(trio.abc.Instrument):
 
 
 async def test_a_crowd_of_strangers_is_served_a_few_at_a_turn() -> None:
-    gate, turns = gate_of(Limits()), Turns()
+    limiter, turns = gate_of(Limits()), Turns()
     served: list[int] = []
 
-    async def come(visitor: Visitor) -> None:
-        await visitor.turn()
+    async def come(slot: ConnectionSlot) -> None:
+        await slot.turn()
         served.append(turns.count)
 
     trio.lowlevel.add_instrument(turns)
     async with trio.open_nursery() as nursery:
         for _ in range(20):
-            nursery.start_soon(come, Visitor(gate, "192.0.2.1", None))
+            nursery.start_soon(come, ConnectionSlot(limiter, "192.0.2.1", None))
     assert len(served) == 20
-    assert max(map(served.count, served)) <= STRANGERS_AT_A_TURN
+    assert max(map(served.count, served)) <= UNAUTHENTICATED_PER_TURN

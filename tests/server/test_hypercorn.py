@@ -21,7 +21,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 import ironwire.server.listener.hypercorn
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
-from ironwire.server.listener.connection_limiter import Gate
+from ironwire.server.listener.connection_limiter import ConnectionLimiter
 from ironwire.server.listener.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.listener.guarded_server import Inbox, serve_connection
 from ironwire.server.listener.hypercorn import check_hypercorn, install, serve_worker, settle
@@ -31,7 +31,7 @@ from tests.server.raw_client import RawClient, upgrade_request
 from tests.wire.frame_builder import text
 
 LIMITS = Limits()
-OPEN_GATE = Gate(LIMITS, TrustedProxies(()))
+OPEN_GATE = ConnectionLimiter(LIMITS, TrustedProxies(()))
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE_BYTES = 64 * 1024
 
@@ -474,9 +474,9 @@ async def test_a_peer_that_left_before_its_upgrade_was_answered_leaves_nothing_b
 
 async def test_a_stream_cannot_be_taken_unless_it_was_reserved_and_accepted() -> None:
     stream, _ = memory_stream_pair()
-    visitor = OPEN_GATE.enter("")
-    assert visitor is not None
-    connection = Connection(Guard(LIMITS, trio.lowlevel.checkpoint, OPEN_GATE), visitor, stream)
+    slot = OPEN_GATE.enter("")
+    assert slot is not None
+    connection = Connection(Guard(LIMITS, trio.lowlevel.checkpoint, OPEN_GATE), slot, stream)
     connection.reserve()
     with pytest.raises(RuntimeError, match="after the WebSocket was accepted"):
         connection.take()

@@ -148,7 +148,7 @@ async def test_envelopes_are_counted_by_verb_and_by_what_became_of_them(mock_clo
     assert figures["ironwire_store_mailboxes"] == "1.0"
     assert figures["ironwire_store_waiting_envelopes"] == "1.0"
     assert figures['ironwire_delivery_settled_seconds_bucket{le="+Inf"}'] == "4.0"
-    assert float(figures['ironwire_postman_handed_over_seconds_bucket{le="+Inf"}']) > 0
+    assert float(figures['ironwire_flusher_handed_over_seconds_bucket{le="+Inf"}']) > 0
     assert identity_of("alice").client_id not in text.decode(), "the metrics name nobody"
 
 

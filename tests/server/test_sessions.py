@@ -1,4 +1,4 @@
-"""All sessions together: the pulse that looks after silent ones, and the drain."""
+"""All sessions together: the keepalive that looks after silent ones, and the drain."""
 
 from typing import cast
 
@@ -110,7 +110,7 @@ async def test_the_pulse_comes_to_everyone_once_a_second_in_the_order_of_their_a
     guests: list[Guest] = [Counted() for _ in range(20)]
     for guest in guests:
         await seat(sessions, nursery, guest)
-    nursery.start_soon(sessions.pulse)
+    nursery.start_soon(sessions.keepalive)
     await trio.sleep(2.5)
     assert [guest.checked_at for guest in guests] == [[1, 2]] * 20
     assert order == [*range(20)] * 2

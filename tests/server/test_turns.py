@@ -8,12 +8,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.payloads import Sendable
-from ironwire.handlers.history import HistoryDesk
+from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.server.listener.connection_limiter import CLIENTS_AT_A_TURN, STRANGERS_AT_A_TURN
+from ironwire.server.listener.connection_limiter import HEAVY_CLIENTS_PER_TURN, UNAUTHENTICATED_PER_TURN
 from ironwire.server.listener.direct import DirectTransport
 from ironwire.server.session.scheduler import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES
 from ironwire.server.session.session import TURN_SURCHARGE
@@ -37,7 +37,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     texts: list[int] = []
     submit = Delivery.submit
 
-    def noting(delivery: Delivery, sender: Attachment, message: Sendable, id_: MessageId | None) -> None:
+    def noting(delivery: Delivery, sender: Endpoint, message: Sendable, id_: MessageId | None) -> None:
         if isinstance(message, Text):
             texts.append(len(message.text))
         submit(delivery, sender, message, id_)
@@ -62,8 +62,8 @@ async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
         with counted_by_turn(lambda: len(submitted)) as texts, counted_by_turn(lambda: sum(submitted)) as size:
             await send_together(stage, text_to("nobody", "x" * chars) * count)
     assert len(submitted) == len(FLOODERS) * count
-    assert max(texts) <= CLIENTS_AT_A_TURN * TURN_MESSAGES
-    assert max(size) <= CLIENTS_AT_A_TURN * TURN_CHARS
+    assert max(texts) <= HEAVY_CLIENTS_PER_TURN * TURN_MESSAGES
+    assert max(size) <= HEAVY_CLIENTS_PER_TURN * TURN_CHARS
 
 
 async def test_those_who_send_little_do_not_wait_for_each_other(mock_clock: MockClock, submitted: list[int]) -> None:
@@ -93,25 +93,25 @@ async def test_a_crowd_whose_time_is_up_leaves_a_few_in_each_turn(
             mock_clock.jump(Limits().auth_seconds + 1)
             await wait_all_tasks_blocked()
     assert closed == len(FLOODERS)
-    assert max(left) <= STRANGERS_AT_A_TURN
+    assert max(left) <= UNAUTHENTICATED_PER_TURN
 
 
 async def test_of_requests_that_cost_much_fewer_have_each_turn(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Attachment] = []
+    asked: list[Endpoint] = []
 
-    async def noting(desk: HistoryDesk, asker: Attachment, request: History, id_: MessageId | None) -> None:
-        asked.append(asker)
+    async def noting(handler: HistoryHandler, endpoint: Endpoint, request: History, id_: MessageId | None) -> None:
+        asked.append(endpoint)
 
-    monkeypatch.setattr(HistoryDesk, "answer", noting)
+    monkeypatch.setattr(HistoryHandler, "answer", noting)
     page = text(json.dumps({"type": "history", "payload": {"with": "0" * 64, "limit": 100}}))
     async with open_stage() as stage:
         await stage.enter(*FLOODERS)
         with counted_by_turn(lambda: len(asked)) as by_turn:
             await send_together(stage, page * 150)
     assert len(asked) == len(FLOODERS) * 150
-    assert max(by_turn) <= CLIENTS_AT_A_TURN * TURN_SURCHARGE // 100
+    assert max(by_turn) <= HEAVY_CLIENTS_PER_TURN * TURN_SURCHARGE // 100
 
 
 class SlowStore(MemoryStore):

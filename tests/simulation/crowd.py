@@ -152,7 +152,7 @@ class _Device:
             nursery.cancel_scope.cancel()
 
     async def _listen(self, connection: RawClient) -> None:
-        """Keep what comes, until the end of the connection or of this device's patience."""
+        """Keep what comes, until the end of the connection or of this device's error_budget."""
         while (event := await connection.event()) is not None:
             match event:
                 case TextMessage(data=text):

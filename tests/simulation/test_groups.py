@@ -19,11 +19,11 @@ def test_every_device_of_every_member_gets_everything_once_in_one_order(seed: in
 
 
 def test_the_judge_notices_a_place_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    spread = memory_state._spread_in_group
+    fan_out = memory_state._spread_in_group
 
     def forgetful(state: Any, envelope: Any, clients: list[ClientId], *rest: Any, **more: Any) -> Stored:
         is_forgotten = envelope.verb == "text" and envelope.id == "9"
-        return spread(state, envelope, clients[:-1] if is_forgotten else clients, *rest, **more)
+        return fan_out(state, envelope, clients[:-1] if is_forgotten else clients, *rest, **more)
 
     monkeypatch.setattr(memory_state, "_spread_in_group", forgetful)
     with pytest.raises(Violation):

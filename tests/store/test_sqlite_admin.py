@@ -123,7 +123,7 @@ async def test_the_survey_says_who_and_how_much(store: SqliteStore, tmp_path: Pa
     await apply(store, change(CLUB, 0, {ANN: "admin", CAT: "member"}, name="friends", device=PHONE))
     await apply(store, append(envelope(CAT, BOB, "x" * 1_000, ts=8_000)))
     await store.ban(CAT, 9_000)
-    await store.settle()
+    await store.checkpoint()
 
     clients = await survey.clients(is_banned=False, limit=10, offset=0)
     assert clients.total == 3

@@ -69,7 +69,7 @@ async def test_what_is_acknowledged_soon_leaves_nothing_but_its_id(store: Sqlite
         await apply(store, append(envelope(BOB, ANN, id=str(number))))
         await apply(store, Ack(box.id, number))
     assert counts(path)[1:] == (0, 0, 0)
-    await store.settle()
+    await store.checkpoint()
     assert counts(path) == (0, 5, 0, 0)
     assert await apply(store, append(envelope(BOB, ANN, id="3"))) == Duplicate(1_000)
 
@@ -77,8 +77,8 @@ async def test_what_is_acknowledged_soon_leaves_nothing_but_its_id(store: Sqlite
 async def test_what_waits_longer_goes_into_the_tables_bit_by_bit(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_mailboxes, "HEAVY", 12)
-    monkeypatch.setattr(sqlite_mailboxes, "LIGHT", 8)
+    monkeypatch.setattr(sqlite_mailboxes, "HIGH_WATERMARK", 12)
+    monkeypatch.setattr(sqlite_mailboxes, "LOW_WATERMARK", 8)
     box = await registered(store, ANN, PHONE)
     in_tables = []
     for number in range(20):
@@ -94,8 +94,8 @@ async def test_what_waits_longer_goes_into_the_tables_bit_by_bit(
 async def test_the_journal_stays_in_bounds_without_envelopes(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_mailboxes, "HEAVY", 12)
-    monkeypatch.setattr(sqlite_mailboxes, "LIGHT", 8)
+    monkeypatch.setattr(sqlite_mailboxes, "HIGH_WATERMARK", 12)
+    monkeypatch.setattr(sqlite_mailboxes, "LOW_WATERMARK", 8)
     boxes = [await registered(store, ANN, device) for device in (PHONE, LAPTOP, DeviceId("tablet"))]
     for number in range(40):
         await store.apply([Touch(box.id, 2_000 + number) for box in boxes])
@@ -116,7 +116,7 @@ async def test_a_clean_end_leaves_the_journal_empty(path: Path) -> None:
 async def test_after_a_crash_everything_is_there_and_the_numbers_go_on(store: SqliteStore, path: Path) -> None:
     box = await registered(store, ANN, PHONE)
     await apply(store, append(envelope(BOB, ANN, "gone", id="1")))
-    await store.settle()
+    await store.checkpoint()
     await apply(store, append(envelope(BOB, ANN, "there", id="2")))
     await apply(store, Ack(box.id, 1))
     await apply(store, append(envelope(BOB, ANN, "Ünï \0 \udcff".encode("utf-8", "replace").decode(), id="3")))
@@ -159,7 +159,7 @@ async def test_a_batch_under_way_is_seen_by_nobody(
         await commit()
 
     monkeypatch.setattr(store, "_commit", slow_commit)
-    monkeypatch.setattr(sqlite_mailboxes, "HEAVY", 1)  # so that it settles as well
+    monkeypatch.setattr(sqlite_mailboxes, "HIGH_WATERMARK", 1)  # so that it settles as well
     sent = append(envelope(BOB, ANN, "meanwhile", id="1"))
     batch: list[Operation] = [sent, append(envelope(BOB, ANN, "and more")), Ack(box.id, 0)]
     async with trio.open_nursery() as nursery:
@@ -206,14 +206,14 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
         broken.setattr(sqlite_mailboxes, "read_journal", fail)
         with pytest.raises(StoreError):
             await apply(store, append(envelope(BOB, ANN, "lost")))
-        for ask in (store.places_of, store.mailboxes_of):
+        for ask in (store.mailbox_count, store.mailboxes_of):
             with pytest.raises(StoreError):
                 ask(ANN)
         with pytest.raises(StoreError):
             await store.read(box.id, after=0, limit=9)
         with pytest.raises(StoreError):
             store.recall(BOB, None, MessageId("1"), b"")
-        for change in (partial(apply, store, Ack(box.id, 1)), store.settle, store.scrub, partial(store.erase, BOB)):
+        for change in (partial(apply, store, Ack(box.id, 1)), store.checkpoint, store.scrub, partial(store.erase, BOB)):
             with pytest.raises(StoreError):
                 await change()
     assert await texts(store, box) == [(1, "before")]

@@ -7,7 +7,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.calls.rtc_peer import Phone, Sound, open_phone
+from ironwire.cli.calls.rtc_peer import RtcPeer, Sound, open_rtc_peer
 from ironwire.cli.options import answer_deadline
 from ironwire.cli.terminal import err
 from ironwire.client import (
@@ -87,16 +87,16 @@ async def run_call(
     async with connect(address, identity, device=talk.device, backoff=OFTEN) as client:
         with answer_deadline():
             servers = await client.calls.ice_servers()
-        async with open_phone(servers, talk.sound, is_relayed=talk.is_relayed) as phone:
+        async with open_rtc_peer(servers, talk.sound, is_relayed=talk.is_relayed) as rtc_peer:
             if peer is None or is_called:
-                line = await _pick_up(client, phone, book, peer, talk.wait_seconds)
+                line = await _pick_up(client, rtc_peer, book, peer, talk.wait_seconds)
             else:
                 err().print(f"calling {book.label(peer)}")
                 with answer_deadline():
-                    call = await client.calls.offer(peer, await phone.offer(), "audio")
-                line = _Line(client, phone, peer, call)
+                    call = await client.calls.offer(peer, await rtc_peer.offer(), "audio")
+                line = _Line(client, rtc_peer, peer, call)
             await line.talk(talk)
-            return phone.heard_seconds
+            return rtc_peer.heard_seconds
 
 
 @define(eq=False)
@@ -104,7 +104,7 @@ class _Line:
     """A call that was offered, seen from one of its ends."""
 
     client: Client
-    phone: Phone
+    rtc_peer: RtcPeer
     peer: ClientId
     id: CallId
     is_answered: trio.Event = field(factory=trio.Event)
@@ -130,7 +130,7 @@ class _Line:
                 with _patience(talk.wait_seconds, f"nobody answered within {talk.wait_seconds:g} s"):
                     await self.is_answered.wait()
                 with _patience(CONNECT_SECONDS, f"no sound got through within {CONNECT_SECONDS:g} s of the answer"):
-                    await self.phone.wait_connected()
+                    await self.rtc_peer.wait_connected()
                 self.is_connected = True
                 err().print(f"connected, for {talk.seconds:g} s")
                 await trio.sleep(talk.seconds)
@@ -160,7 +160,7 @@ class _Line:
                 case Received(RelayedAnswer(call=self.id, sdp=sdp)):
                     await self._take_answer(sdp)
                 case Received(RelayedCandidate(call=self.id, candidate=candidate)):
-                    await self.phone.add(candidate)
+                    await self.rtc_peer.add(candidate)
                 case Received(RelayedUpdate(call=self.id, kind="answer", sdp=sdp)):
                     await self._take_answer(sdp)
                 case Received(RelayedUpdate(call=self.id, sdp=sdp)):
@@ -180,13 +180,13 @@ class _Line:
 
     async def _take_answer(self, sdp: str) -> None:
         if not self.is_answered.is_set():
-            await self.phone.accept(sdp)
+            await self.rtc_peer.accept(sdp)
             self.is_answered.set()
 
     async def _change(self, sdp: str) -> None:
         """The other side wants another connection, or another sound in this one. aiortc cannot restart ICE."""
         try:
-            answer = await self.phone.answer(sdp)
+            answer = await self.rtc_peer.answer(sdp)
         except CallFailed as error:
             err().print(f"the other side wants to change the call, and that cannot be done: {error}")
             return
@@ -206,18 +206,18 @@ class _Line:
 
 
 async def _pick_up(
-    client: Client, phone: Phone, book: AddressBook, peer: ClientId | None, wait_seconds: float
+    client: Client, rtc_peer: RtcPeer, book: AddressBook, peer: ClientId | None, wait_seconds: float
 ) -> _Line:
     err().print(f"you are {client.client_id}")
     err().print("waiting for a call" + ("" if peer is None else f" from {book.label(peer)}"))
     with _patience(wait_seconds, f"nobody called within {wait_seconds:g} s"):
         offer = await _next_offer(client, peer)
     err().print(f"{book.label(offer.sender)} calls")
-    line = _Line(client, phone, offer.sender, offer.call)
+    line = _Line(client, rtc_peer, offer.sender, offer.call)
     try:
         with answer_deadline():
             await client.calls.ringing(offer.sender, offer.call)
-            line.our_answer = await phone.answer(offer.sdp)
+            line.our_answer = await rtc_peer.answer(offer.sdp)
             await client.calls.answer(offer.sender, offer.call, line.our_answer)
     except CallFailed:
         with trio.move_on_after(GOODBYE_SECONDS, shield=True):

@@ -1,7 +1,7 @@
 """One end of an audio call: a tone or a file goes out, and what comes in is recorded.
 
 aiortc does all of it. It is optional (`ironwire[calls]`), so this module is imported when there is a call, and
-not before. It wants asyncio, which therefore runs in a thread of its own; `Phone` is what Trio sees of it.
+not before. It wants asyncio, which therefore runs in a thread of its own; `RtcPeer` is what Trio sees of it.
 """
 
 import array
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @frozen
 class Sound:
-    """What a phone plays, the file if there is one, and where it records what it hears, as 16-bit WAV."""
+    """The file to play, if there is one, and where it records what it hears, as 16-bit WAV."""
 
     tone_hz: float
     file: Path | None
@@ -66,8 +66,8 @@ class Tone(AudioStreamTrack):
 
 
 @define(eq=False)
-class Phone:
-    """Made by `open_phone`. Either `offer` and then `accept`, or `answer`; the other side's candidates at any time."""
+class RtcPeer:
+    """One end of a call. Either `offer` and then `accept`, or `answer`; the other side's candidates at any time."""
 
     _loop: asyncio.AbstractEventLoop
     _peer: RTCPeerConnection
@@ -124,7 +124,7 @@ class Phone:
             self._loop.call_soon_threadsafe(self._is_over.set)
 
     async def live(self, source: MediaStreamTrack, recording: Path | None) -> None:
-        """In the thread: play and record, until the phone is hung up."""
+        """In the thread: play and record, until it is hung up."""
         listening: set[asyncio.Task[None]] = set()
 
         def track_came(track: MediaStreamTrack) -> None:
@@ -206,8 +206,8 @@ class Phone:
 
 
 @asynccontextmanager
-async def open_phone(servers: IceServerList, sound: Sound, *, is_relayed: bool) -> AsyncIterator[Phone]:
-    """A phone that is hung up when the block is left. `is_relayed`: all sound goes through a TURN server.
+async def open_rtc_peer(servers: IceServerList, sound: Sound, *, is_relayed: bool) -> AsyncIterator[RtcPeer]:
+    """A peer that is hung up when the block is left. `is_relayed`: all sound goes through a TURN server.
 
     Raises:
         CallFailed: the file cannot be played, or there is no TURN server.
@@ -218,22 +218,22 @@ async def open_phone(servers: IceServerList, sound: Sound, *, is_relayed: bool) 
     # Never without a list: aiortc would then ask a public STUN server.
     listed = [RTCIceServer([*server.urls], server.username, server.credential) for server in servers.servers]
     async with plain_nursery() as nursery:
-        phone: Phone = await nursery.start(
+        rtc_peer: RtcPeer = await nursery.start(
             _serve, RTCConfiguration(iceServers=listed, iceTransportPolicy=policy), sound
         )
         try:
-            yield phone
+            yield rtc_peer
         finally:
-            phone.hang_up()
+            rtc_peer.hang_up()
 
 
-async def _serve(configuration: RTCConfiguration, sound: Sound, *, task_status: trio.TaskStatus[Phone]) -> None:
+async def _serve(configuration: RTCConfiguration, sound: Sound, *, task_status: trio.TaskStatus[RtcPeer]) -> None:
     async def live() -> None:
         source = _source(sound)
-        phone = Phone(asyncio.get_running_loop(), RTCPeerConnection(configuration))
-        trio.from_thread.run_sync(lambda: task_status.started(phone))
-        trio.from_thread.check_cancelled()  # then nobody has the phone, to hang it up
-        await phone.live(source, sound.recording)
+        rtc_peer = RtcPeer(asyncio.get_running_loop(), RTCPeerConnection(configuration))
+        trio.from_thread.run_sync(lambda: task_status.started(rtc_peer))
+        trio.from_thread.check_cancelled()  # then nobody can hang it up
+        await rtc_peer.live(source, sound.recording)
 
     await trio.to_thread.run_sync(asyncio.run, live())
 

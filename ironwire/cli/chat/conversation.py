@@ -23,7 +23,7 @@ from attrs import define, field
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.presence_view import Company
+from ironwire.cli.chat.presence_view import PresenceView
 from ironwire.cli.failures import refusal
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.cli.render import (
@@ -106,7 +106,7 @@ class Conversation:
     """With `to`, a client or a group, over the device `client`, for one run of `hold`.
 
     `show` prints what was said, `say` what the program has to add; `changed` is called when `pending`, `receipt` or
-    `company` is another. `receipts` is what the other one is told about what was shown; a group is told
+    `presence_view` is another. `receipts` is what the other one is told about what was shown; a group is told
     nothing, because of each message everybody would tell one. So many of the last lines as `recalls` are shown when a
     conversation opens. What comes elsewhere is said with its name, and never shown among what is said here.
     """
@@ -132,11 +132,11 @@ class Conversation:
     """What became of the last message with the other one, as far as their devices say."""
     failures: int = field(default=0, init=False)
     """Messages and files that did not get across."""
-    company: Company = field(init=False)
+    presence_view: PresenceView = field(init=False)
     _files: deque[DeliveredFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.company = Company(self.to)
+        self.presence_view = PresenceView(self.to)
 
     async def hold(self, batches: AsyncIterable[list[str]]) -> None:
         """Converse until `lines` end or one of them is `/quit`; then wait as long as messages get across.
@@ -203,7 +203,7 @@ class Conversation:
         except InvalidId as error:
             self._say(notice(str(error), "yellow"))
             return
-        self.company, self.receipt = Company(self.to), None
+        self.presence_view, self.receipt = PresenceView(self.to), None
         self._say(notice(f"to {self._book.label(self.to)}, {self.to}"))
         await self._recall()
         self._changed()
@@ -288,7 +288,7 @@ class Conversation:
 
     async def _show_who(self) -> None:
         if not is_group(self.to):
-            status = f", {self.company.status}" if self.company.status else ""
+            status = f", {self.presence_view.status}" if self.presence_view.status else ""
             self._say(notice(f"{self._book.label(self.to)} is {self.to}{status}"))
             return
         try:
@@ -323,7 +323,7 @@ class Conversation:
                     show = self._show if change.group == self.to else self._say
                     show(group_change(change, self._book, self._client.client_id, at, self.to))
                 case Received(RelayedTyping() | PresenceUpdate() as news):
-                    self.company.note(news)
+                    self.presence_view.note(news)
                 case Received(DeliveredReceipt(sender)) if sender == self.to:
                     await self._note_receipt()
                 case Received(Error() as error):
@@ -344,7 +344,7 @@ class Conversation:
                     if not self._is_away or retry_seconds is None:
                         self._say(notice(reason if retry_seconds is None else f"{reason}; trying again", "yellow"))
                     self._is_away = True
-                    self.company.forget()
+                    self.presence_view.forget()
                 case Missed() | Lost() as missed:
                     self._say(incident(missed))
             self._changed()
@@ -377,7 +377,7 @@ class Conversation:
     async def _receive(self, message: DeliveredText | DeliveredFile, message_id: MessageId | None) -> None:
         if isinstance(message, DeliveredFile):
             self._files.append(message)
-        self.company.stop(message.sender)
+        self.presence_view.stop(message.sender)
         peer = conversation_of(message, self._client.client_id)
         name = speaker(message, self._book, self._client.client_id, self.to)
         if peer != self.to:

@@ -132,7 +132,7 @@ class Screen:
         self._prompt = prompt
         facts = (
             f"to {self._book.label(conversation.to)}",
-            conversation.company.describe(self._book),
+            conversation.presence_view.describe(self._book),
             conversation.receipt,
             str(self._client.address),
         )

@@ -23,7 +23,7 @@ PAUSE_SECONDS = 6.0
 
 
 @define(eq=False)
-class Company:
+class PresenceView:
     """The others in the conversation with `to`."""
 
     _to: Address

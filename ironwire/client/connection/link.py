@@ -47,7 +47,7 @@ from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.records import Begin, Sendable
-from ironwire.client.store.write_queue import Keeper
+from ironwire.client.store.write_queue import WriteQueue
 from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId, MessageId
 from ironwire.wire.codec import encode
@@ -82,10 +82,10 @@ class Target:
 
 @define(eq=False)
 class Link:
-    """One client's way to its server. With a keeper it is a device's."""
+    """One client's way to its server. With a write queue it is a device's."""
 
     target: Target
-    keeper: Keeper | None
+    write_queue: WriteQueue | None
     events: EventQueue | Inbox
     is_lasting: bool = False
     connection: Connection = field(factory=lambda: Connection("connecting"), init=False)
@@ -110,8 +110,8 @@ class Link:
 
     def __attrs_post_init__(self) -> None:
         self.rosters = Rosters(self.target.identity.client_id)
-        self._pushes = Pushes(self.events, self.rosters, self._calls, self.keeper)
-        self.backlog = None if self.keeper is None else Backlog(self.keeper, self.events, self._launch)
+        self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue)
+        self.backlog = None if self.write_queue is None else Backlog(self.write_queue, self.events, self._launch)
 
     @property
     def is_up(self) -> bool:
@@ -218,16 +218,16 @@ class Link:
 
     async def keep(self) -> None:
         """Keep what comes and goes, until it is cancelled; a store that fails stops the client."""
-        if self.keeper is not None:
+        if self.write_queue is not None:
             try:
-                await self.keeper.run()
+                await self.write_queue.run()
             except LocalStoreError as error:
-                self.keeper.end(error)
+                self.write_queue.end(error)
                 self.stop(error)
                 self._running.cancel()
             finally:
                 # Cancelled: nobody is to wait any more for what will not be kept.
-                self.keeper.end(SessionEnded(1000, "the client was closed"))
+                self.write_queue.end(SessionEnded(1000, "the client was closed"))
 
     async def run(self) -> None:
         """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a
@@ -310,7 +310,7 @@ class Link:
         self._up = trio.Event()
 
     def _end_lost_calls(self) -> None:
-        for end in self._calls.lost(is_device=self.keeper is not None):
+        for end in self._calls.lost(is_device=self.write_queue is not None):
             self.events.put(Received(end))
 
     # --- one session -------------------------------------------------------------------------------------------------
@@ -328,10 +328,10 @@ class Link:
 
     def _come_up(self, session: Session, nursery: trio.Nursery) -> tuple[Outbox, Repeats]:
         welcome = session.welcome
-        if self.keeper is not None:
+        if self.write_queue is not None:
             if welcome.epoch is None or welcome.seq is None:
                 raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
-            self.keeper.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
+            self.write_queue.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
         self.rosters.forget_all()
         if welcome.limits is not None:
             self._frame_bytes = welcome.limits.frame_bytes

@@ -15,7 +15,7 @@ from ironwire.client.events import EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
 from ironwire.client.store.records import Arrive
-from ironwire.client.store.write_queue import Keeper
+from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import (
@@ -30,12 +30,12 @@ from ironwire.wire.messages import (
 
 @define(eq=False)
 class Pushes:
-    """Of one client, over all its sessions. With a keeper it is a device."""
+    """Of one client, over all its sessions. With a write queue it is a device."""
 
     events: EventQueue | Inbox
     rosters: Rosters
     _calls: CallBook
-    _keeper: Keeper | None
+    _write_queue: WriteQueue | None
 
     async def take(self, frame: ServerFrame, outbox: Outbox) -> None:
         """Take one frame that came in the session of `outbox`; waits while more is to be kept than should be.
@@ -52,23 +52,23 @@ class Pushes:
                 self.rosters.forget_all()
             else:
                 self.rosters.forget(frame.message.groups or ())
-        if self._keeper is None:
+        if self._write_queue is None:
             self.events.put(Received(frame.message, frame.id, frame.seq))
         else:
-            self._keep(self._keeper, frame, outbox)
-            await self._keeper.wait_room()
+            self._keep(self._write_queue, frame, outbox)
+            await self._write_queue.wait_room()
 
-    def _keep(self, keeper: Keeper, frame: ServerFrame, outbox: Outbox) -> None:
+    def _keep(self, write_queue: WriteQueue, frame: ServerFrame, outbox: Outbox) -> None:
         match frame.message:
             case DeliveredText() | DeliveredFile() | DeliveredReceipt() | GroupChanged() as delivery:
                 if frame.seq is None:
                     raise NotTheProtocol("the server sent this device a delivery without a number")
-                keeper.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, outbox, frame.seq))
+                write_queue.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, outbox, frame.seq))
             case Gap() as gap:
-                keeper.put(Arrive(gap, None, gap.last), partial(self._arrived, outbox, gap.last))
+                write_queue.put(Arrive(gap, None, gap.last), partial(self._arrived, outbox, gap.last))
             case CaughtUp() as caught_up:
                 # Behind the deliveries that it is about.
-                keeper.put(None, partial(self._caught_up, caught_up))
+                write_queue.put(None, partial(self._caught_up, caught_up))
             case message:
                 self.events.put(Received(message, frame.id))
 

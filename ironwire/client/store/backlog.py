@@ -20,7 +20,7 @@ from ironwire.client.connection.outgoing import Pending, Reply
 from ironwire.client.events import EventQueue, Queued, Settled
 from ironwire.client.inbox import Inbox
 from ironwire.client.store.records import Queue, Sendable, Settle
-from ironwire.client.store.write_queue import Keeper
+from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
 from ironwire.ids import Address, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Text
@@ -33,7 +33,7 @@ WINDOW = 256
 class Backlog:
     """Of one device, over all sessions. `run` sends in each of them."""
 
-    _keeper: Keeper
+    _write_queue: WriteQueue
     _events: EventQueue | Inbox
     _launch: Callable[[Pending], None]
     waiting: int = field(default=0, init=False)
@@ -59,7 +59,7 @@ class Backlog:
         Raises:
             LocalStoreError: the file cannot be read.
         """
-        self.waiting = await self._keeper.store.count_queued()
+        self.waiting = await self._write_queue.store.count_queued()
         self._is_behind = self.waiting > 0
 
     # --- queueing ----------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class Backlog:
             if is_awaited:
                 self._awaited[pending.id] = pending
             self._put(pending, message, now_ms)
-        await self._keeper.commit(None)
+        await self._write_queue.commit(None)
         return queued
 
     def awaited(self) -> list[Pending]:
@@ -92,7 +92,7 @@ class Backlog:
 
     def _put(self, pending: Pending, message: Sendable, now_ms: int) -> None:
         pending.is_kept = True
-        self._keeper.put(Queue(pending.id, message, now_ms), partial(self._kept, pending, message, now_ms))
+        self._write_queue.put(Queue(pending.id, message, now_ms), partial(self._kept, pending, message, now_ms))
 
     def _kept(self, pending: Pending, message: Sendable, ts: int, error: ClientError | None) -> None:
         if error is not None:
@@ -119,7 +119,7 @@ class Backlog:
         self.note_moved()
         ts = reply.ts if isinstance(reply, Accepted) else None
         reason = reply.msg if isinstance(reply, Error) else None
-        self._keeper.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
+        self._write_queue.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
 
     def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
         self._answered.discard(pending.id)
@@ -163,7 +163,7 @@ class Backlog:
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
         known, passed_by, room = {*self._window, *self._answered}, self._passed_by, self._room
         limit, resting = len(known) + room, {*self._resting}
-        found = await self._keeper.store.queued(limit=limit, skipped=resting)
+        found = await self._write_queue.store.queued(limit=limit, skipped=resting)
         unknown = [each for each in found if each[0] not in known]
         for message_id, message in unknown[:room]:
             if message is None:
@@ -183,7 +183,7 @@ class Backlog:
     def _drop(self, message_id: MessageId) -> None:
         self._answered.add(message_id)
         self.waiting -= 1
-        self._keeper.put(Settle(message_id, None, "invalid"), lambda _: self._answered.discard(message_id))
+        self._write_queue.put(Settle(message_id, None, "invalid"), lambda _: self._answered.discard(message_id))
 
 
 def _now_ms() -> int:

@@ -22,7 +22,7 @@ Then = Callable[[ClientError | None], None]
 
 
 @define(eq=False)
-class Keeper:
+class WriteQueue:
     """`run` it in one task."""
 
     store: LocalStore
@@ -44,7 +44,7 @@ class Keeper:
         """Return once `change` is kept, and everything that was put before.
 
         Raises:
-            ClientError: the keeper has ended.
+            ClientError: the write_queue has ended.
         """
         settled = trio.Event()
         outcome: list[ClientError | None] = []

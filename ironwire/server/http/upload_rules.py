@@ -1,7 +1,7 @@
 """Who may upload, how often, how much, and how many at a time.
 
 An upload is asked about before its body is read, as far as its headers tell; what only the body tells is asked as it
-comes. It counts to the neighbourhood that it comes from, and with a token to the client as well.
+comes. It counts to the network that it comes from, and with a token to the client as well.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Buckets
 from ironwire.server.http.responses import HttpErrorCode
-from ironwire.server.listener.addresses import Neighbourhood, TrustedProxies
+from ironwire.server.listener.addresses import SourceNetwork, TrustedProxies
 from ironwire.server.listener.connection_limiter import MOST_ADDRESSES, RETRY_AFTER_SECONDS, Tally, per_hour, per_minute
 
 SCHEME = "IronWire"
@@ -49,7 +49,7 @@ class Upload:
 
     most_bytes: int
     _rules: "UploadRules"
-    _payers: tuple[Neighbourhood | ClientId | None, ...]
+    _payers: tuple[SourceNetwork | ClientId | None, ...]
 
     def pay(self, size_bytes: int) -> None:
         """Count what has come, or is going to.
@@ -70,9 +70,9 @@ class UploadRules:
     _proxies: TrustedProxies
     _requires_token: bool
     _now_ms: Callable[[], int]
-    _uploads: Buckets[Neighbourhood | ClientId] = field(init=False)
-    _bytes: Buckets[Neighbourhood | ClientId] = field(init=False)
-    _running: Tally[Neighbourhood] = field(init=False, factory=Tally)
+    _uploads: Buckets[SourceNetwork | ClientId] = field(init=False)
+    _bytes: Buckets[SourceNetwork | ClientId] = field(init=False)
+    _running: Tally[SourceNetwork] = field(init=False, factory=Tally)
     _running_total: int = field(init=False, default=0)
     _refused_total: int = field(init=False, default=0)
 
@@ -92,25 +92,25 @@ class UploadRules:
         Raises:
             UploadRefused: it may not begin.
         """
-        neighbourhood = self._proxies.neighbourhood(peer, forwarded_for)
+        network = self._proxies.network(peer, forwarded_for)
         limits = self._limits
         if (
             self._running_total >= limits.uploads_at_a_time
-            or self._running[neighbourhood] >= limits.uploads_at_a_time_per_address
+            or self._running[network] >= limits.uploads_at_a_time_per_address
         ):
             raise self._too_many(RETRY_AFTER_SECONDS)
-        self._take(self._uploads, neighbourhood, 1)
+        self._take(self._uploads, network, 1)
         grant = self._redeem(authorization)
         if grant is not None:
             self._take(self._uploads, grant.client, 1)
         most_bytes = limits.upload_bytes if grant is None else grant.size_bytes
-        payers = (neighbourhood, None if grant is None else grant.client)
-        self._running.add(neighbourhood)
+        payers = (network, None if grant is None else grant.client)
+        self._running.add(network)
         self._running_total += 1
         try:
             yield Upload(most_bytes, self, payers)
         finally:
-            self._running.remove(neighbourhood)
+            self._running.remove(network)
             self._running_total -= 1
 
     def statistics(self) -> UploadRulesStatistics:
@@ -128,7 +128,7 @@ class UploadRules:
         return grant
 
     def _take(
-        self, buckets: Buckets[Neighbourhood | ClientId], payer: Neighbourhood | ClientId | None, count: int
+        self, buckets: Buckets[SourceNetwork | ClientId], payer: SourceNetwork | ClientId | None, count: int
     ) -> None:
         wait = 0.0 if payer is None else buckets.take(payer, count, trio.current_time())
         if wait:

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from ironwire.errors import ConfigError
 
-Neighbourhood = NewType("Neighbourhood", str)
+SourceNetwork = NewType("SourceNetwork", str)
 """An IPv4 address, or the /64 of an IPv6 address: what limits for each address count."""
 
 Address = tuple[str, int]
@@ -24,7 +24,7 @@ Address = tuple[str, int]
 
 UNIX = "unix"
 """Stands for the peers of a Unix socket, which have no address."""
-_WITHOUT_ADDRESS = Neighbourhood(UNIX)
+_WITHOUT_ADDRESS = SourceNetwork(UNIX)
 
 _WITH_PORT = re.compile(r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
@@ -59,7 +59,7 @@ class TrustedProxies:
             parsed.append(network)
         return cls(tuple(parsed), UNIX in texts)
 
-    def neighbourhood(self, peer: str, forwarded_for: str) -> Neighbourhood | None:
+    def network(self, peer: str, forwarded_for: str) -> SourceNetwork | None:
         """Whom to count a connection from `peer` to; None: somebody on this machine.
 
         Everybody behind a Unix socket that is not trusted, or does not say who they are, is one.
@@ -78,7 +78,7 @@ class TrustedProxies:
             address = before
         if address is None:
             return _WITHOUT_ADDRESS
-        return None if address.is_loopback else _neighbourhood(address)
+        return None if address.is_loopback else _network(address)
 
     def is_proxy(self, peer: str) -> bool:
         """Whether connections from `peer` are those of others, whom only the headers of a request name."""
@@ -105,7 +105,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
-def _neighbourhood(address: IPv4Address | IPv6Address) -> Neighbourhood:
+def _network(address: IPv4Address | IPv6Address) -> SourceNetwork:
     if isinstance(address, IPv4Address):
-        return Neighbourhood(str(address))
-    return Neighbourhood(str(IPv6Network((int(address) >> 64 << 64, 64))))
+        return SourceNetwork(str(address))
+    return SourceNetwork(str(IPv6Network((int(address) >> 64 << 64, 64))))

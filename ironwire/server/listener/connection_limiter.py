@@ -1,8 +1,8 @@
-"""Who may connect, before anything else is done for them: connections are counted in total and by neighbourhood.
+"""Who may connect, before anything else is done for them: connections are counted in total and by network.
 
 Behind a proxy one connection carries the requests of many, and only their headers say whose. So a proxy's connections
-count in total alone, and each WebSocket in them to the neighbourhood that has asked for it. Nobody on this machine is
-counted to a neighbourhood. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
+count in total alone, and each WebSocket in them to the network that has asked for it. Nobody on this machine is
+counted to a network. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
 """
 
 from collections.abc import Callable
@@ -14,28 +14,28 @@ from attrs import define, field, frozen
 from ironwire.counting import Tallied, tallied
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Buckets, Rate
-from ironwire.server.listener.addresses import Address, Neighbourhood, TrustedProxies
+from ironwire.server.listener.addresses import Address, SourceNetwork, TrustedProxies
 
 RETRY_AFTER_SECONDS = 10
 """What those are told that have to come back later: about as long as a crowd takes to authenticate."""
 
 MOST_ADDRESSES = 100_000
-"""Neighbourhoods whose rates are remembered: 20 MB for each kind of rate, if strangers can fill it."""
+"""Networks whose rates are remembered: 20 MB for each kind of rate, if strangers can fill it."""
 
 HttpRefusal = Literal[403, 429]
 """A page of another site asks, or the address has had its share for now."""
 
-STRANGERS_AT_A_TURN = 2
+UNAUTHENTICATED_PER_TURN = 2
 """How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
 leave at once would else be one turn of a thousand steps, for which everybody waits.
 """
-CLIENTS_AT_A_TURN = 1
+HEAVY_CLIENTS_PER_TURN = 1
 """How many clients have more than their share of a turn: what one sends at once takes a millisecond and more."""
-TURNS_OF_A_REQUEST = 3
+TURNS_PER_REQUEST = 3
 """How many turns pass from the beginning of one request over HTTP to that of the next: to answer one takes as long as
 several strangers who authenticate, in several steps.
 """
-BODIES_AT_A_TURN = 2
+BODIES_PER_TURN = 2
 """How many of the requests whose bodies arrive get a piece of them in a turn: 64 KiB are a tenth of a millisecond."""
 
 K = TypeVar("K")
@@ -72,7 +72,7 @@ class Tally(Generic[K]):
 
 
 @frozen
-class GateStatistics:
+class ConnectionLimiterStatistics:
     """What there is now, and what was refused since the process began."""
 
     open: int
@@ -88,15 +88,15 @@ class GateStatistics:
 
 
 @define(eq=False)
-class Visitor:
-    """One connection as the gate counts it. Made by `Gate.enter`; `leave` comes once, at its end."""
+class ConnectionSlot:
+    """One connection as the limiter counts it. Made by `ConnectionLimiter.enter`; `leave` comes once, at its end."""
 
-    _gate: "Gate"
+    _limiter: "ConnectionLimiter"
     peer: str
     """The address at the other end, "" if it has none."""
-    neighbourhood: Neighbourhood | None
+    network: SourceNetwork | None
     """Whom it counts to; None is somebody on this machine, or a proxy whose request has not been read yet."""
-    is_stranger: bool = field(default=True, init=False)
+    is_unauthenticated: bool = field(default=True, init=False)
     _refusal: HttpRefusal | None = field(default=None, init=False)
 
     def ask_for_socket(self, forwarded_for: str, origin: str | None, server: Address | None) -> HttpRefusal | None:
@@ -109,51 +109,51 @@ class Visitor:
             server: where the connection arrived.
         """
         if self._refusal is None:
-            self._refusal = self._gate._refusal(self, forwarded_for, origin, server)
+            self._refusal = self._limiter._refusal(self, forwarded_for, origin, server)
         return self._refusal
 
     async def turn(self) -> None:
         """Wait until this stranger, or this client who has sent much at once, may have some of the server's time: a few
         strangers and a few such clients have in each turn of the event loop.
         """
-        turns = self._gate._strangers_turns if self.is_stranger else self._gate._clients_turns
+        turns = self._limiter._unauthenticated_turns if self.is_unauthenticated else self._limiter._clients_turns
         await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along
         turns.release()
 
     async def request_turn(self) -> None:
         """Wait until a request over HTTP may begin."""
-        async with self._gate._requests_turns:
-            for _ in range(TURNS_OF_A_REQUEST - 1):
+        async with self._limiter._requests_turns:
+            for _ in range(TURNS_PER_REQUEST - 1):
                 await trio.lowlevel.checkpoint()
 
     async def body_turn(self) -> None:
         """Wait until a piece of a request's body may be looked at."""
-        async with self._gate._bodies_turns:
+        async with self._limiter._bodies_turns:
             pass
 
     def attempt(self) -> float:
         """It wants to authenticate: 0.0, or the seconds until that may be tried."""
-        return self._gate._attempt(self.neighbourhood)
+        return self._limiter._attempt(self.network)
 
     def registration(self) -> float:
         """It has authenticated and brings a new device: 0.0, or the seconds until that may come."""
-        return self._gate._registration(self.neighbourhood)
+        return self._limiter._registration(self.network)
 
     def authenticated(self) -> None:
         """It is a client's now."""
-        if self.is_stranger:
-            self._gate._strangers.remove(self.neighbourhood)
-            self._gate._strangers_total -= 1
-            self.is_stranger = False
+        if self.is_unauthenticated:
+            self._limiter._unauthenticated.remove(self.network)
+            self._limiter._unauthenticated_total -= 1
+            self.is_unauthenticated = False
 
     def leave(self) -> None:
         self.authenticated()
-        self._gate._open.remove(self.neighbourhood)
-        self._gate._open_total -= 1
+        self._limiter._open.remove(self.network)
+        self._limiter._open_total -= 1
 
 
 @define(eq=False)
-class Gate:
+class ConnectionLimiter:
     """What all connections are counted in."""
 
     _limits: Limits
@@ -161,18 +161,18 @@ class Gate:
     _serves_page_of: Callable[[str, Address | None], bool] = lambda origin, server: True
     """Whether a page of this origin may open sockets at this address of the server."""
     _now: Callable[[], float] = trio.current_time
-    _open: Tally[Neighbourhood] = field(init=False, factory=Tally)
+    _open: Tally[SourceNetwork] = field(init=False, factory=Tally)
     _open_total: int = field(init=False, default=0)
-    _strangers: Tally[Neighbourhood] = field(init=False, factory=Tally)
-    _strangers_total: int = field(init=False, default=0)
-    _arrivals: Buckets[Neighbourhood] = field(init=False)
-    _attempts: Buckets[Neighbourhood] = field(init=False)
-    _registrations: Buckets[Neighbourhood] = field(init=False)
+    _unauthenticated: Tally[SourceNetwork] = field(init=False, factory=Tally)
+    _unauthenticated_total: int = field(init=False, default=0)
+    _arrivals: Buckets[SourceNetwork] = field(init=False)
+    _attempts: Buckets[SourceNetwork] = field(init=False)
+    _registrations: Buckets[SourceNetwork] = field(init=False)
     _refused: dict[str, int] = field(init=False)
-    _strangers_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(STRANGERS_AT_A_TURN))
-    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(CLIENTS_AT_A_TURN))
+    _unauthenticated_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(UNAUTHENTICATED_PER_TURN))
+    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(HEAVY_CLIENTS_PER_TURN))
     _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(1))
-    _bodies_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(BODIES_AT_A_TURN))
+    _bodies_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(BODIES_PER_TURN))
 
     def __attrs_post_init__(self) -> None:
         limits = self._limits
@@ -181,69 +181,69 @@ class Gate:
         self._refused = {"connection": 0, "origin": 0, "attempt": 0, "registration": 0}
         self._registrations = Buckets(per_hour(limits.registrations_per_hour), MOST_ADDRESSES)
 
-    def enter(self, peer: str) -> Visitor | None:
+    def enter(self, peer: str) -> ConnectionSlot | None:
         """A connection from the address `peer` was accepted. None: it is one too many, and is to be closed at once."""
         limits = self._limits
-        neighbourhood = None if self._proxies.is_proxy(peer) else self._proxies.neighbourhood(peer, "")
+        network = None if self._proxies.is_proxy(peer) else self._proxies.network(peer, "")
         if (
             self._open_total >= limits.connections
-            or self._strangers_total >= limits.unauthenticated
-            or not self._has_room(neighbourhood)
+            or self._unauthenticated_total >= limits.unauthenticated
+            or not self._has_room(network)
         ):
             self._refused["connection"] += 1
             return None
-        self._open.add(neighbourhood)
-        self._strangers.add(neighbourhood)
+        self._open.add(network)
+        self._unauthenticated.add(network)
         self._open_total += 1
-        self._strangers_total += 1
-        return Visitor(self, peer, neighbourhood)
+        self._unauthenticated_total += 1
+        return ConnectionSlot(self, peer, network)
 
-    def statistics(self) -> GateStatistics:
-        return GateStatistics(
+    def statistics(self) -> ConnectionLimiterStatistics:
+        return ConnectionLimiterStatistics(
             open=self._open_total,
-            unauthenticated=self._strangers_total,
+            unauthenticated=self._unauthenticated_total,
             addresses=len(self._open),
             refused_total=tallied("what", self._refused),
         )
 
     def _refusal(
-        self, visitor: Visitor, forwarded_for: str, origin: str | None, server: Address | None
+        self, slot: ConnectionSlot, forwarded_for: str, origin: str | None, server: Address | None
     ) -> HttpRefusal | None:
         if origin is not None and not self._serves_page_of(origin, server):
             self._refused["origin"] += 1
             return 403
-        if not self._proxies.is_proxy(visitor.peer):
+        if not self._proxies.is_proxy(slot.peer):
             return None  # counted since it came
-        neighbourhood = self._proxies.neighbourhood(visitor.peer, forwarded_for)
-        if not self._has_room(neighbourhood):
+        network = self._proxies.network(slot.peer, forwarded_for)
+        if not self._has_room(network):
             self._refused["connection"] += 1
             return 429
-        self._open.remove(visitor.neighbourhood)
-        self._strangers.remove(visitor.neighbourhood)
-        visitor.neighbourhood = neighbourhood
-        self._open.add(neighbourhood)
-        self._strangers.add(neighbourhood)
+        self._open.remove(slot.network)
+        self._unauthenticated.remove(slot.network)
+        slot.network = network
+        self._open.add(network)
+        self._unauthenticated.add(network)
         return None
 
-    def _attempt(self, neighbourhood: Neighbourhood | None) -> float:
-        wait = self._take(self._attempts, neighbourhood)
+    def _attempt(self, network: SourceNetwork | None) -> float:
+        wait = self._take(self._attempts, network)
         self._refused["attempt"] += wait > 0
         return wait
 
-    def _registration(self, neighbourhood: Neighbourhood | None) -> float:
-        wait = self._take(self._registrations, neighbourhood)
+    def _registration(self, network: SourceNetwork | None) -> float:
+        wait = self._take(self._registrations, network)
         self._refused["registration"] += wait > 0
         return wait
 
-    def _has_room(self, neighbourhood: Neighbourhood | None) -> bool:
+    def _has_room(self, network: SourceNetwork | None) -> bool:
         return (
-            self._open[neighbourhood] < self._limits.connections_per_address
-            and self._strangers[neighbourhood] < self._limits.unauthenticated_per_address
-            and self._take(self._arrivals, neighbourhood) == 0
+            self._open[network] < self._limits.connections_per_address
+            and self._unauthenticated[network] < self._limits.unauthenticated_per_address
+            and self._take(self._arrivals, network) == 0
         )
 
-    def _take(self, buckets: Buckets[Neighbourhood], neighbourhood: Neighbourhood | None) -> float:
-        return 0.0 if neighbourhood is None else buckets.take(neighbourhood, 1, self._now())
+    def _take(self, buckets: Buckets[SourceNetwork], network: SourceNetwork | None) -> float:
+        return 0.0 if network is None else buckets.take(network, 1, self._now())
 
 
 def per_minute(count: float) -> Rate:

@@ -14,7 +14,7 @@ from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import Address
-from ironwire.server.listener.connection_limiter import Gate, Visitor
+from ironwire.server.listener.connection_limiter import ConnectionLimiter, ConnectionSlot
 
 CONNECTION_KEY = "ironwire.connection"
 """Where `scope["state"]` holds the `Connection`."""
@@ -45,7 +45,7 @@ class Guard:
     limits: Limits
     on_shutdown: Callable[[], Awaitable[None]]
     """Called when the worker was told to stop, while connections still work: say goodbye to sessions, wait for them."""
-    gate: Gate
+    limiter: ConnectionLimiter
     """Who may connect."""
     idle: set[trio.CancelScope] = field(factory=set, init=False)
     """The reading of connections that wait for a request."""
@@ -83,9 +83,9 @@ class DirectSockets:
     """
 
     path: bytes
-    serve: Callable[[trio.abc.Stream, bytes, Address | None, Visitor], Awaitable[None]]
+    serve: Callable[[trio.abc.Stream, bytes, Address | None, ConnectionSlot], Awaitable[None]]
     """Called after 101 with the stream, what came behind the upgrade, the server's address if it has one, and the
-    connection as the gate counts it. The stream is closed when it returns.
+    connection as the limiter counts it. The stream is closed when it returns.
     """
 
 
@@ -98,7 +98,7 @@ class Connection:
     """
 
     guard: Guard
-    visitor: Visitor
+    slot: ConnectionSlot
     _stream: trio.abc.Stream
     _protocol: H11Protocol | None = field(default=None, init=False)
     is_reserved: bool = field(default=False, init=False)

@@ -53,9 +53,9 @@ class Http1Protocol(H11Protocol):
     async def handle(self, event: Event) -> None:
         try:
             if isinstance(event, RawData) and self.connection.their_state is not h11.IDLE:
-                await _connection(self.connection_state).visitor.body_turn()
+                await _connection(self.connection_state).slot.body_turn()
             elif isinstance(event, RawData):
-                await _connection(self.connection_state).visitor.turn()
+                await _connection(self.connection_state).slot.turn()
                 if has_too_many_lines(event.data):
                     raise _RefusalError(431)
             await super().handle(event)
@@ -74,7 +74,7 @@ class Http1Protocol(H11Protocol):
         self._is_head = event.method == b"HEAD"
         if event.http_version not in _HTTP_VERSIONS:
             raise _RefusalError(505)
-        await _connection(self.connection_state).visitor.request_turn()  # pipelined ones too, one by one
+        await _connection(self.connection_state).slot.request_turn()  # pipelined ones too, one by one
         if not all(is_host(value) for name, value in event.headers if name == b"host"):
             raise _RefusalError(400)  # RFC 9112, section 3.2; Quart fails over it before it can answer
         names = {name for name, _ in event.headers}
@@ -89,8 +89,8 @@ class Http1Protocol(H11Protocol):
         forwarded_for = b",".join(value for name, value in event.headers if name == b"x-forwarded-for")
         origins = [value for name, value in event.headers if name == b"origin"]
         origin = b" ".join(origins).decode("latin-1") if origins else None
-        visitor = _connection(self.connection_state).visitor
-        refusal = visitor.ask_for_socket(forwarded_for.decode("latin-1"), origin, self.server)
+        slot = _connection(self.connection_state).slot
+        refusal = slot.ask_for_socket(forwarded_for.decode("latin-1"), origin, self.server)
         if refusal is not None:
             raise _RefusalError(refusal)
 

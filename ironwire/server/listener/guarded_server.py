@@ -29,7 +29,7 @@ from hypercorn.utils import parse_socket_addr
 from structlog.contextvars import bind_contextvars
 
 from ironwire.server.listener.addresses import Address
-from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.listener.guard import CONNECTION_KEY, Connection, DirectSockets, Guard
 from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
 from ironwire.server.listener.streams import GONE, half_close, linger, write_at_once, write_some
@@ -56,11 +56,11 @@ async def serve_connection(
     guard.connections_open += 1
     guard.connections_total += 1
     bind_contextvars(connection=os.urandom(_ID_BYTES).hex())
-    visitor = None
+    slot = None
     try:
-        visitor = guard.gate.enter(_peer_of(stream))
-        if visitor is not None:
-            serving = await _greet(guard, visitor, app, config, context, state, stream)
+        slot = guard.limiter.enter(_peer_of(stream))
+        if slot is not None:
+            serving = await _greet(guard, slot, app, config, context, state, stream)
             if serving is not None:
                 await serving
     except* (*GONE, OSError):
@@ -70,13 +70,13 @@ async def serve_connection(
         _log.error("connection failed", exc_info=error)
     finally:
         guard.connections_open -= 1
-        if visitor is not None:
-            visitor.leave()
+        if slot is not None:
+            slot.leave()
 
 
 async def _greet(
     guard: Guard,
-    visitor: Visitor,
+    slot: ConnectionSlot,
     app: AppWrapper,
     config: Config,
     context: WorkerContext,
@@ -100,19 +100,19 @@ async def _greet(
         first = _read_at_once(stream)
         if not first:
             first = await _read_first(guard, stream, deadline)
-            await visitor.turn()
+            await slot.turn()
         if not first:
             return None
         upgrade = parse_upgrade(first, sockets.path)
         server = _address_of(_socket_of(stream).getsockname())
         # Whoever is refused hears it from Hypercorn's path.
-        if upgrade and visitor.ask_for_socket(upgrade.forwarded_for, upgrade.origin, server) is None:
+        if upgrade and slot.ask_for_socket(upgrade.forwarded_for, upgrade.origin, server) is None:
             await context.mark_request()
             answer = upgrade.answer((*config.response_headers("h11"), *SECURITY_FIELDS))
             if not await _write(guard, stream, answer):
                 return None
-            return sockets.serve(stream, upgrade.leftover, server, visitor)
-    return GuardedTCPServer(guard, visitor, app, config, context, state, stream).serve(first, deadline)
+            return sockets.serve(stream, upgrade.leftover, server, slot)
+    return GuardedTCPServer(guard, slot, app, config, context, state, stream).serve(first, deadline)
 
 
 def _direct_sockets(app: AppWrapper, config: Config) -> DirectSockets | None:
@@ -192,7 +192,7 @@ class GuardedTCPServer(TCPServer):
     def __init__(
         self,
         guard: Guard,
-        visitor: Visitor,
+        slot: ConnectionSlot,
         app: AppWrapper,
         config: Config,
         context: WorkerContext,
@@ -202,7 +202,7 @@ class GuardedTCPServer(TCPServer):
         annotated = cast("trio.SSLStream[trio.SocketStream]", stream)  # Hypercorn's annotation, not its practice
         super().__init__(app, config, context, state, annotated)
         self._guard = guard
-        self._connection = Connection(guard, visitor, stream)
+        self._connection = Connection(guard, slot, stream)
         self._reading = trio.CancelScope()
         self._is_read_to_end = False
         self._is_closing = False

@@ -33,7 +33,7 @@ from hypercorn.utils import LifespanFailureError, repr_socket_addr
 
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
-from ironwire.server.listener.connection_limiter import Gate
+from ironwire.server.listener.connection_limiter import ConnectionLimiter
 from ironwire.server.listener.direct import DirectTransport, SocketTransport
 from ironwire.server.listener.guard import CONNECTION_KEY, Connection, Guard
 from ironwire.server.listener.guarded_http import GuardedHTTPStream, GuardedWSStream
@@ -77,18 +77,20 @@ _SHAPE: dict[Callable[..., Any], str] = {
 _log = structlog.get_logger(__name__)
 
 
-def install(limits: Limits, on_shutdown: Callable[[], Awaitable[None]], gate: Gate | None = None) -> Guard:
+def install(
+    limits: Limits, on_shutdown: Callable[[], Awaitable[None]], limiter: ConnectionLimiter | None = None
+) -> Guard:
     """Put the guarded parts in place for every server that this process starts from now on; return what they share.
 
     Called again, the newest limits and callback hold. `on_shutdown` is awaited when the worker has been told to stop,
-    for at most `limits.drain_seconds`, while connections are still served. Without a `gate`, `limits` alone say who may
-    connect.
+    for at most `limits.drain_seconds`, while connections are still served. Without a `limiter`, `limits` alone
+    say who may connect.
 
     Raises:
         RuntimeError: this is not the Hypercorn that the guard was written for.
     """
     check_hypercorn()
-    guard = Guard(limits, on_shutdown, gate or Gate(limits, TrustedProxies(())))
+    guard = Guard(limits, on_shutdown, limiter or ConnectionLimiter(limits, TrustedProxies(())))
     replacements: list[tuple[Any, str, object]] = [
         (hypercorn.protocol.h11, "HTTPStream", GuardedHTTPStream),
         (hypercorn.protocol.h11, "WSStream", GuardedWSStream),

@@ -22,7 +22,7 @@ from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Hub
 from ironwire.delivery.janitor import FileJanitor, Janitor
 from ironwire.errors import AdminError, IronWireError, StoreError
-from ironwire.handlers.groups import GroupDesk
+from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.operator import REQUESTS, Admin, Answer, Request
 from ironwire.server.clock import trusted_clock
 from ironwire.server.operator.config import Settings
@@ -152,7 +152,7 @@ async def _answer_without_server(settings: Settings, request: Request, now_ms: C
         now_ms = clock.now_ms
         hub = Hub(sessions_per_client=limits.sessions_per_client)
         delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
-        groups = GroupDesk(store, delivery, now_ms, os.urandom, limits.group_members)
+        groups = GroupHandler(store, delivery, now_ms, os.urandom, limits.group_members)
         janitor = Janitor(store, delivery, limits, now_ms, settings.history.days)
         (settings.data / MEDIA).mkdir(mode=0o700, exist_ok=True)
         blobs = Blobs(settings.data / MEDIA, os.urandom, now_ms, settings.upload.quota_bytes)

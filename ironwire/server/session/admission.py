@@ -14,7 +14,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit
-from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.session.registration import Refusal
 from ironwire.server.session.services import Services
 from ironwire.store.contract.records import Mailbox
@@ -32,7 +32,7 @@ TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
 TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
 
 
-async def register(admitted: Admit, visitor: Visitor, services: Services) -> Mailbox | Ending | None:
+async def register(admitted: Admit, slot: ConnectionSlot, services: Services) -> Mailbox | Ending | None:
     """The mailbox of the session's device as it stands now, registered and committed if it was not; how the session
     ends if it may not come; None for one without a device that may. An invite is used up with the commit.
 
@@ -45,7 +45,7 @@ async def register(admitted: Admit, visitor: Visitor, services: Services) -> Mai
     if device is None and services.registration.is_open:
         return None
     registered = {mailbox.device for mailbox in services.delivery.mailboxes_of(client)}
-    if device is not None and device not in registered and visitor.registration():
+    if device is not None and device not in registered and slot.registration():
         return TOO_MANY_REGISTRATIONS
     is_known = bool(registered) or services.registration.admits(client)
     if device is None:
@@ -58,7 +58,7 @@ async def register(admitted: Admit, visitor: Visitor, services: Services) -> Mai
         return await services.delivery.register(client, device) or TOO_MANY_DEVICES
 
 
-def wait_to_keep_ms(message: ClientMessage, client: ClientId, visitor: Visitor, services: Services) -> int:
+def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSlot, services: Services) -> int:
     """0, or the milliseconds until somebody at this address may have the server keep one thing more for good.
 
     Mailboxes end when their devices are not seen any more. A group does not, nor do the blocks of a client, and new
@@ -66,9 +66,9 @@ def wait_to_keep_ms(message: ClientMessage, client: ClientId, visitor: Visitor, 
     """
     match message:
         case GroupCreate():
-            return ceil(visitor.registration() * 1000)
+            return ceil(slot.registration() * 1000)
         case Block() if not _has_devices(client, services):
-            return ceil(visitor.registration() * 1000)
+            return ceil(slot.registration() * 1000)
         case _:
             return 0
 

@@ -13,15 +13,15 @@ from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import InvalidMessage, TransportClosed
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Admit, Authentication, Challenge, Expected, Refuse
-from ironwire.server.listener.connection_limiter import Visitor
-from ironwire.server.session.refusals import Patience, invalid, rate_limited
+from ironwire.server.listener.connection_limiter import ConnectionSlot
+from ironwire.server.session.refusals import ErrorBudget, invalid, rate_limited
 from ironwire.server.session.scheduler import TURN_MESSAGES
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import Auth, AuthChallenge, Error
 
 ATTEMPT_COST = 400
-"""What an attempt to authenticate that is refused takes of the patience with a session: the third ends it."""
+"""What an attempt to authenticate that is refused takes of the error budget of a session: the third ends it."""
 
 
 @define(eq=False)
@@ -29,9 +29,9 @@ class Handshake:
     """The first exchange on a connection. `run` it once."""
 
     _transport: Transport
-    _visitor: Visitor
+    _slot: ConnectionSlot
     _outbox: Outbox
-    _patience: Patience
+    _error_budget: ErrorBudget
     _random_bytes: Callable[[int], bytes]
     early: list[str | bytes] = field(init=False, factory=list)
     """What came in the same read as the last message of the exchange."""
@@ -52,7 +52,7 @@ class Handshake:
                 if self._outbox.ending is not None:
                     return None
                 if index and index % TURN_MESSAGES == 0:
-                    await self._visitor.turn()
+                    await self._slot.turn()
                 admitted = await self._step(machine, text)
                 if admitted is not None:
                     self.early = batch[index + 1 :]
@@ -65,7 +65,7 @@ class Handshake:
             batch = await self._transport.receive()
         except TransportClosed as closed:
             batch = closed
-        await self._visitor.turn()
+        await self._slot.turn()
         if isinstance(batch, TransportClosed):
             raise batch
         return batch
@@ -75,10 +75,10 @@ class Handshake:
         try:
             message, id_ = decode_client(text)
         except InvalidMessage as error:
-            self._patience.invalid += 1
+            self._error_budget.invalid += 1
             await self._refuse(invalid(error))
             return None
-        if isinstance(message, Auth) and (wait_seconds := self._visitor.attempt()):
+        if isinstance(message, Auth) and (wait_seconds := self._slot.attempt()):
             await self._refuse(encode(rate_limited(int(wait_seconds * 1000) + 1), id_), ATTEMPT_COST)
             return None
         match machine.receive(message, self._random_bytes(NONCE_BYTES)):
@@ -95,7 +95,7 @@ class Handshake:
 
     async def _refuse(self, answer: bytes, cost: int = 1) -> None:
         await self._reply(answer)
-        self._patience.lose(cost)
+        self._error_budget.lose(cost)
 
     async def _reply(self, answer: bytes) -> None:
         is_all_out = self._transport.write([answer])

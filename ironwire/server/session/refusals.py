@@ -22,7 +22,7 @@ TOO_MUCH = Ending(1013, "too much, for too long")
 
 
 @define(eq=False)
-class Patience:
+class ErrorBudget:
     """With one session: it ends when something had to be refused too often."""
 
     _outbox: Outbox

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.flusher import Postman
+from ironwire.delivery.flusher import OutboxFlusher
 from ironwire.delivery.hub import Hub
-from ironwire.handlers.dispatch import Requests
+from ironwire.handlers.dispatch import Dispatcher
 from ironwire.limits import Limits
 from ironwire.server.session.rates import Rates
 from ironwire.server.session.registration import Registration
@@ -19,8 +19,8 @@ class Services:
 
     hub: Hub
     delivery: Delivery
-    requests: Requests
-    postman: Postman
+    dispatcher: Dispatcher
+    flusher: OutboxFlusher
     rates: Rates
     registration: Registration
     limits: Limits

@@ -22,18 +22,18 @@ import trio
 from attrs import define, field
 from structlog.contextvars import bind_contextvars
 
-from ironwire.delivery.hub import Attachment, TooManySessions
+from ironwire.delivery.hub import Endpoint, TooManySessions
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
 from ironwire.ids import MessageId, is_group
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.holding import Hold
 from ironwire.protocol.mailbox import AckBeyondDelivery
-from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.operator.logs import short_client
 from ironwire.server.session.admission import register, welcome
 from ironwire.server.session.handshake import Handshake
-from ironwire.server.session.refusals import Patience, id_of, invalid
+from ironwire.server.session.refusals import ErrorBudget, id_of, invalid
 from ironwire.server.session.scheduler import is_prompt, parts
 from ironwire.server.session.services import Services
 from ironwire.server.session.toll import Toll
@@ -66,7 +66,7 @@ class Session:
     _transport: Transport
     _services: Services
     _policy: AuthPolicy
-    _visitor: Visitor
+    _slot: ConnectionSlot
     _outbox: Outbox = field(init=False)
     _nursery: trio.Nursery | None = field(init=False, default=None)
     _pinged_at: float = field(init=False, default=-inf)
@@ -74,7 +74,7 @@ class Session:
     """What came in the same read as the last message of authentication."""
     _auth_id: MessageId | None = field(init=False, default=None)
     """What `auth_ok` answers."""
-    _patience: Patience = field(init=False)
+    _error_budget: ErrorBudget = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
     received: int = field(init=False, default=0)
@@ -87,9 +87,9 @@ class Session:
         self._outbox = Outbox(
             most_frames=limits.outbox_frames,
             most_bytes=limits.outbox_bytes,
-            ring=partial(self._services.postman.ring, self),
+            ring=partial(self._services.flusher.schedule, self),
         )
-        self._patience = Patience(self._outbox)
+        self._error_budget = ErrorBudget(self._outbox)
 
     async def run(self) -> None:
         """Serve the connection until it ends; no error of this session leaves it."""
@@ -119,7 +119,7 @@ class Session:
     @property
     def invalid(self) -> int:
         """Frames that were no message, before authentication and after."""
-        return self._patience.invalid
+        return self._error_budget.invalid
 
     @property
     def ending(self) -> Ending | None:
@@ -130,7 +130,7 @@ class Session:
         """Close the session from outside, in whichever state it is."""
         self._outbox.close(ending)
 
-    def collect(self) -> int:
+    def flush(self) -> int:
         """Send what waits as far as the connection takes it, leave the rest to a writer, and end if that is due.
         Returns how many frames waited.
         """
@@ -172,7 +172,7 @@ class Session:
         admitted = await self._authenticate(nursery.cancel_scope)
         if admitted is None:
             return
-        self._visitor.authenticated()
+        self._slot.authenticated()
         self._transport.authenticated()
         bind_contextvars(client=short_client(admitted.principal.client))
         try:
@@ -185,7 +185,7 @@ class Session:
         """Serve a client that has proven its key, and whose session is not one too many."""
         if self._is_banned(admitted):
             return
-        mailbox = await register(admitted, self._visitor, self._services)
+        mailbox = await register(admitted, self._slot, self._services)
         if isinstance(mailbox, Ending):
             self._outbox.close(mailbox)
             return
@@ -194,19 +194,19 @@ class Session:
             return
         pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
         hold = None if admitted.speaks_seed else Hold()
-        attachment = Attachment(admitted.principal, self._outbox, pump, hold=hold)
+        endpoint = Endpoint(admitted.principal, self._outbox, pump, hold=hold)
         try:
-            with self._services.hub.attached(attachment):
+            with self._services.hub.attached(endpoint):
                 self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
-                self._services.requests.arrived(attachment)
+                self._services.dispatcher.arrived(endpoint)
                 log.debug("session opened", has_mailbox=mailbox is not None)
                 if pump is not None:
                     nursery.start_soon(pump.run)
-                await self._read(attachment)
+                await self._read(endpoint)
                 if not self._is_cut_off:
                     await trio.sleep_forever()  # until what is to be said has been written
         finally:
-            self._services.requests.left(attachment)
+            self._services.dispatcher.left(endpoint)
 
     def _is_banned(self, admitted: Admit) -> bool:
         """Whether the operator has banned the client since the session began; if so, it is told."""
@@ -221,8 +221,8 @@ class Session:
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
-            if self._visitor.is_stranger:
-                await self._visitor.turn()  # the time of a crowd that came together is up together
+            if self._slot.is_unauthenticated:
+                await self._slot.turn()  # the time of a crowd that came together is up together
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ class Session:
     async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
         """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
         services = self._services
-        handshake = Handshake(self._transport, self._visitor, self._outbox, self._patience, services.random_bytes)
+        handshake = Handshake(self._transport, self._slot, self._outbox, self._error_budget, services.random_bytes)
         scope.deadline = self._transport.last_heard + services.limits.auth_seconds
         try:
             admitted = await handshake.run(Authentication(self._policy))
@@ -244,20 +244,20 @@ class Session:
 
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
 
-    async def _read(self, attachment: Attachment) -> None:
+    async def _read(self, endpoint: Endpoint) -> None:
         services, transport = self._services, self._transport
-        allowance = services.rates.allowance(attachment.principal.client, transport.last_heard)
-        toll = Toll(attachment, self._outbox, self._patience, transport, self._visitor, services, allowance)
+        allowance = services.rates.allowance(endpoint.principal.client, transport.last_heard)
+        toll = Toll(endpoint, self._outbox, self._error_budget, transport, self._slot, services, allowance)
         try:
             batch = self._early
             self._early = []
             while True:
                 if is_prompt(batch):
-                    await self._handle(batch, attachment, toll)
+                    await self._handle(batch, endpoint, toll)
                 else:
                     for part in parts(batch):
-                        await self._visitor.turn()
-                        await self._handle(part, attachment, toll)
+                        await self._slot.turn()
+                        await self._handle(part, endpoint, toll)
                 if self._outbox.ending is not None:
                     return
                 batch = await self._transport.receive()
@@ -277,7 +277,7 @@ class Session:
                     self._is_writing = not self._transport.write(self._outbox.take())
         except (trio.TooSlowError, TransportClosed):
             self._cut_off()
-        self.collect()
+        self.flush()
 
     def _cut_off(self) -> None:
         self._is_cut_off = True
@@ -288,7 +288,7 @@ class Session:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
 
-    async def _handle(self, batch: list[str | bytes], attachment: Attachment, toll: Toll) -> None:
+    async def _handle(self, batch: list[str | bytes], endpoint: Endpoint, toll: Toll) -> None:
         """What arrived in one read, or a part of it. Replies and deliveries wait in outboxes, to be written together.
 
         It awaits nothing but the disk: for a question to the store, for what has to be settled before a held session
@@ -298,16 +298,16 @@ class Session:
             return
         self.received += len(batch)
         is_paid = toll.can_afford(batch)
-        hold = attachment.hold
+        hold = endpoint.hold
         delivery, put = self._services.delivery, self._outbox.put
-        unsettled, most = attachment.unsettled, self._services.limits.unsettled_envelopes
+        unsettled, most = endpoint.unsettled, self._services.limits.unsettled_envelopes
         spent = 0
         for text in batch:
             try:
                 message, id_ = decode_client(text)
             except InvalidMessage as error:
                 if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
-                    self._patience.invalid += 1
+                    self._error_budget.invalid += 1
                     put(invalid(error))
                 continue
             if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
@@ -317,26 +317,26 @@ class Session:
             match message:
                 case Text() | File() | Receipt():
                     if isinstance(message, Receipt) or not is_group(message.to):
-                        delivery.submit(attachment, message, id_)
+                        delivery.submit(endpoint, message, id_)
                     elif not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit_to_group(attachment, message, id_)
+                        delivery.submit_to_group(endpoint, message, id_)
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
                 case Ack(upto):
-                    delivery.ack(attachment, upto, id_)
+                    delivery.ack(endpoint, upto, id_)
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
                 case Resume():
-                    await delivery.resume(attachment, id_)
+                    await delivery.resume(endpoint, id_)
                 case _:
                     surcharge = toll.surcharge(message)
                     if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
                         continue
-                    await self._services.requests.answer(attachment, message, id_)
+                    await self._services.dispatcher.answer(endpoint, message, id_)
                     spent += surcharge
                     if spent >= TURN_SURCHARGE:
                         spent = 0
-                        await self._visitor.turn()
+                        await self._slot.turn()
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

@@ -1,4 +1,4 @@
-"""All sessions of this server: the one pulse that looks after silent ones, and the drain that ends them.
+"""All sessions of this server: the one keepalive that looks after silent ones, and the drain that ends them.
 
 One task wakes once a second for everybody. A deadline object for every read of every session would say the same at
 many times the cost (docs/decisions/0004).
@@ -64,7 +64,7 @@ class Sessions:
             if not self._live:
                 self._all_left.set()
 
-    async def pulse(self) -> None:
+    async def keepalive(self) -> None:
         """Look after silent peers, for ever."""
         while True:
             await trio.sleep(PULSE_SECONDS)

@@ -1,7 +1,7 @@
 """Whether a message may pass, before anything is done about it: rates, and what holds the session (docs/protocol.md,
 sections 4 and 6.1). What may not is answered here.
 
-Rule: what is refused because an earlier message was is not paid for, and is no reason to lose patience unless it is
+Rule: what is refused because an earlier message was is not paid for, and is no reason to lose error_budget unless it is
 very much: a client that sends without waiting had it on its way already.
 """
 
@@ -9,14 +9,14 @@ from functools import partial
 
 from attrs import frozen
 
-from ironwire.delivery.hub import Attachment
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Outbox
 from ironwire.ids import MessageId
 from ironwire.protocol.holding import is_ordered
-from ironwire.server.listener.connection_limiter import Visitor
+from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.session.admission import wait_to_keep_ms
 from ironwire.server.session.rates import Allowance, surcharge_of
-from ironwire.server.session.refusals import Patience, rate_limited
+from ironwire.server.session.refusals import ErrorBudget, rate_limited
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import encode
@@ -27,11 +27,11 @@ from ironwire.wire.messages import Ack, ClientMessage, Resume
 class Toll:
     """Of one session."""
 
-    _attachment: Attachment
+    _attachment: Endpoint
     _outbox: Outbox
-    _patience: Patience
+    _error_budget: ErrorBudget
     _transport: Transport
-    _visitor: Visitor
+    _slot: ConnectionSlot
     _services: Services
     _allowance: Allowance
 
@@ -57,7 +57,7 @@ class Toll:
         if hold is None or not hold.is_held or not is_ordered(message):
             return False
         self._outbox.put(encode(hold.answer(self._transport.last_heard), id_))
-        self._patience.hold_back(size)
+        self._error_budget.hold_back(size)
         return True
 
     def surcharge(self, message: ClientMessage) -> int:
@@ -72,7 +72,7 @@ class Toll:
     def is_too_much_to_keep(self, message: ClientMessage, id_: MessageId | None) -> bool:
         """Whether the address of this session has the server keep as much as it may."""
         client = self._attachment.principal.client
-        return self._has_to_wait(wait_to_keep_ms(message, client, self._visitor, self._services), message, id_)
+        return self._has_to_wait(wait_to_keep_ms(message, client, self._slot, self._services), message, id_)
 
     def _has_to_wait(self, wait_ms: int, message: ClientMessage | None, id_: MessageId | None) -> bool:
         """Whether a message comes too early, by so many milliseconds."""
@@ -80,7 +80,7 @@ class Toll:
             return False
         error = rate_limited(wait_ms)
         self._outbox.put(encode(error, id_))
-        self._patience.lose()
+        self._error_budget.lose()
         hold = self._attachment.hold
         if hold is not None and message is not None and is_ordered(message):
             hold.refused_at_reading(error, self._transport.last_heard)

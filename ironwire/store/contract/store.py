@@ -108,7 +108,7 @@ class Store(Protocol):
         """From memory."""
         ...
 
-    async def settle(self) -> None:
+    async def checkpoint(self) -> None:
         """Make the store's files say all that was applied, for whoever looks at them beside it.
 
         Raises:
@@ -133,7 +133,7 @@ class Store(Protocol):
         """
         ...
 
-    def places_of(self, client: ClientId) -> int:
+    def mailbox_count(self, client: ClientId) -> int:
         """In how many mailboxes an envelope to or from the client may have a place. Quick enough to be asked for every
         envelope; counts what a batch under way has begun.
 

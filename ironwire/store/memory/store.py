@@ -86,7 +86,7 @@ class MemoryStore:
     def is_banned(self, client: ClientId) -> bool:
         return client in self._state.banned
 
-    async def settle(self) -> None:
+    async def checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
 
     async def scrub(self) -> None:
@@ -96,7 +96,7 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         return newest_ms(self._state)
 
-    def places_of(self, client: ClientId) -> int:
+    def mailbox_count(self, client: ClientId) -> int:
         return len(boxes_of(self._state, client))
 
     def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:

@@ -35,12 +35,12 @@ class Box:
     seen_ms: int
     has_lost_changes: bool = field(converter=bool)
     """There are rows of the mailbox in the table of lost changes."""
-    settled: int = field(init=False)
+    checkpointed: int = field(init=False)
     """Entries up to this seq are in the tables, if they still wait; those behind it are recent."""
     recent: deque[Waiting] = field(init=False, factory=deque)
-    """In the order of their seq. Some at the front may be settled, until that is committed."""
+    """In the order of their seq. Some at the front may be checkpointed, until that is committed."""
 
-    @settled.default
+    @checkpointed.default
     def _tail_when_read(self) -> int:
         return self.tail
 

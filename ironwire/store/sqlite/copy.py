@@ -25,7 +25,7 @@ def copy_database(source: Path, target: Path, quota: Quota) -> None:
             copy.execute("PRAGMA secure_delete = ON")
             writer = Writer(copy, copy, quota)
             copy.execute("BEGIN IMMEDIATE")
-            writer.settle()
+            writer.checkpoint()
             copy.execute("COMMIT")
         with partial.open("rb") as file:
             os.fsync(file.fileno())

@@ -23,13 +23,13 @@ from ironwire.store.sqlite.journal import (
     read_journal,
     shorten_journal,
 )
-from ironwire.store.sqlite.memtable import Recent, Recents
+from ironwire.store.sqlite.memtable import Memtable, Recent
 
 CACHED_CLIENTS = 20_000
-HEAVY = 4_500
-LIGHT = 4_250
-"""When the journal weighs so much, its oldest rows are settled until it weighs less: of a busy server one row with each
-batch, which takes about as long as the batch does; of a quiet one several, now and then.
+HIGH_WATERMARK = 4_500
+LOW_WATERMARK = 4_250
+"""When the journal weighs `HIGH_WATERMARK`, its oldest rows are checkpointed until it weighs `LOW_WATERMARK`: of a busy
+server one row with each batch, which takes about as long as the batch does; of a quiet one several, now and then.
 """
 YOUNG_ROWS = 2
 """The newest rows wait: the acks of what they brought are on their way."""
@@ -62,10 +62,10 @@ class Mailboxes:
         """The journal. Mailboxes that no row names are in the tables as they are."""
         self._weight = 0
         self._changed: set[Box] = set()
-        """Those that the batch under way has changed, since it has settled everything if it has."""
+        """Those that the batch under way has changed, since it has checkpointed everything if it has."""
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
-        self.recents = Recents()
+        self.memtable = Memtable()
         self.page = Page()
         self.last_envelope = 0
         """The last number that was given out."""
@@ -73,7 +73,7 @@ class Mailboxes:
         self._must_recover = False
 
     @property
-    def are_settled(self) -> bool:
+    def is_checkpointed(self) -> bool:
         """Whether the tables are known to have everything."""
         return not self._rows and not self._must_recover
 
@@ -147,33 +147,33 @@ class Mailboxes:
     def acknowledge(self, box: Box, upto: int) -> None:
         """Everything up to `upto` that is not in the tables leaves the mailbox; what is there has left before."""
         self.change(box)
-        if upto > box.settled:
+        if upto > box.checkpointed:
             self._let_go(box, upto)
             self.page.acknowledge(box.id, upto)
         box.acked = upto
 
     def write(self, changes: sqlite3.Connection) -> None:
-        """Bring the batch into the transaction on `changes`, as a row of the journal; settle the oldest rows before, if
-        the journal is heavy. Pages of the file that they leave are taken again at once, and written once.
+        """Bring the batch into the transaction on `changes`, as a row of the journal; checkpoint the oldest rows first
+        if the journal is heavy. Pages of the file that they leave are taken again at once, and written once.
         """
-        if self._weight >= HEAVY:
+        if self._weight >= HIGH_WATERMARK:
             boxes: set[Box] = set()
-            settled = None
-            while self._weight >= LIGHT and len(self._rows) > YOUNG_ROWS:
-                settled = self._rows.popleft()
-                self._weight -= settled.weight
-                boxes |= settled.boxes
-            if settled is not None:
-                self.recents.settle(changes, boxes, settled.last_envelope)
-                shorten_journal(changes, settled.number)
+            checkpointed = None
+            while self._weight >= LOW_WATERMARK and len(self._rows) > YOUNG_ROWS:
+                checkpointed = self._rows.popleft()
+                self._weight -= checkpointed.weight
+                boxes |= checkpointed.boxes
+            if checkpointed is not None:
+                self.memtable.checkpoint(changes, boxes, checkpointed.last_envelope)
+                shorten_journal(changes, checkpointed.number)
         written = self.page.write(changes)
         if written is not None:
             self._add_row(*written)
 
-    def settle(self, changes: sqlite3.Connection) -> None:
+    def checkpoint(self, changes: sqlite3.Connection) -> None:
         """Bring into the tables, within the transaction on `changes`, what only the journal and the batch know."""
         self.ready()
-        self.recents.settle(changes, self._changed.union(*(row.boxes for row in self._rows)), self.last_envelope)
+        self.memtable.checkpoint(changes, self._changed.union(*(row.boxes for row in self._rows)), self.last_envelope)
         if self._rows:
             shorten_journal(changes, self._rows[-1].number)
         self._rows.clear()
@@ -193,8 +193,8 @@ class Mailboxes:
         recent = box.recent
         while recent and recent[0][0] <= upto:
             seq, number, size, _ = recent.popleft()
-            if seq > box.settled:
-                self.recents.release(number)
+            if seq > box.checkpointed:
+                self.memtable.release(number)
                 box.waiting -= 1
                 box.waiting_bytes -= size
 
@@ -202,7 +202,7 @@ class Mailboxes:
 
     def commit(self) -> None:
         """The transaction is on the disk."""
-        self.recents.commit(self.last_envelope)
+        self.memtable.commit(self.last_envelope)
         self._changed = set()
         for box, before in self._before.items():
             self.depth.change(
@@ -220,7 +220,7 @@ class Mailboxes:
     def committed_entries(self, mailbox: MailboxId, after: int) -> list[Entry]:
         """What waits in the mailbox behind `after`, is committed, and may not be in the tables yet."""
         box = self.by_id(mailbox)
-        return [] if box is None else [*self.recents.entries(box, after)]
+        return [] if box is None else [*self.memtable.entries(box, after)]
 
     def trim(self) -> None:
         """Keep the cache in bounds. Not while a batch is under way."""
@@ -246,7 +246,7 @@ class Mailboxes:
             known.clear()
         self._changed = set()
         self._weight = 0
-        self.recents = Recents()
+        self.memtable = Memtable()
         self.page = Page()
         self.last_envelope = self._lookups.execute(_SELECT_LAST).fetchone()[0]
         self.depth.recount(self._lookups)
@@ -274,9 +274,9 @@ class Mailboxes:
                         self.change(box)
                         box.tail = max(box.tail, seq)
                         if seq > box.acked:
-                            box.settled = min(box.settled, seq - 1)
+                            box.checkpointed = min(box.checkpointed, seq - 1)
                             _hold(box, seq, recent, is_own=is_own)
-                self.recents.keep(recent)
+                self.memtable.keep(recent)
                 self.last_envelope = max(self.last_envelope, number)
             case Acknowledged(mailbox, upto):
                 box = self.by_id(mailbox)

@@ -36,7 +36,7 @@ class Recent:
     owed: int
     is_archived: bool
     is_blocked: bool
-    is_settled: bool = False
+    is_checkpointed: bool = False
     """It is in the tables; which is not committed yet."""
 
     def row(self) -> tuple[object, ...]:
@@ -60,15 +60,14 @@ class Recent:
         return self.number, self.envelope.ts, self.digest, to if is_group(to) else None
 
 
-class Recents:
+class Memtable:
     def __init__(self) -> None:
         self._by_number: dict[int, Recent] = {}
         self._by_id: dict[bytes, Recent] = {}
         self._archived = 0
         self._committed = 0
-        self._settled: set[Box] | None = None
-        """Mailboxes of which the batch under way has brought something into the tables; None: it has settled nothing.
-        """
+        self._checkpointed: set[Box] | None = None
+        """Mailboxes that the current batch has checkpointed; None without a checkpoint."""
 
     @property
     def have_archived(self) -> bool:
@@ -107,33 +106,33 @@ class Recents:
             if seq > after and number <= self._committed:
                 yield Entry(seq, self._by_number[number].envelope, is_own)
 
-    def settle(self, connection: sqlite3.Connection, boxes: set[Box], upto: int) -> None:
+    def checkpoint(self, connection: sqlite3.Connection, boxes: set[Box], upto: int) -> None:
         """Bring envelopes up to number `upto` into the tables, and `boxes` as they are without the later ones.
 
         Args:
             boxes: the mailboxes in which these envelopes wait, and others.
         """
-        self._settled = boxes | (self._settled or set())
+        self._checkpointed = boxes | (self._checkpointed or set())
         entries, rows = [], []
         for box in boxes:
-            waiting, waiting_bytes, settled = box.waiting, box.waiting_bytes, box.tail
+            waiting, waiting_bytes, checkpointed = box.waiting, box.waiting_bytes, box.tail
             for seq, number, size, is_own in box.recent:
-                if seq <= box.settled:
+                if seq <= box.checkpointed:
                     continue
                 if number <= upto:
                     entries.append((box.id, seq, number, size, is_own))
                 else:
-                    settled = min(settled, seq - 1)
+                    checkpointed = min(checkpointed, seq - 1)
                     waiting -= 1
                     waiting_bytes -= size
-            box.settled = settled
+            box.checkpointed = checkpointed
             rows.append((box.acked, box.tail, waiting, waiting_bytes, box.is_full, box.seen_ms, box.id))
         ids, envelopes = [], []
         for number, recent in self._by_number.items():
             if number > upto:
                 break
-            if not recent.is_settled:
-                recent.is_settled = True
+            if not recent.is_checkpointed:
+                recent.is_checkpointed = True
                 if recent.key is not None:
                     ids.append((recent.key, *recent.known()))
                 if recent.owed or recent.is_archived:
@@ -147,13 +146,13 @@ class Recents:
     def commit(self, last: int) -> None:
         """The batch under way is committed, and `last` is the number that was given out last."""
         self._committed = last
-        if self._settled is None:
+        if self._checkpointed is None:
             return
-        for box in self._settled:
-            while box.recent and box.recent[0][0] <= box.settled:
+        for box in self._checkpointed:
+            while box.recent and box.recent[0][0] <= box.checkpointed:
                 box.recent.popleft()
-        self._settled = None
-        for recent in list(takewhile(attrgetter("is_settled"), self._by_number.values())):
+        self._checkpointed = None
+        for recent in list(takewhile(attrgetter("is_checkpointed"), self._by_number.values())):
             del self._by_number[recent.number]
             if recent.key is not None and self._by_id.get(recent.key) is recent:
                 del self._by_id[recent.key]

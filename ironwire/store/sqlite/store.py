@@ -93,7 +93,7 @@ class SqliteStore:
     async def close(self) -> None:
         async with self._turn, self._page_turn:
             try:
-                await self._settle()
+                await self._checkpoint()
             except StoreError as error:
                 log.warning("the journal stays as it is until the next start", reason=str(error))
             finally:
@@ -208,14 +208,14 @@ class SqliteStore:
     async def scrub(self) -> None:
         # A copy under way reads the log: to wait for its end while nobody else may write would take too long.
         async with self._copy_turn, self._turn:
-            await self._transaction(self._settle_and_mark, in_thread=False)
+            await self._transaction(self._checkpoint_and_mark, in_thread=False)
             is_busy, *_ = await self._in_thread(lambda: self._patiently("PRAGMA wal_checkpoint(TRUNCATE)"))
         if is_busy:
             raise StoreError(f"{self._path}: another program keeps the log from being overwritten: end it")
 
-    def _settle_and_mark(self) -> None:
-        """And make the smallest change that reaches the disk and says nothing new: there may be nothing to settle."""
-        self._writer.settle()
+    def _checkpoint_and_mark(self) -> None:
+        """Checkpoint, and make the smallest change that reaches the disk: there may be nothing to checkpoint."""
+        self._writer.checkpoint()
         number = self._changes.execute("PRAGMA user_version").fetchone()[0]
         self._changes.execute(f"PRAGMA user_version = {number}")
 
@@ -250,17 +250,17 @@ class SqliteStore:
         self._mailboxes.commit()
         return result
 
-    async def settle(self) -> None:
+    async def checkpoint(self) -> None:
         async with self._turn:
-            await self._settle()
+            await self._checkpoint()
 
     async def newest_ms(self) -> int | None:
-        await self.settle()
+        await self.checkpoint()
         return await self._read_page(lambda: read_newest_ms(self._pages))
 
-    async def _settle(self) -> None:
-        if not self._mailboxes.are_settled:
-            await self._transaction(self._writer.settle, in_thread=False)
+    async def _checkpoint(self) -> None:
+        if not self._mailboxes.is_checkpointed:
+            await self._transaction(self._writer.checkpoint, in_thread=False)
 
     async def _commit(self) -> None:
         began = trio.current_time()
@@ -298,7 +298,7 @@ class SqliteStore:
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
-    def places_of(self, client: ClientId) -> int:
+    def mailbox_count(self, client: ClientId) -> int:
         boxes = self._mailboxes.cached.get(client)
         if boxes is None:
             if not self._turn.locked():
@@ -335,7 +335,7 @@ class SqliteStore:
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         with self._as_store_error():
-            recent = self._mailboxes.committed_entries(mailbox, after)  # before: what is settled meanwhile is in both
+            recent = self._mailboxes.committed_entries(mailbox, after)  # first: what a checkpoint moves is in both
         entries, is_cut = await self._read_page(lambda: read_entries(self._pages, mailbox, after, limit))
         if is_cut:
             return entries
@@ -347,8 +347,8 @@ class SqliteStore:
             return read_losses(self._lookups, mailbox, first, last)
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
-        if self._mailboxes.recents.have_archived:
-            await self.settle()
+        if self._mailboxes.memtable.have_archived:
+            await self.checkpoint()
         return await self._read_page(lambda: read_archived(self._pages, client, peer, before, limit))
 
     async def _read_page(self, read: Callable[[], T]) -> T:

@@ -104,13 +104,13 @@ class Writer:
         mailboxes.write(self._changes)
         return results
 
-    def settle(self) -> None:
+    def checkpoint(self) -> None:
         """Bring into the tables all that only the journal knows."""
-        self.mailboxes.settle(self._changes)
+        self.mailboxes.checkpoint(self._changes)
 
     def expire(self, before_ms: int) -> Expired:
         """What `Store.expire` does to mailboxes. The cache no longer holds after it."""
-        self.settle()
+        self.checkpoint()
         entries = drop_old_entries(self._changes, before_ms, self._quota.lost_groups)
         unseen = unseen_mailboxes(self._changes, before_ms)
         for mailbox, acked, tail in unseen:
@@ -130,7 +130,7 @@ class Writer:
 
     def erase(self, client: ClientId) -> Erased:
         """The changes of `Store.erase`. The cache no longer holds after them."""
-        self.settle()
+        self.checkpoint()
         return erase_client(self._changes, client)
 
     def recover(self) -> None:
@@ -146,7 +146,7 @@ class Writer:
     def recall(self, key: bytes, digest: bytes) -> Known | None:
         """What was accepted under this id, without the batch under way."""
         self.mailboxes.ready()
-        return known_as(self.mailboxes.recents.known_before(key) or read_known(self._lookups, key), digest)
+        return known_as(self.mailboxes.memtable.known_before(key) or read_known(self._lookups, key), digest)
 
     def _apply(self, operation: Operation, key: bytes | None) -> Result:
         match operation:
@@ -262,22 +262,22 @@ class Writer:
             mailboxes.place(box, recent, is_own=is_own)
             places.append((box.id, box.tail, is_own))
             placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
-        mailboxes.recents.keep(recent)
+        mailboxes.memtable.keep(recent)
         mailboxes.page.keep(recent.number, envelope, what.digest, is_archived, is_blocked, places)
         return tuple(placed)
 
     def _known(self, key: bytes | None, digest: bytes) -> Known | None:
         if key is None:
             return None
-        return known_as(self.mailboxes.recents.known(key) or self._known_ids.get(key), digest)
+        return known_as(self.mailboxes.memtable.known(key) or self._known_ids.get(key), digest)
 
     def _forget(self, forget: Forget) -> Forgotten:
         key = message_key(forget.sender, forget.device, forget.id)
-        self.settle()
+        self.checkpoint()
         for (number,) in self._changes.execute(_FORGET_ID, (key,)).fetchall():
             self._changes.execute(_UNARCHIVE, (number, forget.sender, forget.id))
         self._changes.execute(_DELETE_ERASED)
-        self.mailboxes.recents.forget_id(key)
+        self.mailboxes.memtable.forget_id(key)
         self._known_ids.pop(key, None)
         return Forgotten()
 
@@ -310,7 +310,7 @@ class Writer:
     def _remove(self, client: ClientId, device: DeviceId) -> Removed | NoSuchDevice:
         for box in self.mailboxes.of(client):
             if box.device == device:
-                self.settle()
+                self.checkpoint()
                 swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
                 self._erase(box, swept)
                 self._changes.execute(_DELETE_BOX, (box.id,))
@@ -327,8 +327,8 @@ class Writer:
     def _erase(self, box: Box, upto: int) -> None:
         """Everything up to `upto`, which was given out, leaves the mailbox."""
         self.mailboxes.change(box)
-        if box.acked < box.settled:
-            count, size = self._take_out(box.id, box.acked, min(upto, box.settled))
+        if box.acked < box.checkpointed:
+            count, size = self._take_out(box.id, box.acked, min(upto, box.checkpointed))
             box.waiting -= count
             box.waiting_bytes -= size
             self._changes.execute(_TAKE_FROM_BOX, (upto, count, size, box.id))
