@@ -145,7 +145,7 @@ class Stores(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        self.both("settle")
+        self.both("checkpoint")
 
     @rule()
     def a_crash_leaves_all_of_it(self) -> None:

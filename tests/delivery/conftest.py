@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from tests.delivery.house import House
+from tests.house import House
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from ironwire.store.memory.store import MemoryStore
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.wire.messages import Text
 from tests.contract.builders import change
-from tests.delivery.house import ALICE, BOB, CAROL, LIMITS, PHONE, Rooms, taken
+from tests.house import ALICE, BOB, CAROL, LIMITS, PHONE, Rooms, taken
 
 LAPTOP = DeviceId("laptop")
 DAVE = ClientId("d" * 64)

@@ -19,7 +19,7 @@ from ironwire.store.contract.operations import (
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.memory.store import MemoryStore
 from tests.contract.builders import WIDE
-from tests.delivery.house import ALICE, BOB, CAROL
+from tests.house import ALICE, BOB, CAROL
 from tests.turns import counted_by_turn
 
 ONE, TWO = MailboxId(1), MailboxId(2)

@@ -13,7 +13,7 @@ from ironwire.ids import DeviceId, MessageId
 from ironwire.store.contract.operations import Block, Operation, Remove, Removed, Result, Sweep
 from ironwire.store.contract.records import MailboxId
 from ironwire.wire.messages import Receipt, Text
-from tests.delivery.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
+from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
 
 # --- where nobody has a mailbox --------------------------------------------------------------------------------------
 

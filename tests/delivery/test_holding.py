@@ -10,7 +10,7 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.ids import ClientId, MessageId
 from ironwire.protocol.holding import Hold
 from ironwire.wire.messages import Text
-from tests.delivery.house import ALICE, BOB, CAROL, PHONE, House, taken
+from tests.house import ALICE, BOB, CAROL, PHONE, House, taken
 
 
 def say(house: House, seat: Endpoint, *ids: str, to: ClientId = BOB) -> None:

@@ -6,7 +6,7 @@ from ironwire.handlers.calls import CallHandler, CallsStatistics
 from ironwire.handlers.ice import IceHandler
 from ironwire.ids import CallId, MessageId
 from ironwire.wire.messages import CallAnswer, CallCandidate, CallEnd, CallOffer, CallUpdate, Candidate
-from tests.delivery.house import ALICE, BOB, CAROL, LIMITS, NOW_MS, PHONE, House, accepted, taken
+from tests.house import ALICE, BOB, CAROL, LIMITS, NOW_MS, PHONE, House, accepted, taken
 
 CALL = CallId("1" * 32)
 OFFER = CallOffer(BOB, CALL, "v=0", "audio")

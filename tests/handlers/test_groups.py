@@ -15,7 +15,7 @@ from ironwire.handlers.groups import GroupHandler, GroupRequest
 from ironwire.ids import ClientId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRename, Text
-from tests.delivery.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken
+from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken
 
 CLUB = GroupId("#" + "0" * 32)
 

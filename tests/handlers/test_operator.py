@@ -23,7 +23,7 @@ from ironwire.store.files.blobs import Blobs
 from ironwire.store.invites import Invites
 from ironwire.store.survey import Survey
 from ironwire.wire.messages import GroupCreate, Text
-from tests.delivery.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, taken
+from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, taken
 
 CLUB = GroupId("#" + "0" * 32)
 
