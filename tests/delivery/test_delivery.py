@@ -9,6 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.delivery.committer import BATCH_COST, QUIET_SECONDS
 from ironwire.delivery.outbox import Ending
+from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
 from ironwire.store.contract.operations import Block, Operation, Remove, Removed, Result, Sweep
 from ironwire.store.contract.records import MailboxId
@@ -99,6 +100,36 @@ async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
     assert taken(bob) == [text_from(ALICE, "Hello")]
     assert [frame["seq"] for frame in taken(bob_phone)] == [1]
     assert alice.unsettled.count == 0
+
+
+async def test_a_session_without_a_mailbox_that_comes_before_the_commit_gets_it_too(house: House) -> None:
+    alice = house.seat(ALICE)
+    await house.seat_device(BOB, PHONE)
+    house.store.limiter = trio.Event()
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.submit(alice, Receipt(BOB, [MessageId("0")], "read"), None)
+    await wait_all_tasks_blocked()
+    bob = house.seat(BOB)
+    house.store.limiter.set()
+    await wait_all_tasks_blocked()
+    assert taken(bob) == [text_from(ALICE, "Hello")]
+
+
+async def test_where_the_store_cannot_be_read_the_commit_answers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> int:
+        raise StoreError("the disk is gone")
+
+    alice, bob = house.seat(ALICE), house.seat(BOB)
+    monkeypatch.setattr(house.store, "mailbox_count", fail)
+    house.store.fails = True
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    assert [(frame["id"], frame["payload"]["msg"]) for frame in taken(alice)] == [("1", "internal")]
+    house.store.fails = False
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    assert taken(alice) == [accepted("1")]
+    assert taken(bob) == [text_from(ALICE, "Hello")]
 
 
 async def test_a_new_session_is_told_of_no_gap_where_the_one_before_had_acknowledged(house: House) -> None:

@@ -316,10 +316,8 @@ class Session:
                 continue
             match message:
                 case Text() | File() | Receipt():
-                    if isinstance(message, Receipt) or not is_group(message.to):
+                    if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_):
                         delivery.submit(endpoint, message, id_)
-                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit_to_group(endpoint, message, id_)
                     if unsettled.count >= most:
                         await unsettled.wait_below(most)
                 case Ack(upto):
