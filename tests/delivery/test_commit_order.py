@@ -219,7 +219,7 @@ async def play(
             case Commit():
                 await commits.let_one()
             case Alter(by, request):
-                ask(groups.answer, seats[by], request, None)
+                ask(groups.change, seats[by], request, None)
             case Remove(client, device):
                 ask(delivery.remove, client, device)
             case Block(client) | Unblock(client):
@@ -238,7 +238,7 @@ async def check(store: MemoryStore | SqliteStore, commits: Commits, script: Sequ
         groups = GroupHandler(store, rooms.delivery, lambda: NOW_MS, lambda size: b"\x11" * size, most_members=10)
         seats: dict[Seat, Endpoint] = {seat: await rooms.seat_device(*seat) for seat in DEVICES}
         seats |= {(client, None): rooms.seat(client) for client in CLIENTS}
-        await groups.answer(seats[ALICE, None], GroupCreate([BOB, CAROL]), None)
+        await groups.change(seats[ALICE, None], GroupCreate([BOB, CAROL]), None)
         await play(rooms, groups, commits, seats, script)
         sent = {seat: [*filter(None, map(word, taken(endpoint)))] for seat, endpoint in seats.items()}
         kept = {seat: await kept_for(seats[seat], store) for seat in DEVICES}

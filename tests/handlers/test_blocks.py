@@ -165,7 +165,7 @@ async def test_nothing_of_what_was_blocked_is_in_the_history_of_the_blocker(hous
     house.delivery.submit(alice, Text(BOB, "blocked"), None)
     house.delivery.submit(bob_phone, Text(ALICE, "still said"), None)
     await wait_all_tasks_blocked()
-    await house.history.answer(bob_phone, History(ALICE, 9), None)
+    await house.history.page(bob_phone, History(ALICE, 9), None)
     *_, page = taken(bob_phone)
     assert [envelope["text"]["text"] for envelope in page["payload"]["envelopes"]] == ["still said"]
 

@@ -11,9 +11,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
-from ironwire.handlers.groups import GroupHandler, GroupRequest
+from ironwire.handlers.groups import GroupHandler
 from ironwire.ids import ClientId, GroupId, MessageId
 from ironwire.limits import Limits
+from ironwire.protocol.group import Change
 from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRename, Text
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken
 
@@ -30,8 +31,10 @@ def handler(house: House) -> GroupHandler:
     return GroupHandler(house.store, house.delivery, lambda: NOW_MS, random_bytes, Limits().group_members)
 
 
-async def ask(handler: GroupHandler, endpoint: Endpoint, request: GroupRequest, message_id: str | None = None) -> None:
-    await handler.answer(endpoint, request, None if message_id is None else MessageId(message_id))
+async def ask(
+    handler: GroupHandler, endpoint: Endpoint, request: GroupCreate | Change, message_id: str | None = None
+) -> None:
+    await handler.change(endpoint, request, None if message_id is None else MessageId(message_id))
 
 
 async def founded(house: House, handler: GroupHandler, *clients: ClientId) -> list[Endpoint]:

@@ -8,7 +8,6 @@ from attrs import define, field
 from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import MessageId
-from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Accepted,
@@ -78,7 +77,7 @@ class Pending:
             raise Refused("invalid", "half of a surrogate pair is no character: no server takes it") from None
         except InvalidMessage as error:
             raise Refused("invalid", error.detail) from None
-        self.is_ordered = is_ordered(self.message)
+        self.is_ordered = self.message.is_ordered
 
     @property
     def frame_bytes(self) -> int:

@@ -330,7 +330,8 @@ class Session:
                     surcharge = toll.surcharge(message)
                     if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
                         continue
-                    await self._services.dispatcher.answer(endpoint, message, id_)
+                    if not self._services.dispatcher.answer_at_once(endpoint, message, id_):
+                        await self._services.dispatcher.answer(endpoint, message, id_)
                     spent += surcharge
                     if spent >= TURN_SURCHARGE:
                         spent = 0

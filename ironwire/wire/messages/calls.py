@@ -7,6 +7,7 @@ from attrs import field
 from ironwire.ids import CallId, ClientId
 from ironwire.record import record
 from ironwire.wire.constraints import Between, Chars, Items, UnixMs
+from ironwire.wire.messages.base import ClientMessage, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, ShortText
 
 Sdp = Annotated[str, Chars(1, 32_768)]
@@ -28,7 +29,7 @@ class Candidate:
 
 
 @record
-class CallOffer:
+class CallOffer(ClientMessage):
     """Calls every session of `to`."""
 
     verb: ClassVar[str] = "call_offer"
@@ -40,7 +41,7 @@ class CallOffer:
 
 
 @record
-class CallRinging:
+class CallRinging(ClientMessage):
     """The call is being shown to a person."""
 
     verb: ClassVar[str] = "call_ringing"
@@ -50,7 +51,7 @@ class CallRinging:
 
 
 @record
-class CallAnswer:
+class CallAnswer(ClientMessage):
     """Takes the call in this session."""
 
     verb: ClassVar[str] = "call_answer"
@@ -61,7 +62,7 @@ class CallAnswer:
 
 
 @record
-class CallCandidate:
+class CallCandidate(ClientMessage):
     """One way to reach this session."""
 
     verb: ClassVar[str] = "call_candidate"
@@ -72,7 +73,7 @@ class CallCandidate:
 
 
 @record
-class CallUpdate:
+class CallUpdate(ClientMessage):
     """A later session description in a call that was answered: an offer to change the connection, or the answer."""
 
     verb: ClassVar[str] = "call_update"
@@ -84,7 +85,7 @@ class CallUpdate:
 
 
 @record
-class CallEnd:
+class CallEnd(ClientMessage):
     """Ends the call, or refuses it."""
 
     verb: ClassVar[str] = "call_end"
@@ -95,7 +96,7 @@ class CallEnd:
 
 
 @record
-class RelayedOffer:
+class RelayedOffer(ServerMessage):
     """`sender` calls this client."""
 
     verb: ClassVar[str] = "call_offer"
@@ -107,7 +108,7 @@ class RelayedOffer:
 
 
 @record
-class RelayedRinging:
+class RelayedRinging(ServerMessage):
     """The call is being shown to a person at `sender`'s."""
 
     verb: ClassVar[str] = "call_ringing"
@@ -117,7 +118,7 @@ class RelayedRinging:
 
 
 @record
-class RelayedAnswer:
+class RelayedAnswer(ServerMessage):
     """`sender` has taken the call."""
 
     verb: ClassVar[str] = "call_answer"
@@ -128,7 +129,7 @@ class RelayedAnswer:
 
 
 @record
-class RelayedCandidate:
+class RelayedCandidate(ServerMessage):
     """One way to reach `sender`'s session."""
 
     verb: ClassVar[str] = "call_candidate"
@@ -139,7 +140,7 @@ class RelayedCandidate:
 
 
 @record
-class RelayedUpdate:
+class RelayedUpdate(ServerMessage):
     """A later session description from `sender`'s end of the call."""
 
     verb: ClassVar[str] = "call_update"
@@ -151,7 +152,7 @@ class RelayedUpdate:
 
 
 @record
-class RelayedResumed:
+class RelayedResumed(ServerMessage):
     """The call with `sender` goes on after one of its two devices has had a new session: directly after `auth_ok` it is
     this one, later the other.
     """
@@ -163,7 +164,7 @@ class RelayedResumed:
 
 
 @record
-class RelayedEnd:
+class RelayedEnd(ServerMessage):
     """The call with `sender` is over. Besides what a client may say, the server itself says `answered_elsewhere`,
     `timeout`, `glare` and `disconnected`.
     """
@@ -176,7 +177,7 @@ class RelayedEnd:
 
 
 @record
-class IceServers:
+class IceServers(ClientMessage):
     """Asks for the STUN and TURN servers that this server offers for calls."""
 
     verb: ClassVar[str] = "ice_servers"
@@ -192,7 +193,7 @@ class IceServer:
 
 
 @record
-class IceServerList:
+class IceServerList(ServerMessage):
     """The answer to `ice_servers`; none are there where the operator has configured none."""
 
     verb: ClassVar[str] = "ice_servers"

@@ -8,11 +8,12 @@ from ironwire.ids import DeviceId, GroupId
 from ironwire.limits import DEVICES_PER_CLIENT
 from ironwire.record import record
 from ironwire.wire.constraints import Count, Items, UnixMs
+from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY
 
 
 @record
-class Ack:
+class Ack(ClientMessage):
     """Everything up to `upto` is safe with this device: cumulative, may be repeated. With an id it is answered by
     `accepted`, once it is committed (section 5).
     """
@@ -23,7 +24,7 @@ class Ack:
 
 
 @record
-class CaughtUp:
+class CaughtUp(ServerMessage):
     """Everything that waited has been delivered, up to `seq`; what follows is live (section 5)."""
 
     verb: ClassVar[str] = "caught_up"
@@ -32,7 +33,7 @@ class CaughtUp:
 
 
 @record
-class Gap:
+class Gap(ServerMessage):
     """The entries `first` to `last` of the mailbox are gone: they have expired, or it was full when they came. Groups
     of which a change was among them are named, or, where they are too many, counted in by `more_groups` (section 5).
     """
@@ -47,19 +48,22 @@ class Gap:
 
 
 @record
-class Devices:
+class Devices(ClientMessage):
     """Asks for this client's devices (section 5)."""
 
     verb: ClassVar[str] = "devices"
 
 
 @record
-class DeviceRemove:
+class DeviceRemove(ClientMessage):
     """Deletes one of this client's devices with its mailbox (section 5)."""
 
     verb: ClassVar[str] = "device_remove"
 
     device: DeviceId
+
+    def surcharge(self, members: Members) -> int:
+        return 9
 
 
 @record
@@ -73,7 +77,7 @@ class Device:
 
 
 @record
-class DeviceList:
+class DeviceList(ServerMessage):
     """The answer to `devices`, oldest first (section 5)."""
 
     verb: ClassVar[str] = "devices"
@@ -82,7 +86,7 @@ class DeviceList:
 
 
 @record
-class DeviceRemoved:
+class DeviceRemoved(ServerMessage):
     """The answer to `device_remove` (section 5)."""
 
     verb: ClassVar[str] = "device_removed"

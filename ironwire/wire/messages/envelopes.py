@@ -22,6 +22,7 @@ from ironwire.wire.constraints import (
     Sha256Hex,
     UnixMs,
 )
+from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
 from ironwire.wire.messages.fields import (
     WIRE_KEY,
     FileKind,
@@ -33,20 +34,25 @@ from ironwire.wire.messages.fields import (
 
 
 @record
-class Text:
+class Text(ClientMessage):
     """A text for `to` (section 4)."""
 
     verb: ClassVar[str] = "text"
+    is_ordered = True
 
     to: Address
     text: str
 
+    def surcharge(self, members: Members) -> int:
+        return members_at(self.to, members)
+
 
 @record
-class File:
+class File(ClientMessage):
     """An uploaded file for `to`, with what a client needs to show it before it is downloaded (section 4)."""
 
     verb: ClassVar[str] = "file"
+    is_ordered = True
 
     to: Address
     url: MediaPath
@@ -61,14 +67,18 @@ class File:
     waveform: Waveform | None = None
     caption: Caption | None = None
 
+    def surcharge(self, members: Members) -> int:
+        return members_at(self.to, members)
+
 
 @record
-class Receipt:
+class Receipt(ClientMessage):
     """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to`
     (section 7.1).
     """
 
     verb: ClassVar[str] = "receipt"
+    is_ordered = True
 
     to: ClientId
     ids: Annotated[list[MessageId], Items(1, RECEIPT_IDS)]
@@ -76,7 +86,7 @@ class Receipt:
 
 
 @record
-class DeliveredText:
+class DeliveredText(ServerMessage):
     """A text from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
     verb: ClassVar[str] = "text"
@@ -92,7 +102,7 @@ class DeliveredText:
 
 
 @record
-class DeliveredFile:
+class DeliveredFile(ServerMessage):
     """A file from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
     verb: ClassVar[str] = "file"
@@ -116,7 +126,7 @@ class DeliveredFile:
 
 
 @record
-class DeliveredReceipt:
+class DeliveredReceipt(ServerMessage):
     """What became of envelopes that this client sent (section 7.1). Goes to device sessions alone."""
 
     verb: ClassVar[str] = "receipt"
@@ -130,7 +140,7 @@ class DeliveredReceipt:
 
 
 @record
-class History:
+class History(ClientMessage):
     """Asks for archived envelopes between this client and `peer`, newest first: the newest of all, or those that follow
     the page which gave `before` (section 7.1).
     """
@@ -140,6 +150,9 @@ class History:
     peer: Address = field(metadata={WIRE_KEY: "with"})
     limit: Annotated[int, Between(1, HISTORY_ENVELOPES)]
     before: Count | None = None
+
+    def surcharge(self, members: Members) -> int:
+        return self.limit
 
 
 @record
@@ -152,7 +165,7 @@ class ArchivedEnvelope:
 
 
 @record
-class HistoryPage:
+class HistoryPage(ServerMessage):
     """The answer to `history`, newest first (section 7.1). `before` leads to the next page; the last page has none."""
 
     verb: ClassVar[str] = "history"

@@ -8,6 +8,7 @@ from ironwire.ids import Address, ClientId, GroupId
 from ironwire.limits import BLOCKS_PER_CLIENT, CLIENTS_PER_FRAME
 from ironwire.record import record
 from ironwire.wire.constraints import Items
+from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
 from ironwire.wire.messages.fields import WIRE_KEY
 
 Status = Literal["online", "away", "busy"]
@@ -16,7 +17,7 @@ Watchlist = Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME)]
 
 
 @record
-class Typing:
+class Typing(ClientMessage):
     """This client is typing to `to`, or has stopped."""
 
     verb: ClassVar[str] = "typing"
@@ -24,9 +25,12 @@ class Typing:
     to: Address
     typing: bool
 
+    def surcharge(self, members: Members) -> int:
+        return members_at(self.to, members)
+
 
 @record
-class RelayedTyping:
+class RelayedTyping(ServerMessage):
     """`sender` is typing to this client, or to a group they share, or has stopped."""
 
     verb: ClassVar[str] = "typing"
@@ -37,7 +41,7 @@ class RelayedTyping:
 
 
 @record
-class Presence:
+class Presence(ClientMessage):
     """What this session wants to be seen as, by those whom its client allows."""
 
     verb: ClassVar[str] = "presence"
@@ -46,25 +50,31 @@ class Presence:
 
 
 @record
-class PresenceAllow:
+class PresenceAllow(ClientMessage):
     """Who may see this client's presence, instead of whoever could before: until its last session ends."""
 
     verb: ClassVar[str] = "presence_allow"
 
     clients: Watchlist
 
+    def surcharge(self, members: Members) -> int:
+        return len(self.clients)
+
 
 @record
-class PresenceWatch:
+class PresenceWatch(ClientMessage):
     """Whose presence this session wants to see, instead of whose it did before."""
 
     verb: ClassVar[str] = "presence_watch"
 
     clients: Watchlist
 
+    def surcharge(self, members: Members) -> int:
+        return len(self.clients)
+
 
 @record
-class PresenceUpdate:
+class PresenceUpdate(ServerMessage):
     """What a watched client is seen as. `offline` is said of who is not there, and of who does not allow it."""
 
     verb: ClassVar[str] = "presence"
@@ -74,7 +84,7 @@ class PresenceUpdate:
 
 
 @record
-class Block:
+class Block(ClientMessage):
     """Nothing that `client` addresses to this client is delivered from now on."""
 
     verb: ClassVar[str] = "block"
@@ -83,7 +93,7 @@ class Block:
 
 
 @record
-class Unblock:
+class Unblock(ClientMessage):
     """Ends a block."""
 
     verb: ClassVar[str] = "unblock"
@@ -92,14 +102,14 @@ class Unblock:
 
 
 @record
-class Blocks:
+class Blocks(ClientMessage):
     """Asks for the clients that this client has blocked."""
 
     verb: ClassVar[str] = "blocks"
 
 
 @record
-class BlockList:
+class BlockList(ServerMessage):
     """The answer to `blocks`."""
 
     verb: ClassVar[str] = "blocks"

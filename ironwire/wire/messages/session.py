@@ -5,11 +5,12 @@ from typing import Annotated, ClassVar
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.record import record
 from ironwire.wire.constraints import Chars, Count, Items, Sha256Hex, UnixMs
+from ironwire.wire.messages.base import ClientMessage, ServerMessage
 from ironwire.wire.messages.fields import ErrorCode, ShortText
 
 
 @record
-class Auth:
+class Auth(ClientMessage):
     """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the
     connection.
     """
@@ -23,7 +24,7 @@ class Auth:
 
 
 @record
-class Verify:
+class Verify(ClientMessage):
     """Answers the challenge with a signature in hex (section 2)."""
 
     verb: ClassVar[str] = "verify"
@@ -32,7 +33,7 @@ class Verify:
 
 
 @record
-class AuthChallenge:
+class AuthChallenge(ServerMessage):
     """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a
     payload.
     """
@@ -74,7 +75,7 @@ class ServerLimits:
 
 
 @record
-class AuthOk:
+class AuthOk(ServerMessage):
     """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
 
     verb: ClassVar[str] = "auth_ok"
@@ -93,7 +94,7 @@ class AuthOk:
 
 
 @record
-class Accepted:
+class Accepted(ServerMessage):
     """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
 
     verb: ClassVar[str] = "accepted"
@@ -106,7 +107,7 @@ class Accepted:
 
 
 @record
-class Error:
+class Error(ServerMessage):
     """A frame was not carried out (section 6); the session goes on."""
 
     verb: ClassVar[str] = "error"
@@ -120,21 +121,21 @@ class Error:
 
 
 @record
-class Resume:
+class Resume(ClientMessage):
     """The client knows that something was refused, and goes on from there (section 4)."""
 
     verb: ClassVar[str] = "resume"
 
 
 @record
-class Ping:
+class Ping(ClientMessage):
     """Is the server there? For clients that cannot send the pings of WebSocket (section 6.2)."""
 
     verb: ClassVar[str] = "ping"
 
 
 @record
-class Pong:
+class Pong(ServerMessage):
     """The answer to `ping`."""
 
     verb: ClassVar[str] = "pong"
