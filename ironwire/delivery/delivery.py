@@ -161,16 +161,9 @@ class Delivery:
         elif arrived is not None:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
 
-    def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
-        """The link between a mailbox and the session that was opened for it, and is attached next."""
-        limits, former = self._limits, self._hub.pump_of(mailbox.id)
-        # The last acks of the session that this one replaces may not be committed yet.
-        acked = mailbox.acked if former is None else max(mailbox.acked, former.acked)
-        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
-        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
-        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
-        window = Window(acked, mailbox.tail, most_envelopes, most_bytes)
-        return Pump(mailbox.id, window, self._store, outbox)
+    def pump(self, outbox: Outbox) -> Pump:
+        """For a session with a device; the result of `register` opens it."""
+        return Pump(self._store, outbox)
 
     def members(self, client: ClientId, group: GroupId) -> int:
         """How many hear what the client says in the group: none if it is not in it. And none where that cannot be read,
@@ -188,20 +181,38 @@ class Delivery:
         """
         return self._store.mailboxes_of(client)
 
-    async def register(self, client: ClientId, device: DeviceId) -> Mailbox | None:
-        """The device's mailbox as it stands now, made and committed if it had none; None: the client has too many
-        devices.
+    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> bool:
+        """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. False: the client has
+        too many devices.
 
-        "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+        Args:
+            opened: is called with the mailbox after the commit, and before anything is told that was committed later.
 
         Raises:
             StoreError: the store cannot work.
         """
-        for box in self._store.mailboxes_of(client):
-            if box.device == device:  # what its former session acknowledged is in no gap of the new one
-                self._committer.hasten_ack(client, box.id)
-        await self.change(client, Register(client, device, self._now_ms()))
-        return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
+        client, device, pump = endpoint.principal.client, endpoint.principal.device, endpoint.pump
+        if device is None or pump is None:
+            raise ValueError("this session has no device")
+
+        def settle(result: Result | StoreError) -> None:
+            if isinstance(result, Mailbox):
+                pump.open(result.id, self._window(result))
+                opened(result)
+
+        result = await self._committer.committed(client, Register(client, device, self._now_ms()), settle)
+        return isinstance(result, Mailbox)
+
+    def _window(self, mailbox: Mailbox) -> Window:
+        """The window of a session that opens now. It begins behind an ack of a former session that waits: once that is
+        committed, what it erased would look like a gap.
+        """
+        limits = self._limits
+        acked = max(mailbox.acked, self._committer.waiting_ack(mailbox.id))
+        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
+        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
+        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
+        return Window(acked, mailbox.tail, most_envelopes, most_bytes)
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""

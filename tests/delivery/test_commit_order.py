@@ -5,7 +5,7 @@ The oracle here knows nothing of stores: it reads what was committed, in order, 
 """
 
 import tempfile
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,21 @@ from ironwire.handlers.groups import GroupHandler
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.protocol.group import Change
 from ironwire.store.contract.operations import Append, Block, ChangeGroup, Operation, Remove, Result, Unblock
-from ironwire.store.contract.records import Quota
-from ironwire.store.memory.store import MemoryStore
-from ironwire.store.sqlite.store import SqliteStore
 from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRemove, GroupRename, GroupRole, Text
-from tests.house import ALICE, BOB, CAROL, LIMITS, NOW_MS, PHONE, Rooms, taken
+from tests.delivery.stepped import Commits, SteppedMemory, SteppedSqlite
+from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, Rooms, taken
 
 LAPTOP = DeviceId("laptop")
 DAVE = ClientId("d" * 64)
 CLIENTS = [ALICE, BOB, CAROL, DAVE]
 CLUB = GroupId("#" + "1" * 32)
-QUOTA = Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client)
 
 Seat = tuple[ClientId, DeviceId | None]
 DEVICES: list[tuple[ClientId, DeviceId]] = [(ALICE, PHONE), (ALICE, LAPTOP), (BOB, PHONE)]
 SEATS: list[Seat] = [*((client, None) for client in CLIENTS), *DEVICES]
 """Each client has a session without a mailbox, and two of them have devices."""
+FREE = len(DEVICES) + 1
+"""Commits that need not wait: those that make the devices and the group."""
 
 
 @frozen
@@ -72,7 +71,7 @@ class Relayed:
 
 
 Step = Say | Alter | Commit | Block | Unblock | Remove
-Happened = Operation | Relayed
+Happened = tuple[Operation, Result] | Relayed
 
 clients = st.sampled_from(CLIENTS)
 blocks = st.sampled_from([(BOB, ALICE), (ALICE, BOB), (BOB, CAROL), (DAVE, CAROL)])
@@ -108,54 +107,6 @@ scripts = st.lists(
 )
 
 
-class Commits:
-    """Let batches commit one by one, and note what happened in order. Those that make devices and group do not wait."""
-
-    def __init__(self) -> None:
-        self.happened: list[Happened] = []
-        self._permits = trio.Semaphore(len(DEVICES) + 1)
-        self._done = trio.Event()
-
-    @property
-    def are_asked_for(self) -> bool:
-        return self._permits.statistics().tasks_waiting > 0
-
-    async def apply(
-        self, apply: Callable[[Sequence[Operation]], Awaitable[list[Result]]], batch: Sequence[Operation]
-    ) -> list[Result]:
-        await self._permits.acquire()
-        results = await apply(batch)
-        self.happened += batch
-        self._done.set()
-        return results
-
-    async def let_one(self) -> None:
-        """Returns when everybody was told."""
-        if self.are_asked_for:
-            self._done = trio.Event()
-            self._permits.release()
-            await self._done.wait()
-            await wait_all_tasks_blocked()
-
-
-class SteppedMemory(MemoryStore):
-    def __init__(self, quota: Quota, commits: Commits) -> None:
-        super().__init__(quota)
-        self._noted = commits
-
-    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        return await self._noted.apply(super().apply, batch)
-
-
-class SteppedSqlite(SqliteStore):
-    def __init__(self, path: Path, quota: Quota, commits: Commits) -> None:
-        super().__init__(path, quota)
-        self._noted = commits
-
-    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        return await self._noted.apply(super().apply, batch)
-
-
 @define
 class Oracle:
     """Who has to have heard what: texts, and the epochs of the group."""
@@ -168,7 +119,7 @@ class Oracle:
     epoch: int = 0
 
     def see(self, happened: Happened) -> None:
-        match happened:
+        match happened if isinstance(happened, Relayed) else happened[0]:
             case Block(client, blocked):
                 self.blocks.add((client, blocked))
             case Unblock(client, blocked):
@@ -205,7 +156,7 @@ class Oracle:
 
 
 async def play(
-    rooms: Rooms, groups: GroupHandler, commits: Commits, seats: dict[Seat, Endpoint], script: Sequence[Step]
+    rooms: Rooms, groups: GroupHandler, commits: Commits[Relayed], seats: dict[Seat, Endpoint], script: Sequence[Step]
 ) -> None:
     """Take every step, and let everything commit that waits in the end."""
     delivery, ask = rooms.delivery, rooms.nursery.start_soon
@@ -217,7 +168,7 @@ async def play(
                 if delivery.statistics().operations_waiting == waiting:
                     commits.happened.append(Relayed(by[0], ClientId(to), str(number)))
             case Commit():
-                await commits.let_one()
+                await commits.let()
             case Alter(by, request):
                 ask(groups.change, seats[by], request, None)
             case Remove(client, device):
@@ -228,10 +179,10 @@ async def play(
             await wait_all_tasks_blocked()
     await wait_all_tasks_blocked()
     while commits.are_asked_for:
-        await commits.let_one()
+        await commits.let()
 
 
-async def check(store: MemoryStore | SqliteStore, commits: Commits, script: Sequence[Step]) -> None:
+async def check(store: SteppedMemory | SteppedSqlite, commits: Commits[Relayed], script: Sequence[Step]) -> None:
     await store.open()
     async with trio.open_nursery() as nursery:
         rooms = Rooms(nursery, store)
@@ -251,7 +202,7 @@ async def check(store: MemoryStore | SqliteStore, commits: Commits, script: Sequ
     assert kept == {seat: [] if seat in oracle.removed else oracle.heard[seat] for seat in DEVICES}
 
 
-async def kept_for(seat: Endpoint, store: MemoryStore | SqliteStore) -> list[str]:
+async def kept_for(seat: Endpoint, store: SteppedMemory | SteppedSqlite) -> list[str]:
     """The words in the device's mailbox."""
     assert seat.pump is not None
     entries = await store.read(seat.pump.mailbox, after=0, limit=100)
@@ -281,13 +232,13 @@ def small_batches() -> Iterator[None]:
 
 @given(scripts)
 def test_what_is_delivered_agrees_with_the_order_of_commits(script: Sequence[Step]) -> None:
-    commits = Commits()
-    trio.run(check, SteppedMemory(QUOTA, commits), commits, script)
+    commits = Commits[Relayed](FREE)
+    trio.run(check, SteppedMemory(commits), commits, script)
 
 
 @given(scripts)
 @settings(max_examples=15, deadline=None)
 def test_what_is_delivered_agrees_with_the_order_of_commits_on_the_disk(script: Sequence[Step]) -> None:
-    commits = Commits()
+    commits = Commits[Relayed](FREE)
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(check, SteppedSqlite(Path(folder) / "ironwire.db", QUOTA, commits), commits, script)
+        trio.run(check, SteppedSqlite(Path(folder) / "ironwire.db", commits), commits, script)

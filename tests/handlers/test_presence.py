@@ -83,6 +83,7 @@ class House:
         endpoint = Endpoint(Principal(client, None), outbox)
         seat = self.hub.attached(endpoint)
         seat.__enter__()
+        self.hub.open(endpoint)
         return Guest(endpoint, seat)
 
     def leave(self, guest: Guest) -> None:
