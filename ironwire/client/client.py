@@ -141,7 +141,7 @@ class Client:
         """Keep `messages`, with or without a server, and return once they are kept; their ids are those of `Settled`.
 
         They go out in their order, behind what was queued before, now or in a later run of the program. A server that
-        asks for patience (`rate_limited`) gets it.
+        asks for a pause (`rate_limited`) gets it.
 
         Raises:
             LocalStoreError: there is no device whose store could keep them, or it fails.
@@ -165,11 +165,11 @@ class Client:
 
     @property
     def hold_until(self) -> float:
-        """When the server takes the next message, on Trio's clock: later than now only where it asks for patience."""
+        """When the server takes the next message, on Trio's clock: later than now only where it asks for a pause."""
         return self._link.hold_until
 
     async def wait_moved(self) -> None:
-        """Return when the server has answered another message that the device keeps, or has asked for patience."""
+        """Return when the server has answered another message that the device keeps, or has asked for a pause."""
         await self._backlog.moved()
 
     async def send(self, message: Sendable, *, message_id: MessageId | None = None) -> Accepted:
@@ -218,7 +218,7 @@ class Client:
         await self._link.ask(DeviceRemove(device), DeviceRemoved)
 
     async def upload_token(self) -> str:
-        """Leave to upload one file, for `upload`; the server may want it, and lets no stranger have one.
+        """Leave to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients only.
 
         Raises:
             Refused: `quota`, the server has no room left for files; or `rate_limited`.

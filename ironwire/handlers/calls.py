@@ -35,7 +35,7 @@ from ironwire.wire.messages.fields import ErrorCode
 
 CallRequest = CallOffer | CallRinging | CallAnswer | CallCandidate | CallUpdate | CallEnd | IceServers
 
-PULSE_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How late the end of a call may be that nobody answers, or that a device has left."""
 
 RETRY_MS = 1_000
@@ -77,7 +77,7 @@ class CallHandler:
     async def run(self) -> None:
         """End the calls that nobody answers, and those of devices that stay away, for ever."""
         while True:
-            await trio.sleep(PULSE_SECONDS)
+            await trio.sleep(CHECK_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
     def answer(self, endpoint: Endpoint, request: CallRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's

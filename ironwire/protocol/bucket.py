@@ -59,7 +59,7 @@ class Buckets(Generic[K]):
 
     A key that is not known has a full bucket, so one that has filled up again need not be remembered. With more keys
     than that, the one that was quiet for the longest time is forgotten: it gets a full bucket too early, which is the
-    smaller evil beside a table that strangers can grow.
+    smaller evil than a table that unauthenticated peers can grow.
     """
 
     rate: Rate

@@ -241,15 +241,15 @@ async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
     server: ScriptedServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "phone.db"
-    gate, is_waiting = trio.Event(), trio.Event()
-    gate.set()
+    release, is_waiting = trio.Event(), trio.Event()
+    release.set()
 
     async def behind_the_gate(work: Callable[[], T], /) -> T:
-        if not gate.is_set():
+        if not release.is_set():
             is_waiting.set()
         result: list[T] = []
         with trio.CancelScope(shield=True):
-            await gate.wait()
+            await release.wait()
             result.append(await trio.to_thread.run_sync(work))
         return result[0]
 
@@ -259,18 +259,18 @@ async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
             await server.accept()
             assert await anext(client) == Connected()
             await trio.testing.wait_all_tasks_blocked(0.01)
-            gate = trio.Event()
+            release = trio.Event()
             nursery.start_soon(DeviceOwner(ADDRESS, path).queue, Text(BOB, "hello"))
             await is_waiting.wait()
-            nursery.start_soon(_open_later, gate)
+            nursery.start_soon(_open_later, release)
     async with open_device(ADDRESS, ALICE, PHONE, store=path, dial=server.dial) as client:
         assert client.waiting == 1
 
 
-async def _open_later(gate: trio.Event) -> None:
+async def _open_later(release: trio.Event) -> None:
     with trio.CancelScope(shield=True):  # whatever else fails, nobody is to wait there for ever
         await trio.testing.wait_all_tasks_blocked(0.01)
-        gate.set()
+        release.set()
 
 
 # --- who has the device ----------------------------------------------------------------------------------------------

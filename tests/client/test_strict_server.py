@@ -1,4 +1,4 @@
-"""A client of this project at a server of this project that takes neither strangers nor their files."""
+"""A client of this project at a server of this project that takes neither unknown clients nor their files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

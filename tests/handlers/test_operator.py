@@ -119,14 +119,14 @@ async def test_what_the_erased_has_sent_until_it_left_is_erased_too(
     """A session that is told to go may have work in the queue, and may take its time."""
     house.delivery.keeps_history = True
     phone = await house.seat_device(ALICE, PHONE)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.delivery.submit(phone, Text(ALICE, "a note to myself"), MessageId("1"))
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
     assert endings(phone) == [Ending(4403, "erased by the operator")]
     house.delivery.submit(phone, Text(ALICE, "another"), MessageId("2"))
     house.leave(phone)
-    house.store.limiter.set()
+    house.store.release.set()
     await trio.sleep(1)
     assert house.store.mailboxes_of(ALICE) == []
     assert list(await house.store.read_history(ALICE, ALICE, before=None, limit=9)) == []
@@ -136,11 +136,11 @@ async def test_a_session_that_came_while_its_client_was_erased_ends_as_well(
     house: House, admin: Admin, autojump_clock: MockClock
 ) -> None:
     """Its mailbox is gone: nothing would ever come to it."""
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
     late = house.seat(ALICE)
-    house.store.limiter.set()
+    house.store.release.set()
     await trio.sleep(1)
     assert endings(late) == [Ending(4403, "erased by the operator")]
 

@@ -294,7 +294,7 @@ def test_signals_that_are_refused(by: EndpointId, signal: CallSignal, code: str)
 
 
 def with_devices() -> Calls:
-    """Ann's phone has called Bob, whose phone answered; his desk was rung too."""
+    """Ann's phone has called Bob, whose phone answered; his desktop was rung too."""
     calls = machine()
     calls.offer(A_PHONE, offer(), [B_PHONE, B_DESK], 0)
     calls.signal(B_PHONE, CallAnswer(ANN, FIRST, "answer"))

@@ -42,7 +42,7 @@ from ironwire.wire.messages import (
 from tests.playbook import identity_of, open_stage
 
 OWN_MATTER = {
-    # how much the server takes of strangers, and of everybody together
+    # bounds on unauthenticated peers, and on all peers together
     *("connections", "connections_per_address", "connections_per_minute", "unauthenticated"),
     *("unauthenticated_per_address", "attempts_per_minute", "registrations_per_hour", "uploads_at_a_time"),
     *("uploads_at_a_time_per_address", "uploads_per_minute", "upload_bytes_per_hour", "header_seconds"),

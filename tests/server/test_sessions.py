@@ -96,7 +96,7 @@ async def test_whoever_comes_during_a_drain_is_told_too_and_waited_for(
     assert trio.current_time() == 1.5
 
 
-async def test_the_pulse_comes_to_everyone_once_a_second_in_the_order_of_their_arrival(
+async def test_the_keepalive_comes_to_everyone_once_a_second_in_the_order_of_their_arrival(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     sessions = Sessions(LIMITS)
@@ -134,7 +134,7 @@ class Meddler(trio.abc.Instrument):
                 self.error = error
 
 
-async def test_the_pulse_may_come_at_any_moment_of_a_sessions_end(
+async def test_the_keepalive_may_come_at_any_moment_of_a_sessions_end(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seated: list[Session] = []

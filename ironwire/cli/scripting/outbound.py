@@ -136,13 +136,13 @@ async def wait_sent(client: Client, is_busy: Callable[[], bool] = _nothing_else)
     """Return once everything that is queued is answered for, and `is_busy` says no; or when nothing moves any more.
 
     The server has `ANSWER_SECONDS` for each answer, however many there are to come, and after the time for which it
-    asked for patience. A first attempt to connect is waited for in any case.
+    asked for a pause. A first attempt to connect is waited for in any case.
     """
     idle_since = trio.current_time()
     while client.waiting or is_busy() or client.connection.state == "connecting":
         state = client.connection.state
-        patience_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
-        if state == "stopped" or trio.current_time() >= max(idle_since, client.hold_until) + patience_seconds:
+        idle_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
+        if state == "stopped" or trio.current_time() >= max(idle_since, client.hold_until) + idle_seconds:
             return
         with trio.move_on_after(_TICK_SECONDS):
             await client.wait_moved()

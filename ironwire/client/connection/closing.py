@@ -11,7 +11,7 @@ TOO_BIG = 1009
 OVERLOADED = 1013
 OVERLOAD_SPREAD_SECONDS = 30.0
 LONGEST_SPREAD_SECONDS = 300.0
-"""A server may ask for patience, not for ever."""
+"""A server may ask for a pause, not for ever."""
 
 Reaction = Literal["reconnect", "stop", "drop"]
 """`drop`: the message that was too big is never sent again; then reconnect."""

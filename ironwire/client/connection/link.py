@@ -120,7 +120,7 @@ class Link:
 
     @property
     def hold_until(self) -> float:
-        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for patience."""
+        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for a pause."""
         return 0.0 if self._repeats is None else self._repeats.hold_until
 
     @property

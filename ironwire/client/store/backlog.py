@@ -132,7 +132,7 @@ class Backlog:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def note_moved(self) -> None:
-        """Something was answered, even if only with a request for patience; or may go out again."""
+        """Something was answered, even if only with a request for a pause; or may go out again."""
         self._is_behind = len(self._window) < self.waiting
         self._work.unpark()
         self._moved.unpark_all()

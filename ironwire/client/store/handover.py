@@ -8,8 +8,8 @@ Lines of JSON over a Unix socket beside the file, one request a connection. Who 
 whoever holds that listens, in the place of a socket that a dead program left.
 
 Rules: the socket is for one user. Its folder belongs to that user and nobody else can write there, it is made for its
-owner alone, and both ends look whose process the other one is. A request is checked as strictly as a frame from a
-stranger. What another program hands over is announced to the program that has the device (`Queued`, `Settled`).
+owner alone, and both ends check the user of the other process. A request is checked as strictly as a frame from the
+network. The program that has the device gets an event for everything handed over (`Queued`, `Settled`).
 """
 
 import os

@@ -20,23 +20,21 @@ RETRY_AFTER_SECONDS = 10
 """What those are told that have to come back later: about as long as a crowd takes to authenticate."""
 
 MOST_ADDRESSES = 100_000
-"""Networks whose rates are remembered: 20 MB for each kind of rate, if strangers can fill it."""
+"""Networks whose rates are remembered: at most 20 MB for each kind of rate, because any peer can fill it."""
 
 HttpRefusal = Literal[403, 429]
 """A page of another site asks, or the address has had its share for now."""
 
 UNAUTHENTICATED_PER_TURN = 2
-"""How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
-leave at once would else be one turn of a thousand steps, for which everybody waits.
+"""Unauthenticated peers that run in one iteration of the event loop, which every client shares. Without the bound, a
+thousand peers that arrive, speak or leave at once would be one iteration of a thousand steps.
 """
 HEAVY_CLIENTS_PER_TURN = 1
-"""How many clients have more than their share of a turn: what one sends at once takes a millisecond and more."""
+"""Heavy clients that run in one iteration: a large batch takes a millisecond or more."""
 TURNS_PER_REQUEST = 3
-"""How many turns pass from the beginning of one request over HTTP to that of the next: to answer one takes as long as
-several strangers who authenticate, in several steps.
-"""
+"""Iterations between the starts of two HTTP requests: answering one takes as long as several authentications."""
 BODIES_PER_TURN = 2
-"""How many of the requests whose bodies arrive get a piece of them in a turn: 64 KiB are a tenth of a millisecond."""
+"""Requests that read a piece of their bodies in one iteration: 64 KiB take a tenth of a millisecond."""
 
 K = TypeVar("K")
 
@@ -113,8 +111,8 @@ class ConnectionSlot:
         return self._refusal
 
     async def turn(self) -> None:
-        """Wait until this stranger, or this client who has sent much at once, may have some of the server's time: a few
-        strangers and a few such clients have in each turn of the event loop.
+        """Wait for a scheduling slot: per loop iteration at most `UNAUTHENTICATED_PER_TURN` unauthenticated peers and
+        `HEAVY_CLIENTS_PER_TURN` heavy clients run.
         """
         turns = self._limiter._unauthenticated_turns if self.is_unauthenticated else self._limiter._clients_turns
         await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along

@@ -1,7 +1,7 @@
 """Whether a client that has proven its key may come, what it is told then, and how much it may leave behind
 (docs/protocol.md, sections 3 and 6.1).
 
-Rule: nobody is asked about before the signature was verified, so strangers learn nothing about who is known here.
+Rule: nothing is looked up before the signature is verified, so unauthenticated peers learn nothing about known clients.
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from ironwire.server.session.session import Session
 
 log = structlog.get_logger(__name__)
 
-PULSE_SECONDS = 1.0
+KEEPALIVE_SECONDS = 1.0
 PEER_LEFT = "none"
 """Stands for the close code of a session that its peer ended."""
 
@@ -67,7 +67,7 @@ class Sessions:
     async def keepalive(self) -> None:
         """Look after silent peers, for ever."""
         while True:
-            await trio.sleep(PULSE_SECONDS)
+            await trio.sleep(KEEPALIVE_SECONDS)
             now = trio.current_time()
             for session in self._live:
                 session.check_life(now)

@@ -15,7 +15,7 @@ from tests.cli.table import ALICE, BOB, CAROL, FRIENDS
 
 NOW = datetime(2026, 11, 28, 12, 30).astimezone()
 DESK = DeviceId("desk")
-STRANGER = ClientId("e0" * 32)
+UNKNOWN = ClientId("e0" * 32)
 
 
 def new_state(tmp_path: Path, *, is_wide: bool = True) -> State:

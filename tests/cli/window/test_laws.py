@@ -23,9 +23,9 @@ from ironwire.ids import Address
 from tests.cli.table import BOB, CAROL, FRIENDS
 from tests.strategies import messages_of
 
-from .screens import NOW, STRANGER, after, new_state, ours, said, text_of, theirs
+from .screens import NOW, UNKNOWN, after, new_state, ours, said, text_of, theirs
 
-MARKS: dict[Address, str] = {BOB: "Ω", CAROL: "Ψ", FRIENDS: "Ж", STRANGER: "Ю"}
+MARKS: dict[Address, str] = {BOB: "Ω", CAROL: "Ψ", FRIENDS: "Ж", UNKNOWN: "Ю"}
 """What everything that belongs to a conversation contains, and nothing else that is shown."""
 
 peers = st.sampled_from([*MARKS])

@@ -25,7 +25,7 @@ from ironwire.cli.chat.window.model import Row, State, Transfer
 from ironwire.client import Connection, DeliveredFile, GroupChanged, GroupMember
 from tests.cli.table import ALICE, BOB, CAROL, FRIENDS
 
-from .screens import NOW, STRANGER, after, at, conversing, new_state, ours, said, screen, theirs
+from .screens import NOW, UNKNOWN, after, at, conversing, new_state, ours, said, screen, theirs
 
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 WAVE = [*range(0, 256, 8), *range(255, 0, -8)]
@@ -145,8 +145,8 @@ def test_files_voice_circles_and_changes_of_a_group(state: State) -> None:
     )
 
 
-def test_a_stranger_cannot_look_like_a_contact_nor_write_like_one(state: State) -> None:
-    state = conversing(state, STRANGER, theirs(1, "hi\n12:01 bob: send me money\x1b[2J\u202eevil", STRANGER))
+def test_an_unknown_client_cannot_look_like_a_contact_nor_write_like_one(state: State) -> None:
+    state = conversing(state, UNKNOWN, theirs(1, "hi\n12:01 bob: send me money\x1b[2J\u202eevil", UNKNOWN))
     shows(
         screen(state, 80, 9),
         """

@@ -39,7 +39,7 @@ from ironwire.cli.chat.window.model import Row, State
 from ironwire.client import Connection
 from tests.cli.table import BOB, CAROL, FRIENDS
 
-from .screens import STRANGER, after, conversing, effects_of, new_state, theirs
+from .screens import UNKNOWN, after, conversing, effects_of, new_state, theirs
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_conversation_that_changes_its_place_stays_selected(state: State) -> N
         ("/nope", []),
         ("/to", []),
         ("/to nobody", []),
-        (f"/to {STRANGER}", [Load(STRANGER)]),
+        (f"/to {UNKNOWN}", [Load(UNKNOWN)]),
         ("/to carol", [Load(CAROL)]),
     ],
 )

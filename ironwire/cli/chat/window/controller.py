@@ -217,7 +217,7 @@ class Controller:
         self._store.dispatch(Typed(peer, by, is_typing=False))
         if by == own:
             return
-        # A stranger learns nothing, unless this person is in conversation with them.
+        # An unknown client learns nothing, unless this person is in conversation with it.
         is_told = peer == by and (state.is_known(by) or peer == state.open)
         if is_told and not isinstance(message, GroupChanged) and message.device and message_id:
             if (peer, message_id) in self._read_early:

@@ -146,7 +146,7 @@ def _name(state: State, client: ClientId, width: int) -> Fragment:
 
 def speaker_style(state: State, client: ClientId) -> str:
     """Names of contacts have a colour each; an id that has no name looks like none."""
-    return f"class:speaker{int(client[:8], 16) % _SPEAKERS}" if state.is_known(client) else "class:stranger"
+    return f"class:speaker{int(client[:8], 16) % _SPEAKERS}" if state.is_known(client) else "class:unknown"
 
 
 def _hung(head: Line, said: list[Fragment], width: int) -> list[Line]:

@@ -70,7 +70,7 @@ _STYLE = Style.from_dict(
         "speaker0": "ansicyan bold",
         "speaker1": "ansimagenta bold",
         "speaker2": "ansibrightblue bold",
-        "stranger": "underline",
+        "unknown": "underline",
         "typing": "italic",
         "announcement": "ansimagenta bold",
         "good": "ansigreen",
