@@ -16,8 +16,7 @@ from ironwire.limits import Limits
 from ironwire.server.session.admission import announced
 from ironwire.wire.codec import decode_client, decode_server, encode
 from ironwire.wire.messages import AuthOk, ServerLimits
-from ironwire.wire.messages.fields import ErrorCode
-from ironwire.wire.rules import ERROR_RULES, ErrorRule
+from ironwire.wire.messages.fields import ERROR_RULES, ErrorCode, ErrorRule
 from ironwire.wire.schema import schema_documents
 
 DOCUMENT = Path(__file__).parents[1].joinpath("docs", "protocol.md").read_text(encoding="utf-8")

@@ -17,9 +17,8 @@ from attrs import field, frozen
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.delivery.pump import Pump
 from ironwire.errors import IronWireError
-from ironwire.ids import ClientId, DeviceId
+from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
-from ironwire.protocol.endpoint import EndpointId
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.records import MailboxId
 

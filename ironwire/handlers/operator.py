@@ -28,7 +28,7 @@ from ironwire.store.clock import TrustedClock, describe_leap
 from ironwire.store.contract.store import Store
 from ironwire.store.invites import Invites
 from ironwire.store.survey import Page, Survey
-from ironwire.wire.constraints import Between
+from ironwire.wire.messages.fields import Between
 
 MOST_ROWS = 10_000
 MOST_OFFSET = 2**53

@@ -40,9 +40,8 @@ from typing import assert_never
 
 from attrs import define, field, frozen
 
-from ironwire.ids import CallId, ClientId
+from ironwire.ids import CallId, ClientId, EndpointId
 from ironwire.protocol.call_state import Absence, Bounds, Call, RelayedSignal, bytes_of
-from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
     CallCandidate,

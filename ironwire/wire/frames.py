@@ -1,8 +1,8 @@
 """RFC 6455 frames on the server's side: bytes from a client become payloads, payloads become bytes for it.
 
-One call handles every complete frame of one read, because the steps per message are what costs. The rules kept here: a
-peer does not decide how much memory it holds (a message over the limit is refused from its header), and what was
-complete before a violation is not lost with it. No I/O. The sections named below are those of the RFC.
+One call handles every complete frame of one read, because the cost is the number of steps per message. Rules: a peer
+does not decide how much memory it holds (a message over the limit is refused from its header), and frames completed
+before a violation are not lost with it. No I/O. The sections named below are those of the RFC.
 """
 
 import codecs
@@ -48,7 +48,7 @@ class Ping:
 
 @frozen
 class Pong:
-    """The peer answers a ping, or says unasked that it lives."""
+    """The peer answers a ping, or sends an unsolicited sign of life."""
 
     data: bytes
 
@@ -68,21 +68,21 @@ Control = Ping | Pong | Close
 class FrameParser:
     """Turns the bytes of one client into its messages and control frames.
 
-    `limit_bytes` bounds one message after reassembly. What is held is at most that, a header and one read, and nothing
-    while no message is under way.
+    `limit_bytes` bounds one message after reassembly. The parser holds at most that, a header and one read, and nothing
+    between messages.
     """
 
     _limit_bytes: int
-    _room_bytes: int = field(init=False)  # what the message under way may still take
+    _room_bytes: int = field(init=False)  # left for the current message
     _tail: bytearray = field(factory=bytearray, init=False)  # grows in place: a read of one byte must not copy it all
     _partial: "_PartialMessage | None" = field(default=None, init=False)
     _is_closed: bool = field(default=False, init=False)
     odd_frames_left: float = field(default=inf, init=False)
-    """How many frames may come that are not a whole text: control frames and fragments, which no limit of messages
-    knows. Whoever has a clock sets it; one frame more is a violation with 1013.
+    """Frames that may come besides whole texts: control frames and fragments, which no limit of messages counts. The
+    caller, which has a clock, sets it; one frame more is a violation with 1013.
     """
     violation: FrameViolation | None = field(default=None, init=False)
-    """What the peer did wrong: to be looked at after every `feed`, once the list that it returned is dealt with."""
+    """The peer's violation. Check it after every `feed`, after handling the returned list."""
 
     @_room_bytes.default
     def _whole_limit(self) -> int:
@@ -91,8 +91,8 @@ class FrameParser:
     def feed(self, data: bytes) -> list[Payload | Control]:
         """Return every message and control frame that `data` completes, in order.
 
-        On a violation the list still holds what was complete before it, and `violation` says what to close with. After
-        a `Close`, which is always the last of its list, data is ignored.
+        On a violation the list still holds everything completed before it, and `violation` has the close code. After a
+        `Close`, which is always the last of its list, data is ignored.
 
         Raises:
             FrameViolation: an earlier call set `violation`, and the connection should be closing.
@@ -164,7 +164,7 @@ class FrameParser:
             self._tail += memoryview(buffer)[start:]
 
     def _judge(self, first: int, second: int) -> None:
-        """Raise for everything that the first two bytes of a header can have wrong (sections 5.1, 5.2, 5.4, 5.5)."""
+        """Raise for every fault in the first two bytes of a header (sections 5.1, 5.2, 5.4, 5.5)."""
         opcode = first & _OPCODE
         if first & _RSV:
             raise FrameViolation(_PROTOCOL_ERROR, "reserved bit is set")
@@ -215,8 +215,8 @@ class FrameParser:
 class _PartialMessage:
     """The fragments of one message so far.
 
-    Text is decoded as it comes only to fail early (section 8.1), and is kept as bytes: the peer chooses how small its
-    fragments are, and a list of strings can cost twenty times what was sent.
+    Text is decoded on arrival only to fail early (section 8.1), and is kept as bytes: the peer chooses the size of its
+    fragments, and a list of strings can take twenty times the bytes that were sent.
     """
 
     __slots__ = ("_data", "_decoder")
@@ -246,7 +246,7 @@ def encode_text(payload: bytes) -> bytes:
 
 
 def encode_batch(payloads: Sequence[bytes]) -> bytes:
-    """Return the text frames of many messages as one buffer, in order: what one write sends."""
+    """Return the text frames of many messages as one buffer, in order, for one write."""
     pieces: list[bytes] = []
     for payload in payloads:
         pieces += _header(_WHOLE_TEXT, len(payload)), payload

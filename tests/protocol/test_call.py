@@ -6,10 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ironwire.ids import CallId, ClientId, DeviceId
+from ironwire.ids import CallId, ClientId, DeviceId, EndpointId
 from ironwire.protocol.call import REMEMBER_SECONDS, Calls, CallSignal, Refused, Tell
 from ironwire.protocol.call_state import SIGNAL_BYTES, Bounds, RelayedSignal
-from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
     CallCandidate,

@@ -21,7 +21,6 @@ from ironwire.limits import (
 )
 from ironwire.server.session.admission import announced
 from ironwire.wire.codec import encode, frame_text
-from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (
     BlockList,
     CallOffer,
@@ -39,6 +38,7 @@ from ironwire.wire.messages import (
     ServerMessage,
     Text,
 )
+from ironwire.wire.messages.fields import SAFE_INTEGER
 from tests.playbook import identity_of, open_stage
 
 OWN_MATTER = {

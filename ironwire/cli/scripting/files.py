@@ -24,8 +24,8 @@ from ironwire.client import download as fetch
 from ironwire.client import upload as put
 from ironwire.client.sources import regular_file
 from ironwire.client.transfer import Progress as Report
-from ironwire.wire.constraints import as_file_name
 from ironwire.wire.messages import FileKind
+from ironwire.wire.messages.fields import as_file_name
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _DASH = Path("-")

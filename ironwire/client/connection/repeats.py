@@ -23,7 +23,7 @@ from attrs import define, field
 from ironwire.client.connection.outgoing import Outbox, Pending
 from ironwire.ids import Address, MessageId
 from ironwire.wire.messages import Error, File, Receipt, Resume, Text
-from ironwire.wire.rules import is_retryable
+from ironwire.wire.messages.fields import is_retryable
 
 PAUSE_SECONDS = 5.0
 REST_SECONDS = 60.0
