@@ -97,7 +97,9 @@ def change(roster: Roster | None, by: ClientId, request: Change, most_members: i
 
 
 def expel(roster: Roster, client: ClientId) -> Changed:
-    """The group after the operator has erased a member. If that was the last admin, the oldest member becomes admin."""
+    """The group after the operator has erased a member. If that was the last admin, the member with the oldest
+    membership becomes admin.
+    """
     roles = {each: role for each, role in roster.roles.items() if each != client}
     if roles and "admin" not in roles.values():
         roles[next(iter(roles))] = "admin"
