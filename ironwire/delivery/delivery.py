@@ -336,7 +336,8 @@ class Delivery:
         sender.unsettled.settle(cost)
         match result:
             case Stored(placed):
-                # Without a live text a mailbox has it; whoever has blocked its sender is not to have it.
+                # `live_text` is None for a receipt and without a seed session: a mailbox stored it. A recipient that
+                # blocks the sender gets nothing. Either way the envelope counts as delivered.
                 is_owed_live = live_text is not None and not result.is_blocked
                 is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
                 offer(self._hub, result, envelope)

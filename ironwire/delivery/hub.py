@@ -32,9 +32,7 @@ class TooManySessions(IronWireError):
 
 
 class Uncommitted:
-    """What the envelopes of one session that wait for their commit will cost: one for each place in a mailbox, and more
-    for a large one. Its reader reads on when that is little.
-    """
+    """Backpressure: cost of this session's uncommitted envelopes. The reader pauses at `limits.unsettled_envelopes`."""
 
     __slots__ = ("_waiters", "count")
 

@@ -171,8 +171,8 @@ class PresenceHandler:
         self.changed(client)
 
     def _watch(self, endpoint: Endpoint, watched: _Clients) -> None:
-        """Who takes the answer as a fresh start thinks everybody offline, and who does not remembers what it was told:
-        for the sake of both it is told again of everyone who is not offline, or was not.
+        """A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was
+        last reported online, so that both converge.
         """
         watcher = self._watchers.setdefault(endpoint, _Watcher(endpoint))
         kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]

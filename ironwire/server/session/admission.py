@@ -33,10 +33,10 @@ TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
 
 
 async def register(admitted: Admit, slot: ConnectionSlot, services: Services) -> Mailbox | Ending | None:
-    """The mailbox of the session's device as it stands now, registered and committed if it was not; how the session
-    ends if it may not come; None for one without a device that may. An invite is used up with the commit.
+    """The mailbox of the session's device, registered and committed if it was new; the close reason if the client is
+    refused; None for an admitted session without a device. Consumes an invite with the commit.
 
-    "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+    The mailbox is as of the return: a caller that attaches the session before the next checkpoint misses nothing.
 
     Raises:
         StoreError: the store cannot work, and nothing was kept.

@@ -56,7 +56,7 @@ TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 MISUSE = 4400
 
 TURN_SURCHARGE = 400
-"""As soon as requests have counted for so many messages more (`rates.py`), the rest of the part has another turn."""
+"""Yield after this much accumulated surcharge (`rates.py`)."""
 
 
 @define(eq=False)
