@@ -4,10 +4,13 @@ To count is an integer increment. Whatever costs more happens when somebody asks
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 
-from attrs import frozen
+from attrs import AttrsInstance, frozen
+
+Statistics = Callable[[], AttrsInstance]
+"""A part's `statistics`: a snapshot of what it counts."""
 
 LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """From a disk that lies about its writes to one that has given up."""

@@ -15,7 +15,7 @@ import trio
 from attrs import frozen
 
 from ironwire import __version__
-from ironwire.counting import Distribution, Tallied
+from ironwire.counting import Distribution, Statistics, Tallied
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Hub
 from ironwire.delivery.janitor import DAY_MS, FileJanitor, Janitor
@@ -150,7 +150,7 @@ class Admin:
     _invites: Invites
     _survey: Survey
     _clock: TrustedClock
-    _parts: Mapping[str, Callable[[], attrs.AttrsInstance]]
+    _parts: Mapping[str, Statistics]
     _about: Callable[[], Answer] = dict
     """What the server says of itself besides: which one it is, and where it listens."""
 

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import ironwire
-from ironwire.counting import Distribution, Histogram, Tallied
-from ironwire.server.http.metrics import Statistics, metrics_text
+from ironwire.counting import Distribution, Histogram, Statistics, Tallied
+from ironwire.server.http.metrics import metrics_text
 from tests.playbook import Stage, identity_of, open_stage
 from tests.server.http_toy import parse_response
 
@@ -77,7 +77,7 @@ async def metrics_of(stage: Stage) -> bytes:
 def statistics_classes() -> list[type]:
     found: dict[str, type] = {}
     for module in pkgutil.walk_packages(ironwire.__path__, "ironwire."):
-        if module.name.startswith(("ironwire.delivery.", "ironwire.server.", "ironwire.store.")):
+        if module.name.startswith(("ironwire.delivery.", "ironwire.handlers.", "ironwire.server.", "ironwire.store.")):
             members = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
             found |= {name: cls for name, cls in members if name.endswith("Statistics") and attrs.has(cls)}
     return [cls for name, cls in found.items() if name not in UNPUBLISHED]
@@ -92,7 +92,7 @@ async def test_every_figure_of_every_part_is_published_and_explained(
         asked.update(sources)
         return metrics_text(sources)
 
-    monkeypatch.setattr("ironwire.server.app.metrics_text", spy)
+    monkeypatch.setattr("ironwire.server.parts.metrics_text", spy)
     async with open_stage() as stage:
         text = (await metrics_of(stage)).decode()
         parts = {source: type(statistics()) for source, statistics in asked.items()}

@@ -7,7 +7,7 @@ A field's name makes the metric's, its docstring the explanation, and its value 
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import pairwise
 
@@ -17,9 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ironwire.counting import Distribution, Tallied
-
-Statistics = Callable[[], attrs.AttrsInstance]
+from ironwire.counting import Distribution, Statistics, Tallied
 
 
 def metrics_text(sources: Mapping[str, Statistics]) -> bytes:
