@@ -14,6 +14,7 @@ from itertools import count
 import trio
 from attrs import field, frozen
 
+from ironwire.counting import figure
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.delivery.pump import Pump
 from ironwire.errors import IronWireError
@@ -78,10 +79,8 @@ class Endpoint:
 
 @frozen
 class HubStatistics:
-    clients: int
-    """Clients that have at least one session."""
-    sessions: int
-    """Sessions that are authenticated."""
+    clients: int = figure("Clients with at least one session.")
+    sessions: int = figure("Authenticated sessions.")
 
 
 class Hub:

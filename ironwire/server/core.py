@@ -101,10 +101,10 @@ class Core:
         try:
             self.clock.open(await self.store.newest_ms())
         except BaseException:
-            await self.close()
+            with trio.CancelScope(shield=True):
+                await self.close()
             raise
 
     async def close(self) -> None:
-        """Let the next process have the folder; a cancellation waits for that."""
-        with trio.CancelScope(shield=True):
-            await self.store.close()
+        """Let the next process have the folder."""
+        await self.store.close()

@@ -1,15 +1,10 @@
 """The metrics, in the text format of Prometheus: what the parts' `statistics()` say. Nothing is counted here.
 
-A field's name makes the metric's, its docstring the explanation, and its value the kind: `Tallied` has labels, and a
-`Distribution` is a histogram. So a part that counts something new is published by the field that holds it.
+The name of a field makes the metric's, `figure` brings the explanation, and the value decides the kind: `Tallied` has
+labels, and a `Distribution` is a histogram. So a part that counts something new publishes it by declaring a field.
 """
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Iterable, Mapping
-from functools import cache
-from itertools import pairwise
 
 import attrs
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ironwire.counting import Distribution, Statistics, Tallied
+from ironwire.counting import HELP, Distribution, Statistics, Tallied
 
 
 def metrics_text(sources: Mapping[str, Statistics]) -> bytes:
@@ -39,11 +34,9 @@ class _StatisticsCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         for source, statistics in self.sources.items():
             snapshot = statistics()
-            explained = _field_docstrings(type(snapshot))
             for field in attrs.fields(type(snapshot)):
                 name = f"ironwire_{source}_{field.name}"
-                explanation = explained.get(field.name, f"{field.name.replace('_', ' ')} ({source})")
-                yield _metric(name, explanation, getattr(snapshot, field.name))
+                yield _metric(name, field.metadata[HELP], getattr(snapshot, field.name))
 
 
 def _metric(name: str, explanation: str, value: float | Tallied | Distribution) -> Metric:
@@ -58,21 +51,3 @@ def _metric(name: str, explanation: str, value: float | Tallied | Distribution) 
     for label_values, count in value.counts.items():
         metric.add_metric(label_values, count)
     return metric
-
-
-@cache
-def _field_docstrings(cls: type) -> Mapping[str, str]:
-    """The text under each field of a class that has one, in one line; nothing where the source is not at hand."""
-    try:
-        definition = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    except OSError:
-        return {}
-    body = definition.body if isinstance(definition, ast.ClassDef) else []
-    docstrings = {}
-    for field, below in pairwise(body):
-        match field, below:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                docstrings[name] = " ".join(text.split())
-            case _:
-                pass
-    return docstrings

@@ -147,7 +147,8 @@ async def _answer_without_server(core: Core, request: Request) -> Answer:
                 outcome = error
             nursery.cancel_scope.cancel()
     finally:
-        await core.close()
+        with trio.CancelScope(shield=True):
+            await core.close()
     if isinstance(outcome, StoreError | AdminError):
         raise outcome
     return outcome
