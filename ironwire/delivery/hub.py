@@ -14,6 +14,7 @@ from itertools import count
 import trio
 from attrs import field, frozen
 
+from ironwire.close_codes import CloseCode
 from ironwire.counting import figure
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.delivery.pump import Pump
@@ -24,7 +25,7 @@ from ironwire.protocol.endpoint import EndpointId
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.records import MailboxId
 
-REPLACED = Ending(4409, "replaced by a newer session of this device")
+REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
 _session_numbers = count(1)
 

@@ -15,6 +15,7 @@ import trio
 from attrs import frozen
 
 from ironwire import __version__
+from ironwire.close_codes import CloseCode
 from ironwire.counting import Distribution, Statistics, Tallied
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Hub
@@ -35,7 +36,7 @@ MOST_OFFSET = 2**53
 COPY_PREFIX = "ironwire.db.copy-"
 
 _BANNED = Ending(BANNED.code, BANNED.reason)
-_ERASED = Ending(4403, "erased by the operator")
+_ERASED = Ending(CloseCode.REMOVED, "erased by the operator")
 _LOOK_SECONDS = 0.02
 
 Limit = Annotated[int, Between(1, MOST_ROWS)]

@@ -8,6 +8,7 @@ import structlog
 import trio
 from attrs import frozen
 
+from ironwire.close_codes import CloseCode
 from ironwire.counting import Tallied, figure, tallied
 from ironwire.delivery.outbox import Ending
 from ironwire.limits import Limits
@@ -69,7 +70,7 @@ class Sessions:
         """Tell every session to reconnect elsewhere or later (1012), and wait `drain_seconds` at the most until they
         have left.
         """
-        self._farewell = Ending(1012, f"retry_ms={self._limits.reconnect_spread_ms}")
+        self._farewell = Ending(CloseCode.RESTART, f"retry_ms={self._limits.reconnect_spread_ms}")
         for session in self._live:
             session.end(self._farewell)
         with trio.move_on_after(self._limits.drain_seconds):
