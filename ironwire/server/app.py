@@ -31,14 +31,11 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketSco
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
-from ironwire import __version__
 from ironwire.errors import ConfigError, StoreError
 from ironwire.server.core import Core, wall_clock_ms
-from ironwire.server.http.client_json import client_json_routes
-from ironwire.server.http.cors import install_cors
 from ironwire.server.http.media import media_routes
-from ironwire.server.http.pages import page_routes
-from ironwire.server.http.responses import install_error_pages, install_security_headers
+from ironwire.server.http.pages import client_json_routes, page_routes
+from ironwire.server.http.responses import install_cors, install_response_rules
 from ironwire.server.http.upload import upload_routes
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionSlot
@@ -82,8 +79,7 @@ def create_app(
     app = App(__name__, static_folder=None)
     if cannot_start is not None:
         app.cannot_start = cannot_start
-    install_error_pages(app)
-    install_security_headers(app)
+    install_response_rules(app)
     _register_routes(app, server)
     _serve_sockets(app, server)
     _follow_lifespan(app, server)
@@ -122,7 +118,6 @@ def _register_routes(app: App, server: Server) -> None:
     app.register_blueprint(page_routes(server.status, auth.origins[0] if auth.origins else None))
     app.register_blueprint(
         client_json_routes(
-            __version__,
             auth.registration,
             server.services.features,
             limits,

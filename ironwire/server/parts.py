@@ -25,7 +25,6 @@ from ironwire.ids import ClientId
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.background import Background
 from ironwire.server.core import Core
-from ironwire.server.http.metrics import metrics_text
 from ironwire.server.http.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
 from ironwire.server.http.pages import Status
 from ironwire.server.http.upload_rules import UploadRules
@@ -86,7 +85,7 @@ class Server:
         # What the operator sees, and the tasks.
         self.sources = self._sources()
         self.probes = probe_routes(self.readiness, self.instance)
-        self.metrics = metrics_routes(lambda: metrics_text(self.sources), settings.metrics.token)
+        self.metrics = metrics_routes(self.sources, settings.metrics.token)
         self.monitors = MetricsServer(settings.metrics, self.guard, self.probes, self.metrics)
         self.background = self._background()
         self.sources["background"] = self.background.statistics

@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import ironwire
 from ironwire.counting import HELP, Distribution, Histogram, Statistics, Tallied, figure
-from ironwire.server.http.metrics import metrics_text
+from ironwire.server.http.monitoring import metrics_text
 from tests.playbook import Stage, identity_of, open_stage
 from tests.server.http_toy import parse_response
 
@@ -94,7 +94,7 @@ async def test_every_figure_of_every_part_is_published(mock_clock: MockClock, mo
         asked.update(sources)
         return metrics_text(sources)
 
-    monkeypatch.setattr("ironwire.server.parts.metrics_text", spy)
+    monkeypatch.setattr("ironwire.server.http.monitoring.metrics_text", spy)
     async with open_stage() as stage:
         text = (await metrics_of(stage)).decode()
         parts = {source: type(statistics()) for source, statistics in asked.items()}
