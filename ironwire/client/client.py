@@ -37,6 +37,7 @@ from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
+from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.wire.messages import (
@@ -375,7 +376,7 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
                     await link.leave()
                 keeping.cancel_scope.cancel()
         finally:
-            ended = SessionEnded(1000, "the client was closed")
+            ended = SessionEnded(CloseCode.NORMAL, "the client was closed")
             link.stop(ended)
             if write_queue is not None:
                 write_queue.end(ended)

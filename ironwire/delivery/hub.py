@@ -14,6 +14,8 @@ from itertools import count
 import trio
 from attrs import field, frozen
 
+from ironwire.close_codes import CloseCode
+from ironwire.counting import figure
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.delivery.pump import Pump
 from ironwire.errors import IronWireError
@@ -22,7 +24,7 @@ from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.records import MailboxId
 
-REPLACED = Ending(4409, "replaced by a newer session of this device")
+REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
 _session_numbers = count(1)
 
@@ -75,10 +77,8 @@ class Endpoint:
 
 @frozen
 class HubStatistics:
-    clients: int
-    """Clients that have at least one session."""
-    sessions: int
-    """Sessions that are authenticated."""
+    clients: int = figure("Clients with at least one session.")
+    sessions: int = figure("Authenticated sessions.")
 
 
 class Hub:

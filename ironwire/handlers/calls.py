@@ -11,6 +11,7 @@ from typing import assert_never
 import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.handlers.ice import IceHandler
 from ironwire.ids import MessageId
@@ -44,10 +45,8 @@ RETRY_MS = 1_000
 
 @frozen
 class CallsStatistics:
-    live: int
-    """Calls that ring or were answered."""
-    offered_total: int
-    """Calls that were offered and not refused."""
+    live: int = figure("Calls that ring or are under way.")
+    offered_total: int = figure("Calls that were offered and not refused.")
 
 
 @define(eq=False)

@@ -15,12 +15,11 @@ from collections.abc import Callable
 
 from attrs import define, frozen
 
+from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import SIGNATURE_BYTES, PublicKey, auth_text, parse_public_key
 from ironwire.errors import InvalidPublicKey, InvalidSignature
 from ironwire.ids import ClientId, DeviceId, Origin
 from ironwire.wire.messages import Auth, ClientMessage, ErrorCode, Verify
-
-REFUSED = 1008
 
 _HEX_SIGNATURE = re.compile(rf"[0-9a-fA-F]{{{SIGNATURE_BYTES * 2}}}")
 
@@ -71,10 +70,10 @@ class Refuse:
     """Close with this reason and code (section 6)."""
 
     reason: str
-    code: int = REFUSED
+    code: CloseCode = CloseCode.REFUSED
 
 
-BANNED = Refuse("banned by the operator", 4403)
+BANNED = Refuse("banned by the operator", CloseCode.REMOVED)
 
 
 @frozen

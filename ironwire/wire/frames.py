@@ -12,6 +12,7 @@ from math import inf
 
 from attrs import define, field, frozen
 
+from ironwire.close_codes import SENDABLE, CloseCode
 from ironwire.errors import FrameViolation
 
 try:
@@ -30,10 +31,6 @@ _SHORT_BYTES = 125  # the longest payload of a control frame, and the longest le
 _LENGTH_16, _LENGTH_64 = 126, 127
 _HEADER_16, _HEADER_64 = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
 
-_PROTOCOL_ERROR, _NOT_UTF8, _TOO_BIG, _TRY_LATER = 1002, 1007, 1009, 1013
-
-# Section 7.4 and the registry it founded at IANA, which has since added 1012-1014. The others may not be on the wire.
-_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
 Payload = str | bytes
 """One WebSocket message: `str` came as text, `bytes` as binary."""
@@ -107,7 +104,7 @@ class FrameParser:
         except FrameViolation as violation:
             self._fail(violation)
         except UnicodeDecodeError:
-            self._fail(FrameViolation(_NOT_UTF8, "text is not UTF-8"))
+            self._fail(FrameViolation(CloseCode.NOT_UTF8, "text is not UTF-8"))
         return completed
 
     def _parse(self, data: bytes, completed: list[Payload | Control]) -> None:
@@ -129,19 +126,19 @@ class FrameParser:
                     break
                 length = buffer[start + 2] << 8 | buffer[start + 3]
                 if length <= _SHORT_BYTES:
-                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is not in its shortest form")
+                    raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame length is not in its shortest form")
                 body = start + 8
             elif length == _LENGTH_64:
                 if end < start + 10:
                     break
                 length = int.from_bytes(buffer[start + 2 : start + 10], "big")
                 if length < 1 << 16:
-                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is not in its shortest form")
+                    raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame length is not in its shortest form")
                 if length >= 1 << 63:
-                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is over 63 bits")
+                    raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame length is over 63 bits")
                 body = start + 14
             if length > self._room_bytes and not first & _CONTROL:
-                raise FrameViolation(_TOO_BIG, f"message is over {self._limit_bytes} bytes")
+                raise FrameViolation(CloseCode.TOO_BIG, f"message is over {self._limit_bytes} bytes")
             stop = body + length
             if stop > end:
                 break
@@ -152,7 +149,7 @@ class FrameParser:
                 continue
             self.odd_frames_left -= 1
             if self.odd_frames_left < 0:
-                raise FrameViolation(_TRY_LATER, "too many control frames or fragments")
+                raise FrameViolation(CloseCode.OVERLOADED, "too many control frames or fragments")
             item = self._take(first, payload)
             if item is not None:
                 completed.append(item)
@@ -167,21 +164,21 @@ class FrameParser:
         """Raise for every fault in the first two bytes of a header (sections 5.1, 5.2, 5.4, 5.5)."""
         opcode = first & _OPCODE
         if first & _RSV:
-            raise FrameViolation(_PROTOCOL_ERROR, "reserved bit is set")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "reserved bit is set")
         if opcode not in _OPCODES:
-            raise FrameViolation(_PROTOCOL_ERROR, "opcode is reserved")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "opcode is reserved")
         if second < _MASKED:
-            raise FrameViolation(_PROTOCOL_ERROR, "frame is not masked")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame is not masked")
         if opcode & _CONTROL:
             if not first & _FIN:
-                raise FrameViolation(_PROTOCOL_ERROR, "control frame is fragmented")
+                raise FrameViolation(CloseCode.PROTOCOL_ERROR, "control frame is fragmented")
             if second & _LENGTH > _SHORT_BYTES:
-                raise FrameViolation(_PROTOCOL_ERROR, "control frame is over 125 bytes")
+                raise FrameViolation(CloseCode.PROTOCOL_ERROR, "control frame is over 125 bytes")
         elif opcode == _CONTINUATION:
             if self._partial is None:
-                raise FrameViolation(_PROTOCOL_ERROR, "continuation of nothing")
+                raise FrameViolation(CloseCode.PROTOCOL_ERROR, "continuation of nothing")
         elif self._partial is not None:
-            raise FrameViolation(_PROTOCOL_ERROR, "message begins inside a fragmented one")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "message begins inside a fragmented one")
 
     def _take(self, first: int, payload: bytes) -> Payload | Control | None:
         """Return what the frame completes; the caller keeps whole text frames to itself."""
@@ -278,10 +275,10 @@ def _parse_close(body: bytes) -> Close:
     if not body:
         return Close(None, "")
     if len(body) == 1:
-        raise FrameViolation(_PROTOCOL_ERROR, "close frame has one byte")
+        raise FrameViolation(CloseCode.PROTOCOL_ERROR, "close frame has one byte")
     code = int.from_bytes(body[:2], "big")
-    if code not in _CLOSE_CODES:
-        raise FrameViolation(_PROTOCOL_ERROR, f"close code {code} is reserved")
+    if code not in SENDABLE:
+        raise FrameViolation(CloseCode.PROTOCOL_ERROR, f"close code {code} is reserved")
     return Close(code, str(body[2:], "utf-8"))
 
 

@@ -7,6 +7,7 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.committer import BATCH_COST, QUIET_SECONDS
 from ironwire.delivery.outbox import Ending
 from ironwire.ids import DeviceId, MessageId
@@ -33,13 +34,13 @@ async def test_one_session_that_takes_it_is_enough(house: House) -> None:
         house.delivery.submit(alice, Text(BOB, number), MessageId(number))
     assert taken(alice) == [accepted("1"), accepted("2")]
     assert taken(slow) == [text_from(ALICE, "1")]
-    assert slow.outbox.ending == Ending(4508, "too slow")
+    assert slow.outbox.ending == Ending(CloseCode.TOO_SLOW, "too slow")
     assert taken(quick) == [text_from(ALICE, "1"), text_from(ALICE, "2")]
 
 
 async def test_a_recipient_whose_only_session_is_ending_is_offline(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    bob.outbox.close(Ending(1012, "retry_ms=5000"))
+    bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
     house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [{"type": "error", "id": "1", "payload": {"msg": "user_offline", "user": BOB}}]
     assert house.delivery.statistics().undeliverable_total.total == 1
@@ -253,7 +254,7 @@ async def test_a_recipient_who_left_before_the_commit_is_offline_and_the_id_may_
     bob = house.seat(BOB)
     house.store.release = trio.Event()
     house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
-    bob.outbox.close(Ending(1012, "retry_ms=5000"))
+    bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
     house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame["payload"]["msg"] for frame in taken(alice_phone)] == ["user_offline"]

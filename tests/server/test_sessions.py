@@ -7,6 +7,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending
 from ironwire.limits import Limits
 from ironwire.server.session.session import Session
@@ -14,7 +15,7 @@ from ironwire.server.session.sessions import Sessions
 from tests.playbook import open_stage
 
 LIMITS = Limits(drain_seconds=3, reconnect_spread_ms=700)
-FAREWELL = Ending(1012, "retry_ms=700")
+FAREWELL = Ending(CloseCode.RESTART, "retry_ms=700")
 
 
 @define(eq=False)

@@ -25,7 +25,6 @@ from attrs import define, field, frozen
 
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.backoff import Backoff
-from ironwire.client.connection.closing import TOO_BIG
 from ironwire.client.connection.dial import Dial
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Answer, Outbox, Pending, R, Reply, checked
@@ -48,6 +47,7 @@ from ironwire.client.rosters import Rosters
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.records import Begin, Sendable
 from ironwire.client.store.write_queue import WriteQueue
+from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId, MessageId
 from ironwire.wire.codec import encode
@@ -227,7 +227,7 @@ class Link:
                 self._running.cancel()
             finally:
                 # Cancelled: nobody is to wait any more for what will not be kept.
-                self.write_queue.end(SessionEnded(1000, "the client was closed"))
+                self.write_queue.end(SessionEnded(CloseCode.NORMAL, "the client was closed"))
 
     async def run(self) -> None:
         """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a
@@ -319,7 +319,7 @@ class Link:
         """Where the server ended the session over a frame that was too big: whether there is one that can have been it.
         It is refused, and never sent again.
         """
-        if not (isinstance(error, SessionEnded) and error.code == TOO_BIG and self._pending):
+        if not (isinstance(error, SessionEnded) and error.code == CloseCode.TOO_BIG and self._pending):
             return False
         largest = max(self._pending.values(), key=lambda pending: pending.frame_bytes)
         del self._pending[largest.id]

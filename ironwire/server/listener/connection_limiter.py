@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from ironwire.counting import Tallied, tallied
+from ironwire.counting import Tallied, figure, tallied
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Buckets, Rate
 from ironwire.server.listener.addresses import Address, SourceNetwork, TrustedProxies
@@ -73,16 +73,15 @@ class Tally(Generic[K]):
 class ConnectionLimiterStatistics:
     """What there is now, and what was refused since the process began."""
 
-    open: int
-    """Connections, now."""
-    unauthenticated: int
-    """Connections that have not authenticated, those that carry HTTP included."""
-    addresses: int
-    """IPv4 addresses and IPv6 networks that have a connection, this machine and proxies not counted."""
-    refused_total: Tallied
-    """What was refused before anything was done for it, by what it was: `connection`, `origin` of a page, `attempt` to
-    authenticate, `registration` of a device.
-    """
+    open: int = figure("Open connections.")
+    unauthenticated: int = figure("Connections that have not authenticated, those that carry HTTP included.")
+    addresses: int = figure(
+        "IPv4 addresses and IPv6 networks with an open connection, this machine and proxies not counted."
+    )
+    refused_total: Tallied = figure(
+        "Refusals by what was refused: a `connection`, a page of a foreign `origin`, an `attempt` to authenticate, the "
+        "`registration` of a device."
+    )
 
 
 @define(eq=False)

@@ -9,6 +9,7 @@ from math import ceil
 
 from attrs import fields
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId
@@ -23,13 +24,13 @@ from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, Se
 PROTOCOL = 1
 """The version that clients are told."""
 NOT_REGISTERED: Mapping[Refusal, Ending] = {
-    "not listed": Ending(1008, "Not registered here"),
-    "no invite": Ending(1008, "Not registered here: an invite is needed"),
-    "unknown invite": Ending(1008, "Not registered here: there is no such invite"),
-    "spent invite": Ending(1008, "Not registered here: the invite is used up or has ended"),
+    "not listed": Ending(CloseCode.REFUSED, "Not registered here"),
+    "no invite": Ending(CloseCode.REFUSED, "Not registered here: an invite is needed"),
+    "unknown invite": Ending(CloseCode.REFUSED, "Not registered here: there is no such invite"),
+    "spent invite": Ending(CloseCode.REFUSED, "Not registered here: the invite is used up or has ended"),
 }
-TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
-TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
+TOO_MANY_DEVICES = Ending(CloseCode.REFUSED, "Too many devices: remove one")
+TOO_MANY_REGISTRATIONS = Ending(CloseCode.OVERLOADED, "too many new devices from this address")
 
 
 async def register(admitted: Admit, slot: ConnectionSlot, services: Services) -> Mailbox | Ending | None:
