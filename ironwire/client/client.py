@@ -20,9 +20,8 @@ from typing import Self, TypedDict, Unpack
 from attrs import define
 
 from ironwire.client.calls import OwnCalls
-from ironwire.client.connection.backoff import Backoff
-from ironwire.client.connection.dial import Dial, dial_tcp
-from ironwire.client.connection.link import Link, Target
+from ironwire.client.connection.dial import Backoff, Dial, Target, dial_tcp
+from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
@@ -117,17 +116,17 @@ class Client:
     @property
     def groups(self) -> OwnGroups:
         """The groups of this client."""
-        return OwnGroups(self._link)
+        return OwnGroups(self._link.requests, self._link.rosters)
 
     @property
     def presence(self) -> OwnPresence:
         """What this client shows of itself while it is there, and sees of others."""
-        return OwnPresence(self._link)
+        return OwnPresence(self._link.requests)
 
     @property
     def calls(self) -> OwnCalls:
         """Calls to other clients, and from them."""
-        return OwnCalls(self._link)
+        return OwnCalls(self._link.requests)
 
     async def wait_connected(self) -> None:
         """Return once there is a session.
@@ -166,7 +165,7 @@ class Client:
     @property
     def hold_until(self) -> float:
         """When the server takes the next message, on Trio's clock: later than now only where it asks for patience."""
-        return self._link.hold_until
+        return self._link.requests.hold_until
 
     async def wait_moved(self) -> None:
         """Return when the server has answered another message that the device keeps, or has asked for patience."""
@@ -174,7 +173,7 @@ class Client:
 
     async def send(self, message: Sendable, *, message_id: MessageId | None = None) -> Accepted:
         """Send a message that is already made. See `send_file` for arguments and exceptions."""
-        return await self._link.ask(message, Accepted, message_id)
+        return await self._link.requests.ask(message, Accepted, message_id)
 
     async def send_text(self, to: Address, text: str, *, message_id: MessageId | None = None) -> Accepted:
         """Send a text, and wait until the server has taken it over. See `send_file` for arguments and exceptions."""
@@ -206,7 +205,7 @@ class Client:
 
     async def devices(self) -> list[Device]:
         """This client's devices, oldest first. See `send_file` for what it raises."""
-        return (await self._link.ask(Devices(), DeviceList)).devices
+        return (await self._link.requests.ask(Devices(), DeviceList)).devices
 
     async def remove_device(self, device: DeviceId) -> None:
         """Delete a device with all that waits for it; its session ends.
@@ -215,7 +214,7 @@ class Client:
             Refused: `not_found`, there is no such device, or no more.
             SessionEnded: 4403, it was this one.
         """
-        await self._link.ask(DeviceRemove(device), DeviceRemoved)
+        await self._link.requests.ask(DeviceRemove(device), DeviceRemoved)
 
     async def upload_token(self) -> str:
         """Leave to upload one file, for `upload`; the server may want it, and lets no stranger have one.
@@ -224,7 +223,7 @@ class Client:
             Refused: `quota`, the server has no room left for files; or `rate_limited`.
             SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
         """
-        return (await self._link.ask(UploadToken(), UploadGrant)).token
+        return (await self._link.requests.ask(UploadToken(), UploadGrant)).token
 
     async def block(self, client: ClientId) -> None:
         """Have nothing delivered any more of what `client` addresses to this client; it does not learn of it.
@@ -233,15 +232,15 @@ class Client:
             Refused: `quota`, so many are blocked already.
             SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
         """
-        await self._link.ask(Block(client), Accepted)
+        await self._link.requests.ask(Block(client), Accepted)
 
     async def unblock(self, client: ClientId) -> None:
         """End a block; what was sent meanwhile is gone. Raises as `block` does."""
-        await self._link.ask(Unblock(client), Accepted)
+        await self._link.requests.ask(Unblock(client), Accepted)
 
     async def blocks(self) -> list[ClientId]:
         """Whom this client has blocked. Raises as `block` does."""
-        return (await self._link.ask(Blocks(), BlockList)).clients
+        return (await self._link.requests.ask(Blocks(), BlockList)).clients
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""

@@ -146,7 +146,7 @@ class Reception:
                     question, _ = decode_client(frame)
                     if not isinstance(question, _Question):
                         raise NotTheProtocol(f"`{question.verb}` cannot be handed over")
-                    await _say(stream, _answered(await self._link.reply_to(question)))
+                    await _say(stream, _answered(await self._link.requests.reply_to(question)))
                 case _:
                     raise NotTheProtocol("this is no request")
         except Refused as refused:
