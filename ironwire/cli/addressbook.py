@@ -1,7 +1,8 @@
 """Names for clients and groups: a small JSON file beside the identity's key, of that identity alone.
 
-Rule: the names are this user's own. No peer can choose one - what a group's admins call it is not one of them - a name
-never looks like an id, and an id needs no name to be used.
+Rule: the names are this user's own. No peer can choose one, a name never looks like an id, and an id needs no name to
+be used. A group that is no contact is shown by the name that its admins gave it, in quotation marks, which no contact's
+name contains; nothing can be addressed by that name.
 """
 
 import fcntl
@@ -14,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import define
+from attrs import define, field
 
-from ironwire.cli.terminal import short_id
+from ironwire.cli.terminal import printable, short_id
 from ironwire.errors import ConfigError, InvalidId
 from ironwire.ids import Address, ClientId, GroupId, is_group, parse_address
 
@@ -37,6 +38,8 @@ class AddressBook:
 
     _path: Path
     _ids: dict[str, Address]
+    group_names: Mapping[GroupId, str] = field(factory=dict)
+    """The own names of groups, where they are known."""
 
     @classmethod
     def beside(cls, key: Path) -> "AddressBook":
@@ -121,9 +124,14 @@ class AddressBook:
             raise InvalidId(f"{text!r} is a client; `ironwire group list` shows your groups")
         return GroupId(address)
 
+    def is_known(self, address: Address) -> bool:
+        """Whether it is a contact."""
+        return self._name(address) is not None
+
     def label(self, address: Address) -> str:
-        """What to call `address` on the screen: its name, else its short id."""
-        return self._name(address) or short_id(address)
+        """How `address` is shown: by its name, else by a group's own name in quotation marks, else by a short id."""
+        own = self.group_names.get(GroupId(address))
+        return self._name(address) or (f"“{printable(own)}”" if own else short_id(address))
 
     def entry(self, address: Address) -> str:
         """What `self.address` takes for `address`: its name, else the whole id."""

@@ -12,7 +12,7 @@ A message is sent at least once, and with an id, so that a server that remembers
 holds across the end of the program, and the program gets what came exactly once (`inbox.py` says what that means).
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
@@ -37,7 +37,7 @@ from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, 
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.crypto.signing import Identity
-from ironwire.ids import Address, ClientId, DeviceId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire.messages import (
     Accepted,
     Block,
@@ -136,8 +136,11 @@ class Client:
         """
         await self._link.wait_up()
 
-    async def queue(self, *messages: Sendable) -> list[MessageId]:
+    async def queue(self, *messages: Sendable, ids: Sequence[MessageId] | None = None) -> list[MessageId]:
         """Keep `messages`, with or without a server, and return once they are kept; their ids are those of `Settled`.
+
+        Args:
+            ids: new ones, unless given. A message whose id this device has sent or queued before is not sent again.
 
         They go out in their order, behind what was queued before, now or in a later run of the program. A server that
         asks for patience (`rate_limited`) gets it.
@@ -145,12 +148,12 @@ class Client:
         Raises:
             LocalStoreError: there is no device whose store could keep them, or it fails.
         """
-        return [pending.id for pending in await self._backlog.queue(messages)]
+        return [pending.id for pending in await self._backlog.queue(messages, ids)]
 
     @asynccontextmanager
-    async def sending(self, message: Sendable) -> AsyncGenerator[Sending]:
+    async def sending(self, message: Sendable, message_id: MessageId) -> AsyncGenerator[Sending]:
         """The same for one message, with a function that waits for the answer as `send_text` does."""
-        (pending,) = await self._backlog.queue([message], is_awaited=True)
+        (pending,) = await self._backlog.queue([message], [message_id], is_awaited=True)
 
         async def accepted() -> Accepted:
             return checked(message.verb, await pending.reply_or_error(), Accepted)
@@ -245,6 +248,10 @@ class Client:
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""
         return await self._write_queue.store.conversations()
+
+    async def group_names(self) -> dict[GroupId, str]:
+        """The own names of groups, as far as the changes that this device keeps tell them. Raises as `history`."""
+        return await self._write_queue.store.group_names()
 
     async def history(self, peer: Address, limit: int, *, before: int | None = None) -> list[HistoryEntry]:
         """The last `limit` entries of the conversation with `peer` that this device keeps, oldest first.

@@ -9,9 +9,9 @@ from attrs import define, field
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.completer import ChatCompleter
-from ironwire.cli.chat.conversation import COMMANDS, Conversation
-from ironwire.cli.chat.editor import LineEditor
+from ironwire.cli.chat.commands import COMMANDS
+from ironwire.cli.chat.conversation import LineChat
+from ironwire.cli.chat.editor import ChatCompleter, LineEditor
 from ironwire.cli.chat.presence_view import OwnTyping
 from ironwire.cli.render import YOU, notice
 from ironwire.cli.terminal import out, printable, printable_lines
@@ -28,7 +28,7 @@ async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visib
     console = out()
     say = partial(console.print, soft_wrap=False, overflow="fold")
     screen = Screen(client, book)
-    conversation = Conversation(
+    conversation = LineChat(
         to,
         client,
         book,
@@ -61,7 +61,7 @@ class _OneByOne:
         return [await self._lines.__anext__()]
 
 
-async def _look_around(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:
+async def _look_around(client: Client, conversation: LineChat, editor: LineEditor, is_visible: bool) -> None:
     """See whether the other one is there; and be seen, and seen typing, by them alone."""
     while True:
         to = conversation.to
@@ -72,7 +72,7 @@ async def _look_around(client: Client, conversation: Conversation, editor: LineE
             nursery.cancel_scope.cancel()
 
 
-async def _tell_typing(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:
+async def _tell_typing(client: Client, conversation: LineChat, editor: LineEditor, is_visible: bool) -> None:
     """As long as it is the same conversation."""
     to = conversation.to
     typing = OwnTyping(partial(client.presence.typing, to) if is_visible else _tell_nobody)
@@ -114,13 +114,13 @@ class Screen:
     def __attrs_post_init__(self) -> None:
         self.editor = LineEditor(lambda: self._prompt, lambda: self._toolbar, ChatCompleter(COMMANDS, self._book.all))
 
-    async def keep_current(self, conversation: Conversation) -> None:
+    async def keep_current(self, conversation: LineChat) -> None:
         """Count down to the next attempt to connect, and forget who typed."""
         while True:
             self.draw(conversation)
             await trio.sleep(_TICK_SECONDS)
 
-    def draw(self, conversation: Conversation) -> None:
+    def draw(self, conversation: LineChat) -> None:
         """Show the conversation as it is now."""
         prompt: StyleAndTextTuples = []
         state = "on its way" if self._client.connected else "waits for the connection"

@@ -7,7 +7,7 @@ from attrs import define, field
 
 from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.errors import ClientError, InvalidMessage
-from ironwire.ids import MessageId
+from ironwire.ids import Address, MessageId
 from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
@@ -18,9 +18,12 @@ from ironwire.wire.messages import (
     DeviceList,
     DeviceRemoved,
     Error,
+    File,
     GroupDetails,
     GroupList,
     IceServerList,
+    Receipt,
+    Text,
     UploadGrant,
 )
 
@@ -79,6 +82,11 @@ class Pending:
         except InvalidMessage as error:
             raise Refused("invalid", error.detail) from None
         self.is_ordered = is_ordered(self.message)
+
+    @property
+    def recipient(self) -> Address | None:
+        """Whose mailbox it waits in, if in any."""
+        return self.message.to if isinstance(self.message, Text | File | Receipt) else None
 
     @property
     def frame_bytes(self) -> int:
