@@ -26,7 +26,7 @@ _NAME = re.compile(r"[^\W_][\w.-]{0,31}")
 
 
 def contacts_path(key: Path) -> Path:
-    """Where the contacts of the identity in the file `key` stand."""
+    """The path of the contacts of the identity in the file `key`."""
     return key.with_name(f"{key.name}.contacts")
 
 
@@ -86,7 +86,7 @@ class AddressBook:
                 raise InvalidId(f"no contact is named {name!r}; `ironwire contacts list` shows them all")
 
     def address(self, text: str) -> Address:
-        """Who `text` means: a contact's name, or an id as it stands. An upper-case id is taken as its lower case.
+        """The address that `text` means: a contact's name, or an id, in upper or in lower case.
 
         Raises:
             InvalidId: neither.
@@ -103,7 +103,7 @@ class AddressBook:
             ) from None
 
     def client(self, text: str) -> ClientId:
-        """Which client `text` means.
+        """The client that `text` means.
 
         Raises:
             InvalidId: none, or a group.
@@ -114,7 +114,7 @@ class AddressBook:
         return ClientId(address)
 
     def group(self, text: str) -> GroupId:
-        """Which group `text` means.
+        """The group that `text` means.
 
         Raises:
             InvalidId: none, or a client.
@@ -134,7 +134,7 @@ class AddressBook:
         return self._name(address) or (f"“{printable(own)}”" if own else short_id(address))
 
     def entry(self, address: Address) -> str:
-        """What `self.address` takes for `address`: its name, else the whole id."""
+        """A text that `self.address` takes for `address`: its name, else the whole id."""
         return self._name(address) or address
 
     def _name(self, address: Address) -> str | None:
@@ -167,7 +167,7 @@ def parse_name(text: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Address]:
-    """What stands in the file; nothing where there is none."""
+    """The content of the file; empty where there is none."""
     try:
         return _parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

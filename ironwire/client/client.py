@@ -62,7 +62,7 @@ _DEFAULT_BACKOFF = Backoff()
 
 
 class FileMetadata(TypedDict, total=False):
-    """What may be said about a file; the keys, units and bounds of `File`."""
+    """Metadata of a file; the keys, units and bounds of `File`."""
 
     kind: FileKind
     name: str
@@ -84,17 +84,17 @@ class Client:
 
     @property
     def client_id(self) -> ClientId:
-        """Who we are."""
+        """The id of this client."""
         return self._link.target.identity.client_id
 
     @property
     def device(self) -> DeviceId | None:
-        """Which of our devices this is."""
+        """The device that this is, if it is one."""
         return self._link.target.device
 
     @property
     def address(self) -> ServerAddress:
-        """Where the server is."""
+        """The address of the server."""
         return self._link.target.address
 
     @property
@@ -120,7 +120,7 @@ class Client:
 
     @property
     def presence(self) -> OwnPresence:
-        """What this client shows of itself while it is there, and sees of others."""
+        """The presence of this client, and of others."""
         return OwnPresence(self._link.requests)
 
     @property

@@ -1,4 +1,4 @@
-"""Who is there, and who is typing: known while it is so, kept nowhere (docs/protocol.md, section 7.3).
+"""Presence and typing of others, known while they last and stored nowhere (docs/protocol.md, section 7.3).
 
 Rule: nobody is seen who did not say so. What a client shows and wants to see is said again in every new session.
 """
@@ -25,15 +25,15 @@ class OwnPresence:
     _requests: Requests
 
     async def say(self, status: Status) -> Accepted:
-        """What to be seen as, by those whom `allow` names."""
+        """Show this client as `status` to those whom `allow` names."""
         return await self._requests.stand(Presence(status))
 
     async def allow(self, clients: Iterable[ClientId]) -> Accepted:
-        """Who may see this client, on all of its sessions, instead of whoever could before."""
+        """Let `clients` see this client, on all of its sessions, and nobody else."""
         return await self._requests.stand(PresenceAllow([*clients]))
 
     async def watch(self, clients: Iterable[ClientId]) -> Accepted:
-        """Whom to see, instead of whom before. Who does not allow it is seen as offline."""
+        """Follow the presence of `clients`, and of nobody else. Those who do not allow it are seen as offline."""
         return await self._requests.stand(PresenceWatch([*clients]))
 
     def typing(self, to: Address, is_typing: bool) -> None:

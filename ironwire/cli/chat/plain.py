@@ -127,8 +127,8 @@ class Screen:
         for pending in conversation.pending:
             first, *more = printable_lines(pending.text)
             prompt.append(("ansibrightblack", f"{pending.at:%H:%M} {YOU} {first}{' …' if more else ''}  "))
-            prompt.append(("ansiyellow", f"{pending.progress or state}\n"))
-        prompt.append(("ansigreen bold", "> "))
+            prompt.append(("ansimagenta", f"{pending.progress or state}\n"))
+        prompt.append(("bold", "> "))
         self._prompt = prompt
         facts = (
             f"to {self._book.label(conversation.to)}",
@@ -143,11 +143,11 @@ class Screen:
         connection = self._client.connection
         match connection.state:
             case "connected":
-                return [("ansigreen", "● connected")]
+                return [("ansibrightblue", "● connected")]
             case "waiting" if connection.retry_at is not None:
                 seconds = max(0, connection.retry_at - trio.current_time())
-                return [("ansiyellow", f"○ reconnecting in {seconds:.0f} s" if seconds >= 1 else "○ reconnecting")]
+                return [("ansimagenta", f"○ reconnecting in {seconds:.0f} s" if seconds >= 1 else "○ reconnecting")]
             case "stopped":
                 return [("ansired", f"○ {printable(connection.reason)}")]
             case _:
-                return [("ansiyellow", "○ connecting")]
+                return [("ansimagenta", "○ connecting")]

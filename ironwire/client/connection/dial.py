@@ -13,7 +13,7 @@ from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId
 
 CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
-"""Which authorities are trusted, in place of those of this machine (OpenSSL, `SSL_CTX_set_default_verify_paths`)."""
+"""The authorities to trust, in place of those of this machine (OpenSSL, `SSL_CTX_set_default_verify_paths`)."""
 
 Dial = Callable[[ServerAddress], Awaitable[trio.abc.Stream]]
 

@@ -1,4 +1,4 @@
-"""What is on its way to the server: frames that wait for their reply, and what one session has still to write."""
+"""Messages on their way to the server: frames that wait for their reply, and what one session has still to write."""
 
 from typing import TypeVar
 
@@ -28,7 +28,7 @@ from ironwire.wire.messages import (
 )
 
 Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
-"""What the server says to a request that it has carried out."""
+"""The server's reply to a request that it has carried out."""
 
 Reply = Answer | Error
 
@@ -71,7 +71,7 @@ class Pending:
     replied: trio.Event = field(factory=trio.Event)
     frame: str = field(init=False)
     is_ordered: bool = field(init=False)
-    """What is sent later must not be accepted before it."""
+    """No later message may be accepted before it."""
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -162,7 +162,7 @@ class Outbox:
         self._ack_upto = upto
 
     async def next(self) -> MessageId | ClientMessage:
-        """What to write next."""
+        """The next to write: a message, or the id of one that waits for its reply."""
         while True:
             match await self._taken.receive():
                 case None:

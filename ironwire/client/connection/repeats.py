@@ -1,5 +1,5 @@
-"""What a client does about refusals that say "send again later" (docs/protocol.md, section 4): it waits, says `resume`,
-and repeats what was refused from the first on, in order.
+"""Retries after refusals that say "send again later" (docs/protocol.md, section 4): the client waits, says `resume`,
+and repeats the refused messages from the first on, in order.
 
     refused                                   what becomes of it
     ----------------------------------------  ------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a device has queued goes to the server, in the order in which it was queued, a window of it at a time.
+"""Sends the messages that a device has queued, in order, a window of them at a time.
 
     file ─ fill ─> window ─ launch ─> the link, which sends and repeats it until it is answered for
                      └─ answered: taken out; the reply is kept, then told

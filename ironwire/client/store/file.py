@@ -316,7 +316,7 @@ def _locked(path: Path) -> int:
 
 @contextmanager
 def as_local_store_error(path: Path) -> Iterator[None]:
-    """What can go wrong with the file, as the one exception that the client library knows for it."""
+    """Raise every error of the file as the one exception that the client library has for it."""
     try:
         yield
     except StoreError as error:

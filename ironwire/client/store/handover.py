@@ -94,11 +94,11 @@ _Question = (
     | Block
     | Unblock
 )
-"""What may be asked. The rest belongs to the session of the program that has the device."""
+"""Questions that may be asked. The rest belongs to the session of the program that has the device."""
 
 
 def socket_path(store: Path) -> Path:
-    """Where the program listens that has the file at `store`."""
+    """The socket of the program that has the file at `store`."""
     return store.with_name(f"{store.name}.sock")
 
 

@@ -1,4 +1,4 @@
-"""What programs say to each other over the socket of a device (`handover.py`), each on a line of JSON.
+"""The messages between programs over the socket of a device (`handover.py`), each on a line of JSON.
 
     {"verb": "keep", "frames": ["<frame of docs/protocol.md, with an id>", …], "is_awaited": true}
     {"verb": "stored", "ids": […], "waiting": 3, "reason": ""}

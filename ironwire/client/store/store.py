@@ -72,7 +72,7 @@ class LocalStore:
         await self._run(lambda: self._opened.apply(changes))
 
     async def unseen(self, *, after: int, limit: int) -> list[Kept]:
-        """What the program has not finished, from behind entry `after`, in the order of arrival.
+        """The deliveries behind entry `after` that the program has not finished, in the order of arrival.
 
         Raises:
             LocalStoreError: the file cannot be read.

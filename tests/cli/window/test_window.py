@@ -1,6 +1,7 @@
 """The whole chat window over a device's own file: keys in, what the terminal shows, what reaches the server."""
 
 import io
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -331,6 +332,27 @@ async def test_a_group_that_is_no_contact_is_shown_by_its_own_name(
         await peer.deliver(DeliveredText(BOB, "hi", ts=1, group=CHESS), 1)
         await received(peer, Groups)
         await there.glass.shows("“Chess”")
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+async def test_colours_are_legible_on_white_and_on_black_or_left_out(
+    tmp_path: Path, keyboard: PipeInput, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, is_plain: bool
+) -> None:
+    """By the palette of xterm, whose green, yellow and cyan are too bright for white. No background is set."""
+    monkeypatch.setenv("NO_COLOR", "1" if is_plain else "")
+    async with window(tmp_path, keyboard, server.dial, BOB) as there:
+        peer = await server.accept()
+        there.type(f"Hello{ENTER}/nope{ENTER}")
+        await received(peer, Text)
+        await peer.deliver(DeliveredText(CAROL, "Psst", ts=1), 1)
+        await there.glass.shows("Ctrl-G")
+        await there.glass.shows("✓")
+        written = re.findall(r"\x1b\[([0-9;]*)m", there.glass.getvalue())
+    attributes = {code for codes in written for code in codes.split(";")}
+    plain = {"0", "1", "3", "4", "7", ""}
+    red, magenta, bright_black, bright_blue = "31", "35", "90", "94"
+    assert attributes <= plain | (set() if is_plain else {red, magenta, bright_black, bright_blue, "39", "49"})
+    assert is_plain or magenta in attributes
 
 
 async def test_what_no_server_takes_can_be_written_again(tmp_path: Path, keyboard: PipeInput) -> None:

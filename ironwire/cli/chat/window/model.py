@@ -1,4 +1,4 @@
-"""What the chat window shows, as a value; `update.py` has what changes it, `view.py` draws it.
+"""The state of the chat window, as a value; `update.py` changes it, `view.py` draws it.
 
     WindowState ─┬─ rows       the list: one `ListRow` for each conversation, and for each contact without one
                  ├─ threads    by peer: the entries that are loaded, what is said beside them, how far it is scrolled
@@ -46,7 +46,7 @@ class Note:
 
 @frozen
 class Position:
-    """Where a conversation is scrolled to: the lowest line on the screen is `lines` above the last of block `key`."""
+    """The scroll position of a conversation: the lowest line on the screen is `lines` above the last of block `key`."""
 
     key: tuple[int, int]
     lines: int
@@ -101,7 +101,7 @@ class WindowState:
     waiting: int = 0
     """Own messages that the server has not answered yet."""
     typing: Mapping[tuple[Address, ClientId], float] = field(factory=dict)
-    """Who types in which conversation, and until when on `clock` that is believed."""
+    """By conversation and client that types in it: until when on `clock` that is believed."""
     statuses: Mapping[ClientId, str] = field(factory=dict)
     announcement: Announcement | None = None
     dropping: frozenset[int] = frozenset()
@@ -129,7 +129,7 @@ class WindowState:
         return evolve(self, threads={**self.threads, thread.peer: thread})
 
     def typists(self, peer: Address) -> list[ClientId]:
-        """Who types in the conversation with `peer` now."""
+        """The clients that type in the conversation with `peer` now."""
         return [client for (where, client), until in self.typing.items() if where == peer and self.clock < until]
 
     @property

@@ -66,22 +66,22 @@ _STYLE = Style.from_dict(
         "selected": "reverse",
         "unread": "bold",
         "muted": "ansibrightblack",
-        "own": "ansigreen bold",
-        "speaker0": "ansicyan bold",
+        "own": "bold",
+        "speaker0": "ansired bold",
         "speaker1": "ansimagenta bold",
         "speaker2": "ansibrightblue bold",
         "stranger": "underline",
         "typing": "italic",
         "announcement": "ansimagenta bold",
-        "good": "ansigreen",
-        "warning": "ansiyellow",
+        "good": "ansibrightblue",
+        "warning": "ansimagenta",
         "error": "ansired bold",
-        "read": "ansicyan",
-        "wave": "ansicyan",
-        "prompt": "ansigreen bold",
+        "read": "ansibrightblue",
+        "wave": "ansibrightblue",
+        "prompt": "bold",
     }
 )
-"""The sixteen colours that every theme, light or dark, makes readable on its own background."""
+"""Colours that are legible on white and on black. Green, yellow and cyan vanish on a light background."""
 
 
 @define(eq=False)
