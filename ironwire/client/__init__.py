@@ -23,8 +23,8 @@ Programs import from here and from nowhere below; docs/client.md explains every 
 
 from ironwire.client.calls import OwnCalls
 from ironwire.client.client import Client, FileMetadata, connect, open_device
-from ironwire.client.connection.backoff import Backoff
-from ironwire.client.connection.link import new_message_id
+from ironwire.client.connection.dial import Backoff
+from ironwire.client.connection.requests import new_message_id
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import (
     AuthenticationRefused,

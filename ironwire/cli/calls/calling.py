@@ -59,7 +59,7 @@ _ENDINGS: dict[GivenReason, str] = {
 
 @frozen
 class Talk:
-    """What was asked for."""
+    """The call that was asked for."""
 
     sound: Sound
     seconds: float
@@ -109,7 +109,7 @@ class _Line:
     id: CallId
     is_answered: trio.Event = field(factory=trio.Event)
     our_answer: str | None = None
-    """What was said to the caller, who may have missed it."""
+    """Signals to the caller, who may have missed them."""
     is_connected: bool = False
     is_cut_off: bool = False
     """There is no session now, and the call goes on without."""

@@ -1,4 +1,4 @@
-"""What a close code means to a client: the table of docs/protocol.md, section 6."""
+"""Reactions of a client to close codes: the table of docs/protocol.md, section 6."""
 
 import re
 from typing import Literal
@@ -35,7 +35,7 @@ _RETRY_MS = re.compile(r"retry_ms=([0-9]{1,12})")
 
 
 def reaction_to(code: int, *, is_authenticated: bool) -> Reaction:
-    """What a client does that was closed with `code`; before `auth_ok`, 1002 says that it took too long."""
+    """The reaction to `code`; before `auth_ok`, 1002 says that it took too long."""
     if code == CloseCode.PROTOCOL_ERROR and not is_authenticated:
         return "reconnect"
     return REACTIONS.get(code, "stop" if code in CLIENT_FAULTS else "reconnect")
