@@ -18,6 +18,7 @@ import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
+from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Answer, Outbox
 from ironwire.client.connection.pushes import Pushes
