@@ -1,4 +1,4 @@
-"""The cost of storing an envelope, or of erasing it, counted in entries: one for each mailbox that it may go to.
+"""The cost of storing or erasing an envelope, counted in entries: one in each mailbox that it may go to.
 
 Rule: the client that asks is charged for the work of the store, and no lookup here takes longer than it saves.
 """
@@ -11,9 +11,9 @@ from ironwire.protocol.auth import Principal
 from ironwire.store.contract.store import Store
 
 ON_THE_PAGE = 2 * 1024
-"""Bytes that an entry brings along for nothing: the disk writes pages of twice as many."""
+"""Bytes included in one entry: the disk writes pages of twice that size."""
 BYTES_PER_ENTRY = 256
-"""Bytes charged as one entry: at 20 MB/s, to write them takes as long as to insert an entry."""
+"""Bytes charged as one entry: at 20 MB/s, 256 bytes of I/O take as long as one mailbox insert."""
 
 
 def cost_of(size: int, entries: int) -> int:

@@ -2,6 +2,7 @@
 
 from attrs import frozen
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending
@@ -11,7 +12,7 @@ from ironwire.store.contract.operations import NoSuchDevice
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 from ironwire.wire.messages.fields import ErrorCode
 
-REMOVED = Ending(4403, "this device was removed")
+REMOVED = Ending(CloseCode.REMOVED, "this device was removed")
 
 
 @frozen

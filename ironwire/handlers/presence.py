@@ -16,6 +16,7 @@ from itertools import islice
 import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import figure
 from ironwire.delivery.delivery import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
@@ -45,10 +46,8 @@ _Clients = dict[ClientId, None]
 
 @frozen
 class PresenceStatistics:
-    sessions_watching: int
-    """Sessions that want to know who is here."""
-    dropped_total: int
-    """Frames that a session did not get because too much waited for it already."""
+    sessions_watching: int = figure("Sessions that watch the presence of others.")
+    dropped_total: int = figure("Presence frames dropped because the outbox of a session was half full.")
 
 
 @define(eq=False)
@@ -116,8 +115,8 @@ class PresenceHandler:
     def watch(self, endpoint: Endpoint, request: PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
         """The session wants to see these clients from now on.
 
-        A client may reset its view on `accepted` or keep it. Every watched client that is online now, or was last
-        reported online, is reported again, so that both converge.
+        A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was last
+        reported online, so that both converge.
         """
         watched = _distinct(request.clients)
         self._accept(endpoint, id_)  # first: the reports that follow are about the new list

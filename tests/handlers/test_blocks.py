@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import ClientId, DeviceId, MessageId
@@ -67,7 +68,7 @@ async def test_to_one_who_is_not_there(house: House) -> None:
 
 async def test_to_one_whose_only_session_is_ending(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    bob.outbox.close(Ending(1012, "retry_ms=5000"))
+    bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
     house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
 

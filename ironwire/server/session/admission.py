@@ -1,7 +1,7 @@
 """Whether a client that has proven its key may come, the welcome that it gets, and how much it may leave behind
 (docs/protocol.md, sections 3 and 6.1).
 
-Rule: nothing is looked up before the signature was verified, so strangers learn nothing about who is known here.
+Rule: nothing is looked up before the signature is verified, so unauthenticated peers learn nothing about known clients.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,6 +9,7 @@ from math import ceil
 
 from attrs import fields
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Ending
 from ironwire.errors import StoreError
@@ -24,13 +25,13 @@ from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, Se
 PROTOCOL = 1
 """The version that clients are told."""
 NOT_REGISTERED: Mapping[Refusal, Ending] = {
-    "not listed": Ending(1008, "Not registered here"),
-    "no invite": Ending(1008, "Not registered here: an invite is needed"),
-    "unknown invite": Ending(1008, "Not registered here: there is no such invite"),
-    "spent invite": Ending(1008, "Not registered here: the invite is used up or has ended"),
+    "not listed": Ending(CloseCode.REFUSED, "Not registered here"),
+    "no invite": Ending(CloseCode.REFUSED, "Not registered here: an invite is needed"),
+    "unknown invite": Ending(CloseCode.REFUSED, "Not registered here: there is no such invite"),
+    "spent invite": Ending(CloseCode.REFUSED, "Not registered here: the invite is used up or has ended"),
 }
-TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
-TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
+TOO_MANY_DEVICES = Ending(CloseCode.REFUSED, "Too many devices: remove one")
+TOO_MANY_REGISTRATIONS = Ending(CloseCode.OVERLOADED, "too many new devices from this address")
 
 
 async def admit(

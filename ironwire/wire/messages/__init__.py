@@ -1,7 +1,7 @@
-"""One class for each verb and direction, in a module of its subject. It declares all that is particular to the verb.
+"""One class per verb and direction, in a module of its subject; it declares all that is particular to the verb.
 
-A message is the content of a frame's `payload`. `id` and `seq` stand beside the payload: they belong to the frame, and
-travel beside the message in `codec.py`. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
+A message is the content of a frame's `payload`. `id` and `seq` stand beside the payload; they belong to the frame, and
+`codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
 """
 
 from typing import TypeVar
@@ -118,7 +118,7 @@ CLIENT_MESSAGES = _declared(ClientMessage)
 SERVER_MESSAGES = _declared(ServerMessage)
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
-"""What comes out of a mailbox, numbered by the frame's `seq`."""
+"""Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
 __all__ = [
     "CLIENT_MESSAGES",
