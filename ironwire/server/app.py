@@ -2,8 +2,8 @@
 
     lifespan nursery
       └─ Background.run
-           ├─ supervise(flusher.run)      empties the outboxes
-           ├─ supervise(delivery.run)     the one committer
+           ├─ supervise(flusher.run)       empties the outboxes
+           ├─ supervise(delivery.run)      the one committer
            ├─ supervise(presence.tell)     and presence.catch_up: tell watchers who is here
            ├─ supervise(calls.run)         ends those that nobody answers
            ├─ supervise(sessions.keepalive)

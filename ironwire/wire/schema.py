@@ -60,9 +60,11 @@ def _document(title: str, classes: tuple[type[Any], ...], *, is_open: bool) -> S
 
 
 def _frame(cls: type[Any], *, is_open: bool) -> Schema:
-    head = {"type": {"const": cls.verb}, "id": _ref("message_id")}
+    head: Schema = {"type": {"const": cls.verb}, "id": _ref("message_id")}
     if cls in DELIVERIES:
         head["seq"] = {"type": "integer", "minimum": 1, "maximum": SAFE_INTEGER}
+    elif is_open:
+        head["seq"] = False  # a number belongs to deliveries alone: the one key that is not ignored elsewhere
     payload = _object(cls, is_open=is_open)
     if cls is AuthChallenge:
         properties, required = head | payload["properties"], ["type", *payload["required"]]
