@@ -243,13 +243,8 @@ def test_the_doctor_examines_the_server_that_serves_the_folder(tmp_path: Path) -
     mine, other = tmp_path / "mine", tmp_path / "other"
     mine.mkdir()
     other.mkdir()
-<<<<<<< HEAD
     doctor = ("doctor", "--data", str(mine / "ironwire-data"))
-    with running_server(IRONWIRE_SERVE, mine) as server, running_server(IRONWIRE_SERVE, other) as stranger:
-=======
-    doctor = [*IRONWIRE_SERVE[:-5], "doctor", "--data", str(mine / "ironwire-data")]
     with running_server(IRONWIRE_SERVE, mine) as server, running_server(IRONWIRE_SERVE, other) as foreign:
->>>>>>> main
 
         def ask_doctor(*arguments: str, port: int) -> str:
             env = environment(tmp_path, IRONWIRE_SERVER_HOST="127.0.0.1", IRONWIRE_SERVER_PORT=str(port))
