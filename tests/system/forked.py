@@ -179,30 +179,36 @@ def _become(job: dict[str, Any], descriptors: list[int]) -> None:
     os.environ.clear()
     os.environ.update(job["env"])
     sys.argv = ["ironwire", *job["arguments"]]
-    encoding = job["env"].get("PYTHONIOENCODING", "utf-8")
     given = dict(zip(job["streams"], descriptors, strict=True))
     for number, name in enumerate(STREAMS):
         stream = None
         if number in given:
             os.dup2(given[number], number)
             os.close(given[number])
-            stream = open(number, "r" if number == 0 else "w", encoding=encoding, closefd=False)  # noqa: SIM115 - for the command
+            stream = _open(number, job["env"])
         else:
             os.close(number)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)  # as at the start of an interpreter
 
 
+def _open(number: int, env: Mapping[str, str]) -> TextIO:
+    """A standard stream as the interpreter opens it at its start."""
+    encoding = env.get("PYTHONIOENCODING", "utf-8")
+    by_line = 1 if number == 2 or "PYTHONUNBUFFERED" in env else -1
+    if number == 0:
+        return open(number, encoding=encoding, closefd=False)
+    errors = "backslashreplace" if number == 2 else "strict"
+    return open(number, "w", by_line, encoding, errors, closefd=False)
+
+
 def _run(command: Any) -> None:
-    """Run the command and end as the interpreter does, but for its modules."""
+    """Run the command and end as the interpreter does, but for its modules; that sees to any other exception itself."""
     code: Any = 0
     try:
         command()
     except SystemExit as error:
         code = error.code
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 1
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()
