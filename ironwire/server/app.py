@@ -3,6 +3,7 @@
     lifespan nursery
       └─ Background.run
            ├─ supervise(flusher.run)      empties the outboxes
+           ├─ supervise(reader.run)       reads the plain sockets of sessions
            ├─ supervise(delivery.run)     the one committer
            ├─ supervise(presence.tell)     and presence.catch_up: tell watchers who is here
            ├─ supervise(calls.run)         ends those that nobody answers
@@ -71,7 +72,9 @@ from ironwire.server.operator.config import Settings
 from ironwire.server.operator.log_writer import log_statistics
 from ironwire.server.operator.process import process_statistics
 from ironwire.server.session.rates import Rates
+from ironwire.server.session.reader import Reader
 from ironwire.server.session.registration import AllowList, Registration
+from ironwire.server.session.scheduler import Scheduler
 from ironwire.server.session.services import Services
 from ironwire.server.session.session import Session
 from ironwire.server.session.sessions import Sessions
@@ -144,6 +147,8 @@ def create_app(
     calls = CallHandler(hub, store, ice, limits, now_ms)
     groups = GroupHandler(store, delivery, now_ms, random_bytes, limits.group_members)
     flusher = OutboxFlusher()
+    reader = Reader()
+    scheduler = Scheduler()
     upload = settings.upload
     blobs = Blobs(settings.data / MEDIA, random_bytes, now_ms, upload.quota_bytes)
     file_janitor = FileJanitor(blobs, now_ms, upload.expire_days, clock.look)
@@ -178,6 +183,8 @@ def create_app(
             UploadHandler(tokens, blobs, limits, now_ms),
         ),
         flusher=flusher,
+        reader=reader,
+        scheduler=scheduler,
         rates=rates,
         registration=Registration(
             settings.auth.registration,
@@ -193,7 +200,7 @@ def create_app(
         random_bytes=random_bytes,
     )
     sessions = Sessions(limits)
-    guard = install(limits, sessions.drain, limiter)
+    guard = install(limits, sessions.drain, limiter, scheduler)
     started = time.monotonic()
     instance = secrets.token_hex(_INSTANCE_BYTES)
 
@@ -244,6 +251,7 @@ def create_app(
     background = Background(
         [
             flusher.run,
+            reader.run,
             delivery.run,
             presence.tell,
             presence.catch_up,

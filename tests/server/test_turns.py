@@ -13,10 +13,15 @@ from ironwire.delivery.payloads import Sendable
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.server.listener.connection_limiter import HEAVY_CLIENTS_PER_TURN, UNAUTHENTICATED_PER_TURN
 from ironwire.server.listener.direct import DirectTransport
-from ironwire.server.session.scheduler import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES
-from ironwire.server.session.session import TURN_SURCHARGE
+from ironwire.server.session.scheduler import (
+    PART_CHARS,
+    PART_MESSAGES,
+    PART_SURCHARGE,
+    PROMPT_MESSAGES,
+    SHARES,
+    Work,
+)
 from ironwire.store.contract.operations import Append, Operation, Result
 from ironwire.store.memory.store import MemoryStore
 from ironwire.wire.messages import History, Text
@@ -24,6 +29,7 @@ from tests.playbook import Stage, identity_of, open_stage
 from tests.turns import counted_by_turn
 from tests.wire.frame_builder import text
 
+HEAVY_PLACES = SHARES[Work.HEAVY].places
 FLOODERS = [f"flooder{number}" for number in range(10)]
 
 
@@ -53,7 +59,7 @@ async def send_together(stage: Stage, data: bytes) -> None:
     await wait_all_tasks_blocked()
 
 
-@pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, TURN_CHARS // 4)])
+@pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, PART_CHARS // 4)])
 async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
     count: int, chars: int, mock_clock: MockClock, submitted: list[int]
 ) -> None:
@@ -62,8 +68,8 @@ async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
         with counted_by_turn(lambda: len(submitted)) as texts, counted_by_turn(lambda: sum(submitted)) as size:
             await send_together(stage, text_to("nobody", "x" * chars) * count)
     assert len(submitted) == len(FLOODERS) * count
-    assert max(texts) <= HEAVY_CLIENTS_PER_TURN * TURN_MESSAGES
-    assert max(size) <= HEAVY_CLIENTS_PER_TURN * TURN_CHARS
+    assert max(texts) <= HEAVY_PLACES * PART_MESSAGES
+    assert max(size) <= HEAVY_PLACES * PART_CHARS
 
 
 async def test_those_who_send_little_do_not_wait_for_each_other(mock_clock: MockClock, submitted: list[int]) -> None:
@@ -93,7 +99,7 @@ async def test_a_crowd_whose_time_is_up_leaves_a_few_in_each_turn(
             mock_clock.jump(Limits().auth_seconds + 1)
             await wait_all_tasks_blocked()
     assert closed == len(FLOODERS)
-    assert max(left) <= UNAUTHENTICATED_PER_TURN
+    assert max(left) <= SHARES[Work.UNAUTHENTICATED].places
 
 
 async def test_of_requests_that_cost_much_fewer_have_each_turn(
@@ -111,7 +117,7 @@ async def test_of_requests_that_cost_much_fewer_have_each_turn(
         with counted_by_turn(lambda: len(asked)) as by_turn:
             await send_together(stage, page * 150)
     assert len(asked) == len(FLOODERS) * 150
-    assert max(by_turn) <= HEAVY_CLIENTS_PER_TURN * TURN_SURCHARGE // 100
+    assert max(by_turn) <= HEAVY_PLACES * PART_SURCHARGE // 100
 
 
 class SlowStore(MemoryStore):

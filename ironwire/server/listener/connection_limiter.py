@@ -25,19 +25,6 @@ MOST_ADDRESSES = 100_000
 HttpRefusal = Literal[403, 429]
 """A page of another site asks, or the address has had its share for now."""
 
-UNAUTHENTICATED_PER_TURN = 2
-"""How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
-leave at once would else be one turn of a thousand steps, for which everybody waits.
-"""
-HEAVY_CLIENTS_PER_TURN = 1
-"""How many clients have more than their share of a turn: what one sends at once takes a millisecond and more."""
-TURNS_PER_REQUEST = 3
-"""How many turns pass from the beginning of one request over HTTP to that of the next: to answer one takes as long as
-several strangers who authenticate, in several steps.
-"""
-BODIES_PER_TURN = 2
-"""How many of the requests whose bodies arrive get a piece of them in a turn: 64 KiB are a tenth of a millisecond."""
-
 K = TypeVar("K")
 
 
@@ -112,25 +99,6 @@ class ConnectionSlot:
             self._refusal = self._limiter._refusal(self, forwarded_for, origin, server)
         return self._refusal
 
-    async def turn(self) -> None:
-        """Wait until this stranger, or this client who has sent much at once, may have some of the server's time: a few
-        strangers and a few such clients have in each turn of the event loop.
-        """
-        turns = self._limiter._unauthenticated_turns if self.is_unauthenticated else self._limiter._clients_turns
-        await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along
-        turns.release()
-
-    async def request_turn(self) -> None:
-        """Wait until a request over HTTP may begin."""
-        async with self._limiter._requests_turns:
-            for _ in range(TURNS_PER_REQUEST - 1):
-                await trio.lowlevel.checkpoint()
-
-    async def body_turn(self) -> None:
-        """Wait until a piece of a request's body may be looked at."""
-        async with self._limiter._bodies_turns:
-            pass
-
     def attempt(self) -> float:
         """It wants to authenticate: 0.0, or the seconds until that may be tried."""
         return self._limiter._attempt(self.network)
@@ -169,10 +137,6 @@ class ConnectionLimiter:
     _attempts: Buckets[SourceNetwork] = field(init=False)
     _registrations: Buckets[SourceNetwork] = field(init=False)
     _refused: dict[str, int] = field(init=False)
-    _unauthenticated_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(UNAUTHENTICATED_PER_TURN))
-    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(HEAVY_CLIENTS_PER_TURN))
-    _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(1))
-    _bodies_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(BODIES_PER_TURN))
 
     def __attrs_post_init__(self) -> None:
         limits = self._limits

@@ -24,8 +24,8 @@ from structlog.contextvars import bind_contextvars
 
 from ironwire.delivery.hub import Endpoint, TooManySessions
 from ironwire.delivery.outbox import Ending, Outbox
-from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
-from ironwire.ids import MessageId, is_group
+from ironwire.errors import FrameViolation, TransportClosed
+from ironwire.ids import MessageId
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.holding import Hold
 from ironwire.protocol.mailbox import AckBeyondDelivery
@@ -33,19 +33,13 @@ from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.operator.logs import short_client
 from ironwire.server.session.admission import register, welcome
 from ironwire.server.session.handshake import Handshake
-from ironwire.server.session.refusals import ErrorBudget, id_of, invalid
-from ironwire.server.session.scheduler import is_prompt, parts
+from ironwire.server.session.intake import Intake
+from ironwire.server.session.refusals import ErrorBudget
+from ironwire.server.session.scheduler import Work
 from ironwire.server.session.services import Services
 from ironwire.server.session.toll import Toll
 from ironwire.server.session.transport import Transport
-from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.messages import (
-    Ack,
-    File,
-    Receipt,
-    Resume,
-    Text,
-)
+from ironwire.wire.codec import encode
 
 log = structlog.get_logger(__name__)
 
@@ -54,9 +48,6 @@ NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 MISUSE = 4400
-
-TURN_SURCHARGE = 400
-"""As soon as requests have counted for so many messages more (`rates.py`), the rest of the part has another turn."""
 
 
 @define(eq=False)
@@ -77,8 +68,8 @@ class Session:
     _error_budget: ErrorBudget = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
-    received: int = field(init=False, default=0)
-    """Frames that came after authentication."""
+    _intake: Intake | None = field(init=False, default=None)
+    """Made when the peer has authenticated."""
     _is_cut_off: bool = field(init=False, default=False)
     """The peer is gone, or was too slow to take another byte."""
 
@@ -110,6 +101,11 @@ class Session:
             self._nursery = None
             with trio.move_on_after(self._services.limits.close_seconds, shield=True):
                 await self._leave()
+
+    @property
+    def received(self) -> int:
+        """Frames that came after authentication."""
+        return 0 if self._intake is None else self._intake.received
 
     @property
     def sent(self) -> int:
@@ -221,8 +217,8 @@ class Session:
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
-            if self._slot.is_unauthenticated:
-                await self._slot.turn()  # the time of a crowd that came together is up together
+            if self._slot.is_unauthenticated:  # the time of a crowd that came together is up together
+                await self._services.scheduler.turn(Work.UNAUTHENTICATED)
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------
@@ -230,7 +226,7 @@ class Session:
     async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
         """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
         services = self._services
-        handshake = Handshake(self._transport, self._slot, self._outbox, self._error_budget, services.random_bytes)
+        handshake = Handshake(self._transport, self._slot, self._outbox, self._error_budget, services)
         scope.deadline = self._transport.last_heard + services.limits.auth_seconds
         try:
             admitted = await handshake.run(Authentication(self._policy))
@@ -248,25 +244,25 @@ class Session:
         services, transport = self._services, self._transport
         allowance = services.rates.allowance(endpoint.principal.client, transport.last_heard)
         toll = Toll(endpoint, self._outbox, self._error_budget, transport, self._slot, services, allowance)
+        self._intake = intake = Intake(endpoint, self._outbox, self._error_budget, toll, services)
+        feed = services.reader.feed(transport, self._outbox, intake.take, self.flush)
         try:
-            batch = self._early
+            steps = intake.take(self._early)
             self._early = []
             while True:
-                if is_prompt(batch):
-                    await self._handle(batch, endpoint, toll)
-                else:
-                    for part in parts(batch):
-                        await self._slot.turn()
-                        await self._handle(part, endpoint, toll)
+                for wait in steps:
+                    await wait()
                 if self._outbox.ending is not None:
                     return
-                batch = await self._transport.receive()
+                steps = await feed.next()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
         except AckBeyondDelivery as misuse:
             self._outbox.close(Ending(MISUSE, str(misuse)))
         except TransportClosed:
             self._cut_off()
+        finally:
+            feed.close()
 
     async def _write(self) -> None:
         try:
@@ -287,56 +283,6 @@ class Session:
     async def _ping(self) -> None:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
-
-    async def _handle(self, batch: list[str | bytes], endpoint: Endpoint, toll: Toll) -> None:
-        """What arrived in one read, or a part of it. Replies and deliveries wait in outboxes, to be written together.
-
-        It awaits nothing but the disk: for a question to the store, for what has to be settled before a held session
-        goes on, and while more of this session waits than may.
-        """
-        if self._outbox.ending is not None:
-            return
-        self.received += len(batch)
-        is_paid = toll.can_afford(batch)
-        hold = endpoint.hold
-        delivery, put = self._services.delivery, self._outbox.put
-        unsettled, most = endpoint.unsettled, self._services.limits.unsettled_envelopes
-        spent = 0
-        for text in batch:
-            try:
-                message, id_ = decode_client(text)
-            except InvalidMessage as error:
-                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
-                    self._error_budget.invalid += 1
-                    put(invalid(error))
-                continue
-            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
-                continue
-            if not is_paid and not toll.lets_pass(message, id_, len(text)):
-                continue
-            match message:
-                case Text() | File() | Receipt():
-                    if isinstance(message, Receipt) or not is_group(message.to):
-                        delivery.submit(endpoint, message, id_)
-                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit_to_group(endpoint, message, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
-                case Ack(upto):
-                    delivery.ack(endpoint, upto, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
-                case Resume():
-                    await delivery.resume(endpoint, id_)
-                case _:
-                    surcharge = toll.surcharge(message)
-                    if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
-                        continue
-                    await self._services.dispatcher.answer(endpoint, message, id_)
-                    spent += surcharge
-                    if spent >= TURN_SURCHARGE:
-                        spent = 0
-                        await self._slot.turn()
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

@@ -1,0 +1,101 @@
+"""What an authenticated session says: decode, authorise, hand over. One function handles it, however the bytes came.
+
+Replies and deliveries wait in outboxes, to be written together. Nothing here awaits anything, and nothing here waits
+for a recipient; what has to be awaited is said to whoever feeds this (`reader.py`).
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from attrs import define, field
+
+from ironwire.delivery.hub import Endpoint
+from ironwire.delivery.outbox import Outbox
+from ironwire.errors import InvalidMessage
+from ironwire.ids import is_group
+from ironwire.server.session.reader import Wait
+from ironwire.server.session.refusals import ErrorBudget, id_of, invalid
+from ironwire.server.session.scheduler import PART_SURCHARGE, Work, is_prompt, parts
+from ironwire.server.session.services import Services
+from ironwire.server.session.toll import Toll
+from ironwire.wire.codec import decode_client
+from ironwire.wire.messages import Ack, File, Receipt, Resume, Text
+
+
+@define(eq=False)
+class Intake:
+    """Of one session."""
+
+    _endpoint: Endpoint
+    _outbox: Outbox
+    _error_budget: ErrorBudget
+    _toll: Toll
+    _services: Services
+    received: int = field(init=False, default=0)
+    """Frames that came."""
+
+    def take(self, batch: list[str | bytes]) -> Iterator[Wait]:
+        """Handle what arrived in one read, message by message. Await each thing that this yields before asking for the
+        next: the disk, or a turn. Mostly there is none.
+
+        Raises:
+            AckBeyondDelivery: the peer acknowledges what it was never sent.
+        """
+        if is_prompt(batch):
+            yield from self._handle(batch)
+            return
+        for part in parts(batch):
+            yield self._turn
+            yield from self._handle(part)
+
+    async def _turn(self) -> None:
+        await self._services.scheduler.turn(Work.HEAVY)
+
+    def _handle(self, batch: list[str | bytes]) -> Iterator[Wait]:
+        """It yields for a question to the store, for what has to be settled before a held session goes on, while more
+        of this session waits for its commit than may, and where requests have cost a turn.
+        """
+        if self._outbox.ending is not None:
+            return
+        self.received += len(batch)
+        toll, endpoint, services = self._toll, self._endpoint, self._services
+        is_paid = toll.can_afford(batch)
+        hold = endpoint.hold
+        delivery, put = services.delivery, self._outbox.put
+        unsettled, most = endpoint.unsettled, services.limits.unsettled_envelopes
+        spent = 0
+        for text in batch:
+            try:
+                message, id_ = decode_client(text)
+            except InvalidMessage as error:
+                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
+                    self._error_budget.invalid += 1
+                    put(invalid(error))
+                continue
+            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
+                continue
+            if not is_paid and not toll.lets_pass(message, id_, len(text)):
+                continue
+            match message:
+                case Text() | File() | Receipt():
+                    if isinstance(message, Receipt) or not is_group(message.to):
+                        delivery.submit(endpoint, message, id_)
+                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
+                        delivery.submit_to_group(endpoint, message, id_)
+                    if unsettled.count >= most:
+                        yield partial(unsettled.wait_below, most)
+                case Ack(upto):
+                    delivery.ack(endpoint, upto, id_)
+                    if unsettled.count >= most:
+                        yield partial(unsettled.wait_below, most)
+                case Resume():
+                    yield partial(delivery.resume, endpoint, id_)
+                case _:
+                    surcharge = toll.surcharge(message)
+                    if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
+                        continue
+                    yield partial(services.dispatcher.answer, endpoint, message, id_)
+                    spent += surcharge
+                    if spent >= PART_SURCHARGE:
+                        spent = 0
+                        yield self._turn
