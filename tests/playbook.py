@@ -65,6 +65,12 @@ PATIENCE_SECONDS = 100.0
 _LINE = re.compile(r"(?P<actor>[a-z0-9.]+)\s+(?P<way>>>|<<)\s+(?P<what>.+)|\.\.\.\s+(?P<seconds>[0-9.]+) s")
 
 
+def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """The two ends of a connection with sockets: what a session at one of them gets, the server's reader reads."""
+    one, other = trio.socket.socketpair()
+    return trio.SocketStream(one), trio.SocketStream(other)
+
+
 @cache
 def identity_of(actor: str) -> Identity:
     """The identity behind an actor: what stands before the dot in its name."""

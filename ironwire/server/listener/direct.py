@@ -66,6 +66,10 @@ class DirectTransport:
     def authenticated(self) -> None:
         self._read_bytes = READ_BYTES
 
+    @property
+    def is_over(self) -> bool:
+        return self._peer_close is not None or self._parser.violation is not None
+
     async def receive(self) -> list[Payload]:
         while True:
             if self._peer_close is not None:
@@ -217,7 +221,6 @@ class SocketTransport(DirectTransport):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come, and `receive` raises why: after what was received before."""
         return self._has_ended or self._peer_close is not None or self._parser.violation is not None
 
     @property

@@ -254,6 +254,8 @@ class Session:
                     await wait()
                 if self._outbox.ending is not None:
                     return
+                if transport.is_over:
+                    self.flush()  # the answers to what came before a close frame go out before the answer to it
                 steps = await feed.next()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
