@@ -61,3 +61,9 @@ def _bounded_stream_pair(capacity_bytes: int) -> tuple[trio.abc.Stream, trio.abc
     client, server = memory_stream_pair()
     to_client = BoundedPipe(capacity_bytes)
     return trio.StapledStream(client.send_stream, to_client), trio.StapledStream(to_client, server.receive_stream)
+
+
+def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """The two ends of a connection with sockets: what a session at one of them gets, the server's reader reads."""
+    one, other = trio.socket.socketpair()
+    return trio.SocketStream(one), trio.SocketStream(other)

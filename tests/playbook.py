@@ -65,12 +65,6 @@ PATIENCE_SECONDS = 100.0
 _LINE = re.compile(r"(?P<actor>[a-z0-9.]+)\s+(?P<way>>>|<<)\s+(?P<what>.+)|\.\.\.\s+(?P<seconds>[0-9.]+) s")
 
 
-def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
-    """The two ends of a connection with sockets: what a session at one of them gets, the server's reader reads."""
-    one, other = trio.socket.socketpair()
-    return trio.SocketStream(one), trio.SocketStream(other)
-
-
 @cache
 def identity_of(actor: str) -> Identity:
     """The identity behind an actor: what stands before the dot in its name."""
@@ -136,6 +130,8 @@ class Stage:
     _sockets: DirectSockets
     _nursery: trio.Nursery
     actors: dict[str, Actor] = field(init=False, factory=dict)
+    _opened: list[trio.abc.Stream] = field(init=False, factory=list)
+    """The clients' ends of connections in memory or at sockets."""
 
     async def connect(
         self,
@@ -164,8 +160,14 @@ class Stage:
         if slot is None:
             raise ConnectionRefusedError("there is no room for another connection")
         client, server = stream_pair()
+        self._opened.append(client)
         self._nursery.start_soon(self._serve, server, leftover, slot)
         return cast("trio.abc.Stream", client)
+
+    def close_sockets(self) -> None:
+        for stream in self._opened:
+            if isinstance(stream, trio.SocketStream):
+                stream.socket.close()
 
     async def _serve(self, stream: trio.abc.Stream, leftover: bytes, slot: ConnectionSlot) -> None:
         try:
@@ -288,8 +290,10 @@ async def open_stage(
         app = create_app(settings, now_ms=now_ms, random_bytes=random_bytes, open_store=open_store)
         async with serve_in_process(app, guard=installed_guard()) as server, trio.open_nursery() as nursery:
             clock.autojump_threshold = 0
-            yield Stage(server, Path(folder), app.direct_sockets, nursery)
+            stage = Stage(server, Path(folder), app.direct_sockets, nursery)
+            yield stage
             nursery.cancel_scope.cancel()
+        stage.close_sockets()
 
 
 def installed_guard() -> Any:

@@ -1,18 +1,15 @@
-"""One task reads the sockets of all sessions; a session notices no difference to reading its own."""
+"""One task reads the sockets of all sessions, each by its rules: in rounds, in order, and never for another session."""
 
 import contextvars
-import json
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import trio
 from attrs import define, field
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import FrameViolation, TransportClosed
@@ -21,22 +18,12 @@ from ironwire.server.listener.direct import SocketTransport
 from ironwire.server.session.reader import Feed, PolledFeed, Reader, Wait
 from ironwire.server.session.scheduler import ROUND_BYTES, ROUND_SESSIONS
 from ironwire.wire.frames import Payload
-from tests.playbook import Stage, StreamPair, identity_of, open_stage, socket_stream_pair, told
-from tests.server.slow_store import slow_stores
 from tests.turns import counted_by_turn
 from tests.wire import frame_builder
 from tests.wire.frame_builder import close, frame, ping, text
 
 LIMITS = Limits()
 LINGER_NONE = struct.pack("ii", 1, 0)
-
-
-def text_to(actor: str, content: str, **more: str) -> bytes:
-    payload = {"to": identity_of(actor).client_id, "text": content}
-    return text(json.dumps({"type": "text", "payload": payload} | more))
-
-
-# --- one session's socket --------------------------------------------------------------------------------------------
 
 
 @define(eq=False)
@@ -46,17 +33,20 @@ class Line:
     reader: Reader
     wait: Wait | None = None
     """Has to be awaited for each message, if it is given."""
+    ends: tuple[socket.socket, socket.socket] = field(factory=socket.socketpair)
     taken: list[Payload] = field(init=False, factory=list)
     flushes: int = field(init=False, default=0)
     peer: socket.socket = field(init=False)
+    stream: trio.SocketStream = field(init=False)
     transport: SocketTransport = field(init=False)
     outbox: Outbox = field(init=False)
     feed: Feed = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.peer, ours = socket.socketpair()
+        ours, self.peer = self.ends
         ours.setblocking(False)
-        self.transport = SocketTransport(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), b"", LIMITS)
+        self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        self.transport = SocketTransport(self.stream, b"", LIMITS)
         self.transport.authenticated()
         self.outbox = Outbox(most_frames=10, most_bytes=1000, ring=lambda: None)
         self.feed = self.reader.feed(self.transport, self.outbox, self.take, self.flush)
@@ -77,7 +67,10 @@ class Line:
                     await wait()
         finally:
             self.feed.close()
-            await self.transport.abort()
+            self.stream.socket.close()
+
+
+MakeLine = Callable[..., Line]
 
 
 @pytest.fixture
@@ -87,11 +80,26 @@ async def reader(nursery: trio.Nursery) -> Reader:
     return reader
 
 
+@pytest.fixture
+async def make_line(reader: Reader) -> AsyncIterator[MakeLine]:
+    lines: list[Line] = []
+
+    def make(wait: Wait | None = None) -> Line:
+        lines.append(Line(reader, wait))
+        return lines[-1]
+
+    yield make
+    for line in lines:
+        line.feed.close()
+        line.peer.close()
+        await line.transport.abort()
+
+
 async def test_a_round_reads_so_many_sessions_and_the_others_in_the_next_ones(
-    reader: Reader, nursery: trio.Nursery
+    make_line: MakeLine, nursery: trio.Nursery
 ) -> None:
     count = 2 * ROUND_SESSIONS + 10
-    lines = [Line(reader) for _ in range(count)]
+    lines = [make_line() for _ in range(count)]
     for line in lines:
         nursery.start_soon(line.serve)
     await wait_all_tasks_blocked()
@@ -100,13 +108,11 @@ async def test_a_round_reads_so_many_sessions_and_the_others_in_the_next_ones(
     with counted_by_turn(lambda: sum(len(line.taken) for line in lines)) as by_turn:
         await wait_all_tasks_blocked()
     assert sorted(filter(None, by_turn)) == [10, ROUND_SESSIONS, ROUND_SESSIONS]
-    for line in lines:
-        line.peer.close()
 
 
-async def test_a_round_ends_when_much_was_read(reader: Reader, nursery: trio.Nursery) -> None:
+async def test_a_round_ends_when_much_was_read(make_line: MakeLine, nursery: trio.Nursery) -> None:
     one = text("x" * 60_000)
-    lines = [Line(reader) for _ in range(20)]
+    lines = [make_line() for _ in range(20)]
     for line in lines:
         nursery.start_soon(line.serve)
     await wait_all_tasks_blocked()
@@ -119,10 +125,10 @@ async def test_a_round_ends_when_much_was_read(reader: Reader, nursery: trio.Nur
 
 
 async def test_a_session_that_is_handed_over_is_not_read_and_goes_on_in_order(
-    reader: Reader, nursery: trio.Nursery
+    make_line: MakeLine, nursery: trio.Nursery
 ) -> None:
     gate = trio.Event()
-    line = Line(reader, gate.wait)
+    line = make_line(gate.wait)
     nursery.start_soon(line.serve)
     line.peer.send(text("one") + text("two"))
     await wait_all_tasks_blocked()
@@ -135,44 +141,38 @@ async def test_a_session_that_is_handed_over_is_not_read_and_goes_on_in_order(
     assert line.taken == ["one", "two", "three"]
 
 
-async def test_a_descriptor_is_never_read_for_who_had_it_before(reader: Reader, nursery: trio.Nursery) -> None:
-    with trio.CancelScope() as leaving:
-        old = Line(reader)
-
-        async def serve_until_left() -> None:
-            with leaving:
-                await old.serve()
-
-        nursery.start_soon(serve_until_left)
-        await wait_all_tasks_blocked()
+async def test_a_descriptor_is_never_read_for_who_had_it_before(make_line: MakeLine, nursery: trio.Nursery) -> None:
+    old = make_line()
     number = old.transport.descriptor
-    leaving.cancel()
-    await wait_all_tasks_blocked()
+    async with trio.open_nursery() as leaving:
+        leaving.start_soon(old.serve)
+        await wait_all_tasks_blocked()
+        leaving.cancel_scope.cancel()
     assert old.transport.descriptor == -1
-    new = Line(reader)
-    while new.transport.descriptor != number:  # the peer's end may have got the number
-        new = Line(reader)
+    new = make_line()
+    assert new.transport.descriptor == number, "the kernel gives the lowest free number"
     nursery.start_soon(new.serve)
     await wait_all_tasks_blocked()
     old.feed.close()  # again, which concerns nobody else
     new.peer.send(text("Hello"))
     await wait_all_tasks_blocked()
     assert (old.taken, new.taken) == ([], ["Hello"])
-    with pytest.raises(TransportClosed):
-        await old.transport.receive()
+    assert old.transport.receive_nowait(trio.current_time()) == (0, [])
+    assert old.transport.is_over
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        return listener.accept()[0], peer
 
 
 @pytest.mark.parametrize("goes", ["leaves", "half", "reset"])
-async def test_the_end_of_a_connection_comes_after_what_was_sent_before_it(goes: str, reader: Reader) -> None:
-    line = Line(reader)
+async def test_the_end_of_a_connection_comes_after_what_was_sent_before_it(
+    goes: str, reader: Reader, make_line: MakeLine
+) -> None:
+    line = make_line() if goes != "reset" else Line(reader, ends=tcp_pair())
     if goes == "reset":
-        listener = socket.create_server(("127.0.0.1", 0))
-        line.peer = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
-        ours.setblocking(False)
-        listener.close()
-        line.transport = SocketTransport(trio.SocketStream(trio.socket.from_stdlib_socket(ours)), b"", LIMITS)
-        line.feed = reader.feed(line.transport, line.outbox, line.take, line.flush)
         line.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
     else:
         line.peer.send(text("last words"))
@@ -186,16 +186,16 @@ async def test_the_end_of_a_connection_comes_after_what_was_sent_before_it(goes:
     line.peer.close()
 
 
-async def test_a_violation_comes_after_what_was_sent_before_it(reader: Reader) -> None:
-    line = Line(reader)
+async def test_a_violation_comes_after_what_was_sent_before_it(make_line: MakeLine) -> None:
+    line = make_line()
     line.peer.send(text("fine") + frame(frame_builder.TEXT, b"x", mask=None) + text("never seen"))
     with trio.fail_after(5), pytest.raises(FrameViolation):
         await line.serve()
     assert line.taken == ["fine"]
 
 
-async def test_a_session_with_an_ending_is_read_no_more(reader: Reader, nursery: trio.Nursery) -> None:
-    line = Line(reader)
+async def test_a_session_with_an_ending_is_read_no_more(make_line: MakeLine) -> None:
+    line = make_line()
     line.outbox.close(Ending(1012, "later"))
     line.peer.send(text("one"))
     with trio.fail_after(5):
@@ -205,14 +205,14 @@ async def test_a_session_with_an_ending_is_read_no_more(reader: Reader, nursery:
     assert line.taken == ["one"]
 
 
-async def test_a_mistake_in_one_session_is_its_own(reader: Reader, nursery: trio.Nursery) -> None:
+async def test_a_mistake_in_one_session_is_its_own(reader: Reader, make_line: MakeLine, nursery: trio.Nursery) -> None:
     class Mistake(Exception):
         pass
 
     def fail(batch: list[Payload]) -> Iterator[Wait]:
         raise Mistake
 
-    good, bad = Line(reader), Line(reader)
+    good, bad = make_line(), make_line()
     bad.feed = reader.feed(bad.transport, bad.outbox, fail, bad.flush)
     nursery.start_soon(good.serve)
     for line in (good, bad):
@@ -223,10 +223,10 @@ async def test_a_mistake_in_one_session_is_its_own(reader: Reader, nursery: trio
     assert good.taken == ["Hello"]
 
 
-async def test_what_is_taken_knows_whose_session_it_is(reader: Reader) -> None:
+async def test_what_is_taken_knows_whose_session_it_is(reader: Reader, make_line: MakeLine) -> None:
     client: contextvars.ContextVar[str] = contextvars.ContextVar("client", default="nobody")
     seen: list[str] = []
-    line = Line(reader)
+    line = make_line()
 
     def note(batch: list[Payload]) -> Iterator[Wait]:
         seen.append(client.get())
@@ -241,8 +241,8 @@ async def test_what_is_taken_knows_whose_session_it_is(reader: Reader) -> None:
     assert seen == ["alice"]
 
 
-async def test_a_ping_has_the_session_flushed(reader: Reader, nursery: trio.Nursery) -> None:
-    line = Line(reader)
+async def test_a_ping_has_the_session_flushed(make_line: MakeLine, nursery: trio.Nursery) -> None:
+    line = make_line()
     nursery.start_soon(line.serve)
     line.peer.send(ping(b"?"))
     await wait_all_tasks_blocked()
@@ -262,109 +262,5 @@ async def test_without_epoll_a_session_reads_for_itself(
         with pytest.raises(TransportClosed):
             await line.serve()
         nursery.cancel_scope.cancel()
+    line.peer.close()
     assert line.taken == ["Hello"]
-
-
-# --- a server whose peers are at sockets -----------------------------------------------------------------------------
-
-
-async def test_what_a_session_sends_while_it_waits_for_the_disk_is_taken_after_it_in_order(
-    mock_clock: MockClock,
-) -> None:
-    async with open_stage(limits=Limits(unsettled_envelopes=1), open_store=slow_stores()) as stage:
-        await stage.enter("bob", device="phone", stream_pair=socket_stream_pair)
-        await stage.enter("alice", "carol", stream_pair=socket_stream_pair)
-        alice = stage.actors["alice"]
-        await alice.send(text_to("bob", "to the disk"))
-        await wait_all_tasks_blocked()
-        for content in ("one", "two"):
-            await alice.send(text_to("carol", content))
-        await stage.play("carol << nothing")
-        for content in ("one", "two"):
-            assert json.loads(await stage.next_text("carol"))["payload"]["text"] == content
-
-
-async def test_others_do_not_wait_for_a_flood(mock_clock: MockClock) -> None:
-    async with open_stage() as stage:
-        await stage.enter("mallory", "alice", "bob", "carol", stream_pair=socket_stream_pair)
-        await stage.actors["mallory"].send(text_to("carol", "flood") * 1_000)
-        await stage.actors["alice"].send(text_to("bob", "Hello"))
-        assert json.loads(await stage.next_text("bob"))["payload"]["text"] == "Hello"
-        assert len(stage.actors["carol"].take_events()) < 500
-
-
-async def test_a_peer_that_vanishes_is_offline_at_once(mock_clock: MockClock) -> None:
-    async with open_stage() as stage:
-        await stage.enter("alice", "bob", stream_pair=socket_stream_pair)
-        await stage.actors["bob"].hang_up()
-        await wait_all_tasks_blocked()
-        await stage.play("""
-            alice >> {"type":"text","payload":{"to":"$bob","text":"Hello"}}
-            alice << {"type":"error","payload":{"msg":"user_offline","user":"$bob"}}
-            alice >> close 1000
-            alice << close 1000
-        """)
-
-
-async def test_silence_ends_a_session_at_a_socket_too(mock_clock: MockClock) -> None:
-    async with open_stage() as stage:
-        await stage.enter("alice", stream_pair=socket_stream_pair)
-        await stage.play("""
-            alice << ping
-            alice << close 4408 no sign of life
-        """)
-
-
-SOME = [
-    text_to("bob", "live", id="1"),
-    text_to("carol", "stored", id="2"),
-    text_to("nobody", "lost", id="3"),
-    text_to("bob", "x" * 3_000),
-    text('{"type":"ping","id":"4"}'),
-    text('{"type":"groups","id":"5"}'),
-    text('{"type":"blocks"}'),
-    text('{"type":"devices","id":"6"}'),
-    text('{"type":"resume","id":"7"}'),
-    text('{"type":"ack","payload":{"upto":9}}'),
-    text("[]"),
-    frame_builder.binary(b"\x00"),
-    ping(b"?"),
-    frame_builder.pong(),
-    *frame_builder.fragments(frame_builder.TEXT, b'{"type":', b'"ping"}'),
-    text('{"type":"ping"}') * 30,
-]
-LAST = [b"", close(1000), frame(frame_builder.TEXT, b"\xff"), frame(0x3, b"x"), text("x" * 70_000)]
-
-
-async def transcript(stream_pair: StreamPair, chunks: list[bytes]) -> list[list[str]]:
-    """What two clients are told, of whom one sends these bytes."""
-    async with open_stage() as stage:
-        await stage.enter("carol", device="phone")
-        await stage.enter("alice", "bob", stream_pair=stream_pair)
-        for chunk in chunks:
-            await stage.actors["alice"].send(chunk)
-            await wait_all_tasks_blocked()
-        return [told_so_far(stage, actor) for actor in ("alice", "bob", "carol")]
-
-
-def told_so_far(stage: Stage, actor: str) -> list[str]:
-    return [told(event) for event in stage.actors[actor].take_events()]
-
-
-@st.composite
-def chunked(draw: Callable[[st.SearchStrategy[list[int]]], list[int]], frames: list[bytes]) -> list[bytes]:
-    whole = b"".join(frames)
-    cuts = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=5)))
-    return [whole[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.tuples(st.lists(st.sampled_from(SOME), max_size=8), st.sampled_from(LAST)).flatmap(
-        lambda frames: chunked([*frames[0], frames[1]])
-    )
-)
-def test_the_same_bytes_have_the_same_answers_whoever_reads_them(chunks: list[bytes]) -> None:
-    by_the_reader = trio.run(transcript, socket_stream_pair, chunks, clock=MockClock())
-    by_the_session = trio.run(transcript, memory_stream_pair, chunks, clock=MockClock())
-    assert by_the_reader == by_the_session

@@ -22,7 +22,8 @@ from ironwire.server.session.scheduler import (
     Work,
 )
 from ironwire.wire.messages import History, Text
-from tests.playbook import Stage, StreamPair, identity_of, open_stage, socket_stream_pair
+from tests.playbook import Stage, identity_of, open_stage
+from tests.server.in_process import StreamPair
 from tests.server.slow_store import SlowStore, slow_stores
 from tests.turns import counted_by_turn
 from tests.wire.frame_builder import text
@@ -57,7 +58,7 @@ async def send_together(stage: Stage, data: bytes) -> None:
     await wait_all_tasks_blocked()
 
 
-@pytest.mark.parametrize("stream_pair", [memory_stream_pair, socket_stream_pair])
+@pytest.mark.parametrize("stream_pair", [memory_stream_pair])
 @pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, PART_CHARS // 4)])
 async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
     count: int, chars: int, stream_pair: StreamPair, mock_clock: MockClock, submitted: list[int]
@@ -71,7 +72,7 @@ async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
     assert max(size) <= HEAVY_PLACES * PART_CHARS
 
 
-@pytest.mark.parametrize("stream_pair", [memory_stream_pair, socket_stream_pair])
+@pytest.mark.parametrize("stream_pair", [memory_stream_pair])
 async def test_those_who_send_little_do_not_wait_for_each_other(
     stream_pair: StreamPair, mock_clock: MockClock, submitted: list[int]
 ) -> None:

@@ -1,16 +1,36 @@
 """One WebSocket session is one nursery, and whatever happens in it ends there.
 
-    run ── nursery ── authenticate, the first `auth_seconds` at the most; then
-                   │  read ········· decode, authorise, hand over; never waits for a recipient
-                   ├─ pump ········· the mailbox of a device session
-                   ├─ write ········ only while the connection does not take everything at once; has a deadline
-                   └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
+Theory of operation. A session is in one of these states; its own task is the one that runs `run`.
+
+    state           who reads the connection                the session's own task            goes on with
+    authenticating  its task, under a deadline, 4 KiB       the handshake (`handshake.py`)    registering, or ending
+                    at a time, a step a turn
+    registering     nobody                                  waits for the commit of a device  reading, or ending
+    reading         the reader (`reader.py`) for a plain    parked; or in `receive`           handed over, or ending
+                    socket; its task for other streams
+    handed over     nobody: the kernel keeps what comes     awaits what a message needs: the  reading, or ending
+                                                            disk, room, a turn
+    ending          nobody                                  waits until what is to be said    the end
+                                                            has been written
+
+What is read is handled by `Intake.take` (`intake.py`), a generator that awaits nothing: it yields what has to be
+awaited. Mostly it yields nothing, and the session's task does not even wake. Otherwise that task awaits what comes out
+and asks for more, until the generator ends; then `Feed.next` lets the connection be read again. So messages of one
+session keep their order, whoever began with them. An end of the connection and a violation are found by whoever reads,
+and raised by `Transport.receive` in the session's task.
+
+    run ── nursery ─┬─ authenticate, register, then `_read`
+                    ├─ pump ········· the mailbox of a device session
+                    ├─ write ········ only while the connection does not take everything at once; has a deadline
+                    └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
 An idle session of a client without a device is one task in one nursery, and no timer.
 
-One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
-in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits
-is written, the close frame follows, and a peer that does not take it in time is cut.
+One owner per thing: one task at a time receives, only `flush` and `_write` send, and everyone else talks to the outbox.
+A session ends in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`:
+what waits is written, the close frame follows, and a peer that does not take it in time is cut.
+
+Rule: a connection is closed after its feed, so that nobody reads a descriptor that somebody else may have by then.
 """
 
 from contextlib import suppress
