@@ -1,4 +1,6 @@
-"""Two ends of a connection that hold only so many bytes: a peer that stops reading, without a socket."""
+"""Connections for a stage besides the unbounded ones in memory: one that holds only so many bytes, for a peer that
+stops reading, and one with sockets.
+"""
 
 from functools import partial
 

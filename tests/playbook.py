@@ -130,8 +130,7 @@ class Stage:
     _sockets: DirectSockets
     _nursery: trio.Nursery
     actors: dict[str, Actor] = field(init=False, factory=dict)
-    _opened: list[trio.abc.Stream] = field(init=False, factory=list)
-    """The clients' ends of connections in memory or at sockets."""
+    sockets: list[trio.socket.SocketType] = field(init=False, factory=list)
 
     async def connect(
         self,
@@ -160,14 +159,10 @@ class Stage:
         if slot is None:
             raise ConnectionRefusedError("there is no room for another connection")
         client, server = stream_pair()
-        self._opened.append(client)
+        if isinstance(client, trio.SocketStream):
+            self.sockets.append(client.socket)
         self._nursery.start_soon(self._serve, server, leftover, slot)
         return cast("trio.abc.Stream", client)
-
-    def close_sockets(self) -> None:
-        for stream in self._opened:
-            if isinstance(stream, trio.SocketStream):
-                stream.socket.close()
 
     async def _serve(self, stream: trio.abc.Stream, leftover: bytes, slot: ConnectionSlot) -> None:
         try:
@@ -293,7 +288,8 @@ async def open_stage(
             stage = Stage(server, Path(folder), app.direct_sockets, nursery)
             yield stage
             nursery.cancel_scope.cancel()
-        stage.close_sockets()
+        for socket in stage.sockets:
+            socket.close()
 
 
 def installed_guard() -> Any:

@@ -119,6 +119,6 @@ def chunked(draw: Callable[[st.SearchStrategy[list[int]]], list[int]], frames: l
     )
 )
 def test_the_same_bytes_have_the_same_answers_whoever_reads_them(chunks: list[bytes]) -> None:
-    by_the_reader = trio.run(transcript, chunks, clock=MockClock())
+    by_the_reader = trio.run(transcript, socket_stream_pair, chunks, clock=MockClock())
     by_the_session = trio.run(transcript, memory_stream_pair, chunks, clock=MockClock())
     assert by_the_reader == by_the_session

@@ -22,6 +22,7 @@ from ironwire.server.session.scheduler import (
     Work,
 )
 from ironwire.wire.messages import History, Text
+from tests.bounded_stream import socket_stream_pair
 from tests.playbook import Stage, identity_of, open_stage
 from tests.server.in_process import StreamPair
 from tests.server.slow_store import SlowStore, slow_stores
@@ -58,7 +59,7 @@ async def send_together(stage: Stage, data: bytes) -> None:
     await wait_all_tasks_blocked()
 
 
-@pytest.mark.parametrize("stream_pair", [memory_stream_pair])
+@pytest.mark.parametrize("stream_pair", [memory_stream_pair, socket_stream_pair])
 @pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, PART_CHARS // 4)])
 async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
     count: int, chars: int, stream_pair: StreamPair, mock_clock: MockClock, submitted: list[int]
@@ -72,7 +73,7 @@ async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
     assert max(size) <= HEAVY_PLACES * PART_CHARS
 
 
-@pytest.mark.parametrize("stream_pair", [memory_stream_pair])
+@pytest.mark.parametrize("stream_pair", [memory_stream_pair, socket_stream_pair])
 async def test_those_who_send_little_do_not_wait_for_each_other(
     stream_pair: StreamPair, mock_clock: MockClock, submitted: list[int]
 ) -> None:
