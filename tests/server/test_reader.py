@@ -11,6 +11,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
@@ -196,7 +197,7 @@ async def test_a_violation_comes_after_what_was_sent_before_it(make_line: MakeLi
 
 async def test_a_session_with_an_ending_is_read_no_more(make_line: MakeLine) -> None:
     line = make_line()
-    line.outbox.close(Ending(1012, "later"))
+    line.outbox.close(Ending(CloseCode.RESTART, "later"))
     line.peer.send(text("one"))
     with trio.fail_after(5):
         assert [*await line.feed.next()] == []
@@ -230,7 +231,7 @@ async def test_what_is_taken_knows_whose_session_it_is(reader: Reader, make_line
 
     def note(batch: list[Payload]) -> Iterator[Wait]:
         seen.append(client.get())
-        line.outbox.close(Ending(1012, "later"))
+        line.outbox.close(Ending(CloseCode.RESTART, "later"))
         return iter(())
 
     line.feed = reader.feed(line.transport, line.outbox, note, line.flush)

@@ -1,8 +1,8 @@
-"""Who may connect, before anything else is done for them: connections are counted in total and by network.
+"""Limits on connections, before anything else is done for them: counted in total and by source network.
 
 Behind a proxy one connection carries the requests of many, and only their headers say whose. So a proxy's connections
-count in total alone, and each WebSocket in them to the network that has asked for it. Nobody on this machine is
-counted to a network. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
+count in total alone, and each WebSocket in them to the network that has asked for it. Peers on this machine are
+counted to no network. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from ironwire.counting import Tallied, tallied
+from ironwire.counting import Tallied, figure, tallied
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Buckets, Rate
 from ironwire.server.listener.addresses import Address, SourceNetwork, TrustedProxies
@@ -20,7 +20,7 @@ RETRY_AFTER_SECONDS = 10
 """What those are told that have to come back later: about as long as a crowd takes to authenticate."""
 
 MOST_ADDRESSES = 100_000
-"""Networks whose rates are remembered: 20 MB for each kind of rate, if strangers can fill it."""
+"""Networks whose rates are remembered: at most 20 MB for each kind of rate, because any peer can fill it."""
 
 HttpRefusal = Literal[403, 429]
 """A page of another site asks, or the address has had its share for now."""
@@ -62,16 +62,15 @@ class Tally(Generic[K]):
 class ConnectionLimiterStatistics:
     """What there is now, and what was refused since the process began."""
 
-    open: int
-    """Connections, now."""
-    unauthenticated: int
-    """Connections that have not authenticated, those that carry HTTP included."""
-    addresses: int
-    """IPv4 addresses and IPv6 networks that have a connection, this machine and proxies not counted."""
-    refused_total: Tallied
-    """What was refused before anything was done for it, by what it was: `connection`, `origin` of a page, `attempt` to
-    authenticate, `registration` of a device.
-    """
+    open: int = figure("Open connections.")
+    unauthenticated: int = figure("Connections that have not authenticated, those that carry HTTP included.")
+    addresses: int = figure(
+        "IPv4 addresses and IPv6 networks with an open connection, this machine and proxies not counted."
+    )
+    refused_total: Tallied = figure(
+        "Refusals by what was refused: a `connection`, a page of a foreign `origin`, an `attempt` to authenticate, the "
+        "`registration` of a device."
+    )
 
 
 @define(eq=False)

@@ -42,6 +42,7 @@ import trio
 from attrs import define, field
 from structlog.contextvars import bind_contextvars
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint, TooManySessions
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import FrameViolation, TransportClosed
@@ -63,11 +64,10 @@ from ironwire.wire.codec import encode
 
 log = structlog.get_logger(__name__)
 
-AUTH_TIMEOUT = Ending(1002, "Authentication timeout")
-NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
-INTERNAL_ERROR = Ending(1011, "internal error")
-TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
-MISUSE = 4400
+AUTH_TIMEOUT = Ending(CloseCode.PROTOCOL_ERROR, "Authentication timeout")
+NO_SIGN_OF_LIFE = Ending(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
+INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
+TOO_MANY_SESSIONS = Ending(CloseCode.OVERLOADED, "too many sessions of this client")
 
 
 @define(eq=False)
@@ -280,7 +280,7 @@ class Session:
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
         except AckBeyondDelivery as misuse:
-            self._outbox.close(Ending(MISUSE, str(misuse)))
+            self._outbox.close(Ending(CloseCode.MISUSE, str(misuse)))
         except TransportClosed:
             self._cut_off()
         finally:
