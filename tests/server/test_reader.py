@@ -265,3 +265,19 @@ async def test_without_epoll_a_session_reads_for_itself(
         nursery.cancel_scope.cancel()
     line.peer.close()
     assert line.taken == ["Hello"]
+
+
+async def test_a_flush_that_cancels_the_session_leaves_the_reader_at_work(
+    reader: Reader, make_line: MakeLine, nursery: trio.Nursery
+) -> None:
+    good, bad = make_line(), make_line()
+    nursery.start_soon(good.serve)
+    with trio.fail_after(5), trio.CancelScope() as ending:
+        bad.feed = reader.feed(bad.transport, bad.outbox, bad.take, ending.cancel)  # as `Session.flush` ends a session
+        bad.outbox.close(Ending(CloseCode.RESTART, "later"))
+        bad.peer.send(ping(b"?") + text("Hello"))
+        await bad.serve()
+    assert ending.cancelled_caught
+    good.peer.send(text("Hello"))
+    await wait_all_tasks_blocked()
+    assert good.taken == ["Hello"]

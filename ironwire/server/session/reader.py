@@ -1,17 +1,29 @@
-"""One task reads the sockets of all sessions (docs/decisions/0015).
+"""One task reads the plain sockets of all sessions (docs/decisions/0015).
 
-Trio wakes one task for each socket that becomes readable, and asks the kernel anew for each wait. So the plain sockets
-of authenticated sessions are in an epoll of their own, level-triggered, whose descriptor is readable while any of them
-is; one task waits for that one, and reads each socket that is ready once in a round. Streams of another kind, and
-platforms without epoll, are read by the session's own task. Both ways call the same `Take`.
+Theory of operation. Trio wakes one task for each socket that becomes readable, and calls `epoll_ctl` before each wait.
+The reader registers the sockets of authenticated sessions, level-triggered, in an epoll of its own, whose descriptor is
+readable while any of them is; the reader waits for that descriptor and then does a round: it reads every ready socket
+once, within `ROUND_SESSIONS` and `ROUND_BYTES`. Sockets that were ready and not read come first in the next round.
 
-    reading ── bytes ──> take ── nothing to await ──> reading
-       ^                  └── something to await, the end of the connection or of the session ──> handed over
-       └────────────── next() is called ── the session's task <─────────────────────────────────────┘
+    state         socket in the epoll       the session's task     leaves the state by
+    reading       yes                       parked in `next`       something to await, the end of the connection or of
+                                                                   the session (handed over); cancellation (closed)
+    handed over   until it becomes ready    awaits, step by step   `next` (reading), `close` (closed)
+    closed        no                        leaves                 nothing: the session closes the connection
 
-While a session is handed over nothing of it is read: its messages stay in order, and what it sends meanwhile waits in
-the kernel, which tells the peer. Rule: a descriptor is in the epoll only while its socket is open, and is read through
-the socket that it was registered for.
+`Take` handles each read and yields whatever has to be awaited. Mostly it yields nothing, and the session stays in
+`reading`. While a session is handed over nothing of it is read: its messages keep their order, and the kernel holds
+what the peer sends meanwhile, which is the backpressure. A socket that becomes ready in that state leaves the epoll,
+because it would stay ready in every round; most peers wait for their answer first, and cost no system call.
+
+The end of a connection and a violation are only noticed here. The session's task finds them again in
+`Transport.receive`, which raises them, so that they end the session that they concern and no other.
+
+TLS, streams in memory, and platforms without epoll have a `TaskFeed`: the session's task reads, and calls the same
+`Take`.
+
+Rule: a descriptor is in the epoll only while its socket is open (`close` comes before the connection is closed), and is
+read through the socket that it was registered for, so that nobody reads a number that the kernel has given away again.
 """
 
 import select
@@ -30,28 +42,28 @@ from ironwire.server.session.transport import Transport
 from ironwire.wire.frames import Payload
 
 Wait = Callable[[], Awaitable[None]]
-"""What has to be awaited before more of a session is handled."""
+"""Has to be awaited before more of a session is handled."""
 
 Take = Callable[[list[Payload]], Iterator[Wait]]
-"""Handles what one read has brought, and yields what has to be awaited (`Intake.take`)."""
+"""Handles the messages of one read, and yields each thing that has to be awaited (`Intake.take`)."""
 
 
 class Feed(Protocol):
-    """Brings one session what its peer sends."""
+    """Brings one session the messages of its peer."""
 
     async def next(self) -> Iterator[Wait]:
-        """Let what arrives be taken until the session's task has something to await, and return that. Nothing, where
-        the session has an ending, or where the next call will raise.
+        """Let messages be taken until the session's task has something to await, and return that. The iterator is
+        empty if the session has an ending, or if the next call will raise.
 
         Raises:
             TransportClosed: as `Transport.receive` does.
             FrameViolation: as `Transport.receive` does.
-            Exception: whatever `Take` has raised.
+            Exception: any that `Take` has raised.
         """
         ...
 
     def close(self) -> None:
-        """Read no more. Comes before the connection is closed."""
+        """Read no more. Comes before the connection is closed; a second call does nothing."""
         ...
 
 
@@ -71,7 +83,7 @@ class TaskFeed:
 
 @define(eq=False)
 class PolledFeed:
-    """The reader reads, and wakes the session's task for what has to be awaited."""
+    """The reader reads, and wakes the session's task for whatever has to be awaited."""
 
     _reader: "Reader"
     _descriptor: int
@@ -80,7 +92,7 @@ class PolledFeed:
     _take: Take
     _flush: Callable[[], object]
     _task: trio.lowlevel.Task | None = field(init=False, default=None)
-    """The session's while it waits; None while the session is handed over to it."""
+    """The session's while it is parked in `next`."""
 
     async def next(self) -> Iterator[Wait]:
         if self._transport.is_over:
@@ -95,33 +107,34 @@ class PolledFeed:
         self._reader.pause(self._descriptor, self)
 
     def read(self, now: float) -> int:
-        """Read once, and have taken what came; returns how many bytes that were."""
-        task = self._task
-        if task is None:  # the peer sends more than is handled yet: in a level-triggered epoll it would stay ready
-            self.close()
+        """Read once, and have the messages taken; returns the number of bytes."""
+        if self._task is None:
+            self.close()  # handed over, and ready again
             return 0
-        return task.context.run(self._read, task, now)  # in the log, lines of the session name its client
+        return self._task.context.run(self._read, now)  # in the log, lines of the session name its client
 
-    def _read(self, task: trio.lowlevel.Task, now: float) -> int:
-        transport = self._transport
+    def _read(self, now: float) -> int:
+        size = 0
         try:
-            size, messages = transport.receive_nowait(now)
-            if transport.owes_pong:
-                self._flush()
+            size, messages = self._transport.receive_nowait(now)
             steps = self._take(messages)
-            for wait in steps:
-                self._hand_over(task, outcome.Value(chain((wait,), steps)))
-                return size
+            wait = next(steps, None)
+            if self._transport.owes_pong:
+                self._flush()  # may end the session, which wakes its task
         except Exception as error:
-            self._hand_over(task, outcome.Error(error))
-            return 0
-        if transport.is_over or self._outbox.ending is not None:
-            self._hand_over(task, outcome.Value(steps))
+            self._hand_over(outcome.Error(error))
+            return size
+        if wait is not None:
+            self._hand_over(outcome.Value(chain((wait,), steps)))
+        elif self._transport.is_over or self._outbox.ending is not None:
+            self._hand_over(outcome.Value(steps))
         return size
 
-    def _hand_over(self, task: trio.lowlevel.Task, result: outcome.Outcome[Iterator[Wait]]) -> None:
-        self._task = None
-        trio.lowlevel.reschedule(task, result)
+    def _hand_over(self, result: outcome.Outcome[Iterator[Wait]]) -> None:
+        """Wake the session's task, unless a cancellation has woken it."""
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task, result)
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
@@ -129,21 +142,21 @@ class PolledFeed:
 
 
 class Reader:
-    """All sessions' sockets, and the rounds in which they are read."""
+    """The sockets of all sessions, and the rounds in which they are read."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._feeds: dict[int, PolledFeed] = {}
-        """Those whose sockets are in the epoll, by descriptor."""
+        """The feeds whose sockets are in the epoll, by descriptor."""
         self._ready: list[int] = []
         """Descriptors that were ready in the last round and not read in it."""
 
     def feed(self, transport: Transport, outbox: Outbox, take: Take, flush: Callable[[], object]) -> Feed:
-        """The way in which a session is fed whose peer has authenticated.
+        """The feed of a session whose peer has authenticated.
 
         Args:
-            outbox: the session's; it is not fed any more once that has an ending.
-            flush: writes what waits for the session's peer, pongs included, without waiting.
+            outbox: the session's; the session is handed over once it has an ending.
+            flush: writes what waits for the session's peer, pongs included, without waiting. It may cancel the session.
         """
         if self._epoll is not None and isinstance(transport, SocketTransport):
             return PolledFeed(self, transport.descriptor, transport, outbox, take, flush)
@@ -155,10 +168,10 @@ class Reader:
             await trio.sleep_forever()
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            self._round(self._epoll)
+            self._round()
 
     def resume(self, descriptor: int, feed: PolledFeed) -> None:
-        """Read the socket when it is ready."""
+        """Read the socket whenever it is ready."""
         if self._epoll is not None and descriptor not in self._feeds:
             self._epoll.register(descriptor, select.EPOLLIN)
             self._feeds[descriptor] = feed
@@ -169,9 +182,11 @@ class Reader:
             del self._feeds[descriptor]
             self._epoll.unregister(descriptor)
 
-    def _round(self, epoll: select.epoll) -> None:
+    def _round(self) -> None:
         now = trio.current_time()
-        ready = self._ready or [descriptor for descriptor, _ in epoll.poll(0, ROUND_SESSIONS)]
+        ready = self._ready
+        if not ready and self._epoll is not None:
+            ready = [descriptor for descriptor, _ in self._epoll.poll(0, ROUND_SESSIONS)]
         size = 0
         while ready and size < ROUND_BYTES:
             feed = self._feeds.get(ready.pop())
