@@ -1,27 +1,31 @@
-"""One task reads the sockets of all sessions, each by its rules: in rounds, in order, and never for another session."""
+"""Each session gets its own messages, in order: from the reader, in rounds, and without epoll from its own task."""
 
 import contextvars
+import importlib.util
 import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import trio
 from attrs import define, field
-from trio.testing import MockClock, wait_all_tasks_blocked
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
 from ironwire.server.listener.direct import SocketTransport
-from ironwire.server.session.reader import Feed, PolledFeed, Reader, Wait
+from ironwire.server.session.reader import Feed, Reader, Wait
 from ironwire.server.session.scheduler import ROUND_BYTES, ROUND_SESSIONS
-from ironwire.wire.frames import Payload
+from ironwire.wire.frames import Payload, encode_pong
 from tests.turns import counted_by_turn
 from tests.wire import frame_builder
-from tests.wire.frame_builder import close, frame, ping, text
+from tests.wire.frame_builder import frame, ping, text
 
 LIMITS = Limits()
 LINGER_NONE = struct.pack("ii", 1, 0)
@@ -36,7 +40,6 @@ class Line:
     """Has to be awaited for each message, if it is given."""
     ends: tuple[socket.socket, socket.socket] = field(factory=socket.socketpair)
     taken: list[Payload] = field(init=False, factory=list)
-    flushes: int = field(init=False, default=0)
     peer: socket.socket = field(init=False)
     stream: trio.SocketStream = field(init=False)
     transport: SocketTransport = field(init=False)
@@ -59,11 +62,11 @@ class Line:
                 yield self.wait
 
     def flush(self) -> None:
-        self.flushes += 1
+        self.transport.write([])
 
     async def serve(self) -> None:
         try:
-            while True:
+            while self.outbox.ending is None:
                 for wait in await self.feed.next():
                     await wait()
         finally:
@@ -74,11 +77,21 @@ class Line:
 MakeLine = Callable[..., Line]
 
 
-@pytest.fixture
-async def reader(nursery: trio.Nursery) -> Reader:
-    reader = Reader()
+@pytest.fixture(params=["epoll", "no epoll"])
+async def reader(request: pytest.FixtureRequest, nursery: trio.Nursery) -> Reader:
+    reader = make_reader(has_epoll=request.param == "epoll")
     nursery.start_soon(reader.run)
     return reader
+
+
+def make_reader(*, has_epoll: bool) -> Reader:
+    with pytest.MonkeyPatch.context() as platform:
+        if not has_epoll:
+            platform.delattr(select, "epoll")
+        return Reader()
+
+
+of_the_epoll = pytest.mark.parametrize("reader", ["epoll"], indirect=True)
 
 
 @pytest.fixture
@@ -96,6 +109,7 @@ async def make_line(reader: Reader) -> AsyncIterator[MakeLine]:
         await line.transport.abort()
 
 
+@of_the_epoll
 async def test_a_round_reads_so_many_sessions_and_the_others_in_the_next_ones(
     make_line: MakeLine, nursery: trio.Nursery
 ) -> None:
@@ -111,6 +125,7 @@ async def test_a_round_reads_so_many_sessions_and_the_others_in_the_next_ones(
     assert sorted(filter(None, by_turn)) == [10, ROUND_SESSIONS, ROUND_SESSIONS]
 
 
+@of_the_epoll
 async def test_a_round_ends_when_much_was_read(make_line: MakeLine, nursery: trio.Nursery) -> None:
     one = text("x" * 60_000)
     lines = [make_line() for _ in range(20)]
@@ -242,31 +257,33 @@ async def test_what_is_taken_knows_whose_session_it_is(reader: Reader, make_line
     assert seen == ["alice"]
 
 
-async def test_a_ping_has_the_session_flushed(make_line: MakeLine, nursery: trio.Nursery) -> None:
+async def test_a_ping_is_answered_behind_what_came_with_it(make_line: MakeLine, nursery: trio.Nursery) -> None:
     line = make_line()
     nursery.start_soon(line.serve)
-    line.peer.send(ping(b"?"))
+    line.peer.send(ping(b"?") + text("Hello"))
     await wait_all_tasks_blocked()
-    assert (line.taken, line.flushes) == ([], 1)
-
-
-async def test_without_epoll_a_session_reads_for_itself(
-    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
-) -> None:
-    monkeypatch.delattr(select, "epoll")
-    reader = Reader()
-    line = Line(reader)
-    assert not isinstance(line.feed, PolledFeed)
-    line.peer.send(text("Hello") + close(1000))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(reader.run)
-        with pytest.raises(TransportClosed):
-            await line.serve()
-        nursery.cancel_scope.cancel()
-    line.peer.close()
     assert line.taken == ["Hello"]
+    assert line.peer.recv(100) == encode_pong(b"?")
 
 
+def test_the_module_needs_no_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in vars(select) if "epoll" in name.lower()]:
+        monkeypatch.delattr(select, name)
+    spec = importlib.util.find_spec(Reader.__module__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert isinstance(module.Reader(), module.Reader)
+
+
+async def end_with_a_ping(line: Line) -> None:
+    await wait_all_tasks_blocked()
+    line.outbox.close(Ending(CloseCode.RESTART, "later"))
+    line.peer.send(ping(b"?") + text("Hello"))
+
+
+@of_the_epoll
 async def test_a_flush_that_cancels_the_session_leaves_the_reader_at_work(
     reader: Reader, make_line: MakeLine, nursery: trio.Nursery
 ) -> None:
@@ -274,10 +291,126 @@ async def test_a_flush_that_cancels_the_session_leaves_the_reader_at_work(
     nursery.start_soon(good.serve)
     with trio.fail_after(5), trio.CancelScope() as ending:
         bad.feed = reader.feed(bad.transport, bad.outbox, bad.take, ending.cancel)  # as `Session.flush` ends a session
-        bad.outbox.close(Ending(CloseCode.RESTART, "later"))
-        bad.peer.send(ping(b"?") + text("Hello"))
+        nursery.start_soon(end_with_a_ping, bad)
         await bad.serve()
     assert ending.cancelled_caught
     good.peer.send(text("Hello"))
     await wait_all_tasks_blocked()
     assert good.taken == ["Hello"]
+
+
+MESSAGES = 20
+
+
+@define(eq=False)
+class Player:
+    """A line whose peer has a script to send, in pieces of any size; whatever is taken can be held back."""
+
+    number: int
+    reader: Reader
+    scope: trio.CancelScope = field(init=False, factory=trio.CancelScope)
+    gate: trio.Event = field(init=False, factory=trio.Event)
+    line: Line = field(init=False)
+    script: list[Payload] = field(init=False)
+    rest: bytes = field(init=False)
+    is_sending: bool = field(init=False, default=True)
+    has_left: bool = field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.gate.set()
+        self.line = Line(self.reader, self.pass_gate)
+        self.script = [f"{self.number}: {'x' * (index * 7 % 300)} {index}" for index in range(MESSAGES)]
+        self.rest = b"".join(map(text, map(str, self.script)))
+
+    async def pass_gate(self) -> None:
+        await self.gate.wait()
+
+    async def serve(self) -> None:
+        with self.scope, suppress(TransportClosed):
+            await self.line.serve()
+        self.has_left = True
+
+    def sent(self) -> int:
+        """How many messages are complete with what was sent."""
+        left, complete = len(self.rest), MESSAGES
+        while left > 0:
+            complete -= 1
+            left -= len(text(str(self.script[complete])))
+        return complete
+
+    def do(self, step: str, size: int) -> None:
+        match step:
+            case "send" if self.is_sending:
+                self.line.peer.send(self.rest[:size])
+                self.rest = self.rest[size:]
+            case "hold" if self.gate.is_set():
+                self.gate = trio.Event()
+            case "release":
+                self.gate.set()
+            case "half" if self.is_sending:
+                self.is_sending = False
+                self.line.peer.shutdown(socket.SHUT_WR)
+            case "leave":
+                self.is_sending = False
+                self.line.peer.close()
+            case "cancel":
+                self.is_sending = False
+                self.scope.cancel()
+            case _:
+                pass
+
+    def check(self, before: int) -> None:
+        taken = len(self.line.taken)
+        assert self.line.taken == self.script[:taken], "in order, each once, and of no other line"
+        if self.scope.cancel_called:
+            assert self.has_left
+        elif self.gate.is_set():
+            assert taken == self.sent()
+            assert self.has_left == (not self.is_sending)
+        else:
+            assert taken <= before + 1, "one message may have been at the gate"
+
+
+STEPS = st.tuples(
+    st.sampled_from(["send"] * 6 + ["hold", "release", "half", "leave", "cancel", "open"]),
+    st.integers(0, 3),
+    st.integers(1, 700),
+    st.booleans(),
+)
+
+
+async def play(has_epoll: bool, steps: list[tuple[str, int, int, bool]]) -> None:
+    """Let four lines go through these steps; a line that is opened anew gets the descriptor of one that has left."""
+    async with trio.open_nursery() as nursery:
+        reader = make_reader(has_epoll=has_epoll)
+        nursery.start_soon(reader.run)
+        players = [Player(number, reader) for number in range(4)]
+        everybody = [*players]
+        for player in players:
+            nursery.start_soon(player.serve)
+        for step, which, size, settles in [*steps, *(("release", which, 1, True) for which in range(4))]:
+            before = [len(player.line.taken) for player in players]
+            if step == "open" and players[which].has_left:
+                players[which] = Player(len(everybody), reader)
+                everybody.append(players[which])
+                nursery.start_soon(players[which].serve)
+                before[which] = 0
+            else:
+                players[which].do(step, size)
+            if settles:
+                with trio.fail_after(5):
+                    await wait_all_tasks_blocked()  # no socket keeps the loop awake
+                for player, taken in zip(players, before, strict=True):
+                    player.check(taken)
+        nursery.cancel_scope.cancel()
+    for player in everybody:
+        player.line.peer.close()
+        assert player.line.taken == player.script[: len(player.line.taken)]
+
+
+@pytest.mark.parametrize("has_epoll", [True, False])
+@given(steps=st.lists(STEPS, max_size=40))
+def test_whatever_peers_do_each_session_gets_its_own_messages_in_order(
+    has_epoll: bool, steps: list[tuple[str, int, int, bool]]
+) -> None:
+    trio.run(play, has_epoll, steps)
