@@ -1,8 +1,10 @@
 """Sessions at sockets, which the reader reads, are told what sessions are told that read for themselves."""
 
 import json
+import select
 from collections.abc import Callable
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +24,17 @@ def text_to(actor: str, content: str, **more: str) -> bytes:
     return text(json.dumps({"type": "text", "payload": payload} | more))
 
 
+@pytest.fixture(params=["epoll", "no epoll"])
+async def platform(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trio has its own epoll already."""
+    if request.param == "no epoll":
+        monkeypatch.delattr(select, "epoll")
+
+
+everywhere = pytest.mark.usefixtures("platform")
+
+
+@everywhere
 async def test_what_a_session_sends_while_it_waits_for_the_disk_is_taken_after_it_in_order(
     mock_clock: MockClock,
 ) -> None:
@@ -38,6 +51,7 @@ async def test_what_a_session_sends_while_it_waits_for_the_disk_is_taken_after_i
             assert json.loads(await stage.next_text("carol"))["payload"]["text"] == content
 
 
+@everywhere
 async def test_others_do_not_wait_for_a_flood(mock_clock: MockClock) -> None:
     async with open_stage() as stage:
         await stage.enter("mallory", "alice", "bob", "carol", stream_pair=socket_stream_pair)
@@ -47,6 +61,7 @@ async def test_others_do_not_wait_for_a_flood(mock_clock: MockClock) -> None:
         assert len(stage.actors["carol"].take_events()) < 500
 
 
+@everywhere
 async def test_a_peer_that_vanishes_is_offline_at_once(mock_clock: MockClock) -> None:
     async with open_stage() as stage:
         await stage.enter("alice", "bob", stream_pair=socket_stream_pair)
@@ -60,6 +75,33 @@ async def test_a_peer_that_vanishes_is_offline_at_once(mock_clock: MockClock) ->
         """)
 
 
+@everywhere
+async def test_the_newer_session_of_a_device_replaces_one_whose_peer_never_stops(mock_clock: MockClock) -> None:
+    async with open_stage() as stage:
+        await stage.enter("alice.old", device="phone", stream_pair=socket_stream_pair)
+        await stage.actors["alice.old"].send(text_to("nobody", "flood") * 500)
+        await stage.enter("alice.new", device="phone", stream_pair=socket_stream_pair)
+        await wait_all_tasks_blocked()
+        assert "close 4409 replaced by a newer session of this device" in told_so_far(stage, "alice.old")
+        await stage.play("""
+            alice.new >> {"type":"ping"}
+            alice.new << {"type":"pong"}
+        """)
+
+
+@everywhere
+async def test_a_session_that_waits_for_the_disk_takes_part_in_a_drain(mock_clock: MockClock) -> None:
+    async with open_stage(limits=Limits(unsettled_envelopes=1), open_store=slow_stores()) as stage:
+        await stage.enter("bob", device="phone", stream_pair=socket_stream_pair)
+        await stage.enter("alice", stream_pair=socket_stream_pair)
+        await stage.actors["alice"].send(text_to("bob", "one", id="1") + text_to("bob", "two", id="2"))
+        await wait_all_tasks_blocked()
+        await stage.actors["alice"].send(text_to("bob", "three", id="3"))
+        await stage.server.guard.on_shutdown()
+        assert "close 1012 retry_ms=5000" in told_so_far(stage, "alice")
+
+
+@everywhere
 async def test_silence_ends_a_session_at_a_socket_too(mock_clock: MockClock) -> None:
     async with open_stage() as stage:
         await stage.enter("alice", stream_pair=socket_stream_pair)
