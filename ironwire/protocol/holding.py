@@ -19,30 +19,16 @@ client says `resume`; the client then repeats from the first refused message.
     held      is refused              is committed: it was sent before the refused one
     broken    is refused              is refused: it was sent after the refused one
 
-Any other event leaves the state as it is. Only frames whose order matters count: envelopes and changes of groups.
+Any other event leaves the state as it is. Only frames whose order matters count (`ClientMessage.is_ordered`): envelopes
+and changes of groups.
 """
 
 from typing import Literal
 
 from attrs import define, field, frozen
 
-from ironwire.wire.messages import (
-    ClientMessage,
-    Error,
-    File,
-    GroupAdd,
-    GroupCreate,
-    GroupLeave,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
-    Receipt,
-    Text,
-)
+from ironwire.wire.messages import Error
 from ironwire.wire.messages.fields import is_retryable
-
-ORDERED = (Text, File, Receipt, GroupCreate, GroupAdd, GroupRemove, GroupLeave, GroupRole, GroupRename)
-"""Messages that are accepted in the order in which they were sent, or not at all."""
 
 HELD_DETAIL = "an earlier message of this session was refused: say resume, then send again from there"
 
@@ -98,7 +84,3 @@ class Hold:
         self._state = state
         if self._refusal is None:
             self._refusal = Refusal(error, now + (error.retry_after_ms or 0) / 1000)
-
-
-def is_ordered(message: ClientMessage) -> bool:
-    return isinstance(message, ORDERED)

@@ -5,13 +5,17 @@ from hashlib import blake2b
 
 import orjson
 
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.store.contract.operations import (
     Append,
+    Audience,
     ChangeGroup,
     Operation,
     Register,
     Result,
+    ToClient,
+    ToDevices,
+    ToGroup,
 )
 from ironwire.store.contract.records import Envelope, Mailbox, Quota
 from ironwire.store.contract.store import Store
@@ -39,9 +43,17 @@ def envelope(
     return Envelope("text", sender, device, to, None if id is None else MessageId(id), ts, payload)
 
 
-def append(sent: Envelope, *, is_live: bool = False, is_archived: bool = False) -> Append:
+def append(
+    sent: Envelope, *devices: tuple[ClientId, DeviceId], is_live: bool = False, is_archived: bool = False
+) -> Append:
+    """The envelope goes to `devices` if some are named, and else to its own address."""
     digest = blake2b(sent.to.encode() + sent.payload, digest_size=16).digest()
-    return Append(sent, digest, is_live, is_archived)
+    audience: Audience
+    if devices:
+        audience = ToDevices(devices)
+    else:
+        audience = ToGroup(GroupId(sent.to)) if is_group(sent.to) else ToClient(ClientId(sent.to), is_live)
+    return Append(sent, digest, audience, is_archived)
 
 
 def change(

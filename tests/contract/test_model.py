@@ -67,7 +67,8 @@ def appends(draw: st.DrawFn) -> Append:
         ts=draw(times),
     )
     flags = {name: draw(st.booleans()) for name in ("is_live", "is_archived")}
-    return evolve(append(sent, **flags), lane=draw(lanes))
+    named = draw(st.just([]) | st.lists(st.tuples(clients, devices), max_size=3, unique=True))
+    return evolve(append(sent, *named, **flags), lane=draw(lanes))
 
 
 @st.composite

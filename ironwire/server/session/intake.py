@@ -78,10 +78,8 @@ class Intake:
                 continue
             match message:
                 case Text() | File() | Receipt():
-                    if isinstance(message, Receipt) or not is_group(message.to):
+                    if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_):
                         delivery.submit(endpoint, message, id_)
-                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit_to_group(endpoint, message, id_)
                     if unsettled.count >= most:
                         yield partial(unsettled.wait_below, most)
                 case Ack(upto):
@@ -94,7 +92,8 @@ class Intake:
                     surcharge = toll.surcharge(message)
                     if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
                         continue
-                    yield partial(services.dispatcher.answer, endpoint, message, id_)
+                    if not services.dispatcher.answer_at_once(endpoint, message, id_):
+                        yield partial(services.dispatcher.answer, endpoint, message, id_)
                     spent += surcharge
                     if spent >= PART_SURCHARGE:
                         spent = 0
