@@ -1,4 +1,4 @@
-"""How much of each class of work has a turn in each round."""
+"""Each class of work has its slots in an iteration of the event loop, and no more."""
 
 import pytest
 import trio
@@ -19,7 +19,7 @@ from ironwire.server.session.scheduler import (
 
 
 class Turns(trio.abc.Instrument):
-    """Counts the turns of the event loop."""
+    """Counts the iterations of the event loop."""
 
     count = 0
 
@@ -28,7 +28,7 @@ class Turns(trio.abc.Instrument):
 
 
 @pytest.mark.parametrize("work", Work)
-async def test_a_crowd_is_served_a_few_in_a_round(work: Work) -> None:
+async def test_a_crowd_is_served_a_few_in_an_iteration(work: Work) -> None:
     scheduler, turns, share = Scheduler(), Turns(), SHARES[work]
     served: list[int] = []
 
@@ -41,8 +41,8 @@ async def test_a_crowd_is_served_a_few_in_a_round(work: Work) -> None:
         for _ in range(20):
             nursery.start_soon(come)
     assert len(served) == 20
-    assert max(map(served.count, served)) <= share.places
-    assert max(served) - min(served) == (20 // share.places - 1) * share.rounds, "no round is left out"
+    assert max(map(served.count, served)) <= share.slots
+    assert max(served) - min(served) == (20 // share.slots - 1) * share.iterations, "no iteration is left out"
 
 
 async def test_one_class_of_work_does_not_wait_for_another() -> None:

@@ -29,7 +29,7 @@ from tests.server.slow_store import SlowStore, slow_stores
 from tests.turns import counted_by_turn
 from tests.wire.frame_builder import text
 
-HEAVY_PLACES = SHARES[Work.HEAVY].places
+HEAVY_SLOTS = SHARES[Work.HEAVY].slots
 FLOODERS = [f"flooder{number}" for number in range(10)]
 
 
@@ -69,8 +69,8 @@ async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
         with counted_by_turn(lambda: len(submitted)) as texts, counted_by_turn(lambda: sum(submitted)) as size:
             await send_together(stage, text_to("nobody", "x" * chars) * count)
     assert len(submitted) == len(FLOODERS) * count
-    assert max(texts) <= HEAVY_PLACES * PART_MESSAGES
-    assert max(size) <= HEAVY_PLACES * PART_CHARS
+    assert max(texts) <= HEAVY_SLOTS * PART_MESSAGES
+    assert max(size) <= HEAVY_SLOTS * PART_CHARS
 
 
 @pytest.mark.parametrize("stream_pair", [memory_stream_pair, socket_stream_pair])
@@ -103,7 +103,7 @@ async def test_a_crowd_whose_time_is_up_leaves_a_few_in_each_turn(
             mock_clock.jump(Limits().auth_seconds + 1)
             await wait_all_tasks_blocked()
     assert closed == len(FLOODERS)
-    assert max(left) <= SHARES[Work.UNAUTHENTICATED].places
+    assert max(left) <= SHARES[Work.UNAUTHENTICATED].slots
 
 
 async def test_of_requests_that_cost_much_fewer_have_each_turn(
@@ -121,7 +121,7 @@ async def test_of_requests_that_cost_much_fewer_have_each_turn(
         with counted_by_turn(lambda: len(asked)) as by_turn:
             await send_together(stage, page * 150)
     assert len(asked) == len(FLOODERS) * 150
-    assert max(by_turn) <= HEAVY_PLACES * PART_SURCHARGE // 100
+    assert max(by_turn) <= HEAVY_SLOTS * PART_SURCHARGE // 100
 
 
 async def test_what_one_session_has_waiting_for_the_disk_is_bounded_within_one_read_too(mock_clock: MockClock) -> None:

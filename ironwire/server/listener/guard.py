@@ -36,8 +36,7 @@ class GuardStatistics:
 
 @define(eq=False)
 class Guard:
-    """What all connections of a worker share: the limits, what to do before leaving, who may come and
-    whose turn it is, and the counters."""
+    """Shared by all connections of a worker: limits, shutdown, connection limiter, scheduler and counters."""
 
     limits: Limits
     on_shutdown: Callable[[], Awaitable[None]]
@@ -45,7 +44,7 @@ class Guard:
     limiter: ConnectionLimiter
     """Who may connect."""
     scheduler: Scheduler = field(factory=Scheduler)
-    """Whose turn it is."""
+    """Fairness among them."""
     idle: set[trio.CancelScope] = field(factory=set, init=False)
     """The reading of connections that wait for a request."""
     listens: tuple[str, ...] = field(default=(), init=False)

@@ -1,7 +1,7 @@
-"""What an authenticated session says: decode, authorise, hand over. One function handles it, however the bytes came.
+"""The messages of an authenticated session: decode, authorise, hand over. One function handles them for every feed.
 
 Replies and deliveries wait in outboxes, to be written together. Nothing here awaits anything, and nothing here waits
-for a recipient; what has to be awaited is said to whoever feeds this (`reader.py`).
+for a recipient; whatever has to be awaited is yielded to the session's feed (`reader.py`).
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from ironwire.wire.messages import Ack, File, Receipt, Resume, Text
 
 @define(eq=False)
 class Intake:
-    """Of one session."""
+    """The intake of one session."""
 
     _endpoint: Endpoint
     _outbox: Outbox
@@ -32,14 +32,14 @@ class Intake:
     _toll: Toll
     _services: Services
     received: int = field(init=False, default=0)
-    """Frames that came."""
+    """Frames since authentication."""
 
     def take(self, batch: list[str | bytes]) -> Iterator[Wait]:
-        """Handle what arrived in one read, message by message. Await each thing that this yields before asking for the
-        next: the disk, or a turn. Mostly there is none.
+        """Handle the messages of one read, in order. The caller awaits each thing that this yields, the disk or a
+        scheduling slot, before it asks for the next; mostly there is none.
 
         Raises:
-            AckBeyondDelivery: the peer acknowledges what it was never sent.
+            AckBeyondDelivery: the peer acknowledges a delivery that it was never sent.
         """
         if is_prompt(batch):
             yield from self._handle(batch)
@@ -52,8 +52,8 @@ class Intake:
         await self._services.scheduler.turn(Work.HEAVY)
 
     def _handle(self, batch: list[str | bytes]) -> Iterator[Wait]:
-        """It yields for a question to the store, for what has to be settled before a held session goes on, while more
-        of this session waits for its commit than may, and where requests have cost a turn.
+        """Yields for a question to the store, for a `resume`, for backpressure (the uncommitted cost of this session is
+        at `limits.unsettled_envelopes`), and for a slot after much surcharge.
         """
         if self._outbox.ending is not None:
             return

@@ -4,20 +4,20 @@ Theory of operation. A session is in one of these states; its own task is the on
 
     state           who reads the connection                the session's own task            goes on with
     authenticating  its task, under a deadline, 4 KiB       the handshake (`handshake.py`)    registering, or ending
-                    at a time, a step a turn
+                    at a time, a slot a step
     registering     nobody                                  waits for the commit of a device  reading, or ending
     reading         the reader (`reader.py`) for a plain    parked; or in `receive`           handed over, or ending
                     socket; its task for other streams
-    handed over     nobody: the kernel keeps what comes     awaits what a message needs: the  reading, or ending
-                                                            disk, room, a turn
-    ending          nobody                                  waits until what is to be said    the end
+    handed over     nobody: the kernel holds the bytes      awaits the disk, backpressure or  reading, or ending
+                                                            a scheduling slot
+    ending          nobody                                  waits until every waiting frame   the end
                                                             has been written
 
-What is read is handled by `Intake.take` (`intake.py`), a generator that awaits nothing: it yields what has to be
-awaited. Mostly it yields nothing, and the session's task does not even wake. Otherwise that task awaits what comes out
-and asks for more, until the generator ends; then `Feed.next` lets the connection be read again. So messages of one
-session keep their order, whoever began with them. An end of the connection and a violation are found by whoever reads,
-and raised by `Transport.receive` in the session's task.
+`Intake.take` (`intake.py`) handles each read. It is a generator that awaits nothing and yields whatever has to be
+awaited. Mostly it yields nothing, and the session's task does not even wake. Otherwise that task awaits, step by step,
+until the generator ends; then `Feed.next` lets the connection be read again. So the messages of one session keep their
+order, whichever task handles them. The end of the connection and violations are raised by `Transport.receive` in the
+session's task.
 
     run ── nursery ─┬─ authenticate, register, then `_read`
                     ├─ pump ········· the mailbox of a device session
