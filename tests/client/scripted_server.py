@@ -17,7 +17,7 @@ from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from ironwire.client import ServerAddress
-from ironwire.client.store.records import Delivery
+from ironwire.client.store.records import Delivery, Sendable
 from ironwire.ids import MessageId, Origin
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
@@ -87,7 +87,8 @@ class Peer:
 
     async def receive(self) -> tuple[ClientMessage, MessageId | None]:
         message, message_id, n = decode_client(await self.websocket.get_message())
-        if n is not None:
+        if isinstance(message, Sendable) and self.principal.device is not None:
+            assert n is not None, f"a device sent {message} without a number"
             assert message_id is not None
             self.ledger.came(message_id, n)
         elif isinstance(message, Resume) and message_id is not None:

@@ -8,8 +8,9 @@
     keep               devices only: what comes and goes is kept, in batches (`client/store/write_queue.py`)
 
 A refusal that says "send again later" is no answer yet (`repeats.py`). A message that was unanswered when the
-connection broke is sent again with the same id, by which a server that remembers ids knows it (docs/protocol.md,
-section 4). What a device sends is kept before it is sent. What stands for as long as the session (section 7.3) is said
+connection broke is sent again with the same id (docs/protocol.md, section 4), unless it is a device's and the server
+says what became of it. What a device sends is kept before it is sent, with its number (`client/store/numbers.py`). What
+stands for as long as the session (section 7.3) is said
 again at the beginning of every other.
 
 A link that `is_lasting` is there with or without a session: where the server says that this client should stop, it
@@ -18,6 +19,7 @@ waits to be told to try again.
 
 import math
 from contextlib import suppress
+from functools import partial
 from uuid import uuid4
 
 import trio
@@ -46,7 +48,8 @@ from ironwire.client.events import Connected, Connection, Disconnected, EventQue
 from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.records import Begin, Sendable
+from ironwire.client.store.numbers import Given, Numbers
+from ironwire.client.store.records import Begin, GiveNumber, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId, MessageId
@@ -58,6 +61,7 @@ from ironwire.wire.messages import (
     ClientMessage,
     Error,
 )
+from ironwire.wire.rules import is_retryable
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
@@ -101,6 +105,10 @@ class Link:
     _repeats: Repeats | None = field(default=None, init=False)
     """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
+    _numbers: Numbers | None = field(default=None, init=False)
+    """Of a device whose file was read."""
+    _lacks_numbers: bool = field(default=False, init=False)
+    """So many numbered messages have no answer that others wait for one."""
     _up: trio.Event = field(factory=trio.Event, init=False)
     _retry: trio.Event = field(factory=trio.Event, init=False)
     _leaving: trio.Event = field(factory=trio.Event, init=False)
@@ -111,7 +119,10 @@ class Link:
     def __attrs_post_init__(self) -> None:
         self.rosters = Rosters(self.target.identity.client_id)
         self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue)
-        self.backlog = None if self.write_queue is None else Backlog(self.write_queue, self.events, self._launch)
+        if self.write_queue is None:
+            self.backlog = None
+        else:
+            self.backlog = Backlog(self.write_queue, self.events, self._launch, self._give_number)
 
     @property
     def is_up(self) -> bool:
@@ -200,10 +211,67 @@ class Link:
     def _send(self, pending: Pending, repeats: Repeats) -> None:
         try:
             pending.check_size(self._frame_bytes)
-            repeats.send(pending)
         except Refused as refused:
             # The server would close the session over it, every time. It may have taken more before.
             self._reply(self._pending.pop(pending.id), Error(refused.code, refused.detail))
+            return
+        if self.write_queue is None or not pending.is_ordered:
+            repeats.send(pending)
+        elif self._numbers is None or not pending.is_kept:
+            # Behind those messages that are being kept: one order holds for all of them.
+            self.write_queue.put(None, partial(self._send_kept, pending, repeats, None))
+        elif self._numbers.is_valid(pending.given):
+            self._send_kept(pending, repeats, pending.given, None)
+        else:
+            self._send_numbered(pending, repeats, self.write_queue)
+
+    def _send_numbered(self, pending: Pending, repeats: Repeats, write_queue: WriteQueue) -> None:
+        """Send it under a new number, once that is kept; later, where it has to wait."""
+        given = None if repeats.is_resting(pending) else self._give_number()
+        if given is not None:
+            pending.given = given
+            change = GiveNumber(pending.id, given.n)
+            write_queue.put(change, partial(self._send_kept, pending, repeats, given))
+
+    def _send_kept(self, pending: Pending, repeats: Repeats, given: Given | None, error: ClientError | None) -> None:
+        """Send what is kept, unless its session is over, or its number stands for nothing any more."""
+        if error is not None or repeats is not self._repeats or pending.id not in self._pending:
+            return
+        if given is not None and self._numbers is not None:
+            if not self._numbers.is_valid(given):
+                return
+            pending.number(given.n)
+        repeats.send(pending)
+
+    def _give_number(self) -> Given | None:
+        """The next number of this session. None: none can be given now, and all that have none get one later."""
+        numbers, repeats = self._numbers, self._repeats
+        if numbers is None or repeats is None or repeats.is_held:
+            return None
+        given = numbers.give()
+        if given is None:
+            self._lacks_numbers = True
+        return given
+
+    def _send_all(self, sent: int | None) -> None:
+        """The server takes messages again whose order matters: all of them go out anew."""
+        if self._numbers is not None:
+            self._numbers.go_on(sent or 0)
+        for pending in [each for each in self._pending.values() if each.is_ordered]:
+            self._send_again(pending)
+
+    def _send_again(self, pending: Pending) -> None:
+        if self._repeats is not None and pending.id in self._pending:
+            self._send(pending, self._repeats)
+
+    def _send_rest(self) -> None:
+        """There was an answer: those go out that had got no number, as many as may."""
+        self._lacks_numbers = False
+        for pending in [*self._pending.values()]:
+            if self._lacks_numbers:
+                break
+            if pending.is_kept and self._numbers is not None and not self._numbers.is_valid(pending.given):
+                self._send_again(pending)
 
     # --- the tasks, and their end ------------------------------------------------------------------------------------
 
@@ -214,7 +282,7 @@ class Link:
             LocalStoreError: the store cannot be read.
         """
         if self.backlog is not None:
-            await self.backlog.restore()
+            self._numbers = await self.backlog.restore()
 
     async def keep(self) -> None:
         """Keep what comes and goes, until it is cancelled; a store that fails stops the client."""
@@ -329,24 +397,39 @@ class Link:
     def _come_up(self, session: Session, nursery: trio.Nursery) -> tuple[Outbox, Repeats]:
         welcome = session.welcome
         if self.write_queue is not None:
-            if welcome.epoch is None or welcome.seq is None:
+            if welcome.epoch is None or welcome.seq is None or welcome.sent is None:
                 raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
-            self.write_queue.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
+            self.write_queue.put(Begin(welcome.epoch, welcome.seq, welcome.sent), lambda _: None)
+            self._learn_fates(welcome, welcome.epoch, welcome.sent)
         self.rosters.forget_all()
         if welcome.limits is not None:
             self._frame_bytes = welcome.limits.frame_bytes
         outbox = Outbox()
-        repeats = Repeats(outbox, self._pending, nursery, self._note_moved)
+        repeats = Repeats(outbox, self._pending, nursery, self._note_moved, self._send_all, self._send_again)
         for message in self._standing.values():
             outbox.say(message)
+        self._outbox, self._repeats = outbox, repeats
         for pending in [*self._pending.values()]:
             self._send(pending, repeats)
-        self._outbox, self._repeats = outbox, repeats
         self._has_connected = True
         self.connection = Connection("connected")
         self.events.put(Connected())
         self._up.set()
         return outbox, repeats
+
+    def _learn_fates(self, welcome: AuthOk, epoch: int, sent: int) -> None:
+        """What became of the messages that had no answer when the last session ended."""
+        if self._numbers is None:
+            return
+        fates = self._numbers.begin(welcome, epoch, sent)
+        for pending in [each for each in self._pending.values() if fates.is_settled(each.n)]:
+            code = fates.refused.get(pending.n or 0)
+            if code is None:
+                self._reply(self._pending.pop(pending.id), Accepted(welcome.server_time or 0, duplicate=True))
+            elif not is_retryable(code):
+                self._reply(self._pending.pop(pending.id), Error(code))
+        for pending in self._pending.values():
+            pending.n = None
 
     async def _live(self, session: Session) -> None:
         """Returns when the program leaves; raises what ended the session otherwise."""
@@ -362,6 +445,7 @@ class Link:
                 nursery.cancel_scope.cancel()
         finally:
             self._outbox = self._repeats = None
+            self._lacks_numbers = False
             self.connection = Connection("connecting")
             if self._end is None and self._up.is_set():
                 self._up = trio.Event()
@@ -384,11 +468,15 @@ class Link:
                     await self._pushes.take(frame, outbox)
 
     def _reply(self, pending: Pending, reply: Reply) -> None:
+        if self._numbers is not None:
+            self._numbers.answered(pending.given)
         self._calls.answered(pending.message, reply)
         if pending.is_kept and self.backlog is not None:
             self.backlog.take(pending, reply)
         else:
             pending.answer(reply)
+        if self._lacks_numbers:
+            self._send_rest()
 
     def _note_moved(self) -> None:
         if self.backlog is not None:

@@ -6,10 +6,12 @@ import trio
 from attrs import define, field
 
 from ironwire.client.errors import NotTheProtocol, Refused
+from ironwire.client.store.numbers import Given
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import MessageId
 from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import decode_client, encode
+from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (
     Accepted,
     Ack,
@@ -28,6 +30,8 @@ Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | Bloc
 """What the server says to a request that it has carried out."""
 
 Reply = Answer | Error
+
+NUMBER_BYTES = len(f',"n":{SAFE_INTEGER}')
 
 _Ready = tuple[MessageId, int | None] | ClientMessage | None
 """Of a message whose order matters: after how many holds it was put here. None is an ack."""
@@ -66,9 +70,14 @@ class Pending:
     is_announced: bool = False
     reply: Reply | ClientError | None = None
     replied: trio.Event = field(factory=trio.Event)
+    given: Given | None = field(default=None, init=False)
+    """The number that a device has given it."""
+    n: int | None = field(default=None, init=False)
+    """The number under which it was sent last, or may have been."""
     frame: str = field(init=False)
     is_ordered: bool = field(init=False)
     """What is sent later must not be accepted before it."""
+    _bare_bytes: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -79,10 +88,17 @@ class Pending:
         except InvalidMessage as error:
             raise Refused("invalid", error.detail) from None
         self.is_ordered = is_ordered(self.message)
+        self._bare_bytes = len(self.frame.encode())
 
     @property
     def frame_bytes(self) -> int:
-        return len(self.frame.encode())
+        """With room for a number, if it gets one."""
+        return self._bare_bytes + (NUMBER_BYTES if self.is_kept else 0)
+
+    def number(self, n: int) -> None:
+        """Send it under this number from now on."""
+        self.n = n
+        self.frame = encode(self.message, self.id, n).decode()
 
     async def reply_or_error(self) -> Reply:
         """The reply, once it is there.

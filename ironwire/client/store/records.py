@@ -49,10 +49,13 @@ class Owner:
 
 @frozen
 class Begin:
-    """A session began: the mailbox is `epoch`, and the last number that it has given out is `tail`."""
+    """A session began: the mailbox is `epoch`, the last number that it has given out is `tail`, and of what this device
+    has numbered everything up to `sent` is settled.
+    """
 
     epoch: int
     tail: int
+    sent: int = 0
 
 
 @frozen
@@ -66,16 +69,27 @@ class Arrive:
 
 @frozen
 class Queue:
-    """`message` is to be sent, under the same `id` in every attempt. `ts` is now, in Unix ms."""
+    """`message` is to be sent, under the same `id` in every attempt. `ts` is now, in Unix ms; `n` is its number, if it
+    is sent at once.
+    """
 
     id: MessageId
     message: Sendable
     ts: int
+    n: int | None = None
+
+
+@frozen
+class GiveNumber:
+    """A queued message is sent under the number `n`, which stands for no other from now on."""
+
+    id: MessageId
+    n: int
 
 
 @frozen
 class Settle:
-    """The server accepted a queued message at `ts`, or refused it for `reason`: then `ts` is None."""
+    """The server accepted a queued message at `ts`, if that is known, or refused it for `reason`."""
 
     id: MessageId
     ts: int | None
@@ -97,7 +111,7 @@ class MarkRead:
     upto: int
 
 
-Change = Begin | Arrive | Queue | Settle | Finish | MarkRead
+Change = Begin | Arrive | Queue | GiveNumber | Settle | Finish | MarkRead
 
 
 # --- what can be read ------------------------------------------------------------------------------------------------
@@ -109,6 +123,15 @@ class Kept:
 
     number: int
     frame: ServerFrame
+
+
+@frozen
+class Numbered:
+    """What a device was sending when it ended: by number, the message, or None where no server takes it any more."""
+
+    epoch: int
+    highest: int
+    queued: dict[int, tuple[MessageId, Sendable | None]]
 
 
 HistoryState = Literal["received", "queued", "accepted", "refused"]
