@@ -1,10 +1,10 @@
 """JSON Schema (2020-12) of every message, made from the annotations that `codec.py` enforces: `docs/schema/`.
 
-What a client sends is closed: the server refuses a key that it does not know. What the server sends is open: a client
-ignores keys that it does not know, and frames without `seq` whose `type` it does not know.
+Frames of a client are closed: the server refuses unknown keys. Frames of the server are open: a client ignores unknown
+keys, and frames without `seq` whose `type` it does not know.
 
-For those who write a client in another language. What a schema cannot say stands in docs/protocol.md, section 1: an
-integer is written without a fraction (`5`, not `5.0`), and of two equal keys the last one counts.
+For authors of clients in other languages. A schema cannot express two rules of docs/protocol.md, section 1: an integer
+is written without a fraction (`5`, not `5.0`), and of two equal keys the last one counts.
 
 `python -m ironwire.wire.schema docs/schema` writes the files; a test fails while they are out of date.
 """
@@ -31,8 +31,8 @@ from ironwire.ids import (
     GroupId,
     MessageId,
 )
-from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
 from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, NUMBERED, SERVER_MESSAGES, AuthChallenge, wire_key
+from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
 
 Schema = dict[str, Any]
 
@@ -60,10 +60,12 @@ def _document(title: str, classes: tuple[type[Any], ...], *, is_open: bool) -> S
 
 
 def _frame(cls: type[Any], *, is_open: bool) -> Schema:
-    head = {"type": {"const": cls.verb}, "id": _ref("message_id")}
+    head: Schema = {"type": {"const": cls.verb}, "id": _ref("message_id")}
     counted = {"type": "integer", "minimum": 1, "maximum": SAFE_INTEGER}
     if cls in DELIVERIES:
         head["seq"] = counted
+    elif is_open:
+        head["seq"] = False  # a number belongs to deliveries alone: the one key that is not ignored elsewhere
     if cls in NUMBERED:
         head["n"] = counted
     payload = _object(cls, is_open=is_open)
@@ -86,7 +88,7 @@ def _keys(properties: Schema, required: list[str], *, is_open: bool) -> Schema:
 
 
 def _schema(kind: Any, *, is_open: bool) -> Schema:
-    """The schema of a field's type; a type without a rule here is a mistake in `messages.py`."""
+    """The schema of a field's type; a type without a rule here is a mistake in `messages/`."""
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     if attrs.has(kind):

@@ -1,4 +1,4 @@
-"""The cache whose keys and values strangers choose."""
+"""The cache, whose keys and values are chosen by clients."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What is on its way to the server: frames that wait for their reply, and what one session has still to write."""
+"""Messages on their way to the server: frames that wait for their reply, and what one session has still to write."""
 
 from typing import TypeVar
 
@@ -8,10 +8,9 @@ from attrs import define, field
 from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.client.store.numbers import Given
 from ironwire.errors import ClientError, InvalidMessage
-from ironwire.ids import MessageId
+from ironwire.ids import Address, MessageId
 from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (
     Accepted,
     Ack,
@@ -20,14 +19,18 @@ from ironwire.wire.messages import (
     DeviceList,
     DeviceRemoved,
     Error,
+    File,
     GroupDetails,
     GroupList,
     IceServerList,
+    Receipt,
+    Text,
     UploadGrant,
 )
+from ironwire.wire.messages.fields import SAFE_INTEGER
 
 Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
-"""What the server says to a request that it has carried out."""
+"""The server's reply to a request that it has carried out."""
 
 Reply = Answer | Error
 
@@ -76,7 +79,7 @@ class Pending:
     """The number under which it was sent last, or may have been."""
     frame: str = field(init=False)
     is_ordered: bool = field(init=False)
-    """What is sent later must not be accepted before it."""
+    """No later message may be accepted before it."""
     _bare_bytes: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -89,6 +92,11 @@ class Pending:
             raise Refused("invalid", error.detail) from None
         self.is_ordered = is_ordered(self.message)
         self._bare_bytes = len(self.frame.encode())
+
+    @property
+    def recipient(self) -> Address | None:
+        """The client or group that an envelope is for; None for a request."""
+        return self.message.to if isinstance(self.message, Text | File | Receipt) else None
 
     @property
     def frame_bytes(self) -> int:
@@ -118,8 +126,12 @@ class Pending:
         """Raises:
         Refused: the server would close the session over this frame.
         """
-        if most is not None and self.frame_bytes > most:
+        if self.is_above(most):
             raise Refused("too_large", f"this message takes {self.frame_bytes} bytes; the server takes {most}")
+
+    def is_above(self, most: int | None) -> bool:
+        """Whether the frame is too large for a server that takes `most` bytes."""
+        return most is not None and self.frame_bytes > most
 
     def answer(self, reply: Reply | ClientError) -> None:
         self.reply = reply
@@ -170,7 +182,7 @@ class Outbox:
         self._ack_upto = upto
 
     async def next(self) -> MessageId | ClientMessage:
-        """What to write next."""
+        """The next to write: a message, or the id of one that waits for its reply."""
         while True:
             match await self._taken.receive():
                 case None:

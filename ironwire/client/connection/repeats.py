@@ -1,5 +1,5 @@
-"""What a client does about refusals that say "send again later" (docs/protocol.md, section 4): it waits, says `resume`,
-and repeats what was refused from the first on, in order.
+"""Retries after refusals that say "send again later" (docs/protocol.md, section 4): the client waits, says `resume`,
+and repeats the refused messages from the first on, in order.
 
     refused                                   what becomes of it
     ----------------------------------------  ------------------------------------------------------------
@@ -23,7 +23,7 @@ from attrs import define, field
 from ironwire.client.connection.outgoing import Outbox, Pending
 from ironwire.ids import Address, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Receipt, Resume, Text
-from ironwire.wire.rules import is_retryable
+from ironwire.wire.messages.fields import is_retryable
 
 PAUSE_SECONDS = 5.0
 REST_SECONDS = 60.0
@@ -49,12 +49,12 @@ class Repeats:
 
     @property
     def is_held(self) -> bool:
-        """Whether nothing goes out whose order matters; all of it does when the session goes on."""
+        """Whether no ordered message goes out; all of them do when the session goes on."""
         return self._outbox.is_held
 
     def is_resting(self, pending: Pending) -> bool:
         """Whether it goes out later: the mailbox of its recipient is full."""
-        return _recipient(pending) in self.resting
+        return pending.recipient in self.resting
 
     def send(self, pending: Pending) -> None:
         """Send it now; or when its turn comes, where what comes before it has to wait."""
@@ -72,7 +72,7 @@ class Repeats:
         elif is_repeated and error.msg == "internal":
             wait_seconds = PAUSE_SECONDS
         elif is_repeated and not error.held:
-            self._rest(_recipient(pending))
+            self._rest(pending.recipient)
         if not self._outbox.is_held:
             self._outbox.hold()
             self.hold_until = trio.current_time() + wait_seconds
@@ -90,7 +90,7 @@ class Repeats:
         self._go_on_after(reply.sent)
 
     async def _resume(self) -> object:
-        """Say it; what is answered once everything that was sent before has its answer."""
+        """Say it, and return the reply: everything that was sent before has its answer then."""
         resume = Pending(MessageId(uuid4().hex), Resume())
         self._pending[resume.id] = resume
         try:
@@ -108,7 +108,7 @@ class Repeats:
     async def _wake(self, recipient: Address) -> None:
         await trio.sleep(REST_SECONDS)
         self.resting.discard(recipient)
-        for pending in [each for each in self._pending.values() if _recipient(each) == recipient]:
+        for pending in [each for each in self._pending.values() if each.recipient == recipient]:
             self._resend(pending)
         self._moved()
 
@@ -117,7 +117,3 @@ def _is_repeated(pending: Pending, error: Error) -> bool:
     if error.msg == "rate_limited":
         return isinstance(pending.message, Text | File | Receipt)
     return pending.is_kept and not pending.is_awaited
-
-
-def _recipient(pending: Pending) -> Address | None:
-    return pending.message.to if isinstance(pending.message, Text | File | Receipt) else None

@@ -1,4 +1,4 @@
-"""What a device has queued goes to the server, in the order in which it was queued, a window of it at a time.
+"""Sends the messages that a device has queued, in order, a window of them at a time.
 
     file ─ fill ─> window ─ launch ─> the link, which sends and repeats it until it is answered for
                      └─ answered: taken out; the reply is kept, then told
@@ -37,19 +37,19 @@ class Backlog:
     _write_queue: WriteQueue
     _events: EventQueue | Inbox
     _launch: Callable[[Pending], None]
-    _give_number: Callable[[], Given | None]
-    """A number for a message that is sent at once; None where none can be."""
+    _give_number: Callable[[Pending], Given | None]
+    """A number for a message that is sent at once; None where it cannot be."""
     waiting: int = field(default=0, init=False)
     """Messages in the file without an answer."""
-    _window: dict[MessageId, Address] = field(factory=dict, init=False)
-    """Launched and unanswered, with where they go."""
+    _window: dict[MessageId, Pending] = field(factory=dict, init=False)
+    """Launched and unanswered."""
     _is_behind: bool = field(default=False, init=False)
     """Whether messages are in the file that are not in the window."""
     _passed_by: int = field(default=0, init=False)
     """Messages that did not enter the window when they were queued."""
     _resting: Collection[Address] = field(default=(), init=False)
     """Those to whom nothing is sent at the moment."""
-    _answered: set[MessageId] = field(factory=set, init=False)
+    _answered: dict[MessageId, Pending | None] = field(factory=dict, init=False)
     """Taken out of the window, while the file does not know it yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
     """Messages of this run that somebody wanted an answer to."""
@@ -75,7 +75,7 @@ class Backlog:
             else:
                 pending = Pending(message_id, message, is_kept=True, is_awaited=False)
                 pending.n = n
-                self._enter(pending, message)
+                self._enter(pending)
         self._is_behind = len(self._window) < self.waiting
         return Numbers(numbered.epoch, numbered.highest)
 
@@ -86,22 +86,47 @@ class Backlog:
         self._awaited[pending.id] = pending
         self._put(pending, message, _now_ms())
 
-    async def queue(self, messages: Sequence[Sendable], *, is_awaited: bool = False) -> list[Pending]:
+    async def queue(
+        self, messages: Sequence[Sendable], ids: Sequence[MessageId] | None = None, *, is_awaited: bool = False
+    ) -> list[Pending]:
         """Return once `messages` are kept; they go out in their order, and the program hears of each.
+
+        Args:
+            ids: make this idempotent: a message whose id the device's file knows is not kept a second time.
 
         Raises:
             ClientError: they are not kept.
         """
+        names = ids or [MessageId(uuid4().hex) for _ in messages]
         queued = [
-            Pending(MessageId(uuid4().hex), message, is_awaited=is_awaited, is_announced=True) for message in messages
+            Pending(message_id, message, is_awaited=is_awaited, is_announced=True)
+            for message_id, message in zip(names, messages, strict=True)
         ]
+        sent = await self._write_queue.store.sent(ids) if ids else {}
         now_ms = _now_ms()
-        for pending, message in zip(queued, messages, strict=True):
+        for index, (pending, message) in enumerate(zip(queued, messages, strict=True)):
+            if pending.id in sent:
+                queued[index] = self._rejoin(pending, sent[pending.id])
+                continue
             if is_awaited:
                 self._awaited[pending.id] = pending
             self._put(pending, message, now_ms)
         await self._write_queue.commit(None)
         return queued
+
+    def _rejoin(self, pending: Pending, reply: Accepted | Error | None) -> Pending:
+        """The message with this id as it is under way, or `pending` with the reply that it has got already."""
+        if reply is not None:
+            pending.answer(reply)
+            return pending
+        under_way = self._window.get(pending.id) or self._answered.get(pending.id) or self._awaited.get(pending.id)
+        if under_way is None:
+            pending.is_kept = True
+            under_way = pending
+        if pending.is_awaited:
+            under_way.is_awaited = True
+            self._awaited[pending.id] = under_way
+        return under_way
 
     def awaited(self) -> list[Pending]:
         """Those for whose answer somebody waits."""
@@ -110,7 +135,7 @@ class Backlog:
     def _put(self, pending: Pending, message: Sendable, now_ms: int) -> None:
         pending.is_kept = True
         if self._unnumbered == 0 and self._may_enter(message):
-            pending.given = self._give_number()
+            pending.given = self._give_number(pending)
         if pending.given is None:
             self._unnumbered += 1
         else:
@@ -137,7 +162,7 @@ class Backlog:
         if pending.id in self._window or pending.id in self._answered:
             pass  # it was read from the file a moment ago
         elif is_numbered or self._may_enter(message):
-            self._enter(pending, message)
+            self._enter(pending)
         else:
             self._is_behind = True
             self._passed_by += 1
@@ -150,7 +175,7 @@ class Backlog:
     def take(self, pending: Pending, reply: Reply) -> None:
         """The server has answered. Whoever sent the message is told once the reply is kept too."""
         del self._window[pending.id]
-        self._answered.add(pending.id)
+        self._answered[pending.id] = pending
         self.waiting -= 1
         self.note_moved()
         # Of what was settled in an earlier session, the server does not know when: then it is as old as it was.
@@ -159,7 +184,7 @@ class Backlog:
         self._write_queue.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
 
     def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
-        self._answered.discard(pending.id)
+        del self._answered[pending.id]
         self._awaited.pop(pending.id, None)
         pending.answer(error or reply)
         is_news = error is None and (pending.is_announced or not pending.is_awaited)
@@ -169,7 +194,7 @@ class Backlog:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def note_moved(self) -> None:
-        """Something was answered, even if only with a request for patience; or may go out again."""
+        """Something was answered, even if only with a request for a pause; or may go out again."""
         self._is_behind = len(self._window) < self.waiting
         self._work.unpark()
         self._moved.unpark_all()
@@ -193,7 +218,7 @@ class Backlog:
 
     @property
     def _room(self) -> int:
-        taken = sum(to not in self._resting for to in self._window.values()) + len(self._coming)
+        taken = sum(pending.recipient not in self._resting for pending in self._window.values()) + len(self._coming)
         return max(0, WINDOW - taken)
 
     async def _fill(self) -> None:
@@ -208,20 +233,23 @@ class Backlog:
                 self._drop(message_id)
             else:
                 awaited = self._awaited.get(message_id)
-                self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False), message)
+                self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False))
         # Answers that were kept before the file was read make room in `limit` that the window did not have.
         is_all = len(found) < limit and len(unknown) <= room
         if is_all and self._passed_by == passed_by and resting <= {*self._resting}:
             self._is_behind = False
 
-    def _enter(self, pending: Pending, message: Sendable) -> None:
-        self._window[pending.id] = message.to
+    def _enter(self, pending: Pending) -> None:
+        self._window[pending.id] = pending
         self._launch(pending)
 
     def _drop(self, message_id: MessageId) -> None:
-        self._answered.add(message_id)
+        self._answered[message_id] = None
         self.waiting -= 1
-        self._write_queue.put(Settle(message_id, None, "invalid"), lambda _: self._answered.discard(message_id))
+        self._write_queue.put(Settle(message_id, None, "invalid"), partial(self._dropped, message_id))
+
+    def _dropped(self, message_id: MessageId, _: ClientError | None) -> None:
+        del self._answered[message_id]
 
 
 def _now_ms() -> int:

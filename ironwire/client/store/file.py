@@ -6,6 +6,7 @@ learned again, as an answer marked duplicate or a delivery that is handed out on
 """
 
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +18,7 @@ from attrs import define, evolve, field
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
-from ironwire.client.store.conversations import conversations, history, own_message
+from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.records import (
     Arrive,
     Begin,
@@ -34,18 +35,14 @@ from ironwire.client.store.records import (
     Queue,
     Sendable,
     Settle,
+    VoidNumber,
     conversation_of,
 )
 from ironwire.errors import StoreError
-from ironwire.ids import Address, ClientId, MessageId
+from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
-from ironwire.wire.messages import (
-    DeliveredReceipt,
-    Gap,
-    GroupChanged,
-    Receipt,
-)
+from ironwire.wire.messages import Accepted, DeliveredReceipt, Error, ErrorCode, Gap, GroupChanged, Receipt
 
 SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
@@ -63,6 +60,7 @@ _BEGIN_NUMBERS = "UPDATE mailbox SET highest = ? WHERE epoch <> ? OR highest < ?
 _TAKE_NUMBER = "UPDATE entry SET n = NULL WHERE n = ? AND state = 'queued'"
 _GIVE_NUMBER = """
     UPDATE entry SET n = ? WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
+_VOID_NUMBER = "UPDATE entry SET n = NULL WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"
 _NOTE_HIGHEST = "UPDATE mailbox SET highest = max(highest, ?)"
 _NUMBERED = "SELECT n, message_id, frame FROM entry WHERE n IS NOT NULL AND state = 'queued' ORDER BY n"
 _INSERT = "INSERT INTO entry (state, peer, sender, device, message_id, ts, frame) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -79,6 +77,10 @@ _QUEUED = """
     SELECT message_id, frame FROM entry
     WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
     ORDER BY number LIMIT ?"""
+_SENT = """
+    SELECT message_id, state, ts, reason FROM entry
+    WHERE sender = ? AND device = ? AND state IN ('queued', 'accepted', 'refused')
+        AND message_id IN (SELECT value FROM json_each(?))"""
 _COUNT_QUEUED = "SELECT count(*) FROM entry WHERE state = 'queued'"
 
 # Receipts and gaps belong to no conversation: once they have done their work they are erased.
@@ -171,6 +173,10 @@ class LocalFile:
         rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
         return [(MessageId(message_id), own_message(frame)) for message_id, frame in rows]
 
+    def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
+        rows = self._database.execute(_SENT, (self._owner.client, self._owner.device, json.dumps([*ids])))
+        return {MessageId(message_id): _reply(*fate) for message_id, *fate in rows}
+
     def numbered(self) -> Numbered:
         epoch, highest = self._database.execute("SELECT epoch, highest FROM mailbox").fetchone()
         rows = self._database.execute(_NUMBERED)
@@ -186,6 +192,9 @@ class LocalFile:
 
     def conversations(self) -> list[Conversation]:
         return conversations(self._database, self._owner)
+
+    def group_names(self) -> dict[GroupId, str]:
+        return group_names(self._database)
 
     def _note_newest(self) -> None:
         newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
@@ -214,6 +223,8 @@ class LocalFile:
                     self._give_number(message_id, n)
             case GiveNumber(message_id, n):
                 self._give_number(message_id, n)
+            case VoidNumber(message_id):
+                execute(_VOID_NUMBER, (owner.client, message_id, owner.device))
             case Settle(message_id, ts, reason):
                 named = (owner.client, message_id, owner.device)
                 execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, *named))
@@ -281,6 +292,16 @@ class LocalFile:
         self._insert("unseen", None, self._owner.client, "", None, 0, encode(gap).decode())
 
 
+def _reply(state: str, ts: int, reason: ErrorCode | None) -> Accepted | Error | None:
+    match state:
+        case "accepted":
+            return Accepted(ts, duplicate=True)
+        case "refused":
+            return Error(reason or "invalid")
+        case _:
+            return None
+
+
 def _sender(message: Delivery) -> ClientId:
     return message.by if isinstance(message, GroupChanged) else message.sender
 
@@ -327,7 +348,7 @@ def _locked(path: Path) -> int:
 
 @contextmanager
 def as_local_store_error(path: Path) -> Iterator[None]:
-    """What can go wrong with the file, as the one exception that the client library knows for it."""
+    """Raise every error of the file as the one exception that the client library has for it."""
     try:
         yield
     except StoreError as error:

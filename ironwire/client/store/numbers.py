@@ -1,8 +1,9 @@
 """The numbers under which a device sends (docs/protocol.md, section 4.1).
 
 Rules: the device keeps a number with its message before it sends it, so that it knows after every crash which messages
-the server may have. A number stands for one message in the file, the last one that it was given to. `sent` is final, so
-everything above it is numbered anew in every session, and after every refusal that held one.
+the server may have. A number stands for one message in the file, the last one that it was given to, and for none once
+it was refused and the message is to be sent again. `sent` is final, so everything above it is numbered anew in every
+session, and after every refusal that held one: that is a round.
 """
 
 from attrs import define, field, frozen
@@ -20,13 +21,13 @@ class Given:
 
 
 @frozen
-class Fates:
-    """What the server says at the beginning of a session of the numbers up to `sent`."""
+class SettledNumbers:
+    """The numbers up to `sent`, as a session began; `refused` are those of the last ones that were not accepted."""
 
     sent: int
     refused: dict[int, ErrorCode]
 
-    def is_settled(self, n: int | None) -> bool:
+    def has(self, n: int | None) -> bool:
         return n is not None and n <= self.sent
 
 
@@ -41,26 +42,27 @@ class Numbers:
     _unanswered: int = field(default=0, init=False)
     """Numbers of this round."""
 
-    def begin(self, welcome: AuthOk, epoch: int, sent: int) -> Fates:
-        """A session began. Nothing is said of numbers of another epoch, nor by a file that was put back from a copy:
-        others may have had them since.
+    def begin(self, welcome: AuthOk) -> SettledNumbers:
+        """A session began. Numbers of another epoch are not settled, nor those in a file that was put back from a copy:
+        other messages may have had them since.
         """
+        epoch, sent = welcome.epoch or 0, welcome.sent or 0
         is_known = epoch == self.epoch and sent <= self.highest
         spans = welcome.refused or [] if is_known else []
         if not is_known:
             self.epoch, self.highest = epoch, sent
         self.go_on(sent)
         refused = {n: span.msg for span in spans for n in range(span.first, span.last + 1)}
-        return Fates(sent if is_known else 0, refused)
+        return SettledNumbers(sent if is_known else 0, refused)
 
     def go_on(self, sent: int) -> None:
-        """Number anew, from `sent` + 1: numbers that were given before and are not settled by now stand for nothing."""
+        """Begin a round, from `sent` + 1: numbers that were given before and are not settled by now are void."""
         self._round += 1
         self._next = sent + 1
         self._unanswered = 0
 
     def give(self) -> Given | None:
-        """The next number, to be kept before anything else is; None while too many have no answer."""
+        """The next number, to be kept before it is sent; None while too many have no answer."""
         if self._unanswered >= UNANSWERED_ENVELOPES:
             return None
         self._unanswered += 1

@@ -1,8 +1,8 @@
-"""What a device keeps of its own: the words for it. `file.py` and `store.py` do it.
+"""Records of a device's store: its changes, and what can be read. `file.py` and `store.py` carry them out.
 
-A device's store is changed in batches of the changes below, each batch whole or not at all. Two of them are promises to
-others: what is to be sent is `Queue`d before it is sent, and what came has `Arrive`d before it is acknowledged
-(docs/protocol.md, section 5).
+A device's store is changed in batches of the changes below, each batch whole or not at all. Some are promises:
+a message is queued, and has its number, before it is sent; and a delivery has arrived before it is acknowledged
+(docs/protocol.md, sections 4.1 and 5).
 """
 
 import os
@@ -30,7 +30,7 @@ from ironwire.wire.messages import (
 
 Sendable = Text | File | Receipt
 Said = DeliveredText | DeliveredFile | GroupChanged
-"""What belongs to a conversation."""
+"""Messages that belong to a conversation."""
 
 Delivery = Said | DeliveredReceipt
 
@@ -49,8 +49,8 @@ class Owner:
 
 @frozen
 class Begin:
-    """A session began: the mailbox is `epoch`, the last number that it has given out is `tail`, and of what this device
-    has numbered everything up to `sent` is settled.
+    """A session began: the mailbox is `epoch`, the last number that it has given out is `tail`, and the numbers of this
+    device are settled up to `sent`.
     """
 
     epoch: int
@@ -88,6 +88,13 @@ class GiveNumber:
 
 
 @frozen
+class VoidNumber:
+    """The number of a queued message was refused, and the message is to be sent again."""
+
+    id: MessageId
+
+
+@frozen
 class Settle:
     """The server accepted a queued message at `ts`, if that is known, or refused it for `reason`."""
 
@@ -111,7 +118,7 @@ class MarkRead:
     upto: int
 
 
-Change = Begin | Arrive | Queue | GiveNumber | Settle | Finish | MarkRead
+Change = Begin | Arrive | Queue | GiveNumber | VoidNumber | Settle | Finish | MarkRead
 
 
 # --- what can be read ------------------------------------------------------------------------------------------------
@@ -127,7 +134,7 @@ class Kept:
 
 @frozen
 class Numbered:
-    """What a device was sending when it ended: by number, the message, or None where no server takes it any more."""
+    """The messages that a device was sending when it ended, by number; None for one that no server takes any more."""
 
     epoch: int
     highest: int
@@ -166,7 +173,7 @@ class Conversation:
 
 
 def conversation_of(message: Said, own: ClientId) -> Address:
-    """Where `message` belongs, at the client `own`: with a group, or with the other of two clients."""
+    """The conversation of `message`, at the client `own`: with a group, or with the other of two clients."""
     if message.group is not None:
         return message.group
     return message.to if message.sender == own and message.to is not None else message.sender

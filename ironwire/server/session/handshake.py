@@ -1,7 +1,7 @@
 """From the upgrade to a principal (docs/protocol.md, section 2).
 
-Each answer is written before the next message is looked at, and each step waits for a turn of the strangers'. Rule: a
-signature is the dearest thing that a stranger can ask for, so `limits.attempts_per_minute` comes before it is verified.
+Each answer is written before the next message is looked at, and each step waits for a scheduling slot. Rule: verifying
+a signature is the most expensive request of an unauthenticated peer, so `limits.attempts_per_minute` comes first.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import Auth, AuthChallenge, Error
 
 ATTEMPT_COST = 400
-"""What an attempt to authenticate that is refused takes of the error budget of a session: the third ends it."""
+"""Cost of a refused attempt to authenticate, from the error budget of its session: the third ends it."""
 
 
 @define(eq=False)

@@ -1,4 +1,4 @@
-"""What an operation does to a store in memory: the half of `store.py` that knows neither batches nor Trio.
+"""The effect of each operation on a store in memory: the half of `store.py` that knows neither batches nor Trio.
 
 Nothing is counted that can be looked at.
 """

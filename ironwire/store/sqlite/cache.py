@@ -1,7 +1,7 @@
 """What was read of late and is asked for again and again: a cache that is bounded by what is in its values.
 
-Strangers decide how many values there are and how large each is. So what counts is not how many are kept, but how many
-members of groups or blocked clients they name together.
+Clients decide how many values there are and how large each is. The bound therefore counts the group members and blocked
+clients in all values together, not the values.
 """
 
 from collections.abc import Callable

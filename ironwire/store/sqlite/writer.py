@@ -1,4 +1,4 @@
-"""What an operation does to the SQLite file: the half of `store.py` that knows rows, and neither Trio nor threads.
+"""The effect of each operation on the SQLite file: the half of `store.py` that knows rows, not Trio or threads.
 
 A batch changes the mailboxes in memory, and writes down in the journal what it did; once in a while what is left of
 that goes into the tables. What is in the tables already is changed there. Mailboxes are cached; the cache includes the

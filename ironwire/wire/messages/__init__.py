@@ -1,7 +1,7 @@
-"""One class per verb: what a client may say, and what the server may say.
+"""One class per verb and direction: the messages of clients, and those of the server.
 
-A message is the content of a frame's `payload`. What stands beside the payload (`id`, `n`, `seq`) belongs to the frame
-and travels beside the message in `codec.py`. docs/protocol.md is the law; `docs/schema/` is generated from these
+A message is the content of a frame's `payload`. `id`, `n` and `seq` stand beside the payload; they belong to the frame,
+and `codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these
 classes.
 """
 
@@ -169,7 +169,7 @@ ServerMessage = (
 )
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
-"""What comes out of a mailbox, numbered by the frame's `seq`."""
+"""Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
 NUMBERED = (Text, File, Receipt)
 """What a device may number by the frame's `n`."""
