@@ -19,7 +19,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from ironwire.client import ServerAddress
 from ironwire.client.store.records import Delivery, Sendable
 from ironwire.ids import MessageId, Origin
-from ironwire.limits import Limits
+from ironwire.limits import UNANSWERED_ENVELOPES, Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
 from ironwire.server.session.admission import announced
 from ironwire.wire.codec import decode_client, encode, encode_payload, frame_text
@@ -42,9 +42,7 @@ NONCE = bytes(range(32))
 
 @define
 class Ledger:
-    """What a device has numbered in one epoch of its mailbox, and what it was told of it (section 4.1). What it numbers
-    must leave no hole.
-    """
+    """The numbers of a device in one epoch of its mailbox, and their answers (section 4.1). A hole is an error."""
 
     sent: int = 0
     refused: list[RefusedNumbers] = field(factory=list)
@@ -73,6 +71,7 @@ class Ledger:
             refusal = self._answers[self.sent]
             if refusal is not None:
                 self.refused.append(RefusedNumbers(self.sent, self.sent, refusal))
+        self.refused = [span for span in self.refused if span.last > self.sent - UNANSWERED_ENVELOPES]
 
 
 @define(eq=False)

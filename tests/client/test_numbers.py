@@ -17,7 +17,7 @@ from ironwire.client.store.records import Begin, GiveNumber, Queue
 from ironwire.ids import ClientId, MessageId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.wire.messages import Resume, Text
-from tests.client.scripted_server import ADDRESS, Peer, scripted_server
+from tests.client.scripted_server import ADDRESS, FRAME_BYTES, Peer, scripted_server
 from tests.client.test_device import ALICE, AT_ONCE, BOB, OWNER, RtcPeer
 
 T = TypeVar("T")
@@ -191,6 +191,41 @@ async def test_no_more_is_unanswered_than_the_server_remembers(phone: RtcPeer, a
             await peer.send(Accepted(3), message_id)
             if number < 10:
                 assert [text for text, _ in await receive_texts(peer, 1)] == ["to him"]
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_refusal_is_not_forgotten_when_auth_ok_no_longer_tells_it(
+    phone: RtcPeer, autojump_clock: MockClock, is_restarted: bool
+) -> None:
+    """It rests for a minute because its recipient's mailbox is full, while more numbers are settled than are told."""
+    async with phone.on(no_thread) as (client, peer):
+        await client.queue(Text(BOB, "to him"))
+        ((_, message_id),) = await receive_texts(peer, 1)
+        await peer.send(Error("mailbox_full", user=BOB), message_id)
+        _, resume_id = await peer.receive()
+        await peer.send(Accepted(2), resume_id)
+        for _ in range(UNANSWERED_ENVELOPES):
+            await client.queue(Text(CAROL, "to her"))
+            ((_, message_id),) = await receive_texts(peer, 1)
+            await peer.send(Accepted(3), message_id)
+            await settled(client)
+        assert peer.ledger.refused == []
+        if not is_restarted:
+            await peer.cut()
+            again = await phone.server.accept()
+            assert [text for text, _ in await receive_texts(again, 1)] == ["to him"]
+    if is_restarted:
+        async with phone.on(no_thread) as (_, peer):
+            assert [text for text, _ in await receive_texts(peer, 1)] == ["to him"]
+
+
+async def test_a_message_that_is_too_large_uses_no_number_up(phone: RtcPeer) -> None:
+    async with phone.on() as (client, peer):
+        await client.queue(Text(BOB, "x" * FRAME_BYTES), Text(BOB, "2"))
+        refusal = (await settled(client)).reply
+        assert isinstance(refusal, Error)
+        assert refusal.msg == "too_large"
+        assert [text for text, _ in await receive_texts(peer, 1)] == ["2"]
 
 
 async def test_a_program_that_is_refused_goes_on_without_a_hole(phone: RtcPeer) -> None:
