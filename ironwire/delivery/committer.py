@@ -108,17 +108,10 @@ class Committer:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
         self._acks.setdefault(mailbox, _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
 
-    def hasten_ack(self, owner: ClientId, mailbox: MailboxId) -> None:
-        """Commit the ack that waits for `mailbox`, if there is one, before what `owner` asks for next."""
-        ack = self._acks.pop(mailbox, None)
-        if ack is None:
-            return
-
-        def settle(result: Result | StoreError) -> None:
-            for each in ack.settles:
-                each(result)
-
-        self.ask(owner, Ack(mailbox, ack.upto), settle, ack.cost)
+    def waiting_ack(self, mailbox: MailboxId) -> int:
+        """Up to which number an ack for `mailbox` waits; 0 without one."""
+        ack = self._acks.get(mailbox)
+        return 0 if ack is None else ack.upto
 
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1

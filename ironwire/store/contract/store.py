@@ -176,8 +176,8 @@ class Store(Protocol):
         ...
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        """Whom the client has blocked. Quick enough to be asked for every envelope that is not stored; for one that
-        is, `Append` looks itself.
+        """Whom the client has blocked. Quick enough to be asked for every envelope that is not stored; `Append` looks
+        for itself.
 
         Raises:
             StoreError: the store cannot be read.
