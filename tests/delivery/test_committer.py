@@ -197,6 +197,17 @@ async def test_whoever_asks_is_told_after_the_commit_or_of_its_failure(
     assert await committer.committed(None, Touch(ONE, 1)) is not None
 
 
+async def test_what_fails_while_it_is_told_is_an_error_of_the_asker_alone(committer: Committer) -> None:
+    def fail(_: Result | StoreError) -> None:
+        raise ValueError("a mistake of the asker")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.committed, ALICE, Touch(ONE, 1))
+        with pytest.raises(ValueError, match="of the asker"):
+            await committer.committed(ALICE, Touch(ONE, 2), fail)
+        nursery.start_soon(committer.committed, ALICE, Touch(ONE, 3))
+
+
 async def test_a_batch_is_bounded_by_what_it_costs(store: NotingStore, committer: Committer) -> None:
     for _ in range(3):
         committer.ask(None, Touch(ONE, 1), lambda _: None, cost=BATCH_COST * 2 // 3)
