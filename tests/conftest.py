@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("suite", max_examples=50, deadline=None)
 settings.load_profile("suite")
+# The default shows the variables of every frame of a traceback, which takes seconds.
+_plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _plain])
 
 _OF_PROCESSES = {Path(__file__).parent / room for room in ("system", "calls")}
 _BYTECODE = Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
