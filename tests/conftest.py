@@ -7,8 +7,10 @@ Workers of pytest-xdist begin with the system tests, which take longest, and tak
 module, so that a module's server is seldom started twice.
 """
 
+import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,19 @@ if sys.dont_write_bytecode:
     sys.pycache_prefix = str(_BYTECODE)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["PYTHONPYCACHEPREFIX"] = str(_BYTECODE)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """For tests that configure the log of this process: the next test finds it as it was."""
+    root = logging.getLogger()
+    level, handlers, config = root.level, list(root.handlers), structlog.get_config()
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
