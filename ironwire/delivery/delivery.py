@@ -115,12 +115,12 @@ class Delivery:
         """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
         to = ClientId(message.to)
         try:
-            entries = entries_between(self._store, sender.principal, to)
+            entries = entries_between(self._store.glance, sender.principal, to)
             # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
             is_stored = entries > 0 or sender.principal.device is not None or sender.unsettled.count > 0
             # Where nothing is stored, a glance at the blocks is enough: it and the hand-over are one step. What is
             # stored meets the blocks that stand when it is committed.
-            is_blocked = not is_stored and sender.principal.client in self._store.blocks_of(to)
+            is_blocked = not is_stored and sender.principal.client in self._store.glance.blocks_of(to)
         except StoreError:
             log.exception("the store cannot be read")
             error = Error("internal", detail="the server cannot store messages now")
@@ -142,7 +142,7 @@ class Delivery:
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = stored_payload(message, client, now, device, group)
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = cost_of(len(envelope.payload), entries_in(self._store, client, group))
+        cost = cost_of(len(envelope.payload), entries_in(self._store.glance, client, group))
         sender.unsettled.begin(cost)
         settle = partial(self._settle_group_append, sender, envelope, message, cost)
         append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history, lane=sender.hold)
@@ -194,16 +194,23 @@ class Delivery:
         because then nothing will be stored either.
         """
         try:
-            stands = self._store.group(group)
+            stands = self._store.glance.group(group)
         except StoreError:
             return 0
         return len(stands.roles) if stands is not None and client in stands.roles else 0
 
-    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+    async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         """Raises:
         StoreError: the store cannot be read.
         """
-        return self._store.mailboxes_of(client)
+        return await self._store.mailboxes_of(client)
+
+    def has_mailbox(self, client: ClientId) -> bool:
+        """At a glance. True where the store cannot be read: then nothing will be stored either."""
+        try:
+            return self._store.glance.mailbox_count(client) > 0
+        except StoreError:
+            return True
 
     async def register(self, client: ClientId, device: DeviceId) -> Mailbox | None:
         """The device's mailbox as it stands now, made and committed if it had none; None: the client has too many
@@ -214,11 +221,11 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        for box in self._store.mailboxes_of(client):
+        for box in await self._store.mailboxes_of(client):
             if box.device == device:  # what its former session acknowledged is in no gap of the new one
                 self._committer.hasten_ack(client, box.id)
         await self.change(client, Register(client, device, self._now_ms()))
-        return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
+        return next((box for box in await self._store.mailboxes_of(client) if box.device == device), None)
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
@@ -267,7 +274,7 @@ class Delivery:
                 self._metrics.stored[change.envelope.verb] += 1
                 fan_out(self._hub, result, change.envelope, live_text)
 
-        cost = max(entries_of_all(self._store, change.roles), 1)
+        cost = max(entries_of_all(self._store.glance, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
 
     async def run(self) -> None:

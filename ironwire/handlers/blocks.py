@@ -44,7 +44,7 @@ class BlockHandler:
             case Unblock(blocked):
                 reply = await self._unblock(client, blocked)
             case Blocks():
-                reply = BlockList(sorted(self._store.blocks_of(client)))
+                reply = BlockList(sorted(await self._store.blocks_of(client)))
             case _:
                 assert_never(request)
         if id is not None or not isinstance(reply, Accepted):

@@ -116,7 +116,7 @@ class CallHandler:
 
     def _offer(self, endpoint: Endpoint, offer: CallOffer) -> list[Tell] | Refused:
         callee = [other.endpoint_id for other in self._hub.sessions_of(offer.to) if other.outbox.has_room()]
-        is_muffled = endpoint.principal.client in self._store.blocks_of(offer.to)
+        is_muffled = endpoint.principal.client in self._store.glance.blocks_of(offer.to)
         result = self._calls.offer(endpoint.endpoint_id, offer, callee, trio.current_time(), is_muffled=is_muffled)
         self._offered_total += not isinstance(result, Refused)
         return result

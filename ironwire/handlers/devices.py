@@ -37,15 +37,15 @@ class DeviceHandler:
         client = endpoint.principal.client
         match request:
             case Devices():
-                endpoint.outbox.put(encode(self._list(client), id))
+                endpoint.outbox.put(encode(await self._list(client), id))
                 return None
             case DeviceRemove(device):
                 return await self._remove(endpoint, device, id)
             case _:
                 assert_never(request)
 
-    def _list(self, client: ClientId) -> DeviceList:
-        mailboxes = self._delivery.mailboxes_of(client)
+    async def _list(self, client: ClientId) -> DeviceList:
+        mailboxes = await self._delivery.mailboxes_of(client)
         return DeviceList([Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes])
 
     async def _remove(self, endpoint: Endpoint, device: DeviceId, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's

@@ -17,6 +17,7 @@ from ironwire.delivery.metrics import refusal_in
 from ironwire.delivery.payloads import digest_of
 from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.protocol.group import Change, Changed, Outcome, Refused, Roster, Unchanged, change, create, expel
+from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
     ChangeGroup,
     Duplicate,
@@ -27,7 +28,7 @@ from ironwire.store.contract.operations import (
     Stored,
     TooManyGroups,
 )
-from ironwire.store.contract.records import Envelope, Group, Membership
+from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode, encode_payload
 from ironwire.wire.messages import (
@@ -73,11 +74,11 @@ class GroupHandler:
         client = endpoint.principal.client
         match request:
             case GroupInfo(group):
-                details = _details(self._store.group(group), client)
+                details = _details(await self._store.group(group), client)
                 endpoint.outbox.put(encode(details, id))
                 return refusal_in(details)
             case Groups():
-                groups = self._store.groups_of(client)
+                groups = await self._store.groups_of(client)
                 endpoint.outbox.put(encode(GroupList([*map(_summary, groups)]), id))
                 return None
             case GroupCreate() | GroupAdd() | GroupRemove() | GroupLeave() | GroupRole() | GroupRename():
@@ -98,12 +99,12 @@ class GroupHandler:
     ) -> Accepted | Error:
         by, device, digest = endpoint.principal.client, endpoint.principal.device, digest_of(request)
         # What came of it the first time may have made the same request impossible: the id has to be looked up first.
-        known = None if id is None else self._store.recall(by, device, id, digest)
+        known = None if id is None else await self._store.recall(by, device, id, digest)
         if known is not None:
             return _answer(known)
         result: Result = EpochPassed()
         while isinstance(result, EpochPassed):
-            group, outcome = self._decide(by, request)
+            group, outcome = await self._decide(by, request)
             match outcome:
                 case Refused(code, detail):
                     return Error(code, detail=detail)
@@ -122,12 +123,13 @@ class GroupHandler:
             return endpoint.hold.answer(trio.current_time())
         return _answer(result)
 
-    def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
+    async def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
         """Which group it is about, and what becomes of it as it stands now."""
         if isinstance(request, GroupCreate):
             group = GroupId("#" + self._random_bytes(GROUP_ID_BYTES).hex())
             return group, create(by, request, self._most_members)
-        return request.group, change(_roster(self._store.group(request.group)), by, request, self._most_members)
+        roster = _roster(await self._store.group(request.group))
+        return request.group, change(roster, by, request, self._most_members)
 
     async def expel(self, client: ClientId) -> int:
         """Take the client out of all its groups, as if it had left; says out of how many.
@@ -136,8 +138,9 @@ class GroupHandler:
             StoreError: the store cannot work.
         """
         left = 0
-        while memberships := self._store.groups_of(client):
-            for group in map(self._store.group, (membership.group for membership in memberships)):
+        while memberships := await self._store.groups_of(client):
+            for membership in memberships:
+                group = await self._store.group(membership.group)
                 if group is None or client not in group.roles:
                     continue
                 changed = expel(Roster(group.epoch, group.name, group.roles), client)

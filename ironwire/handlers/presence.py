@@ -206,7 +206,7 @@ class PresenceHandler:
 
     def _seen(self, client: ClientId, by: ClientId) -> GivenStatus:
         said = self._said.get(client)
-        if not said or by not in self._allowed.get(client, ()) or by in self._store.blocks_of(client):
+        if not said or by not in self._allowed.get(client, ()) or by in self._store.glance.blocks_of(client):
             return "offline"
         return next(reversed(said.values()))
 
@@ -215,14 +215,14 @@ class PresenceHandler:
     def _relay(self, endpoint: Endpoint, typing: Typing, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # as above
         sender = endpoint.principal.client
         if is_group(typing.to):
-            group = self._store.group(GroupId(typing.to))
+            group = self._store.glance.group(GroupId(typing.to))
             if group is None or sender not in group.roles:
                 endpoint.outbox.put(encode(Error("not_found", detail="no such group"), id))
                 return "not_found"
             self._spread(sender, group.roles, encode(RelayedTyping(sender, typing.typing, group.id)))
         else:
             to = ClientId(typing.to)
-            if sender not in self._store.blocks_of(to):
+            if sender not in self._store.glance.blocks_of(to):
                 self._spread(sender, [to], encode(RelayedTyping(sender, typing.typing)))
         self._accept(endpoint, id)
         return None

@@ -155,7 +155,7 @@ def create_app(
 
     @lru_cache(maxsize=64)  # a server has few addresses, unless a whole network is routed to it
     def policy_at(address: str, port: int) -> AuthPolicy:
-        return AuthPolicy(settings.served_origins(address, port), settings.auth.require_origin, store.is_banned)
+        return AuthPolicy(settings.served_origins(address, port), settings.auth.require_origin, store.glance.is_banned)
 
     def policy_of(server: tuple[str, int | None] | None) -> AuthPolicy:
         address, port = server or ("127.0.0.1", settings.server.port)

@@ -296,7 +296,7 @@ async def play(
     assert bob.lines == texts
     got = read_history(bob.path, PHONE, alice.to if in_group else ALICE.client_id, 1_000)
     assert [text for text, _ in _texts(got)] == texts
-    assert [box.waiting for box in world.store.mailboxes_of(BOB.client_id)] == [0]
+    assert [box.waiting for box in await world.store.mailboxes_of(BOB.client_id)] == [0]
 
 
 def _texts(entries: list[HistoryEntry]) -> Iterator[tuple[str, str]]:

@@ -3,11 +3,14 @@
 import pytest
 import trio
 
-from ironwire.ids import ClientId, DeviceId, MessageId
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.directory import Group
 from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.maintenance import Expired
 from ironwire.store.contract.operations import (
     Ack,
     Acked,
+    Block,
     Duplicate,
     Forget,
     Forgotten,
@@ -25,12 +28,7 @@ from ironwire.store.contract.operations import (
     Touched,
     Undeliverable,
 )
-from ironwire.store.contract.records import (
-    Expired,
-    Mailbox,
-    MailboxId,
-    Quota,
-)
+from ironwire.store.contract.records import Mailbox, MailboxId, Quota
 from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
@@ -41,6 +39,7 @@ from tests.contract.builders import (
     TABLET,
     append,
     apply,
+    change,
     envelope,
     mailbox_of,
     registered,
@@ -56,7 +55,7 @@ async def test_a_device_is_registered_once_and_its_mailbox_begins_empty(store: S
     assert (first.acked, first.tail, first.waiting, first.waiting_bytes) == (0, 0, 0, 0)
     again = await registered(store, ANN, PHONE, 2_000)
     assert (again.id, again.epoch, again.created_ms, again.seen_ms) == (first.id, first.epoch, 1_000, 2_000)
-    assert store.mailboxes_of(ANN) == [again]
+    assert await store.mailboxes_of(ANN) == [again]
 
 
 async def test_a_device_was_never_seen_earlier_than_before(store: Store) -> None:
@@ -64,11 +63,25 @@ async def test_a_device_was_never_seen_earlier_than_before(store: Store) -> None
     assert (await registered(store, ANN, PHONE, 1_000)).seen_ms == 2_000
 
 
+async def test_exact_reads_see_whatever_was_applied_before_the_call(store: Store) -> None:
+    """The caches that a glance has filled before must not answer for it."""
+    group, sent = GroupId("#" + "1" * 32), append(envelope(BOB, ANN, id="1"), is_live=True)
+    assert store.glance.group(group) is None
+    assert not store.glance.blocks_of(ANN)
+    assert not store.glance.mailbox_count(ANN)
+    await store.apply([Register(ANN, PHONE, 1_000), change(group, 0, {ANN: "admin"}), Block(ANN, CAT), sent])
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE]
+    assert await store.group(group) == Group(group, 1, None, {ANN: "admin"})
+    assert [membership.group for membership in await store.groups_of(ANN)] == [group]
+    assert await store.blocks_of(ANN) == {CAT}
+    assert await store.recall(BOB, None, MessageId("1"), sent.digest) == Duplicate(1_000)
+
+
 async def test_mailboxes_are_listed_oldest_first_and_of_one_client(store: Store) -> None:
     await store.apply([Register(ANN, PHONE, 1), Register(BOB, PHONE, 1), Register(ANN, LAPTOP, 1)])
-    assert [box.device for box in store.mailboxes_of(ANN)] == [PHONE, LAPTOP]
-    assert [store.mailbox_count(client) for client in (ANN, BOB, CAT)] == [2, 1, 0]
-    assert store.mailboxes_of(CAT) == []
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE, LAPTOP]
+    assert [store.glance.mailbox_count(client) for client in (ANN, BOB, CAT)] == [2, 1, 0]
+    assert await store.mailboxes_of(CAT) == []
 
 
 async def test_a_client_has_so_many_devices_and_no_more(open_store: OpenStore) -> None:
@@ -77,7 +90,7 @@ async def test_a_client_has_so_many_devices_and_no_more(open_store: OpenStore) -
         assert await apply(store, Register(ANN, TABLET, 1)) == TooManyDevices()
         assert isinstance(await apply(store, Register(ANN, PHONE, 2)), Mailbox)
         assert await store.apply([Remove(ANN, LAPTOP), Register(ANN, TABLET, 1)])
-        assert [box.device for box in store.mailboxes_of(ANN)] == [PHONE, TABLET]
+        assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE, TABLET]
 
 
 async def test_a_removed_device_is_gone_and_comes_back_as_another(store: Store) -> None:
@@ -85,7 +98,7 @@ async def test_a_removed_device_is_gone_and_comes_back_as_another(store: Store) 
     await apply(store, append(envelope(BOB, ANN)))
     assert await apply(store, Remove(ANN, PHONE)) == Removed()
     assert await apply(store, Remove(ANN, PHONE)) == NoSuchDevice()
-    assert store.mailboxes_of(ANN) == []
+    assert await store.mailboxes_of(ANN) == []
     assert await store.read(first.id, after=0, limit=9) == []
     second = await registered(store, ANN, PHONE)
     assert second.epoch != first.epoch
@@ -97,10 +110,10 @@ async def test_a_removed_device_is_gone_and_comes_back_as_another(store: Store) 
 async def test_touch_notes_that_a_device_was_seen_and_revives_none(store: Store) -> None:
     box = await registered(store, ANN, PHONE, 1_000)
     assert await store.apply([Touch(box.id, 3_000), Touch(box.id, 2_000)]) == [Touched(), Touched()]
-    assert mailbox_of(store, ANN, PHONE).seen_ms == 3_000
+    assert (await mailbox_of(store, ANN, PHONE)).seen_ms == 3_000
     await apply(store, Remove(ANN, PHONE))
     assert await apply(store, Touch(box.id, 4_000)) == Touched()
-    assert store.mailboxes_of(ANN) == []
+    assert await store.mailboxes_of(ANN) == []
 
 
 # --- where an envelope goes ------------------------------------------------------------------------------------------
@@ -120,7 +133,7 @@ async def test_an_envelope_goes_to_all_of_the_recipients_devices_and_the_senders
     (entry,) = await store.read(own_tablet.id, after=0, limit=9)
     assert (entry.seq, entry.envelope, entry.is_own) == (1, sent, True)
     assert await store.read(own_phone.id, after=0, limit=9) == []
-    box = mailbox_of(store, ANN, LAPTOP)
+    box = await mailbox_of(store, ANN, LAPTOP)
     assert (box.tail, box.acked, box.waiting, box.waiting_bytes) == (1, 0, 1, len(sent.payload))
 
 
@@ -167,7 +180,7 @@ async def test_a_batch_takes_effect_in_order_and_each_operation_sees_those_befor
         Acked,
         NoSuchDevice,
     ]
-    assert await texts(store, mailbox_of(store, ANN, PHONE)) == [(2, "two")]
+    assert await texts(store, await mailbox_of(store, ANN, PHONE)) == [(2, "two")]
 
 
 # --- ids -------------------------------------------------------------------------------------------------------------
@@ -209,7 +222,7 @@ async def test_an_id_that_comes_again_disturbs_nothing_else_of_its_batch(store: 
     )
     assert [type(result) for result in results] == [Stored, Acked, Duplicate, Mailbox, Stored, Duplicate]
     assert await texts(store, box) == [(3, "three"), (4, "before")]
-    assert await texts(store, mailbox_of(store, CAT, PHONE)) == [(1, "after")]
+    assert await texts(store, await mailbox_of(store, CAT, PHONE)) == [(1, "after")]
 
 
 async def test_an_id_is_known_where_its_envelope_would_be_refused_now(open_store: OpenStore) -> None:
@@ -230,7 +243,7 @@ async def test_an_id_belongs_to_one_device_of_one_client(store: Store) -> None:
     senders = [(BOB, None), (BOB, PHONE), (BOB, LAPTOP), (CAT, PHONE)]
     results = await store.apply([append(envelope(client, ANN, device=device, id="1")) for client, device in senders])
     assert all(isinstance(result, Stored) for result in results)
-    assert mailbox_of(store, ANN, PHONE).tail == len(senders)
+    assert (await mailbox_of(store, ANN, PHONE)).tail == len(senders)
     assert len(await texts(store, box)) == len(senders)
 
 
@@ -264,7 +277,7 @@ async def test_a_full_mailbox_takes_nothing_for_anyone_and_opens_at_half(open_st
         await store.apply([Ack(own.id, 4), Register(ANN, LAPTOP, 1)])
         assert await apply(store, append(envelope(BOB, ANN, "5", id="5"))) == MailboxFull()
         assert await texts(store, own) == []
-        assert mailbox_of(store, ANN, LAPTOP).tail == 0
+        assert (await mailbox_of(store, ANN, LAPTOP)).tail == 0
         await apply(store, Ack(full.id, 1))
         assert await apply(store, append(envelope(BOB, ANN, "5", id="5"))) == MailboxFull()
         await apply(store, Ack(full.id, 2))
@@ -294,7 +307,7 @@ async def test_a_full_mailbox_of_the_senders_other_device_loses_its_place_and_re
         assert await texts(store, box) == [(2, "goes out")]
         assert await texts(store, own) == [(1, "hello")]
         assert await apply(store, append(envelope(BOB, ANN))) == MailboxFull(), "now it is the recipient's"
-        assert mailbox_of(store, BOB, LAPTOP).tail == 2
+        assert (await mailbox_of(store, BOB, LAPTOP)).tail == 2
 
 
 async def test_a_recipient_who_is_live_alone_gets_it_although_the_senders_other_device_is_full(
@@ -315,7 +328,7 @@ async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: 
             (Placed(phone.id, ANN, PHONE, 2, is_own=False),), lost=(Lost(stale.id, 2),)
         )
         assert await apply(store, note) == MailboxFull()
-        assert mailbox_of(store, ANN, TABLET).tail == 2
+        assert (await mailbox_of(store, ANN, TABLET)).tail == 2
 
 
 # --- what was lost, and why ------------------------------------------------------------------------------------------
@@ -325,12 +338,12 @@ async def test_what_was_lost_has_the_reason_that_it_has(open_store: OpenStore) -
     async with open_store(Quota(mailbox_envelopes=3, mailbox_bytes=10_000, devices_per_client=3)) as store:
         box = await registered(store, BOB, LAPTOP, now_ms=9_000)
         await store.apply([append(envelope(BOB, ANN, ts=ts), is_live=True) for ts in (1, 1, 9_000, 9_000, 9_000)])
-        assert store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
+        assert await store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
         await store.expire(before_ms=5_000, archived_before_ms=5_000)
-        assert store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
-        assert store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
+        assert await store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
+        assert await store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
         await store.expire(before_ms=9_000, archived_before_ms=9_000)
-        assert store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
+        assert await store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
 
 
 async def test_numbers_of_both_reasons_are_told_apart(open_store: OpenStore) -> None:
@@ -338,10 +351,10 @@ async def test_numbers_of_both_reasons_are_told_apart(open_store: OpenStore) -> 
         box = await registered(store, BOB, LAPTOP, now_ms=9_000)
         await store.apply([append(envelope(BOB, ANN, ts=1), is_live=True) for _ in range(5)])
         await store.expire(before_ms=5_000, archived_before_ms=5_000)
-        assert store.losses(box.id, 1, 5) == [Loss(1, 2, "expired"), Loss(3, 5, "full")]
-        assert store.losses(box.id, 2, 2) == [Loss(2, 2, "expired")]
+        assert await store.losses(box.id, 1, 5) == [Loss(1, 2, "expired"), Loss(3, 5, "full")]
+        assert await store.losses(box.id, 2, 2) == [Loss(2, 2, "expired")]
         await apply(store, Remove(BOB, LAPTOP))
-        assert store.losses(box.id, 1, 5) == []
+        assert await store.losses(box.id, 1, 5) == []
 
 
 # --- acks and reading ------------------------------------------------------------------------------------------------
@@ -352,14 +365,14 @@ async def test_acks_are_cumulative_may_be_repeated_and_never_go_back(store: Stor
     await store.apply([append(envelope(BOB, ANN, str(number))) for number in range(1, 6)])
     await store.apply([Ack(box.id, 3), Ack(box.id, 3), Ack(box.id, 1)])
     assert await texts(store, box) == [(4, "4"), (5, "5")]
-    assert mailbox_of(store, ANN, PHONE).acked == 3
-    assert mailbox_of(store, ANN, PHONE).waiting == 2
+    assert (await mailbox_of(store, ANN, PHONE)).acked == 3
+    assert (await mailbox_of(store, ANN, PHONE)).waiting == 2
 
 
 async def test_an_ack_beyond_the_tail_reaches_the_tail_and_not_what_is_to_come(store: Store) -> None:
     box = await registered(store, ANN, PHONE)
     await store.apply([append(envelope(BOB, ANN, "1")), Ack(box.id, 99), append(envelope(BOB, ANN, "2"))])
-    assert mailbox_of(store, ANN, PHONE).acked == 1
+    assert (await mailbox_of(store, ANN, PHONE)).acked == 1
     assert await texts(store, box) == [(2, "2")]
 
 
@@ -386,8 +399,8 @@ async def test_old_envelopes_and_unseen_devices_expire_and_numbers_are_not_given
     expired = await store.expire(before_ms=2_500, archived_before_ms=9_000)
     assert expired == Expired(entries=4, devices=1)
     assert await texts(store, box) == [(3, "3000")]
-    assert [known.device for known in store.mailboxes_of(ANN)] == [PHONE]
-    assert (mailbox_of(store, ANN, PHONE).waiting, mailbox_of(store, ANN, PHONE).tail) == (1, 3)
+    assert [known.device for known in await store.mailboxes_of(ANN)] == [PHONE]
+    assert ((await mailbox_of(store, ANN, PHONE)).waiting, (await mailbox_of(store, ANN, PHONE)).tail) == (1, 3)
     await apply(store, append(envelope(BOB, ANN, "next", ts=9_000)))
     assert (await texts(store, box))[-1] == (4, "next")
 

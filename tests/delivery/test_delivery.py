@@ -130,7 +130,7 @@ async def test_a_session_that_was_replaced_acknowledges_nothing_any_more(house: 
     house.delivery.submit(alice, Text(BOB, "2"), MessageId("2"))
     await wait_all_tasks_blocked()
     assert [frame.get("seq", frame["type"]) for frame in taken(new)] == [1, "caught_up", 2]
-    assert [box.acked for box in house.store.mailboxes_of(BOB)] == [0]
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [0]
 
 
 async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_committed(
@@ -156,7 +156,7 @@ async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_commit
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
     assert taken(bob_phone) == [accepted("a")]
-    assert [box.acked for box in house.store.mailboxes_of(BOB)] == [1]
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
 
 
 async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked(house: House) -> None:
@@ -165,9 +165,9 @@ async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked
     for _ in range(3 * BATCH_COST):
         house.delivery.submit(alice, Text(BOB, "Hello"), None)
     await house.delivery.change(BOB, Block(BOB, ALICE))
-    (at_the_block,) = house.store.mailboxes_of(BOB)
+    (at_the_block,) = await house.store.mailboxes_of(BOB)
     await wait_all_tasks_blocked()
-    (in_the_end,) = house.store.mailboxes_of(BOB)
+    (in_the_end,) = await house.store.mailboxes_of(BOB)
     assert in_the_end.tail == at_the_block.tail
 
 

@@ -279,7 +279,7 @@ class _Crowd:
                 if life == self.plan.servers - 1:
                     self.is_closing = True
                     with trio.fail_after(PATIENCE_SECONDS):
-                        while not all(self._is_up_to_date(device, store) for device in self.devices):  # noqa: ASYNC110  # what changes is everywhere
+                        while not all([await self._is_up_to_date(device, store) for device in self.devices]):  # noqa: ASYNC110  # what changes is everywhere
                             await trio.sleep(1)
                 nursery.cancel_scope.cancel()
         self._judge(store.log)
@@ -288,8 +288,8 @@ class _Crowd:
     def _fork(self) -> Random:
         return Random(self._chance.random())
 
-    def _is_up_to_date(self, device: _Device, store: MemoryStore) -> bool:
-        (box,) = [box for box in store.mailboxes_of(device.client) if box.device == device.device]
+    async def _is_up_to_date(self, device: _Device, store: MemoryStore) -> bool:
+        (box,) = [box for box in await store.mailboxes_of(device.client) if box.device == device.device]
         return not device.asked and len(device.kept) == box.tail
 
     # --- the judge ---------------------------------------------------------------------------------------------------

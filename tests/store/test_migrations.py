@@ -62,7 +62,7 @@ async def test_a_file_of_the_first_schema_opens_and_everything_is_there(path: Pa
     make_schema_1(path)
     store = SqliteStore(path, WIDE)
     await store.open()
-    (box,) = store.mailboxes_of(ANN)
+    (box,) = await store.mailboxes_of(ANN)
     assert box == Mailbox(box.id, ANN, PHONE, 7, 1, 2, 1, 70, 500, 600)
     assert [entry.envelope for entry in await store.read(box.id, after=0, limit=9)] == [WAITING.envelope]
     assert await store.read_history(ANN, BOB, before=None, limit=9) == []

@@ -21,6 +21,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import ClientId, MessageId
+from ironwire.store.contract.history import HISTORY_BYTES
 from ironwire.store.contract.operations import (
     Ack,
     Forget,
@@ -32,7 +33,6 @@ from ironwire.store.contract.operations import (
     Undeliverable,
 )
 from ironwire.store.contract.records import Mailbox
-from ironwire.store.contract.store import HISTORY_BYTES
 from ironwire.store.sqlite import boxes as sqlite_boxes
 from ironwire.store.sqlite import expiry as sqlite_expiry
 from ironwire.store.sqlite import groups as sqlite_groups
@@ -64,13 +64,15 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
 
 async def refuses_a_batch(store: SqliteStore, error: type[StoreError], match: str) -> None:
     """One batch fails and leaves nothing, not even in what the store remembers."""
-    box = await registered(store, ANN, PHONE) if not store.mailboxes_of(ANN) else store.mailboxes_of(ANN)[0]
-    before = await texts(store, box), list(store.mailboxes_of(ANN))
+    box = (
+        await registered(store, ANN, PHONE) if not await store.mailboxes_of(ANN) else (await store.mailboxes_of(ANN))[0]
+    )
+    before = await texts(store, box), list(await store.mailboxes_of(ANN))
     with pytest.raises(error, match=match):
         await store.apply([Register(CAT, PHONE, 1), append(envelope(BOB, ANN, "x" * 60_000, id="1"))])
     assert store.statistics().is_failing
-    assert (await texts(store, box), list(store.mailboxes_of(ANN))) == before
-    assert not store.mailbox_count(CAT)
+    assert (await texts(store, box), list(await store.mailboxes_of(ANN))) == before
+    assert not store.glance.mailbox_count(CAT)
 
 
 async def works_again(store: SqliteStore) -> None:
@@ -149,7 +151,7 @@ async def test_a_commit_that_fails_leaves_nothing(store: SqliteStore, monkeypatc
             await store.expire(before_ms=99_000, archived_before_ms=99_000)
         with pytest.raises(StoreError):
             await store.scrub()
-    assert [box.device for box in store.mailboxes_of(ANN)] == [PHONE]
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE]
     await works_again(store)
 
 
@@ -410,7 +412,7 @@ async def test_after_its_devices_were_not_seen_for_long_the_text_is_nowhere(stor
     await registered(store, ANN, PHONE, now_ms=1_000)
     await registered(store, ANN, LAPTOP, now_ms=9_000)
     await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=9_000))])
-    await store.apply([Ack(store.mailboxes_of(ANN)[1].id, 1)])
+    await store.apply([Ack((await store.mailboxes_of(ANN))[1].id, 1)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
     await store.expire(before_ms=5_000, archived_before_ms=9_999)
@@ -439,7 +441,7 @@ async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
     (removed,) = await store.apply([Remove(ANN, PHONE)])
     assert removed == Removed((Sweep(phone.id, 6), Sweep(phone.id, 9)))
     assert await store.read(phone.id, after=0, limit=9) == []
-    assert [box.device for box in store.mailboxes_of(ANN)] == [LAPTOP]
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [LAPTOP]
     assert store.statistics().waiting_envelopes == store.statistics().waiting_bytes == 0
     assert isinstance(removed, Removed)
     await store.apply(removed.rest)
@@ -571,6 +573,6 @@ async def test_the_cache_of_mailboxes_stays_in_bounds(store: SqliteStore, monkey
     monkeypatch.setattr(sqlite_mailboxes, "CACHED_CLIENTS", 10)
     await registered(store, ANN, PHONE)
     for number in range(100):
-        assert not store.mailbox_count(ClientId(f"{number:064x}"))
+        assert not store.glance.mailbox_count(ClientId(f"{number:064x}"))
         assert len(store._mailboxes.cached) <= 11
-    assert store.mailbox_count(ANN)
+    assert store.glance.mailbox_count(ANN)

@@ -47,7 +47,7 @@ async def test_a_ban_outlives_the_process(tmp_path: Path) -> None:
     for expected in (False, True):
         store = SqliteStore(tmp_path / DATABASE, WIDE)
         await store.open()
-        assert store.is_banned(ANN) is expected
+        assert store.glance.is_banned(ANN) is expected
         await store.ban(ANN, 1_000)
         await store.close()
 

@@ -8,8 +8,8 @@ import pytest
 
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
+from ironwire.store.contract.directory import Group
 from ironwire.store.contract.operations import Block, NotMember, Stored
-from ironwire.store.contract.records import Group
 from ironwire.store.sqlite import groups as sqlite_groups
 from ironwire.store.sqlite import pages as sqlite_pages
 from ironwire.store.sqlite.store import SqliteStore
@@ -41,8 +41,8 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
         unwanted = append(envelope(BOB, ANN, device=PHONE), is_live=True)
         with pytest.raises(StoreError):
             await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB), unwanted])
-    assert store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin"})
-    assert store.blocks_of(ANN) == {CAT}
+    assert await store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin"})
+    assert await store.blocks_of(ANN) == {CAT}
     assert await apply(store, append(envelope(BOB, CLUB))) == NotMember()
     assert await apply(store, append(envelope(BOB, ANN, device=PHONE), is_live=True)) == Stored(())
     assert isinstance(await apply(store, append(envelope(ANN, CLUB))), Stored)
@@ -58,12 +58,12 @@ async def test_what_is_cached_stays_in_bounds(store: SqliteStore, monkeypatch: p
     members: dict[ClientId, Role] = {ANN: "admin", **{ClientId(f"{number:064x}"): "member" for number in range(5)}}
     for number in range(30):
         group, client = GroupId(f"#{number:032x}"), ClientId(f"{number:064x}")
-        assert store.group(group) is None
+        assert await store.group(group) is None
         assert await apply(store, append(envelope(ANN, group))) == NotMember()
         await store.apply([change(group, 0, members), *(Block(client, blocked) for blocked in members)])
         assert isinstance(await apply(store, append(envelope(ANN, group))), Stored)
-        assert store.group(group) == Group(group, 1, None, members)
-        assert store.blocks_of(client) == members.keys()
+        assert await store.group(group) == Group(group, 1, None, members)
+        assert await store.blocks_of(client) == members.keys()
         assert await apply(store, append(envelope(ANN, client), is_live=True)) == Stored((), is_blocked=True)
         assert all(len(cache.held) <= 3 for cache in caches)
 

@@ -10,7 +10,6 @@ from math import ceil
 from attrs import fields
 
 from ironwire.delivery.outbox import Ending
-from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit
@@ -44,7 +43,7 @@ async def register(admitted: Admit, slot: ConnectionSlot, services: Services) ->
     client, device = admitted.principal.client, admitted.principal.device
     if device is None and services.registration.is_open:
         return None
-    registered = {mailbox.device for mailbox in services.delivery.mailboxes_of(client)}
+    registered = {mailbox.device for mailbox in await services.delivery.mailboxes_of(client)}
     if device is not None and device not in registered and slot.registration():
         return TOO_MANY_REGISTRATIONS
     is_known = bool(registered) or services.registration.admits(client)
@@ -67,17 +66,10 @@ def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSl
     match message:
         case GroupCreate():
             return ceil(slot.registration() * 1000)
-        case Block() if not _has_devices(client, services):
+        case Block() if not services.delivery.has_mailbox(client):
             return ceil(slot.registration() * 1000)
         case _:
             return 0
-
-
-def _has_devices(client: ClientId, services: Services) -> bool:
-    try:
-        return bool(services.delivery.mailboxes_of(client))
-    except StoreError:
-        return True  # nothing will be kept either
 
 
 def announced(limits: Limits) -> ServerLimits:

@@ -1,10 +1,8 @@
-"""What a store keeps and hands out: mailboxes, entries, envelopes, groups, and what can be counted of them."""
+"""What a store keeps and hands out: mailboxes, entries, envelopes; and when a mailbox is full."""
 
-from collections.abc import Mapping
 from typing import NewType
 
-from ironwire.counting import Distribution
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.record import record
 
@@ -63,14 +61,6 @@ class Entry:
 
 
 @record
-class Archived:
-    """One place in the history. `number` grows in the order of acceptance and pages through it."""
-
-    number: int
-    envelope: Envelope
-
-
-@record
 class Mailbox:
     """A device's mailbox as it stands. `acked` and `tail` are sequence numbers: the last acknowledged, the last given
     out (0: none yet).
@@ -89,67 +79,3 @@ class Mailbox:
     waiting_bytes: int
     created_ms: int
     seen_ms: int
-
-
-@record
-class Group:
-    """A group as it stands: its members with their roles, in the order in which they came."""
-
-    id: GroupId
-    epoch: int
-    name: str | None
-    roles: Mapping[ClientId, Role]
-
-
-@record
-class Membership:
-    """A group as one who is in it finds it in a list: `role` is that client's, `members` how many there are."""
-
-    group: GroupId
-    epoch: int
-    role: Role
-    members: int
-    name: str | None
-
-
-@record
-class Expired:
-    """What `expire` removed: `entries` from mailboxes, and whole devices."""
-
-    entries: int
-    devices: int
-
-
-@record
-class Erased:
-    """What `erase` removed of a client. `left_to_others` counts envelopes from or to it that stay in mailboxes of
-    others until they are acknowledged or expire.
-    """
-
-    devices: int
-    waiting: int
-    archived: int
-    blocks: int
-    left_to_others: int
-
-
-@record
-class StoreStatistics:
-    """What was applied since the store was opened, what waits in it, and how it is."""
-
-    batches_total: int
-    """Batches that were applied, the janitor's included."""
-    operations_total: int
-    """Operations of these batches."""
-    is_failing: bool
-    """Whether the last attempt to change something failed."""
-    commit_seconds: Distribution
-    """How long the disk took for a batch, from COMMIT to its end."""
-    mailboxes: int
-    """Devices that have a mailbox."""
-    waiting_envelopes: int
-    """Places in all mailboxes together that no device has acknowledged."""
-    waiting_bytes: int
-    """What is in these places; an envelope in three mailboxes counts three times."""
-    file_bytes: int
-    """What the store takes on the disk, its log included and uploaded files not."""

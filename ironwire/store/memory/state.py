@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from attrs import define, evolve, field
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.store.contract.directory import Group, Membership
+from ironwire.store.contract.history import Archived
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
+from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.operations import (
     Ack,
     Acked,
@@ -44,18 +47,7 @@ from ironwire.store.contract.operations import (
     Unblocked,
     Undeliverable,
 )
-from ironwire.store.contract.records import (
-    Archived,
-    Entry,
-    Envelope,
-    Erased,
-    Expired,
-    Group,
-    Mailbox,
-    MailboxId,
-    Membership,
-    Quota,
-)
+from ironwire.store.contract.records import Entry, Envelope, Mailbox, MailboxId, Quota
 from ironwire.wire.messages import GroupChanged
 
 

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from ironwire.ids import ClientId, GroupId
+from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
     Block,
     Blocked,
@@ -19,7 +20,7 @@ from ironwire.store.contract.operations import (
     Unblock,
     Unblocked,
 )
-from ironwire.store.contract.records import Group, Membership, Quota
+from ironwire.store.contract.records import Quota
 from ironwire.store.sqlite.cache import Cache
 
 CACHED_MEMBERS = 100_000

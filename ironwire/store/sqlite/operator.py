@@ -6,7 +6,7 @@ Rule: erasing leaves nothing that is the client's own, and takes nothing that ot
 import sqlite3
 
 from ironwire.ids import ClientId
-from ironwire.store.contract.records import Erased
+from ironwire.store.contract.maintenance import Erased
 
 _SELECT_BANS = "SELECT client FROM ban"
 _INSERT_BAN = "INSERT OR IGNORE INTO ban (client, banned_ms) VALUES (?, ?)"

@@ -11,8 +11,8 @@ way has changed is known to the writer's cache of mailboxes alone.
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,24 +20,18 @@ import structlog
 import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
-from ironwire.errors import StoreError, StoreFull
+from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.directory import Group, Membership
+from ironwire.store.contract.history import Archived
 from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
-from ironwire.store.contract.records import (
-    Archived,
-    Entry,
-    Erased,
-    Expired,
-    Group,
-    Mailbox,
-    MailboxId,
-    Membership,
-    Quota,
-    StoreStatistics,
-)
+from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
 from ironwire.store.lock import lock_file
 from ironwire.store.sqlite.copy import copy_database
+from ironwire.store.sqlite.database import store_errors
+from ironwire.store.sqlite.glance import SqliteGlance
 from ironwire.store.sqlite.groups import GroupReader
 from ironwire.store.sqlite.ids import message_key
 from ironwire.store.sqlite.losses import read_losses
@@ -69,6 +63,7 @@ class SqliteStore:
     _mailboxes: Mailboxes
     _groups: GroupReader
     _thread: WriterThread
+    glance: SqliteGlance
 
     def __init__(self, path: Path, quota: Quota) -> None:
         self._path = path
@@ -131,6 +126,7 @@ class SqliteStore:
         self._mailboxes = self._writer.mailboxes
         self._groups = GroupReader(self._lookups)
         self._banned = read_bans(self._changes)
+        self.glance = SqliteGlance(self._path, self._turn, self._mailboxes, self._groups, self._banned)
 
     def _connect(self) -> sqlite3.Connection:
         # Transactions are begun by hand, and threads take turns.
@@ -298,40 +294,27 @@ class SqliteStore:
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
-    def mailbox_count(self, client: ClientId) -> int:
-        boxes = self._mailboxes.cached.get(client)
-        if boxes is None:
-            if not self._turn.locked():
-                self._mailboxes.trim()
-            with self._as_store_error():
-                boxes = self._mailboxes.of(client)
-        return len(boxes)
+    # Exact, and yet without a checkpoint: what is committed is in the caches and in what `_lookups` sees.
 
-    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+    async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         with self._as_store_error():
             return self._mailboxes.committed(client)
 
-    def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
+    async def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
         with self._as_store_error():
             return self._writer.recall(message_key(sender, device, id), digest)
 
-    def group(self, group: GroupId) -> Group | None:
+    async def group(self, group: GroupId) -> Group | None:
         with self._as_store_error():
             return self._groups.group(group)
 
-    def groups_of(self, client: ClientId) -> Sequence[Membership]:
+    async def groups_of(self, client: ClientId) -> Sequence[Membership]:
         with self._as_store_error():
             return self._groups.groups_of(client)
 
-    def is_banned(self, client: ClientId) -> bool:
-        return client in self._banned
-
-    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        blocks = self._groups.blocks.get(client)  # first: to enter the context below costs more than all else here
-        if blocks is None:
-            with self._as_store_error():
-                blocks = self._groups.blocks_of(client)
-        return blocks
+    async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        with self._as_store_error():
+            return self._groups.blocks_of(client)
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         with self._as_store_error():
@@ -342,7 +325,7 @@ class SqliteStore:
         last = entries[-1].seq if entries else after
         return [*entries, *(entry for entry in recent if entry.seq > last)][:limit]
 
-    def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+    async def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
         with self._as_store_error():
             return read_losses(self._lookups, mailbox, first, last)
 
@@ -369,14 +352,8 @@ class SqliteStore:
             file_bytes=_size_bytes(self._path) + _size_bytes(self._path.with_name(f"{self._path.name}-wal")),
         )
 
-    @contextmanager
-    def _as_store_error(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "unknown")
-            kind = StoreFull if name == "SQLITE_FULL" else StoreError
-            raise kind(f"{self._path}: {error} ({name})") from error
+    def _as_store_error(self) -> AbstractContextManager[None]:
+        return store_errors(self._path)
 
 
 def _size_bytes(path: Path) -> int:

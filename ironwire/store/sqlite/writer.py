@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId, is_group
 from ironwire.store.contract.lanes import apply_in_lanes
+from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.operations import (
     Ack,
     Acked,
@@ -40,14 +41,7 @@ from ironwire.store.contract.operations import (
     Unblock,
     Undeliverable,
 )
-from ironwire.store.contract.records import (
-    Envelope,
-    Erased,
-    Expired,
-    Mailbox,
-    MailboxId,
-    Quota,
-)
+from ironwire.store.contract.records import Envelope, Mailbox, MailboxId, Quota
 from ironwire.store.sqlite.boxes import Box
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
 from ironwire.store.sqlite.groups import GroupWriter
