@@ -17,6 +17,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.protocol.fair import FairQueue
 from ironwire.protocol.holding import Hold
+from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.lanes import lane_of
 from ironwire.store.contract.operations import Ack, Held, Operation, Result
 from ironwire.store.contract.records import MailboxId
@@ -149,6 +150,7 @@ class Committer:
         """
         try:
             while True:
+                reach(FaultPoint.AFTER_REPLIES)
                 await self._wait()
                 batch = self._next_batch()
                 asked_at = self._asked_at

@@ -171,7 +171,7 @@ class Stores(RuleBasedStateMachine):
     @invariant()
     def no_row_stays_that_nobody_needs(self) -> None:
         """What the counters in the file say is what its rows say, and a body is there exactly while it is needed."""
-        look = self.sqlite._lookups.execute
+        look = self.sqlite._database.lookups.execute
         wrong = """
             SELECT id FROM envelope
             WHERE owed <> (SELECT count(*) FROM entry WHERE envelope = envelope.id)

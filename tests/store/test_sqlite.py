@@ -34,13 +34,13 @@ from ironwire.store.contract.operations import (
 )
 from ironwire.store.contract.records import Mailbox
 from ironwire.store.sqlite import boxes as sqlite_boxes
+from ironwire.store.sqlite import database as sqlite_database
 from ironwire.store.sqlite import expiry as sqlite_expiry
 from ironwire.store.sqlite import groups as sqlite_groups
 from ironwire.store.sqlite import ids as sqlite_ids
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite import memtable as sqlite_recent
 from ironwire.store.sqlite import pages as sqlite_pages
-from ironwire.store.sqlite import store as sqlite_module
 from ironwire.store.sqlite import writer as sqlite_writer
 from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, WIDE, append, envelope, registered, texts
@@ -86,10 +86,10 @@ async def works_again(store: SqliteStore) -> None:
 
 async def test_a_full_database_refuses_and_recovers(store: SqliteStore) -> None:
     await registered(store, ANN, PHONE)
-    pages = store._changes.execute("PRAGMA page_count").fetchone()[0]
-    store._changes.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = store._database.changes.execute("PRAGMA page_count").fetchone()[0]
+    store._database.changes.execute(f"PRAGMA max_page_count = {pages + 2}")
     await refuses_a_batch(store, StoreFull, "database or disk is full.*SQLITE_FULL")
-    store._changes.execute("PRAGMA max_page_count = 100000")
+    store._database.changes.execute("PRAGMA max_page_count = 100000")
     await works_again(store)
 
 
@@ -136,7 +136,7 @@ async def test_a_batch_that_cannot_even_be_undone_leaves_nothing(
 ) -> None:
     await registered(store, ANN, PHONE)
     with monkeypatch.context() as broken:
-        broken.setattr(store, "_changes", FailingDisk(store._changes, cannot_undo=True))
+        broken.setattr(store._database, "changes", FailingDisk(store._database.changes, cannot_undo=True))
         await refuses_a_batch(store, StoreError, "disk I/O error")
         await refuses_a_batch(store, StoreError, "disk I/O error")
     await works_again(store)
@@ -145,7 +145,7 @@ async def test_a_batch_that_cannot_even_be_undone_leaves_nothing(
 async def test_a_commit_that_fails_leaves_nothing(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await registered(store, ANN, PHONE)
     with monkeypatch.context() as broken:
-        broken.setattr(store, "_changes", FailingDisk(store._changes))
+        broken.setattr(store._database, "changes", FailingDisk(store._database.changes))
         await refuses_a_batch(store, StoreError, "disk I/O error.*SQLITE_IOERR_FSYNC")
         with pytest.raises(StoreError):
             await store.expire(before_ms=99_000, archived_before_ms=99_000)
@@ -157,9 +157,9 @@ async def test_a_commit_that_fails_leaves_nothing(store: SqliteStore, monkeypatc
 
 async def test_scrub_finds_out_that_the_store_works_again(store: SqliteStore) -> None:
     await registered(store, ANN, PHONE)
-    store._changes.execute("PRAGMA max_page_count = 1")
+    store._database.changes.execute("PRAGMA max_page_count = 1")
     await refuses_a_batch(store, StoreFull, "full")
-    store._changes.execute("PRAGMA max_page_count = 100000")
+    store._database.changes.execute("PRAGMA max_page_count = 100000")
     await store.scrub()
     assert not store.statistics().is_failing
 
@@ -182,7 +182,7 @@ async def test_a_batch_waits_for_another_programs_lock_beside_the_event_loop(sto
 async def test_a_lock_that_is_not_given_back_is_an_error(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "_BUSY_MS", 20)
+    monkeypatch.setattr(sqlite_database, "_BUSY_MS", 20)
     await registered(store, ANN, PHONE)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -193,7 +193,7 @@ async def test_a_lock_that_is_not_given_back_is_an_error(
 async def test_scrub_says_when_a_reader_keeps_the_log(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "_BUSY_MS", 20)
+    monkeypatch.setattr(sqlite_database, "_BUSY_MS", 20)
     await registered(store, ANN, PHONE)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
@@ -294,9 +294,9 @@ async def test_a_damaged_page_met_later_is_an_error_and_no_crash(store: SqliteSt
     whole = content_of(path)
     write(path, whole[:4_096] + b"\xff" * (len(whole) - 4_096))
     reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)  # with an empty cache
-    store._pages.close()
-    store._pages = reader
-    store._connections.append(reader)
+    store._database.pages.close()
+    store._database.pages = reader
+    store._database._connections.append(reader)
     with pytest.raises(StoreError, match="malformed"):
         await store.read(box.id, after=0, limit=100)
     write(path, whole)
@@ -511,7 +511,6 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
     hot = {
         name: statement
         for module in (
-            sqlite_module,
             sqlite_writer,
             sqlite_boxes,
             sqlite_expiry,
@@ -535,7 +534,7 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
     for name, statement in hot.items():
         by_name = {"client": "x", "peer": "y", "before": 1, "limit": 1}
         parameters = by_name if ":client" in statement else ("x",) * statement.count("?")
-        plan = [row[3] for row in store._changes.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+        plan = [row[3] for row in store._database.changes.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
         is_scan = any(step.startswith("SCAN") and step not in short and "(subquery" not in step for step in plan)
         assert is_scan == (name in now_and_then), f"{name}: {plan}"
         if name in {"_SELECT_PAGE", "_SELECT_HISTORY"}:

@@ -72,12 +72,12 @@ async def test_no_statement_reads_a_whole_table(store: SqliteStore) -> None:
     statements = {name: value for name, value in vars(sqlite_groups).items() if name.startswith(("_SELECT", "_COUNT"))}
     assert len(statements) >= 5
     for name, statement in statements.items():
-        plan = store._changes.execute(f"EXPLAIN QUERY PLAN {statement}", ("x",) * statement.count("?"))
+        plan = store._database.changes.execute(f"EXPLAIN QUERY PLAN {statement}", ("x",) * statement.count("?"))
         assert not any(row[3].startswith("SCAN") for row in plan), name
 
 
 async def test_a_groups_history_is_read_by_its_index(store: SqliteStore) -> None:
     page = {"client": "x", "peer": "#", "before": 1, "limit": 1}
-    plan = store._changes.execute(f"EXPLAIN QUERY PLAN {sqlite_pages._SELECT_GROUP_HISTORY}", page).fetchall()
+    plan = store._database.changes.execute(f"EXPLAIN QUERY PLAN {sqlite_pages._SELECT_GROUP_HISTORY}", page).fetchall()
     assert any("archived_of_group" in row[3] for row in plan)
     assert not any(row[3].startswith("SCAN") or "TEMP B-TREE" in row[3] for row in plan)

@@ -152,13 +152,13 @@ async def test_a_batch_under_way_is_seen_by_nobody(
     box = await registered(store, ANN, PHONE)
     await apply(store, append(envelope(BOB, ANN, "before")))
     may_commit = trio.Event()
-    commit = store._commit
+    commit = store._database._commit
 
     async def slow_commit() -> None:
         await may_commit.wait()
         await commit()
 
-    monkeypatch.setattr(store, "_commit", slow_commit)
+    monkeypatch.setattr(store._database, "_commit", slow_commit)
     monkeypatch.setattr(sqlite_mailboxes, "HIGH_WATERMARK", 1)  # so that it settles as well
     sent = append(envelope(BOB, ANN, "meanwhile", id="1"))
     batch: list[Operation] = [sent, append(envelope(BOB, ANN, "and more")), Ack(box.id, 0)]

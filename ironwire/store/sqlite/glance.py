@@ -1,13 +1,12 @@
 """A glance at the SQLite store: its caches, and a look-up on the event loop where they do not know."""
 
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 
 import trio
 
 from ironwire.ids import ClientId, GroupId
 from ironwire.store.contract.directory import Group
-from ironwire.store.sqlite.database import store_errors
+from ironwire.store.sqlite.database import Database
 from ironwire.store.sqlite.groups import GroupReader
 from ironwire.store.sqlite.mailboxes import Mailboxes
 
@@ -16,9 +15,14 @@ class SqliteGlance:
     """`turn` is held while a batch is under way; `banned` is kept up to date by the store."""
 
     def __init__(
-        self, path: Path, turn: trio.Lock, mailboxes: Mailboxes, groups: GroupReader, banned: AbstractSet[ClientId]
+        self,
+        database: Database,
+        turn: trio.Lock,
+        mailboxes: Mailboxes,
+        groups: GroupReader,
+        banned: AbstractSet[ClientId],
     ) -> None:
-        self._path = path
+        self._database = database
         self._turn = turn
         self._mailboxes = mailboxes
         self._groups = groups
@@ -29,18 +33,18 @@ class SqliteGlance:
         if boxes is None:
             if not self._turn.locked():
                 self._mailboxes.trim()
-            with store_errors(self._path):
+            with self._database.errors():
                 boxes = self._mailboxes.of(client)
         return len(boxes)
 
     def group(self, group: GroupId) -> Group | None:
-        with store_errors(self._path):
+        with self._database.errors():
             return self._groups.group(group)
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         blocks = self._groups.blocks.get(client)  # first: to enter the context below costs more than all else here
         if blocks is None:
-            with store_errors(self._path):
+            with self._database.errors():
                 blocks = self._groups.blocks_of(client)
         return blocks
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ironwire.errors import StoreError
+from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.sqlite.ids import message_key
 
 _NUMBERED = re.compile(r"(\d{4})_\w+\.sql")
@@ -61,16 +62,20 @@ def upgrade(database: sqlite3.Connection, migrations: dict[int, str]) -> None:
 
 
 def _apply(database: sqlite3.Connection, number: int, sql: str) -> None:
+    database.set_trace_callback(lambda _: reach(FaultPoint.MIGRATING))
     try:
         database.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
     except BaseException:
         if database.in_transaction:
             database.rollback()
         raise
+    finally:
+        database.set_trace_callback(None)
 
 
 def _copy(database: sqlite3.Connection, backup: Path) -> None:
     """A consistent copy that is complete or absent, on the disk before the file itself is changed."""
+    reach(FaultPoint.BEFORE_OLD_FILE_COPIED)
     partial = backup.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600)
@@ -78,6 +83,7 @@ def _copy(database: sqlite3.Connection, backup: Path) -> None:
     _sync(partial)
     partial.replace(backup)
     _sync(backup.parent)
+    reach(FaultPoint.AFTER_OLD_FILE_COPIED)
 
 
 def _sync(path: Path) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId, is_group
+from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.operations import (
@@ -96,6 +97,7 @@ class Writer:
         results = apply_in_lanes(batch, lambda index: self._apply(batch[index], keys[index]))
         self._release()  # first: what comes takes the pages of what goes
         mailboxes.write(self._changes)
+        reach(FaultPoint.APPLIED)
         return results
 
     def checkpoint(self) -> None:
@@ -114,6 +116,7 @@ class Writer:
             self._take_out(mailbox, 0, tail)
         self._release()
         self._changes.execute(_DELETE_ERASED)
+        reach(FaultPoint.EXPIRING)
         return Expired(entries, len(unseen))
 
     def let_go(self, before_ms: int, archived_before_ms: int) -> bool:
