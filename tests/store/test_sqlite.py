@@ -35,8 +35,8 @@ from ironwire.store.contract.operations import (
 from ironwire.store.contract.records import Mailbox
 from ironwire.store.sqlite import boxes as sqlite_boxes
 from ironwire.store.sqlite import database as sqlite_database
+from ironwire.store.sqlite import directory as sqlite_directory
 from ironwire.store.sqlite import expiry as sqlite_expiry
-from ironwire.store.sqlite import groups as sqlite_groups
 from ironwire.store.sqlite import ids as sqlite_ids
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite import memtable as sqlite_recent
@@ -514,7 +514,7 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
             sqlite_writer,
             sqlite_boxes,
             sqlite_expiry,
-            sqlite_groups,
+            sqlite_directory,
             sqlite_ids,
             sqlite_mailboxes,
             sqlite_pages,

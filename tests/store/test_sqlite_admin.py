@@ -1,15 +1,15 @@
 """What the operator's commands leave in the file, and what they do not."""
 
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import trio
 
 from ironwire.ids import GroupId
-from ironwire.store.contract.records import Quota
-from ironwire.store.sqlite.copy import copy_database
+from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, Box, Client, Group, Survey
 from tests.contract.builders import (
@@ -84,12 +84,12 @@ async def test_a_copy_is_of_what_is_committed_and_the_store_works_on_meanwhile(
     await apply(store, append(envelope(BOB, ANN, "before")))
     begun, may_end = trio.Event(), trio.Event()
 
-    def slow_copy(source: Path, target: Path, quota: Quota) -> None:
+    def slow_copy(source: sqlite3.Connection, target: Path, finish: Callable[[sqlite3.Connection], None]) -> None:
         trio.from_thread.run_sync(begun.set)
         trio.from_thread.run(may_end.wait)
-        copy_database(source, target, quota)
+        copy_file(source, target, finish)
 
-    monkeypatch.setattr("ironwire.store.sqlite.store.copy_database", slow_copy)
+    monkeypatch.setattr("ironwire.store.sqlite.store.copy_file", slow_copy)
     order: list[str] = []
 
     async def scrub() -> None:

@@ -1,4 +1,4 @@
-"""A glance at the SQLite store: its caches, and a look-up on the event loop where they do not know."""
+"""A glance at the SQLite store: its caches, and a look-up on the event loop on a miss."""
 
 from collections.abc import Set as AbstractSet
 
@@ -7,7 +7,7 @@ import trio
 from ironwire.ids import ClientId, GroupId
 from ironwire.store.contract.directory import Group
 from ironwire.store.sqlite.database import Database
-from ironwire.store.sqlite.groups import GroupReader
+from ironwire.store.sqlite.directory import DirectoryReader
 from ironwire.store.sqlite.mailboxes import Mailboxes
 
 
@@ -19,13 +19,13 @@ class SqliteGlance:
         database: Database,
         turn: trio.Lock,
         mailboxes: Mailboxes,
-        groups: GroupReader,
+        directory: DirectoryReader,
         banned: AbstractSet[ClientId],
     ) -> None:
         self._database = database
         self._turn = turn
         self._mailboxes = mailboxes
-        self._groups = groups
+        self._directory = directory
         self._banned = banned
 
     def mailbox_count(self, client: ClientId) -> int:
@@ -39,13 +39,13 @@ class SqliteGlance:
 
     def group(self, group: GroupId) -> Group | None:
         with self._database.errors():
-            return self._groups.group(group)
+            return self._directory.group(group)
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        blocks = self._groups.blocks.get(client)  # first: to enter the context below costs more than all else here
+        blocks = self._directory.blocks.get(client)  # first: to enter the context below costs more than all else here
         if blocks is None:
             with self._database.errors():
-                blocks = self._groups.blocks_of(client)
+                blocks = self._directory.blocks_of(client)
         return blocks
 
     def is_banned(self, client: ClientId) -> bool:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,14 +18,13 @@ from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.copy import copy_database
+from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.database import Database
+from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans, take_ban
 from ironwire.store.sqlite.glance import SqliteGlance
-from ironwire.store.sqlite.groups import GroupReader
 from ironwire.store.sqlite.ids import message_key
 from ironwire.store.sqlite.losses import read_losses
 from ironwire.store.sqlite.mailboxes import Mailboxes
-from ironwire.store.sqlite.operator import put_ban, read_bans, take_ban
 from ironwire.store.sqlite.pages import read_archived, read_entries, read_newest_ms
 from ironwire.store.sqlite.workers import Threads, Workers
 from ironwire.store.sqlite.writer import Writer
@@ -45,7 +44,7 @@ class SqliteStore:
     glance: SqliteGlance
     _writer: Writer
     _mailboxes: Mailboxes
-    _groups: GroupReader
+    _directory: DirectoryReader
 
     def __init__(self, path: Path, quota: Quota, open_workers: Callable[[], Workers] = Threads) -> None:
         self._quota = quota
@@ -71,9 +70,9 @@ class SqliteStore:
         database = self._database
         self._writer = Writer(database.changes, database.lookups, self._quota)
         self._mailboxes = self._writer.mailboxes
-        self._groups = GroupReader(database.lookups)
+        self._directory = DirectoryReader(database.lookups)
         self._banned = read_bans(database.lookups)
-        self.glance = SqliteGlance(database, self._turn, self._mailboxes, self._groups, self._banned)
+        self.glance = SqliteGlance(database, self._turn, self._mailboxes, self._directory, self._banned)
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -83,7 +82,7 @@ class SqliteStore:
             try:
                 results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
             finally:
-                self._groups.forget_changed(batch)
+                self._directory.forget_changed(batch)
             self._batches += 1
             self._operations += len(batch)
             reach(FaultPoint.BEFORE_REPLIES)
@@ -108,7 +107,7 @@ class SqliteStore:
         async with self._turn:
             erased = await self._transaction(lambda: self._writer.erase(client), in_thread=True)
             self._writer.recover()
-            self._groups.forget_blocks(client)
+            self._directory.forget_blocks(client)
             self._batches += 1
             return erased
 
@@ -134,9 +133,22 @@ class SqliteStore:
         """
         async with self._copy_turn:
             try:
-                await self._database.read(lambda: copy_database(self._database.path, path, self._quota))
+                await self._database.read(lambda: self._copy(path))
             except OSError as error:
                 raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+
+    def _copy(self, path: Path) -> None:
+        source = f"{self._database.path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(source, uri=True)) as database:
+            copy_file(database, path, self._empty_journal)
+
+    def _empty_journal(self, copy: sqlite3.Connection) -> None:
+        """Whoever reads the copy finds everything in its tables."""
+        copy.execute("PRAGMA secure_delete = ON")
+        writer = Writer(copy, copy, self._quota)
+        copy.execute("BEGIN IMMEDIATE")
+        writer.checkpoint()
+        copy.execute("COMMIT")
 
     async def scrub(self) -> None:
         reach(FaultPoint.BEFORE_SCRUB)
@@ -207,7 +219,7 @@ class SqliteStore:
 
     async def groups_of(self, client: ClientId) -> Sequence[Membership]:
         with self._database.errors():
-            return self._groups.groups_of(client)
+            return self._directory.groups_of(client)
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

@@ -44,13 +44,13 @@ from ironwire.store.contract.operations import (
 )
 from ironwire.store.contract.records import Envelope, Mailbox, MailboxId, Quota
 from ironwire.store.sqlite.boxes import Box
+from ironwire.store.sqlite.directory import DirectoryWriter
+from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
-from ironwire.store.sqlite.groups import GroupWriter
 from ironwire.store.sqlite.ids import Row, find_known, key_of, known_as, message_key, read_known
 from ironwire.store.sqlite.losses import forget_lost_changes, note_lost_change
 from ironwire.store.sqlite.mailboxes import Mailboxes
 from ironwire.store.sqlite.memtable import Recent
-from ironwire.store.sqlite.operator import erase_client
 from ironwire.wire.messages import GroupChanged
 
 SWEPT_AT_ONCE = 250
@@ -80,7 +80,7 @@ class Writer:
         self._changes = changes
         self._lookups = lookups
         self._quota = quota
-        self._groups = GroupWriter(changes, quota)
+        self._directory = DirectoryWriter(changes, quota)
         self.mailboxes = Mailboxes(lookups, quota)
         self._known_ids: dict[bytes, Row] = {}
         """Of the batch under way, those that the tables know."""
@@ -137,7 +137,7 @@ class Writer:
             sqlite3.Error, StoreError: what is committed cannot be read; whatever is asked next tries again.
         """
         self._released.clear()
-        self._groups.forget()
+        self._directory.forget()
         self.mailboxes.recover()
 
     def recall(self, key: bytes, digest: bytes) -> Known | None:
@@ -164,9 +164,9 @@ class Writer:
             case ChangeGroup():
                 return self._change_group(operation, key)
             case Block():
-                return self._groups.block(operation)
+                return self._directory.block(operation)
             case Unblock():
-                return self._groups.unblock(operation)
+                return self._directory.unblock(operation)
 
     def _append(self, append: Append, key: bytes | None) -> Stored | Known | MailboxFull | Undeliverable | NotMember:
         envelope = append.envelope
@@ -182,7 +182,7 @@ class Writer:
         have_room = [self.mailboxes.admit(box, size) for box in boxes]
         if boxes and not (any(have_room) if is_to_self else all(have_room)):
             return MailboxFull()
-        is_blocked = envelope.sender in self._groups.blocks_of(ClientId(envelope.to))
+        is_blocked = envelope.sender in self._directory.blocks_of(ClientId(envelope.to))
         owed = [] if is_blocked else [(box, False) for box in boxes]
         if not is_to_self:
             device = envelope.device or ""
@@ -191,7 +191,7 @@ class Writer:
 
     def _append_to_group(self, append: Append, key: bytes | None) -> Stored | NotMember:
         envelope = append.envelope
-        members = self._groups.members_of(GroupId(envelope.to))
+        members = self._directory.members_of(GroupId(envelope.to))
         if envelope.sender not in members:
             return NotMember()
         sending = (envelope.sender, envelope.device or "")
@@ -204,7 +204,7 @@ class Writer:
         known = self._known(key, change.digest)
         if known is not None:
             return known
-        everyone = self._groups.change(change, self.mailboxes.last_envelope)
+        everyone = self._directory.change(change, self.mailboxes.last_envelope)
         if not isinstance(everyone, tuple):
             return everyone
         owed = [(box, False) for client in everyone for box in self.mailboxes.of(client)]
