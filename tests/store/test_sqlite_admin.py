@@ -11,7 +11,7 @@ import trio
 from ironwire.ids import GroupId
 from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.store import SqliteStore
-from ironwire.store.survey import DATABASE, Box, Client, Group, Survey
+from ironwire.store.survey import DATABASE, Survey, SurveyedClient, SurveyedDevice, SurveyedGroup
 from tests.contract.builders import (
     ANN,
     BOB,
@@ -127,22 +127,22 @@ async def test_the_survey_says_who_and_how_much(store: SqliteStore, tmp_path: Pa
 
     clients = await survey.clients(is_banned=False, limit=10, offset=0)
     assert clients.total == 3
-    ann, bob, cat = (row for row in clients.rows if isinstance(row, Client))
+    ann, bob, cat = (row for row in clients.rows if isinstance(row, SurveyedClient))
     assert (ann.client, ann.devices, ann.groups, ann.waiting, ann.seen_ms) == (ANN, 2, 1, 2, 6_000)
     assert (bob.client, bob.waiting, bob.is_banned) == (BOB, 1, False)
     assert (cat.client, cat.devices, cat.groups, cat.seen_ms, cat.is_banned) == (CAT, 0, 1, None, True)
     assert (await survey.clients(is_banned=True, limit=10, offset=0)).rows == [cat]
 
     deepest = (await survey.mailboxes(limit=1, offset=0)).rows[0]
-    assert isinstance(deepest, Box)
+    assert isinstance(deepest, SurveyedDevice)
     assert (deepest.client, deepest.waiting, deepest.oldest_ms, deepest.is_full) == (BOB, 1, 8_000, False)
 
     page = await survey.devices(ANN, limit=1, offset=1)
     assert page.total == 2
-    assert [row.device for row in page.rows if isinstance(row, Box)] == [LAPTOP]
+    assert [row.device for row in page.rows if isinstance(row, SurveyedDevice)] == [LAPTOP]
 
     groups = await survey.groups(limit=10, offset=0)
-    assert groups.rows == [Group(CLUB, "friends", 1, members=2, admins=1)]
+    assert groups.rows == [SurveyedGroup(CLUB, "friends", 1, members=2, admins=1)]
 
 
 async def test_blobs_are_counted_and_the_newest_come_first(tmp_path: Path) -> None:
@@ -156,4 +156,6 @@ async def test_blobs_are_counted_and_the_newest_come_first(tmp_path: Path) -> No
     (media / "0b7e5d4e-1111-4222-8333-123456789009.part").touch()
     page = await Survey(tmp_path).blobs(limit=2)
     assert (page.total, page.total_bytes) == (4, 6)
-    assert [row.stored_ms for row in page.rows if not isinstance(row, Client | Box | Group)] == [3_000, 2_000]
+    assert [
+        row.stored_ms for row in page.rows if not isinstance(row, SurveyedClient | SurveyedDevice | SurveyedGroup)
+    ] == [3_000, 2_000]
