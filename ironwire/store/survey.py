@@ -1,7 +1,8 @@
-"""What stands in a data folder, for its operator: who, how much and since when, never a message's body.
+"""A survey of a data folder for its operator: clients, devices, groups and files, with their counts and times, never a
+message's body.
 
-Each question has a connection of its own, which only reads, and an answer of bounded size: nothing here can hold up the
-store, and nothing here needs it to be open.
+Each question opens a connection of its own, which only reads, and its answer has a bounded size: nothing here can hold
+up the store, and nothing here needs it to be open.
 """
 
 import os
@@ -62,6 +63,9 @@ class SurveyedGroup:
     admins: int
 
 
+SurveyRow = SurveyedClient | SurveyedDevice | SurveyedGroup
+
+
 @frozen
 class Blob:
     name: BlobName
@@ -74,7 +78,7 @@ class SurveyPage:
     """Some rows of a list, and how long the whole list is."""
 
     total: int
-    rows: Sequence[SurveyedClient | SurveyedDevice | SurveyedGroup | Blob]
+    rows: Sequence[SurveyRow | Blob]
 
 
 @frozen
@@ -142,7 +146,7 @@ class Survey:
         self,
         count: str,
         select: str,
-        make: Callable[[Sequence[Any]], SurveyedClient | SurveyedDevice | SurveyedGroup],
+        make: Callable[[Sequence[Any]], SurveyRow],
         **wanted: str | int | None,
     ) -> SurveyPage:
         def read() -> SurveyPage:

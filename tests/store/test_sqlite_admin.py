@@ -11,7 +11,7 @@ import trio
 from ironwire.ids import GroupId
 from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.store import SqliteStore
-from ironwire.store.survey import DATABASE, Survey, SurveyedClient, SurveyedDevice, SurveyedGroup
+from ironwire.store.survey import DATABASE, Survey, SurveyedClient, SurveyedDevice, SurveyedGroup, SurveyRow
 from tests.contract.builders import (
     ANN,
     BOB,
@@ -156,6 +156,4 @@ async def test_blobs_are_counted_and_the_newest_come_first(tmp_path: Path) -> No
     (media / "0b7e5d4e-1111-4222-8333-123456789009.part").touch()
     page = await Survey(tmp_path).blobs(limit=2)
     assert (page.total, page.total_bytes) == (4, 6)
-    assert [
-        row.stored_ms for row in page.rows if not isinstance(row, SurveyedClient | SurveyedDevice | SurveyedGroup)
-    ] == [3_000, 2_000]
+    assert [row.stored_ms for row in page.rows if not isinstance(row, SurveyRow)] == [3_000, 2_000]
