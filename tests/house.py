@@ -73,7 +73,7 @@ class Rooms:
         outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
         pump = self.delivery.pump(mailbox, outbox)
         self.nursery.start_soon(pump.run)
-        return self._stay(Endpoint(Principal(client, device), outbox, pump))
+        return self._stay(Endpoint(Principal(client, device), outbox, pump, session=mailbox.session))
 
     def leave(self, endpoint: Endpoint) -> None:
         """End the stay of somebody who was seated."""

@@ -13,13 +13,13 @@ from functools import partial
 
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ironwire.counting import Distribution, Tallied
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
 from ironwire.delivery.fan_out import fan_out, offer
-from ironwire.delivery.hub import Endpoint, Hub
+from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.delivery.outbox import Outbox
 from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
@@ -29,6 +29,7 @@ from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.operations import (
+    AlreadySettled,
     Append,
     ChangeGroup,
     Duplicate,
@@ -37,20 +38,20 @@ from ironwire.store.contract.operations import (
     IdTaken,
     MailboxFull,
     NotMember,
+    NumberRefused,
     Operation,
+    OutOfTurn,
+    RefuseNumber,
     Register,
     Remove,
     Removed,
     Result,
+    SessionOver,
     Stored,
     Touch,
     Undeliverable,
 )
-from ironwire.store.contract.records import (
-    Envelope,
-    Mailbox,
-    MailboxId,
-)
+from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import accepted, encode
 from ironwire.wire.messages import (
@@ -111,7 +112,7 @@ class Delivery:
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
-    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None, n: int | None = None) -> None:  # noqa: A002  # the frame's
         """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
         to = ClientId(message.to)
         try:
@@ -129,14 +130,20 @@ class Delivery:
                 sender.hold.refused_at_reading(error, trio.current_time())
             return
         if is_stored:
-            self._submit_to_store(sender, to, message, id, entries)
+            self._submit_to_store(sender, to, message, id, n, entries)
         elif isinstance(message, Receipt):
             self._reply_offline(sender, to, message.verb, id)
         else:
             text = None if is_blocked else live_frame(message, sender.principal.client)
             self._settle_live(sender, to, text, message.verb, id)
 
-    def submit_to_group(self, sender: Endpoint, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def submit_to_group(
+        self,
+        sender: Endpoint,
+        message: Text | File,
+        id: MessageId | None,  # noqa: A002  # as above
+        n: int | None = None,
+    ) -> None:
         """Take an envelope to a group, as `submit` does."""
         group = GroupId(message.to)
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
@@ -144,17 +151,41 @@ class Delivery:
         envelope = Envelope(message.verb, client, device, group, id, now, payload)
         cost = cost_of(len(envelope.payload), entries_in(self._store.glance, client, group))
         sender.unsettled.begin(cost)
-        settle = partial(self._settle_group_append, sender, envelope, message, cost)
-        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history, lane=sender.hold)
+        number = sender.number(n)
+        digest = digest_of(message) if number is None else b""
+        append = Append(
+            envelope, digest, is_live=False, is_archived=self.keeps_history, lane=sender.hold, number=number
+        )
+        settle = partial(self._settle_group_append, sender, append, message, cost)
         self._committer.ask(client, append, settle, cost)
+
+    def refuse(self, sender: Endpoint, error: Error, id: MessageId | None, n: int | None) -> None:  # noqa: A002  # as above
+        """Answer with an error what is not taken to the store. With a number it uses that up, and is told after the
+        commit; unless the session is held because the store cannot commit.
+        """
+        number = sender.number(n)
+        if number is None or (sender.hold is not None and sender.hold.code == "internal"):
+            sender.outbox.put(encode(error, id))
+            return
+        sender.unsettled.begin(1)
+        settle = partial(self._settle_refusal, sender, error, id)
+        self._committer.ask(sender.principal.client, RefuseNumber(number, error.msg, sender.hold), settle)
 
     async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
         """The client goes on after a refusal, once all that it had sent before has its answer."""
         await endpoint.unsettled.wait_below(1)
+        client, pump = endpoint.principal.client, endpoint.pump
+        try:
+            boxes = () if pump is None else await self._store.mailboxes_of(client)
+        except StoreError:
+            log.exception("the store cannot be read")
+            endpoint.outbox.put(encode(Error("internal", detail="the store cannot answer now"), id))
+            return
         if endpoint.hold is not None:
             endpoint.hold.resume()
         if id is not None:
-            endpoint.outbox.put(accepted(self._now_ms(), id))
+            sent = next((box.sent for box in boxes if pump is not None and box.id == pump.mailbox), None)
+            endpoint.outbox.put(encode(Accepted(self._now_ms(), sent=sent), id))
 
     def ack(self, endpoint: Endpoint, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """The session's device has everything up to `upto`; with an id, it is told once that is committed. Of a session
@@ -224,8 +255,11 @@ class Delivery:
         for box in await self._store.mailboxes_of(client):
             if box.device == device:  # what its former session acknowledged is in no gap of the new one
                 self._committer.hasten_ack(client, box.id)
-        await self.change(client, Register(client, device, self._now_ms()))
-        return next((box for box in await self._store.mailboxes_of(client) if box.device == device), None)
+        registered = await self.change(client, Register(client, device, self._now_ms()))
+        if not isinstance(registered, Mailbox):
+            return None
+        boxes = (box for box in await self._store.mailboxes_of(client) if box.id == registered.id)
+        return next((evolve(box, session=registered.session) for box in boxes), None)
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
@@ -301,6 +335,7 @@ class Delivery:
         to: ClientId,
         message: Sendable,
         id: MessageId | None,  # noqa: A002  # the frame's
+        n: int | None,
         entries: int,
     ) -> None:
         client, device = sender.principal.client, sender.principal.device
@@ -312,9 +347,11 @@ class Delivery:
         live_text = live_frame(message, client) if is_live else None
         cost = cost_of(len(envelope.payload), max(entries, 1))
         sender.unsettled.begin(cost)
-        settle = partial(self._settle_append, sender, envelope, live_text, cost)
         is_archived = self.keeps_history and not is_receipt
-        append = Append(envelope, digest_of(message), is_live, is_archived, lane=sender.hold)
+        number = sender.number(n)
+        digest = digest_of(message) if number is None else b""
+        append = Append(envelope, digest, is_live, is_archived, sender.hold, number)
+        settle = partial(self._settle_append, sender, append, live_text, cost)
         self._committer.ask(client, append, settle, cost)
 
     def _settle_live(
@@ -335,12 +372,13 @@ class Delivery:
     def _settle_append(
         self,
         sender: Endpoint,
-        envelope: Envelope,
+        append: Append,
         live_text: bytes | None,
         cost: int,
         result: Result | StoreError,
     ) -> None:
         sender.unsettled.settle(cost)
+        envelope = append.envelope
         match result:
             case Stored(placed):
                 # Without a live text a mailbox has it; whoever has blocked its sender is not to have it.
@@ -348,7 +386,7 @@ class Delivery:
                 is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
                 offer(self._hub, result, envelope)
                 if is_missed and all(place.is_own for place in placed):
-                    self._forget(envelope)
+                    self._forget(append)
                     self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
                     return
                 self._metrics.stored[envelope.verb] += 1
@@ -359,7 +397,7 @@ class Delivery:
             case MailboxFull():
                 self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
             case _:
-                self._settle_known(sender, envelope, result)
+                self._settle_known(sender, append, result)
 
     def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
         endpoint.unsettled.settle(1)
@@ -368,8 +406,47 @@ class Delivery:
         else:
             endpoint.outbox.put(accepted(self._now_ms(), id))
 
-    def _settle_known(self, sender: Endpoint, envelope: Envelope, result: Result | StoreError) -> None:
-        """What any envelope may result in: its id was there before, or the store failed."""
+    def _settle_refusal(
+        self,
+        sender: Endpoint,
+        error: Error,
+        id: MessageId | None,  # noqa: A002  # as above
+        result: Result | StoreError,
+    ) -> None:
+        sender.unsettled.settle(1)
+        match result:
+            case NumberRefused():
+                sender.outbox.put(encode(error, id))
+            case Held() if sender.hold is not None:
+                sender.outbox.put(encode(sender.hold.answer(trio.current_time()), id))
+            case AlreadySettled() | OutOfTurn() | SessionOver():
+                self._settle_number(sender, id, result)
+            case _:
+                self._fail(sender, id)
+
+    def _settle_number(
+        self,
+        sender: Endpoint,
+        id: MessageId | None,  # noqa: A002  # as above
+        result: AlreadySettled | OutOfTurn | SessionOver,
+    ) -> None:
+        """The number was not the next one."""
+        match result:
+            case AlreadySettled(None):
+                answer: Accepted | Error = Accepted(self._now_ms(), duplicate=True)
+            case AlreadySettled(code) if code is not None:
+                answer = Error(code, detail="this n was refused before")
+            case OutOfTurn(due):
+                answer = Error("invalid", detail=f"the next n of this device is {due}")
+            case _:
+                sender.outbox.close(REPLACED)
+                return
+        if id is not None or isinstance(answer, Error):
+            sender.outbox.put(encode(answer, id))
+
+    def _settle_known(self, sender: Endpoint, append: Append, result: Result | StoreError) -> None:
+        """What any envelope may result in: it was there before, or the store failed."""
+        envelope = append.envelope
         match result:
             case Duplicate(ts, _):
                 self._metrics.duplicates[envelope.verb] += 1
@@ -379,13 +456,26 @@ class Delivery:
             case Held() if sender.hold is not None:
                 answer = sender.hold.answer(trio.current_time())
                 self._reply_refused(sender, answer, envelope.verb, envelope.id)
+            case AlreadySettled() | OutOfTurn() | SessionOver():
+                if result == AlreadySettled(None):
+                    self._metrics.duplicates[envelope.verb] += 1
+                self._settle_number(sender, envelope.id, result)
             case _:
-                self._refuse_at_commit(sender, Error("internal", detail="the message could not be stored"), envelope)
+                self._metrics.refuse(envelope.verb, "internal")
+                self._fail(sender, envelope.id)
+
+    def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """The store could not commit: nothing was accepted, and no number is used up."""
+        error = Error("internal", detail="the message could not be stored")
+        sender.outbox.put(encode(error, id))
+        if sender.hold is not None:
+            sender.hold.refused_at_commit(error)
 
     def _settle_group_append(
-        self, sender: Endpoint, envelope: Envelope, message: Text | File, cost: int, result: Result | StoreError
+        self, sender: Endpoint, append: Append, message: Text | File, cost: int, result: Result | StoreError
     ) -> None:
         sender.unsettled.settle(cost)
+        envelope = append.envelope
         match result:
             case Stored():
                 group = GroupId(envelope.to)
@@ -397,7 +487,7 @@ class Delivery:
             case NotMember():
                 self._reply_refused(sender, NO_SUCH_GROUP, envelope.verb, envelope.id)
             case _:
-                self._settle_known(sender, envelope, result)
+                self._settle_known(sender, append, result)
 
     def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
         """Refuse for now what waited for its commit, and what the session sent after it."""
@@ -423,11 +513,9 @@ class Delivery:
                 handed_over = is_taken or handed_over
         return handed_over
 
-    def _forget(self, envelope: Envelope) -> None:
-        """Nobody got it, so its id may come again."""
-        if envelope.id is not None:
-            forget = Forget(envelope.sender, envelope.device, envelope.id)
-            self._committer.ask(envelope.sender, forget, lambda _: None)
+    def _forget(self, append: Append) -> None:
+        """Nobody got it, so its id may come again, and its number was refused."""
+        self._committer.ask(append.envelope.sender, Forget(append.envelope, append.number), lambda _: None)
 
     def _reply_offline(self, sender: Endpoint, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._metrics.undeliverable[verb] += 1

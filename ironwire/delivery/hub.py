@@ -21,6 +21,7 @@ from ironwire.ids import ClientId, DeviceId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.endpoint import EndpointId
 from ironwire.protocol.holding import Hold
+from ironwire.store.contract.operations import Number
 from ironwire.store.contract.records import MailboxId
 
 REPLACED = Ending(4409, "replaced by a newer session of this device")
@@ -67,6 +68,8 @@ class Endpoint:
     pump: Pump | None = field(repr=False, default=None)
     unsettled: Uncommitted = field(repr=False, factory=Uncommitted)
     hold: Hold | None = field(repr=False, default=None)
+    session: int = field(repr=False, default=0)
+    """Which of its device's sessions it is."""
     endpoint_id: EndpointId = field(init=False, repr=False)
     """The same for every session of one device."""
 
@@ -74,6 +77,10 @@ class Endpoint:
     def _endpoint_id(self) -> EndpointId:
         client, device = self.principal.client, self.principal.device
         return EndpointId(client, device, 0 if device is not None else next(_session_numbers))
+
+    def number(self, n: int | None) -> Number | None:
+        """What numbers an envelope of this session; None where there is no mailbox to count it, or no `n`."""
+        return None if n is None or self.pump is None else Number(self.pump.mailbox, self.session, n)
 
 
 @frozen

@@ -19,7 +19,9 @@ until the client says `resume`, and then repeats from the first refused.
     held      is refused              is committed: it was sent before the refused one
     broken    is refused              is refused: it was sent after the refused one
 
-Any other event leaves the state as it is. Only frames whose order matters count: envelopes and changes of groups.
+Any other event leaves the state as it is. The first refusal names the code, until the store fails: from then on it is
+`internal`, because what is refused then uses no number up (section 4.1). Only frames whose order matters count:
+envelopes and changes of groups.
 """
 
 from typing import Literal
@@ -29,6 +31,7 @@ from attrs import define, field, frozen
 from ironwire.wire.messages import (
     ClientMessage,
     Error,
+    ErrorCode,
     File,
     GroupAdd,
     GroupCreate,
@@ -72,6 +75,11 @@ class Hold:
         """Whether what waits for its commit is refused."""
         return self._state == "broken"
 
+    @property
+    def code(self) -> ErrorCode | None:
+        """What holds the session. Where it is `internal`, nothing that is refused now uses a number up."""
+        return None if self._refusal is None else self._refusal.error.msg
+
     def refused_at_reading(self, error: Error, now: float) -> None:
         """A message was answered with `error` before anything was done about it."""
         self._stop("held", error, now)
@@ -93,10 +101,11 @@ class Hold:
         self._state, self._refusal = "open", None
 
     def _stop(self, state: Literal["held", "broken"], error: Error, now: float) -> None:
-        if not is_retryable(error.msg) or self.is_broken:
+        has_failed = error.msg == "internal"
+        if not is_retryable(error.msg) or (self.is_broken and not has_failed):
             return
-        self._state = state
-        if self._refusal is None:
+        self._state = "broken" if self.is_broken else state
+        if self._refusal is None or has_failed:
             self._refusal = Refusal(error, now + (error.retry_after_ms or 0) / 1000)
 
 

@@ -87,7 +87,7 @@ def test_a_note_that_came_back_alone_is_no_conversation(file: LocalFile) -> None
 def test_a_file_from_before_has_its_conversations_and_nothing_unread(tmp_path: Path) -> None:
     path = tmp_path / "phone.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        migrate(database, path, {1: load_migrations("ironwire.client")[1]})
+        migrate(database, path, {1: load_migrations("ironwire.client.store")[1]})
         database.execute("INSERT INTO mailbox (client, device, origin) VALUES (?, ?, ?)", (ALICE, PHONE, OWNER.origin))
         frame = '{"type":"text","payload":{"from":"%s","text":"hi","ts":1}}'
         for peer in (BOB, CAROL):

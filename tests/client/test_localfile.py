@@ -167,7 +167,7 @@ TestFile.settings = settings(max_examples=20, deadline=None)  # every change wai
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "phone.db"
     file = LocalFile.open(path, OWNER)
-    newest = max(load_migrations("ironwire.client"))
+    newest = max(load_migrations("ironwire.client.store"))
     file._database.execute(f"PRAGMA user_version = {newest + 1}")
     file.close()
     with pytest.raises(LocalStoreError, match="install the newer one"), as_local_store_error(path):

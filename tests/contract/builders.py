@@ -9,6 +9,7 @@ from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
 from ironwire.store.contract.operations import (
     Append,
     ChangeGroup,
+    Number,
     Operation,
     Register,
     Result,
@@ -42,6 +43,11 @@ def envelope(
 def append(sent: Envelope, *, is_live: bool = False, is_archived: bool = False) -> Append:
     digest = blake2b(sent.to.encode() + sent.payload, digest_size=16).digest()
     return Append(sent, digest, is_live, is_archived)
+
+
+def numbered(sent: Envelope, mailbox: Mailbox, n: int, *, is_live: bool = False, lane: str | None = None) -> Append:
+    """What the device of `mailbox` has sent under `n`, in the session in which the mailbox stood so."""
+    return Append(sent, b"", is_live, lane=lane, number=Number(mailbox.id, mailbox.session, n))
 
 
 def change(

@@ -52,7 +52,7 @@ async def test_after_a_refusal_nothing_is_accepted_until_the_client_says_resume(
             f'{{"type":"error","id":"4","payload":{{"msg":"rate_limited",{held},"retry_after_ms":0,"held":true}}}}',
             f'{{"type":"error","id":"5","payload":{{"msg":"rate_limited",{held},"retry_after_ms":0,"held":true}}}}',
             '{"type":"pong","id":"6"}',
-            '{"type":"accepted","id":"7","payload":{"ts":1790000000000}}',
+            '{"type":"accepted","id":"7","payload":{"ts":1790000000000,"sent":0}}',
             '{"type":"accepted","id":"2","payload":{"ts":1790000000000}}',
         ]
         await stage.play("""

@@ -41,6 +41,7 @@ from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
+    Error,
     File,
     Receipt,
     Resume,
@@ -54,6 +55,7 @@ NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 MISUSE = 4400
+NO_NUMBERS_HERE = Error("invalid", detail="n numbers what a device sends, and this session has no device")
 
 TURN_SURCHARGE = 400
 """As soon as requests have counted for so many messages more (`rates.py`), the rest of the part has another turn."""
@@ -194,7 +196,8 @@ class Session:
             return
         pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
         hold = None if admitted.speaks_seed else Hold()
-        endpoint = Endpoint(admitted.principal, self._outbox, pump, hold=hold)
+        session = 0 if mailbox is None else mailbox.session
+        endpoint = Endpoint(admitted.principal, self._outbox, pump, hold=hold, session=session)
         try:
             with self._services.hub.attached(endpoint):
                 self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
@@ -303,29 +306,30 @@ class Session:
         unsettled, most = endpoint.unsettled, self._services.limits.unsettled_envelopes
         spent = 0
         for text in batch:
+            if unsettled.count >= most:
+                await unsettled.wait_below(most)
             try:
-                message, id_ = decode_client(text)
+                message, id_, n = decode_client(text)
             except InvalidMessage as error:
-                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
+                if is_paid or toll.lets_read("invalid", id_of(error), error.n, len(text)):
                     self._error_budget.invalid += 1
-                    put(invalid(error))
+                    delivery.refuse(endpoint, invalid(error), id_of(error), error.n)
                 continue
-            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
+            if n is not None and endpoint.pump is None:
+                put(encode(NO_NUMBERS_HERE, id_))
                 continue
-            if not is_paid and not toll.lets_pass(message, id_, len(text)):
+            if hold is not None and hold.is_held and toll.is_held_back(message, id_, n, len(text)):
+                continue
+            if not is_paid and not toll.lets_pass(message, id_, n, len(text)):
                 continue
             match message:
                 case Text() | File() | Receipt():
                     if isinstance(message, Receipt) or not is_group(message.to):
-                        delivery.submit(endpoint, message, id_)
-                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit_to_group(endpoint, message, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
+                        delivery.submit(endpoint, message, id_, n)
+                    elif not toll.is_too_dear(message, toll.surcharge(message), id_, n):
+                        delivery.submit_to_group(endpoint, message, id_, n)
                 case Ack(upto):
                     delivery.ack(endpoint, upto, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
                 case Resume():
                     await delivery.resume(endpoint, id_)
                 case _:

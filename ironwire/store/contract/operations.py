@@ -5,14 +5,15 @@ The classes are the vocabulary; what is atomic, ordered and told stands in `stor
 
 from collections.abc import Hashable, Mapping
 
-from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.ids import ClientId, DeviceId, GroupId, Role
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
+from ironwire.wire.messages import ErrorCode
 
 
 @record
 class Register:
-    """The device was seen now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
+    """The device begins a session now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
 
     client: ClientId
     device: DeviceId
@@ -73,17 +74,30 @@ class NoSuchDevice:
 
 
 @record
+class Number:
+    """Number `n` of what a device sends, in session `session` of its mailbox."""
+
+    mailbox: MailboxId
+    session: int
+    n: int
+
+
+@record
 class Append:
     """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
 
-    `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
-    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. If the recipient
-    has blocked the sender by now, it is stored and refused as any other, except that it goes into none of the
-    recipient's mailboxes, and only its sender reads it in the archive; the result says so. A full mailbox of the
-    recipient refuses it, a full one of the sender loses the place: a device that never reads must not silence the
-    others of its client. To oneself it needs room in one mailbox. Of one `lane`, nothing more goes through in the batch
-    once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`,
-    `Held`, or `Undeliverable`: no mailbox, and nobody live.
+    `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. `is_live` says that
+    the recipient has a session that can take it without a mailbox. One that `is_archived` stays readable after its last
+    ack, until `expire`. If the recipient has blocked the sender by now, it is stored and refused as any other, except
+    that it goes into none of the recipient's mailboxes, and only its sender reads it in the archive; the result says
+    so. A full mailbox of the recipient refuses it, a full one of the sender loses the place: a device that never reads
+    must not silence the others of its client. To oneself it needs room in one mailbox. Of one `lane`, nothing more goes
+    through in the batch once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`,
+    `IdTaken`, `MailboxFull`, `Held`, or `Undeliverable`: no mailbox, and nobody live.
+
+    One with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
+    (`numbers.py`), with the same commit and whatever it results in, so a refusal is kept too. It may also result in
+    `AlreadySettled`, `OutOfTurn` or `SessionOver`; then nothing else was looked at.
 
     To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
     it. A full mailbox loses the place, for the same reason. `is_live` and blocks mean nothing then. Results in
@@ -95,6 +109,42 @@ class Append:
     is_live: bool
     is_archived: bool = False
     lane: Hashable | None = None
+    number: Number | None = None
+
+
+@record
+class RefuseNumber:
+    """The envelope with this number was refused before it came to the store, and its sender is told `code`. Results in
+    `NumberRefused`, or as an `Append` with this number where it is not the next one.
+    """
+
+    number: Number
+    code: ErrorCode
+    lane: Hashable | None = None
+
+
+@record
+class NumberRefused:
+    pass
+
+
+@record
+class AlreadySettled:
+    """Something was sent under this number before: it was accepted, or refused with this code."""
+
+    code: ErrorCode | None
+
+
+@record
+class OutOfTurn:
+    """The number is not `due`, the next one, and not one of which the mailbox remembers what became of it."""
+
+    due: int
+
+
+@record
+class SessionOver:
+    """The device has begun another session since, or was removed: nothing of this one is accepted any more."""
 
 
 @record
@@ -192,7 +242,7 @@ class MailboxFull:
 
 @record
 class Held:
-    """An operation of the same lane was refused before; nothing was looked at."""
+    """An operation of the same lane was refused before; nothing was looked at. Its number is used up, if it has one."""
 
 
 @record
@@ -212,13 +262,12 @@ class Acked:
 
 @record
 class Forget:
-    """The envelope with this id reached nobody after all: the id may come again, and the archive drops it. Copies for
-    other devices of the sender stay where they are. Results in `Forgotten`.
+    """The envelope reached nobody after all: its id may come again, or its number counts as refused, and the archive
+    drops it. Copies for other devices of the sender stay where they are. Results in `Forgotten`.
     """
 
-    sender: ClientId
-    device: DeviceId | None
-    id: MessageId
+    envelope: Envelope
+    number: Number | None = None
 
 
 @record
@@ -259,7 +308,7 @@ class Unblocked:
     pass
 
 
-Operation = Register | Touch | Remove | Sweep | Append | ChangeGroup | Ack | Forget | Block | Unblock
+Operation = Register | Touch | Remove | Sweep | Append | RefuseNumber | ChangeGroup | Ack | Forget | Block | Unblock
 Result = (
     Mailbox
     | TooManyDevices
@@ -272,6 +321,10 @@ Result = (
     | IdTaken
     | MailboxFull
     | Held
+    | NumberRefused
+    | AlreadySettled
+    | OutOfTurn
+    | SessionOver
     | Undeliverable
     | EpochPassed
     | TooManyGroups

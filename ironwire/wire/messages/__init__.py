@@ -1,7 +1,8 @@
 """One class per verb: what a client may say, and what the server may say.
 
-A message is the content of a frame's `payload`. What stands beside the payload (`id`, `seq`) belongs to the frame and
-travels beside the message in `codec.py`. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
+A message is the content of a frame's `payload`. What stands beside the payload (`id`, `n`, `seq`) belongs to the frame
+and travels beside the message in `codec.py`. docs/protocol.md is the law; `docs/schema/` is generated from these
+classes.
 """
 
 from typing import get_args
@@ -92,6 +93,7 @@ from ironwire.wire.messages.session import (
     Error,
     Ping,
     Pong,
+    RefusedNumbers,
     Resume,
     ServerLimits,
     Verify,
@@ -169,12 +171,16 @@ ServerMessage = (
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
 """What comes out of a mailbox, numbered by the frame's `seq`."""
 
+NUMBERED = (Text, File, Receipt)
+"""What a device may number by the frame's `n`."""
+
 CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(ClientMessage)
 SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
 
 __all__ = [
     "CLIENT_MESSAGES",
     "DELIVERIES",
+    "NUMBERED",
     "SERVER_MESSAGES",
     "WIRE_KEY",
     "Accepted",
@@ -236,6 +242,7 @@ __all__ = [
     "PresenceWatch",
     "Receipt",
     "ReceiptState",
+    "RefusedNumbers",
     "RelayedAnswer",
     "RelayedCandidate",
     "RelayedEnd",

@@ -2,10 +2,13 @@
 
 from typing import Annotated, ClassVar
 
+from attrs import field
+
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
+from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
-from ironwire.wire.constraints import Chars, Count, Items, Sha256Hex, UnixMs
-from ironwire.wire.messages.fields import ErrorCode, ShortText
+from ironwire.wire.constraints import Chars, Count, Items, Number, Sha256Hex, UnixMs
+from ironwire.wire.messages.fields import WIRE_KEY, ErrorCode, ShortText
 
 
 @record
@@ -53,6 +56,7 @@ class ServerLimits:
     upload_bytes: Count
     window_envelopes: Count
     window_bytes: Count
+    unanswered_envelopes: Count
     mailbox_envelopes: Count
     mailbox_bytes: Count
     retention_ms: Count
@@ -74,6 +78,15 @@ class ServerLimits:
 
 
 @record
+class RefusedNumbers:
+    """The envelopes that the device numbered `first` to `last` were refused, all of them with `msg` (section 4.1)."""
+
+    first: Number = field(metadata={WIRE_KEY: "from"})
+    last: Number = field(metadata={WIRE_KEY: "to"})
+    msg: ErrorCode
+
+
+@record
 class AuthOk:
     """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
 
@@ -85,6 +98,10 @@ class AuthOk:
     """Tells this mailbox from one that the device had before it was removed."""
     seq: Count | None = None
     """The last number that the mailbox has given out."""
+    sent: Count | None = None
+    """The last number of the device that is settled."""
+    refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
+    """Of the last numbers up to `sent`, those that were refused."""
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
@@ -103,6 +120,8 @@ class Accepted:
     group: GroupId | None = None
     epoch: Count | None = None
     """Where a change of a group was accepted: the group, and what its epoch is now (section 7.2)."""
+    sent: Count | None = None
+    """Where `resume` was accepted of a device: as in `auth_ok`."""
 
 
 @record
