@@ -61,7 +61,8 @@ class _WaitingAck:
         self.settles += settles
 
 
-_Acks = dict[MailboxId, _WaitingAck]
+_Acks = dict[tuple[MailboxId, int | None], _WaitingAck]
+"""By mailbox and session of its device."""
 
 
 @frozen
@@ -105,15 +106,23 @@ class Committer:
             self._arrival.unpark()
         self._arrived.append((owner, operation, settle, cost))
 
-    def ack(self, mailbox: MailboxId, upto: int, cost: int = 1, settle: Settle | None = None) -> None:
-        """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
+    def ack(
+        self,
+        mailbox: MailboxId,
+        upto: int,
+        cost: int = 1,
+        settle: Settle | None = None,
+        *,
+        session: int | None = None,
+    ) -> None:
+        """What the device has up to `upto` may be erased; an ack that follows in its session joins one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
-        self._acks.setdefault(mailbox, _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
+        self._acks.setdefault((mailbox, session), _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
 
-    def hasten_ack(self, owner: ClientId, mailbox: MailboxId) -> None:
-        """Commit the ack that waits for `mailbox`, if there is one, before what `owner` asks for next."""
-        ack = self._acks.pop(mailbox, None)
+    def hasten_ack(self, owner: ClientId, mailbox: MailboxId, session: int) -> None:
+        """Commit the ack of this session that waits, if there is one, before what `owner` asks for next."""
+        ack = self._acks.pop((mailbox, session), None)
         if ack is None:
             return
 
@@ -121,7 +130,7 @@ class Committer:
             for each in ack.settles:
                 each(result)
 
-        self.ask(owner, Ack(mailbox, ack.upto), settle, ack.cost)
+        self.ask(owner, Ack(mailbox, ack.upto, session), settle, ack.cost)
 
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
@@ -195,22 +204,22 @@ class Committer:
         acks: _Acks = {}
         cost = 0
         while self._acks and cost < BATCH_COST:
-            mailbox = next(iter(self._acks))
-            acks[mailbox] = self._acks.pop(mailbox)
-            cost += acks[mailbox].cost
+            oldest = next(iter(self._acks))
+            acks[oldest] = self._acks.pop(oldest)
+            cost += acks[oldest].cost
         return acks
 
     def _take_back(self, acks: _Acks) -> None:
         """These wait again, before those that came meanwhile."""
         came, self._acks = self._acks, acks
-        for mailbox, ack in came.items():
-            acks.setdefault(mailbox, _WaitingAck()).add(ack.upto, ack.cost, ack.settles)
+        for session, ack in came.items():
+            acks.setdefault(session, _WaitingAck()).add(ack.upto, ack.cost, ack.settles)
 
     async def _commit(self, batch: list[_Asked]) -> None:
         """These, after the acks that wait: what they make room for is seen."""
         batch = _without_held(batch)
         acks = self._next_acks()
-        operations: list[Operation] = [Ack(mailbox, ack.upto) for mailbox, ack in acks.items()]
+        operations: list[Operation] = [Ack(mailbox, ack.upto, session) for (mailbox, session), ack in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return

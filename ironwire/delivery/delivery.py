@@ -29,6 +29,7 @@ from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.operations import (
+    Acked,
     AlreadySettled,
     Append,
     ChangeGroup,
@@ -205,15 +206,19 @@ class Delivery:
         if id is not None:
             endpoint.unsettled.begin(1)
             settle = partial(self._settle_ack, endpoint, id)
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle)
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=endpoint.session)
         elif arrived is not None:
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=endpoint.session)
 
     def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
         """The link between a mailbox and the session that was opened for it, and is attached next."""
         limits, former = self._limits, self._hub.pump_of(mailbox.id)
-        # The last acks of the session that this one replaces may not be committed yet.
-        acked = mailbox.acked if former is None else max(mailbox.acked, former.acked)
+        acked = mailbox.acked
+        if former is not None and former.acked > acked:
+            # The former session acknowledged more after this one was registered, which the store refuses or has not
+            # committed yet. It is true of the device, so this session says it again.
+            acked = former.acked
+            self._committer.ack(mailbox.id, acked, session=mailbox.session)
         # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
         most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
         most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
@@ -254,7 +259,7 @@ class Delivery:
         """
         for box in await self._store.mailboxes_of(client):
             if box.device == device:  # what its former session acknowledged is in no gap of the new one
-                self._committer.hasten_ack(client, box.id)
+                self._committer.hasten_ack(client, box.id, box.session)
         registered = await self.change(client, Register(client, device, self._now_ms()))
         if not isinstance(registered, Mailbox):
             return None
@@ -275,14 +280,14 @@ class Delivery:
         """
         return await self._committer.committed(client, operation)
 
-    async def remove(self, client: ClientId, device: DeviceId) -> Result:
+    async def remove(self, client: ClientId, device: DeviceId, session: int | None = None) -> Result:
         """Delete the device with its mailbox. Its session, if it has one, is the caller's to close. What is left of a
         large mailbox goes as fast as this client may have things done.
 
         Raises:
             StoreError: the store cannot work.
         """
-        result = await self._committer.committed(client, Remove(client, device), cost=SWEEP_COST)
+        result = await self._committer.committed(client, Remove(client, device, session), cost=SWEEP_COST)
         if isinstance(result, Removed):
             for sweep in result.rest:
                 self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
@@ -403,7 +408,7 @@ class Delivery:
         endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):
             endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
-        else:
+        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
             endpoint.outbox.put(accepted(self._now_ms(), id))
 
     def _settle_refusal(

@@ -8,7 +8,7 @@ from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.contract.operations import NoSuchDevice
+from ironwire.store.contract.operations import NoSuchDevice, SessionOver
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 from ironwire.wire.messages.fields import ErrorCode
@@ -50,7 +50,11 @@ class DeviceHandler:
 
     async def _remove(self, endpoint: Endpoint, device: DeviceId, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
         client = endpoint.principal.client
-        result = await self._delivery.remove(client, device)
+        session = endpoint.session if device == endpoint.principal.device else None
+        result = await self._delivery.remove(client, device, session)
+        if isinstance(result, SessionOver):
+            endpoint.outbox.put(encode(Error("not_found", detail="a newer session of this device has begun"), id))
+            return "not_found"
         if isinstance(result, NoSuchDevice):
             endpoint.outbox.put(encode(Error("not_found", detail="this client has no such device"), id))
             return "not_found"

@@ -22,6 +22,7 @@ from ironwire.store.contract.operations import (
     Register,
     Remove,
     Removed,
+    SessionOver,
     Stored,
     TooManyDevices,
     Touch,
@@ -374,6 +375,21 @@ async def test_an_ack_beyond_the_tail_reaches_the_tail_and_not_what_is_to_come(s
     await store.apply([append(envelope(BOB, ANN, "1")), Ack(box.id, 99), append(envelope(BOB, ANN, "2"))])
     assert (await mailbox_of(store, ANN, PHONE)).acked == 1
     assert await texts(store, box) == [(2, "2")]
+
+
+async def test_each_registration_of_a_device_begins_a_session_and_an_older_one_changes_nothing(store: Store) -> None:
+    """It may neither erase what the newest was promised, nor remove the device from under it."""
+    first = await registered(store, ANN, PHONE)
+    await store.apply([append(envelope(BOB, ANN, "1")), append(envelope(BOB, ANN, "2"))])
+    second = await registered(store, ANN, PHONE)
+    assert (first.id, first.session + 1) == (second.id, second.session)
+    assert await apply(store, Ack(first.id, 2, first.session)) == SessionOver()
+    assert await apply(store, Remove(ANN, PHONE, first.session)) == SessionOver()
+    assert await texts(store, second) == [(1, "1"), (2, "2")]
+    assert await apply(store, Ack(second.id, 1, second.session)) == Acked()
+    assert await texts(store, second) == [(2, "2")]
+    assert isinstance(await apply(store, Remove(ANN, PHONE, second.session)), Removed)
+    assert await apply(store, Remove(ANN, PHONE, second.session)) == NoSuchDevice()
 
 
 async def test_an_ack_of_a_mailbox_that_is_gone_changes_nothing(store: Store) -> None:

@@ -9,6 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer
 from ironwire.errors import StoreError
+from ironwire.ids import ClientId
 from ironwire.store.contract.operations import (
     Ack,
     Acked,
@@ -80,6 +81,19 @@ async def test_acks_alone_wait_for_a_short_quiet_and_go_together(
     await wait_all_tasks_blocked()
     assert len(store.batches) == 1
     assert committer.waiting == 0
+
+
+async def test_acks_of_two_sessions_of_a_device_do_not_join(
+    mock_clock: MockClock, store: NotingStore, committer: Committer
+) -> None:
+    """The store refuses the older one's, and must not take the newer one's for it."""
+    committer.ack(ONE, 3, session=1)
+    committer.ack(ONE, 2, session=2)
+    committer.hasten_ack(ClientId("a" * 64), ONE, 1)
+    await wait_all_tasks_blocked()
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    assert [operation for _, batch in store.batches for operation in batch] == [Ack(ONE, 2, 2), Ack(ONE, 3, 1)]
 
 
 async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ironwire.delivery.committer import BATCH_COST, QUIET_SECONDS
 from ironwire.delivery.outbox import Ending
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store.contract.operations import Block, Operation, Remove, Removed, Result, Sweep
+from ironwire.store.contract.operations import Block, Operation, Remove, Removed, Result, SessionOver, Sweep
 from ironwire.store.contract.records import MailboxId
 from ironwire.wire.messages import Receipt, Text
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
@@ -157,6 +157,35 @@ async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_commit
     await wait_all_tasks_blocked()
     assert taken(bob_phone) == [accepted("a")]
     assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
+
+
+async def test_what_a_session_acknowledges_while_the_next_one_comes_does_not_come_again_and_leaves_the_mailbox(
+    house: House, mock_clock: MockClock
+) -> None:
+    alice, former = house.seat(ALICE), await house.seat_device(BOB, PHONE)
+    for text in "12":
+        house.delivery.submit(alice, Text(BOB, text), None)
+    await wait_all_tasks_blocked()
+    mailbox = await house.delivery.register(BOB, PHONE)
+    assert mailbox is not None
+    house.delivery.ack(former, 1, MessageId("late"))
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [0]
+    assert "accepted" not in [frame["type"] for frame in taken(former)]
+    newest = house.seat_again(BOB, PHONE, mailbox)
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    assert [frame.get("seq") for frame in taken(newest) if frame["type"] == "text"] == [2]
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
+
+
+async def test_a_device_is_not_removed_from_under_its_newest_session_by_an_older_one(house: House) -> None:
+    former = await house.seat_device(BOB, PHONE)
+    newest = await house.delivery.register(BOB, PHONE)
+    assert newest is not None
+    assert await house.delivery.remove(BOB, PHONE, former.session) == SessionOver()
+    assert await house.delivery.mailboxes_of(BOB) == [newest]
 
 
 async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked(house: House) -> None:

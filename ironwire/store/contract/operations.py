@@ -40,10 +40,13 @@ class Touched:
 
 @record
 class Remove:
-    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`."""
+    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`; or in `SessionOver`, if a `session`
+    of this device asks for it that is not the newest: that one was promised the mailbox.
+    """
 
     client: ClientId
     device: DeviceId
+    session: int | None = None
 
 
 @record
@@ -248,11 +251,13 @@ class Held:
 @record
 class Ack:
     """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
-    in `Acked`.
+    in `Acked`; or in `SessionOver`, if it comes from a `session` that is not the device's newest: what the newest is
+    about to be sent must not be erased under its hands.
     """
 
     mailbox: MailboxId
     upto: int
+    session: int | None = None
 
 
 @record

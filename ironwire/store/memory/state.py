@@ -175,9 +175,11 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
                 box = state.boxes[mailbox]
                 box.seen_ms = max(box.seen_ms, now_ms)
             return Touched()
-        case Remove(client, device):
+        case Remove(client, device, session):
             for box in boxes_of(state, client):
                 if box.device == device:
+                    if session not in (None, box.session):
+                        return SessionOver()
                     del state.boxes[box.id]
                     return Removed()
             return NoSuchDevice()
@@ -189,10 +191,8 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
             return _append(state, operation, quota)
         case RefuseNumber(number, code):
             return _refuse_number(state, number, code)
-        case Ack(mailbox, upto):
-            if mailbox in state.boxes:
-                _ack(state.boxes[mailbox], upto)
-            return Acked()
+        case Ack():
+            return _ack(state, operation)
         case ChangeGroup():
             return _change_group(state, operation, quota)
         case Forget(envelope, Number() as number):
@@ -392,11 +392,17 @@ def may_read(state: State, client: ClientId, peer: Address, archived: Archived) 
     return envelope.to == peer and member is not None and archived.number >= member.reads_from
 
 
-def _ack(box: Box, upto: int) -> None:
-    box.acked = max(box.acked, min(upto, box.tail))
+def _ack(state: State, ack: Ack) -> Acked | SessionOver:
+    box = state.boxes.get(ack.mailbox)
+    if box is None:
+        return Acked()
+    if ack.session not in (None, box.session):
+        return SessionOver()
+    box.acked = max(box.acked, min(ack.upto, box.tail))
     for seq in [seq for seq in box.entries if seq <= box.acked]:
         del box.entries[seq]
     box.lost_changes = {group: span for group, span in box.lost_changes.items() if span[1] > box.acked}
+    return Acked()
 
 
 def losses(state: State, mailbox: MailboxId, first: int, last: int) -> list[Loss]:

@@ -8,7 +8,7 @@ batch under way, and holds at least those of which the tables do not know all.
 import sqlite3
 from collections.abc import Sequence
 
-from ironwire.ids import ClientId, DeviceId, GroupId, is_group
+from ironwire.ids import ClientId, GroupId, is_group
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.maintenance import Erased, Expired
@@ -162,14 +162,14 @@ class Writer:
                 return self._append_numbered(operation, number)
             case Append():
                 return self._append(operation, key)
-            case Ack(mailbox, upto):
-                return self._ack(mailbox, upto)
+            case Ack():
+                return self._ack(operation)
             case Register():
                 return self._register(operation)
             case Touch(mailbox, now_ms):
                 return self._touch(mailbox, now_ms)
-            case Remove(client, device):
-                return self._remove(client, device)
+            case Remove():
+                return self._remove(operation)
             case Sweep(mailbox, upto):
                 return self._sweep(mailbox, upto)
             case RefuseNumber(number, code):
@@ -330,10 +330,12 @@ class Writer:
             self.mailboxes.count(box)
             refuse_after_all(box, number.n, "user_offline")
 
-    def _ack(self, mailbox: MailboxId, upto: int) -> Acked:
-        box = self.mailboxes.by_id(mailbox)
-        if box is not None and upto > box.acked:
-            self._erase(box, min(upto, box.tail))
+    def _ack(self, ack: Ack) -> Acked | SessionOver:
+        box = self.mailboxes.by_id(ack.mailbox)
+        if box is not None and ack.session not in (None, box.session):
+            return SessionOver()
+        if box is not None and ack.upto > box.acked:
+            self._erase(box, min(ack.upto, box.tail))
         return Acked()
 
     def _register(self, register: Register) -> Mailbox | TooManyDevices:
@@ -356,9 +358,11 @@ class Writer:
             self.mailboxes.see(box, now_ms)
         return Touched()
 
-    def _remove(self, client: ClientId, device: DeviceId) -> Removed | NoSuchDevice:
-        for box in self.mailboxes.of(client):
-            if box.device == device:
+    def _remove(self, remove: Remove) -> Removed | NoSuchDevice | SessionOver:
+        for box in self.mailboxes.of(remove.client):
+            if box.device == remove.device:
+                if remove.session not in (None, box.session):
+                    return SessionOver()
                 self.checkpoint()
                 swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
                 self._erase(box, swept)
