@@ -43,6 +43,8 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 """The bounds of the histogram of batches."""
 
 Settle = Callable[[Result | StoreError], None]
+Watcher = Callable[[Operation, Result | StoreError], None]
+"""Hears of each operation after its commit, in the order of the commits, or after the failure of its batch."""
 _Asked = tuple[ClientId | None, Operation, Settle, int]
 """By whom, and with what it costs."""
 
@@ -75,10 +77,13 @@ class CommitterStatistics:
 
 
 class Committer:
-    """The one way into the store. `settle` is called with the result of what was asked, after its commit."""
+    """The one way into the store. After a commit, `watcher` hears of each operation first, and then whoever asked for
+    it, by the `settle` that came with it. So what wakes up at a change does not depend on who asked for the change.
+    """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, watcher: Watcher) -> None:
         self._store = store
+        self._watcher = watcher
         self._arrived: list[_Asked] = []
         """What came since the last batch was put together."""
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
@@ -237,7 +242,8 @@ class Committer:
             for settle in ack.settles:
                 settle(result)
         told = 0
-        for (_, _, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
+        for (_, operation, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
+            self._watcher(operation, result)
             settle(result)
             told += cost
             if told >= TURN_COST:

@@ -18,7 +18,7 @@ from attrs import define, evolve, field, frozen
 from ironwire.counting import Distribution, Tallied
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
-from ironwire.delivery.fan_out import fan_out, offer
+from ironwire.delivery.fan_out import fan_out, wake_pumps
 from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.delivery.outbox import Outbox
@@ -109,7 +109,7 @@ class Delivery:
     _metrics: DeliveryMetrics = field(init=False, factory=DeliveryMetrics)
 
     def __attrs_post_init__(self) -> None:
-        self._committer = Committer(self._store)
+        self._committer = Committer(self._store, partial(wake_pumps, self._hub))
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
@@ -311,7 +311,7 @@ class Delivery:
         def tell(result: Result | StoreError) -> None:
             if isinstance(result, Stored):
                 self._metrics.stored[change.envelope.verb] += 1
-                fan_out(self._hub, result, change.envelope, live_text)
+                fan_out(self._hub, result, live_text)
 
         cost = max(entries_of_all(self._store.glance, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
@@ -389,7 +389,6 @@ class Delivery:
                 # Without a live text a mailbox has it; whoever has blocked its sender is not to have it.
                 is_owed_live = live_text is not None and not result.is_blocked
                 is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
-                offer(self._hub, result, envelope)
                 if is_missed and all(place.is_own for place in placed):
                     self._forget(append)
                     self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
@@ -485,7 +484,7 @@ class Delivery:
             case Stored():
                 group = GroupId(envelope.to)
                 live_text = partial(live_frame, message, envelope.sender, group)
-                fan_out(self._hub, result, envelope, live_text, but=sender)
+                fan_out(self._hub, result, live_text, but=sender)
                 self._metrics.stored[envelope.verb] += 1
                 if envelope.id is not None:
                     sender.outbox.put(accepted(envelope.ts, envelope.id))
