@@ -15,7 +15,7 @@ from ironwire.store.contract.operations import (
     Duplicate,
     EpochPassed,
     IdTaken,
-    Lost,
+    LostPlace,
     NotMember,
     Placed,
     Register,
@@ -155,8 +155,8 @@ async def test_a_full_mailbox_loses_its_place_and_silences_nobody(open_store: Op
             [BOB],
         ]
         assert [result.lost for result in lost if isinstance(result, Stored)] == [
-            (Lost(full.id, 3),),
-            (Lost(full.id, 4),),
+            (LostPlace(full.id, 3),),
+            (LostPlace(full.id, 4),),
         ]
         assert await texts(store, full) == [(1, "1"), (2, "direct")]
         assert ((await mailbox_of(store, ANN, PHONE)).tail, (await mailbox_of(store, ANN, PHONE)).waiting) == (4, 2)

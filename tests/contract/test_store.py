@@ -15,7 +15,7 @@ from ironwire.store.contract.operations import (
     Forget,
     Forgotten,
     IdTaken,
-    Lost,
+    LostPlace,
     MailboxFull,
     NoSuchDevice,
     Placed,
@@ -303,7 +303,7 @@ async def test_a_full_mailbox_of_the_senders_other_device_loses_its_place_and_re
         box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
         await store.apply([append(envelope(BOB, ANN)), Ack(box.id, 1)])
         assert await apply(store, append(envelope(BOB, ANN, "goes out"))) == Stored(
-            (Placed(box.id, ANN, PHONE, 2, is_own=False),), lost=(Lost(own.id, 2),)
+            (Placed(box.id, ANN, PHONE, 2, is_own=False),), lost=(LostPlace(own.id, 2),)
         )
         assert await texts(store, box) == [(2, "goes out")]
         assert await texts(store, own) == [(1, "hello")]
@@ -317,7 +317,7 @@ async def test_a_recipient_who_is_live_alone_gets_it_although_the_senders_other_
     async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
         own = await registered(store, BOB, LAPTOP)
         await apply(store, append(envelope(BOB, ANN), is_live=True))
-        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored((), lost=(Lost(own.id, 2),))
+        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored((), lost=(LostPlace(own.id, 2),))
 
 
 async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: OpenStore) -> None:
@@ -326,7 +326,7 @@ async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: 
         note = append(envelope(ANN, ANN, "note", device=PHONE))
         await store.apply([note, Ack(phone.id, 1)])
         assert await apply(store, note) == Stored(
-            (Placed(phone.id, ANN, PHONE, 2, is_own=False),), lost=(Lost(stale.id, 2),)
+            (Placed(phone.id, ANN, PHONE, 2, is_own=False),), lost=(LostPlace(stale.id, 2),)
         )
         assert await apply(store, note) == MailboxFull()
         assert (await mailbox_of(store, ANN, TABLET)).tail == 2

@@ -18,7 +18,7 @@ from ironwire.handlers.presence import CATCH_UP_SECONDS, TURN_CLIENTS, PresenceH
 from ironwire.ids import ClientId, MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.records import Quota
-from ironwire.store.memory.state import State
+from ironwire.store.memory.state import MemoryState
 from ironwire.store.memory.store import MemoryGlance, MemoryStore
 from ironwire.wire.messages import Presence, PresenceAllow, PresenceWatch, Typing
 from ironwire.wire.messages.presence import GivenStatus, Status
@@ -33,7 +33,7 @@ class Blocklist(MemoryGlance):
     """A glance of which only the blocks matter, and which can fail."""
 
     def __init__(self) -> None:
-        super().__init__(State())
+        super().__init__(MemoryState())
         self.blocks: set[tuple[ClientId, ClientId]] = set()
         self.fails = False
 

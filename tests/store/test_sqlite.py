@@ -35,6 +35,7 @@ from ironwire.store.contract.operations import (
 from ironwire.store.contract.records import Mailbox
 from ironwire.store.sqlite import boxes as sqlite_boxes
 from ironwire.store.sqlite import database as sqlite_database
+from ironwire.store.sqlite import devices as sqlite_devices
 from ironwire.store.sqlite import directory as sqlite_directory
 from ironwire.store.sqlite import expiry as sqlite_expiry
 from ironwire.store.sqlite import ids as sqlite_ids
@@ -455,7 +456,7 @@ async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of a full one at once would hold everybody up for a second."""
-    monkeypatch.setattr(sqlite_writer, "SWEPT_AT_ONCE", 3)
+    monkeypatch.setattr(sqlite_devices, "SWEPT_AT_ONCE", 3)
     phone, laptop = await registered(store, ANN, PHONE), await registered(store, ANN, LAPTOP)
     await store.apply([append(envelope(BOB, ANN, SECRET)) for _ in range(8)])
     await store.apply([Ack(laptop.id, 8)])
@@ -475,7 +476,7 @@ async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
 async def test_a_mailbox_that_was_removed_and_not_swept_goes_with_what_has_expired(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_writer, "SWEPT_AT_ONCE", 3)
+    monkeypatch.setattr(sqlite_devices, "SWEPT_AT_ONCE", 3)
     await registered(store, ANN, PHONE)
     laptop = await registered(store, BOB, LAPTOP)
     await store.apply([append(envelope(CAT, ANN, SECRET)) for _ in range(8)])
@@ -533,6 +534,7 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
         name: statement
         for module in (
             sqlite_writer,
+            sqlite_devices,
             sqlite_boxes,
             sqlite_expiry,
             sqlite_directory,

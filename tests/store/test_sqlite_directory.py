@@ -40,7 +40,7 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
 
     joined = change(CLUB, 1, {ANN: "admin", BOB: "member"})
     with monkeypatch.context() as broken:
-        broken.setattr(store._mailboxes.page, "write", fail)
+        broken.setattr(store._mailboxes.batch_log, "write", fail)
         unwanted = append(envelope(BOB, ANN, device=PHONE), is_live=True)
         with pytest.raises(StoreError):
             await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB), unwanted])

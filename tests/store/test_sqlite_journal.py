@@ -182,7 +182,7 @@ async def test_a_batch_that_failed_leaves_what_the_journal_has(
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(store._mailboxes.page, "write", fail)
+        broken.setattr(store._mailboxes.batch_log, "write", fail)
         with pytest.raises(StoreError):
             await store.apply([Ack(box.id, 1), append(envelope(BOB, ANN, "lost", id="2"))])
     assert await texts(store, box) == [(1, "before")]
@@ -202,7 +202,7 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(store._mailboxes.page, "write", fail)
+        broken.setattr(store._mailboxes.batch_log, "write", fail)
         broken.setattr(sqlite_mailboxes, "read_journal", fail)
         with pytest.raises(StoreError):
             await apply(store, append(envelope(BOB, ANN, "lost")))

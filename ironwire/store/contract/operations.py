@@ -198,7 +198,7 @@ class Placed:
 
 
 @record
-class Lost:
+class LostPlace:
     """A place that a full mailbox has lost: the number is given out, and holds nothing (`losses.py`)."""
 
     mailbox: MailboxId
@@ -213,7 +213,7 @@ class Stored:
 
     placed: tuple[Placed, ...]
     owed_live: tuple[ClientId, ...] = ()
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostPlace, ...] = ()
     is_blocked: bool = False
 
 

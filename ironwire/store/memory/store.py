@@ -18,7 +18,7 @@ from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
 from ironwire.store.memory.state import (
-    State,
+    MemoryState,
     apply,
     boxes_of,
     erase,
@@ -34,7 +34,7 @@ from ironwire.store.memory.state import (
 class MemoryGlance:
     """As new as an exact read: nothing here is ever old."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: MemoryState) -> None:
         self._state = state
 
     def mailbox_count(self, client: ClientId) -> int:
@@ -56,7 +56,7 @@ class MemoryStore:
 
     def __init__(self, quota: Quota) -> None:
         self._quota = quota
-        self._state = State()
+        self._state = MemoryState()
         self.glance = MemoryGlance(self._state)
         self._batches = 0
         self._operations = 0

@@ -8,7 +8,7 @@ from ironwire.ids import ClientId, GroupId
 from ironwire.store.contract.directory import Group
 from ironwire.store.sqlite.database import Database
 from ironwire.store.sqlite.directory import DirectoryReader
-from ironwire.store.sqlite.mailboxes import Mailboxes
+from ironwire.store.sqlite.mailboxes import MailboxCache
 
 
 class SqliteGlance:
@@ -18,7 +18,7 @@ class SqliteGlance:
         self,
         database: Database,
         turn: trio.Lock,
-        mailboxes: Mailboxes,
+        mailboxes: MailboxCache,
         directory: DirectoryReader,
         banned: AbstractSet[ClientId],
     ) -> None:

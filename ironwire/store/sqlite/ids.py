@@ -15,7 +15,7 @@ _SELECT_KNOWN = f"SELECT {_COLUMNS} FROM known WHERE key = ?"  # noqa: S608  # c
 _SELECT_ALL_KNOWN = f"""
     SELECT key, {_COLUMNS} FROM known WHERE key IN ({", ".join("?" * ASKED_AT_ONCE)})"""  # noqa: S608  # constants
 
-Row = tuple[int, int, bytes, str | None]
+KnownRow = tuple[int, int, bytes, str | None]
 """Number of the envelope, when it was accepted, its digest, and its group."""
 
 
@@ -31,10 +31,10 @@ def key_of(envelope: Envelope, digest: bytes) -> bytes | None:
     return message_key(envelope.sender, envelope.device, envelope.id)
 
 
-def find_known(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, Row]:
+def find_known(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, KnownRow]:
     """Those of many ids that the table knows. One statement for some of them costs a third of one for each."""
     wanted: list[bytes | None] = [*sorted(keys)]
-    found: dict[bytes, Row] = {}
+    found: dict[bytes, KnownRow] = {}
     for start in range(0, len(wanted), ASKED_AT_ONCE):
         some = wanted[start : start + ASKED_AT_ONCE]
         some += [None] * (ASKED_AT_ONCE - len(some))
@@ -43,12 +43,12 @@ def find_known(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[by
     return found
 
 
-def read_known(connection: sqlite3.Connection, key: bytes) -> Row | None:
-    row: Row | None = connection.execute(_SELECT_KNOWN, (key,)).fetchone()
+def read_known(connection: sqlite3.Connection, key: bytes) -> KnownRow | None:
+    row: KnownRow | None = connection.execute(_SELECT_KNOWN, (key,)).fetchone()
     return row
 
 
-def known_as(row: Row | None, digest: bytes) -> Known | None:
+def known_as(row: KnownRow | None, digest: bytes) -> Known | None:
     if row is None:
         return None
     _, ts, known_digest, group = row

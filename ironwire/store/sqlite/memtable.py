@@ -14,7 +14,7 @@ from attrs import define, setters
 from ironwire.ids import is_group
 from ironwire.store.contract.records import Entry, Envelope
 from ironwire.store.sqlite.boxes import Box
-from ironwire.store.sqlite.ids import Row
+from ironwire.store.sqlite.ids import KnownRow
 
 _INSERT_ENVELOPE = """
     INSERT INTO envelope (id, verb, sender, device, recipient, message_id, ts, owed, payload, is_archived, is_blocked)
@@ -58,7 +58,7 @@ class Recent:
             self.is_blocked,
         )
 
-    def known(self) -> Row:
+    def known(self) -> KnownRow:
         to = self.envelope.to
         return self.number, self.envelope.ts, self.digest, to if is_group(to) else None
 
@@ -90,12 +90,12 @@ class Memtable:
         if not recent.owed and not recent.is_archived and recent.key is None:
             del self._by_number[number]
 
-    def known(self, key: bytes) -> Row | None:
+    def known(self, key: bytes) -> KnownRow | None:
         """What was accepted under an id, the batch under way included."""
         recent = self._by_id.get(key)
         return None if recent is None else recent.known()
 
-    def known_before(self, key: bytes) -> Row | None:
+    def known_before(self, key: bytes) -> KnownRow | None:
         """As `known`, without the batch under way."""
         recent = self._by_id.get(key)
         return None if recent is None or recent.number > self._committed else recent.known()

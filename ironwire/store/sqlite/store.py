@@ -24,7 +24,7 @@ from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans,
 from ironwire.store.sqlite.glance import SqliteGlance
 from ironwire.store.sqlite.ids import message_key
 from ironwire.store.sqlite.losses import read_losses
-from ironwire.store.sqlite.mailboxes import Mailboxes
+from ironwire.store.sqlite.mailboxes import MailboxCache
 from ironwire.store.sqlite.pages import read_archived, read_entries, read_newest_ms
 from ironwire.store.sqlite.workers import Threads, Workers
 from ironwire.store.sqlite.writer import Writer
@@ -43,7 +43,7 @@ class SqliteStore:
 
     glance: SqliteGlance
     _writer: Writer
-    _mailboxes: Mailboxes
+    _mailboxes: MailboxCache
     _directory: DirectoryReader
 
     def __init__(self, path: Path, quota: Quota, open_workers: Callable[[], Workers] = Threads) -> None:
