@@ -1,7 +1,7 @@
 """Every check of the project, one session each. Bare `nox` runs what a change has to pass.
 
 Sessions keep their environments: the second run installs nothing that is already there. `build` alone starts afresh,
-because it answers whether a stranger can install the package.
+because it answers whether anybody can install the package.
 """
 
 import shutil
@@ -127,7 +127,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def attack(session: nox.Session) -> None:
-    """Try what strangers may try, and time those who only want to talk: `nox -s attack -- ARGUMENTS`."""
+    """Attack a server, and time its bystanders: `nox -s attack -- ARGUMENTS`."""
     session.install("--editable", ".", *group("test"))
     session.run("python", "-m", "attack", *session.posargs)
 
@@ -137,8 +137,8 @@ def http(session: nox.Session) -> None:
     """Ask a real server whatever docs/openapi.json allows, and more: `nox -s http -- EXAMPLES`."""
     session.install("--editable", ".", *group("test", "http"))
     examples = session.posargs[0] if session.posargs else "300"
-    patience = "faulthandler_timeout=900"  # of one test, which asks for minutes
-    session.run("pytest", "-o", patience, "tests/system/test_openapi.py", env={"SCHEMATHESIS_EXAMPLES": examples})
+    timeout = "faulthandler_timeout=900"  # of one test, which asks for minutes
+    session.run("pytest", "-o", timeout, "tests/system/test_openapi.py", env={"SCHEMATHESIS_EXAMPLES": examples})
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""What strangers may try, and whether anybody else feels it: `python -m attack`.
+"""Attacks on the server, timed by bystanders: `python -m attack`.
 
 Each attack has a fresh server, started by the plain command with default settings, a process that attacks it, with low
 priority because the machine is one and the network is not, and a process of bystanders whose texts are timed before,

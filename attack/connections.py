@@ -157,7 +157,8 @@ ATTACKS = (
         "RFC 9112 section 9.5; `limits.header_seconds`",
         "connections",
         slow_headers,
-        fixed="one turn of the event loop served everybody who had sent a byte; now two strangers have each turn",
+        fixed="one turn of the event loop served everybody who had sent a byte; "
+        "now two unauthenticated peers have each turn",
     ),
     Attack(
         "slow bodies",
@@ -204,7 +205,7 @@ ATTACKS = (
         "connections",
         crowd,
         fixed="3,000 arrivals were one turn of the event loop, of 400 ms, and the end of their time was another; "
-        "now two strangers have each turn, to come and to go",
+        "now two unauthenticated peers have each turn, to come and to go",
     ),
     Attack(
         "resets",

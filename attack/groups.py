@@ -6,7 +6,7 @@ from itertools import count
 import orjson
 import trio
 
-from attack.target import ONE_ADDRESS, Attack, Refused, Target, address, reply, stranger
+from attack.target import ONE_ADDRESS, Attack, Refused, Target, address, new_identity, reply
 from bench.crowd import Identity
 from tests.server.raw_client import RawClient
 from tests.wire.frame_builder import TEXT, frame
@@ -21,7 +21,7 @@ async def churn(target: Target) -> None:
     """Groups of a thousand made, changed by several admins at once, and left."""
 
     async def once(number: int) -> str:
-        admin = stranger("phone")
+        admin = new_identity("phone")
         async with target.session(address(number), admin) as client:
             target.mailboxes += 1
             group = await make_group(client, 400)
@@ -43,7 +43,7 @@ async def churn(target: Target) -> None:
 
 async def large_group(target: Target) -> None:
     """A thousand members, of whom a hundred are here, and ten who talk."""
-    here = [stranger("phone") for _ in range(100)]
+    here = [new_identity("phone") for _ in range(100)]
     target.mailboxes = len(here)
     async with target.session(ONE_ADDRESS) as founder:
         clients = [each.client for each in here]
@@ -59,7 +59,7 @@ async def large_group(target: Target) -> None:
 
 
 async def typing(target: Target) -> None:
-    here = [stranger() for _ in range(50)]
+    here = [new_identity() for _ in range(50)]
     async with target.session(ONE_ADDRESS) as founder:
         group = await make_group(founder, 0, [each.client for each in here])
         packet = frame_of("typing", {"to": group, "typing": True}) * 200
@@ -73,7 +73,7 @@ async def typing(target: Target) -> None:
 
 async def presence(target: Target) -> None:
     """Everybody watches everybody, and nobody can decide how they are."""
-    here = [stranger() for _ in range(100)]
+    here = [new_identity() for _ in range(100)]
     clients = [each.client for each in here]
     packet = b"".join(frame_of("presence", {"status": status}) for status in ("online", "busy", "away")) * 100
 
@@ -100,7 +100,7 @@ async def watching(target: Target) -> None:
 
 async def calls(target: Target) -> None:
     """Offers, signals for calls that are not one's own, candidates without end."""
-    victim = stranger()
+    victim = new_identity()
 
     async def once(number: int) -> str:
         async with target.session(address(number)) as client:
@@ -137,9 +137,9 @@ def _signals_to(callee: Identity) -> bytes:
     return b"".join(frames)
 
 
-async def make_group(client: RawClient, strangers: int, members: list[str] | None = None) -> str:
+async def make_group(client: RawClient, others: int, members: list[str] | None = None) -> str:
     """Returns the id of a group of these members and so many who exist nowhere."""
-    clients = [*(members or ()), *_names(strangers)]
+    clients = [*(members or ()), *_names(others)]
     await client.send(frame_of("group_create", {"clients": clients}, secrets.token_hex(8)))
     with trio.move_on_after(5):
         while True:

@@ -8,7 +8,7 @@ from contextlib import suppress
 import trio
 
 from attack.groups import frame_of, make_group
-from attack.target import ONE_ADDRESS, PATIENCE_SECONDS, Attack, Target, address, reply, stranger
+from attack.target import ANSWER_SECONDS, ONE_ADDRESS, Attack, Target, address, new_identity, reply
 from bench.crowd import Identity, text_frame
 from tests.server.raw_client import RawClient
 
@@ -19,7 +19,7 @@ LARGE = "x" * 60_000
 
 async def many_groups(target: Target) -> None:
     """Ten accomplices are in the same forty groups, of 500 each, and ask which groups they are in."""
-    here = [stranger() for _ in range(AT_ONCE)]
+    here = [new_identity() for _ in range(AT_ONCE)]
     async with target.session(ONE_ADDRESS) as founder:
         for _ in range(40):
             await make_group(founder, 490, [each.client for each in here])
@@ -65,7 +65,7 @@ async def many_devices(target: Target) -> None:
 
 async def hoarded_calls(target: Target) -> None:
     """Calls that ring for a long time, with as much in each as may be; then the callee comes back."""
-    victim = stranger()
+    victim = new_identity()
 
     async def call(number: int) -> str:
         async with target.session(address(number)) as client, trio.open_nursery() as nursery:
@@ -105,14 +105,14 @@ async def large_mail(target: Target) -> None:
     """Devices for which large texts wait acknowledge one at a time."""
 
     async def once(number: int) -> str:
-        owner = stranger("phone")
+        owner = new_identity("phone")
         async with target.session(address(number), owner):
             target.mailboxes += 1
         async with target.session(address(number)) as feeder:
             await feeder.send(_text_to(owner, LARGE) * 40)
             await trio.sleep(1)
         async with target.session(address(number), owner) as client:
-            with trio.fail_after(PATIENCE_SECONDS):
+            with trio.fail_after(ANSWER_SECONDS):
                 while (message := await reply(client))["type"] == "text":
                     target.tries += 1
                     await client.send(frame_of("ack", {"upto": message["seq"]}))
@@ -123,7 +123,7 @@ async def large_mail(target: Target) -> None:
 
 async def _with_devices(target: Target, source: bytes, names: list[str]) -> Identity:
     """A client that has registered these devices, as the first of them."""
-    owner = stranger(names[0])
+    owner = new_identity(names[0])
     for name in names:
         async with target.session(source, Identity(owner.key, owner.client, name)):
             target.mailboxes += 1

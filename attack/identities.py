@@ -4,7 +4,7 @@ import os
 
 import orjson
 
-from attack.target import ONE_ADDRESS, Attack, Refused, Target, address, ending, reply, stranger, verify
+from attack.target import ONE_ADDRESS, Attack, Refused, Target, address, ending, new_identity, reply, verify
 from bench.crowd import text_frame
 from tests.server.raw_client import RawClient
 from tests.wire.frame_builder import TEXT, frame
@@ -40,7 +40,7 @@ async def replays(target: Target) -> None:
     """A proof made for one connection, on another; a second attempt at one challenge; a proof for another's challenge
     that a hostile server passes on.
     """
-    identity = stranger()
+    identity = new_identity()
 
     async def once(number: int) -> str:
         async with target.socket(address(number)) as first, target.socket(address(number + 1)) as second:
@@ -61,7 +61,7 @@ async def replays(target: Target) -> None:
 
 async def other_origins(target: Target) -> None:
     """A page of another site opens a socket; a client signs the name of a server that passes challenges on."""
-    identity = stranger()
+    identity = new_identity()
 
     async def once(number: int) -> str:
         target.tries += 1
@@ -83,7 +83,7 @@ async def devices(target: Target) -> None:
     """Sixteen devices of each new client, from many addresses."""
 
     async def once(number: int) -> str:
-        identity = stranger(f"d{number}")
+        identity = new_identity(f"d{number}")
         async with target.session(address(number), identity):
             target.tries += 1
             target.mailboxes += 1
@@ -94,7 +94,7 @@ async def devices(target: Target) -> None:
 
 async def takeovers(target: Target) -> None:
     """Sessions of one device that replace each other."""
-    identity = stranger("phone")
+    identity = new_identity("phone")
     target.mailboxes = 1
 
     async def once(number: int) -> str:
@@ -106,7 +106,7 @@ async def takeovers(target: Target) -> None:
 
 
 async def _sign_badly(target: Target, source: bytes) -> str:
-    identity = stranger()
+    identity = new_identity()
     async with target.socket(source) as client:
         target.tries += 1
         await client.send(_auth(identity.client))

@@ -6,7 +6,7 @@ from itertools import count, cycle
 import orjson
 import trio
 
-from attack.target import Attack, Target, address, stranger
+from attack.target import Attack, Target, address, new_identity
 from bench.crowd import Identity, text_frame
 from tests.wire.frame_builder import TEXT, frame
 
@@ -22,7 +22,7 @@ async def texts(target: Target) -> None:
     """Each to a client of the attacker's own, who is here and reads."""
 
     async def once(number: int) -> str:
-        listener = stranger()
+        listener = new_identity()
         async with (
             target.session(address(number), listener) as ear,
             target.session(address(number)) as client,
@@ -40,7 +40,7 @@ async def large_durable_texts(target: Target) -> None:
     """Faster than the disk takes them."""
 
     async def once(number: int) -> str:
-        victim = stranger("phone")
+        victim = new_identity("phone")
         async with target.session(address(number), victim):
             target.mailboxes += 1
         async with target.session(address(number)) as client:
@@ -51,7 +51,7 @@ async def large_durable_texts(target: Target) -> None:
 
 async def small_durable_texts(target: Target) -> None:
     async def once(number: int) -> str:
-        victim = stranger("phone")
+        victim = new_identity("phone")
         async with target.session(address(number), victim):
             target.mailboxes += 1
         async with target.session(address(number)) as client:
@@ -62,7 +62,7 @@ async def small_durable_texts(target: Target) -> None:
 
 async def one_mailbox(target: Target) -> None:
     """Many identities fill the mailbox of somebody who is away."""
-    victim = stranger("phone")
+    victim = new_identity("phone")
     async with target.session(address(0), victim):
         target.mailboxes = 1
 
@@ -75,7 +75,7 @@ async def one_mailbox(target: Target) -> None:
 
 async def duplicate_ids(target: Target) -> None:
     """One id, with the same text and with others."""
-    victim = stranger("phone")
+    victim = new_identity("phone")
     async with target.session(address(0), victim):
         target.mailboxes = 1
     messages = [{"type": "text", "id": "1", "payload": {"to": victim.client, "text": str(n % 2)}} for n in range(300)]
@@ -93,7 +93,7 @@ async def acks(target: Target) -> None:
     packets = cycle(text_frame({"type": "ack", "payload": {"upto": upto}}) * 400 for upto in (0, 1, 2**53 - 1, 0, 0))
 
     async def once(number: int) -> str:
-        identity = stranger("phone")
+        identity = new_identity("phone")
         async with target.session(address(number), identity) as client:
             target.mailboxes += 1
             await client.send(_texts_to(identity, "to myself", 1))
@@ -104,17 +104,17 @@ async def acks(target: Target) -> None:
 
 async def readers_who_stall(target: Target) -> None:
     """Sessions that are sent more than their connections hold, and read nothing."""
-    await _feed_those_who_stall(target, [stranger() for _ in range(40)])
+    await _feed_those_who_stall(target, [new_identity() for _ in range(40)])
 
 
 async def devices_that_stall(target: Target) -> None:
     """The same of devices, which never acknowledge."""
-    victims = [stranger("phone") for _ in range(20)]
+    victims = [new_identity("phone") for _ in range(20)]
     target.mailboxes = len(victims)
     await _feed_those_who_stall(target, victims)
 
 
-async def strangers_asked_for(target: Target) -> None:
+async def unknown_clients_asked_for(target: Target) -> None:
     """Texts to clients who do not exist."""
 
     async def once(number: int) -> str:
@@ -217,7 +217,7 @@ ATTACKS = (
         "a cache that grows with every name",
         "section 4: `user_offline`",
         "texts",
-        strangers_asked_for,
+        unknown_clients_asked_for,
     ),
     Attack("questions", "the store's time", "section 5; `limits.messages_per_second`", "questions", questions),
 )

@@ -59,7 +59,7 @@ def _lines(facts: Mapping[str, str], results: Sequence[Result]) -> Iterator[str]
         )
         yield f"| {' | '.join(measured)} |"
     yield ""
-    yield "| attack | what a stranger would gain | the rule against it | tried | what the server did | what was fixed |"
+    yield "| attack | gain for the attacker | the rule against it | tried | what the server did | what was fixed |"
     yield "| --- | --- | --- | ---: | --- | --- |"
     for result in results:
         attack = ATTACKS[result.attack]

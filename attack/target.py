@@ -19,7 +19,7 @@ from wsproto.utilities import ProtocolError
 from bench.crowd import HOST, Identity, identities, text_frame
 from tests.server.raw_client import RawClient
 
-PATIENCE_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 READ_BYTES = 64 * 1024
 
 _MESSAGE = re.compile(rb'"msg":"([a-z_]+)"|"type":"(accepted)"')
@@ -46,7 +46,7 @@ class Target:
     stalled: int = 0
     """Connections that ask for more than they read; each may fill its outbox."""
     breaches: list[str] = field(factory=list)
-    """What a stranger got and must not get."""
+    """The attacker got something that it must not get."""
 
     async def open_stream(self) -> trio.SocketStream:
         return await trio.open_tcp_stream(HOST, self.port)
@@ -60,7 +60,7 @@ class Target:
         """
         async with await self.open_stream() as stream:
             client = RawClient(stream)
-            with trio.fail_after(PATIENCE_SECONDS):
+            with trio.fail_after(ANSWER_SECONDS):
                 try:
                     await client.upgrade(path, forwarded(address), *headers)
                 except ConnectionRefusedError as refusal:
@@ -74,9 +74,9 @@ class Target:
         Raises:
             Refused: no `auth_ok`.
         """
-        identity = identity or stranger()
+        identity = identity or new_identity()
         async with self.socket(address) as client:
-            with trio.fail_after(PATIENCE_SECONDS):
+            with trio.fail_after(ANSWER_SECONDS):
                 await authenticate(client, identity)
             yield client
 
@@ -84,7 +84,7 @@ class Target:
         """Send bytes of HTTP, and return the status of what comes back; `cut` if nothing does."""
         self.tries += 1
         async with await self.open_stream() as stream:
-            with trio.move_on_after(PATIENCE_SECONDS):
+            with trio.move_on_after(ANSWER_SECONDS):
                 with suppress(trio.BrokenResourceError):  # refused before it was read whole; the answer may be here
                     await stream.send_all(request)
                 return status_of(await stream.receive_some(READ_BYTES))
@@ -148,7 +148,7 @@ class Target:
 
 @frozen
 class Attack:
-    """Something a stranger may try."""
+    """One attack."""
 
     name: str
     gain: str
@@ -163,7 +163,7 @@ class Attack:
     """What earlier runs have found, and what was done about it."""
 
 
-def stranger(device: str | None = None) -> Identity:
+def new_identity(device: str | None = None) -> Identity:
     """A client that nobody has seen."""
     return identities(1, device)[0]
 
@@ -220,7 +220,7 @@ async def reply(client: RawClient) -> dict[str, Any]:
 
 async def ending(client: RawClient) -> str:
     """Wait for the end of the connection, and say how it came."""
-    with trio.move_on_after(PATIENCE_SECONDS):
+    with trio.move_on_after(ANSWER_SECONDS):
         while (event := await client.event()) is not None:
             code = getattr(event, "code", None)
             if code is not None:

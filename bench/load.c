@@ -285,8 +285,8 @@ static bool is_everything_done(void) {
 
 static void run_for(double seconds) {
     struct epoll_event events[EVENTS];
-    const uint64_t patience = STALL_SECONDS * 1000000000ull;
-    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9), seen = progress, stalled = now_ns() + patience;
+    const uint64_t allowed_ns = STALL_SECONDS * 1000000000ull;
+    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9), seen = progress, stalled = now_ns() + allowed_ns;
     while (now_ns() < end && (is_refilling || !is_everything_done())) {
         int n = epoll_wait(epoll, events, EVENTS, 20);
         for (int i = 0; i < n; i++) {
@@ -294,7 +294,7 @@ static void run_for(double seconds) {
             if (events[i].events & EPOLLOUT) flush(connection);
             if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) on_readable(connection);
         }
-        if (progress != seen) seen = progress, stalled = now_ns() + patience;
+        if (progress != seen) seen = progress, stalled = now_ns() + allowed_ns;
         else if (now_ns() > stalled) fail("the server sent nothing for %d s", STALL_SECONDS);
     }
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fuzz import codec, frames, http, session
 from fuzz.house import BLOB_NAME
-from fuzz.session import SAYINGS, STRANGERS, chunk, step
+from fuzz.session import PARTICIPANTS, SAYINGS, chunk, step
 from tests.server.raw_client import upgrade_request
 from tests.strategies import any_frame_text, client_messages, server_messages
 from tests.wire.frame_builder import BINARY, BOUNDARY_LENGTHS, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
@@ -101,9 +101,9 @@ def _session() -> Bytes:
         session.WAIT: small,
         session.LISTEN: st.just(b""),
     }
-    strangers = st.integers(0, STRANGERS - 1)
+    participants = st.integers(0, PARTICIPANTS - 1)
     one_step = st.sampled_from(sorted(operands)).flatmap(
-        lambda kind: st.builds(step, st.just(kind), strangers, operands[kind], is_hasty=st.booleans())
+        lambda kind: st.builds(step, st.just(kind), participants, operands[kind], is_hasty=st.booleans())
     )
     logged_in = st.builds(
         lambda number, connect, auth: (
@@ -111,13 +111,13 @@ def _session() -> Bytes:
             + step(session.AUTHENTICATE, number, auth)
             + step(session.VERIFY, number, b"\0")
         ),
-        strangers,
+        participants,
         st.sampled_from([b"\0", b"\2", b"\4"]),
         small,
     )
-    said = st.builds(step, st.just(session.SAY), strangers, sayings, is_hasty=st.booleans())
+    said = st.builds(step, st.just(session.SAY), participants, sayings, is_hasty=st.booleans())
     dialogue = _joined(one_step | said | logged_in, least=8, most=30)
-    return st.builds(bytes.__add__, _joined(logged_in, most=STRANGERS), dialogue)
+    return st.builds(bytes.__add__, _joined(logged_in, most=PARTICIPANTS), dialogue)
 
 
 # --- HTTP ------------------------------------------------------------------------------------------------------------

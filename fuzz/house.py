@@ -63,7 +63,7 @@ BLOB = bytes(range(256))
 """A stored file for whoever asks for ranges."""
 
 _START_MS = 1_790_000_000_000
-_PATIENCE_SECONDS = 120
+_LEAVE_SECONDS = 120
 _STEP_SECONDS = 4.0  # shorter than every limit of a session, so that people in the house can answer their pings
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -208,7 +208,7 @@ class House:
     clock: MockClock
     nursery: trio.Nursery
     people: dict[Identity, Peer] = field(factory=dict, init=False)
-    strangers: list[Peer] = field(factory=list, init=False)
+    newcomers: list[Peer] = field(factory=list, init=False)
 
     def connect(self, *, is_slow: bool = False, answers_pings: bool = False) -> Peer:
         """Open a connection; all that comes over it is kept.
@@ -244,14 +244,14 @@ class House:
             self.people[identity] = peer
 
     async def inspect(self) -> None:
-        """Send the strangers away and look whether everything is as it was."""
-        for stranger in self.strangers:
-            await stranger.vanish()
+        """Disconnect the newcomers and check that everything is as it was."""
+        for newcomer in self.newcomers:
+            await newcomer.vanish()
         await quiet()
         guard, expected = self.server.guard, len(self.people)
         waited_seconds = 0.0
         while guard.connections_open > expected:
-            assert waited_seconds < _PATIENCE_SECONDS, f"{guard.connections_open - expected} connections are left over"
+            assert waited_seconds < _LEAVE_SECONDS, f"{guard.connections_open - expected} connections are left over"
             await self.pass_time(_STEP_SECONDS)
             waited_seconds += _STEP_SECONDS
         assert guard.exceptions_contained == 0, "an exception would have ended the server"

@@ -14,7 +14,7 @@ from attrs import frozen
 from fuzz.house import House, Peer, quiet, run
 
 KNOWN_STATUSES = frozenset({100, 101, 200, 206, 304, 400, 404, 405, 408, 412, 413, 416, 426, 431, 501, 505})
-_PATIENCE_SECONDS = 60.0
+_LEAVE_SECONDS = 60.0
 _MOST_READS = 64
 _FALLS_SILENT = 0x80
 _BODILESS = frozenset({204, 304})
@@ -36,7 +36,7 @@ def one(data: bytes) -> None:
 async def _send(house: House, choices: bytes, data: bytes) -> None:
     choice = choices[0] if choices else 0
     peer = house.connect()
-    house.strangers.append(peer)
+    house.newcomers.append(peer)
     read_bytes = max(choice % _FALLS_SILENT or len(data), len(data) // _MOST_READS, 1)
     for start in range(0, len(data), read_bytes):
         await peer.send(data[start : start + read_bytes])
@@ -51,7 +51,7 @@ async def _wait_for_end(house: House, peer: Peer) -> None:
     waited_seconds = 0.0
     await quiet()
     while not peer.has_ended:
-        assert waited_seconds < _PATIENCE_SECONDS, "the server holds on to a client that says nothing"
+        assert waited_seconds < _LEAVE_SECONDS, "the server holds on to a client that says nothing"
         await house.pass_time(1.0)
         waited_seconds += 1.0
 

@@ -1,4 +1,4 @@
-"""A dialogue of several strangers with the whole server, derived from any bytes at all.
+"""A dialogue of several peers with the whole server, derived from any bytes at all.
 
 The bytes are a list of steps: one says who does what, and those behind it how; `step` writes one. Between two steps the
 server comes to rest, unless the step is hasty: then the next one arrives together with it. What is proved is what every
@@ -16,8 +16,8 @@ from ironwire.wire.messages import Auth, GroupChanged, Verify
 from tests.server.raw_client import upgrade_request
 from tests.wire.frame_builder import CLOSE, PING, PONG, frame, text
 
-STRANGERS = 3
-IDENTITIES = [Identity.from_seed(bytes([100 + number]) * 32) for number in range(STRANGERS)]
+PARTICIPANTS = 3
+IDENTITIES = [Identity.from_seed(bytes([100 + number]) * 32) for number in range(PARTICIPANTS)]
 NO_GROUP = "#" + "0" * 32
 _MOST_STEPS = 80
 _MOST_COPIES = 512
@@ -136,7 +136,7 @@ class Choices:
 
 
 @define(eq=False)
-class _Stranger:
+class _Participant:
     number: int
     peer: Peer
     identity: Identity
@@ -148,14 +148,14 @@ class _Stranger:
 class _Dialogue:
     _house: House
     _choices: Choices
-    _unauthenticated: dict[int, _Stranger] = field(factory=dict, init=False)
+    _unauthenticated: dict[int, _Participant] = field(factory=dict, init=False)
 
     async def play(self) -> None:
         for _ in range(_MOST_STEPS):
             if self._choices.are_over:
                 return
             choice = self._choices.below(256)
-            choice, number = divmod(choice, STRANGERS)
+            choice, number = divmod(choice, PARTICIPANTS)
             is_hasty, kind = divmod(choice, len(_STEPS))
             if number not in self._unauthenticated:
                 self._arrive(number, is_slow=False)
@@ -165,91 +165,91 @@ class _Dialogue:
 
     def _arrive(self, number: int, *, is_slow: bool) -> None:
         peer = self._house.connect(is_slow=is_slow, answers_pings=number == 0)  # one of them lives long
-        self._house.strangers.append(peer)
-        self._unauthenticated[number] = _Stranger(number, peer, IDENTITIES[number])
+        self._house.newcomers.append(peer)
+        self._unauthenticated[number] = _Participant(number, peer, IDENTITIES[number])
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
-    async def _connect(self, stranger: _Stranger) -> None:
+    async def _connect(self, participant: _Participant) -> None:
         """On a new connection; the one before is cut, dropped in silence, or kept and forgotten."""
         how = self._choices.below(8)
         if how & 2:
-            await stranger.peer.vanish()
+            await participant.peer.vanish()
         elif how & 4:
-            await stranger.peer.hang_up()
-        self._arrive(stranger.number, is_slow=bool(how & 1))
-        await self._unauthenticated[stranger.number].peer.send(upgrade_request())
+            await participant.peer.hang_up()
+        self._arrive(participant.number, is_slow=bool(how & 1))
+        await self._unauthenticated[participant.number].peer.send(upgrade_request())
 
-    async def _authenticate(self, stranger: _Stranger) -> None:
+    async def _authenticate(self, participant: _Participant) -> None:
         how = self._choices.below(32)
-        identity = IDENTITIES[how % STRANGERS]
+        identity = IDENTITIES[how % PARTICIPANTS]
         token = identity.client_id.upper() if how & 4 else identity.client_id
-        stranger.auth = Auth(
+        participant.auth = Auth(
             token,
             device=DeviceId("phone") if how & 8 else None,
             origin=ORIGIN if how & 16 else None,
         )
-        stranger.identity = identity
-        await stranger.peer.say(stranger.auth)
+        participant.identity = identity
+        await participant.peer.say(participant.auth)
 
-    async def _verify(self, stranger: _Stranger) -> None:
-        verify = stranger.peer.signed(stranger.identity, stranger.auth)
+    async def _verify(self, participant: _Participant) -> None:
+        verify = participant.peer.signed(participant.identity, participant.auth)
         flipped = self._choices.below(2)
         if flipped:
             verify = Verify(verify.attempt[::-1])
-        await stranger.peer.say(verify)
+        await participant.peer.say(verify)
 
-    async def _say(self, stranger: _Stranger) -> None:
-        await stranger.peer.send(text(self._saying()))
+    async def _say(self, participant: _Participant) -> None:
+        await participant.peer.send(text(self._saying()))
 
-    async def _repeat(self, stranger: _Stranger) -> None:
+    async def _repeat(self, participant: _Participant) -> None:
         """The same many times, in one packet."""
         copies = min(1 << self._choices.below(16), _MOST_COPIES)
-        await stranger.peer.send(text(self._saying()) * copies)
+        await participant.peer.send(text(self._saying()) * copies)
 
-    async def _misspeak(self, stranger: _Stranger) -> None:
+    async def _misspeak(self, participant: _Participant) -> None:
         saying = self._saying().encode()
         at = self._choices.below(256) % (len(saying) + 1)
         removed = self._choices.below(16)
-        await stranger.peer.send(frame(1, saying[:at] + self._choices.chunk() + saying[at + removed :]))
+        await participant.peer.send(frame(1, saying[:at] + self._choices.chunk() + saying[at + removed :]))
 
-    async def _say_at_length(self, stranger: _Stranger) -> None:
+    async def _say_at_length(self, participant: _Participant) -> None:
         """One frame of up to twice what is allowed."""
         content = (self._choices.chunk() or b"a") * _MOST_COPIES
-        await stranger.peer.send(frame(1 + self._choices.below(2), content))
+        await participant.peer.send(frame(1 + self._choices.below(2), content))
 
-    async def _send_frame(self, stranger: _Stranger) -> None:
+    async def _send_frame(self, participant: _Participant) -> None:
         """A frame of any kind, in any condition."""
         how = self._choices.below(256)
         opcode = (CLOSE, PING, PONG, how & 15)[how >> 4 & 3]
-        await stranger.peer.send(frame(opcode, self._choices.chunk(), fin=how < 192, rsv=how >> 3 & 1))
+        await participant.peer.send(frame(opcode, self._choices.chunk(), fin=how < 192, rsv=how >> 3 & 1))
 
-    async def _send_bytes(self, stranger: _Stranger) -> None:
-        await stranger.peer.send(self._choices.chunk())
+    async def _send_bytes(self, participant: _Participant) -> None:
+        await participant.peer.send(self._choices.chunk())
 
-    async def _leave(self, stranger: _Stranger) -> None:
+    async def _leave(self, participant: _Participant) -> None:
         if self._choices.below(2):
-            await stranger.peer.vanish()
+            await participant.peer.vanish()
         else:
-            await stranger.peer.hang_up()
+            await participant.peer.hang_up()
 
-    async def _wait(self, _stranger: _Stranger) -> None:
+    async def _wait(self, _participant: _Participant) -> None:
         await self._house.pass_time(self._choices.below(_MOST_SECONDS))
 
-    async def _listen(self, stranger: _Stranger) -> None:
+    async def _listen(self, participant: _Participant) -> None:
         """A slow peer reads one write; the others do so all the time."""
-        self._house.let_read(stranger.peer)
+        self._house.let_read(participant.peer)
 
     def _saying(self) -> str:
         saying = SAYINGS[self._choices.below(len(SAYINGS))]
         return saying.replace(_GROUP, self._newest_group()) if _GROUP in saying else saying
 
     def _newest_group(self) -> str:
-        heard = (message for peer in self._house.strangers for message in reversed(peer.messages))
+        heard = (message for peer in self._house.newcomers for message in reversed(peer.messages))
         return next((message.group for message in heard if isinstance(message, GroupChanged)), NO_GROUP)
 
 
-_STEPS: list[Callable[[_Dialogue, _Stranger], Awaitable[None]]] = [
+_STEPS: list[Callable[[_Dialogue, _Participant], Awaitable[None]]] = [
     _Dialogue._connect,
     _Dialogue._authenticate,
     _Dialogue._verify,
@@ -268,9 +268,9 @@ CONNECT, AUTHENTICATE, VERIFY, SAY, REPEAT, MISSPEAK, SAY_AT_LENGTH, SEND_FRAME,
 )
 
 
-def step(kind: int, stranger: int, operand: bytes = b"", *, is_hasty: bool = False) -> bytes:
+def step(kind: int, participant: int, operand: bytes = b"", *, is_hasty: bool = False) -> bytes:
     """The bytes of one step; `operand` holds its decisions, in the order in which it takes them."""
-    return bytes([(is_hasty * len(_STEPS) + kind) * STRANGERS + stranger]) + operand
+    return bytes([(is_hasty * len(_STEPS) + kind) * PARTICIPANTS + participant]) + operand
 
 
 def chunk(content: bytes) -> bytes:

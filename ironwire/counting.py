@@ -1,16 +1,29 @@
-"""What parts count of themselves, in the forms that their `statistics()` hand out: by label, and as a histogram.
+"""The forms in which the parts hand out what they count: snapshots with an explained field for each figure, counts by
+label, histograms.
 
-To count is an integer increment. Whatever costs more happens when somebody asks, which is a few times a minute.
+To count is an integer increment. Everything dearer happens when somebody asks, which is a few times a minute.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import accumulate
+from typing import Any
 
-from attrs import frozen
+from attrs import AttrsInstance, field, frozen
+
+Statistics = Callable[[], AttrsInstance]
+"""A part's `statistics`: a snapshot of what it counts."""
+
+HELP = "help"
+"""Where a field's metadata hold its explanation."""
 
 LATENCY_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """From a disk that lies about its writes to one that has given up."""
+
+
+def figure(help: str) -> Any:  # noqa: A002  # what Prometheus calls it
+    """A figure in a snapshot, and the explanation that the metrics publish with it."""
+    return field(metadata={HELP: help})
 
 
 @frozen

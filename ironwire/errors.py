@@ -22,6 +22,8 @@ A `WireError` is always the peer's doing. None of these messages carries a key, 
 
 from attrs import frozen
 
+from ironwire.close_codes import CloseCode
+
 
 class IronWireError(Exception):
     """The root of the tree."""
@@ -57,9 +59,9 @@ class UnknownVerb(InvalidMessage):
 
 @frozen(slots=False)
 class FrameViolation(WireError):
-    """The byte stream broke RFC 6455 or a limit: close with `code` (1002, 1007, 1009 or 1013) and `reason`."""
+    """The byte stream broke RFC 6455 or a limit: close with `code` and `reason`."""
 
-    code: int
+    code: CloseCode
     reason: str
 
     def __str__(self) -> str:

@@ -1,13 +1,15 @@
 """The identifiers of the protocol, each with the one parser that makes it.
 
-A value of these types has been checked; everywhere else it can be trusted. Parsers raise `InvalidId` and never repair
-what they are given, with two exceptions: the public key in `auth` is folded to lower case (in `protocol/auth.py`), and
-`parse_origin` brings what people type to the one form that is signed.
+A value of these types has been checked, and can be trusted everywhere else. Parsers raise `InvalidId` and never repair
+their input, with two exceptions: the public key in `auth` is folded to lower case (`crypto/signing.py`), and
+`parse_origin` brings typed origins to the one form that is signed.
 """
 
 import re
 from ipaddress import IPv6Address
 from typing import Literal, NewType
+
+from attrs import frozen
 
 from ironwire.errors import InvalidId
 
@@ -21,24 +23,35 @@ GroupId = NewType("GroupId", str)
 """`#` and 32 lowercase hex digits."""
 
 Address = ClientId | GroupId
-"""Where an envelope can go."""
+"""The destination of an envelope."""
 
 CallId = NewType("CallId", str)
 """32 lowercase hex digits, chosen by the client that calls."""
 
 Role = Literal["admin", "member"]
-"""What a member of a group may do: an admin may change who is in it, the roles, and the name."""
+"""The rights of a member of a group: an admin may change the members, the roles, and the name."""
 
 MessageId = NewType("MessageId", str)
-"""1-64 characters from U+0020 to U+007E, chosen by the client that sends; unique for its device over the retention
-period.
-"""
+"""1-64 characters from U+0020 to U+007E, chosen by the sender; unique for its device over the retention period."""
 
 BlobName = NewType("BlobName", str)
 """`<uuid4>.bin`: the name of an uploaded file."""
 
 Origin = NewType("Origin", str)
-"""`http://host` or `https://host`, with `:port` where it is not the scheme's own: where clients reach the server."""
+"""`http://host` or `https://host`, with `:port` unless it is the scheme's own: the address under which clients reach
+the server.
+"""
+
+
+@frozen
+class EndpointId:
+    """An end of a call or conversation: a device, whichever session it has, or one session without a device."""
+
+    client: ClientId
+    device: DeviceId | None
+    session: int = 0
+    """Distinguishes sessions without a device; 0 for a device."""
+
 
 # The first five are public because `wire/schema.py` publishes them.
 CLIENT_ID = re.compile(r"[0-9a-f]{64}")
@@ -104,7 +117,7 @@ def parse_blob_name(text: str) -> BlobName:
 
 
 def media_path(name: BlobName) -> str:
-    """The URL path under which the blob is served: what a `file` message carries as `url`."""
+    """The URL path under which the blob is served: the `url` of a `file` message."""
     return _MEDIA_PREFIX + name
 
 

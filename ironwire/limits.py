@@ -94,7 +94,7 @@ class Limits:
     """How long sessions have to leave after the server was told to stop."""
 
     reconnect_spread_ms: int = _count(5_000)
-    """What 1012 tells clients as `retry_ms`: reconnect at a random time within it."""
+    """The `retry_ms` of close code 1012: clients reconnect at a random time within it."""
 
     outbox_frames: int = _count(8_192, least=16)
     """Frames that wait for a session's writer; one more ends the session with 4508."""
@@ -144,8 +144,8 @@ class Limits:
     """Candidates that one side may name in one call, and again after each `call_update`; more are refused."""
 
     call_bytes: int = _count(128 * 1024, least=128 * 1024)
-    """What may be kept of the signals of one client: offers and candidates while its calls ring, for sessions of the
-    callee that come late, and whatever it says to a device that has lost its connection. More are refused.
+    """Kept signals of one client: offers and candidates while its calls ring, for sessions of the callee that come
+    late, and signals to a device that has lost its connection. More are refused.
     """
 
     window_envelopes: int = _count(100)

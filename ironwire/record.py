@@ -1,7 +1,7 @@
 """The decorator of small values that are built for every message.
 
-To the type checker such a class is frozen. At run time it is not: freezing makes it three times as expensive to build,
-and building these is what a relay does.
+To the type checker such a class is frozen. At run time it is not: a frozen class takes three times as long to build,
+and the server builds several for every message.
 """
 
 from typing import TYPE_CHECKING, TypeVar

@@ -27,18 +27,18 @@ LIMITS = Limits()
 
 
 class GatedStore(MemoryStore):
-    """Commits when the limiter is open, or fails if told to."""
+    """Commits while `release` is set, or fails if told to."""
 
     def __init__(self) -> None:
         super().__init__(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
-        self.limiter = trio.Event()
-        self.limiter.set()
+        self.release = trio.Event()
+        self.release.set()
         self.batches: list[int] = []
         self.fails = False
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         self.batches.append(len(batch))
-        await self.limiter.wait()
+        await self.release.wait()
         if self.fails:
             raise StoreError("the disk is gone")
         return await super().apply(batch)
@@ -86,7 +86,7 @@ class Rooms:
 
 
 class House(Rooms):
-    """A hub and its delivery, on a store with a limiter."""
+    """A hub and its delivery, on a store whose commits can be held up."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.store = GatedStore()

@@ -59,7 +59,7 @@ from tests.wire import frame_builder
 
 NONCE = bytes(range(32))
 NOW_MS = 1_790_000_000_000
-PATIENCE_SECONDS = 100.0
+ANSWER_SECONDS = 100.0
 """Virtual time after which what a transcript expects will not come any more."""
 
 _LINE = re.compile(r"(?P<actor>[a-z0-9.]+)\s+(?P<way>>>|<<)\s+(?P<what>.+)|\.\.\.\s+(?P<seconds>[0-9.]+) s")
@@ -225,9 +225,9 @@ class Stage:
             raise AssertionError(f"{actor} should have got nothing, but there was {[told(event) for event in arrived]}")
 
     async def _next_event(self, actor: str, what: str) -> Event | None:
-        with trio.move_on_after(PATIENCE_SECONDS):
+        with trio.move_on_after(ANSWER_SECONDS):
             return await self.actors[actor].event()
-        raise AssertionError(f"{actor} should have got\n  {what}\nbut nothing came within {PATIENCE_SECONDS} s")
+        raise AssertionError(f"{actor} should have got\n  {what}\nbut nothing came within {ANSWER_SECONDS} s")
 
 
 @frozen

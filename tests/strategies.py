@@ -14,8 +14,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from ironwire.ids import Address, CallId, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire.codec import encode
-from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
 from ironwire.wire.messages import CLIENT_MESSAGES, SERVER_MESSAGES
+from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
 
 Frame = dict[str, Any]
 

@@ -43,7 +43,7 @@ def test_what_is_below_the_noise_counts_as_noise() -> None:
     assert evolve(CALM, calm_ms=0.1).ratio() == 4.5
 
 
-def test_of_three_runs_the_middle_one_counts_unless_one_broke_more_than_patience() -> None:
+def test_of_three_runs_the_middle_one_counts_unless_one_broke_more_than_a_time_limit() -> None:
     quick, slow, slowest = (evolve(WITHSTOOD, durable=evolve(CALM, attacked_ms=ms)) for ms in (9, 16, 30))
     assert decided([slowest, quick, slow]) == slow
     assert decided([slow, quick, WITHSTOOD]) == WITHSTOOD

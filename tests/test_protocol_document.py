@@ -1,5 +1,6 @@
 """docs/protocol.md is the law: its example frames are frames, and its tables are those of the code."""
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -10,17 +11,18 @@ import pytest
 from attrs import fields
 from jsonschema import Draft202012Validator
 
-from ironwire.client.connection.closing import REACTIONS, STOP_RANGE, reaction_to
+from ironwire.client.connection.closing import reaction_to
+from ironwire.close_codes import CLIENT_FAULTS, SENDABLE, CloseCode
 from ironwire.errors import InvalidMessage
 from ironwire.limits import Limits
 from ironwire.server.session.admission import announced
 from ironwire.wire.codec import decode_client, decode_server, encode
 from ironwire.wire.messages import AuthOk, ServerLimits
-from ironwire.wire.messages.fields import ErrorCode
-from ironwire.wire.rules import ERROR_RULES, ErrorRule
+from ironwire.wire.messages.fields import ERROR_RULES, ErrorCode, ErrorRule
 from ironwire.wire.schema import schema_documents
 
 DOCUMENT = Path(__file__).parents[1].joinpath("docs", "protocol.md").read_text(encoding="utf-8")
+PACKAGE = Path(__file__).parents[1] / "ironwire"
 ALICE = "a1" * 32
 
 FILLED = [
@@ -122,18 +124,32 @@ def test_the_table_of_errors_is_the_codes() -> None:
     assert [*documented] == [*get_args(ErrorCode)]
 
 
-def test_the_table_of_close_codes_is_the_client_librarys() -> None:
-    documented: dict[int, str] = {}
-    for close, _, reaction in table("close"):
+def test_the_table_of_close_codes_is_the_codes_and_what_the_client_library_does() -> None:
+    explained: dict[int, str] = {}
+    reactions: dict[int, str] = {}
+    for close, meaning, reaction in table("close"):
         word = re.split(r"[ ,;]", reaction)[0]
         if close == "1002 before `auth_ok`":
             assert word == reaction_to(1002, is_authenticated=False)
         elif close.startswith("4400-4499"):
             assert word == "stop"
-            assert (STOP_RANGE.start, STOP_RANGE.stop) == (4400, 4500)
+            assert (CLIENT_FAULTS.start, CLIENT_FAULTS.stop) == (4400, 4500)
         elif close.startswith("any other"):
             assert {word} == {reaction_to(code, is_authenticated=True) for code in (1005, 1006, 1014, 3000, 4500, 4999)}
         else:
-            documented |= dict.fromkeys(map(int, close.split(", ")), word)
-    assert documented == REACTIONS
-    assert {reaction_to(code, is_authenticated=True) for code in STOP_RANGE if code not in REACTIONS} == {"stop"}
+            explained[int(close)] = meaning
+            reactions[int(close)] = word
+    sent = [code for code in CloseCode if code in SENDABLE]
+    assert explained == {code: code.explanation for code in sent}
+    assert reactions == {code: reaction_to(code, is_authenticated=True) for code in sent}
+    assert {reaction_to(code, is_authenticated=True) for code in CLIENT_FAULTS if code not in [*CloseCode]} == {"stop"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_close_code_is_called_by_its_name(path: Path) -> None:
+    """1000 is a code, and how many milliseconds a second has."""
+    numbers = {*CloseCode} - {CloseCode.NORMAL}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is int]
+    bare = [(node.lineno, node.value) for node in constants if node.value in numbers]
+    assert bare == [] or path.name == "close_codes.py"

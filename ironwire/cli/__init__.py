@@ -50,7 +50,7 @@ SECTIONS = {
         "completion": "help.completion:completion",
     },
 }
-"""Where each command lives, in the order of the help."""
+"""The module of each command, in the order of the help."""
 
 WHOLE = 1_000
 """More characters than a first sentence has: in a list of commands none is cut."""

@@ -1,7 +1,8 @@
 """Names for clients and groups: a small JSON file beside the identity's key, of that identity alone.
 
-Rule: the names are this user's own. No peer can choose one - what a group's admins call it is not one of them - a name
-never looks like an id, and an id needs no name to be used.
+Rule: the names are this user's own. No peer can choose one, a name never looks like an id, and an id needs no name to
+be used. A group that is no contact is shown by the name that its admins gave it, in quotation marks, which no contact's
+name contains; nothing can be addressed by that name.
 """
 
 import fcntl
@@ -14,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import define
+from attrs import define, field
 
-from ironwire.cli.terminal import short_id
+from ironwire.cli.terminal import printable, short_id
 from ironwire.errors import ConfigError, InvalidId
 from ironwire.ids import Address, ClientId, GroupId, is_group, parse_address
 
@@ -25,7 +26,7 @@ _NAME = re.compile(r"[^\W_][\w.-]{0,31}")
 
 
 def contacts_path(key: Path) -> Path:
-    """Where the contacts of the identity in the file `key` stand."""
+    """The path of the contacts of the identity in the file `key`."""
     return key.with_name(f"{key.name}.contacts")
 
 
@@ -37,6 +38,8 @@ class AddressBook:
 
     _path: Path
     _ids: dict[str, Address]
+    group_names: Mapping[GroupId, str] = field(factory=dict)
+    """The own names of groups, where they are known."""
 
     @classmethod
     def beside(cls, key: Path) -> "AddressBook":
@@ -83,7 +86,7 @@ class AddressBook:
                 raise InvalidId(f"no contact is named {name!r}; `ironwire contacts list` shows them all")
 
     def address(self, text: str) -> Address:
-        """Who `text` means: a contact's name, or an id as it stands. An upper-case id is taken as its lower case.
+        """The address that `text` means: a contact's name, or an id, in upper or in lower case.
 
         Raises:
             InvalidId: neither.
@@ -100,7 +103,7 @@ class AddressBook:
             ) from None
 
     def client(self, text: str) -> ClientId:
-        """Which client `text` means.
+        """The client that `text` means.
 
         Raises:
             InvalidId: none, or a group.
@@ -111,7 +114,7 @@ class AddressBook:
         return ClientId(address)
 
     def group(self, text: str) -> GroupId:
-        """Which group `text` means.
+        """The group that `text` means.
 
         Raises:
             InvalidId: none, or a client.
@@ -121,12 +124,17 @@ class AddressBook:
             raise InvalidId(f"{text!r} is a client; `ironwire group list` shows your groups")
         return GroupId(address)
 
+    def is_known(self, address: Address) -> bool:
+        """Whether it is a contact."""
+        return self._name(address) is not None
+
     def label(self, address: Address) -> str:
-        """What to call `address` on the screen: its name, else its short id."""
-        return self._name(address) or short_id(address)
+        """How `address` is shown: by its name, else by a group's own name in quotation marks, else by a short id."""
+        own = self.group_names.get(GroupId(address))
+        return self._name(address) or (f"“{printable(own)}”" if own else short_id(address))
 
     def entry(self, address: Address) -> str:
-        """What `self.address` takes for `address`: its name, else the whole id."""
+        """A text that `self.address` takes for `address`: its name, else the whole id."""
         return self._name(address) or address
 
     def _name(self, address: Address) -> str | None:
@@ -159,7 +167,7 @@ def parse_name(text: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Address]:
-    """What stands in the file; nothing where there is none."""
+    """The content of the file; empty where there is none."""
     try:
         return _parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for: the server, the identity, the patience."""
+"""Options that several commands share, and what they stand for: the server, the identity, the timeout."""
 
 import math
 import os

@@ -51,7 +51,7 @@ def when(unix_ms: int | None) -> datetime:
 def speaker(
     message: DeliveredText | DeliveredFile, book: AddressBook, own: ClientId, here: Address | None = None
 ) -> str:
-    """Who said it, by the name that this user has for them; and in which group, or, for a copy from another device, to
+    """The speaker, by the name that this user has for them; and in which group, or, for a copy from another device, to
     whom, where that is not `here`.
     """
     place = message.group or message.to
@@ -76,7 +76,7 @@ def elsewhere(message: DeliveredText | DeliveredFile, sender: str, place: str) -
 
 
 def sent_file(name: str | None) -> str:
-    """What a file that this user sent is called in its line."""
+    """The line of a file that this user sent."""
     return f"sends “{name}”" if name else "sends a file"
 
 
@@ -93,7 +93,7 @@ def own(text: str, at: datetime, problem: str | None = None, *, mark: str = "  �
 def group_change(
     change: GroupChanged, book: AddressBook, own: ClientId, at: datetime, here: Address | None = None
 ) -> Text:
-    """What `by` has done to a group, in one line; and to which, where that is not `here`."""
+    """A change of a group, in one line; and of which group, where that is not `here`."""
     return Text.assemble((f"{_clock(at)} ", "dim"), (printable(change_told(change, book, own, here)), "dim"))
 
 
@@ -176,7 +176,7 @@ _WHY_LOST = {"expired": "expired before this device came", "full": "came while t
 
 
 def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
-    """What happened beside messages: to the connection, or to what this client sent without an id."""
+    """An event beside messages: to the connection, or to what this client sent without an id."""
     match event:
         case Connected():
             return notice("connected")

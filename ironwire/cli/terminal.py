@@ -1,4 +1,4 @@
-"""What reaches the terminal, and the one gate that everything a peer wrote passes first.
+"""Output to the terminal, and the filter that everything a peer wrote passes first.
 
 Rule: a peer decides what its text says, never what the terminal does. `printable` takes out every character that could
 move the cursor, start an escape sequence, open a second line or reorder the text around it; `safe_file_name` does as

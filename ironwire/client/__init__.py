@@ -17,12 +17,14 @@ around the call.
 `connect(server, identity, device=DeviceId("phone"))` makes it a device: nothing is lost while the program is away.
 `open_device` does not wait for a server: conversations can be read, and messages be queued, without one.
 `client.groups`, `client.presence` and `client.calls` hold what their names say. A text goes to a group as to a client.
+
+Programs import from here and from nowhere below; docs/client.md explains every name.
 '''
 
 from ironwire.client.calls import OwnCalls
 from ironwire.client.client import Client, FileMetadata, connect, open_device
-from ironwire.client.connection.backoff import Backoff
-from ironwire.client.connection.link import new_message_id
+from ironwire.client.connection.dial import Backoff
+from ironwire.client.connection.requests import new_message_id
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import (
     AuthenticationRefused,
@@ -47,10 +49,32 @@ from ironwire.client.store.file import read_history
 from ironwire.client.store.handover import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.keystore import create_identity, load_identity, read_client_id
-from ironwire.client.store.records import Conversation, HistoryEntry, Owner, Said, conversation_of, default_store_path
+from ironwire.client.store.records import (
+    Conversation,
+    HistoryEntry,
+    Owner,
+    Said,
+    Sendable,
+    conversation_of,
+    default_store_path,
+)
 from ironwire.client.store.store import LocalStore
-from ironwire.client.transfer import Downloaded, Uploaded, download, upload
+from ironwire.client.transfer import Downloaded, Progress, Uploaded, download, upload
+from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
+from ironwire.errors import InvalidId
+from ironwire.ids import (
+    Address,
+    CallId,
+    ClientId,
+    DeviceId,
+    GroupId,
+    MessageId,
+    parse_address,
+    parse_client_id,
+    parse_device_id,
+    parse_group_id,
+)
 from ironwire.paths import default_identity_path
 from ironwire.wire.messages import (
     Accepted,
@@ -61,12 +85,15 @@ from ironwire.wire.messages import (
     DeliveredText,
     Device,
     Error,
+    File,
     GroupChanged,
     GroupDetails,
     GroupMember,
     GroupSummary,
+    IceServer,
     IceServerList,
     PresenceUpdate,
+    Receipt,
     RelayedAnswer,
     RelayedCandidate,
     RelayedEnd,
@@ -75,17 +102,22 @@ from ironwire.wire.messages import (
     RelayedRinging,
     RelayedTyping,
     RelayedUpdate,
+    Text,
 )
 
 __all__ = [
     "Accepted",
+    "Address",
     "AuthenticationRefused",
     "Backoff",
     "CallFailed",
+    "CallId",
     "Candidate",
     "CaughtUp",
     "Client",
     "ClientError",
+    "ClientId",
+    "CloseCode",
     "Connected",
     "Connection",
     "ConnectionFailed",
@@ -95,26 +127,32 @@ __all__ = [
     "DeliveredReceipt",
     "DeliveredText",
     "Device",
+    "DeviceId",
     "DeviceInUse",
     "DeviceOwner",
     "Disconnected",
     "Downloaded",
     "Error",
     "Event",
+    "File",
     "FileMetadata",
     "GroupChanged",
     "GroupDetails",
+    "GroupId",
     "GroupMember",
     "GroupSummary",
     "HistoryEntry",
+    "IceServer",
     "IceServerList",
     "Identity",
+    "InvalidId",
     "InvalidServerAddress",
     "KeystoreError",
     "LocalStore",
     "LocalStoreError",
     "Lost",
     "MediaError",
+    "MessageId",
     "Missed",
     "NotTheProtocol",
     "OwnCalls",
@@ -123,7 +161,9 @@ __all__ = [
     "Owner",
     "OwnerGone",
     "PresenceUpdate",
+    "Progress",
     "Queued",
+    "Receipt",
     "Received",
     "Refused",
     "RelayedAnswer",
@@ -135,10 +175,12 @@ __all__ = [
     "RelayedTyping",
     "RelayedUpdate",
     "Said",
+    "Sendable",
     "ServerAddress",
     "SessionEnded",
     "Settled",
     "Stored",
+    "Text",
     "TransferFailed",
     "Uploaded",
     "connect",
@@ -150,6 +192,10 @@ __all__ = [
     "load_identity",
     "new_message_id",
     "open_device",
+    "parse_address",
+    "parse_client_id",
+    "parse_device_id",
+    "parse_group_id",
     "read_client_id",
     "read_history",
     "upload",

@@ -1,4 +1,4 @@
-"""Which calls a client is in, over all its sessions, so that it learns of every end.
+"""The calls of one client, over all its sessions, so that it learns of every end.
 
 A device has its calls again after a short loss of the connection (docs/protocol.md, section 7.4): directly after the
 welcome the server names them, one by one. A call that it does not name is over, and nobody else will say so.

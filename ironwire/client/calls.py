@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from attrs import define
 
-from ironwire.client.connection.link import Link
+from ironwire.client.connection.requests import Requests
 from ironwire.ids import CallId, ClientId
 from ironwire.wire.messages import (
     Accepted,
@@ -38,36 +38,36 @@ class OwnCalls:
         SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
     """
 
-    _link: Link
+    _requests: Requests
 
     async def ice_servers(self) -> IceServerList:
         """The STUN and TURN servers that this server offers, with credentials good until `expires`."""
-        return await self._link.ask(IceServers(), IceServerList)
+        return await self._requests.ask(IceServers(), IceServerList)
 
     async def offer(self, to: ClientId, sdp: str, media: Media) -> CallId:
         """Call every session of `to`."""
         call = CallId(uuid4().hex)
-        await self._link.ask(CallOffer(to, call, sdp, media), Accepted)
+        await self._requests.ask(CallOffer(to, call, sdp, media), Accepted)
         return call
 
     async def ringing(self, to: ClientId, call: CallId) -> None:
         """Somebody here is being told of the call."""
-        await self._link.ask(CallRinging(to, call), Accepted)
+        await self._requests.ask(CallRinging(to, call), Accepted)
 
     async def answer(self, to: ClientId, call: CallId, sdp: str) -> None:
         """Take the call in this session; `conflict`: another one was quicker."""
-        await self._link.ask(CallAnswer(to, call, sdp), Accepted)
+        await self._requests.ask(CallAnswer(to, call, sdp), Accepted)
 
     async def candidate(self, to: ClientId, call: CallId, candidate: Candidate) -> None:
         """Name one way to reach this session."""
-        await self._link.ask(CallCandidate(to, call, candidate), Accepted)
+        await self._requests.ask(CallCandidate(to, call, candidate), Accepted)
 
     async def update(self, to: ClientId, call: CallId, kind: UpdateKind, sdp: str) -> None:
         """Change the connection of a call that was answered, or answer such a change; `conflict`: not answered yet.
         Where both sides offer at once, the caller's offer wins.
         """
-        await self._link.ask(CallUpdate(to, call, kind, sdp), Accepted)
+        await self._requests.ask(CallUpdate(to, call, kind, sdp), Accepted)
 
     async def end(self, to: ClientId, call: CallId, reason: EndReason = "hangup") -> None:
         """End the call, or refuse it for every session of this client."""
-        await self._link.ask(CallEnd(to, call, reason), Accepted)
+        await self._requests.ask(CallEnd(to, call, reason), Accepted)

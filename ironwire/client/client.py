@@ -12,7 +12,7 @@ A message is sent at least once, and with an id, so that a server that remembers
 holds across the end of the program, and the program gets what came exactly once (`inbox.py` says what that means).
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
@@ -20,9 +20,8 @@ from typing import Self, TypedDict, Unpack
 from attrs import define
 
 from ironwire.client.calls import OwnCalls
-from ironwire.client.connection.backoff import Backoff
-from ironwire.client.connection.dial import Dial, dial_tcp
-from ironwire.client.connection.link import Link, Target
+from ironwire.client.connection.dial import Backoff, Dial, Target, dial_tcp
+from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
@@ -37,8 +36,9 @@ from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
+from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
-from ironwire.ids import Address, ClientId, DeviceId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire.messages import (
     Accepted,
     Block,
@@ -63,7 +63,7 @@ _DEFAULT_BACKOFF = Backoff()
 
 
 class FileMetadata(TypedDict, total=False):
-    """What may be said about a file; the keys, units and bounds of `File`."""
+    """Metadata of a file; the keys, units and bounds of `File`."""
 
     kind: FileKind
     name: str
@@ -85,17 +85,17 @@ class Client:
 
     @property
     def client_id(self) -> ClientId:
-        """Who we are."""
+        """The id of this client."""
         return self._link.target.identity.client_id
 
     @property
     def device(self) -> DeviceId | None:
-        """Which of our devices this is."""
+        """The device that this is, if it is one."""
         return self._link.target.device
 
     @property
     def address(self) -> ServerAddress:
-        """Where the server is."""
+        """The address of the server."""
         return self._link.target.address
 
     @property
@@ -117,17 +117,17 @@ class Client:
     @property
     def groups(self) -> OwnGroups:
         """The groups of this client."""
-        return OwnGroups(self._link)
+        return OwnGroups(self._link.requests, self._link.rosters)
 
     @property
     def presence(self) -> OwnPresence:
-        """What this client shows of itself while it is there, and sees of others."""
-        return OwnPresence(self._link)
+        """The presence of this client, and of others."""
+        return OwnPresence(self._link.requests)
 
     @property
     def calls(self) -> OwnCalls:
         """Calls to other clients, and from them."""
-        return OwnCalls(self._link)
+        return OwnCalls(self._link.requests)
 
     async def wait_connected(self) -> None:
         """Return once there is a session.
@@ -137,21 +137,24 @@ class Client:
         """
         await self._link.wait_up()
 
-    async def queue(self, *messages: Sendable) -> list[MessageId]:
+    async def queue(self, *messages: Sendable, ids: Sequence[MessageId] | None = None) -> list[MessageId]:
         """Keep `messages`, with or without a server, and return once they are kept; their ids are those of `Settled`.
 
+        Args:
+            ids: new ones, unless given. A message whose id this device has sent or queued before is not sent again.
+
         They go out in their order, behind what was queued before, now or in a later run of the program. A server that
-        asks for patience (`rate_limited`) gets it.
+        asks for a pause (`rate_limited`) gets it.
 
         Raises:
             LocalStoreError: there is no device whose store could keep them, or it fails.
         """
-        return [pending.id for pending in await self._backlog.queue(messages)]
+        return [pending.id for pending in await self._backlog.queue(messages, ids)]
 
     @asynccontextmanager
-    async def sending(self, message: Sendable) -> AsyncGenerator[Sending]:
+    async def sending(self, message: Sendable, message_id: MessageId) -> AsyncGenerator[Sending]:
         """The same for one message, with a function that waits for the answer as `send_text` does."""
-        (pending,) = await self._backlog.queue([message], is_awaited=True)
+        (pending,) = await self._backlog.queue([message], [message_id], is_awaited=True)
 
         async def accepted() -> Accepted:
             return checked(message.verb, await pending.reply_or_error(), Accepted)
@@ -165,16 +168,16 @@ class Client:
 
     @property
     def hold_until(self) -> float:
-        """When the server takes the next message, on Trio's clock: later than now only where it asks for patience."""
-        return self._link.hold_until
+        """When the server takes the next message, on Trio's clock: later than now only where it asks for a pause."""
+        return self._link.requests.hold_until
 
     async def wait_moved(self) -> None:
-        """Return when the server has answered another message that the device keeps, or has asked for patience."""
+        """Return when the server has answered another message that the device keeps, or has asked for a pause."""
         await self._backlog.moved()
 
     async def send(self, message: Sendable, *, message_id: MessageId | None = None) -> Accepted:
         """Send a message that is already made. See `send_file` for arguments and exceptions."""
-        return await self._link.ask(message, Accepted, message_id)
+        return await self._link.requests.ask(message, Accepted, message_id)
 
     async def send_text(self, to: Address, text: str, *, message_id: MessageId | None = None) -> Accepted:
         """Send a text, and wait until the server has taken it over. See `send_file` for arguments and exceptions."""
@@ -206,7 +209,7 @@ class Client:
 
     async def devices(self) -> list[Device]:
         """This client's devices, oldest first. See `send_file` for what it raises."""
-        return (await self._link.ask(Devices(), DeviceList)).devices
+        return (await self._link.requests.ask(Devices(), DeviceList)).devices
 
     async def remove_device(self, device: DeviceId) -> None:
         """Delete a device with all that waits for it; its session ends.
@@ -215,16 +218,16 @@ class Client:
             Refused: `not_found`, there is no such device, or no more.
             SessionEnded: 4403, it was this one.
         """
-        await self._link.ask(DeviceRemove(device), DeviceRemoved)
+        await self._link.requests.ask(DeviceRemove(device), DeviceRemoved)
 
     async def upload_token(self) -> str:
-        """Leave to upload one file, for `upload`; the server may want it, and lets no stranger have one.
+        """Leave to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients only.
 
         Raises:
             Refused: `quota`, the server has no room left for files; or `rate_limited`.
             SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
         """
-        return (await self._link.ask(UploadToken(), UploadGrant)).token
+        return (await self._link.requests.ask(UploadToken(), UploadGrant)).token
 
     async def block(self, client: ClientId) -> None:
         """Have nothing delivered any more of what `client` addresses to this client; it does not learn of it.
@@ -233,19 +236,23 @@ class Client:
             Refused: `quota`, so many are blocked already.
             SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
         """
-        await self._link.ask(Block(client), Accepted)
+        await self._link.requests.ask(Block(client), Accepted)
 
     async def unblock(self, client: ClientId) -> None:
         """End a block; what was sent meanwhile is gone. Raises as `block` does."""
-        await self._link.ask(Unblock(client), Accepted)
+        await self._link.requests.ask(Unblock(client), Accepted)
 
     async def blocks(self) -> list[ClientId]:
         """Whom this client has blocked. Raises as `block` does."""
-        return (await self._link.ask(Blocks(), BlockList)).clients
+        return (await self._link.requests.ask(Blocks(), BlockList)).clients
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""
         return await self._write_queue.store.conversations()
+
+    async def group_names(self) -> dict[GroupId, str]:
+        """The own names of groups, as far as the changes that this device keeps tell them. Raises as `history`."""
+        return await self._write_queue.store.group_names()
 
     async def history(self, peer: Address, limit: int, *, before: int | None = None) -> list[HistoryEntry]:
         """The last `limit` entries of the conversation with `peer` that this device keeps, oldest first.
@@ -375,7 +382,7 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
                     await link.leave()
                 keeping.cancel_scope.cancel()
         finally:
-            ended = SessionEnded(1000, "the client was closed")
+            ended = SessionEnded(CloseCode.NORMAL, "the client was closed")
             link.stop(ended)
             if write_queue is not None:
                 write_queue.end(ended)

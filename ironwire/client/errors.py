@@ -22,21 +22,17 @@ from pathlib import Path
 
 from attrs import frozen
 
+from ironwire.close_codes import CloseCode
 from ironwire.errors import ClientError
 from ironwire.ids import Address
 from ironwire.wire.messages import ErrorCode
-
-ABNORMAL = 1006
-"""No close frame at all (RFC 6455, section 7.1.5)."""
-
-RESTART = 1012
 
 
 def _why(code: int, reason: str) -> str:
     """The server's own words, for people; the number only where there are none."""
     if reason:
         return f" ({reason})"
-    return "" if code == ABNORMAL else f" (close code {code})"
+    return "" if code == CloseCode.NO_CLOSE_FRAME else f" (close code {code})"
 
 
 class InvalidServerAddress(ClientError, ValueError):
@@ -79,7 +75,7 @@ class ConnectionLost(ClientError):
     spread_seconds: float | None = None
 
     def __str__(self) -> str:
-        if self.code == RESTART:
+        if self.code == CloseCode.RESTART:
             # Its reason is a number for programs.
             return "the server restarts"
         return f"the connection was lost{_why(self.code, self.reason)}"

@@ -1,4 +1,4 @@
-"""What a client tells the program that uses it, in the order in which it happened.
+"""Events for the program that uses a client, in the order in which it happened.
 
 The queue is bounded and never makes the connection wait: a reply must not be stuck behind a push that nobody reads, or
 a program that answers what it receives would wait for itself. What does not fit is counted and said. The deliveries of

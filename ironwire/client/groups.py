@@ -8,8 +8,9 @@ from collections.abc import Iterable
 
 from attrs import define
 
-from ironwire.client.connection.link import Link
+from ironwire.client.connection.requests import Requests
 from ironwire.client.errors import NotTheProtocol
+from ironwire.client.rosters import Rosters
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.wire.messages import (
     Accepted,
@@ -42,7 +43,8 @@ class OwnGroups:
             not known.
     """
 
-    _link: Link
+    _requests: Requests
+    _rosters: Rosters
 
     async def create(self, clients: Iterable[ClientId], name: str | None = None) -> GroupId:
         """Make a group of this client, which is its admin, and `clients`."""
@@ -73,22 +75,22 @@ class OwnGroups:
 
     async def info(self, group: GroupId) -> GroupDetails:
         """Name, epoch and members of the group: from what this client knows, as long as it knows of every change."""
-        rosters = self._link.rosters
+        rosters = self._rosters
         known = rosters.get(group)
         if known is not None:
             return known
         forgotten = rosters.forgotten
-        details = await self._link.ask(GroupInfo(group), GroupDetails)
+        details = await self._requests.ask(GroupInfo(group), GroupDetails)
         if rosters.forgotten == forgotten:
             rosters.learn(details)
         return details
 
     async def all(self) -> list[GroupSummary]:
         """The groups in which this client is, oldest membership first, as the server has them."""
-        return (await self._link.ask(Groups(), GroupList)).groups
+        return (await self._requests.ask(Groups(), GroupList)).groups
 
     async def _change(self, change: ClientMessage) -> Accepted:
-        accepted = await self._link.ask(change, Accepted)
+        accepted = await self._requests.ask(change, Accepted)
         if accepted.group is not None and accepted.epoch is not None:
-            self._link.rosters.hear(accepted.group, accepted.epoch)
+            self._rosters.hear(accepted.group, accepted.epoch)
         return accepted

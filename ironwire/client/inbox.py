@@ -1,4 +1,4 @@
-"""What a device's program is told: deliveries from the store, each once, and in between what happened besides.
+"""Events for the program of a device: deliveries from the store, each once, and in between what happened besides.
 
 Exactly once means: a delivery is finished when the program asks for the next event, or leaves the client's block
 without an exception. That is kept before the next event comes out. A program that ends before sees the delivery again

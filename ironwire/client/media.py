@@ -1,4 +1,4 @@
-"""What a voice message, a circle or a picture tells of itself, so that others can show it before they have fetched it.
+"""Metadata of voice messages, circles and pictures, so that others can show one before they have fetched it.
 
 Read with PyAV, which comes with the extra `ironwire[media]`: without it this module cannot be imported. Rule: the file
 alone is read. A playlist, which could send the reader to other files or to the network, is refused.
@@ -23,7 +23,7 @@ MediaKind = Literal["voice", "circle", "image"]
 
 WAVEFORM_SLICES = 64
 LONGEST_SECONDS = 24 * 3600
-"""What `duration_ms` can say (docs/protocol.md, section 4)."""
+"""The most that `duration_ms` can say (docs/protocol.md, section 4)."""
 
 LONGEST_CIRCLE_SECONDS = 60
 _SQUARE_TOLERANCE = 0.1
@@ -44,7 +44,7 @@ _OPTIONS = {"format_whitelist": ",".join(sorted(_PICTURES | _SOUNDS_AND_FILMS)),
 
 
 def measure(path: Path, kind: MediaKind) -> FileMetadata:
-    """What a `file` message says about the file at `path`, which is to be sent as `kind`: pixels as they are to be
+    """The metadata of the file at `path`, which is to be sent as `kind`: pixels as they are to be
     shown, and for each of 64 slices of the sound its peak, 0 to 255. Blocks: async callers use a thread.
 
     Raises:
@@ -107,7 +107,7 @@ def _image(container: InputContainer) -> FileMetadata:
 
 
 def _video(container: InputContainer) -> VideoStream | None:
-    """What is to be looked at; the cover of a song is not."""
+    """The moving or still picture; the cover of a song is none."""
     streams = container.streams.video
     return next((stream for stream in streams if not stream.disposition & Disposition.attached_pic), None)
 

@@ -1,4 +1,4 @@
-"""What a client knows of its groups without asking: who is in them, as which epoch.
+"""The groups of a client as far as it knows them without asking: members and epoch.
 
 Rule: what is known is whole, or not known. Knowledge begins with an answer of the server; from there each change leads
 to the next epoch (docs/protocol.md, section 7.2). Where one is missing, the group has to be asked for anew; a gap in

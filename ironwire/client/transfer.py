@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 
 @frozen
 class Uploaded:
-    """What the server holds now. `url` goes into a `file` message, with the size in bytes and the SHA-256 in hex."""
+    """A file that the server holds. `url` goes into a `file` message, with the size in bytes and the SHA-256 in hex."""
 
     url: str
     size: int
@@ -46,7 +46,7 @@ class Uploaded:
 
 @frozen
 class Downloaded:
-    """What is on the disk now: the size in bytes and the SHA-256 in hex."""
+    """A file that is on the disk now: the size in bytes and the SHA-256 in hex."""
 
     size: int
     sha256: str

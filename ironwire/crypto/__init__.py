@@ -1,1 +1,1 @@
-"""Keys and signatures. Every primitive comes from libsodium through PyNaCl; nothing here is an algorithm of our own."""
+"""Keys and signatures. Every primitive comes from libsodium through PyNaCl; no algorithm is implemented here."""

@@ -1,7 +1,6 @@
-"""Ed25519 identities, and what exactly they sign (docs/protocol.md, sections 2 and 3; RFC 8032).
+"""Ed25519 identities, and the exact bytes that they sign (docs/protocol.md, sections 2 and 3; RFC 8032).
 
-The server uses the lower half only: it parses public keys and verifies. `Identity` holds a private key and lives in
-clients.
+The server only parses public keys and verifies signatures. `Identity` holds a private key, and is used in clients.
 """
 
 import re
@@ -21,17 +20,17 @@ NONCE_BYTES = 32
 SIGNATURE_BYTES = 64
 SEED_BYTES = 32
 AUTH_CONTEXT = b"ironwire-auth-v1\0"
-"""Domain separation: a signature over an `auth` text can be taken for nothing else."""
+"""Domain separation: a signature over an `auth` text is valid for nothing else."""
 
 _PUBLIC_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @frozen
 class PublicKey:
-    """A client's Ed25519 public key that passed every check; make one with `parse_public_key`."""
+    """A client's Ed25519 public key that passed every check. Made by `parse_public_key`."""
 
     raw: bytes = field(repr=lambda raw: raw.hex()[:8] + "…", validator=min_len(KEY_BYTES))
-    """32 bytes: libsodium reads so many, and is not told how many there are."""
+    """32 bytes: libsodium reads that many without a length."""
 
     @property
     def client_id(self) -> ClientId:
@@ -54,9 +53,8 @@ def parse_public_key(token: str) -> PublicKey:
 
     Raises:
         InvalidPublicKey: not 64 hex digits; not the canonical encoding of a point; a point of small order or outside
-        the prime-order
-            group. With such a key one signature could be valid for several texts (RFC 8032, section 8; libsodium's
-            `crypto_core_ed25519_is_valid_point` checks all of it).
+            the prime-order group. With such a key one signature could be valid for several texts (RFC 8032, section 8;
+            libsodium's `crypto_core_ed25519_is_valid_point` checks all of it).
     """
     if _PUBLIC_KEY.fullmatch(token) is None:
         raise InvalidPublicKey("a public key is 64 hex digits")
@@ -67,12 +65,12 @@ def parse_public_key(token: str) -> PublicKey:
 
 
 def auth_text(*, origin: str, nonce: bytes, public_key: bytes, device: str) -> bytes:
-    """What a client signs when it names an origin (section 3).
+    """The text that a client signs if it names an origin (section 3).
 
         "ironwire-auth-v1\\0" ‖ u16 length ‖ origin ‖ nonce (32) ‖ public key (32) ‖ u16 length ‖ device
 
     Lengths are big-endian counts of bytes; strings are UTF-8; a session without a device signs an empty one. Every
-    part has a length that is fixed or stated, so no two different inputs give the same text.
+    part has a fixed or a stated length, so two different inputs never give the same text.
     """
     return b"".join(
         (AUTH_CONTEXT, _prefixed(origin.encode()), nonce, public_key, _prefixed(device.encode())),
@@ -120,5 +118,5 @@ class Identity:
         return self.public_key.client_id
 
     def sign(self, text: bytes) -> bytes:
-        """64 bytes. Callers pass a challenge, or an `auth_text`: nothing that a peer chose freely."""
+        """A signature of 64 bytes. Callers pass a challenge or an `auth_text`, never a text of the peer's choice."""
         return self._key.sign(text).signature

@@ -1,9 +1,9 @@
-"""Tokens that let their holder upload one file: an HMAC over what they stand for, made and checked by this process.
+"""Tokens that let their holder upload one file: a statement with its HMAC, made and checked by this process.
 
     token = hex(statement || HMAC-SHA256(key, "ironwire-upload-v1\\0" || statement))
 
-Nothing is kept for a token until it is used: clients may ask for as many as they like. The key is made by the process
-and kept nowhere else, so a token ends with the process too, and one that was used cannot come back.
+The server stores nothing for an unused token, so clients may ask for any number. The key exists in this process only,
+so a token ends with the process, and a used one cannot come back.
 """
 
 import hmac
@@ -24,7 +24,7 @@ _STATEMENT = struct.Struct(f">32s{_SERIAL_BYTES}sQQ")
 
 @frozen
 class Grant:
-    """What a token stands for: one upload of up to `size_bytes` by `client`."""
+    """The meaning of a token: one upload of up to `size_bytes` by `client`."""
 
     client: ClientId
     size_bytes: int
@@ -32,20 +32,20 @@ class Grant:
 
 @define(eq=False, slots=False)
 class UploadTokens:
-    """Mints tokens, and takes each of them once. `random_bytes` gives as many random bytes as it is asked for."""
+    """Mints tokens, and redeems each of them once. `random_bytes` returns the requested number of random bytes."""
 
     _random_bytes: Callable[[int], bytes]
     _spent: dict[bytes, int] = field(init=False, factory=dict)
-    """By serial number, in the order in which they were spent: when the token expires, and may be forgotten."""
+    """By serial number, in the order of use: the time at which the token expires, and may be forgotten."""
 
     def mint(self, grant: Grant, expires_ms: int) -> str:
         """A token for `grant`, to be used before `expires_ms`."""
-        serial = self._random_bytes(_SERIAL_BYTES)  # one that counts would tell how many others have asked
+        serial = self._random_bytes(_SERIAL_BYTES)  # a counter would reveal the number of other requests
         statement = _STATEMENT.pack(bytes.fromhex(grant.client), serial, expires_ms, grant.size_bytes)
         return (statement + self._mac(statement)).hex()
 
     def redeem(self, token: str, now_ms: int) -> Grant | None:
-        """What the token stands for; None if it is not one of ours, has expired, or was redeemed before."""
+        """The grant behind the token; None if it is not one of ours, has expired, or was redeemed before."""
         try:
             raw = bytes.fromhex(token)
         except ValueError:
@@ -68,7 +68,7 @@ class UploadTokens:
         return hmac.digest(self._key, _DOMAIN + statement, "sha256")
 
     def _forget_expired(self, now_ms: int) -> None:
-        """At most two at a time: never a long pause, and always more than come."""
+        """At most two at a time: never a long pause, and always more than are added."""
         for _ in range(2):
             oldest = next(iter(self._spent), None)
             if oldest is None or self._spent[oldest] > now_ms:

@@ -12,9 +12,9 @@ from ironwire.protocol.auth import Principal
 from ironwire.store.contract.glance import Glance
 
 ON_THE_PAGE = 2 * 1024
-"""Bytes that come with a place: the disk writes pages of twice as many."""
+"""Bytes included in one entry: the disk writes pages of twice that size."""
 BYTES_PER_ENTRY = 256
-"""What keeps the disk for as long as a place keeps the processor, at 20 MB a second."""
+"""Bytes charged as one cost unit: at 20 MB/s, 256 bytes of I/O take as long as one mailbox insert."""
 
 
 def cost_of(size: int, entries: int) -> int:

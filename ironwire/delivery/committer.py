@@ -29,9 +29,7 @@ log = structlog.get_logger(__name__)
 BATCH_COST = 200
 """A batch ends with the bunch that reaches it: all of it is written before anybody else has a turn."""
 BUNCH_COST = 100
-"""What one owner asks for meanwhile is a bunch and done together, because what goes to the same connections can leave
-in the same writes; but no more of it than this.
-"""
+"""Maximum cost scheduled as one unit per owner. Adjacent operations share socket writes."""
 TURN_COST = 200
 """After so much of a batch has been told, everybody else has a turn: who is told writes to whom it concerns."""
 QUIET_SECONDS = 0.05

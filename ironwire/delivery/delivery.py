@@ -15,7 +15,7 @@ import structlog
 import trio
 from attrs import define, evolve, field, frozen
 
-from ironwire.counting import Distribution, Tallied
+from ironwire.counting import Distribution, Tallied, figure
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
 from ironwire.delivery.fan_out import fan_out, wake_pumps
@@ -77,23 +77,21 @@ ID_TAKEN = Error("invalid", detail="id was used for another message")
 
 @frozen
 class DeliveryStatistics:
-    accepted_total: Tallied
-    """Envelopes that were committed; or relayed, which is handed to a live session where nobody involved has a mailbox.
-    """
-    duplicates_total: Tallied
-    """Envelopes that came again and had been accepted before."""
-    undeliverable_total: Tallied
-    """Envelopes that nobody could get; the sender was told."""
-    refused_total: Tallied
-    """Envelopes that met a full mailbox, a taken id or a store that failed; the sender was told."""
-    operations_waiting: int
-    """Operations that are in no batch yet."""
-    batch_operations: Distribution
-    """Operations of one batch, acks included."""
-    settled_seconds: Distribution
-    """From when the first operation of a batch was asked for to when all of it is on the disk and told: one value a
-    batch, and no operation of the batch took longer.
-    """
+    accepted_total: Tallied = figure(
+        "Accepted envelopes by path: `stored` in a mailbox, or `relayed` to live sessions where nobody involved has "
+        "a mailbox."
+    )
+    duplicates_total: Tallied = figure("Envelopes that were sent again after they had been accepted.")
+    undeliverable_total: Tallied = figure("Envelopes without any recipient that could get them; the sender was told.")
+    refused_total: Tallied = figure(
+        "Envelopes refused for a full mailbox, an id in use or a failing store; the sender was told."
+    )
+    operations_waiting: int = figure("Operations waiting for a batch.")
+    batch_operations: Distribution = figure("Operations per batch, acks included.")
+    settled_seconds: Distribution = figure(
+        "Time from the first request of a batch until the whole batch is on the disk and its results are told: one "
+        "value per batch, an upper bound for each of its operations."
+    )
 
 
 @define
@@ -386,7 +384,8 @@ class Delivery:
         envelope = append.envelope
         match result:
             case Stored(placed):
-                # Without a live text a mailbox has it; whoever has blocked its sender is not to have it.
+                # `live_text` is None for a receipt and without a seed session: a mailbox stored it. A recipient that
+                # blocks the sender gets nothing. Either way the envelope counts as delivered.
                 is_owed_live = live_text is not None and not result.is_blocked
                 is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
                 if is_missed and all(place.is_own for place in placed):

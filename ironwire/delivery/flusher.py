@@ -11,7 +11,7 @@ import structlog
 import trio
 from attrs import frozen
 
-from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram
+from ironwire.counting import LATENCY_SECONDS, Distribution, Histogram, figure
 
 log = structlog.get_logger(__name__)
 
@@ -32,10 +32,10 @@ class Flushable(Protocol):
 
 @frozen
 class OutboxFlusherStatistics:
-    handed_over_seconds: Distribution
-    """From when the first frame of a round was put into an outbox to when all were given to their connections, or to a
-    session's own writer: one value a round, and no frame of the round took longer.
-    """
+    handed_over_seconds: Distribution = figure(
+        "Time from the first frame of a round entering its outbox until all frames of the round are handed to their "
+        "connections or to a session's writer: one value per round, an upper bound for each of its frames."
+    )
 
 
 class OutboxFlusher:

@@ -14,17 +14,18 @@ from itertools import count
 import trio
 from attrs import field, frozen
 
+from ironwire.close_codes import CloseCode
+from ironwire.counting import figure
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.delivery.pump import Pump
 from ironwire.errors import IronWireError
-from ironwire.ids import ClientId, DeviceId
+from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
-from ironwire.protocol.endpoint import EndpointId
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.operations import Number
 from ironwire.store.contract.records import MailboxId
 
-REPLACED = Ending(4409, "replaced by a newer session of this device")
+REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
 _session_numbers = count(1)
 
@@ -34,9 +35,7 @@ class TooManySessions(IronWireError):
 
 
 class Uncommitted:
-    """What the envelopes of one session that wait for their commit will cost: one for each place in a mailbox, and more
-    for a large one. Its reader reads on when that is little.
-    """
+    """Backpressure: cost of this session's uncommitted envelopes. The reader pauses at `limits.unsettled_envelopes`."""
 
     __slots__ = ("_waiters", "count")
 
@@ -85,10 +84,8 @@ class Endpoint:
 
 @frozen
 class HubStatistics:
-    clients: int
-    """Clients that have at least one session."""
-    sessions: int
-    """Sessions that are authenticated."""
+    clients: int = figure("Clients with at least one session.")
+    sessions: int = figure("Authenticated sessions.")
 
 
 class Hub:

@@ -12,12 +12,14 @@ from collections.abc import Callable
 import trio
 from attrs import frozen
 
+from ironwire.close_codes import CloseCode
+
 
 @frozen
 class Ending:
     """How a session ends: the close code and reason that its peer is told (section 6)."""
 
-    code: int
+    code: CloseCode
     reason: str
 
 
@@ -70,7 +72,7 @@ class Outbox:
             self._ring()
             return True
         if len(batch) >= self._most_frames or self._waiting_bytes + len(frame) > self._most_bytes:
-            self.close(Ending(4508, "too slow"))
+            self.close(Ending(CloseCode.TOO_SLOW, "too slow"))
             return False
         batch.append(frame)
         self._waiting_bytes += len(frame)

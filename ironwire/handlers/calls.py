@@ -11,6 +11,7 @@ from typing import assert_never
 import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.handlers.ice import IceHandler
 from ironwire.ids import MessageId
@@ -35,7 +36,7 @@ from ironwire.wire.messages.fields import ErrorCode
 
 CallRequest = CallOffer | CallRinging | CallAnswer | CallCandidate | CallUpdate | CallEnd | IceServers
 
-PULSE_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How late the end of a call may be that nobody answers, or that a device has left."""
 
 RETRY_MS = 1_000
@@ -44,10 +45,8 @@ RETRY_MS = 1_000
 
 @frozen
 class CallsStatistics:
-    live: int
-    """Calls that ring or were answered."""
-    offered_total: int
-    """Calls that were offered and not refused."""
+    live: int = figure("Calls that ring or are under way.")
+    offered_total: int = figure("Calls that were offered and not refused.")
 
 
 @define(eq=False)
@@ -77,7 +76,7 @@ class CallHandler:
     async def run(self) -> None:
         """End the calls that nobody answers, and those of devices that stay away, for ever."""
         while True:
-            await trio.sleep(PULSE_SECONDS)
+            await trio.sleep(CHECK_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
     def answer(self, endpoint: Endpoint, request: CallRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's

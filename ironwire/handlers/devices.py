@@ -4,6 +4,7 @@ from typing import assert_never
 
 from attrs import frozen
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending
@@ -13,7 +14,7 @@ from ironwire.wire.codec import encode
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 from ironwire.wire.messages.fields import ErrorCode
 
-REMOVED = Ending(4403, "this device was removed")
+REMOVED = Ending(CloseCode.REMOVED, "this device was removed")
 
 
 @frozen

@@ -10,7 +10,7 @@ from typing import assert_never, get_args
 import structlog
 from attrs import field, frozen
 
-from ironwire.counting import Tallied, tallied
+from ironwire.counting import Tallied, figure, tallied
 from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
@@ -95,10 +95,8 @@ log = structlog.get_logger(__name__)
 
 @frozen
 class DispatcherStatistics:
-    asked_total: Tallied
-    """Messages of sessions that are neither an envelope nor an ack."""
-    refused_total: Tallied
-    """Those among them that were not carried out, by the code that the client was told."""
+    asked_total: Tallied = figure("Requests of sessions by verb: every message that is neither an envelope nor an ack.")
+    refused_total: Tallied = figure("Requests that were refused, by verb and by the code of the error.")
 
 
 def _none_of_each() -> dict[str, int]:

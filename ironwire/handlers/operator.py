@@ -15,7 +15,8 @@ import trio
 from attrs import frozen
 
 from ironwire import __version__
-from ironwire.counting import Distribution, Tallied
+from ironwire.close_codes import CloseCode
+from ironwire.counting import Distribution, Statistics, Tallied
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Hub
 from ironwire.delivery.janitor import DAY_MS, FileJanitor, Janitor
@@ -27,15 +28,20 @@ from ironwire.protocol.auth import BANNED
 from ironwire.store.clock import TrustedClock, describe_leap
 from ironwire.store.contract.store import Store
 from ironwire.store.invites import Invites
+<<<<<<< HEAD
 from ironwire.store.survey import Survey, SurveyPage
 from ironwire.wire.constraints import Between
+=======
+from ironwire.store.survey import Page, Survey
+from ironwire.wire.messages.fields import Between
+>>>>>>> main
 
 MOST_ROWS = 10_000
 MOST_OFFSET = 2**53
 COPY_PREFIX = "ironwire.db.copy-"
 
 _BANNED = Ending(BANNED.code, BANNED.reason)
-_ERASED = Ending(4403, "erased by the operator")
+_ERASED = Ending(CloseCode.REMOVED, "erased by the operator")
 _LOOK_SECONDS = 0.02
 
 Limit = Annotated[int, Between(1, MOST_ROWS)]
@@ -150,7 +156,7 @@ class Admin:
     _invites: Invites
     _survey: Survey
     _clock: TrustedClock
-    _parts: Mapping[str, Callable[[], attrs.AttrsInstance]]
+    _parts: Mapping[str, Statistics]
     _about: Callable[[], Answer] = dict
     """What the server says of itself besides: which one it is, and where it listens."""
 

@@ -17,6 +17,7 @@ from typing import assert_never
 import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
@@ -47,10 +48,8 @@ _Clients = dict[ClientId, None]
 
 @frozen
 class PresenceStatistics:
-    sessions_watching: int
-    """Sessions that want to know who is here."""
-    dropped_total: int
-    """Frames that a session did not get because too much waited for it already."""
+    sessions_watching: int = figure("Sessions that watch the presence of others.")
+    dropped_total: int = figure("Presence frames dropped because the outbox of a session was half full.")
 
 
 @define(eq=False)
@@ -171,8 +170,8 @@ class PresenceHandler:
         self.changed(client)
 
     def _watch(self, endpoint: Endpoint, watched: _Clients) -> None:
-        """Who takes the answer as a fresh start thinks everybody offline, and who does not remembers what it was told:
-        for the sake of both it is told again of everyone who is not offline, or was not.
+        """A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was
+        last reported online, so that both converge.
         """
         watcher = self._watchers.setdefault(endpoint, _Watcher(endpoint))
         kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]

@@ -1,3 +1,3 @@
-"""The protocol's state machines. Pure: a machine is told what happened and answers with what to do; it never waits,
-logs, or looks at a clock.
+"""The protocol's state machines. Pure: a machine gets an event and returns the actions; it never waits, logs, or reads
+a clock.
 """

@@ -7,8 +7,7 @@
     AwaitVerify  verify     Admit, or Refuse: a bad signature                       Done
     AwaitVerify  any other  Expected expected_verify                                AwaitVerify
 
-A challenge is good for one attempt: whatever `verify` brings, the machine is done. The deadline of 10 s belongs to
-the session.
+A challenge is good for one attempt: every `verify` ends the machine. The session owns the deadline of 10 s.
 """
 
 import re
@@ -16,24 +15,23 @@ from collections.abc import Callable
 
 from attrs import define, frozen
 
+from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import SIGNATURE_BYTES, PublicKey, auth_text, parse_public_key
 from ironwire.errors import InvalidPublicKey, InvalidSignature
 from ironwire.ids import ClientId, DeviceId, Origin
 from ironwire.wire.messages import Auth, ClientMessage, ErrorCode, Verify
-
-REFUSED = 1008
 
 _HEX_SIGNATURE = re.compile(rf"[0-9a-fA-F]{{{SIGNATURE_BYTES * 2}}}")
 
 
 @frozen
 class AwaitAuth:
-    """Nobody has said who they are."""
+    """No key was named yet."""
 
 
 @frozen
 class AwaitVerify:
-    """Somebody claims `key` and has to sign `nonce`."""
+    """The peer claims `key` and has to sign `nonce`."""
 
     auth: Auth
     key: PublicKey
@@ -47,7 +45,7 @@ class Done:
 
 @frozen
 class Principal:
-    """Who a session belongs to, proven by signature. Without a device it is a seed session (section 5)."""
+    """The owner of a session, proven by signature. Without a device it is a seed session (section 5)."""
 
     client: ClientId
     device: DeviceId | None
@@ -72,22 +70,22 @@ class Refuse:
     """Close with this reason and code (section 6)."""
 
     reason: str
-    code: int = REFUSED
+    code: CloseCode = CloseCode.REFUSED
 
 
-BANNED = Refuse("banned by the operator", 4403)
+BANNED = Refuse("banned by the operator", CloseCode.REMOVED)
 
 
 @frozen
 class Admit:
-    """Answer `auth_ok`; the session begins. A client that `speaks_seed` named neither device nor origin, and gets no
+    """Answer `auth_ok`; the session begins. A client with `speaks_seed` named neither device nor origin, and gets no
     payload.
     """
 
     principal: Principal
     speaks_seed: bool
     invite: str | None = None
-    """What a new client brings where it needs one."""
+    """Presented by a new client, where the operator demands one."""
 
 
 Outcome = Challenge | Expected | Refuse | Admit
@@ -99,8 +97,8 @@ def _nobody(_: ClientId) -> bool:
 
 @frozen
 class AuthPolicy:
-    """What the operator demands of an `auth`. `origins` are the names under which this server may be reached; whoever
-    `is_banned` is kept out before any signature is verified.
+    """The operator's demands on an `auth`. `origins` are the names under which this server may be reached; a client
+    that `is_banned` is refused before any signature is verified.
     """
 
     origins: frozenset[Origin]
@@ -110,13 +108,13 @@ class AuthPolicy:
 
 @define
 class Authentication:
-    """One connection's way to a principal: hand it each message in turn, with 32 fresh random bytes."""
+    """One connection's way to a principal. Takes each message in turn, with 32 fresh random bytes."""
 
     _policy: AuthPolicy
     _state: AwaitAuth | AwaitVerify | Done = AwaitAuth()
 
     def receive(self, message: ClientMessage, nonce: bytes) -> Outcome:
-        """What to do about the next message. `nonce` is used if this message earns a challenge, and must never be
+        """The action for the next message. `nonce` is consumed if this message earns a challenge, and must never be
         used again.
         """
         match self._state, message:

@@ -1,8 +1,7 @@
-"""How much a peer may do, and when again: a token bucket, and many of them by key, as pure machines.
+"""Rate limits: a token bucket, and many of them by key, as pure machines.
 
-A bucket holds up to `burst` tokens and gains `per_second` of them while time passes. Whoever asks for more than there
-is learns how long to wait, and has taken nothing. Time comes in as an argument, in seconds of any clock that does not
-go back.
+A bucket holds up to `burst` tokens and gains `per_second` of them while time passes. A request for more than it holds
+takes nothing and gets the time to wait. Time is an argument, in seconds of any monotonic clock.
 """
 
 from collections import OrderedDict
@@ -16,7 +15,7 @@ K = TypeVar("K", bound=Hashable)
 
 @frozen
 class Rate:
-    """`per_second` in the long run, and up to `burst` at once. More than `burst` at once is never had."""
+    """`per_second` in the long run, and up to `burst` at once."""
 
     per_second: float
     burst: float
@@ -32,10 +31,10 @@ class Bucket:
         self._updated = now
 
     def take(self, count: float, rate: Rate, now: float) -> float:
-        """Take `count` tokens; 0.0 if they were there, else the seconds until they will be, and none is taken.
+        """Take `count` tokens and return 0.0; or take none, and return the seconds until they are there.
 
-        A `count` above the burst is let through when the bucket is full, and leaves it in debt: a message that is
-        larger than the burst waits, and is not lost for ever.
+        A `count` above the burst passes when the bucket is full, and leaves it in debt: a message larger than the burst
+        waits, and is not refused for ever.
         """
         self._refill(rate, now)
         needed = min(count, rate.burst)
@@ -57,9 +56,9 @@ class Bucket:
 class Buckets(Generic[K]):
     """A bucket for each key, as many as `most_keys`.
 
-    A key that is not known has a full bucket, so one that has filled up again need not be remembered. With more keys
-    than that, the one that was quiet for the longest time is forgotten: it gets a full bucket too early, which is the
-    smaller evil beside a table that strangers can grow.
+    An unknown key has a full bucket, so a bucket that is full again need not be remembered. Above `most_keys` the key
+    unused for longest is forgotten. It gets a full bucket too early: a smaller evil than a table that unauthenticated
+    peers can grow.
     """
 
     rate: Rate

@@ -40,9 +40,8 @@ from typing import assert_never
 
 from attrs import define, field, frozen
 
-from ironwire.ids import CallId, ClientId
+from ironwire.ids import CallId, ClientId, EndpointId
 from ironwire.protocol.call_state import Absence, Bounds, Call, RelayedSignal, bytes_of
-from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
     CallCandidate,
@@ -62,7 +61,7 @@ from ironwire.wire.messages import (
 from ironwire.wire.messages.calls import GivenReason
 
 CallSignal = CallRinging | CallAnswer | CallCandidate | CallUpdate | CallEnd
-"""What is said within a call that was offered."""
+"""Signals within a call that was offered."""
 
 REMEMBER_SECONDS = 300.0
 """How long the end of a call is kept for a device that is away, after its calls could have been resumed."""
@@ -312,7 +311,7 @@ class Calls:
     def _tell_end(
         self, call: Call, endpoints: Iterable[EndpointId], sender: ClientId, reason: GivenReason
     ) -> list[Tell]:
-        """What tells these endpoints that the call with `sender` is over; it is kept for those that are away."""
+        """Tell these endpoints that the call with `sender` is over. Kept for those that are away."""
         end = RelayedEnd(sender, call.id, reason)
         here: list[EndpointId] = []
         for each in endpoints:

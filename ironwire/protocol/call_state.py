@@ -4,8 +4,7 @@ from collections import Counter
 
 from attrs import define, field, frozen
 
-from ironwire.ids import CallId, ClientId
-from ironwire.protocol.endpoint import EndpointId
+from ironwire.ids import CallId, ClientId, EndpointId
 from ironwire.wire.messages import (
     RelayedAnswer,
     RelayedCandidate,
@@ -21,7 +20,7 @@ RelayedSignal = (
 )
 
 SIGNAL_BYTES = 128
-"""A signal takes so much even where it says nothing, as the candidate that says there are no more."""
+"""The least that a signal counts, even an empty candidate."""
 
 
 @frozen
@@ -31,11 +30,11 @@ class Bounds:
     ring_seconds: float
     resume_seconds: float
     calls: int
-    """That one client may have made at a time; calls that come to it do not count, or others could use them up."""
+    """Calls that one client may have made at a time. Incoming calls do not count, or others could use up the bound."""
     candidates: int
-    """Of one endpoint in one call, between two of its session descriptions."""
+    """Candidates of one endpoint in one call, between two of its session descriptions."""
     kept_bytes: int
-    """That may be kept of what one client has said."""
+    """Bytes that may be kept of the signals of one client."""
 
 
 @define(eq=False)
@@ -46,19 +45,19 @@ class Call:
     ends_at: float
     is_muffled: bool
     offer_hash: int
-    """Of the caller's description: the same offer again is no other one."""
+    """Hash of the caller's description: recognises a repetition of the offer."""
     ringing: dict[EndpointId, None]
-    """Where it can be answered, in the order in which they were rung; nowhere once it has been."""
+    """Endpoints that can answer, in the order in which they were rung; empty after the answer."""
     rung_before: dict[EndpointId, None] = field(factory=dict)
-    """Devices that were told of it, cannot answer it now, and wait for its end."""
+    """Devices that know of the call, cannot answer it now, and wait for its end."""
     answerer: EndpointId | None = None
     answer_hash: int | None = None
     is_known_to_ring: bool = False
     early: list[RelayedOffer | RelayedCandidate] = field(factory=list)
-    """What the caller has said, while it rings: for an endpoint that arrives."""
+    """The caller's signals while the call rings, for an endpoint that arrives."""
     early_bytes: int = 0
     away_bytes: Counter[ClientId] = field(factory=Counter)
-    """By who said it: what is kept for a party that is away."""
+    """Bytes kept for a party that is away, by sender."""
     candidate_counts: Counter[EndpointId] = field(factory=Counter)
 
     @property
@@ -67,23 +66,23 @@ class Call:
 
     @property
     def at_callee(self) -> tuple[EndpointId, ...]:
-        """Who may speak for the callee."""
+        """The endpoints that may speak for the callee."""
         return tuple(self.ringing) if self.answerer is None else (self.answerer,)
 
     def has_party(self, endpoint: EndpointId) -> bool:
-        """Whether the call is over when this endpoint stays away."""
+        """Whether the call ends if this endpoint stays away."""
         return endpoint in (self.caller, self.answerer)
 
     def other_party(self, endpoint: EndpointId) -> EndpointId | None:
-        """Who hears what is said at `endpoint`; None for a caller until there is an answer."""
+        """The recipient of signals from `endpoint`; None for a caller until there is an answer."""
         return self.answerer if endpoint == self.caller else self.caller
 
     def other_client(self, client: ClientId) -> ClientId:
-        """Of the two clients of this call."""
+        """The other one of the two clients of this call."""
         return self.callee_id if client == self.caller_id else self.caller_id
 
     def stop_ringing_at(self, endpoint: EndpointId) -> None:
-        """It cannot be answered there any more; a device may come back, and is told of the end in any case."""
+        """`endpoint` can no longer answer. A device may come back, and is told of the end in any case."""
         del self.ringing[endpoint]
         del self.candidate_counts[endpoint]
         if endpoint.device is not None:
@@ -92,14 +91,14 @@ class Call:
 
 @frozen
 class Absence:
-    """Of a device that had a part in a call when it left."""
+    """The absence of a device that had a part in a call when it left."""
 
     since: float
     kept: list[RelayedSignal] = field(factory=list)
 
 
 def bytes_of(signal: RelayedSignal) -> int:
-    """What it takes in memory: its text at the most, and at least `SIGNAL_BYTES`."""
+    """The signal's size in memory: an upper bound of its text, and at least `SIGNAL_BYTES`."""
     match signal:
         case RelayedOffer() | RelayedAnswer() | RelayedUpdate():
             texts = [signal.sdp]

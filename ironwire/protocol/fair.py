@@ -1,10 +1,8 @@
-"""Whose turn it is, where more waits than can be done at once: fair queueing (Demers, Keshav and Shenker, SIGCOMM
-1989), as a pure machine.
+"""Fair queueing (Demers, Keshav and Shenker, SIGCOMM 1989), as a pure machine.
 
-Imagine that all owners who wait are served at the same time, at equal speeds: then each item would be done at some
-moment, its tag. Items are served one after the other in the order of their tags. So an owner's items stay in their
-order, owners who wait get equal shares whatever their items cost, and whoever asks for little does not wait for what is
-dear.
+If all waiting owners were served at the same time, at equal speeds, each item would be done at some moment: its tag.
+Items are served one after the other in the order of their tags. So an owner's items stay in order, waiting owners get
+equal shares at any cost of their items, and cheap items do not wait for expensive ones.
 """
 
 from collections.abc import Hashable
@@ -20,14 +18,14 @@ T = TypeVar("T")
 
 @define(eq=False)
 class FairQueue(Generic[K, T]):
-    """What waits, of all owners."""
+    """The waiting items of all owners."""
 
     _heap: list[tuple[float, int, int, K, T]] = field(init=False, factory=list)
-    """Tag, number by which the first of equals goes first, cost, owner and item."""
+    """Tag, number that keeps equal tags in order, cost, owner and item."""
     _last_tags: dict[K, float] = field(init=False, factory=dict)
-    """Of those owners of whom something waits."""
+    """The last tag of each owner with waiting items."""
     _moment: float = field(init=False, default=0.0)
-    """How much each owner would have been served, had they all been served at the same time."""
+    """Virtual time: the service that each owner would have got, had all been served at the same time."""
     _numbers: "count[int]" = field(init=False, factory=count)
 
     def put(self, owner: K, item: T, cost: int) -> None:

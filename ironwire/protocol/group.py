@@ -1,8 +1,8 @@
-"""Who may change what in a group (docs/protocol.md, section 7.2): from one roster to the next, as pure functions.
+"""Changes of groups, and the rights to make them (docs/protocol.md, section 7.2), as pure functions on rosters.
 
-    Changed      the roster of the next epoch, and what has to be told of it
-    Unchanged    it was so already
-    Refused      an error code, and what to do
+    Changed      the roster of the next epoch, and the differences to tell
+    Unchanged    the roster was so already
+    Refused      an error code, and the remedy
 
 Rules: only members see a group, and only admins change it, except that everyone may leave. While there are members one
 of them is an admin. A group without members is over.
@@ -21,7 +21,7 @@ Change = GroupAdd | GroupRemove | GroupLeave | GroupRole | GroupRename
 
 @frozen
 class Roster:
-    """A group as it stands: its members with their roles, in the order in which they came."""
+    """The state of a group: its members with their roles, in the order in which they came."""
 
     epoch: int
     name: str | None
@@ -30,9 +30,7 @@ class Roster:
 
 @frozen
 class Changed:
-    """The group comes to `roster`. `roles` are those that somebody did not have before, and `name` is there if it is
-    new.
-    """
+    """The group moves to `roster`. `roles` holds the new roles; `name` is there if it is new."""
 
     roster: Roster
     added: list[ClientId]
@@ -43,7 +41,7 @@ class Changed:
 
 @frozen
 class Unchanged:
-    """Accepted, and the epoch stays."""
+    """Accepted; the epoch stays."""
 
     epoch: int
 
@@ -59,7 +57,7 @@ class Refused:
 Outcome = Changed | Unchanged | Refused
 
 NO_SUCH_GROUP = Refused("not_found", "no such group")
-"""The same for a group that does not exist and for one that is not this client's business."""
+"""The same answer for a group that does not exist and for one that the client is not in."""
 
 
 def create(by: ClientId, request: GroupCreate, most_members: int) -> Changed | Refused:
@@ -71,7 +69,7 @@ def create(by: ClientId, request: GroupCreate, most_members: int) -> Changed | R
 
 
 def change(roster: Roster | None, by: ClientId, request: Change, most_members: int) -> Outcome:
-    """What becomes of a group when `by` asks for a change; `roster` is None where there is no such group."""
+    """The outcome of a change that `by` requests; `roster` is None if there is no such group."""
     if roster is None or by not in roster.roles:
         return NO_SUCH_GROUP
     if roster.roles[by] != "admin" and not isinstance(request, GroupLeave):
@@ -99,8 +97,8 @@ def change(roster: Roster | None, by: ClientId, request: Change, most_members: i
 
 
 def expel(roster: Roster, client: ClientId) -> Changed:
-    """What becomes of a group whose member the operator erases. If that was the last admin, whoever has been a member
-    for the longest follows.
+    """The group after the operator has erased a member. If that was the last admin, the member with the oldest
+    membership becomes admin.
     """
     roles = {each: role for each, role in roster.roles.items() if each != client}
     if roles and "admin" not in roles.values():

@@ -1,9 +1,9 @@
-"""Refusals are sticky: what one session sends is accepted in the order in which it was sent (docs/protocol.md,
+"""Refusals are sticky: messages of one session are accepted in the order in which they were sent (docs/protocol.md,
 section 4).
 
-A client that sends without waiting for answers has more on its way when it learns that something was refused "for now".
-If the server took what comes behind that, the repetition would come out of order. So such a refusal holds the session
-until the client says `resume`, and then repeats from the first refused.
+A client that sends without waiting for answers has more messages on their way when it learns of a refusal "for now". If
+the server accepted these, the repetition would be out of order. Such a refusal therefore holds the session until the
+client says `resume`; the client then repeats from the first refused message.
 
     state     event                                         next state
     --------  --------------------------------------------  ----------
@@ -42,7 +42,7 @@ from ironwire.wire.messages import (
     Receipt,
     Text,
 )
-from ironwire.wire.rules import is_retryable
+from ironwire.wire.messages.fields import is_retryable
 
 ORDERED = (Text, File, Receipt, GroupCreate, GroupAdd, GroupRemove, GroupLeave, GroupRole, GroupRename)
 """Messages that are accepted in the order in which they were sent, or not at all."""
@@ -52,7 +52,7 @@ HELD_DETAIL = "an earlier message of this session was refused: say resume, then 
 
 @frozen
 class Refusal:
-    """What holds the session: the error, and when its `retry_after_ms` is over, on the caller's clock."""
+    """The refusal that holds the session: the error, and the end of its `retry_after_ms` on the caller's clock."""
 
     error: Error
     until: float
@@ -60,19 +60,19 @@ class Refusal:
 
 @define(eq=False)
 class Hold:
-    """Of one session. It is also the session's lane in a batch of the store."""
+    """The hold of one session. It is also the session's lane in a batch of the store."""
 
     _state: Literal["open", "held", "broken"] = field(init=False, default="open")
     _refusal: Refusal | None = field(init=False, default=None)
 
     @property
     def is_held(self) -> bool:
-        """Whether a frame that is read now is refused, if it is one of those whose order matters."""
+        """Whether a frame that is read now is refused, if its order matters."""
         return self._state != "open"
 
     @property
     def is_broken(self) -> bool:
-        """Whether what waits for its commit is refused."""
+        """Whether envelopes that wait for their commit are refused."""
         return self._state == "broken"
 
     @property
@@ -81,15 +81,15 @@ class Hold:
         return None if self._refusal is None else self._refusal.error.msg
 
     def refused_at_reading(self, error: Error, now: float) -> None:
-        """A message was answered with `error` before anything was done about it."""
+        """A message was answered with `error` when it was read."""
         self._stop("held", error, now)
 
     def refused_at_commit(self, error: Error) -> None:
-        """A message that had waited for its commit was answered with `error`."""
+        """A message was answered with `error` when it was to be committed."""
         self._stop("broken", error, 0.0)
 
     def answer(self, now: float) -> Error:
-        """What a message gets that is refused because of another: the same code, and what is left of the time."""
+        """The answer to a message that is refused because of another: the same code, and the remaining time."""
         if self._refusal is None:
             raise RuntimeError("nothing was refused")
         error, until = self._refusal.error, self._refusal.until
@@ -97,7 +97,7 @@ class Hold:
         return Error(error.msg, HELD_DETAIL, error.user, wait_ms, held=True)
 
     def resume(self) -> None:
-        """The client goes on, and nothing that it had sent before waits for its commit any more."""
+        """The client continues; none of its earlier messages waits for a commit."""
         self._state, self._refusal = "open", None
 
     def _stop(self, state: Literal["held", "broken"], error: Error, now: float) -> None:

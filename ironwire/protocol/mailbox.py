@@ -1,14 +1,13 @@
-"""What one session may be sent from its device's mailbox, and what it has acknowledged (docs/protocol.md, section 5),
-as a pure machine.
+"""The window between a mailbox and one session of its device (docs/protocol.md, section 5), as a pure machine.
 
     acked ≤ sent ≤ tail         three positions in one increasing numbering
 
-    tail    the last entry that is committed       moves by `committed`
-    sent    the last entry that went out           moves by `deliver`
-    acked   the last entry that the device keeps   moves by `ack`
+    tail    the last committed entry           moves by `committed`
+    sent    the last entry that went out       moves by `deliver`
+    acked   the last acknowledged entry        moves by `ack`
 
-Between `acked` and `sent` lies the window: at most so many envelopes and bytes are on their way at a time. Entries go
-out in order, each once a session; a number that is missing is lost, and the device is told of it by a gap.
+The window lies between `acked` and `sent`: a bounded number of envelopes and bytes is unacknowledged at a time. Entries
+go out in order, each once a session; a missing number is lost, and the device gets a gap for it.
 """
 
 from collections import deque
@@ -19,7 +18,7 @@ from ironwire.errors import IronWireError
 
 
 class AckBeyondDelivery(IronWireError):
-    """The device acknowledged what it was never sent: misuse, close with 4400."""
+    """The device acknowledged an entry that it was never sent: misuse, close with 4400."""
 
 
 @frozen
@@ -40,7 +39,7 @@ class Window:
     _most_bytes: int
     sent: int = field(init=False)
     _sizes: deque[tuple[int, int]] = field(init=False, factory=deque)
-    """Seq and bytes of what is on its way, oldest first."""
+    """Seq and bytes of each unacknowledged entry, oldest first."""
     _bytes: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
@@ -48,12 +47,12 @@ class Window:
 
     @property
     def is_behind(self) -> bool:
-        """Whether something committed has not been sent."""
+        """Whether a committed entry has not been sent."""
         return self.sent < self.tail
 
     @property
     def room(self) -> int:
-        """How many envelopes may go out now. At least one of any size, if nothing is on its way."""
+        """How many envelopes may go out now; at least one, of any size, if nothing is unacknowledged."""
         return 0 if self._bytes >= self._most_bytes else self._most_envelopes - len(self._sizes)
 
     def committed(self, seq: int) -> None:
@@ -61,7 +60,7 @@ class Window:
         self.tail = max(self.tail, seq)
 
     def deliver(self, seq: int, size: int) -> Gap | None:
-        """The entry `seq` goes out now; returns the gap that has to go before it. Ask for `room` first."""
+        """The entry `seq` goes out now; returns the gap that has to go before it. Check `room` first."""
         if seq <= self.sent:
             raise ValueError(f"entry {seq} was sent before: the last was {self.sent}")
         gap = Gap(self.sent + 1, seq - 1) if seq > self.sent + 1 else None
@@ -72,7 +71,7 @@ class Window:
         return gap
 
     def skip(self, upto: int) -> Gap | None:
-        """Nothing is left up to `upto`: everything in between is lost."""
+        """The mailbox holds nothing up to `upto`: everything in between is lost."""
         if upto <= self.sent:
             return None
         gap = Gap(self.sent + 1, upto)
@@ -80,8 +79,7 @@ class Window:
         return gap
 
     def ack(self, upto: int) -> int | None:
-        """Everything up to `upto` is safe with the device. Returns the bytes of what was on its way; None if nothing of
-        that is news.
+        """The device keeps everything up to `upto`. Returns the bytes that were unacknowledged; None for an old ack.
 
         Raises:
             AckBeyondDelivery: `upto` is above the last entry that was sent.

@@ -1,4 +1,4 @@
-"""The composition root: every part is made here, once, and given to those that need it.
+"""The server as an ASGI application: routes, sockets, and what happens at its start and end.
 
     lifespan nursery
       └─ Background.run
@@ -15,15 +15,13 @@
       └─ /ws: Sessions.run ── Session.run (its nursery is drawn in session.py)
 
 On shutdown the guard in `server/listener/hypercorn.py` awaits `sessions.drain` before it lets the connections go.
+`server/parts.py` makes the parts.
 """
 
 import gc
 import os
-import secrets
 import sys
-import time
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
 from types import TracebackType
 from typing import cast
 
@@ -33,62 +31,59 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketSco
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 
-from ironwire import __version__
-from ironwire.crypto.tokens import UploadTokens
-from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.flusher import OutboxFlusher
-from ironwire.delivery.hub import Hub
-from ironwire.delivery.janitor import FileJanitor, Janitor
 from ironwire.errors import ConfigError, StoreError
-from ironwire.handlers.blocks import BlockHandler
-from ironwire.handlers.calls import CallHandler
-from ironwire.handlers.devices import DeviceHandler
-from ironwire.handlers.dispatch import Dispatcher
-from ironwire.handlers.groups import GroupHandler
-from ironwire.handlers.history import HistoryHandler
-from ironwire.handlers.ice import IceHandler
-from ironwire.handlers.operator import Admin, Answer
-from ironwire.handlers.presence import PresenceHandler
-from ironwire.handlers.uploads import UploadHandler
-from ironwire.protocol.auth import AuthPolicy
-from ironwire.server.background import Background
-from ironwire.server.clock import trusted_clock, wall_clock_ms
-from ironwire.server.http.client_json import client_json_routes
-from ironwire.server.http.cors import install_cors
+from ironwire.server.core import Core, wall_clock_ms
 from ironwire.server.http.media import media_routes
-from ironwire.server.http.metrics import Statistics, metrics_text
-from ironwire.server.http.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
-from ironwire.server.http.pages import Status, page_routes
-from ironwire.server.http.responses import install_error_pages, install_security_headers
+from ironwire.server.http.pages import client_json_routes, page_routes
+from ironwire.server.http.responses import install_cors, install_response_rules
 from ironwire.server.http.upload import upload_routes
-from ironwire.server.http.upload_rules import UploadRules
-from ironwire.server.listener.addresses import Address, TrustedProxies
-from ironwire.server.listener.connection_limiter import ConnectionLimiter, ConnectionSlot
+from ironwire.server.listener.addresses import Address
+from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.listener.guard import DirectSockets
-from ironwire.server.listener.hypercorn import direct_transport, install, take_socket
-from ironwire.server.operator.admin import AdminSocket
+from ironwire.server.listener.hypercorn import direct_transport, take_socket
 from ironwire.server.operator.config import Settings
-from ironwire.server.operator.log_writer import log_statistics
-from ironwire.server.operator.process import process_statistics
-from ironwire.server.session.rates import Rates
-from ironwire.server.session.registration import AllowList, Registration
-from ironwire.server.session.services import Services
+from ironwire.server.parts import Server
 from ironwire.server.session.session import Session
-from ironwire.server.session.sessions import Sessions
 from ironwire.store.contract.records import Quota
 from ironwire.store.contract.store import Store
-from ironwire.store.files.blobs import Blobs
-from ironwire.store.invites import INVITES, Invites
-from ironwire.store.sqlite.store import SqliteStore
-from ironwire.store.survey import DATABASE, MEDIA, Survey
 
 log = structlog.get_logger(__name__)
 
 SOCKET_PATH = "/ws"
 GC_THRESHOLDS = (5_000, 200, 100)
-_INSTANCE_BYTES = 8
 SWITCH_SECONDS = 0.0001
 """How long one thread may hold the interpreter while another waits for it (docs/decisions/0005)."""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    now_ms: Callable[[], int] = wall_clock_ms,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+    open_store: Callable[[Quota], Store] | None = None,
+    cannot_start: Callable[[str], None] | None = None,
+) -> "App":
+    """The server as an ASGI application, not started: nothing touches the disk before its lifespan begins.
+
+    Hypercorn's guarded parts are put in place here, because they drain these sessions when the worker has to stop.
+
+    Args:
+        settings: checked already.
+        now_ms: the wall clock, in Unix milliseconds; every other time is `trio.current_time()`.
+        random_bytes: the source of challenges and of blobs' names.
+        open_store: makes another store than the SQLite file in the data folder.
+        cannot_start: is told why, where that is no fault of the program; without it, the log is.
+    """
+    core = Core(settings, wall_ms=now_ms, random_bytes=random_bytes, open_store=open_store)
+    server = Server(core)
+    app = App(__name__, static_folder=None)
+    if cannot_start is not None:
+        app.cannot_start = cannot_start
+    install_response_rules(app)
+    _register_routes(app, server)
+    _serve_sockets(app, server)
+    _follow_lifespan(app, server)
+    return app
 
 
 def _log_that_it_cannot_start(reason: str) -> None:
@@ -111,6 +106,7 @@ class App(QuartTrio):
             super().log_exception(exception_info)
 
 
+<<<<<<< HEAD
 def create_app(
     settings: Settings,
     *,
@@ -264,28 +260,39 @@ def create_app(
     install_security_headers(app)
     for files in (upload_routes(blobs, limits, uploads, file_janitor.expires_ms), media_routes(blobs)):
         install_cors(files, settings.auth.web_origins)
+=======
+def _register_routes(app: App, server: Server) -> None:
+    core, settings = server.core, server.core.settings
+    auth, limits = settings.auth, settings.limits
+    for files in (
+        upload_routes(core.blobs, limits, server.uploads, core.file_janitor.expires_ms),
+        media_routes(core.blobs),
+    ):
+        install_cors(files, auth.web_origins)
+>>>>>>> main
         app.register_blueprint(files)
-    app.register_blueprint(page_routes(status, settings.auth.origins[0] if settings.auth.origins else None))
+    app.register_blueprint(page_routes(server.status, auth.origins[0] if auth.origins else None))
     app.register_blueprint(
         client_json_routes(
-            __version__,
-            settings.auth.registration,
-            services.features,
+            auth.registration,
+            server.services.features,
             limits,
-            lambda server: policy_of(server).origins,
+            lambda address: server.policies.at(address).origins,
         )
     )
-    app.register_blueprint(probes)
+    app.register_blueprint(server.probes)
     if not settings.metrics.port:
-        app.register_blueprint(metrics)
+        app.register_blueprint(server.metrics)
+
+
+def _serve_sockets(app: App, server: Server) -> None:
+    """Serve WebSockets at `SOCKET_PATH`, those that the guard upgrades and those that come through Hypercorn."""
 
     def serve_stream(
-        stream: trio.abc.Stream, leftover: bytes, server: Address | None, slot: ConnectionSlot
+        stream: trio.abc.Stream, leftover: bytes, address: Address | None, slot: ConnectionSlot
     ) -> Awaitable[None]:
-        transport = direct_transport(stream, leftover, limits)
-        return sessions.run(Session(transport, services, policy_of(server), slot))
-
-    app.direct_sockets = DirectSockets(SOCKET_PATH.encode(), serve_stream)
+        transport = direct_transport(stream, leftover, server.core.settings.limits)
+        return server.sessions.run(Session(transport, server.services, server.policies.at(address), slot))
 
     class SocketConnection(TrioASGIWebsocketConnection):
         """A session works on the connection's own stream, and needs nothing that Quart prepares for a WebSocket: a
@@ -303,29 +310,31 @@ def create_app(
                 super().__init__(app, self.scope)
                 await super().__call__(receive, send)
 
+    app.direct_sockets = DirectSockets(SOCKET_PATH.encode(), serve_stream)
     app.asgi_websocket_class = SocketConnection
+
+
+def _follow_lifespan(app: App, server: Server) -> None:
+    core = server.core
 
     @app.before_serving
     async def start() -> None:
         sys.setswitchinterval(SWITCH_SECONDS)
         _spare_the_collector()
         _keep_the_heap()
-        await store.open()
-        clock.open(await store.newest_ms())
-        await blobs.sweep()
-        if clock.look():
-            await file_janitor.expire()
-        if settings.metrics.port:
-            await monitors.open()
-        app.nursery.start_soon(background.run)
+        await core.open()
+        await core.blobs.sweep()
+        if core.clock.look():
+            await core.file_janitor.expire()
+        if core.settings.metrics.port:
+            await server.monitors.open()
+        app.nursery.start_soon(server.background.run)
 
     @app.after_serving
     async def stop() -> None:
-        await background.stop()
-        clock.look()
-        await store.close()
-
-    return app
+        await server.background.stop()
+        core.clock.look()
+        await core.close()
 
 
 def _spare_the_collector() -> None:

@@ -8,7 +8,7 @@ import structlog
 import trio
 from attrs import frozen
 
-from ironwire.counting import Tallied, tallied
+from ironwire.counting import Tallied, figure, tallied
 
 log = structlog.get_logger(__name__)
 
@@ -17,8 +17,7 @@ RESTART_SECONDS = 1.0
 
 @frozen
 class BackgroundStatistics:
-    restarts_total: Tallied
-    """How often a task had failed and began anew."""
+    restarts_total: Tallied = figure("Restarts of background tasks that had failed, by task.")
 
 
 class Background:

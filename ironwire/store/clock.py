@@ -16,6 +16,8 @@ import structlog
 import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import figure
+
 log = structlog.get_logger(__name__)
 
 CLOCK = "clock"
@@ -29,8 +31,9 @@ _TOLERATED_PART = 10
 
 @frozen
 class ClockStatistics:
-    leap_seconds: float
-    """How far the clock is ahead of what the server knows, or behind it (negative), if so far that nothing expires."""
+    leap_seconds: float = figure(
+        "Seconds by which the clock is ahead of the expected time, or behind (negative); 0 while it is trusted."
+    )
 
 
 def tolerance_ms(periods_days: Iterable[float]) -> int:

@@ -1,1 +1,1 @@
-"""What crosses the socket, without any I/O: frames, messages, and the one converter between JSON and messages."""
+"""The wire format, without I/O: frames, messages, and the one converter between JSON and messages."""

@@ -1,8 +1,8 @@
 """RFC 6455 frames on the server's side: bytes from a client become payloads, payloads become bytes for it.
 
-One call handles every complete frame of one read, because the steps per message are what costs. The rules kept here: a
-peer does not decide how much memory it holds (a message over the limit is refused from its header), and what was
-complete before a violation is not lost with it. No I/O. The sections named below are those of the RFC.
+One call handles every complete frame of one read, because the cost is the number of steps per message. Rules: a peer
+does not decide how much memory it holds (a message over the limit is refused from its header), and frames completed
+before a violation are not lost with it. No I/O. The sections named below are those of the RFC.
 """
 
 import codecs
@@ -12,6 +12,7 @@ from math import inf
 
 from attrs import define, field, frozen
 
+from ironwire.close_codes import SENDABLE, CloseCode
 from ironwire.errors import FrameViolation
 
 try:
@@ -30,10 +31,6 @@ _SHORT_BYTES = 125  # the longest payload of a control frame, and the longest le
 _LENGTH_16, _LENGTH_64 = 126, 127
 _HEADER_16, _HEADER_64 = struct.Struct("!BBH").pack, struct.Struct("!BBQ").pack
 
-_PROTOCOL_ERROR, _NOT_UTF8, _TOO_BIG, _TRY_LATER = 1002, 1007, 1009, 1013
-
-# Section 7.4 and the registry it founded at IANA, which has since added 1012-1014. The others may not be on the wire.
-_CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
 Payload = str | bytes
 """One WebSocket message: `str` came as text, `bytes` as binary."""
@@ -48,7 +45,7 @@ class Ping:
 
 @frozen
 class Pong:
-    """The peer answers a ping, or says unasked that it lives."""
+    """The peer answers a ping, or sends an unsolicited sign of life."""
 
     data: bytes
 
@@ -68,21 +65,21 @@ Control = Ping | Pong | Close
 class FrameParser:
     """Turns the bytes of one client into its messages and control frames.
 
-    `limit_bytes` bounds one message after reassembly. What is held is at most that, a header and one read, and nothing
-    while no message is under way.
+    `limit_bytes` bounds one message after reassembly. The parser holds at most that, a header and one read, and nothing
+    between messages.
     """
 
     _limit_bytes: int
-    _room_bytes: int = field(init=False)  # what the message under way may still take
+    _room_bytes: int = field(init=False)  # left for the current message
     _tail: bytearray = field(factory=bytearray, init=False)  # grows in place: a read of one byte must not copy it all
     _partial: "_PartialMessage | None" = field(default=None, init=False)
     _is_closed: bool = field(default=False, init=False)
     odd_frames_left: float = field(default=inf, init=False)
-    """How many frames may come that are not a whole text: control frames and fragments, which no limit of messages
-    knows. Whoever has a clock sets it; one frame more is a violation with 1013.
+    """Frames that may come besides whole texts: control frames and fragments, which no limit of messages counts. The
+    caller, which has a clock, sets it; one frame more is a violation with 1013.
     """
     violation: FrameViolation | None = field(default=None, init=False)
-    """What the peer did wrong: to be looked at after every `feed`, once the list that it returned is dealt with."""
+    """The peer's violation. Check it after every `feed`, after handling the returned list."""
 
     @_room_bytes.default
     def _whole_limit(self) -> int:
@@ -91,8 +88,8 @@ class FrameParser:
     def feed(self, data: bytes) -> list[Payload | Control]:
         """Return every message and control frame that `data` completes, in order.
 
-        On a violation the list still holds what was complete before it, and `violation` says what to close with. After
-        a `Close`, which is always the last of its list, data is ignored.
+        On a violation the list still holds everything completed before it, and `violation` has the close code. After a
+        `Close`, which is always the last of its list, data is ignored.
 
         Raises:
             FrameViolation: an earlier call set `violation`, and the connection should be closing.
@@ -107,7 +104,7 @@ class FrameParser:
         except FrameViolation as violation:
             self._fail(violation)
         except UnicodeDecodeError:
-            self._fail(FrameViolation(_NOT_UTF8, "text is not UTF-8"))
+            self._fail(FrameViolation(CloseCode.NOT_UTF8, "text is not UTF-8"))
         return completed
 
     def _parse(self, data: bytes, completed: list[Payload | Control]) -> None:
@@ -129,19 +126,19 @@ class FrameParser:
                     break
                 length = buffer[start + 2] << 8 | buffer[start + 3]
                 if length <= _SHORT_BYTES:
-                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is not in its shortest form")
+                    raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame length is not in its shortest form")
                 body = start + 8
             elif length == _LENGTH_64:
                 if end < start + 10:
                     break
                 length = int.from_bytes(buffer[start + 2 : start + 10], "big")
                 if length < 1 << 16:
-                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is not in its shortest form")
+                    raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame length is not in its shortest form")
                 if length >= 1 << 63:
-                    raise FrameViolation(_PROTOCOL_ERROR, "frame length is over 63 bits")
+                    raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame length is over 63 bits")
                 body = start + 14
             if length > self._room_bytes and not first & _CONTROL:
-                raise FrameViolation(_TOO_BIG, f"message is over {self._limit_bytes} bytes")
+                raise FrameViolation(CloseCode.TOO_BIG, f"message is over {self._limit_bytes} bytes")
             stop = body + length
             if stop > end:
                 break
@@ -152,7 +149,7 @@ class FrameParser:
                 continue
             self.odd_frames_left -= 1
             if self.odd_frames_left < 0:
-                raise FrameViolation(_TRY_LATER, "too many control frames or fragments")
+                raise FrameViolation(CloseCode.OVERLOADED, "too many control frames or fragments")
             item = self._take(first, payload)
             if item is not None:
                 completed.append(item)
@@ -164,24 +161,24 @@ class FrameParser:
             self._tail += memoryview(buffer)[start:]
 
     def _judge(self, first: int, second: int) -> None:
-        """Raise for everything that the first two bytes of a header can have wrong (sections 5.1, 5.2, 5.4, 5.5)."""
+        """Raise for every fault in the first two bytes of a header (sections 5.1, 5.2, 5.4, 5.5)."""
         opcode = first & _OPCODE
         if first & _RSV:
-            raise FrameViolation(_PROTOCOL_ERROR, "reserved bit is set")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "reserved bit is set")
         if opcode not in _OPCODES:
-            raise FrameViolation(_PROTOCOL_ERROR, "opcode is reserved")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "opcode is reserved")
         if second < _MASKED:
-            raise FrameViolation(_PROTOCOL_ERROR, "frame is not masked")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "frame is not masked")
         if opcode & _CONTROL:
             if not first & _FIN:
-                raise FrameViolation(_PROTOCOL_ERROR, "control frame is fragmented")
+                raise FrameViolation(CloseCode.PROTOCOL_ERROR, "control frame is fragmented")
             if second & _LENGTH > _SHORT_BYTES:
-                raise FrameViolation(_PROTOCOL_ERROR, "control frame is over 125 bytes")
+                raise FrameViolation(CloseCode.PROTOCOL_ERROR, "control frame is over 125 bytes")
         elif opcode == _CONTINUATION:
             if self._partial is None:
-                raise FrameViolation(_PROTOCOL_ERROR, "continuation of nothing")
+                raise FrameViolation(CloseCode.PROTOCOL_ERROR, "continuation of nothing")
         elif self._partial is not None:
-            raise FrameViolation(_PROTOCOL_ERROR, "message begins inside a fragmented one")
+            raise FrameViolation(CloseCode.PROTOCOL_ERROR, "message begins inside a fragmented one")
 
     def _take(self, first: int, payload: bytes) -> Payload | Control | None:
         """Return what the frame completes; the caller keeps whole text frames to itself."""
@@ -215,8 +212,8 @@ class FrameParser:
 class _PartialMessage:
     """The fragments of one message so far.
 
-    Text is decoded as it comes only to fail early (section 8.1), and is kept as bytes: the peer chooses how small its
-    fragments are, and a list of strings can cost twenty times what was sent.
+    Text is decoded on arrival only to fail early (section 8.1), and is kept as bytes: the peer chooses the size of its
+    fragments, and a list of strings can take twenty times the bytes that were sent.
     """
 
     __slots__ = ("_data", "_decoder")
@@ -246,7 +243,7 @@ def encode_text(payload: bytes) -> bytes:
 
 
 def encode_batch(payloads: Sequence[bytes]) -> bytes:
-    """Return the text frames of many messages as one buffer, in order: what one write sends."""
+    """Return the text frames of many messages as one buffer, in order, for one write."""
     pieces: list[bytes] = []
     for payload in payloads:
         pieces += _header(_WHOLE_TEXT, len(payload)), payload
@@ -278,10 +275,10 @@ def _parse_close(body: bytes) -> Close:
     if not body:
         return Close(None, "")
     if len(body) == 1:
-        raise FrameViolation(_PROTOCOL_ERROR, "close frame has one byte")
+        raise FrameViolation(CloseCode.PROTOCOL_ERROR, "close frame has one byte")
     code = int.from_bytes(body[:2], "big")
-    if code not in _CLOSE_CODES:
-        raise FrameViolation(_PROTOCOL_ERROR, f"close code {code} is reserved")
+    if code not in SENDABLE:
+        raise FrameViolation(CloseCode.PROTOCOL_ERROR, f"close code {code} is reserved")
     return Close(code, str(body[2:], "utf-8"))
 
 

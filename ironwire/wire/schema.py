@@ -1,10 +1,10 @@
 """JSON Schema (2020-12) of every message, made from the annotations that `codec.py` enforces: `docs/schema/`.
 
-What a client sends is closed: the server refuses a key that it does not know. What the server sends is open: a client
-ignores keys that it does not know, and frames without `seq` whose `type` it does not know.
+Frames of a client are closed: the server refuses unknown keys. Frames of the server are open: a client ignores unknown
+keys, and frames without `seq` whose `type` it does not know.
 
-For those who write a client in another language. What a schema cannot say stands in docs/protocol.md, section 1: an
-integer is written without a fraction (`5`, not `5.0`), and of two equal keys the last one counts.
+For authors of clients in other languages. A schema cannot express two rules of docs/protocol.md, section 1: an integer
+is written without a fraction (`5`, not `5.0`), and of two equal keys the last one counts.
 
 `python -m ironwire.wire.schema docs/schema` writes the files; a test fails while they are out of date.
 """
@@ -31,8 +31,13 @@ from ironwire.ids import (
     GroupId,
     MessageId,
 )
+<<<<<<< HEAD
 from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
 from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, NUMBERED, SERVER_MESSAGES, AuthChallenge, wire_key
+=======
+from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, SERVER_MESSAGES, AuthChallenge, wire_key
+from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
+>>>>>>> main
 
 Schema = dict[str, Any]
 
@@ -86,7 +91,7 @@ def _keys(properties: Schema, required: list[str], *, is_open: bool) -> Schema:
 
 
 def _schema(kind: Any, *, is_open: bool) -> Schema:
-    """The schema of a field's type; a type without a rule here is a mistake in `messages.py`."""
+    """The schema of a field's type; a type without a rule here is a mistake in `messages/`."""
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     if attrs.has(kind):

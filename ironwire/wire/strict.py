@@ -1,8 +1,8 @@
-"""Which JSON value may stand for which type: the strict converter behind `codec.py` (docs/protocol.md, section 1).
+"""The strict converter behind `codec.py`: the JSON values that each type takes (docs/protocol.md, section 1).
 
-Nothing is coerced, and nothing unknown is let through unless the converter is an open one. A valid object pays nothing
-for the quality of the errors: cattrs generates straight-line code for each class, and only an object that this code
-refused is looked at again, field by field, to say which one it was.
+Nothing is coerced, and nothing unknown passes unless the converter is an open one. Good errors cost a valid object
+nothing: cattrs generates straight-line code for each class, and only an object that this code refuses is checked again,
+field by field, to name the fault.
 """
 
 import operator
@@ -31,15 +31,15 @@ from ironwire.ids import (
     parse_group_id,
     parse_message_id,
 )
-from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
 from ironwire.wire.messages import wire_key
+from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
 
 Hook = Callable[[Any, Any], Any]
 """A rule in cattrs' form: takes a JSON value and its type, returns what the field holds, raises `Fault`."""
 
 
 class Fault(Exception):
-    """What is wrong with a value, and where inside it: each rule on its way out puts a step in front."""
+    """A fault of a value, and its place inside: each rule on the way out prepends a step."""
 
     def __init__(self, what: str, where: str = "") -> None:
         super().__init__(what, where)
@@ -58,7 +58,7 @@ def shown(text: str) -> str:
 _PARSERS: dict[Any, Callable[[str], Any]] = {
     ClientId: parse_client_id,
     DeviceId: parse_device_id,
-    # A client writes to few addresses many times: a hit costs a fifth of a match, and equal addresses are one string.
+    # A client writes to few addresses many times. A hit costs a fifth of a match, and equal addresses share one string.
     Address: lru_cache(maxsize=16_384)(parse_address),
     GroupId: parse_group_id,
     CallId: parse_call_id,
@@ -67,8 +67,8 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
 
 
 def strict_converter(*, is_open: bool = False) -> Converter:
-    """A converter for every class in `messages`; what it refuses comes out as a `Fault`, and as nothing else. An open
-    one ignores keys that it does not know.
+    """A converter for every class in `messages`. A refusal is a `Fault`, and no other exception. An open converter
+    ignores unknown keys.
     """
     converter = Converter(detailed_validation=False)
     converter.register_structure_hook(str, _exactly(str, "a string"))
@@ -229,7 +229,7 @@ def _faults(
     for key in value:
         if key not in fields and not is_open:
             yield Fault("is not a known key", f".{shown(key)}")
-    for key, field in fields.items():  # pragma: no branch  # whoever asks knows that something is wrong
+    for key, field in fields.items():  # pragma: no branch  # there is at least one fault
         if key in value:
             try:
                 converter.structure(value[key], field.type)

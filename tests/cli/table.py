@@ -5,14 +5,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 import trio
 from attrs import asdict, define, field
 from rich.text import Text as Line
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.conversation import Conversation
+from ironwire.cli.chat.conversation import LineChat
 from ironwire.client import (
     Accepted,
     Client,
@@ -20,12 +19,14 @@ from ironwire.client import (
     Error,
     Event,
     GroupDetails,
+    GroupSummary,
     HistoryEntry,
     Queued,
     Refused,
     ServerAddress,
     SessionEnded,
     Settled,
+    new_message_id,
 )
 from ironwire.client.store.records import Sendable
 from ironwire.ids import Address, ClientId, GroupId, MessageId
@@ -41,9 +42,16 @@ FRIENDS = GroupId("#" + "f0" * 16)
 
 @define(eq=False)
 class FakeGroups:
-    """Knows one group, perhaps."""
+    """Knows one group, perhaps, and the names of some."""
 
     details: GroupDetails | None = None
+    names: dict[GroupId, str] = field(factory=dict)
+    asked: int = 0
+
+    async def all(self) -> list[GroupSummary]:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        return [GroupSummary(group, 1, "member", 2, name) for group, name in self.names.items()]
 
     async def info(self, group: GroupId) -> GroupDetails:
         await trio.lowlevel.checkpoint()
@@ -79,11 +87,34 @@ class FakeClient:
         factory=lambda: trio.open_memory_channel[Sent](math.inf)
     )
 
-    async def queue(self, *messages: Sendable) -> list[MessageId]:
+    blocked: list[ClientId] = field(factory=list)
+    kept_names: dict[GroupId, str] = field(factory=dict)
+    reconnects: int = 0
+
+    @property
+    def connected(self) -> bool:
+        return self.connection.state == "connected"
+
+    def reconnect_now(self) -> None:
+        self.reconnects += 1
+
+    async def block(self, client: ClientId) -> None:
+        await self.answer()
+        self.blocked.append(client)
+
+    async def unblock(self, client: ClientId) -> None:
+        await self.answer()
+        self.blocked.remove(client)
+
+    async def group_names(self) -> dict[GroupId, str]:
+        await trio.lowlevel.checkpoint()
+        return self.kept_names
+
+    async def queue(self, *messages: Sendable, ids: list[MessageId] | None = None) -> list[MessageId]:
         await trio.lowlevel.checkpoint()
         if any(isinstance(message, Text) and message.text == self.poison for message in messages):
             raise Refused("invalid", "poison")
-        ids = [MessageId(uuid4().hex) for _ in messages]
+        ids = ids or [new_message_id() for _ in messages]
         for message_id, message in zip(ids, messages, strict=True):
             self.waiting += 1
             if not isinstance(message, Receipt):
@@ -145,7 +176,7 @@ class Table:
     """A conversation that is being held, and both sides of it."""
 
     client: FakeClient
-    conversation: Conversation
+    conversation: LineChat
     enter_batch: Callable[[list[str]], None]
     shown: list[str]
     said: list[str]
@@ -169,7 +200,7 @@ async def held(tmp_path: Path, client: FakeClient, to: Address = BOB, *, recalls
     def collect(target: list[str]) -> Callable[[Line], None]:
         return lambda text: target.append(text.plain[len("00:00 ") :])
 
-    conversation = Conversation(
+    conversation = LineChat(
         to,
         cast("Client", client),
         book,

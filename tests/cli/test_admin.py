@@ -19,7 +19,7 @@ from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.operator.top import Glance
 from ironwire.ids import GroupId
-from ironwire.server.clock import wall_clock_ms
+from ironwire.server.core import wall_clock_ms
 from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE

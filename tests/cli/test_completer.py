@@ -6,7 +6,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from ironwire.cli.chat.completer import ChatCompleter
+from ironwire.cli.chat.editor import ChatCompleter
 
 COMPLETER = ChatCompleter(("/file", "/to", "/help"), lambda: ["bob", "Bärbel"])
 

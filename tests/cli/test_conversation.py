@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ironwire.cli.chat import conversation as module
+from ironwire.cli.chat import transfers as module
+from ironwire.cli.chat.commands import COMMANDS
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.cli.scripting import files
 from ironwire.cli.scripting.outbound import OFFLINE_SECONDS
@@ -36,7 +37,7 @@ from ironwire.client import (
 from ironwire.ids import DeviceId, MessageId
 from ironwire.wire.messages import DeliveredReceipt, File, Receipt, Text
 
-from .table import ALICE, BOB, CAROL, FakeClient, Table, held
+from .table import ALICE, BOB, CAROL, FRIENDS, FakeClient, Table, held
 
 DESK = DeviceId("desk")
 HIS = MessageId("his")
@@ -377,13 +378,11 @@ async def test_a_file_that_cannot_be_uploaded(tmp_path: Path) -> None:
 
 
 async def test_a_file_is_saved_under_a_safe_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[tuple[str, Path, int | None, str | None]] = []
+    saved: list[tuple[str, Path, object, object]] = []
 
-    async def download(
-        _: ServerAddress, url: str, target: Path, *, expected_size: int | None, expected_sha256: str | None
-    ) -> Downloaded:
+    async def download(_: ServerAddress, url: str, target: Path, report: object, **expected: object) -> Downloaded:
         await trio.lowlevel.checkpoint()
-        saved.append((url, target, expected_size, expected_sha256))
+        saved.append((url, target, expected["expected_size"], expected["expected_sha256"]))
         return Downloaded(200, SHA256)
 
     monkeypatch.setattr(module, "download", download)
@@ -405,7 +404,7 @@ async def test_a_file_is_saved_under_a_safe_name(tmp_path: Path, monkeypatch: py
         (other, Path(other.rpartition("/")[2]), None, None),
     ]
     assert table.said[0] == "/save: no file has come yet"
-    assert table.said[1] == "saved as bashrc"
+    assert table.said[1] == f"saved as {tmp_path / 'bashrc'}"
 
 
 async def test_a_file_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,5 +415,79 @@ async def test_a_file_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(module, "download", download)
     async with held(tmp_path, FakeClient()) as table:
         table.enter(f"/save {URL}")
-    assert table.said == ["not found (HTTP status 404)"]
+        await table.settled()
+    assert table.said == ["not saved: not found (HTTP status 404)"]
     assert table.conversation.failures == 1
+
+
+async def test_a_file_that_is_on_its_way_is_waited_for_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = trio.Event()
+
+    async def upload(*_: object) -> Uploaded:
+        await arrived.wait()
+        return Uploaded(URL, 0, SHA256)
+
+    monkeypatch.setattr(files, "put", upload)
+    (tmp_path / "cat").touch()
+    async with trio.open_nursery() as nursery, held(tmp_path, FakeClient()) as table:
+        table.enter(f"/file {tmp_path}/cat")
+        table.enter("/quit")
+        nursery.start_soon(_later, arrived)
+    assert table.said == ["1 file still on the way; Ctrl-C drops it"]
+    assert table.shown == ["you sends “cat”  ✓"]
+
+
+async def test_a_file_that_is_dropped_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def upload(*_: object) -> Uploaded:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(files, "put", upload)
+    (tmp_path / "cat").touch()
+    with trio.CancelScope() as interrupt:
+        async with held(tmp_path, FakeClient()) as table:
+            table.enter(f"/file {tmp_path}/cat")
+            await table.settled()
+            interrupt.cancel()
+    assert table.said == ["not sent to bob: cat"]
+    assert table.client.sent == []
+
+
+async def test_somebody_is_blocked_and_unblocked(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter("/block")
+        await table.settled()
+        assert table.client.blocked == [BOB]
+        table.enter("/unblock")
+        await table.settled()
+        assert table.client.blocked == []
+        table.enter(f"/to {FRIENDS}")
+        table.enter("/block")
+    assert table.said == [
+        "nothing that bob sends comes any more; /unblock ends it",
+        "you get again what bob sends from now on",
+        f"to friends, {FRIENDS}",
+        "a group cannot be blocked; `ironwire group leave` leaves it",
+    ]
+
+
+async def test_a_server_that_does_not_answer_blocks_nobody(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with held(tmp_path, FakeClient(trio.sleep_forever)) as table:
+        table.enter("/block")
+    assert table.said == ["the server does not answer"]
+
+
+async def test_a_connection_is_tried_again_at_once(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.enter("/reconnect")
+    assert table.client.reconnects == 1
+
+
+async def test_every_command_of_the_table_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with held(tmp_path, FakeClient()) as table:
+        for command in COMMANDS:
+            table.enter(command)
+    assert not any("there is no /" in line for line in table.said)

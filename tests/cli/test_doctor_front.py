@@ -100,13 +100,13 @@ async def front(
 
 
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether an upload is refused is a question of time; where it is not the question, no test waits for it."""
     monkeypatch.setattr(ironwire.cli.operator.doctor.front, "REFUSAL_SECONDS", 0.05)
 
 
 @pytest.fixture
-def patience(impatience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def slow_refusals(quick_refusals: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ironwire.cli.operator.doctor.front, "REFUSAL_SECONDS", 8.0)
 
 
@@ -210,7 +210,7 @@ async def test_a_proxy_that_passes_no_upgrade_on(tmp_path: Path, certificate: tr
     assert "status 426" in found["websocket"][1]
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("slow_refusals")
 async def test_a_proxy_that_refuses_large_uploads(tmp_path: Path, certificate: trustme.LeafCert) -> None:
     refuses = {b"/metrics": b"404 Not Found", b"/upload": b"413 Request Entity Too Large"}
     async with front(tmp_path, certificate, refuses=refuses) as (address, settings):
@@ -218,7 +218,7 @@ async def test_a_proxy_that_refuses_large_uploads(tmp_path: Path, certificate: t
     assert found == {"uploads": (Verdict.FAIL, "the proxy refuses uploads of 30 MiB, which the server takes")}
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("slow_refusals")
 async def test_a_proxy_that_passes_no_upload_on(tmp_path: Path, certificate: trustme.LeafCert) -> None:
     refuses = {b"/metrics": b"404 Not Found", b"/upload": b"405 Not Allowed"}
     async with front(tmp_path, certificate, refuses=refuses) as (address, settings):

@@ -9,12 +9,14 @@ from trio.testing import MockClock
 from ironwire.cli.chat.presence_view import FORGET_SECONDS, OwnTyping
 from ironwire.client import (
     Connected,
+    Connection,
     DeliveredFile,
     DeliveredText,
     Disconnected,
     GroupChanged,
     GroupDetails,
     GroupMember,
+    Lost,
     PresenceUpdate,
     Received,
     RelayedTyping,
@@ -26,6 +28,7 @@ from .table import ALICE, BOB, CAROL, FRIENDS, FakeClient, FakeGroups, Table, he
 DESK = DeviceId("desk")
 HIS = MessageId("his")
 OTHERS = GroupId("#" + "0e" * 16)
+NAMELESS = GroupId("#" + "1e" * 16)
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 
 
@@ -104,6 +107,40 @@ async def test_who_the_other_one_is(tmp_path: Path) -> None:
         await table.settled()
         table.enter("/who")
     assert table.said == [f"bob is {BOB}", f"bob is {BOB}, busy"]
+
+
+async def test_a_group_without_a_contact_is_shown_by_its_own_name(tmp_path: Path) -> None:
+    """In quotation marks, which no contact's name contains; the server is asked once about those that have none."""
+    client = FakeClient(groups=FakeGroups(names={OTHERS: "Che\x1b[2Jss"}))
+    async with held(tmp_path, client, OTHERS) as table:
+        table.client.happen(Received(DeliveredText(BOB, "one", group=FRIENDS)))
+        await table.settled()
+        assert table.book.label(OTHERS) == "“Che␛[2Jss”"
+        table.client.happen(Received(DeliveredText(BOB, "two", group=NAMELESS)))
+        await table.settled()
+        table.client.happen(Received(DeliveredText(BOB, "three", group=NAMELESS)))
+        await table.settled()
+        table.client.happen(Received(GroupChanged(OTHERS, 9, BOB, [], [], [], "Go")))
+        await table.settled()
+        assert table.book.label(OTHERS) == "“Go”"
+    assert [line.partition(":")[0] for line in table.said[:1]] == ["elsewhere, bob in friends"]
+    assert table.book.label(NAMELESS) == "#1e1e1e1…"
+    assert client.groups.asked == 2
+
+
+async def test_the_name_of_a_group_is_known_without_a_server(tmp_path: Path) -> None:
+    client = FakeClient(kept_names={OTHERS: "Chess"}, connection=Connection("waiting", "nobody answers", 100.0))
+    async with held(tmp_path, client, OTHERS) as table:
+        await table.settled()
+        assert table.book.label(OTHERS) == "“Chess”"
+        table.client.happen(Received(DeliveredText(BOB, "psst")))
+        table.client.happen(Lost(1, 2, "expired", (OTHERS,)))
+        await table.settled()
+        table.client.connection = Connection("connected")
+        client.groups.names[OTHERS] = "Go"
+        table.client.happen(Connected())
+        await table.settled()
+        assert table.book.label(OTHERS) == "“Go”"
 
 
 # --- who is there, and who types -------------------------------------------------------------------------------------

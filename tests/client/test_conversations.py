@@ -97,3 +97,17 @@ def test_a_file_from_before_has_its_conversations_and_nothing_unread(tmp_path: P
         assert listed(file) == [(CAROL, "hi", 0), (BOB, "hi", 0)]
         file.apply([Arrive(DeliveredText(BOB, "again"), None, 1)])
         assert listed(file) == [(BOB, "again", 1), (CAROL, "hi", 0)]
+
+
+def test_a_group_has_the_name_of_the_last_change_that_gave_it_one(file: LocalFile) -> None:
+    other = GroupId("#" + "0e" * 16)
+    file.apply(
+        [
+            Arrive(GroupChanged(FRIENDS, 1, BOB, [ALICE, BOB], [], [], "First"), None, 1),
+            Arrive(GroupChanged(FRIENDS, 2, BOB, [], [], [], 'The "name": Friends'), None, 2),
+            Arrive(GroupChanged(FRIENDS, 3, BOB, [CAROL], [], []), None, 3),
+            Arrive(DeliveredText(BOB, '"name":"Other"', group=FRIENDS), None, 4),
+            Arrive(GroupChanged(other, 7, BOB, [ALICE], [], []), None, 5),
+        ]
+    )
+    assert file.group_names() == {FRIENDS: 'The "name": Friends'}

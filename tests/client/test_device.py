@@ -56,17 +56,17 @@ DAY_MS = 24 * 3_600_000
 
 @define(eq=False)
 class SlowDisk:
-    """Waits at the gate, when there is one, before it does what it is told."""
+    """Waits at the release, when there is one, before it does what it is told."""
 
-    gate: trio.Event = field(factory=trio.Event)
+    release: trio.Event = field(factory=trio.Event)
     error: Exception | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.gate.set()
+        self.release.set()
 
     async def __call__(self, work: Callable[[], T], /) -> T:
         with trio.CancelScope(shield=True):
-            await self.gate.wait()
+            await self.release.wait()
         if self.error is not None:
             raise self.error
         return await in_thread(work)
@@ -124,11 +124,11 @@ async def test_what_came_is_kept_then_acknowledged_then_handed_out(phone: RtcPee
 async def test_nothing_is_acknowledged_before_it_is_kept(phone: RtcPeer) -> None:
     disk = SlowDisk()
     async with phone.on(disk) as (client, peer):
-        disk.gate = trio.Event()
+        disk.release = trio.Event()
         await peer.deliver(text(1), 1)
         with trio.move_on_after(0.05):
             pytest.fail(f"acknowledged too early: {await peer.receive()}")
-        disk.gate.set()
+        disk.release.set()
         assert await peer.receive() == (Ack(1), None)
         assert await anext(client) == received(1)
 
@@ -138,11 +138,11 @@ async def test_what_comes_during_one_commit_is_in_the_next_and_has_one_ack(phone
     async with phone.on(disk) as (_, peer):
         await peer.deliver(text(1), 1)
         assert await peer.receive() == (Ack(1), None)
-        disk.gate = trio.Event()
+        disk.release = trio.Event()
         for number in range(2, 100):
             await peer.deliver(text(number), number)
             await trio.testing.wait_all_tasks_blocked()
-        disk.gate.set()
+        disk.release.set()
         acks = [await peer.receive()]
         while acks[-1] != (Ack(99), None):
             acks.append(await peer.receive())
@@ -168,13 +168,13 @@ async def test_what_came_in_one_session_is_not_acknowledged_in_the_next(phone: R
     """Where the server has not delivered it yet, and would close with 4400."""
     disk = SlowDisk()
     async with phone.on(disk) as (client, peer):
-        disk.gate = trio.Event()
+        disk.release = trio.Event()
         await peer.deliver(text(1), 1)
         await trio.testing.wait_all_tasks_blocked()
         await peer.cut()
         returned = await phone.server.accept()
         await client.wait_connected()
-        disk.gate.set()
+        disk.release.set()
         assert {type(await anext(client)) for _ in range(3)} == {Received, Disconnected, Connected}
         with trio.move_on_after(0.05):
             pytest.fail(f"the server did not deliver that yet: {await returned.receive()}")
@@ -343,11 +343,11 @@ async def test_what_was_kept_comes_out_before_the_end_is_told(phone: RtcPeer) ->
 async def test_what_is_sent_is_kept_first(phone: RtcPeer) -> None:
     disk = SlowDisk()
     async with phone.on(disk) as (client, peer), trio.open_nursery() as nursery:
-        disk.gate = trio.Event()
+        disk.release = trio.Event()
         nursery.start_soon(client.send_text, BOB, "hello")
         with trio.move_on_after(0.05):
             pytest.fail(f"sent too early: {await peer.receive()}")
-        disk.gate.set()
+        disk.release.set()
         _, message_id = await peer.receive()
         assert phone.history() == [("queued", "hello")]
         await peer.send(Accepted(77), message_id)

@@ -208,7 +208,7 @@ async def test_a_group_is_asked_for_anew_where_a_change_is_missing() -> None:
         assert await answered(lambda: info(client), peer, GroupInfo(FRIENDS), three) == three
 
 
-async def test_whoever_made_a_change_does_not_read_what_was_before() -> None:
+async def test_the_author_of_a_change_does_not_read_what_was_before() -> None:
     async with connected() as (_, client, peer):
         await answered(lambda: info(client), peer, GroupInfo(FRIENDS), GroupDetails(FRIENDS, 4, TWO))
         accepted = Accepted(7, group=FRIENDS, epoch=5)

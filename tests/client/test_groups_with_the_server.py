@@ -231,7 +231,7 @@ async def test_typing_reaches_a_person_and_a_group(world: World) -> None:
         assert await bob.hear(RelayedTyping) == RelayedTyping(ALICE.client_id, False, group)
 
 
-async def test_whoever_is_blocked_is_not_heard_and_does_not_learn_of_it(world: World) -> None:
+async def test_a_blocked_client_is_not_heard_and_does_not_learn_of_it(world: World) -> None:
     async with world.client(ALICE) as alice, world.client(BOB) as bob:
         await bob.client.block(ALICE.client_id)
         assert await bob.client.blocks() == [ALICE.client_id]

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import pytest
 import trio
 
 from ironwire import unix_socket
+from ironwire.cli.scripting import outbound
 from ironwire.cli.scripting.outbound import send_as_device
 from ironwire.client import (
     Accepted,
@@ -36,17 +38,22 @@ from ironwire.client import (
     Settled,
     Stored,
     default_store_path,
+    new_message_id,
     open_device,
+    read_history,
 )
 from ironwire.client.store.handover import MOST_AT_A_TIME, socket_path
-from ironwire.client.store.handover_lines import AskServer, Failed, Keep, encode_line
+from ironwire.client.store.handover_lines import AskServer, Failed, Keep, decode_line, encode_line
+from ironwire.client.store.records import Queue, Sendable
 from ironwire.client.store.store import LocalStore
-from ironwire.wire.codec import encode
+from ironwire.ids import MessageId
+from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import Devices, File, Presence, Text, UploadGrant, UploadToken
 from tests.client.scripted_server import ADDRESS, Peer, ScriptedServer, scripted_server
 from tests.client.test_offline import ALICE, BOB, OWNER, PHONE
 
 URL = "/media/123e4567-e89b-42d3-a456-426614174000.bin"
+ONE, TWO = MessageId("1"), MessageId("2")
 SOON = Backoff(0.01, 0.01)
 T = TypeVar("T")
 
@@ -75,6 +82,11 @@ async def phone(server: ScriptedServer, path: Path) -> AsyncIterator[tuple[Clien
         yield client, peer, DeviceOwner(ADDRESS, path)
 
 
+async def queued(owner: DeviceOwner, *messages: Sendable) -> Stored:
+    """Hand over messages that nobody has handed over before."""
+    return await owner.queue(*messages, ids=[new_message_id() for _ in messages])
+
+
 async def say(path: Path, line: bytes) -> dict[str, object]:
     """What is answered to any line."""
     stream = await unix_socket.connect(socket_path(path))
@@ -88,7 +100,7 @@ async def say(path: Path, line: bytes) -> dict[str, object]:
 
 async def test_a_text_goes_through_the_program_that_has_the_device(server: ScriptedServer, tmp_path: Path) -> None:
     async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
-        async with owner.sending(Text(BOB, "hello")) as (stored, accepted):
+        async with owner.sending(Text(BOB, "hello"), new_message_id()) as (stored, accepted):
             message, message_id = await peer.receive()
             assert (message, [message_id]) == (Text(BOB, "hello"), stored.ids)
             assert (stored.waiting, stored.reason) == (1, "")
@@ -104,7 +116,7 @@ async def test_a_text_goes_through_the_program_that_has_the_device(server: Scrip
 async def test_a_refusal_is_raised_where_the_text_came_from(server: ScriptedServer, tmp_path: Path) -> None:
     async with (
         phone(server, tmp_path / "phone.db") as (_, peer, owner),
-        owner.sending(Text(BOB, "hi")) as (_, accepted),
+        owner.sending(Text(BOB, "hi"), new_message_id()) as (_, accepted),
     ):
         _, message_id = await peer.receive()
         await peer.send(Error("user_offline", user=BOB), message_id)
@@ -116,7 +128,7 @@ async def test_a_refusal_is_raised_where_the_text_came_from(server: ScriptedServ
 async def test_what_no_server_takes_is_refused_and_not_kept(server: ScriptedServer, tmp_path: Path) -> None:
     async with phone(server, tmp_path / "phone.db") as (client, _, owner):
         with pytest.raises(Refused, match="name"):
-            await owner.queue(Text(BOB, "fine"), File(BOB, URL, name="gpj.\u202eexe"))
+            await queued(owner, Text(BOB, "fine"), File(BOB, URL, name="gpj.\u202eexe"))
         assert client.waiting == 0
 
 
@@ -124,14 +136,14 @@ async def test_many_lines_are_kept_with_one_request_and_need_no_answer(server: S
     texts = [Text(BOB, str(number)) for number in range(5_000)]
     async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
         await peer.cut()
-        stored = await owner.queue(*texts)
+        stored = await queued(owner, *texts)
         assert len({*stored.ids}) == client.waiting == stored.waiting == 5_000
         assert [entry.id for entry in await client.history(BOB, 5_000)] == stored.ids
 
 
 async def test_who_hangs_up_has_sent_all_the_same(server: ScriptedServer, tmp_path: Path) -> None:
     async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
-        async with owner.sending(Text(BOB, "bye")):
+        async with owner.sending(Text(BOB, "bye"), new_message_id()):
             pass
         assert (await peer.receive())[0] == Text(BOB, "bye")
         assert client.waiting == 1
@@ -153,7 +165,7 @@ async def test_why_nothing_is_sent_is_said(server: ScriptedServer, tmp_path: Pat
     async with phone(server, tmp_path / "phone.db") as (client, peer, owner):
         await peer.close(4409, "replaced")
         await anext(client)
-        async with owner.sending(Text(BOB, "hello")) as (stored, _):
+        async with owner.sending(Text(BOB, "hello"), new_message_id()) as (stored, _):
             assert (stored.waiting, stored.reason) == (1, "the session is over (replaced)")
         with pytest.raises(SessionEnded, match="replaced"):
             await owner.upload_token()
@@ -187,6 +199,7 @@ def test_an_error_comes_back_as_it_was_raised(error: ClientError) -> None:
         (b'{"verb":"keep","frames":[],"is_awaited":1}', "is_awaited must be true or false"),
         (b'{"verb":"keep","frames":["x"],"is_awaited":false}', "not JSON"),
         (encode_line(Keep([encode(Devices()).decode()], is_awaited=False)), "not kept"),
+        (encode_line(Keep([encode(Text(BOB, "x")).decode()], is_awaited=False)), "has an id"),
         (encode_line(AskServer(encode(Presence("online")).decode())), "cannot be handed over"),
         (encode_line(AskServer(encode(Text(BOB, "x")).decode())), "cannot be handed over"),
     ],
@@ -199,7 +212,7 @@ async def test_what_is_no_request_is_refused_and_changes_nothing(
         assert answer["verb"] in ("failed", "answered")
         assert word in json.dumps(answer)
         assert client.waiting == 0
-        await owner.queue(Text(BOB, "still here"))
+        await queued(owner, Text(BOB, "still here"))
 
 
 async def test_those_who_say_nothing_keep_nobody_else_waiting_for_ever(server: ScriptedServer, tmp_path: Path) -> None:
@@ -208,7 +221,51 @@ async def test_those_who_say_nothing_keep_nobody_else_waiting_for_ever(server: S
         for stream in idle:
             assert stream is not None
             await stream.aclose()
-        await owner.queue(Text(BOB, "now"))
+        await queued(owner, Text(BOB, "now"))
+
+
+async def test_the_same_request_again_changes_nothing(server: ScriptedServer, tmp_path: Path) -> None:
+    path = tmp_path / "phone.db"
+    async with phone(server, path) as (client, peer, owner):
+        for _ in range(2):
+            assert (await owner.queue(Text(BOB, "one"), Text(BOB, "two"), ids=[ONE, TWO])).ids == [ONE, TWO]
+        assert client.waiting == 2
+        async with owner.sending(Text(BOB, "one"), ONE) as (_, accepted):
+            assert await peer.receive() == (Text(BOB, "one"), ONE)
+            await peer.send(Accepted(7), ONE)
+            assert await accepted() == Accepted(7)
+        assert await peer.receive() == (Text(BOB, "two"), TWO)
+        await peer.send(Error("user_offline"), TWO)
+        assert [(type(event), event.id) for event in [await anext(client) for _ in range(4)]] == [  # type: ignore[union-attr]  # all have one
+            (Queued, ONE),
+            (Queued, TWO),
+            (Settled, ONE),
+            (Settled, TWO),
+        ]
+    async with phone(server, path) as (client, _, owner):
+        async with owner.sending(Text(BOB, "one"), ONE) as (_, accepted):
+            assert await accepted() == Accepted(7, duplicate=True)
+        async with owner.sending(Text(BOB, "two"), TWO) as (_, accepted):
+            with pytest.raises(Refused, match="user_offline"):
+                await accepted()
+        assert client.waiting == 0
+        assert [entry.state for entry in await client.history(BOB, 9)] == ["accepted", "refused"]
+
+
+async def test_a_request_that_comes_again_waits_for_what_an_earlier_program_left(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "phone.db"
+    async with phone(server, path) as (_, peer, owner):
+        await owner.queue(Text(BOB, "one"), ids=[ONE])
+        await peer.receive()
+    async with phone(server, path) as (client, peer, owner):
+        assert await peer.receive() == (Text(BOB, "one"), ONE)
+        async with owner.sending(Text(BOB, "one"), ONE) as (stored, accepted):
+            assert (stored.ids, stored.waiting) == ([ONE], 1)
+            await peer.send(Accepted(7), ONE)
+            assert await accepted() == Accepted(7)
+        assert [entry.state for entry in await client.history(BOB, 9)] == ["accepted"]
 
 
 # --- a program that ends in the middle of it ------------------------------------------------------------------------
@@ -237,19 +294,64 @@ async def test_a_text_that_was_kept_is_not_kept_again_where_the_other_program_en
         assert client.waiting == 1
 
 
+async def test_a_program_that_is_killed_between_its_commit_and_its_reply_doubles_nothing(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(outbound, "open_device", partial(open_device, dial=server.dial))
+    store = LocalStore(default_store_path(OWNER))
+    outcome: list[tuple[Stored, Accepted | None]] = []
+    composed: list[Client | DeviceOwner] = []
+
+    async def compose(by: Client | DeviceOwner) -> Text:
+        await trio.lowlevel.checkpoint()
+        composed.append(by)
+        return Text(BOB, "hello")
+
+    async def send() -> None:
+        outcome.append(await send_as_device(ADDRESS, ALICE, PHONE, compose))
+
+    async with trio.open_nursery() as nursery:
+        async with store.opened(OWNER):
+            listener = unix_socket.listen(socket_path(store.path))
+            nursery.start_soon(send)
+            async with await listener.accept() as stream:
+                line, _ = await unix_socket.read_line(stream, 10_000)
+                keep = decode_line(line)
+                assert isinstance(keep, Keep)
+                message, message_id = decode_client(keep.frames[0])
+                assert isinstance(message, Text)
+                assert message_id is not None
+                await store.apply([Queue(message_id, message, 1)])
+            await listener.aclose()
+            socket_path(store.path).unlink()
+        peer = await server.accept()
+        assert await peer.receive() == (message, message_id)
+        await peer.send(Accepted(7), message_id)
+    assert outcome == [(Stored([message_id], 0, ""), Accepted(7))]
+    assert len(composed) == 1
+    entries = read_history(store.path, OWNER, BOB, 9)
+    assert [(entry.id, entry.state) for entry in entries] == [(message_id, "accepted")]
+
+
 async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
     server: ScriptedServer, tmp_path: Path
 ) -> None:
     path = tmp_path / "phone.db"
     gate, is_waiting = trio.Event(), trio.Event()
     gate.set()
+    looks = 1
+    """Before the commit, which waits at the gate, the file is asked whether it knows the message."""
 
     async def behind_the_gate(work: Callable[[], T], /) -> T:
-        if not gate.is_set():
-            is_waiting.set()
+        nonlocal looks
         result: list[T] = []
         with trio.CancelScope(shield=True):
-            await gate.wait()
+            if not gate.is_set() and looks:
+                looks -= 1
+            elif not gate.is_set():
+                is_waiting.set()
+                await gate.wait()
             result.append(await trio.to_thread.run_sync(work))
         return result[0]
 
@@ -260,17 +362,17 @@ async def test_a_text_that_is_kept_while_the_program_ends_is_said_to_be_kept(
             assert await anext(client) == Connected()
             await trio.testing.wait_all_tasks_blocked(0.01)
             gate = trio.Event()
-            nursery.start_soon(DeviceOwner(ADDRESS, path).queue, Text(BOB, "hello"))
+            nursery.start_soon(queued, DeviceOwner(ADDRESS, path), Text(BOB, "hello"))
             await is_waiting.wait()
             nursery.start_soon(_open_later, gate)
     async with open_device(ADDRESS, ALICE, PHONE, store=path, dial=server.dial) as client:
         assert client.waiting == 1
 
 
-async def _open_later(gate: trio.Event) -> None:
+async def _open_later(release: trio.Event) -> None:
     with trio.CancelScope(shield=True):  # whatever else fails, nobody is to wait there for ever
         await trio.testing.wait_all_tasks_blocked(0.01)
-        gate.set()
+        release.set()
 
 
 # --- who has the device ----------------------------------------------------------------------------------------------
@@ -283,7 +385,7 @@ async def test_the_second_program_learns_who_the_first_is(server: ScriptedServer
                 pytest.fail("there should be no client")
         assert (caught.value.pid, caught.value.path) == (os.getpid(), tmp_path / "phone.db")
     with pytest.raises(OwnerGone):
-        await DeviceOwner(ADDRESS, tmp_path / "phone.db").queue(Text(BOB, "hello"))
+        await queued(DeviceOwner(ADDRESS, tmp_path / "phone.db"), Text(BOB, "hello"))
     assert not socket_path(tmp_path / "phone.db").exists()
 
 
@@ -291,16 +393,16 @@ async def test_a_socket_that_a_dead_program_left_is_replaced(server: ScriptedSer
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(socket_path(tmp_path / "phone.db")))
     with pytest.raises(OwnerGone):
-        await DeviceOwner(ADDRESS, tmp_path / "phone.db").queue(Text(BOB, "hello"))
+        await queued(DeviceOwner(ADDRESS, tmp_path / "phone.db"), Text(BOB, "hello"))
     async with phone(server, tmp_path / "phone.db") as (client, _, owner):
-        await owner.queue(Text(BOB, "hello"))
+        await queued(owner, Text(BOB, "hello"))
         assert client.waiting == 1
 
 
 async def test_a_path_of_any_length(server: ScriptedServer, tmp_path: Path) -> None:
     path = tmp_path / ("long" * 40) / "phone.db"
     async with phone(server, path) as (client, _, owner):
-        await owner.queue(Text(BOB, "hello"))
+        await queued(owner, Text(BOB, "hello"))
         assert client.waiting == 1
 
 
@@ -318,7 +420,7 @@ async def test_where_others_can_write_there_is_no_socket(server: ScriptedServer,
     async with phone(server, shared / "phone.db") as (_, _, owner):
         await trio.testing.wait_all_tasks_blocked(0.01)
         with pytest.raises(OwnerGone):
-            await owner.queue(Text(BOB, "hello"))
+            await queued(owner, Text(BOB, "hello"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be somebody else")
@@ -333,7 +435,7 @@ async def test_another_user_is_not_listened_to_and_not_spoken_to(server: Scripte
 
 def _as_nobody(path: Path) -> bytes:
     """What another user is answered."""
-    request = encode_line(Keep([encode(Text(BOB, "evil")).decode()], is_awaited=False))
+    request = encode_line(Keep([encode(Text(BOB, "evil"), ONE).decode()], is_awaited=False))
     program = (
         "import os, socket, sys\n"
         "os.setgid(65534); os.setuid(65534)\n"

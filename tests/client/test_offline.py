@@ -139,7 +139,7 @@ async def test_asking_for_it_connects_at_once(phone: RtcPeer) -> None:
         assert phone.attempts == 2
 
 
-async def test_whoever_asks_in_vain_waits_no_longer_for_it(phone: RtcPeer) -> None:
+async def test_a_question_in_vain_is_no_longer_waited_for(phone: RtcPeer) -> None:
     """Somebody looks, and the server may be about to come: delays begin anew."""
     phone.is_there = False
     async with phone.opened(Backoff(100.0, 1_000.0, lambda _, most: most)) as client:

@@ -1,4 +1,4 @@
-"""A client of this project at a server of this project that takes neither strangers nor their files."""
+"""A client of this project at a server of this project that takes neither unknown clients nor their files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from ironwire.client.connection.session import open_session
 from ironwire.ids import DeviceId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
-from ironwire.server.clock import wall_clock_ms
+from ironwire.server.core import wall_clock_ms
 from ironwire.server.operator.config import AuthSettings, Settings, UploadSettings
 from ironwire.store.invites import INVITES, Invites
 from tests.client.test_with_the_server import Dialler

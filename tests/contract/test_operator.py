@@ -81,7 +81,7 @@ async def test_who_was_erased_can_begin_anew(store: Store) -> None:
     assert await texts(store, after) == [(1, "new")]
 
 
-async def test_erasing_again_or_a_stranger_changes_nothing(store: Store) -> None:
+async def test_erasing_again_or_an_unknown_client_changes_nothing(store: Store) -> None:
     await registered(store, BOB, DeviceId("other"))
     assert await store.erase(ANN) == Erased(0, 0, 0, 0, 0)
     assert len(await store.mailboxes_of(BOB)) == 1

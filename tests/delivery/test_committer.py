@@ -28,18 +28,18 @@ ONE, TWO = MailboxId(1), MailboxId(2)
 
 
 class NotingStore(MemoryStore):
-    """Notes each batch and its virtual second; commits when the limiter is open, or fails if told to."""
+    """Notes each batch and its virtual second; commits while `release` is set, or fails if told to."""
 
     def __init__(self) -> None:
         super().__init__(WIDE)
         self.batches: list[tuple[float, list[Operation]]] = []
-        self.limiter = trio.Event()
-        self.limiter.set()
+        self.release = trio.Event()
+        self.release.set()
         self.fails = False
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         self.batches.append((trio.current_time(), list(batch)))
-        await self.limiter.wait()
+        await self.release.wait()
         if self.fails:
             raise StoreError("the disk is gone")
         return await super().apply(batch)
@@ -113,14 +113,14 @@ async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(
     mock_clock: MockClock, store: NotingStore, committer: Committer
 ) -> None:
     answers: list[tuple[str, object]] = []
-    store.limiter = trio.Event()
+    store.release = trio.Event()
     committer.ack(ONE, 3, 1, lambda result: answers.append(("first", result)))
     committer.ack(ONE, 2, 1, lambda result: answers.append(("repeated", result)))
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
     committer.ack(ONE, 4, 1, lambda result: answers.append(("second", result)))
     assert ([batch for _, batch in store.batches], answers) == ([[Ack(ONE, 3)]], [])
-    store.limiter.set()
+    store.release.set()
     await wait_all_tasks_blocked()
     assert answers == [("first", Acked()), ("repeated", Acked())]
     store.fails = True
@@ -159,11 +159,11 @@ async def test_acks_ride_with_the_next_batch_and_go_before_it(
 async def test_an_ack_that_comes_during_a_commit_waits_for_its_quiet_too(
     mock_clock: MockClock, store: NotingStore, committer: Committer
 ) -> None:
-    store.limiter = trio.Event()
+    store.release = trio.Event()
     asked = touch(committer)
     await wait_all_tasks_blocked()
     committer.ack(ONE, 1)
-    store.limiter.set()
+    store.release.set()
     await wait_all_tasks_blocked()
     assert [batch for _, batch in store.batches] == [[asked]]
     mock_clock.jump(QUIET_SECONDS)
@@ -178,18 +178,23 @@ async def test_acks_that_wait_at_the_end_are_committed(store: NotingStore, is_co
         nursery.start_soon(committer.run)
         await wait_all_tasks_blocked()
         if is_committing:
-            store.limiter = trio.Event()
+            store.release = trio.Event()
             touch(committer)
             await wait_all_tasks_blocked()
         committer.ack(ONE, 7)
         nursery.cancel_scope.cancel()
-        store.limiter.set()
+        store.release.set()
     assert store.batches[-1][1] == [Ack(ONE, 7)]
 
 
 async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingStore) -> None:
+<<<<<<< HEAD
     committer = Committer(store, lambda *_: None)
     store.limiter = trio.Event()
+=======
+    committer = Committer(store)
+    store.release = trio.Event()
+>>>>>>> main
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         committer.ack(ONE, 7)
@@ -198,7 +203,7 @@ async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingSto
         await wait_all_tasks_blocked()
         committer.ack(ONE, 9)
         nursery.cancel_scope.cancel()
-        store.limiter.set()
+        store.release.set()
     assert store.batches[-1][1] == [Ack(ONE, 9), Ack(TWO, 8)]
 
 
@@ -234,7 +239,7 @@ async def test_a_batch_is_bounded_by_what_it_costs(store: NotingStore, committer
 async def test_whoever_asks_for_little_is_in_the_next_batch_whatever_others_have_piled_up(
     store: NotingStore, committer: Committer
 ) -> None:
-    store.limiter = trio.Event()
+    store.release = trio.Event()
     asked = touch(committer)
     await wait_all_tasks_blocked()
     for _ in range(10):
@@ -242,7 +247,7 @@ async def test_whoever_asks_for_little_is_in_the_next_batch_whatever_others_have
             committer.ask(neighbour, Touch(ONE, 2), lambda _: None, cost=BATCH_COST)
     committer.ask(CAROL, Touch(TWO, 3), lambda _: None)
     assert committer.waiting == 21
-    store.limiter.set()
+    store.release.set()
     await wait_all_tasks_blocked()
     batches = [batch for _, batch in store.batches]
     assert batches[:2] == [[asked], [Touch(TWO, 3), Touch(ONE, 2)]]

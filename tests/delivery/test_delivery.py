@@ -7,6 +7,7 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.committer import BATCH_COST, QUIET_SECONDS
 from ironwire.delivery.outbox import Ending
 from ironwire.ids import DeviceId, MessageId
@@ -33,13 +34,13 @@ async def test_one_session_that_takes_it_is_enough(house: House) -> None:
         house.delivery.submit(alice, Text(BOB, number), MessageId(number))
     assert taken(alice) == [accepted("1"), accepted("2")]
     assert taken(slow) == [text_from(ALICE, "1")]
-    assert slow.outbox.ending == Ending(4508, "too slow")
+    assert slow.outbox.ending == Ending(CloseCode.TOO_SLOW, "too slow")
     assert taken(quick) == [text_from(ALICE, "1"), text_from(ALICE, "2")]
 
 
 async def test_a_recipient_whose_only_session_is_ending_is_offline(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    bob.outbox.close(Ending(1012, "retry_ms=5000"))
+    bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
     house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [{"type": "error", "id": "1", "payload": {"msg": "user_offline", "user": BOB}}]
     assert house.delivery.statistics().undeliverable_total.total == 1
@@ -75,25 +76,25 @@ async def test_an_envelope_costs_a_place_in_each_mailbox_that_it_may_go_to(house
     await house.seat_device(ALICE, DeviceId("watch"))
     for name in ("laptop", "tablet"):
         await house.seat_device(BOB, DeviceId(name))
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.delivery.submit(phone, Text(BOB, "Hello"), None)
     assert phone.unsettled.count == 3
     house.delivery.submit(phone, Text(ALICE, "a note"), None)
     assert phone.unsettled.count == 3 + 2
     house.delivery.submit(phone, Text(CAROL, "nobody"), None)
     assert phone.unsettled.count == 3 + 2 + 1
-    house.store.limiter.set()
+    house.store.release.set()
 
 
 async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
     bob_phone = await house.seat_device(BOB, PHONE)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == taken(bob) == taken(bob_phone) == []
     assert alice.unsettled.count == 1
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert taken(alice) == [accepted("1")]
     assert taken(bob) == [text_from(ALICE, "Hello")]
@@ -140,13 +141,13 @@ async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_commit
     house.delivery.submit(alice, Text(BOB, "Hello"), None)
     await wait_all_tasks_blocked()
     (text,) = taken(bob_phone)
-    house.store.limiter, house.store.fails = trio.Event(), True
+    house.store.release, house.store.fails = trio.Event(), True
     house.delivery.ack(bob_phone, text["seq"], MessageId("a"))
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
     assert (taken(bob_phone), bob_phone.unsettled.count) == ([], 1)
     with structlog.testing.capture_logs():
-        house.store.limiter.set()
+        house.store.release.set()
         await wait_all_tasks_blocked()
     (failed,) = taken(bob_phone)
     assert (failed["type"], failed["id"], failed["payload"]["msg"]) == ("error", "a", "internal")
@@ -204,13 +205,13 @@ async def test_what_comes_during_a_commit_goes_into_the_next_one_together(house:
     alice = house.seat(ALICE)
     bob_phone = await house.seat_device(BOB, PHONE)
     house.store.batches.clear()
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.delivery.submit(alice, Text(BOB, "0"), None)
     await wait_all_tasks_blocked()
     for number in range(1, 6):
         house.delivery.submit(alice, Text(BOB, str(number)), None)
     assert house.delivery.statistics().operations_waiting == 5
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert house.store.batches == [1, 5]
     assert [(frame["seq"], frame["payload"]["text"]) for frame in taken(bob_phone)] == [
@@ -221,11 +222,11 @@ async def test_what_comes_during_a_commit_goes_into_the_next_one_together(house:
 async def test_what_one_session_sends_to_another_keeps_its_order_whichever_way_it_goes(house: House) -> None:
     alice, carol = house.seat(ALICE), house.seat(CAROL)
     await house.seat_device(BOB, PHONE)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.delivery.submit(alice, Text(BOB, "to a mailbox"), MessageId("1"))
     house.delivery.submit(alice, Text(CAROL, "to a live session"), MessageId("2"))
     assert taken(carol) == []
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert taken(alice) == [accepted("1"), accepted("2")]
     assert taken(carol) == [text_from(ALICE, "to a live session")]
@@ -280,10 +281,10 @@ async def test_the_senders_other_devices_get_a_copy_that_says_to_whom(house: Hou
 async def test_a_recipient_who_left_before_the_commit_is_offline_and_the_id_may_come_again(house: House) -> None:
     alice_phone = await house.seat_device(ALICE, PHONE)
     bob = house.seat(BOB)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
-    bob.outbox.close(Ending(1012, "retry_ms=5000"))
-    house.store.limiter.set()
+    bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame["payload"]["msg"] for frame in taken(alice_phone)] == ["user_offline"]
     bob_again = house.seat(BOB)

@@ -27,13 +27,13 @@ async def test_what_waits_behind_an_envelope_that_could_not_be_stored_is_refused
     await house.seat_device(BOB, PHONE)
     await house.seat_device(CAROL, PHONE)
     alice = evolve(await house.seat_device(ALICE, PHONE), hold=Hold())
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.store.fails = True
     say(house, alice, "1")
     await wait_all_tasks_blocked()
     say(house, alice, "2", "3", to=CAROL)
     committed = len(house.store.batches)
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert answers(alice) == [("1", "internal", False), ("2", "internal", True), ("3", "internal", True)]
     assert len(house.store.batches) == committed, "what is held needs no store"
@@ -49,14 +49,14 @@ async def test_other_sessions_of_the_client_go_on(house: House) -> None:
     await house.seat_device(BOB, PHONE)
     alice = evolve(await house.seat_device(ALICE, PHONE), hold=Hold())
     other = evolve(house.seat(ALICE), hold=Hold())
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.store.fails = True
     say(house, alice, "1")
     await wait_all_tasks_blocked()
     say(house, alice, "2")
     say(house, other, "3")
     house.store.fails = False
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert ("3", "accepted", False) in answers(other)
 
@@ -64,11 +64,11 @@ async def test_other_sessions_of_the_client_go_on(house: House) -> None:
 async def test_a_session_goes_on_when_all_that_it_had_sent_has_its_answer(house: House, nursery: trio.Nursery) -> None:
     await house.seat_device(BOB, PHONE)
     alice = evolve(await house.seat_device(ALICE, PHONE), hold=Hold())
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     say(house, alice, "1")
     nursery.start_soon(house.delivery.resume, alice, MessageId("2"))
     await wait_all_tasks_blocked()
     assert answers(alice) == []
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert [id_ for id_, _, _ in answers(alice)] == ["1", "2"]

@@ -4,10 +4,11 @@ import hypothesis.strategies as st
 from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending, Outbox
 
-TOO_SLOW = Ending(4508, "too slow")
-DRAIN = Ending(1012, "retry_ms=5000")
+TOO_SLOW = Ending(CloseCode.TOO_SLOW, "too slow")
+DRAIN = Ending(CloseCode.RESTART, "retry_ms=5000")
 
 frames = st.binary(min_size=1, max_size=40)
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending, Outbox
@@ -105,7 +106,7 @@ async def test_to_one_who_is_not_there(house: House) -> None:
 
 async def test_to_one_whose_only_session_is_ending(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    bob.outbox.close(Ending(1012, "retry_ms=5000"))
+    bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
     house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
 

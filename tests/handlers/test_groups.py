@@ -49,11 +49,11 @@ def epochs(frames: list[dict[str, Any]]) -> list[int]:
 
 async def test_nobody_is_told_of_a_change_before_the_commit(house: House, handler: GroupHandler) -> None:
     alice, bob = await founded(house, handler, BOB)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.nursery.start_soon(ask, handler, alice, GroupAdd(CLUB, [CAROL]), "1")
     await wait_all_tasks_blocked()
     assert taken(alice) == taken(bob) == []
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert epochs(taken(bob)) == [2]
     told, reply = taken(alice)
@@ -63,23 +63,23 @@ async def test_nobody_is_told_of_a_change_before_the_commit(house: House, handle
 
 async def test_a_change_is_told_even_if_whoever_asked_for_it_has_left(house: House, handler: GroupHandler) -> None:
     alice, bob = await founded(house, handler, BOB)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     async with trio.open_nursery() as session:
         session.start_soon(ask, handler, alice, GroupRename(CLUB, "club"))
         await wait_all_tasks_blocked()
         session.cancel_scope.cancel()
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert epochs(taken(bob)) == [2]
 
 
 async def test_who_was_removed_meanwhile_cannot_write_any_more(house: House, handler: GroupHandler) -> None:
     alice, bob = await founded(house, handler, BOB)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.nursery.start_soon(ask, handler, bob, GroupLeave(CLUB))
     await wait_all_tasks_blocked()
     house.delivery.submit_to_group(bob, Text(CLUB, "one more thing"), MessageId("1"))
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame["type"] for frame in taken(alice)] == ["group_changed"]
     assert [frame["payload"].get("msg") for frame in taken(bob)] == [None, "not_found"]
@@ -87,7 +87,7 @@ async def test_who_was_removed_meanwhile_cannot_write_any_more(house: House, han
 
 async def test_a_change_that_lost_the_race_is_decided_anew(house: House, handler: GroupHandler) -> None:
     alice, bob = await founded(house, handler, BOB)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     for endpoint, request, name in (
         (alice, GroupAdd(CLUB, [CAROL]), "add"),
         (bob, GroupLeave(CLUB), "leave"),
@@ -96,7 +96,7 @@ async def test_a_change_that_lost_the_race_is_decided_anew(house: House, handler
     ):
         house.nursery.start_soon(ask, handler, endpoint, request, name)
         await wait_all_tasks_blocked()
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     answers = {frame["id"]: frame["payload"] for frame in taken(alice) + taken(bob) if "id" in frame}
     assert {answers[name]["epoch"] for name in ("add", "leave", "rename")} == {2, 3, 4}
@@ -108,11 +108,11 @@ async def test_a_change_that_lost_the_race_is_decided_anew(house: House, handler
 
 async def test_the_same_request_twice_at_once_is_carried_out_once(house: House, handler: GroupHandler) -> None:
     alice, _ = await founded(house, handler, BOB)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     for _ in range(2):  # as after a reconnect: the first session still waits for the commit
         house.nursery.start_soon(partial(ask, handler, alice, GroupAdd(CLUB, [CAROL]), "1"))
     await wait_all_tasks_blocked()
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     frames = taken(alice)
     answers = [frame["payload"] for frame in frames if frame["type"] == "accepted"]

@@ -9,6 +9,7 @@ import trio
 from attrs import frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ironwire.close_codes import CloseCode
 from ironwire.counting import Distribution, tallied
 from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.janitor import DAY_MS, FileJanitor, Janitor
@@ -62,8 +63,13 @@ def endings(*seats: Endpoint) -> list[Ending | None]:
 async def test_a_ban_ends_every_session_of_the_client_and_no_other(house: House, admin: Admin) -> None:
     phone, seed, other = await house.seat_device(ALICE, PHONE), house.seat(ALICE), house.seat(BOB)
     assert await admin.answer(Ban(ALICE)) == {"is_news": True, "sessions": 2}
+<<<<<<< HEAD
     assert endings(phone, seed, other) == [Ending(4403, "banned by the operator")] * 2 + [None]
     assert house.store.glance.is_banned(ALICE)
+=======
+    assert endings(phone, seed, other) == [Ending(CloseCode.REMOVED, "banned by the operator")] * 2 + [None]
+    assert house.store.is_banned(ALICE)
+>>>>>>> main
     assert await admin.answer(Unban(ALICE)) == {"is_news": True}
     assert await admin.answer(Unban(ALICE)) == {"is_news": False}
 
@@ -119,14 +125,14 @@ async def test_what_the_erased_has_sent_until_it_left_is_erased_too(
     """A session that is told to go may have work in the queue, and may take its time."""
     house.delivery.keeps_history = True
     phone = await house.seat_device(ALICE, PHONE)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.delivery.submit(phone, Text(ALICE, "a note to myself"), MessageId("1"))
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
-    assert endings(phone) == [Ending(4403, "erased by the operator")]
+    assert endings(phone) == [Ending(CloseCode.REMOVED, "erased by the operator")]
     house.delivery.submit(phone, Text(ALICE, "another"), MessageId("2"))
     house.leave(phone)
-    house.store.limiter.set()
+    house.store.release.set()
     await trio.sleep(1)
     assert await house.store.mailboxes_of(ALICE) == []
     assert list(await house.store.read_history(ALICE, ALICE, before=None, limit=9)) == []
@@ -136,13 +142,13 @@ async def test_a_session_that_came_while_its_client_was_erased_ends_as_well(
     house: House, admin: Admin, autojump_clock: MockClock
 ) -> None:
     """Its mailbox is gone: nothing would ever come to it."""
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
     late = house.seat(ALICE)
-    house.store.limiter.set()
+    house.store.release.set()
     await trio.sleep(1)
-    assert endings(late) == [Ending(4403, "erased by the operator")]
+    assert endings(late) == [Ending(CloseCode.REMOVED, "erased by the operator")]
 
 
 async def test_statistics_become_numbers(admin: Admin) -> None:

@@ -59,7 +59,7 @@ def test_keys_do_not_share() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 100), st.floats(0, 2)), max_size=200))
-def test_strangers_cannot_grow_the_table(visits: list[tuple[int, float]]) -> None:
+def test_unknown_keys_cannot_grow_the_table(visits: list[tuple[int, float]]) -> None:
     buckets = Buckets[int](Rate(per_second=1, burst=3), most_keys=10)
     now = 0.0
     for key, pause in visits:

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ironwire.ids import CallId, ClientId, DeviceId
+from ironwire.ids import CallId, ClientId, DeviceId, EndpointId
 from ironwire.protocol.call import REMEMBER_SECONDS, Calls, CallSignal, Refused, Tell
 from ironwire.protocol.call_state import SIGNAL_BYTES, Bounds, RelayedSignal
-from ironwire.protocol.endpoint import EndpointId
 from ironwire.wire.messages import (
     CallAnswer,
     CallCandidate,
@@ -294,7 +293,7 @@ def test_signals_that_are_refused(by: EndpointId, signal: CallSignal, code: str)
 
 
 def with_devices() -> Calls:
-    """Ann's phone has called Bob, whose phone answered; his desk was rung too."""
+    """Ann's phone has called Bob, whose phone answered; his desktop was rung too."""
     calls = machine()
     calls.offer(A_PHONE, offer(), [B_PHONE, B_DESK], 0)
     calls.signal(B_PHONE, CallAnswer(ANN, FIRST, "answer"))

@@ -8,13 +8,12 @@ from attrs import frozen
 from quart import Blueprint
 from quart_trio import QuartTrio
 
-from ironwire.server.http.responses import install_error_pages, install_security_headers
+from ironwire.server.http.responses import install_response_rules
 
 
 def app_of(*routes: Blueprint) -> QuartTrio:
     app = QuartTrio(__name__, static_folder=None)
-    install_error_pages(app)
-    install_security_headers(app)
+    install_response_rules(app)
     for blueprint in routes:
         app.register_blueprint(blueprint)
     return app

@@ -56,7 +56,7 @@ def test_a_proxy_on_a_unix_socket_says_who_comes() -> None:
 
 
 @given(st.text())
-def test_a_stranger_cannot_choose_whom_it_is_counted_to(forwarded_for: str) -> None:
+def test_a_peer_cannot_choose_its_source_network(forwarded_for: str) -> None:
     assert PROXIES.network("192.0.2.7", forwarded_for) == "192.0.2.7"
 
 

@@ -18,16 +18,16 @@ from tests.playbook import NOW_MS, Stage, identity_of, open_stage
 
 
 class GatedStore(MemoryStore):
-    """Commits when the limiter is open, or fails if told to."""
+    """Commits while `release` is set, or fails if told to."""
 
     def __init__(self, quota: Quota) -> None:
         super().__init__(quota)
-        self.limiter = trio.Event()
-        self.limiter.set()
+        self.release = trio.Event()
+        self.release.set()
         self.fails = False
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        await self.limiter.wait()
+        await self.release.wait()
         if self.fails:
             raise StoreError("the disk is gone")
         return await super().apply(batch)
@@ -77,12 +77,12 @@ async def test_sessions_that_wait_for_their_registration_count_as_sessions(mock_
     """Three at once for one place: two are refused before anything is kept for them."""
     store = GatedStore(Quota.of(Limits()))
     async with open_stage(limits=Limits(sessions_per_client=1), open_store=lambda quota: store) as stage:
-        store.limiter = trio.Event()
+        store.release = trio.Event()
         await prove(stage, "alice.one", ',"device":"one"')
         await wait_all_tasks_blocked()
         for actor, device in (("alice.two", ',"device":"two"'), ("alice.seed", "")):
             await prove(stage, actor, device, ending="1013 too many sessions of this client")
-        store.limiter.set()
+        store.release.set()
         assert json.loads(await stage.next_text("alice.one"))["type"] == "auth_ok"
         assert [box.device for box in await store.mailboxes_of(identity_of("alice").client_id)] == ["one"]
 

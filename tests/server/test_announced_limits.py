@@ -21,7 +21,6 @@ from ironwire.limits import (
 )
 from ironwire.server.session.admission import announced
 from ironwire.wire.codec import encode, frame_text
-from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (
     BlockList,
     CallOffer,
@@ -39,10 +38,11 @@ from ironwire.wire.messages import (
     ServerMessage,
     Text,
 )
+from ironwire.wire.messages.fields import SAFE_INTEGER
 from tests.playbook import identity_of, open_stage
 
 OWN_MATTER = {
-    # how much the server takes of strangers, and of everybody together
+    # bounds on unauthenticated peers, and on all peers together
     *("connections", "connections_per_address", "connections_per_minute", "unauthenticated"),
     *("unauthenticated_per_address", "attempts_per_minute", "registrations_per_hour", "uploads_at_a_time"),
     *("uploads_at_a_time_per_address", "uploads_per_minute", "upload_bytes_per_hour", "header_seconds"),

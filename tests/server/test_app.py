@@ -54,13 +54,13 @@ async def test_the_socket_asks_for_an_upgrade_and_is_at_one_path_only(mock_clock
 async def test_a_background_task_that_fails_begins_anew(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     started_at: list[float] = []
 
-    async def frail_pulse(self: Sessions) -> None:
+    async def frail_keepalive(self: Sessions) -> None:
         started_at.append(trio.current_time())
         if len(started_at) < 3:
             raise RuntimeError("a fault in the keepalive")
         await trio.sleep_forever()
 
-    monkeypatch.setattr(Sessions, "keepalive", frail_pulse)
+    monkeypatch.setattr(Sessions, "keepalive", frail_keepalive)
     with structlog.testing.capture_logs() as events:
         async with open_stage() as stage:
             await trio.sleep(10)

@@ -29,7 +29,7 @@ PROXY = "127.0.0.1"
 SERVER = ("127.0.0.1", 80)
 
 
-def gate_of(limits: Limits = LIMITS) -> ConnectionLimiter:
+def limiter_of(limits: Limits = LIMITS) -> ConnectionLimiter:
     return ConnectionLimiter(
         limits, TrustedProxies.parse([PROXY]), lambda origin, server: origin == "https://chat.example"
     )
@@ -42,37 +42,37 @@ def entered(limiter: ConnectionLimiter, peer: str) -> ConnectionSlot:
 
 
 async def test_one_address_has_so_many_connections_and_others_theirs(autojump_clock: MockClock) -> None:
-    limiter = gate_of()
-    visitors = [entered(limiter, "192.0.2.1") for _ in range(2)]
+    limiter = limiter_of()
+    slots = [entered(limiter, "192.0.2.1") for _ in range(2)]
     assert limiter.enter("192.0.2.1") is None, "two have not authenticated"
-    visitors[0].authenticated()
-    visitors.append(entered(limiter, "192.0.2.1"))
-    visitors[1].authenticated()
+    slots[0].authenticated()
+    slots.append(entered(limiter, "192.0.2.1"))
+    slots[1].authenticated()
     assert limiter.enter("192.0.2.1") is None, "three are open"
-    visitors.append(entered(limiter, "192.0.2.2"))
-    visitors.pop(0).leave()
-    visitors.append(entered(limiter, "192.0.2.1"))
+    slots.append(entered(limiter, "192.0.2.2"))
+    slots.pop(0).leave()
+    slots.append(entered(limiter, "192.0.2.1"))
     statistics = limiter.statistics()
     assert (statistics.open, statistics.unauthenticated, statistics.addresses) == (4, 3, 2)
     assert statistics.refused_total.counts["connection",] == 2
 
 
 async def test_in_total_there_are_so_many_and_this_machine_counts_too(autojump_clock: MockClock) -> None:
-    limiter = gate_of()
-    visitors = [entered(limiter, "127.0.0.1") for _ in range(4)]
+    limiter = limiter_of()
+    slots = [entered(limiter, "127.0.0.1") for _ in range(4)]
     assert limiter.enter("192.0.2.1") is None, "four have not authenticated"
-    visitors[0].authenticated()
-    visitors.append(entered(limiter, ""))
-    visitors[1].authenticated()
+    slots[0].authenticated()
+    slots.append(entered(limiter, ""))
+    slots[1].authenticated()
     assert limiter.enter("192.0.2.1") is None, "five are open"
-    for slot in visitors:
+    for slot in slots:
         slot.leave()
     statistics = limiter.statistics()
     assert (statistics.open, statistics.unauthenticated, statistics.addresses) == (0, 0, 0)
 
 
 async def test_new_connections_from_one_address_have_a_rate(autojump_clock: MockClock) -> None:
-    limiter = gate_of(evolve(LIMITS, connections_per_minute=3))
+    limiter = limiter_of(evolve(LIMITS, connections_per_minute=3))
     for _ in range(3):
         entered(limiter, "192.0.2.1").leave()
     assert limiter.enter("192.0.2.1") is None
@@ -83,28 +83,28 @@ async def test_new_connections_from_one_address_have_a_rate(autojump_clock: Mock
 
 
 async def test_behind_a_proxy_a_socket_counts_to_who_asked_for_it(autojump_clock: MockClock) -> None:
-    limiter = gate_of(evolve(LIMITS, unauthenticated=5))
-    visitors = [entered(limiter, PROXY) for _ in range(4)]
-    assert [slot.ask_for_socket("192.0.2.1", None, SERVER) for slot in visitors] == [None, None, 429, 429]
-    assert [slot.network for slot in visitors] == ["192.0.2.1", "192.0.2.1", None, None]
-    visitors[0].leave()
-    assert visitors[2].ask_for_socket("192.0.2.1", None, SERVER) == 429, "a refusal is final"
+    limiter = limiter_of(evolve(LIMITS, unauthenticated=5))
+    slots = [entered(limiter, PROXY) for _ in range(4)]
+    assert [slot.ask_for_socket("192.0.2.1", None, SERVER) for slot in slots] == [None, None, 429, 429]
+    assert [slot.network for slot in slots] == ["192.0.2.1", "192.0.2.1", None, None]
+    slots[0].leave()
+    assert slots[2].ask_for_socket("192.0.2.1", None, SERVER) == 429, "a refusal is final"
     other = entered(limiter, PROXY)
     assert other.ask_for_socket("192.0.2.9, 192.0.2.1", None, SERVER) is None
     assert limiter.statistics().refused_total.counts["connection",] == 2
-    for slot in (*visitors[1:], other):
+    for slot in (*slots[1:], other):
         slot.leave()
     assert limiter.statistics().addresses == 0
 
 
 async def test_whoever_is_no_proxy_cannot_say_who_it_is(autojump_clock: MockClock) -> None:
-    slot = entered(gate_of(), "198.51.100.1")
+    slot = entered(limiter_of(), "198.51.100.1")
     assert slot.ask_for_socket("192.0.2.1", None, SERVER) is None
     assert slot.network == "198.51.100.1"
 
 
 async def test_a_page_of_another_site_is_refused(autojump_clock: MockClock) -> None:
-    limiter = gate_of()
+    limiter = limiter_of()
     assert entered(limiter, PROXY).ask_for_socket("", "https://chat.example", SERVER) is None
     assert entered(limiter, PROXY).ask_for_socket("", "https://evil.example", SERVER) == 403
     assert entered(limiter, PROXY).ask_for_socket("", "null", SERVER) == 403
@@ -112,7 +112,7 @@ async def test_a_page_of_another_site_is_refused(autojump_clock: MockClock) -> N
 
 
 async def test_attempts_and_registrations_have_rates_of_their_own(autojump_clock: MockClock) -> None:
-    limiter = gate_of()
+    limiter = limiter_of()
     slot, local = entered(limiter, "192.0.2.1"), entered(limiter, "127.0.0.1")
     assert [slot.attempt() for _ in range(7)] == [0] * 6 + [10]
     assert [slot.registration() for _ in range(3)] == [0, 0, 1800]
@@ -151,8 +151,8 @@ class Turns(trio.abc.Instrument):
         self.count += 1
 
 
-async def test_a_crowd_of_strangers_is_served_a_few_at_a_turn() -> None:
-    limiter, turns = gate_of(Limits()), Turns()
+async def test_a_crowd_of_unauthenticated_peers_is_served_a_few_at_a_turn() -> None:
+    limiter, turns = limiter_of(Limits()), Turns()
     served: list[int] = []
 
     async def come(slot: ConnectionSlot) -> None:

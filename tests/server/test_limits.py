@@ -1,4 +1,4 @@
-"""Limits on strangers, as they meet them: a proxy that is trusted plays many addresses in one process."""
+"""Limits on unauthenticated peers, as they meet them: a proxy that is trusted plays many addresses in one process."""
 
 import hashlib
 import json

@@ -111,7 +111,7 @@ async def test_a_fault_in_a_request_is_found_by_the_id_that_its_answer_names(
     def fail(_sources: object) -> bytes:
         raise ZeroDivisionError("a fault in the metrics")
 
-    monkeypatch.setattr("ironwire.server.app.metrics_text", fail)
+    monkeypatch.setattr("ironwire.server.http.monitoring.metrics_text", fail)
     async with open_stage() as stage:
         request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         answer = parse_response(await stage.server.request(request))

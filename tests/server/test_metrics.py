@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import ironwire
-from ironwire.counting import Distribution, Histogram, Tallied
-from ironwire.server.http.metrics import Statistics, metrics_text
+from ironwire.counting import HELP, Distribution, Histogram, Statistics, Tallied, figure
+from ironwire.server.http.monitoring import metrics_text
 from tests.playbook import Stage, identity_of, open_stage
 from tests.server.http_toy import parse_response
 
@@ -27,13 +27,10 @@ UNPUBLISHED = {
 class Seen:
     """A part's figures."""
 
-    running: int
-    """Tasks that run,
-    at this moment.
-    """
-    is_full: bool
-    accepted_total: Tallied
-    waited_seconds: Distribution
+    running: int = figure("Tasks that run now.")
+    is_full: bool = figure("1 while nothing more fits.")
+    accepted_total: Tallied = figure("Accepted envelopes.")
+    waited_seconds: Distribution = figure("Time in the queue.")
 
 
 def published(text: bytes) -> dict[str, str]:
@@ -58,8 +55,8 @@ def test_a_field_is_a_metric_of_the_kind_that_its_value_has() -> None:
         "ironwire_hub_waited_seconds_sum": "7.6",
     }
     lines = text.decode().splitlines()
-    assert "# HELP ironwire_hub_running Tasks that run, at this moment." in lines
-    assert "# HELP ironwire_hub_is_full is full (hub)" in lines
+    assert "# HELP ironwire_hub_running Tasks that run now." in lines
+    assert "# HELP ironwire_hub_waited_seconds Time in the queue." in lines
     kinds = {"running": "gauge", "is_full": "gauge", "accepted_total": "counter", "waited_seconds": "histogram"}
     assert {line for line in lines if line.startswith("# TYPE")} == {
         f"# TYPE ironwire_hub_{name} {kind}" for name, kind in kinds.items()
@@ -74,35 +71,40 @@ async def metrics_of(stage: Stage) -> bytes:
     return response.body
 
 
-def statistics_classes() -> list[type]:
-    found: dict[str, type] = {}
+def statistics_classes() -> list[type[attrs.AttrsInstance]]:
+    found: dict[str, type[attrs.AttrsInstance]] = {}
     for module in pkgutil.walk_packages(ironwire.__path__, "ironwire."):
-        if module.name.startswith(("ironwire.delivery.", "ironwire.server.", "ironwire.store.")):
+        if module.name.startswith(("ironwire.delivery.", "ironwire.handlers.", "ironwire.server.", "ironwire.store.")):
             members = inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
             found |= {name: cls for name, cls in members if name.endswith("Statistics") and attrs.has(cls)}
     return [cls for name, cls in found.items() if name not in UNPUBLISHED]
 
 
-async def test_every_figure_of_every_part_is_published_and_explained(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("cls", statistics_classes(), ids=lambda cls: cls.__name__)
+def test_every_statistic_is_explained_by_a_sentence_of_its_own(cls: type[attrs.AttrsInstance]) -> None:
+    explanations = [field.metadata.get(HELP, "") for field in attrs.fields(cls)]
+    assert all(re.fullmatch(r"[A-Z0-9].*\w.*\.", text) and "\n" not in text for text in explanations), explanations
+    assert len({*explanations}) == len(explanations)
+
+
+async def test_every_figure_of_every_part_is_published(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Statistics] = {}
 
     def spy(sources: Mapping[str, Statistics]) -> bytes:
         asked.update(sources)
         return metrics_text(sources)
 
-    monkeypatch.setattr("ironwire.server.app.metrics_text", spy)
+    monkeypatch.setattr("ironwire.server.http.monitoring.metrics_text", spy)
     async with open_stage() as stage:
         text = (await metrics_of(stage)).decode()
         parts = {source: type(statistics()) for source, statistics in asked.items()}
     assert set(statistics_classes()) == set(parts.values())
     explained = dict(re.findall(r"^# HELP (\S+) (.*)$", text, re.MULTILINE))
-    for source, cls in parts.items():
-        for field in attrs.fields(cls):
-            explanation = explained.pop(f"ironwire_{source}_{field.name}")
-            assert not explanation.endswith(f"({source})"), f"{cls.__name__}.{field.name} needs a docstring"
-    assert explained == {}
+    assert explained == {
+        f"ironwire_{source}_{field.name}": field.metadata[HELP]
+        for source, cls in parts.items()
+        for field in attrs.fields(cls)
+    }
 
 
 async def test_the_text_is_what_prometheus_reads_and_names_follow_its_rules(mock_clock: MockClock) -> None:

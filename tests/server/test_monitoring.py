@@ -1,5 +1,6 @@
 """The probes, and who may read the metrics."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import trio
 from quart_trio import QuartTrio
 from trio.testing import open_stream_to_socket_listener
 
+from ironwire.counting import Statistics
+from ironwire.delivery.hub import HubStatistics
 from ironwire.errors import ConfigError
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
@@ -16,6 +19,7 @@ from ironwire.server.http.monitoring import (
     MetricsServer,
     Readiness,
     metrics_routes,
+    metrics_text,
     probe_routes,
 )
 from ironwire.server.listener.hypercorn import install
@@ -27,10 +31,11 @@ from .http_toy import app_of, parse_response
 TOKEN = "correct-horse-battery-staple"
 RUN = "0123456789abcdef"
 FAR = "203.0.113.9"
+SOURCES: Mapping[str, Statistics] = {"hub": lambda: HubStatistics(clients=1, sessions=2)}
 
 
 def metrics_app(token: str = "") -> QuartTrio:
-    return app_of(metrics_routes(lambda: b"ironwire_hub_sessions 1\n", token))
+    return app_of(metrics_routes(SOURCES, token))
 
 
 async def ask(app: QuartTrio, *, peer: str | None = "127.0.0.1", **headers: str) -> int:
@@ -103,13 +108,13 @@ async def test_the_refusal_says_how_it_is_done_and_the_answer_what_it_is() -> No
     assert (await refused.get_json())["error"] == "unauthorized"
     answer = await client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.headers["Content-Type"] == METRICS_TYPE
-    assert await answer.get_data() == b"ironwire_hub_sessions 1\n"
+    assert await answer.get_data() == metrics_text(SOURCES)
 
 
 async def test_an_address_of_its_own_serves_metrics_and_probes_and_nothing_else() -> None:
     guard = install(Limits(), trio.lowlevel.checkpoint)
     probes = probe_routes(lambda: Readiness(is_ready=True), RUN)
-    server = MetricsServer(MetricsSettings(), guard, probes, metrics_routes(lambda: b"figures\n", ""))
+    server = MetricsServer(MetricsSettings(), guard, probes, metrics_routes(SOURCES, ""))
     await server.open()
     (listener,) = server.listeners
     async with trio.open_nursery() as nursery:
@@ -123,7 +128,7 @@ async def test_an_address_of_its_own_serves_metrics_and_probes_and_nothing_else(
         nursery.cancel_scope.cancel()
     statuses = {path: answer.status for path, answer in answers.items()}
     assert statuses == {"/metrics": 200, "/healthz": 200, "/readyz": 200, "/ws": 404, "/": 404}
-    assert answers["/metrics"].body == b"figures\n"
+    assert answers["/metrics"].body == metrics_text(SOURCES)
 
 
 async def test_an_address_that_is_taken_stops_the_start_with_its_name() -> None:

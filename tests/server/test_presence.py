@@ -246,7 +246,7 @@ async def test_typing_to_one_who_blocked_the_typist_is_accepted_and_reaches_nobo
         """)
 
 
-async def test_typing_in_a_group_reaches_its_other_members_and_a_stranger_learns_nothing(
+async def test_typing_in_a_group_reaches_its_other_members_and_nobody_outside_it(
     mock_clock: MockClock,
 ) -> None:
     async with open_stage() as stage:

@@ -424,7 +424,7 @@ async def test_whoever_sends_much_at_once_lets_others_have_their_turn(mock_clock
     assert texts.index("little") < 400
 
 
-async def test_nothing_more_of_a_read_is_answered_once_patience_is_lost(mock_clock: MockClock) -> None:
+async def test_nothing_more_of_a_read_is_answered_once_the_error_budget_is_spent(mock_clock: MockClock) -> None:
     async with open_stage() as stage:
         await stage.connect("mallory")
         await stage.actors["mallory"].send(text("{}") * 3_000)

@@ -7,6 +7,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending
 from ironwire.limits import Limits
 from ironwire.server.session.session import Session
@@ -14,7 +15,7 @@ from ironwire.server.session.sessions import Sessions
 from tests.playbook import open_stage
 
 LIMITS = Limits(drain_seconds=3, reconnect_spread_ms=700)
-FAREWELL = Ending(1012, "retry_ms=700")
+FAREWELL = Ending(CloseCode.RESTART, "retry_ms=700")
 
 
 @define(eq=False)
@@ -96,7 +97,7 @@ async def test_whoever_comes_during_a_drain_is_told_too_and_waited_for(
     assert trio.current_time() == 1.5
 
 
-async def test_the_pulse_comes_to_everyone_once_a_second_in_the_order_of_their_arrival(
+async def test_the_keepalive_comes_to_everyone_once_a_second_in_the_order_of_their_arrival(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     sessions = Sessions(LIMITS)
@@ -134,7 +135,7 @@ class Meddler(trio.abc.Instrument):
                 self.error = error
 
 
-async def test_the_pulse_may_come_at_any_moment_of_a_sessions_end(
+async def test_the_keepalive_may_come_at_any_moment_of_a_sessions_end(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seated: list[Session] = []

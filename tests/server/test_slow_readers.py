@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 from wsproto.events import CloseConnection
 
-import ironwire.server.app
+import ironwire.server.core
 from ironwire.delivery.hub import Hub
 from ironwire.limits import Limits
 from tests.bounded_stream import bounded
@@ -156,7 +156,7 @@ async def test_two_hundred_stalled_readers_cost_what_their_outboxes_hold_and_nob
         hubs.append(Hub(sessions_per_client=sessions_per_client))
         return hubs[-1]
 
-    monkeypatch.setattr(ironwire.server.app, "Hub", remembered)
+    monkeypatch.setattr(ironwire.server.core, "Hub", remembered)
     limits = Limits(outbox_frames=16, outbox_bytes=64 * 1024, sessions_per_client=200)
     async with open_stage(limits=limits) as stage:
         await stage.enter("alice", "carol", "dave")

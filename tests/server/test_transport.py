@@ -12,7 +12,7 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
-from ironwire.server.listener.direct import ODD_FRAMES, STRANGER_BYTES, DirectTransport
+from ironwire.server.listener.direct import ODD_FRAMES, UNAUTHENTICATED_BYTES, DirectTransport
 from ironwire.server.session.transport import Transport
 from tests.server.in_process import send
 from tests.server.raw_client import RawClient
@@ -260,13 +260,13 @@ async def test_one_read_yields_every_message_in_it() -> None:
     assert await transport.receive() == [str(n) for n in range(500)]
 
 
-async def test_a_stranger_is_read_in_small_pieces() -> None:
+async def test_an_unauthenticated_peer_is_read_in_small_pieces() -> None:
     transport, client = direct_pair(memory_stream_pair)
     await client.send(*(text(str(n)) for n in range(500)))
     heard: list[object] = []
     while len(heard) < 500:
         messages = await transport.receive()
-        assert len(messages) <= STRANGER_BYTES // 6
+        assert len(messages) <= UNAUTHENTICATED_BYTES // 6
         heard += messages
     assert heard == [str(n) for n in range(500)]
 

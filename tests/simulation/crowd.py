@@ -50,7 +50,7 @@ FOUNDER = 0
 """Who makes the group and is never removed: somebody has to let the others in again."""
 GOING = 1012
 """The close code of a server that is told to stop."""
-PATIENCE_SECONDS = 3_600
+ANSWER_SECONDS = 3_600
 """Virtual time in which everyone must have caught up at the end."""
 
 
@@ -294,8 +294,13 @@ class _Crowd:
                 await trio.sleep(self.plan.server_seconds)
                 if life == self.plan.servers - 1:
                     self.is_closing = True
+<<<<<<< HEAD
                     with trio.fail_after(PATIENCE_SECONDS):
                         while not all([await self._is_up_to_date(device, store) for device in self.devices]):  # noqa: ASYNC110  # what changes is everywhere
+=======
+                    with trio.fail_after(ANSWER_SECONDS):
+                        while not all(self._is_up_to_date(device, store) for device in self.devices):  # noqa: ASYNC110  # what changes is everywhere
+>>>>>>> main
                             await trio.sleep(1)
                 nursery.cancel_scope.cancel()
 

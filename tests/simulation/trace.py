@@ -21,7 +21,7 @@ from tests.simulation.stores import Kind, stores
 from tests.wire.frame_builder import text
 
 CLIENTS = ["alice", "bob", "carol", "dave"]
-STRANGER = "zoe"  # who never comes
+ABSENT = "zoe"  # who never comes
 DEVICES = [None, None, "phone", "laptop"]
 LIMITS = Limits(outbox_frames=16, window_envelopes=4)
 VISITS = 4
@@ -99,7 +99,7 @@ async def _visit(stage: Stage, actor: str, chance: random.Random) -> None:
     await here.send(verify_frame(actor, bytes.fromhex(challenge)))
     for number in range(chance.randint(1, 30)):
         payload = {
-            "to": identity_of(chance.choice([*CLIENTS, STRANGER])).client_id,
+            "to": identity_of(chance.choice([*CLIENTS, ABSENT])).client_id,
             "text": "x" * chance.choice([1, 1, 400]),
         }
         await here.send(text(json.dumps({"type": "text", "id": f"{actor}-{number}", "payload": payload})))

@@ -11,7 +11,7 @@ from attrs import define, field
 from nacl.signing import SigningKey
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-PATIENCE_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 
 
 @define(eq=False)
@@ -28,7 +28,7 @@ class Conversation:
             trio.TooSlowError, trio_websocket.ConnectionClosed: the conversation did not go on.
         """
         said = f"line {next(self._numbers)}"
-        with trio.fail_after(PATIENCE_SECONDS):
+        with trio.fail_after(ANSWER_SECONDS):
             await _send(self._speaker, {"type": "text", "payload": {"to": self._listener_id, "text": said}})
             heard = json.loads(await self._listener.get_message())
         if heard["payload"]["text"] != said:
@@ -50,7 +50,7 @@ async def seed_session(port: int, key: SigningKey | None = None) -> AsyncIterato
     key = key or SigningKey.generate()
     client_id = key.verify_key.encode().hex()
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
-        with trio.fail_after(PATIENCE_SECONDS):
+        with trio.fail_after(ANSWER_SECONDS):
             connection = await wrap_client_stream(nursery, stream, "localhost", "/ws")
             await _send(connection, {"type": "auth", "payload": {"token": client_id}})
             challenge = json.loads(await connection.get_message())["challenge"]

@@ -153,7 +153,7 @@ def test_a_voice_message_and_a_circle_arrive_in_a_folder(people: tuple[User, Use
     assert (bob.folder / shown["saved"]).read_bytes() == circle.read_bytes()
 
 
-def test_whoever_is_blocked_is_not_heard(people: tuple[User, User, User]) -> None:
+def test_a_blocked_client_is_not_heard(people: tuple[User, User, User]) -> None:
     alice, bob, carol = people
     with bob.start("chat", "alice", "--device", "phone") as visit:
         assert visit.finish()[0] == 0

@@ -1,4 +1,4 @@
-"""A server that takes neither strangers nor their files, and the commands by which one gets in all the same."""
+"""A server that takes neither unknown clients nor their files, and the commands that get one in."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ def test_an_invite_lets_one_in_and_a_client_may_upload(tmp_path: Path) -> None:
     with serving(tmp_path / "server", *strict) as (_, url):
         alice, bob = (make_user(tmp_path / name, url) for name in ("alice", "bob"))
         (alice.folder / "cat.png").write_bytes(b"meow")
-        stranger = alice.run("upload", "cat.png")
-        assert (stranger.returncode, stranger.stdout) == (ExitCode.AUTHENTICATION, "")
-        assert "Not registered here: an invite is needed" in stranger.stderr
-        assert "`ironwire join INVITE`" in stranger.stderr
+        refused = alice.run("upload", "cat.png")
+        assert (refused.returncode, refused.stdout) == (ExitCode.AUTHENTICATION, "")
+        assert "Not registered here: an invite is needed" in refused.stderr
+        assert "`ironwire join INVITE`" in refused.stderr
         assert "there is no such invite" in alice.run("join", "a guess").stderr
 
         invite = alice.run("admin", "invite", "--data", str(tmp_path / "server" / "data")).stdout.strip()

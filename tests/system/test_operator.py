@@ -24,7 +24,7 @@ from tests.system.processes import environment
 
 SECONDS = 30
 PIPE_BYTES = 4096
-STRANGERS = 60
+UNAUTHENTICATED = 60
 """Each leaves a line in the log that is longer than a hundredth of the pipe."""
 GOING_AWAY = b"\x03\xf4"
 """The close code 1012."""
@@ -85,10 +85,10 @@ def test_a_log_that_nobody_reads_stops_nobody(tmp_path: Path, make_command: Call
     with started(make_command(port), tmp_path, stdout=writer, stderr=writer) as process:
         os.close(writer)
         wait_for(port)
-        for _ in range(STRANGERS):
-            with socket.create_connection(("127.0.0.1", port), SECONDS) as stranger:
-                stranger.sendall(upgrade_request())
-                assert stranger.recv(100).startswith(b"HTTP/1.1 101 ")
+        for _ in range(UNAUTHENTICATED):
+            with socket.create_connection(("127.0.0.1", port), SECONDS) as peer:
+                peer.sendall(upgrade_request())
+                assert peer.recv(100).startswith(b"HTTP/1.1 101 ")
         assert ask(port, "/healthz") == (200, b"ok\n")
         process.send_signal(signal.SIGTERM)
         process.wait(SECONDS)
@@ -233,7 +233,7 @@ def test_the_doctor_examines_the_server_that_serves_the_folder(tmp_path: Path) -
     mine.mkdir()
     other.mkdir()
     doctor = [*IRONWIRE_SERVE[:-5], "doctor", "--data", str(mine / "ironwire-data")]
-    with running_server(IRONWIRE_SERVE, mine) as server, running_server(IRONWIRE_SERVE, other) as stranger:
+    with running_server(IRONWIRE_SERVE, mine) as server, running_server(IRONWIRE_SERVE, other) as foreign:
 
         def ask_doctor(*arguments: str, port: int) -> str:
             env = environment(tmp_path, IRONWIRE_SERVER_HOST="127.0.0.1", IRONWIRE_SERVER_PORT=str(port))
@@ -245,10 +245,10 @@ def test_the_doctor_examines_the_server_that_serves_the_folder(tmp_path: Path) -
 
         said = ask_doctor(port=server.port)
         assert f"process {server.process_group} serves the folder on 127.0.0.1:{server.port}" in said
-        said = ask_doctor(port=stranger.port)
-        assert f"serves the folder on 127.0.0.1:{server.port}, and the settings say 127.0.0.1:{stranger.port}" in said
+        said = ask_doctor(port=foreign.port)
+        assert f"serves the folder on 127.0.0.1:{server.port}, and the settings say 127.0.0.1:{foreign.port}" in said
         said = ask_doctor("--url", f"http://127.0.0.1:{server.port}", port=server.port)
         assert f"http://127.0.0.1:{server.port} leads to the server" in said
         assert "everybody" not in said
-        said = ask_doctor("--url", f"http://127.0.0.1:{stranger.port}", port=server.port)
+        said = ask_doctor("--url", f"http://127.0.0.1:{foreign.port}", port=server.port)
         assert "leads to another server" in said

@@ -9,7 +9,7 @@ import trio
 from nacl.signing import SigningKey
 from trio_websocket import WebSocketConnection
 
-from tests.system.bystander import PATIENCE_SECONDS, seed_session
+from tests.system.bystander import ANSWER_SECONDS, seed_session
 from tests.system.conftest import IRONWIRE_SERVE, running_server
 
 ALICE, BOB, CAROL, DAVE = (SigningKey(bytes([number]) * 32) for number in range(4))
@@ -26,7 +26,7 @@ def everything_in(folder: Path) -> bytes:
 
 async def ask(session: WebSocketConnection, verb: str, **payload: Any) -> dict[str, Any]:
     """Say it with an id; the answer, and what came before it is passed over."""
-    with trio.fail_after(PATIENCE_SECONDS):
+    with trio.fail_after(ANSWER_SECONDS):
         await session.send_message(json.dumps({"type": verb, "id": "1", "payload": payload}))
         while True:
             frame: dict[str, Any] = json.loads(await session.get_message())
@@ -36,7 +36,7 @@ async def ask(session: WebSocketConnection, verb: str, **payload: Any) -> dict[s
 
 async def push(session: WebSocketConnection) -> dict[str, Any]:
     """The next frame."""
-    with trio.fail_after(PATIENCE_SECONDS):
+    with trio.fail_after(ANSWER_SECONDS):
         frame: dict[str, Any] = json.loads(await session.get_message())
         return frame
 

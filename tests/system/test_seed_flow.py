@@ -1,4 +1,4 @@
-"""The seed protocol as a stranger meets it: keys and signatures by openssl, any WebSocket client, every byte compared.
+"""The seed protocol without any of our tools: openssl, any WebSocket client, every byte compared.
 
 docs/protocol.md, section 2. Whatever a hostile client tries, the conversation of two others goes on.
 """
@@ -22,7 +22,7 @@ from tests.system.conftest import IRONWIRE_SERVE, Server, hypercorn_command, run
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 AUTH_SECONDS = 1.0
-PATIENCE_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 
 
@@ -54,7 +54,7 @@ class Identity:
 
 async def openssl(*arguments: str | Path) -> bytes:
     """Return what the command prints."""
-    with trio.fail_after(PATIENCE_SECONDS):
+    with trio.fail_after(ANSWER_SECONDS):
         done = await trio.run_process(["openssl", *arguments], capture_stdout=True)
     assert isinstance(done.stdout, bytes)
     return done.stdout
@@ -94,7 +94,7 @@ async def connected(server: Server) -> AsyncIterator[WebSocketConnection]:
 
 async def heard(websocket: WebSocketConnection) -> str:
     """The next text frame, as it came."""
-    with trio.fail_after(PATIENCE_SECONDS):
+    with trio.fail_after(ANSWER_SECONDS):
         return str(await websocket.get_message())
 
 
@@ -225,7 +225,7 @@ async def test_random_bytes_over_the_socket(server: Server) -> None:
         mallory = RawClient(stream)
         await mallory.upgrade()
         await mallory.send(b"\xff" + Random(1).randbytes(10_000))  # three reserved bits, to begin with
-        with trio.fail_after(PATIENCE_SECONDS):
+        with trio.fail_after(ANSWER_SECONDS):
             code, _ = await mallory.closing()
         assert code == 1002
 
@@ -235,6 +235,6 @@ async def test_random_bytes_over_the_connection(server: Server, beginning: bytes
     async with undisturbed(server), await server.open_stream() as stream:
         await stream.send_all(beginning + Random(2).randbytes(10_000))
         await stream.send_eof()
-        with trio.fail_after(PATIENCE_SECONDS):
+        with trio.fail_after(ANSWER_SECONDS):
             while await stream.receive_some():
                 pass

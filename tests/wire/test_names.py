@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ironwire.errors import InvalidMessage
 from ironwire.wire.codec import decode_client
-from ironwire.wire.constraints import FILE_NAME_CHARS, as_file_name
 from ironwire.wire.messages import File, GroupRename
+from ironwire.wire.messages.fields import FILE_NAME_CHARS, as_file_name
 
 GROUP = "#" + "0" * 32
 URL = "/media/123e4567-e89b-42d3-a456-426614174000.bin"

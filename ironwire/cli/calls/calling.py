@@ -59,7 +59,7 @@ _ENDINGS: dict[GivenReason, str] = {
 
 @frozen
 class Talk:
-    """What was asked for."""
+    """The call that was asked for."""
 
     sound: Sound
     seconds: float
@@ -109,7 +109,7 @@ class _Line:
     id: CallId
     is_answered: trio.Event = field(factory=trio.Event)
     our_answer: str | None = None
-    """What was said to the caller, who may have missed it."""
+    """Signals to the caller, who may have missed them."""
     is_connected: bool = False
     is_cut_off: bool = False
     """There is no session now, and the call goes on without."""
@@ -127,9 +127,9 @@ class _Line:
         try:
             async with plain_nursery() as nursery:
                 nursery.start_soon(self._listen, nursery.cancel_scope)
-                with _patience(talk.wait_seconds, f"nobody answered within {talk.wait_seconds:g} s"):
+                with _within(talk.wait_seconds, f"nobody answered within {talk.wait_seconds:g} s"):
                     await self.is_answered.wait()
-                with _patience(CONNECT_SECONDS, f"no sound got through within {CONNECT_SECONDS:g} s of the answer"):
+                with _within(CONNECT_SECONDS, f"no sound got through within {CONNECT_SECONDS:g} s of the answer"):
                     await self.rtc_peer.wait_connected()
                 self.is_connected = True
                 err().print(f"connected, for {talk.seconds:g} s")
@@ -210,7 +210,7 @@ async def _pick_up(
 ) -> _Line:
     err().print(f"you are {client.client_id}")
     err().print("waiting for a call" + ("" if peer is None else f" from {book.label(peer)}"))
-    with _patience(wait_seconds, f"nobody called within {wait_seconds:g} s"):
+    with _within(wait_seconds, f"nobody called within {wait_seconds:g} s"):
         offer = await _next_offer(client, peer)
     err().print(f"{book.label(offer.sender)} calls")
     line = _Line(client, rtc_peer, offer.sender, offer.call)
@@ -239,7 +239,7 @@ async def _next_offer(client: Client, peer: ClientId | None) -> RelayedOffer:
 
 
 @contextmanager
-def _patience(seconds: float, complaint: str) -> Iterator[None]:
+def _within(seconds: float, complaint: str) -> Iterator[None]:
     try:
         with trio.fail_after(seconds):
             yield

@@ -6,19 +6,22 @@ so the terminal is left as it was.
 """
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import trio
 from attrs import define, field
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import Application
-from prompt_toolkit.completion import Completer
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter, WordCompleter
+from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.styles import Style
+
+from ironwire.cli.chat.commands import SENDING
 
 _STYLE = Style.from_dict({"bottom-toolbar": "noreverse", "bottom-toolbar.text": ""})
 
@@ -118,3 +121,25 @@ class LineEditor:
 def _exit(app: Application[None]) -> None:
     if app.future is not None and not app.future.done():
         app.exit()
+
+
+@define(eq=False)
+class ChatCompleter(Completer):
+    """Completes what begins with a slash, and nothing else: the rest is what people say."""
+
+    _commands: Sequence[str]
+    _names: Callable[[], Iterable[str]]
+    _paths: PathCompleter = field(factory=lambda: PathCompleter(expanduser=True), init=False)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """What the text before the cursor may become."""
+        command, space, argument = document.text_before_cursor.partition(" ")
+        if not space:
+            words = WordCompleter([*self._commands], sentence=True)
+            return words.get_completions(document, complete_event) if command.startswith("/") else []
+        if command == "/to":
+            names = WordCompleter([*self._names()], sentence=True)
+            return names.get_completions(Document(argument), complete_event)
+        if command in SENDING:
+            return self._paths.get_completions(Document(argument), complete_event)
+        return []

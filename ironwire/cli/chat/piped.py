@@ -6,24 +6,25 @@ disk, and not the memory, holds what waits, and an interrupt loses nothing that 
 
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Self
+from functools import partial
 
 import trio
 from attrs import define, field
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.conversation import Conversation, as_text, is_command
+from ironwire.cli.chat.commands import as_text, is_command
+from ironwire.cli.chat.conversation import LineChat
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.failures import refusal
 from ironwire.cli.render import notice
 from ironwire.cli.scripting.outbound import at_device, queue_valid, waiting_line
 from ironwire.cli.terminal import err, out
-from ironwire.client import Client, DeviceOwner, Identity, Refused, ServerAddress, Stored
+from ironwire.client import Client, DeviceOwner, Identity, Refused, ServerAddress, Stored, new_message_id
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.store.records import Sendable
-from ironwire.ids import Address, DeviceId
+from ironwire.ids import Address, DeviceId, MessageId
 from ironwire.wire.messages import Text
 
 _READ_BYTES = 64 * 1024
@@ -38,22 +39,22 @@ async def through_pipes(
 
     Where another program has the device, it gets the lines, and they are none of this one's concern any more.
     """
-    async with piped_lines() as channel:
-        batches = Batches(channel)
+    async with piped_lines() as batches:
+        handed = Handed()
 
         async def here(client: Client) -> int:
             err().print(notice(f"you are {client.client_id}, on {client.device}"))
-            conversation = Conversation(to, client, book, out().print, err().print, lambda: None)
+            await handed.settle(client.queue)
+            conversation = LineChat(to, client, book, out().print, err().print, lambda: None)
             await conversation.hold(batches)
-            return conversation.failures
+            return conversation.failures + handed.refused
 
         async def there(owner: DeviceOwner) -> int:
-            handed = Handed(owner)
+            await handed.settle(partial(handed.over_to, owner))
             async for batch in batches:
-                batches.put_back(batch)
                 texts = [Text(to, as_text(line)) for line in map(str.strip, batch) if line and not is_command(line)]
-                await queue_valid(handed.queue, texts, handed.refuse)
-                batches.put_back(None)
+                handed.in_doubt |= {new_message_id(): text for text in texts}
+                await handed.settle(partial(handed.over_to, owner))
             handed.report()
             return handed.refused
 
@@ -61,40 +62,26 @@ async def through_pipes(
 
 
 @define(eq=False)
-class Batches:
-    """Batches of lines, the first of them empty: so it is known before there are any who takes them."""
-
-    _channel: trio.MemoryReceiveChannel[list[str]]
-    _next: list[str] | None = field(factory=list, init=False)
-
-    def put_back(self, batch: list[str] | None) -> None:
-        """The next batch is `batch`; None is whatever comes."""
-        self._next = batch
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[str]:
-        if self._next is None:
-            return await self._channel.__anext__()
-        batch, self._next = self._next, None
-        return batch
-
-
-@define(eq=False)
 class Handed:
-    """What the program that has the device has taken over."""
+    """Texts for the program that has the device. Those that it has not said to be kept are `in_doubt`: they are queued
+    again under the same ids, by whichever program has the device next.
+    """
 
-    _owner: DeviceOwner
+    in_doubt: dict[MessageId, Sendable] = field(factory=dict)
     count: int = 0
     refused: int = 0
     _last: Stored = field(factory=lambda: Stored([], 0, ""))
 
-    async def queue(self, *texts: Sendable) -> None:
-        self._last = await self._owner.queue(*texts)
+    async def settle(self, queue: Callable[..., Awaitable[object]]) -> None:
+        """Queue them, so that none is in doubt."""
+        await queue_valid(queue, self.in_doubt, self._refuse)
+        self.in_doubt = {}
+
+    async def over_to(self, owner: DeviceOwner, *texts: Sendable, ids: Sequence[MessageId]) -> None:
+        self._last = await owner.queue(*texts, ids=ids)
         self.count += len(self._last.ids)
 
-    def refuse(self, _: Sendable, refused: Refused) -> None:
+    def _refuse(self, _: Sendable, refused: Refused) -> None:
         self.refused += 1
         err().print(notice(f"not sent: {refusal(refused)}", "red"))
 

@@ -9,9 +9,9 @@ from attrs import define, field
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.completer import ChatCompleter
-from ironwire.cli.chat.conversation import COMMANDS, Conversation
-from ironwire.cli.chat.editor import LineEditor
+from ironwire.cli.chat.commands import COMMANDS
+from ironwire.cli.chat.conversation import LineChat
+from ironwire.cli.chat.editor import ChatCompleter, LineEditor
 from ironwire.cli.chat.presence_view import OwnTyping
 from ironwire.cli.render import YOU, notice
 from ironwire.cli.terminal import out, printable, printable_lines
@@ -28,7 +28,7 @@ async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visib
     console = out()
     say = partial(console.print, soft_wrap=False, overflow="fold")
     screen = Screen(client, book)
-    conversation = Conversation(
+    conversation = LineChat(
         to,
         client,
         book,
@@ -61,7 +61,7 @@ class _OneByOne:
         return [await self._lines.__anext__()]
 
 
-async def _look_around(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:
+async def _look_around(client: Client, conversation: LineChat, editor: LineEditor, is_visible: bool) -> None:
     """See whether the other one is there; and be seen, and seen typing, by them alone."""
     while True:
         to = conversation.to
@@ -72,7 +72,7 @@ async def _look_around(client: Client, conversation: Conversation, editor: LineE
             nursery.cancel_scope.cancel()
 
 
-async def _tell_typing(client: Client, conversation: Conversation, editor: LineEditor, is_visible: bool) -> None:
+async def _tell_typing(client: Client, conversation: LineChat, editor: LineEditor, is_visible: bool) -> None:
     """As long as it is the same conversation."""
     to = conversation.to
     typing = OwnTyping(partial(client.presence.typing, to) if is_visible else _tell_nobody)
@@ -114,21 +114,21 @@ class Screen:
     def __attrs_post_init__(self) -> None:
         self.editor = LineEditor(lambda: self._prompt, lambda: self._toolbar, ChatCompleter(COMMANDS, self._book.all))
 
-    async def keep_current(self, conversation: Conversation) -> None:
+    async def keep_current(self, conversation: LineChat) -> None:
         """Count down to the next attempt to connect, and forget who typed."""
         while True:
             self.draw(conversation)
             await trio.sleep(_TICK_SECONDS)
 
-    def draw(self, conversation: Conversation) -> None:
+    def draw(self, conversation: LineChat) -> None:
         """Show the conversation as it is now."""
         prompt: StyleAndTextTuples = []
         state = "on its way" if self._client.connected else "waits for the connection"
         for pending in conversation.pending:
             first, *more = printable_lines(pending.text)
             prompt.append(("ansibrightblack", f"{pending.at:%H:%M} {YOU} {first}{' …' if more else ''}  "))
-            prompt.append(("ansiyellow", f"{pending.progress or state}\n"))
-        prompt.append(("ansigreen bold", "> "))
+            prompt.append(("ansimagenta", f"{pending.progress or state}\n"))
+        prompt.append(("bold", "> "))
         self._prompt = prompt
         facts = (
             f"to {self._book.label(conversation.to)}",
@@ -143,11 +143,11 @@ class Screen:
         connection = self._client.connection
         match connection.state:
             case "connected":
-                return [("ansigreen", "● connected")]
+                return [("ansibrightblue", "● connected")]
             case "waiting" if connection.retry_at is not None:
                 seconds = max(0, connection.retry_at - trio.current_time())
-                return [("ansiyellow", f"○ reconnecting in {seconds:.0f} s" if seconds >= 1 else "○ reconnecting")]
+                return [("ansimagenta", f"○ reconnecting in {seconds:.0f} s" if seconds >= 1 else "○ reconnecting")]
             case "stopped":
                 return [("ansired", f"○ {printable(connection.reason)}")]
             case _:
-                return [("ansiyellow", "○ connecting")]
+                return [("ansimagenta", "○ connecting")]

@@ -1,4 +1,4 @@
-"""Who is there and who is typing, as a conversation shows it; and when to tell others that this user types.
+"""Presence and typing of others, as a conversation shows them; and when to tell others that this user types.
 
 Rule: nothing is told unless the user wants to be visible, and what others told is forgotten soon: the word that they
 have stopped may get lost (docs/protocol.md, section 7.3).
@@ -28,7 +28,7 @@ class PresenceView:
 
     _to: Address
     status: str = field(default="", init=False)
-    """What the other one wants to be seen as; empty if nothing is known."""
+    """The status that the other one shows; empty if nothing is known."""
     _typing_until: dict[ClientId, float] = field(factory=dict, init=False)
 
     def note(self, message: RelayedTyping | PresenceUpdate) -> None:
@@ -46,7 +46,7 @@ class PresenceView:
                 pass
 
     def stop(self, client: ClientId) -> None:
-        """What `client` was typing is here."""
+        """The message that `client` was typing has come."""
         self._typing_until.pop(client, None)
 
     def forget(self) -> None:

@@ -22,7 +22,6 @@ from ironwire.errors import InvalidId
 from ironwire.handlers import operator as asking
 from ironwire.handlers.operator import MOST_OFFSET, MOST_ROWS, Answer, Request
 from ironwire.ids import ClientId, parse_client_id
-from ironwire.server.clock import wall_clock_ms
 from ironwire.server.operator.admin import perform
 from ironwire.store.clock import describe_leap
 
@@ -55,7 +54,7 @@ def admin() -> None:
 
 
 def _ask(data: Path | None, config_file: Path | None, request: Request) -> Answer:
-    return trio.run(perform, loaded_settings(config_file, data), request, wall_clock_ms)
+    return trio.run(perform, loaded_settings(config_file, data), request)
 
 
 def _show(answer: Answer, columns: Mapping[str, Cell], *, as_json: bool) -> None:

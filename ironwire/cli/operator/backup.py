@@ -15,7 +15,6 @@ from ironwire.cli.options import config_option, json_option
 from ironwire.cli.terminal import counted
 from ironwire.errors import StoreError
 from ironwire.handlers.operator import Copy
-from ironwire.server.clock import wall_clock_ms
 from ironwire.server.operator.admin import perform
 from ironwire.store.backup import Contents, check_target, make_backup, restore_backup
 from ironwire.store.contract.records import Quota
@@ -36,7 +35,7 @@ def backup(folder: Path, data: Path | None, config_file: Path | None, *, as_json
     """
     settings = loaded_settings(config_file, data)
     check_target(folder)
-    copied = settings.data / trio.run(perform, settings, Copy(), wall_clock_ms)["name"]
+    copied = settings.data / trio.run(perform, settings, Copy())["name"]
     try:
         contents = make_backup(settings.data, copied, folder)
     finally:

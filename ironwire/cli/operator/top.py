@@ -23,7 +23,7 @@ from ironwire.cli.terminal import counted, out
 from ironwire.handlers.operator import Answer, Observe
 from ironwire.server.operator.admin import ask
 
-PATIENCE_SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 """How long a server may take to say how it is."""
 
 
@@ -159,10 +159,10 @@ async def _look(folder: Path, before: Answer, began: float) -> tuple[Answer, Gla
 
 async def _observe(folder: Path) -> Answer:
     answer = None
-    with trio.move_on_after(PATIENCE_SECONDS) as limit:
+    with trio.move_on_after(ANSWER_SECONDS) as limit:
         answer = await ask(folder, Observe())
     if limit.cancelled_caught:
-        raise Failure(ExitCode.UNREACHABLE, f"the server did not answer within {PATIENCE_SECONDS:.0f} s")
+        raise Failure(ExitCode.UNREACHABLE, f"the server did not answer within {ANSWER_SECONDS:.0f} s")
     if answer is None:
         raise Failure(ExitCode.UNREACHABLE, f"no server serves {folder}: name another folder with --data or --config")
     return answer

@@ -24,8 +24,8 @@ from ironwire.client import download as fetch
 from ironwire.client import upload as put
 from ironwire.client.sources import regular_file
 from ironwire.client.transfer import Progress as Report
-from ironwire.wire.constraints import as_file_name
 from ironwire.wire.messages import FileKind
+from ironwire.wire.messages.fields import as_file_name
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _DASH = Path("-")
@@ -88,12 +88,12 @@ def _download_to_output(address: ServerAddress, url: str, sha256: str | None) ->
 
 
 def source_of(path: Path) -> Path | int:
-    """What a command reads for `path`: - is standard input."""
+    """The source that `path` names: - is standard input."""
     return _STDIN if path == _DASH else path
 
 
 class Uploader(Protocol):
-    """Whoever has a server, and can ask it for leave to upload a file."""
+    """Has a server, and can ask it for a token to upload a file."""
 
     @property
     def address(self) -> ServerAddress: ...
@@ -135,7 +135,7 @@ async def attach_with_bar(uploader: Uploader, source: Path | int, kind: FileKind
 
 
 def _name_of(source: Path | int) -> str | None:
-    """What the recipient is told: a pipe has no name.
+    """The name that the recipient is told: a pipe has none.
 
     Raises:
         TransferFailed: the name cannot be told, because it is not UTF-8.
@@ -172,7 +172,7 @@ def _described(name: str | None, uploaded: Uploaded) -> FileMetadata:
 
 
 def destination(path: Path | None, name: str) -> Path:
-    """Where a file that its sender calls `name` goes: to `path`; if that is a folder, or none, under a free name."""
+    """The path for a file that its sender calls `name`: `path`, or a free name in it if that is a folder."""
     folder = Path() if path is None else path
     return free_path(folder, safe_file_name(name, "file.bin")) if folder.is_dir() else folder
 

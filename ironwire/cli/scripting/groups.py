@@ -21,13 +21,13 @@ from ironwire.errors import InvalidId
 from ironwire.ids import ClientId, GroupId, Role
 
 MOST_EPOCHS = 2**53 - 1
-"""What a number on the wire may be (docs/protocol.md, section 1)."""
+"""The largest number on the wire (docs/protocol.md, section 1)."""
 
 F = TypeVar("F", bound=Callable[..., None])
 
 
 def _change_options(command: F) -> F:
-    """What every change of a group takes."""
+    """The options of every change of a group."""
     if_epoch = click.option(
         "--if-epoch",
         type=click.IntRange(1, MOST_EPOCHS),

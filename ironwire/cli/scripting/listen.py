@@ -71,7 +71,7 @@ class Listener:
     failures: int = field(default=0, init=False)
     """Files that could not be saved."""
     _saved: dict[str, str] = field(factory=dict, init=False)
-    """Where files are, by their URL. To name one again costs its sender nothing, and would fill the disk."""
+    """Paths of saved files, by their URL. To name one again costs its sender nothing, and would fill the disk."""
     _console: Console = field(factory=out, init=False)
     _aside: Console = field(factory=err, init=False)
 
@@ -116,7 +116,7 @@ class Listener:
         return received(message, speaker(message, self._book, own), when(message.ts), fetch="ironwire download")
 
     async def _save(self, address: ServerAddress, file: DeliveredFile) -> str | None:
-        """Where the file is now: in the folder, whatever its sender called it, and in no other file's place."""
+        """The path of the saved file: in the folder, whatever its sender called it, and in no other file's place."""
         if self._folder is None:
             return None
         if file.url in self._saved:

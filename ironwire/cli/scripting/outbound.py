@@ -3,7 +3,7 @@
 Rule: nothing is lost by not waiting. What is queued is kept by the device, which sends it now or when it is used again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
@@ -20,10 +20,11 @@ from ironwire.client import (
     Refused,
     ServerAddress,
     Stored,
+    new_message_id,
     open_device,
 )
 from ironwire.client.store.records import Sendable
-from ironwire.ids import DeviceId
+from ironwire.ids import DeviceId, MessageId
 
 OFFLINE_SECONDS = 3.0
 """How long to wait for a server that cannot be reached."""
@@ -73,25 +74,35 @@ async def send_as_device(
     device: DeviceId,
     compose: Callable[[Client | DeviceOwner], Awaitable[Sendable]],
 ) -> tuple[Stored, Accepted | None]:
-    """Send what `compose` makes; return how it is kept, and the answer if there is one yet.
+    """Send the message that `compose` makes; return how it is kept, and the answer if there is one yet.
+
+    It is made once, and has one id wherever it is queued: a program that was killed after it had kept the message, and
+    before it could say so, has sent it.
 
     Raises:
         Refused: the server did not take it.
         ClientError: it is not kept, or the server does not want this client.
     """
 
+    message_id = new_message_id()
+    made: list[Sendable] = []
+
+    async def message(by: Client | DeviceOwner) -> Sendable:
+        if not made:
+            made.append(await compose(by))
+        return made[0]
+
     async def here(client: Client) -> tuple[Stored, Accepted | None]:
-        async with client.sending(await compose(client)) as (stored, accepted):
+        async with client.sending(await message(client), message_id) as (stored, accepted):
             found = await _accepted_in_time(client, accepted)
             if found is None and client.connection.error is not None:
                 raise client.connection.error
             return Stored(stored.ids, client.waiting, client.connection.reason), found
 
     async def there(owner: DeviceOwner) -> tuple[Stored, Accepted | None]:
-        async with owner.sending(await compose(owner)) as (stored, accepted):
+        async with owner.sending(await message(owner), message_id) as (stored, accepted):
             if not stored.reason:
-                # Where the other program ends first, the device keeps the message all the same: to send it again
-                # would double it.
+                # Where the other program ends first, the message is kept all the same: there is nothing to wait for.
                 with trio.move_on_after(ANSWER_SECONDS), suppress(OwnerGone):
                     return stored, await accepted()
             return stored, None
@@ -115,17 +126,20 @@ async def _accepted_in_time(client: Client, accepted: Callable[[], Awaitable[Acc
 
 
 async def queue_valid(
-    queue: Callable[..., Awaitable[object]], messages: Sequence[Sendable], refuse: Callable[[Sendable, Refused], None]
+    queue: Callable[..., Awaitable[object]],
+    messages: Mapping[MessageId, Sendable],
+    refuse: Callable[[Sendable, Refused], None],
 ) -> None:
-    """Queue `messages` together; where one of them is such that no server takes it, all but those that are so."""
+    """Queue `messages` together under their ids; where no server would take one of them, all but those."""
     try:
-        await queue(*messages)
+        await queue(*messages.values(), ids=[*messages])
     except Refused as refused:
         if len(messages) == 1:
-            refuse(messages[0], refused)
+            (message,) = messages.values()
+            refuse(message, refused)
             return
-        for message in messages:
-            await queue_valid(queue, [message], refuse)
+        for message_id, message in messages.items():
+            await queue_valid(queue, {message_id: message}, refuse)
 
 
 def _nothing_else() -> bool:
@@ -136,13 +150,13 @@ async def wait_sent(client: Client, is_busy: Callable[[], bool] = _nothing_else)
     """Return once everything that is queued is answered for, and `is_busy` says no; or when nothing moves any more.
 
     The server has `ANSWER_SECONDS` for each answer, however many there are to come, and after the time for which it
-    asked for patience. A first attempt to connect is waited for in any case.
+    asked for a pause. A first attempt to connect is waited for in any case.
     """
     idle_since = trio.current_time()
     while client.waiting or is_busy() or client.connection.state == "connecting":
         state = client.connection.state
-        patience_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
-        if state == "stopped" or trio.current_time() >= max(idle_since, client.hold_until) + patience_seconds:
+        idle_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
+        if state == "stopped" or trio.current_time() >= max(idle_since, client.hold_until) + idle_seconds:
             return
         with trio.move_on_after(_TICK_SECONDS):
             await client.wait_moved()

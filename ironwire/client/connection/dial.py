@@ -1,17 +1,54 @@
-"""A stream to a server: TCP, with TLS where the address says so."""
+"""How a client reaches its server: a stream, with TLS where the address says so, and the pauses between attempts."""
 
+import random
 import ssl
 from collections.abc import Awaitable, Callable
 
 import trio
+from attrs import frozen
 
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import ConnectionFailed
+from ironwire.crypto.signing import Identity
+from ironwire.ids import DeviceId
 
 CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
-"""Which authorities are trusted, in place of those of this machine (OpenSSL, `SSL_CTX_set_default_verify_paths`)."""
+"""The authorities to trust, in place of those of this machine (OpenSSL, `SSL_CTX_set_default_verify_paths`)."""
 
 Dial = Callable[[ServerAddress], Awaitable[trio.abc.Stream]]
+
+_DOUBLINGS = 32
+"""More would only overflow: the cap holds long before."""
+
+
+@frozen
+class Backoff:
+    """A delay is uniform in [0, min(cap, base x 2^attempt)], drawn by `uniform`.
+
+    Full jitter, so that the clients of a server that restarted do not return in one wave.
+    """
+
+    base_seconds: float = 0.5
+    cap_seconds: float = 30.0
+    uniform: Callable[[float, float], float] = random.uniform
+
+    def delay_seconds(self, attempt: int, spread_seconds: float | None = None) -> float:
+        """How long to wait before attempt `attempt`, counted from 0. A server that named a spread gets exactly that."""
+        if spread_seconds is not None:
+            return self.uniform(0, spread_seconds)
+        return self.uniform(0, min(self.cap_seconds, self.base_seconds * 2 ** min(attempt, _DOUBLINGS)))
+
+
+@frozen(eq=False)
+class Target:
+    """A server, who connects to it, and how."""
+
+    address: ServerAddress
+    identity: Identity
+    device: DeviceId | None
+    backoff: Backoff
+    dial: Dial
+    invite: str | None = None
 
 
 async def dial_tcp(address: ServerAddress, *, context: ssl.SSLContext | None = None) -> trio.abc.Stream:

@@ -1,83 +1,50 @@
-"""What a client does behind its interface: one session after the other, and every message until it is answered for.
+"""One client's sessions with its server, one after the other.
 
     run                sessions, with `Backoff` between them
-      ├─ _read         replies to those who wait for them, everything else to `pushes.py`
+      ├─ _read         replies to `requests.py`, everything else to `pushes.py`
       ├─ _write        frames of unanswered messages, in the order in which they were sent, and acks
-      ├─ backlog.run   devices only: what they have kept to be sent (`client/store/backlog.py`)
+      ├─ backlog.run   devices only: the messages that they keep go out (`client/store/backlog.py`)
       └─ keep_alive
-    keep               devices only: what comes and goes is kept, in batches (`client/store/write_queue.py`)
-
-A refusal that says "send again later" is no answer yet (`repeats.py`). A message that was unanswered when the
-connection broke is sent again with the same id, by which a server that remembers ids knows it (docs/protocol.md,
-section 4). What a device sends is kept before it is sent. What stands for as long as the session (section 7.3) is said
-again at the beginning of every other.
+    keep               devices only: changes are kept, in batches (`client/store/write_queue.py`)
 
 A link that `is_lasting` is there with or without a session: where the server says that this client should stop, it
-waits to be told to try again.
+waits for `reconnect_now`.
 """
 
 import math
 from contextlib import suppress
-from uuid import uuid4
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.backoff import Backoff
-from ironwire.client.connection.closing import TOO_BIG
-from ironwire.client.connection.dial import Dial
+from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import Answer, Outbox, Pending, R, Reply, checked
+from ironwire.client.connection.outgoing import Answer, Outbox
 from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
+from ironwire.client.connection.requests import Requests
 from ironwire.client.connection.session import Session, open_session
-from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import (
     ClientError,
     ConnectionFailed,
     ConnectionLost,
     LocalStoreError,
     NotTheProtocol,
-    Refused,
     SessionEnded,
 )
 from ironwire.client.events import Connected, Connection, Disconnected, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.records import Begin, Sendable
+from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
-from ironwire.crypto.signing import Identity
-from ironwire.ids import DeviceId, MessageId
+from ironwire.close_codes import CloseCode
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import (
-    Accepted,
-    AuthChallenge,
-    AuthOk,
-    ClientMessage,
-    Error,
-)
+from ironwire.wire.messages import AuthChallenge, AuthOk
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
-
-
-def new_message_id() -> MessageId:
-    """An id that no other message has."""
-    return MessageId(uuid4().hex)
-
-
-@frozen(eq=False)
-class Target:
-    """Whom a client talks to, and how it gets there."""
-
-    address: ServerAddress
-    identity: Identity
-    device: DeviceId | None
-    backoff: Backoff
-    dial: Dial
-    invite: str | None = None
 
 
 @define(eq=False)
@@ -89,18 +56,10 @@ class Link:
     events: EventQueue | Inbox
     is_lasting: bool = False
     connection: Connection = field(factory=lambda: Connection("connecting"), init=False)
-    backlog: Backlog | None = field(init=False)
+    requests: Requests = field(init=False)
     rosters: Rosters = field(init=False)
     _calls: CallBook = field(factory=CallBook, init=False)
     _pushes: Pushes = field(init=False)
-    _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
-    """By verb: what every session begins with."""
-    _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
-    """Without an answer, in the order in which they are sent. Of what a device keeps, the first ones are here."""
-    _outbox: Outbox | None = field(default=None, init=False)
-    _repeats: Repeats | None = field(default=None, init=False)
-    """These two are of the live session."""
-    _frame_bytes: int | None = field(default=None, init=False)
     _up: trio.Event = field(factory=trio.Event, init=False)
     _retry: trio.Event = field(factory=trio.Event, init=False)
     _leaving: trio.Event = field(factory=trio.Event, init=False)
@@ -109,24 +68,24 @@ class Link:
     _end: ClientError | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.requests = Requests(self.write_queue, self.events, self._calls)
         self.rosters = Rosters(self.target.identity.client_id)
         self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue)
-        self.backlog = None if self.write_queue is None else Backlog(self.write_queue, self.events, self._launch)
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """A device's queue of messages."""
+        return self.requests.backlog
 
     @property
     def is_up(self) -> bool:
         """Whether there is a session now."""
-        return self._outbox is not None and self._end is None
-
-    @property
-    def hold_until(self) -> float:
-        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for patience."""
-        return 0.0 if self._repeats is None else self._repeats.hold_until
+        return self.requests.has_session and self._end is None
 
     @property
     def offline_reason(self) -> str:
         """Why nothing is sent now; empty where there is a session, or the first attempt goes on."""
-        return self.connection.reason if self._outbox is None else ""
+        return "" if self.requests.has_session else self.connection.reason
 
     async def wait_up(self) -> None:
         """Return once there is a session.
@@ -135,75 +94,12 @@ class Link:
             ClientError: there will be none any more, or none before `reconnect_now`.
         """
         await self._up.wait()
-        if self._why_not is not None:
-            raise self._why_not
+        if self.requests.stopped is not None:
+            raise self.requests.stopped
 
     def reconnect_now(self) -> None:
         """Do not wait for the next attempt, and begin the delays anew; where the client has stopped, try again."""
         self._retry.set()
-
-    @property
-    def _why_not(self) -> ClientError | None:
-        """Why nothing can be asked."""
-        return self._end or self.connection.error
-
-    # --- asking ------------------------------------------------------------------------------------------------------
-
-    async def ask(self, message: ClientMessage, kind: type[R], message_id: MessageId | None = None) -> R:
-        """Send `message`, after it was kept if it is for somebody else, and wait for the reply.
-
-        Args:
-            message_id: a new one, unless given.
-
-        Raises:
-            Refused: the server answered with an error, or would have.
-            ClientError: the client has stopped.
-        """
-        return checked(message.verb, await self.reply_to(message, message_id), kind)
-
-    async def reply_to(self, message: ClientMessage, message_id: MessageId | None = None) -> Reply:
-        """The same, whatever the reply is."""
-        pending = Pending(message_id or new_message_id(), message)
-        pending.check_size(self._frame_bytes)
-        if self._why_not is not None:
-            raise self._why_not
-        if self.backlog is not None and isinstance(message, Sendable):
-            self.backlog.keep(pending, message)
-        else:
-            self._launch(pending)
-        try:
-            return await pending.reply_or_error()
-        finally:
-            if not pending.is_kept:
-                self._pending.pop(pending.id, None)
-
-    async def stand(self, message: ClientMessage) -> Accepted:
-        """Ask, and say it again in every session until a message of the same verb takes its place. Raises as `ask`."""
-        self._standing[message.verb] = message
-        try:
-            return await self.ask(message, Accepted)
-        except Refused:
-            if self._standing.get(message.verb) is message:
-                del self._standing[message.verb]
-            raise
-
-    def say(self, message: ClientMessage) -> None:
-        """Say what is worth nothing later: now, or never where there is no session."""
-        if self._outbox is not None:
-            self._outbox.say(message)
-
-    def _launch(self, pending: Pending) -> None:
-        self._pending[pending.id] = pending
-        if self._repeats is not None:
-            self._send(pending, self._repeats)
-
-    def _send(self, pending: Pending, repeats: Repeats) -> None:
-        try:
-            pending.check_size(self._frame_bytes)
-            repeats.send(pending)
-        except Refused as refused:
-            # The server would close the session over it, every time. It may have taken more before.
-            self._reply(self._pending.pop(pending.id), Error(refused.code, refused.detail))
 
     # --- the tasks, and their end ------------------------------------------------------------------------------------
 
@@ -227,7 +123,7 @@ class Link:
                 self._running.cancel()
             finally:
                 # Cancelled: nobody is to wait any more for what will not be kept.
-                self.write_queue.end(SessionEnded(1000, "the client was closed"))
+                self.write_queue.end(SessionEnded(CloseCode.NORMAL, "the client was closed"))
 
     async def run(self) -> None:
         """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a
@@ -247,15 +143,15 @@ class Link:
             self._running.cancel()
 
     def stop(self, error: ClientError) -> None:
-        """Nothing goes on: whoever waits for anything is told `error`, unless there was one before."""
+        """Nothing goes on: every task that waits for anything is told `error`, unless there was one before."""
         self._end = self._end or error
         self.events.end(self._end)
-        self._tell_those_who_wait(self._end)
+        self._fail_waiting(self._end)
 
-    def _tell_those_who_wait(self, error: ClientError) -> None:
+    def _fail_waiting(self, error: ClientError) -> None:
+        self.requests.stopped = error
         self._up.set()
-        for pending in [*self._pending.values(), *(self.backlog.awaited() if self.backlog is not None else ())]:
-            pending.answer(error)
+        self.requests.fail_waiting(error)
 
     async def _run_sessions(self) -> None:
         target = self.target
@@ -272,7 +168,7 @@ class Link:
             except ClientError as error:
                 if self._leaving.is_set():
                     return
-                is_passing = isinstance(error, ConnectionFailed | ConnectionLost) or self._drop_largest(error)
+                is_passing = isinstance(error, ConnectionFailed | ConnectionLost) or self._can_drop(error)
                 goes_on = self.is_lasting or (self._has_connected and is_passing)
                 if not goes_on or isinstance(error, LocalStoreError):
                     self.stop(error)
@@ -303,10 +199,11 @@ class Link:
         self.connection = Connection("stopped", str(error), error=error)
         self.events.put(Disconnected(str(error), None))
         self._end_lost_calls()
-        self._tell_those_who_wait(error)
+        self._fail_waiting(error)
         self._retry = trio.Event()
         await self._retry.wait()
         self.connection = Connection("connecting", str(error))
+        self.requests.stopped = self._end
         self._up = trio.Event()
 
     def _end_lost_calls(self) -> None:
@@ -315,16 +212,9 @@ class Link:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def _drop_largest(self, error: ClientError) -> bool:
-        """Where the server ended the session over a frame that was too big: whether there is one that can have been it.
-        It is refused, and never sent again.
-        """
-        if not (isinstance(error, SessionEnded) and error.code == TOO_BIG and self._pending):
-            return False
-        largest = max(self._pending.values(), key=lambda pending: pending.frame_bytes)
-        del self._pending[largest.id]
-        self._reply(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
-        return True
+    def _can_drop(self, error: ClientError) -> bool:
+        """Whether the server ended the session over a frame that was too big, and that frame is now given up."""
+        return isinstance(error, SessionEnded) and error.code == CloseCode.TOO_BIG and self.requests.drop_largest()
 
     def _come_up(self, session: Session, nursery: trio.Nursery) -> tuple[Outbox, Repeats]:
         welcome = session.welcome
@@ -333,15 +223,8 @@ class Link:
                 raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
             self.write_queue.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
         self.rosters.forget_all()
-        if welcome.limits is not None:
-            self._frame_bytes = welcome.limits.frame_bytes
-        outbox = Outbox()
-        repeats = Repeats(outbox, self._pending, nursery, self._note_moved)
-        for message in self._standing.values():
-            outbox.say(message)
-        for pending in [*self._pending.values()]:
-            self._send(pending, repeats)
-        self._outbox, self._repeats = outbox, repeats
+        frame_bytes = None if welcome.limits is None else welcome.limits.frame_bytes
+        outbox, repeats = self.requests.begin(nursery, frame_bytes)
         self._has_connected = True
         self.connection = Connection("connected")
         self.events.put(Connected())
@@ -361,7 +244,7 @@ class Link:
                 await self._leaving.wait()
                 nursery.cancel_scope.cancel()
         finally:
-            self._outbox = self._repeats = None
+            self.requests.end()
             self.connection = Connection("connecting")
             if self._end is None and self._up.is_set():
                 self._up = trio.Event()
@@ -369,37 +252,18 @@ class Link:
     async def _read(self, session: Session, outbox: Outbox, repeats: Repeats) -> None:
         while True:
             frame = await session.receive()
-            match frame.message:
-                case Error() as error if frame.id in self._pending and repeats.takes_over(
-                    self._pending[frame.id], error
-                ):
-                    self._note_moved()  # it will be sent again
-                case reply if isinstance(reply, Reply) and frame.id in self._pending:
-                    self._reply(self._pending.pop(frame.id), reply)
-                case reply if isinstance(reply, Answer):
-                    pass  # nobody waits for it any more
-                case AuthChallenge() | AuthOk() as message:
-                    raise NotTheProtocol(f"the server sent `{message.verb}` in the middle of a session")
-                case _:
-                    await self._pushes.take(frame, outbox)
-
-    def _reply(self, pending: Pending, reply: Reply) -> None:
-        self._calls.answered(pending.message, reply)
-        if pending.is_kept and self.backlog is not None:
-            self.backlog.take(pending, reply)
-        else:
-            pending.answer(reply)
-
-    def _note_moved(self) -> None:
-        if self.backlog is not None:
-            self.backlog.note_moved()
+            if self.requests.take(frame, repeats) or isinstance(frame.message, Answer):
+                continue  # an answer that is no reply: nobody waits for it any more
+            if isinstance(frame.message, AuthChallenge | AuthOk):
+                raise NotTheProtocol(f"the server sent `{frame.message.verb}` in the middle of a session")
+            await self._pushes.take(frame, outbox)
 
     async def _write(self, session: Session, outbox: Outbox) -> None:
         while True:
             match await outbox.next():
                 case str() as message_id:
-                    pending = self._pending.get(message_id)
-                    if pending is not None:
-                        await session.send(pending.frame)
+                    frame = self.requests.frame_of(message_id)
                 case message:
-                    await session.send(encode(message).decode())
+                    frame = encode(message).decode()
+            if frame is not None:
+                await session.send(frame)

@@ -1,4 +1,4 @@
-"""What is on its way to the server: frames that wait for their reply, and what one session has still to write."""
+"""Messages on their way to the server: frames that wait for their reply, and what one session has still to write."""
 
 from typing import TypeVar
 
@@ -7,7 +7,7 @@ from attrs import define, field
 
 from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.errors import ClientError, InvalidMessage
-from ironwire.ids import MessageId
+from ironwire.ids import Address, MessageId
 from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
@@ -18,14 +18,17 @@ from ironwire.wire.messages import (
     DeviceList,
     DeviceRemoved,
     Error,
+    File,
     GroupDetails,
     GroupList,
     IceServerList,
+    Receipt,
+    Text,
     UploadGrant,
 )
 
 Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
-"""What the server says to a request that it has carried out."""
+"""The server's reply to a request that it has carried out."""
 
 Reply = Answer | Error
 
@@ -68,7 +71,7 @@ class Pending:
     replied: trio.Event = field(factory=trio.Event)
     frame: str = field(init=False)
     is_ordered: bool = field(init=False)
-    """What is sent later must not be accepted before it."""
+    """No later message may be accepted before it."""
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -79,6 +82,11 @@ class Pending:
         except InvalidMessage as error:
             raise Refused("invalid", error.detail) from None
         self.is_ordered = is_ordered(self.message)
+
+    @property
+    def recipient(self) -> Address | None:
+        """Whose mailbox it waits in, if in any."""
+        return self.message.to if isinstance(self.message, Text | File | Receipt) else None
 
     @property
     def frame_bytes(self) -> int:
@@ -154,7 +162,7 @@ class Outbox:
         self._ack_upto = upto
 
     async def next(self) -> MessageId | ClientMessage:
-        """What to write next."""
+        """The next to write: a message, or the id of one that waits for its reply."""
         while True:
             match await self._taken.receive():
                 case None:

@@ -1,4 +1,4 @@
-"""What the server says unasked: to the program at once, or, where a device keeps it, to its store first.
+"""Hands on pushes of the server: to the program at once, or, where a device keeps it, to its store first.
 
 Rule: what came is kept, then acknowledged, then handed to the program (docs/protocol.md, section 5). On the way, what
 this client knows of its groups and calls follows what comes.

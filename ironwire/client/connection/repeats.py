@@ -1,5 +1,5 @@
-"""What a client does about refusals that say "send again later" (docs/protocol.md, section 4): it waits, says `resume`,
-and repeats what was refused from the first on, in order.
+"""Retries after refusals that say "send again later" (docs/protocol.md, section 4): the client waits, says `resume`,
+and repeats the refused messages from the first on, in order.
 
     refused                                   what becomes of it
     ----------------------------------------  ------------------------------------------------------------
@@ -23,7 +23,7 @@ from attrs import define, field
 from ironwire.client.connection.outgoing import Outbox, Pending
 from ironwire.ids import Address, MessageId
 from ironwire.wire.messages import Error, File, Receipt, Resume, Text
-from ironwire.wire.rules import is_retryable
+from ironwire.wire.messages.fields import is_retryable
 
 PAUSE_SECONDS = 5.0
 REST_SECONDS = 60.0
@@ -45,7 +45,7 @@ class Repeats:
 
     def send(self, pending: Pending) -> None:
         """Send it now; or when its turn comes, where what comes before it has to wait."""
-        if _recipient(pending) not in self.resting:
+        if pending.recipient not in self.resting:
             self._outbox.send(pending)
 
     def takes_over(self, pending: Pending, error: Error) -> bool:
@@ -59,7 +59,7 @@ class Repeats:
         elif is_repeated and error.msg == "internal":
             wait_seconds = PAUSE_SECONDS
         elif is_repeated and not error.held:
-            self._rest(_recipient(pending))
+            self._rest(pending.recipient)
         if not self._outbox.is_held:
             self._outbox.hold()
             self.hold_until = trio.current_time() + wait_seconds
@@ -86,7 +86,7 @@ class Repeats:
     async def _wake(self, recipient: Address) -> None:
         await trio.sleep(REST_SECONDS)
         self.resting.discard(recipient)
-        self._send_ordered(lambda pending: _recipient(pending) == recipient)
+        self._send_ordered(lambda pending: pending.recipient == recipient)
         self._moved()
 
     def _send_ordered(self, is_due: Callable[[Pending], bool]) -> None:
@@ -99,7 +99,3 @@ def _is_repeated(pending: Pending, error: Error) -> bool:
     if error.msg == "rate_limited":
         return isinstance(pending.message, Text | File | Receipt)
     return pending.is_kept and not pending.is_awaited
-
-
-def _recipient(pending: Pending) -> Address | None:
-    return pending.message.to if isinstance(pending.message, Text | File | Receipt) else None

@@ -19,7 +19,8 @@ from ironwire.client.connection.closing import error_for_close
 from ironwire.client.connection.dial import Dial, dial_tcp
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.urls import SOCKET_PATH, ServerAddress
-from ironwire.client.errors import ABNORMAL, AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol
+from ironwire.client.errors import AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol
+from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity, auth_text
 from ironwire.errors import InvalidMessage, UnknownVerb
 from ironwire.ids import DeviceId
@@ -238,7 +239,7 @@ async def _receive(websocket: WebSocketConnection, *, is_authenticated: bool) ->
 
 def _ending(closed: ConnectionClosed, *, is_authenticated: bool) -> ClientError:
     if closed.reason is None:
-        return error_for_close(ABNORMAL, "")
+        return error_for_close(CloseCode.NO_CLOSE_FRAME, "")
     return error_for_close(closed.reason.code, closed.reason.reason or "", is_authenticated=is_authenticated)
 
 

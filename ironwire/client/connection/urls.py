@@ -1,4 +1,4 @@
-"""Where a server is: one form for what people type.
+"""The address of a server: one form for everything that people type.
 
 The origin is the whole of it, because the origin is what a client signs: host, port and whether there is TLS follow
 from it, and nothing that is not signed can send the connection elsewhere.
@@ -68,7 +68,7 @@ class ServerAddress:
 
     @property
     def websocket_url(self) -> str:
-        """Where the socket is."""
+        """The URL of the socket."""
         return "ws" + self.origin.removeprefix("http") + SOCKET_PATH
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""What a device of a client keeps: its key, its queue, its conversations."""
+"""The durable state of a device: its key, its queue, its conversations."""

@@ -1,4 +1,4 @@
-"""What a device has queued goes to the server, in the order in which it was queued, a window of it at a time.
+"""Sends the messages that a device has queued, in order, a window of them at a time.
 
     file ─ fill ─> window ─ launch ─> the link, which sends and repeats it until it is answered for
                      └─ answered: taken out; the reply is kept, then told
@@ -38,15 +38,15 @@ class Backlog:
     _launch: Callable[[Pending], None]
     waiting: int = field(default=0, init=False)
     """Messages in the file without an answer."""
-    _window: dict[MessageId, Address] = field(factory=dict, init=False)
-    """Launched and unanswered, with where they go."""
+    _window: dict[MessageId, Pending] = field(factory=dict, init=False)
+    """Launched and unanswered."""
     _is_behind: bool = field(default=False, init=False)
     """Whether messages are in the file that are not in the window."""
     _passed_by: int = field(default=0, init=False)
     """Messages that did not enter the window when they were queued."""
     _resting: Collection[Address] = field(default=(), init=False)
     """Those to whom nothing is sent at the moment."""
-    _answered: set[MessageId] = field(factory=set, init=False)
+    _answered: dict[MessageId, Pending | None] = field(factory=dict, init=False)
     """Taken out of the window, while the file does not know it yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
     """Messages of this run that somebody wanted an answer to."""
@@ -69,22 +69,47 @@ class Backlog:
         self._awaited[pending.id] = pending
         self._put(pending, message, _now_ms())
 
-    async def queue(self, messages: Sequence[Sendable], *, is_awaited: bool = False) -> list[Pending]:
+    async def queue(
+        self, messages: Sequence[Sendable], ids: Sequence[MessageId] | None = None, *, is_awaited: bool = False
+    ) -> list[Pending]:
         """Return once `messages` are kept; they go out in their order, and the program hears of each.
+
+        Args:
+            ids: make this idempotent: a message whose id the device's file knows is not kept a second time.
 
         Raises:
             ClientError: they are not kept.
         """
+        names = ids or [MessageId(uuid4().hex) for _ in messages]
         queued = [
-            Pending(MessageId(uuid4().hex), message, is_awaited=is_awaited, is_announced=True) for message in messages
+            Pending(message_id, message, is_awaited=is_awaited, is_announced=True)
+            for message_id, message in zip(names, messages, strict=True)
         ]
+        sent = await self._write_queue.store.sent(ids) if ids else {}
         now_ms = _now_ms()
-        for pending, message in zip(queued, messages, strict=True):
+        for index, (pending, message) in enumerate(zip(queued, messages, strict=True)):
+            if pending.id in sent:
+                queued[index] = self._rejoin(pending, sent[pending.id])
+                continue
             if is_awaited:
                 self._awaited[pending.id] = pending
             self._put(pending, message, now_ms)
         await self._write_queue.commit(None)
         return queued
+
+    def _rejoin(self, pending: Pending, reply: Accepted | Error | None) -> Pending:
+        """The message with this id as it is under way, or `pending` with the reply that it has got already."""
+        if reply is not None:
+            pending.answer(reply)
+            return pending
+        under_way = self._window.get(pending.id) or self._answered.get(pending.id) or self._awaited.get(pending.id)
+        if under_way is None:
+            pending.is_kept = True
+            under_way = pending
+        if pending.is_awaited:
+            under_way.is_awaited = True
+            self._awaited[pending.id] = under_way
+        return under_way
 
     def awaited(self) -> list[Pending]:
         """Those for whose answer somebody waits."""
@@ -105,7 +130,7 @@ class Backlog:
             self._passed_by += 1
             self._work.unpark()
         else:
-            self._enter(pending, message)
+            self._enter(pending)
         if isinstance(message, Text | File) and pending.is_announced:
             self._events.put(Queued(pending.id, message, ts))
 
@@ -114,7 +139,7 @@ class Backlog:
     def take(self, pending: Pending, reply: Reply) -> None:
         """The server has answered. Whoever sent the message is told once the reply is kept too."""
         del self._window[pending.id]
-        self._answered.add(pending.id)
+        self._answered[pending.id] = pending
         self.waiting -= 1
         self.note_moved()
         ts = reply.ts if isinstance(reply, Accepted) else None
@@ -122,7 +147,7 @@ class Backlog:
         self._write_queue.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
 
     def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
-        self._answered.discard(pending.id)
+        del self._answered[pending.id]
         self._awaited.pop(pending.id, None)
         pending.answer(error or reply)
         is_news = error is None and (pending.is_announced or not pending.is_awaited)
@@ -132,7 +157,7 @@ class Backlog:
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def note_moved(self) -> None:
-        """Something was answered, even if only with a request for patience; or may go out again."""
+        """Something was answered, even if only with a request for a pause; or may go out again."""
         self._is_behind = len(self._window) < self.waiting
         self._work.unpark()
         self._moved.unpark_all()
@@ -156,7 +181,7 @@ class Backlog:
 
     @property
     def _room(self) -> int:
-        return max(0, WINDOW - sum(to not in self._resting for to in self._window.values()))
+        return max(0, WINDOW - sum(pending.recipient not in self._resting for pending in self._window.values()))
 
     async def _fill(self) -> None:
         """Have the first messages of the queue in the window, as many as it holds."""
@@ -170,20 +195,23 @@ class Backlog:
                 self._drop(message_id)
             else:
                 awaited = self._awaited.get(message_id)
-                self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False), message)
+                self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False))
         # Answers that were kept before the file was read make room in `limit` that the window did not have.
         is_all = len(found) < limit and len(unknown) <= room
         if is_all and self._passed_by == passed_by and resting <= {*self._resting}:
             self._is_behind = False
 
-    def _enter(self, pending: Pending, message: Sendable) -> None:
-        self._window[pending.id] = message.to
+    def _enter(self, pending: Pending) -> None:
+        self._window[pending.id] = pending
         self._launch(pending)
 
     def _drop(self, message_id: MessageId) -> None:
-        self._answered.add(message_id)
+        self._answered[message_id] = None
         self.waiting -= 1
-        self._write_queue.put(Settle(message_id, None, "invalid"), lambda _: self._answered.discard(message_id))
+        self._write_queue.put(Settle(message_id, None, "invalid"), partial(self._dropped, message_id))
+
+    def _dropped(self, message_id: MessageId, _: ClientError | None) -> None:
+        del self._answered[message_id]
 
 
 def _now_ms() -> int:

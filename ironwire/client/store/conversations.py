@@ -11,7 +11,7 @@ from attrs import asdict
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.store.records import Conversation, HistoryEntry, Owner, Said, Sendable
 from ironwire.errors import InvalidMessage
-from ironwire.ids import Address, is_group
+from ironwire.ids import Address, GroupId, is_group
 from ironwire.wire.codec import decode_client, decode_server
 from ironwire.wire.messages import DeliveredFile, DeliveredText, File, GroupChanged, Text
 
@@ -26,6 +26,11 @@ _CONVERSATIONS = """
         WHERE entry.peer = conversation.peer AND number > read_upto AND sender <> ? AND state IN ('unseen', 'seen')
             AND frame NOT GLOB ?
     ) FROM conversation ORDER BY newest DESC"""
+_GROUP_NAMES = """
+    SELECT peer, (
+        SELECT frame FROM entry WHERE entry.peer = conversation.peer AND frame GLOB ? ORDER BY number DESC LIMIT 1
+    ) FROM conversation WHERE peer GLOB '#*'"""
+_NAMED = f'{{"type":"{GroupChanged.verb}"*"name":*'
 _NOTHING_TO_READ = f'{{"type":"{GroupChanged.verb}"*'
 _NO_NUMBER = 2**63 - 1
 """Above all of them."""
@@ -53,6 +58,16 @@ def history(
         entries += [entry for row in rows if (entry := _history_entry(row, owner)) is not None]
         upto = rows[-1][0]
     return entries[::-1]
+
+
+def group_names(database: sqlite3.Connection) -> dict[GroupId, str]:
+    """The own name of each group, by the last change that gave it one."""
+    names: dict[GroupId, str] = {}
+    for peer, frame in database.execute(_GROUP_NAMES, (_NAMED,)):
+        change = None if frame is None else decode_server(frame).message
+        if isinstance(change, GroupChanged) and change.name is not None:
+            names[GroupId(peer)] = change.name
+    return names
 
 
 def own_message(frame: str) -> Sendable | None:

@@ -6,6 +6,7 @@ learned again, as an answer marked duplicate or a delivery that is handed out on
 """
 
 import fcntl
+import json
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +18,7 @@ from attrs import define, evolve, field
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
-from ironwire.client.store.conversations import conversations, history, own_message
+from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.records import (
     Arrive,
     Begin,
@@ -35,15 +36,10 @@ from ironwire.client.store.records import (
     conversation_of,
 )
 from ironwire.errors import StoreError
-from ironwire.ids import Address, ClientId, MessageId
+from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
-from ironwire.wire.messages import (
-    DeliveredReceipt,
-    Gap,
-    GroupChanged,
-    Receipt,
-)
+from ironwire.wire.messages import Accepted, DeliveredReceipt, Error, ErrorCode, Gap, GroupChanged, Receipt
 
 SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
@@ -68,6 +64,10 @@ _QUEUED = """
     SELECT message_id, frame FROM entry
     WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
     ORDER BY number LIMIT ?"""
+_SENT = """
+    SELECT message_id, state, ts, reason FROM entry
+    WHERE sender = ? AND device = ? AND state IN ('queued', 'accepted', 'refused')
+        AND message_id IN (SELECT value FROM json_each(?))"""
 _COUNT_QUEUED = "SELECT count(*) FROM entry WHERE state = 'queued'"
 
 # Receipts and gaps belong to no conversation: once they have done their work they are erased.
@@ -160,6 +160,10 @@ class LocalFile:
         rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
         return [(MessageId(message_id), own_message(frame)) for message_id, frame in rows]
 
+    def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
+        rows = self._database.execute(_SENT, (self._owner.client, self._owner.device, json.dumps([*ids])))
+        return {MessageId(message_id): _reply(*fate) for message_id, *fate in rows}
+
     def count_queued(self) -> int:
         count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
         return count
@@ -169,6 +173,9 @@ class LocalFile:
 
     def conversations(self) -> list[Conversation]:
         return conversations(self._database, self._owner)
+
+    def group_names(self) -> dict[GroupId, str]:
+        return group_names(self._database)
 
     def _note_newest(self) -> None:
         newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
@@ -253,6 +260,16 @@ class LocalFile:
         self._insert("unseen", None, self._owner.client, "", None, 0, encode(gap).decode())
 
 
+def _reply(state: str, ts: int, reason: ErrorCode | None) -> Accepted | Error | None:
+    match state:
+        case "accepted":
+            return Accepted(ts, duplicate=True)
+        case "refused":
+            return Error(reason or "invalid")
+        case _:
+            return None
+
+
 def _sender(message: Delivery) -> ClientId:
     return message.by if isinstance(message, GroupChanged) else message.sender
 
@@ -299,7 +316,7 @@ def _locked(path: Path) -> int:
 
 @contextmanager
 def as_local_store_error(path: Path) -> Iterator[None]:
-    """What can go wrong with the file, as the one exception that the client library knows for it."""
+    """Raise every error of the file as the one exception that the client library has for it."""
     try:
         yield
     except StoreError as error:

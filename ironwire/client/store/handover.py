@@ -8,12 +8,14 @@ Lines of JSON over a Unix socket beside the file, one request a connection. Who 
 whoever holds that listens, in the place of a socket that a dead program left.
 
 Rules: the socket is for one user. Its folder belongs to that user and nobody else can write there, it is made for its
-owner alone, and both ends look whose process the other one is. A request is checked as strictly as a frame from a
-stranger. What another program hands over is announced to the program that has the device (`Queued`, `Settled`).
+owner alone, and both ends check the user of the other process. A request is checked as strictly as a frame from the
+network. The program that has the device gets an event for everything handed over (`Queued`, `Settled`). A request is
+idempotent: the program that hands over chooses the ids of its messages, and repeats them when it asks again, because
+the one that had the device may have been killed between its commit and its reply.
 """
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,7 @@ from ironwire.client.store.handover_lines import (
 )
 from ironwire.client.store.records import Sendable
 from ironwire.errors import InvalidMessage
+from ironwire.ids import MessageId
 from ironwire.wire.codec import decode_client, decode_server, encode
 from ironwire.wire.messages import (
     Accepted,
@@ -91,11 +94,11 @@ _Question = (
     | Block
     | Unblock
 )
-"""What may be asked. The rest belongs to the session of the program that has the device."""
+"""Questions that may be asked. The rest belongs to the session of the program that has the device."""
 
 
 def socket_path(store: Path) -> Path:
-    """Where the program listens that has the file at `store`."""
+    """The socket of the program that has the file at `store`."""
     return store.with_name(f"{store.name}.sock")
 
 
@@ -141,12 +144,12 @@ class Reception:
         try:
             match decode_line(line):
                 case Keep(frames, is_awaited):
-                    await self._keep(stream, [_sendable(frame) for frame in frames], is_awaited=is_awaited)
+                    await self._keep(stream, dict(map(_sendable, frames)), is_awaited=is_awaited)
                 case AskServer(frame):
                     question, _, _ = decode_client(frame)
                     if not isinstance(question, _Question):
                         raise NotTheProtocol(f"`{question.verb}` cannot be handed over")
-                    await _say(stream, _answered(await self._link.reply_to(question)))
+                    await _say(stream, _answered(await self._link.requests.reply_to(question)))
                 case _:
                     raise NotTheProtocol("this is no request")
         except Refused as refused:
@@ -157,13 +160,13 @@ class Reception:
         except InvalidMessage as error:
             await _say(stream, Failed("protocol", str(error)))
 
-    async def _keep(self, stream: trio.SocketStream, messages: list[Sendable], *, is_awaited: bool) -> None:
+    async def _keep(self, stream: trio.SocketStream, messages: dict[MessageId, Sendable], *, is_awaited: bool) -> None:
         backlog = self._link.backlog
         if backlog is None:
             raise LocalStoreError("this client has no device")
         # What was kept is said to be so, also while this program ends: the other one would keep it once more.
         with trio.CancelScope(shield=True):
-            queued = await backlog.queue(messages, is_awaited=is_awaited)
+            queued = await backlog.queue([*messages.values()], [*messages], is_awaited=is_awaited)
             ids = [pending.id for pending in queued]
             await _say(stream, Stored(ids, backlog.waiting, self._link.offline_reason))
         for pending in queued if is_awaited else ():
@@ -183,14 +186,20 @@ async def _cancel_at_end(stream: trio.SocketStream, scope: trio.CancelScope) -> 
     scope.cancel()
 
 
-def _sendable(frame: str) -> Sendable:
+def _sendable(frame: str) -> tuple[MessageId, Sendable]:
     try:
+<<<<<<< HEAD
         message, _, _ = decode_client(frame)
+=======
+        message, message_id = decode_client(frame)
+>>>>>>> main
     except InvalidMessage as error:
         raise Refused("invalid", error.detail) from None
     if not isinstance(message, Sendable):
         raise NotTheProtocol(f"`{message.verb}` is not kept")
-    return message
+    if message_id is None:
+        raise NotTheProtocol("a frame that is to be kept has an id")
+    return message_id, message
 
 
 def _answered(reply: Reply) -> Answered:
@@ -214,8 +223,8 @@ class DeviceOwner:
     """The program that has the file at `_store`, for another one of the same user.
 
     Raises, all of it:
-        OwnerGone: there is none: the file can be had, or will be in a moment. Nothing was kept but what `sending` had
-            said to be kept before.
+        OwnerGone: there is none: the file can be had, or will be in a moment. Messages may have been kept before it
+            ended; under the same ids, here or at the device itself, they can be sent again.
         LocalStoreError: the other program is somebody else's, or cannot keep what it gets.
         NotTheProtocol, ConnectionFailed, SessionEnded, AuthenticationRefused: as it was raised there.
     """
@@ -223,16 +232,17 @@ class DeviceOwner:
     address: ServerAddress
     _store: Path
 
-    async def queue(self, *messages: Sendable) -> Stored:
+    async def queue(self, *messages: Sendable, ids: Sequence[MessageId]) -> Stored:
         """As `Client.queue`; and how many messages wait there."""
-        async with self._request(Keep([encode(message).decode() for message in messages], is_awaited=False)) as hear:
+        frames = [encode(message, message_id).decode() for message, message_id in zip(messages, ids, strict=True)]
+        async with self._request(Keep(frames, is_awaited=False)) as hear:
             stored: Stored = _expect(await hear(), Stored)
             return stored
 
     @asynccontextmanager
-    async def sending(self, message: Sendable) -> AsyncGenerator[Sending]:
+    async def sending(self, message: Sendable, message_id: MessageId) -> AsyncGenerator[Sending]:
         """As `Client.sending`."""
-        async with self._request(Keep([encode(message).decode()], is_awaited=True)) as hear:
+        async with self._request(Keep([encode(message, message_id).decode()], is_awaited=True)) as hear:
 
             async def accepted() -> Accepted:
                 return checked(message.verb, _reply(await hear()), Accepted)

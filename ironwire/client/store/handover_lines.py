@@ -1,6 +1,6 @@
-"""What programs say to each other over the socket of a device (`handover.py`), each on a line of JSON.
+"""The messages between programs over the socket of a device (`handover.py`), each on a line of JSON.
 
-    {"verb": "keep", "frames": ["<frame of docs/protocol.md>", …], "is_awaited": true}
+    {"verb": "keep", "frames": ["<frame of docs/protocol.md, with an id>", …], "is_awaited": true}
     {"verb": "stored", "ids": […], "waiting": 3, "reason": ""}
     {"verb": "ask", "frame": "<frame>"}
     {"verb": "answered", "frame": "<frame>"}
@@ -30,7 +30,9 @@ _Kind = Literal["auth", "ended", "protocol", "connection", "store"]
 
 @frozen
 class Keep:
-    """Send these, in their order; with or without an answer to each."""
+    """Send these, in their order; with or without an answer to each. Idempotent: a frame whose id the device has sent
+    or queued before is not sent again.
+    """
 
     frames: list[str]
     is_awaited: bool

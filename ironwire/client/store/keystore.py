@@ -54,7 +54,7 @@ Passphrase = str | Callable[[], str]
 
 @frozen
 class Cost:
-    """What one guess of the passphrase costs: passes over the memory, and its size (RFC 9106, section 3.1)."""
+    """The cost of one guess of the passphrase: passes over the memory, and its size (RFC 9106, section 3.1)."""
 
     operations: int = argon2id.OPSLIMIT_MODERATE
     memory_bytes: int = argon2id.MEMLIMIT_MODERATE

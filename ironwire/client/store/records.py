@@ -1,4 +1,4 @@
-"""What a device keeps of its own: the words for it. `file.py` and `store.py` do it.
+"""Records of a device's store: its changes, and what can be read. `file.py` and `store.py` carry them out.
 
 A device's store is changed in batches of the changes below, each batch whole or not at all. Two of them are promises to
 others: what is to be sent is `Queue`d before it is sent, and what came has `Arrive`d before it is acknowledged
@@ -30,7 +30,7 @@ from ironwire.wire.messages import (
 
 Sendable = Text | File | Receipt
 Said = DeliveredText | DeliveredFile | GroupChanged
-"""What belongs to a conversation."""
+"""Messages that belong to a conversation."""
 
 Delivery = Said | DeliveredReceipt
 
@@ -143,7 +143,7 @@ class Conversation:
 
 
 def conversation_of(message: Said, own: ClientId) -> Address:
-    """Where `message` belongs, at the client `own`: with a group, or with the other of two clients."""
+    """The conversation of `message`, at the client `own`: with a group, or with the other of two clients."""
     if message.group is not None:
         return message.group
     return message.to if message.sender == own and message.to is not None else message.sender

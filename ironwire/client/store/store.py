@@ -16,7 +16,8 @@ from attrs import define, field
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.store.file import LocalFile, as_local_store_error
 from ironwire.client.store.records import Change, Conversation, HistoryEntry, Kept, Owner, Sendable
-from ironwire.ids import Address, MessageId
+from ironwire.ids import Address, GroupId, MessageId
+from ironwire.wire.messages import Accepted, Error
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ class LocalStore:
         await self._run(lambda: self._opened.apply(changes))
 
     async def unseen(self, *, after: int, limit: int) -> list[Kept]:
-        """What the program has not finished, from behind entry `after`, in the order of arrival.
+        """The deliveries behind entry `after` that the program has not finished, in the order of arrival.
 
         Raises:
             LocalStoreError: the file cannot be read.
@@ -87,6 +88,14 @@ class LocalStore:
             LocalStoreError: the file cannot be read.
         """
         return await self._run(lambda: self._opened.queued(limit, [*skipped]))
+
+    async def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
+        """Of `ids`, those of messages that this device has sent or queued, with the server's reply if there is one.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.sent(ids))
 
     async def count_queued(self) -> int:
         """How many messages have to be sent.
@@ -111,6 +120,14 @@ class LocalStore:
             LocalStoreError: the file cannot be read.
         """
         return await self._run(lambda: self._opened.conversations())
+
+    async def group_names(self) -> dict[GroupId, str]:
+        """The own name of each group, as far as the changes that are kept tell it.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.group_names())
 
     @property
     def _opened(self) -> LocalFile:

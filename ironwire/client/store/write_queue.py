@@ -18,7 +18,7 @@ MOST_WAITING = 1_000
 never gets here."""
 
 Then = Callable[[ClientError | None], None]
-"""What follows: told None once the change is kept, or why that is not known and never will be."""
+"""Called after the commit: with None once the change is kept, or why that is not known and never will be."""
 
 
 @define(eq=False)

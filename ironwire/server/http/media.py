@@ -1,6 +1,6 @@
 """`GET /media/<uuid4>.bin`: a blob, whole or in part (docs/protocol.md, section 8).
 
-The rules kept here: only the name of a stored blob is ever looked up, and what a stranger uploaded is a download and
+The rules kept here: only the name of a stored blob is ever looked up, and every upload is served as a download and
 nothing else, whatever it contains. Ranges and conditions follow RFC 9110, sections 13 and 14.
 """
 

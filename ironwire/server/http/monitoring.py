@@ -1,25 +1,34 @@
-"""What monitors ask for: the two probes, and the metrics, which are the operator's (docs/operations.md, Monitoring).
+"""Monitoring: two probes for everybody, and the metrics for the operator (docs/operations.md, Monitoring).
 
-Rule: the metrics are read by whoever shows the token, or asks from this machine and came through no proxy. A proxy on
-this machine would make everybody local, so one header of a proxy is enough to be nobody local. With a port of their own
-the metrics are there and nowhere else, under the same rule.
+Rule: the metrics are read with the token, or from this machine by a request that came through no proxy. A proxy on this
+machine would make every client look local, so a single proxy header is enough to count as remote. With a port of their
+own the metrics are there and nowhere else, under the same rule.
+
+The metrics are the parts' `statistics()` in the text format of Prometheus. The name of a field makes the metric's,
+`figure` brings the explanation, and the value decides the kind: `Tallied` has labels, and a `Distribution` is a
+histogram. So a part that counts something new publishes it by declaring a field.
 """
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from ipaddress import ip_address
 
+import attrs
 import trio
-from attrs import frozen
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from quart import Blueprint, Response, request
 from quart_trio import QuartTrio
 
-from ironwire.server.http.responses import error_response, install_error_pages, install_security_headers, json_response
+from ironwire.counting import HELP, Distribution, Statistics, Tallied
+from ironwire.server.http.responses import error_response, install_response_rules, json_response
 from ironwire.server.listener.guard import Guard
 from ironwire.server.listener.guarded_server import serve_connection
 from ironwire.server.listener.hypercorn import settle
@@ -33,7 +42,7 @@ _NO_BODY_BYTES = 0
 _BACKLOG = 64
 
 
-@frozen
+@attrs.frozen
 class Readiness:
     """Whether new clients should be sent here; if not, `reasons` says why, for the operator."""
 
@@ -43,7 +52,7 @@ class Readiness:
 
 def probe_routes(readiness: Callable[[], Readiness], instance: str) -> Blueprint:
     """Args:
-    instance: tells this run of the server from every other; it is in the answer to `/healthz`.
+    instance: distinguishes this run of the server from every other; it is in the answer to `/healthz`.
     """
     routes = Blueprint("probes", __name__)
 
@@ -59,17 +68,17 @@ def probe_routes(readiness: Callable[[], Readiness], instance: str) -> Blueprint
     return routes
 
 
-def metrics_routes(metrics: Callable[[], bytes], token: str) -> Blueprint:
+def metrics_routes(sources: Mapping[str, Statistics], token: str) -> Blueprint:
     """Args:
-    metrics: the text format of Prometheus.
-    token: lets its bearer read them from anywhere; "" for nobody.
+    sources: as `metrics_text` takes them.
+    token: lets its bearer read the metrics from anywhere; "" for nobody.
     """
     routes = Blueprint("metrics", __name__)
 
     @routes.get("/metrics")
-    async def metrics_text() -> Response:
+    async def metrics() -> Response:
         if _is_on_this_machine() or _shows(token):
-            return Response(metrics(), content_type=METRICS_TYPE)
+            return Response(metrics_text(sources), content_type=METRICS_TYPE)
         detail = "the metrics are the operator's: ask from the server's own machine, or with metrics.token"
         return error_response(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
 
@@ -90,6 +99,44 @@ def _shows(token: str) -> bool:
     return token != "" and hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
 
 
+def metrics_text(sources: Mapping[str, Statistics]) -> bytes:
+    """Each field of each source as `ironwire_<source>_<field>`: a counter if its name ends in `_total`, a histogram if
+    it holds one, else a gauge.
+
+    Args:
+        sources: each part's `statistics`, by the part's name.
+    """
+    registry = CollectorRegistry()
+    registry.register(_StatisticsCollector(sources))
+    return generate_latest(registry)
+
+
+@attrs.frozen(eq=False)
+class _StatisticsCollector(Collector):
+    sources: Mapping[str, Statistics]
+
+    def collect(self) -> Iterable[Metric]:
+        for source, statistics in self.sources.items():
+            snapshot = statistics()
+            for field in attrs.fields(type(snapshot)):
+                name = f"ironwire_{source}_{field.name}"
+                yield _metric(name, field.metadata[HELP], getattr(snapshot, field.name))
+
+
+def _metric(name: str, explanation: str, value: float | Tallied | Distribution) -> Metric:
+    if isinstance(value, Distribution):
+        bounds = [*map(str, value.bounds), "+Inf"]
+        buckets = list(zip(bounds, value.cumulative, strict=True))
+        return HistogramMetricFamily(name, explanation, buckets=buckets, sum_value=value.sum)
+    family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    if not isinstance(value, Tallied):
+        return family(name, explanation, value=float(value))
+    metric = family(name, explanation, labels=value.labels)
+    for label_values, count in value.counts.items():
+        metric.add_metric(label_values, count)
+    return metric
+
+
 class MetricsServer:
     """The metrics and the probes at an address of their own. `open` it, then `run` it."""
 
@@ -97,8 +144,7 @@ class MetricsServer:
         self._settings = settings
         self._guard = guard
         self._app = QuartTrio(__name__, static_folder=None)
-        install_error_pages(self._app)
-        install_security_headers(self._app)
+        install_response_rules(self._app)
         for blueprint in routes:
             self._app.register_blueprint(blueprint)
         self.listeners: list[trio.SocketListener] = []
@@ -112,7 +158,7 @@ class MetricsServer:
         self.listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in sockets]
 
     async def run(self) -> None:
-        """Serve, for ever. Whoever calls this again opens the address anew."""
+        """Serve, for ever. Called again, it opens the address anew."""
         if not self.listeners:
             await self.open()
         listeners, self.listeners = self.listeners, []

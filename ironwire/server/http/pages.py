@@ -1,19 +1,22 @@
-"""What a browser asks for: the page for people, and `/ws` without an upgrade (docs/protocol.md, section 8). All that is
-shown comes from callables of the app.
+"""The public routes without state of their own (docs/protocol.md, section 8): the page for people, `/client.json` for
+clients, and `/ws` without an upgrade.
 """
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from importlib.resources import files
 
-from attrs import frozen
+from attrs import asdict, frozen
 from markupsafe import Markup
 from quart import Blueprint, Response, render_template, request
 
+from ironwire import __version__
 from ironwire.ids import Origin
-from ironwire.server.http.responses import error_response
+from ironwire.limits import Limits
+from ironwire.server.http.responses import error_response, json_response
+from ironwire.server.session.admission import PROTOCOL, announced
 
 _STYLE = (files("ironwire.server.http") / "templates" / "home.css").read_text()
 _STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -25,7 +28,7 @@ _HOME_POLICY = (
 
 @frozen
 class Status:
-    """What the page for people shows. It is public: numbers of the whole server, and nobody's name."""
+    """The numbers on the page for people. They are public: of the whole server, and without a name."""
 
     version: str
     sessions: int
@@ -64,8 +67,42 @@ def page_routes(status: Callable[[], Status], origin: Origin | None) -> Blueprin
     return routes
 
 
+def client_json_routes(
+    registration: str,
+    features: Sequence[str],
+    limits: Limits,
+    origins_at: Callable[[tuple[str, int | None] | None], Collection[Origin]],
+) -> Blueprint:
+    """`GET /client.json`: what a client needs before it connects, and a refused WebSocket cannot tell a page.
+
+    It holds no secret and is the same for everybody, so a page of any origin may read it.
+
+    Args:
+        origins_at: the origins that are served on a connection that arrived at an address.
+    """
+    routes = Blueprint("client_json", __name__)
+
+    @routes.get("/client.json")
+    async def client_json() -> Response:
+        response = json_response(
+            {
+                "protocol": PROTOCOL,
+                "version": __version__,
+                "origins": sorted(origins_at(request.scope.get("server"))),
+                "registration": registration,
+                "upload_token": "upload_token" in features,
+                "features": [*features],
+                "limits": asdict(announced(limits)),
+            }
+        )
+        response.headers.update({"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"})
+        return response
+
+    return routes
+
+
 def describe_seconds(seconds: float) -> str:
-    """A duration in the two largest units that it has: `3 d 4 h`, `12 min 5 s`, `0 s`."""
+    """A duration in its two largest units: `3 d 4 h`, `12 min 5 s`, `0 s`."""
     whole = timedelta(seconds=int(seconds))
     hours, rest = divmod(whole.seconds, 3600)
     minutes, left = divmod(rest, 60)

@@ -1,14 +1,14 @@
-"""What every HTTP response has in common: JSON for errors, and the two headers of docs/protocol.md, section 8.
+"""Rules for all HTTP responses: errors as JSON, two security headers, and CORS (docs/protocol.md, section 8).
 
 Handlers are async throughout, whether or not they wait: Quart calls a plain function in a thread.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Literal
 
 import orjson
-from quart import Quart, Response
+from quart import Blueprint, Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 HttpErrorCode = Literal[
@@ -31,7 +31,7 @@ HttpErrorCode = Literal[
 JSON_TYPE = "application/json"
 
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""No response is sniffed for another type, and no link followed from one says where it was."""
+"""No browser guesses another content type, and no link followed from a response reveals where it was."""
 
 _ERRORS: dict[int, tuple[HttpErrorCode, str]] = {
     400: ("invalid", "this is no request that the server understands, or it ended before its end"),
@@ -45,9 +45,17 @@ _ERRORS: dict[int, tuple[HttpErrorCode, str]] = {
     505: ("invalid", "the server speaks HTTP/1.1 alone"),
 }
 
+_CORS_SECONDS = 7200
+"""How long a browser may remember the answer to a preflight; Chromium remembers no longer."""
+_CORS_REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range"
+_CORS_RESPONSE_HEADERS = (
+    "Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, "
+    "Retry-After, WWW-Authenticate, X-Request-Id"
+)
+
 
 def error_body(status: int) -> bytes:
-    """The body of a response with this status that no handler has written."""
+    """The body of an error response with this status that no handler has written."""
     fallback: HttpErrorCode = "invalid" if status < 500 else "internal"
     code, detail = _ERRORS.get(status, (fallback, HTTPStatus(status).phrase))
     return orjson.dumps({"error": code, "detail": detail})
@@ -65,8 +73,10 @@ def error_response(status: int, code: HttpErrorCode, detail: str, headers: Mappi
     return response
 
 
-def install_error_pages(app: Quart) -> None:
-    """Give every error that Quart itself finds (404, 405, 500, ...) the same form."""
+def install_response_rules(app: Quart) -> None:
+    """Give every error that Quart itself finds (404, 405, 500, ...) the form of the others, and every response the
+    headers in `SECURITY_HEADERS`.
+    """
 
     @app.errorhandler(HTTPException)
     async def describe(error: HTTPException) -> Response:
@@ -76,11 +86,30 @@ def install_error_pages(app: Quart) -> None:
             response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
         return response
 
-
-def install_security_headers(app: Quart) -> None:
-    """Give every response of the app the headers in `SECURITY_HEADERS`."""
-
     @app.after_request
-    async def add(response: Response) -> Response:
+    async def add_security_headers(response: Response) -> Response:
         response.headers.update(SECURITY_HEADERS)
+        return response
+
+
+def install_cors(routes: Blueprint, web_origins: Collection[str]) -> None:
+    """Let the pages of these sites send requests to `routes` and read every answer, errors too (Fetch, section 3.3).
+
+    A page of another site gets no such header, and so its browser keeps the answer from it. No credentials are allowed:
+    the server knows no cookies, and a token is a header that the page writes itself.
+    """
+
+    @routes.after_request
+    async def allow(response: Response) -> Response:
+        response.headers.add("Vary", "Origin")
+        origin = request.headers.get("Origin")
+        if origin is None or origin not in web_origins:
+            return response
+        response.headers["Access-Control-Allow-Origin"] = origin
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response.headers["Access-Control-Allow-Methods"] = response.headers["Allow"]
+            response.headers["Access-Control-Allow-Headers"] = _CORS_REQUEST_HEADERS
+            response.headers["Access-Control-Max-Age"] = str(_CORS_SECONDS)
+        else:
+            response.headers["Access-Control-Expose-Headers"] = _CORS_RESPONSE_HEADERS
         return response

@@ -11,6 +11,7 @@ from math import ceil
 import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import figure
 from ironwire.crypto.tokens import Grant, UploadTokens
 from ironwire.errors import IronWireError
 from ironwire.ids import ClientId
@@ -39,8 +40,7 @@ class UploadRefused(IronWireError):
 
 @frozen
 class UploadRulesStatistics:
-    refused_total: int
-    """Uploads that were answered with 401 or 429."""
+    refused_total: int = figure("Uploads answered with 401 or 429.")
 
 
 @frozen(eq=False)

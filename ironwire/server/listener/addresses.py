@@ -1,9 +1,8 @@
-"""Who is at the other end, for counting: behind proxies that are trusted, and in blocks that one person can have.
+"""The source network of a connection, for counting: behind trusted proxies, and in blocks that one person can have.
 
-An address is what the server can tell strangers apart by before they have authenticated. Rules: a header counts only
-if a trusted proxy wrote it, and only as far as trusted proxies did; an IPv6 host has a whole /64 to pick addresses
-from, so that is what is counted; whoever comes from a loopback address is not a
-stranger.
+The address is all that tells unauthenticated peers apart. Rules: a header counts only if a trusted proxy wrote it, and
+only as far as trusted proxies did; an IPv6 host can pick addresses from a whole /64, so the /64 is counted; a loopback
+address is not counted.
 """
 
 import re

@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 import trio
 from attrs import define, field, frozen
 
-from ironwire.counting import Tallied, tallied
+from ironwire.counting import Tallied, figure, tallied
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Buckets, Rate
 from ironwire.server.listener.addresses import Address, SourceNetwork, TrustedProxies
@@ -20,23 +20,21 @@ RETRY_AFTER_SECONDS = 10
 """What those are told that have to come back later: about as long as a crowd takes to authenticate."""
 
 MOST_ADDRESSES = 100_000
-"""Networks whose rates are remembered: 20 MB for each kind of rate, if strangers can fill it."""
+"""Networks whose rates are remembered: at most 20 MB for each kind of rate, because any peer can fill it."""
 
 HttpRefusal = Literal[403, 429]
 """A page of another site asks, or the address has had its share for now."""
 
 UNAUTHENTICATED_PER_TURN = 2
-"""How many strangers are served in each turn of the event loop, in which every client is. A thousand who come, speak or
-leave at once would else be one turn of a thousand steps, for which everybody waits.
+"""Unauthenticated peers that run in one iteration of the event loop, which every client shares. Without the bound, a
+thousand peers that arrive, speak or leave at once would be one iteration of a thousand steps.
 """
 HEAVY_CLIENTS_PER_TURN = 1
-"""How many clients have more than their share of a turn: what one sends at once takes a millisecond and more."""
+"""Heavy clients that run in one iteration: a large batch takes a millisecond or more."""
 TURNS_PER_REQUEST = 3
-"""How many turns pass from the beginning of one request over HTTP to that of the next: to answer one takes as long as
-several strangers who authenticate, in several steps.
-"""
+"""Iterations between the starts of two HTTP requests: answering one takes as long as several authentications."""
 BODIES_PER_TURN = 2
-"""How many of the requests whose bodies arrive get a piece of them in a turn: 64 KiB are a tenth of a millisecond."""
+"""Requests that read a piece of their bodies in one iteration: 64 KiB take a tenth of a millisecond."""
 
 K = TypeVar("K")
 
@@ -75,16 +73,15 @@ class Tally(Generic[K]):
 class ConnectionLimiterStatistics:
     """What there is now, and what was refused since the process began."""
 
-    open: int
-    """Connections, now."""
-    unauthenticated: int
-    """Connections that have not authenticated, those that carry HTTP included."""
-    addresses: int
-    """IPv4 addresses and IPv6 networks that have a connection, this machine and proxies not counted."""
-    refused_total: Tallied
-    """What was refused before anything was done for it, by what it was: `connection`, `origin` of a page, `attempt` to
-    authenticate, `registration` of a device.
-    """
+    open: int = figure("Open connections.")
+    unauthenticated: int = figure("Connections that have not authenticated, those that carry HTTP included.")
+    addresses: int = figure(
+        "IPv4 addresses and IPv6 networks with an open connection, this machine and proxies not counted."
+    )
+    refused_total: Tallied = figure(
+        "Refusals by what was refused: a `connection`, a page of a foreign `origin`, an `attempt` to authenticate, the "
+        "`registration` of a device."
+    )
 
 
 @define(eq=False)
@@ -113,8 +110,8 @@ class ConnectionSlot:
         return self._refusal
 
     async def turn(self) -> None:
-        """Wait until this stranger, or this client who has sent much at once, may have some of the server's time: a few
-        strangers and a few such clients have in each turn of the event loop.
+        """Wait for a scheduling slot: per loop iteration at most `UNAUTHENTICATED_PER_TURN` unauthenticated peers and
+        `HEAVY_CLIENTS_PER_TURN` heavy clients run.
         """
         turns = self._limiter._unauthenticated_turns if self.is_unauthenticated else self._limiter._clients_turns
         await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along

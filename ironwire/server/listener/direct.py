@@ -31,7 +31,7 @@ ODD_FRAMES = Rate(per_second=250, burst=250)
 """Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message. So many
 take half a millisecond.
 """
-STRANGER_BYTES = 4 * 1024
+UNAUTHENTICATED_BYTES = 4 * 1024
 """What is read at once of a peer that has not authenticated: its proof, and not ten thousand tiny frames."""
 
 
@@ -55,7 +55,7 @@ class DirectTransport:
     _waiting_pong: bytes = field(default=b"", init=False)
     _peer_close: Close | None = field(default=None, init=False)
     _is_sending_over: bool = field(default=False, init=False)
-    _read_bytes: int = field(default=STRANGER_BYTES, init=False)
+    _read_bytes: int = field(default=UNAUTHENTICATED_BYTES, init=False)
 
     @_parser.default
     def _new_parser(self) -> FrameParser:

@@ -12,6 +12,7 @@ import trio
 from attrs import define, field, frozen
 from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 
+from ironwire.counting import figure
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionLimiter, ConnectionSlot
@@ -24,18 +25,12 @@ CONNECTION_KEY = "ironwire.connection"
 class GuardStatistics:
     """What the guard has seen since the process began; only `connections_open` goes down again."""
 
-    connections_open: int
-    """TCP connections that are open, of sessions and of HTTP."""
-    connections_total: int
-    """TCP connections that were taken."""
-    exceptions_contained_total: int
-    """Connections that ended by an error which would have ended the server."""
-    applications_failed_total: int
-    """Requests and sockets whose handler let an exception out."""
-    writes_cut_total: int
-    """Connections cut because the peer did not read."""
-    requests_refused_total: int
-    """Requests refused before the application saw them: HTTP/2, and upgrades that are not ASCII."""
+    connections_open: int = figure("Open TCP connections, of sessions and of HTTP.")
+    connections_total: int = figure("Accepted TCP connections.")
+    exceptions_contained_total: int = figure("Exceptions contained in their connection instead of ending the server.")
+    applications_failed_total: int = figure("Requests and sockets whose handler raised an exception.")
+    writes_cut_total: int = figure("Connections cut because the peer did not read.")
+    requests_refused_total: int = figure("Requests refused before they reached the application.")
 
 
 @define(eq=False)

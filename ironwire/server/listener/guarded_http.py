@@ -18,8 +18,8 @@ from hypercorn.typing import AppWrapper, ASGISendEvent, H11SendableEvent, Websoc
 from structlog.contextvars import get_contextvars
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
-from wsproto.frame_protocol import CloseReason
 
+from ironwire.close_codes import CloseCode
 from ironwire.server.http.responses import JSON_TYPE, SECURITY_HEADERS, error_body
 from ironwire.server.listener.connection_limiter import RETRY_AFTER_SECONDS
 from ironwire.server.listener.guard import CONNECTION_KEY, Connection
@@ -198,7 +198,7 @@ class GuardedWSStream(WSStream):
                     try:
                         self.buffer.extend(event)
                     except FrameTooLargeError:
-                        await self._finish(CloseConnection(code=CloseReason.MESSAGE_TOO_BIG))
+                        await self._finish(CloseConnection(code=CloseCode.TOO_BIG))
                         return
                     if event.message_finished:
                         await self._put(self.buffer.to_message())

@@ -7,7 +7,6 @@ Where no server runs, `perform` opens the folder itself, under the lock that kee
 of this socket is trusted and still bounded: in bytes, in time, and in how many there are.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,11 @@ import trio
 from attrs import define, field
 
 from ironwire import unix_socket
-from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Hub
-from ironwire.delivery.janitor import FileJanitor, Janitor
 from ironwire.errors import AdminError, IronWireError, StoreError
-from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.operator import REQUESTS, Admin, Answer, Request
-from ironwire.server.clock import trusted_clock
+from ironwire.server.core import Core, wall_clock_ms
 from ironwire.server.operator.config import Settings
-from ironwire.store.contract.records import Quota
-from ironwire.store.files.blobs import Blobs
-from ironwire.store.invites import INVITES, Invites
-from ironwire.store.sqlite.store import SqliteStore
-from ironwire.store.survey import DATABASE, MEDIA, Survey
+from ironwire.store.survey import DATABASE
 from ironwire.wire.strict import Fault, strict_converter
 
 log = structlog.get_logger(__name__)
@@ -93,7 +84,7 @@ class AdminSocket:
             self._busy -= 1
 
 
-async def perform(settings: Settings, request: Request, now_ms: Callable[[], int]) -> Answer:
+async def perform(settings: Settings, request: Request, wall_ms: Callable[[], int] = wall_clock_ms) -> Answer:
     """The answer of the server that serves the data folder; where none does, from the folder itself.
 
     Raises:
@@ -102,7 +93,7 @@ async def perform(settings: Settings, request: Request, now_ms: Callable[[], int
     """
     answer = await ask(settings.data, request)
     if answer is None:
-        answer = await _answer_without_server(settings, request, now_ms)
+        answer = await _answer_without_server(Core(settings, wall_ms=wall_ms), request)
     return answer
 
 
@@ -139,37 +130,25 @@ def _answer_in(reply: bytes) -> Answer:
     return answer
 
 
-async def _answer_without_server(settings: Settings, request: Request, now_ms: Callable[[], int]) -> Answer:
+async def _answer_without_server(core: Core, request: Request) -> Answer:
     """From the same parts as in a server, to which nobody is connected."""
-    path, limits = settings.data / DATABASE, settings.limits
+    path = core.settings.data / DATABASE
     if not path.exists():
         raise StoreError(f"there is no {path}: name the folder with --data, or the settings with --config")
-    store = SqliteStore(path, Quota.of(limits))
-    await store.open()
+    await core.open()
     try:
-        clock = trusted_clock(settings, now_ms)
-        clock.open(await store.newest_ms())
-        now_ms = clock.now_ms
-        hub = Hub(sessions_per_client=limits.sessions_per_client)
-        delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
-        groups = GroupHandler(store, delivery, now_ms, os.urandom, limits.group_members)
-        janitor = Janitor(store, delivery, limits, now_ms, settings.history.days)
-        (settings.data / MEDIA).mkdir(mode=0o700, exist_ok=True)
-        blobs = Blobs(settings.data / MEDIA, os.urandom, now_ms, settings.upload.quota_bytes)
-        files = FileJanitor(blobs, now_ms, settings.upload.expire_days)
-        invites = Invites(settings.data / INVITES, now_ms, clock.look)
-        admin = Admin(store, hub, delivery, groups, janitor, files, invites, Survey(settings.data), clock, {})
+        core.blobs.folder.mkdir(mode=0o700, exist_ok=True)
         outcome: Answer | StoreError | AdminError
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(delivery.run)
+            nursery.start_soon(core.delivery.run)
             try:
-                outcome = await admin.answer(request)
+                outcome = await core.admin({}).answer(request)
             except (StoreError, AdminError) as error:  # to leave alone, and not in a group
                 outcome = error
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
-            await store.close()
+            await core.close()
     if isinstance(outcome, StoreError | AdminError):
         raise outcome
     return outcome

@@ -58,8 +58,8 @@ class ServerSettings:
     """The private key of `certfile`, PEM, not encrypted."""
 
     trusted_proxies: tuple[str, ...] = field(default=("127.0.0.1", "::1", "unix"), converter=_parse_networks)
-    """Addresses and networks of proxies whose X-Forwarded-For is believed; `unix` is a proxy on a Unix socket. Whoever
-    is on this machine may say it.
+    """Addresses and networks of proxies whose X-Forwarded-For is believed; `unix` is a proxy on a Unix socket. Every
+    process on this machine may send it.
     """
 
 
@@ -98,7 +98,7 @@ class AuthSettings:
     """Other sites whose pages may open a socket here from a browser, as in `https://app.example`."""
 
     registration: Literal["open", "allow-list", "invite"] = "open"
-    """Who may come that is new: anybody, who is on the list, or who is on the list or brings an invite."""
+    """Admission of new clients: anybody, clients on the list, or clients on the list or with an invite."""
 
     allow_list: Path | None = None
     """A file with a client id on each line, for `auth.registration`. It is read again whenever it has changed."""
@@ -116,7 +116,7 @@ class TurnSettings:
     """STUN and TURN servers for calls, as in `turn:turn.example:3478`. Empty: calls have to get by without."""
 
     secret: str = field(default="", repr=False)
-    """What the TURN servers know as `static-auth-secret`. Keep it in the environment, or in a file for nobody else."""
+    """The `static-auth-secret` of the TURN servers. Keep it in the environment, or in a file for nobody else."""
 
     ttl_seconds: int = field(default=43_200, validator=[ge(60), le(MOST_DAYS * 86_400)])
     """How long a credential for the TURN servers is good for."""
@@ -127,7 +127,7 @@ class UploadSettings:
     """What becomes of uploaded files."""
 
     auth: Literal["open", "token"] = "open"
-    """Who may upload: anybody, or clients alone, each time with a token that the socket hands out."""
+    """Permission to upload: anybody, or clients only, with a token from the socket for each upload."""
 
     quota_bytes: int = field(default=10 * 1024 * 1024 * 1024, validator=[ge(1), le(10**15)])
     """The room for all files together. An upload that does not fit gets 507: the mailboxes need the disk too."""
@@ -152,7 +152,7 @@ class MetricsSettings:
     """Who may read the metrics, and where."""
 
     token: str = field(default="", repr=False)
-    """What Prometheus sends as `Authorization: Bearer`. Empty: only this machine reads the metrics, past the proxy."""
+    """The bearer token that Prometheus sends. Empty: only this machine reads the metrics, past the proxy."""
 
     host: str = field(default="127.0.0.1", converter=_parse_host)
     """The address of `metrics.port`."""

@@ -16,6 +16,8 @@ from weakref import WeakSet
 
 from attrs import frozen
 
+from ironwire.counting import figure
+
 MOST_LINES = 2_000
 """Lines that wait for the reader: at most some megabytes, and more than a server says in a second."""
 FLUSH_SECONDS = 0.5
@@ -28,8 +30,9 @@ _handlers: "WeakSet[QueueingHandler]" = WeakSet()
 
 @frozen
 class LogStatistics:
-    dropped_total: int
-    """Lines of the log that were dropped because nobody read it, or because it could not be written."""
+    dropped_total: int = figure(
+        "Lines of the log that were dropped because nobody read them or they could not be written."
+    )
 
 
 class QueueingHandler(logging.Handler):

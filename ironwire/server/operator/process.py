@@ -11,6 +11,8 @@ from pathlib import Path
 
 from attrs import frozen
 
+from ironwire.counting import figure
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _OWN = Path("/proc/self")
 _STARTED = time.time()
@@ -18,16 +20,11 @@ _STARTED = time.time()
 
 @frozen
 class ProcessStatistics:
-    start_time_seconds: float
-    """When the process began, in Unix seconds: an increase is a restart."""
-    cpu_seconds_total: float
-    """What it has used of the processors, in user and in kernel mode."""
-    resident_bytes: int
-    """Memory that it holds; the most it ever held where there is no /proc."""
-    open_files: int
-    """File descriptors in use, one for each connection; 0 where there is no /proc."""
-    open_files_most: int
-    """File descriptors that it may use at most."""
+    start_time_seconds: float = figure("Start of the process in Unix seconds: an increase is a restart.")
+    cpu_seconds_total: float = figure("Processor time of the process, in user and in kernel mode.")
+    resident_bytes: int = figure("Resident memory; its peak where there is no /proc.")
+    open_files: int = figure("Open file descriptors, one per connection; 0 where there is no /proc.")
+    open_files_most: int = figure("The limit of open file descriptors.")
 
 
 def process_statistics() -> ProcessStatistics:

@@ -1,7 +1,7 @@
 """Whether a client that has proven its key may come, what it is told then, and how much it may leave behind
 (docs/protocol.md, sections 3 and 6.1).
 
-Rule: nobody is asked about before the signature was verified, so strangers learn nothing about who is known here.
+Rule: nothing is looked up before the signature is verified, so unauthenticated peers learn nothing about known clients.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from math import ceil
 
 from attrs import fields
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
@@ -23,20 +24,20 @@ from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, Re
 PROTOCOL = 1
 """The version that clients are told."""
 NOT_REGISTERED: Mapping[Refusal, Ending] = {
-    "not listed": Ending(1008, "Not registered here"),
-    "no invite": Ending(1008, "Not registered here: an invite is needed"),
-    "unknown invite": Ending(1008, "Not registered here: there is no such invite"),
-    "spent invite": Ending(1008, "Not registered here: the invite is used up or has ended"),
+    "not listed": Ending(CloseCode.REFUSED, "Not registered here"),
+    "no invite": Ending(CloseCode.REFUSED, "Not registered here: an invite is needed"),
+    "unknown invite": Ending(CloseCode.REFUSED, "Not registered here: there is no such invite"),
+    "spent invite": Ending(CloseCode.REFUSED, "Not registered here: the invite is used up or has ended"),
 }
-TOO_MANY_DEVICES = Ending(1008, "Too many devices: remove one")
-TOO_MANY_REGISTRATIONS = Ending(1013, "too many new devices from this address")
+TOO_MANY_DEVICES = Ending(CloseCode.REFUSED, "Too many devices: remove one")
+TOO_MANY_REGISTRATIONS = Ending(CloseCode.OVERLOADED, "too many new devices from this address")
 
 
 async def register(admitted: Admit, slot: ConnectionSlot, services: Services) -> Mailbox | Ending | None:
-    """The mailbox of the session's device as it stands now, registered and committed if it was not; how the session
-    ends if it may not come; None for one without a device that may. An invite is used up with the commit.
+    """The mailbox of the session's device, registered and committed if it was new; the close reason if the client is
+    refused; None for an admitted session without a device. Consumes an invite with the commit.
 
-    "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+    The mailbox is as of the return: a caller that attaches the session before the next checkpoint misses nothing.
 
     Raises:
         StoreError: the store cannot work, and nothing was kept.

@@ -1,7 +1,7 @@
 """From the upgrade to a principal (docs/protocol.md, section 2).
 
-Each answer is written before the next message is looked at, and each step waits for a turn of the strangers'. Rule: a
-signature is the dearest thing that a stranger can ask for, so `limits.attempts_per_minute` comes before it is verified.
+Each answer is written before the next message is looked at, and each step waits for a scheduling slot. Rule: verifying
+a signature is the most expensive request of an unauthenticated peer, so `limits.attempts_per_minute` comes first.
 """
 
 from collections.abc import Callable

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from attrs import frozen
 
-from ironwire.counting import Tallied, tallied
+from ironwire.counting import Tallied, figure, tallied
 from ironwire.ids import ClientId, GroupId, is_group
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
@@ -43,8 +43,9 @@ REFILL_SECONDS = 1.0
 
 @frozen
 class RatesStatistics:
-    refused_total: Tallied
-    """Messages that were answered with `rate_limited`; `invalid` are those that were no message besides."""
+    refused_total: Tallied = figure(
+        "Messages answered with `rate_limited`, by verb; `invalid` stands for those that were no message."
+    )
 
 
 class Allowance:

@@ -3,6 +3,7 @@
 import trio
 from attrs import define, field
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import InvalidMessage
 from ironwire.ids import MessageId
@@ -17,7 +18,7 @@ HELD_BACK = Rate(per_second=1_000, burst=20_000)
 """How much may be refused because an earlier message was, before that counts as a refusal: a client that sends without
 waiting has so much on its way. A frame counts once for each KiB that it begins: to read it costs by its size.
 """
-TOO_MUCH = Ending(1013, "too much, for too long")
+TOO_MUCH = Ending(CloseCode.OVERLOADED, "too much, for too long")
 
 
 @define(eq=False)

@@ -1,4 +1,4 @@
-"""What every session needs, made once by `server/app.py`. Time and randomness come in here: a test can own them."""
+"""What every session needs, made once by `server/parts.py`. Time and randomness come in here: a test can own them."""
 
 from collections.abc import Callable, Sequence
 

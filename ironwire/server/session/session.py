@@ -22,6 +22,7 @@ import trio
 from attrs import define, field
 from structlog.contextvars import bind_contextvars
 
+from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint, TooManySessions
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
@@ -50,15 +51,22 @@ from ironwire.wire.messages import (
 
 log = structlog.get_logger(__name__)
 
+<<<<<<< HEAD
 AUTH_TIMEOUT = Ending(1002, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
 INTERNAL_ERROR = Ending(1011, "internal error")
 TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
 MISUSE = 4400
 NO_NUMBERS_HERE = Error("invalid", detail="n numbers what a device sends, and this session has no device")
+=======
+AUTH_TIMEOUT = Ending(CloseCode.PROTOCOL_ERROR, "Authentication timeout")
+NO_SIGN_OF_LIFE = Ending(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
+INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
+TOO_MANY_SESSIONS = Ending(CloseCode.OVERLOADED, "too many sessions of this client")
+>>>>>>> main
 
 TURN_SURCHARGE = 400
-"""As soon as requests have counted for so many messages more (`rates.py`), the rest of the part has another turn."""
+"""Yield after this much accumulated surcharge (`rates.py`)."""
 
 
 @define(eq=False)
@@ -267,7 +275,7 @@ class Session:
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
         except AckBeyondDelivery as misuse:
-            self._outbox.close(Ending(MISUSE, str(misuse)))
+            self._outbox.close(Ending(CloseCode.MISUSE, str(misuse)))
         except TransportClosed:
             self._cut_off()
 

@@ -8,34 +8,28 @@ import structlog
 import trio
 from attrs import frozen
 
-from ironwire.counting import Tallied, tallied
+from ironwire.close_codes import CloseCode
+from ironwire.counting import Tallied, figure, tallied
 from ironwire.delivery.outbox import Ending
 from ironwire.limits import Limits
 from ironwire.server.session.session import Session
 
 log = structlog.get_logger(__name__)
 
-PULSE_SECONDS = 1.0
+KEEPALIVE_SECONDS = 1.0
 PEER_LEFT = "none"
 """Stands for the close code of a session that its peer ended."""
 
 
 @frozen
 class SessionsStatistics:
-    live: int
-    """Connections that are or want to become sessions."""
-    opened_total: int
-    """Connections that wanted to become sessions."""
-    ended_total: Tallied
-    """Sessions that are over, by the close code they were told, or `none`: their peers left."""
-    received_total: int
-    """Frames that came to sessions."""
-    sent_total: int
-    """Frames that sessions gave to their connections."""
-    invalid_total: int
-    """Frames that were no message."""
-    is_draining: bool
-    """Whether the server is stopping: sessions are told to come back later."""
+    live: int = figure("Connections that are sessions or are authenticating.")
+    opened_total: int = figure("Connections that began to authenticate.")
+    ended_total: Tallied = figure("Ended sessions by close code; `none` where the peer left first.")
+    received_total: int = figure("Frames received from clients.")
+    sent_total: int = figure("Frames handed to connections.")
+    invalid_total: int = figure("Frames that held no valid message.")
+    is_draining: bool = figure("1 while the server is stopping and sends sessions away.")
 
 
 class Sessions:
@@ -67,7 +61,7 @@ class Sessions:
     async def keepalive(self) -> None:
         """Look after silent peers, for ever."""
         while True:
-            await trio.sleep(PULSE_SECONDS)
+            await trio.sleep(KEEPALIVE_SECONDS)
             now = trio.current_time()
             for session in self._live:
                 session.check_life(now)
@@ -76,7 +70,7 @@ class Sessions:
         """Tell every session to reconnect elsewhere or later (1012), and wait `drain_seconds` at the most until they
         have left.
         """
-        self._farewell = Ending(1012, f"retry_ms={self._limits.reconnect_spread_ms}")
+        self._farewell = Ending(CloseCode.RESTART, f"retry_ms={self._limits.reconnect_spread_ms}")
         for session in self._live:
             session.end(self._farewell)
         with trio.move_on_after(self._limits.drain_seconds):

@@ -1,8 +1,8 @@
 """Whether a message may pass, before anything is done about it: rates, and what holds the session (docs/protocol.md,
 sections 4 and 6.1). What may not is answered here.
 
-Rule: what is refused because an earlier message was is not paid for, and is no reason to lose error_budget unless it is
-very much: a client that sends without waiting had it on its way already.
+Rule: a message refused because of an earlier one is not paid for, and takes from the error budget only in large
+numbers: a client that sends without waiting had it on its way already.
 """
 
 from functools import partial

@@ -20,6 +20,7 @@ from typing import ParamSpec, TypeVar
 import trio
 from attrs import define, field, frozen
 
+from ironwire.counting import figure
 from ironwire.errors import InvalidId, StoreError, StoreFull
 from ironwire.ids import BlobName, parse_blob_name
 
@@ -57,22 +58,16 @@ class StoredBlob:
 class BlobsStatistics:
     """What the folder holds, what goes on in it now, and what has gone on since the start."""
 
-    stored: int
-    """Files that can be downloaded."""
-    stored_bytes: int
-    """What they take."""
-    uploads_running: int
-    """Uploads that are neither stored nor given up yet."""
-    uploads_stored_total: int
-    """Uploads that became a file."""
-    uploads_given_up_total: int
-    """Uploads that had begun and became none: too large, too slow, broken off, or no room."""
-    downloads_running: int
-    """Files that are open for reading."""
-    downloads_total: int
-    """Files that were opened for reading."""
-    room_bytes: int
-    """What the file system has left for this user; 0 as well where it cannot be asked."""
+    stored: int = figure("Stored files.")
+    stored_bytes: int = figure("Bytes of stored files.")
+    uploads_running: int = figure("Uploads under way.")
+    uploads_stored_total: int = figure("Uploads that were stored.")
+    uploads_given_up_total: int = figure(
+        "Uploads that ended without a file: too large, too slow, broken off, or no room."
+    )
+    downloads_running: int = figure("Downloads under way.")
+    downloads_total: int = figure("Downloads that were begun.")
+    room_bytes: int = figure("Bytes that the file system has left for this user; 0 where it cannot be asked.")
 
 
 @define(eq=False)

@@ -1,8 +1,13 @@
-"""One class per verb: what a client may say, and what the server may say.
+"""One class per verb and direction: the messages of clients, and those of the server.
 
+<<<<<<< HEAD
 A message is the content of a frame's `payload`. What stands beside the payload (`id`, `n`, `seq`) belongs to the frame
 and travels beside the message in `codec.py`. docs/protocol.md is the law; `docs/schema/` is generated from these
 classes.
+=======
+A message is the content of a frame's `payload`. `id` and `seq` stand beside the payload; they belong to the frame, and
+`codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
+>>>>>>> main
 """
 
 from typing import get_args
@@ -169,7 +174,7 @@ ServerMessage = (
 )
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
-"""What comes out of a mailbox, numbered by the frame's `seq`."""
+"""Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
 NUMBERED = (Text, File, Receipt)
 """What a device may number by the frame's `n`."""

@@ -1,4 +1,4 @@
-"""The signals of a call (docs/protocol.md, section 7.4). They pass through, and nothing of them is written to disk."""
+"""The signals of a call (docs/protocol.md, section 7.4). They are relayed, and never written to disk."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -6,8 +6,7 @@ from attrs import field
 
 from ironwire.ids import CallId, ClientId
 from ironwire.record import record
-from ironwire.wire.constraints import Between, Chars, Items, UnixMs
-from ironwire.wire.messages.fields import WIRE_KEY, ShortText
+from ironwire.wire.messages.fields import WIRE_KEY, Between, Chars, Items, ShortText, UnixMs
 
 Sdp = Annotated[str, Chars(1, 32_768)]
 """A session description (RFC 8866), passed on unchanged."""
@@ -20,7 +19,7 @@ GivenReason = Literal["hangup", "declined", "busy", "failed", "answered_elsewher
 
 @record
 class Candidate:
-    """An ICE candidate as in RTCIceCandidateInit; an empty `candidate` says that there are no more (RFC 8838)."""
+    """An ICE candidate as in RTCIceCandidateInit; an empty `candidate` means that there are no more (RFC 8838)."""
 
     candidate: Annotated[str, Chars(0, 2048)]
     sdp_mid: ShortText | None = None
@@ -152,8 +151,8 @@ class RelayedUpdate:
 
 @record
 class RelayedResumed:
-    """The call with `sender` goes on after one of its two devices has had a new session: directly after `auth_ok` it is
-    this one, later the other.
+    """The call with `sender` continues after one of its two devices has opened a new session: this device if it comes
+    directly after `auth_ok`, else the other.
     """
 
     verb: ClassVar[str] = "call_resumed"
@@ -164,7 +163,7 @@ class RelayedResumed:
 
 @record
 class RelayedEnd:
-    """The call with `sender` is over. Besides what a client may say, the server itself says `answered_elsewhere`,
+    """The call with `sender` is over. Besides the reasons of clients there are the server's own: `answered_elsewhere`,
     `timeout`, `glare` and `disconnected`.
     """
 
@@ -193,7 +192,7 @@ class IceServer:
 
 @record
 class IceServerList:
-    """The answer to `ice_servers`; none are there where the operator has configured none."""
+    """The answer to `ice_servers`; empty if the operator has configured none."""
 
     verb: ClassVar[str] = "ice_servers"
 

@@ -7,8 +7,7 @@ from attrs import field
 from ironwire.ids import DeviceId, GroupId
 from ironwire.limits import DEVICES_PER_CLIENT
 from ironwire.record import record
-from ironwire.wire.constraints import Count, Items, UnixMs
-from ironwire.wire.messages.fields import WIRE_KEY
+from ironwire.wire.messages.fields import WIRE_KEY, Count, Items, UnixMs
 
 
 @record
@@ -24,7 +23,7 @@ class Ack:
 
 @record
 class CaughtUp:
-    """Everything that waited has been delivered, up to `seq`; what follows is live (section 5)."""
+    """Every waiting entry has been delivered, up to `seq`; later deliveries are live (section 5)."""
 
     verb: ClassVar[str] = "caught_up"
 
@@ -33,8 +32,8 @@ class CaughtUp:
 
 @record
 class Gap:
-    """The entries `first` to `last` of the mailbox are gone: they have expired, or it was full when they came. Groups
-    of which a change was among them are named, or, where they are too many, counted in by `more_groups` (section 5).
+    """The entries `first` to `last` of the mailbox are gone: they have expired, or the mailbox was full when they came.
+    `groups` names the groups with a lost change; `more_groups` says that there are others (section 5).
     """
 
     verb: ClassVar[str] = "gap"

@@ -1,6 +1,4 @@
-"""What is kept and routed: as its sender says it, and as its recipient gets it (docs/protocol.md, sections 4, 5
-and 7.1).
-"""
+"""Envelopes, as sent and as delivered, and the history of them (docs/protocol.md, sections 4, 5 and 7.1)."""
 
 from typing import Annotated, ClassVar
 
@@ -9,25 +7,23 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import HISTORY_ENVELOPES, RECEIPT_IDS
 from ironwire.record import record
-from ironwire.wire.constraints import (
+from ironwire.wire.messages.fields import (
+    WIRE_KEY,
     Between,
     Caption,
     Count,
+    FileKind,
     FileName,
     GivenCaption,
     GivenFileName,
     Items,
     MediaPath,
-    MimeType,
-    Sha256Hex,
-    UnixMs,
-)
-from ironwire.wire.messages.fields import (
-    WIRE_KEY,
-    FileKind,
     Milliseconds,
+    MimeType,
     Pixels,
     ReceiptState,
+    Sha256Hex,
+    UnixMs,
     Waveform,
 )
 
@@ -117,7 +113,7 @@ class DeliveredFile:
 
 @record
 class DeliveredReceipt:
-    """What became of envelopes that this client sent (section 7.1). Goes to device sessions alone."""
+    """The state of envelopes that this client sent (section 7.1). Goes to device sessions only."""
 
     verb: ClassVar[str] = "receipt"
 
@@ -131,8 +127,8 @@ class DeliveredReceipt:
 
 @record
 class History:
-    """Asks for archived envelopes between this client and `peer`, newest first: the newest of all, or those that follow
-    the page which gave `before` (section 7.1).
+    """Asks for archived envelopes between this client and `peer`, newest first: the newest of all, or the page after
+    the one that gave `before` (section 7.1).
     """
 
     verb: ClassVar[str] = "history"

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
 from ironwire.limits import CLIENTS_PER_FRAME, GROUP_MEMBERS, GROUPS_PER_CLIENT
 from ironwire.record import record
-from ironwire.wire.constraints import Count, GivenGroupName, GroupName, Items, UnixMs
+from ironwire.wire.messages.fields import Count, GivenGroupName, GroupName, Items, UnixMs
 
 Clients = Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME)]
 SomeClients = Annotated[list[ClientId], Items(1, CLIENTS_PER_FRAME)]
@@ -100,8 +100,8 @@ class GroupMember:
 
 @record
 class GroupChanged:
-    """The group has come to `epoch`, by a change that `by` made. An envelope like any other, to every member that was
-    or is; `roles` and `name` hold what has changed.
+    """A change by `by` brought the group to `epoch`. An envelope like any other, to every former and present member;
+    `roles` and `name` hold the difference.
     """
 
     verb: ClassVar[str] = "group_changed"
@@ -110,7 +110,7 @@ class GroupChanged:
     epoch: Count
     by: ClientId
     added: Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME + 1)]
-    """Whoever creates a group is one of them."""
+    """The creator of a group is one of them."""
     removed: Clients
     roles: Annotated[list[GroupMember], Items(0, CLIENTS_PER_FRAME + 1)]
     name: GivenGroupName | None = None

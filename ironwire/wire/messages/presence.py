@@ -7,8 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, GroupId
 from ironwire.limits import BLOCKS_PER_CLIENT, CLIENTS_PER_FRAME
 from ironwire.record import record
-from ironwire.wire.constraints import Items
-from ironwire.wire.messages.fields import WIRE_KEY
+from ironwire.wire.messages.fields import WIRE_KEY, Items
 
 Status = Literal["online", "away", "busy"]
 GivenStatus = Literal["online", "away", "busy", "offline"]
@@ -38,7 +37,7 @@ class RelayedTyping:
 
 @record
 class Presence:
-    """What this session wants to be seen as, by those whom its client allows."""
+    """The status of this session, for clients that its client allows to see it."""
 
     verb: ClassVar[str] = "presence"
 
@@ -47,7 +46,7 @@ class Presence:
 
 @record
 class PresenceAllow:
-    """Who may see this client's presence, instead of whoever could before: until its last session ends."""
+    """Replaces the list of clients that may see this client's presence, until its last session ends."""
 
     verb: ClassVar[str] = "presence_allow"
 
@@ -56,7 +55,7 @@ class PresenceAllow:
 
 @record
 class PresenceWatch:
-    """Whose presence this session wants to see, instead of whose it did before."""
+    """Replaces the list of clients whose presence this session wants to see."""
 
     verb: ClassVar[str] = "presence_watch"
 
@@ -65,7 +64,9 @@ class PresenceWatch:
 
 @record
 class PresenceUpdate:
-    """What a watched client is seen as. `offline` is said of who is not there, and of who does not allow it."""
+    """The status of a watched client. `offline` stands for a client without a session, and for one that does not allow
+    it.
+    """
 
     verb: ClassVar[str] = "presence"
 

@@ -7,8 +7,12 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
+<<<<<<< HEAD
 from ironwire.wire.constraints import Chars, Count, Items, Number, Sha256Hex, UnixMs
 from ironwire.wire.messages.fields import WIRE_KEY, ErrorCode, ShortText
+=======
+from ironwire.wire.messages.fields import Chars, Count, ErrorCode, Items, Sha256Hex, ShortText, UnixMs
+>>>>>>> main
 
 
 @record
@@ -47,8 +51,8 @@ class AuthChallenge:
 
 @record
 class ServerLimits:
-    """The bounds that a client has to know, as `auth_ok` and `/client.json` tell them. Every field is the one of the
-    same name in `Limits` (`ironwire/limits.py`), which explains it.
+    """The bounds that a client has to know, in `auth_ok` and `/client.json`. Every field is the one of the same name in
+    `Limits` (`ironwire/limits.py`), which explains it.
     """
 
     frame_bytes: Count
@@ -95,18 +99,22 @@ class AuthOk:
     client: ClientId | None = None
     device: DeviceId | None = None
     epoch: Count | None = None
-    """Tells this mailbox from one that the device had before it was removed."""
+    """Distinguishes this mailbox from an earlier one of the same device."""
     seq: Count | None = None
+<<<<<<< HEAD
     """The last number that the mailbox has given out."""
     sent: Count | None = None
     """The last number of the device that is settled."""
     refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
     """Of the last numbers up to `sent`, those that were refused."""
+=======
+    """The last number that the mailbox gave out."""
+>>>>>>> main
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
     protocol: Count | None = None
-    """The version of the protocol: it grows when a client of the former one would no longer do."""
+    """The version of the protocol; it grows with every change that breaks older clients."""
 
 
 @record
@@ -135,19 +143,19 @@ class Error:
     user: Address | None = None
     retry_after_ms: Count | None = None
     held: bool = False
-    """The frame itself was not looked at: an earlier one of the session was refused (section 4)."""
+    """The frame itself was not examined: an earlier one of the session was refused (section 4)."""
 
 
 @record
 class Resume:
-    """The client knows that something was refused, and goes on from there (section 4)."""
+    """Ends the hold after a refusal: the client continues from there (section 4)."""
 
     verb: ClassVar[str] = "resume"
 
 
 @record
 class Ping:
-    """Is the server there? For clients that cannot send the pings of WebSocket (section 6.2)."""
+    """Asks for a sign of life. For clients that cannot send WebSocket pings (section 6.2)."""
 
     verb: ClassVar[str] = "ping"
 

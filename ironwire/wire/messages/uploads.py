@@ -1,10 +1,9 @@
-"""Leave to upload a file (docs/protocol.md, section 8.1)."""
+"""Permission to upload a file (docs/protocol.md, section 8.1)."""
 
 from typing import ClassVar
 
 from ironwire.record import record
-from ironwire.wire.constraints import Count, UnixMs
-from ironwire.wire.messages.fields import ShortText
+from ironwire.wire.messages.fields import Count, ShortText, UnixMs
 
 
 @record

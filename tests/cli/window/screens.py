@@ -6,7 +6,7 @@ from pathlib import Path
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat.window.cells import Line, padded
 from ironwire.cli.chat.window.events import Effect, Event, Listed, Opened, Paged
-from ironwire.cli.chat.window.model import WIDE_CELLS, Row, State
+from ironwire.cli.chat.window.model import WIDE_CELLS, ListRow, WindowState
 from ironwire.cli.chat.window.update import update
 from ironwire.cli.chat.window.view import conversation_pane, help_pane, list_cells, list_pane, rule_pane, status_pane
 from ironwire.client import Connection, DeliveredFile, DeliveredText, GroupChanged, HistoryEntry
@@ -15,25 +15,27 @@ from tests.cli.table import ALICE, BOB, CAROL, FRIENDS
 
 NOW = datetime(2026, 11, 28, 12, 30).astimezone()
 DESK = DeviceId("desk")
-STRANGER = ClientId("e0" * 32)
+UNKNOWN = ClientId("e0" * 32)
 
 
-def new_state(tmp_path: Path, *, is_wide: bool = True) -> State:
+def new_state(tmp_path: Path, *, is_wide: bool = True) -> WindowState:
     """Alice's, who knows Bob, Carol and a group."""
     book = AddressBook.beside(tmp_path / "key")
     book.add("bob", BOB)
     book.add("carol", CAROL)
     book.add("friends", FRIENDS)
-    return State(ALICE, book, NOW, server="http://localhost:8080", connection=Connection("connected"), is_wide=is_wide)
+    return WindowState(
+        ALICE, book, NOW, server="http://localhost:8080", connection=Connection("connected"), is_wide=is_wide
+    )
 
 
-def after(state: State, *events: Event) -> State:
+def after(state: WindowState, *events: Event) -> WindowState:
     for event in events:
         state, _ = update(state, event)
     return state
 
 
-def effects_of(state: State, *events: Event) -> list[Effect]:
+def effects_of(state: WindowState, *events: Event) -> list[Effect]:
     found: list[Effect] = []
     for event in events:
         state, effects = update(state, event)
@@ -60,9 +62,9 @@ def said(number: int, message: DeliveredFile | GroupChanged) -> HistoryEntry:
     return HistoryEntry(number, message, MessageId(str(number)), "received")
 
 
-def conversing(state: State, peer: Address, *entries: HistoryEntry, is_whole: bool = True) -> State:
+def conversing(state: WindowState, peer: Address, *entries: HistoryEntry, is_whole: bool = True) -> WindowState:
     """The conversation with `peer` is open, and this is in it."""
-    rows = (Row(peer, entries[-1] if entries else None), *(row for row in state.rows if row.peer != peer))
+    rows = (ListRow(peer, entries[-1] if entries else None), *(row for row in state.rows if row.peer != peer))
     return after(state, Opened(peer), Paged(peer, entries, is_whole), Listed(rows, 0))
 
 
@@ -70,7 +72,7 @@ def text_of(lines: list[Line]) -> str:
     return "\n".join("".join(text for _, text in line).rstrip() for line in lines)
 
 
-def screen(state: State, width: int, height: int, draft: str = "") -> str:
+def screen(state: WindowState, width: int, height: int, draft: str = "") -> str:
     """The window as the terminal shows it, with `draft` in the composer."""
     body = height - 1
     if state.help_top is not None:
@@ -89,6 +91,6 @@ def screen(state: State, width: int, height: int, draft: str = "") -> str:
     return text_of([*lines, status_pane(state, width)])
 
 
-def _right(state: State, width: int, height: int, draft: str) -> list[Line]:
+def _right(state: WindowState, width: int, height: int, draft: str) -> list[Line]:
     above = conversation_pane(state, width, height - 2)
     return [*above, rule_pane(state, width), padded([("", f"> {draft}")], width)]

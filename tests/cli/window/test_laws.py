@@ -8,9 +8,11 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ironwire.cli.chat.commands import Remark
+from ironwire.cli.chat.transfers import Transfer
 from ironwire.cli.chat.window import events as ev
 from ironwire.cli.chat.window.cells import width_of
-from ironwire.cli.chat.window.model import Row, State, Transfer
+from ironwire.cli.chat.window.model import ListRow, WindowState
 from ironwire.cli.chat.window.view import (
     conversation_pane,
     help_pane,
@@ -23,9 +25,9 @@ from ironwire.ids import Address
 from tests.cli.table import BOB, CAROL, FRIENDS
 from tests.strategies import messages_of
 
-from .screens import NOW, STRANGER, after, new_state, ours, said, text_of, theirs
+from .screens import NOW, UNKNOWN, after, new_state, ours, said, text_of, theirs
 
-MARKS: dict[Address, str] = {BOB: "Ω", CAROL: "Ψ", FRIENDS: "Ж", STRANGER: "Ю"}
+MARKS: dict[Address, str] = {BOB: "Ω", CAROL: "Ψ", FRIENDS: "Ж", UNKNOWN: "Ю"}
 """What everything that belongs to a conversation contains, and nothing else that is shown."""
 
 peers = st.sampled_from([*MARKS])
@@ -33,7 +35,7 @@ words = st.text(st.characters(exclude_characters="".join(MARKS.values())), max_s
 
 
 @cache
-def blank_state() -> State:
+def blank_state() -> WindowState:
     return new_state(Path(mkdtemp()))
 
 
@@ -70,7 +72,7 @@ def pages(draw: st.DrawFn) -> ev.Paged | ev.PagedBefore:
 @st.composite
 def lists(draw: st.DrawFn) -> ev.Listed:
     rows = [
-        Row(peer, draw(st.none() | entries(peer)), draw(st.integers(0, 2_000)))
+        ListRow(peer, draw(st.none() | entries(peer)), draw(st.integers(0, 2_000)))
         for peer in draw(st.lists(peers, unique=True))
     ]
     return ev.Listed(tuple(rows), draw(st.integers(0, 9)))
@@ -79,13 +81,19 @@ def lists(draw: st.DrawFn) -> ev.Listed:
 def about(peer: Address) -> st.SearchStrategy[ev.Event]:
     marked = words.map(lambda text: f"{text} {MARKS[peer]}")
     transfers = st.builds(
-        Transfer, st.integers(0, 3), words, st.sampled_from(["up", "down"]), st.just(1), st.integers(0, 2)
+        Transfer,
+        st.integers(0, 3),
+        st.just(peer),
+        marked,
+        st.sampled_from(["up", "down"]),
+        st.just(1),
+        st.integers(0, 2),
     )
     return st.one_of(
-        st.builds(ev.Noted, marked, st.just("class:muted"), st.just(peer)),
+        st.builds(ev.Noted, marked.map(Remark), st.just(peer)),
         st.builds(ev.Announced, marked, st.just(peer)),
         st.builds(ev.Typed, st.just(peer), st.sampled_from([BOB, CAROL]), st.booleans()),
-        st.builds(ev.Transferred, st.just(peer), transfers, st.booleans()),
+        st.builds(ev.Transferred, transfers, st.booleans()),
         st.builds(ev.Opened, st.just(peer)),
         st.builds(ev.Entered, st.just(peer), words.filter(lambda line: "/" not in line)),
     )

@@ -6,6 +6,8 @@ from textwrap import dedent
 import pytest
 from attrs import evolve
 
+from ironwire.cli.chat.commands import Remark
+from ironwire.cli.chat.transfers import Transfer
 from ironwire.cli.chat.window.events import (
     Announced,
     ConnectionChanged,
@@ -21,18 +23,18 @@ from ironwire.cli.chat.window.events import (
     Typed,
 )
 from ironwire.cli.chat.window.history import waveform
-from ironwire.cli.chat.window.model import Row, State, Transfer
+from ironwire.cli.chat.window.model import ListRow, WindowState
 from ironwire.client import Connection, DeliveredFile, GroupChanged, GroupMember
 from tests.cli.table import ALICE, BOB, CAROL, FRIENDS
 
-from .screens import NOW, STRANGER, after, at, conversing, new_state, ours, said, screen, theirs
+from .screens import NOW, UNKNOWN, after, at, conversing, new_state, ours, said, screen, theirs
 
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 WAVE = [*range(0, 256, 8), *range(255, 0, -8)]
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
+def state(tmp_path: Path) -> WindowState:
     return new_state(tmp_path)
 
 
@@ -49,12 +51,16 @@ TALK = (
 )
 
 
-def talking(state: State) -> State:
-    rows = (Row(FRIENDS, theirs(6, "Hello everybody", CAROL, group=FRIENDS), 2), Row(BOB, TALK[-1]), Row(CAROL))
+def talking(state: WindowState) -> WindowState:
+    rows = (
+        ListRow(FRIENDS, theirs(6, "Hello everybody", CAROL, group=FRIENDS), 2),
+        ListRow(BOB, TALK[-1]),
+        ListRow(CAROL),
+    )
     return after(conversing(state, BOB, *TALK), Listed(rows, 1), StatusChanged(BOB, "online"))
 
 
-def test_a_list_and_a_conversation_side_by_side(state: State) -> None:
+def test_a_list_and_a_conversation_side_by_side(state: WindowState) -> None:
     shows(
         screen(talking(state), 80, 12, "half a line"),
         """
@@ -74,7 +80,7 @@ def test_a_list_and_a_conversation_side_by_side(state: State) -> None:
     )
 
 
-def test_one_pane_at_a_time_where_there_is_less_room(state: State) -> None:
+def test_one_pane_at_a_time_where_there_is_less_room(state: WindowState) -> None:
     narrow = evolve(talking(state), is_wide=False)
     shows(
         screen(narrow, 40, 12),
@@ -109,7 +115,7 @@ def test_one_pane_at_a_time_where_there_is_less_room(state: State) -> None:
     )
 
 
-def test_files_voice_circles_and_changes_of_a_group(state: State) -> None:
+def test_files_voice_circles_and_changes_of_a_group(state: WindowState) -> None:
     change = GroupChanged(FRIENDS, 3, BOB, [CAROL], [], [GroupMember(CAROL, "member")], ts=at(1))
     picture = DeliveredFile(
         BOB, URL, "image", "c\x1bt.png", size=1_200_000, width=640, height=480, ts=at(2), group=FRIENDS
@@ -120,8 +126,8 @@ def test_files_voice_circles_and_changes_of_a_group(state: State) -> None:
     entries = [said(number, message) for number, message in enumerate(messages, 1)]
     state = after(
         conversing(state, FRIENDS, *entries),
-        Transferred(FRIENDS, Transfer(1, "holiday pictures of last year.zip", "up", 50, 200)),
-        Noted("saved as cat.png"),
+        Transferred(Transfer(1, FRIENDS, "holiday pictures of last year.zip", "up", 50, 200)),
+        Noted(Remark("saved as cat.png")),
     )
     shows(
         screen(evolve(state, is_wide=False), 40, 15),
@@ -145,8 +151,8 @@ def test_files_voice_circles_and_changes_of_a_group(state: State) -> None:
     )
 
 
-def test_a_stranger_cannot_look_like_a_contact_nor_write_like_one(state: State) -> None:
-    state = conversing(state, STRANGER, theirs(1, "hi\n12:01 bob: send me money\x1b[2J\u202eevil", STRANGER))
+def test_an_unknown_client_cannot_look_like_a_contact_nor_write_like_one(state: WindowState) -> None:
+    state = conversing(state, UNKNOWN, theirs(1, "hi\n12:01 bob: send me money\x1b[2J\u202eevil", UNKNOWN))
     shows(
         screen(state, 80, 9),
         """
@@ -163,7 +169,7 @@ def test_a_stranger_cannot_look_like_a_contact_nor_write_like_one(state: State) 
     )
 
 
-def test_a_long_name_of_a_contact_is_not_cut_like_an_id(state: State) -> None:
+def test_a_long_name_of_a_contact_is_not_cut_like_an_id(state: WindowState) -> None:
     state.book.remove("carol")
     state.book.add("e0e0e0e0" * 4, CAROL)
     shown = screen(conversing(state, CAROL, theirs(1, "it is me", CAROL)), 80, 8)
@@ -172,20 +178,20 @@ def test_a_long_name_of_a_contact_is_not_cut_like_an_id(state: State) -> None:
     assert "e0…" not in shown
 
 
-def test_what_was_refused_says_why(state: State) -> None:
+def test_what_was_refused_says_why(state: WindowState) -> None:
     state = conversing(state, BOB, ours(1, "hello?", state="refused", reason="mailbox_full"))
     assert "12:01 you: hello?\n" in screen(evolve(state, is_wide=False), 40, 8)
     assert "✗ not delivered: the recipient's" in screen(evolve(state, is_wide=False), 40, 8)
 
 
-def test_what_comes_elsewhere_is_announced_with_its_name(state: State) -> None:
+def test_what_comes_elsewhere_is_announced_with_its_name(state: WindowState) -> None:
     state = after(talking(state), Announced("friends, carol: Hello everybody, how are you all today?", FRIENDS))
     lines = screen(state, 80, 14).split("\n")
     assert lines[-3].partition("│")[2] == "── friends, carol: Hello everybody, how a… ── Ctrl-G"
     assert not any("Hello everybody" in line.partition("│")[2] for line in lines[:-3])
 
 
-def test_the_state_of_the_connection(state: State) -> None:
+def test_the_state_of_the_connection(state: WindowState) -> None:
     for connection, told in (
         (Connection("connecting"), "○ connecting · 3 queued · F1 help · http://localhost:8080"),
         (
@@ -202,7 +208,7 @@ def test_the_state_of_the_connection(state: State) -> None:
         )
 
 
-def test_who_is_typing(state: State) -> None:
+def test_who_is_typing(state: WindowState) -> None:
     state = after(conversing(state, FRIENDS), Typed(FRIENDS, BOB, True), Typed(CAROL, CAROL, True))
     assert "bob is typing…" in screen(state, 80, 6)
     assert "carol is" not in screen(state, 80, 6)
@@ -213,7 +219,7 @@ def test_who_is_typing(state: State) -> None:
     assert "typing" not in screen(after(state, Typed(FRIENDS, BOB, False), Ticked(NOW, 10.1)), 80, 6).split("\n")[-1]
 
 
-def test_an_older_part_of_a_conversation_stays_where_it_is(state: State) -> None:
+def test_an_older_part_of_a_conversation_stays_where_it_is(state: WindowState) -> None:
     many = tuple(theirs(number, f"line {number}") for number in range(1, 41))
     state = conversing(evolve(state, is_wide=False), BOB, *many)
     assert "line 40" in screen(state, 40, 10)
@@ -231,7 +237,7 @@ def test_an_older_part_of_a_conversation_stays_where_it_is(state: State) -> None
     assert top[2] == "12:01 bob: line 1"
 
 
-def test_help_fits_into_a_small_terminal(state: State) -> None:
+def test_help_fits_into_a_small_terminal(state: WindowState) -> None:
     shown = screen(after(evolve(state, is_wide=False), HelpScrolled(0)), 40, 20)
     assert "/to NAME" in shown
     rest = screen(after(evolve(state, is_wide=False), HelpScrolled(0), *[HelpScrolled(10)] * 5), 40, 20)

@@ -1,6 +1,7 @@
 """The whole chat window over a device's own file: keys in, what the terminal shows, what reaches the server."""
 
 import io
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,7 +17,8 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.window import files, hold_window
+from ironwire.cli.chat import transfers
+from ironwire.cli.chat.window import hold_window
 from ironwire.cli.scripting.files import Attachment
 from ironwire.client import (
     Accepted,
@@ -25,6 +27,7 @@ from ironwire.client import (
     Downloaded,
     GroupDetails,
     GroupMember,
+    GroupSummary,
     Identity,
     TransferFailed,
     open_device,
@@ -37,6 +40,8 @@ from ironwire.wire.messages import (
     DeliveredText,
     File,
     GroupInfo,
+    GroupList,
+    Groups,
     PresenceAllow,
     PresenceWatch,
     Receipt,
@@ -53,6 +58,7 @@ ALICE = Identity.from_seed(b"a" * 32)
 BOB = Identity.from_seed(b"b" * 32).client_id
 CAROL = Identity.from_seed(b"c" * 32).client_id
 FRIENDS = GroupId("#" + "f0" * 16)
+CHESS = GroupId("#" + "0e" * 16)
 DESK = DeviceId("desk")
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
 
@@ -146,6 +152,8 @@ async def received(peer: Peer, *kinds: type) -> ClientMessage:
         if isinstance(message, GroupInfo):
             members = [GroupMember(BOB, "admin"), GroupMember(ALICE.client_id, "member")]
             await peer.send(GroupDetails(FRIENDS, 4, members, "Friends"), message_id)
+        elif isinstance(message, Groups):
+            await peer.send(GroupList([GroupSummary(CHESS, 1, "member", 2, "Chess")]), message_id)
         elif message_id is not None:
             await peer.send(Accepted(ts=1), message_id)
         if isinstance(message, kinds):
@@ -236,7 +244,7 @@ async def test_a_narrow_window_has_one_pane_at_a_time(tmp_path: Path, keyboard: 
         there.type("\t")
         await there.glass.shows("nversations")  # what differs from what stood there
         there.type("?")
-        await there.glass.shows("/circle")
+        await there.glass.shows("Alt-Enter")
         there.type("qr")
         there.glass.columns = 80
         await there.glass.shows("│")
@@ -254,7 +262,7 @@ async def test_the_server_is_asked_who_is_in_a_group(
         await there.glass.shows("admin")
         there.type(f"/to bob{ENTER}/block{ENTER}")
         assert await received(peer, Block) == Block(BOB)
-        await there.glass.shows("unblock")
+        await there.glass.shows("sends")
         there.type(f"/who{ENTER}")
         await there.glass.shows(BOB[:20])
 
@@ -277,8 +285,8 @@ async def test_files_go_and_come(
             raise TransferFailed("occupied")
         return Downloaded(3, "")
 
-    monkeypatch.setattr(files, "attach", attach)
-    monkeypatch.setattr(files, "download", download)
+    monkeypatch.setattr(transfers, "attach", attach)
+    monkeypatch.setattr(transfers, "download", download)
     monkeypatch.chdir(tmp_path)
     async with window(tmp_path, keyboard, server.dial, BOB) as there:
         peer = await server.accept()
@@ -297,6 +305,54 @@ async def test_files_go_and_come(
         number = (await there.client.history(BOB, 1))[0].number
         there.type(f"/save {number} taken{ENTER}")
         await there.glass.shows("occupied")
+
+
+async def test_a_file_that_is_on_its_way_is_dropped_only_by_leaving_twice(
+    tmp_path: Path, keyboard: PipeInput, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    async def attach(_: Client, path: Path, kind: str, report: Any) -> Attachment:
+        report(50, 200)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    monkeypatch.setattr(transfers, "attach", attach)
+    async with window(tmp_path, keyboard, server.dial, BOB) as there:
+        there.type(f"/file cat.png{ENTER}")
+        await there.glass.shows("25")
+        there.type(CTRL_C)
+        await there.glass.shows("leave again")
+    assert "not sent to bob: cat.png" in capsys.readouterr().err
+
+
+async def test_a_group_that_is_no_contact_is_shown_by_its_own_name(
+    tmp_path: Path, keyboard: PipeInput, server: ScriptedServer
+) -> None:
+    async with window(tmp_path, keyboard, server.dial) as there:
+        peer = await server.accept()
+        await peer.deliver(DeliveredText(BOB, "hi", ts=1, group=CHESS), 1)
+        await received(peer, Groups)
+        await there.glass.shows("“Chess”")
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+async def test_colours_are_legible_on_white_and_on_black_or_left_out(
+    tmp_path: Path, keyboard: PipeInput, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, is_plain: bool
+) -> None:
+    """By the palette of xterm, whose green, yellow and cyan are too bright for white. No background is set."""
+    monkeypatch.setenv("NO_COLOR", "1" if is_plain else "")
+    async with window(tmp_path, keyboard, server.dial, BOB) as there:
+        peer = await server.accept()
+        there.type(f"Hello{ENTER}/nope{ENTER}")
+        await received(peer, Text)
+        await peer.deliver(DeliveredText(CAROL, "Psst", ts=1), 1)
+        await there.glass.shows("Ctrl-G")
+        await there.glass.shows("✓")
+        written = re.findall(r"\x1b\[([0-9;]*)m", there.glass.getvalue())
+    attributes = {code for codes in written for code in codes.split(";")}
+    plain = {"0", "1", "3", "4", "7", ""}
+    red, magenta, bright_black, bright_blue = "31", "35", "90", "94"
+    assert attributes <= plain | (set() if is_plain else {red, magenta, bright_black, bright_blue, "39", "49"})
+    assert is_plain or magenta in attributes
 
 
 async def test_what_no_server_takes_can_be_written_again(tmp_path: Path, keyboard: PipeInput) -> None:

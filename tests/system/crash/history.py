@@ -27,7 +27,7 @@ MOST_HITS_OF_SLOW_POINTS = 3
 MOST_STATEMENTS = 8
 LONGEST_LIFE_SECONDS = 1.5
 Fault = Literal["loses its log", "forgets acks"]
-PATIENCE_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 """A server that has not come to its point by then is killed from outside."""
 END_SECONDS = 10.0
 
@@ -148,7 +148,7 @@ async def _live_and_die(servers: Servers, world: World, port: int, point: str, f
     """Let a server live until it dies at `point`, or is killed; returns what it died of."""
     named = None if point == ANY_TIME else point
     await servers.start(Order(str(world.data), port, named, _some_hits(point), fault == "forgets acks"))
-    life = random.uniform(0, LONGEST_LIFE_SECONDS) if point == ANY_TIME else PATIENCE_SECONDS
+    life = random.uniform(0, LONGEST_LIFE_SECONDS) if point == ANY_TIME else ANSWER_SECONDS
     with trio.move_on_after(life):
         if await servers.wait() == SIGKILL:
             return point

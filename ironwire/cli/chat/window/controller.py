@@ -1,61 +1,56 @@
 """Trio's side of the chat window: what the client tells goes into the state, and what the person wants is done.
 
 follow    the client's events: each makes what is shown stale, some say something besides
-refresh   reads the list and the open conversation from the device's file whenever they are stale, and tells others
-          what was delivered and read
+read      the list and the open conversation, out of the device's file (`reader.py`)
 act       effects of `update.py` in their order; what takes its time has a task of its own
 tick      the countdown, the clock, who types
 """
 
 import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from signal import SIGHUP, SIGTERM
 
 import trio
-from attrs import define, evolve, field
+from attrs import define, field
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.completer import ChatCompleter
+from ironwire.cli.chat.commands import COMMANDS, Remark, ask_server, words_of
+from ironwire.cli.chat.editor import ChatCompleter
 from ironwire.cli.chat.presence_view import OwnTyping
+from ironwire.cli.chat.transfers import Transfer, Transfers, dropped_line
 from ironwire.cli.chat.window.cells import steady
 from ironwire.cli.chat.window.events import (
     Announced,
-    Block,
+    Ask,
     BookChanged,
     ConnectionChanged,
     Effect,
     Leave,
-    Listed,
     Load,
     LoadBefore,
     Noted,
     Opened,
-    Paged,
-    PagedBefore,
     Reconnect,
     Save,
     Say,
     SendFile,
-    ShowMembers,
     StatusChanged,
     Ticked,
+    Transferred,
     Typed,
 )
-from ironwire.cli.chat.window.files import Files
-from ironwire.cli.chat.window.help import COMMANDS
-from ironwire.cli.chat.window.model import Row, State, Thread
+from ironwire.cli.chat.window.model import WindowState
 from ironwire.cli.chat.window.notify import Bell, notification
+from ironwire.cli.chat.window.reader import FileReader
 from ironwire.cli.chat.window.shell import Shell
-from ironwire.cli.chat.window.store import Store
-from ironwire.cli.chat.window.update import PAGE_ENTRIES
+from ironwire.cli.chat.window.update import LiveState
 from ironwire.cli.chat.window.view import gist
 from ironwire.cli.failures import refusal
-from ironwire.cli.options import ANSWER_SECONDS
-from ironwire.cli.render import change_told, incident, members, now
-from ironwire.cli.terminal import err, printable_lines
+from ironwire.cli.render import change_told, incident, now
+from ironwire.cli.terminal import err, printable, printable_lines
 from ironwire.client import (
     Client,
     ClientError,
@@ -66,7 +61,6 @@ from ironwire.client import (
     Error,
     Event,
     GroupChanged,
-    HistoryEntry,
     Lost,
     Missed,
     PresenceUpdate,
@@ -77,16 +71,11 @@ from ironwire.client import (
     conversation_of,
 )
 from ironwire.errors import ConfigError
-from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
-from ironwire.wire.messages import Receipt, ReceiptState, Text
+from ironwire.ids import Address, ClientId, MessageId, is_group
+from ironwire.wire.messages import Text
 
 _TICK_SECONDS = 0.5
 _BOOK_SECONDS = 2.0
-_REFRESH_SECONDS = 0.05
-"""At most so often is the file read, however much comes."""
-_MOST_LOADED = 1_000
-"""Entries of the open conversation that are read again when something in it may have changed."""
-_RECEIPT_IDS = 100
 
 
 async def hold_window(
@@ -110,26 +99,22 @@ async def hold_window(
     send, effects = trio.open_memory_channel[Effect](math.inf)
     token = trio.lowlevel.current_trio_token()
     # Always through the token, so that effects of both threads stay in the order of the events that had them.
-    store = Store(
-        State(client.client_id, read_book(), now(), trio.current_time(), str(client.address)),
+    live = LiveState(
+        WindowState(client.client_id, read_book(), now(), trio.current_time(), str(client.address)),
         lambda effect: token.run_sync_soon(send.send_nowait, effect),
         lambda: shell.redraw(),
     )
-    shell = Shell(store, ChatCompleter(COMMANDS, lambda: [*store.state.book.all()]))
+    shell = Shell(live, ChatCompleter(COMMANDS, lambda: [*live.state.book.all()]))
     if to is not None:
-        store.dispatch(Opened(to))
-    controller = Controller(client, read_book, store, shell, is_visible, is_quiet)
+        live.dispatch(Opened(to))
+    controller = Controller(client, read_book, live, shell, is_visible, is_quiet)
     try:
         async with trio.open_nursery() as nursery:
             await controller.run(nursery, effects)
             nursery.cancel_scope.cancel()
     finally:
-        for peer, draft in shell.drafts.items():
-            whom = f" to {store.state.label(peer)}" if peer else ""
-            for line in (f"not sent{whom}:", *printable_lines(draft)):
-                err().print(line)
-        if client.waiting:
-            err().print(f"{client.waiting} queued; they go out when this device is connected again")
+        for line in controller.left_behind():
+            err().print(line)
 
 
 @define(eq=False)
@@ -138,16 +123,12 @@ class Controller:
 
     _client: Client
     _read_book: Callable[[], AddressBook]
-    _store: Store
+    _live: LiveState
     _shell: Shell
     _is_visible: bool
     _is_quiet: bool
-    _files: Files = field(init=False)
-    _stale: trio.Event = field(factory=trio.Event, init=False)
-    _delivered: dict[ClientId, list[MessageId]] = field(factory=dict, init=False)
-    """Messages whose senders have not been told that they came."""
-    _read_early: set[tuple[Address, MessageId]] = field(factory=set, init=False)
-    """Read out of the file, and perhaps still on their way as events."""
+    _reader: FileReader = field(init=False)
+    _transfers: Transfers = field(init=False)
     _bell: Bell = field(factory=Bell, init=False)
     _watched: Address | None = field(default=None, init=False)
     _watching: trio.CancelScope = field(factory=trio.CancelScope, init=False)
@@ -155,18 +136,19 @@ class Controller:
     _typing_to: Address | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._files = Files(self._client, self._store.dispatch)
+        self._reader = FileReader(self._client, self._live)
+        self._transfers = Transfers(self._client, self._client.queue, self._note_transfer)
         self._typing = OwnTyping(self._tell_typing)
 
     async def run(self, nursery: trio.Nursery, effects: trio.MemoryReceiveChannel[Effect]) -> None:
         """Until the person has left."""
+        await self._reader.begin()
         nursery.start_soon(self._follow)
-        nursery.start_soon(self._refresh)
+        nursery.start_soon(self._reader.run, nursery)
         nursery.start_soon(self._act, nursery, effects)
         nursery.start_soon(self._tick)
         nursery.start_soon(self._follow_book)
         nursery.start_soon(self._leave_when_told)
-        self._stale.set()
         has_left = trio.Event()
         nursery.start_soon(self._draw, has_left)
         try:
@@ -174,6 +156,17 @@ class Controller:
         finally:
             # The thread cannot be cancelled, only told.
             self._shell.leave()
+
+    def left_behind(self) -> list[str]:
+        """Lines about everything that was not sent, once the window is gone."""
+        label = self._live.state.label
+        lines = []
+        for peer, draft in self._shell.drafts.items():
+            lines += [f"not sent{f' to {label(peer)}' if peer else ''}:", *printable_lines(draft)]
+        lines += [printable(dropped_line(transfer, label(transfer.peer))) for transfer in self._transfers.dropped]
+        if self._client.waiting:
+            lines.append(f"{self._client.waiting} queued; they go out when this device is connected again")
+        return lines
 
     async def _draw(self, has_left: trio.Event) -> None:
         await trio.to_thread.run_sync(self._shell.run)
@@ -189,11 +182,12 @@ class Controller:
 
     async def _follow(self) -> None:
         async for event in self._client:
+            self._reader.names.note(event)
             self._take(event)
-            self._stale.set()
+            self._reader.note_stale()
 
     def _take(self, event: Event) -> None:
-        tell = self._store.dispatch
+        tell = self._live.dispatch
         match event:
             case Received(DeliveredText() | DeliveredFile() | GroupChanged() as message, message_id):
                 self._came(message, message_id)
@@ -203,102 +197,39 @@ class Controller:
                 # Somebody who does not show it is said to be offline too.
                 tell(StatusChanged(client, "" if status == "offline" else status))
             case Received(Error() as told) | (Missed() as told) | (Lost() as told):
-                tell(Noted(incident(told).plain.strip(), "class:error"))
+                tell(Noted(Remark(incident(told).plain.strip(), "error")))
             case Connected() | Disconnected():
                 tell(ConnectionChanged(self._client.connection))
             case _:
                 pass  # it stands in the file, and is shown from there
 
     def _came(self, message: Said, message_id: MessageId | None) -> None:
-        state = self._store.state
+        state = self._live.state
         own = state.own
         peer = conversation_of(message, own)
         by = message.by if isinstance(message, GroupChanged) else message.sender
-        self._store.dispatch(Typed(peer, by, is_typing=False))
+        self._live.dispatch(Typed(peer, by, is_typing=False))
         if by == own:
             return
-        # A stranger learns nothing, unless this person is in conversation with them.
+        # An unknown client learns nothing, unless this person is in conversation with it.
         is_told = peer == by and (state.is_known(by) or peer == state.open)
         if is_told and not isinstance(message, GroupChanged) and message.device and message_id:
-            if (peer, message_id) in self._read_early:
-                self._read_early.remove((peer, message_id))
-            else:
-                self._delivered.setdefault(by, []).append(message_id)
+            self._reader.note_delivered(by, message_id)
         self._announce(peer, by, message)
 
     def _announce(self, peer: Address, by: ClientId, message: Said) -> None:
-        state = self._store.state
+        state = self._live.state
         place = "" if peer == by else f"{state.label(peer)}, "
         if isinstance(message, GroupChanged):
             text = f"{state.label(peer)}: {steady(change_told(message, state.book, state.own, peer))}"
         else:
             text = f"{place}{state.label(by)}: {gist(message)}"
         is_here = peer == state.shown
-        self._store.dispatch(Announced(text, peer))
+        self._live.dispatch(Announced(text, peer))
         # A terminal that says nothing of the user's attention is believed to have it.
         is_missed = not is_here if state.is_focused is None else not state.is_focused
         if is_missed and not self._is_quiet and self._bell.is_due(trio.current_time()):
             self._shell.emit(notification(text, os.environ))
-
-    # --- what is shown -----------------------------------------------------------------------------------------------
-
-    async def _refresh(self) -> None:
-        while True:
-            await self._stale.wait()
-            self._stale = trio.Event()
-            await self._read_file()
-            await trio.sleep(_REFRESH_SECONDS)
-
-    async def _read_file(self) -> None:
-        client, tell = self._client, self._store.dispatch
-        peer = self._store.state.open
-        entries: list[HistoryEntry] = []
-        if peer is not None:
-            limit = self._page_entries(self._store.state.threads[peer])
-            entries = await client.history(peer, limit)
-            tell(Paged(peer, tuple(entries), len(entries) < limit))
-        rows = [Row(each.peer, each.last, each.unread) for each in await client.conversations()]
-        if peer is not None and peer == self._store.state.open and self._store.state.is_read:
-            unread = next((row.unread for row in rows if row.peer == peer), 0)
-            rows = [evolve(row, unread=0) if row.peer == peer else row for row in rows]
-            await self._note_read(peer, entries, unread)
-        delivered, self._delivered = self._delivered, {}
-        for sender, ids in delivered.items():
-            await self._send_receipts(sender, ids, "delivered")
-        listed = {row.peer for row in rows}
-        others = dict.fromkeys([*([peer] if peer else []), *self._store.state.book.all().values()])
-        rows += [Row(other) for other in others if other not in listed]
-        tell(Listed(tuple(rows), client.waiting))
-
-    def _page_entries(self, thread: Thread) -> int:
-        """How many entries to read: all that are loaded, because what became of any may have changed, and all that are
-        unread, because their senders are told.
-        """
-        row = self._store.state.row(thread.peer)
-        loaded = len(thread.entries) + PAGE_ENTRIES if thread.position else PAGE_ENTRIES
-        return min(max(loaded, row.unread if row else 0), _MOST_LOADED)
-
-    async def _note_read(self, peer: Address, entries: list[HistoryEntry], unread: int) -> None:
-        if not entries or not unread:
-            return
-        theirs = [
-            entry
-            for entry in entries
-            if entry.message.device
-            and isinstance(entry.message, DeliveredText | DeliveredFile)
-            and entry.message.sender == peer
-        ]
-        ids = [entry.id for entry in theirs[-unread:] if entry.id is not None]
-        if not is_group(peer):
-            known = {*self._delivered.pop(ClientId(peer), [])}
-            self._read_early.update((peer, message_id) for message_id in ids if message_id not in known)
-            # A group is told nothing, because of each message everybody would tell one.
-            await self._send_receipts(ClientId(peer), ids, "read")
-        await self._client.mark_read(peer, entries[-1].number)
-
-    async def _send_receipts(self, to: ClientId, ids: list[MessageId], state: ReceiptState) -> None:
-        for start in range(0, len(ids), _RECEIPT_IDS):
-            await self._client.queue(Receipt(to, ids[start : start + _RECEIPT_IDS], state))
 
     # --- what the person wants ---------------------------------------------------------------------------------------
 
@@ -306,57 +237,54 @@ class Controller:
         async for effect in effects:
             match effect:
                 case Load(peer):
-                    self._stale.set()
+                    self._reader.note_stale()
                     self._watch(nursery, peer)
                 case LoadBefore(peer, before):
-                    entries = await self._client.history(peer, PAGE_ENTRIES, before=before)
-                    self._store.dispatch(PagedBefore(peer, before, tuple(entries), len(entries) < PAGE_ENTRIES))
+                    await self._reader.read_before(peer, before)
                 case Say(peer, text):
                     await self._say(peer, text)
                 case SendFile():
-                    nursery.start_soon(self._files.send, effect)
+                    self._transfers.send(nursery, effect.peer, effect.kind, effect.path, self._note_sent)
                 case Save():
-                    nursery.start_soon(self._files.save, effect, self._store.state)
-                case ShowMembers(peer):
-                    nursery.start_soon(self._asked, peer, partial(self._show_members, peer))
-                case Block(peer):
-                    nursery.start_soon(self._asked, peer, partial(self._block, peer))
+                    self._save(nursery, effect)
+                case Ask():
+                    nursery.start_soon(self._ask, effect)
                 case Reconnect():
                     self._client.reconnect_now()
                 case Leave():
                     self._shell.leave()
 
+    def _note_transfer(self, transfer: Transfer, is_over: bool) -> None:
+        self._live.dispatch(Transferred(transfer, is_over))
+
+    def _note(self, remark: Remark, peer: Address) -> None:
+        self._live.dispatch(Noted(remark, peer))
+
     async def _say(self, peer: Address, text: str) -> None:
         try:
             await self._client.queue(Text(peer, text))
         except Refused as refused:
-            told = f"not sent: {refusal(refused)}; the Up key brings it back"
-            self._store.dispatch(Noted(told, "class:error", peer))
-        self._stale.set()
+            self._note(Remark(f"not sent: {refusal(refused)}; the Up key brings it back", "error"), peer)
+        self._reader.note_stale()
 
-    async def _asked(self, peer: Address, ask: Callable[[], Awaitable[None]]) -> None:
-        """Do what takes an answer of the server."""
-        try:
-            with trio.fail_after(ANSWER_SECONDS):
-                await ask()
-        except Refused as refused:
-            self._store.dispatch(Noted(refusal(refused), "class:error", peer))
-        except (ClientError, trio.TooSlowError) as error:
-            self._store.dispatch(Noted(str(error) or "the server does not answer", "class:error", peer))
+    def _note_sent(self, transfer: Transfer, problem: str | None) -> None:
+        if problem is not None:
+            self._note(Remark(f"{transfer.name} is not sent: {problem}", "error"), transfer.peer)
 
-    async def _show_members(self, peer: Address) -> None:
-        state = self._store.state
-        if is_group(peer):
-            lines = members(await self._client.groups.info(GroupId(peer)), state.book, state.own)
-        else:
-            status = state.statuses.get(ClientId(peer))
-            lines = [f"{state.label(peer)} is {peer}{f', {status}' if status else ''}"]
-        self._store.dispatch(Noted("\n".join(lines), "class:muted", peer))
+    def _save(self, nursery: trio.Nursery, order: Save) -> None:
+        words = words_of(order.argument)
+        file = _wanted(self._live.state, order.peer, words[0] if words else None)
+        if file is None:
+            reason = f"there is no file {words[0]} here" if words else "no file has come yet"
+            self._note(Remark(f"/save: {reason}", "warning"), order.peer)
+            return
+        path = words[1] if len(words) > 1 else None
+        self._transfers.save(nursery, order.peer, file.url, file, path, partial(self._note, peer=order.peer))
 
-    async def _block(self, peer: ClientId) -> None:
-        await self._client.block(peer)
-        told = f"nothing that {self._store.state.label(peer)} sends comes any more; `ironwire unblock` ends it"
-        self._store.dispatch(Noted(told, "class:good", peer))
+    async def _ask(self, order: Ask) -> None:
+        state = self._live.state
+        status = "" if is_group(order.peer) else state.statuses.get(ClientId(order.peer), "")
+        self._note(await ask_server(self._client, order.question, order.peer, state.book, status), order.peer)
 
     def _watch(self, nursery: trio.Nursery, peer: Address) -> None:
         """See whether `peer` is there, and be seen by nobody else."""
@@ -378,12 +306,12 @@ class Controller:
 
     async def _tick(self) -> None:
         while True:
-            state = self._store.state
+            state = self._live.state
             if self._client.connection != state.connection:
-                self._store.dispatch(ConnectionChanged(self._client.connection))
+                self._live.dispatch(ConnectionChanged(self._client.connection))
             moment, is_counting = now(), state.typing or state.connection.state == "waiting"
             if is_counting or moment.minute != state.now.minute:
-                self._store.dispatch(Ticked(moment, trio.current_time()))
+                self._live.dispatch(Ticked(moment, trio.current_time()))
             if state.open != self._typing_to:
                 self._typing.look("")
                 self._typing_to = state.open
@@ -396,10 +324,22 @@ class Controller:
             # Contacts that cannot be read at the moment stay as they are.
             with suppress(ConfigError):
                 book = await trio.to_thread.run_sync(self._read_book)
-                if book != self._store.state.book:
-                    self._store.dispatch(BookChanged(book))
-                    self._stale.set()
+                if book.all() != self._live.state.book.all():
+                    self._live.dispatch(BookChanged(book))
+                    self._reader.note_stale()
 
     def _tell_typing(self, is_typing: bool) -> None:
         if self._is_visible and self._typing_to is not None:
             self._client.presence.typing(self._typing_to, is_typing)
+
+
+def _wanted(state: WindowState, peer: Address, number: str | None) -> DeliveredFile | None:
+    """The file of the conversation with `peer` that has this number, or the last that came."""
+    files = {
+        str(entry.number): entry.message
+        for entry in state.threads[peer].entries
+        if isinstance(entry.message, DeliveredFile)
+    }
+    if number is not None:
+        return files.get(number)
+    return next((file for file in reversed(files.values()) if file.sender != state.own), None)

@@ -1,13 +1,16 @@
 """What happens to the chat window, and what it wants done: plain values, from and to `update.py`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from attrs import frozen
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.window.model import Focus, Row, Transfer
+from ironwire.cli.chat.commands import Question, Remark
+from ironwire.cli.chat.transfers import Transfer
+from ironwire.cli.chat.window.model import Focus, ListRow
 from ironwire.client import Connection, HistoryEntry
-from ironwire.ids import Address, ClientId
+from ironwire.ids import Address, ClientId, GroupId
 from ironwire.wire.messages import FileKind
 
 # --- events of the device and the client -----------------------------------------------------------------------------
@@ -17,7 +20,7 @@ from ironwire.wire.messages import FileKind
 class Listed:
     """The conversations as they are now, and the contacts."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ListRow, ...]
     waiting: int
 
 
@@ -44,8 +47,7 @@ class PagedBefore:
 class Noted:
     """The program has to say something in the conversation with `peer`, or in the open one."""
 
-    text: str
-    style: str = "class:muted"
+    remark: Remark
     peer: Address | None = None
 
 
@@ -79,9 +81,15 @@ class StatusChanged:
 class Transferred:
     """How far a transfer is; `is_over` when it has ended."""
 
-    peer: Address
     transfer: Transfer
     is_over: bool = False
+
+
+@frozen
+class GroupsNamed:
+    """The names that groups have of their own, as far as they are known."""
+
+    names: Mapping[GroupId, str]
 
 
 @frozen
@@ -169,6 +177,11 @@ class HelpScrolled:
 
 
 @frozen
+class LeavingAsked:
+    """The person wants to leave."""
+
+
+@frozen
 class Entered:
     """A line was entered in the composer of the conversation with `peer`."""
 
@@ -186,6 +199,7 @@ Event = (
     | Typed
     | StatusChanged
     | Transferred
+    | GroupsNamed
     | BookChanged
     | Ticked
     | FocusReported
@@ -198,6 +212,7 @@ Event = (
     | FocusMoved
     | Scrolled
     | HelpScrolled
+    | LeavingAsked
     | Entered
 )
 
@@ -239,13 +254,11 @@ class Save:
 
 
 @frozen
-class ShowMembers:
+class Ask:
+    """Have the server answer `question`."""
+
     peer: Address
-
-
-@frozen
-class Block:
-    peer: ClientId
+    question: Question
 
 
 @frozen
@@ -258,4 +271,4 @@ class Leave:
     pass
 
 
-Effect = Load | LoadBefore | Say | SendFile | Save | ShowMembers | Block | Reconnect | Leave
+Effect = Load | LoadBefore | Say | SendFile | Save | Ask | Reconnect | Leave

@@ -13,8 +13,9 @@ from itertools import pairwise
 from attrs import frozen
 from rich.filesize import decimal
 
+from ironwire.cli.chat.transfers import Transfer
 from ironwire.cli.chat.window.cells import Fragment, Line, cells, clipped, steady, steady_lines, width_of, wrapped
-from ironwire.cli.chat.window.model import Note, Position, State, Thread, Transfer
+from ironwire.cli.chat.window.model import Note, Position, Thread, WindowState
 from ironwire.cli.failures import refusal
 from ironwire.cli.render import YOU, change_told, minutes_and_seconds, when
 from ironwire.cli.terminal import SHORT_ID_CHARS
@@ -41,7 +42,7 @@ class _Block:
     content: HistoryEntry | Note | Transfer
 
 
-def visible_lines(state: State, thread: Thread, width: int, height: int) -> list[Line]:
+def visible_lines(state: WindowState, thread: Thread, width: int, height: int) -> list[Line]:
     """At most `height` lines: those that are seen where `thread` is scrolled to."""
     blocks = _blocks(thread)
     end, hidden = _place(blocks, thread.position)
@@ -56,7 +57,7 @@ def visible_lines(state: State, thread: Thread, width: int, height: int) -> list
     return lines[-height:] if height > 0 else []
 
 
-def scrolled(state: State, thread: Thread, up: int, width: int, height: int) -> tuple[Position | None, bool]:
+def scrolled(state: WindowState, thread: Thread, up: int, width: int, height: int) -> tuple[Position | None, bool]:
     """Where `thread` is after it was scrolled `up`, and whether its first line is near.
 
     The screen is full wherever there are enough lines.
@@ -105,16 +106,17 @@ def _place(blocks: Sequence[_Block], position: Position | None) -> tuple[int, in
     return index, position.lines
 
 
-def _lines(state: State, thread: Thread, blocks: Sequence[_Block], index: int, width: int) -> list[Line]:
+def _lines(state: WindowState, thread: Thread, blocks: Sequence[_Block], index: int, width: int) -> list[Line]:
     match blocks[index].content:
         case HistoryEntry() as entry:
             at = when(entry.message.ts)
             before = next((b.content for b in reversed(blocks[:index]) if isinstance(b.content, HistoryEntry)), None)
             is_new_day = before is None or when(before.message.ts).date() != at.date()
             return ([_day(at, width)] if is_new_day else []) + _entry_lines(state, thread, entry, at, width)
-        case Note(_, text, style):
+        case Note(_, remark):
             room = max(2, width - len(_INDENT))
-            return [[("", _INDENT), (style, part)] for line in steady_lines(text) for part in wrapped(line, room)]
+            parts = [part for line in steady_lines(remark.text) for part in wrapped(line, room)]
+            return [[("", _INDENT), (f"class:{remark.tone}", part)] for part in parts]
         case Transfer() as transfer:
             return [_transfer(transfer, width)]
 
@@ -124,7 +126,7 @@ def _day(at: datetime, width: int) -> Line:
     return [("class:muted", clipped(text + "─" * max(0, width - len(text)), width))]
 
 
-def _entry_lines(state: State, thread: Thread, entry: HistoryEntry, at: datetime, width: int) -> list[Line]:
+def _entry_lines(state: WindowState, thread: Thread, entry: HistoryEntry, at: datetime, width: int) -> list[Line]:
     message = entry.message
     clock: Fragment = ("class:muted", f"{at:%H:%M} ")
     if isinstance(message, GroupChanged):
@@ -140,13 +142,13 @@ def _entry_lines(state: State, thread: Thread, entry: HistoryEntry, at: datetime
     return _with_fate(lines, entry, width) if is_own else lines
 
 
-def _name(state: State, client: ClientId, width: int) -> Fragment:
+def _name(state: WindowState, client: ClientId, width: int) -> Fragment:
     return speaker_style(state, client), clipped(state.label(client), max(_ID_CELLS, width // 2 - len(_CLOCK)), "~")
 
 
-def speaker_style(state: State, client: ClientId) -> str:
+def speaker_style(state: WindowState, client: ClientId) -> str:
     """Names of contacts have a colour each; an id that has no name looks like none."""
-    return f"class:speaker{int(client[:8], 16) % _SPEAKERS}" if state.is_known(client) else "class:stranger"
+    return f"class:speaker{int(client[:8], 16) % _SPEAKERS}" if state.is_known(client) else "class:unknown"
 
 
 def _hung(head: Line, said: list[Fragment], width: int) -> list[Line]:

@@ -12,13 +12,13 @@ from ironwire.cli.chat.window.events import (
     FocusMoved,
     FocusReported,
     HelpScrolled,
-    Leave,
+    LeavingAsked,
     Moved,
     Reconnect,
     Stepped,
     WentUnread,
 )
-from ironwire.cli.chat.window.store import Store
+from ironwire.cli.chat.window.update import LiveState
 
 if TYPE_CHECKING:
     from ironwire.cli.chat.window.shell import Shell
@@ -27,15 +27,15 @@ _BOTTOM = -1_000_000
 _TOP = 1_000_000
 
 
-def bindings(store: Store, shell: "Shell") -> KeyBindings:
+def bindings(live: LiveState, shell: "Shell") -> KeyBindings:
     """Everything can be reached without a mouse."""
     keys = KeyBindings()
-    in_help = Condition(lambda: store.state.help_top is not None)
-    in_list = Condition(lambda: store.state.focus == "list") & ~in_help
+    in_help = Condition(lambda: live.state.help_top is not None)
+    in_list = Condition(lambda: live.state.focus == "list") & ~in_help
     in_composer = ~in_list & ~in_help
 
     def tell(event: Event) -> None:
-        store.dispatch(event)
+        live.dispatch(event)
         shell.follow_focus()
 
     def bind(names: str, event: Event, when: Filter) -> None:
@@ -80,7 +80,7 @@ def bindings(store: Store, shell: "Shell") -> KeyBindings:
     @keys.add("enter", filter=in_composer)
     @keys.add("c-j", filter=in_composer)
     def enter(_: KeyPressEvent) -> None:
-        peer = store.state.open
+        peer = live.state.open
         tell(Entered(peer, shell.take_line()))
 
     @keys.add("escape", "enter", filter=in_composer)
@@ -117,16 +117,14 @@ def bindings(store: Store, shell: "Shell") -> KeyBindings:
     @keys.add("f5", filter=everywhere)
     @keys.add("r", filter=in_list)
     def reconnect(_: KeyPressEvent) -> None:
-        store.act(Reconnect())
+        live.act(Reconnect())
 
-    @keys.add("c-c")
-    def leave(_: KeyPressEvent) -> None:
-        store.act(Leave())
+    bind("c-c", LeavingAsked(), Always())
 
     @keys.add("c-d", filter=everywhere)
     def leave_unless_writing(event: KeyPressEvent) -> None:
-        if store.state.focus == "list" or not event.current_buffer.text:
-            store.act(Leave())
+        if live.state.focus == "list" or not event.current_buffer.text:
+            tell(LeavingAsked())
         else:
             event.current_buffer.delete()
 

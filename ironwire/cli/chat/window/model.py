@@ -1,8 +1,8 @@
-"""What the chat window shows, as a value; `update.py` has what changes it, `view.py` draws it.
+"""The state of the chat window, as a value; `update.py` changes it, `view.py` draws it.
 
-    State ─┬─ rows       the list: one `Row` for each conversation, and for each contact without one
-           ├─ threads    by peer: the entries that are loaded, what is said beside them, how far it is scrolled
-           └─ the rest   which one is open, where the keyboard is, the connection, who types, what was announced
+    WindowState ─┬─ rows       the list: one `ListRow` for each conversation, and for each contact without one
+                 ├─ threads    by peer: the entries that are loaded, what is said beside them, how far it is scrolled
+                 └─ the rest   which one is open, where the keyboard is, the connection, who types, what was announced
 
 Rule: everything that was said stands in the device's file, and comes here from there. Only what is worth nothing later
 begins its life here: notes, transfers, who types.
@@ -15,6 +15,9 @@ from typing import Literal
 from attrs import evolve, field, frozen
 
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.chat.commands import Remark
+from ironwire.cli.chat.transfers import Transfer
+from ironwire.cli.chat.window.cells import steady
 from ironwire.client import Connection, HistoryEntry
 from ironwire.ids import Address, ClientId
 
@@ -25,7 +28,7 @@ WIDE_CELLS = 70
 
 
 @frozen
-class Row:
+class ListRow:
     """A conversation in the list. `last` is None for a contact with whom nothing was said yet."""
 
     peer: Address
@@ -38,24 +41,12 @@ class Note:
     """Something that the program says in a conversation, behind the entry `after`."""
 
     after: int
-    text: str
-    style: str = "class:muted"
-
-
-@frozen
-class Transfer:
-    """A file on its way up or down."""
-
-    key: int
-    name: str
-    direction: Literal["up", "down"]
-    done: int = 0
-    total: int = 0
+    remark: Remark
 
 
 @frozen
 class Position:
-    """Where a conversation is scrolled to: the lowest line on the screen is `lines` above the last of block `key`."""
+    """The scroll position of a conversation: the lowest line on the screen is `lines` above the last of block `key`."""
 
     key: tuple[int, int]
     lines: int
@@ -92,7 +83,7 @@ class Announcement:
 
 
 @frozen
-class State:
+class WindowState:
     """Everything that is shown, but for the text in the composer."""
 
     own: ClientId
@@ -101,7 +92,7 @@ class State:
     clock: float = 0.0
     """Trio's: for what lasts some seconds."""
     server: str = ""
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ListRow, ...] = ()
     threads: Mapping[Address, Thread] = field(factory=dict)
     open: Address | None = None
     selected: Address | None = None
@@ -110,9 +101,11 @@ class State:
     waiting: int = 0
     """Own messages that the server has not answered yet."""
     typing: Mapping[tuple[Address, ClientId], float] = field(factory=dict)
-    """Who types in which conversation, and until when on `clock` that is believed."""
+    """By conversation and client that types in it: until when on `clock` that is believed."""
     statuses: Mapping[ClientId, str] = field(factory=dict)
     announcement: Announcement | None = None
+    dropping: frozenset[int] = frozenset()
+    """Transfers that were on their way when the person asked to leave; to ask again drops them."""
     help_top: int | None = None
     """The first line of the help that is shown; None while there is none."""
     is_wide: bool = True
@@ -126,18 +119,23 @@ class State:
         return None if self.open is None else self.threads[self.open]
 
     def label(self, address: Address) -> str:
-        """By the name that this user has for it. An id is cut short with an ellipsis, which no name contains."""
-        return self.book.label(address)
+        """As `AddressBook.label` has it. An id is cut short with an ellipsis, which no contact's name contains."""
+        return steady(self.book.label(address))
 
     def is_known(self, address: Address) -> bool:
-        return address in self.book.all().values()
+        return self.book.is_known(address)
 
-    def with_thread(self, thread: Thread) -> "State":
+    def with_thread(self, thread: Thread) -> "WindowState":
         return evolve(self, threads={**self.threads, thread.peer: thread})
 
     def typists(self, peer: Address) -> list[ClientId]:
-        """Who types in the conversation with `peer` now."""
+        """The clients that type in the conversation with `peer` now."""
         return [client for (where, client), until in self.typing.items() if where == peer and self.clock < until]
+
+    @property
+    def transfers(self) -> list[Transfer]:
+        """All that are on their way, in whichever conversation."""
+        return [transfer for thread in self.threads.values() for transfer in thread.transfers]
 
     @property
     def shown(self) -> Address | None:
@@ -150,5 +148,5 @@ class State:
         is_at_bottom = self.thread is not None and self.thread.position is None
         return self.shown is not None and is_at_bottom and self.is_focused is not False
 
-    def row(self, peer: Address | None) -> Row | None:
+    def row(self, peer: Address | None) -> ListRow | None:
         return next((row for row in self.rows if row.peer == peer), None)

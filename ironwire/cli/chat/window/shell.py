@@ -39,9 +39,9 @@ from prompt_toolkit.styles import Style
 from ironwire.cli.chat.window.cells import Line
 from ironwire.cli.chat.window.events import Chosen, Moved, Resized, Scrolled
 from ironwire.cli.chat.window.keys import bindings
-from ironwire.cli.chat.window.model import WIDE_CELLS, State
+from ironwire.cli.chat.window.model import WIDE_CELLS, WindowState
 from ironwire.cli.chat.window.notify import FOCUS_REPORTS_OFF, FOCUS_REPORTS_ON
-from ironwire.cli.chat.window.store import Store
+from ironwire.cli.chat.window.update import LiveState
 from ironwire.cli.chat.window.view import (
     LINES_PER_ROW,
     conversation_pane,
@@ -66,22 +66,22 @@ _STYLE = Style.from_dict(
         "selected": "reverse",
         "unread": "bold",
         "muted": "ansibrightblack",
-        "own": "ansigreen bold",
-        "speaker0": "ansicyan bold",
+        "own": "bold",
+        "speaker0": "ansired bold",
         "speaker1": "ansimagenta bold",
         "speaker2": "ansibrightblue bold",
-        "stranger": "underline",
+        "unknown": "underline",
         "typing": "italic",
         "announcement": "ansimagenta bold",
-        "good": "ansigreen",
-        "warning": "ansiyellow",
+        "good": "ansibrightblue",
+        "warning": "ansimagenta",
         "error": "ansired bold",
-        "read": "ansicyan",
-        "wave": "ansicyan",
-        "prompt": "ansigreen bold",
+        "read": "ansibrightblue",
+        "wave": "ansibrightblue",
+        "prompt": "bold",
     }
 )
-"""The sixteen colours that every theme, light or dark, makes readable on its own background."""
+"""Colours that are legible on white and on black. Green, yellow and cyan vanish on a light background."""
 
 
 @define(eq=False)
@@ -118,9 +118,9 @@ class Pane(UIControl):
 
 @define(eq=False)
 class Shell:
-    """Draws `store.state` and turns keys into its events. `run` blocks, in a thread of its own."""
+    """Draws `live.state` and turns keys into its events. `run` blocks, in a thread of its own."""
 
-    _store: Store
+    _live: LiveState
     _completer: Completer
     _buffers: dict[Address | None, Buffer] = field(factory=dict, init=False)
     _list: Pane = field(init=False)
@@ -130,15 +130,15 @@ class Shell:
     _is_leaving: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        store = self._store
+        live = self._live
         self._list = Pane(
-            lambda width, height: list_pane(store.state, width, height),
-            lambda up: store.dispatch(Moved(-up)),
+            lambda width, height: list_pane(live.state, width, height),
+            lambda up: live.dispatch(Moved(-up)),
             self._click_list,
             is_focusable=True,
         )
         self._conversation = Pane(
-            lambda width, height: conversation_pane(store.state, width, height),
+            lambda width, height: conversation_pane(live.state, width, height),
             lambda up: self.scroll(up * _WHEEL_LINES),
             lambda _: None,
         )
@@ -146,7 +146,7 @@ class Shell:
         self._app = Application(
             Layout(self._panes()),
             style=_STYLE,
-            key_bindings=bindings(store, self),
+            key_bindings=bindings(live, self),
             full_screen=True,
             mouse_support=True,
             color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else ColorDepth.DEPTH_4_BIT,
@@ -204,7 +204,7 @@ class Shell:
     def scroll(self, lines: int) -> None:
         """The conversation, up by so many lines."""
         pane = self._conversation
-        self._store.dispatch(Scrolled(lines, pane.width, max(1, pane.height - 1)))
+        self._live.dispatch(Scrolled(lines, pane.width, max(1, pane.height - 1)))
 
     @property
     def page_lines(self) -> int:
@@ -213,7 +213,7 @@ class Shell:
     def follow_focus(self) -> None:
         """The keyboard goes where the state says, to the composer of the conversation that it says."""
         self._composer.buffer = self._buffer()
-        target = self._list if self._store.state.focus == "list" else self._composer
+        target = self._list if self._live.state.focus == "list" else self._composer
         # In a terminal that has just become narrow, the target may not be in the layout before the next redraw.
         with suppress(ValueError):
             self._app.layout.focus(target)
@@ -237,7 +237,7 @@ class Shell:
                 loop.call_soon_threadsafe(work)
 
     def _buffer(self) -> Buffer:
-        peer = self._store.state.open
+        peer = self._live.state.open
         if peer not in self._buffers:
             # What was said stays out of files.
             self._buffers[peer] = Buffer(completer=self._completer, history=InMemoryHistory(), multiline=True)
@@ -245,8 +245,8 @@ class Shell:
 
     def _follow_state(self) -> None:
         is_wide = self._columns >= WIDE_CELLS
-        if is_wide != self._store.state.is_wide:
-            self._store.dispatch(Resized(is_wide))
+        if is_wide != self._live.state.is_wide:
+            self._live.dispatch(Resized(is_wide))
         self.follow_focus()
 
     @property
@@ -255,13 +255,13 @@ class Shell:
 
     def _click_list(self, y: int) -> None:
         room = max(1, (self._list.height - 1) // LINES_PER_ROW)
-        index = first_row(self._store.state, room) + (y - 1) // LINES_PER_ROW
+        index = first_row(self._live.state, room) + (y - 1) // LINES_PER_ROW
         if y > 0:
-            self._store.dispatch(Chosen(index))
+            self._live.dispatch(Chosen(index))
 
     def _panes(self) -> Container:
-        def state() -> State:
-            return self._store.state
+        def state() -> WindowState:
+            return self._live.state
 
         def list_width() -> Dimension:
             return Dimension.exact(list_cells(self._columns))

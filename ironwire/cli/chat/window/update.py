@@ -3,12 +3,16 @@
 Rule: an event that belongs to one conversation names it, and changes no other.
 """
 
-from attrs import evolve
+from collections.abc import Callable
+from threading import Lock
 
-from ironwire.cli.chat.conversation import SENDING
+from attrs import define, evolve, field
+
+from ironwire.cli.chat.commands import SENDING, Remark, as_text, is_command, unknown
+from ironwire.cli.chat.transfers import Transfer
 from ironwire.cli.chat.window.events import (
     Announced,
-    Block,
+    Ask,
     BookChanged,
     Chosen,
     ConnectionChanged,
@@ -17,8 +21,10 @@ from ironwire.cli.chat.window.events import (
     Event,
     FocusMoved,
     FocusReported,
+    GroupsNamed,
     HelpScrolled,
     Leave,
+    LeavingAsked,
     Listed,
     Load,
     LoadBefore,
@@ -33,7 +39,6 @@ from ironwire.cli.chat.window.events import (
     Say,
     Scrolled,
     SendFile,
-    ShowMembers,
     StatusChanged,
     Stepped,
     Ticked,
@@ -41,27 +46,58 @@ from ironwire.cli.chat.window.events import (
     Typed,
     WentUnread,
 )
-from ironwire.cli.chat.window.help import HELP
 from ironwire.cli.chat.window.history import scrolled
-from ironwire.cli.chat.window.model import Announcement, Note, State, Thread, Transfer
+from ironwire.cli.chat.window.model import Announcement, Note, Thread, WindowState
+from ironwire.cli.chat.window.view import HELP
 from ironwire.client import HistoryEntry
 from ironwire.errors import InvalidId
-from ironwire.ids import Address, ClientId, is_group
+from ironwire.ids import Address
 
 PAGE_ENTRIES = 100
 TYPING_SECONDS = 10.0
 """The word that somebody has stopped may get lost (docs/protocol.md, section 7.3)."""
 
-_Told = Listed | Paged | PagedBefore | ConnectionChanged | Typed | StatusChanged | Transferred | BookChanged | Ticked
+_Told = (
+    Listed
+    | Paged
+    | PagedBefore
+    | ConnectionChanged
+    | Typed
+    | StatusChanged
+    | Transferred
+    | GroupsNamed
+    | BookChanged
+    | Ticked
+)
 
 
-def update(state: State, event: Event) -> tuple[State, list[Effect]]:
+@define(eq=False)
+class LiveState:
+    """The one place of the window's state, for the two threads that it has: Trio's, and the one that draws.
+
+    `state` is replaced whole, so that it can be read at any time from both threads."""
+
+    state: WindowState
+    act: Callable[[Effect], None]
+    _changed: Callable[[], None]
+    _turn: Lock = field(factory=Lock, init=False)
+
+    def dispatch(self, event: Event) -> None:
+        """`event` happened: the state is another once this returns, what follows is done soon."""
+        with self._turn:
+            self.state, effects = update(self.state, event)
+            for effect in effects:
+                self.act(effect)
+        self._changed()
+
+
+def update(state: WindowState, event: Event) -> tuple[WindowState, list[Effect]]:
     """The state after `event`, and what is to be done."""
     if isinstance(event, _Told):
         return _told(state, event), []
     match event:
-        case Noted(text, style, peer):
-            return _noted(state, text, style, peer), []
+        case Noted(remark, peer):
+            return _noted(state, remark, peer), []
         case Announced(text, peer):
             is_elsewhere = peer is None or peer != state.shown
             return (evolve(state, announcement=Announcement(text, peer)) if is_elsewhere else state), []
@@ -87,11 +123,13 @@ def update(state: State, event: Event) -> tuple[State, list[Effect]]:
             return _opened(state, told.peer if told and told.peer else _next_unread(state))
         case Scrolled(lines, width, height):
             return _scrolled(state, lines, width, height)
+        case LeavingAsked():
+            return _asked_to_leave(state)
         case Entered(peer, text):
             return _entered(state, peer, text)
 
 
-def _told(state: State, event: _Told) -> State:
+def _told(state: WindowState, event: _Told) -> WindowState:
     match event:
         case Listed(rows, waiting):
             selected = state.selected or state.open or (rows[0].peer if rows else None)
@@ -113,25 +151,27 @@ def _told(state: State, event: _Told) -> State:
             return evolve(state, typing=others | until)
         case StatusChanged(client, status):
             return evolve(state, statuses={**state.statuses, client: status})
-        case Transferred(peer, transfer, is_over):
-            thread = _thread(state, peer)
+        case Transferred(transfer, is_over):
+            thread = _thread(state, transfer.peer)
             return state.with_thread(evolve(thread, transfers=_transfers(thread, transfer, is_over)))
+        case GroupsNamed(names):
+            return evolve(state, book=evolve(state.book, group_names=names))
         case BookChanged(book):
-            return evolve(state, book=book)
+            return evolve(state, book=evolve(book, group_names=state.book.group_names))
         case Ticked(now, clock):
             return evolve(state, now=now, clock=clock)
 
 
-def _load_open(state: State) -> list[Effect]:
+def _load_open(state: WindowState) -> list[Effect]:
     """What is in the open conversation may be seen now, and so have been read."""
     return [] if state.open is None else [Load(state.open)]
 
 
-def _thread(state: State, peer: Address) -> Thread:
+def _thread(state: WindowState, peer: Address) -> Thread:
     return state.threads.get(peer) or Thread(peer)
 
 
-def _paged(state: State, peer: Address, entries: tuple[HistoryEntry, ...], is_whole: bool) -> State:
+def _paged(state: WindowState, peer: Address, entries: tuple[HistoryEntry, ...], is_whole: bool) -> WindowState:
     thread = _thread(state, peer)
     first = entries[0].number if entries else 0
     is_joined = first <= thread.last_number
@@ -158,20 +198,28 @@ def _transfers(thread: Thread, transfer: Transfer, is_over: bool) -> tuple[Trans
     return (*thread.transfers, transfer)
 
 
-def _noted(state: State, text: str, style: str, peer: Address | None) -> State:
+def _noted(state: WindowState, remark: Remark, peer: Address | None) -> WindowState:
     where = peer or state.open
     if where is None:
-        return evolve(state, announcement=Announcement(text))
+        return evolve(state, announcement=Announcement(remark.text))
     thread = _thread(state, where)
-    note = Note(thread.last_number, text, style)
+    note = Note(thread.last_number, remark)
     return state.with_thread(evolve(thread, notes=(*thread.notes, note), position=None, unseen=0))
 
 
-def _warned(state: State, text: str, peer: Address | None = None) -> State:
-    return _noted(state, text, "class:warning", peer)
+def _asked_to_leave(state: WindowState) -> tuple[WindowState, list[Effect]]:
+    """Leave, unless that would drop files and was not asked for while the same ones were on their way."""
+    running = frozenset(transfer.key for transfer in state.transfers)
+    if running <= state.dropping:
+        return state, [Leave()]
+    return evolve(state, dropping=running), []
 
 
-def _help_top(state: State, lines: int | None) -> int | None:
+def _warned(state: WindowState, text: str, peer: Address | None = None) -> WindowState:
+    return _noted(state, Remark(text, "warning"), peer)
+
+
+def _help_top(state: WindowState, lines: int | None) -> int | None:
     if lines is None:
         return None
     return 0 if state.help_top is None else max(0, min(len(HELP) - 1, state.help_top + lines))
@@ -180,7 +228,7 @@ def _help_top(state: State, lines: int | None) -> int | None:
 # --- to another conversation -----------------------------------------------------------------------------------------
 
 
-def _opened(state: State, peer: Address | None) -> tuple[State, list[Effect]]:
+def _opened(state: WindowState, peer: Address | None) -> tuple[WindowState, list[Effect]]:
     if peer is None:
         return state, []
     state = _closed(state)
@@ -195,7 +243,7 @@ def _opened(state: State, peer: Address | None) -> tuple[State, list[Effect]]:
     return opened, [Load(peer)]
 
 
-def _closed(state: State) -> State:
+def _closed(state: WindowState) -> WindowState:
     """Nothing is open. Of what was, the newest page stays in memory."""
     thread = state.thread
     if thread is None:
@@ -205,11 +253,11 @@ def _closed(state: State) -> State:
     return state.with_thread(evolve(thread, entries=kept, is_whole=is_whole, position=None, unseen=0))
 
 
-def _at(state: State, index: int) -> Address | None:
+def _at(state: WindowState, index: int) -> Address | None:
     return state.rows[index].peer if index < len(state.rows) else None
 
 
-def _beside(state: State, peer: Address | None, rows: int) -> Address | None:
+def _beside(state: WindowState, peer: Address | None, rows: int) -> Address | None:
     if not state.rows:
         return peer
     peers = [row.peer for row in state.rows]
@@ -218,13 +266,13 @@ def _beside(state: State, peer: Address | None, rows: int) -> Address | None:
     return peers[max(0, min(len(peers) - 1, peers.index(peer) + rows))]
 
 
-def _next_unread(state: State) -> Address | None:
+def _next_unread(state: WindowState) -> Address | None:
     peers = [row.peer for row in state.rows]
     start = peers.index(state.open) + 1 if state.open in peers else 0
     return next((row.peer for row in (*state.rows[start:], *state.rows[:start]) if row.unread), None)
 
 
-def _scrolled(state: State, lines: int, width: int, height: int) -> tuple[State, list[Effect]]:
+def _scrolled(state: WindowState, lines: int, width: int, height: int) -> tuple[WindowState, list[Effect]]:
     thread = state.thread
     if thread is None:
         return state, []
@@ -242,14 +290,14 @@ def _scrolled(state: State, lines: int, width: int, height: int) -> tuple[State,
 # --- what is entered -------------------------------------------------------------------------------------------------
 
 
-def _entered(state: State, peer: Address | None, text: str) -> tuple[State, list[Effect]]:
+def _entered(state: WindowState, peer: Address | None, text: str) -> tuple[WindowState, list[Effect]]:
     command, _, argument = text.strip().partition(" ")
     argument = argument.strip()
     match command:
         case "":
             return state, []
         case "/quit":
-            return state, [Leave()]
+            return _asked_to_leave(state)
         case "/help":
             return evolve(state, help_top=0), []
         case "/reconnect":
@@ -262,28 +310,26 @@ def _entered(state: State, peer: Address | None, text: str) -> tuple[State, list
             return _entered_to(state, peer, text.strip(), command, argument)
 
 
-def _entered_to(state: State, peer: Address, said: str, command: str, argument: str) -> tuple[State, list[Effect]]:
+def _entered_to(
+    state: WindowState, peer: Address, said: str, command: str, argument: str
+) -> tuple[WindowState, list[Effect]]:
     match command:
-        case "/who":
-            return state, [ShowMembers(peer)]
+        case "/who" | "/block" | "/unblock":
+            return state, [Ask(peer, command)]
         case "/save":
             return state, [Save(peer, argument)]
-        case "/block" if is_group(peer):
-            return _warned(state, "a group cannot be blocked; `ironwire group leave` leaves it", peer), []
-        case "/block":
-            return state, [Block(ClientId(peer))]
         case _ if command in SENDING and not argument:
             return _warned(state, f"{command} PATH: which file?", peer), []
         case _ if command in SENDING:
             return state, [SendFile(peer, SENDING[command], argument)]
-        case _ if command.startswith("/") and not command.startswith("//"):
-            return _warned(state, f"there is no {command}; /help lists what there is", peer), []
+        case _ if is_command(command):
+            return _noted(state, unknown(command), peer), []
         case _:
             thread = evolve(_thread(state, peer), position=None, unseen=0)
-            return state.with_thread(thread), [Say(peer, said[1:] if said.startswith("//") else said)]
+            return state.with_thread(thread), [Say(peer, as_text(said))]
 
 
-def _to(state: State, name: str) -> tuple[State, list[Effect]]:
+def _to(state: WindowState, name: str) -> tuple[WindowState, list[Effect]]:
     if not name:
         return _warned(state, "/to NAME: to whom?"), []
     try:

@@ -9,13 +9,37 @@ Every pane is as many lines as it is high, and every line as many cells as it is
 
 from datetime import datetime
 
+from ironwire.cli.chat.commands import USAGE
+from ironwire.cli.chat.transfers import leaving_drops
 from ironwire.cli.chat.window.cells import Fragment, Line, cells, clipped, padded, steady, width_of, wrapped
-from ironwire.cli.chat.window.help import HELP
 from ironwire.cli.chat.window.history import speaker_style, visible_lines
-from ironwire.cli.chat.window.model import Row, State
+from ironwire.cli.chat.window.model import ListRow, WindowState
 from ironwire.cli.render import YOU, change_told, when
 from ironwire.client import DeliveredFile, DeliveredText, GroupChanged
 from ironwire.ids import Address, ClientId, is_group
+
+HELP = (
+    ("Enter", "send, or open from the list"),
+    ("Alt-Enter", "a new line"),
+    ("Tab, Esc", "to the list and back"),
+    ("Ctrl-N Ctrl-P", "next, previous conversation"),
+    ("Alt-1 … Alt-9", "that one of the list"),
+    ("Ctrl-G", "to what is announced or unread"),
+    ("PgUp PgDn", "older, newer messages"),
+    ("Ctrl-End", "to the newest"),
+    ("F5", "reconnect now (r in the list)"),
+    ("F1", "this help (? in the list)"),
+    ("Ctrl-C", "leave: what you sent is kept"),
+    ("", ""),
+    *USAGE,
+    ("", ""),
+    ("… queued", "goes out with the connection"),
+    ("✓", "the server has it"),
+    ("✓✓", "it was delivered"),
+    ("✓✓ read", "it was read"),
+    ("✗", "it was refused"),
+)
+"""A key, a command or a sign, and what it is for."""
 
 LINES_PER_ROW = 2
 _LEAST_LIST_CELLS, _MOST_LIST_CELLS = 22, 34
@@ -28,7 +52,7 @@ def list_cells(columns: int) -> int:
     return min(_MOST_LIST_CELLS, max(_LEAST_LIST_CELLS, columns // 3))
 
 
-def list_pane(state: State, width: int, height: int) -> list[Line]:
+def list_pane(state: WindowState, width: int, height: int) -> list[Line]:
     """The conversations; the selected one is always among those that are seen."""
     head = padded([("class:title", " Conversations")], width, "class:title")
     room = max(1, (height - 1) // LINES_PER_ROW)
@@ -41,13 +65,13 @@ def list_pane(state: State, width: int, height: int) -> list[Line]:
     return _filled(lines, width, height)
 
 
-def first_row(state: State, room: int) -> int:
+def first_row(state: WindowState, room: int) -> int:
     """The first row of the list that is seen where there is room for so many."""
     index = next((index for index, row in enumerate(state.rows) if row.peer == state.selected), 0)
     return max(0, min(index - room // 2, len(state.rows) - room))
 
 
-def conversation_pane(state: State, width: int, height: int) -> list[Line]:
+def conversation_pane(state: WindowState, width: int, height: int) -> list[Line]:
     """The open conversation under its name, the newest at the bottom."""
     thread = state.thread
     if thread is None:
@@ -58,7 +82,7 @@ def conversation_pane(state: State, width: int, height: int) -> list[Line]:
     return _filled([padded(_title(state, thread.peer), width, "class:title"), *above, *lines], width, height)
 
 
-def rule_pane(state: State, width: int) -> Line:
+def rule_pane(state: WindowState, width: int) -> Line:
     """Between a conversation and its composer: what came elsewhere, or below."""
     thread = state.thread
     if state.announcement is not None:
@@ -74,9 +98,11 @@ def rule_pane(state: State, width: int) -> Line:
     return padded([*line, ("class:muted", "─" * max(0, width - width_of(line)))], width)
 
 
-def status_pane(state: State, width: int) -> Line:
+def status_pane(state: WindowState, width: int) -> Line:
     """The connection, what waits for it, and who is typing."""
     facts: Line = [_connection(state)]
+    if state.dropping and state.transfers:
+        facts.insert(0, ("class:warning", leaving_drops(len(state.transfers))))
     # Receipts are among them: with a connection they come and go by the second.
     if state.waiting and state.connection.state != "connected":
         facts.append(("class:warning", f"{state.waiting} queued"))
@@ -94,7 +120,7 @@ def status_pane(state: State, width: int) -> Line:
     return padded(line, width)
 
 
-def help_pane(state: State, width: int, height: int) -> list[Line]:
+def help_pane(state: WindowState, width: int, height: int) -> list[Line]:
     """Keys, commands and signs; Up and Down move in it where there is less room."""
     lines: list[Line] = []
     for key, meaning in HELP:
@@ -112,7 +138,7 @@ def _hint(text: str, width: int) -> list[Line]:
     return [[("class:muted", f" {line}")] for line in wrapped(text, max(2, width - 2))]
 
 
-def _row(state: State, row: Row, index: int, width: int) -> list[Line]:
+def _row(state: WindowState, row: ListRow, index: int, width: int) -> list[Line]:
     is_selected = row.peer == state.selected and state.focus == "list"
     base = "class:selected" if is_selected else "class:open" if row.peer == state.open else ""
     weight = " class:unread" if row.unread else ""
@@ -130,11 +156,11 @@ def _row(state: State, row: Row, index: int, width: int) -> list[Line]:
     return [padded(head, width, base), padded(below, width, base)]
 
 
-def _name_style(state: State, peer: Address) -> str:
+def _name_style(state: WindowState, peer: Address) -> str:
     return "" if is_group(peer) else speaker_style(state, ClientId(peer))
 
 
-def _preview(state: State, row: Row) -> str:
+def _preview(state: WindowState, row: ListRow) -> str:
     typing = [state.label(client) for client in state.typists(row.peer)]
     if typing:
         return "typing…"
@@ -155,7 +181,7 @@ def gist(message: DeliveredText | DeliveredFile) -> str:
     return f"{message.kind or 'file'}{name}"
 
 
-def _short_time(row: Row, now: datetime) -> str:
+def _short_time(row: ListRow, now: datetime) -> str:
     if row.last is None:
         return ""
     at = when(row.last.message.ts)
@@ -165,7 +191,7 @@ def _short_time(row: Row, now: datetime) -> str:
     return f"{at:%a}" if 0 < days < _WEEK_DAYS else f"{at.day} {at:%b}" if at.year == now.year else f"{at.year}"
 
 
-def _title(state: State, peer: Address) -> Line:
+def _title(state: WindowState, peer: Address) -> Line:
     title: Line = [("class:title", f" {state.label(peer)}")]
     status = "" if is_group(peer) else state.statuses.get(ClientId(peer), "")
     facts = [status] if status else []
@@ -174,7 +200,7 @@ def _title(state: State, peer: Address) -> Line:
     return [*title, *(("class:title", f"  {fact}") for fact in facts)]
 
 
-def _connection(state: State) -> Fragment:
+def _connection(state: WindowState) -> Fragment:
     match state.connection.state:
         case "connected":
             return "class:good", "● connected"

@@ -17,7 +17,7 @@ from attrs import frozen
 from ironwire.cli.operator.doctor.findings import Finding, fail, ok, warn
 from ironwire.errors import AdminError
 from ironwire.handlers.operator import Observe
-from ironwire.server.clock import trusted_clock, wall_clock_ms
+from ironwire.server.core import trusted_clock
 from ironwire.server.operator.admin import ask
 from ironwire.server.operator.config import ServerSettings, Settings
 from ironwire.store.clock import describe_leap
@@ -167,7 +167,7 @@ def room(data: Path, look: Callable[[Path], os.statvfs_result] = os.statvfs) -> 
 def clock(settings: Settings) -> Finding:
     """The server believes the clock, so that what is too old expires, and nothing else does."""
     check = "expiry"
-    believed = trusted_clock(settings, wall_clock_ms)
+    believed = trusted_clock(settings)
     believed.open(None)
     leap_ms = believed.leap_ms()
     if leap_ms:

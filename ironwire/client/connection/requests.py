@@ -1,0 +1,189 @@
+"""The messages of one client that wait for a reply, over all its sessions.
+
+Rules: a message goes out again, under the same id, in every session until it is answered; a server that remembers ids
+accepts it once (docs/protocol.md, section 4). A refusal that says "send again later" is no answer (`repeats.py`). A
+device keeps a message before it sends it (`client/store/backlog.py`). The server forgets at the end of a session what
+a client shows and watches (section 7.3): every new session begins with it.
+"""
+
+from uuid import uuid4
+
+import trio
+from attrs import define, field
+
+from ironwire.client.callbook import CallBook
+from ironwire.client.connection.outgoing import Outbox, Pending, R, Reply, checked
+from ironwire.client.connection.repeats import Repeats
+from ironwire.client.errors import ClientError, Refused
+from ironwire.client.events import EventQueue
+from ironwire.client.inbox import Inbox
+from ironwire.client.store.backlog import Backlog
+from ironwire.client.store.records import Sendable
+from ironwire.client.store.write_queue import WriteQueue
+from ironwire.ids import MessageId
+from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages import Accepted, ClientMessage, Error
+
+
+def new_message_id() -> MessageId:
+    """An id that no other message has."""
+    return MessageId(uuid4().hex)
+
+
+@define(eq=False)
+class Requests:
+    """With a write queue they are a device's."""
+
+    write_queue: WriteQueue | None
+    events: EventQueue | Inbox
+    _calls: CallBook
+    backlog: Backlog | None = field(init=False)
+    stopped: ClientError | None = field(default=None, init=False)
+    """Why nothing can be asked now: the client has ended, or waits for `reconnect_now`."""
+    _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
+    """By verb: the messages with which every session begins."""
+    _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
+    """In the order in which they are sent. Of the messages that a device keeps, the first ones are here."""
+    _outbox: Outbox | None = field(default=None, init=False)
+    _repeats: Repeats | None = field(default=None, init=False)
+    """These two are of the live session."""
+    _frame_bytes: int | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.backlog = None if self.write_queue is None else Backlog(self.write_queue, self.events, self._launch)
+
+    @property
+    def has_session(self) -> bool:
+        """Whether messages go out now."""
+        return self._outbox is not None
+
+    @property
+    def hold_until(self) -> float:
+        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for patience."""
+        return 0.0 if self._repeats is None else self._repeats.hold_until
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    async def ask(self, message: ClientMessage, kind: type[R], message_id: MessageId | None = None) -> R:
+        """Send `message`, which a device keeps first if it is for somebody else, and wait for the reply.
+
+        Args:
+            message_id: a new one, unless given.
+
+        Raises:
+            Refused: the server answered with an error, or would have.
+            ClientError: the client has stopped.
+        """
+        return checked(message.verb, await self.reply_to(message, message_id), kind)
+
+    async def reply_to(self, message: ClientMessage, message_id: MessageId | None = None) -> Reply:
+        """The same, but an error is returned like any other reply."""
+        pending = Pending(message_id or new_message_id(), message)
+        pending.check_size(self._frame_bytes)
+        if self.stopped is not None:
+            raise self.stopped
+        if self.backlog is not None and isinstance(message, Sendable):
+            self.backlog.keep(pending, message)
+        else:
+            self._launch(pending)
+        try:
+            return await pending.reply_or_error()
+        finally:
+            if not pending.is_kept:
+                self._pending.pop(pending.id, None)
+
+    async def stand(self, message: ClientMessage) -> Accepted:
+        """Ask, and say it again in every session until a message of the same verb takes its place. Raises as `ask`."""
+        self._standing[message.verb] = message
+        try:
+            return await self.ask(message, Accepted)
+        except Refused:
+            if self._standing.get(message.verb) is message:
+                del self._standing[message.verb]
+            raise
+
+    def say(self, message: ClientMessage) -> None:
+        """Send `message` now, or never where there is no session: it is worth nothing later."""
+        if self._outbox is not None:
+            self._outbox.say(message)
+
+    def fail_waiting(self, error: ClientError) -> None:
+        """Raise `error` in every task that waits for a reply."""
+        for pending in [*self._pending.values(), *(self.backlog.awaited() if self.backlog is not None else ())]:
+            pending.answer(error)
+
+    # --- one session -------------------------------------------------------------------------------------------------
+
+    def begin(self, nursery: trio.Nursery, frame_bytes: int | None) -> tuple[Outbox, Repeats]:
+        """A session began: everything without a reply goes out again, in order. `end` follows.
+
+        Args:
+            nursery: for pauses; it ends with the session.
+            frame_bytes: the largest frame that the server takes, where it says so.
+        """
+        if frame_bytes is not None:
+            self._frame_bytes = frame_bytes
+        outbox = Outbox()
+        repeats = Repeats(outbox, self._pending, nursery, self._note_moved)
+        for message in self._standing.values():
+            outbox.say(message)
+        for pending in [*self._pending.values()]:
+            self._send(pending, repeats)
+        self._outbox, self._repeats = outbox, repeats
+        return outbox, repeats
+
+    def end(self) -> None:
+        """The session is over."""
+        self._outbox = self._repeats = None
+
+    def frame_of(self, message_id: MessageId) -> str | None:
+        """The frame to write for this message; None if it was answered meanwhile, or nobody waits for it any more."""
+        pending = self._pending.get(message_id)
+        return None if pending is None else pending.frame
+
+    def take(self, frame: ServerFrame, repeats: Repeats) -> bool:
+        """Whether this frame, which came in the session of `repeats`, is the reply to a request; then it is handled."""
+        reply, pending = frame.message, None if frame.id is None else self._pending.get(frame.id)
+        if pending is None or not isinstance(reply, Reply):
+            return False
+        if isinstance(reply, Error) and repeats.takes_over(pending, reply):
+            self._note_moved()
+        else:
+            self._reply(self._pending.pop(pending.id), reply)
+        return True
+
+    def drop_largest(self) -> bool:
+        """The server ended the session over a frame that was too big: refuse the largest, which is never sent again.
+
+        Returns whether there was one.
+        """
+        if not self._pending:
+            return False
+        largest = max(self._pending.values(), key=lambda pending: pending.frame_bytes)
+        del self._pending[largest.id]
+        self._reply(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
+        return True
+
+    def _launch(self, pending: Pending) -> None:
+        self._pending[pending.id] = pending
+        if self._repeats is not None:
+            self._send(pending, self._repeats)
+
+    def _send(self, pending: Pending, repeats: Repeats) -> None:
+        try:
+            pending.check_size(self._frame_bytes)
+            repeats.send(pending)
+        except Refused as refused:
+            # The server would close every session over it. It may have taken larger frames before.
+            self._reply(self._pending.pop(pending.id), Error(refused.code, refused.detail))
+
+    def _reply(self, pending: Pending, reply: Reply) -> None:
+        self._calls.answered(pending.message, reply)
+        if pending.is_kept and self.backlog is not None:
+            self.backlog.take(pending, reply)
+        else:
+            pending.answer(reply)
+
+    def _note_moved(self) -> None:
+        if self.backlog is not None:
+            self.backlog.note_moved()
