@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -91,6 +92,11 @@ class House(Rooms):
     def __init__(self, nursery: trio.Nursery) -> None:
         self.store = GatedStore()
         super().__init__(nursery, self.store)
+
+
+@pytest.fixture
+def house(nursery: trio.Nursery) -> House:
+    return House(nursery)
 
 
 def taken(endpoint: Endpoint) -> list[dict[str, Any]]:

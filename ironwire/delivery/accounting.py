@@ -1,4 +1,4 @@
-"""What it costs to store an envelope, or to erase it, counted in entries: one in each mailbox that it may go to.
+"""The cost of storing or erasing an envelope, counted in entries: one in each mailbox that it may go to.
 
 Rule: whoever asks is charged for what the store will do, and no lookup here takes longer than what it saves: a glance
 is enough.

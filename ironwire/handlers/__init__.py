@@ -1,1 +1,1 @@
-"""What a session can ask for besides sending envelopes, and what the operator can."""
+"""Handlers of the requests of sessions, envelopes aside, and of those of the operator."""

@@ -28,13 +28,8 @@ from ironwire.protocol.auth import BANNED
 from ironwire.store.clock import TrustedClock, describe_leap
 from ironwire.store.contract.store import Store
 from ironwire.store.invites import Invites
-<<<<<<< HEAD
 from ironwire.store.survey import Survey, SurveyPage
-from ironwire.wire.constraints import Between
-=======
-from ironwire.store.survey import Page, Survey
 from ironwire.wire.messages.fields import Between
->>>>>>> main
 
 MOST_ROWS = 10_000
 MOST_OFFSET = 2**53

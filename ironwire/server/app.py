@@ -2,8 +2,8 @@
 
     lifespan nursery
       └─ Background.run
-           ├─ supervise(flusher.run)      empties the outboxes
-           ├─ supervise(delivery.run)     the one committer
+           ├─ supervise(flusher.run)       empties the outboxes
+           ├─ supervise(delivery.run)      the one committer
            ├─ supervise(presence.tell)     and presence.catch_up: tell watchers who is here
            ├─ supervise(calls.run)         ends those that nobody answers
            ├─ supervise(sessions.keepalive)
@@ -106,161 +106,6 @@ class App(QuartTrio):
             super().log_exception(exception_info)
 
 
-<<<<<<< HEAD
-def create_app(
-    settings: Settings,
-    *,
-    now_ms: Callable[[], int] = wall_clock_ms,
-    random_bytes: Callable[[int], bytes] = os.urandom,
-    open_store: Callable[[Quota], Store] | None = None,
-    cannot_start: Callable[[str], None] | None = None,
-) -> App:
-    """The server as an ASGI application, not started: nothing touches the disk before its lifespan begins.
-
-    Hypercorn's guarded parts are put in place here, because they drain these sessions when the worker has to stop.
-
-    Args:
-        settings: checked already.
-        now_ms: the wall clock, in Unix milliseconds; every other time is `trio.current_time()`.
-        random_bytes: the source of challenges and of blobs' names.
-        open_store: makes another store than the SQLite file in the data folder.
-        cannot_start: is told why, where that is no fault of the program; without it, the log is.
-    """
-    limits = settings.limits
-    clock = trusted_clock(settings, now_ms)
-    now_ms = clock.now_ms
-    quota = Quota.of(limits)
-    store = SqliteStore(settings.data / DATABASE, quota) if open_store is None else open_store(quota)
-    hub = Hub(sessions_per_client=limits.sessions_per_client)
-    delivery = Delivery(hub, store, now_ms, limits, keeps_history=settings.history.days > 0)
-    janitor = Janitor(store, delivery, limits, now_ms, settings.history.days, clock.look)
-    presence = PresenceHandler(hub, store, now_ms)
-    turn = settings.turn
-    ice = IceHandler(turn.urls, turn.secret, turn.ttl_seconds, now_ms, random_bytes)
-    calls = CallHandler(hub, store, ice, limits, now_ms)
-    groups = GroupHandler(store, delivery, now_ms, random_bytes, limits.group_members)
-    flusher = OutboxFlusher()
-    upload = settings.upload
-    blobs = Blobs(settings.data / MEDIA, random_bytes, now_ms, upload.quota_bytes)
-    file_janitor = FileJanitor(blobs, now_ms, upload.expire_days, clock.look)
-    tokens = UploadTokens(random_bytes)
-    proxies = TrustedProxies.parse(settings.server.trusted_proxies)
-    uploads = UploadRules(limits, tokens, proxies, upload.auth == "token", now_ms)
-    rates = Rates(limits)
-    invites = Invites(settings.data / INVITES, now_ms, clock.look)
-
-    @lru_cache(maxsize=64)  # a server has few addresses, unless a whole network is routed to it
-    def policy_at(address: str, port: int) -> AuthPolicy:
-        return AuthPolicy(settings.served_origins(address, port), settings.auth.require_origin, store.glance.is_banned)
-
-    def policy_of(server: tuple[str, int | None] | None) -> AuthPolicy:
-        address, port = server or ("127.0.0.1", settings.server.port)
-        return policy_at(address, port or 0)
-
-    def serves_page_of(origin: str, server: Address | None) -> bool:
-        return origin in policy_of(server).origins or origin in settings.auth.web_origins
-
-    limiter = ConnectionLimiter(limits, proxies, serves_page_of)
-    services = Services(
-        hub=hub,
-        delivery=delivery,
-        dispatcher=Dispatcher(
-            DeviceHandler(hub, delivery),
-            HistoryHandler(store, is_kept=delivery.keeps_history),
-            groups,
-            presence,
-            BlockHandler(delivery, store, presence, now_ms),
-            calls,
-            UploadHandler(tokens, blobs, limits, now_ms),
-        ),
-        flusher=flusher,
-        rates=rates,
-        registration=Registration(
-            settings.auth.registration,
-            None if settings.auth.allow_list is None else AllowList(settings.auth.allow_list),
-            invites,
-        ),
-        limits=limits,
-        features=[
-            *(["history"] if delivery.keeps_history else []),
-            *(["upload_token"] if upload.auth == "token" else []),
-        ],
-        now_ms=now_ms,
-        random_bytes=random_bytes,
-    )
-    sessions = Sessions(limits)
-    guard = install(limits, sessions.drain, limiter)
-    started = time.monotonic()
-    instance = secrets.token_hex(_INSTANCE_BYTES)
-
-    def status() -> Status:
-        now = sessions.statistics()
-        return Status(
-            version=__version__,
-            sessions=hub.statistics().sessions,
-            uptime_seconds=time.monotonic() - started,
-            is_draining=now.is_draining,
-        )
-
-    def readiness() -> Readiness:
-        checks = {
-            "the server is stopping": sessions.statistics().is_draining,
-            "the store cannot write: see the log": store.statistics().is_failing,
-        }
-        reasons = tuple(reason for reason, holds in checks.items() if holds)
-        return Readiness(is_ready=not reasons, reasons=reasons)
-
-    probes = probe_routes(readiness, instance)
-    metrics = metrics_routes(lambda: metrics_text(sources), settings.metrics.token)
-    monitors = MetricsServer(settings.metrics, guard, probes, metrics)
-    sources: dict[str, Statistics] = {
-        "guard": guard.statistics,
-        "connections": limiter.statistics,
-        "rates": rates.statistics,
-        "sessions": sessions.statistics,
-        "hub": hub.statistics,
-        "delivery": delivery.statistics,
-        "flusher": flusher.statistics,
-        "requests": services.dispatcher.statistics,
-        "presence": presence.statistics,
-        "calls": calls.statistics,
-        "store": store.statistics,
-        "blobs": blobs.statistics,
-        "uploads": uploads.statistics,
-        "process": process_statistics,
-        "log": log_statistics,
-        "clock": clock.statistics,
-    }
-
-    def about() -> Answer:
-        return {"instance": instance, "listens": guard.listens}
-
-    survey = Survey(settings.data)
-    admin = Admin(store, hub, delivery, groups, janitor, file_janitor, invites, survey, clock, sources, about)
-    background = Background(
-        [
-            flusher.run,
-            delivery.run,
-            presence.tell,
-            presence.catch_up,
-            calls.run,
-            sessions.keepalive,
-            janitor.run,
-            file_janitor.run,
-            AdminSocket(settings.data, admin).run,
-            *([monitors.run] if settings.metrics.port else []),
-        ]
-    )
-    sources["background"] = background.statistics
-
-    app = App(__name__, static_folder=None)
-    if cannot_start is not None:
-        app.cannot_start = cannot_start
-    install_error_pages(app)
-    install_security_headers(app)
-    for files in (upload_routes(blobs, limits, uploads, file_janitor.expires_ms), media_routes(blobs)):
-        install_cors(files, settings.auth.web_origins)
-=======
 def _register_routes(app: App, server: Server) -> None:
     core, settings = server.core, server.core.settings
     auth, limits = settings.auth, settings.limits
@@ -269,7 +114,6 @@ def _register_routes(app: App, server: Server) -> None:
         media_routes(core.blobs),
     ):
         install_cors(files, auth.web_origins)
->>>>>>> main
         app.register_blueprint(files)
     app.register_blueprint(page_routes(server.status, auth.origins[0] if auth.origins else None))
     app.register_blueprint(

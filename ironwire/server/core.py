@@ -1,6 +1,6 @@
 """The parts that keep and deliver, made once for one data folder.
 
-A server adds to them what meets peers (`server/app.py`); `ironwire admin` on a stopped server works with them alone.
+A server adds to them what meets peers (`parts.py`); `ironwire admin` on a stopped server works with them alone.
 Nothing here imports Quart or Hypercorn, which take longer to load than such a command takes to run.
 """
 
@@ -71,7 +71,7 @@ class Core:
         self.invites = Invites(settings.data / INVITES, now_ms, self.clock.look)
 
     def admin(self, sources: Mapping[str, Statistics], about: Callable[[], Answer] = dict) -> Admin:
-        """What answers the operator.
+        """The answers to the operator.
 
         Args:
             sources: the `statistics` of a server's parts, by name; none where no server runs.

@@ -77,7 +77,7 @@ class Server:
         self.services = self._services()
         self.sessions = Sessions(limits)
         proxies = TrustedProxies.parse(settings.server.trusted_proxies)
-        self.policies = AuthPolicies(settings, core.store.is_banned)
+        self.policies = AuthPolicies(settings, core.store.glance.is_banned)
         self.limiter = ConnectionLimiter(limits, proxies, self.policies.serves_page_of)
         self.guard = install(limits, self.sessions.drain, self.limiter)
         self.uploads = UploadRules(limits, tokens, proxies, settings.upload.auth == "token", now_ms)
@@ -107,11 +107,11 @@ class Server:
         return Readiness(is_ready=not reasons, reasons=reasons)
 
     def about(self) -> Answer:
-        """What the operator is told of this run."""
+        """This run of the server, for the operator."""
         return {"instance": self.instance, "listens": self.guard.listens}
 
     def _services(self) -> Services:
-        """What every session is given."""
+        """The parts that every session is given."""
         core, auth, upload = self.core, self.core.settings.auth, self.core.settings.upload
         allow_list = None if auth.allow_list is None else AllowList(auth.allow_list)
         features = {"history": core.delivery.keeps_history, "upload_token": upload.auth == "token"}
@@ -129,7 +129,7 @@ class Server:
         )
 
     def _sources(self) -> dict[str, Statistics]:
-        """What counts something, by the name under which it is published."""
+        """The statistics of the parts, by the name under which they are published."""
         return {
             "guard": self.guard.statistics,
             "connections": self.limiter.statistics,

@@ -128,15 +128,9 @@ def _load(text: str | bytes) -> dict[str, Any]:
     return frame
 
 
-<<<<<<< HEAD
 def _named_in(text: str | bytes) -> tuple[MessageId | None, int | None]:
-    """The id and the number in what is not JSON to orjson, but is to a more lenient parser: so that a client that
-    writes half a surrogate pair learns which of its messages nobody will ever take.
-=======
-def _id_in(text: str | bytes) -> MessageId | None:
-    """The id in a text that orjson refuses and a more lenient parser takes. A client that writes half a surrogate pair
-    thus learns which of its messages is refused.
->>>>>>> main
+    """The id and the number in a text that orjson refuses and a more lenient parser takes. A client that writes half a
+    surrogate pair thus learns which of its messages is refused.
     """
     try:
         frame = json.loads(text)

@@ -31,13 +31,8 @@ from ironwire.ids import (
     GroupId,
     MessageId,
 )
-<<<<<<< HEAD
-from ironwire.wire.constraints import SAFE_INTEGER, Between, Chars, Items, Pattern
 from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, NUMBERED, SERVER_MESSAGES, AuthChallenge, wire_key
-=======
-from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, SERVER_MESSAGES, AuthChallenge, wire_key
 from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
->>>>>>> main
 
 Schema = dict[str, Any]
 
@@ -65,10 +60,12 @@ def _document(title: str, classes: tuple[type[Any], ...], *, is_open: bool) -> S
 
 
 def _frame(cls: type[Any], *, is_open: bool) -> Schema:
-    head = {"type": {"const": cls.verb}, "id": _ref("message_id")}
+    head: Schema = {"type": {"const": cls.verb}, "id": _ref("message_id")}
     counted = {"type": "integer", "minimum": 1, "maximum": SAFE_INTEGER}
     if cls in DELIVERIES:
         head["seq"] = counted
+    elif is_open:
+        head["seq"] = False  # a number belongs to deliveries alone: the one key that is not ignored elsewhere
     if cls in NUMBERED:
         head["n"] = counted
     payload = _object(cls, is_open=is_open)

@@ -1,9 +1,3 @@
-import pytest
-import trio
+from tests.house import house
 
-from tests.house import House
-
-
-@pytest.fixture
-def house(nursery: trio.Nursery) -> House:
-    return House(nursery)
+__all__ = ["house"]

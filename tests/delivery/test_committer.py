@@ -188,13 +188,8 @@ async def test_acks_that_wait_at_the_end_are_committed(store: NotingStore, is_co
 
 
 async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingStore) -> None:
-<<<<<<< HEAD
     committer = Committer(store, lambda *_: None)
-    store.limiter = trio.Event()
-=======
-    committer = Committer(store)
     store.release = trio.Event()
->>>>>>> main
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         committer.ack(ONE, 7)

@@ -33,13 +33,13 @@ async def sent(house: House) -> int:
 async def test_what_the_store_could_not_write_down_uses_no_number_up(house: House) -> None:
     await house.seat_device(BOB, PHONE)
     alice = evolve(await house.seat_device(ALICE, PHONE), hold=Hold())
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     house.store.fails = True
     say(house, alice, 1)
     await wait_all_tasks_blocked()
     say(house, alice, 2)
     house.delivery.refuse(alice, SLOWLY, MessageId("3"), 3)
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     house.store.fails = False
     house.delivery.refuse(alice, SLOWLY, MessageId("4"), 4)
@@ -72,12 +72,12 @@ async def test_a_mailbox_that_is_full_uses_up_what_waits_behind_it(house: House)
     await house.seat_device(BOB, PHONE)
     hold = Hold()
     alice = evolve(await house.seat_device(ALICE, PHONE), hold=hold)
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     say(house, alice, 1)
     await wait_all_tasks_blocked()
     hold.refused_at_commit(Error("mailbox_full", user=CAROL))
     say(house, alice, 2, 3)
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert answers(alice) == [("1", "accepted"), ("2", "mailbox_full"), ("3", "mailbox_full")]
     assert await sent(house) == 3
@@ -86,7 +86,7 @@ async def test_a_mailbox_that_is_full_uses_up_what_waits_behind_it(house: House)
 async def test_nothing_of_a_former_session_is_accepted_any_more(house: House) -> None:
     bob = await house.seat_device(BOB, PHONE)
     former = evolve(await house.seat_device(ALICE, PHONE), hold=Hold())
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     say(house, former, 1)
     await wait_all_tasks_blocked()
     async with trio.open_nursery() as nursery:
@@ -101,7 +101,7 @@ async def test_nothing_of_a_former_session_is_accepted_any_more(house: House) ->
 
         await wait_all_tasks_blocked()
         say(house, former, 2, 3)
-        house.store.limiter.set()
+        house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame["payload"]["text"] for frame in taken(bob)] == ["1", "2"]
     assert former.outbox.ending is not None
@@ -111,11 +111,11 @@ async def test_nothing_of_a_former_session_is_accepted_any_more(house: House) ->
 async def test_what_reached_nobody_after_all_counts_as_refused(house: House) -> None:
     bob = house.seat(BOB)
     alice = evolve(await house.seat_device(ALICE, PHONE), hold=Hold())
-    house.store.limiter = trio.Event()
+    house.store.release = trio.Event()
     say(house, alice, 1)
     await wait_all_tasks_blocked()
     house.leave(bob)
-    house.store.limiter.set()
+    house.store.release.set()
     await wait_all_tasks_blocked()
     assert answers(alice) == [("1", "user_offline")]
     say(house, alice, 1)

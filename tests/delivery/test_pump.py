@@ -37,16 +37,11 @@ class CountingStore(MemoryStore):
         super().__init__(quota)
         self.limits_read: list[int] = []
         self.is_broken = False
-<<<<<<< HEAD
-        self.limiter = trio.Event()
-        self.limiter.set()
+        self.release = trio.Event()
+        self.release.set()
         self.asking = trio.Event()
         """Set: it says what is lost."""
         self.asking.set()
-=======
-        self.release = trio.Event()
-        self.release.set()
->>>>>>> main
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         if self.is_broken:
@@ -227,16 +222,16 @@ async def test_everything_expired_is_one_gap(recipient: Recipient) -> None:
     assert await recipient.got() == ["gap 1-5 expired", "caught up 5"]
 
 
-async def test_a_text_that_comes_while_a_loss_is_looked_up_goes_out_after_its_gap(desk: Desk) -> None:
-    await registered(desk.store, ANN, PHONE, now_ms=9_000)
-    await desk.send(*"ab")
-    await desk.store.expire(before_ms=5_000, archived_before_ms=5_000)
-    desk.store.asking = trio.Event()
-    await desk.connect()
-    await desk.send("c")
-    assert await desk.got() == []
-    desk.store.asking.set()
-    assert await desk.got() == ["gap 1-2 expired", "3:c", "caught up 3"]
+async def test_a_text_that_comes_while_a_loss_is_looked_up_goes_out_after_its_gap(recipient: Recipient) -> None:
+    await registered(recipient.store, ANN, PHONE, now_ms=9_000)
+    await recipient.send(*"ab")
+    await recipient.store.expire(before_ms=5_000, archived_before_ms=5_000)
+    recipient.store.asking = trio.Event()
+    await recipient.connect()
+    await recipient.send("c")
+    assert await recipient.got() == []
+    recipient.store.asking.set()
+    assert await recipient.got() == ["gap 1-2 expired", "3:c", "caught up 3"]
 
 
 async def test_what_a_full_mailbox_lost_is_told_as_that(nursery: trio.Nursery) -> None:
@@ -308,17 +303,10 @@ async def test_a_bad_ack_is_refused(recipient: Recipient) -> None:
         recipient.pump.ack(2)
 
 
-<<<<<<< HEAD
-async def test_a_store_that_cannot_be_read_ends_the_pump(desk: Desk) -> None:
-    await desk.send("a")
-    desk.store.is_broken = True
-    (box,) = await desk.store.mailboxes_of(ANN)
-=======
 async def test_a_store_that_cannot_be_read_ends_the_pump(recipient: Recipient) -> None:
     await recipient.send("a")
     recipient.store.is_broken = True
-    (box,) = recipient.store.mailboxes_of(ANN)
->>>>>>> main
+    (box,) = await recipient.store.mailboxes_of(ANN)
     with pytest.raises(StoreError):
         await _pump_of(box, recipient.store).run()
 

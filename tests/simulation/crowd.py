@@ -294,13 +294,8 @@ class _Crowd:
                 await trio.sleep(self.plan.server_seconds)
                 if life == self.plan.servers - 1:
                     self.is_closing = True
-<<<<<<< HEAD
-                    with trio.fail_after(PATIENCE_SECONDS):
-                        while not all([await self._is_up_to_date(device, store) for device in self.devices]):  # noqa: ASYNC110  # what changes is everywhere
-=======
                     with trio.fail_after(ANSWER_SECONDS):
-                        while not all(self._is_up_to_date(device, store) for device in self.devices):  # noqa: ASYNC110  # what changes is everywhere
->>>>>>> main
+                        while not all([await self._is_up_to_date(device, store) for device in self.devices]):  # noqa: ASYNC110  # what changes is everywhere
                             await trio.sleep(1)
                 nursery.cancel_scope.cancel()
 

@@ -53,13 +53,8 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
 
 
 async def test_what_is_cached_stays_in_bounds(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-<<<<<<< HEAD:tests/store/test_sqlite_directory.py
-    """Whatever strangers ask for, and however many members a group has."""
-    reader, writer = store._directory, store._writer._directory
-=======
     """For any sequence of questions by any client, and for groups of any size."""
-    reader, writer = store._groups, store._writer._groups
->>>>>>> main:tests/store/test_sqlite_groups.py
+    reader, writer = store._directory, store._writer._directory
     caches = reader._groups, reader._blocks, writer._members, writer._blocks
     for cache in caches:
         monkeypatch.setattr(cache, "_most", 20)

@@ -282,7 +282,7 @@ def test_two_scripts_converse(alice: User, bob: User) -> None:
             asking.enter("/file notes.txt")
             url = answering.read_until("/save").split()[-1]
             answering.enter(f"/save {url} copy.txt")
-            answering.read_until("saved as copy.txt")
+            answering.read_until(f"saved as {bob.folder / 'copy.txt'}")
             asking.enter("/quit")
             asking.finish()
         code, _ = answering.finish()

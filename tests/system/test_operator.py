@@ -52,6 +52,17 @@ def ask(port: int, path: str) -> tuple[int, bytes]:
         return response.status, response.read()
 
 
+def ask_through_handover(port: int, path: str) -> tuple[int, bytes]:
+    """The first answer. Two workers share a listening socket: the one that leaves may take a connection and cut it."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return ask(port, path)
+        except ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 @contextmanager
 def started(command: list[str], folder: Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
     env = environment(folder, IRONWIRE_LOG_LEVEL="debug")
@@ -176,7 +187,7 @@ def test_sighup_replaces_the_worker_of_hypercorn_and_sessions_hear_of_it(tmp_pat
             assert session.recv(1000).startswith(b"HTTP/1.1 101 ")
             (os.killpg if goes_to_all else os.kill)(process.pid, signal.SIGHUP)
             assert GOING_AWAY in session.recv(1000)
-        assert ask(port, "/healthz") == (200, b"ok\n")
+        assert ask_through_handover(port, "/healthz") == (200, b"ok\n")
         assert process.poll() is None
 
 

@@ -24,7 +24,6 @@ from ironwire.wire.codec import (
     relayed_text,
     text_payload,
 )
-from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import (
     DELIVERIES,
     NUMBERED,
@@ -41,6 +40,7 @@ from ironwire.wire.messages import (
     Text,
     Verify,
 )
+from ironwire.wire.messages.fields import SAFE_INTEGER
 from tests.strategies import (
     any_frame_text,
     client_messages,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
@@ -18,8 +18,8 @@ from ironwire.errors import InvalidMessage
 from ironwire.ids import BlobName, MessageId
 from ironwire.wire import schema
 from ironwire.wire.codec import decode_client, decode_server, encode
-from ironwire.wire.constraints import SAFE_INTEGER
 from ironwire.wire.messages import NUMBERED
+from ironwire.wire.messages.fields import SAFE_INTEGER
 from ironwire.wire.schema import schema_documents, write_documents
 from tests.strategies import (
     any_frame_text,
@@ -108,6 +108,7 @@ def test_schema_and_codec_agree_about_client_frames(text: str) -> None:
 
 
 @given(mutated_frames(server_messages()) | any_frame_text(server_messages()))
+@example('{"type":"pong","seq":1}')
 def test_schema_and_codec_agree_about_server_frames(text: str) -> None:
     assert _conforms(_SERVER, text) == _decodes(decode_server, text)
 

@@ -102,7 +102,7 @@ class LineChat:
     _names: GroupNames = field(init=False)
     _is_away: bool = field(default=False, init=False)
     receipt: ReceiptState | None = field(default=None, init=False)
-    """What became of the last message with the other one, as far as their devices say."""
+    """The state of the last message with the other one, as far as their devices say."""
     presence_view: PresenceView = field(init=False)
     _files: deque[DeliveredFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
     _unsaved: int = field(default=0, init=False)

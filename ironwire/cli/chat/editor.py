@@ -132,7 +132,7 @@ class ChatCompleter(Completer):
     _paths: PathCompleter = field(factory=lambda: PathCompleter(expanduser=True), init=False)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        """What the text before the cursor may become."""
+        """Completions of the text before the cursor."""
         command, space, argument = document.text_before_cursor.partition(" ")
         if not space:
             words = WordCompleter([*self._commands], sentence=True)

@@ -1,1 +1,1 @@
-"""What the commands say of themselves: help, completion, manual pages."""
+"""Help, completion and manual pages, made from the commands' own texts."""

@@ -85,7 +85,7 @@ class Pending:
 
     @property
     def recipient(self) -> Address | None:
-        """Whose mailbox it waits in, if in any."""
+        """The client or group that an envelope is for; None for a request."""
         return self.message.to if isinstance(self.message, Text | File | Receipt) else None
 
     @property

@@ -32,7 +32,7 @@ def new_message_id() -> MessageId:
 
 @define(eq=False)
 class Requests:
-    """With a write queue they are a device's."""
+    """Of one client, over all its sessions. With a write queue they are a device's."""
 
     write_queue: WriteQueue | None
     events: EventQueue | Inbox
@@ -59,7 +59,7 @@ class Requests:
 
     @property
     def hold_until(self) -> float:
-        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for patience."""
+        """When the server takes the next message, on Trio's clock; in the past, unless it has asked for a pause."""
         return 0.0 if self._repeats is None else self._repeats.hold_until
 
     # --- asking ------------------------------------------------------------------------------------------------------

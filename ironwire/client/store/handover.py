@@ -188,11 +188,7 @@ async def _cancel_at_end(stream: trio.SocketStream, scope: trio.CancelScope) -> 
 
 def _sendable(frame: str) -> tuple[MessageId, Sendable]:
     try:
-<<<<<<< HEAD
-        message, _, _ = decode_client(frame)
-=======
-        message, message_id = decode_client(frame)
->>>>>>> main
+        message, message_id, _ = decode_client(frame)
     except InvalidMessage as error:
         raise Refused("invalid", error.detail) from None
     if not isinstance(message, Sendable):

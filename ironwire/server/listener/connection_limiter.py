@@ -1,8 +1,8 @@
-"""Who may connect, before anything else is done for them: connections are counted in total and by network.
+"""Limits on connections, before anything else is done for them: counted in total and by source network.
 
 Behind a proxy one connection carries the requests of many, and only their headers say whose. So a proxy's connections
-count in total alone, and each WebSocket in them to the network that has asked for it. Nobody on this machine is
-counted to a network. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
+count in total alone, and each WebSocket in them to the network that has asked for it. Peers on this machine are
+counted to no network. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
 """
 
 from collections.abc import Callable

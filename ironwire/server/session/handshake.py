@@ -21,7 +21,7 @@ from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import Auth, AuthChallenge, Error
 
 ATTEMPT_COST = 400
-"""What an attempt to authenticate that is refused takes of the error budget of a session: the third ends it."""
+"""Cost of a refused attempt to authenticate, from the error budget of its session: the third ends it."""
 
 
 @define(eq=False)

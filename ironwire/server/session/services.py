@@ -1,4 +1,4 @@
-"""What every session needs, made once by `server/parts.py`. Time and randomness come in here: a test can own them."""
+"""The parts that every session needs, made once by `server/parts.py`. A test can own time and randomness."""
 
 from collections.abc import Callable, Sequence
 

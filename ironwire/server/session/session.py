@@ -51,19 +51,11 @@ from ironwire.wire.messages import (
 
 log = structlog.get_logger(__name__)
 
-<<<<<<< HEAD
-AUTH_TIMEOUT = Ending(1002, "Authentication timeout")
-NO_SIGN_OF_LIFE = Ending(4408, "no sign of life")
-INTERNAL_ERROR = Ending(1011, "internal error")
-TOO_MANY_SESSIONS = Ending(1013, "too many sessions of this client")
-MISUSE = 4400
-NO_NUMBERS_HERE = Error("invalid", detail="n numbers what a device sends, and this session has no device")
-=======
 AUTH_TIMEOUT = Ending(CloseCode.PROTOCOL_ERROR, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
 INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
 TOO_MANY_SESSIONS = Ending(CloseCode.OVERLOADED, "too many sessions of this client")
->>>>>>> main
+NO_NUMBERS_HERE = Error("invalid", detail="n numbers what a device sends, and this session has no device")
 
 TURN_SURCHARGE = 400
 """Yield after this much accumulated surcharge (`rates.py`)."""

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ironwire.counting import Distribution
+from ironwire.counting import Distribution, figure
 from ironwire.ids import ClientId
 from ironwire.record import record
 
@@ -32,22 +32,14 @@ class Erased:
 class StoreStatistics:
     """What was applied since the store was opened, what waits in it, and how it is."""
 
-    batches_total: int
-    """Batches that were applied, the janitor's included."""
-    operations_total: int
-    """Operations of these batches."""
-    is_failing: bool
-    """Whether the last attempt to change something failed."""
-    commit_seconds: Distribution
-    """How long the disk took for a batch, from COMMIT to its end."""
-    mailboxes: int
-    """Devices that have a mailbox."""
-    waiting_envelopes: int
-    """Places in all mailboxes together that no device has acknowledged."""
-    waiting_bytes: int
-    """What is in these places; an envelope in three mailboxes counts three times."""
-    file_bytes: int
-    """What the store takes on the disk, its log included and uploaded files not."""
+    batches_total: int = figure("Applied batches, those of the janitor included.")
+    operations_total: int = figure("Operations in applied batches.")
+    is_failing: bool = figure("1 while the last attempt to write failed.")
+    commit_seconds: Distribution = figure("Time that the disk took to commit a batch.")
+    mailboxes: int = figure("Mailboxes, one per registered device.")
+    waiting_envelopes: int = figure("Entries in all mailboxes that no device has acknowledged.")
+    waiting_bytes: int = figure("Bytes of these entries; an envelope in three mailboxes counts three times.")
+    file_bytes: int = figure("Bytes of the store on the disk, its log included, uploaded files not.")
 
 
 class Maintenance(Protocol):

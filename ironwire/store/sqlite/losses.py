@@ -1,4 +1,4 @@
-"""What mailboxes have lost, in the SQLite file: see `store/contract/losses.py`.
+"""Losses of mailboxes, in the SQLite file: see `store/contract/losses.py`.
 
 All of it is in the tables at once: hardly anything is ever lost, and then a row costs less than another effect in the
 journal.

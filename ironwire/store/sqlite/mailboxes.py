@@ -63,13 +63,9 @@ class MailboxCache:
         """The journal. Mailboxes that no row names are in the tables as they are."""
         self._weight = 0
         self._changed: set[Box] = set()
-<<<<<<< HEAD
-        """Those that the batch under way has changed, since it has checkpointed everything if it has."""
-        self._counted: set[Box] = set()
-        """Those whose device has sent something with a number, in the batch under way; as for `_changed`."""
-=======
         """Dirty mailboxes of the current batch; cleared by a checkpoint inside the batch."""
->>>>>>> main
+        self._counted: set[Box] = set()
+        """Mailboxes of the current batch whose device has sent something with a number; cleared likewise."""
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
         self.memtable = Memtable()

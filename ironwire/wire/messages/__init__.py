@@ -1,13 +1,8 @@
 """One class per verb and direction: the messages of clients, and those of the server.
 
-<<<<<<< HEAD
-A message is the content of a frame's `payload`. What stands beside the payload (`id`, `n`, `seq`) belongs to the frame
-and travels beside the message in `codec.py`. docs/protocol.md is the law; `docs/schema/` is generated from these
+A message is the content of a frame's `payload`. `id`, `n` and `seq` stand beside the payload; they belong to the frame,
+and `codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these
 classes.
-=======
-A message is the content of a frame's `payload`. `id` and `seq` stand beside the payload; they belong to the frame, and
-`codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
->>>>>>> main
 """
 
 from typing import get_args

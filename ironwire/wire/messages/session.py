@@ -7,12 +7,17 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
-<<<<<<< HEAD
-from ironwire.wire.constraints import Chars, Count, Items, Number, Sha256Hex, UnixMs
-from ironwire.wire.messages.fields import WIRE_KEY, ErrorCode, ShortText
-=======
-from ironwire.wire.messages.fields import Chars, Count, ErrorCode, Items, Sha256Hex, ShortText, UnixMs
->>>>>>> main
+from ironwire.wire.messages.fields import (
+    WIRE_KEY,
+    Chars,
+    Count,
+    ErrorCode,
+    Items,
+    Number,
+    Sha256Hex,
+    ShortText,
+    UnixMs,
+)
 
 
 @record
@@ -101,15 +106,11 @@ class AuthOk:
     epoch: Count | None = None
     """Distinguishes this mailbox from an earlier one of the same device."""
     seq: Count | None = None
-<<<<<<< HEAD
-    """The last number that the mailbox has given out."""
+    """The last number that the mailbox gave out."""
     sent: Count | None = None
     """The last number of the device that is settled."""
     refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
     """Of the last numbers up to `sent`, those that were refused."""
-=======
-    """The last number that the mailbox gave out."""
->>>>>>> main
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None

@@ -272,7 +272,7 @@ async def test_files_go_and_come(
 ) -> None:
     async def attach(_: Client, path: Path, kind: str, report: Any) -> Attachment:
         report(50, 200)
-        await there.glass.shows("25")
+        await there.glass.shows("25 %")
         if path.name == "gone":
             raise TransferFailed("unreadable")
         return Attachment(URL, {"name": path.name})
@@ -318,7 +318,7 @@ async def test_a_file_that_is_on_its_way_is_dropped_only_by_leaving_twice(
     monkeypatch.setattr(transfers, "attach", attach)
     async with window(tmp_path, keyboard, server.dial, BOB) as there:
         there.type(f"/file cat.png{ENTER}")
-        await there.glass.shows("25")
+        await there.glass.shows("25 %")
         there.type(CTRL_C)
         await there.glass.shows("leave again")
     assert "not sent to bob: cat.png" in capsys.readouterr().err
