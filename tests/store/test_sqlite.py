@@ -38,9 +38,8 @@ from ironwire.store.sqlite import database as sqlite_database
 from ironwire.store.sqlite import devices as sqlite_devices
 from ironwire.store.sqlite import directory as sqlite_directory
 from ironwire.store.sqlite import expiry as sqlite_expiry
-from ironwire.store.sqlite import ids as sqlite_ids
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
-from ironwire.store.sqlite import memtable as sqlite_recent
+from ironwire.store.sqlite import memtable as sqlite_memtable
 from ironwire.store.sqlite import pages as sqlite_pages
 from ironwire.store.sqlite import writer as sqlite_writer
 from ironwire.store.sqlite.store import SqliteStore
@@ -538,10 +537,10 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
             sqlite_boxes,
             sqlite_expiry,
             sqlite_directory,
-            sqlite_ids,
+            sqlite_memtable,
             sqlite_mailboxes,
             sqlite_pages,
-            sqlite_recent,
+            sqlite_memtable,
         )
         for name, statement in vars(module).items()
         if isinstance(statement, str)
@@ -550,7 +549,7 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
     now_and_then = {"_SELECT_UNSEEN", "_SELECT_UNREACHABLE", "_DELETE_OLD_ENTRIES"}
     short = {
         "SCAN CONSTANT ROW",
-        f"SCAN {sqlite_ids.ASKED_AT_ONCE} CONSTANT ROWS",
+        f"SCAN {sqlite_memtable.ASKED_AT_ONCE} CONSTANT ROWS",
         "SCAN envelope USING INDEX erased_envelope",
     }  # this index holds what is to go at once
     assert len(hot) > 15

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import Sequencer
 
-from ironwire.store.sqlite.workers import Threads
+from ironwire.store.sqlite.database import Threads
 
 
 @pytest.fixture

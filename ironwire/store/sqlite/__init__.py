@@ -39,12 +39,14 @@ Invariants:
 
 The files, from the outside inwards:
 
-    store.py        the contract, and one turn at a time       glance.py      its caches, for those who may be wrong
-    database.py     connections and transactions               workers.py     the threads that wait for the disk
-    writer.py       batches, and what becomes of envelopes     directory.py   groups, blocks, bans
-    devices.py      devices, acks, and what leaves mailboxes   ids.py         known message ids
-    mailboxes.py, boxes.py, memtable.py, journal.py            see above
+    store.py        the contract, one turn at a time, and the glance
+    database.py     connections, transactions, and the threads that wait for the disk
+    writer.py       batches, and what becomes of envelopes
+    directory.py    groups, blocks, bans
+    devices.py      devices, acks, and what leaves mailboxes
+    mailboxes.py    the mailboxes in memory; boxes.py is one of them, journal.py their log
+    memtable.py     recent envelopes, and known message ids
     pages.py        pages of mailboxes and of the history
-    losses.py, expiry.py, erasure.py                           what leaves the tables
-    migrations.py, copy.py, schema/                            the file and its versions
+    losses.py, expiry.py, erasure.py    what leaves the tables
+    migrations.py, copy.py, schema/     the file and its versions
 """

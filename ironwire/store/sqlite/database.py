@@ -6,11 +6,13 @@ other: the writer, look-ups on the event loop, and pages read in threads. The re
 """
 
 import os
+import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 import trio
@@ -20,7 +22,6 @@ from ironwire.errors import StoreError, StoreFull
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.lock import lock_file
 from ironwire.store.sqlite.migrations import load_migrations, migrate
-from ironwire.store.sqlite.workers import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,51 @@ _BUSY_MS = 5_000
 """How long a thread waits for whoever else has the file locked. The event loop does not wait."""
 _CACHE_KIB = 32 * 1024
 """Of pages that are changed again and again: the ends of the indexes."""
+
+
+class Workers(Protocol):
+    """Where the file's owner does what would hold up the event loop. Both methods return, or raise, as `work` does."""
+
+    async def write(self, work: Callable[[], T]) -> T:
+        """One piece of work at a time, and none is ever abandoned: a cancellation waits for its end."""
+        ...
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Several may be under way at a time, and none is abandoned."""
+        ...
+
+    def close(self) -> None:
+        """Nothing may be under way."""
+        ...
+
+
+class Threads:
+    """One thread for what is written, and Trio's for the rest.
+
+    Trio's own way into a thread takes a turn of the loop to begin and two more to come back, and a turn of a busy loop
+    is milliseconds. In a thread of the writer's own work begins at once, and the turn that finds it done goes on with
+    it (docs/decisions/0011).
+    """
+
+    def __init__(self) -> None:
+        self._writer = ThreadPoolExecutor(1, "ironwire-writer")
+        self._done, self._tell = socket.socketpair()
+
+    async def write(self, work: Callable[[], T]) -> T:
+        outcome = self._writer.submit(work)
+        outcome.add_done_callback(lambda _: self._tell.send(b"\0"))
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.wait_readable(self._done)
+        self._done.recv(1)
+        return outcome.result()
+
+    async def read(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work)
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        self._done.close()
+        self._tell.close()
 
 
 class Database:

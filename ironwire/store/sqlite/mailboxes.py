@@ -11,9 +11,7 @@ from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box, read_boxes
-from ironwire.store.sqlite.depth import Depth
-from ironwire.store.sqlite.ids import key_of
+from ironwire.store.sqlite.boxes import Box, Depth, read_boxes
 from ironwire.store.sqlite.journal import (
     Acknowledged,
     BatchLog,
@@ -24,7 +22,7 @@ from ironwire.store.sqlite.journal import (
     read_journal,
     shorten_journal,
 )
-from ironwire.store.sqlite.memtable import Memtable, Recent
+from ironwire.store.sqlite.memtable import Memtable, Recent, key_of
 
 CACHED_CLIENTS = 20_000
 HIGH_WATERMARK = 4_500

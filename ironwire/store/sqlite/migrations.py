@@ -12,7 +12,7 @@ from pathlib import Path
 from ironwire.errors import StoreError
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.sqlite.copy import copy_file
-from ironwire.store.sqlite.ids import message_key
+from ironwire.store.sqlite.memtable import message_key
 
 _NUMBERED = re.compile(r"(\d{4})_\w+\.sql")
 

@@ -19,19 +19,56 @@ from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
 from ironwire.store.sqlite.copy import copy_file
-from ironwire.store.sqlite.database import Database
+from ironwire.store.sqlite.database import Database, Threads, Workers
 from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans, take_ban
-from ironwire.store.sqlite.glance import SqliteGlance
-from ironwire.store.sqlite.ids import message_key
 from ironwire.store.sqlite.losses import read_losses
 from ironwire.store.sqlite.mailboxes import MailboxCache
+from ironwire.store.sqlite.memtable import message_key
 from ironwire.store.sqlite.pages import read_archived, read_entries, read_newest_ms
-from ironwire.store.sqlite.workers import Threads, Workers
 from ironwire.store.sqlite.writer import Writer
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+
+class SqliteGlance:
+    """The caches of the store, and a look-up on the event loop on a miss. `turn` is held while a batch is under way."""
+
+    _mailboxes: MailboxCache
+    _directory: DirectoryReader
+
+    def __init__(self, database: Database, turn: trio.Lock) -> None:
+        self._database = database
+        self._turn = turn
+        self.banned: set[ClientId] = set()
+        """Kept up to date by the store."""
+
+    def open(self, mailboxes: MailboxCache, directory: DirectoryReader, banned: set[ClientId]) -> None:
+        self._mailboxes, self._directory, self.banned = mailboxes, directory, banned
+
+    def mailbox_count(self, client: ClientId) -> int:
+        boxes = self._mailboxes.cached.get(client)
+        if boxes is None:
+            if not self._turn.locked():
+                self._mailboxes.trim()
+            with self._database.errors():
+                boxes = self._mailboxes.of(client)
+        return len(boxes)
+
+    def group(self, group: GroupId) -> Group | None:
+        with self._database.errors():
+            return self._directory.group(group)
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        blocks = self._directory.blocks.get(client)  # first: to enter the context below costs more than all else here
+        if blocks is None:
+            with self._database.errors():
+                blocks = self._directory.blocks_of(client)
+        return blocks
+
+    def is_banned(self, client: ClientId) -> bool:
+        return client in self.banned
 
 
 class SqliteStore:
@@ -41,7 +78,6 @@ class SqliteStore:
         open_workers: makes the threads that wait for the disk; a simulation has none.
     """
 
-    glance: SqliteGlance
     _writer: Writer
     _mailboxes: MailboxCache
     _directory: DirectoryReader
@@ -51,7 +87,7 @@ class SqliteStore:
         self._database = Database(path, open_workers)
         self._turn = trio.Lock()
         self._copy_turn = trio.Lock()
-        self._banned: set[ClientId] = set()
+        self.glance = SqliteGlance(self._database, self._turn)
         self._is_failing = False
         self._batches = 0
         self._operations = 0
@@ -71,8 +107,7 @@ class SqliteStore:
         self._writer = Writer(database.changes, database.lookups, self._quota)
         self._mailboxes = self._writer.mailboxes
         self._directory = DirectoryReader(database.lookups)
-        self._banned = read_bans(database.lookups)
-        self.glance = SqliteGlance(database, self._turn, self._mailboxes, self._directory, self._banned)
+        self.glance.open(self._mailboxes, self._directory, read_bans(database.lookups))
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -115,13 +150,13 @@ class SqliteStore:
         async with self._turn:
             changes = self._database.changes
             is_news = await self._transaction(lambda: put_ban(changes, client, now_ms), in_thread=False)
-            self._banned.add(client)
+            self.glance.banned.add(client)
             return is_news
 
     async def unban(self, client: ClientId) -> bool:
         async with self._turn:
             is_news = await self._transaction(lambda: take_ban(self._database.changes, client), in_thread=False)
-            self._banned.discard(client)
+            self.glance.banned.discard(client)
             return is_news
 
     async def copy_to(self, path: Path) -> None:
