@@ -56,7 +56,8 @@ class Trail:
             return
         self._waiting.discard(frame)
         caller = frame.f_back
-        if opcode != _YIELD and caller in self._waiting:
+        has_yielded = opcode in (_YIELD, _RESUME)  # from Python 3.13 on the instruction after the yield
+        if not has_yielded and caller in self._waiting:
             self._waiting.discard(caller)
             self._note(caller)
 

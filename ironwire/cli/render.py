@@ -61,12 +61,10 @@ def speaker(
     return name if message.group is None or message.group == here else f"{name} in {book.label(message.group)}"
 
 
-def received(
-    message: DeliveredText | DeliveredFile, sender: str, at: datetime, *, style: str = "bold cyan", fetch: str = "/save"
-) -> Text:
+def received(message: DeliveredText | DeliveredFile, sender: str, at: datetime, *, fetch: str = "/save") -> Text:
     """A message from `sender`, by the name that this user has for them. `fetch` is the command that gets a file."""
     lines = _file_lines(message, fetch) if isinstance(message, DeliveredFile) else _text_lines(message.text)
-    return _utterance(sender, style, at, lines)
+    return _utterance(sender, "bold bright_blue", at, lines)
 
 
 def elsewhere(message: DeliveredText | DeliveredFile, sender: str, place: str) -> Text:
@@ -84,10 +82,10 @@ def own(text: str, at: datetime, problem: str | None = None, *, mark: str = "  â
     """A line of this user's: accepted by the server, or with the `problem` that kept it from being delivered."""
     lines = _text_lines(text)
     if problem is None:
-        lines[-1].append(mark, "green")
+        lines[-1].append(mark, "bright_blue")
     else:
         lines[-1].append(f"  âœ— not delivered: {printable(problem)}", "bold red")
-    return _utterance(YOU, "bold green", at, lines)
+    return _utterance(YOU, "bold", at, lines)
 
 
 def group_change(
@@ -182,7 +180,7 @@ def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
             return notice("connected")
         case Disconnected(reason, retry_seconds):
             next_attempt = "" if retry_seconds is None else f"; next attempt in {retry_seconds:.0f} s"
-            return notice(f"{reason}{next_attempt}", "yellow")
+            return notice(f"{reason}{next_attempt}", "magenta")
         case Missed(count):
             were = "was" if count == 1 else "were"
             return notice(f"{counted(count, 'message')} came too fast and {were} missed", "bold red")

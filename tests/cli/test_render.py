@@ -1,6 +1,7 @@
 """How messages look, whatever their sender put into them."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from ironwire.cli import render
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.render import as_json, incident, notice, own, received, speaker, when
+from ironwire.cli.render import as_json, elsewhere, incident, notice, own, received, speaker, when
 from ironwire.cli.terminal import printable
 from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Lost, Missed
 from ironwire.ids import ClientId, GroupId, MessageId
@@ -105,6 +107,28 @@ def test_what_happens_beside_messages() -> None:
     )
     assert incident(Error("user_offline")).plain.strip() == "the server says user_offline"
     assert incident(Error("invalid", "payload.to: …")).plain.strip() == "the server says invalid: payload.to: …"
+
+
+def test_lines_are_legible_on_white_and_on_black() -> None:
+    """Green, yellow and cyan of a common palette are too bright for white; blue is too dark for black."""
+    text = DeliveredText(ALICE, "Hello")
+    lines = [
+        received(text, "alice", NOON),
+        elsewhere(text, "alice", "alice"),
+        own("Hello", NOON),
+        own("Hello", NOON, "the recipient is offline"),
+        incident(Connected()),
+        incident(Disconnected("the network went away", 4.2)),
+        incident(Missed(3)),
+        incident(Error("invalid")),
+    ]
+    console = Console(force_terminal=True, color_system="standard", width=200)
+    with console.capture() as captured:
+        for line in lines:
+            console.print(line)
+    codes = {code for found in re.findall(r"\x1b\[([0-9;]*)m", captured.get()) for code in found.split(";")}
+    red, magenta, bright_blue = "31", "35", "94"
+    assert codes == {"0", "1", "2", red, magenta, bright_blue}
 
 
 @given(text=TEXTS, name=TEXTS, caption=TEXTS)

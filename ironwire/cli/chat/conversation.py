@@ -75,7 +75,7 @@ _REMEMBERED_FILES = 100
 """Files whose names `/save` still knows."""
 
 _USAGE_CHARS = 14
-_TONES = {"muted": "dim", "good": "green", "warning": "yellow", "error": "red"}
+_TONES = {"muted": "dim", "good": "bright_blue", "warning": "magenta", "error": "red"}
 
 
 @define(eq=False)

@@ -88,7 +88,7 @@ class Handed:
     def report(self) -> None:
         err().print(notice(f"another program has this device, and sends what was handed over: {self.count} in all"))
         if self._last.reason:
-            err().print(notice(waiting_line(self._last.waiting, self._last.reason), "yellow"))
+            err().print(notice(waiting_line(self._last.waiting, self._last.reason), "magenta"))
 
 
 @asynccontextmanager

@@ -169,7 +169,7 @@ def _greet(settings: Settings, port: int) -> None:
     host = "localhost" if server.host in _ANY_ADDRESS else server.host
     url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     elsewhere = "" if url == "http://localhost:8080" else f" --server {url}"
-    _print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold cyan")))
+    _print(Text.assemble(("IronWire ", "bold"), __version__, " listens on ", (url, "bold bright_blue")))
     _print(f"  data       {settings.data.resolve()}")
     if out().is_terminal:  # a journal has no Ctrl-C
         _print(f"  try it     ironwire chat{elsewhere} CLIENT_ID, in two terminals; `ironwire id` shows yours")

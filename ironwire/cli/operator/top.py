@@ -176,9 +176,9 @@ def _show(glance: Glance, *, as_json: bool) -> None:
 
 
 def _table(glance: Glance) -> Group:
-    state = ("stopping", "bold yellow") if glance.is_draining else ("running", "bold green")
+    state = ("stopping", "bold magenta") if glance.is_draining else ("running", "bold bright_blue")
     if glance.clock_leap_seconds:
-        state = ("the clock has leapt, and nothing expires: `ironwire admin clock`", "bold yellow")
+        state = ("the clock has leapt, and nothing expires: `ironwire admin clock`", "bold magenta")
     if glance.is_failing:
         state = ("the store cannot write: see the log", "bold red")
     uptime = timedelta(seconds=round(glance.uptime_seconds))

@@ -188,4 +188,4 @@ def _name(book: AddressBook, name: str, made: GroupId) -> None:
     try:
         book.add(name, made, is_new=True)
     except InvalidId as error:
-        err().print(notice(f"{error}: choose another with `ironwire contacts add NAME '{made}'`", "yellow"))
+        err().print(notice(f"{error}: choose another with `ironwire contacts add NAME '{made}'`", "magenta"))

@@ -94,7 +94,7 @@ class Listener:
                 if self._as_json:
                     click.echo(json_line(message, id_, seq=seq, saved=saved))
                 elif saved is not None:
-                    self._console.print(notice(f"saved as {saved}", "green"))
+                    self._console.print(notice(f"saved as {saved}", "bright_blue"))
                 seen += 1
 
     async def _next(self, client: Client) -> tuple[Said, MessageId | None, int | None]:

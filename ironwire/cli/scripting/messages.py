@@ -158,7 +158,7 @@ def _report(stored: Stored, accepted: Accepted | None, *, as_json: bool) -> None
     (message_id,) = stored.ids
     answer: dict[str, Any] = {"id": message_id}
     if accepted is None:
-        err().print(notice(waiting_line(stored.waiting, stored.reason), "yellow"))
+        err().print(notice(waiting_line(stored.waiting, stored.reason), "magenta"))
         answer |= {"waiting": stored.waiting}
     else:
         answer |= {"ts": accepted.ts, "duplicate": accepted.duplicate}

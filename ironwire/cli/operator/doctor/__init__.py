@@ -24,7 +24,7 @@ from ironwire.client import ServerAddress
 from ironwire.errors import ConfigError
 from ironwire.server.operator.loading import Loaded, load
 
-_STYLES = {Verdict.OK: "green", Verdict.WARN: "bold yellow", Verdict.FAIL: "bold red"}
+_STYLES = {Verdict.OK: "bright_blue", Verdict.WARN: "bold magenta", Verdict.FAIL: "bold red"}
 
 
 @click.command()
