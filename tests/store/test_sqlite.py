@@ -540,13 +540,12 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
             sqlite_memtable,
             sqlite_mailboxes,
             sqlite_pages,
-            sqlite_memtable,
         )
         for name, statement in vars(module).items()
         if isinstance(statement, str)
         and name.lstrip("_").startswith(("SELECT", "UPDATE", "DELETE", "FORGET", "RELEASE", "ANY"))
     }
-    now_and_then = {"_SELECT_UNSEEN", "_SELECT_UNREACHABLE", "_DELETE_OLD_ENTRIES"}
+    now_and_then = {"_SELECT_UNSEEN", "_SELECT_UNREACHABLE", "_DELETE_OLD_ENTRIES", "_SELECT_DEPTH"}
     short = {
         "SCAN CONSTANT ROW",
         f"SCAN {sqlite_memtable.ASKED_AT_ONCE} CONSTANT ROWS",
