@@ -134,8 +134,11 @@ def _named_in(text: str | bytes) -> tuple[MessageId | None, int | None]:
     """
     try:
         frame = json.loads(text)
-        return _id(frame["id"]), _number(frame) if "n" in frame else None
-    except (ValueError, RecursionError, TypeError, LookupError, InvalidMessage):
+        if type(frame) is not dict:
+            return None, None
+        n = _number(frame) if "n" in frame else None
+        return _id(frame["id"]) if "id" in frame else None, n
+    except (ValueError, RecursionError, InvalidMessage):
         return None, None
 
 

@@ -17,9 +17,9 @@ from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from ironwire.client import ServerAddress
-from ironwire.client.store.records import Delivery
+from ironwire.client.store.records import Delivery, Sendable
 from ironwire.ids import MessageId, Origin
-from ironwire.limits import Limits
+from ironwire.limits import UNANSWERED_ENVELOPES, Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
 from ironwire.server.session.admission import announced
 from ironwire.wire.codec import decode_client, encode, encode_payload, frame_text
@@ -42,9 +42,7 @@ NONCE = bytes(range(32))
 
 @define
 class Ledger:
-    """What a device has numbered in one epoch of its mailbox, and what it was told of it (section 4.1). What it numbers
-    must leave no hole.
-    """
+    """The numbers of a device in one epoch of its mailbox, and their answers (section 4.1). A hole is an error."""
 
     sent: int = 0
     refused: list[RefusedNumbers] = field(factory=list)
@@ -73,6 +71,7 @@ class Ledger:
             refusal = self._answers[self.sent]
             if refusal is not None:
                 self.refused.append(RefusedNumbers(self.sent, self.sent, refusal))
+        self.refused = [span for span in self.refused if span.last > self.sent - UNANSWERED_ENVELOPES]
 
 
 @define(eq=False)
@@ -87,7 +86,8 @@ class Peer:
 
     async def receive(self) -> tuple[ClientMessage, MessageId | None]:
         message, message_id, n = decode_client(await self.websocket.get_message())
-        if n is not None:
+        if isinstance(message, Sendable) and self.principal.device is not None:
+            assert n is not None, f"a device sent {message} without a number"
             assert message_id is not None
             self.ledger.came(message_id, n)
         elif isinstance(message, Resume) and message_id is not None:

@@ -161,7 +161,7 @@ async def test_a_device_that_was_removed_begins_at_1_again(mock_clock: MockClock
 
 
 async def test_a_session_without_a_device_has_no_numbers(mock_clock: MockClock) -> None:
-    detail = "n numbers what a device sends, and this session has no device"
+    detail = "n numbers the messages of a device, and this session has no device"
     async with open_stage() as stage:
         await stage.enter("bob", "alice")
         await stage.play(f"""

@@ -193,10 +193,11 @@ def test_any_bytes_are_a_server_message_or_invalid(data: bytes) -> None:
 
 @given(st.text(st.characters(categories=["Cs"]), min_size=1), st.booleans())
 def test_a_lone_surrogate_is_invalid(surrogates: str, escaped: bool) -> None:
-    frame = {"id": "m1", **_text(to=BOB, text="a".join(["", *surrogates]))}
-    with pytest.raises(InvalidMessage, match=r"^not JSON: ") as caught:
-        decode_client(json.dumps(frame, ensure_ascii=escaped))
-    assert caught.value.id == "m1"
+    frame = _text(to=BOB, text="a".join(["", *surrogates]))
+    for named in ({"id": "m1", "n": 7}, {"n": 7}, {"id": "m1"}, {}):
+        with pytest.raises(InvalidMessage, match=r"^not JSON: ") as caught:
+            decode_client(json.dumps(named | frame, ensure_ascii=escaped))
+        assert (caught.value.id, caught.value.n) == (named.get("id"), named.get("n"))
 
 
 @given(server_messages(), st.none() | message_ids(), st.dictionaries(st.text(), json_values()))

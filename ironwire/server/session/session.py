@@ -42,7 +42,6 @@ from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
-    Error,
     File,
     Receipt,
     Resume,
@@ -55,7 +54,6 @@ AUTH_TIMEOUT = Ending(CloseCode.PROTOCOL_ERROR, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
 INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
 TOO_MANY_SESSIONS = Ending(CloseCode.OVERLOADED, "too many sessions of this client")
-NO_NUMBERS_HERE = Error("invalid", detail="n numbers what a device sends, and this session has no device")
 
 TURN_SURCHARGE = 400
 """Yield after this much accumulated surcharge (`rates.py`)."""
@@ -302,7 +300,7 @@ class Session:
         self.received += len(batch)
         is_paid = toll.can_afford(batch)
         hold = endpoint.hold
-        delivery, put = self._services.delivery, self._outbox.put
+        delivery = self._services.delivery
         unsettled, most = endpoint.unsettled, self._services.limits.unsettled_envelopes
         spent = 0
         for text in batch:
@@ -310,13 +308,12 @@ class Session:
                 await unsettled.wait_below(most)
             try:
                 message, id_, n = decode_client(text)
+                if n is not None and endpoint.pump is None:
+                    raise InvalidMessage("n numbers the messages of a device, and this session has no device", id_)
             except InvalidMessage as error:
                 if is_paid or toll.lets_read("invalid", id_of(error), error.n, len(text)):
                     self._error_budget.invalid += 1
                     delivery.refuse(endpoint, invalid(error), id_of(error), error.n)
-                continue
-            if n is not None and endpoint.pump is None:
-                put(encode(NO_NUMBERS_HERE, id_))
                 continue
             if hold is not None and hold.is_held and toll.is_held_back(message, id_, n, len(text)):
                 continue

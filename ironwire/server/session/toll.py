@@ -67,7 +67,7 @@ class Toll:
 
     def is_too_dear(self, message: ClientMessage, surcharge: int, id_: MessageId | None, n: int | None = None) -> bool:
         """Whether there is no allowance for what the message costs beyond others."""
-        wait_ms = self._allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard)
+        wait_ms = self._allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard, again=1)
         return self._has_to_wait(wait_ms, message, id_, n)
 
     def is_too_much_to_keep(self, message: ClientMessage, id_: MessageId | None) -> bool:

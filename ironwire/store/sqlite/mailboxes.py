@@ -63,7 +63,7 @@ class MailboxCache:
         self._changed: set[Box] = set()
         """Dirty mailboxes of the current batch; cleared by a checkpoint inside the batch."""
         self._counted: set[Box] = set()
-        """Mailboxes of the current batch whose device has sent something with a number; cleared likewise."""
+        """Mailboxes whose device had a number settled in the current batch; cleared in the same way."""
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
         self.memtable = Memtable()

@@ -103,9 +103,16 @@ def run_server(order: Order) -> None:
 
 
 def _answer_and_forget(
-    _: Committer, mailbox: MailboxId, upto: int, cost: int = 1, settle: Settle = lambda _: None
+    _: Committer,
+    mailbox: MailboxId,
+    upto: int,
+    cost: int = 1,
+    settle: Settle | None = None,
+    *,
+    session: int | None = None,
 ) -> None:
-    settle(Acked())
+    if settle is not None:
+        settle(Acked())
 
 
 def main() -> None:
