@@ -1,6 +1,6 @@
 """The cost of storing or erasing an envelope, counted in entries: one in each mailbox that it may go to.
 
-Rule: whoever asks is charged for what the store will do, and no lookup here takes longer than what it saves: a glance
+Rule: the client that asks is charged for the work of the store, and no lookup here takes longer than it saves: a glance
 is enough.
 """
 
@@ -14,11 +14,11 @@ from ironwire.store.contract.glance import Glance
 ON_THE_PAGE = 2 * 1024
 """Bytes included in one entry: the disk writes pages of twice that size."""
 BYTES_PER_ENTRY = 256
-"""Bytes charged as one cost unit: at 20 MB/s, 256 bytes of I/O take as long as one mailbox insert."""
+"""Bytes charged as one entry: at 20 MB/s, 256 bytes of I/O take as long as one mailbox insert."""
 
 
 def cost_of(size: int, entries: int) -> int:
-    """Of so many bytes that are written, or overwritten because they are erased, and so many entries."""
+    """The cost of so many entries, and of so many bytes that are written, or overwritten because they are erased."""
     return entries + max(size - ON_THE_PAGE, 0) // BYTES_PER_ENTRY
 
 
@@ -35,7 +35,7 @@ def entries_between(glance: Glance, sender: Principal, to: ClientId) -> int:
 
 
 def entries_in(glance: Glance, client: ClientId, group: GroupId) -> int:
-    """How many entries what the client says in the group may take: at least one for each member."""
+    """How many entries an envelope of the client to the group may take: at least one for each member."""
     try:
         stands = glance.group(group)
         if stands is None or client not in stands.roles:
@@ -46,7 +46,7 @@ def entries_in(glance: Glance, client: ClientId, group: GroupId) -> int:
 
 
 def entries_of_all(glance: Glance, clients: Iterable[ClientId]) -> int:
-    """The same of all these.
+    """How many entries an envelope to all these clients may take: at least one for each.
 
     Raises:
         StoreError: the store cannot be read.

@@ -49,20 +49,21 @@ _Asked = tuple[ClientId | None, Operation, Settle, int]
 
 @define
 class _WaitingAck:
-    """Up to which number, what it costs to erase that, and who wants to know of it."""
+    """Of which session, up to which number, what it costs to erase that, and who wants to know of it."""
 
+    session: int | None = None
     upto: int = 0
     cost: int = 0
     settles: tuple[Settle, ...] = ()
 
-    def add(self, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+    def add(self, session: int | None, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+        self.session = session
         self.upto = max(self.upto, upto)
         self.cost += cost
         self.settles += settles
 
 
-_Acks = dict[tuple[MailboxId, int | None], _WaitingAck]
-"""By mailbox and session of its device."""
+_Acks = dict[MailboxId, _WaitingAck]
 
 
 @frozen
@@ -118,22 +119,21 @@ class Committer:
         *,
         session: int | None = None,
     ) -> None:
-        """What the device has up to `upto` may be erased; an ack that follows in its session joins one that waits."""
+        """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
-        self._acks.setdefault((mailbox, session), _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
+        settles = () if settle is None else (settle,)
+        self._acks.setdefault(mailbox, _WaitingAck()).add(session, upto, cost, settles)
 
-    def hasten_ack(self, owner: ClientId, mailbox: MailboxId, session: int) -> None:
-        """Commit the ack of this session that waits, if there is one, before what `owner` asks for next."""
-        ack = self._acks.pop((mailbox, session), None)
+    def take_over_ack(self, mailbox: MailboxId, session: int) -> int:
+        """Let an ack of a former session that waits count as one of `session`, which begins. Returns up to which number
+        it goes; 0 without one.
+        """
+        ack = self._acks.get(mailbox)
         if ack is None:
-            return
-
-        def settle(result: Result | StoreError) -> None:
-            for each in ack.settles:
-                each(result)
-
-        self.ask(owner, Ack(mailbox, ack.upto, session), settle, ack.cost)
+            return 0
+        ack.session = session
+        return ack.upto
 
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
@@ -215,14 +215,14 @@ class Committer:
     def _take_back(self, acks: _Acks) -> None:
         """These wait again, before those that came meanwhile."""
         came, self._acks = self._acks, acks
-        for session, ack in came.items():
-            acks.setdefault(session, _WaitingAck()).add(ack.upto, ack.cost, ack.settles)
+        for mailbox, ack in came.items():
+            acks.setdefault(mailbox, _WaitingAck()).add(ack.session, ack.upto, ack.cost, ack.settles)
 
     async def _commit(self, batch: list[_Asked]) -> None:
         """These, after the acks that wait: what they make room for is seen."""
         batch = _without_held(batch)
         acks = self._next_acks()
-        operations: list[Operation] = [Ack(mailbox, ack.upto, session) for (mailbox, session), ack in acks.items()]
+        operations: list[Operation] = [Ack(mailbox, ack.upto, ack.session) for mailbox, ack in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return

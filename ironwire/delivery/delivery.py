@@ -13,25 +13,26 @@ from functools import partial
 
 import structlog
 import trio
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from ironwire.counting import Distribution, Tallied, figure
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
-from ironwire.delivery.fan_out import fan_out, wake_pumps
+from ironwire.delivery.fan_out import fan_out, hand_over, is_live, wake_pumps
 from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.delivery.outbox import Outbox
 from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
 from ironwire.delivery.pump import Pump
 from ironwire.errors import StoreError
-from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.operations import (
     Acked,
     AlreadySettled,
     Append,
+    Audience,
     ChangeGroup,
     Duplicate,
     Forget,
@@ -49,18 +50,22 @@ from ironwire.store.contract.operations import (
     Result,
     SessionOver,
     Stored,
+    ToClient,
+    ToGroup,
     Touch,
     Undeliverable,
 )
-from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
+from ironwire.store.contract.records import (
+    Envelope,
+    Mailbox,
+    MailboxId,
+)
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import accepted, encode
 from ironwire.wire.messages import (
     Accepted,
     Error,
-    File,
     Receipt,
-    Text,
 )
 
 log = structlog.get_logger(__name__)
@@ -112,54 +117,26 @@ class Delivery:
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
     def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None, n: int | None = None) -> None:  # noqa: A002  # the frame's
-        """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
+        """Take an envelope to a client or to a group. Replies go to the session's outbox, now or after the commit."""
+        if is_group(message.to):
+            group = GroupId(message.to)
+            entries = entries_in(self._store.glance, sender.principal.client, group)
+            self._submit_to_store(sender, message, ToGroup(group), id, n, entries)
+            return
         to = ClientId(message.to)
         try:
             entries = entries_between(self._store.glance, sender.principal, to)
-            # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
-            is_stored = entries > 0 or sender.principal.device is not None or sender.unsettled.count > 0
-            # Where nothing is stored, a glance at the blocks is enough: it and the hand-over are one step. What is
-            # stored meets the blocks that stand when it is committed.
-            is_blocked = not is_stored and sender.principal.client in self._store.glance.blocks_of(to)
+            # Envelopes of one sender keep their order: what follows one that waits for its commit waits too.
+            if not entries and sender.principal.device is None and not sender.unsettled.count:
+                self._relay(sender, message, to, id)
+                return
         except StoreError:
-            log.exception("the store cannot be read")
-            error = Error("internal", detail="the server cannot store messages now")
-            self._reply_refused(sender, error, message.verb, id)
-            if sender.hold is not None:
-                sender.hold.refused_at_reading(error, trio.current_time())
-            return
-        if is_stored:
-            self._submit_to_store(sender, to, message, id, n, entries)
-        elif isinstance(message, Receipt):
-            self._reply_offline(sender, to, message.verb, id)
-        else:
-            text = None if is_blocked else live_frame(message, sender.principal.client)
-            self._settle_live(sender, to, text, message.verb, id)
-
-    def submit_to_group(
-        self,
-        sender: Endpoint,
-        message: Text | File,
-        id: MessageId | None,  # noqa: A002  # as above
-        n: int | None = None,
-    ) -> None:
-        """Take an envelope to a group, as `submit` does."""
-        group = GroupId(message.to)
-        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
-        payload = stored_payload(message, client, now, device, group)
-        envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = cost_of(len(envelope.payload), entries_in(self._store.glance, client, group))
-        sender.unsettled.begin(cost)
-        number = sender.number(n)
-        digest = digest_of(message) if number is None else b""
-        append = Append(
-            envelope, digest, is_live=False, is_archived=self.keeps_history, lane=sender.hold, number=number
-        )
-        settle = partial(self._settle_group_append, sender, append, message, cost)
-        self._committer.ask(client, append, settle, cost)
+            entries = 1  # the commit fails as well, and answers
+        audience = ToClient(to, not isinstance(message, Receipt) and is_live(self._hub, to))
+        self._submit_to_store(sender, message, audience, id, n, entries)
 
     def refuse(self, sender: Endpoint, error: Error, id: MessageId | None, n: int | None) -> None:  # noqa: A002  # as above
-        """Answer with an error what is not taken to the store. With a number it uses that up, and is told after the
+        """Answer a frame that goes no further with an error. Its number is used up, and the answer comes after the
         commit; unless the session is held because the store cannot commit.
         """
         number = sender.number(n)
@@ -204,24 +181,13 @@ class Delivery:
         if id is not None:
             endpoint.unsettled.begin(1)
             settle = partial(self._settle_ack, endpoint, id)
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=endpoint.session)
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=pump.session)
         elif arrived is not None:
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=endpoint.session)
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
 
-    def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
-        """The link between a mailbox and the session that was opened for it, and is attached next."""
-        limits, former = self._limits, self._hub.pump_of(mailbox.id)
-        acked = mailbox.acked
-        if former is not None and former.acked > acked:
-            # The former session acknowledged more after this one was registered, which the store refuses or has not
-            # committed yet. It is true of the device, so this session says it again.
-            acked = former.acked
-            self._committer.ack(mailbox.id, acked, session=mailbox.session)
-        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
-        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
-        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
-        window = Window(acked, mailbox.tail, most_envelopes, most_bytes)
-        return Pump(mailbox.id, window, self._store, outbox)
+    def pump(self, outbox: Outbox) -> Pump:
+        """For a session with a device; the result of `register` opens it."""
+        return Pump(self._store, outbox)
 
     def members(self, client: ClientId, group: GroupId) -> int:
         """How many hear what the client says in the group: none if it is not in it. And none where that cannot be read,
@@ -246,23 +212,38 @@ class Delivery:
         except StoreError:
             return True
 
-    async def register(self, client: ClientId, device: DeviceId) -> Mailbox | None:
-        """The device's mailbox as it stands now, made and committed if it had none; None: the client has too many
-        devices.
+    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> bool:
+        """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. False: the client has
+        too many devices.
 
-        "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+        Args:
+            opened: is called with the mailbox after the commit, and before anything is told that was committed later.
 
         Raises:
             StoreError: the store cannot work.
         """
-        for box in await self._store.mailboxes_of(client):
-            if box.device == device:  # what its former session acknowledged is in no gap of the new one
-                self._committer.hasten_ack(client, box.id, box.session)
-        registered = await self.change(client, Register(client, device, self._now_ms()))
-        if not isinstance(registered, Mailbox):
-            return None
-        boxes = (box for box in await self._store.mailboxes_of(client) if box.id == registered.id)
-        return next((evolve(box, session=registered.session) for box in boxes), None)
+        client, device, pump = endpoint.principal.client, endpoint.principal.device, endpoint.pump
+        if device is None or pump is None:
+            raise ValueError("this session has no device")
+
+        def settle(result: Result | StoreError) -> None:
+            if isinstance(result, Mailbox):
+                pump.open(result.id, result.session, self._window(result))
+                opened(result)
+
+        result = await self._committer.committed(client, Register(client, device, self._now_ms()), settle)
+        return isinstance(result, Mailbox)
+
+    def _window(self, mailbox: Mailbox) -> Window:
+        """The window of a session that opens now. It begins behind an ack of a former session that waits: once that is
+        committed, what it erased would look like a gap. The ack is true of the device, so this session takes it over.
+        """
+        limits = self._limits
+        acked = max(mailbox.acked, self._committer.take_over_ack(mailbox.id, mailbox.session))
+        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
+        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
+        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
+        return Window(acked, mailbox.tail, most_envelopes, most_bytes)
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
@@ -299,7 +280,7 @@ class Delivery:
         """
         await self.change(client, Touch(NO_MAILBOX, self._now_ms()))
 
-    async def change_group(self, change: ChangeGroup, live_text: Callable[[], bytes]) -> Result:
+    async def change_group(self, change: ChangeGroup, live_frame: Callable[[], bytes]) -> Result:
         """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
 
         Raises:
@@ -309,7 +290,7 @@ class Delivery:
         def tell(result: Result | StoreError) -> None:
             if isinstance(result, Stored):
                 self._metrics.stored[change.envelope.verb] += 1
-                fan_out(self._hub, result, live_text)
+                fan_out(self._hub, result, live_frame)
 
         cost = max(entries_of_all(self._store.glance, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
@@ -330,84 +311,97 @@ class Delivery:
             settled_seconds=committer.settled_seconds,
         )
 
-    # --- what follows from a result ----------------------------------------------------------------------------------
+    # --- an envelope from its submission to its end ------------------------------------------------------------------
+
+    def _relay(self, sender: Endpoint, message: Sendable, to: ClientId, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """Hand an envelope to the recipient's live sessions at once: nobody involved has a mailbox. Nothing comes
+        between the look at the blocks and the hand-over.
+
+        Raises:
+            StoreError: the blocks cannot be read, and nothing was done.
+        """
+        client = sender.principal.client
+        if isinstance(message, Receipt):
+            is_taken = False
+        elif client in self._store.glance.blocks_of(to):
+            is_taken = is_live(self._hub, to)  # the sender gets the answer that it would get otherwise
+        else:
+            is_taken = hand_over(self._hub, to, live_frame(message, client))
+        if not is_taken:
+            self._reply_offline(sender, to, message.verb, id)
+            return
+        self._metrics.relayed[message.verb] += 1
+        if id is not None:
+            sender.outbox.put(accepted(self._now_ms(), id))
 
     def _submit_to_store(
         self,
         sender: Endpoint,
-        to: ClientId,
         message: Sendable,
-        id: MessageId | None,  # noqa: A002  # the frame's
+        audience: Audience,
+        id: MessageId | None,  # noqa: A002  # as above
         n: int | None,
         entries: int,
     ) -> None:
-        client, device = sender.principal.client, sender.principal.device
-        now = self._now_ms()
+        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = stored_payload(message, client, now, device)
-        envelope = Envelope(message.verb, client, device, to, id, now, payload)
-        is_receipt = isinstance(message, Receipt)
-        is_live = not is_receipt and self._is_live(to)
-        live_text = live_frame(message, client) if is_live else None
-        cost = cost_of(len(envelope.payload), max(entries, 1))
-        sender.unsettled.begin(cost)
-        is_archived = self.keeps_history and not is_receipt
+        envelope = Envelope(message.verb, client, device, message.to, id, now, payload)
+        is_archived = self.keeps_history and not isinstance(message, Receipt)
         number = sender.number(n)
         digest = digest_of(message) if number is None else b""
-        append = Append(envelope, digest, is_live, is_archived, sender.hold, number)
-        settle = partial(self._settle_append, sender, append, live_text, cost)
-        self._committer.ask(client, append, settle, cost)
+        append = Append(envelope, digest, audience, is_archived, sender.hold, number)
+        cost = cost_of(len(payload), max(entries, 1))
+        sender.unsettled.begin(cost)
+        self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
 
-    def _settle_live(
-        self,
-        sender: Endpoint,
-        to: ClientId,
-        text: bytes | None,
-        verb: str,
-        id: MessageId | None,  # noqa: A002  # as above
+    def _settle(
+        self, sender: Endpoint, message: Sendable, append: Append, cost: int, result: Result | StoreError
     ) -> None:
-        if not self._hand_over(to, text):
-            self._reply_offline(sender, to, verb, id)
-            return
-        self._metrics.relayed[verb] += 1
-        if id is not None:
-            sender.outbox.put(accepted(self._now_ms(), id))
-
-    def _settle_append(
-        self,
-        sender: Endpoint,
-        append: Append,
-        live_text: bytes | None,
-        cost: int,
-        result: Result | StoreError,
-    ) -> None:
+        """The store has decided about an envelope: bring it to everybody it is owed to, and tell its sender."""
         sender.unsettled.settle(cost)
         envelope = append.envelope
+        verb, id_ = envelope.verb, envelope.id
         match result:
-            case Stored(placed):
-                # `live_text` is None for a receipt and without a seed session: a mailbox stored it. A recipient that
-                # blocks the sender gets nothing. Either way the envelope counts as delivered.
-                is_owed_live = live_text is not None and not result.is_blocked
-                is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
-                if is_missed and all(place.is_own for place in placed):
+            case Stored():
+                if self._reaches_nobody(sender, message, append, result):
                     self._forget(append)
-                    self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
+                    self._reply_offline(sender, envelope.to, verb, id_)
                     return
-                self._metrics.stored[envelope.verb] += 1
-                if envelope.id is not None:
-                    sender.outbox.put(accepted(envelope.ts, envelope.id))
+                self._metrics.stored[verb] += 1
+                if id_ is not None:
+                    sender.outbox.put(accepted(envelope.ts, id_))
+            case Duplicate(ts, _):
+                self._metrics.duplicates[verb] += 1
+                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
             case Undeliverable():
-                self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
+                self._reply_offline(sender, envelope.to, verb, id_)
+            case NotMember():
+                self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
+            case IdTaken():
+                self._reply_refused(sender, ID_TAKEN, verb, id_)
+            case Held() if sender.hold is not None:
+                self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
             case MailboxFull():
                 self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
+            case AlreadySettled() | OutOfTurn() | SessionOver():
+                if result == AlreadySettled(None):
+                    self._metrics.duplicates[verb] += 1
+                self._settle_number(sender, id_, result)
             case _:
-                self._settle_known(sender, append, result)
+                self._metrics.refuse(verb, "internal")
+                self._fail(sender, id_)
 
-    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
-        endpoint.unsettled.settle(1)
-        if isinstance(result, StoreError):
-            endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
-        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
-            endpoint.outbox.put(accepted(self._now_ms(), id))
+    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Stored) -> bool:
+        """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
+        have left meanwhile.
+        """
+        audience = append.audience
+        frame = None if isinstance(message, Receipt) else partial(live_frame, message, sender.principal.client)
+        but = sender if isinstance(audience, ToGroup) else None
+        is_taken = fan_out(self._hub, stored, frame, but)
+        if is_taken or not isinstance(audience, ToClient) or not audience.is_live:
+            return False
+        return bool(stored.owed) and all(place.is_own for place in stored.placed)
 
     def _settle_refusal(
         self,
@@ -447,25 +441,18 @@ class Delivery:
         if id is not None or isinstance(answer, Error):
             sender.outbox.put(encode(answer, id))
 
-    def _settle_known(self, sender: Endpoint, append: Append, result: Result | StoreError) -> None:
-        """What any envelope may result in: it was there before, or the store failed."""
-        envelope = append.envelope
-        match result:
-            case Duplicate(ts, _):
-                self._metrics.duplicates[envelope.verb] += 1
-                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), envelope.id))
-            case IdTaken():
-                self._reply_refused(sender, ID_TAKEN, envelope.verb, envelope.id)
-            case Held() if sender.hold is not None:
-                answer = sender.hold.answer(trio.current_time())
-                self._reply_refused(sender, answer, envelope.verb, envelope.id)
-            case AlreadySettled() | OutOfTurn() | SessionOver():
-                if result == AlreadySettled(None):
-                    self._metrics.duplicates[envelope.verb] += 1
-                self._settle_number(sender, envelope.id, result)
-            case _:
-                self._metrics.refuse(envelope.verb, "internal")
-                self._fail(sender, envelope.id)
+    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+        endpoint.unsettled.settle(1)
+        if isinstance(result, StoreError):
+            endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
+        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
+            endpoint.outbox.put(accepted(self._now_ms(), id))
+
+    def _forget(self, append: Append) -> None:
+        """Nobody got it, so its id may come again, and its number was refused."""
+        envelope, number = append.envelope, append.number
+        if envelope.id is not None or number is not None:
+            self._committer.ask(envelope.sender, Forget(envelope, number), lambda _: None)
 
     def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
         """The store could not commit: nothing was accepted, and no number is used up."""
@@ -474,56 +461,16 @@ class Delivery:
         if sender.hold is not None:
             sender.hold.refused_at_commit(error)
 
-    def _settle_group_append(
-        self, sender: Endpoint, append: Append, message: Text | File, cost: int, result: Result | StoreError
-    ) -> None:
-        sender.unsettled.settle(cost)
-        envelope = append.envelope
-        match result:
-            case Stored():
-                group = GroupId(envelope.to)
-                live_text = partial(live_frame, message, envelope.sender, group)
-                fan_out(self._hub, result, live_text, but=sender)
-                self._metrics.stored[envelope.verb] += 1
-                if envelope.id is not None:
-                    sender.outbox.put(accepted(envelope.ts, envelope.id))
-            case NotMember():
-                self._reply_refused(sender, NO_SUCH_GROUP, envelope.verb, envelope.id)
-            case _:
-                self._settle_known(sender, append, result)
-
-    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
-        """Refuse for now what waited for its commit, and what the session sent after it."""
-        self._reply_refused(sender, error, envelope.verb, envelope.id)
-        if sender.hold is not None:
-            sender.hold.refused_at_commit(error)
-
-    def _is_live(self, client: ClientId) -> bool:
-        """Whether there is a session that takes an envelope without a mailbox."""
-        for other in self._hub.sessions_of(client):  # noqa: SIM110  # `any` takes three times as long
-            if other.pump is None:
-                return True
-        return False
-
-    def _hand_over(self, to: ClientId, text: bytes | None) -> bool:
-        """To every live session of `to` that has no mailbox; what is written to the socket of a seed session counts
-        as delivered. None is handed to nobody, and the answer is as ever: `to` has blocked who wrote it.
-        """
-        handed_over = False
-        for other in self._hub.sessions_of(to):
-            if other.pump is None:
-                is_taken = other.outbox.ending is None if text is None else other.outbox.put(text)
-                handed_over = is_taken or handed_over
-        return handed_over
-
-    def _forget(self, append: Append) -> None:
-        """Nobody got it, so its id may come again, and its number was refused."""
-        self._committer.ask(append.envelope.sender, Forget(append.envelope, append.number), lambda _: None)
-
-    def _reply_offline(self, sender: Endpoint, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def _reply_offline(self, sender: Endpoint, to: Address, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._metrics.undeliverable[verb] += 1
         sender.outbox.put(encode(Error("user_offline", user=to), id))
 
     def _reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._metrics.refuse(verb, error.msg)
         sender.outbox.put(encode(error, id))
+
+    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
+        """Refuse for now what waited for its commit, and what the session sent after it."""
+        self._reply_refused(sender, error, envelope.verb, envelope.id)
+        if sender.hold is not None:
+            sender.hold.refused_at_commit(error)

@@ -1,9 +1,14 @@
 """The live sessions of this server, by client and device.
 
-A session is admitted first, which decides whether its client has too many, and attached when everything it needs is
-there: to register its device takes a commit, and nothing may be kept for a session that is then refused.
+    attached   counts as a session of its client; nothing reaches it, and it replaces nobody
+    open       is reached by everything, and has replaced an older session of its device
 
-Rule: whoever leaves removes itself and nobody else. A session that was replaced and ends later finds another in its
+A session is attached before its device is registered, and opened by the result of that: a registration that is refused
+or fails leaves the older session alone. Rule: `open` is called in the order of commits, when the registration is
+settled. What was committed before is in the mailbox as the registration found it; what is committed after finds the
+session open.
+
+Rule: a session that leaves removes itself and nobody else. One that was replaced and ends later finds another in its
 place, and leaves that one alone.
 """
 
@@ -67,8 +72,6 @@ class Endpoint:
     pump: Pump | None = field(repr=False, default=None)
     unsettled: Uncommitted = field(repr=False, factory=Uncommitted)
     hold: Hold | None = field(repr=False, default=None)
-    session: int = field(repr=False, default=0)
-    """Which of its device's sessions it is."""
     endpoint_id: EndpointId = field(init=False, repr=False)
     """The same for every session of one device."""
 
@@ -78,8 +81,8 @@ class Endpoint:
         return EndpointId(client, device, 0 if device is not None else next(_session_numbers))
 
     def number(self, n: int | None) -> Number | None:
-        """What numbers an envelope of this session; None where there is no mailbox to count it, or no `n`."""
-        return None if n is None or self.pump is None else Number(self.pump.mailbox, self.session, n)
+        """The number of an envelope of this session; None where there is no mailbox to count it, or no `n`."""
+        return None if n is None or self.pump is None else Number(self.pump.mailbox, self.pump.session, n)
 
 
 @frozen
@@ -91,43 +94,49 @@ class HubStatistics:
 class Hub:
     def __init__(self, *, sessions_per_client: int) -> None:
         self._sessions_per_client = sessions_per_client
-        self._admitted: dict[ClientId, tuple[Principal, ...]] = {}
-        """Of each session that is attached, or will be. Two are the same only if they are the same object."""
-        self._endpoints: dict[ClientId, tuple[Endpoint, ...]] = {}
+        self._attached: dict[ClientId, tuple[Endpoint, ...]] = {}
+        """The open ones included, and without those that were replaced."""
+        self._open: dict[ClientId, tuple[Endpoint, ...]] = {}
         self._pumps: dict[MailboxId, Pump] = {}
         self._sessions = 0
 
     @contextmanager
-    def admitted(self, principal: Principal) -> Iterator[None]:
-        """Count a session as one of its client's while the block runs, or until a newer one of its device is attached.
+    def attached(self, endpoint: Endpoint) -> Iterator[None]:
+        """Count a session as one of its client's while the block runs, or until it is replaced.
 
         Raises:
             TooManySessions: at the limit, and there is nothing to replace.
         """
-        client, device = principal.client, principal.device
-        everyone = self._admitted.get(client, ())
-        others = [other.device for other in everyone if device is None or other.device != device]
+        client, device = endpoint.principal.client, endpoint.principal.device
+        everyone = self._attached.get(client, ())
+        others = [other.principal.device for other in everyone if device is None or other.principal.device != device]
         if others.count(None) + len({*others} - {None}) >= self._sessions_per_client:
             raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
-        self._admitted[client] = (*everyone, principal)
+        self._attached[client] = (*everyone, endpoint)
         try:
             yield
         finally:
-            self._dismiss(principal)
+            self._remove(endpoint)
 
-    @contextmanager
-    def attached(self, endpoint: Endpoint) -> Iterator[None]:
-        """Attach a session that is admitted, while the block runs. An older session of the same device is closed with
-        4409.
+    def open(self, endpoint: Endpoint) -> bool:
+        """Let everything reach an attached session. An older session of the same device is closed with 4409. False: the
+        session has left meanwhile.
         """
-        self._attach(endpoint)
-        try:
-            yield
-        finally:
-            self._detach(endpoint)
+        client, device = endpoint.principal.client, endpoint.principal.device
+        if endpoint not in self._attached.get(client, ()):
+            return False
+        for other in self.sessions_of(client):
+            if device is not None and other.principal.device == device:
+                self._remove(other)
+                other.outbox.close(REPLACED)
+        self._open[client] = (*self.sessions_of(client), endpoint)
+        self._sessions += 1
+        if endpoint.pump is not None:
+            self._pumps[endpoint.pump.mailbox] = endpoint.pump
+        return True
 
     def sessions_of(self, client: ClientId) -> Sequence[Endpoint]:
-        return self._endpoints.get(client, ())
+        return self._open.get(client, ())
 
     def device_session(self, client: ClientId, device: DeviceId) -> Endpoint | None:
         """The live session of one device; there is never more than one."""
@@ -145,46 +154,28 @@ class Hub:
 
     def everyone(self) -> Iterator[Endpoint]:
         """Every live session, in no particular order."""
-        for endpoints in self._endpoints.values():
+        for endpoints in self._open.values():
             yield from endpoints
 
     def statistics(self) -> HubStatistics:
-        return HubStatistics(clients=len(self._endpoints), sessions=self._sessions)
+        return HubStatistics(clients=len(self._open), sessions=self._sessions)
 
-    def _attach(self, endpoint: Endpoint) -> None:
-        client, device = endpoint.principal.client, endpoint.principal.device
-        endpoints = self._endpoints.get(client, ())
-        replaced = [other for other in endpoints if device is not None and other.principal.device == device]
-        remaining = tuple(other for other in endpoints if other not in replaced)
-        for other in replaced:
-            self._unplug(other)
-            self._dismiss(other.principal)
-            other.outbox.close(REPLACED)
-        self._endpoints[client] = (*remaining, endpoint)
-        if endpoint.pump is not None:
-            self._pumps[endpoint.pump.mailbox] = endpoint.pump
-        self._sessions += 1 - len(replaced)
+    def _remove(self, endpoint: Endpoint) -> None:
+        _drop(self._attached, endpoint)
+        if _drop(self._open, endpoint):
+            self._sessions -= 1
+            pump = endpoint.pump
+            if pump is not None and self._pumps.get(pump.mailbox) is pump:
+                del self._pumps[pump.mailbox]
 
-    def _detach(self, endpoint: Endpoint) -> None:
-        client = endpoint.principal.client
-        self._unplug(endpoint)
-        endpoints = self._endpoints.get(client, ())
-        remaining = tuple(other for other in endpoints if other is not endpoint)
-        self._sessions -= len(endpoints) - len(remaining)
-        if remaining:
-            self._endpoints[client] = remaining
-        else:
-            self._endpoints.pop(client, None)
 
-    def _dismiss(self, principal: Principal) -> None:
-        client = principal.client
-        remaining = tuple(other for other in self._admitted.get(client, ()) if other is not principal)
-        if remaining:
-            self._admitted[client] = remaining
-        else:
-            self._admitted.pop(client, None)
-
-    def _unplug(self, endpoint: Endpoint) -> None:
-        pump = endpoint.pump
-        if pump is not None and self._pumps.get(pump.mailbox) is pump:
-            del self._pumps[pump.mailbox]
+def _drop(among: dict[ClientId, tuple[Endpoint, ...]], endpoint: Endpoint) -> bool:
+    """Take the endpoint out; returns whether it was in."""
+    client = endpoint.principal.client
+    endpoints = among.get(client, ())
+    remaining = tuple(other for other in endpoints if other is not endpoint)
+    if remaining:
+        among[client] = remaining
+    else:
+        among.pop(client, None)
+    return len(remaining) < len(endpoints)

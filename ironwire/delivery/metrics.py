@@ -1,29 +1,20 @@
-"""What became of envelopes, counted by verb, and of requests. Relaying is the server's busiest path, so counting is one
-increment.
-"""
+"""The ends of envelopes, counted by verb. Relaying is the server's busiest path, so counting is one increment."""
 
 from attrs import define, field
 
 from ironwire.counting import Tallied, tallied
-from ironwire.wire.messages import Error, File, GroupChanged, Receipt, ServerMessage, Text
+from ironwire.wire.messages import DELIVERIES
 from ironwire.wire.messages.fields import ErrorCode
-
-VERBS = (Text.verb, File.verb, Receipt.verb, GroupChanged.verb)
-"""What can be in an envelope. Every count is there from the start: a monitor sees 0, and then the first."""
-
-
-def refusal_in(reply: ServerMessage) -> ErrorCode | None:
-    """The code of an error; None if the reply is none, so that what was asked for was carried out."""
-    return reply.msg if isinstance(reply, Error) else None
 
 
 def _none_of_each() -> dict[str, int]:
-    return dict.fromkeys(VERBS, 0)
+    """Every count is there from the start: a monitor sees 0, and then the first."""
+    return {kind.verb: 0 for kind in DELIVERIES}
 
 
 @define(eq=False)
 class DeliveryMetrics:
-    """Whoever settles an envelope adds one to its verb, in the place that says how it ended."""
+    """Add one to the verb of each envelope that ends, in the place that says how."""
 
     stored: dict[str, int] = field(init=False, factory=_none_of_each)
     relayed: dict[str, int] = field(init=False, factory=_none_of_each)

@@ -1,8 +1,10 @@
-"""Brings a mailbox to its device's session: what waited first, then what comes, in order, within the window.
+"""Brings a mailbox to its device's session: the entries that waited first, then those that come, in order, within the
+window.
 
-An entry that is committed while the session has everything before it goes out at once, from memory. One that comes
-while the session is behind waits in the store, and `run` fetches it when the device has acknowledged enough. So
-nothing is held in memory for a slow device but its window.
+A pump has no window until its device is registered: `open` gives it one, before anything that was committed after the
+registration is told. An entry that is committed while the session has everything before it goes out at once, from
+memory. One that comes while the session is behind waits in the store, and `run` fetches it when the device has
+acknowledged enough. So nothing is held in memory for a slow device but its window.
 """
 
 import trio
@@ -18,20 +20,24 @@ PAGE_ENTRIES = 100
 
 
 class Pump:
-    """One device session's link to its mailbox. The session runs `run` in its nursery."""
+    """One device session's link to its mailbox. The session runs `run` in its nursery once the pump is open."""
 
-    def __init__(self, mailbox: MailboxId, window: Window, store: Store, outbox: Outbox) -> None:
-        self.mailbox = mailbox
-        self._window = window
+    mailbox: MailboxId
+    session: int
+    """Which of its device's sessions it is, by the count of the mailbox."""
+    _window: Window
+
+    def __init__(self, store: Store, outbox: Outbox) -> None:
         self._store = store
         self._outbox = outbox
         self._wake = trio.lowlevel.ParkingLot()
         self._is_caught_up = False
 
-    @property
-    def acked(self) -> int:
-        """The device has everything up to here."""
-        return self._window.acked
+    def open(self, mailbox: MailboxId, session: int, window: Window) -> None:
+        """The device is registered: this is its mailbox, which session of it began, and the window at its position."""
+        self.mailbox = mailbox
+        self.session = session
+        self._window = window
 
     def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
         """An entry was committed to the mailbox just now."""

@@ -1,4 +1,4 @@
-"""Groups: asking about them, and changing them (docs/protocol.md, section 7.2).
+"""Groups: questions about them, and changes (docs/protocol.md, section 7.2).
 
 `protocol/group.py` decides from the group as it stands; the store takes the change only if it stands so still. A change
 that lost a race is decided anew, from what the winner has left.
@@ -13,8 +13,8 @@ from attrs import evolve, frozen
 
 from ironwire.delivery.delivery import ID_TAKEN, NO_SUCH_GROUP, Delivery
 from ironwire.delivery.hub import Endpoint
-from ironwire.delivery.metrics import refusal_in
 from ironwire.delivery.payloads import digest_of
+from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.protocol.group import Change, Changed, Outcome, Refused, Roster, Unchanged, change, create, expel
 from ironwire.store.contract.directory import Group, Membership
@@ -34,17 +34,12 @@ from ironwire.wire.codec import encode, encode_payload
 from ironwire.wire.messages import (
     Accepted,
     Error,
-    GroupAdd,
     GroupChanged,
     GroupCreate,
     GroupDetails,
     GroupInfo,
-    GroupLeave,
     GroupList,
     GroupMember,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
     Groups,
     GroupSummary,
 )
@@ -52,12 +47,10 @@ from ironwire.wire.messages.fields import ErrorCode
 
 GROUP_ID_BYTES = 16
 
-GroupRequest = GroupCreate | Change | GroupInfo | Groups
-
 
 @frozen
 class GroupHandler:
-    """Answers what clients ask about groups."""
+    """Answers clients about groups, and changes groups."""
 
     _store: Store
     _delivery: Delivery
@@ -65,41 +58,41 @@ class GroupHandler:
     _random_bytes: Callable[[int], bytes]
     _most_members: int
 
-    async def answer(self, endpoint: Endpoint, request: GroupRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        """Returns the code of the error that was the answer, if it was one.
+    async def info(self, endpoint: Endpoint, request: GroupInfo, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        return reply(endpoint, _details(await self._store.group(request.group), endpoint.principal.client), id_)
+
+    async def list_groups(self, endpoint: Endpoint, request: Groups, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        groups = await self._store.groups_of(endpoint.principal.client)
+        return reply(endpoint, GroupList([*map(_summary, groups)]), id_)
+
+    async def change(
+        self, endpoint: Endpoint, request: GroupCreate | Change, id_: MessageId | None
+    ) -> ErrorCode | None:
+        """Make or change a group. A refusal holds the session.
 
         Raises:
             StoreError: the store cannot work.
         """
-        client = endpoint.principal.client
-        match request:
-            case GroupInfo(group):
-                details = _details(await self._store.group(group), client)
-                endpoint.outbox.put(encode(details, id))
-                return refusal_in(details)
-            case Groups():
-                groups = await self._store.groups_of(client)
-                endpoint.outbox.put(encode(GroupList([*map(_summary, groups)]), id))
-                return None
-            case GroupCreate() | GroupAdd() | GroupRemove() | GroupLeave() | GroupRole() | GroupRename():
-                answer = await self._carry_out(endpoint, request, id)
-                if id is not None or isinstance(answer, Error):
-                    endpoint.outbox.put(encode(answer, id))
-                if isinstance(answer, Error) and endpoint.hold is not None:
-                    endpoint.hold.refused_at_commit(answer)
-                return refusal_in(answer)
-            case _:
-                assert_never(request)
+        answer = await self._carry_out(endpoint, request, id_)
+        if isinstance(answer, Error) and endpoint.hold is not None:
+            endpoint.hold.refused_at_commit(answer)
+        return reply(endpoint, answer, id_)
 
     async def _carry_out(
         self,
         endpoint: Endpoint,
         request: GroupCreate | Change,
-        id: MessageId | None,  # noqa: A002  # the frame's
+        id_: MessageId | None,
     ) -> Accepted | Error:
         by, device, digest = endpoint.principal.client, endpoint.principal.device, digest_of(request)
-        # What came of it the first time may have made the same request impossible: the id has to be looked up first.
-        known = None if id is None else await self._store.recall(by, device, id, digest)
+        # The id is looked up first: the change itself may have made the same request impossible.
+        known = None if id_ is None else await self._store.recall(by, device, id_, digest)
         if known is not None:
             return _answer(known)
         result: Result = EpochPassed()
@@ -113,7 +106,7 @@ class GroupHandler:
                 case Changed(after):
                     now = self._now_ms()
                     told = evolve(_told(group, by, outcome), ts=now, device=device)
-                    envelope = Envelope(told.verb, by, device, group, id, now, encode_payload(told))
+                    envelope = Envelope(told.verb, by, device, group, id_, now, encode_payload(told))
                     result = await self._submit(envelope, digest, outcome, endpoint.hold)
                     if isinstance(result, Stored):
                         return Accepted(now, group=group, epoch=after.epoch)
@@ -124,7 +117,7 @@ class GroupHandler:
         return _answer(result)
 
     async def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
-        """Which group it is about, and what becomes of it as it stands now."""
+        """The group of the request, and its outcome as the group stands now."""
         if isinstance(request, GroupCreate):
             group = GroupId("#" + self._random_bytes(GROUP_ID_BYTES).hex())
             return group, create(by, request, self._most_members)
@@ -159,7 +152,7 @@ class GroupHandler:
 
 
 def _answer(result: Result) -> Accepted | Error:
-    """What is said of a change that the store did not make."""
+    """The answer to a change that the store did not make."""
     match result:
         case Duplicate(ts, group):
             return Accepted(ts, duplicate=True, group=group)

@@ -1,31 +1,31 @@
-"""Who is here, and who is typing: what is said to those who are there now (docs/protocol.md, section 7.3).
+"""Presence and typing: signals for the sessions that are live now (docs/protocol.md, section 7.3).
 
-A client is seen as what the newest `presence` of its live sessions said, by those whom it allows and has not blocked;
-everybody else sees it offline. All of it lives in memory and ends with the sessions: nothing here reaches a disk.
+A client is seen as the newest `presence` of its live sessions says, by the clients that it allows and has not blocked;
+all others see it offline. Everything lives in memory and ends with the sessions: nothing here reaches a disk.
 
-Rule: a watcher ends up knowing what it should see, at nobody else's cost. Only who is allowed is looked up, so a crowd
-that watches a client without being allowed costs nothing. What is seen is decided when a watcher's turn comes, so of a
-client that came and went meanwhile it is told once; one that reads too slowly is told when it reads again.
+Rule: a watcher ends up knowing what it should see, at nobody else's cost. Only allowed clients are looked up, so a
+crowd that watches a client without being allowed costs nothing. The status is read when a watcher's turn comes, so a
+client that came and went meanwhile is reported once; a session that reads too slowly is told when it reads again.
 """
 
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import islice
-from typing import assert_never
 
 import trio
 from attrs import define, field, frozen
 
 from ironwire.counting import figure
+from ironwire.delivery.delivery import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
+from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import (
     Accepted,
-    Error,
     Presence,
     PresenceAllow,
     PresenceUpdate,
@@ -39,8 +39,6 @@ from ironwire.wire.messages.presence import GivenStatus, Status
 CATCH_UP_SECONDS = 1.0
 TURN_CLIENTS = 32
 """How many are looked up in one turn of the event loop. Each may have as many sessions as one may."""
-
-PresenceRequest = Typing | Presence | PresenceAllow | PresenceWatch
 
 _Clients = dict[ClientId, None]
 """A set that keeps its order, so that the same run gives the same trace."""
@@ -64,7 +62,7 @@ class _Watcher:
 
 @define(eq=False)
 class PresenceHandler:
-    """Answers what clients ask about presence, and tells watchers what changes: `tell` and `catch_up` are two tasks."""
+    """Answers clients about presence, and tells watchers of changes: `tell` and `catch_up` are two tasks."""
 
     _hub: Hub
     _store: Store
@@ -79,28 +77,55 @@ class PresenceHandler:
     _news: trio.lowlevel.ParkingLot = field(init=False, factory=trio.lowlevel.ParkingLot)
     _dropped: int = field(init=False, default=0)
 
-    # --- what sessions ask for ---------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
-    def answer(self, endpoint: Endpoint, request: PresenceRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        """Returns the code of the error that was the answer, if it was one.
-
-        Raises:
-            StoreError: the store cannot be read.
+    def typing(self, endpoint: Endpoint, request: Typing, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the group or the blocks cannot be read.
         """
-        match request:
-            case Typing():
-                return self._relay(endpoint, request, id)
-            case Presence(status):
-                self._say(endpoint, status)
-                self._accept(endpoint, id)
-            case PresenceAllow(clients):
-                self._allow(endpoint.principal.client, _distinct(clients))
-                self._accept(endpoint, id)
-            case PresenceWatch(clients):
-                self._accept(endpoint, id)  # first: what follows it is about the new list
-                self._watch(endpoint, _distinct(clients))
-            case _:
-                assert_never(request)
+        sender = endpoint.principal.client
+        if is_group(request.to):
+            group = self._store.glance.group(GroupId(request.to))
+            if group is None or sender not in group.roles:
+                return reply(endpoint, NO_SUCH_GROUP, id_)
+            self._fan_out(sender, group.roles, encode(RelayedTyping(sender, request.typing, group.id)))
+        else:
+            to = ClientId(request.to)
+            if sender not in self._store.glance.blocks_of(to):
+                self._fan_out(sender, [to], encode(RelayedTyping(sender, request.typing)))
+        return self._accept(endpoint, id_)
+
+    def say(self, endpoint: Endpoint, request: Presence, id_: MessageId | None) -> ErrorCode | None:
+        """The client is seen as this, while the session is the newest that has said something."""
+        client = endpoint.principal.client
+        said = self._said.setdefault(client, {})
+        said.pop(endpoint, None)
+        said[endpoint] = request.status
+        self.changed(client)
+        return self._accept(endpoint, id_)
+
+    def allow(self, endpoint: Endpoint, request: PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
+        """These clients may see the client from now on."""
+        client = endpoint.principal.client
+        self.changed(client)  # to those who were allowed before
+        self._allowed[client] = _distinct(request.clients)
+        self.changed(client)
+        return self._accept(endpoint, id_)
+
+    def watch(self, endpoint: Endpoint, request: PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
+        """The session wants to see these clients from now on.
+
+        A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was last
+        reported online, so that both converge.
+        """
+        watched = _distinct(request.clients)
+        self._accept(endpoint, id_)  # first: the reports that follow are about the new list
+        watcher = self._watchers.setdefault(endpoint, _Watcher(endpoint))
+        kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]
+        watcher.told = dict.fromkeys(kept)
+        watcher.watched = watched
+        for client in watched:
+            self._tell(watcher, client)
         return None
 
     def left(self, endpoint: Endpoint) -> None:
@@ -119,7 +144,7 @@ class PresenceHandler:
             self._allowed.pop(client, None)
 
     def changed(self, client: ClientId) -> None:
-        """What the client is seen as by those whom it allows may be another now."""
+        """Those whom the client allows may see it differently now."""
         allowed = self._allowed.get(client)
         if allowed:
             self._changed.setdefault(client, {}).update(allowed)
@@ -158,28 +183,6 @@ class PresenceHandler:
 
     # --- presence ----------------------------------------------------------------------------------------------------
 
-    def _say(self, endpoint: Endpoint, status: Status) -> None:
-        said = self._said.setdefault(endpoint.principal.client, {})
-        said.pop(endpoint, None)
-        said[endpoint] = status
-        self.changed(endpoint.principal.client)
-
-    def _allow(self, client: ClientId, allowed: _Clients) -> None:
-        self.changed(client)  # to those who were allowed before
-        self._allowed[client] = allowed
-        self.changed(client)
-
-    def _watch(self, endpoint: Endpoint, watched: _Clients) -> None:
-        """A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was
-        last reported online, so that both converge.
-        """
-        watcher = self._watchers.setdefault(endpoint, _Watcher(endpoint))
-        kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]
-        watcher.told = dict.fromkeys(kept)
-        watcher.watched = watched
-        for client in watched:
-            self._tell(watcher, client)
-
     def _tell_client(self, by: ClientId, client: ClientId) -> None:
         for other in self._hub.sessions_of(by):
             watcher = self._watchers.get(other)
@@ -209,24 +212,7 @@ class PresenceHandler:
             return "offline"
         return next(reversed(said.values()))
 
-    # --- typing ------------------------------------------------------------------------------------------------------
-
-    def _relay(self, endpoint: Endpoint, typing: Typing, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # as above
-        sender = endpoint.principal.client
-        if is_group(typing.to):
-            group = self._store.glance.group(GroupId(typing.to))
-            if group is None or sender not in group.roles:
-                endpoint.outbox.put(encode(Error("not_found", detail="no such group"), id))
-                return "not_found"
-            self._spread(sender, group.roles, encode(RelayedTyping(sender, typing.typing, group.id)))
-        else:
-            to = ClientId(typing.to)
-            if sender not in self._store.glance.blocks_of(to):
-                self._spread(sender, [to], encode(RelayedTyping(sender, typing.typing)))
-        self._accept(endpoint, id)
-        return None
-
-    def _spread(self, sender: ClientId, to: Iterable[ClientId], frame: bytes) -> None:
+    def _fan_out(self, sender: ClientId, to: Iterable[ClientId], frame: bytes) -> None:
         for client in to:
             if client == sender:
                 continue
@@ -234,9 +220,8 @@ class PresenceHandler:
                 if not other.outbox.put_ephemeral(frame):
                     self._dropped += 1
 
-    def _accept(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
-        if id is not None:
-            endpoint.outbox.put(encode(Accepted(ts=self._now_ms()), id))
+    def _accept(self, endpoint: Endpoint, id_: MessageId | None) -> ErrorCode | None:
+        return reply(endpoint, Accepted(ts=self._now_ms()), id_)
 
 
 def _distinct(clients: list[ClientId]) -> _Clients:

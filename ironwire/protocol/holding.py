@@ -20,32 +20,16 @@ client says `resume`; the client then repeats from the first refused message.
     broken    is refused              is refused: it was sent after the refused one
 
 Any other event leaves the state as it is. The first refusal names the code, until the store fails: from then on it is
-`internal`, because what is refused then uses no number up (section 4.1). Only frames whose order matters count:
-envelopes and changes of groups.
+`internal`, because what is refused then uses no number up (section 4.1). Only frames whose order matters count
+(`ClientMessage.is_ordered`): envelopes and changes of groups.
 """
 
 from typing import Literal
 
 from attrs import define, field, frozen
 
-from ironwire.wire.messages import (
-    ClientMessage,
-    Error,
-    ErrorCode,
-    File,
-    GroupAdd,
-    GroupCreate,
-    GroupLeave,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
-    Receipt,
-    Text,
-)
+from ironwire.wire.messages import Error, ErrorCode
 from ironwire.wire.messages.fields import is_retryable
-
-ORDERED = (Text, File, Receipt, GroupCreate, GroupAdd, GroupRemove, GroupLeave, GroupRole, GroupRename)
-"""Messages that are accepted in the order in which they were sent, or not at all."""
 
 HELD_DETAIL = "an earlier message of this session was refused: say resume, then send again from there"
 
@@ -107,7 +91,3 @@ class Hold:
         self._state = "broken" if self.is_broken else state
         if self._refusal is None or has_failed:
             self._refusal = Refusal(error, now + (error.retry_after_ms or 0) / 1000)
-
-
-def is_ordered(message: ClientMessage) -> bool:
-    return isinstance(message, ORDERED)

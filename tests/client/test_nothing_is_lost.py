@@ -42,7 +42,7 @@ from ironwire.ids import Address, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.server.app import create_app
 from ironwire.server.operator.config import AuthSettings, Settings
-from ironwire.store.contract.operations import Append
+from ironwire.store.contract.operations import Append, ToClient
 from ironwire.store.contract.records import Envelope, Quota
 from ironwire.store.contract.store import Store
 from ironwire.store.memory.store import MemoryStore
@@ -364,7 +364,7 @@ def append(number: int) -> Append:
     text = DeliveredText(ALICE.client_id, str(number), ts=number)
     payload = encode_payload(text)
     envelope = Envelope("text", ALICE.client_id, None, BOB.client_id, MessageId(str(number)), number, payload)
-    return Append(envelope, b"", is_live=False)
+    return Append(envelope, b"", ToClient(BOB.client_id))
 
 
 def test_the_oracle_notices() -> None:

@@ -42,7 +42,7 @@ async def test_what_is_blocked_reaches_the_senders_own_devices_alone(store: Stor
     box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
     sent = append(envelope(BOB, ANN, "unwanted", device=PHONE, id="1"), is_archived=True)
     await apply(store, Block(ANN, BOB))
-    assert await apply(store, sent) == Stored((Placed(own.id, BOB, LAPTOP, 1, is_own=True),), is_blocked=True)
+    assert await apply(store, sent) == Stored((Placed(own.id, BOB, LAPTOP, 1, is_own=True),))
     assert await apply(store, sent) == Duplicate(1_000)
     assert await texts(store, box) == []
     assert (await mailbox_of(store, ANN, PHONE)).tail == 0
@@ -61,21 +61,21 @@ async def test_what_is_sent_meets_the_blocks_that_the_operations_before_it_left(
 
     batch: list[Operation] = [said("1"), Block(ANN, BOB), said("2"), Unblock(ANN, BOB), said("3"), Block(ANN, BOB)]
     results = await store.apply(batch)
-    assert [result.is_blocked for result in results if isinstance(result, Stored)] == [False, True, False]
-    assert await apply(store, said("4")) == Stored((), is_blocked=True)
+    assert [result.owed for result in results if isinstance(result, Stored)] == [(ANN,), (), (ANN,)]
+    assert await apply(store, said("4")) == Stored(())
     assert await texts(store, box) == [(1, "1"), (2, "3")]
 
 
 async def test_what_is_blocked_is_kept_from_those_without_a_mailbox_too(store: Store) -> None:
     await apply(store, Block(ANN, BOB))
-    assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored((), is_blocked=True)
-    assert await apply(store, append(envelope(CAT, ANN), is_live=True)) == Stored(())
+    assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored(())
+    assert await apply(store, append(envelope(CAT, ANN), is_live=True)) == Stored((), owed=(ANN,))
 
 
 async def test_a_block_that_was_erased_holds_no_more(store: Store) -> None:
     await store.apply([Block(ANN, BOB), append(envelope(BOB, ANN), is_live=True)])
     await store.erase(ANN)
-    assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored(())
+    assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored((), owed=(ANN,))
 
 
 async def test_the_blocked_learn_of_absence_and_of_fullness_as_ever(open_store: OpenStore) -> None:

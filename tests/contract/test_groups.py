@@ -100,7 +100,7 @@ async def test_a_message_goes_to_all_devices_of_all_members_except_the_one_that_
             Placed(boxes[3].id, BOB, LAPTOP, 2, is_own=False),
             Placed(boxes[1].id, ANN, LAPTOP, 2, is_own=False),
         ),
-        owed_live=(BOB, ANN),
+        owed=(BOB, ANN),
     )
     assert [entry.envelope for entry in await store.read(boxes[1].id, after=1, limit=9)] == [sent]
     assert (await mailbox_of(store, ANN, PHONE)).tail == 1
@@ -109,13 +109,13 @@ async def test_a_message_goes_to_all_devices_of_all_members_except_the_one_that_
 
 async def test_a_group_without_mailboxes_takes_what_its_members_say(store: Store) -> None:
     await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
-    assert await apply(store, append(envelope(ANN, CLUB, id="1"))) == Stored((), owed_live=(ANN, BOB))
+    assert await apply(store, append(envelope(ANN, CLUB, id="1"))) == Stored((), owed=(ANN, BOB))
     assert await apply(store, append(envelope(ANN, CLUB, id="1", ts=2_000))) == Duplicate(1_000, CLUB)
 
 
 async def test_only_who_is_a_member_at_the_commit_can_write(store: Store) -> None:
     box = await registered(store, ANN, PHONE)
-    assert await apply(store, append(envelope(BOB, CLUB), is_live=True)) == NotMember()
+    assert await apply(store, append(envelope(BOB, CLUB))) == NotMember()
     results = await store.apply(
         [
             change(CLUB, 0, {ANN: "admin"}),
@@ -137,7 +137,7 @@ async def test_a_change_is_told_to_all_who_were_members_or_are_also_where_it_was
     result = await apply(store, change(CLUB, 1, {ANN: "admin", CAT: "member"}, device=PHONE))
     assert isinstance(result, Stored)
     assert [(place.client, place.seq) for place in result.placed] == [(ANN, 2), (BOB, 2), (CAT, 1)]
-    assert result.owed_live == (ANN, BOB, CAT)
+    assert result.owed == (ANN, BOB, CAT)
     await apply(store, append(envelope(ANN, CLUB, "for members")))
     assert await texts(store, ann) == [(1, "1"), (2, "2"), (3, "for members")]
     assert await texts(store, bob) == [(1, "1"), (2, "2")]
@@ -261,7 +261,7 @@ async def test_members_without_devices_stay_members(store: Store) -> None:
     await store.expire(before_ms=5_000, archived_before_ms=5_000)
     assert await store.mailboxes_of(ANN) == await store.mailboxes_of(BOB) == []
     assert await store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin", BOB: "member"})
-    assert await apply(store, append(envelope(ANN, CLUB))) == Stored((), owed_live=(ANN, BOB))
+    assert await apply(store, append(envelope(ANN, CLUB))) == Stored((), owed=(ANN, BOB))
     back = await registered(store, BOB, PHONE)
     assert isinstance(await apply(store, append(envelope(ANN, CLUB, "welcome back"))), Stored)
     assert await texts(store, back) == [(1, "welcome back")]

@@ -82,7 +82,8 @@ def appends(draw: st.DrawFn) -> Append:
         ts=draw(times),
     )
     flags = {name: draw(st.booleans()) for name in ("is_live", "is_archived")}
-    made = evolve(append(sent, **flags), lane=draw(lanes))
+    named = draw(st.just([]) | st.lists(st.tuples(clients, devices), max_size=3, unique=True))
+    made = evolve(append(sent, *named, **flags), lane=draw(lanes))
     return made if draw(st.booleans()) else evolve(made, digest=b"", number=draw(numbers()))
 
 

@@ -21,6 +21,7 @@ from ironwire.store.contract.operations import (
     Result,
     SessionOver,
     Stored,
+    ToClient,
     Undeliverable,
 )
 from ironwire.store.contract.records import Mailbox, Quota, RefusedSpan
@@ -157,8 +158,9 @@ async def test_the_id_of_what_has_a_number_is_not_remembered(store: Store) -> No
 @pytest.mark.parametrize("id_", [None, "1"])
 async def test_what_reached_nobody_after_all_counts_as_refused(store: Store, id_: str | None) -> None:
     phone = await registered(store, ANN, PHONE)
-    sent = evolve(to_bob(phone, 1, id=id_), is_live=True, is_archived=True)
-    later = evolve(to_bob(phone, 2, "later"), is_live=True, is_archived=True)
+    nowhere = ToClient(BOB, is_live=True)
+    sent = evolve(to_bob(phone, 1, id=id_), audience=nowhere, is_archived=True)
+    later = evolve(to_bob(phone, 2, "later"), audience=nowhere, is_archived=True)
     await store.apply([sent, later])
     await apply(store, Forget(sent.envelope, sent.number))
     assert await apply(store, sent) == AlreadySettled("user_offline")

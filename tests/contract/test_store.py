@@ -129,7 +129,8 @@ async def test_an_envelope_goes_to_all_of_the_recipients_devices_and_the_senders
             Placed(phone.id, ANN, PHONE, 1, is_own=False),
             Placed(laptop.id, ANN, LAPTOP, 1, is_own=False),
             Placed(own_tablet.id, BOB, TABLET, 1, is_own=True),
-        )
+        ),
+        owed=(ANN,),
     )
     (entry,) = await store.read(own_tablet.id, after=0, limit=9)
     assert (entry.seq, entry.envelope, entry.is_own) == (1, sent, True)
@@ -156,8 +157,24 @@ async def test_nobody_can_get_it_and_nothing_is_stored(store: Store) -> None:
 async def test_a_live_session_alone_is_enough_and_the_senders_others_get_their_copy(store: Store) -> None:
     own = await registered(store, BOB, LAPTOP)
     live = append(envelope(BOB, ANN, device=PHONE, id="1"), is_live=True)
-    assert await apply(store, live) == Stored((Placed(own.id, BOB, LAPTOP, 1, is_own=True),))
-    assert await apply(store, append(envelope(CAT, ANN), is_live=True)) == Stored(())
+    assert await apply(store, live) == Stored((Placed(own.id, BOB, LAPTOP, 1, is_own=True),), owed=(ANN,))
+    assert await apply(store, append(envelope(CAT, ANN), is_live=True)) == Stored((), owed=(ANN,))
+
+
+async def test_an_envelope_for_devices_goes_to_those_of_them_that_are_registered(open_store: OpenStore) -> None:
+    async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
+        named = (ANN, PHONE), (CAT, LAPTOP)
+        sent = append(envelope(BOB, ANN, device=PHONE, id="1"), *named)
+        own, other = await registered(store, BOB, LAPTOP), await registered(store, ANN, LAPTOP)
+        assert await apply(store, sent) == Undeliverable()
+        phone, laptop = await registered(store, ANN, PHONE), await registered(store, CAT, LAPTOP)
+        await store.apply([append(envelope(BOB, CAT)), Ack(own.id, 1), Block(ANN, BOB)])
+        placed = (Placed(phone.id, ANN, PHONE, 1, is_own=False),)
+        assert await apply(store, sent) == Stored(placed, lost=(LostPlace(laptop.id, 2),)), "neither full nor blocked"
+        assert await apply(store, sent) == Duplicate(1_000)
+        assert await store.apply([Remove(ANN, PHONE), Remove(CAT, LAPTOP)]) == [Removed(), Removed()]
+        assert await apply(store, append(envelope(BOB, ANN, device=PHONE, id="2"), *named)) == Undeliverable()
+        assert await texts(store, other) == []
 
 
 async def test_a_batch_takes_effect_in_order_and_each_operation_sees_those_before(store: Store) -> None:
@@ -303,7 +320,7 @@ async def test_a_full_mailbox_of_the_senders_other_device_loses_its_place_and_re
         box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
         await store.apply([append(envelope(BOB, ANN)), Ack(box.id, 1)])
         assert await apply(store, append(envelope(BOB, ANN, "goes out"))) == Stored(
-            (Placed(box.id, ANN, PHONE, 2, is_own=False),), lost=(LostPlace(own.id, 2),)
+            (Placed(box.id, ANN, PHONE, 2, is_own=False),), (ANN,), (LostPlace(own.id, 2),)
         )
         assert await texts(store, box) == [(2, "goes out")]
         assert await texts(store, own) == [(1, "hello")]
@@ -317,7 +334,9 @@ async def test_a_recipient_who_is_live_alone_gets_it_although_the_senders_other_
     async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
         own = await registered(store, BOB, LAPTOP)
         await apply(store, append(envelope(BOB, ANN), is_live=True))
-        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored((), lost=(LostPlace(own.id, 2),))
+        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored(
+            (), (ANN,), (LostPlace(own.id, 2),)
+        )
 
 
 async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: OpenStore) -> None:
@@ -326,7 +345,7 @@ async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: 
         note = append(envelope(ANN, ANN, "note", device=PHONE))
         await store.apply([note, Ack(phone.id, 1)])
         assert await apply(store, note) == Stored(
-            (Placed(phone.id, ANN, PHONE, 2, is_own=False),), lost=(LostPlace(stale.id, 2),)
+            (Placed(phone.id, ANN, PHONE, 2, is_own=False),), (ANN,), (LostPlace(stale.id, 2),)
         )
         assert await apply(store, note) == MailboxFull()
         assert (await mailbox_of(store, ANN, TABLET)).tail == 2

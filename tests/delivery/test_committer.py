@@ -96,17 +96,16 @@ async def test_a_watcher_hears_of_each_operation_before_the_one_who_asked_for_it
     assert heard == [(Touch(ONE, 1), Touched), "told", (Touch(TWO, 2), Touched), "told"]
 
 
-async def test_acks_of_two_sessions_of_a_device_do_not_join(
+async def test_a_session_takes_over_the_ack_of_the_former_one_that_waits(
     mock_clock: MockClock, store: NotingStore, committer: Committer
 ) -> None:
-    """The store refuses the older one's, and must not take the newer one's for it."""
+    """Of the former one the store would refuse it."""
     committer.ack(ONE, 3, session=1)
-    committer.ack(ONE, 2, session=2)
-    committer.hasten_ack(ClientId("a" * 64), ONE, 1)
+    assert (committer.take_over_ack(ONE, 2), committer.take_over_ack(TWO, 2)) == (3, 0)
     await wait_all_tasks_blocked()
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
-    assert [operation for _, batch in store.batches for operation in batch] == [Ack(ONE, 2, 2), Ack(ONE, 3, 1)]
+    assert [batch for _, batch in store.batches] == [[Ack(ONE, 3, 2)]]
 
 
 async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(

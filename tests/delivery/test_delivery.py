@@ -9,8 +9,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.committer import BATCH_COST, QUIET_SECONDS
-from ironwire.delivery.outbox import Ending
+from ironwire.delivery.hub import Endpoint
+from ironwire.delivery.outbox import Ending, Outbox
+from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
+from ironwire.protocol.auth import Principal
 from ironwire.store.contract.operations import Block, Operation, Remove, Removed, Result, SessionOver, Sweep
 from ironwire.store.contract.records import MailboxId
 from ironwire.wire.messages import Receipt, Text
@@ -102,20 +105,58 @@ async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
     assert alice.unsettled.count == 0
 
 
+async def test_a_session_without_a_mailbox_that_comes_before_the_commit_gets_it_too(house: House) -> None:
+    alice = house.seat(ALICE)
+    await house.seat_device(BOB, PHONE)
+    house.store.release = trio.Event()
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.submit(alice, Receipt(BOB, [MessageId("0")], "read"), None)
+    await wait_all_tasks_blocked()
+    bob = house.seat(BOB)
+    house.store.release.set()
+    await wait_all_tasks_blocked()
+    assert taken(bob) == [text_from(ALICE, "Hello")]
+
+
+async def test_where_the_store_cannot_be_read_the_commit_answers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> int:
+        raise StoreError("the disk is gone")
+
+    alice, bob = house.seat(ALICE), house.seat(BOB)
+    monkeypatch.setattr(house.store.glance, "mailbox_count", fail)
+    house.store.fails = True
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    assert [(frame["id"], frame["payload"]["msg"]) for frame in taken(alice)] == [("1", "internal")]
+    house.store.fails = False
+    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    await wait_all_tasks_blocked()
+    assert taken(alice) == [accepted("1")]
+    assert taken(bob) == [text_from(ALICE, "Hello")]
+
+
 async def test_a_new_session_is_told_of_no_gap_where_the_one_before_had_acknowledged(house: House) -> None:
-    """The new one looks at its mailbox before the last ack of the other is committed."""
+    """The new one is registered before the last ack of the other is committed."""
     alice = house.seat(ALICE)
     old = await house.seat_device(BOB, PHONE)
     for number in ("1", "2"):
         house.delivery.submit(alice, Text(BOB, number), MessageId(number))
     await wait_all_tasks_blocked()
-    mailbox = await house.delivery.register(BOB, PHONE)
-    assert mailbox is not None
-    house.delivery.ack(old, 1, None)
-    new = house.seat_again(BOB, PHONE, mailbox)
-    house.delivery.submit(alice, Text(BOB, "3"), MessageId("3"))  # its commit takes the ack along
+    house.store.release = trio.Event()
+    new: list[Endpoint] = []
+
+    async def come() -> None:
+        new.append(await house.seat_again(BOB, PHONE))
+
+    house.nursery.start_soon(come)
     await wait_all_tasks_blocked()
-    assert [frame.get("seq", frame["type"]) for frame in taken(new)] == [2, "caught_up", 3]
+    house.delivery.ack(old, 1, None)  # during the commit
+    house.leave(old)
+    house.delivery.submit(alice, Text(BOB, "3"), MessageId("3"))  # its commit takes the ack along
+    house.store.release.set()
+    await wait_all_tasks_blocked()
+    assert [frame.get("seq", frame["type"]) for frame in taken(new[0])] == [2, 3, "caught_up"]
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
 
 
 async def test_a_session_that_was_replaced_acknowledges_nothing_any_more(house: House) -> None:
@@ -124,14 +165,48 @@ async def test_a_session_that_was_replaced_acknowledges_nothing_any_more(house: 
     old = await house.seat_device(BOB, PHONE)
     house.delivery.submit(alice, Text(BOB, "1"), MessageId("1"))
     await wait_all_tasks_blocked()
-    mailbox = await house.delivery.register(BOB, PHONE)
-    assert mailbox is not None
-    new = house.seat_again(BOB, PHONE, mailbox)
+    new = await house.seat_again(BOB, PHONE)
     house.delivery.ack(old, 1, MessageId("a"))
     house.delivery.submit(alice, Text(BOB, "2"), MessageId("2"))
     await wait_all_tasks_blocked()
     assert [frame.get("seq", frame["type"]) for frame in taken(new)] == [1, "caught_up", 2]
     assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [0]
+
+
+async def test_a_registration_that_fails_leaves_the_older_session_alone(house: House) -> None:
+    alice, old = house.seat(ALICE), await house.seat_device(BOB, PHONE)
+    house.store.fails = True
+    with structlog.testing.capture_logs(), pytest.raises(StoreError):
+        await house.seat_again(BOB, PHONE)
+    house.store.fails = False
+    house.delivery.submit(alice, Text(BOB, "still here"), None)
+    await wait_all_tasks_blocked()
+    assert [frame["seq"] for frame in taken(old)] == [1]
+    assert old.outbox.ending is None
+
+
+async def test_a_session_that_leaves_during_its_registration_is_not_opened_by_it(
+    house: House, nursery: trio.Nursery
+) -> None:
+    old = await house.seat_device(BOB, PHONE)
+    house.store.release = trio.Event()
+    outbox = Outbox(most_frames=9, most_bytes=9_999, ring=lambda: None)
+    new = Endpoint(Principal(BOB, PHONE), outbox, house.delivery.pump(outbox))
+    opened: list[bool] = []
+
+    async def come() -> None:
+        with leaving, house.hub.attached(new):
+            await house.delivery.register(new, lambda _: opened.append(house.hub.open(new)))
+
+    leaving = trio.CancelScope()
+    nursery.start_soon(come)
+    await wait_all_tasks_blocked()
+    leaving.cancel()
+    house.store.release.set()
+    await wait_all_tasks_blocked()
+    assert opened == [False]
+    assert old.outbox.ending is None
+    assert house.hub.sessions_of(BOB) == (old,)
 
 
 async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_committed(
@@ -160,38 +235,17 @@ async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_commit
     assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
 
 
-async def test_what_a_session_acknowledges_while_the_next_one_comes_does_not_come_again_and_leaves_the_mailbox(
-    house: House, mock_clock: MockClock
-) -> None:
-    alice, former = house.seat(ALICE), await house.seat_device(BOB, PHONE)
-    for text in "12":
-        house.delivery.submit(alice, Text(BOB, text), None)
-    await wait_all_tasks_blocked()
-    mailbox = await house.delivery.register(BOB, PHONE)
-    assert mailbox is not None
-    house.delivery.ack(former, 1, MessageId("late"))
-    mock_clock.jump(QUIET_SECONDS)
-    await wait_all_tasks_blocked()
-    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [0]
-    assert "accepted" not in [frame["type"] for frame in taken(former)]
-    newest = house.seat_again(BOB, PHONE, mailbox)
-    mock_clock.jump(QUIET_SECONDS)
-    await wait_all_tasks_blocked()
-    assert [frame.get("seq") for frame in taken(newest) if frame["type"] == "text"] == [2]
-    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
-
-
 async def test_a_device_is_not_removed_from_under_its_newest_session_by_an_older_one(house: House) -> None:
-    former = await house.seat_device(BOB, PHONE)
-    newest = await house.delivery.register(BOB, PHONE)
-    assert newest is not None
-    assert await house.delivery.remove(BOB, PHONE, former.session) == SessionOver()
-    assert await house.delivery.mailboxes_of(BOB) == [newest]
+    former, newest = await house.seat_device(BOB, PHONE), await house.seat_again(BOB, PHONE)
+    assert former.pump is not None
+    assert newest.pump is not None
+    assert await house.delivery.remove(BOB, PHONE, former.pump.session) == SessionOver()
+    assert [box.id for box in await house.delivery.mailboxes_of(BOB)] == [newest.pump.mailbox]
 
 
 async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked(house: House) -> None:
     alice = house.seat(ALICE)
-    await house.delivery.register(BOB, PHONE)
+    await house.seat_device(BOB, PHONE)
     for _ in range(3 * BATCH_COST):
         house.delivery.submit(alice, Text(BOB, "Hello"), None)
     await house.delivery.change(BOB, Block(BOB, ALICE))

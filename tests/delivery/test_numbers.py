@@ -93,10 +93,8 @@ async def test_nothing_of_a_former_session_is_accepted_any_more(house: House) ->
 
         @nursery.start_soon
         async def come_again() -> None:
-            mailbox = await house.delivery.register(ALICE, PHONE)
-            assert mailbox is not None
-            assert mailbox.sent == 1
-            alice = house.seat_again(ALICE, PHONE, mailbox)
+            alice = await house.seat_again(ALICE, PHONE)
+            assert await sent(house) == 1
             say(house, alice, 2)
 
         await wait_all_tasks_blocked()

@@ -1,70 +1,32 @@
 """What a blocked client sends goes nowhere, and nothing that it is told gives that away."""
 
-import json
-from contextlib import ExitStack
-from typing import Any
-
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.close_codes import CloseCode
-from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Endpoint, Hub
-from ironwire.delivery.outbox import Ending, Outbox
+from ironwire.delivery.outbox import Ending
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.auth import Principal
 from ironwire.store.contract.operations import Block, Unblock
 from ironwire.store.contract.records import Quota
 from ironwire.store.memory.store import MemoryStore
 from ironwire.wire.messages import File, History, Receipt, Text
+from tests.house import ALICE, BOB, NOW_MS, PHONE, Rooms, taken
 
-ALICE, BOB = (ClientId(digit * 64) for digit in "ab")
-PHONE, LAPTOP = DeviceId("phone"), DeviceId("laptop")
+LAPTOP = DeviceId("laptop")
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
-NOW_MS = 1_790_000_000_000
 LIMITS = Limits(mailbox_envelopes=2)
 
 
-class House:
+class House(Rooms):
     """A hub and its delivery, in one of two worlds: Bob has blocked Alice, or has not."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.nursery = nursery
-        self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
-        store = MemoryStore(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
-        self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=True)
+        store = MemoryStore(Quota.of(LIMITS))
+        super().__init__(nursery, store, keeps_history=True)
         self.history = HistoryHandler(store, is_kept=True)
-        self._guests = ExitStack()
-        nursery.start_soon(self.delivery.run)
-
-    def seat(self, client: ClientId) -> Endpoint:
-        return self._stay(Endpoint(Principal(client, None), _outbox()))
-
-    async def seat_device(self, client: ClientId, device: DeviceId) -> Endpoint:
-        mailbox = await self.delivery.register(client, device)
-        if mailbox is None:
-            raise AssertionError("no room for this device")
-        outbox = _outbox()
-        pump = self.delivery.pump(mailbox, outbox)
-        self.nursery.start_soon(pump.run)
-        await wait_all_tasks_blocked()
-        outbox.take()  # caught_up
-        return self._stay(Endpoint(Principal(client, device), outbox, pump))
-
-    def _stay(self, endpoint: Endpoint) -> Endpoint:
-        self._guests.enter_context(self.hub.attached(endpoint))
-        return endpoint
-
-
-def _outbox() -> Outbox:
-    return Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
-
-
-def taken(endpoint: Endpoint) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in endpoint.outbox.take()]
 
 
 @pytest.fixture(params=["blocked", "not blocked"])
@@ -166,7 +128,7 @@ async def test_nothing_of_what_was_blocked_is_in_the_history_of_the_blocker(hous
     house.delivery.submit(alice, Text(BOB, "blocked"), None)
     house.delivery.submit(bob_phone, Text(ALICE, "still said"), None)
     await wait_all_tasks_blocked()
-    await house.history.answer(bob_phone, History(ALICE, 9), None)
+    await house.history.page(bob_phone, History(ALICE, 9), None)
     *_, page = taken(bob_phone)
     assert [envelope["text"]["text"] for envelope in page["payload"]["envelopes"]] == ["still said"]
 

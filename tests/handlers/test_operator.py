@@ -86,7 +86,7 @@ async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(
     house: House, handler: GroupHandler, admin: Admin
 ) -> None:
     seat, bob = house.seat(ALICE), house.seat(BOB)
-    await handler.answer(seat, GroupCreate([BOB, CAROL]), MessageId("1"))
+    await handler.change(seat, GroupCreate([BOB, CAROL]), MessageId("1"))
     (made,) = taken(bob)
     house.leave(seat)
     answer = await admin.answer(Erase(ALICE))
@@ -108,7 +108,7 @@ async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(
 
 async def test_the_group_of_the_erased_alone_is_over(house: House, handler: GroupHandler, admin: Admin) -> None:
     seat = house.seat(ALICE)
-    await handler.answer(seat, GroupCreate([]), MessageId("1"))
+    await handler.change(seat, GroupCreate([]), MessageId("1"))
     house.leave(seat)
     await admin.answer(Erase(ALICE))
     assert await house.store.group(CLUB) is None

@@ -86,6 +86,7 @@ class House:
         endpoint = Endpoint(Principal(client, None), outbox)
         seat = self.hub.attached(endpoint)
         seat.__enter__()
+        self.hub.open(endpoint)
         return Guest(endpoint, seat)
 
     def leave(self, guest: Guest) -> None:
@@ -93,15 +94,15 @@ class House:
         self.handler.left(guest.endpoint)
 
     def say(self, guest: Guest, status: Status) -> None:
-        self.handler.answer(guest.endpoint, Presence(status), None)
+        self.handler.say(guest.endpoint, Presence(status), None)
 
     def allow(self, guest: Guest, *clients: ClientId) -> None:
-        self.handler.answer(guest.endpoint, PresenceAllow(list(clients)), None)
+        self.handler.allow(guest.endpoint, PresenceAllow(list(clients)), None)
 
     def watch(self, guest: Guest, *clients: ClientId) -> None:
         question = MessageId(str(len(guest.announced)))
         guest.announced[question] = guest.watching = list(clients)
-        self.handler.answer(guest.endpoint, PresenceWatch(list(clients)), question)
+        self.handler.watch(guest.endpoint, PresenceWatch(list(clients)), question)
 
 
 def taken(guest: Guest) -> list[Any]:
@@ -336,7 +337,7 @@ async def test_a_crowd_that_is_not_allowed_is_not_looked_up(house: House, monkey
 async def test_typing_is_dropped_for_a_slow_reader_and_nothing_else_happens(house: House) -> None:
     alice, bob = house.enter(ALICE), house.enter(BOB)
     for _ in range(3 * MOST_FRAMES):
-        house.handler.answer(alice.endpoint, Typing(BOB, True), None)
+        house.handler.typing(alice.endpoint, Typing(BOB, True), None)
     assert len(taken(bob)) == MOST_FRAMES // 2
     assert bob.endpoint.outbox.ending is None
     assert taken(alice) == []

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from ironwire.ids import ClientId, GroupId
 from ironwire.limits import Limits
-from ironwire.server.session.rates import Rates, surcharge_of
+from ironwire.server.session.rates import Rates
 from ironwire.server.session.refusals import REFUSALS
 from ironwire.wire.messages import (
     Ack,
@@ -215,7 +215,7 @@ async def test_what_goes_to_a_group_is_paid_for_by_its_members(mock_clock: MockC
 )
 def test_what_messages_cost_above_others(message: ClientMessage, surcharge: int) -> None:
     members = {HERE: 40}
-    assert surcharge_of(message, lambda group: members.get(group, 0)) == surcharge
+    assert message.surcharge(lambda group: members.get(group, 0)) == surcharge
 
 
 def test_what_is_refused_for_its_bytes_is_not_paid_in_messages() -> None:

@@ -104,7 +104,7 @@ async def test_of_requests_that_cost_much_fewer_have_each_turn(
     async def noting(handler: HistoryHandler, endpoint: Endpoint, request: History, id_: MessageId | None) -> None:
         asked.append(endpoint)
 
-    monkeypatch.setattr(HistoryHandler, "answer", noting)
+    monkeypatch.setattr(HistoryHandler, "page", noting)
     page = text(json.dumps({"type": "history", "payload": {"with": "0" * 64, "limit": 100}}))
     async with open_stage() as stage:
         await stage.enter(*FLOODERS)

@@ -36,14 +36,14 @@ def test_the_judge_notices_a_removed_member_who_is_not_forgotten(monkeypatch: py
     append_to_group = memory_state._append_to_group
     ever: dict[GroupId, dict[ClientId, Any]] = {}
 
-    def nostalgic(state: Any, append: Append, quota: Any) -> Any:
-        group = state.groups.get(append.envelope.to)
+    def nostalgic(state: Any, append: Append, to: GroupId, quota: Any) -> Any:
+        group = state.groups.get(to)
         if group is None:
-            return append_to_group(state, append, quota)
+            return append_to_group(state, append, to, quota)
         members = dict(group.members)
         ever.setdefault(group.id, {}).update(members)
         group.members = ever[group.id]
-        result = append_to_group(state, append, quota)
+        result = append_to_group(state, append, to, quota)
         group.members = members
         return result
 

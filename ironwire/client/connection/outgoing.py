@@ -9,7 +9,6 @@ from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.client.store.numbers import Given
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import Address, MessageId
-from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Accepted,
@@ -90,7 +89,7 @@ class Pending:
             raise Refused("invalid", "half of a surrogate pair is no character: no server takes it") from None
         except InvalidMessage as error:
             raise Refused("invalid", error.detail) from None
-        self.is_ordered = is_ordered(self.message)
+        self.is_ordered = self.message.is_ordered
         self._bare_bytes = len(self.frame.encode())
 
     @property

@@ -1,15 +1,16 @@
-"""Whether a client that has proven its key may come, what it is told then, and how much it may leave behind
+"""Whether a client that has proven its key may come, the welcome that it gets, and how much it may leave behind
 (docs/protocol.md, sections 3 and 6.1).
 
 Rule: nothing is looked up before the signature is verified, so unauthenticated peers learn nothing about known clients.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 
 from attrs import fields
 
 from ironwire.close_codes import CloseCode
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Ending
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
@@ -33,30 +34,39 @@ TOO_MANY_DEVICES = Ending(CloseCode.REFUSED, "Too many devices: remove one")
 TOO_MANY_REGISTRATIONS = Ending(CloseCode.OVERLOADED, "too many new devices from this address")
 
 
-async def register(admitted: Admit, slot: ConnectionSlot, services: Services) -> Mailbox | Ending | None:
-    """The mailbox of the session's device, registered and committed if it was new; the close reason if the client is
-    refused; None for an admitted session without a device. Consumes an invite with the commit.
-
-    The mailbox is as of the return: a caller that attaches the session before the next checkpoint misses nothing.
+async def admit(
+    admitted: Admit,
+    endpoint: Endpoint,
+    slot: ConnectionSlot,
+    services: Services,
+    opened: Callable[[Mailbox | None], None],
+) -> Ending | None:
+    """Register the device of an attached session, if it has one. Returns the ending of a session that may not come;
+    None if it may, and `opened` was called: with the mailbox as the registration found it, in the order of commits.
+    Consumes an invite with the commit.
 
     Raises:
         StoreError: the store cannot work, and nothing was kept.
     """
     client, device = admitted.principal.client, admitted.principal.device
     if device is None and services.registration.is_open:
+        opened(None)
         return None
     registered = {mailbox.device for mailbox in await services.delivery.mailboxes_of(client)}
     if device is not None and device not in registered and slot.registration():
         return TOO_MANY_REGISTRATIONS
     is_known = bool(registered) or services.registration.admits(client)
     if device is None:
-        return None if is_known else NOT_REGISTERED[services.registration.refusal]
+        if not is_known:
+            return NOT_REGISTERED[services.registration.refusal]
+        opened(None)
+        return None
     if is_known:
-        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+        return None if await services.delivery.register(endpoint, opened) else TOO_MANY_DEVICES
     with services.registration.invited(admitted.invite) as refusal:
         if refusal is not None:
             return NOT_REGISTERED[refusal]
-        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+        return None if await services.delivery.register(endpoint, opened) else TOO_MANY_DEVICES
 
 
 def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSlot, services: Services) -> int:

@@ -32,13 +32,14 @@ from ironwire.protocol.holding import Hold
 from ironwire.protocol.mailbox import AckBeyondDelivery
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.operator.logs import short_client
-from ironwire.server.session.admission import register, welcome
+from ironwire.server.session.admission import admit, welcome
 from ironwire.server.session.handshake import Handshake
 from ironwire.server.session.refusals import ErrorBudget, id_of, invalid
 from ironwire.server.session.scheduler import is_prompt, parts
 from ironwire.server.session.services import Services
 from ironwire.server.session.toll import Toll
 from ironwire.server.session.transport import Transport
+from ironwire.store.contract.records import Mailbox
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Ack,
@@ -175,39 +176,41 @@ class Session:
         self._slot.authenticated()
         self._transport.authenticated()
         bind_contextvars(client=short_client(admitted.principal.client))
-        try:
-            with self._services.hub.admitted(admitted.principal):
-                await self._stay(admitted, nursery)
-        except TooManySessions:
-            self._outbox.close(TOO_MANY_SESSIONS)
+        await self._stay(admitted, nursery)
 
     async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
-        """Serve a client that has proven its key, and whose session is not one too many."""
+        """Serve a client that has proven its key."""
         if self._is_banned(admitted):
             return
-        mailbox = await register(admitted, self._slot, self._services)
-        if isinstance(mailbox, Ending):
-            self._outbox.close(mailbox)
-            return
-        # No checkpoint from here until the session is attached: what is committed in between would pass it by.
-        if self._is_banned(admitted):
-            return
-        pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
+        services = self._services
+        pump = None if admitted.principal.device is None else services.delivery.pump(self._outbox)
         hold = None if admitted.speaks_seed else Hold()
-        session = 0 if mailbox is None else mailbox.session
-        endpoint = Endpoint(admitted.principal, self._outbox, pump, hold=hold, session=session)
+        endpoint = Endpoint(admitted.principal, self._outbox, pump, hold=hold)
         try:
-            with self._services.hub.attached(endpoint):
-                self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
-                self._services.dispatcher.arrived(endpoint)
-                log.debug("session opened", has_mailbox=mailbox is not None)
+            with services.hub.attached(endpoint):
+                refusal = await admit(admitted, endpoint, self._slot, services, partial(self._open, endpoint, admitted))
+                if refusal is not None:
+                    self._outbox.close(refusal)
+                if refusal is not None or self._is_banned(admitted):
+                    return
+                log.debug("session opened", has_mailbox=pump is not None)
                 if pump is not None:
                     nursery.start_soon(pump.run)
                 await self._read(endpoint)
                 if not self._is_cut_off:
                     await trio.sleep_forever()  # until what is to be said has been written
+        except TooManySessions:
+            self._outbox.close(TOO_MANY_SESSIONS)
         finally:
-            self._services.dispatcher.left(endpoint)
+            services.dispatcher.left(endpoint)
+
+    def _open(self, endpoint: Endpoint, admitted: Admit, mailbox: Mailbox | None) -> None:
+        """The session begins, with `auth_ok`: for a device as its registration is settled, so in the order of commits.
+        Nothing may be awaited here.
+        """
+        if not self._policy.is_banned(admitted.principal.client) and self._services.hub.open(endpoint):
+            self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
+            self._services.dispatcher.arrived(endpoint)
 
     def _is_banned(self, admitted: Admit) -> bool:
         """Whether the operator has banned the client since the session began; if so, it is told."""
@@ -321,10 +324,8 @@ class Session:
                 continue
             match message:
                 case Text() | File() | Receipt():
-                    if isinstance(message, Receipt) or not is_group(message.to):
+                    if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_, n):
                         delivery.submit(endpoint, message, id_, n)
-                    elif not toll.is_too_dear(message, toll.surcharge(message), id_, n):
-                        delivery.submit_to_group(endpoint, message, id_, n)
                 case Ack(upto):
                     delivery.ack(endpoint, upto, id_)
                 case Resume():
@@ -333,7 +334,8 @@ class Session:
                     surcharge = toll.surcharge(message)
                     if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
                         continue
-                    await self._services.dispatcher.answer(endpoint, message, id_)
+                    if not self._services.dispatcher.answer_at_once(endpoint, message, id_):
+                        await self._services.dispatcher.answer(endpoint, message, id_)
                     spent += surcharge
                     if spent >= TURN_SURCHARGE:
                         spent = 0

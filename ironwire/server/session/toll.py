@@ -12,10 +12,9 @@ from attrs import frozen
 from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Outbox
 from ironwire.ids import MessageId
-from ironwire.protocol.holding import is_ordered
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.session.admission import wait_to_keep_ms
-from ironwire.server.session.rates import Allowance, surcharge_of
+from ironwire.server.session.rates import Allowance
 from ironwire.server.session.refusals import ErrorBudget, rate_limited
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
@@ -55,15 +54,14 @@ class Toll:
     def is_held_back(self, message: ClientMessage, id_: MessageId | None, n: int | None, size: int) -> bool:
         """Whether the message is refused because one before it was."""
         hold = self._attachment.hold
-        if hold is None or not hold.is_held or not is_ordered(message):
+        if hold is None or not hold.is_held or not message.is_ordered:
             return False
         self._refuse(hold.answer(self._transport.last_heard), id_, n)
         self._error_budget.hold_back(size)
         return True
 
     def surcharge(self, message: ClientMessage) -> int:
-        members = partial(self._services.delivery.members, self._attachment.principal.client)
-        return surcharge_of(message, members)
+        return message.surcharge(partial(self._services.delivery.members, self._attachment.principal.client))
 
     def is_too_dear(self, message: ClientMessage, surcharge: int, id_: MessageId | None, n: int | None = None) -> bool:
         """Whether there is no allowance for what the message costs beyond others."""
@@ -85,7 +83,7 @@ class Toll:
         self._refuse(error, id_, n)
         self._error_budget.lose()
         hold = self._attachment.hold
-        if hold is not None and message is not None and is_ordered(message):
+        if hold is not None and message is not None and message.is_ordered:
             hold.refused_at_reading(error, self._transport.last_heard)
         return True
 

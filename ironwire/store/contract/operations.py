@@ -78,7 +78,7 @@ class NoSuchDevice:
 
 @record
 class Number:
-    """Number `n` of what a device sends, in session `session` of its mailbox."""
+    """Number `n` of the envelopes of a device, in session `session` of its mailbox."""
 
     mailbox: MailboxId
     session: int
@@ -86,30 +86,62 @@ class Number:
 
 
 @record
+class ToClient:
+    """All mailboxes of the client, and those of the sender's other devices. `is_live`: the client has a session that
+    can take the envelope without a mailbox.
+
+    A full mailbox of the client refuses the envelope. A full one of the sender loses the place: a device that never
+    reads must not silence the others of its client. To oneself there has to be room in one mailbox. If the client has
+    blocked the sender, the envelope is stored and refused as any other, except that it goes into none of the client's
+    mailboxes, is not owed to the client, and only its sender reads it in the archive. `Undeliverable`: the client has
+    no mailbox and is not live.
+    """
+
+    client: ClientId
+    is_live: bool = False
+
+
+@record
+class ToGroup:
+    """All mailboxes of the members, except that of the device that sends. A full mailbox loses the place; blocks do not
+    count. `NotMember`: there is no such group, or the sender is not in it.
+    """
+
+    group: GroupId
+
+
+@record
+class ToDevices:
+    """The mailboxes of these devices, whosever they are. A full mailbox loses the place; blocks do not count.
+    `Undeliverable`: none of the devices has a mailbox.
+    """
+
+    devices: tuple[tuple[ClientId, DeviceId], ...]
+
+
+Audience = ToClient | ToGroup | ToDevices
+"""Who gets an envelope. It is resolved when the operation takes effect: blocks, members and devices count as the
+operations before it left them.
+"""
+
+
+@record
 class Append:
-    """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
+    """Put the envelope into every mailbox of its audience.
 
-    `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. `is_live` says that
-    the recipient has a session that can take it without a mailbox. One that `is_archived` stays readable after its last
-    ack, until `expire`. If the recipient has blocked the sender by now, it is stored and refused as any other, except
-    that it goes into none of the recipient's mailboxes, and only its sender reads it in the archive; the result says
-    so. A full mailbox of the recipient refuses it, a full one of the sender loses the place: a device that never reads
-    must not silence the others of its client. To oneself it needs room in one mailbox. Of one `lane`, nothing more goes
-    through in the batch once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`,
-    `IdTaken`, `MailboxFull`, `Held`, or `Undeliverable`: no mailbox, and nobody live.
+    `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. An envelope that
+    `is_archived` stays readable after its last ack, until `expire`. Of one `lane`, nothing more goes through in the
+    batch once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `Held`, or
+    a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
 
-    One with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
-    (`numbers.py`), with the same commit and whatever it results in, so a refusal is kept too. It may also result in
-    `AlreadySettled`, `OutOfTurn` or `SessionOver`; then nothing else was looked at.
-
-    To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
-    it. A full mailbox loses the place, for the same reason. `is_live` and blocks mean nothing then. Results in
-    `Stored`, `Duplicate`, `IdTaken`, `Held`, or `NotMember`.
+    An envelope with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
+    (`numbers.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or
+    `SessionOver`; then nothing else was done.
     """
 
     envelope: Envelope
     digest: bytes
-    is_live: bool
+    audience: Audience
     is_archived: bool = False
     lane: Hashable | None = None
     number: Number | None = None
@@ -133,28 +165,28 @@ class NumberRefused:
 
 @record
 class AlreadySettled:
-    """Something was sent under this number before: it was accepted, or refused with this code."""
+    """An envelope with this number came before: it was accepted, or refused with this code."""
 
     code: ErrorCode | None
 
 
 @record
 class OutOfTurn:
-    """The number is not `due`, the next one, and not one of which the mailbox remembers what became of it."""
+    """The number is neither `due`, the next one, nor one whose answer the mailbox remembers."""
 
     due: int
 
 
 @record
 class SessionOver:
-    """The device has begun another session since, or was removed: nothing of this one is accepted any more."""
+    """The device has begun another session since, or was removed: the store accepts nothing of this one any more."""
 
 
 @record
 class ChangeGroup:
     """Bring the group that the envelope goes to from one epoch to the next, and put the envelope into all mailboxes of
     all who were members or are now, that of the device which asked for the change included: each sees the change in
-    order with the group's messages. Otherwise as `Append` to a group.
+    order with the group's messages. Otherwise as `Append` with `ToGroup`.
 
     `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
     afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
@@ -207,14 +239,13 @@ class LostPlace:
 
 @record
 class Stored:
-    """`owed_live` are the clients whose sessions without a mailbox get the envelope too, where it went to a group: all
-    who were members, or are since. One that `is_blocked` must not reach the recipient's sessions without a mailbox.
+    """`owed` are the clients whose sessions without a mailbox may have the envelope too: the one that it went to,
+    unless that one has blocked the sender; or the members of its group, after a change also those who were before.
     """
 
     placed: tuple[Placed, ...]
-    owed_live: tuple[ClientId, ...] = ()
+    owed: tuple[ClientId, ...] = ()
     lost: tuple[LostPlace, ...] = ()
-    is_blocked: bool = False
 
 
 @record

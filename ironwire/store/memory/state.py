@@ -45,6 +45,9 @@ from ironwire.store.contract.operations import (
     Stored,
     Sweep,
     Swept,
+    ToClient,
+    ToDevices,
+    ToGroup,
     TooManyBlocks,
     TooManyDevices,
     TooManyGroups,
@@ -267,32 +270,53 @@ def _append(
     known = recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
         return known
-    if is_group(envelope.to):
-        return _append_to_group(state, append, quota)
-    boxes = boxes_of(state, ClientId(envelope.to))
-    if not boxes and not append.is_live:
+    match append.audience:
+        case ToClient(client, is_live):
+            return _append_to_client(state, append, client, quota, is_live=is_live)
+        case ToGroup(group):
+            return _append_to_group(state, append, group, quota)
+        case ToDevices(devices):
+            return _append_to_devices(state, append, devices, quota)
+
+
+def _append_to_client(
+    state: MemoryState, append: Append, client: ClientId, quota: Quota, *, is_live: bool
+) -> Stored | MailboxFull | Undeliverable:
+    envelope = append.envelope
+    boxes = boxes_of(state, client)
+    if not boxes and not is_live:
         return Undeliverable()
     have_room = [box.admits(len(envelope.payload), quota) for box in boxes]
-    is_to_self = envelope.sender == envelope.to
+    is_to_self = envelope.sender == client
     if boxes and not (any(have_room) if is_to_self else all(have_room)):
         return MailboxFull()
-    is_blocked = envelope.sender in state.blocks.get(ClientId(envelope.to), ())
+    is_blocked = envelope.sender in state.blocks.get(client, ())
     owed = [] if is_blocked else [(box, False) for box in boxes]
     if not is_to_self:
         owed += [(box, True) for box in boxes_of(state, envelope.sender) if box.device != envelope.device]
     if is_blocked and append.is_archived:
         state.blocked.add(state.next_archived)
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return evolve(_spread(envelope, owed, quota), is_blocked=is_blocked)
+    return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
-def _append_to_group(state: MemoryState, append: Append, quota: Quota) -> Stored | NotMember:
+def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quota) -> Stored | NotMember:
     envelope = append.envelope
-    group = state.groups.get(GroupId(envelope.to))
+    group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
         return NotMember()
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
     return _spread_in_group(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
+
+
+def _append_to_devices(
+    state: MemoryState, append: Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
+) -> Stored | Undeliverable:
+    boxes = [box for client, device in devices for box in boxes_of(state, client) if box.device == device]
+    if not boxes:
+        return Undeliverable()
+    _remember(state, append.envelope, append.digest, is_archived=append.is_archived)
+    return _spread(append.envelope, [(box, False) for box in boxes], quota)
 
 
 def _change_group(
@@ -337,7 +361,7 @@ def _spread_in_group(
 ) -> Stored:
     """Into all mailboxes of these clients, `but` that of one device."""
     boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
-    return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed_live=tuple(clients))
+    return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
 def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quota: Quota) -> Stored:

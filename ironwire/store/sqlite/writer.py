@@ -8,7 +8,7 @@ and checkpoint.
 import sqlite3
 from collections.abc import Sequence
 
-from ironwire.ids import ClientId, GroupId, is_group
+from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.maintenance import Erased, Expired
@@ -38,6 +38,9 @@ from ironwire.store.contract.operations import (
     SessionOver,
     Stored,
     Sweep,
+    ToClient,
+    ToDevices,
+    ToGroup,
     TooManyGroups,
     Touch,
     Unblock,
@@ -173,25 +176,34 @@ class Writer:
                 return self._directory.unblock(operation)
 
     def _append(self, append: Append, key: bytes | None) -> Stored | Known | MailboxFull | Undeliverable | NotMember:
-        envelope = append.envelope
         known = self._known(key, append.digest)
         if known is not None:
             return known
-        if is_group(envelope.to):
-            return self._append_to_group(append, key)
-        boxes = self.mailboxes.of(ClientId(envelope.to))
-        if not boxes and not append.is_live:
+        match append.audience:
+            case ToClient(client, is_live):
+                return self._append_to_client(append, key, client, is_live=is_live)
+            case ToGroup(group):
+                return self._append_to_group(append, key, group)
+            case ToDevices(devices):
+                return self._append_to_devices(append, key, devices)
+
+    def _append_to_client(
+        self, append: Append, key: bytes | None, client: ClientId, *, is_live: bool
+    ) -> Stored | MailboxFull | Undeliverable:
+        envelope, boxes = append.envelope, self.mailboxes.of(client)
+        if not boxes and not is_live:
             return Undeliverable()
-        size, is_to_self = len(envelope.payload), envelope.sender == envelope.to
+        size, is_to_self = len(envelope.payload), envelope.sender == client
         have_room = [self.mailboxes.admit(box, size) for box in boxes]
         if boxes and not (any(have_room) if is_to_self else all(have_room)):
             return MailboxFull()
-        is_blocked = envelope.sender in self._directory.blocks_of(ClientId(envelope.to))
+        is_blocked = envelope.sender in self._directory.blocks_of(client)
         owed = [] if is_blocked else [(box, False) for box in boxes]
         if not is_to_self:
             device = envelope.device or ""
             owed += [(box, True) for box in self.mailboxes.of(envelope.sender) if box.device != device]
-        return self._spread(append, key, owed, is_archived=append.is_archived, is_blocked=is_blocked)
+        clients = () if is_blocked else (client,)
+        return self._spread(append, key, owed, clients, is_archived=append.is_archived, is_blocked=is_blocked)
 
     def _append_numbered(self, append: Append, number: Number) -> Result:
         box = self.mailboxes.by_id(number.mailbox)
@@ -214,9 +226,9 @@ class Writer:
         refuse_next(box, code)
         return NumberRefused()
 
-    def _append_to_group(self, append: Append, key: bytes | None) -> Stored | NotMember:
+    def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Stored | NotMember:
         envelope = append.envelope
-        members = self._directory.members_of(GroupId(envelope.to))
+        members = self._directory.members_of(group)
         if envelope.sender not in members:
             return NotMember()
         sending = (envelope.sender, envelope.device or "")
@@ -224,6 +236,14 @@ class Writer:
             (box, False) for client in members for box in self.mailboxes.of(client) if (client, box.device) != sending
         ]
         return self._spread(append, key, owed, members, is_archived=append.is_archived)
+
+    def _append_to_devices(
+        self, append: Append, key: bytes | None, devices: Sequence[tuple[ClientId, DeviceId]]
+    ) -> Stored | Undeliverable:
+        owed = [(box, False) for client, device in devices for box in self.mailboxes.of(client) if box.device == device]
+        if not owed:
+            return Undeliverable()
+        return self._spread(append, key, owed, (), is_archived=append.is_archived)
 
     def _change_group(self, change: ChangeGroup, key: bytes | None) -> Stored | Known | EpochPassed | TooManyGroups:
         known = self._known(key, change.digest)
@@ -240,13 +260,13 @@ class Writer:
         what: Append | ChangeGroup,
         key: bytes | None,
         owed: list[tuple[Box, bool]],
-        owed_live: tuple[ClientId, ...] = (),
+        clients: tuple[ClientId, ...],
         *,
         is_archived: bool = False,
         is_blocked: bool = False,
     ) -> Stored:
         """Store the envelope once, and an entry in each of these mailboxes, the sender's own or not. One that is full
-        gives the number out and holds nothing under it.
+        gives the number out and holds nothing under it. Sessions of `clients` may have it without a mailbox.
         """
         mailboxes, size = self.mailboxes, len(what.envelope.payload)
         having_room, lost = [], []
@@ -256,7 +276,7 @@ class Writer:
             else:
                 lost.append(self._lose(box, what.envelope))
         placed = self._keep(what, key, having_room, is_archived=is_archived, is_blocked=is_blocked)
-        return Stored(placed, owed_live, tuple(lost), is_blocked)
+        return Stored(placed, clients, tuple(lost))
 
     def _lose(self, box: Box, envelope: Envelope) -> LostPlace:
         self.mailboxes.skip(box)

@@ -1,12 +1,14 @@
-"""One class per verb and direction: the messages of clients, and those of the server.
+"""One class per verb and direction, in a module of its subject; it declares all that is particular to the verb.
 
 A message is the content of a frame's `payload`. `id`, `n` and `seq` stand beside the payload; they belong to the frame,
 and `codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these
 classes.
 """
 
-from typing import get_args
+from typing import TypeVar
 
+from ironwire.wire.messages import calls, devices, envelopes, groups, presence, session, uploads
+from ironwire.wire.messages.base import ClientMessage, ServerMessage
 from ironwire.wire.messages.calls import (
     CallAnswer,
     CallCandidate,
@@ -100,82 +102,28 @@ from ironwire.wire.messages.session import (
 )
 from ironwire.wire.messages.uploads import UploadGrant, UploadToken
 
-ClientMessage = (
-    Auth
-    | Verify
-    | Text
-    | File
-    | Ack
-    | Receipt
-    | Devices
-    | DeviceRemove
-    | History
-    | GroupCreate
-    | GroupAdd
-    | GroupRemove
-    | GroupLeave
-    | GroupRole
-    | GroupRename
-    | GroupInfo
-    | Groups
-    | Typing
-    | Presence
-    | PresenceAllow
-    | PresenceWatch
-    | Block
-    | Unblock
-    | Blocks
-    | CallOffer
-    | CallRinging
-    | CallAnswer
-    | CallCandidate
-    | CallUpdate
-    | CallEnd
-    | IceServers
-    | UploadToken
-    | Resume
-    | Ping
-)
+M = TypeVar("M", ClientMessage, ServerMessage)
 
-ServerMessage = (
-    AuthChallenge
-    | AuthOk
-    | DeliveredText
-    | DeliveredFile
-    | DeliveredReceipt
-    | GroupChanged
-    | Accepted
-    | Error
-    | CaughtUp
-    | Gap
-    | DeviceList
-    | DeviceRemoved
-    | HistoryPage
-    | GroupDetails
-    | GroupList
-    | RelayedTyping
-    | PresenceUpdate
-    | BlockList
-    | RelayedOffer
-    | RelayedRinging
-    | RelayedAnswer
-    | RelayedCandidate
-    | RelayedUpdate
-    | RelayedResumed
-    | RelayedEnd
-    | IceServerList
-    | UploadGrant
-    | Pong
-)
+
+def _declared(direction: type[M]) -> tuple[type[M], ...]:
+    """The classes of one direction, in the order in which the modules of their subjects declare them."""
+    subjects = (session, envelopes, devices, groups, presence, calls, uploads)
+    return tuple(
+        kind
+        for subject in subjects
+        for kind in vars(subject).values()
+        if isinstance(kind, type) and issubclass(kind, direction) and kind.__module__ == subject.__name__
+    )
+
+
+CLIENT_MESSAGES = _declared(ClientMessage)
+SERVER_MESSAGES = _declared(ServerMessage)
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
 """Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
 NUMBERED = (Text, File, Receipt)
-"""What a device may number by the frame's `n`."""
-
-CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(ClientMessage)
-SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
+"""Envelopes that a device may number by the frame's `n`."""
 
 __all__ = [
     "CLIENT_MESSAGES",

@@ -7,6 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
+from ironwire.wire.messages.base import ClientMessage, ServerMessage
 from ironwire.wire.messages.fields import (
     WIRE_KEY,
     Chars,
@@ -21,7 +22,7 @@ from ironwire.wire.messages.fields import (
 
 
 @record
-class Auth:
+class Auth(ClientMessage):
     """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the
     connection.
     """
@@ -35,7 +36,7 @@ class Auth:
 
 
 @record
-class Verify:
+class Verify(ClientMessage):
     """Answers the challenge with a signature in hex (section 2)."""
 
     verb: ClassVar[str] = "verify"
@@ -44,7 +45,7 @@ class Verify:
 
 
 @record
-class AuthChallenge:
+class AuthChallenge(ServerMessage):
     """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a
     payload.
     """
@@ -88,7 +89,7 @@ class ServerLimits:
 
 @record
 class RefusedNumbers:
-    """The envelopes that the device numbered `first` to `last` were refused, all of them with `msg` (section 4.1)."""
+    """The envelopes of the device with the numbers `first` to `last` were refused, all with `msg` (section 4.1)."""
 
     first: Number = field(metadata={WIRE_KEY: "from"})
     last: Number = field(metadata={WIRE_KEY: "to"})
@@ -96,7 +97,7 @@ class RefusedNumbers:
 
 
 @record
-class AuthOk:
+class AuthOk(ServerMessage):
     """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
 
     verb: ClassVar[str] = "auth_ok"
@@ -119,7 +120,7 @@ class AuthOk:
 
 
 @record
-class Accepted:
+class Accepted(ServerMessage):
     """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
 
     verb: ClassVar[str] = "accepted"
@@ -134,7 +135,7 @@ class Accepted:
 
 
 @record
-class Error:
+class Error(ServerMessage):
     """A frame was not carried out (section 6); the session goes on."""
 
     verb: ClassVar[str] = "error"
@@ -148,21 +149,21 @@ class Error:
 
 
 @record
-class Resume:
+class Resume(ClientMessage):
     """Ends the hold after a refusal: the client continues from there (section 4)."""
 
     verb: ClassVar[str] = "resume"
 
 
 @record
-class Ping:
+class Ping(ClientMessage):
     """Asks for a sign of life. For clients that cannot send WebSocket pings (section 6.2)."""
 
     verb: ClassVar[str] = "ping"
 
 
 @record
-class Pong:
+class Pong(ServerMessage):
     """The answer to `ping`."""
 
     verb: ClassVar[str] = "pong"
