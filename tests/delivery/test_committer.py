@@ -9,7 +9,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer
 from ironwire.errors import StoreError
-from ironwire.ids import ClientId
 from ironwire.store.contract.operations import (
     Ack,
     Acked,
