@@ -37,7 +37,9 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     texts: list[int] = []
     submit = Delivery.submit
 
-    def noting(delivery: Delivery, sender: Endpoint, message: Sendable, id_: MessageId | None, n: int | None) -> None:
+    def noting(
+        delivery: Delivery, sender: Endpoint, message: Sendable, id_: MessageId | None, n: int | None = None
+    ) -> None:
         if isinstance(message, Text):
             texts.append(len(message.text))
         submit(delivery, sender, message, id_, n)
