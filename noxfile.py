@@ -109,7 +109,7 @@ def crash(session: nox.Session) -> None:
 
 @nox.session
 def simulate(session: nox.Session) -> None:
-    """A hundred clients in one group, on virtual time, a run for each seed: `nox -s simulate -- CLIENTS SEEDS`."""
+    """A hundred clients in one group, on virtual time and either store, a run for each seed: `-- CLIENTS SEEDS`."""
     session.install("--editable", ".", *group("test"))
     session.run("python", "-m", "tests.simulation.crowd", *session.posargs or ["100", "3"])
 
