@@ -30,6 +30,7 @@ from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.operations import (
     Append,
+    Appended,
     Audience,
     ChangeGroup,
     Duplicate,
@@ -43,7 +44,6 @@ from ironwire.store.contract.operations import (
     Remove,
     Removed,
     Result,
-    Stored,
     ToClient,
     ToGroup,
     Touch,
@@ -255,7 +255,7 @@ class Delivery:
         """
 
         def tell(result: Result | StoreError) -> None:
-            if isinstance(result, Stored):
+            if isinstance(result, Appended):
                 self._metrics.stored[change.envelope.verb] += 1
                 fan_out(self._hub, result, change.envelope, live_frame)
 
@@ -326,7 +326,7 @@ class Delivery:
         envelope = append.envelope
         verb, id_ = envelope.verb, envelope.id
         match result:
-            case Stored():
+            case Appended():
                 if self._reaches_nobody(sender, message, append, result):
                     self._forget(envelope)
                     self._reply_offline(sender, envelope.to, verb, id_)
@@ -350,7 +350,7 @@ class Delivery:
             case _:
                 self._refuse_at_commit(sender, Error("internal", detail="the message could not be stored"), envelope)
 
-    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Stored) -> bool:
+    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Appended) -> bool:
         """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
         have left meanwhile.
         """

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.ids import ClientId
-from ironwire.store.contract.operations import Stored
+from ironwire.store.contract.operations import Appended
 from ironwire.store.contract.records import Envelope
 
 
 def fan_out(
     hub: Hub,
-    stored: Stored,
+    stored: Appended,
     envelope: Envelope,
     live_frame: Callable[[], bytes] | None,
     but: Endpoint | None = None,
@@ -49,7 +49,7 @@ def is_live(hub: Hub, client: ClientId) -> bool:
     return False
 
 
-def _offer(hub: Hub, stored: Stored, envelope: Envelope) -> None:
+def _offer(hub: Hub, stored: Appended, envelope: Envelope) -> None:
     """Bring each place that the envelope was given to the device's session, where there is one; and each place that a
     full mailbox has lost, because the device has to be told of it.
     """

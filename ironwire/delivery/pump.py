@@ -10,7 +10,7 @@ acknowledged enough. So nothing is held in memory for a slow device but its wind
 import trio
 
 from ironwire.delivery.outbox import Outbox
-from ironwire.protocol.mailbox import Gap, Window
+from ironwire.protocol.mailbox import MissingEntries, Window
 from ironwire.store.contract.records import Envelope, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire import messages
@@ -90,7 +90,7 @@ class Pump:
         self._tell(self._window.deliver(seq, len(text)))
         self._outbox.put(text)
 
-    def _tell(self, gap: Gap | None) -> None:
+    def _tell(self, gap: MissingEntries | None) -> None:
         if gap is None:
             return
         for loss in self._store.losses(self.mailbox, gap.first, gap.last):

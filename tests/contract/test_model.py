@@ -16,16 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    AddBlock,
     Append,
-    Block,
     ChangeGroup,
     Forget,
     Operation,
     Register,
     Remove,
+    RemoveBlock,
     Touch,
-    Unblock,
 )
 from ironwire.store.contract.records import MailboxId, Quota
 from ironwire.store.contract.store import Store
@@ -93,12 +93,12 @@ operations = st.one_of(
     changes(),
     changes(),
     st.builds(Register, clients, devices, times),
-    st.builds(Ack, mailboxes, st.integers(0, 20)),
+    st.builds(Acknowledge, mailboxes, st.integers(0, 20)),
     st.builds(Touch, mailboxes, times),
     st.builds(Remove, clients, devices),
     st.builds(Forget, clients, st.none() | devices, message_ids),
-    st.builds(Block, clients, clients),
-    st.builds(Unblock, clients, clients),
+    st.builds(AddBlock, clients, clients),
+    st.builds(RemoveBlock, clients, clients),
 )
 
 

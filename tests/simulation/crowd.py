@@ -27,11 +27,11 @@ from ironwire.ids import ClientId, DeviceId, MessageId, is_group
 from ironwire.limits import Limits
 from ironwire.store.contract.operations import (
     Append,
+    Appended,
     ChangeGroup,
     Operation,
     Register,
     Result,
-    Stored,
 )
 from ironwire.store.contract.records import Quota
 from ironwire.store.memory.store import MemoryStore
@@ -102,7 +102,7 @@ class _RecordingStore(MemoryStore):
         self.log += [
             operation
             for operation, result in zip(batch, results, strict=True)
-            if isinstance(operation, (Append, ChangeGroup)) and isinstance(result, Stored)
+            if isinstance(operation, (Append, ChangeGroup)) and isinstance(result, Appended)
         ]
         await trio.sleep(self._chance.random() * 0.05)
         return results

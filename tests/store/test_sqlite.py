@@ -22,12 +22,12 @@ from trio.testing import wait_all_tasks_blocked
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import ClientId, MessageId
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    Appended,
     Forget,
     Register,
     Remove,
     Removed,
-    Stored,
     Sweep,
     Undeliverable,
 )
@@ -75,7 +75,7 @@ async def refuses_a_batch(store: SqliteStore, error: type[StoreError], match: st
 
 async def works_again(store: SqliteStore) -> None:
     results = await store.apply([append(envelope(BOB, ANN, "x" * 60_000, id="1"))])
-    assert isinstance(results[0], Stored)
+    assert isinstance(results[0], Appended)
     assert not store.statistics().is_failing
 
 
@@ -370,10 +370,10 @@ async def test_after_the_last_ack_the_text_is_nowhere(
     store: SqliteStore, path: Path, told: tuple[Mailbox, Mailbox]
 ) -> None:
     phone, laptop = told
-    await store.apply([Ack(phone.id, 99)])
+    await store.apply([Acknowledge(phone.id, 99)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
-    await store.apply([Ack(laptop.id, 99)])
+    await store.apply([Acknowledge(laptop.id, 99)])
     await store.scrub()
     assert traces(path) == []
 
@@ -382,9 +382,9 @@ async def test_after_acks_one_by_one_the_text_is_nowhere(
     store: SqliteStore, path: Path, told: tuple[Mailbox, Mailbox]
 ) -> None:
     for seq in range(1, 13):
-        await store.apply([Ack(told[0].id, seq)])
+        await store.apply([Acknowledge(told[0].id, seq)])
         await store.apply([append(envelope(BOB, ANN, "in between " * seq))])
-        await store.apply([Ack(told[1].id, seq)])
+        await store.apply([Acknowledge(told[1].id, seq)])
     await store.scrub()
     assert traces(path) == []
 
@@ -410,7 +410,7 @@ async def test_after_its_devices_were_not_seen_for_long_the_text_is_nowhere(stor
     await registered(store, ANN, PHONE, now_ms=1_000)
     await registered(store, ANN, LAPTOP, now_ms=9_000)
     await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=9_000))])
-    await store.apply([Ack(store.mailboxes_of(ANN)[1].id, 1)])
+    await store.apply([Acknowledge(store.mailboxes_of(ANN)[1].id, 1)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
     await store.expire(before_ms=5_000, archived_before_ms=9_999)
@@ -420,7 +420,7 @@ async def test_after_its_devices_were_not_seen_for_long_the_text_is_nowhere(stor
 
 async def test_an_archived_text_stays_until_its_history_ends(store: SqliteStore, path: Path) -> None:
     box = await registered(store, ANN, PHONE, now_ms=9_000)
-    await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=5_000), is_archived=True), Ack(box.id, 1)])
+    await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=5_000), is_archived=True), Acknowledge(box.id, 1)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
     await store.expire(before_ms=0, archived_before_ms=5_001)
@@ -435,7 +435,7 @@ async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
     monkeypatch.setattr(sqlite_writer, "SWEPT_AT_ONCE", 3)
     phone, laptop = await registered(store, ANN, PHONE), await registered(store, ANN, LAPTOP)
     await store.apply([append(envelope(BOB, ANN, SECRET)) for _ in range(8)])
-    await store.apply([Ack(laptop.id, 8)])
+    await store.apply([Acknowledge(laptop.id, 8)])
     (removed,) = await store.apply([Remove(ANN, PHONE)])
     assert removed == Removed((Sweep(phone.id, 6), Sweep(phone.id, 9)))
     assert await store.read(phone.id, after=0, limit=9) == []
@@ -470,7 +470,7 @@ async def test_batches_go_between_the_parts_of_a_long_expiry(
     monkeypatch.setattr(sqlite_expiry, "LET_GO_AT_ONCE", 3)
     box = await registered(store, ANN, PHONE, 9_000)
     old = [append(envelope(BOB, ANN, id=str(number)), is_archived=True) for number in range(10)]
-    await store.apply([*old, Ack(box.id, 10)])
+    await store.apply([*old, Acknowledge(box.id, 10)])
     expired = trio.Event()
 
     async def expire() -> None:
@@ -483,7 +483,7 @@ async def test_batches_go_between_the_parts_of_a_long_expiry(
     assert not expired.is_set()
     await expired.wait()
     assert await store.read_history(ANN, BOB, before=None, limit=100) == []
-    assert all(isinstance(result, Stored) for result in await store.apply(old)), "their ids are forgotten"
+    assert all(isinstance(result, Appended) for result in await store.apply(old)), "their ids are forgotten"
 
 
 async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) -> None:
@@ -496,7 +496,7 @@ async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) ->
 
 async def test_what_was_refused_is_nowhere(store: SqliteStore, path: Path) -> None:
     assert await store.apply([append(envelope(BOB, ANN, SECRET))]) == [Undeliverable()]
-    assert isinstance((await store.apply([append(envelope(BOB, ANN, SECRET), is_live=True)]))[0], Stored)
+    assert isinstance((await store.apply([append(envelope(BOB, ANN, SECRET), is_live=True)]))[0], Appended)
     await store.scrub()
     assert traces(path) == []
 

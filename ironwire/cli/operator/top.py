@@ -28,7 +28,7 @@ ANSWER_SECONDS = 10.0
 
 
 @frozen
-class Glance:
+class Overview:
     """What a server did between two observations, and how it stands at the second."""
 
     version: str
@@ -62,7 +62,7 @@ class Glance:
     open_files_most: int
 
     @classmethod
-    def between(cls, before: Answer, after: Answer, seconds: float, unix_seconds: float) -> "Glance":
+    def between(cls, before: Answer, after: Answer, seconds: float, unix_seconds: float) -> "Overview":
         """From two observations `seconds` apart, the later of them made at `unix_seconds`."""
         then, now = before["parts"], after["parts"]
 
@@ -152,9 +152,9 @@ async def _watch(folder: Path, every_seconds: float, as_json: bool) -> None:
                 live.update(_table(glance), refresh=True)
 
 
-async def _look(folder: Path, before: Answer, began: float) -> tuple[Answer, Glance]:
+async def _look(folder: Path, before: Answer, began: float) -> tuple[Answer, Overview]:
     after = await _observe(folder)
-    return after, Glance.between(before, after, trio.current_time() - began, time.time())
+    return after, Overview.between(before, after, trio.current_time() - began, time.time())
 
 
 async def _observe(folder: Path) -> Answer:
@@ -168,14 +168,14 @@ async def _observe(folder: Path) -> Answer:
     return answer
 
 
-def _show(glance: Glance, *, as_json: bool) -> None:
+def _show(glance: Overview, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(attrs.asdict(glance)))
     else:
         out().print(_table(glance))
 
 
-def _table(glance: Glance) -> Group:
+def _table(glance: Overview) -> Group:
     state = ("stopping", "bold magenta") if glance.is_draining else ("running", "bold bright_blue")
     if glance.clock_leap_seconds:
         state = ("the clock has leapt, and nothing expires: `ironwire admin clock`", "bold magenta")
@@ -189,7 +189,7 @@ def _table(glance: Glance) -> Group:
     return Group(head, Text(), table)
 
 
-def _facts(glance: Glance) -> Mapping[str, tuple[str, ...]]:
+def _facts(glance: Overview) -> Mapping[str, tuple[str, ...]]:
     return {
         "here": (
             counted(glance.connections, "connection"),

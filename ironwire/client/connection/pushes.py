@@ -9,7 +9,7 @@ from functools import partial
 from attrs import define
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import Outbox
+from ironwire.client.connection.outgoing import SendQueue
 from ironwire.client.errors import NotTheProtocol
 from ironwire.client.events import EventQueue, Received
 from ironwire.client.inbox import Inbox
@@ -37,7 +37,7 @@ class Pushes:
     _calls: CallBook
     _write_queue: WriteQueue | None
 
-    async def take(self, frame: ServerFrame, outbox: Outbox) -> None:
+    async def take(self, frame: ServerFrame, outbox: SendQueue) -> None:
         """Take one frame that came in the session of `outbox`; waits while more is to be kept than should be.
 
         Raises:
@@ -58,7 +58,7 @@ class Pushes:
             self._keep(self._write_queue, frame, outbox)
             await self._write_queue.wait_room()
 
-    def _keep(self, write_queue: WriteQueue, frame: ServerFrame, outbox: Outbox) -> None:
+    def _keep(self, write_queue: WriteQueue, frame: ServerFrame, outbox: SendQueue) -> None:
         match frame.message:
             case DeliveredText() | DeliveredFile() | DeliveredReceipt() | GroupChanged() as delivery:
                 if frame.seq is None:
@@ -72,7 +72,7 @@ class Pushes:
             case message:
                 self.events.put(Received(message, frame.id))
 
-    def _arrived(self, outbox: Outbox, seq: int, error: ClientError | None) -> None:
+    def _arrived(self, outbox: SendQueue, seq: int, error: ClientError | None) -> None:
         """Acknowledge in the session in which it came: in a later one, the server has not yet delivered so much."""
         if error is None:
             outbox.ack(seq)

@@ -12,7 +12,7 @@ import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import Outbox, Pending, R, Reply, checked
+from ironwire.client.connection.outgoing import Pending, R, Reply, SendQueue, checked
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.errors import ClientError, Refused
 from ironwire.client.events import EventQueue
@@ -44,7 +44,7 @@ class Requests:
     """By verb: the messages with which every session begins."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
     """In the order in which they are sent. Of the messages that a device keeps, the first ones are here."""
-    _outbox: Outbox | None = field(default=None, init=False)
+    _outbox: SendQueue | None = field(default=None, init=False)
     _repeats: Repeats | None = field(default=None, init=False)
     """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
@@ -114,7 +114,7 @@ class Requests:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def begin(self, nursery: trio.Nursery, frame_bytes: int | None) -> tuple[Outbox, Repeats]:
+    def begin(self, nursery: trio.Nursery, frame_bytes: int | None) -> tuple[SendQueue, Repeats]:
         """A session began: everything without a reply goes out again, in order. `end` follows.
 
         Args:
@@ -123,7 +123,7 @@ class Requests:
         """
         if frame_bytes is not None:
             self._frame_bytes = frame_bytes
-        outbox = Outbox()
+        outbox = SendQueue()
         repeats = Repeats(outbox, self._pending, nursery, self._note_moved)
         for message in self._standing.values():
             outbox.say(message)

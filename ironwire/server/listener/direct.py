@@ -17,10 +17,10 @@ from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
 from ironwire.server.listener.streams import GONE, READ_BYTES, linger, write_at_once, write_some
 from ironwire.wire.frames import (
-    Close,
+    CloseFrame,
     FrameParser,
     Payload,
-    Ping,
+    PingFrame,
     encode_batch,
     encode_close,
     encode_ping,
@@ -53,7 +53,7 @@ class DirectTransport:
     _unsent: bytes = field(default=b"", init=False)
     """What `write` took over and the connection did not."""
     _waiting_pong: bytes = field(default=b"", init=False)
-    _peer_close: Close | None = field(default=None, init=False)
+    _peer_close: CloseFrame | None = field(default=None, init=False)
     _is_sending_over: bool = field(default=False, init=False)
     _read_bytes: int = field(default=UNAUTHENTICATED_BYTES, init=False)
 
@@ -77,9 +77,9 @@ class DirectTransport:
             for item in self._parser.feed(data):
                 if isinstance(item, (str, bytes)):
                     messages.append(item)
-                elif isinstance(item, Ping):
+                elif isinstance(item, PingFrame):
                     self._waiting_pong = encode_pong(item.data)
-                elif isinstance(item, Close):
+                elif isinstance(item, CloseFrame):
                     self._peer_close = item
             if self._waiting_pong and not self._write_lock.locked():
                 await self._write_bounded(b"")

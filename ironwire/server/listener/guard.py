@@ -18,7 +18,7 @@ from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionLimiter, ConnectionSlot
 
 CONNECTION_KEY = "ironwire.connection"
-"""Where `scope["state"]` holds the `Connection`."""
+"""Where `scope["state"]` holds the `GuardedConnection`."""
 
 
 @frozen
@@ -85,7 +85,7 @@ class DirectSockets:
 
 
 @define(eq=False)
-class Connection:
+class GuardedConnection:
     """One client connection, as the application may see it: the way to its stream.
 
     `reserve()` before accepting the WebSocket keeps Hypercorn from reading on; `take()` after it hands the stream over.

@@ -22,7 +22,7 @@ from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMes
 from ironwire.close_codes import CloseCode
 from ironwire.server.http.responses import JSON_TYPE, SECURITY_HEADERS, error_body
 from ironwire.server.listener.connection_limiter import RETRY_AFTER_SECONDS
-from ironwire.server.listener.guard import CONNECTION_KEY, Connection
+from ironwire.server.listener.guard import CONNECTION_KEY, GuardedConnection
 from ironwire.server.listener.upgrade import has_too_many_lines, is_host
 
 _log = structlog.get_logger(__name__)
@@ -151,7 +151,7 @@ class GuardedWSStream(WSStream):
     def __init__(self, app: AppWrapper, config: Config, *args: Any) -> None:
         super().__init__(app, config, *args)
         self.buffer = ByteCountingBuffer(config.websocket_max_message_size)
-        self._connection: Connection
+        self._connection: GuardedConnection
         self._is_answered = trio.Event()
         self._is_ended = trio.Event()
 
@@ -222,5 +222,5 @@ class GuardedWSStream(WSStream):
         await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
 
 
-def _connection(state: dict[str, Any]) -> Connection:
-    return cast("Connection", state[CONNECTION_KEY])
+def _connection(state: dict[str, Any]) -> GuardedConnection:
+    return cast("GuardedConnection", state[CONNECTION_KEY])

@@ -30,7 +30,7 @@ from structlog.contextvars import bind_contextvars
 
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.listener.guard import CONNECTION_KEY, Connection, DirectSockets, Guard
+from ironwire.server.listener.guard import CONNECTION_KEY, DirectSockets, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
 from ironwire.server.listener.streams import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.listener.upgrade import HEAD_BYTES, parse_upgrade
@@ -202,7 +202,7 @@ class GuardedTCPServer(TCPServer):
         annotated = cast("trio.SSLStream[trio.SocketStream]", stream)  # Hypercorn's annotation, not its practice
         super().__init__(app, config, context, state, annotated)
         self._guard = guard
-        self._connection = Connection(guard, slot, stream)
+        self._connection = GuardedConnection(guard, slot, stream)
         self._reading = trio.CancelScope()
         self._is_read_to_end = False
         self._is_closing = False
@@ -279,11 +279,11 @@ class AppTaskGroup(TaskGroup):
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: Send
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        inbox = Inbox(config.max_app_queue_size)
+        inbox = ReceiveQueue(config.max_app_queue_size)
         self.spawn(self._run_app, app, scope, inbox, send)
         return inbox.put
 
-    async def _run_app(self, app: AppWrapper, scope: Scope, inbox: "Inbox", send: Send) -> None:
+    async def _run_app(self, app: AppWrapper, scope: Scope, inbox: "ReceiveQueue", send: Send) -> None:
         try:
             await app(scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
         except* Exception as error:
@@ -296,7 +296,7 @@ class AppTaskGroup(TaskGroup):
                 await send(None)
 
 
-class Inbox:
+class ReceiveQueue:
     """What goes from a connection to one call of the application.
 
     Bounded, so that a peer is read only as fast as the application consumes; but a disconnect never waits for room,

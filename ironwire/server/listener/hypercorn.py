@@ -35,7 +35,7 @@ from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
 from ironwire.server.listener.connection_limiter import ConnectionLimiter
 from ironwire.server.listener.direct import DirectTransport, SocketTransport
-from ironwire.server.listener.guard import CONNECTION_KEY, Connection, Guard
+from ironwire.server.listener.guard import CONNECTION_KEY, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import GuardedHTTPStream, GuardedWSStream
 from ironwire.server.listener.guarded_server import serve_connection
 from ironwire.server.operator.log_writer import queue_lines_of
@@ -121,14 +121,14 @@ def check_hypercorn() -> None:
             )
 
 
-async def take_socket(scope: WebsocketScope, send: ASGISendCallable) -> Connection:
+async def take_socket(scope: WebsocketScope, send: ASGISendCallable) -> GuardedConnection:
     """Accept the WebSocket and return its connection, whose stream is ready to be taken.
 
     Raises:
         RuntimeError: another server than the guarded one calls the application.
     """
     connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
-    if not isinstance(connection, Connection):
+    if not isinstance(connection, GuardedConnection):
         raise RuntimeError("sessions need Hypercorn: hypercorn --worker-class trio ironwire.asgi:app")
     connection.reserve()
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})

@@ -18,7 +18,7 @@ from attrs import define, field
 
 from ironwire import unix_socket
 from ironwire.errors import AdminError, IronWireError, StoreError
-from ironwire.handlers.operator import REQUESTS, Admin, Answer, Request
+from ironwire.handlers.operator import REQUESTS, VERBS, Admin, Answer, Request
 from ironwire.server.core import Core, wall_clock_ms
 from ironwire.server.operator.config import Settings
 from ironwire.store.survey import DATABASE
@@ -73,7 +73,7 @@ class AdminSocket:
         self._busy += 1
         try:
             request = _decoded(line)
-            log.info("asked by the operator", verb=type(request).__name__.lower())
+            log.info("asked by the operator", verb=VERBS[type(request)])
             return {"answer": await self._admin.answer(request)}
         except IronWireError as error:
             return {"error": str(error)}
@@ -109,7 +109,7 @@ async def ask(folder: Path, request: Request) -> Answer | None:
         raise AdminError(f"{folder / SOCKET}: {error.strerror}; be the server's user, or root") from error
     if stream is None:
         return None
-    asked = {"verb": type(request).__name__.lower(), **_converter.unstructure(request)}
+    asked = {"verb": VERBS[type(request)], **_converter.unstructure(request)}
     async with stream:
         try:
             await stream.send_all(orjson.dumps(asked) + b"\n")

@@ -118,7 +118,7 @@ class Append:
 
     `digest` tells bodies apart when an id comes again. An envelope that `is_archived` stays readable after its last
     ack, until `expire`. Of one `lane`, nothing more goes through in the batch once one was refused for a full mailbox
-    (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `Held`, or a refusal that its audience explains:
+    (`lanes.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`, or a refusal that its audience explains:
     `MailboxFull`, `Undeliverable`, `NotMember`.
     """
 
@@ -137,7 +137,7 @@ class ChangeGroup:
 
     `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
     afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
-    `Stored`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
+    `Appended`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
     """
 
     envelope: Envelope
@@ -185,7 +185,7 @@ class Lost:
 
 
 @record
-class Stored:
+class Appended:
     """`owed` are the clients whose sessions without a mailbox may have the envelope too: the one that it went to,
     unless that one has blocked the sender; or the members of its group, after a change also those who were before.
     """
@@ -227,7 +227,7 @@ class Held:
 
 
 @record
-class Ack:
+class Acknowledge:
     """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
     in `Acked`.
     """
@@ -258,7 +258,7 @@ class Forgotten:
 
 
 @record
-class Block:
+class AddBlock:
     """`client` wants nothing more from `blocked`; repeating it changes nothing. Results in `Blocked`, or
     `TooManyBlocks`.
     """
@@ -278,7 +278,7 @@ class TooManyBlocks:
 
 
 @record
-class Unblock:
+class RemoveBlock:
     """Ends a block, if there is one. Results in `Unblocked`."""
 
     client: ClientId
@@ -290,7 +290,7 @@ class Unblocked:
     pass
 
 
-Operation = Register | Touch | Remove | Sweep | Append | ChangeGroup | Ack | Forget | Block | Unblock
+Operation = Register | Touch | Remove | Sweep | Append | ChangeGroup | Acknowledge | Forget | AddBlock | RemoveBlock
 Result = (
     Mailbox
     | TooManyDevices
@@ -298,7 +298,7 @@ Result = (
     | Removed
     | Swept
     | NoSuchDevice
-    | Stored
+    | Appended
     | Duplicate
     | IdTaken
     | MailboxFull

@@ -10,10 +10,11 @@ from attrs import define, evolve, field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
 from ironwire.store.contract.operations import (
-    Ack,
     Acked,
+    Acknowledge,
+    AddBlock,
     Append,
-    Block,
+    Appended,
     Blocked,
     ChangeGroup,
     Duplicate,
@@ -30,9 +31,9 @@ from ironwire.store.contract.operations import (
     Placed,
     Register,
     Remove,
+    RemoveBlock,
     Removed,
     Result,
-    Stored,
     Sweep,
     Swept,
     ToClient,
@@ -43,7 +44,6 @@ from ironwire.store.contract.operations import (
     TooManyGroups,
     Touch,
     Touched,
-    Unblock,
     Unblocked,
     Undeliverable,
 )
@@ -183,7 +183,7 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
             return Swept()
         case Append():
             return _append(state, operation, quota)
-        case Ack(mailbox, upto):
+        case Acknowledge(mailbox, upto):
             if mailbox in state.boxes:
                 _ack(state.boxes[mailbox], upto)
             return Acked()
@@ -193,13 +193,13 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
             envelope, _ = state.known_ids.pop((sender, device, message), (None, b""))
             state.archive = [archived for archived in state.archive if archived.envelope is not envelope]
             return Forgotten()
-        case Block(client, blocked):
+        case AddBlock(client, blocked):
             blocks = state.blocks.setdefault(client, set())
             if blocked not in blocks and len(blocks) >= quota.blocks_per_client:
                 return TooManyBlocks()
             blocks.add(blocked)
             return Blocked()
-        case Unblock(client, blocked):
+        case RemoveBlock(client, blocked):
             state.blocks.get(client, set()).discard(blocked)
             return Unblocked()
 
@@ -225,7 +225,7 @@ def _register(state: State, register: Register, quota: Quota) -> Mailbox | TooMa
     return box.snapshot()
 
 
-def _append(state: State, append: Append, quota: Quota) -> Stored | Known | MailboxFull | Undeliverable | NotMember:
+def _append(state: State, append: Append, quota: Quota) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
     envelope = append.envelope
     known = recall(state, _key(envelope), append.digest)
     if known is not None:
@@ -241,7 +241,7 @@ def _append(state: State, append: Append, quota: Quota) -> Stored | Known | Mail
 
 def _append_to_client(
     state: State, append: Append, client: ClientId, quota: Quota, *, is_live: bool
-) -> Stored | MailboxFull | Undeliverable:
+) -> Appended | MailboxFull | Undeliverable:
     envelope = append.envelope
     boxes = boxes_of(state, client)
     if not boxes and not is_live:
@@ -260,7 +260,7 @@ def _append_to_client(
     return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
-def _append_to_group(state: State, append: Append, to: GroupId, quota: Quota) -> Stored | NotMember:
+def _append_to_group(state: State, append: Append, to: GroupId, quota: Quota) -> Appended | NotMember:
     envelope = append.envelope
     group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
@@ -271,7 +271,7 @@ def _append_to_group(state: State, append: Append, to: GroupId, quota: Quota) ->
 
 def _append_to_devices(
     state: State, append: Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
-) -> Stored | Undeliverable:
+) -> Appended | Undeliverable:
     boxes = [box for client, device in devices for box in boxes_of(state, client) if box.device == device]
     if not boxes:
         return Undeliverable()
@@ -279,7 +279,7 @@ def _append_to_devices(
     return _spread(append.envelope, [(box, False) for box in boxes], quota)
 
 
-def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Stored | Known | EpochPassed | TooManyGroups:
+def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Appended | Known | EpochPassed | TooManyGroups:
     envelope = change.envelope
     known = recall(state, _key(envelope), change.digest)
     if known is not None:
@@ -316,13 +316,13 @@ def _spread_in_group(
     clients: Sequence[ClientId],
     quota: Quota,
     but: tuple[ClientId, DeviceId | None] | None = None,
-) -> Stored:
+) -> Appended:
     """Into all mailboxes of these clients, `but` that of one device."""
     boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
     return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
-def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) -> Stored:
+def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) -> Appended:
     """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
     it.
     """
@@ -336,7 +336,7 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) 
         else:
             box.lose(box.tail, envelope, quota)
             lost.append(Lost(box.id, box.tail))
-    return Stored(tuple(placed), lost=tuple(lost))
+    return Appended(tuple(placed), lost=tuple(lost))
 
 
 def _key(envelope: Envelope) -> _Key | None:

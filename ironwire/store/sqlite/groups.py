@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from ironwire.ids import ClientId, GroupId
 from ironwire.store.contract.operations import (
-    Block,
+    AddBlock,
     Blocked,
     ChangeGroup,
     EpochPassed,
     Operation,
+    RemoveBlock,
     TooManyBlocks,
     TooManyGroups,
-    Unblock,
     Unblocked,
 )
 from ironwire.store.contract.records import Group, Membership, Quota
@@ -100,7 +100,7 @@ class GroupWriter:
             blocks = self._blocks.keep(client, _read_blocks(self._changes, client))
         return blocks
 
-    def block(self, block: Block) -> Blocked | TooManyBlocks:
+    def block(self, block: AddBlock) -> Blocked | TooManyBlocks:
         blocks = self.blocks_of(block.client)
         if block.blocked in blocks:
             return Blocked()
@@ -110,7 +110,7 @@ class GroupWriter:
         self._blocks.drop(block.client)
         return Blocked()
 
-    def unblock(self, unblock: Unblock) -> Unblocked:
+    def unblock(self, unblock: RemoveBlock) -> Unblocked:
         self._changes.execute(_DELETE_BLOCK, (unblock.client, unblock.blocked))
         self._blocks.drop(unblock.client)
         return Unblocked()
@@ -153,7 +153,7 @@ class GroupReader:
             match operation:
                 case ChangeGroup(envelope):
                     self._groups.drop(GroupId(envelope.to))
-                case Block(client) | Unblock(client):
+                case AddBlock(client) | RemoveBlock(client):
                     self._blocks.drop(client)
                 case _:
                     pass

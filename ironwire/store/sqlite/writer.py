@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.operations import (
-    Ack,
     Acked,
+    Acknowledge,
+    AddBlock,
     Append,
-    Block,
+    Appended,
     ChangeGroup,
     EpochPassed,
     Forget,
@@ -28,9 +29,9 @@ from ironwire.store.contract.operations import (
     Placed,
     Register,
     Remove,
+    RemoveBlock,
     Removed,
     Result,
-    Stored,
     Sweep,
     Swept,
     ToClient,
@@ -40,7 +41,6 @@ from ironwire.store.contract.operations import (
     TooManyGroups,
     Touch,
     Touched,
-    Unblock,
     Undeliverable,
 )
 from ironwire.store.contract.records import (
@@ -155,7 +155,7 @@ class Writer:
         match operation:
             case Append():
                 return self._append(operation, key)
-            case Ack(mailbox, upto):
+            case Acknowledge(mailbox, upto):
                 return self._ack(mailbox, upto)
             case Register():
                 return self._register(operation)
@@ -169,12 +169,12 @@ class Writer:
                 return self._forget(operation)
             case ChangeGroup():
                 return self._change_group(operation, key)
-            case Block():
+            case AddBlock():
                 return self._groups.block(operation)
-            case Unblock():
+            case RemoveBlock():
                 return self._groups.unblock(operation)
 
-    def _append(self, append: Append, key: bytes | None) -> Stored | Known | MailboxFull | Undeliverable | NotMember:
+    def _append(self, append: Append, key: bytes | None) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
         known = self._known(key, append.digest)
         if known is not None:
             return known
@@ -188,7 +188,7 @@ class Writer:
 
     def _append_to_client(
         self, append: Append, key: bytes | None, client: ClientId, *, is_live: bool
-    ) -> Stored | MailboxFull | Undeliverable:
+    ) -> Appended | MailboxFull | Undeliverable:
         envelope, boxes = append.envelope, self.mailboxes.of(client)
         if not boxes and not is_live:
             return Undeliverable()
@@ -204,7 +204,7 @@ class Writer:
         clients = () if is_blocked else (client,)
         return self._spread(append, key, owed, clients, is_archived=append.is_archived, is_blocked=is_blocked)
 
-    def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Stored | NotMember:
+    def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Appended | NotMember:
         envelope = append.envelope
         members = self._groups.members_of(group)
         if envelope.sender not in members:
@@ -217,13 +217,13 @@ class Writer:
 
     def _append_to_devices(
         self, append: Append, key: bytes | None, devices: Sequence[tuple[ClientId, DeviceId]]
-    ) -> Stored | Undeliverable:
+    ) -> Appended | Undeliverable:
         owed = [(box, False) for client, device in devices for box in self.mailboxes.of(client) if box.device == device]
         if not owed:
             return Undeliverable()
         return self._spread(append, key, owed, (), is_archived=append.is_archived)
 
-    def _change_group(self, change: ChangeGroup, key: bytes | None) -> Stored | Known | EpochPassed | TooManyGroups:
+    def _change_group(self, change: ChangeGroup, key: bytes | None) -> Appended | Known | EpochPassed | TooManyGroups:
         known = self._known(key, change.digest)
         if known is not None:
             return known
@@ -242,7 +242,7 @@ class Writer:
         *,
         is_archived: bool = False,
         is_blocked: bool = False,
-    ) -> Stored:
+    ) -> Appended:
         """The envelope once, and a place in each of these mailboxes, the sender's own or not; one that is full gives
         the number out and holds nothing under it. Sessions of `clients` may have it without a mailbox.
         """
@@ -254,7 +254,7 @@ class Writer:
             else:
                 lost.append(self._lose(box, what.envelope))
         placed = self._keep(what, key, having_room, is_archived=is_archived, is_blocked=is_blocked)
-        return Stored(placed, clients, tuple(lost))
+        return Appended(placed, clients, tuple(lost))
 
     def _lose(self, box: Box, envelope: Envelope) -> Lost:
         self.mailboxes.skip(box)
