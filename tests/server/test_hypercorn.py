@@ -395,13 +395,13 @@ async def test_a_handler_that_ends_with_messages_unread_ends_the_connection(auto
 
 
 async def test_nothing_waits_for_an_application_that_has_ended() -> None:
-    inbox = ReceiveQueue(1)
+    queue = ReceiveQueue(1)
     piece: ASGIReceiveEvent = {"type": "http.request", "body": b"", "more_body": True}
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(inbox.put, piece)
+            nursery.start_soon(queue.put, piece)
         await wait_all_tasks_blocked()
-        inbox.close()
+        queue.close()
 
 
 async def test_a_disconnect_reaches_a_handler_whose_queue_is_full(autojump_clock: MockClock) -> None:

@@ -224,20 +224,20 @@ class Link:
             self.write_queue.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
         self.rosters.forget_all()
         frame_bytes = None if welcome.limits is None else welcome.limits.frame_bytes
-        outbox, repeats = self.requests.begin(nursery, frame_bytes)
+        queue, repeats = self.requests.begin(nursery, frame_bytes)
         self._has_connected = True
         self.connection = Connection("connected")
         self.events.put(Connected())
         self._up.set()
-        return outbox, repeats
+        return queue, repeats
 
     async def _live(self, session: ClientSession) -> None:
         """Returns when the program leaves; raises what ended the session otherwise."""
         try:
             async with plain_nursery() as nursery:
-                outbox, repeats = self._come_up(session, nursery)
-                nursery.start_soon(self._read, session, outbox, repeats)
-                nursery.start_soon(self._write, session, outbox)
+                queue, repeats = self._come_up(session, nursery)
+                nursery.start_soon(self._read, session, queue, repeats)
+                nursery.start_soon(self._write, session, queue)
                 nursery.start_soon(session.keep_alive)
                 if self.backlog is not None:
                     nursery.start_soon(self.backlog.run, repeats.resting)
@@ -249,18 +249,18 @@ class Link:
             if self._end is None and self._up.is_set():
                 self._up = trio.Event()
 
-    async def _read(self, session: ClientSession, outbox: SendQueue, repeats: Repeats) -> None:
+    async def _read(self, session: ClientSession, queue: SendQueue, repeats: Repeats) -> None:
         while True:
             frame = await session.receive()
             if self.requests.take(frame, repeats) or isinstance(frame.message, Answer):
                 continue  # an answer that is no reply: nobody waits for it any more
             if isinstance(frame.message, AuthChallenge | AuthOk):
                 raise NotTheProtocol(f"the server sent `{frame.message.verb}` in the middle of a session")
-            await self._pushes.take(frame, outbox)
+            await self._pushes.take(frame, queue)
 
-    async def _write(self, session: ClientSession, outbox: SendQueue) -> None:
+    async def _write(self, session: ClientSession, queue: SendQueue) -> None:
         while True:
-            match await outbox.next():
+            match await queue.next():
                 case str() as message_id:
                     frame = self.requests.frame_of(message_id)
                 case message:

@@ -279,18 +279,18 @@ class AppTaskGroup(TaskGroup):
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: Send
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        inbox = ReceiveQueue(config.max_app_queue_size)
-        self.spawn(self._run_app, app, scope, inbox, send)
-        return inbox.put
+        queue = ReceiveQueue(config.max_app_queue_size)
+        self.spawn(self._run_app, app, scope, queue, send)
+        return queue.put
 
-    async def _run_app(self, app: AppWrapper, scope: Scope, inbox: "ReceiveQueue", send: Send) -> None:
+    async def _run_app(self, app: AppWrapper, scope: Scope, queue: "ReceiveQueue", send: Send) -> None:
         try:
-            await app(scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+            await app(scope, queue.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
         except* Exception as error:
             self._guard.applications_failed += 1
             _log.error("application failed", scope_type=scope["type"], exc_info=error)
         finally:
-            inbox.close()
+            queue.close()
             limits = self._guard.limits
             with trio.move_on_after(limits.write_seconds + limits.close_seconds, shield=True):
                 await send(None)
