@@ -2,7 +2,6 @@
 
 import dis
 import re
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,11 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.store.sqlite.store import SqliteStore
+from tests.bounded_stream import socket_stream_pair
 from tests.playbook import Stage, identity_of, open_stage
 from tests.wire import frame_builder
 
@@ -79,14 +78,6 @@ def profiled(trail: Trail) -> Iterator[None]:
         threading.setprofile(None)
 
 
-def socket_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
-    """Plain sockets, which take the shortest way through the server."""
-    first, second = socket.socketpair()
-    return trio.SocketStream(trio.socket.from_stdlib_socket(first)), trio.SocketStream(
-        trio.socket.from_stdlib_socket(second)
-    )
-
-
 async def send_text(stage: Stage, frame: bytes) -> None:
     """Send a text from Alice's device to Bob's, and wait until nobody has anything left to do."""
     await stage.actors["alice"].send(frame)
@@ -104,7 +95,7 @@ async def test_a_durable_text_passes_the_files_that_the_page_lists(mock_clock: M
     with profiled(trail):
         async with open_stage(open_store=lambda quota: SqliteStore(tmp_path / "ironwire.db", quota)) as stage:
             mock_clock.autojump_threshold = inf  # no time passes while a thread waits for the disk
-            await stage.enter("alice", "bob", device="phone", stream_pair=socket_pair)
+            await stage.enter("alice", "bob", device="phone", stream_pair=socket_stream_pair)
             await send_text(stage, first)  # which fills caches
             trail.is_on = True
             await send_text(stage, second)

@@ -116,21 +116,25 @@ class Committer:
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
     ) -> Result:
         """The result, after the commit and after `first` was called with it, whatever becomes of the caller meanwhile.
+        An error of `first` is the caller's.
 
         Raises:
             StoreError: the store cannot work.
         """
         settled = trio.Event()
-        results: list[Result | StoreError] = []
+        results: list[Result | Exception] = []
 
         def settle(result: Result | StoreError) -> None:
-            first(result)
-            results.append(result)
+            try:
+                first(result)
+                results.append(result)
+            except Exception as error:
+                results.append(error)
             settled.set()
 
         self.ask(owner, operation, settle, cost)
         await settled.wait()
-        if isinstance(results[0], StoreError):
+        if isinstance(results[0], Exception):
             raise results[0]
         return results[0]
 

@@ -102,10 +102,10 @@ class Hub:
         Raises:
             TooManySessions: at the limit, and there is nothing to replace.
         """
-        client, device = endpoint.principal.client, endpoint.principal.device
+        client = endpoint.principal.client
         everyone = self._attached.get(client, ())
-        others = [other.principal.device for other in everyone if device is None or other.principal.device != device]
-        if others.count(None) + len({*others} - {None}) >= self._sessions_per_client:
+        others = {other.endpoint_id for other in everyone} - {endpoint.endpoint_id}
+        if len(others) >= self._sessions_per_client:
             raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
         self._attached[client] = (*everyone, endpoint)
         try:
@@ -114,16 +114,16 @@ class Hub:
             self._remove(endpoint)
 
     def open(self, endpoint: Endpoint) -> bool:
-        """Let everything reach an attached session. An older session of the same device is closed with 4409. False: the
-        session has left meanwhile.
+        """Let everything reach an attached session. An older session of the same endpoint is closed with 4409. False:
+        the session has left meanwhile.
         """
-        client, device = endpoint.principal.client, endpoint.principal.device
+        client = endpoint.principal.client
         if endpoint not in self._attached.get(client, ()):
             return False
-        for other in self.sessions_of(client):
-            if device is not None and other.principal.device == device:
-                self._remove(other)
-                other.outbox.close(REPLACED)
+        older = self.session_at(endpoint.endpoint_id)
+        if older is not None:
+            self._remove(older)
+            older.outbox.close(REPLACED)
         self._open[client] = (*self.sessions_of(client), endpoint)
         self._sessions += 1
         if endpoint.pump is not None:
@@ -134,11 +134,11 @@ class Hub:
         return self._open.get(client, ())
 
     def device_session(self, client: ClientId, device: DeviceId) -> Endpoint | None:
-        """The live session of one device; there is never more than one."""
+        """The live session of one device."""
         return self.session_at(EndpointId(client, device))
 
     def session_at(self, endpoint_id: EndpointId) -> Endpoint | None:
-        """The live session that the endpoint has now."""
+        """The live session that the endpoint has now; there is never more than one."""
         return next(
             (endpoint for endpoint in self.sessions_of(endpoint_id.client) if endpoint.endpoint_id == endpoint_id), None
         )

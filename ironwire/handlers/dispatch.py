@@ -150,11 +150,12 @@ class Dispatcher:
         self._count(request, refusal)
 
     def arrived(self, endpoint: Endpoint) -> None:
-        """The session has begun: it is attached, and was welcomed."""
+        """The session has begun: it is open, and was welcomed."""
+        self._presence.arrived(endpoint)
         self._calls.arrived(endpoint)
 
     def left(self, endpoint: Endpoint) -> None:
-        """The session has ended and is not attached any more. One that never was may be named too."""
+        """The session has ended and is not attached any more. One that was never open may be named too."""
         self._presence.left(endpoint)
         self._calls.left(endpoint)
 

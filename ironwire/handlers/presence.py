@@ -21,7 +21,7 @@ from ironwire.delivery.delivery import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
 from ironwire.handlers.replies import reply
-from ironwire.ids import ClientId, GroupId, MessageId, is_group
+from ironwire.ids import ClientId, EndpointId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import (
@@ -52,9 +52,9 @@ class PresenceStatistics:
 
 @define(eq=False)
 class _Watcher:
-    """A session that watches."""
+    """An endpoint that watches, in one session."""
 
-    session: Endpoint
+    endpoint_id: EndpointId
     watched: _Clients = field(factory=dict)
     told: dict[ClientId, GivenStatus | None] = field(factory=dict)
     """What it was told last. Who is not in here is offline to it; None: it may think anything."""
@@ -67,10 +67,10 @@ class PresenceHandler:
     _hub: Hub
     _store: Store
     _now_ms: Callable[[], int]
-    _said: dict[ClientId, dict[Endpoint, Status]] = field(init=False, factory=dict)
+    _said: dict[ClientId, dict[EndpointId, Status]] = field(init=False, factory=dict)
     """The last word of each live session, newest last."""
     _allowed: dict[ClientId, _Clients] = field(init=False, factory=dict)
-    _watchers: dict[Endpoint, _Watcher] = field(init=False, factory=dict)
+    _watchers: dict[EndpointId, _Watcher] = field(init=False, factory=dict)
     _changed: dict[ClientId, _Clients] = field(init=False, factory=dict)
     """Who may be seen as another than before, and by whom."""
     _behind: dict[_Watcher, None] = field(init=False, factory=dict)
@@ -97,15 +97,19 @@ class PresenceHandler:
 
     def say(self, endpoint: Endpoint, request: Presence, id_: MessageId | None) -> ErrorCode | None:
         """The client is seen as this, while the session is the newest that has said something."""
+        if _is_over(endpoint):
+            return None
         client = endpoint.principal.client
         said = self._said.setdefault(client, {})
-        said.pop(endpoint, None)
-        said[endpoint] = request.status
+        said.pop(endpoint.endpoint_id, None)
+        said[endpoint.endpoint_id] = request.status
         self.changed(client)
         return self._accept(endpoint, id_)
 
     def allow(self, endpoint: Endpoint, request: PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
         """These clients may see the client from now on."""
+        if _is_over(endpoint):
+            return None
         client = endpoint.principal.client
         self.changed(client)  # to those who were allowed before
         self._allowed[client] = _distinct(request.clients)
@@ -118,28 +122,27 @@ class PresenceHandler:
         A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was last
         reported online, so that both converge.
         """
+        if _is_over(endpoint):
+            return None
         watched = _distinct(request.clients)
         self._accept(endpoint, id_)  # first: the reports that follow are about the new list
-        watcher = self._watchers.setdefault(endpoint, _Watcher(endpoint))
+        watcher = self._watchers.setdefault(endpoint.endpoint_id, _Watcher(endpoint.endpoint_id))
         kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]
         watcher.told = dict.fromkeys(kept)
         watcher.watched = watched
         for client in watched:
-            self._tell(watcher, client)
+            self._tell(watcher, endpoint, client)
         return None
 
+    def arrived(self, endpoint: Endpoint) -> None:
+        """A session has begun. It has said and watches nothing yet; an older session that it replaced is over."""
+        self._forget(endpoint.endpoint_id)
+
     def left(self, endpoint: Endpoint) -> None:
-        """The session has ended; to be called once it is no longer attached."""
+        """A session is over, and not attached any more. One that was replaced was forgotten when the newer arrived."""
         client = endpoint.principal.client
-        watcher = self._watchers.pop(endpoint, None)
-        if watcher is not None:
-            watcher.watched = {}
-            self._behind.pop(watcher, None)
-        said = self._said.get(client, {})
-        if said.pop(endpoint, None) is not None:
-            if not said:
-                del self._said[client]
-            self.changed(client)
+        if self._hub.session_at(endpoint.endpoint_id) is None:
+            self._forget(endpoint.endpoint_id)
         if not self._hub.sessions_of(client):
             self._allowed.pop(client, None)
 
@@ -171,8 +174,10 @@ class PresenceHandler:
             await trio.sleep(CATCH_UP_SECONDS)
             behind, self._behind = self._behind, {}
             for watcher in behind:
-                for client in watcher.watched:
-                    self._tell(watcher, client)
+                session = self._hub.session_at(watcher.endpoint_id)
+                if session is not None:
+                    for client in watcher.watched:
+                        self._tell(watcher, session, client)
                 await trio.lowlevel.checkpoint()
 
     async def _next_round(self) -> dict[ClientId, _Clients]:
@@ -183,24 +188,38 @@ class PresenceHandler:
 
     # --- presence ----------------------------------------------------------------------------------------------------
 
+    def _forget(self, endpoint_id: EndpointId) -> None:
+        watcher = self._watchers.pop(endpoint_id, None)
+        if watcher is not None:
+            watcher.watched = {}
+            self._behind.pop(watcher, None)
+        client = endpoint_id.client
+        said = self._said.get(client, {})
+        if said.pop(endpoint_id, None) is not None:
+            if not said:
+                del self._said[client]
+            self.changed(client)
+
     def _tell_client(self, by: ClientId, client: ClientId) -> None:
         for other in self._hub.sessions_of(by):
-            watcher = self._watchers.get(other)
+            watcher = self._watchers.get(other.endpoint_id)
             if watcher is not None:
-                self._tell(watcher, client)
+                self._tell(watcher, other, client)
 
-    def _tell(self, watcher: _Watcher, client: ClientId) -> None:
-        """Tell the watcher what it should see, unless it was told that last or does not watch the client any more."""
+    def _tell(self, watcher: _Watcher, session: Endpoint, client: ClientId) -> None:
+        """Tell the watcher in its session what it should see, unless it was told that last or does not watch the client
+        any more.
+        """
         if client not in watcher.watched:
             return
         try:
-            status = self._seen(client, watcher.session.principal.client)
+            status = self._seen(client, watcher.endpoint_id.client)
         except StoreError:
             self._behind[watcher] = None  # the store says for itself that it fails; this waits until it does not
             return
         if status == watcher.told.get(client, "offline"):
             return
-        if watcher.session.outbox.put_ephemeral(_update(client, status)):
+        if session.outbox.put_ephemeral(_update(client, status)):
             watcher.told[client] = status
         else:
             self._dropped += 1
@@ -222,6 +241,11 @@ class PresenceHandler:
 
     def _accept(self, endpoint: Endpoint, id_: MessageId | None) -> ErrorCode | None:
         return reply(endpoint, Accepted(ts=self._now_ms()), id_)
+
+
+def _is_over(endpoint: Endpoint) -> bool:
+    """Whether the session is ending: it takes no answer, and must not speak for a newer one that replaced it."""
+    return endpoint.outbox.ending is not None
 
 
 def _distinct(clients: list[ClientId]) -> _Clients:

@@ -26,6 +26,8 @@ from ironwire.wire.messages import AuthChallenge, AuthOk, ServerMessage
 
 ADDRESS = ServerAddress.parse("ws://server.test:8080")
 FRAME_BYTES = 4096
+UNREAD_MESSAGES = 10
+"""As many may be unread when a client says goodbye: behind more than that it waits for an answer until it gives up."""
 NONCE = bytes(range(32))
 
 
@@ -128,7 +130,7 @@ class ScriptedServer:
         return await self._peers[1].receive()
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
-        request = await wrap_server_stream(self._nursery, stream)
+        request = await wrap_server_stream(self._nursery, stream, message_queue_size=UNREAD_MESSAGES)
         websocket = await request.accept()
         try:
             principal = await self._authenticate(websocket)

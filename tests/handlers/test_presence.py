@@ -15,7 +15,7 @@ from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.handlers.presence import CATCH_UP_SECONDS, TURN_CLIENTS, PresenceHandler
-from ironwire.ids import ClientId, MessageId
+from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.records import Quota
 from ironwire.store.memory.store import MemoryStore
@@ -24,6 +24,7 @@ from ironwire.wire.messages.presence import GivenStatus, Status
 
 ALICE, BOB = CLIENTS = [ClientId(digit * 64) for digit in "ab"]
 CAROL = ClientId("c" * 64)
+PHONE = DeviceId("phone")
 NOW_MS = 1_790_000_000_000
 MOST_FRAMES = 20
 
@@ -78,12 +79,13 @@ class House:
         self.hub = Hub(sessions_per_client=10_000)
         self.handler = PresenceHandler(self.hub, self.store, lambda: NOW_MS)
 
-    def enter(self, client: ClientId) -> Guest:
+    def enter(self, client: ClientId, device: DeviceId | None = None) -> Guest:
         outbox = Outbox(most_frames=MOST_FRAMES, most_bytes=100_000, ring=lambda: None)
-        endpoint = Endpoint(Principal(client, None), outbox)
+        endpoint = Endpoint(Principal(client, device), outbox)
         seat = self.hub.attached(endpoint)
         seat.__enter__()
         self.hub.open(endpoint)
+        self.handler.arrived(endpoint)
         return Guest(endpoint, seat)
 
     def leave(self, guest: Guest) -> None:
@@ -127,6 +129,7 @@ class PresenceMachine(RuleBasedStateMachine):
         super().__init__()
         self.house = House()
         self.here: list[Guest] = []
+        """Those who were not replaced."""
         self.said: list[tuple[Guest, Status]] = []
         self.allowed: dict[ClientId, list[ClientId]] = {}
 
@@ -139,16 +142,21 @@ class PresenceMachine(RuleBasedStateMachine):
             self.say(guest, "online")
         return multiple(*guests)
 
-    @rule(target=guests, client=st.sampled_from(CLIENTS))
-    def enter(self, client: ClientId) -> Guest:
-        self.here.append(self.house.enter(client))
-        return self.here[-1]
+    @rule(target=guests, client=st.sampled_from(CLIENTS), device=st.sampled_from([None, PHONE]))
+    def enter(self, client: ClientId, device: DeviceId | None = None) -> Guest:
+        guest = self.house.enter(client, device)
+        for other in self.here:
+            if device is not None and other.endpoint.principal == guest.endpoint.principal:
+                self._is_over(other)
+                break
+        self.here.append(guest)
+        return guest
 
     @rule(guest=consumes(guests))
     def leave(self, guest: Guest) -> None:
         self.house.leave(guest)
-        self.here.remove(guest)
-        self.said = [(speaker, status) for speaker, status in self.said if speaker is not guest]
+        if guest in self.here:
+            self._is_over(guest)
         client = guest.endpoint.principal.client
         if all(other.endpoint.principal.client != client for other in self.here):
             self.allowed.pop(client, None)
@@ -156,12 +164,14 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(guest=guests, status=st.sampled_from(["online", "away", "busy"]))
     def say(self, guest: Guest, status: Status) -> None:
         self.house.say(guest, status)
-        self.said.append((guest, status))
+        if guest in self.here:
+            self.said.append((guest, status))
 
     @rule(guest=guests, clients=some_clients)
     def allow(self, guest: Guest, clients: list[ClientId]) -> None:
         self.house.allow(guest, *clients)
-        self.allowed[guest.endpoint.principal.client] = clients
+        if guest in self.here:
+            self.allowed[guest.endpoint.principal.client] = clients
 
     @rule(guest=guests, clients=some_clients)
     def watch(self, guest: Guest, clients: list[ClientId]) -> None:
@@ -177,7 +187,7 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(guest=guests)
     def something_else_is_on_its_way(self, guest: Guest) -> None:
         outbox = guest.endpoint.outbox
-        while outbox.statistics().frames_waiting <= MOST_FRAMES // 2:
+        while outbox.ending is None and outbox.statistics().frames_waiting <= MOST_FRAMES // 2:
             outbox.put(b'{"type":"text"}')
 
     @rule(guest=guests)
@@ -212,6 +222,10 @@ class PresenceMachine(RuleBasedStateMachine):
             assert guest.endpoint.outbox.ending is None
             self.house.leave(guest)
         assert self.house.handler.statistics().sessions_watching == 0
+
+    def _is_over(self, guest: Guest) -> None:
+        self.here.remove(guest)
+        self.said = [(speaker, status) for speaker, status in self.said if speaker is not guest]
 
     def seen(self, client: ClientId, by: ClientId) -> GivenStatus:
         if by not in self.allowed.get(client, []) or (client, by) in self.house.store.blocks:
@@ -254,6 +268,25 @@ async def test_of_one_who_came_and_went_meanwhile_nobody_is_told(house: House) -
     house.leave(bob)
     await wait_all_tasks_blocked()
     assert taken(alice) == []
+
+
+async def test_a_device_that_is_replaced_is_seen_as_its_new_session_says(house: House) -> None:
+    alice, old = house.enter(ALICE), house.enter(BOB, PHONE)
+    house.allow(old, ALICE)
+    house.watch(alice, BOB)
+    house.say(old, "busy")
+    await wait_all_tasks_blocked()
+    new = house.enter(BOB, PHONE)
+    house.say(old, "away")
+    await wait_all_tasks_blocked()
+    house.say(new, "online")
+    house.leave(old)
+    await wait_all_tasks_blocked()
+    updates = [frame for frame in taken(alice) if frame != ACCEPTED]
+    assert updates == [update(BOB, status) for status in ("busy", "offline", "online")]
+    house.leave(new)
+    await wait_all_tasks_blocked()
+    assert taken(alice) == [update(BOB, "offline")]
 
 
 async def test_of_many_words_in_one_turn_the_last_is_told(house: House) -> None:

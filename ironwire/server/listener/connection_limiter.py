@@ -25,17 +25,6 @@ MOST_ADDRESSES = 100_000
 HttpRefusal = Literal[403, 429]
 """A page of another site asks, or the address has had its share for now."""
 
-UNAUTHENTICATED_PER_TURN = 2
-"""Unauthenticated peers that run in one iteration of the event loop, which every client shares. Without the bound, a
-thousand peers that arrive, speak or leave at once would be one iteration of a thousand steps.
-"""
-HEAVY_CLIENTS_PER_TURN = 1
-"""Heavy clients that run in one iteration: a large batch takes a millisecond or more."""
-TURNS_PER_REQUEST = 3
-"""Iterations between the starts of two HTTP requests: answering one takes as long as several authentications."""
-BODIES_PER_TURN = 2
-"""Requests that read a piece of their bodies in one iteration: 64 KiB take a tenth of a millisecond."""
-
 K = TypeVar("K")
 
 
@@ -109,25 +98,6 @@ class ConnectionSlot:
             self._refusal = self._limiter._refusal(self, forwarded_for, origin, server)
         return self._refusal
 
-    async def turn(self) -> None:
-        """Wait for a scheduling slot: per loop iteration at most `UNAUTHENTICATED_PER_TURN` unauthenticated peers and
-        `HEAVY_CLIENTS_PER_TURN` heavy clients run.
-        """
-        turns = self._limiter._unauthenticated_turns if self.is_unauthenticated else self._limiter._clients_turns
-        await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along
-        turns.release()
-
-    async def request_turn(self) -> None:
-        """Wait until a request over HTTP may begin."""
-        async with self._limiter._requests_turns:
-            for _ in range(TURNS_PER_REQUEST - 1):
-                await trio.lowlevel.checkpoint()
-
-    async def body_turn(self) -> None:
-        """Wait until a piece of a request's body may be looked at."""
-        async with self._limiter._bodies_turns:
-            pass
-
     def attempt(self) -> float:
         """It wants to authenticate: 0.0, or the seconds until that may be tried."""
         return self._limiter._attempt(self.network)
@@ -166,10 +136,6 @@ class ConnectionLimiter:
     _attempts: Buckets[SourceNetwork] = field(init=False)
     _registrations: Buckets[SourceNetwork] = field(init=False)
     _refused: dict[str, int] = field(init=False)
-    _unauthenticated_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(UNAUTHENTICATED_PER_TURN))
-    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(HEAVY_CLIENTS_PER_TURN))
-    _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(1))
-    _bodies_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(BODIES_PER_TURN))
 
     def __attrs_post_init__(self) -> None:
         limits = self._limits

@@ -59,28 +59,23 @@ class DirectTransport:
 
     @_parser.default
     def _new_parser(self) -> FrameParser:
-        return FrameParser(self._limits.frame_bytes)
+        parser = FrameParser(self._limits.frame_bytes)
+        parser.odd_frames_left = ODD_FRAMES.burst
+        return parser
 
     def authenticated(self) -> None:
         self._read_bytes = READ_BYTES
+
+    @property
+    def is_over(self) -> bool:
+        return self._peer_close is not None or self._parser.violation is not None
 
     async def receive(self) -> list[Payload]:
         while True:
             if self._peer_close is not None:
                 await self._write_bounded(encode_close(self._peer_close.code, ""), is_last=True)
                 raise TransportClosed("the peer closed the connection")
-            messages: list[Payload] = []
-            heard = self.last_heard
-            data = await self._read()
-            gained = (self.last_heard - heard) * ODD_FRAMES.per_second
-            self._parser.odd_frames_left = min(self._parser.odd_frames_left + gained, ODD_FRAMES.burst)
-            for item in self._parser.feed(data):
-                if isinstance(item, (str, bytes)):
-                    messages.append(item)
-                elif isinstance(item, PingFrame):
-                    self._waiting_pong = encode_pong(item.data)
-                elif isinstance(item, CloseFrame):
-                    self._peer_close = item
+            messages = self._messages_in(await self._read(), trio.current_time())
             if self._waiting_pong and not self._write_lock.locked():
                 await self._write_bounded(b"")
             if messages:
@@ -132,6 +127,27 @@ class DirectTransport:
     async def abort(self) -> None:
         await trio.aclose_forcefully(self._stream)
 
+    def _messages_in(self, data: bytes, now: float) -> list[Payload]:
+        """Every message that is complete with what the peer has sent just now."""
+        parser = self._parser
+        odd_frames_left = parser.odd_frames_left
+        if odd_frames_left < ODD_FRAMES.burst:
+            gained = (now - self.last_heard) * ODD_FRAMES.per_second
+            parser.odd_frames_left = odd_frames_left = min(odd_frames_left + gained, ODD_FRAMES.burst)
+        self.last_heard = now
+        items = parser.feed(data)
+        if parser.odd_frames_left == odd_frames_left:
+            return cast("list[Payload]", items)  # whole texts, and nothing else
+        messages: list[Payload] = []
+        for item in items:
+            if isinstance(item, (str, bytes)):
+                messages.append(item)
+            elif isinstance(item, PingFrame):
+                self._waiting_pong = encode_pong(item.data)
+            elif isinstance(item, CloseFrame):
+                self._peer_close = item
+        return messages
+
     async def _read(self) -> bytes:
         if self._leftover:
             data, self._leftover = self._leftover, b""
@@ -146,7 +162,6 @@ class DirectTransport:
             raise TransportClosed("the connection broke") from error
         if not data:
             raise TransportClosed("the peer left without a close frame")
-        self.last_heard = trio.current_time()
         return data
 
     async def _read_some(self) -> bytes:
@@ -188,13 +203,45 @@ class SocketTransport(DirectTransport):
 
     A read waits first, because the socket was emptied by the one before, as a write (`write_at_once`) is tried first,
     because the socket nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping;
-    at one message a read they cost a third of the throughput (docs/decisions/0006).
+    at one message a read they cost a third of the throughput (docs/decisions/0006). Somebody who knows that the socket
+    is readable (`server/session/reader.py`) need not wait at all.
     """
 
     _socket: trio.socket.SocketType = field(init=False)
+    _has_ended: bool = field(default=False, init=False)
+    """The peer sends nothing more, or the connection broke."""
 
     def __attrs_post_init__(self) -> None:
         self._socket = cast("trio.SocketStream", self._stream).socket
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's, which is -1 once it is closed."""
+        return self._socket.fileno()
+
+    @property
+    def is_over(self) -> bool:
+        return self._has_ended or self._peer_close is not None or self._parser.violation is not None
+
+    @property
+    def owes_pong(self) -> bool:
+        """Whether a pong waits for the next write."""
+        return bool(self._waiting_pong)
+
+    def receive_nowait(self, now: float) -> tuple[int, list[Payload]]:
+        """Read once, without waiting: the number of bytes, and every message that is complete with them. Where the
+        connection turns out to be over there are none, and `is_over` says so.
+        """
+        try:
+            data = os.read(self._socket.fileno(), self._read_bytes)
+        except BlockingIOError:  # the kernel threw away what it had announced
+            return 0, []
+        except OSError:
+            data = b""
+        if not data:
+            self._has_ended = True
+            return 0, []
+        return len(data), self._messages_in(data, now)
 
     async def abort(self) -> None:
         self._socket.close()

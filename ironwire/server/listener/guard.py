@@ -16,6 +16,7 @@ from ironwire.counting import figure
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionLimiter, ConnectionSlot
+from ironwire.server.session.scheduler import Scheduler
 
 CONNECTION_KEY = "ironwire.connection"
 """Where `scope["state"]` holds the `GuardedConnection`."""
@@ -35,13 +36,15 @@ class GuardStatistics:
 
 @define(eq=False)
 class Guard:
-    """What all connections of a worker share: the limits, what to do before leaving, who may come, and the counters."""
+    """Shared by all connections of a worker: limits, shutdown, connection limiter, scheduler and counters."""
 
     limits: Limits
     on_shutdown: Callable[[], Awaitable[None]]
     """Called when the worker was told to stop, while connections still work: say goodbye to sessions, wait for them."""
     limiter: ConnectionLimiter
     """Who may connect."""
+    scheduler: Scheduler = field(factory=Scheduler)
+    """Fairness among them."""
     idle: set[trio.CancelScope] = field(factory=set, init=False)
     """The reading of connections that wait for a request."""
     listens: tuple[str, ...] = field(default=(), init=False)

@@ -24,6 +24,7 @@ from ironwire.server.http.responses import JSON_TYPE, SECURITY_HEADERS, error_bo
 from ironwire.server.listener.connection_limiter import RETRY_AFTER_SECONDS
 from ironwire.server.listener.guard import CONNECTION_KEY, GuardedConnection
 from ironwire.server.listener.upgrade import has_too_many_lines, is_host
+from ironwire.server.session.scheduler import Work
 
 _log = structlog.get_logger(__name__)
 
@@ -53,9 +54,9 @@ class Http1Protocol(H11Protocol):
     async def handle(self, event: Event) -> None:
         try:
             if isinstance(event, RawData) and self.connection.their_state is not h11.IDLE:
-                await _connection(self.connection_state).slot.body_turn()
+                await _connection(self.connection_state).guard.scheduler.turn(Work.BODY)
             elif isinstance(event, RawData):
-                await _connection(self.connection_state).slot.turn()
+                await _connection(self.connection_state).guard.scheduler.turn(Work.UNAUTHENTICATED)
                 if has_too_many_lines(event.data):
                     raise _RefusalError(431)
             await super().handle(event)
@@ -74,7 +75,7 @@ class Http1Protocol(H11Protocol):
         self._is_head = event.method == b"HEAD"
         if event.http_version not in _HTTP_VERSIONS:
             raise _RefusalError(505)
-        await _connection(self.connection_state).slot.request_turn()  # pipelined ones too, one by one
+        await _connection(self.connection_state).guard.scheduler.turn(Work.REQUEST)  # pipelined ones too
         if not all(is_host(value) for name, value in event.headers if name == b"host"):
             raise _RefusalError(400)  # RFC 9112, section 3.2; Quart fails over it before it can answer
         names = {name for name, _ in event.headers}

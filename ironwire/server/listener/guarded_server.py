@@ -34,6 +34,7 @@ from ironwire.server.listener.guard import CONNECTION_KEY, DirectSockets, Guard,
 from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
 from ironwire.server.listener.streams import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.listener.upgrade import HEAD_BYTES, parse_upgrade
+from ironwire.server.session.scheduler import Work
 
 _FIRST_BYTES = 2 * HEAD_BYTES
 """What the first read may bring: a plain upgrade and some frames. A larger buffer would cost every connection."""
@@ -100,7 +101,7 @@ async def _greet(
         first = _read_at_once(stream)
         if not first:
             first = await _read_first(guard, stream, deadline)
-            await slot.turn()
+            await guard.scheduler.turn(Work.UNAUTHENTICATED)
         if not first:
             return None
         upgrade = parse_upgrade(first, sockets.path)

@@ -39,6 +39,7 @@ from ironwire.server.listener.guard import CONNECTION_KEY, Guard, GuardedConnect
 from ironwire.server.listener.guarded_http import GuardedHTTPStream, GuardedWSStream
 from ironwire.server.listener.guarded_server import serve_connection
 from ironwire.server.operator.log_writer import queue_lines_of
+from ironwire.server.session.scheduler import Scheduler
 from ironwire.server.session.transport import Transport
 
 CANNOT_START = 2
@@ -78,19 +79,23 @@ _log = structlog.get_logger(__name__)
 
 
 def install(
-    limits: Limits, on_shutdown: Callable[[], Awaitable[None]], limiter: ConnectionLimiter | None = None
+    limits: Limits,
+    on_shutdown: Callable[[], Awaitable[None]],
+    limiter: ConnectionLimiter | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Guard:
     """Put the guarded parts in place for every server that this process starts from now on; return what they share.
 
     Called again, the newest limits and callback hold. `on_shutdown` is awaited when the worker has been told to stop,
     for at most `limits.drain_seconds`, while connections are still served. Without a `limiter`, `limits` alone
-    say who may connect.
+    say who may connect; without a `scheduler`, connections have one that sessions do not share.
 
     Raises:
         RuntimeError: this is not the Hypercorn that the guard was written for.
     """
     check_hypercorn()
-    guard = Guard(limits, on_shutdown, limiter or ConnectionLimiter(limits, TrustedProxies(())))
+    limiter = limiter or ConnectionLimiter(limits, TrustedProxies(()))
+    guard = Guard(limits, on_shutdown, limiter, scheduler or Scheduler())
     replacements: list[tuple[Any, str, object]] = [
         (hypercorn.protocol.h11, "HTTPStream", GuardedHTTPStream),
         (hypercorn.protocol.h11, "WSStream", GuardedWSStream),

@@ -10,7 +10,9 @@ from ironwire.delivery.hub import Hub
 from ironwire.handlers.dispatch import Dispatcher
 from ironwire.limits import Limits
 from ironwire.server.session.rates import Rates
+from ironwire.server.session.reader import Reader
 from ironwire.server.session.registration import Registration
+from ironwire.server.session.scheduler import Scheduler
 
 
 @frozen
@@ -21,6 +23,8 @@ class Services:
     delivery: Delivery
     dispatcher: Dispatcher
     flusher: OutboxFlusher
+    reader: Reader
+    scheduler: Scheduler
     rates: Rates
     registration: Registration
     limits: Limits

@@ -1,16 +1,36 @@
 """One WebSocket session is one nursery, and whatever happens in it ends there.
 
-    run ── nursery ── authenticate, the first `auth_seconds` at the most; then
-                   │  read ········· decode, authorise, hand over; never waits for a recipient
-                   ├─ pump ········· the mailbox of a device session
-                   ├─ write ········ only while the connection does not take everything at once; has a deadline
-                   └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
+Theory of operation. A session is in one of these states; its own task is the one that runs `run`.
+
+    state           who reads the connection                the session's own task            goes on with
+    authenticating  its task, under a deadline, 4 KiB       the handshake (`handshake.py`)    registering, or ending
+                    at a time, a slot a step
+    registering     nobody                                  waits for the commit of a device  reading, or ending
+    reading         the reader (`reader.py`) for a plain    parked; or in `receive`           handed over, or ending
+                    socket; its task for other streams
+    handed over     nobody: the kernel holds the bytes      awaits the disk, backpressure or  reading, or ending
+                                                            a scheduling slot
+    ending          nobody                                  waits until every waiting frame   the end
+                                                            has been written
+
+`Intake.take` (`intake.py`) handles each read. It is a generator that awaits nothing and yields whatever has to be
+awaited. Mostly it yields nothing, and the session's task does not even wake. Otherwise that task awaits, step by step,
+until the generator ends; then `Feed.next` lets the connection be read again. So the messages of one session keep their
+order, whichever task handles them. The end of the connection and violations are raised by `Transport.receive` in the
+session's task.
+
+    run ── nursery ─┬─ authenticate, register, then `_read`
+                    ├─ pump ········· the mailbox of a device session
+                    ├─ write ········ only while the connection does not take everything at once; has a deadline
+                    └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
 An idle session of a client without a device is one task in one nursery, and no timer.
 
-One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
-in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits
-is written, the close frame follows, and a peer that does not take it in time is cut.
+One owner per thing: one task at a time receives, only `flush` and `_write` send, and everyone else talks to the outbox.
+A session ends in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`:
+what waits is written, the close frame follows, and a peer that does not take it in time is cut.
+
+Rule: a connection is closed after its feed, so that nobody reads a descriptor that somebody else may have by then.
 """
 
 from contextlib import suppress
@@ -25,8 +45,8 @@ from structlog.contextvars import bind_contextvars
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint, TooManySessions
 from ironwire.delivery.outbox import Ending, Outbox
-from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
-from ironwire.ids import MessageId, is_group
+from ironwire.errors import FrameViolation, TransportClosed
+from ironwire.ids import MessageId
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.holding import Hold
 from ironwire.protocol.mailbox import AckBeyondDelivery
@@ -34,20 +54,14 @@ from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.operator.logs import short_client
 from ironwire.server.session.admission import admit, welcome
 from ironwire.server.session.handshake import Handshake
-from ironwire.server.session.refusals import ErrorBudget, id_of, invalid
-from ironwire.server.session.scheduler import is_prompt, parts
+from ironwire.server.session.intake import Intake
+from ironwire.server.session.refusals import ErrorBudget
+from ironwire.server.session.scheduler import Work
 from ironwire.server.session.services import Services
 from ironwire.server.session.toll import Toll
 from ironwire.server.session.transport import Transport
 from ironwire.store.contract.records import Mailbox
-from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.messages import (
-    Ack,
-    File,
-    Receipt,
-    Resume,
-    Text,
-)
+from ironwire.wire.codec import encode
 
 log = structlog.get_logger(__name__)
 
@@ -55,9 +69,6 @@ AUTH_TIMEOUT = Ending(CloseCode.PROTOCOL_ERROR, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
 INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
 TOO_MANY_SESSIONS = Ending(CloseCode.OVERLOADED, "too many sessions of this client")
-
-TURN_SURCHARGE = 400
-"""Yield after this much accumulated surcharge (`rates.py`)."""
 
 
 @define(eq=False)
@@ -78,8 +89,8 @@ class Session:
     _error_budget: ErrorBudget = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
-    received: int = field(init=False, default=0)
-    """Frames that came after authentication."""
+    _intake: Intake | None = field(init=False, default=None)
+    """Made when the peer has authenticated."""
     _is_cut_off: bool = field(init=False, default=False)
     """The peer is gone, or was too slow to take another byte."""
 
@@ -111,6 +122,11 @@ class Session:
             self._nursery = None
             with trio.move_on_after(self._services.limits.close_seconds, shield=True):
                 await self._leave()
+
+    @property
+    def received(self) -> int:
+        """Frames that came after authentication."""
+        return 0 if self._intake is None else self._intake.received
 
     @property
     def sent(self) -> int:
@@ -225,8 +241,8 @@ class Session:
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
-            if self._slot.is_unauthenticated:
-                await self._slot.turn()  # the time of a crowd that came together is up together
+            if self._slot.is_unauthenticated:  # the time of a crowd that came together is up together
+                await self._services.scheduler.turn(Work.UNAUTHENTICATED)
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------
@@ -234,7 +250,7 @@ class Session:
     async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
         """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
         services = self._services
-        handshake = Handshake(self._transport, self._slot, self._outbox, self._error_budget, services.random_bytes)
+        handshake = Handshake(self._transport, self._slot, self._outbox, self._error_budget, services)
         scope.deadline = self._transport.last_heard + services.limits.auth_seconds
         try:
             admitted = await handshake.run(Authentication(self._policy))
@@ -252,25 +268,27 @@ class Session:
         services, transport = self._services, self._transport
         allowance = services.rates.allowance(endpoint.principal.client, transport.last_heard)
         toll = Toll(endpoint, self._outbox, self._error_budget, transport, self._slot, services, allowance)
+        self._intake = intake = Intake(endpoint, self._outbox, self._error_budget, toll, services)
+        feed = services.reader.feed(transport, self._outbox, intake.take, self.flush)
         try:
-            batch = self._early
+            steps = intake.take(self._early)
             self._early = []
             while True:
-                if is_prompt(batch):
-                    await self._handle(batch, endpoint, toll)
-                else:
-                    for part in parts(batch):
-                        await self._slot.turn()
-                        await self._handle(part, endpoint, toll)
+                for wait in steps:
+                    await wait()
                 if self._outbox.ending is not None:
                     return
-                batch = await self._transport.receive()
+                if transport.is_over:
+                    self.flush()  # the answers to what came before a close frame go out before the answer to it
+                steps = await feed.next()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
         except AckBeyondDelivery as misuse:
             self._outbox.close(Ending(CloseCode.MISUSE, str(misuse)))
         except TransportClosed:
             self._cut_off()
+        finally:
+            feed.close()
 
     async def _write(self) -> None:
         try:
@@ -291,55 +309,6 @@ class Session:
     async def _ping(self) -> None:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
-
-    async def _handle(self, batch: list[str | bytes], endpoint: Endpoint, toll: Toll) -> None:
-        """What arrived in one read, or a part of it. Replies and deliveries wait in outboxes, to be written together.
-
-        It awaits nothing but the disk: for a question to the store, for what has to be settled before a held session
-        goes on, and while more of this session waits than may.
-        """
-        if self._outbox.ending is not None:
-            return
-        self.received += len(batch)
-        is_paid = toll.can_afford(batch)
-        hold = endpoint.hold
-        delivery, put = self._services.delivery, self._outbox.put
-        unsettled, most = endpoint.unsettled, self._services.limits.unsettled_envelopes
-        spent = 0
-        for text in batch:
-            try:
-                message, id_ = decode_client(text)
-            except InvalidMessage as error:
-                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
-                    self._error_budget.invalid += 1
-                    put(invalid(error))
-                continue
-            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
-                continue
-            if not is_paid and not toll.lets_pass(message, id_, len(text)):
-                continue
-            match message:
-                case Text() | File() | Receipt():
-                    if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit(endpoint, message, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
-                case Ack(upto):
-                    delivery.ack(endpoint, upto, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
-                case Resume():
-                    await delivery.resume(endpoint, id_)
-                case _:
-                    surcharge = toll.surcharge(message)
-                    if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
-                        continue
-                    if not self._services.dispatcher.answer_at_once(endpoint, message, id_):
-                        await self._services.dispatcher.answer(endpoint, message, id_)
-                    spent += surcharge
-                    if spent >= TURN_SURCHARGE:
-                        spent = 0
-                        await self._slot.turn()
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:
