@@ -1,6 +1,6 @@
 """HTTP/1.1 and WebSocket of one connection, in place of Hypercorn's protocol and streams.
 
-What a peer sends early, too large or not in ASCII gets an answer here; the application sees none of it.
+Requests that are premature, too large or not in ASCII are answered here; the application sees none of them.
 """
 
 from typing import Any, cast
@@ -39,7 +39,7 @@ _RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
 
 class _RefusalError(Exception):
-    """A request that gets an answer without the application."""
+    """A request that is answered without the application."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -66,7 +66,7 @@ class Http1Protocol(H11Protocol):
             await self.send(Closed())
 
     async def handle_end_of_input(self) -> None:
-        """The peer sends nothing more. A request that it had begun with is refused."""
+        """Handle the end of input. An incomplete request is refused."""
         if isinstance(self.connection, h11.Connection) and self.connection.their_state in (h11.IDLE, h11.SEND_BODY):
             self.connection.receive_data(b"")
             await self._handle_events()
@@ -77,7 +77,7 @@ class Http1Protocol(H11Protocol):
             raise _RefusalError(505)
         await _connection(self.connection_state).guard.scheduler.turn(Work.REQUEST)  # pipelined ones too
         if not all(is_host(value) for name, value in event.headers if name == b"host"):
-            raise _RefusalError(400)  # RFC 9112, section 3.2; Quart fails over it before it can answer
+            raise _RefusalError(400)  # RFC 9112, section 3.2; Quart would fail before it could answer
         names = {name for name, _ in event.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
             raise _RefusalError(400)  # a proxy may have read another body than h11 would (RFC 9112, section 6.1)
@@ -114,7 +114,7 @@ class Http1Protocol(H11Protocol):
             event = h11.Response(status_code=event.status_code, headers=[*headers, *missing])
         await super()._send_h11_event(event)
         if isinstance(event, h11.EndOfMessage):
-            self._is_head = False  # what comes next may be no request at all
+            self._is_head = False  # the following bytes may be no request
         elif body and not self._is_head:
             await super()._send_h11_event(h11.Data(data=body))
 
