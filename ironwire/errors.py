@@ -41,12 +41,13 @@ class WireError(IronWireError):
 class InvalidMessage(WireError):
     """One frame does not hold a message of the protocol (section 1).
 
-    `detail` names the field for people; `id` is the frame's own id where it could be read, so that the reply can
-    carry it.
+    `detail` names the field for people; `id` and `n` are the frame's own where they could be read, so that the reply
+    can carry the one, and the other is used up.
     """
 
     detail: str
     id: str | None = None
+    n: int | None = None
 
     def __str__(self) -> str:
         return self.detail

@@ -13,6 +13,8 @@ RECEIPT_IDS = 100
 """Ids that one receipt may list."""
 HISTORY_ENVELOPES = 100
 """Envelopes that one page of the history may hold."""
+UNANSWERED_ENVELOPES = 256
+"""Envelopes that a device has numbered and may have no answer to: of so many numbers it is known which were refused."""
 GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
 """Lists of these are one frame; an operator may allow fewer."""
 DEVICES_PER_CLIENT = 64
@@ -195,6 +197,11 @@ class Limits:
     def server_frame_bytes(self) -> int:
         """The largest frame that the server sends."""
         return SERVER_FRAME_BYTES
+
+    @property
+    def unanswered_envelopes(self) -> int:
+        """Numbers of a device before the last settled one whose answer is still known."""
+        return UNANSWERED_ENVELOPES
 
     @property
     def clients_per_frame(self) -> int:

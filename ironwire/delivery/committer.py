@@ -6,6 +6,7 @@ it rides with the next batch, or goes after a short quiet.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 
 import structlog
@@ -17,7 +18,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.protocol.fair import FairQueue
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.lanes import lane_of
+from ironwire.store.contract.lanes import held, held_if_refused, lane_of
 from ironwire.store.contract.operations import Acknowledge, Held, Operation, Result
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.contract.store import Store
@@ -229,15 +230,26 @@ class Committer:
 
 
 def _without_held(batch: list[_Asked]) -> list[_Asked]:
-    """What is still to be done: what a session had sent after something that was refused is refused as well."""
+    """What is still to be done: what a session had sent after something that was refused is refused as well. Its
+    numbers are used up, unless it was refused because the store fails.
+    """
     kept: list[_Asked] = []
     for asked in batch:
-        lane = lane_of(asked[1])
-        if isinstance(lane, Hold) and lane.is_broken:
-            asked[2](Held())
-        else:
+        owner, operation, settle, cost = asked
+        lane = lane_of(operation)
+        if not isinstance(lane, Hold) or not lane.is_broken:
             kept.append(asked)
+            continue
+        refusal = None if lane.code is None or lane.code == "internal" else held(operation, lane.code)
+        if refusal is None:
+            settle(Held())
+        else:
+            kept.append((owner, refusal, partial(_settle_held, settle), cost))
     return kept
+
+
+def _settle_held(settle: Settle, result: Result | StoreError) -> None:
+    settle(result if isinstance(result, StoreError) else held_if_refused(result))
 
 
 def _bunches(arrived: list[_Asked]) -> Iterator[tuple[ClientId | None, list[_Asked]]]:

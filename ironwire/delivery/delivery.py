@@ -19,7 +19,7 @@ from ironwire.counting import Distribution, Tallied, figure
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
 from ironwire.delivery.fan_out import fan_out, hand_over, is_live
-from ironwire.delivery.hub import Endpoint, Hub
+from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.delivery.outbox import Outbox
 from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
@@ -29,6 +29,7 @@ from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_gro
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.operations import (
+    AlreadySettled,
     Append,
     Appended,
     Audience,
@@ -39,11 +40,15 @@ from ironwire.store.contract.operations import (
     IdTaken,
     MailboxFull,
     NotMember,
+    NumberRefused,
     Operation,
+    OutOfTurn,
+    RefuseNumber,
     Register,
     Remove,
     Removed,
     Result,
+    SessionOver,
     ToClient,
     ToGroup,
     Touch,
@@ -110,12 +115,12 @@ class Delivery:
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
-    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None, n: int | None = None) -> None:  # noqa: A002  # the frame's
         """Take an envelope to a client or to a group. Replies go to the session's outbox, now or after the commit."""
         if is_group(message.to):
             group = GroupId(message.to)
             entries = entries_in(self._store, sender.principal.client, group)
-            self._submit_to_store(sender, message, ToGroup(group), id, entries)
+            self._submit_to_store(sender, message, ToGroup(group), id, n, entries)
             return
         to = ClientId(message.to)
         try:
@@ -127,15 +132,35 @@ class Delivery:
         except StoreError:
             entries = 1  # the commit fails as well, and answers
         audience = ToClient(to, not isinstance(message, Receipt) and is_live(self._hub, to))
-        self._submit_to_store(sender, message, audience, id, entries)
+        self._submit_to_store(sender, message, audience, id, n, entries)
+
+    def refuse(self, sender: Endpoint, error: Error, id: MessageId | None, n: int | None) -> None:  # noqa: A002  # as above
+        """Answer a frame that goes no further with an error. Its number is used up, and the answer comes after the
+        commit; unless the session is held because the store cannot commit.
+        """
+        number = sender.number(n)
+        if number is None or (sender.hold is not None and sender.hold.code == "internal"):
+            sender.outbox.put(encode(error, id))
+            return
+        sender.unsettled.begin(1)
+        settle = partial(self._settle_refusal, sender, error, id)
+        self._committer.ask(sender.principal.client, RefuseNumber(number, error.msg, sender.hold), settle)
 
     async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
         """The client goes on after a refusal, once all that it had sent before has its answer."""
         await endpoint.unsettled.wait_below(1)
+        client, pump = endpoint.principal.client, endpoint.pump
+        try:
+            boxes = () if pump is None else self._store.mailboxes_of(client)
+        except StoreError:
+            log.exception("the store cannot be read")
+            endpoint.outbox.put(encode(Error("internal", detail="the store cannot answer now"), id))
+            return
         if endpoint.hold is not None:
             endpoint.hold.resume()
         if id is not None:
-            endpoint.outbox.put(accepted(self._now_ms(), id))
+            sent = next((box.sent for box in boxes if pump is not None and box.id == pump.mailbox), None)
+            endpoint.outbox.put(encode(Accepted(self._now_ms(), sent=sent), id))
 
     def ack(self, endpoint: Endpoint, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """The session's device has everything up to `upto`; with an id, it is told once that is committed. Of a session
@@ -195,7 +220,7 @@ class Delivery:
 
         def settle(result: Result | StoreError) -> None:
             if isinstance(result, Mailbox):
-                pump.open(result.id, self._window(result))
+                pump.open(result.id, result.session, self._window(result))
                 opened(result)
 
         result = await self._committer.committed(client, Register(client, device, self._now_ms()), settle)
@@ -307,13 +332,16 @@ class Delivery:
         message: Sendable,
         audience: Audience,
         id: MessageId | None,  # noqa: A002  # as above
+        n: int | None,
         entries: int,
     ) -> None:
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
         payload = stored_payload(message, client, now, device)
         envelope = Envelope(message.verb, client, device, message.to, id, now, payload)
         is_archived = self.keeps_history and not isinstance(message, Receipt)
-        append = Append(envelope, digest_of(message), audience, is_archived, sender.hold)
+        number = sender.number(n)
+        digest = digest_of(message) if number is None else b""
+        append = Append(envelope, digest, audience, is_archived, sender.hold, number)
         cost = cost_of(len(payload), max(entries, 1))
         sender.unsettled.begin(cost)
         self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
@@ -328,7 +356,7 @@ class Delivery:
         match result:
             case Appended():
                 if self._reaches_nobody(sender, message, append, result):
-                    self._forget(envelope)
+                    self._forget(append)
                     self._reply_offline(sender, envelope.to, verb, id_)
                     return
                 self._metrics.stored[verb] += 1
@@ -347,8 +375,13 @@ class Delivery:
                 self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
             case MailboxFull():
                 self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
+            case AlreadySettled() | OutOfTurn() | SessionOver():
+                if result == AlreadySettled(None):
+                    self._metrics.duplicates[verb] += 1
+                self._settle_number(sender, id_, result)
             case _:
-                self._refuse_at_commit(sender, Error("internal", detail="the message could not be stored"), envelope)
+                self._metrics.refuse(verb, "internal")
+                self._fail(sender, id_)
 
     def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Appended) -> bool:
         """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
@@ -362,6 +395,44 @@ class Delivery:
             return False
         return bool(stored.owed) and all(place.is_own for place in stored.placed)
 
+    def _settle_refusal(
+        self,
+        sender: Endpoint,
+        error: Error,
+        id: MessageId | None,  # noqa: A002  # as above
+        result: Result | StoreError,
+    ) -> None:
+        sender.unsettled.settle(1)
+        match result:
+            case NumberRefused():
+                sender.outbox.put(encode(error, id))
+            case Held() if sender.hold is not None:
+                sender.outbox.put(encode(sender.hold.answer(trio.current_time()), id))
+            case AlreadySettled() | OutOfTurn() | SessionOver():
+                self._settle_number(sender, id, result)
+            case _:
+                self._fail(sender, id)
+
+    def _settle_number(
+        self,
+        sender: Endpoint,
+        id: MessageId | None,  # noqa: A002  # as above
+        result: AlreadySettled | OutOfTurn | SessionOver,
+    ) -> None:
+        """The number was not the next one."""
+        match result:
+            case AlreadySettled(None):
+                answer: Accepted | Error = Accepted(self._now_ms(), duplicate=True)
+            case AlreadySettled(code) if code is not None:
+                answer = Error(code, detail="this n was refused before")
+            case OutOfTurn(due):
+                answer = Error("invalid", detail=f"the next n of this device is {due}")
+            case _:
+                sender.outbox.close(REPLACED)
+                return
+        if id is not None or isinstance(answer, Error):
+            sender.outbox.put(encode(answer, id))
+
     def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
         endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):
@@ -369,11 +440,18 @@ class Delivery:
         else:
             endpoint.outbox.put(accepted(self._now_ms(), id))
 
-    def _forget(self, envelope: Envelope) -> None:
-        """Nobody got it, so its id may come again."""
-        if envelope.id is not None:
-            forget = Forget(envelope.sender, envelope.device, envelope.id)
-            self._committer.ask(envelope.sender, forget, lambda _: None)
+    def _forget(self, append: Append) -> None:
+        """Nobody got it, so its id may come again, and its number was refused."""
+        envelope, number = append.envelope, append.number
+        if envelope.id is not None or number is not None:
+            self._committer.ask(envelope.sender, Forget(envelope, number), lambda _: None)
+
+    def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """The store could not commit: nothing was accepted, and no number is used up."""
+        error = Error("internal", detail="the message could not be stored")
+        sender.outbox.put(encode(error, id))
+        if sender.hold is not None:
+            sender.hold.refused_at_commit(error)
 
     def _reply_offline(self, sender: Endpoint, to: Address, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self._metrics.undeliverable[verb] += 1

@@ -27,6 +27,7 @@ from ironwire.errors import IronWireError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
+from ironwire.store.contract.operations import Number
 from ironwire.store.contract.records import MailboxId
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
@@ -78,6 +79,10 @@ class Endpoint:
     def _endpoint_id(self) -> EndpointId:
         client, device = self.principal.client, self.principal.device
         return EndpointId(client, device, 0 if device is not None else next(_session_numbers))
+
+    def number(self, n: int | None) -> Number | None:
+        """The number of an envelope of this session; None where there is no mailbox to count it, or no `n`."""
+        return None if n is None or self.pump is None else Number(self.pump.mailbox, self.pump.session, n)
 
 
 @frozen

@@ -23,6 +23,8 @@ class Pump:
     """One device session's link to its mailbox. The session runs `run` in its nursery once the pump is open."""
 
     mailbox: MailboxId
+    session: int
+    """Which of its device's sessions it is, by the count of the mailbox."""
     _window: Window
 
     def __init__(self, store: Store, outbox: Outbox) -> None:
@@ -31,9 +33,10 @@ class Pump:
         self._wake = trio.lowlevel.ParkingLot()
         self._is_caught_up = False
 
-    def open(self, mailbox: MailboxId, window: Window) -> None:
-        """The device is registered: this is its mailbox, and the window at its position."""
+    def open(self, mailbox: MailboxId, session: int, window: Window) -> None:
+        """The device is registered: this is its mailbox, which session of it began, and the window at its position."""
         self.mailbox = mailbox
+        self.session = session
         self._window = window
 
     def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:

@@ -19,15 +19,16 @@ client says `resume`; the client then repeats from the first refused message.
     held      is refused              is committed: it was sent before the refused one
     broken    is refused              is refused: it was sent after the refused one
 
-Any other event leaves the state as it is. Only frames whose order matters count (`ClientMessage.is_ordered`): envelopes
-and changes of groups.
+Any other event leaves the state as it is. The first refusal names the code, until the store fails: from then on it is
+`internal`, because what is refused then uses no number up (section 4.1). Only frames whose order matters count
+(`ClientMessage.is_ordered`): envelopes and changes of groups.
 """
 
 from typing import Literal
 
 from attrs import define, field, frozen
 
-from ironwire.wire.messages import Error
+from ironwire.wire.messages import Error, ErrorCode
 from ironwire.wire.messages.fields import is_retryable
 
 HELD_DETAIL = "an earlier message of this session was refused: say resume, then send again from there"
@@ -58,6 +59,11 @@ class Hold:
         """Whether envelopes that wait for their commit are refused."""
         return self._state == "broken"
 
+    @property
+    def code(self) -> ErrorCode | None:
+        """What holds the session. Where it is `internal`, nothing that is refused now uses a number up."""
+        return None if self._refusal is None else self._refusal.error.msg
+
     def refused_at_reading(self, error: Error, now: float) -> None:
         """A message was answered with `error` when it was read."""
         self._stop("held", error, now)
@@ -79,8 +85,9 @@ class Hold:
         self._state, self._refusal = "open", None
 
     def _stop(self, state: Literal["held", "broken"], error: Error, now: float) -> None:
-        if not is_retryable(error.msg) or self.is_broken:
+        has_failed = error.msg == "internal"
+        if not is_retryable(error.msg) or (self.is_broken and not has_failed):
             return
-        self._state = state
-        if self._refusal is None:
+        self._state = "broken" if self.is_broken else state
+        if self._refusal is None or has_failed:
             self._refusal = Refusal(error, now + (error.retry_after_ms or 0) / 1000)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 import orjson
+from attrs import evolve
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.store.contract.operations import (
     Append,
     Audience,
     ChangeGroup,
+    Number,
     Operation,
     Register,
     Result,
@@ -54,6 +56,12 @@ def append(
     else:
         audience = ToGroup(GroupId(sent.to)) if is_group(sent.to) else ToClient(ClientId(sent.to), is_live)
     return Append(sent, digest, audience, is_archived)
+
+
+def numbered(sent: Envelope, mailbox: Mailbox, n: int, *, is_live: bool = False, lane: str | None = None) -> Append:
+    """Sent by the device of `mailbox` under `n`, in the session in which the mailbox stood so."""
+    number = Number(mailbox.id, mailbox.session, n)
+    return evolve(append(sent, is_live=is_live), digest=b"", lane=lane, number=number)
 
 
 def change(

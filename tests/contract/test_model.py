@@ -4,8 +4,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import trio
@@ -14,14 +15,16 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ironwire.ids import Address, GroupId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.contract.operations import (
     Acknowledge,
     AddBlock,
     Append,
     ChangeGroup,
     Forget,
+    Number,
     Operation,
+    RefuseNumber,
     Register,
     Remove,
     RemoveBlock,
@@ -32,6 +35,7 @@ from ironwire.store.contract.store import Store
 from ironwire.store.memory.store import MemoryStore
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
+from ironwire.wire.messages import ErrorCode
 from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope
 
 CLIENTS = [ANN, BOB, CAT]
@@ -57,6 +61,17 @@ lanes = st.sampled_from([None, None, "this session", "that session"])
 
 
 @st.composite
+def numbers(draw: st.DrawFn) -> Number:
+    """Mostly of a mailbox that there is, in its newest session, and often the next one."""
+    mailbox = draw(st.sampled_from([1, 1, 1, 2, 2, 3, 4]).map(MailboxId) | mailboxes)
+    return Number(mailbox, draw(st.sampled_from([1, 1, 1, 2])), draw(st.sampled_from([1, 1, 2, 2, 3, 4])))
+
+
+def forget_id(client: ClientId, device: DeviceId | None, message_id: MessageId) -> Forget:
+    return Forget(envelope(client, BOB, device=device, id=message_id))
+
+
+@st.composite
 def appends(draw: st.DrawFn) -> Append:
     sent = envelope(
         draw(clients),
@@ -68,7 +83,8 @@ def appends(draw: st.DrawFn) -> Append:
     )
     flags = {name: draw(st.booleans()) for name in ("is_live", "is_archived")}
     named = draw(st.just([]) | st.lists(st.tuples(clients, devices), max_size=3, unique=True))
-    return evolve(append(sent, *named, **flags), lane=draw(lanes))
+    made = evolve(append(sent, *named, **flags), lane=draw(lanes))
+    return made if draw(st.booleans()) else evolve(made, digest=b"", number=draw(numbers()))
 
 
 @st.composite
@@ -96,7 +112,9 @@ operations = st.one_of(
     st.builds(Acknowledge, mailboxes, st.integers(0, 20)),
     st.builds(Touch, mailboxes, times),
     st.builds(Remove, clients, devices),
-    st.builds(Forget, clients, st.none() | devices, message_ids),
+    st.builds(RefuseNumber, numbers(), st.sampled_from(get_args(ErrorCode)), lanes),
+    st.builds(forget_id, clients, st.none() | devices, message_ids),
+    st.builds(Forget, st.builds(attrgetter("envelope"), appends()), numbers()),
     st.builds(AddBlock, clients, clients),
     st.builds(RemoveBlock, clients, clients),
 )

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from ironwire.ids import ClientId, DeviceId, MessageId
+from ironwire.ids import ClientId, DeviceId
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.operations import (
     Acked,
@@ -256,11 +256,11 @@ async def test_a_forgotten_id_may_come_again_and_the_copy_keeps_it(store: Store)
     own = await registered(store, BOB, LAPTOP)
     sent = envelope(BOB, ANN, device=PHONE, id="1")
     await apply(store, append(sent, is_live=True, is_archived=True))
-    assert await apply(store, Forget(BOB, PHONE, MessageId("1"))) == Forgotten()
+    assert await apply(store, Forget(sent)) == Forgotten()
     assert [entry.envelope for entry in await store.read(own.id, after=0, limit=9)] == [sent]
     assert await store.read_history(BOB, ANN, before=None, limit=9) == []
     assert isinstance(await apply(store, append(sent, is_live=True)), Appended)
-    assert await apply(store, Forget(BOB, None, MessageId("unknown"))) == Forgotten()
+    assert await apply(store, Forget(envelope(BOB, ANN, id="unknown"))) == Forgotten()
 
 
 async def test_an_id_is_forgotten_when_it_expires(store: Store) -> None:

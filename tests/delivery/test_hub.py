@@ -77,7 +77,7 @@ class HubMachine(RuleBasedStateMachine):
         seat = self.waiting[pick % len(self.waiting)].seat
         client, device = seat.principal.client, seat.principal.device
         if seat.pump is not None and device is not None:
-            seat.pump.open(mailbox_of(client, device), Window(0, 0, 1, 1))
+            seat.pump.open(mailbox_of(client, device), 1, Window(0, 0, 1, 1))
         replaced = [other for other in self.seated[client] if device is not None and other.principal.device == device]
         assert self.hub.open(seat)
         assert [other.outbox.ending for other in replaced] == [REPLACED] * len(replaced)
@@ -130,7 +130,7 @@ def test_a_device_at_the_limit_can_still_be_replaced() -> None:
     old, new = seat_of(CLIENTS[0], DeviceId("phone")), seat_of(CLIENTS[0], DeviceId("phone"))
     for seat in (old, new):
         assert seat.pump is not None
-        seat.pump.open(MailboxId(1), Window(0, 0, 1, 1))
+        seat.pump.open(MailboxId(1), 1, Window(0, 0, 1, 1))
     with hub.attached(old):
         assert hub.open(old)
         with hub.attached(new):

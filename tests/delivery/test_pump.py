@@ -63,7 +63,7 @@ class Recipient:
         (box,) = self.store.mailboxes_of(ANN)
         self.outbox = Outbox(most_frames=1_000, most_bytes=10_000_000, ring=lambda: None)
         self.pump = Pump(self.store, self.outbox)
-        self.pump.open(box.id, Window(box.acked, box.tail, WINDOW, most_bytes))
+        self.pump.open(box.id, box.session, Window(box.acked, box.tail, WINDOW, most_bytes))
         self.nursery.start_soon(self.pump.run)
         await wait_all_tasks_blocked()
 
@@ -295,5 +295,5 @@ async def test_a_store_that_cannot_be_read_ends_the_pump(recipient: Recipient) -
 def _pump_of(box: Mailbox, store: CountingStore) -> Pump:
     outbox = Outbox(most_frames=10, most_bytes=10_000, ring=lambda: None)
     pump = Pump(store, outbox)
-    pump.open(box.id, Window(box.acked, box.tail, WINDOW, 1_000))
+    pump.open(box.id, box.session, Window(box.acked, box.tail, WINDOW, 1_000))
     return pump

@@ -43,10 +43,12 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     texts: list[int] = []
     submit = Delivery.submit
 
-    def noting(delivery: Delivery, sender: Endpoint, message: Sendable, id_: MessageId | None) -> None:
+    def noting(
+        delivery: Delivery, sender: Endpoint, message: Sendable, id_: MessageId | None, n: int | None = None
+    ) -> None:
         if isinstance(message, Text):
             texts.append(len(message.text))
-        submit(delivery, sender, message, id_)
+        submit(delivery, sender, message, id_, n)
 
     monkeypatch.setattr(Delivery, "submit", noting)
     return texts

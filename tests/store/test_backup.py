@@ -18,7 +18,22 @@ from ironwire.store.contract.operations import Acknowledge, Touch
 from ironwire.store.contract.records import Mailbox, Quota
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, MEDIA
-from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, TABLET, append, apply, change, envelope, registered, texts
+from tests.contract.builders import (
+    ANN,
+    BOB,
+    CAT,
+    LAPTOP,
+    PHONE,
+    TABLET,
+    append,
+    apply,
+    change,
+    envelope,
+    mailbox_of,
+    numbered,
+    registered,
+    texts,
+)
 
 BLOB = parse_blob_name("0b7e5d4e-1111-4222-8333-123456789abc.bin")
 SMALL = Quota(mailbox_envelopes=4, mailbox_bytes=1_000_000, devices_per_client=3)
@@ -168,11 +183,30 @@ async def test_what_was_lost_is_told_after_a_restore_too(data: Path, tmp_path: P
     await again.close()
 
 
+async def test_numbers_begin_anew_after_a_restore(data: Path, tmp_path: Path) -> None:
+    store = SqliteStore(data / DATABASE, SMALL)
+    await store.open()
+    box = await registered(store, BOB, PHONE)
+    await registered(store, CAT, PHONE)
+    for n in (1, 2):
+        await apply(store, numbered(envelope(BOB, CAT, device=PHONE), box, n))
+    assert mailbox_of(store, BOB, PHONE).sent == 2
+    await store.close()
+    await back_up(data, tmp_path / "backup")
+    restore_backup(tmp_path / "backup", tmp_path / "again")
+    again = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
+    await again.open()
+    box = mailbox_of(again, BOB, PHONE)
+    assert (box.sent, box.refused) == (0, ())
+    await again.close()
+
+
 async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, backup: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(backup / DATABASE)) as database, database:
         database.execute("DROP TRIGGER mailbox_removed")
         database.execute("DROP TABLE lost_change")
-        database.execute("ALTER TABLE mailbox DROP COLUMN expired")
+        for column in ("expired", "session", "sent", "refused"):
+            database.execute(f"ALTER TABLE mailbox DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 6")
     manifest = json.loads((backup / MANIFEST).read_text())
     (backup / MANIFEST).write_text(json.dumps(manifest | {"schema": 6}))

@@ -20,7 +20,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError, StoreFull
-from ironwire.ids import ClientId, MessageId
+from ironwire.ids import ClientId
 from ironwire.store.contract.operations import (
     Acknowledge,
     Appended,
@@ -43,7 +43,7 @@ from ironwire.store.sqlite import pages as sqlite_pages
 from ironwire.store.sqlite import store as sqlite_module
 from ironwire.store.sqlite import writer as sqlite_writer
 from ironwire.store.sqlite.store import SqliteStore
-from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, WIDE, append, envelope, registered, texts
+from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, WIDE, append, envelope, numbered, registered, texts
 
 SECRET = "the-erased-text-" * 40  # longer than a page's free rest, shorter than a page
 LONG_SECRET = "the-erased-text-" * 3_000  # goes to overflow pages
@@ -347,6 +347,28 @@ async def test_nobody_else_may_read_what_is_stored(store: SqliteStore, path: Pat
 # --- what is erased is gone ------------------------------------------------------------------------------------------
 
 
+async def test_what_was_sent_with_a_number_and_acknowledged_takes_no_byte(store: SqliteStore, path: Path) -> None:
+    phone, bobs = await registered(store, ANN, PHONE), await registered(store, BOB, PHONE)
+
+    async def send(first: int, last: int) -> int:
+        """The bytes of the file that are in use after these were acknowledged."""
+        for n in range(first, last + 1):
+            sent = numbered(envelope(ANN, BOB, device=PHONE, id=f"id {n}"), phone, n)
+            await store.apply([sent, Acknowledge(bobs.id, n - 1)])
+        await store.apply([Acknowledge(bobs.id, last)])
+        await store.scrub()
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("SELECT count(*) FROM known").fetchone() == (0,)
+            pages, free, size = (
+                database.execute(f"PRAGMA {each}").fetchone()[0]
+                for each in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+    before = await send(1, 100)
+    assert await send(101, 2_000) == before
+
+
 def traces(path: Path) -> list[str]:
     """The files in which the secret can be found, byte for byte."""
     return [file.name for file in path.parent.iterdir() if b"the-erased-text" in file.read_bytes()]
@@ -489,7 +511,7 @@ async def test_batches_go_between_the_parts_of_a_long_expiry(
 async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) -> None:
     sent = append(envelope(BOB, ANN, SECRET, device=PHONE, id="1"), is_live=True, is_archived=True)
     await store.apply([sent])
-    await store.apply([Forget(BOB, PHONE, MessageId("1"))])
+    await store.apply([Forget(sent.envelope)])
     await store.scrub()
     assert traces(path) == []
 

@@ -110,7 +110,7 @@ class Link:
             LocalStoreError: the store cannot be read.
         """
         if self.backlog is not None:
-            await self.backlog.restore()
+            self.requests.numbers = await self.backlog.restore()
 
     async def keep(self) -> None:
         """Keep what comes and goes, until it is cancelled; a store that fails stops the client."""
@@ -219,12 +219,11 @@ class Link:
     def _come_up(self, session: ClientSession, nursery: trio.Nursery) -> tuple[SendQueue, Repeats]:
         welcome = session.welcome
         if self.write_queue is not None:
-            if welcome.epoch is None or welcome.seq is None:
+            if welcome.epoch is None or welcome.seq is None or welcome.sent is None:
                 raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
-            self.write_queue.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
+            self.write_queue.put(Begin(welcome.epoch, welcome.seq, welcome.sent), lambda _: None)
         self.rosters.forget_all()
-        frame_bytes = None if welcome.limits is None else welcome.limits.frame_bytes
-        queue, repeats = self.requests.begin(nursery, frame_bytes)
+        queue, repeats = self.requests.begin(nursery, welcome)
         self._has_connected = True
         self.connection = Connection("connected")
         self.events.put(Connected())

@@ -19,8 +19,9 @@ from ironwire.protocol.auth import Admit
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.session.registration import Refusal
 from ironwire.server.session.services import Services
+from ironwire.store.contract.numbers import refused_of_late
 from ironwire.store.contract.records import Mailbox
-from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, ServerLimits
+from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, RefusedNumbers, ServerLimits
 
 PROTOCOL = 1
 """The version that clients are told."""
@@ -105,8 +106,14 @@ def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> Aut
         device=admitted.principal.device,
         epoch=None if mailbox is None else mailbox.epoch,
         seq=None if mailbox is None else mailbox.tail,
+        sent=None if mailbox is None else mailbox.sent,
+        refused=None if mailbox is None else _refused(mailbox) or None,
         server_time=services.now_ms(),
         limits=announced(services.limits),
         features=[*services.features],
         protocol=PROTOCOL,
     )
+
+
+def _refused(mailbox: Mailbox) -> list[RefusedNumbers]:
+    return [RefusedNumbers(span.first, span.last, span.code) for span in refused_of_late(mailbox.sent, mailbox.refused)]

@@ -12,7 +12,7 @@ from ironwire.errors import InvalidMessage, TransportClosed
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Admit, Authentication, Challenge, Expected, Refuse
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.session.refusals import ErrorBudget, invalid, rate_limited
+from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_limited
 from ironwire.server.session.scheduler import PART_MESSAGES, Work
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
@@ -72,10 +72,10 @@ class Handshake:
     async def _step(self, machine: Authentication, text: str | bytes) -> Admit | None:
         """One message of the exchange, and the answer to it."""
         try:
-            message, id_ = decode_client(text)
+            message, id_, _ = decode_client(text)
         except InvalidMessage as error:
             self._error_budget.invalid += 1
-            await self._refuse(invalid(error))
+            await self._refuse(encode(invalid(error), id_of(error)))
             return None
         if isinstance(message, Auth) and (wait_seconds := self._slot.attempt()):
             await self._refuse(encode(rate_limited(int(wait_seconds * 1000) + 1), id_), ATTEMPT_COST)

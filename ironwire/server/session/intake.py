@@ -61,31 +61,31 @@ class Intake:
         toll, endpoint, services = self._toll, self._endpoint, self._services
         is_paid = toll.can_afford(batch)
         hold = endpoint.hold
-        delivery, put = services.delivery, self._outbox.put
+        delivery = services.delivery
         unsettled, most = endpoint.unsettled, services.limits.unsettled_envelopes
         spent = 0
         for text in batch:
+            if unsettled.count >= most:
+                yield partial(unsettled.wait_below, most)
             try:
-                message, id_ = decode_client(text)
+                message, id_, n = decode_client(text)
+                if n is not None and endpoint.pump is None:
+                    raise InvalidMessage("n numbers the messages of a device, and this session has no device", id_)
             except InvalidMessage as error:
-                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
+                if is_paid or toll.lets_read("invalid", id_of(error), error.n, len(text)):
                     self._error_budget.invalid += 1
-                    put(invalid(error))
+                    delivery.refuse(endpoint, invalid(error), id_of(error), error.n)
                 continue
-            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
+            if hold is not None and hold.is_held and toll.is_held_back(message, id_, n, len(text)):
                 continue
-            if not is_paid and not toll.lets_pass(message, id_, len(text)):
+            if not is_paid and not toll.lets_pass(message, id_, n, len(text)):
                 continue
             match message:
                 case Text() | File() | Receipt():
-                    if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit(endpoint, message, id_)
-                    if unsettled.count >= most:
-                        yield partial(unsettled.wait_below, most)
+                    if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_, n):
+                        delivery.submit(endpoint, message, id_, n)
                 case Ack(upto):
                     delivery.ack(endpoint, upto, id_)
-                    if unsettled.count >= most:
-                        yield partial(unsettled.wait_below, most)
                 case Resume():
                     yield partial(delivery.resume, endpoint, id_)
                 case _:

@@ -55,8 +55,9 @@ class Allowance:
         self._bytes -= size
         return True
 
-    def refusal_ms(self, verb: str, count: int, size: int, now: float) -> int:
+    def refusal_ms(self, verb: str, count: int, size: int, now: float, again: int = 0) -> int:
         """Pay for one message; 0, or the milliseconds after which it should be sent again, and nothing was paid.
+        `again` was paid before, and has to be paid again then.
 
         One that is larger than what there ever is is let through when that is there, and leaves a debt.
         """
@@ -67,6 +68,7 @@ class Allowance:
             (min(size, bytes_.burst) - self._bytes) / bytes_.per_second,
         )
         if wait_seconds > 0:
+            wait_seconds += again / messages.per_second
             self._rates.refused[verb] += 1
             return int(wait_seconds * 1000) + 1
         self._messages -= count

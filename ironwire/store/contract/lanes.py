@@ -6,18 +6,31 @@ What comes in a later batch is the caller's to keep back: it knows the result by
 
 from collections.abc import Callable, Hashable, Sequence
 
-from ironwire.store.contract.operations import Append, ChangeGroup, Held, MailboxFull, Operation, Result
+from ironwire.store.contract.operations import (
+    Append,
+    ChangeGroup,
+    Held,
+    MailboxFull,
+    NumberRefused,
+    Operation,
+    RefuseNumber,
+    Result,
+)
+from ironwire.wire.messages import ErrorCode
 
 
-def apply_in_lanes(batch: Sequence[Operation], apply: Callable[[int], Result]) -> list[Result]:
-    """The result of every operation: `apply` is asked by its index in the batch, unless its lane was refused before."""
+def apply_in_lanes(batch: Sequence[Operation], apply: Callable[[int, Operation], Result]) -> list[Result]:
+    """The result of every operation. `apply` does one, at its index in the batch; or what `held` makes of it, if its
+    lane was refused before.
+    """
     results: list[Result] = []
     refused: set[Hashable] = set()
     for index, operation in enumerate(batch):
         if refused and lane_of(operation) in refused:
-            results.append(Held())
+            refusal = held(operation, "mailbox_full")
+            results.append(Held() if refusal is None else held_if_refused(apply(index, refusal)))
             continue
-        result = apply(index)
+        result = apply(index, operation)
         if type(result) is MailboxFull and (lane := lane_of(operation)) is not None:
             refused.add(lane)
         results.append(result)
@@ -25,4 +38,15 @@ def apply_in_lanes(batch: Sequence[Operation], apply: Callable[[int], Result]) -
 
 
 def lane_of(operation: Operation) -> Hashable | None:
-    return operation.lane if isinstance(operation, Append | ChangeGroup) else None
+    return operation.lane if isinstance(operation, Append | ChangeGroup | RefuseNumber) else None
+
+
+def held(operation: Operation, code: ErrorCode) -> RefuseNumber | None:
+    """What is left to do of an operation that is held because another was refused with `code`."""
+    number = operation.number if isinstance(operation, Append | RefuseNumber) else None
+    return None if number is None else RefuseNumber(number, code)
+
+
+def held_if_refused(result: Result) -> Result:
+    """The result of an operation that was held, by that of what was left to do of it."""
+    return Held() if type(result) is NumberRefused else result

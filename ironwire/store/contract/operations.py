@@ -5,14 +5,15 @@ The classes are the vocabulary; what is atomic, ordered and told stands in `stor
 
 from collections.abc import Hashable, Mapping
 
-from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.ids import ClientId, DeviceId, GroupId, Role
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
+from ironwire.wire.messages import ErrorCode
 
 
 @record
 class Register:
-    """The device was seen now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
+    """The device begins a session now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
 
     client: ClientId
     device: DeviceId
@@ -73,6 +74,15 @@ class NoSuchDevice:
 
 
 @record
+class Number:
+    """Number `n` of the envelopes of a device, in session `session` of its mailbox."""
+
+    mailbox: MailboxId
+    session: int
+    n: int
+
+
+@record
 class ToClient:
     """All mailboxes of the client, and those of the sender's other devices. `is_live`: the client has a session that
     can take the envelope without a mailbox.
@@ -116,10 +126,14 @@ operations before it left them.
 class Append:
     """Put the envelope into every mailbox of its audience.
 
-    `digest` tells bodies apart when an id comes again. An envelope that `is_archived` stays readable after its last
-    ack, until `expire`. Of one `lane`, nothing more goes through in the batch once one was refused for a full mailbox
-    (`lanes.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`, or a refusal that its audience explains:
-    `MailboxFull`, `Undeliverable`, `NotMember`.
+    `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. An envelope that
+    `is_archived` stays readable after its last ack, until `expire`. Of one `lane`, nothing more goes through in the
+    batch once one was refused for a full mailbox (`lanes.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`,
+    or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
+
+    An envelope with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
+    (`numbers.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or
+    `SessionOver`; then nothing else was done.
     """
 
     envelope: Envelope
@@ -127,6 +141,42 @@ class Append:
     audience: Audience
     is_archived: bool = False
     lane: Hashable | None = None
+    number: Number | None = None
+
+
+@record
+class RefuseNumber:
+    """The envelope with this number was refused before it came to the store, and its sender is told `code`. Results in
+    `NumberRefused`, or as an `Append` with this number where it is not the next one.
+    """
+
+    number: Number
+    code: ErrorCode
+    lane: Hashable | None = None
+
+
+@record
+class NumberRefused:
+    pass
+
+
+@record
+class AlreadySettled:
+    """An envelope with this number came before: it was accepted, or refused with this code."""
+
+    code: ErrorCode | None
+
+
+@record
+class OutOfTurn:
+    """The number is neither `due`, the next one, nor one whose answer the mailbox remembers."""
+
+    due: int
+
+
+@record
+class SessionOver:
+    """The device has begun another session since, or was removed: the store accepts nothing of this one any more."""
 
 
 @record
@@ -223,7 +273,7 @@ class MailboxFull:
 
 @record
 class Held:
-    """An operation of the same lane was refused before; nothing was looked at."""
+    """An operation of the same lane was refused before; nothing was looked at. Its number is used up, if it has one."""
 
 
 @record
@@ -243,13 +293,12 @@ class Acked:
 
 @record
 class Forget:
-    """The envelope with this id reached nobody after all: the id may come again, and the archive drops it. Copies for
-    other devices of the sender stay where they are. Results in `Forgotten`.
+    """The envelope reached nobody after all: its id may come again, or its number counts as refused, and the archive
+    drops it. Copies for other devices of the sender stay where they are. Results in `Forgotten`.
     """
 
-    sender: ClientId
-    device: DeviceId | None
-    id: MessageId
+    envelope: Envelope
+    number: Number | None = None
 
 
 @record
@@ -290,7 +339,19 @@ class Unblocked:
     pass
 
 
-Operation = Register | Touch | Remove | Sweep | Append | ChangeGroup | Acknowledge | Forget | AddBlock | RemoveBlock
+Operation = (
+    Register
+    | Touch
+    | Remove
+    | Sweep
+    | Append
+    | RefuseNumber
+    | ChangeGroup
+    | Acknowledge
+    | Forget
+    | AddBlock
+    | RemoveBlock
+)
 Result = (
     Mailbox
     | TooManyDevices
@@ -303,6 +364,10 @@ Result = (
     | IdTaken
     | MailboxFull
     | Held
+    | NumberRefused
+    | AlreadySettled
+    | OutOfTurn
+    | SessionOver
     | Undeliverable
     | EpochPassed
     | TooManyGroups

@@ -7,6 +7,7 @@ from ironwire.counting import Distribution, figure
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
 from ironwire.limits import Limits
 from ironwire.record import record
+from ironwire.wire.messages import ErrorCode
 
 MailboxId = NewType("MailboxId", int)
 
@@ -71,12 +72,23 @@ class Archived:
 
 
 @record
+class RefusedSpan:
+    """The numbers `first` to `last` of a device were refused, all of them with this code."""
+
+    first: int
+    last: int
+    code: ErrorCode
+
+
+@record
 class Mailbox:
     """A device's mailbox as it stands. `acked` and `tail` are sequence numbers: the last acknowledged, the last given
     out (0: none yet).
 
     `epoch` tells this mailbox from one that the same device had before it was removed: a client that finds another
     epoch starts anew.
+
+    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`numbers.py`).
     """
 
     id: MailboxId
@@ -89,6 +101,9 @@ class Mailbox:
     waiting_bytes: int
     created_ms: int
     seen_ms: int
+    session: int = 0
+    sent: int = 0
+    refused: tuple[RefusedSpan, ...] = ()
 
 
 @record

@@ -9,10 +9,12 @@ from attrs import define, evolve, field
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
+from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
     Acked,
     Acknowledge,
     AddBlock,
+    AlreadySettled,
     Append,
     Appended,
     Blocked,
@@ -27,13 +29,18 @@ from ironwire.store.contract.operations import (
     MailboxFull,
     NoSuchDevice,
     NotMember,
+    Number,
+    NumberRefused,
     Operation,
+    OutOfTurn,
     Placed,
+    RefuseNumber,
     Register,
     Remove,
     RemoveBlock,
     Removed,
     Result,
+    SessionOver,
     Sweep,
     Swept,
     ToClient,
@@ -58,8 +65,9 @@ from ironwire.store.contract.records import (
     MailboxId,
     Membership,
     Quota,
+    RefusedSpan,
 )
-from ironwire.wire.messages import GroupChanged
+from ironwire.wire.messages import ErrorCode, GroupChanged
 
 
 @define
@@ -80,6 +88,9 @@ class Box:
     """The last number that has expired."""
     lost_changes: dict[GroupId | None, Span] = field(factory=dict)
     """Of which groups a change was lost, and where; None stands for those that are not named."""
+    session: int = 1
+    sent: int = 0
+    refused: tuple[RefusedSpan, ...] = ()
 
     @property
     def waiting_bytes(self) -> int:
@@ -113,6 +124,9 @@ class Box:
             waiting_bytes=self.waiting_bytes,
             created_ms=self.created_ms,
             seen_ms=self.seen_ms,
+            session=self.session,
+            sent=self.sent,
+            refused=self.refused,
         )
 
 
@@ -181,17 +195,28 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
             return NoSuchDevice()
         case Sweep():
             return Swept()
+        case Append(number=Number() as number):
+            return _append_numbered(state, operation, number, quota)
         case Append():
             return _append(state, operation, quota)
+        case RefuseNumber(number, code):
+            return _refuse_number(state, number, code)
         case Acknowledge(mailbox, upto):
             if mailbox in state.boxes:
                 _ack(state.boxes[mailbox], upto)
             return Acked()
         case ChangeGroup():
             return _change_group(state, operation, quota)
-        case Forget(sender, device, message):
-            envelope, _ = state.known_ids.pop((sender, device, message), (None, b""))
-            state.archive = [archived for archived in state.archive if archived.envelope is not envelope]
+        case Forget(envelope, Number() as number):
+            state.archive = [archived for archived in state.archive if archived.envelope != envelope]
+            if isinstance(answer_to(state.boxes.get(number.mailbox), number), AlreadySettled):
+                refuse_after_all(state.boxes[number.mailbox], number.n, "user_offline")
+            return Forgotten()
+        case Forget(envelope):
+            if envelope.id is not None:
+                key = (envelope.sender, envelope.device, envelope.id)
+                known, _ = state.known_ids.pop(key, (None, b""))
+                state.archive = [archived for archived in state.archive if archived.envelope is not known]
             return Forgotten()
         case AddBlock(client, blocked):
             blocks = state.blocks.setdefault(client, set())
@@ -209,6 +234,7 @@ def _register(state: State, register: Register, quota: Quota) -> Mailbox | TooMa
     for box in boxes:
         if box.device == register.device:
             box.seen_ms = max(box.seen_ms, register.now_ms)
+            box.session += 1
             return box.snapshot()
     if len(boxes) >= quota.devices_per_client:
         return TooManyDevices()
@@ -225,9 +251,30 @@ def _register(state: State, register: Register, quota: Quota) -> Mailbox | TooMa
     return box.snapshot()
 
 
+def _append_numbered(state: State, append: Append, number: Number, quota: Quota) -> Result:
+    box = state.boxes.get(number.mailbox)
+    answer = answer_to(box, number)
+    if answer is not None or box is None:
+        return answer or SessionOver()
+    result = _append(state, append, quota)
+    settle_next(box, result)
+    return result
+
+
+def _refuse_number(
+    state: State, number: Number, code: ErrorCode
+) -> NumberRefused | AlreadySettled | OutOfTurn | SessionOver:
+    box = state.boxes.get(number.mailbox)
+    answer = answer_to(box, number)
+    if answer is not None or box is None:
+        return answer or SessionOver()
+    refuse_next(box, code)
+    return NumberRefused()
+
+
 def _append(state: State, append: Append, quota: Quota) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
     envelope = append.envelope
-    known = recall(state, _key(envelope), append.digest)
+    known = recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
         return known
     match append.audience:
@@ -281,7 +328,7 @@ def _append_to_devices(
 
 def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Appended | Known | EpochPassed | TooManyGroups:
     envelope = change.envelope
-    known = recall(state, _key(envelope), change.digest)
+    known = recall(state, _key(envelope, change.digest), change.digest)
     if known is not None:
         return known
     group_id = GroupId(envelope.to)
@@ -339,8 +386,9 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) 
     return Appended(tuple(placed), lost=tuple(lost))
 
 
-def _key(envelope: Envelope) -> _Key | None:
-    return None if envelope.id is None else (envelope.sender, envelope.device, envelope.id)
+def _key(envelope: Envelope, digest: bytes) -> _Key | None:
+    """None: its id is not remembered."""
+    return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
 
 
 def recall(state: State, key: _Key | None, digest: bytes) -> Known | None:
@@ -353,7 +401,7 @@ def recall(state: State, key: _Key | None, digest: bytes) -> Known | None:
 
 
 def _remember(state: State, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
-    key = _key(envelope)
+    key = _key(envelope, digest)
     if key is not None:
         state.known_ids[key] = (envelope, digest)
     if is_archived:

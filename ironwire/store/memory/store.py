@@ -56,7 +56,7 @@ class MemoryStore:
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         await trio.lowlevel.checkpoint()
-        results = apply_in_lanes(batch, lambda index: apply(self._state, batch[index], self._quota))
+        results = apply_in_lanes(batch, lambda _, operation: apply(self._state, operation, self._quota))
         self._batches += 1
         self._operations += len(batch)
         return results

@@ -2,19 +2,30 @@
 
 import sqlite3
 from collections import deque
+from collections.abc import Iterable
 
+import orjson
 from attrs import define, field, setters
 
 from ironwire.ids import ClientId, DeviceId
-from ironwire.store.contract.records import Mailbox, MailboxId, Quota
+from ironwire.store.contract.records import Mailbox, MailboxId, Quota, RefusedSpan
+from ironwire.wire.messages import ErrorCode
 
 _SELECT_BOXES = """
     SELECT id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms,
-        EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id)
+        EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id), session, sent, refused
     FROM mailbox WHERE client = ? ORDER BY id"""
 
 Waiting = tuple[int, int, int, bool]
 """A place that waits for its ack: seq, number of the envelope, size, and whether it is the sender's own copy."""
+
+
+def refused_spans(columns: Iterable[tuple[int, int, ErrorCode]]) -> tuple[RefusedSpan, ...]:
+    return tuple(RefusedSpan(*span) for span in columns)
+
+
+def _read_refused(text: str) -> tuple[RefusedSpan, ...]:
+    return refused_spans(orjson.loads(text))
 
 
 @define(eq=False, on_setattr=setters.NO_OP)
@@ -35,6 +46,9 @@ class Box:
     seen_ms: int
     has_lost_changes: bool = field(converter=bool)
     """There are rows of the mailbox in the table of lost changes."""
+    session: int = 1
+    sent: int = 0
+    refused: tuple[RefusedSpan, ...] = field(default="[]", converter=_read_refused)
     checkpointed: int = field(init=False)
     """Entries up to this seq are in the tables, if they still wait; those behind it are recent."""
     recent: deque[Waiting] = field(init=False, factory=deque)
@@ -64,7 +78,14 @@ class Box:
             waiting_bytes=self.waiting_bytes,
             created_ms=self.created_ms,
             seen_ms=self.seen_ms,
+            session=self.session,
+            sent=self.sent,
+            refused=self.refused,
         )
+
+    def refused_text(self) -> str:
+        """What the column `refused` holds."""
+        return orjson.dumps([(span.first, span.last, span.code) for span in self.refused]).decode()
 
 
 def read_boxes(connection: sqlite3.Connection, client: ClientId) -> list[Box]:

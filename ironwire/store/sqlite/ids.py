@@ -24,9 +24,11 @@ def message_key(sender: str, device: str | None, id: str) -> bytes:  # noqa: A00
     return blake2b(f"{sender}/{device or ''}/{id}".encode(), digest_size=16).digest()
 
 
-def key_of(envelope: Envelope) -> bytes | None:
-    """None: it has no id."""
-    return None if envelope.id is None else message_key(envelope.sender, envelope.device, envelope.id)
+def key_of(envelope: Envelope, digest: bytes) -> bytes | None:
+    """None: it has no id, or the id is not remembered."""
+    if envelope.id is None or not digest:
+        return None
+    return message_key(envelope.sender, envelope.device, envelope.id)
 
 
 def find_known(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, Row]:

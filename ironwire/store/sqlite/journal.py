@@ -15,7 +15,8 @@ import orjson
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, MessageId, parse_address
 from ironwire.record import record
-from ironwire.store.contract.records import Envelope, MailboxId
+from ironwire.store.contract.records import Envelope, MailboxId, RefusedSpan
+from ironwire.store.sqlite.boxes import Box, refused_spans
 
 _INSERT = "INSERT INTO journal (effects) VALUES (?)"
 _SELECT = "SELECT number, effects FROM journal ORDER BY number"
@@ -27,7 +28,7 @@ Place = tuple[MailboxId, int, bool]
 
 @record
 class Kept:
-    """An envelope got this number, and these places."""
+    """An envelope got this number, and these places. With an empty digest its id is not remembered."""
 
     number: int
     envelope: Envelope
@@ -47,15 +48,27 @@ class Acknowledged:
 
 @record
 class Standing:
-    """The mailbox gave out numbers up to `tail`, is full or is not, and its device was seen last at `seen_ms`."""
+    """The mailbox gave out numbers up to `tail`, is full or is not, and its device was seen last at `seen_ms`, in this
+    session.
+    """
 
     mailbox: MailboxId
     tail: int
     is_full: bool
     seen_ms: int
+    session: int
 
 
-Effect = Kept | Acknowledged | Standing
+@record
+class SentSoFar:
+    """Of what the device numbers, this much is settled (`store/contract/numbers.py`)."""
+
+    mailbox: MailboxId
+    sent: int
+    refused: tuple[RefusedSpan, ...]
+
+
+Effect = Kept | Acknowledged | Standing | SentSoFar
 
 
 class Page:
@@ -96,8 +109,11 @@ class Page:
     def acknowledge(self, mailbox: MailboxId, upto: int) -> None:
         self._effects.append((mailbox, upto))
 
-    def stand(self, mailbox: MailboxId, tail: int, is_full: bool, seen_ms: int) -> None:
-        self._effects.append((mailbox, tail, is_full, seen_ms))
+    def stand(self, box: Box) -> None:
+        self._effects.append((box.id, box.tail, box.is_full, box.seen_ms, box.session))
+
+    def settle(self, box: Box) -> None:
+        self._effects.append((box.id, box.sent, [(span.first, span.last, span.code) for span in box.refused]))
 
     def clear(self) -> None:
         """Forget it: the tables have it, or it never was."""
@@ -145,8 +161,10 @@ def _effect(columns: list[Any]) -> Effect:
     match columns:
         case [mailbox, upto]:
             return Acknowledged(mailbox, upto)
-        case [mailbox, tail, is_full, seen_ms]:
-            return Standing(mailbox, tail, is_full, seen_ms)
+        case [mailbox, sent, refused]:
+            return SentSoFar(mailbox, sent, refused_spans(refused))
+        case [mailbox, tail, is_full, seen_ms, session]:
+            return Standing(mailbox, tail, is_full, seen_ms, session)
         case _:
             return _kept(*columns)
 

@@ -19,6 +19,7 @@ from ironwire.store.sqlite.journal import (
     Effect,
     Kept,
     Page,
+    SentSoFar,
     Standing,
     read_journal,
     shorten_journal,
@@ -63,6 +64,8 @@ class Mailboxes:
         self._weight = 0
         self._changed: set[Box] = set()
         """Dirty mailboxes of the current batch; cleared by a checkpoint inside the batch."""
+        self._counted: set[Box] = set()
+        """Mailboxes whose device had a number settled in the current batch; cleared in the same way."""
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
         self.memtable = Memtable()
@@ -109,6 +112,7 @@ class Mailboxes:
         self.of(box.client).remove(box)
         del self._by_id[box.id]
         self._changed.discard(box)
+        self._counted.discard(box)
         self.depth.change(mailboxes=-1)
 
     def change(self, box: Box) -> None:
@@ -138,6 +142,17 @@ class Mailboxes:
             box.seen_ms = now_ms
             self._stand(box)
 
+    def begin_session(self, box: Box, now_ms: int) -> None:
+        self.change(box)
+        box.session += 1
+        box.seen_ms = max(box.seen_ms, now_ms)
+        self._stand(box)
+
+    def count(self, box: Box) -> None:
+        """The batch is about to settle a number of the device."""
+        self.change(box)
+        self._counted.add(box)
+
     def place(self, box: Box, recent: Recent, *, is_own: bool) -> None:
         """The envelope waits in the mailbox under the next number."""
         self.change(box)
@@ -166,6 +181,9 @@ class Mailboxes:
             if checkpointed is not None:
                 self.memtable.checkpoint(changes, boxes, checkpointed.last_envelope)
                 shorten_journal(changes, checkpointed.number)
+        for box in self._counted:
+            self.page.settle(box)
+        self._counted.clear()
         written = self.page.write(changes)
         if written is not None:
             self._add_row(*written)
@@ -179,6 +197,7 @@ class Mailboxes:
         self._rows.clear()
         self._weight = 0
         self._changed = set()
+        self._counted.clear()
         self.page.clear()
 
     def _add_row(self, number: int, weight: int) -> None:
@@ -187,7 +206,7 @@ class Mailboxes:
         self._changed = set()
 
     def _stand(self, box: Box) -> None:
-        self.page.stand(box.id, box.tail, box.is_full, box.seen_ms)
+        self.page.stand(box)
 
     def _let_go(self, box: Box, upto: int) -> None:
         recent = box.recent
@@ -242,7 +261,7 @@ class Mailboxes:
             sqlite3.Error, StoreError: it cannot be read; whatever is asked next tries again.
         """
         self._must_recover = True
-        for known in (self.cached, self._by_id, self._rows, self._before):
+        for known in (self.cached, self._by_id, self._rows, self._counted, self._before):
             known.clear()
         self._changed = set()
         self._weight = 0
@@ -267,7 +286,7 @@ class Mailboxes:
         box: Box | None
         match effect:
             case Kept(number, envelope, digest, is_archived, is_blocked, places):
-                recent = Recent(number, key_of(envelope), envelope, digest, 0, is_archived, is_blocked)
+                recent = Recent(number, key_of(envelope, digest), envelope, digest, 0, is_archived, is_blocked)
                 for mailbox, seq, is_own in places:
                     box = self.by_id(mailbox)
                     if box is not None:
@@ -284,11 +303,17 @@ class Mailboxes:
                     self.change(box)
                     self._let_go(box, upto)
                     box.acked = upto
-            case Standing(mailbox, tail, is_full, seen_ms):
+            case Standing(mailbox, tail, is_full, seen_ms, session):
                 box = self.by_id(mailbox)
                 if box is not None:
                     self.change(box)
                     box.tail, box.is_full, box.seen_ms = max(box.tail, tail), is_full, max(box.seen_ms, seen_ms)
+                    box.session = max(box.session, session)
+            case SentSoFar(mailbox, sent, refused):
+                box = self.by_id(mailbox)
+                if box is not None and sent >= box.sent:
+                    self.change(box)
+                    box.sent, box.refused = sent, refused
 
 
 def _hold(box: Box, seq: int, recent: Recent, *, is_own: bool) -> None:

@@ -22,7 +22,10 @@ _INSERT_ENVELOPE = """
 _INSERT_ID = "INSERT INTO known (key, envelope, ts, digest, recipient) VALUES (?, ?, ?, ?, ?)"
 _INSERT_ENTRY = "INSERT INTO entry (mailbox, seq, envelope, size, is_own) VALUES (?, ?, ?, ?, ?)"
 _UPDATE_BOX = """
-    UPDATE mailbox SET acked = ?, tail = ?, waiting = ?, waiting_bytes = ?, is_full = ?, seen_ms = ? WHERE id = ?"""
+    UPDATE mailbox
+    SET acked = ?, tail = ?, waiting = ?, waiting_bytes = ?, is_full = ?, seen_ms = ?,
+        session = ?, sent = ?, refused = ?
+    WHERE id = ?"""
 
 
 @define(eq=False, on_setattr=setters.NO_OP)
@@ -126,7 +129,8 @@ class Memtable:
                     waiting -= 1
                     waiting_bytes -= size
             box.checkpointed = checkpointed
-            rows.append((box.acked, box.tail, waiting, waiting_bytes, box.is_full, box.seen_ms, box.id))
+            counted = (box.session, box.sent, box.refused_text())
+            rows.append((box.acked, box.tail, waiting, waiting_bytes, box.is_full, box.seen_ms, *counted, box.id))
         ids, envelopes = [], []
         for number, recent in self._by_number.items():
             if number > upto:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract.lanes import apply_in_lanes
+from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
     Acked,
     Acknowledge,
     AddBlock,
+    AlreadySettled,
     Append,
     Appended,
     ChangeGroup,
@@ -25,13 +27,18 @@ from ironwire.store.contract.operations import (
     MailboxFull,
     NoSuchDevice,
     NotMember,
+    Number,
+    NumberRefused,
     Operation,
+    OutOfTurn,
     Placed,
+    RefuseNumber,
     Register,
     Remove,
     RemoveBlock,
     Removed,
     Result,
+    SessionOver,
     Sweep,
     Swept,
     ToClient,
@@ -59,17 +66,21 @@ from ironwire.store.sqlite.losses import forget_lost_changes, note_lost_change
 from ironwire.store.sqlite.mailboxes import Mailboxes
 from ironwire.store.sqlite.memtable import Recent
 from ironwire.store.sqlite.operator import erase_client
-from ironwire.wire.messages import GroupChanged
+from ironwire.wire.messages import ErrorCode, GroupChanged
 
 SWEPT_AT_ONCE = 250
 """Entries of a mailbox that is removed which one operation erases: about 2 ms."""
 
-_INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms) VALUES (?, ?, ?, ?)"
+_INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms, session) VALUES (?, ?, ?, ?, 1)"
 _DELETE_BOX = "DELETE FROM mailbox WHERE id = ?"
 _TAKE_FROM_BOX = """
     UPDATE mailbox SET acked = ?, waiting = waiting - ?, waiting_bytes = waiting_bytes - ? WHERE id = ?"""
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
 _UNARCHIVE = "UPDATE envelope SET is_archived = 0 WHERE id = ? AND sender = ? AND message_id = ?"
+_UNARCHIVE_ALL = """
+    UPDATE envelope SET is_archived = 0
+    WHERE is_archived = 1 AND sender = ? AND recipient = ?
+        AND device = ? AND message_id IS ? AND ts = ? AND payload = ?"""
 
 # An entry leaves a mailbox: whoever it points at is owed once less, and goes when nobody is owed it any more.
 _SELECT_ENTRIES = "SELECT envelope, size FROM entry WHERE mailbox = ? AND seq > ? AND seq <= ?"
@@ -102,7 +113,7 @@ class Writer:
         mailboxes.ready()
         keys = [_key_of(operation) for operation in batch]
         self._known_ids = find_known(self._changes, filter(None, keys))
-        results = apply_in_lanes(batch, lambda index: self._apply(batch[index], keys[index]))
+        results = apply_in_lanes(batch, lambda index, operation: self._apply(operation, keys[index]))
         self._release()  # first: what comes takes the pages of what goes
         mailboxes.write(self._changes)
         return results
@@ -153,6 +164,8 @@ class Writer:
 
     def _apply(self, operation: Operation, key: bytes | None) -> Result:
         match operation:
+            case Append(number=Number() as number):
+                return self._append_numbered(operation, number)
             case Append():
                 return self._append(operation, key)
             case Acknowledge(mailbox, upto):
@@ -165,6 +178,8 @@ class Writer:
                 return self._remove(client, device)
             case Sweep(mailbox, upto):
                 return self._sweep(mailbox, upto)
+            case RefuseNumber(number, code):
+                return self._refuse_number(number, code)
             case Forget():
                 return self._forget(operation)
             case ChangeGroup():
@@ -203,6 +218,27 @@ class Writer:
             owed += [(box, True) for box in self.mailboxes.of(envelope.sender) if box.device != device]
         clients = () if is_blocked else (client,)
         return self._spread(append, key, owed, clients, is_archived=append.is_archived, is_blocked=is_blocked)
+
+    def _append_numbered(self, append: Append, number: Number) -> Result:
+        box = self.mailboxes.by_id(number.mailbox)
+        answer = answer_to(box, number)
+        if answer is not None or box is None:
+            return answer or SessionOver()
+        self.mailboxes.count(box)
+        result = self._append(append, None)
+        settle_next(box, result)
+        return result
+
+    def _refuse_number(
+        self, number: Number, code: ErrorCode
+    ) -> NumberRefused | AlreadySettled | OutOfTurn | SessionOver:
+        box = self.mailboxes.by_id(number.mailbox)
+        answer = answer_to(box, number)
+        if answer is not None or box is None:
+            return answer or SessionOver()
+        self.mailboxes.count(box)
+        refuse_next(box, code)
+        return NumberRefused()
 
     def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Appended | NotMember:
         envelope = append.envelope
@@ -292,14 +328,30 @@ class Writer:
         return known_as(self.mailboxes.memtable.known(key) or self._known_ids.get(key), digest)
 
     def _forget(self, forget: Forget) -> Forgotten:
-        key = message_key(forget.sender, forget.device, forget.id)
         self.checkpoint()
-        for (number,) in self._changes.execute(_FORGET_ID, (key,)).fetchall():
-            self._changes.execute(_UNARCHIVE, (number, forget.sender, forget.id))
+        if forget.number is None:
+            self._forget_id(forget.envelope)
+        else:
+            self._forget_number(forget.envelope, forget.number)
         self._changes.execute(_DELETE_ERASED)
+        return Forgotten()
+
+    def _forget_id(self, envelope: Envelope) -> None:
+        if envelope.id is None:
+            return
+        key = message_key(envelope.sender, envelope.device, envelope.id)
+        for (number,) in self._changes.execute(_FORGET_ID, (key,)).fetchall():
+            self._changes.execute(_UNARCHIVE, (number, envelope.sender, envelope.id))
         self.mailboxes.memtable.forget_id(key)
         self._known_ids.pop(key, None)
-        return Forgotten()
+
+    def _forget_number(self, envelope: Envelope, number: Number) -> None:
+        named = (envelope.sender, envelope.to, envelope.device or "", envelope.id, envelope.ts, envelope.payload)
+        self._changes.execute(_UNARCHIVE_ALL, named)
+        box = self.mailboxes.by_id(number.mailbox)
+        if box is not None and isinstance(answer_to(box, number), AlreadySettled):
+            self.mailboxes.count(box)
+            refuse_after_all(box, number.n, "user_offline")
 
     def _ack(self, mailbox: MailboxId, upto: int) -> Acked:
         box = self.mailboxes.by_id(mailbox)
@@ -311,7 +363,7 @@ class Writer:
         boxes = self.mailboxes.of(register.client)
         for box in boxes:
             if box.device == register.device:
-                self.mailboxes.see(box, register.now_ms)
+                self.mailboxes.begin_session(box, register.now_ms)
                 return box.snapshot()
         if len(boxes) >= self._quota.devices_per_client:
             return TooManyDevices()
@@ -374,4 +426,4 @@ class Writer:
 
 
 def _key_of(operation: Operation) -> bytes | None:
-    return key_of(operation.envelope) if isinstance(operation, Append | ChangeGroup) else None
+    return key_of(operation.envelope, operation.digest) if isinstance(operation, Append | ChangeGroup) else None

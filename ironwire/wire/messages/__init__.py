@@ -1,7 +1,8 @@
 """One class per verb and direction, in a module of its subject; it declares all that is particular to the verb.
 
-A message is the content of a frame's `payload`. `id` and `seq` stand beside the payload; they belong to the frame, and
-`codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
+A message is the content of a frame's `payload`. `id`, `n` and `seq` stand beside the payload; they belong to the frame,
+and `codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these
+classes.
 """
 
 from typing import TypeVar
@@ -94,6 +95,7 @@ from ironwire.wire.messages.session import (
     Error,
     Ping,
     Pong,
+    RefusedNumbers,
     Resume,
     ServerLimits,
     Verify,
@@ -120,9 +122,13 @@ SERVER_MESSAGES = _declared(ServerMessage)
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
 """Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
+NUMBERED = (Text, File, Receipt)
+"""Envelopes that a device may number by the frame's `n`."""
+
 __all__ = [
     "CLIENT_MESSAGES",
     "DELIVERIES",
+    "NUMBERED",
     "SERVER_MESSAGES",
     "WIRE_KEY",
     "Accepted",
@@ -184,6 +190,7 @@ __all__ = [
     "PresenceWatch",
     "Receipt",
     "ReceiptState",
+    "RefusedNumbers",
     "RelayedAnswer",
     "RelayedCandidate",
     "RelayedEnd",

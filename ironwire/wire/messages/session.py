@@ -2,10 +2,23 @@
 
 from typing import Annotated, ClassVar
 
+from attrs import field
+
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
+from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
 from ironwire.wire.messages.base import ClientMessage, ServerMessage
-from ironwire.wire.messages.fields import Chars, Count, ErrorCode, Items, Sha256Hex, ShortText, UnixMs
+from ironwire.wire.messages.fields import (
+    WIRE_KEY,
+    Chars,
+    Count,
+    ErrorCode,
+    Items,
+    Number,
+    Sha256Hex,
+    ShortText,
+    UnixMs,
+)
 
 
 @record
@@ -53,6 +66,7 @@ class ServerLimits:
     upload_bytes: Count
     window_envelopes: Count
     window_bytes: Count
+    unanswered_envelopes: Count
     mailbox_envelopes: Count
     mailbox_bytes: Count
     retention_ms: Count
@@ -74,6 +88,15 @@ class ServerLimits:
 
 
 @record
+class RefusedNumbers:
+    """The envelopes of the device with the numbers `first` to `last` were refused, all with `msg` (section 4.1)."""
+
+    first: Number = field(metadata={WIRE_KEY: "from"})
+    last: Number = field(metadata={WIRE_KEY: "to"})
+    msg: ErrorCode
+
+
+@record
 class AuthOk(ServerMessage):
     """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
 
@@ -85,6 +108,10 @@ class AuthOk(ServerMessage):
     """Distinguishes this mailbox from an earlier one of the same device."""
     seq: Count | None = None
     """The last number that the mailbox gave out."""
+    sent: Count | None = None
+    """The last number of the device that is settled."""
+    refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
+    """Of the last numbers up to `sent`, those that were refused."""
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
@@ -103,6 +130,8 @@ class Accepted(ServerMessage):
     group: GroupId | None = None
     epoch: Count | None = None
     """Where a change of a group was accepted: the group, and what its epoch is now (section 7.2)."""
+    sent: Count | None = None
+    """Where `resume` was accepted of a device: as in `auth_ok`."""
 
 
 @record

@@ -1,0 +1,80 @@
+"""What became of the envelopes that a device has numbered (docs/protocol.md, section 4.1).
+
+A mailbox remembers one number, up to which everything of its device is settled, and of the last ones which were
+refused. So a number that comes again is answered as it was, and an accepted one leaves nothing behind.
+"""
+
+from typing import Protocol
+
+from attrs import evolve
+
+from ironwire.limits import UNANSWERED_ENVELOPES
+from ironwire.store.contract.operations import (
+    AlreadySettled,
+    MailboxFull,
+    NotMember,
+    Number,
+    OutOfTurn,
+    Result,
+    SessionOver,
+    Undeliverable,
+)
+from ironwire.store.contract.records import RefusedSpan
+from ironwire.wire.messages import ErrorCode
+
+_CODES: dict[type[object], ErrorCode] = {
+    MailboxFull: "mailbox_full",
+    Undeliverable: "user_offline",
+    NotMember: "not_found",
+}
+"""By the result of an envelope that was refused, what its sender is told."""
+
+
+class Counted(Protocol):
+    """A mailbox, as far as it counts what its device sends."""
+
+    session: int
+    sent: int
+    refused: tuple[RefusedSpan, ...]
+
+
+def answer_to(box: Counted | None, number: Number) -> AlreadySettled | OutOfTurn | SessionOver | None:
+    """What there is to say of an envelope with this number; None: it is the next one."""
+    if box is None or number.session != box.session:
+        return SessionOver()
+    n = number.n
+    if n == box.sent + 1:
+        return None
+    if not box.sent - UNANSWERED_ENVELOPES < n <= box.sent:
+        return OutOfTurn(box.sent + 1)
+    return AlreadySettled(next((span.code for span in box.refused if span.first <= n <= span.last), None))
+
+
+def settle_next(box: Counted, result: Result) -> None:
+    """The next number of the device has come to this."""
+    code = _CODES.get(type(result))
+    if code is None:
+        box.sent += 1
+    else:
+        refuse_next(box, code)
+
+
+def refuse_next(box: Counted, code: ErrorCode) -> None:
+    """The next number of the device is refused."""
+    box.sent += 1
+    *before, last = (*refused_of_late(box.sent, box.refused), RefusedSpan(box.sent, box.sent, code))
+    if before and before[-1].code == code and before[-1].last == last.first - 1:
+        last = evolve(before.pop(), last=last.last)
+    box.refused = (*before, last)
+
+
+def refuse_after_all(box: Counted, n: int, code: ErrorCode) -> None:
+    """What was accepted under this number is refused."""
+    spans = (*refused_of_late(box.sent, box.refused), RefusedSpan(n, n, code))
+    box.refused = tuple(sorted(spans, key=lambda span: span.first))
+
+
+def refused_of_late(sent: int, refused: tuple[RefusedSpan, ...]) -> tuple[RefusedSpan, ...]:
+    """What is remembered of the numbers up to `sent`."""
+    first = sent - UNANSWERED_ENVELOPES + 1
+    return tuple(evolve(span, first=max(span.first, first)) for span in refused if span.last >= first)
