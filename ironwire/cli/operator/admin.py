@@ -1,6 +1,6 @@
-"""`ironwire admin`: who is on a server and what waits there, and the few things that only its operator may do.
+"""`ironwire admin`: lists the clients of a server and their mailboxes, and does what only its operator may.
 
-The commands ask the server that serves the data folder; where none does, they open the folder themselves.
+The commands ask the server that serves the data folder; without one, they open the folder themselves.
 """
 
 import json
@@ -58,7 +58,7 @@ def _ask(data: Path | None, config_file: Path | None, request: Request) -> Answe
 
 
 def _show(answer: Answer, columns: Mapping[str, Cell], *, as_json: bool) -> None:
-    """A table of the rows, and a line below it where there are more."""
+    """Print a table of the rows, and a line below it if there are more."""
     if as_json:
         click.echo(json.dumps(answer))
         return

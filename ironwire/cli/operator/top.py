@@ -24,12 +24,12 @@ from ironwire.handlers.operator import Answer, Observe
 from ironwire.server.operator.admin import ask
 
 ANSWER_SECONDS = 10.0
-"""How long a server may take to say how it is."""
+"""How long a server may take to answer."""
 
 
 @frozen
 class Overview:
-    """What a server did between two observations, and how it stands at the second."""
+    """The activity of a server between two observations, and its state at the second."""
 
     version: str
     uptime_seconds: float
@@ -49,7 +49,7 @@ class Overview:
     batch_operations: float
     """Operations in a batch, on average."""
     commit_ms: float
-    """What the disk took for a batch, on average."""
+    """The duration of a commit, on average."""
     mailboxes: int
     waiting_envelopes: int
     waiting_bytes: int
@@ -70,7 +70,7 @@ class Overview:
             return float(now[part][name] - then[part][name])
 
         def mean(part: str, name: str) -> float:
-            """Of what a distribution has seen meanwhile."""
+            """The mean of the values that a distribution has counted meanwhile."""
             count = now[part][name]["count"] - then[part][name]["count"]
             total: float = now[part][name]["sum"] - then[part][name]["sum"]
             return total / count if count else 0.0
