@@ -1,6 +1,7 @@
 """The cost of storing or erasing an envelope, counted in entries: one in each mailbox that it may go to.
 
-Rule: the client that asks is charged for the work of the store, and no lookup here takes longer than it saves.
+Rule: the client that asks is charged for the work of the store, and no lookup here takes longer than it saves: a glance
+is enough.
 """
 
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from collections.abc import Iterable
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId
 from ironwire.protocol.auth import Principal
-from ironwire.store.contract.store import Store
+from ironwire.store.contract.glance import Glance
 
 ON_THE_PAGE = 2 * 1024
 """Bytes included in one entry: the disk writes pages of twice that size."""
@@ -21,33 +22,33 @@ def cost_of(size: int, entries: int) -> int:
     return entries + max(size - ON_THE_PAGE, 0) // BYTES_PER_ENTRY
 
 
-def entries_between(store: Store, sender: Principal, to: ClientId) -> int:
+def entries_between(glance: Glance, sender: Principal, to: ClientId) -> int:
     """How many entries an envelope may take: one in each mailbox of the two, besides that of the device that sends it.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    entries = store.mailbox_count(to)
+    entries = glance.mailbox_count(to)
     if sender.client == to:
         return entries
-    return entries + store.mailbox_count(sender.client) - (sender.device is not None)
+    return entries + glance.mailbox_count(sender.client) - (sender.device is not None)
 
 
-def entries_in(store: Store, client: ClientId, group: GroupId) -> int:
+def entries_in(glance: Glance, client: ClientId, group: GroupId) -> int:
     """How many entries an envelope of the client to the group may take: at least one for each member."""
     try:
-        stands = store.group(group)
+        stands = glance.group(group)
         if stands is None or client not in stands.roles:
             return 1
-        return entries_of_all(store, stands.roles)
+        return entries_of_all(glance, stands.roles)
     except StoreError:
         return 1  # nothing will be stored either
 
 
-def entries_of_all(store: Store, clients: Iterable[ClientId]) -> int:
+def entries_of_all(glance: Glance, clients: Iterable[ClientId]) -> int:
     """How many entries an envelope to all these clients may take: at least one for each.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    return sum(max(store.mailbox_count(client), 1) for client in clients)
+    return sum(max(glance.mailbox_count(client), 1) for client in clients)

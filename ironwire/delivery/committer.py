@@ -18,6 +18,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.protocol.fair import FairQueue
 from ironwire.protocol.holding import Hold
+from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.lanes import held, held_if_refused, lane_of
 from ironwire.store.contract.operations import Acknowledge, Held, Operation, Result
 from ironwire.store.contract.records import MailboxId
@@ -40,19 +41,23 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 """The bounds of the histogram of batches."""
 
 Settle = Callable[[Result | StoreError], None]
+Watcher = Callable[[Operation, Result | StoreError], None]
+"""Hears of each operation after its commit, in the order of the commits, or after the failure of its batch."""
 _Asked = tuple[ClientId | None, Operation, Settle, int]
 """By whom, and with what it costs."""
 
 
 @define
 class _WaitingAck:
-    """Up to which number, what it costs to erase that, and who wants to know of it."""
+    """Of which session, up to which number, what it costs to erase that, and who wants to know of it."""
 
+    session: int | None = None
     upto: int = 0
     cost: int = 0
     settles: tuple[Settle, ...] = ()
 
-    def add(self, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+    def add(self, session: int | None, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+        self.session = session
         self.upto = max(self.upto, upto)
         self.cost += cost
         self.settles += settles
@@ -71,10 +76,13 @@ class CommitterStatistics:
 
 
 class Committer:
-    """The one way into the store. `settle` is called with the result of what was asked, after its commit."""
+    """The one way into the store. After a commit, `watcher` hears of each operation first, and then whoever asked for
+    it, by the `settle` that came with it. So what wakes up at a change does not depend on who asked for the change.
+    """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, watcher: Watcher) -> None:
         self._store = store
+        self._watcher = watcher
         self._arrived: list[_Asked] = []
         """What came since the last batch was put together."""
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
@@ -102,16 +110,30 @@ class Committer:
             self._arrival.unpark()
         self._arrived.append((owner, operation, settle, cost))
 
-    def ack(self, mailbox: MailboxId, upto: int, cost: int = 1, settle: Settle | None = None) -> None:
+    def ack(
+        self,
+        mailbox: MailboxId,
+        upto: int,
+        cost: int = 1,
+        settle: Settle | None = None,
+        *,
+        session: int | None = None,
+    ) -> None:
         """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
-        self._acks.setdefault(mailbox, _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
+        settles = () if settle is None else (settle,)
+        self._acks.setdefault(mailbox, _WaitingAck()).add(session, upto, cost, settles)
 
-    def waiting_ack(self, mailbox: MailboxId) -> int:
-        """Up to which number an ack for `mailbox` waits; 0 without one."""
+    def take_over_ack(self, mailbox: MailboxId, session: int) -> int:
+        """Let an ack of a former session that waits count as one of `session`, which begins. Returns up to which number
+        it goes; 0 without one.
+        """
         ack = self._acks.get(mailbox)
-        return 0 if ack is None else ack.upto
+        if ack is None:
+            return 0
+        ack.session = session
+        return ack.upto
 
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
@@ -145,6 +167,7 @@ class Committer:
         """
         try:
             while True:
+                reach(FaultPoint.AFTER_REPLIES)
                 await self._wait()
                 batch = self._next_batch()
                 asked_at = self._asked_at
@@ -188,22 +211,22 @@ class Committer:
         acks: _Acks = {}
         cost = 0
         while self._acks and cost < BATCH_COST:
-            mailbox = next(iter(self._acks))
-            acks[mailbox] = self._acks.pop(mailbox)
-            cost += acks[mailbox].cost
+            oldest = next(iter(self._acks))
+            acks[oldest] = self._acks.pop(oldest)
+            cost += acks[oldest].cost
         return acks
 
     def _take_back(self, acks: _Acks) -> None:
         """These wait again, before those that came meanwhile."""
         came, self._acks = self._acks, acks
         for mailbox, ack in came.items():
-            acks.setdefault(mailbox, _WaitingAck()).add(ack.upto, ack.cost, ack.settles)
+            acks.setdefault(mailbox, _WaitingAck()).add(ack.session, ack.upto, ack.cost, ack.settles)
 
     async def _commit(self, batch: list[_Asked]) -> None:
         """These, after the acks that wait: what they make room for is seen."""
         batch = _without_held(batch)
         acks = self._next_acks()
-        operations: list[Operation] = [Acknowledge(mailbox, ack.upto) for mailbox, ack in acks.items()]
+        operations: list[Operation] = [Acknowledge(mailbox, ack.upto, ack.session) for mailbox, ack in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return
@@ -221,7 +244,8 @@ class Committer:
             for settle in ack.settles:
                 settle(result)
         told = 0
-        for (_, _, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
+        for (_, operation, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
+            self._watcher(operation, result)
             settle(result)
             told += cost
             if told >= TURN_COST:

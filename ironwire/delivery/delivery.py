@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 from ironwire.counting import Distribution, Tallied, figure
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
-from ironwire.delivery.fan_out import fan_out, hand_over, is_live
+from ironwire.delivery.fan_out import fan_out, hand_over, is_live, wake_pumps
 from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.delivery.outbox import Outbox
@@ -29,6 +29,7 @@ from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_gro
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.operations import (
+    Acked,
     AlreadySettled,
     Append,
     Appended,
@@ -111,7 +112,7 @@ class Delivery:
     _metrics: DeliveryMetrics = field(init=False, factory=DeliveryMetrics)
 
     def __attrs_post_init__(self) -> None:
-        self._committer = Committer(self._store)
+        self._committer = Committer(self._store, partial(wake_pumps, self._hub))
 
     # --- what sessions ask for ---------------------------------------------------------------------------------------
 
@@ -119,12 +120,12 @@ class Delivery:
         """Take an envelope to a client or to a group. Replies go to the session's outbox, now or after the commit."""
         if is_group(message.to):
             group = GroupId(message.to)
-            entries = entries_in(self._store, sender.principal.client, group)
+            entries = entries_in(self._store.glance, sender.principal.client, group)
             self._submit_to_store(sender, message, ToGroup(group), id, n, entries)
             return
         to = ClientId(message.to)
         try:
-            entries = entries_between(self._store, sender.principal, to)
+            entries = entries_between(self._store.glance, sender.principal, to)
             # Envelopes of one sender keep their order: what follows one that waits for its commit waits too.
             if not entries and sender.principal.device is None and not sender.unsettled.count:
                 self._relay(sender, message, to, id)
@@ -151,7 +152,7 @@ class Delivery:
         await endpoint.unsettled.wait_below(1)
         client, pump = endpoint.principal.client, endpoint.pump
         try:
-            boxes = () if pump is None else self._store.mailboxes_of(client)
+            boxes = () if pump is None else await self._store.mailboxes_of(client)
         except StoreError:
             log.exception("the store cannot be read")
             endpoint.outbox.put(encode(Error("internal", detail="the store cannot answer now"), id))
@@ -180,9 +181,9 @@ class Delivery:
         if id is not None:
             endpoint.unsettled.begin(1)
             settle = partial(self._settle_ack, endpoint, id)
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle)
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=pump.session)
         elif arrived is not None:
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
 
     def pump(self, outbox: Outbox) -> Pump:
         """For a session with a device; the result of `register` opens it."""
@@ -193,16 +194,23 @@ class Delivery:
         because then nothing will be stored either.
         """
         try:
-            stands = self._store.group(group)
+            stands = self._store.glance.group(group)
         except StoreError:
             return 0
         return len(stands.roles) if stands is not None and client in stands.roles else 0
 
-    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+    async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         """Raises:
         StoreError: the store cannot be read.
         """
-        return self._store.mailboxes_of(client)
+        return await self._store.mailboxes_of(client)
+
+    def has_mailbox(self, client: ClientId) -> bool:
+        """At a glance. True where the store cannot be read: then nothing will be stored either."""
+        try:
+            return self._store.glance.mailbox_count(client) > 0
+        except StoreError:
+            return True
 
     async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> bool:
         """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. False: the client has
@@ -228,10 +236,10 @@ class Delivery:
 
     def _window(self, mailbox: Mailbox) -> Window:
         """The window of a session that opens now. It begins behind an ack of a former session that waits: once that is
-        committed, what it erased would look like a gap.
+        committed, what it erased would look like a gap. The ack is true of the device, so this session takes it over.
         """
         limits = self._limits
-        acked = max(mailbox.acked, self._committer.waiting_ack(mailbox.id))
+        acked = max(mailbox.acked, self._committer.take_over_ack(mailbox.id, mailbox.session))
         # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
         most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
         most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
@@ -251,14 +259,14 @@ class Delivery:
         """
         return await self._committer.committed(client, operation)
 
-    async def remove(self, client: ClientId, device: DeviceId) -> Result:
+    async def remove(self, client: ClientId, device: DeviceId, session: int | None = None) -> Result:
         """Delete the device with its mailbox. Its session, if it has one, is the caller's to close. What is left of a
         large mailbox goes as fast as this client may have things done.
 
         Raises:
             StoreError: the store cannot work.
         """
-        result = await self._committer.committed(client, Remove(client, device), cost=SWEEP_COST)
+        result = await self._committer.committed(client, Remove(client, device, session), cost=SWEEP_COST)
         if isinstance(result, Removed):
             for sweep in result.rest:
                 self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
@@ -282,9 +290,9 @@ class Delivery:
         def tell(result: Result | StoreError) -> None:
             if isinstance(result, Appended):
                 self._metrics.stored[change.envelope.verb] += 1
-                fan_out(self._hub, result, change.envelope, live_frame)
+                fan_out(self._hub, result, live_frame)
 
-        cost = max(entries_of_all(self._store, change.roles), 1)
+        cost = max(entries_of_all(self._store.glance, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
 
     async def run(self) -> None:
@@ -315,7 +323,7 @@ class Delivery:
         client = sender.principal.client
         if isinstance(message, Receipt):
             is_taken = False
-        elif client in self._store.blocks_of(to):
+        elif client in self._store.glance.blocks_of(to):
             is_taken = is_live(self._hub, to)  # the sender gets the answer that it would get otherwise
         else:
             is_taken = hand_over(self._hub, to, live_frame(message, client))
@@ -390,7 +398,7 @@ class Delivery:
         audience = append.audience
         frame = None if isinstance(message, Receipt) else partial(live_frame, message, sender.principal.client)
         but = sender if isinstance(audience, ToGroup) else None
-        is_taken = fan_out(self._hub, stored, append.envelope, frame, but)
+        is_taken = fan_out(self._hub, stored, frame, but)
         if is_taken or not isinstance(audience, ToClient) or not audience.is_live:
             return False
         return bool(stored.owed) and all(place.is_own for place in stored.placed)
@@ -437,7 +445,7 @@ class Delivery:
         endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):
             endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
-        else:
+        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
             endpoint.outbox.put(accepted(self._now_ms(), id))
 
     def _forget(self, append: Append) -> None:

@@ -3,22 +3,32 @@
 from collections.abc import Callable
 
 from ironwire.delivery.hub import Endpoint, Hub
+from ironwire.errors import StoreError
 from ironwire.ids import ClientId
-from ironwire.store.contract.operations import Appended
-from ironwire.store.contract.records import Envelope
+from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Operation, Result
 
 
-def fan_out(
-    hub: Hub,
-    stored: Appended,
-    envelope: Envelope,
-    live_frame: Callable[[], bytes] | None,
-    but: Endpoint | None = None,
-) -> bool:
-    """Offer each device its entry, and hand the frame that `live_frame` makes to the sessions without a mailbox, `but`
-    one; None stands for an envelope that is for devices alone. Returns whether a session without a mailbox took it.
+def wake_pumps(hub: Hub, operation: Operation, result: Result | StoreError) -> None:
+    """Offer each entry that was committed to its device's session, where there is one; and note each place that a full
+    mailbox has lost, because the device has to be told of it.
     """
-    _offer(hub, stored, envelope)
+    if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup):
+        return
+    envelope = operation.envelope
+    for place in result.placed:
+        pump = hub.pump_of(place.mailbox)
+        if pump is not None:
+            pump.offer(place.seq, envelope, is_own=place.is_own)
+    for lost in result.lost:
+        pump = hub.pump_of(lost.mailbox)
+        if pump is not None:
+            pump.note(lost.seq)
+
+
+def fan_out(hub: Hub, stored: Appended, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
+    """Hand the frame that `live_frame` makes to the sessions without a mailbox that are owed it, `but` one; None stands
+    for an envelope that is for devices alone. Returns whether one took it.
+    """
     is_taken = False
     if live_frame is not None:
         frame = None
@@ -47,17 +57,3 @@ def is_live(hub: Hub, client: ClientId) -> bool:
         if endpoint.pump is None and endpoint.outbox.ending is None:
             return True
     return False
-
-
-def _offer(hub: Hub, stored: Appended, envelope: Envelope) -> None:
-    """Bring each place that the envelope was given to the device's session, where there is one; and each place that a
-    full mailbox has lost, because the device has to be told of it.
-    """
-    for place in stored.placed:
-        pump = hub.pump_of(place.mailbox)
-        if pump is not None:
-            pump.offer(place.seq, envelope, is_own=place.is_own)
-    for lost in stored.lost:
-        pump = hub.pump_of(lost.mailbox)
-        if pump is not None:
-            pump.note(lost.seq)

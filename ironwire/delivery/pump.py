@@ -10,7 +10,7 @@ acknowledged enough. So nothing is held in memory for a slow device but its wind
 import trio
 
 from ironwire.delivery.outbox import Outbox
-from ironwire.protocol.mailbox import MissingEntries, Window
+from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.records import Envelope, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire import messages
@@ -43,7 +43,7 @@ class Pump:
         """An entry was committed to the mailbox just now."""
         window = self._window
         if self._is_caught_up and seq == window.sent + 1 and window.room > 0:
-            self._deliver(seq, envelope, is_own=is_own)
+            self._deliver(seq, entry_text(seq, envelope, is_own=is_own))
         else:
             self.note(seq)
 
@@ -83,22 +83,26 @@ class Pump:
         tail = window.tail
         page = await self._store.read(self.mailbox, after=window.sent, limit=min(window.room, PAGE_ENTRIES))
         if not page:
-            self._tell(window.skip(tail))
+            await self._skip(tail)
         for entry in page:
             if window.room > 0:
-                self._deliver(entry.seq, entry.envelope, is_own=entry.is_own)
+                await self._skip(entry.seq - 1)
+                self._deliver(entry.seq, entry_text(entry.seq, entry.envelope, is_own=entry.is_own))
 
-    def _deliver(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
-        text = entry_text(seq, envelope, is_own=is_own)
-        self._tell(self._window.deliver(seq, len(text)))
+    async def _skip(self, upto: int) -> None:
+        """What was not sent up to `upto` is lost: say so, and why."""
+        first = self._window.sent + 1
+        if first <= upto:
+            # Asked before the window moves: what is committed meanwhile must not go out before the gap.
+            losses = await self._store.losses(self.mailbox, first, upto)
+            self._window.skip(upto)
+            for loss in losses:
+                groups = [*loss.groups] or None
+                self._outbox.put(encode(messages.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
+
+    def _deliver(self, seq: int, text: bytes) -> None:
+        self._window.deliver(seq, len(text))
         self._outbox.put(text)
-
-    def _tell(self, gap: MissingEntries | None) -> None:
-        if gap is None:
-            return
-        for loss in self._store.losses(self.mailbox, gap.first, gap.last):
-            groups = [*loss.groups] or None
-            self._outbox.put(encode(messages.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
 
 
 def entry_text(seq: int, envelope: Envelope, *, is_own: bool) -> bytes:

@@ -51,4 +51,4 @@ class BlockHandler:
         """Raises:
         StoreError: the store cannot be read.
         """
-        return reply(endpoint, BlockList(sorted(self._store.blocks_of(endpoint.principal.client))), id_)
+        return reply(endpoint, BlockList(sorted(await self._store.blocks_of(endpoint.principal.client))), id_)

@@ -82,7 +82,7 @@ class CallHandler:
         StoreError: the callee's blocks cannot be read.
         """
         callee = [other.endpoint_id for other in self._hub.sessions_of(request.to) if other.outbox.has_room()]
-        is_muffled = endpoint.principal.client in self._store.blocks_of(request.to)
+        is_muffled = endpoint.principal.client in self._store.glance.blocks_of(request.to)
         result = self._calls.offer(endpoint.endpoint_id, request, callee, trio.current_time(), is_muffled=is_muffled)
         if not isinstance(result, CallRefused):
             self._offered_total += 1

@@ -8,7 +8,7 @@ from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending
 from ironwire.handlers.replies import reply
 from ironwire.ids import MessageId
-from ironwire.store.contract.operations import NoSuchDevice
+from ironwire.store.contract.operations import NoSuchDevice, SessionOver
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 from ironwire.wire.messages.fields import ErrorCode
 
@@ -26,7 +26,7 @@ class DeviceHandler:
         """Raises:
         StoreError: the store cannot be read.
         """
-        mailboxes = self._delivery.mailboxes_of(endpoint.principal.client)
+        mailboxes = await self._delivery.mailboxes_of(endpoint.principal.client)
         devices = [Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes]
         return reply(endpoint, DeviceList(devices), id_)
 
@@ -34,8 +34,11 @@ class DeviceHandler:
         """Raises:
         StoreError: the store cannot work.
         """
-        client, device = endpoint.principal.client, request.device
-        result = await self._delivery.remove(client, device)
+        client, device, pump = endpoint.principal.client, request.device, endpoint.pump
+        session = pump.session if pump is not None and device == endpoint.principal.device else None
+        result = await self._delivery.remove(client, device, session)
+        if isinstance(result, SessionOver):
+            return reply(endpoint, Error("not_found", detail="a newer session of this device has begun"), id_)
         if isinstance(result, NoSuchDevice):
             return reply(endpoint, Error("not_found", detail="this client has no such device"), id_)
         reply(endpoint, DeviceRemoved(device), id_)  # first: it may be this very session that ends now

@@ -17,6 +17,7 @@ from ironwire.delivery.payloads import digest_of
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.protocol.group import Change, Changed, ChangeRefused, Outcome, Roster, Unchanged, change, create, expel
+from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
     Appended,
     ChangeGroup,
@@ -27,7 +28,7 @@ from ironwire.store.contract.operations import (
     Result,
     TooManyGroups,
 )
-from ironwire.store.contract.records import Envelope, Group, Membership
+from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode, encode_payload
 from ironwire.wire.messages import (
@@ -61,13 +62,13 @@ class GroupHandler:
         """Raises:
         StoreError: the store cannot be read.
         """
-        return reply(endpoint, _details(self._store.group(request.group), endpoint.principal.client), id_)
+        return reply(endpoint, _details(await self._store.group(request.group), endpoint.principal.client), id_)
 
     async def list_groups(self, endpoint: Endpoint, request: Groups, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
         """
-        groups = self._store.groups_of(endpoint.principal.client)
+        groups = await self._store.groups_of(endpoint.principal.client)
         return reply(endpoint, GroupList([*map(_summary, groups)]), id_)
 
     async def change(
@@ -91,12 +92,12 @@ class GroupHandler:
     ) -> Accepted | Error:
         by, device, digest = endpoint.principal.client, endpoint.principal.device, digest_of(request)
         # The id is looked up first: the change itself may have made the same request impossible.
-        known = None if id_ is None else self._store.recall(by, device, id_, digest)
+        known = None if id_ is None else await self._store.recall(by, device, id_, digest)
         if known is not None:
             return _answer(known)
         result: Result = EpochPassed()
         while isinstance(result, EpochPassed):
-            group, outcome = self._decide(by, request)
+            group, outcome = await self._decide(by, request)
             match outcome:
                 case ChangeRefused(code, detail):
                     return Error(code, detail=detail)
@@ -115,12 +116,13 @@ class GroupHandler:
             return endpoint.hold.answer(trio.current_time())
         return _answer(result)
 
-    def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
+    async def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
         """The group of the request, and its outcome as the group stands now."""
         if isinstance(request, GroupCreate):
             group = GroupId("#" + self._random_bytes(GROUP_ID_BYTES).hex())
             return group, create(by, request, self._most_members)
-        return request.group, change(_roster(self._store.group(request.group)), by, request, self._most_members)
+        roster = _roster(await self._store.group(request.group))
+        return request.group, change(roster, by, request, self._most_members)
 
     async def expel(self, client: ClientId) -> int:
         """Take the client out of all its groups, as if it had left; says out of how many.
@@ -129,8 +131,9 @@ class GroupHandler:
             StoreError: the store cannot work.
         """
         left = 0
-        while memberships := self._store.groups_of(client):
-            for group in map(self._store.group, (membership.group for membership in memberships)):
+        while memberships := await self._store.groups_of(client):
+            for membership in memberships:
+                group = await self._store.group(membership.group)
                 if group is None or client not in group.roles:
                     continue
                 changed = expel(Roster(group.epoch, group.name, group.roles), client)

@@ -6,7 +6,8 @@ from ironwire.delivery.delivery import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
-from ironwire.store.contract.store import HISTORY_BYTES, Store
+from ironwire.store.contract.history import HISTORY_BYTES
+from ironwire.store.contract.store import Store
 from ironwire.wire.codec import archived_text, history_text
 from ironwire.wire.messages import Error, History
 from ironwire.wire.messages.fields import ErrorCode
@@ -33,7 +34,7 @@ class HistoryHandler:
         if not self._is_kept:
             return Error("forbidden", detail="this server keeps no history")
         if is_group(request.peer):
-            group = self._store.group(GroupId(request.peer))
+            group = await self._store.group(GroupId(request.peer))
             if group is None or client not in group.roles:
                 return NO_SUCH_GROUP
         page = await self._store.read_history(client, request.peer, before=request.before, limit=request.limit)

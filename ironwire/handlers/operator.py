@@ -28,7 +28,7 @@ from ironwire.protocol.auth import BANNED
 from ironwire.store.clock import TrustedClock, describe_leap
 from ironwire.store.contract.store import Store
 from ironwire.store.invites import Invites
-from ironwire.store.survey import Page, Survey
+from ironwire.store.survey import Survey, SurveyPage
 from ironwire.wire.messages.fields import Between
 
 MOST_ROWS = 10_000
@@ -258,7 +258,7 @@ class Admin:
         await cast("CopyingStore", self._store).copy_to(folder / name)
         return {"name": name}
 
-    def _with_sessions(self, page: Page) -> Answer:
+    def _with_sessions(self, page: SurveyPage) -> Answer:
         """The page, and for each client or device how many sessions it has."""
         answer = attrs.asdict(page)
         for row in answer["rows"]:

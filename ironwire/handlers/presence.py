@@ -85,13 +85,13 @@ class PresenceHandler:
         """
         sender = endpoint.principal.client
         if is_group(request.to):
-            group = self._store.group(GroupId(request.to))
+            group = self._store.glance.group(GroupId(request.to))
             if group is None or sender not in group.roles:
                 return reply(endpoint, NO_SUCH_GROUP, id_)
             self._fan_out(sender, group.roles, encode(RelayedTyping(sender, request.typing, group.id)))
         else:
             to = ClientId(request.to)
-            if sender not in self._store.blocks_of(to):
+            if sender not in self._store.glance.blocks_of(to):
                 self._fan_out(sender, [to], encode(RelayedTyping(sender, request.typing)))
         return self._accept(endpoint, id_)
 
@@ -227,7 +227,7 @@ class PresenceHandler:
 
     def _seen(self, client: ClientId, by: ClientId) -> GivenStatus:
         said = self._said.get(client)
-        if not said or by not in self._allowed.get(client, ()) or by in self._store.blocks_of(client):
+        if not said or by not in self._allowed.get(client, ()) or by in self._store.glance.blocks_of(client):
             return "offline"
         return next(reversed(said.values()))
 

@@ -81,7 +81,7 @@ class Server:
         self.services = self._services()
         self.sessions = Sessions(limits)
         proxies = TrustedProxies.parse(settings.server.trusted_proxies)
-        self.policies = AuthPolicies(settings, core.store.is_banned)
+        self.policies = AuthPolicies(settings, core.store.glance.is_banned)
         self.limiter = ConnectionLimiter(limits, proxies, self.policies.serves_page_of)
         self.guard = install(limits, self.sessions.drain, self.limiter, self.scheduler)
         self.uploads = UploadRules(limits, tokens, proxies, settings.upload.auth == "token", now_ms)

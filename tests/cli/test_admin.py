@@ -1,17 +1,14 @@
 """The operator's commands on a data folder that nobody serves, as a shell sees them."""
 
 import json
-import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 import trio
 from click.testing import CliRunner, Result
 
@@ -25,17 +22,10 @@ from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE
 from tests.contract.builders import ANN, BOB, PHONE, WIDE, append, apply, change, envelope, registered
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
 SECRET = "the body of a message"
 CLUB = GroupId("#" + "c" * 32)
-
-
-@pytest.fixture(autouse=True)
-def log_as_it_was() -> Iterator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

@@ -304,7 +304,7 @@ async def play(
     assert bob.lines == texts
     got = read_history(bob.path, PHONE, alice.to if in_group else ALICE.client_id, 1_000)
     assert [text for text, _ in _texts(got)] == texts
-    (box,) = world.store.mailboxes_of(BOB.client_id)
+    (box,) = await world.store.mailboxes_of(BOB.client_id)
     assert box.waiting == 0
     assert box.tail == len(texts) + in_group, "a device hides what comes twice, so it is counted where it is delivered"
 

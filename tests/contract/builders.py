@@ -87,8 +87,8 @@ async def apply(store: Store, operation: Operation) -> Result:
     return result
 
 
-def mailbox_of(store: Store, client: ClientId, device: DeviceId) -> Mailbox:
-    return next(box for box in store.mailboxes_of(client) if box.device == device)
+async def mailbox_of(store: Store, client: ClientId, device: DeviceId) -> Mailbox:
+    return next(box for box in await store.mailboxes_of(client) if box.device == device)
 
 
 async def registered(store: Store, client: ClientId, device: DeviceId, now_ms: int = 1_000) -> Mailbox:

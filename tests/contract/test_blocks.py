@@ -22,12 +22,12 @@ from tests.contract.conftest import OpenStore
 
 
 async def test_a_block_holds_until_it_is_ended_and_in_one_direction(store: Store) -> None:
-    assert store.blocks_of(ANN) == frozenset()
+    assert await store.blocks_of(ANN) == frozenset()
     assert await store.apply([AddBlock(ANN, BOB), AddBlock(ANN, CAT), AddBlock(ANN, BOB)]) == [Blocked()] * 3
-    assert store.blocks_of(ANN) == {BOB, CAT}
-    assert store.blocks_of(BOB) == frozenset()
+    assert await store.blocks_of(ANN) == {BOB, CAT}
+    assert await store.blocks_of(BOB) == frozenset()
     assert await store.apply([RemoveBlock(ANN, BOB), RemoveBlock(ANN, BOB), RemoveBlock(BOB, CAT)]) == [Unblocked()] * 3
-    assert store.blocks_of(ANN) == {CAT}
+    assert await store.blocks_of(ANN) == {CAT}
 
 
 async def test_a_client_blocks_so_many_and_no_more(open_store: OpenStore) -> None:
@@ -35,7 +35,7 @@ async def test_a_client_blocks_so_many_and_no_more(open_store: OpenStore) -> Non
         results = await store.apply([AddBlock(ANN, BOB), AddBlock(ANN, CAT), AddBlock(ANN, BOB)])
         assert results == [Blocked(), TooManyBlocks(), Blocked()]
         assert await store.apply([RemoveBlock(ANN, BOB), AddBlock(ANN, CAT)]) == [Unblocked(), Blocked()]
-        assert store.blocks_of(ANN) == {CAT}
+        assert await store.blocks_of(ANN) == {CAT}
 
 
 async def test_what_is_blocked_reaches_the_senders_own_devices_alone(store: Store) -> None:
@@ -45,7 +45,7 @@ async def test_what_is_blocked_reaches_the_senders_own_devices_alone(store: Stor
     assert await apply(store, sent) == Appended((Placed(own.id, BOB, LAPTOP, 1, is_own=True),))
     assert await apply(store, sent) == Duplicate(1_000)
     assert await texts(store, box) == []
-    assert mailbox_of(store, ANN, PHONE).tail == 0
+    assert (await mailbox_of(store, ANN, PHONE)).tail == 0
     assert await texts(store, own) == [(1, "unwanted")]
     assert [page.envelope.id for page in await store.read_history(BOB, ANN, before=None, limit=9)] == ["1"]
     assert await store.read_history(ANN, BOB, before=None, limit=9) == []

@@ -31,8 +31,8 @@ async def test_after_a_full_mailbox_the_rest_of_its_lane_is_held_and_other_lanes
         ]
         results = await store.apply(batch)
         assert [type(result) for result in results] == [Appended, Appended, MailboxFull, Held, Held, Appended, Appended]
-        assert store.group(GROUP) is None
-        assert [text for _, text in await texts(store, mailbox_of(store, CAT, PHONE))] == ["5", "6"]
+        assert await store.group(GROUP) is None
+        assert [text for _, text in await texts(store, await mailbox_of(store, CAT, PHONE))] == ["5", "6"]
 
 
 async def test_the_next_batch_begins_anew(open_store: OpenStore) -> None:

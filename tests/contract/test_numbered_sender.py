@@ -227,7 +227,7 @@ class NumberedSender(RuleBasedStateMachine):
 
     @rule(client=st.sampled_from(RECIPIENTS))
     def acknowledge(self, client: ClientId) -> None:
-        box = mailbox_of(self.store, client, PHONE)
+        box = trio.run(mailbox_of, self.store, client, PHONE)
         self.apply(Acknowledge(box.id, box.tail))
 
     @rule()
@@ -244,7 +244,7 @@ class NumberedSender(RuleBasedStateMachine):
     def look(self) -> None:
         for client in RECIPIENTS:
             seen = max((seq for to, seq, _ in self.delivered if to == client), default=0)
-            waiting = trio.run(texts, self.store, mailbox_of(self.store, client, PHONE))
+            waiting = trio.run(texts, self.store, trio.run(mailbox_of, self.store, client, PHONE))
             self.delivered += [(client, seq, int(text)) for seq, text in waiting if seq > seen]
 
     @invariant()

@@ -49,8 +49,8 @@ def to_bob(phone: Mailbox, n: int, text: str = "hello", id: str | None = None) -
     return numbered(envelope(ANN, BOB, text, device=PHONE, id=id), phone, n)
 
 
-def standing(store: Store) -> tuple[int, tuple[RefusedSpan, ...]]:
-    box = mailbox_of(store, ANN, PHONE)
+async def standing(store: Store) -> tuple[int, tuple[RefusedSpan, ...]]:
+    box = await mailbox_of(store, ANN, PHONE)
     return box.sent, box.refused
 
 
@@ -60,7 +60,7 @@ async def test_a_number_is_accepted_once(store: Store) -> None:
     assert [type(result) for result in results] == [Appended, AlreadySettled, Appended]
     assert results[1] == AlreadySettled(None)
     assert await texts(store, bobs) == [(1, "one"), (2, "two")]
-    assert standing(store) == (2, ())
+    assert await standing(store) == (2, ())
 
 
 async def test_a_hole_changes_nothing(store: Store) -> None:
@@ -68,7 +68,7 @@ async def test_a_hole_changes_nothing(store: Store) -> None:
     assert await apply(store, to_bob(phone, 2)) == OutOfTurn(1)
     assert await apply(store, RefuseNumber(Number(phone.id, phone.session, 7), "invalid")) == OutOfTurn(1)
     assert await texts(store, bobs) == []
-    assert standing(store) == (0, ())
+    assert await standing(store) == (0, ())
 
 
 async def test_every_refusal_uses_its_number_up_and_is_told_again(open_store: OpenStore) -> None:
@@ -89,7 +89,7 @@ async def test_every_refusal_uses_its_number_up_and_is_told_again(open_store: Op
             AlreadySettled("not_found"),
             AlreadySettled("rate_limited"),
         ]
-        assert standing(store) == (
+        assert await standing(store) == (
             6,
             (
                 RefusedSpan(3, 3, "user_offline"),
@@ -107,8 +107,8 @@ async def test_what_is_held_in_a_lane_uses_its_number_up(open_store: OpenStore) 
         batch = [evolve(to_bob(phone, n), lane="here") for n in (1, 2, 3)]
         batch += [numbered(envelope(ANN, CAT, device=PHONE), phone, 4, lane="here")]
         assert [type(result) for result in await store.apply(batch)] == [Appended, Appended, MailboxFull, Held]
-        assert await texts(store, mailbox_of(store, CAT, PHONE)) == []
-        assert standing(store) == (4, (RefusedSpan(3, 4, "mailbox_full"),))
+        assert await texts(store, await mailbox_of(store, CAT, PHONE)) == []
+        assert await standing(store) == (4, (RefusedSpan(3, 4, "mailbox_full"),))
 
 
 async def test_of_older_numbers_nothing_is_said(store: Store) -> None:
@@ -118,7 +118,7 @@ async def test_of_older_numbers_nothing_is_said(store: Store) -> None:
     await store.apply([RefuseNumber(evolve(number, n=n), "invalid") for n in range(1, last + 1)])
     assert await apply(store, to_bob(phone, 1)) == OutOfTurn(last + 1)
     assert await apply(store, to_bob(phone, 2)) == AlreadySettled("invalid")
-    assert standing(store) == (last, (RefusedSpan(2, last, "invalid"),))
+    assert await standing(store) == (last, (RefusedSpan(2, last, "invalid"),))
 
 
 async def test_a_new_session_ends_what_the_former_one_has_on_its_way(store: Store) -> None:

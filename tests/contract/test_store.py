@@ -3,8 +3,10 @@
 import pytest
 import trio
 
-from ironwire.ids import ClientId, DeviceId
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.directory import Group
 from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.maintenance import Expired
 from ironwire.store.contract.operations import (
     Acked,
     Acknowledge,
@@ -14,24 +16,20 @@ from ironwire.store.contract.operations import (
     Forget,
     Forgotten,
     IdTaken,
-    Lost,
+    LostPlace,
     MailboxFull,
     NoSuchDevice,
     Placed,
     Register,
     Remove,
     Removed,
+    SessionOver,
     TooManyDevices,
     Touch,
     Touched,
     Undeliverable,
 )
-from ironwire.store.contract.records import (
-    Expired,
-    Mailbox,
-    MailboxId,
-    Quota,
-)
+from ironwire.store.contract.records import Mailbox, MailboxId, Quota
 from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
@@ -42,6 +40,7 @@ from tests.contract.builders import (
     TABLET,
     append,
     apply,
+    change,
     envelope,
     mailbox_of,
     registered,
@@ -57,7 +56,7 @@ async def test_a_device_is_registered_once_and_its_mailbox_begins_empty(store: S
     assert (first.acked, first.tail, first.waiting, first.waiting_bytes) == (0, 0, 0, 0)
     again = await registered(store, ANN, PHONE, 2_000)
     assert (again.id, again.epoch, again.created_ms, again.seen_ms) == (first.id, first.epoch, 1_000, 2_000)
-    assert store.mailboxes_of(ANN) == [again]
+    assert await store.mailboxes_of(ANN) == [again]
 
 
 async def test_a_device_was_never_seen_earlier_than_before(store: Store) -> None:
@@ -65,11 +64,25 @@ async def test_a_device_was_never_seen_earlier_than_before(store: Store) -> None
     assert (await registered(store, ANN, PHONE, 1_000)).seen_ms == 2_000
 
 
+async def test_exact_reads_see_whatever_was_applied_before_the_call(store: Store) -> None:
+    """The caches that a glance has filled before must not answer for it."""
+    group, sent = GroupId("#" + "1" * 32), append(envelope(BOB, ANN, id="1"), is_live=True)
+    assert store.glance.group(group) is None
+    assert not store.glance.blocks_of(ANN)
+    assert not store.glance.mailbox_count(ANN)
+    await store.apply([Register(ANN, PHONE, 1_000), change(group, 0, {ANN: "admin"}), AddBlock(ANN, CAT), sent])
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE]
+    assert await store.group(group) == Group(group, 1, None, {ANN: "admin"})
+    assert [membership.group for membership in await store.groups_of(ANN)] == [group]
+    assert await store.blocks_of(ANN) == {CAT}
+    assert await store.recall(BOB, None, MessageId("1"), sent.digest) == Duplicate(1_000)
+
+
 async def test_mailboxes_are_listed_oldest_first_and_of_one_client(store: Store) -> None:
     await store.apply([Register(ANN, PHONE, 1), Register(BOB, PHONE, 1), Register(ANN, LAPTOP, 1)])
-    assert [box.device for box in store.mailboxes_of(ANN)] == [PHONE, LAPTOP]
-    assert [store.mailbox_count(client) for client in (ANN, BOB, CAT)] == [2, 1, 0]
-    assert store.mailboxes_of(CAT) == []
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE, LAPTOP]
+    assert [store.glance.mailbox_count(client) for client in (ANN, BOB, CAT)] == [2, 1, 0]
+    assert await store.mailboxes_of(CAT) == []
 
 
 async def test_a_client_has_so_many_devices_and_no_more(open_store: OpenStore) -> None:
@@ -78,7 +91,7 @@ async def test_a_client_has_so_many_devices_and_no_more(open_store: OpenStore) -
         assert await apply(store, Register(ANN, TABLET, 1)) == TooManyDevices()
         assert isinstance(await apply(store, Register(ANN, PHONE, 2)), Mailbox)
         assert await store.apply([Remove(ANN, LAPTOP), Register(ANN, TABLET, 1)])
-        assert [box.device for box in store.mailboxes_of(ANN)] == [PHONE, TABLET]
+        assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE, TABLET]
 
 
 async def test_a_removed_device_is_gone_and_comes_back_as_another(store: Store) -> None:
@@ -86,7 +99,7 @@ async def test_a_removed_device_is_gone_and_comes_back_as_another(store: Store) 
     await apply(store, append(envelope(BOB, ANN)))
     assert await apply(store, Remove(ANN, PHONE)) == Removed()
     assert await apply(store, Remove(ANN, PHONE)) == NoSuchDevice()
-    assert store.mailboxes_of(ANN) == []
+    assert await store.mailboxes_of(ANN) == []
     assert await store.read(first.id, after=0, limit=9) == []
     second = await registered(store, ANN, PHONE)
     assert second.epoch != first.epoch
@@ -98,10 +111,10 @@ async def test_a_removed_device_is_gone_and_comes_back_as_another(store: Store) 
 async def test_touch_notes_that_a_device_was_seen_and_revives_none(store: Store) -> None:
     box = await registered(store, ANN, PHONE, 1_000)
     assert await store.apply([Touch(box.id, 3_000), Touch(box.id, 2_000)]) == [Touched(), Touched()]
-    assert mailbox_of(store, ANN, PHONE).seen_ms == 3_000
+    assert (await mailbox_of(store, ANN, PHONE)).seen_ms == 3_000
     await apply(store, Remove(ANN, PHONE))
     assert await apply(store, Touch(box.id, 4_000)) == Touched()
-    assert store.mailboxes_of(ANN) == []
+    assert await store.mailboxes_of(ANN) == []
 
 
 # --- where an envelope goes ------------------------------------------------------------------------------------------
@@ -122,7 +135,7 @@ async def test_an_envelope_goes_to_all_of_the_recipients_devices_and_the_senders
     (entry,) = await store.read(own_tablet.id, after=0, limit=9)
     assert (entry.seq, entry.envelope, entry.is_own) == (1, sent, True)
     assert await store.read(own_phone.id, after=0, limit=9) == []
-    box = mailbox_of(store, ANN, LAPTOP)
+    box = await mailbox_of(store, ANN, LAPTOP)
     assert (box.tail, box.acked, box.waiting, box.waiting_bytes) == (1, 0, 1, len(sent.payload))
 
 
@@ -157,7 +170,7 @@ async def test_an_envelope_for_devices_goes_to_those_of_them_that_are_registered
         phone, laptop = await registered(store, ANN, PHONE), await registered(store, CAT, LAPTOP)
         await store.apply([append(envelope(BOB, CAT)), Acknowledge(own.id, 1), AddBlock(ANN, BOB)])
         placed = (Placed(phone.id, ANN, PHONE, 1, is_own=False),)
-        assert await apply(store, sent) == Appended(placed, lost=(Lost(laptop.id, 2),)), "neither full nor blocked"
+        assert await apply(store, sent) == Appended(placed, lost=(LostPlace(laptop.id, 2),)), "neither full nor blocked"
         assert await apply(store, sent) == Duplicate(1_000)
         assert await store.apply([Remove(ANN, PHONE), Remove(CAT, LAPTOP)]) == [Removed(), Removed()]
         assert await apply(store, append(envelope(BOB, ANN, device=PHONE, id="2"), *named)) == Undeliverable()
@@ -185,7 +198,7 @@ async def test_a_batch_takes_effect_in_order_and_each_operation_sees_those_befor
         Acked,
         NoSuchDevice,
     ]
-    assert await texts(store, mailbox_of(store, ANN, PHONE)) == [(2, "two")]
+    assert await texts(store, await mailbox_of(store, ANN, PHONE)) == [(2, "two")]
 
 
 # --- ids -------------------------------------------------------------------------------------------------------------
@@ -227,7 +240,7 @@ async def test_an_id_that_comes_again_disturbs_nothing_else_of_its_batch(store: 
     )
     assert [type(result) for result in results] == [Appended, Acked, Duplicate, Mailbox, Appended, Duplicate]
     assert await texts(store, box) == [(3, "three"), (4, "before")]
-    assert await texts(store, mailbox_of(store, CAT, PHONE)) == [(1, "after")]
+    assert await texts(store, await mailbox_of(store, CAT, PHONE)) == [(1, "after")]
 
 
 async def test_an_id_is_known_where_its_envelope_would_be_refused_now(open_store: OpenStore) -> None:
@@ -248,7 +261,7 @@ async def test_an_id_belongs_to_one_device_of_one_client(store: Store) -> None:
     senders = [(BOB, None), (BOB, PHONE), (BOB, LAPTOP), (CAT, PHONE)]
     results = await store.apply([append(envelope(client, ANN, device=device, id="1")) for client, device in senders])
     assert all(isinstance(result, Appended) for result in results)
-    assert mailbox_of(store, ANN, PHONE).tail == len(senders)
+    assert (await mailbox_of(store, ANN, PHONE)).tail == len(senders)
     assert len(await texts(store, box)) == len(senders)
 
 
@@ -282,7 +295,7 @@ async def test_a_full_mailbox_takes_nothing_for_anyone_and_opens_at_half(open_st
         await store.apply([Acknowledge(own.id, 4), Register(ANN, LAPTOP, 1)])
         assert await apply(store, append(envelope(BOB, ANN, "5", id="5"))) == MailboxFull()
         assert await texts(store, own) == []
-        assert mailbox_of(store, ANN, LAPTOP).tail == 0
+        assert (await mailbox_of(store, ANN, LAPTOP)).tail == 0
         await apply(store, Acknowledge(full.id, 1))
         assert await apply(store, append(envelope(BOB, ANN, "5", id="5"))) == MailboxFull()
         await apply(store, Acknowledge(full.id, 2))
@@ -307,12 +320,12 @@ async def test_a_full_mailbox_of_the_senders_other_device_loses_its_place_and_re
         box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
         await store.apply([append(envelope(BOB, ANN)), Acknowledge(box.id, 1)])
         assert await apply(store, append(envelope(BOB, ANN, "goes out"))) == Appended(
-            (Placed(box.id, ANN, PHONE, 2, is_own=False),), (ANN,), (Lost(own.id, 2),)
+            (Placed(box.id, ANN, PHONE, 2, is_own=False),), (ANN,), (LostPlace(own.id, 2),)
         )
         assert await texts(store, box) == [(2, "goes out")]
         assert await texts(store, own) == [(1, "hello")]
         assert await apply(store, append(envelope(BOB, ANN))) == MailboxFull(), "now it is the recipient's"
-        assert mailbox_of(store, BOB, LAPTOP).tail == 2
+        assert (await mailbox_of(store, BOB, LAPTOP)).tail == 2
 
 
 async def test_a_recipient_who_is_live_alone_gets_it_although_the_senders_other_device_is_full(
@@ -321,7 +334,9 @@ async def test_a_recipient_who_is_live_alone_gets_it_although_the_senders_other_
     async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
         own = await registered(store, BOB, LAPTOP)
         await apply(store, append(envelope(BOB, ANN), is_live=True))
-        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Appended((), (ANN,), (Lost(own.id, 2),))
+        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Appended(
+            (), (ANN,), (LostPlace(own.id, 2),)
+        )
 
 
 async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: OpenStore) -> None:
@@ -330,10 +345,10 @@ async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: 
         note = append(envelope(ANN, ANN, "note", device=PHONE))
         await store.apply([note, Acknowledge(phone.id, 1)])
         assert await apply(store, note) == Appended(
-            (Placed(phone.id, ANN, PHONE, 2, is_own=False),), (ANN,), (Lost(stale.id, 2),)
+            (Placed(phone.id, ANN, PHONE, 2, is_own=False),), (ANN,), (LostPlace(stale.id, 2),)
         )
         assert await apply(store, note) == MailboxFull()
-        assert mailbox_of(store, ANN, TABLET).tail == 2
+        assert (await mailbox_of(store, ANN, TABLET)).tail == 2
 
 
 # --- what was lost, and why ------------------------------------------------------------------------------------------
@@ -343,12 +358,12 @@ async def test_what_was_lost_has_the_reason_that_it_has(open_store: OpenStore) -
     async with open_store(Quota(mailbox_envelopes=3, mailbox_bytes=10_000, devices_per_client=3)) as store:
         box = await registered(store, BOB, LAPTOP, now_ms=9_000)
         await store.apply([append(envelope(BOB, ANN, ts=ts), is_live=True) for ts in (1, 1, 9_000, 9_000, 9_000)])
-        assert store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
+        assert await store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
         await store.expire(before_ms=5_000, archived_before_ms=5_000)
-        assert store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
-        assert store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
+        assert await store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
+        assert await store.losses(box.id, 4, 5) == [Loss(4, 5, "full")]
         await store.expire(before_ms=9_000, archived_before_ms=9_000)
-        assert store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
+        assert await store.losses(box.id, 1, 2) == [Loss(1, 2, "expired")]
 
 
 async def test_numbers_of_both_reasons_are_told_apart(open_store: OpenStore) -> None:
@@ -356,10 +371,10 @@ async def test_numbers_of_both_reasons_are_told_apart(open_store: OpenStore) -> 
         box = await registered(store, BOB, LAPTOP, now_ms=9_000)
         await store.apply([append(envelope(BOB, ANN, ts=1), is_live=True) for _ in range(5)])
         await store.expire(before_ms=5_000, archived_before_ms=5_000)
-        assert store.losses(box.id, 1, 5) == [Loss(1, 2, "expired"), Loss(3, 5, "full")]
-        assert store.losses(box.id, 2, 2) == [Loss(2, 2, "expired")]
+        assert await store.losses(box.id, 1, 5) == [Loss(1, 2, "expired"), Loss(3, 5, "full")]
+        assert await store.losses(box.id, 2, 2) == [Loss(2, 2, "expired")]
         await apply(store, Remove(BOB, LAPTOP))
-        assert store.losses(box.id, 1, 5) == []
+        assert await store.losses(box.id, 1, 5) == []
 
 
 # --- acks and reading ------------------------------------------------------------------------------------------------
@@ -370,15 +385,30 @@ async def test_acks_are_cumulative_may_be_repeated_and_never_go_back(store: Stor
     await store.apply([append(envelope(BOB, ANN, str(number))) for number in range(1, 6)])
     await store.apply([Acknowledge(box.id, 3), Acknowledge(box.id, 3), Acknowledge(box.id, 1)])
     assert await texts(store, box) == [(4, "4"), (5, "5")]
-    assert mailbox_of(store, ANN, PHONE).acked == 3
-    assert mailbox_of(store, ANN, PHONE).waiting == 2
+    assert (await mailbox_of(store, ANN, PHONE)).acked == 3
+    assert (await mailbox_of(store, ANN, PHONE)).waiting == 2
 
 
 async def test_an_ack_beyond_the_tail_reaches_the_tail_and_not_what_is_to_come(store: Store) -> None:
     box = await registered(store, ANN, PHONE)
     await store.apply([append(envelope(BOB, ANN, "1")), Acknowledge(box.id, 99), append(envelope(BOB, ANN, "2"))])
-    assert mailbox_of(store, ANN, PHONE).acked == 1
+    assert (await mailbox_of(store, ANN, PHONE)).acked == 1
     assert await texts(store, box) == [(2, "2")]
+
+
+async def test_each_registration_of_a_device_begins_a_session_and_an_older_one_changes_nothing(store: Store) -> None:
+    """It may neither erase what the newest was promised, nor remove the device from under it."""
+    first = await registered(store, ANN, PHONE)
+    await store.apply([append(envelope(BOB, ANN, "1")), append(envelope(BOB, ANN, "2"))])
+    second = await registered(store, ANN, PHONE)
+    assert (first.id, first.session + 1) == (second.id, second.session)
+    assert await apply(store, Acknowledge(first.id, 2, first.session)) == SessionOver()
+    assert await apply(store, Remove(ANN, PHONE, first.session)) == SessionOver()
+    assert await texts(store, second) == [(1, "1"), (2, "2")]
+    assert await apply(store, Acknowledge(second.id, 1, second.session)) == Acked()
+    assert await texts(store, second) == [(2, "2")]
+    assert isinstance(await apply(store, Remove(ANN, PHONE, second.session)), Removed)
+    assert await apply(store, Remove(ANN, PHONE, second.session)) == NoSuchDevice()
 
 
 async def test_an_ack_of_a_mailbox_that_is_gone_changes_nothing(store: Store) -> None:
@@ -404,8 +434,8 @@ async def test_old_envelopes_and_unseen_devices_expire_and_numbers_are_not_given
     expired = await store.expire(before_ms=2_500, archived_before_ms=9_000)
     assert expired == Expired(entries=4, devices=1)
     assert await texts(store, box) == [(3, "3000")]
-    assert [known.device for known in store.mailboxes_of(ANN)] == [PHONE]
-    assert (mailbox_of(store, ANN, PHONE).waiting, mailbox_of(store, ANN, PHONE).tail) == (1, 3)
+    assert [known.device for known in await store.mailboxes_of(ANN)] == [PHONE]
+    assert ((await mailbox_of(store, ANN, PHONE)).waiting, (await mailbox_of(store, ANN, PHONE)).tail) == (1, 3)
     await apply(store, append(envelope(BOB, ANN, "next", ts=9_000)))
     assert (await texts(store, box))[-1] == (4, "next")
 

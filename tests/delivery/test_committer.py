@@ -15,6 +15,7 @@ from ironwire.store.contract.operations import (
     Operation,
     Result,
     Touch,
+    Touched,
 )
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.memory.store import MemoryStore
@@ -50,7 +51,7 @@ def store() -> NotingStore:
 
 @pytest.fixture
 async def committer(store: NotingStore, nursery: trio.Nursery) -> Committer:
-    made = Committer(store)
+    made = Committer(store, lambda *_: None)
     nursery.start_soon(made.run)
     await wait_all_tasks_blocked()
     return made
@@ -80,6 +81,30 @@ async def test_acks_alone_wait_for_a_short_quiet_and_go_together(
     await wait_all_tasks_blocked()
     assert len(store.batches) == 1
     assert committer.waiting == 0
+
+
+async def test_a_watcher_hears_of_each_operation_before_the_one_who_asked_for_it(
+    store: NotingStore, nursery: trio.Nursery
+) -> None:
+    heard: list[object] = []
+    committer = Committer(store, lambda operation, result: heard.append((operation, type(result))))
+    nursery.start_soon(committer.run)
+    committer.ask(None, Touch(ONE, 1), lambda _: heard.append("told"))
+    committer.ask(None, Touch(TWO, 2), lambda _: heard.append("told"))
+    await wait_all_tasks_blocked()
+    assert heard == [(Touch(ONE, 1), Touched), "told", (Touch(TWO, 2), Touched), "told"]
+
+
+async def test_a_session_takes_over_the_ack_of_the_former_one_that_waits(
+    mock_clock: MockClock, store: NotingStore, committer: Committer
+) -> None:
+    """Of the former one the store would refuse it."""
+    committer.ack(ONE, 3, session=1)
+    assert (committer.take_over_ack(ONE, 2), committer.take_over_ack(TWO, 2)) == (3, 0)
+    await wait_all_tasks_blocked()
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    assert [batch for _, batch in store.batches] == [[Acknowledge(ONE, 3, 2)]]
 
 
 async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(
@@ -146,7 +171,7 @@ async def test_an_ack_that_comes_during_a_commit_waits_for_its_quiet_too(
 
 @pytest.mark.parametrize("is_committing", [False, True])
 async def test_acks_that_wait_at_the_end_are_committed(store: NotingStore, is_committing: bool) -> None:
-    committer = Committer(store)
+    committer = Committer(store, lambda *_: None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         await wait_all_tasks_blocked()
@@ -161,7 +186,7 @@ async def test_acks_that_wait_at_the_end_are_committed(store: NotingStore, is_co
 
 
 async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingStore) -> None:
-    committer = Committer(store)
+    committer = Committer(store, lambda *_: None)
     store.release = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
@@ -195,6 +220,17 @@ async def test_whoever_asks_is_told_after_the_commit_or_of_its_failure(
     assert [entry["event"] for entry in logs] == ["nothing of this batch was stored"]
     store.fails = False
     assert await committer.committed(None, Touch(ONE, 1)) is not None
+
+
+async def test_what_fails_while_it_is_told_is_an_error_of_the_asker_alone(committer: Committer) -> None:
+    def fail(_: Result | StoreError) -> None:
+        raise ValueError("a mistake of the asker")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.committed, ALICE, Touch(ONE, 1))
+        with pytest.raises(ValueError, match="of the asker"):
+            await committer.committed(ALICE, Touch(ONE, 2), fail)
+        nursery.start_soon(committer.committed, ALICE, Touch(ONE, 3))
 
 
 async def test_a_batch_is_bounded_by_what_it_costs(store: NotingStore, committer: Committer) -> None:

@@ -14,7 +14,7 @@ from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
 from ironwire.protocol.auth import Principal
-from ironwire.store.contract.operations import AddBlock, Operation, Remove, Removed, Result, Sweep
+from ironwire.store.contract.operations import AddBlock, Operation, Remove, Removed, Result, SessionOver, Sweep
 from ironwire.store.contract.records import MailboxId
 from ironwire.wire.messages import Receipt, Text
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
@@ -123,7 +123,7 @@ async def test_where_the_store_cannot_be_read_the_commit_answers(house: House, m
         raise StoreError("the disk is gone")
 
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    monkeypatch.setattr(house.store, "mailbox_count", fail)
+    monkeypatch.setattr(house.store.glance, "mailbox_count", fail)
     house.store.fails = True
     house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
@@ -156,6 +156,7 @@ async def test_a_new_session_is_told_of_no_gap_where_the_one_before_had_acknowle
     house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame.get("seq", frame["type"]) for frame in taken(new[0])] == [2, 3, "caught_up"]
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
 
 
 async def test_a_session_that_was_replaced_acknowledges_nothing_any_more(house: House) -> None:
@@ -169,7 +170,7 @@ async def test_a_session_that_was_replaced_acknowledges_nothing_any_more(house: 
     house.delivery.submit(alice, Text(BOB, "2"), MessageId("2"))
     await wait_all_tasks_blocked()
     assert [frame.get("seq", frame["type"]) for frame in taken(new)] == [1, "caught_up", 2]
-    assert [box.acked for box in house.store.mailboxes_of(BOB)] == [0]
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [0]
 
 
 async def test_a_registration_that_fails_leaves_the_older_session_alone(house: House) -> None:
@@ -231,7 +232,15 @@ async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_commit
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
     assert taken(bob_phone) == [accepted("a")]
-    assert [box.acked for box in house.store.mailboxes_of(BOB)] == [1]
+    assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [1]
+
+
+async def test_a_device_is_not_removed_from_under_its_newest_session_by_an_older_one(house: House) -> None:
+    former, newest = await house.seat_device(BOB, PHONE), await house.seat_again(BOB, PHONE)
+    assert former.pump is not None
+    assert newest.pump is not None
+    assert await house.delivery.remove(BOB, PHONE, former.pump.session) == SessionOver()
+    assert [box.id for box in await house.delivery.mailboxes_of(BOB)] == [newest.pump.mailbox]
 
 
 async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked(house: House) -> None:
@@ -240,9 +249,9 @@ async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked
     for _ in range(3 * BATCH_COST):
         house.delivery.submit(alice, Text(BOB, "Hello"), None)
     await house.delivery.change(BOB, AddBlock(BOB, ALICE))
-    (at_the_block,) = house.store.mailboxes_of(BOB)
+    (at_the_block,) = await house.store.mailboxes_of(BOB)
     await wait_all_tasks_blocked()
-    (in_the_end,) = house.store.mailboxes_of(BOB)
+    (in_the_end,) = await house.store.mailboxes_of(BOB)
     assert in_the_end.tail == at_the_block.tail
 
 

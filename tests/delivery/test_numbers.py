@@ -26,7 +26,7 @@ def answers(seat: Endpoint) -> list[tuple[str, str]]:
 
 
 async def sent(house: House) -> int:
-    (box,) = house.store.mailboxes_of(ALICE)
+    (box,) = await house.store.mailboxes_of(ALICE)
     return box.sent
 
 

@@ -123,7 +123,7 @@ async def test_a_store_that_cannot_be_read_fails_what_is_answered_at_once_too(
     def fail(_: object) -> None:
         raise StoreError("the disk is gone")
 
-    monkeypatch.setattr(house.store, "blocks_of", fail)
+    monkeypatch.setattr(house.store.glance, "blocks_of", fail)
     assert dispatcher.answer_at_once(alice, Typing(BOB, typing=True), ID)
     assert answers(alice) == [("error", "internal")]
     assert dispatcher.statistics().refused_total.counts == {("typing", "internal"): 1}

@@ -104,7 +104,7 @@ async def test_a_change_that_lost_the_race_is_decided_anew(house: House, handler
     answers = {frame["id"]: frame["payload"] for frame in taken(alice) + taken(bob) if "id" in frame}
     assert {answers[name]["epoch"] for name in ("add", "leave", "rename")} == {2, 3, 4}
     assert answers["picky"]["msg"] == "conflict"
-    group = house.store.group(CLUB)
+    group = await house.store.group(CLUB)
     assert group is not None
     assert (group.epoch, group.name, set(group.roles)) == (4, "club", {ALICE, CAROL})
 

@@ -64,7 +64,7 @@ async def test_a_ban_ends_every_session_of_the_client_and_no_other(house: House,
     phone, seed, other = await house.seat_device(ALICE, PHONE), house.seat(ALICE), house.seat(BOB)
     assert await admin.answer(Ban(ALICE)) == {"is_news": True, "sessions": 2}
     assert endings(phone, seed, other) == [Ending(CloseCode.REMOVED, "banned by the operator")] * 2 + [None]
-    assert house.store.is_banned(ALICE)
+    assert house.store.glance.is_banned(ALICE)
     assert await admin.answer(Unban(ALICE)) == {"is_news": True}
     assert await admin.answer(Unban(ALICE)) == {"is_news": False}
 
@@ -100,8 +100,8 @@ async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(
         "removed": [ALICE],
         "roles": [{"client": BOB, "role": "admin"}],
     } | {key: told["payload"][key] for key in ("ts", "device") if key in told["payload"]}
-    assert house.store.groups_of(ALICE) == []
-    group = house.store.group(made["payload"]["group"])
+    assert await house.store.groups_of(ALICE) == []
+    group = await house.store.group(made["payload"]["group"])
     assert group is not None
     assert group.roles == {BOB: "admin", CAROL: "member"}
 
@@ -111,7 +111,7 @@ async def test_the_group_of_the_erased_alone_is_over(house: House, handler: Grou
     await handler.change(seat, GroupCreate([]), MessageId("1"))
     house.leave(seat)
     await admin.answer(Erase(ALICE))
-    assert house.store.group(CLUB) is None
+    assert await house.store.group(CLUB) is None
 
 
 async def test_what_the_erased_has_sent_until_it_left_is_erased_too(
@@ -129,7 +129,7 @@ async def test_what_the_erased_has_sent_until_it_left_is_erased_too(
     house.leave(phone)
     house.store.release.set()
     await trio.sleep(1)
-    assert house.store.mailboxes_of(ALICE) == []
+    assert await house.store.mailboxes_of(ALICE) == []
     assert list(await house.store.read_history(ALICE, ALICE, before=None, limit=9)) == []
 
 

@@ -18,7 +18,8 @@ from ironwire.handlers.presence import CATCH_UP_SECONDS, TURN_CLIENTS, PresenceH
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.records import Quota
-from ironwire.store.memory.store import MemoryStore
+from ironwire.store.memory.state import MemoryState
+from ironwire.store.memory.store import MemoryGlance, MemoryStore
 from ironwire.wire.messages import Presence, PresenceAllow, PresenceWatch, Typing
 from ironwire.wire.messages.presence import GivenStatus, Status
 
@@ -29,11 +30,11 @@ NOW_MS = 1_790_000_000_000
 MOST_FRAMES = 20
 
 
-class Blocklist(MemoryStore):
-    """A store of which only the blocks matter, and which can fail."""
+class Blocklist(MemoryGlance):
+    """A glance of which only the blocks matter, and which can fail."""
 
     def __init__(self) -> None:
-        super().__init__(Quota(1, 1, 1))
+        super().__init__(MemoryState())
         self.blocks: set[tuple[ClientId, ClientId]] = set()
         self.fails = False
 
@@ -75,9 +76,11 @@ class House:
     """A handler, and sessions that come and go."""
 
     def __init__(self) -> None:
-        self.store = Blocklist()
+        self.blocklist = Blocklist()
+        store = MemoryStore(Quota(1, 1, 1))
+        store.glance = self.blocklist
         self.hub = Hub(sessions_per_client=10_000)
-        self.handler = PresenceHandler(self.hub, self.store, lambda: NOW_MS)
+        self.handler = PresenceHandler(self.hub, store, lambda: NOW_MS)
 
     def enter(self, client: ClientId, device: DeviceId | None = None) -> Guest:
         outbox = Outbox(most_frames=MOST_FRAMES, most_bytes=100_000, ring=lambda: None)
@@ -181,7 +184,7 @@ class PresenceMachine(RuleBasedStateMachine):
 
     @rule(blocker=st.sampled_from(CLIENTS), blocked=st.sampled_from(CLIENTS))
     def block_or_unblock(self, blocker: ClientId, blocked: ClientId) -> None:
-        self.house.store.blocks ^= {(blocker, blocked)}
+        self.house.blocklist.blocks ^= {(blocker, blocked)}
         self.house.handler.changed(blocker)
 
     @rule(guest=guests)
@@ -196,7 +199,7 @@ class PresenceMachine(RuleBasedStateMachine):
 
     @rule(fails=st.booleans())
     def the_store_fails_or_works(self, fails: bool) -> None:
-        self.house.store.fails = fails
+        self.house.blocklist.fails = fails
 
     @rule()
     def turn(self) -> None:
@@ -205,7 +208,7 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Everybody reads, and everybody is told: then all know what they should."""
-        self.house.store.fails = False
+        self.house.blocklist.fails = False
         for guest in self.here:
             guest.read()
         self.run(seconds=2 * CATCH_UP_SECONDS)
@@ -228,7 +231,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.said = [(speaker, status) for speaker, status in self.said if speaker is not guest]
 
     def seen(self, client: ClientId, by: ClientId) -> GivenStatus:
-        if by not in self.allowed.get(client, []) or (client, by) in self.house.store.blocks:
+        if by not in self.allowed.get(client, []) or (client, by) in self.house.blocklist.blocks:
             return "offline"
         words: list[Status] = [word for guest, word in self.said if guest.endpoint.principal.client == client]
         return words[-1] if words else "offline"

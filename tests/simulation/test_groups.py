@@ -8,11 +8,13 @@ from ironwire.ids import ClientId, GroupId
 from ironwire.store.contract.operations import Append, Appended
 from ironwire.store.memory import state as memory_state
 from tests.simulation.crowd import Plan, Violation, stage_crowd
+from tests.simulation.stores import KINDS, Kind
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_every_device_of_every_member_gets_everything_once_in_one_order(seed: int) -> None:
-    tally = stage_crowd(Plan(clients=6), seed)
+def test_every_device_of_every_member_gets_everything_once_in_one_order(seed: int, kind: Kind) -> None:
+    tally = stage_crowd(Plan(clients=6), seed, kind)
     assert tally.messages > 50
     assert tally.changes > 5
     assert tally.redeliveries > 10
@@ -27,7 +29,7 @@ def test_the_judge_notices_a_place_that_is_missing(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(memory_state, "_spread_in_group", forgetful)
     with pytest.raises(Violation):
-        stage_crowd(Plan(clients=6), seed=0)
+        stage_crowd(Plan(clients=6), 0, "memory")
 
 
 def test_the_judge_notices_a_removed_member_who_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,4 +49,4 @@ def test_the_judge_notices_a_removed_member_who_is_not_forgotten(monkeypatch: py
 
     monkeypatch.setattr(memory_state, "_append_to_group", nostalgic)
     with pytest.raises(Violation):
-        stage_crowd(Plan(clients=6), seed=0)
+        stage_crowd(Plan(clients=6), 0, "memory")

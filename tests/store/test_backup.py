@@ -84,7 +84,7 @@ async def boxes(data: Path, client: ClientId) -> dict[DeviceId, tuple[Mailbox, l
     """The mailboxes of a client, and what waits in each."""
     store = SqliteStore(data / DATABASE, SMALL)
     await store.open()
-    found = {box.device: (box, await texts(store, box)) for box in store.mailboxes_of(client)}
+    found = {box.device: (box, await texts(store, box)) for box in await store.mailboxes_of(client)}
     await store.close()
     return found
 
@@ -169,7 +169,7 @@ async def test_what_was_lost_is_told_after_a_restore_too(data: Path, tmp_path: P
     club = GroupId("#" + "1" * 32)
     store = SqliteStore(data / DATABASE, Quota(mailbox_envelopes=0, mailbox_bytes=0, devices_per_client=3))
     await store.open()
-    await store.apply([Touch(box.id, 5_000) for box in store.mailboxes_of(BOB)])
+    await store.apply([Touch(box.id, 5_000) for box in await store.mailboxes_of(BOB)])
     await store.expire(before_ms=2_000, archived_before_ms=2_000)
     await apply(store, change(club, 0, {ANN: "admin", BOB: "member"}, ts=3_000))
     await store.close()
@@ -177,9 +177,9 @@ async def test_what_was_lost_is_told_after_a_restore_too(data: Path, tmp_path: P
     restore_backup(tmp_path / "backup", tmp_path / "again")
     again = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
     await again.open()
-    phone, laptop = again.mailboxes_of(BOB)
-    assert again.losses(phone.id, 1, 3) == [Loss(1, 2, "expired"), Loss(3, 3, "full", (club,))]
-    assert again.losses(laptop.id, 1, 5) == [Loss(1, 4, "expired"), Loss(5, 5, "full", (club,))]
+    phone, laptop = await again.mailboxes_of(BOB)
+    assert await again.losses(phone.id, 1, 3) == [Loss(1, 2, "expired"), Loss(3, 3, "full", (club,))]
+    assert await again.losses(laptop.id, 1, 5) == [Loss(1, 4, "expired"), Loss(5, 5, "full", (club,))]
     await again.close()
 
 
@@ -190,13 +190,13 @@ async def test_numbers_begin_anew_after_a_restore(data: Path, tmp_path: Path) ->
     await registered(store, CAT, PHONE)
     for n in (1, 2):
         await apply(store, numbered(envelope(BOB, CAT, device=PHONE), box, n))
-    assert mailbox_of(store, BOB, PHONE).sent == 2
+    assert (await mailbox_of(store, BOB, PHONE)).sent == 2
     await store.close()
     await back_up(data, tmp_path / "backup")
     restore_backup(tmp_path / "backup", tmp_path / "again")
     again = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
     await again.open()
-    box = mailbox_of(again, BOB, PHONE)
+    box = await mailbox_of(again, BOB, PHONE)
     assert (box.sent, box.refused) == (0, ())
     await again.close()
 
@@ -219,7 +219,7 @@ async def test_ids_are_known_after_a_restore(backup: Path, tmp_path: Path) -> No
     store = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
     await store.open()
     again = append(envelope(ANN, BOB, "0", device=TABLET, id="m0"))
-    assert store.recall(ANN, TABLET, again.envelope.id or "", again.digest) is not None  # type: ignore[arg-type]  # it has an id
+    assert await store.recall(ANN, TABLET, again.envelope.id or "", again.digest) is not None  # type: ignore[arg-type]  # it has an id
     await store.close()
 
 

@@ -12,7 +12,6 @@ from attrs import fields
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Ending
-from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit
@@ -53,7 +52,7 @@ async def admit(
     if device is None and services.registration.is_open:
         opened(None)
         return None
-    registered = {mailbox.device for mailbox in services.delivery.mailboxes_of(client)}
+    registered = {mailbox.device for mailbox in await services.delivery.mailboxes_of(client)}
     if device is not None and device not in registered and slot.registration():
         return TOO_MANY_REGISTRATIONS
     is_known = bool(registered) or services.registration.admits(client)
@@ -79,17 +78,10 @@ def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSl
     match message:
         case GroupCreate():
             return ceil(slot.registration() * 1000)
-        case Block() if not _has_devices(client, services):
+        case Block() if not services.delivery.has_mailbox(client):
             return ceil(slot.registration() * 1000)
         case _:
             return 0
-
-
-def _has_devices(client: ClientId, services: Services) -> bool:
-    try:
-        return bool(services.delivery.mailboxes_of(client))
-    except StoreError:
-        return True  # nothing will be kept either
 
 
 def announced(limits: Limits) -> ServerLimits:

@@ -42,11 +42,11 @@ def lane_of(operation: Operation) -> Hashable | None:
 
 
 def held(operation: Operation, code: ErrorCode) -> RefuseNumber | None:
-    """What is left to do of an operation that is held because another was refused with `code`."""
+    """The rest of an operation that is held because another was refused with `code`: its number is used up."""
     number = operation.number if isinstance(operation, Append | RefuseNumber) else None
     return None if number is None else RefuseNumber(number, code)
 
 
 def held_if_refused(result: Result) -> Result:
-    """The result of an operation that was held, by that of what was left to do of it."""
+    """The result of a held operation, from the result of its `RefuseNumber`."""
     return Held() if type(result) is NumberRefused else result

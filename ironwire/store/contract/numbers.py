@@ -1,6 +1,6 @@
-"""What became of the envelopes that a device has numbered (docs/protocol.md, section 4.1).
+"""The numbers of a device's envelopes, and their answers (docs/protocol.md, section 4.1).
 
-A mailbox remembers one number, up to which everything of its device is settled, and of the last ones which were
+A mailbox remembers one number, up to which everything of its device is settled, and which of the last ones were
 refused. So a number that comes again is answered as it was, and an accepted one leaves nothing behind.
 """
 
@@ -31,7 +31,7 @@ _CODES: dict[type[object], ErrorCode] = {
 
 
 class Counted(Protocol):
-    """A mailbox, as far as it counts what its device sends."""
+    """A mailbox, as far as it counts the envelopes of its device."""
 
     session: int
     sent: int
@@ -39,7 +39,7 @@ class Counted(Protocol):
 
 
 def answer_to(box: Counted | None, number: Number) -> AlreadySettled | OutOfTurn | SessionOver | None:
-    """What there is to say of an envelope with this number; None: it is the next one."""
+    """The answer to an envelope whose number is not the next one; None where it is."""
     if box is None or number.session != box.session:
         return SessionOver()
     n = number.n
@@ -51,7 +51,7 @@ def answer_to(box: Counted | None, number: Number) -> AlreadySettled | OutOfTurn
 
 
 def settle_next(box: Counted, result: Result) -> None:
-    """The next number of the device has come to this."""
+    """The next number of the device is settled with this result."""
     code = _CODES.get(type(result))
     if code is None:
         box.sent += 1
@@ -69,12 +69,12 @@ def refuse_next(box: Counted, code: ErrorCode) -> None:
 
 
 def refuse_after_all(box: Counted, n: int, code: ErrorCode) -> None:
-    """What was accepted under this number is refused."""
+    """The envelope that was accepted under this number is refused."""
     spans = (*refused_of_late(box.sent, box.refused), RefusedSpan(n, n, code))
     box.refused = tuple(sorted(spans, key=lambda span: span.first))
 
 
 def refused_of_late(sent: int, refused: tuple[RefusedSpan, ...]) -> tuple[RefusedSpan, ...]:
-    """What is remembered of the numbers up to `sent`."""
+    """The refusals among the last numbers up to `sent`."""
     first = sent - UNANSWERED_ENVELOPES + 1
     return tuple(evolve(span, first=max(span.first, first)) for span in refused if span.last >= first)

@@ -40,10 +40,13 @@ class Touched:
 
 @record
 class Remove:
-    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`."""
+    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`; or in `SessionOver`, if a `session`
+    of this device asks for it that is not the newest: that one was promised the mailbox.
+    """
 
     client: ClientId
     device: DeviceId
+    session: int | None = None
 
 
 @record
@@ -227,7 +230,7 @@ class Placed:
 
 
 @record
-class Lost:
+class LostPlace:
     """A place that a full mailbox has lost: the number is given out, and holds nothing (`losses.py`)."""
 
     mailbox: MailboxId
@@ -242,7 +245,7 @@ class Appended:
 
     placed: tuple[Placed, ...]
     owed: tuple[ClientId, ...] = ()
-    lost: tuple[Lost, ...] = ()
+    lost: tuple[LostPlace, ...] = ()
 
 
 @record
@@ -279,11 +282,13 @@ class Held:
 @record
 class Acknowledge:
     """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
-    in `Acked`.
+    in `Acked`; or in `SessionOver`, if it comes from a `session` that is not the device's newest: what the newest is
+    about to be sent must not be erased under its hands.
     """
 
     mailbox: MailboxId
     upto: int
+    session: int | None = None
 
 
 @record

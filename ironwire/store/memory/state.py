@@ -1,4 +1,4 @@
-"""The effect of each operation on a store in memory: the half of `store.py` that knows neither batches nor Trio.
+"""Operations on the state of a store in memory: the half of `store.py` that knows neither batches nor Trio.
 
 Nothing is counted that can be looked at.
 """
@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from attrs import define, evolve, field
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.store.contract.directory import Group, Membership
+from ironwire.store.contract.history import Archived
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
+from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
     Acked,
@@ -25,7 +28,7 @@ from ironwire.store.contract.operations import (
     Forgotten,
     IdTaken,
     Known,
-    Lost,
+    LostPlace,
     MailboxFull,
     NoSuchDevice,
     NotMember,
@@ -54,24 +57,12 @@ from ironwire.store.contract.operations import (
     Unblocked,
     Undeliverable,
 )
-from ironwire.store.contract.records import (
-    Archived,
-    Entry,
-    Envelope,
-    Erased,
-    Expired,
-    Group,
-    Mailbox,
-    MailboxId,
-    Membership,
-    Quota,
-    RefusedSpan,
-)
+from ironwire.store.contract.records import Entry, Envelope, Mailbox, MailboxId, Quota, RefusedSpan
 from ironwire.wire.messages import ErrorCode, GroupChanged
 
 
 @define
-class Box:
+class MemoryMailbox:
     """A mailbox with its entries by seq."""
 
     id: MailboxId
@@ -159,8 +150,8 @@ _Key = tuple[ClientId, DeviceId | None, MessageId]
 
 
 @define
-class State:
-    boxes: dict[MailboxId, Box] = field(factory=dict)
+class MemoryState:
+    boxes: dict[MailboxId, MemoryMailbox] = field(factory=dict)
     known_ids: dict[_Key, tuple[Envelope, bytes]] = field(factory=dict)
     """What was accepted under an id, and the digest of its body."""
     archive: list[Archived] = field(factory=list)
@@ -174,11 +165,11 @@ class State:
     next_member: int = 1
 
 
-def boxes_of(state: State, client: ClientId) -> list[Box]:
+def boxes_of(state: MemoryState, client: ClientId) -> list[MemoryMailbox]:
     return [box for box in state.boxes.values() if box.client == client]
 
 
-def apply(state: State, operation: Operation, quota: Quota) -> Result:
+def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
     match operation:
         case Register():
             return _register(state, operation, quota)
@@ -187,9 +178,11 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
                 box = state.boxes[mailbox]
                 box.seen_ms = max(box.seen_ms, now_ms)
             return Touched()
-        case Remove(client, device):
+        case Remove(client, device, session):
             for box in boxes_of(state, client):
                 if box.device == device:
+                    if session not in (None, box.session):
+                        return SessionOver()
                     del state.boxes[box.id]
                     return Removed()
             return NoSuchDevice()
@@ -201,10 +194,8 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
             return _append(state, operation, quota)
         case RefuseNumber(number, code):
             return _refuse_number(state, number, code)
-        case Acknowledge(mailbox, upto):
-            if mailbox in state.boxes:
-                _ack(state.boxes[mailbox], upto)
-            return Acked()
+        case Acknowledge():
+            return _ack(state, operation)
         case ChangeGroup():
             return _change_group(state, operation, quota)
         case Forget(envelope, Number() as number):
@@ -229,7 +220,7 @@ def apply(state: State, operation: Operation, quota: Quota) -> Result:
             return Unblocked()
 
 
-def _register(state: State, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
+def _register(state: MemoryState, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
     boxes = boxes_of(state, register.client)
     for box in boxes:
         if box.device == register.device:
@@ -238,7 +229,7 @@ def _register(state: State, register: Register, quota: Quota) -> Mailbox | TooMa
             return box.snapshot()
     if len(boxes) >= quota.devices_per_client:
         return TooManyDevices()
-    box = Box(
+    box = MemoryMailbox(
         id=MailboxId(state.next_mailbox),
         client=register.client,
         device=register.device,
@@ -251,7 +242,7 @@ def _register(state: State, register: Register, quota: Quota) -> Mailbox | TooMa
     return box.snapshot()
 
 
-def _append_numbered(state: State, append: Append, number: Number, quota: Quota) -> Result:
+def _append_numbered(state: MemoryState, append: Append, number: Number, quota: Quota) -> Result:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
     if answer is not None or box is None:
@@ -262,7 +253,7 @@ def _append_numbered(state: State, append: Append, number: Number, quota: Quota)
 
 
 def _refuse_number(
-    state: State, number: Number, code: ErrorCode
+    state: MemoryState, number: Number, code: ErrorCode
 ) -> NumberRefused | AlreadySettled | OutOfTurn | SessionOver:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
@@ -272,7 +263,9 @@ def _refuse_number(
     return NumberRefused()
 
 
-def _append(state: State, append: Append, quota: Quota) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
+def _append(
+    state: MemoryState, append: Append, quota: Quota
+) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
     envelope = append.envelope
     known = recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
@@ -287,7 +280,7 @@ def _append(state: State, append: Append, quota: Quota) -> Appended | Known | Ma
 
 
 def _append_to_client(
-    state: State, append: Append, client: ClientId, quota: Quota, *, is_live: bool
+    state: MemoryState, append: Append, client: ClientId, quota: Quota, *, is_live: bool
 ) -> Appended | MailboxFull | Undeliverable:
     envelope = append.envelope
     boxes = boxes_of(state, client)
@@ -307,7 +300,7 @@ def _append_to_client(
     return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
-def _append_to_group(state: State, append: Append, to: GroupId, quota: Quota) -> Appended | NotMember:
+def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quota) -> Appended | NotMember:
     envelope = append.envelope
     group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
@@ -317,7 +310,7 @@ def _append_to_group(state: State, append: Append, to: GroupId, quota: Quota) ->
 
 
 def _append_to_devices(
-    state: State, append: Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
+    state: MemoryState, append: Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
 ) -> Appended | Undeliverable:
     boxes = [box for client, device in devices for box in boxes_of(state, client) if box.device == device]
     if not boxes:
@@ -326,7 +319,9 @@ def _append_to_devices(
     return _spread(append.envelope, [(box, False) for box in boxes], quota)
 
 
-def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Appended | Known | EpochPassed | TooManyGroups:
+def _change_group(
+    state: MemoryState, change: ChangeGroup, quota: Quota
+) -> Appended | Known | EpochPassed | TooManyGroups:
     envelope = change.envelope
     known = recall(state, _key(envelope, change.digest), change.digest)
     if known is not None:
@@ -358,7 +353,7 @@ def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Appended |
 
 
 def _spread_in_group(
-    state: State,
+    state: MemoryState,
     envelope: Envelope,
     clients: Sequence[ClientId],
     quota: Quota,
@@ -369,7 +364,7 @@ def _spread_in_group(
     return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
-def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) -> Appended:
+def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quota: Quota) -> Appended:
     """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
     it.
     """
@@ -382,7 +377,7 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) 
             placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
         else:
             box.lose(box.tail, envelope, quota)
-            lost.append(Lost(box.id, box.tail))
+            lost.append(LostPlace(box.id, box.tail))
     return Appended(tuple(placed), lost=tuple(lost))
 
 
@@ -391,7 +386,7 @@ def _key(envelope: Envelope, digest: bytes) -> _Key | None:
     return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
 
 
-def recall(state: State, key: _Key | None, digest: bytes) -> Known | None:
+def recall(state: MemoryState, key: _Key | None, digest: bytes) -> Known | None:
     if key is None or key not in state.known_ids:
         return None
     envelope, known_digest = state.known_ids[key]
@@ -400,7 +395,7 @@ def recall(state: State, key: _Key | None, digest: bytes) -> Known | None:
     return Duplicate(envelope.ts, GroupId(envelope.to) if is_group(envelope.to) else None)
 
 
-def _remember(state: State, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
+def _remember(state: MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
     key = _key(envelope, digest)
     if key is not None:
         state.known_ids[key] = (envelope, digest)
@@ -409,11 +404,11 @@ def _remember(state: State, envelope: Envelope, digest: bytes, *, is_archived: b
         state.next_archived += 1
 
 
-def groups_of(state: State, client: ClientId) -> list[GroupState]:
+def groups_of(state: MemoryState, client: ClientId) -> list[GroupState]:
     return [group for group in state.groups.values() if client in group.members]
 
 
-def may_read(state: State, client: ClientId, peer: Address, archived: Archived) -> bool:
+def may_read(state: MemoryState, client: ClientId, peer: Address, archived: Archived) -> bool:
     """Whether it belongs to the history of the client with a peer, or with a group of which it was a member by then."""
     envelope = archived.envelope
     if archived.number in state.blocked and envelope.sender != client:
@@ -425,19 +420,25 @@ def may_read(state: State, client: ClientId, peer: Address, archived: Archived) 
     return envelope.to == peer and member is not None and archived.number >= member.reads_from
 
 
-def _ack(box: Box, upto: int) -> None:
-    box.acked = max(box.acked, min(upto, box.tail))
+def _ack(state: MemoryState, ack: Acknowledge) -> Acked | SessionOver:
+    box = state.boxes.get(ack.mailbox)
+    if box is None:
+        return Acked()
+    if ack.session not in (None, box.session):
+        return SessionOver()
+    box.acked = max(box.acked, min(ack.upto, box.tail))
     for seq in [seq for seq in box.entries if seq <= box.acked]:
         del box.entries[seq]
     box.lost_changes = {group: span for group, span in box.lost_changes.items() if span[1] > box.acked}
+    return Acked()
 
 
-def losses(state: State, mailbox: MailboxId, first: int, last: int) -> list[Loss]:
+def losses(state: MemoryState, mailbox: MailboxId, first: int, last: int) -> list[Loss]:
     box = state.boxes.get(mailbox)
     return [] if box is None else losses_between(first, last, box.expired, box.lost_changes)
 
 
-def expire(state: State, before_ms: int, archived_before_ms: int, quota: Quota) -> Expired:
+def expire(state: MemoryState, before_ms: int, archived_before_ms: int, quota: Quota) -> Expired:
     entries = 0
     for box in state.boxes.values():
         for seq in [seq for seq, entry in box.entries.items() if entry.envelope.ts < before_ms]:
@@ -452,7 +453,7 @@ def expire(state: State, before_ms: int, archived_before_ms: int, quota: Quota) 
     return Expired(entries, len(unseen))
 
 
-def newest_ms(state: State) -> int | None:
+def newest_ms(state: MemoryState) -> int | None:
     seen = [box.seen_ms for box in state.boxes.values()]
     waiting = [entry.envelope.ts for box in state.boxes.values() for entry in box.entries.values()]
     known = [envelope.ts for envelope, _ in state.known_ids.values()]
@@ -460,7 +461,7 @@ def newest_ms(state: State) -> int | None:
     return max([*seen, *waiting, *known, *archived], default=None)
 
 
-def erase(state: State, client: ClientId) -> Erased:
+def erase(state: MemoryState, client: ClientId) -> Erased:
     def concerns(envelope: Envelope) -> bool:
         return client in (envelope.sender, envelope.to)
 

@@ -1,4 +1,4 @@
-"""A mailbox as the writer knows it: the row, and what journal and batch under way have made of it."""
+"""A mailbox as the writer knows it: its row with the effects of the journal and the current batch. And their sum."""
 
 import sqlite3
 from collections import deque
@@ -15,6 +15,7 @@ _SELECT_BOXES = """
     SELECT id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms,
         EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id), session, sent, refused
     FROM mailbox WHERE client = ? ORDER BY id"""
+_SELECT_DEPTH = "SELECT count(*), coalesce(sum(waiting), 0), coalesce(sum(waiting_bytes), 0) FROM mailbox"
 
 Waiting = tuple[int, int, int, bool]
 """A place that waits for its ack: seq, number of the envelope, size, and whether it is the sender's own copy."""
@@ -90,3 +91,42 @@ class Box:
 
 def read_boxes(connection: sqlite3.Connection, client: ClientId) -> list[Box]:
     return [Box(*row) for row in connection.execute(_SELECT_BOXES, (client,))]
+
+
+@define
+class Depth:
+    """How much waits in all mailboxes together, as it was committed last: counted once, which reads every mailbox, and
+    kept up to date from then on. Changes of the current transaction are kept apart until `commit`.
+    """
+
+    mailboxes: int = 0
+    waiting: int = 0
+    waiting_bytes: int = 0
+    _changed_mailboxes: int = 0
+    _changed_waiting: int = 0
+    _changed_bytes: int = 0
+
+    def change(self, *, mailboxes: int = 0, waiting: int = 0, waiting_bytes: int = 0) -> None:
+        """The transaction adds so much, or takes it away."""
+        self._changed_mailboxes += mailboxes
+        self._changed_waiting += waiting
+        self._changed_bytes += waiting_bytes
+
+    def recount(self, connection: sqlite3.Connection) -> None:
+        """The transaction on `connection` changed many mailboxes: look what it made of them."""
+        mailboxes, waiting, waiting_bytes = connection.execute(_SELECT_DEPTH).fetchone()
+        self.roll_back()
+        self.change(
+            mailboxes=mailboxes - self.mailboxes,
+            waiting=waiting - self.waiting,
+            waiting_bytes=waiting_bytes - self.waiting_bytes,
+        )
+
+    def commit(self) -> None:
+        self.mailboxes += self._changed_mailboxes
+        self.waiting += self._changed_waiting
+        self.waiting_bytes += self._changed_bytes
+        self.roll_back()
+
+    def roll_back(self) -> None:
+        self._changed_mailboxes = self._changed_waiting = self._changed_bytes = 0

@@ -27,7 +27,7 @@ Place = tuple[MailboxId, int, bool]
 
 
 @record
-class Kept:
+class KeptEnvelope:
     """An envelope got this number, and these places. With an empty digest its id is not remembered."""
 
     number: int
@@ -68,10 +68,10 @@ class SentSoFar:
     refused: tuple[RefusedSpan, ...]
 
 
-Effect = Kept | Acknowledged | Standing | SentSoFar
+Effect = KeptEnvelope | Acknowledged | Standing | SentSoFar
 
 
-class Page:
+class BatchLog:
     """What a batch has done so far, until it is written. Effects are told apart by their length."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ def read_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, int, lis
             effects = [_effect(columns) for columns in orjson.loads(text)]
         except (ValueError, TypeError) as error:
             raise StoreError(f"row {number} of the journal is damaged ({error}): restore a backup") from error
-        weights = (_weight(effect.envelope, effect.places) for effect in effects if isinstance(effect, Kept))
+        weights = (_weight(effect.envelope, effect.places) for effect in effects if isinstance(effect, KeptEnvelope))
         yield number, len(effects) + sum(weights), effects
 
 
@@ -182,7 +182,7 @@ def _kept(
     is_archived: bool,
     is_blocked: bool,
     places: list[Place],
-) -> Kept:
+) -> KeptEnvelope:
     envelope = Envelope(
         verb=verb,
         sender=ClientId(sender),
@@ -192,4 +192,4 @@ def _kept(
         ts=ts,
         payload=payload.encode("latin-1"),
     )
-    return Kept(number, envelope, bytes.fromhex(digest), is_archived, is_blocked, places)
+    return KeptEnvelope(number, envelope, bytes.fromhex(digest), is_archived, is_blocked, places)

@@ -11,20 +11,18 @@ from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box, read_boxes
-from ironwire.store.sqlite.depth import Depth
-from ironwire.store.sqlite.ids import key_of
+from ironwire.store.sqlite.boxes import Box, Depth, read_boxes
 from ironwire.store.sqlite.journal import (
     Acknowledged,
+    BatchLog,
     Effect,
-    Kept,
-    Page,
+    KeptEnvelope,
     SentSoFar,
     Standing,
     read_journal,
     shorten_journal,
 )
-from ironwire.store.sqlite.memtable import Memtable, Recent
+from ironwire.store.sqlite.memtable import Memtable, Recent, key_of
 
 CACHED_CLIENTS = 20_000
 HIGH_WATERMARK = 4_500
@@ -41,7 +39,7 @@ _SELECT_LAST = """
 
 
 @frozen
-class Row:
+class JournalRow:
     """A row of the journal: the last number given out when it was written, and the mailboxes that it has changed."""
 
     number: int
@@ -50,7 +48,7 @@ class Row:
     boxes: set[Box]
 
 
-class Mailboxes:
+class MailboxCache:
     """`lookups` is a connection that sees what is committed."""
 
     def __init__(self, lookups: sqlite3.Connection, quota: Quota) -> None:
@@ -59,7 +57,7 @@ class Mailboxes:
         self.cached: dict[ClientId, list[Box]] = {}
         """An empty list stands for a client that has no mailbox."""
         self._by_id: dict[MailboxId, Box] = {}
-        self._rows: deque[Row] = deque()
+        self._rows: deque[JournalRow] = deque()
         """The journal. Mailboxes that no row names are in the tables as they are."""
         self._weight = 0
         self._changed: set[Box] = set()
@@ -69,7 +67,7 @@ class Mailboxes:
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
         self.memtable = Memtable()
-        self.page = Page()
+        self.batch_log = BatchLog()
         self.last_envelope = 0
         """The last number that was given out."""
         self.depth = Depth()
@@ -164,7 +162,7 @@ class Mailboxes:
         self.change(box)
         if upto > box.checkpointed:
             self._let_go(box, upto)
-            self.page.acknowledge(box.id, upto)
+            self.batch_log.acknowledge(box.id, upto)
         box.acked = upto
 
     def write(self, changes: sqlite3.Connection) -> None:
@@ -182,9 +180,9 @@ class Mailboxes:
                 self.memtable.checkpoint(changes, boxes, checkpointed.last_envelope)
                 shorten_journal(changes, checkpointed.number)
         for box in self._counted:
-            self.page.settle(box)
+            self.batch_log.settle(box)
         self._counted.clear()
-        written = self.page.write(changes)
+        written = self.batch_log.write(changes)
         if written is not None:
             self._add_row(*written)
 
@@ -198,15 +196,15 @@ class Mailboxes:
         self._weight = 0
         self._changed = set()
         self._counted.clear()
-        self.page.clear()
+        self.batch_log.clear()
 
     def _add_row(self, number: int, weight: int) -> None:
-        self._rows.append(Row(number, weight, self.last_envelope, self._changed))
+        self._rows.append(JournalRow(number, weight, self.last_envelope, self._changed))
         self._weight += weight
         self._changed = set()
 
     def _stand(self, box: Box) -> None:
-        self.page.stand(box)
+        self.batch_log.stand(box)
 
     def _let_go(self, box: Box, upto: int) -> None:
         recent = box.recent
@@ -266,7 +264,7 @@ class Mailboxes:
         self._changed = set()
         self._weight = 0
         self.memtable = Memtable()
-        self.page = Page()
+        self.batch_log = BatchLog()
         self.last_envelope = self._lookups.execute(_SELECT_LAST).fetchone()[0]
         self.depth.recount(self._lookups)
         journal = list(read_journal(self._lookups))
@@ -285,7 +283,7 @@ class Mailboxes:
         """Bring what a batch did to mind again. The tables may know of it, or of what came after it."""
         box: Box | None
         match effect:
-            case Kept(number, envelope, digest, is_archived, is_blocked, places):
+            case KeptEnvelope(number, envelope, digest, is_archived, is_blocked, places):
                 recent = Recent(number, key_of(envelope, digest), envelope, digest, 0, is_archived, is_blocked)
                 for mailbox, seq, is_own in places:
                     box = self.by_id(mailbox)

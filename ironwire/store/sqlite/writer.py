@@ -1,18 +1,19 @@
-"""The effect of each operation on the SQLite file: the half of `store.py` that knows rows, not Trio or threads.
+"""Batches of operations on the SQLite file, in the transaction of the caller: knows rows, and neither Trio nor threads.
 
-A batch changes the mailboxes in memory, and writes down in the journal what it did; once in a while what is left of
-that goes into the tables. What is in the tables already is changed there. Mailboxes are cached; the cache includes the
-batch under way, and holds at least those of which the tables do not know all.
+Envelopes are decided here: who is owed an entry, and what is known, full or blocked. `DeviceWriter` changes devices
+and takes entries out, `DirectoryWriter` changes groups and blocks. The package's docstring explains journal, memtable
+and checkpoint.
 """
 
 import sqlite3
 from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.lanes import apply_in_lanes
+from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
-    Acked,
     Acknowledge,
     AddBlock,
     AlreadySettled,
@@ -23,9 +24,8 @@ from ironwire.store.contract.operations import (
     Forget,
     Forgotten,
     Known,
-    Lost,
+    LostPlace,
     MailboxFull,
-    NoSuchDevice,
     NotMember,
     Number,
     NumberRefused,
@@ -36,45 +36,35 @@ from ironwire.store.contract.operations import (
     Register,
     Remove,
     RemoveBlock,
-    Removed,
     Result,
     SessionOver,
     Sweep,
-    Swept,
     ToClient,
     ToDevices,
     ToGroup,
-    TooManyDevices,
     TooManyGroups,
     Touch,
-    Touched,
     Undeliverable,
 )
-from ironwire.store.contract.records import (
-    Envelope,
-    Erased,
-    Expired,
-    Mailbox,
-    MailboxId,
-    Quota,
-)
+from ironwire.store.contract.records import Envelope, Quota
 from ironwire.store.sqlite.boxes import Box
+from ironwire.store.sqlite.devices import DeviceWriter
+from ironwire.store.sqlite.directory import DirectoryWriter
+from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
-from ironwire.store.sqlite.groups import GroupWriter
-from ironwire.store.sqlite.ids import Row, find_known, key_of, known_as, message_key, read_known
-from ironwire.store.sqlite.losses import forget_lost_changes, note_lost_change
-from ironwire.store.sqlite.mailboxes import Mailboxes
-from ironwire.store.sqlite.memtable import Recent
-from ironwire.store.sqlite.operator import erase_client
+from ironwire.store.sqlite.losses import note_lost_change
+from ironwire.store.sqlite.mailboxes import MailboxCache
+from ironwire.store.sqlite.memtable import (
+    KnownRow,
+    Recent,
+    find_known,
+    key_of,
+    known_as,
+    message_key,
+    read_known,
+)
 from ironwire.wire.messages import ErrorCode, GroupChanged
 
-SWEPT_AT_ONCE = 250
-"""Entries of a mailbox that is removed which one operation erases: about 2 ms."""
-
-_INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms, session) VALUES (?, ?, ?, ?, 1)"
-_DELETE_BOX = "DELETE FROM mailbox WHERE id = ?"
-_TAKE_FROM_BOX = """
-    UPDATE mailbox SET acked = ?, waiting = waiting - ?, waiting_bytes = waiting_bytes - ? WHERE id = ?"""
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
 _UNARCHIVE = "UPDATE envelope SET is_archived = 0 WHERE id = ? AND sender = ? AND message_id = ?"
 _UNARCHIVE_ALL = """
@@ -82,10 +72,6 @@ _UNARCHIVE_ALL = """
     WHERE is_archived = 1 AND sender = ? AND recipient = ?
         AND device = ? AND message_id IS ? AND ts = ? AND payload = ?"""
 
-# An entry leaves a mailbox: whoever it points at is owed once less, and goes when nobody is owed it any more.
-_SELECT_ENTRIES = "SELECT envelope, size FROM entry WHERE mailbox = ? AND seq > ? AND seq <= ?"
-_DELETE_ENTRIES = "DELETE FROM entry WHERE mailbox = ? AND seq > ? AND seq <= ?"
-_RELEASE = "UPDATE envelope SET owed = owed - 1 WHERE id = ?"
 _DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
 
 
@@ -99,12 +85,11 @@ class Writer:
         self._changes = changes
         self._lookups = lookups
         self._quota = quota
-        self._groups = GroupWriter(changes, quota)
-        self.mailboxes = Mailboxes(lookups, quota)
-        self._known_ids: dict[bytes, Row] = {}
-        """Of the batch under way, those that the tables know."""
-        self._released: list[tuple[int]] = []
-        """Envelopes of the tables that are owed once less."""
+        self._directory = DirectoryWriter(changes, quota)
+        self.mailboxes = MailboxCache(lookups, quota)
+        self._known_ids: dict[bytes, KnownRow] = {}
+        """Ids of the current batch that the tables know."""
+        self._devices = DeviceWriter(changes, self.mailboxes, quota)
         self.recover()
 
     def apply(self, batch: Sequence[Operation]) -> list[Result]:
@@ -114,8 +99,9 @@ class Writer:
         keys = [_key_of(operation) for operation in batch]
         self._known_ids = find_known(self._changes, filter(None, keys))
         results = apply_in_lanes(batch, lambda index, operation: self._apply(operation, keys[index]))
-        self._release()  # first: what comes takes the pages of what goes
+        self._devices.release()  # first: what comes takes the pages of what goes
         mailboxes.write(self._changes)
+        reach(FaultPoint.APPLIED)
         return results
 
     def checkpoint(self) -> None:
@@ -123,27 +109,27 @@ class Writer:
         self.mailboxes.checkpoint(self._changes)
 
     def expire(self, before_ms: int) -> Expired:
-        """What `Store.expire` does to mailboxes. The cache no longer holds after it."""
+        """Expire entries and devices. The caches no longer hold after it: `recover` after the commit."""
         self.checkpoint()
         entries = drop_old_entries(self._changes, before_ms, self._quota.lost_groups)
         unseen = unseen_mailboxes(self._changes, before_ms)
         for mailbox, acked, tail in unseen:
-            self._take_out(mailbox, acked, tail)
-            self._changes.execute(_DELETE_BOX, (mailbox,))
+            self._devices.delete(mailbox, acked, tail)
         for mailbox, tail in unreachable_entries(self._changes):
-            self._take_out(mailbox, 0, tail)
-        self._release()
+            self._devices.take_out(mailbox, 0, tail)
+        self._devices.release()
         self._changes.execute(_DELETE_ERASED)
+        reach(FaultPoint.EXPIRING)
         return Expired(entries, len(unseen))
 
     def let_go(self, before_ms: int, archived_before_ms: int) -> bool:
-        """A part of what `Store.expire` does besides; says whether more may be left."""
+        """Expire some ids and some of the archive; returns whether more may be left."""
         is_more = let_go(self._changes, before_ms, archived_before_ms)
         self._changes.execute(_DELETE_ERASED)
         return is_more
 
     def erase(self, client: ClientId) -> Erased:
-        """The changes of `Store.erase`. The cache no longer holds after them."""
+        """Erase a client. The caches no longer hold after it: `recover` after the commit."""
         self.checkpoint()
         return erase_client(self._changes, client)
 
@@ -153,12 +139,12 @@ class Writer:
         Raises:
             sqlite3.Error, StoreError: what is committed cannot be read; whatever is asked next tries again.
         """
-        self._released.clear()
-        self._groups.forget()
+        self._devices.forget()
+        self._directory.forget()
         self.mailboxes.recover()
 
     def recall(self, key: bytes, digest: bytes) -> Known | None:
-        """What was accepted under this id, without the batch under way."""
+        """The result of an operation with this id, as of the last commit."""
         self.mailboxes.ready()
         return known_as(self.mailboxes.memtable.known_before(key) or read_known(self._lookups, key), digest)
 
@@ -168,16 +154,16 @@ class Writer:
                 return self._append_numbered(operation, number)
             case Append():
                 return self._append(operation, key)
-            case Acknowledge(mailbox, upto):
-                return self._ack(mailbox, upto)
+            case Acknowledge():
+                return self._devices.acknowledge(operation)
             case Register():
-                return self._register(operation)
+                return self._devices.register(operation)
             case Touch(mailbox, now_ms):
-                return self._touch(mailbox, now_ms)
-            case Remove(client, device):
-                return self._remove(client, device)
+                return self._devices.touch(mailbox, now_ms)
+            case Remove():
+                return self._devices.remove(operation)
             case Sweep(mailbox, upto):
-                return self._sweep(mailbox, upto)
+                return self._devices.sweep(mailbox, upto)
             case RefuseNumber(number, code):
                 return self._refuse_number(number, code)
             case Forget():
@@ -185,9 +171,9 @@ class Writer:
             case ChangeGroup():
                 return self._change_group(operation, key)
             case AddBlock():
-                return self._groups.block(operation)
+                return self._directory.block(operation)
             case RemoveBlock():
-                return self._groups.unblock(operation)
+                return self._directory.unblock(operation)
 
     def _append(self, append: Append, key: bytes | None) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
         known = self._known(key, append.digest)
@@ -211,7 +197,7 @@ class Writer:
         have_room = [self.mailboxes.admit(box, size) for box in boxes]
         if boxes and not (any(have_room) if is_to_self else all(have_room)):
             return MailboxFull()
-        is_blocked = envelope.sender in self._groups.blocks_of(client)
+        is_blocked = envelope.sender in self._directory.blocks_of(client)
         owed = [] if is_blocked else [(box, False) for box in boxes]
         if not is_to_self:
             device = envelope.device or ""
@@ -242,7 +228,7 @@ class Writer:
 
     def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Appended | NotMember:
         envelope = append.envelope
-        members = self._groups.members_of(group)
+        members = self._directory.members_of(group)
         if envelope.sender not in members:
             return NotMember()
         sending = (envelope.sender, envelope.device or "")
@@ -263,7 +249,7 @@ class Writer:
         known = self._known(key, change.digest)
         if known is not None:
             return known
-        everyone = self._groups.change(change, self.mailboxes.last_envelope)
+        everyone = self._directory.change(change, self.mailboxes.last_envelope)
         if not isinstance(everyone, tuple):
             return everyone
         owed = [(box, False) for client in everyone for box in self.mailboxes.of(client)]
@@ -279,8 +265,8 @@ class Writer:
         is_archived: bool = False,
         is_blocked: bool = False,
     ) -> Appended:
-        """The envelope once, and a place in each of these mailboxes, the sender's own or not; one that is full gives
-        the number out and holds nothing under it. Sessions of `clients` may have it without a mailbox.
+        """Store the envelope once, and an entry in each of these mailboxes, the sender's own or not. One that is full
+        gives the number out and holds nothing under it. Sessions of `clients` may have it without a mailbox.
         """
         mailboxes, size = self.mailboxes, len(what.envelope.payload)
         having_room, lost = [], []
@@ -292,12 +278,12 @@ class Writer:
         placed = self._keep(what, key, having_room, is_archived=is_archived, is_blocked=is_blocked)
         return Appended(placed, clients, tuple(lost))
 
-    def _lose(self, box: Box, envelope: Envelope) -> Lost:
+    def _lose(self, box: Box, envelope: Envelope) -> LostPlace:
         self.mailboxes.skip(box)
         if envelope.verb == GroupChanged.verb:
             note_lost_change(self._changes, box.id, envelope.to, box.tail, self._quota.lost_groups)
             box.has_lost_changes = True
-        return Lost(box.id, box.tail)
+        return LostPlace(box.id, box.tail)
 
     def _keep(
         self,
@@ -319,7 +305,7 @@ class Writer:
             places.append((box.id, box.tail, is_own))
             placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
         mailboxes.memtable.keep(recent)
-        mailboxes.page.keep(recent.number, envelope, what.digest, is_archived, is_blocked, places)
+        mailboxes.batch_log.keep(recent.number, envelope, what.digest, is_archived, is_blocked, places)
         return tuple(placed)
 
     def _known(self, key: bytes | None, digest: bytes) -> Known | None:
@@ -352,77 +338,6 @@ class Writer:
         if box is not None and isinstance(answer_to(box, number), AlreadySettled):
             self.mailboxes.count(box)
             refuse_after_all(box, number.n, "user_offline")
-
-    def _ack(self, mailbox: MailboxId, upto: int) -> Acked:
-        box = self.mailboxes.by_id(mailbox)
-        if box is not None and upto > box.acked:
-            self._erase(box, min(upto, box.tail))
-        return Acked()
-
-    def _register(self, register: Register) -> Mailbox | TooManyDevices:
-        boxes = self.mailboxes.of(register.client)
-        for box in boxes:
-            if box.device == register.device:
-                self.mailboxes.begin_session(box, register.now_ms)
-                return box.snapshot()
-        if len(boxes) >= self._quota.devices_per_client:
-            return TooManyDevices()
-        row = (register.client, register.device, register.now_ms, register.now_ms)
-        number = MailboxId(self._changes.execute(_INSERT_BOX, row).lastrowid or 0)
-        box = Box(number, register.client, register.device, 0, 0, 0, 0, False, register.now_ms, register.now_ms, False)
-        self.mailboxes.add(box)
-        return box.snapshot()
-
-    def _touch(self, mailbox: MailboxId, now_ms: int) -> Touched:
-        box = self.mailboxes.by_id(mailbox)
-        if box is not None:
-            self.mailboxes.see(box, now_ms)
-        return Touched()
-
-    def _remove(self, client: ClientId, device: DeviceId) -> Removed | NoSuchDevice:
-        for box in self.mailboxes.of(client):
-            if box.device == device:
-                self.checkpoint()
-                swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
-                self._erase(box, swept)
-                self._changes.execute(_DELETE_BOX, (box.id,))
-                self.mailboxes.drop(box)
-                parts = range(swept + SWEPT_AT_ONCE, box.tail + SWEPT_AT_ONCE, SWEPT_AT_ONCE)
-                return Removed(tuple(Sweep(box.id, upto) for upto in parts))
-        return NoSuchDevice()
-
-    def _sweep(self, mailbox: MailboxId, upto: int) -> Swept:
-        if self.mailboxes.by_id(mailbox) is None:
-            self._take_out(mailbox, 0, upto)
-        return Swept()
-
-    def _erase(self, box: Box, upto: int) -> None:
-        """Everything up to `upto`, which was given out, leaves the mailbox."""
-        self.mailboxes.change(box)
-        if box.acked < box.checkpointed:
-            count, size = self._take_out(box.id, box.acked, min(upto, box.checkpointed))
-            box.waiting -= count
-            box.waiting_bytes -= size
-            self._changes.execute(_TAKE_FROM_BOX, (upto, count, size, box.id))
-        self.mailboxes.acknowledge(box, upto)
-        if box.has_lost_changes:
-            box.has_lost_changes = forget_lost_changes(self._changes, box.id, upto)
-
-    def _take_out(self, mailbox: MailboxId, after: int, upto: int) -> tuple[int, int]:
-        """Delete entries from the tables; returns how many they were, and their bytes."""
-        place = (mailbox, after, upto)
-        rows = self._changes.execute(_SELECT_ENTRIES, place).fetchall()
-        if rows:
-            self._changes.execute(_DELETE_ENTRIES, place)
-            self._released += [(number,) for number, _ in rows]
-        return len(rows), sum(size for _, size in rows)
-
-    def _release(self) -> None:
-        """Let go of the envelopes whose places were taken out."""
-        if self._released:
-            self._changes.executemany(_RELEASE, self._released)
-            self._changes.execute(_DELETE_ERASED)
-            self._released.clear()
 
 
 def _key_of(operation: Operation) -> bytes | None:
