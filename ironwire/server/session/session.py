@@ -89,6 +89,8 @@ class Session:
     _error_budget: ErrorBudget = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
+    _written: trio.Event = field(init=False, factory=trio.Event)
+    """Set when `_write` has come to its end."""
     _intake: Intake | None = field(init=False, default=None)
     """Made when the peer has authenticated."""
     _is_cut_off: bool = field(init=False, default=False)
@@ -161,6 +163,7 @@ class Session:
             self._cut_off()
             return 0
         if self._is_writing:
+            self._written = trio.Event()
             nursery.start_soon(self._write)
         elif self._outbox.ending is not None:
             nursery.cancel_scope.cancel()
@@ -279,7 +282,7 @@ class Session:
                 if self._outbox.ending is not None:
                     return
                 if transport.is_over:
-                    self.flush()  # the answers to what came before a close frame go out before the answer to it
+                    await self._flush_all()  # the answers to what came before a close frame precede the answer to it
                 steps = await feed.next()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
@@ -299,7 +302,14 @@ class Session:
                     self._is_writing = not self._transport.write(self._outbox.take())
         except (trio.TooSlowError, TransportClosed):
             self._cut_off()
+        self._written.set()
         self.flush()
+
+    async def _flush_all(self) -> None:
+        """Send everything that waits. A peer that takes nothing is cut off by `_write`, which cancels this."""
+        self.flush()
+        while self._is_writing:
+            await self._written.wait()
 
     def _cut_off(self) -> None:
         self._is_cut_off = True
