@@ -20,7 +20,7 @@ from ironwire.protocol.fair import FairQueue
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.lanes import held, held_if_refused, lane_of
-from ironwire.store.contract.operations import Ack, Held, Operation, Result
+from ironwire.store.contract.operations import Acknowledge, Held, Operation, Result
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.contract.store import Store
 
@@ -226,7 +226,7 @@ class Committer:
         """These, after the acks that wait: what they make room for is seen."""
         batch = _without_held(batch)
         acks = self._next_acks()
-        operations: list[Operation] = [Ack(mailbox, ack.upto, ack.session) for mailbox, ack in acks.items()]
+        operations: list[Operation] = [Acknowledge(mailbox, ack.upto, ack.session) for mailbox, ack in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return

@@ -32,6 +32,7 @@ from ironwire.store.contract.operations import (
     Acked,
     AlreadySettled,
     Append,
+    Appended,
     Audience,
     ChangeGroup,
     Duplicate,
@@ -49,7 +50,6 @@ from ironwire.store.contract.operations import (
     Removed,
     Result,
     SessionOver,
-    Stored,
     ToClient,
     ToGroup,
     Touch,
@@ -288,7 +288,7 @@ class Delivery:
         """
 
         def tell(result: Result | StoreError) -> None:
-            if isinstance(result, Stored):
+            if isinstance(result, Appended):
                 self._metrics.stored[change.envelope.verb] += 1
                 fan_out(self._hub, result, live_frame)
 
@@ -362,7 +362,7 @@ class Delivery:
         envelope = append.envelope
         verb, id_ = envelope.verb, envelope.id
         match result:
-            case Stored():
+            case Appended():
                 if self._reaches_nobody(sender, message, append, result):
                     self._forget(append)
                     self._reply_offline(sender, envelope.to, verb, id_)
@@ -391,7 +391,7 @@ class Delivery:
                 self._metrics.refuse(verb, "internal")
                 self._fail(sender, id_)
 
-    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Stored) -> bool:
+    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Appended) -> bool:
         """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
         have left meanwhile.
         """

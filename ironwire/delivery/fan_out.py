@@ -5,14 +5,14 @@ from collections.abc import Callable
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId
-from ironwire.store.contract.operations import Append, ChangeGroup, Operation, Result, Stored
+from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Operation, Result
 
 
 def wake_pumps(hub: Hub, operation: Operation, result: Result | StoreError) -> None:
     """Offer each entry that was committed to its device's session, where there is one; and note each place that a full
     mailbox has lost, because the device has to be told of it.
     """
-    if not isinstance(result, Stored) or not isinstance(operation, Append | ChangeGroup):
+    if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup):
         return
     envelope = operation.envelope
     for place in result.placed:
@@ -25,7 +25,7 @@ def wake_pumps(hub: Hub, operation: Operation, result: Result | StoreError) -> N
             pump.note(lost.seq)
 
 
-def fan_out(hub: Hub, stored: Stored, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
+def fan_out(hub: Hub, stored: Appended, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
     """Hand the frame that `live_frame` makes to the sessions without a mailbox that are owed it, `but` one; None stands
     for an envelope that is for devices alone. Returns whether one took it.
     """

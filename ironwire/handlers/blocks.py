@@ -31,7 +31,7 @@ class BlockHandler:
         client = endpoint.principal.client
         if request.client == client:
             return reply(endpoint, Error("invalid", detail="a client cannot block itself"), id_)
-        result = await self._delivery.change(client, operations.Block(client, request.client))
+        result = await self._delivery.change(client, operations.AddBlock(client, request.client))
         if isinstance(result, operations.TooManyBlocks):
             detail = "this client has blocked as many as one may: unblock another first"
             return reply(endpoint, Error("quota", detail=detail), id_)
@@ -43,7 +43,7 @@ class BlockHandler:
         StoreError: the store cannot work.
         """
         client = endpoint.principal.client
-        await self._delivery.change(client, operations.Unblock(client, request.client))
+        await self._delivery.change(client, operations.RemoveBlock(client, request.client))
         self._presence.changed(client)
         return reply(endpoint, Accepted(ts=self._now_ms()), id_)
 

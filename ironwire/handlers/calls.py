@@ -16,7 +16,7 @@ from ironwire.handlers.ice import IceHandler
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.call import Calls, Refused, Tell
+from ironwire.protocol.call import CallRefused, Calls, Tell
 from ironwire.protocol.call_state import Bounds
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode
@@ -84,16 +84,16 @@ class CallHandler:
         callee = [other.endpoint_id for other in self._hub.sessions_of(request.to) if other.outbox.has_room()]
         is_muffled = endpoint.principal.client in self._store.glance.blocks_of(request.to)
         result = self._calls.offer(endpoint.endpoint_id, request, callee, trio.current_time(), is_muffled=is_muffled)
-        if not isinstance(result, Refused):
+        if not isinstance(result, CallRefused):
             self._offered_total += 1
-        user = request.to if isinstance(result, Refused) and result.code == "user_offline" else None
+        user = request.to if isinstance(result, CallRefused) and result.code == "user_offline" else None
         return self._answer(endpoint, id_, result, user)
 
     def update(self, endpoint: Endpoint, request: CallUpdate, id_: MessageId | None) -> ErrorCode | None:
         """Refused where the other side has no room: an update that was lost would leave the two sides apart."""
         result = self._calls.signal(endpoint.endpoint_id, request)
         if isinstance(result, list) and not self._have_room(result):
-            result = Refused("rate_limited", "the other side has not read what it was told before: try again")
+            result = CallRefused("rate_limited", "the other side has not read what it was told before: try again")
         return self._answer(endpoint, id_, result)
 
     def signal(
@@ -129,9 +129,9 @@ class CallHandler:
         )
 
     def _answer(
-        self, endpoint: Endpoint, id_: MessageId | None, result: list[Tell] | Refused, user: ClientId | None = None
+        self, endpoint: Endpoint, id_: MessageId | None, result: list[Tell] | CallRefused, user: ClientId | None = None
     ) -> ErrorCode | None:
-        if isinstance(result, Refused):
+        if isinstance(result, CallRefused):
             retry_after_ms = RETRY_MS if result.code == "rate_limited" else None
             return reply(endpoint, Error(result.code, result.detail, user, retry_after_ms), id_)
         refusal = reply(endpoint, Accepted(self._now_ms()), id_)

@@ -16,16 +16,16 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.payloads import digest_of
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, Role
-from ironwire.protocol.group import Change, Changed, Outcome, Refused, Roster, Unchanged, change, create, expel
+from ironwire.protocol.group import Change, Changed, ChangeRefused, Outcome, Roster, Unchanged, change, create, expel
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
+    Appended,
     ChangeGroup,
     Duplicate,
     EpochPassed,
     Held,
     IdTaken,
     Result,
-    Stored,
     TooManyGroups,
 )
 from ironwire.store.contract.records import Envelope
@@ -99,7 +99,7 @@ class GroupHandler:
         while isinstance(result, EpochPassed):
             group, outcome = await self._decide(by, request)
             match outcome:
-                case Refused(code, detail):
+                case ChangeRefused(code, detail):
                     return Error(code, detail=detail)
                 case Unchanged(epoch):
                     return Accepted(self._now_ms(), group=group, epoch=epoch)
@@ -108,7 +108,7 @@ class GroupHandler:
                     told = evolve(_told(group, by, outcome), ts=now, device=device)
                     envelope = Envelope(told.verb, by, device, group, id_, now, encode_payload(told))
                     result = await self._submit(envelope, digest, outcome, endpoint.hold)
-                    if isinstance(result, Stored):
+                    if isinstance(result, Appended):
                         return Accepted(now, group=group, epoch=after.epoch)
                 case _:
                     assert_never(outcome)
@@ -140,7 +140,7 @@ class GroupHandler:
                 now = self._now_ms()
                 told = evolve(_told(group.id, client, changed), ts=now)
                 envelope = Envelope(told.verb, client, None, group.id, None, now, encode_payload(told))
-                left += isinstance(await self._submit(envelope, b"", changed), Stored)
+                left += isinstance(await self._submit(envelope, b"", changed), Appended)
         return left
 
     async def _submit(

@@ -10,7 +10,8 @@ from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
 from ironwire.store.contract.directory import Group
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    Appended,
     ChangeGroup,
     Duplicate,
     EpochPassed,
@@ -20,7 +21,6 @@ from ironwire.store.contract.operations import (
     Placed,
     Register,
     Remove,
-    Stored,
     TooManyGroups,
 )
 from ironwire.store.contract.records import Envelope, Quota
@@ -62,7 +62,7 @@ async def test_of_two_changes_from_one_epoch_one_wins_in_one_batch_and_across(st
     await apply(store, change(CLUB, 0, {ANN: "admin"}))
     first, second = (change(CLUB, 1, {ANN: "admin", client: "member"}) for client in (BOB, CAT))
     results = await store.apply([first, second])
-    assert isinstance(results[0], Stored)
+    assert isinstance(results[0], Appended)
     assert results[1] == EpochPassed()
     assert await store.group(CLUB) == Group(CLUB, 2, None, {ANN: "admin", BOB: "member"})
     assert await apply(store, second) == EpochPassed()
@@ -74,7 +74,7 @@ async def test_of_two_changes_from_one_epoch_one_wins_in_one_batch_and_across(st
     async with trio.open_nursery() as nursery:
         nursery.start_soon(add, BOB)
         nursery.start_soon(add, CAT)
-    assert sorted(outcomes, key=str) == [EpochPassed, Stored]
+    assert sorted(outcomes, key=str) == [Appended, EpochPassed]
     assert await apply(store, change(CLUB, 0, {ANN: "admin"})) == EpochPassed()
 
 
@@ -94,7 +94,7 @@ async def test_a_message_goes_to_all_devices_of_all_members_except_the_one_that_
     outsider = await registered(store, CAT, PHONE)
     await apply(store, change(CLUB, 0, {BOB: "admin", ANN: "member"}))
     sent = envelope(ANN, CLUB, "hi", device=PHONE, id="1")
-    assert await apply(store, append(sent)) == Stored(
+    assert await apply(store, append(sent)) == Appended(
         (
             Placed(boxes[2].id, BOB, PHONE, 2, is_own=False),
             Placed(boxes[3].id, BOB, LAPTOP, 2, is_own=False),
@@ -109,7 +109,7 @@ async def test_a_message_goes_to_all_devices_of_all_members_except_the_one_that_
 
 async def test_a_group_without_mailboxes_takes_what_its_members_say(store: Store) -> None:
     await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
-    assert await apply(store, append(envelope(ANN, CLUB, id="1"))) == Stored((), owed=(ANN, BOB))
+    assert await apply(store, append(envelope(ANN, CLUB, id="1"))) == Appended((), owed=(ANN, BOB))
     assert await apply(store, append(envelope(ANN, CLUB, id="1", ts=2_000))) == Duplicate(1_000, CLUB)
 
 
@@ -127,7 +127,15 @@ async def test_only_who_is_a_member_at_the_commit_can_write(store: Store) -> Non
             append(envelope(BOB, CLUB, "during", id="during")),
         ]
     )
-    assert [type(result) for result in results] == [Stored, NotMember, Stored, Stored, Stored, NotMember, Duplicate]
+    assert [type(result) for result in results] == [
+        Appended,
+        NotMember,
+        Appended,
+        Appended,
+        Appended,
+        NotMember,
+        Duplicate,
+    ]
     assert [text for _, text in await texts(store, box)] == ["1", "2", "during", "3"]
 
 
@@ -135,7 +143,7 @@ async def test_a_change_is_told_to_all_who_were_members_or_are_also_where_it_was
     ann, bob, cat = [await registered(store, client, PHONE) for client in (ANN, BOB, CAT)]
     await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}, device=PHONE))
     result = await apply(store, change(CLUB, 1, {ANN: "admin", CAT: "member"}, device=PHONE))
-    assert isinstance(result, Stored)
+    assert isinstance(result, Appended)
     assert [(place.client, place.seq) for place in result.placed] == [(ANN, 2), (BOB, 2), (CAT, 1)]
     assert result.owed == (ANN, BOB, CAT)
     await apply(store, append(envelope(ANN, CLUB, "for members")))
@@ -148,19 +156,19 @@ async def test_a_full_mailbox_loses_its_place_and_silences_nobody(open_store: Op
     async with open_store(Quota(mailbox_envelopes=2, mailbox_bytes=10_000, devices_per_client=3)) as store:
         full, other = await registered(store, ANN, PHONE), await registered(store, BOB, PHONE)
         await apply(store, change(CLUB, 0, {ANN: "admin", BOB: "member"}))
-        await store.apply([Ack(other.id, 1), append(envelope(CAT, ANN, "direct"))])
+        await store.apply([Acknowledge(other.id, 1), append(envelope(CAT, ANN, "direct"))])
         lost = await store.apply([append(envelope(BOB, CLUB, "lost")), change(CLUB, 1, {ANN: "admin", BOB: "admin"})])
-        assert [[place.client for place in result.placed] for result in lost if isinstance(result, Stored)] == [
+        assert [[place.client for place in result.placed] for result in lost if isinstance(result, Appended)] == [
             [BOB],
             [BOB],
         ]
-        assert [result.lost for result in lost if isinstance(result, Stored)] == [
+        assert [result.lost for result in lost if isinstance(result, Appended)] == [
             (LostPlace(full.id, 3),),
             (LostPlace(full.id, 4),),
         ]
         assert await texts(store, full) == [(1, "1"), (2, "direct")]
         assert ((await mailbox_of(store, ANN, PHONE)).tail, (await mailbox_of(store, ANN, PHONE)).waiting) == (4, 2)
-        await store.apply([Ack(full.id, 4), append(envelope(BOB, CLUB, "again"))])
+        await store.apply([Acknowledge(full.id, 4), append(envelope(BOB, CLUB, "again"))])
         assert await texts(store, full) == [(5, "again")]
         assert (await mailbox_of(store, ANN, PHONE)).waiting == 1
 
@@ -181,7 +189,7 @@ async def test_a_group_whose_change_was_lost_to_fullness_is_named_until_that_is_
         await apply(store, append(envelope(BOB, OTHER)))
         assert await store.losses(box.id, 2, 5) == [Loss(2, 5, "full", (CLUB, OTHER))]
         assert await store.losses(box.id, 2, 3) == [Loss(2, 3, "full", (CLUB,))]
-        await apply(store, Ack(box.id, 3))
+        await apply(store, Acknowledge(box.id, 3))
         assert await store.losses(box.id, 4, 5) == [Loss(4, 5, "full", (OTHER,))]
 
 
@@ -205,7 +213,7 @@ async def test_more_groups_than_are_remembered_are_not_named_and_that_is_said(op
         assert await store.losses(box.id, 2, 4) == [Loss(2, 4, "full", tuple(clubs[:2]))]
         await apply(store, change(clubs[0], 2, {ANN: "member", BOB: "admin"}))
         assert await store.losses(box.id, 17, 17) == [Loss(17, 17, "full", (clubs[0],))]
-        await apply(store, Ack(box.id, 17))
+        await apply(store, Acknowledge(box.id, 17))
         await apply(store, append(envelope(BOB, ANN)))
         await apply(store, change(clubs[7], 2, {ANN: "member", BOB: "admin"}))
         assert await store.losses(box.id, 19, 19) == [Loss(19, 19, "full", (clubs[7],))]
@@ -250,8 +258,8 @@ async def test_a_client_is_in_so_many_groups_and_no_more(open_store: OpenStore) 
         results = await store.apply(
             [change(CLUB, 1, {ANN: "admin"}), change(OTHER, 0, {CAT: "admin", BOB: "member"}, id="1")]
         )
-        assert [type(result) for result in results] == [Stored, Stored]
-        assert isinstance(await apply(store, change(CLUB, 2, {ANN: "member"})), Stored)
+        assert [type(result) for result in results] == [Appended, Appended]
+        assert isinstance(await apply(store, change(CLUB, 2, {ANN: "member"})), Appended)
 
 
 async def test_members_without_devices_stay_members(store: Store) -> None:
@@ -261,9 +269,9 @@ async def test_members_without_devices_stay_members(store: Store) -> None:
     await store.expire(before_ms=5_000, archived_before_ms=5_000)
     assert await store.mailboxes_of(ANN) == await store.mailboxes_of(BOB) == []
     assert await store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin", BOB: "member"})
-    assert await apply(store, append(envelope(ANN, CLUB))) == Stored((), owed=(ANN, BOB))
+    assert await apply(store, append(envelope(ANN, CLUB))) == Appended((), owed=(ANN, BOB))
     back = await registered(store, BOB, PHONE)
-    assert isinstance(await apply(store, append(envelope(ANN, CLUB, "welcome back"))), Stored)
+    assert isinstance(await apply(store, append(envelope(ANN, CLUB, "welcome back"))), Appended)
     assert await texts(store, back) == [(1, "welcome back")]
 
 
@@ -314,5 +322,5 @@ async def test_a_wide_group_is_one_envelope_in_many_mailboxes(open_store: OpenSt
         await store.apply([Register(client, PHONE, 1) for client in clients])
         await apply(store, change(CLUB, 0, dict.fromkeys(clients, "admin")))
         result = await apply(store, append(envelope(clients[7], CLUB, device=PHONE)))
-        assert isinstance(result, Stored)
+        assert isinstance(result, Appended)
         assert [place.client for place in result.placed] == [client for client in clients if client != clients[7]]

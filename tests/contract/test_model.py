@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    AddBlock,
     Append,
-    Block,
     ChangeGroup,
     Forget,
     Number,
@@ -27,8 +27,8 @@ from ironwire.store.contract.operations import (
     RefuseNumber,
     Register,
     Remove,
+    RemoveBlock,
     Touch,
-    Unblock,
 )
 from ironwire.store.contract.records import MailboxId, Quota
 from ironwire.store.contract.store import Store
@@ -109,14 +109,14 @@ operations = st.one_of(
     changes(),
     changes(),
     st.builds(Register, clients, devices, times),
-    st.builds(Ack, mailboxes, st.integers(0, 20), st.none() | st.integers(1, 3)),
+    st.builds(Acknowledge, mailboxes, st.integers(0, 20), st.none() | st.integers(1, 3)),
     st.builds(Touch, mailboxes, times),
     st.builds(Remove, clients, devices, st.none() | st.integers(1, 3)),
     st.builds(RefuseNumber, numbers(), st.sampled_from(get_args(ErrorCode)), lanes),
     st.builds(forget_id, clients, st.none() | devices, message_ids),
     st.builds(Forget, st.builds(attrgetter("envelope"), appends()), numbers()),
-    st.builds(Block, clients, clients),
-    st.builds(Unblock, clients, clients),
+    st.builds(AddBlock, clients, clients),
+    st.builds(RemoveBlock, clients, clients),
 )
 
 

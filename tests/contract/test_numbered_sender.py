@@ -18,8 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
     AlreadySettled,
+    Appended,
     Held,
     MailboxFull,
     Number,
@@ -29,7 +30,6 @@ from ironwire.store.contract.operations import (
     RefuseNumber,
     Result,
     SessionOver,
-    Stored,
     Undeliverable,
 )
 from ironwire.store.contract.records import Mailbox, Quota
@@ -164,7 +164,7 @@ class NumberedSender(RuleBasedStateMachine):
     def learn(self, each: OnItsWay, result: Result) -> Written | None:
         """The answer came. Returns the message if it has to be sent again."""
         match result:
-            case Stored():
+            case Appended():
                 return self.note(each, None)
             case MailboxFull() | Held():
                 return self.note(each, "mailbox_full")
@@ -228,7 +228,7 @@ class NumberedSender(RuleBasedStateMachine):
     @rule(client=st.sampled_from(RECIPIENTS))
     def acknowledge(self, client: ClientId) -> None:
         box = trio.run(mailbox_of, self.store, client, PHONE)
-        self.apply(Ack(box.id, box.tail))
+        self.apply(Acknowledge(box.id, box.tail))
 
     @rule()
     def checkpoint(self) -> None:

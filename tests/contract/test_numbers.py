@@ -8,6 +8,7 @@ from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.store.contract.operations import (
     AlreadySettled,
     Append,
+    Appended,
     Forget,
     Held,
     MailboxFull,
@@ -20,7 +21,6 @@ from ironwire.store.contract.operations import (
     Remove,
     Result,
     SessionOver,
-    Stored,
     ToClient,
     Undeliverable,
 )
@@ -57,7 +57,7 @@ async def standing(store: Store) -> tuple[int, tuple[RefusedSpan, ...]]:
 async def test_a_number_is_accepted_once(store: Store) -> None:
     phone, bobs = await registered(store, ANN, PHONE), await registered(store, BOB, PHONE)
     results = await store.apply([to_bob(phone, 1, "one"), to_bob(phone, 1, "another"), to_bob(phone, 2, "two")])
-    assert [type(result) for result in results] == [Stored, AlreadySettled, Stored]
+    assert [type(result) for result in results] == [Appended, AlreadySettled, Appended]
     assert results[1] == AlreadySettled(None)
     assert await texts(store, bobs) == [(1, "one"), (2, "two")]
     assert await standing(store) == (2, ())
@@ -79,7 +79,7 @@ async def test_every_refusal_uses_its_number_up_and_is_told_again(open_store: Op
         refused = RefuseNumber(Number(phone.id, phone.session, 6), "rate_limited")
         batch: list[Operation] = [to_bob(phone, 1), to_bob(phone, 2), nobody, to_bob(phone, 4), to_group, refused]
         results = await store.apply(batch)
-        expected: list[type[Result]] = [Stored, Stored, Undeliverable, MailboxFull, NotMember, NumberRefused]
+        expected: list[type[Result]] = [Appended, Appended, Undeliverable, MailboxFull, NotMember, NumberRefused]
         assert [type(result) for result in results] == expected
         assert await store.apply(batch) == [
             AlreadySettled(None),
@@ -106,7 +106,7 @@ async def test_what_is_held_in_a_lane_uses_its_number_up(open_store: OpenStore) 
         await registered(store, CAT, PHONE)
         batch = [evolve(to_bob(phone, n), lane="here") for n in (1, 2, 3)]
         batch += [numbered(envelope(ANN, CAT, device=PHONE), phone, 4, lane="here")]
-        assert [type(result) for result in await store.apply(batch)] == [Stored, Stored, MailboxFull, Held]
+        assert [type(result) for result in await store.apply(batch)] == [Appended, Appended, MailboxFull, Held]
         assert await texts(store, await mailbox_of(store, CAT, PHONE)) == []
         assert await standing(store) == (4, (RefusedSpan(3, 4, "mailbox_full"),))
 
@@ -128,7 +128,7 @@ async def test_a_new_session_ends_what_the_former_one_has_on_its_way(store: Stor
     newer = await registered(store, ANN, PHONE)
     assert (newer.session, newer.sent) == (former.session + 1, 1)
     assert await apply(store, to_bob(former, 2)) == SessionOver()
-    assert isinstance(await apply(store, to_bob(newer, 2)), Stored)
+    assert isinstance(await apply(store, to_bob(newer, 2)), Appended)
 
 
 async def test_a_device_that_was_removed_begins_at_1_again(store: Store) -> None:
@@ -139,20 +139,20 @@ async def test_a_device_that_was_removed_begins_at_1_again(store: Store) -> None
     anew = await registered(store, ANN, PHONE)
     assert (anew.session, anew.sent) == (1, 0)
     assert await apply(store, to_bob(phone, 1)) == SessionOver()
-    assert isinstance(await apply(store, to_bob(anew, 1)), Stored)
+    assert isinstance(await apply(store, to_bob(anew, 1)), Appended)
 
 
 async def test_each_device_has_its_own_numbers(store: Store) -> None:
     phone, laptop = await registered(store, ANN, PHONE), await registered(store, ANN, LAPTOP)
     await registered(store, BOB, PHONE)
     from_laptop = numbered(envelope(ANN, BOB, device=LAPTOP), laptop, 1)
-    assert [type(result) for result in await store.apply([to_bob(phone, 1), from_laptop])] == [Stored, Stored]
+    assert [type(result) for result in await store.apply([to_bob(phone, 1), from_laptop])] == [Appended, Appended]
 
 
 async def test_the_id_of_what_has_a_number_is_not_remembered(store: Store) -> None:
     phone, _ = await registered(store, ANN, PHONE), await registered(store, BOB, PHONE)
     results = await store.apply([to_bob(phone, 1, id="same"), to_bob(phone, 2, id="same")])
-    assert [type(result) for result in results] == [Stored, Stored]
+    assert [type(result) for result in results] == [Appended, Appended]
 
 
 @pytest.mark.parametrize("id_", [None, "1"])

@@ -2,7 +2,7 @@
 
 from ironwire.ids import DeviceId, MessageId
 from ironwire.store.contract.maintenance import Erased
-from ironwire.store.contract.operations import Block, Duplicate, Stored
+from ironwire.store.contract.operations import AddBlock, Appended, Duplicate
 from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
@@ -59,8 +59,8 @@ async def test_history_and_blocks_of_the_erased_are_forgotten_and_those_of_other
     mine, theirs = envelope(ANN, BOB, "hello", id="1"), envelope(CAT, BOB, "hello", id="1")
     for sent in (mine, theirs):
         await apply(store, append(sent, is_archived=True))
-    await apply(store, Block(ANN, CAT))
-    await apply(store, Block(CAT, ANN))
+    await apply(store, AddBlock(ANN, CAT))
+    await apply(store, AddBlock(CAT, ANN))
     erased = await store.erase(ANN)
     assert (erased.archived, erased.blocks) == (1, 1)
     assert await store.blocks_of(ANN) == frozenset()
@@ -77,7 +77,7 @@ async def test_who_was_erased_can_begin_anew(store: Store) -> None:
     after = await registered(store, ANN, PHONE)
     assert after.epoch != before.epoch
     assert (after.tail, after.waiting) == (0, 0)
-    assert isinstance(await apply(store, append(envelope(BOB, ANN, "new", id="2"))), Stored)
+    assert isinstance(await apply(store, append(envelope(BOB, ANN, "new", id="2"))), Appended)
     assert await texts(store, after) == [(1, "new")]
 
 

@@ -8,9 +8,10 @@ from ironwire.store.contract.directory import Group
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Expired
 from ironwire.store.contract.operations import (
-    Ack,
     Acked,
-    Block,
+    Acknowledge,
+    AddBlock,
+    Appended,
     Duplicate,
     Forget,
     Forgotten,
@@ -23,7 +24,6 @@ from ironwire.store.contract.operations import (
     Remove,
     Removed,
     SessionOver,
-    Stored,
     TooManyDevices,
     Touch,
     Touched,
@@ -70,7 +70,7 @@ async def test_exact_reads_see_whatever_was_applied_before_the_call(store: Store
     assert store.glance.group(group) is None
     assert not store.glance.blocks_of(ANN)
     assert not store.glance.mailbox_count(ANN)
-    await store.apply([Register(ANN, PHONE, 1_000), change(group, 0, {ANN: "admin"}), Block(ANN, CAT), sent])
+    await store.apply([Register(ANN, PHONE, 1_000), change(group, 0, {ANN: "admin"}), AddBlock(ANN, CAT), sent])
     assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE]
     assert await store.group(group) == Group(group, 1, None, {ANN: "admin"})
     assert [membership.group for membership in await store.groups_of(ANN)] == [group]
@@ -124,7 +124,7 @@ async def test_an_envelope_goes_to_all_of_the_recipients_devices_and_the_senders
     phone, laptop = await registered(store, ANN, PHONE), await registered(store, ANN, LAPTOP)
     own_phone, own_tablet = await registered(store, BOB, PHONE), await registered(store, BOB, TABLET)
     sent = envelope(BOB, ANN, "hi", device=PHONE, id="1")
-    assert await apply(store, append(sent)) == Stored(
+    assert await apply(store, append(sent)) == Appended(
         (
             Placed(phone.id, ANN, PHONE, 1, is_own=False),
             Placed(laptop.id, ANN, LAPTOP, 1, is_own=False),
@@ -151,14 +151,14 @@ async def test_nobody_can_get_it_and_nothing_is_stored(store: Store) -> None:
     assert await apply(store, append(envelope(BOB, ANN, device=PHONE, id="1"))) == Undeliverable()
     assert await texts(store, own) == []
     await registered(store, ANN, PHONE)
-    assert isinstance(await apply(store, append(envelope(BOB, ANN, device=PHONE, id="1"))), Stored)
+    assert isinstance(await apply(store, append(envelope(BOB, ANN, device=PHONE, id="1"))), Appended)
 
 
 async def test_a_live_session_alone_is_enough_and_the_senders_others_get_their_copy(store: Store) -> None:
     own = await registered(store, BOB, LAPTOP)
     live = append(envelope(BOB, ANN, device=PHONE, id="1"), is_live=True)
-    assert await apply(store, live) == Stored((Placed(own.id, BOB, LAPTOP, 1, is_own=True),), owed=(ANN,))
-    assert await apply(store, append(envelope(CAT, ANN), is_live=True)) == Stored((), owed=(ANN,))
+    assert await apply(store, live) == Appended((Placed(own.id, BOB, LAPTOP, 1, is_own=True),), owed=(ANN,))
+    assert await apply(store, append(envelope(CAT, ANN), is_live=True)) == Appended((), owed=(ANN,))
 
 
 async def test_an_envelope_for_devices_goes_to_those_of_them_that_are_registered(open_store: OpenStore) -> None:
@@ -168,9 +168,9 @@ async def test_an_envelope_for_devices_goes_to_those_of_them_that_are_registered
         own, other = await registered(store, BOB, LAPTOP), await registered(store, ANN, LAPTOP)
         assert await apply(store, sent) == Undeliverable()
         phone, laptop = await registered(store, ANN, PHONE), await registered(store, CAT, LAPTOP)
-        await store.apply([append(envelope(BOB, CAT)), Ack(own.id, 1), Block(ANN, BOB)])
+        await store.apply([append(envelope(BOB, CAT)), Acknowledge(own.id, 1), AddBlock(ANN, BOB)])
         placed = (Placed(phone.id, ANN, PHONE, 1, is_own=False),)
-        assert await apply(store, sent) == Stored(placed, lost=(LostPlace(laptop.id, 2),)), "neither full nor blocked"
+        assert await apply(store, sent) == Appended(placed, lost=(LostPlace(laptop.id, 2),)), "neither full nor blocked"
         assert await apply(store, sent) == Duplicate(1_000)
         assert await store.apply([Remove(ANN, PHONE), Remove(CAT, LAPTOP)]) == [Removed(), Removed()]
         assert await apply(store, append(envelope(BOB, ANN, device=PHONE, id="2"), *named)) == Undeliverable()
@@ -185,16 +185,16 @@ async def test_a_batch_takes_effect_in_order_and_each_operation_sees_those_befor
             append(envelope(BOB, ANN, "one", id="1")),
             append(envelope(BOB, ANN, "one", id="1")),
             append(envelope(BOB, ANN, "two")),
-            Ack(MailboxId(1), 1),
+            Acknowledge(MailboxId(1), 1),
             Remove(BOB, PHONE),
         ]
     )
     assert [type(result) for result in results] == [
         Undeliverable,
         Mailbox,
-        Stored,
+        Appended,
         Duplicate,
-        Stored,
+        Appended,
         Acked,
         NoSuchDevice,
     ]
@@ -213,7 +213,7 @@ async def test_an_id_that_comes_again_is_told_when_it_was_accepted(store: Store)
 
 async def test_an_id_is_known_after_its_envelope_was_acknowledged(store: Store) -> None:
     box = await registered(store, ANN, PHONE)
-    await store.apply([append(envelope(BOB, ANN, id="1", ts=5_000)), Ack(box.id, 1)])
+    await store.apply([append(envelope(BOB, ANN, id="1", ts=5_000)), Acknowledge(box.id, 1)])
     assert await apply(store, append(envelope(BOB, ANN, id="1", ts=6_000))) == Duplicate(5_000)
 
 
@@ -231,14 +231,14 @@ async def test_an_id_that_comes_again_disturbs_nothing_else_of_its_batch(store: 
     results = await store.apply(
         [
             append(envelope(BOB, ANN, "before")),
-            Ack(box.id, 2),
+            Acknowledge(box.id, 2),
             known,
             Register(CAT, PHONE, 1),
             append(envelope(BOB, CAT, "after", id="a")),
             append(envelope(BOB, CAT, "after", id="a")),
         ]
     )
-    assert [type(result) for result in results] == [Stored, Acked, Duplicate, Mailbox, Stored, Duplicate]
+    assert [type(result) for result in results] == [Appended, Acked, Duplicate, Mailbox, Appended, Duplicate]
     assert await texts(store, box) == [(3, "three"), (4, "before")]
     assert await texts(store, await mailbox_of(store, CAT, PHONE)) == [(1, "after")]
 
@@ -249,9 +249,9 @@ async def test_an_id_is_known_where_its_envelope_would_be_refused_now(open_store
         sent = [append(envelope(BOB, ANN, text, id=text, ts=5_000)) for text in ("1", "2")]
         await store.apply(sent)
         assert await apply(store, sent[0]) == Duplicate(5_000)
-        await apply(store, Ack(box.id, 1))
+        await apply(store, Acknowledge(box.id, 1))
         again = await apply(store, append(envelope(BOB, ANN, "3", id="3")))
-        assert isinstance(again, Stored), "a repetition does not count as an attempt at a full mailbox"
+        assert isinstance(again, Appended), "a repetition does not count as an attempt at a full mailbox"
         await apply(store, Remove(ANN, PHONE))
         assert await apply(store, sent[1]) == Duplicate(5_000)
 
@@ -260,7 +260,7 @@ async def test_an_id_belongs_to_one_device_of_one_client(store: Store) -> None:
     box = await registered(store, ANN, PHONE)
     senders = [(BOB, None), (BOB, PHONE), (BOB, LAPTOP), (CAT, PHONE)]
     results = await store.apply([append(envelope(client, ANN, device=device, id="1")) for client, device in senders])
-    assert all(isinstance(result, Stored) for result in results)
+    assert all(isinstance(result, Appended) for result in results)
     assert (await mailbox_of(store, ANN, PHONE)).tail == len(senders)
     assert len(await texts(store, box)) == len(senders)
 
@@ -272,7 +272,7 @@ async def test_a_forgotten_id_may_come_again_and_the_copy_keeps_it(store: Store)
     assert await apply(store, Forget(sent)) == Forgotten()
     assert [entry.envelope for entry in await store.read(own.id, after=0, limit=9)] == [sent]
     assert await store.read_history(BOB, ANN, before=None, limit=9) == []
-    assert isinstance(await apply(store, append(sent, is_live=True)), Stored)
+    assert isinstance(await apply(store, append(sent, is_live=True)), Appended)
     assert await apply(store, Forget(envelope(BOB, ANN, id="unknown"))) == Forgotten()
 
 
@@ -281,7 +281,7 @@ async def test_an_id_is_forgotten_when_it_expires(store: Store) -> None:
     old, young = envelope(BOB, ANN, id="old", ts=1_000), envelope(BOB, ANN, id="young", ts=2_000)
     await store.apply([append(old), append(young)])
     await store.expire(before_ms=2_000, archived_before_ms=9_000)
-    assert isinstance(await apply(store, append(old)), Stored)
+    assert isinstance(await apply(store, append(old)), Appended)
     assert await apply(store, append(young)) == Duplicate(2_000)
 
 
@@ -292,14 +292,14 @@ async def test_a_full_mailbox_takes_nothing_for_anyone_and_opens_at_half(open_st
     async with open_store(Quota(mailbox_envelopes=4, mailbox_bytes=10_000, devices_per_client=3)) as store:
         full, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
         await store.apply([append(envelope(BOB, ANN, str(number))) for number in range(4)])
-        await store.apply([Ack(own.id, 4), Register(ANN, LAPTOP, 1)])
+        await store.apply([Acknowledge(own.id, 4), Register(ANN, LAPTOP, 1)])
         assert await apply(store, append(envelope(BOB, ANN, "5", id="5"))) == MailboxFull()
         assert await texts(store, own) == []
         assert (await mailbox_of(store, ANN, LAPTOP)).tail == 0
-        await apply(store, Ack(full.id, 1))
+        await apply(store, Acknowledge(full.id, 1))
         assert await apply(store, append(envelope(BOB, ANN, "5", id="5"))) == MailboxFull()
-        await apply(store, Ack(full.id, 2))
-        assert isinstance(await apply(store, append(envelope(BOB, ANN, "5", id="5"))), Stored)
+        await apply(store, Acknowledge(full.id, 2))
+        assert isinstance(await apply(store, append(envelope(BOB, ANN, "5", id="5"))), Appended)
         assert await texts(store, full) == [(3, "2"), (4, "3"), (5, "5")]
 
 
@@ -308,9 +308,9 @@ async def test_a_mailbox_is_full_in_bytes_too(open_store: OpenStore) -> None:
     async with open_store(Quota(mailbox_envelopes=99, mailbox_bytes=2 * size, devices_per_client=3)) as store:
         box = await registered(store, ANN, PHONE)
         three = [append(envelope(BOB, ANN, "x" * 100)) for _ in range(3)]
-        assert [type(result) for result in await store.apply(three)] == [Stored, Stored, MailboxFull]
-        await apply(store, Ack(box.id, 1))
-        assert isinstance(await apply(store, three[0]), Stored)
+        assert [type(result) for result in await store.apply(three)] == [Appended, Appended, MailboxFull]
+        await apply(store, Acknowledge(box.id, 1))
+        assert isinstance(await apply(store, three[0]), Appended)
 
 
 async def test_a_full_mailbox_of_the_senders_other_device_loses_its_place_and_refuses_nothing(
@@ -318,8 +318,8 @@ async def test_a_full_mailbox_of_the_senders_other_device_loses_its_place_and_re
 ) -> None:
     async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
         box, own = await registered(store, ANN, PHONE), await registered(store, BOB, LAPTOP)
-        await store.apply([append(envelope(BOB, ANN)), Ack(box.id, 1)])
-        assert await apply(store, append(envelope(BOB, ANN, "goes out"))) == Stored(
+        await store.apply([append(envelope(BOB, ANN)), Acknowledge(box.id, 1)])
+        assert await apply(store, append(envelope(BOB, ANN, "goes out"))) == Appended(
             (Placed(box.id, ANN, PHONE, 2, is_own=False),), (ANN,), (LostPlace(own.id, 2),)
         )
         assert await texts(store, box) == [(2, "goes out")]
@@ -334,7 +334,7 @@ async def test_a_recipient_who_is_live_alone_gets_it_although_the_senders_other_
     async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
         own = await registered(store, BOB, LAPTOP)
         await apply(store, append(envelope(BOB, ANN), is_live=True))
-        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Stored(
+        assert await apply(store, append(envelope(BOB, ANN), is_live=True)) == Appended(
             (), (ANN,), (LostPlace(own.id, 2),)
         )
 
@@ -343,8 +343,8 @@ async def test_what_one_writes_to_oneself_needs_room_in_one_mailbox(open_store: 
     async with open_store(Quota(mailbox_envelopes=1, mailbox_bytes=10_000, devices_per_client=3)) as store:
         phone, stale = await registered(store, ANN, PHONE), await registered(store, ANN, TABLET)
         note = append(envelope(ANN, ANN, "note", device=PHONE))
-        await store.apply([note, Ack(phone.id, 1)])
-        assert await apply(store, note) == Stored(
+        await store.apply([note, Acknowledge(phone.id, 1)])
+        assert await apply(store, note) == Appended(
             (Placed(phone.id, ANN, PHONE, 2, is_own=False),), (ANN,), (LostPlace(stale.id, 2),)
         )
         assert await apply(store, note) == MailboxFull()
@@ -383,7 +383,7 @@ async def test_numbers_of_both_reasons_are_told_apart(open_store: OpenStore) -> 
 async def test_acks_are_cumulative_may_be_repeated_and_never_go_back(store: Store) -> None:
     box = await registered(store, ANN, PHONE)
     await store.apply([append(envelope(BOB, ANN, str(number))) for number in range(1, 6)])
-    await store.apply([Ack(box.id, 3), Ack(box.id, 3), Ack(box.id, 1)])
+    await store.apply([Acknowledge(box.id, 3), Acknowledge(box.id, 3), Acknowledge(box.id, 1)])
     assert await texts(store, box) == [(4, "4"), (5, "5")]
     assert (await mailbox_of(store, ANN, PHONE)).acked == 3
     assert (await mailbox_of(store, ANN, PHONE)).waiting == 2
@@ -391,7 +391,7 @@ async def test_acks_are_cumulative_may_be_repeated_and_never_go_back(store: Stor
 
 async def test_an_ack_beyond_the_tail_reaches_the_tail_and_not_what_is_to_come(store: Store) -> None:
     box = await registered(store, ANN, PHONE)
-    await store.apply([append(envelope(BOB, ANN, "1")), Ack(box.id, 99), append(envelope(BOB, ANN, "2"))])
+    await store.apply([append(envelope(BOB, ANN, "1")), Acknowledge(box.id, 99), append(envelope(BOB, ANN, "2"))])
     assert (await mailbox_of(store, ANN, PHONE)).acked == 1
     assert await texts(store, box) == [(2, "2")]
 
@@ -402,17 +402,17 @@ async def test_each_registration_of_a_device_begins_a_session_and_an_older_one_c
     await store.apply([append(envelope(BOB, ANN, "1")), append(envelope(BOB, ANN, "2"))])
     second = await registered(store, ANN, PHONE)
     assert (first.id, first.session + 1) == (second.id, second.session)
-    assert await apply(store, Ack(first.id, 2, first.session)) == SessionOver()
+    assert await apply(store, Acknowledge(first.id, 2, first.session)) == SessionOver()
     assert await apply(store, Remove(ANN, PHONE, first.session)) == SessionOver()
     assert await texts(store, second) == [(1, "1"), (2, "2")]
-    assert await apply(store, Ack(second.id, 1, second.session)) == Acked()
+    assert await apply(store, Acknowledge(second.id, 1, second.session)) == Acked()
     assert await texts(store, second) == [(2, "2")]
     assert isinstance(await apply(store, Remove(ANN, PHONE, second.session)), Removed)
     assert await apply(store, Remove(ANN, PHONE, second.session)) == NoSuchDevice()
 
 
 async def test_an_ack_of_a_mailbox_that_is_gone_changes_nothing(store: Store) -> None:
-    assert await apply(store, Ack(MailboxId(77), 5)) == Acked()
+    assert await apply(store, Acknowledge(MailboxId(77), 5)) == Acked()
 
 
 async def test_pages_come_in_order_and_begin_after_a_number(store: Store) -> None:
@@ -453,7 +453,7 @@ async def test_what_has_expired_makes_room(open_store: OpenStore) -> None:
         full = [append(envelope(BOB, ANN, ts=1_000)) for _ in range(3)]
         assert (await store.apply(full))[-1] == MailboxFull()
         await store.expire(before_ms=2_000, archived_before_ms=9_000)
-        assert isinstance(await apply(store, append(envelope(BOB, ANN, ts=3_000))), Stored)
+        assert isinstance(await apply(store, append(envelope(BOB, ANN, ts=3_000))), Appended)
 
 
 # --- history ---------------------------------------------------------------------------------------------------------
@@ -475,7 +475,7 @@ async def test_archived_envelopes_are_read_newest_first_by_either_side(store: St
     pairs = [(ANN, BOB), (BOB, ANN), (ANN, CAT), (BOB, ANN), (ANN, BOB), (ANN, ANN)]
     sent = [envelope(client, to, id=str(number)) for number, (client, to) in enumerate(pairs)]
     await store.apply([append(each, is_live=True, is_archived=True) for each in sent])
-    await store.apply([append(envelope(BOB, ANN, id="not archived")), Ack(box.id, 99)])
+    await store.apply([append(envelope(BOB, ANN, id="not archived")), Acknowledge(box.id, 99)])
     assert await history(store, ANN, BOB) == ["4", "3", "1", "0"]
     assert await history(store, BOB, ANN) == ["4", "3", "1", "0"]
     assert await history(store, ANN, ANN) == ["5"]
@@ -487,7 +487,7 @@ async def test_archived_envelopes_are_read_newest_first_by_either_side(store: St
 async def test_the_history_ends_with_its_age_whatever_waits(store: Store) -> None:
     box = await registered(store, ANN, PHONE, 9_000)
     sent = [append(envelope(BOB, ANN, id=str(ts), ts=ts), is_archived=True) for ts in (1_000, 2_000, 3_000)]
-    await store.apply([*sent, Ack(box.id, 1)])
+    await store.apply([*sent, Acknowledge(box.id, 1)])
     await store.expire(before_ms=0, archived_before_ms=3_000)
     assert await history(store, ANN, BOB) == ["3000"]
     assert [seq for seq, _ in await texts(store, box)] == [2, 3]
@@ -500,7 +500,7 @@ async def test_a_history_longer_than_the_retention_outlives_mailboxes_and_ids(st
     assert await store.expire(before_ms=5_000, archived_before_ms=1_000) == Expired(entries=1, devices=0)
     assert await texts(store, box) == []
     assert await history(store, ANN, BOB) == ["1"]
-    assert isinstance(await apply(store, sent), Stored)
+    assert isinstance(await apply(store, sent), Appended)
     assert await history(store, ANN, BOB) == ["1", "1"]
 
 

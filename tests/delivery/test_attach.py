@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Outbox
 from ironwire.protocol.auth import Principal
-from ironwire.store.contract.operations import Append, Removed, Stored
+from ironwire.store.contract.operations import Append, Appended, Removed
 from ironwire.store.contract.records import Mailbox, MailboxId
 from ironwire.wire.messages import Text
 from tests.delivery.stepped import Commits, SteppedMemory, SteppedSqlite
@@ -204,7 +204,7 @@ async def check(store: SteppedMemory | SteppedSqlite, commits: Commits[None], sc
         await play.run(script)
         held: dict[MailboxId, list[int]] = {}
         for operation, result in filter(None, commits.happened):
-            if isinstance(operation, Append) and isinstance(result, Stored):
+            if isinstance(operation, Append) and isinstance(result, Appended):
                 for place in result.placed:
                     held.setdefault(place.mailbox, []).append(place.seq)
         for visit in play.visits:

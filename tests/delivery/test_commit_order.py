@@ -22,7 +22,7 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.groups import GroupHandler
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.protocol.group import Change
-from ironwire.store.contract.operations import Append, Block, ChangeGroup, Operation, Remove, Result, Unblock
+from ironwire.store.contract.operations import AddBlock, Append, ChangeGroup, Operation, Remove, RemoveBlock, Result
 from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRemove, GroupRename, GroupRole, Text
 from tests.delivery.stepped import Commits, SteppedMemory, SteppedSqlite
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, Rooms, taken
@@ -70,7 +70,7 @@ class Relayed:
     text: str
 
 
-Step = Say | Alter | Commit | Block | Unblock | Remove
+Step = Say | Alter | Commit | AddBlock | RemoveBlock | Remove
 Happened = tuple[Operation, Result] | Relayed
 
 clients = st.sampled_from(CLIENTS)
@@ -96,8 +96,8 @@ scripts = st.lists(
         unwanted_says,
         unwanted_says,
         st.builds(Commit),
-        blocks.map(lambda block: Block(*block)),
-        blocks.map(lambda block: Unblock(*block)),
+        blocks.map(lambda block: AddBlock(*block)),
+        blocks.map(lambda block: RemoveBlock(*block)),
         st.sampled_from(DEVICES).map(lambda device: Remove(*device)),
         st.builds(Alter, seats, changes),
         st.builds(Alter, seats, changes),
@@ -120,9 +120,9 @@ class Oracle:
 
     def see(self, happened: Happened) -> None:
         match happened if isinstance(happened, Relayed) else happened[0]:
-            case Block(client, blocked):
+            case AddBlock(client, blocked):
                 self.blocks.add((client, blocked))
-            case Unblock(client, blocked):
+            case RemoveBlock(client, blocked):
                 self.blocks.discard((client, blocked))
             case Remove(client, device):
                 self.removed.add((client, device))
@@ -173,7 +173,7 @@ async def play(
                 ask(groups.change, seats[by], request, None)
             case Remove(client, device):
                 ask(delivery.remove, client, device)
-            case Block(client) | Unblock(client):
+            case AddBlock(client) | RemoveBlock(client):
                 ask(delivery.change, client, step)
         if not isinstance(step, Say):
             await wait_all_tasks_blocked()

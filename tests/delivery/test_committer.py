@@ -10,8 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer
 from ironwire.errors import StoreError
 from ironwire.store.contract.operations import (
-    Ack,
     Acked,
+    Acknowledge,
     Operation,
     Result,
     Touch,
@@ -76,7 +76,7 @@ async def test_acks_alone_wait_for_a_short_quiet_and_go_together(
     assert committer.waiting == 2
     mock_clock.jump(QUIET_SECONDS * 0.1)
     await wait_all_tasks_blocked()
-    assert store.batches == [(QUIET_SECONDS, [Ack(ONE, 3), Ack(TWO, 5)])]
+    assert store.batches == [(QUIET_SECONDS, [Acknowledge(ONE, 3), Acknowledge(TWO, 5)])]
     mock_clock.jump(60)
     await wait_all_tasks_blocked()
     assert len(store.batches) == 1
@@ -104,7 +104,7 @@ async def test_a_session_takes_over_the_ack_of_the_former_one_that_waits(
     await wait_all_tasks_blocked()
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
-    assert [batch for _, batch in store.batches] == [[Ack(ONE, 3, 2)]]
+    assert [batch for _, batch in store.batches] == [[Acknowledge(ONE, 3, 2)]]
 
 
 async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(
@@ -117,7 +117,7 @@ async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
     committer.ack(ONE, 4, 1, lambda result: answers.append(("second", result)))
-    assert ([batch for _, batch in store.batches], answers) == ([[Ack(ONE, 3)]], [])
+    assert ([batch for _, batch in store.batches], answers) == ([[Acknowledge(ONE, 3)]], [])
     store.release.set()
     await wait_all_tasks_blocked()
     assert answers == [("first", Acked()), ("repeated", Acked())]
@@ -136,10 +136,10 @@ async def test_acks_that_erase_much_are_not_all_in_one_batch(store: NotingStore,
     committer.ask(None, Touch(ONE, 1), lambda _: None)
     await wait_all_tasks_blocked()
     (_, first), *_ = store.batches
-    assert first == [*(Ack(box, 1) for box in boxes[:4]), Touch(ONE, 1)]
+    assert first == [*(Acknowledge(box, 1) for box in boxes[:4]), Touch(ONE, 1)]
     committer.ask(None, Touch(ONE, 2), lambda _: None)
     await wait_all_tasks_blocked()
-    assert store.batches[1][1] == [*(Ack(box, 1) for box in boxes[4:]), Touch(ONE, 2)]
+    assert store.batches[1][1] == [*(Acknowledge(box, 1) for box in boxes[4:]), Touch(ONE, 2)]
 
 
 async def test_acks_ride_with_the_next_batch_and_go_before_it(
@@ -151,7 +151,7 @@ async def test_acks_ride_with_the_next_batch_and_go_before_it(
     await wait_all_tasks_blocked()
     mock_clock.jump(60)
     await wait_all_tasks_blocked()
-    assert store.batches == [(0.0, [Ack(ONE, 1), Ack(TWO, 2), asked])]
+    assert store.batches == [(0.0, [Acknowledge(ONE, 1), Acknowledge(TWO, 2), asked])]
 
 
 async def test_an_ack_that_comes_during_a_commit_waits_for_its_quiet_too(
@@ -166,7 +166,7 @@ async def test_an_ack_that_comes_during_a_commit_waits_for_its_quiet_too(
     assert [batch for _, batch in store.batches] == [[asked]]
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
-    assert [batch for _, batch in store.batches] == [[asked], [Ack(ONE, 1)]]
+    assert [batch for _, batch in store.batches] == [[asked], [Acknowledge(ONE, 1)]]
 
 
 @pytest.mark.parametrize("is_committing", [False, True])
@@ -182,7 +182,7 @@ async def test_acks_that_wait_at_the_end_are_committed(store: NotingStore, is_co
         committer.ack(ONE, 7)
         nursery.cancel_scope.cancel()
         store.release.set()
-    assert store.batches[-1][1] == [Ack(ONE, 7)]
+    assert store.batches[-1][1] == [Acknowledge(ONE, 7)]
 
 
 async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingStore) -> None:
@@ -197,7 +197,7 @@ async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingSto
         committer.ack(ONE, 9)
         nursery.cancel_scope.cancel()
         store.release.set()
-    assert store.batches[-1][1] == [Ack(ONE, 9), Ack(TWO, 8)]
+    assert store.batches[-1][1] == [Acknowledge(ONE, 9), Acknowledge(TWO, 8)]
 
 
 async def test_a_batch_has_a_bound_and_the_rest_follows(store: NotingStore, committer: Committer) -> None:

@@ -14,7 +14,7 @@ from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
 from ironwire.protocol.auth import Principal
-from ironwire.store.contract.operations import Block, Operation, Remove, Removed, Result, SessionOver, Sweep
+from ironwire.store.contract.operations import AddBlock, Operation, Remove, Removed, Result, SessionOver, Sweep
 from ironwire.store.contract.records import MailboxId
 from ironwire.wire.messages import Receipt, Text
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
@@ -248,7 +248,7 @@ async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked
     await house.seat_device(BOB, PHONE)
     for _ in range(3 * BATCH_COST):
         house.delivery.submit(alice, Text(BOB, "Hello"), None)
-    await house.delivery.change(BOB, Block(BOB, ALICE))
+    await house.delivery.change(BOB, AddBlock(BOB, ALICE))
     (at_the_block,) = await house.store.mailboxes_of(BOB)
     await wait_all_tasks_blocked()
     (in_the_end,) = await house.store.mailboxes_of(BOB)

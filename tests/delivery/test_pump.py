@@ -15,7 +15,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.protocol.mailbox import AckBeyondDelivery, Window
 from ironwire.store.contract.losses import Loss
-from ironwire.store.contract.operations import Ack, Result, Stored
+from ironwire.store.contract.operations import Acknowledge, Appended, Result
 from ironwire.store.contract.records import (
     Entry,
     Envelope,
@@ -89,7 +89,7 @@ class Recipient:
         self._tell(stored, made.envelope)
 
     def _tell(self, stored: Result, sent: Envelope) -> None:
-        assert isinstance(stored, Stored)
+        assert isinstance(stored, Appended)
         if self.is_connected:
             for place in stored.placed:
                 self.pump.offer(place.seq, sent, is_own=False)
@@ -98,7 +98,7 @@ class Recipient:
 
     async def ack(self, upto: int) -> None:
         if self.pump.ack(upto) is not None:
-            await self.store.apply([Ack(self.pump.mailbox, upto)])
+            await self.store.apply([Acknowledge(self.pump.mailbox, upto)])
 
     async def got(self) -> list[str]:
         """What has arrived since the last time, each as a word."""

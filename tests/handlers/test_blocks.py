@@ -9,7 +9,7 @@ from ironwire.delivery.outbox import Ending
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.limits import Limits
-from ironwire.store.contract.operations import Block, Unblock
+from ironwire.store.contract.operations import AddBlock, RemoveBlock
 from ironwire.store.contract.records import Quota
 from ironwire.store.memory.store import MemoryStore
 from ironwire.wire.messages import File, History, Receipt, Text
@@ -38,7 +38,7 @@ def is_blocked(request: pytest.FixtureRequest) -> bool:
 async def house(nursery: trio.Nursery, is_blocked: bool) -> House:
     house = House(nursery)
     if is_blocked:
-        await house.delivery.change(BOB, Block(BOB, ALICE))
+        await house.delivery.change(BOB, AddBlock(BOB, ALICE))
     return house
 
 
@@ -138,6 +138,6 @@ async def test_a_block_goes_one_way_and_ends(house: House, is_blocked: bool) -> 
     alice, bob = house.seat(ALICE), house.seat(BOB)
     house.delivery.submit(bob, Text(ALICE, "Hello"), None)
     assert [frame["payload"]["text"] for frame in taken(alice)] == ["Hello"]
-    await house.delivery.change(BOB, Unblock(BOB, ALICE))
+    await house.delivery.change(BOB, RemoveBlock(BOB, ALICE))
     house.delivery.submit(alice, Text(BOB, "Hello again"), None)
     assert [frame["payload"]["text"] for frame in taken(bob)] == ["Hello again"]

@@ -29,11 +29,11 @@ from ironwire.ids import ClientId, DeviceId, MessageId, is_group
 from ironwire.limits import Limits
 from ironwire.store.contract.operations import (
     Append,
+    Appended,
     ChangeGroup,
     Operation,
     Register,
     Result,
-    Stored,
 )
 from ironwire.store.contract.records import Quota
 from ironwire.store.contract.store import Store
@@ -107,7 +107,7 @@ class _Recorder:
             self.log += [
                 operation
                 for operation, result in zip(batch, results, strict=True)
-                if isinstance(operation, (Append, ChangeGroup)) and isinstance(result, Stored)
+                if isinstance(operation, (Append, ChangeGroup)) and isinstance(result, Appended)
             ]
             await trio.sleep(self._chance.random() * 0.05)
             return results

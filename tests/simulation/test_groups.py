@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ironwire.ids import ClientId, GroupId
-from ironwire.store.contract.operations import Append, Stored
+from ironwire.store.contract.operations import Append, Appended
 from ironwire.store.memory import state as memory_state
 from tests.simulation.crowd import Plan, Violation, stage_crowd
 from tests.simulation.stores import KINDS, Kind
@@ -23,7 +23,7 @@ def test_every_device_of_every_member_gets_everything_once_in_one_order(seed: in
 def test_the_judge_notices_a_place_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     fan_out = memory_state._spread_in_group
 
-    def forgetful(state: Any, envelope: Any, clients: list[ClientId], *rest: Any, **more: Any) -> Stored:
+    def forgetful(state: Any, envelope: Any, clients: list[ClientId], *rest: Any, **more: Any) -> Appended:
         is_forgotten = envelope.verb == "text" and envelope.id == "9"
         return fan_out(state, envelope, clients[:-1] if is_forgotten else clients, *rest, **more)
 

@@ -14,7 +14,7 @@ from ironwire.errors import BackupError, StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, parse_blob_name
 from ironwire.store.backup import MANIFEST, RESTORING, examine_backup, make_backup, restore_backup
 from ironwire.store.contract.losses import Loss
-from ironwire.store.contract.operations import Ack, Touch
+from ironwire.store.contract.operations import Acknowledge, Touch
 from ironwire.store.contract.records import Mailbox, Quota
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, MEDIA
@@ -50,7 +50,7 @@ async def data(tmp_path: Path) -> Path:
     await registered(store, BOB, LAPTOP)
     for number in range(4):
         await apply(store, append(envelope(ANN, BOB, f"{number}", device=TABLET, id=f"m{number}")))
-    await apply(store, Ack(phone.id, 2))
+    await apply(store, Acknowledge(phone.id, 2))
     await store.close()
     (folder / MEDIA).mkdir()
     (folder / MEDIA / BLOB).write_bytes(b"a file")

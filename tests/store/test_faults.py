@@ -10,7 +10,7 @@ import trio
 
 from ironwire.ids import DeviceId
 from ironwire.store.contract.faults import FaultPoint, watch
-from ironwire.store.contract.operations import Ack, Operation
+from ironwire.store.contract.operations import Acknowledge, Operation
 from ironwire.store.contract.records import Mailbox
 from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import ANN, BOB, CAT, PHONE, WIDE, append, envelope, registered, texts
@@ -44,7 +44,7 @@ async def test_a_crash_leaves_a_batch_whole_or_not_at_all(tmp_path: Path) -> Non
     box = await registered(store, ANN, PHONE)
     await store.apply([append(envelope(BOB, ANN, "before", id="1"))])
     watch(copy)
-    batch: list[Operation] = [Ack(box.id, 1), append(envelope(CAT, ANN, "2")), append(envelope(BOB, ANN, "3"))]
+    batch: list[Operation] = [Acknowledge(box.id, 1), append(envelope(CAT, ANN, "2")), append(envelope(BOB, ANN, "3"))]
     await store.apply(batch)
     watch(lambda _: None)
     await store.close()

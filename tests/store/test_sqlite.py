@@ -23,12 +23,12 @@ from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import ClientId
 from ironwire.store.contract.history import HISTORY_BYTES
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    Appended,
     Forget,
     Register,
     Remove,
     Removed,
-    Stored,
     Sweep,
     Undeliverable,
 )
@@ -77,7 +77,7 @@ async def refuses_a_batch(store: SqliteStore, error: type[StoreError], match: st
 
 async def works_again(store: SqliteStore) -> None:
     results = await store.apply([append(envelope(BOB, ANN, "x" * 60_000, id="1"))])
-    assert isinstance(results[0], Stored)
+    assert isinstance(results[0], Appended)
     assert not store.statistics().is_failing
 
 
@@ -355,8 +355,10 @@ async def test_what_was_sent_with_a_number_and_acknowledged_takes_no_byte(store:
     async def send(first: int, last: int) -> int:
         """The bytes of the file that are in use after these were acknowledged."""
         for n in range(first, last + 1):
-            await store.apply([numbered(envelope(ANN, BOB, device=PHONE, id=f"id {n}"), phone, n), Ack(bobs.id, n - 1)])
-        await store.apply([Ack(bobs.id, last)])
+            await store.apply(
+                [numbered(envelope(ANN, BOB, device=PHONE, id=f"id {n}"), phone, n), Acknowledge(bobs.id, n - 1)]
+            )
+        await store.apply([Acknowledge(bobs.id, last)])
         await store.scrub()
         with closing(sqlite3.connect(path)) as database:
             assert database.execute("SELECT count(*) FROM known").fetchone() == (0,)
@@ -393,10 +395,10 @@ async def test_after_the_last_ack_the_text_is_nowhere(
     store: SqliteStore, path: Path, told: tuple[Mailbox, Mailbox]
 ) -> None:
     phone, laptop = told
-    await store.apply([Ack(phone.id, 99)])
+    await store.apply([Acknowledge(phone.id, 99)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
-    await store.apply([Ack(laptop.id, 99)])
+    await store.apply([Acknowledge(laptop.id, 99)])
     await store.scrub()
     assert traces(path) == []
 
@@ -405,9 +407,9 @@ async def test_after_acks_one_by_one_the_text_is_nowhere(
     store: SqliteStore, path: Path, told: tuple[Mailbox, Mailbox]
 ) -> None:
     for seq in range(1, 13):
-        await store.apply([Ack(told[0].id, seq)])
+        await store.apply([Acknowledge(told[0].id, seq)])
         await store.apply([append(envelope(BOB, ANN, "in between " * seq))])
-        await store.apply([Ack(told[1].id, seq)])
+        await store.apply([Acknowledge(told[1].id, seq)])
     await store.scrub()
     assert traces(path) == []
 
@@ -433,7 +435,7 @@ async def test_after_its_devices_were_not_seen_for_long_the_text_is_nowhere(stor
     await registered(store, ANN, PHONE, now_ms=1_000)
     await registered(store, ANN, LAPTOP, now_ms=9_000)
     await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=9_000))])
-    await store.apply([Ack((await store.mailboxes_of(ANN))[1].id, 1)])
+    await store.apply([Acknowledge((await store.mailboxes_of(ANN))[1].id, 1)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
     await store.expire(before_ms=5_000, archived_before_ms=9_999)
@@ -443,7 +445,7 @@ async def test_after_its_devices_were_not_seen_for_long_the_text_is_nowhere(stor
 
 async def test_an_archived_text_stays_until_its_history_ends(store: SqliteStore, path: Path) -> None:
     box = await registered(store, ANN, PHONE, now_ms=9_000)
-    await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=5_000), is_archived=True), Ack(box.id, 1)])
+    await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=5_000), is_archived=True), Acknowledge(box.id, 1)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
     await store.expire(before_ms=0, archived_before_ms=5_001)
@@ -458,7 +460,7 @@ async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
     monkeypatch.setattr(sqlite_devices, "SWEPT_AT_ONCE", 3)
     phone, laptop = await registered(store, ANN, PHONE), await registered(store, ANN, LAPTOP)
     await store.apply([append(envelope(BOB, ANN, SECRET)) for _ in range(8)])
-    await store.apply([Ack(laptop.id, 8)])
+    await store.apply([Acknowledge(laptop.id, 8)])
     (removed,) = await store.apply([Remove(ANN, PHONE)])
     assert removed == Removed((Sweep(phone.id, 6), Sweep(phone.id, 9)))
     assert await store.read(phone.id, after=0, limit=9) == []
@@ -493,7 +495,7 @@ async def test_batches_go_between_the_parts_of_a_long_expiry(
     monkeypatch.setattr(sqlite_expiry, "LET_GO_AT_ONCE", 3)
     box = await registered(store, ANN, PHONE, 9_000)
     old = [append(envelope(BOB, ANN, id=str(number)), is_archived=True) for number in range(10)]
-    await store.apply([*old, Ack(box.id, 10)])
+    await store.apply([*old, Acknowledge(box.id, 10)])
     expired = trio.Event()
 
     async def expire() -> None:
@@ -506,7 +508,7 @@ async def test_batches_go_between_the_parts_of_a_long_expiry(
     assert not expired.is_set()
     await expired.wait()
     assert await store.read_history(ANN, BOB, before=None, limit=100) == []
-    assert all(isinstance(result, Stored) for result in await store.apply(old)), "their ids are forgotten"
+    assert all(isinstance(result, Appended) for result in await store.apply(old)), "their ids are forgotten"
 
 
 async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) -> None:
@@ -519,7 +521,7 @@ async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) ->
 
 async def test_what_was_refused_is_nowhere(store: SqliteStore, path: Path) -> None:
     assert await store.apply([append(envelope(BOB, ANN, SECRET))]) == [Undeliverable()]
-    assert isinstance((await store.apply([append(envelope(BOB, ANN, SECRET), is_live=True)]))[0], Stored)
+    assert isinstance((await store.apply([append(envelope(BOB, ANN, SECRET), is_live=True)]))[0], Appended)
     await store.scrub()
     assert traces(path) == []
 

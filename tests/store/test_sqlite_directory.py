@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.store.contract.directory import Group
-from ironwire.store.contract.operations import Block, NotMember, Stored
+from ironwire.store.contract.operations import AddBlock, Appended, NotMember
 from ironwire.store.sqlite import directory as sqlite_directory
 from ironwire.store.sqlite import pages as sqlite_pages
 from ironwire.store.sqlite.directory import Cache
@@ -32,7 +32,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.apply([change(CLUB, 0, {ANN: "admin"}), Block(ANN, CAT)])
+    await store.apply([change(CLUB, 0, {ANN: "admin"}), AddBlock(ANN, CAT)])
     box = await registered(store, BOB, PHONE)
 
     def fail(_: object) -> None:
@@ -43,12 +43,12 @@ async def test_a_batch_that_failed_has_changed_no_group_and_no_block(
         broken.setattr(store._mailboxes.batch_log, "write", fail)
         unwanted = append(envelope(BOB, ANN, device=PHONE), is_live=True)
         with pytest.raises(StoreError):
-            await store.apply([joined, append(envelope(BOB, CLUB)), Block(ANN, BOB), unwanted])
+            await store.apply([joined, append(envelope(BOB, CLUB)), AddBlock(ANN, BOB), unwanted])
     assert await store.group(CLUB) == Group(CLUB, 1, None, {ANN: "admin"})
     assert await store.blocks_of(ANN) == {CAT}
     assert await apply(store, append(envelope(BOB, CLUB))) == NotMember()
-    assert await apply(store, append(envelope(BOB, ANN, device=PHONE), is_live=True)) == Stored((), owed=(ANN,))
-    assert isinstance(await apply(store, append(envelope(ANN, CLUB))), Stored)
+    assert await apply(store, append(envelope(BOB, ANN, device=PHONE), is_live=True)) == Appended((), owed=(ANN,))
+    assert isinstance(await apply(store, append(envelope(ANN, CLUB))), Appended)
     assert await texts(store, box) == []
 
 
@@ -63,11 +63,11 @@ async def test_what_is_cached_stays_in_bounds(store: SqliteStore, monkeypatch: p
         group, client = GroupId(f"#{number:032x}"), ClientId(f"{number:064x}")
         assert await store.group(group) is None
         assert await apply(store, append(envelope(ANN, group))) == NotMember()
-        await store.apply([change(group, 0, members), *(Block(client, blocked) for blocked in members)])
-        assert isinstance(await apply(store, append(envelope(ANN, group))), Stored)
+        await store.apply([change(group, 0, members), *(AddBlock(client, blocked) for blocked in members)])
+        assert isinstance(await apply(store, append(envelope(ANN, group))), Appended)
         assert await store.group(group) == Group(group, 1, None, members)
         assert await store.blocks_of(client) == members.keys()
-        assert await apply(store, append(envelope(ANN, client), is_live=True)) == Stored(())
+        assert await apply(store, append(envelope(ANN, client), is_live=True)) == Appended(())
         assert all(len(cache.held) <= 3 for cache in caches)
 
 

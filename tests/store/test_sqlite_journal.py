@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store.contract.operations import Ack, Duplicate, Operation, Remove, Stored, Touch
+from ironwire.store.contract.operations import Acknowledge, Appended, Duplicate, Operation, Remove, Touch
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import (
@@ -67,7 +67,7 @@ async def test_what_is_acknowledged_soon_leaves_nothing_but_its_id(store: Sqlite
     box = await registered(store, ANN, PHONE)
     for number in range(1, 6):
         await apply(store, append(envelope(BOB, ANN, id=str(number))))
-        await apply(store, Ack(box.id, number))
+        await apply(store, Acknowledge(box.id, number))
     assert counts(path)[1:] == (0, 0, 0)
     await store.checkpoint()
     assert counts(path) == (0, 5, 0, 0)
@@ -118,7 +118,7 @@ async def test_after_a_crash_everything_is_there_and_the_numbers_go_on(store: Sq
     await apply(store, append(envelope(BOB, ANN, "gone", id="1")))
     await store.checkpoint()
     await apply(store, append(envelope(BOB, ANN, "there", id="2")))
-    await apply(store, Ack(box.id, 1))
+    await apply(store, Acknowledge(box.id, 1))
     await apply(store, append(envelope(BOB, ANN, "Ünï \0 \udcff".encode("utf-8", "replace").decode(), id="3")))
     await apply(store, Touch(box.id, 9_000))
 
@@ -129,7 +129,7 @@ async def test_after_a_crash_everything_is_there_and_the_numbers_go_on(store: Sq
     assert await again.recall(BOB, None, MessageId("2"), append(envelope(BOB, ANN, "there", id="2")).digest) is not None
     assert await apply(again, append(envelope(BOB, ANN, "there", id="2"))) == Duplicate(1_000)
     stored = await apply(again, append(envelope(BOB, ANN, "new")))
-    assert isinstance(stored, Stored)
+    assert isinstance(stored, Appended)
     assert stored.placed[0].seq == 4
     await again.close()
 
@@ -161,7 +161,7 @@ async def test_a_batch_under_way_is_seen_by_nobody(
     monkeypatch.setattr(store._database, "_commit", slow_commit)
     monkeypatch.setattr(sqlite_mailboxes, "HIGH_WATERMARK", 1)  # so that it settles as well
     sent = append(envelope(BOB, ANN, "meanwhile", id="1"))
-    batch: list[Operation] = [sent, append(envelope(BOB, ANN, "and more")), Ack(box.id, 0)]
+    batch: list[Operation] = [sent, append(envelope(BOB, ANN, "and more")), Acknowledge(box.id, 0)]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.apply, batch)
         await wait_all_tasks_blocked()
@@ -184,11 +184,11 @@ async def test_a_batch_that_failed_leaves_what_the_journal_has(
     with monkeypatch.context() as broken:
         broken.setattr(store._mailboxes.batch_log, "write", fail)
         with pytest.raises(StoreError):
-            await store.apply([Ack(box.id, 1), append(envelope(BOB, ANN, "lost", id="2"))])
+            await store.apply([Acknowledge(box.id, 1), append(envelope(BOB, ANN, "lost", id="2"))])
     assert await texts(store, box) == [(1, "before")]
     depth = store.statistics()
     assert (depth.mailboxes, depth.waiting_envelopes) == (1, 1)
-    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after", id="2"))), Stored)
+    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after", id="2"))), Appended)
     assert await texts(store, box) == [(1, "before"), (2, "after")]
 
 
@@ -214,11 +214,16 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
             await store.read(box.id, after=0, limit=9)
         with pytest.raises(StoreError):
             await store.recall(BOB, None, MessageId("1"), b"")
-        for change in (partial(apply, store, Ack(box.id, 1)), store.checkpoint, store.scrub, partial(store.erase, BOB)):
+        for change in (
+            partial(apply, store, Acknowledge(box.id, 1)),
+            store.checkpoint,
+            store.scrub,
+            partial(store.erase, BOB),
+        ):
             with pytest.raises(StoreError):
                 await change()
     assert await texts(store, box) == [(1, "before")]
-    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after"))), Stored)
+    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after"))), Appended)
 
 
 @pytest.mark.parametrize("effects", [b"[[1,2,3]]", b"not json", b'[[1,"text"]', b"7"])

@@ -138,7 +138,7 @@ class Pending:
 
 
 @define(eq=False)
-class Outbox:
+class SendQueue:
     """To the writer of one session: the messages without a reply, what wants none, and one ack however many are due.
 
     While the server holds the session (docs/protocol.md, section 4), nothing whose order matters is written: all of it

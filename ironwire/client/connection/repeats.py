@@ -20,7 +20,7 @@ from uuid import uuid4
 import trio
 from attrs import define, field
 
-from ironwire.client.connection.outgoing import Outbox, Pending
+from ironwire.client.connection.outgoing import Pending, SendQueue
 from ironwire.ids import Address, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Receipt, Resume, Text
 from ironwire.wire.messages.fields import is_retryable
@@ -33,7 +33,7 @@ REST_SECONDS = 60.0
 class Repeats:
     """Of one session. `pending` are the messages without a reply, in the order in which they are to be sent."""
 
-    _outbox: Outbox
+    _outbox: SendQueue
     _pending: dict[MessageId, Pending]
     _nursery: trio.Nursery
     _moved: Callable[[], None]

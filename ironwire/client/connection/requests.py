@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import Outbox, Pending, R, Reply, checked
+from ironwire.client.connection.outgoing import Pending, R, Reply, SendQueue, checked
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
 from ironwire.client.events import EventQueue
@@ -52,7 +52,7 @@ class Requests:
     """By verb: the messages with which every session begins."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
     """In the order in which they are sent. Of the messages that a device keeps, the first ones are here."""
-    _outbox: Outbox | None = field(default=None, init=False)
+    _outbox: SendQueue | None = field(default=None, init=False)
     _repeats: Repeats | None = field(default=None, init=False)
     """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
@@ -125,7 +125,7 @@ class Requests:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def begin(self, nursery: trio.Nursery, welcome: AuthOk) -> tuple[Outbox, Repeats]:
+    def begin(self, nursery: trio.Nursery, welcome: AuthOk) -> tuple[SendQueue, Repeats]:
         """A session began: everything without a reply goes out again, in order. `end` follows.
 
         Args:
@@ -136,7 +136,7 @@ class Requests:
             self._frame_bytes = welcome.limits.frame_bytes
         if self.numbers is not None:
             self._take_answers(self.numbers, welcome)
-        outbox = Outbox()
+        outbox = SendQueue()
         repeats = Repeats(outbox, self._pending, nursery, self._note_moved, self._send_all, self._send_again)
         for message in self._standing.values():
             outbox.say(message)

@@ -1,7 +1,7 @@
 """The transport over a connection's own stream, once its upgrade has been answered.
 
-What costs is the steps per message, so one read yields every complete message in it and one write carries a whole
-batch. Nothing stands between the kernel and the parser of frames.
+The number of steps per message is the cost, so one read yields every complete message in it and one write carries a
+whole batch. No layer stands between the kernel and the frame parser.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
 from ironwire.server.listener.streams import GONE, READ_BYTES, linger, write_at_once, write_some
 from ironwire.wire.frames import (
-    Close,
+    CloseFrame,
     FrameParser,
     Payload,
-    Ping,
+    PingFrame,
     encode_batch,
     encode_close,
     encode_ping,
@@ -28,11 +28,11 @@ from ironwire.wire.frames import (
 )
 
 ODD_FRAMES = Rate(per_second=250, burst=250)
-"""Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message. So many
-take half a millisecond.
+"""Pings, pongs and fragments that a peer may send; the limits of messages do not count them, and ten thousand fit into
+one read. A burst takes half a millisecond.
 """
 UNAUTHENTICATED_BYTES = 4 * 1024
-"""What is read at once of a peer that has not authenticated: its proof, and not ten thousand tiny frames."""
+"""The size of a read before authentication: enough for the proof, too small for ten thousand tiny frames."""
 
 
 @define(eq=False)
@@ -51,9 +51,9 @@ class DirectTransport:
     _parser: FrameParser = field(init=False)
     _write_lock: trio.Lock = field(factory=trio.Lock, init=False)
     _unsent: bytes = field(default=b"", init=False)
-    """What `write` took over and the connection did not."""
+    """Bytes that `write` has accepted and the socket has not."""
     _waiting_pong: bytes = field(default=b"", init=False)
-    _peer_close: Close | None = field(default=None, init=False)
+    _peer_close: CloseFrame | None = field(default=None, init=False)
     _is_sending_over: bool = field(default=False, init=False)
     _read_bytes: int = field(default=UNAUTHENTICATED_BYTES, init=False)
 
@@ -85,7 +85,7 @@ class DirectTransport:
 
     def write(self, payloads: Sequence[bytes]) -> bool:
         data = encode_batch(payloads)
-        if self._write_lock.locked():  # who holds it takes this along
+        if self._write_lock.locked():  # the holder sends the pong too
             self._unsent += data
             return False
         if self._is_sending_over:
@@ -128,7 +128,7 @@ class DirectTransport:
         await trio.aclose_forcefully(self._stream)
 
     def _messages_in(self, data: bytes, now: float) -> list[Payload]:
-        """Every message that is complete with what the peer has sent just now."""
+        """Every message that `data` completes."""
         parser = self._parser
         odd_frames_left = parser.odd_frames_left
         if odd_frames_left < ODD_FRAMES.burst:
@@ -142,9 +142,9 @@ class DirectTransport:
         for item in items:
             if isinstance(item, (str, bytes)):
                 messages.append(item)
-            elif isinstance(item, Ping):
+            elif isinstance(item, PingFrame):
                 self._waiting_pong = encode_pong(item.data)
-            elif isinstance(item, Close):
+            elif isinstance(item, CloseFrame):
                 self._peer_close = item
         return messages
 
@@ -168,7 +168,7 @@ class DirectTransport:
         return bytes(await self._stream.receive_some(self._read_bytes))
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
-        """Send `data` and the pong that waits, if any; nothing goes out after what `is_last`, or after half a frame."""
+        """Send `data` and the waiting pong, if any. Nothing is sent after a last write (`is_last`) or half a frame."""
         try:
             self._write_lock.acquire_nowait()  # spares acquire()'s trip around the scheduler: the write makes its own
         except trio.WouldBlock:
@@ -189,7 +189,7 @@ class DirectTransport:
             self._write_lock.release()
 
     async def _write_bounded(self, data: bytes, *, is_last: bool = False) -> None:
-        """Write on the reader's behalf: a peer that asks for answers and does not read them is cut."""
+        """Write for the reader, bounded in time: a peer that sends pings and reads no pongs is cut."""
         with trio.move_on_after(self._limits.write_seconds):
             await self._write(data, is_last=is_last)
             return
@@ -209,7 +209,7 @@ class SocketTransport(DirectTransport):
 
     _socket: trio.socket.SocketType = field(init=False)
     _has_ended: bool = field(default=False, init=False)
-    """The peer sends nothing more, or the connection broke."""
+    """Whether the peer sends nothing more, or the connection broke."""
 
     def __attrs_post_init__(self) -> None:
         self._socket = cast("trio.SocketStream", self._stream).socket
@@ -234,7 +234,7 @@ class SocketTransport(DirectTransport):
         """
         try:
             data = os.read(self._socket.fileno(), self._read_bytes)
-        except BlockingIOError:  # the kernel threw away what it had announced
+        except BlockingIOError:  # spurious readiness: the kernel has dropped the data
             return 0, []
         except OSError:
             data = b""
@@ -252,5 +252,5 @@ class SocketTransport(DirectTransport):
             await trio.lowlevel.wait_readable(self._socket)
             try:
                 return os.read(self._socket.fileno(), self._read_bytes)
-            except BlockingIOError:  # the kernel threw away what it had announced
+            except BlockingIOError:  # spurious readiness: the kernel has dropped the data
                 continue

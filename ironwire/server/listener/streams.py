@@ -1,6 +1,6 @@
-"""What Trio's streams lack: a write that does not wait, one that reports progress, a close that loses no last words.
+"""Additions to Trio's streams: a write that does not wait, one that reports progress, a close that loses no data.
 
-Plain sockets go the shortest way to the kernel (docs/decisions/0006), every other stream through its own methods.
+Plain sockets are called directly (docs/decisions/0006), every other stream through its own methods.
 """
 
 import contextlib
@@ -9,17 +9,17 @@ import os
 import trio
 
 READ_BYTES = 64 * 1024
-"""As much as one read takes."""
+"""The size of one read."""
 
 _LINGER_BYTES = 1024 * 1024
 _PIECE_BYTES = 16 * 1024
 
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
-"""What a stream raises once the peer has left, or this side has closed it."""
+"""Exceptions of a stream that the peer has left, or that this side has closed."""
 
 
 def write_at_once(stream: trio.abc.Stream, data: bytes | memoryview) -> int:
-    """Send what a plain socket takes without waiting; the number of bytes, 0 for any other stream.
+    """Send the bytes that a plain socket takes without waiting; returns their number, 0 for any other stream.
 
     Raises:
         OSError: the connection broke, or is closed.
@@ -33,7 +33,7 @@ def write_at_once(stream: trio.abc.Stream, data: bytes | memoryview) -> int:
 
 
 async def write_some(stream: trio.abc.Stream, data: memoryview) -> int:
-    """Wait until a part of `data` is sent; the number of bytes, so that a caller can bound the wait for progress.
+    """Wait until a part of `data` is sent; returns the number of bytes, so that a caller can bound the wait.
 
     Raises:
         OSError, or one of `GONE`: the connection broke, or is closed.
@@ -47,10 +47,10 @@ async def write_some(stream: trio.abc.Stream, data: memoryview) -> int:
 
 
 async def linger(stream: trio.abc.Stream) -> None:
-    """Say that no more will be sent, then discard what still comes until the peer hangs up or has sent 1 MiB.
+    """Half-close, then discard input until the peer hangs up or has sent 1 MiB.
 
-    To close with unread bytes in the socket sends a reset, which may destroy the last words on their way. A stream
-    that is gone is no error; time is the caller's to bound.
+    Closing with unread bytes in the socket sends a reset, which may destroy the last bytes on their way. A stream that
+    is gone is no error; the caller bounds the time.
     """
     with contextlib.suppress(*GONE, trio.BusyResourceError):
         await half_close(stream)

@@ -20,7 +20,7 @@ class Archived:
     envelope: Envelope
 
 
-class History(Protocol):
+class Archive(Protocol):
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         """Up to `limit` archived envelopes between `client` and `peer`, in either direction, newest first: the newest
         of all, or those whose number is below `before`. It may end with the one that reaches `HISTORY_BYTES`. Of a

@@ -131,8 +131,8 @@ class Append:
 
     `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. An envelope that
     `is_archived` stays readable after its last ack, until `expire`. Of one `lane`, nothing more goes through in the
-    batch once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `Held`, or
-    a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
+    batch once one was refused for a full mailbox (`lanes.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`,
+    or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
 
     An envelope with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
     (`numbers.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or
@@ -190,7 +190,7 @@ class ChangeGroup:
 
     `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
     afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
-    `Stored`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
+    `Appended`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
     """
 
     envelope: Envelope
@@ -238,7 +238,7 @@ class LostPlace:
 
 
 @record
-class Stored:
+class Appended:
     """`owed` are the clients whose sessions without a mailbox may have the envelope too: the one that it went to,
     unless that one has blocked the sender; or the members of its group, after a change also those who were before.
     """
@@ -280,7 +280,7 @@ class Held:
 
 
 @record
-class Ack:
+class Acknowledge:
     """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
     in `Acked`; or in `SessionOver`, if it comes from a `session` that is not the device's newest: what the newest is
     about to be sent must not be erased under its hands.
@@ -312,7 +312,7 @@ class Forgotten:
 
 
 @record
-class Block:
+class AddBlock:
     """`client` wants nothing more from `blocked`; repeating it changes nothing. Results in `Blocked`, or
     `TooManyBlocks`.
     """
@@ -332,7 +332,7 @@ class TooManyBlocks:
 
 
 @record
-class Unblock:
+class RemoveBlock:
     """Ends a block, if there is one. Results in `Unblocked`."""
 
     client: ClientId
@@ -344,7 +344,19 @@ class Unblocked:
     pass
 
 
-Operation = Register | Touch | Remove | Sweep | Append | RefuseNumber | ChangeGroup | Ack | Forget | Block | Unblock
+Operation = (
+    Register
+    | Touch
+    | Remove
+    | Sweep
+    | Append
+    | RefuseNumber
+    | ChangeGroup
+    | Acknowledge
+    | Forget
+    | AddBlock
+    | RemoveBlock
+)
 Result = (
     Mailbox
     | TooManyDevices
@@ -352,7 +364,7 @@ Result = (
     | Removed
     | Swept
     | NoSuchDevice
-    | Stored
+    | Appended
     | Duplicate
     | IdTaken
     | MailboxFull

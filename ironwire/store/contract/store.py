@@ -33,13 +33,13 @@ from typing import Protocol
 
 from ironwire.store.contract.directory import Directory
 from ironwire.store.contract.glance import Glance
-from ironwire.store.contract.history import History
+from ironwire.store.contract.history import Archive
 from ironwire.store.contract.mailboxes import Mailboxes
 from ironwire.store.contract.maintenance import Maintenance
 from ironwire.store.contract.operations import Operation, Result
 
 
-class Store(Mailboxes, Directory, History, Maintenance, Protocol):
+class Store(Mailboxes, Directory, Archive, Maintenance, Protocol):
     """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or
     after `close`.
     """

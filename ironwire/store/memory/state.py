@@ -14,11 +14,12 @@ from ironwire.store.contract.losses import Loss, Span, losses_between, widened
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
-    Ack,
     Acked,
+    Acknowledge,
+    AddBlock,
     AlreadySettled,
     Append,
-    Block,
+    Appended,
     Blocked,
     ChangeGroup,
     Duplicate,
@@ -39,10 +40,10 @@ from ironwire.store.contract.operations import (
     RefuseNumber,
     Register,
     Remove,
+    RemoveBlock,
     Removed,
     Result,
     SessionOver,
-    Stored,
     Sweep,
     Swept,
     ToClient,
@@ -53,7 +54,6 @@ from ironwire.store.contract.operations import (
     TooManyGroups,
     Touch,
     Touched,
-    Unblock,
     Unblocked,
     Undeliverable,
 )
@@ -194,7 +194,7 @@ def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
             return _append(state, operation, quota)
         case RefuseNumber(number, code):
             return _refuse_number(state, number, code)
-        case Ack():
+        case Acknowledge():
             return _ack(state, operation)
         case ChangeGroup():
             return _change_group(state, operation, quota)
@@ -209,13 +209,13 @@ def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
                 known, _ = state.known_ids.pop(key, (None, b""))
                 state.archive = [archived for archived in state.archive if archived.envelope is not known]
             return Forgotten()
-        case Block(client, blocked):
+        case AddBlock(client, blocked):
             blocks = state.blocks.setdefault(client, set())
             if blocked not in blocks and len(blocks) >= quota.blocks_per_client:
                 return TooManyBlocks()
             blocks.add(blocked)
             return Blocked()
-        case Unblock(client, blocked):
+        case RemoveBlock(client, blocked):
             state.blocks.get(client, set()).discard(blocked)
             return Unblocked()
 
@@ -265,7 +265,7 @@ def _refuse_number(
 
 def _append(
     state: MemoryState, append: Append, quota: Quota
-) -> Stored | Known | MailboxFull | Undeliverable | NotMember:
+) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
     envelope = append.envelope
     known = recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
@@ -281,7 +281,7 @@ def _append(
 
 def _append_to_client(
     state: MemoryState, append: Append, client: ClientId, quota: Quota, *, is_live: bool
-) -> Stored | MailboxFull | Undeliverable:
+) -> Appended | MailboxFull | Undeliverable:
     envelope = append.envelope
     boxes = boxes_of(state, client)
     if not boxes and not is_live:
@@ -300,7 +300,7 @@ def _append_to_client(
     return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
-def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quota) -> Stored | NotMember:
+def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quota) -> Appended | NotMember:
     envelope = append.envelope
     group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
@@ -311,7 +311,7 @@ def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quo
 
 def _append_to_devices(
     state: MemoryState, append: Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
-) -> Stored | Undeliverable:
+) -> Appended | Undeliverable:
     boxes = [box for client, device in devices for box in boxes_of(state, client) if box.device == device]
     if not boxes:
         return Undeliverable()
@@ -321,7 +321,7 @@ def _append_to_devices(
 
 def _change_group(
     state: MemoryState, change: ChangeGroup, quota: Quota
-) -> Stored | Known | EpochPassed | TooManyGroups:
+) -> Appended | Known | EpochPassed | TooManyGroups:
     envelope = change.envelope
     known = recall(state, _key(envelope, change.digest), change.digest)
     if known is not None:
@@ -358,13 +358,13 @@ def _spread_in_group(
     clients: Sequence[ClientId],
     quota: Quota,
     but: tuple[ClientId, DeviceId | None] | None = None,
-) -> Stored:
+) -> Appended:
     """Into all mailboxes of these clients, `but` that of one device."""
     boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
     return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
-def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quota: Quota) -> Stored:
+def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quota: Quota) -> Appended:
     """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
     it.
     """
@@ -378,7 +378,7 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quot
         else:
             box.lose(box.tail, envelope, quota)
             lost.append(LostPlace(box.id, box.tail))
-    return Stored(tuple(placed), lost=tuple(lost))
+    return Appended(tuple(placed), lost=tuple(lost))
 
 
 def _key(envelope: Envelope, digest: bytes) -> _Key | None:
@@ -420,7 +420,7 @@ def may_read(state: MemoryState, client: ClientId, peer: Address, archived: Arch
     return envelope.to == peer and member is not None and archived.number >= member.reads_from
 
 
-def _ack(state: MemoryState, ack: Ack) -> Acked | SessionOver:
+def _ack(state: MemoryState, ack: Acknowledge) -> Acked | SessionOver:
     box = state.boxes.get(ack.mailbox)
     if box is None:
         return Acked()

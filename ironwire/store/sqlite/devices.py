@@ -7,8 +7,8 @@ deleted there; its envelope is owed once less, and goes with the last.
 import sqlite3
 
 from ironwire.store.contract.operations import (
-    Ack,
     Acked,
+    Acknowledge,
     NoSuchDevice,
     Register,
     Remove,
@@ -47,7 +47,7 @@ class DeviceWriter:
         self._released: list[tuple[int]] = []
         """Envelopes of the tables that are owed once less."""
 
-    def acknowledge(self, ack: Ack) -> Acked | SessionOver:
+    def acknowledge(self, ack: Acknowledge) -> Acked | SessionOver:
         box = self._mailboxes.by_id(ack.mailbox)
         if box is not None and ack.session not in (None, box.session):
             return SessionOver()

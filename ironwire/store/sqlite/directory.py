@@ -14,14 +14,14 @@ from attrs import define, field
 from ironwire.ids import ClientId, GroupId
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
-    Block,
+    AddBlock,
     Blocked,
     ChangeGroup,
     EpochPassed,
     Operation,
+    RemoveBlock,
     TooManyBlocks,
     TooManyGroups,
-    Unblock,
     Unblocked,
 )
 from ironwire.store.contract.records import Quota
@@ -143,7 +143,7 @@ class DirectoryWriter:
             blocks = self._blocks.keep(client, _read_blocks(self._changes, client))
         return blocks
 
-    def block(self, block: Block) -> Blocked | TooManyBlocks:
+    def block(self, block: AddBlock) -> Blocked | TooManyBlocks:
         blocks = self.blocks_of(block.client)
         if block.blocked in blocks:
             return Blocked()
@@ -153,7 +153,7 @@ class DirectoryWriter:
         self._blocks.drop(block.client)
         return Blocked()
 
-    def unblock(self, unblock: Unblock) -> Unblocked:
+    def unblock(self, unblock: RemoveBlock) -> Unblocked:
         self._changes.execute(_DELETE_BLOCK, (unblock.client, unblock.blocked))
         self._blocks.drop(unblock.client)
         return Unblocked()
@@ -196,7 +196,7 @@ class DirectoryReader:
             match operation:
                 case ChangeGroup(envelope):
                     self._groups.drop(GroupId(envelope.to))
-                case Block(client) | Unblock(client):
+                case AddBlock(client) | RemoveBlock(client):
                     self._blocks.drop(client)
                 case _:
                     pass

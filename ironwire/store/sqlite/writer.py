@@ -14,10 +14,11 @@ from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    AddBlock,
     AlreadySettled,
     Append,
-    Block,
+    Appended,
     ChangeGroup,
     EpochPassed,
     Forget,
@@ -34,16 +35,15 @@ from ironwire.store.contract.operations import (
     RefuseNumber,
     Register,
     Remove,
+    RemoveBlock,
     Result,
     SessionOver,
-    Stored,
     Sweep,
     ToClient,
     ToDevices,
     ToGroup,
     TooManyGroups,
     Touch,
-    Unblock,
     Undeliverable,
 )
 from ironwire.store.contract.records import Envelope, Quota
@@ -154,7 +154,7 @@ class Writer:
                 return self._append_numbered(operation, number)
             case Append():
                 return self._append(operation, key)
-            case Ack():
+            case Acknowledge():
                 return self._devices.acknowledge(operation)
             case Register():
                 return self._devices.register(operation)
@@ -170,12 +170,12 @@ class Writer:
                 return self._forget(operation)
             case ChangeGroup():
                 return self._change_group(operation, key)
-            case Block():
+            case AddBlock():
                 return self._directory.block(operation)
-            case Unblock():
+            case RemoveBlock():
                 return self._directory.unblock(operation)
 
-    def _append(self, append: Append, key: bytes | None) -> Stored | Known | MailboxFull | Undeliverable | NotMember:
+    def _append(self, append: Append, key: bytes | None) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
         known = self._known(key, append.digest)
         if known is not None:
             return known
@@ -189,7 +189,7 @@ class Writer:
 
     def _append_to_client(
         self, append: Append, key: bytes | None, client: ClientId, *, is_live: bool
-    ) -> Stored | MailboxFull | Undeliverable:
+    ) -> Appended | MailboxFull | Undeliverable:
         envelope, boxes = append.envelope, self.mailboxes.of(client)
         if not boxes and not is_live:
             return Undeliverable()
@@ -226,7 +226,7 @@ class Writer:
         refuse_next(box, code)
         return NumberRefused()
 
-    def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Stored | NotMember:
+    def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Appended | NotMember:
         envelope = append.envelope
         members = self._directory.members_of(group)
         if envelope.sender not in members:
@@ -239,13 +239,13 @@ class Writer:
 
     def _append_to_devices(
         self, append: Append, key: bytes | None, devices: Sequence[tuple[ClientId, DeviceId]]
-    ) -> Stored | Undeliverable:
+    ) -> Appended | Undeliverable:
         owed = [(box, False) for client, device in devices for box in self.mailboxes.of(client) if box.device == device]
         if not owed:
             return Undeliverable()
         return self._spread(append, key, owed, (), is_archived=append.is_archived)
 
-    def _change_group(self, change: ChangeGroup, key: bytes | None) -> Stored | Known | EpochPassed | TooManyGroups:
+    def _change_group(self, change: ChangeGroup, key: bytes | None) -> Appended | Known | EpochPassed | TooManyGroups:
         known = self._known(key, change.digest)
         if known is not None:
             return known
@@ -264,7 +264,7 @@ class Writer:
         *,
         is_archived: bool = False,
         is_blocked: bool = False,
-    ) -> Stored:
+    ) -> Appended:
         """Store the envelope once, and an entry in each of these mailboxes, the sender's own or not. One that is full
         gives the number out and holds nothing under it. Sessions of `clients` may have it without a mailbox.
         """
@@ -276,7 +276,7 @@ class Writer:
             else:
                 lost.append(self._lose(box, what.envelope))
         placed = self._keep(what, key, having_room, is_archived=is_archived, is_blocked=is_blocked)
-        return Stored(placed, clients, tuple(lost))
+        return Appended(placed, clients, tuple(lost))
 
     def _lose(self, box: Box, envelope: Envelope) -> LostPlace:
         self.mailboxes.skip(box)
