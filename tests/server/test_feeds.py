@@ -160,6 +160,7 @@ def chunked(draw: Callable[[st.SearchStrategy[list[int]]], list[int]], frames: l
         lambda frames: chunked([*frames[0], frames[1]])
     )
 )
+@example([text_to("bob", "live", id="1") + text_to("carol", "stored", id="2") + close(1000)])
 @example([text_to("carol", "stored", id="2") + text('{"type":"resume","id":"7"}') + close(1000)])
 def test_the_same_bytes_have_the_same_answers_whoever_reads_them(chunks: list[bytes]) -> None:
     by_the_reader = trio.run(transcript, socket_stream_pair, chunks, clock=MockClock())

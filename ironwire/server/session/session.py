@@ -281,8 +281,9 @@ class Session:
                     await wait()
                 if self._outbox.ending is not None:
                     return
-                if transport.is_over:
-                    await self._flush_all()  # the answers to what came before a close frame precede the answer to it
+                if transport.is_over:  # the answers to what came before a close frame precede the answer to it
+                    await endpoint.unsettled.wait_below(1)
+                    await self._flush_all()
                 steps = await feed.next()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
