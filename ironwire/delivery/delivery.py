@@ -259,18 +259,27 @@ class Delivery:
         """
         return await self._committer.committed(client, operation)
 
-    async def remove(self, client: ClientId, device: DeviceId, session: int | None = None) -> Result:
-        """Delete the device with its mailbox. Its session, if it has one, is the caller's to close. What is left of a
-        large mailbox goes as fast as this client may have things done.
+    async def remove(
+        self, client: ClientId, device: DeviceId, removed: Callable[[], None], session: int | None = None
+    ) -> Result:
+        """Delete the device with its mailbox. The rest of a large mailbox is erased as fast as this client may have
+        things done.
+
+        Args:
+            removed: is called after the commit, and before anything is told that was committed later. The session that
+                the device has then is the one that lost its mailbox.
 
         Raises:
             StoreError: the store cannot work.
         """
-        result = await self._committer.committed(client, Remove(client, device, session), cost=SWEEP_COST)
-        if isinstance(result, Removed):
-            for sweep in result.rest:
-                self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
-        return result
+
+        def settle(result: Result | StoreError) -> None:
+            if isinstance(result, Removed):
+                for sweep in result.rest:
+                    self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
+                removed()
+
+        return await self._committer.committed(client, Remove(client, device, session), settle, SWEEP_COST)
 
     async def settled(self, client: ClientId) -> None:
         """Wait until everything that the client has asked for is committed.

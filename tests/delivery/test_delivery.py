@@ -239,7 +239,7 @@ async def test_a_device_is_not_removed_from_under_its_newest_session_by_an_older
     former, newest = await house.seat_device(BOB, PHONE), await house.seat_again(BOB, PHONE)
     assert former.pump is not None
     assert newest.pump is not None
-    assert await house.delivery.remove(BOB, PHONE, former.pump.session) == SessionOver()
+    assert await house.delivery.remove(BOB, PHONE, lambda: None, former.pump.session) == SessionOver()
     assert [box.id for box in await house.delivery.mailboxes_of(BOB)] == [newest.pump.mailbox]
 
 
@@ -359,6 +359,6 @@ async def test_what_a_removed_mailbox_held_is_erased_afterwards(house: House, mo
         return [Removed(rest) if result == Removed() else result for result in await apply(batch)]
 
     monkeypatch.setattr(house.store, "apply", leave_something)
-    assert await house.delivery.remove(BOB, PHONE) == Removed(rest)
+    assert await house.delivery.remove(BOB, PHONE, lambda: None) == Removed(rest)
     await wait_all_tasks_blocked()
     assert asked == [Remove(BOB, PHONE), *rest]
