@@ -17,11 +17,11 @@ from attrs import define, field, frozen
 
 from ironwire.counting import Distribution, Tallied, figure
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
-from ironwire.delivery.committer import Committer
+from ironwire.delivery.committer import Committer, Settle
 from ironwire.delivery.fan_out import fan_out, hand_over, is_live, wake_pumps
 from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
-from ironwire.delivery.outbox import Outbox
+from ironwire.delivery.outbox import INTERNAL_ERROR, Outbox
 from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
 from ironwire.delivery.pump import Pump
 from ironwire.errors import StoreError
@@ -144,7 +144,7 @@ class Delivery:
             sender.outbox.put(encode(error, id))
             return
         sender.unsettled.begin(1)
-        settle = partial(self._settle_refusal, sender, error, id)
+        settle = _ends_on_error(sender, partial(self._settle_refusal, sender, error, id))
         self._committer.ask(sender.principal.client, RefuseNumber(number, error.msg, sender.hold), settle)
 
     async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
@@ -180,7 +180,7 @@ class Delivery:
         arrived = pump.ack(upto)
         if id is not None:
             endpoint.unsettled.begin(1)
-            settle = partial(self._settle_ack, endpoint, id)
+            settle = _ends_on_error(endpoint, partial(self._settle_ack, endpoint, id))
             self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=pump.session)
         elif arrived is not None:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
@@ -361,7 +361,8 @@ class Delivery:
         append = Append(envelope, digest, audience, is_archived, sender.hold, number)
         cost = cost_of(len(payload), max(entries, 1))
         sender.unsettled.begin(cost)
-        self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
+        settle = _ends_on_error(sender, partial(self._settle, sender, message, append, cost))
+        self._committer.ask(client, append, settle, cost)
 
     def _settle(
         self, sender: Endpoint, message: Sendable, append: Append, cost: int, result: Result | StoreError
@@ -483,3 +484,16 @@ class Delivery:
         self._reply_refused(sender, error, envelope.verb, envelope.id)
         if sender.hold is not None:
             sender.hold.refused_at_commit(error)
+
+
+def _ends_on_error(endpoint: Endpoint, settle: Settle) -> Settle:
+    """The session may lose an answer through an error here, so that error ends it: its client comes back and asks."""
+
+    def settle_or_end(result: Result | StoreError) -> None:
+        try:
+            settle(result)
+        except Exception:
+            endpoint.outbox.close(INTERNAL_ERROR)
+            raise
+
+    return settle_or_end
