@@ -9,7 +9,8 @@ silent drop: whoever sent is told when nobody can get it.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec
 
 import structlog
 import trio
@@ -17,7 +18,7 @@ from attrs import define, field, frozen
 
 from ironwire.counting import Distribution, Tallied, figure
 from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
-from ironwire.delivery.committer import Committer, Settle
+from ironwire.delivery.committer import Committer
 from ironwire.delivery.fan_out import fan_out, hand_over, is_live, wake_pumps
 from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
@@ -70,6 +71,8 @@ from ironwire.wire.messages import (
 
 log = structlog.get_logger(__name__)
 
+P = ParamSpec("P")
+
 NO_MAILBOX = MailboxId(0)
 
 SWEEP_COST = 50
@@ -97,6 +100,22 @@ class DeliveryStatistics:
         "Time from the first request of a batch until the whole batch is on the disk and its results are told: one "
         "value per batch, an upper bound for each of its operations."
     )
+
+
+def _ends_on_error(
+    settle: Callable[Concatenate["Delivery", Endpoint, P], None],
+) -> Callable[Concatenate["Delivery", Endpoint, P], None]:
+    """Through an error here a session may lose an answer, so the error ends it: its client comes back and asks."""
+
+    @wraps(settle)
+    def settle_or_end(self: "Delivery", endpoint: Endpoint, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            settle(self, endpoint, *args, **kwargs)
+        except Exception:
+            endpoint.outbox.close(INTERNAL_ERROR)
+            raise
+
+    return settle_or_end
 
 
 @define
@@ -144,7 +163,7 @@ class Delivery:
             sender.outbox.put(encode(error, id))
             return
         sender.unsettled.begin(1)
-        settle = _ends_on_error(sender, partial(self._settle_refusal, sender, error, id))
+        settle = partial(self._settle_refusal, sender, error, id)
         self._committer.ask(sender.principal.client, RefuseNumber(number, error.msg, sender.hold), settle)
 
     async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
@@ -180,7 +199,7 @@ class Delivery:
         arrived = pump.ack(upto)
         if id is not None:
             endpoint.unsettled.begin(1)
-            settle = _ends_on_error(endpoint, partial(self._settle_ack, endpoint, id))
+            settle = partial(self._settle_ack, endpoint, id)
             self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=pump.session)
         elif arrived is not None:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
@@ -361,9 +380,9 @@ class Delivery:
         append = Append(envelope, digest, audience, is_archived, sender.hold, number)
         cost = cost_of(len(payload), max(entries, 1))
         sender.unsettled.begin(cost)
-        settle = _ends_on_error(sender, partial(self._settle, sender, message, append, cost))
-        self._committer.ask(client, append, settle, cost)
+        self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
 
+    @_ends_on_error
     def _settle(
         self, sender: Endpoint, message: Sendable, append: Append, cost: int, result: Result | StoreError
     ) -> None:
@@ -413,6 +432,7 @@ class Delivery:
             return False
         return bool(stored.owed) and all(place.is_own for place in stored.placed)
 
+    @_ends_on_error
     def _settle_refusal(
         self,
         sender: Endpoint,
@@ -451,6 +471,7 @@ class Delivery:
         if id is not None or isinstance(answer, Error):
             sender.outbox.put(encode(answer, id))
 
+    @_ends_on_error
     def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
         endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):
@@ -484,16 +505,3 @@ class Delivery:
         self._reply_refused(sender, error, envelope.verb, envelope.id)
         if sender.hold is not None:
             sender.hold.refused_at_commit(error)
-
-
-def _ends_on_error(endpoint: Endpoint, settle: Settle) -> Settle:
-    """The session may lose an answer through an error here, so that error ends it: its client comes back and asks."""
-
-    def settle_or_end(result: Result | StoreError) -> None:
-        try:
-            settle(result)
-        except Exception:
-            endpoint.outbox.close(INTERNAL_ERROR)
-            raise
-
-    return settle_or_end
