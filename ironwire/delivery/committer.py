@@ -242,11 +242,14 @@ class Committer:
             results = [StoreError(f"the batch failed: {error}")] * len(operations)
         for ack, result in zip(acks.values(), results, strict=False):
             for settle in ack.settles:
-                settle(result)
+                _tell(settle, result)
         told = 0
         for (_, operation, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
-            self._watcher(operation, result)
-            settle(result)
+            try:
+                self._watcher(operation, result)
+            except Exception:
+                log.exception("a result could not be told to the watcher", operation=type(operation).__name__)
+            _tell(settle, result)
             told += cost
             if told >= TURN_COST:
                 told = 0
@@ -266,10 +269,18 @@ def _without_held(batch: list[_Asked]) -> list[_Asked]:
             continue
         refusal = None if lane.code is None or lane.code == "internal" else held(operation, lane.code)
         if refusal is None:
-            settle(Held())
+            _tell(settle, Held())
         else:
             kept.append((owner, refusal, partial(_settle_held, settle), cost))
     return kept
+
+
+def _tell(settle: Settle, result: Result | StoreError) -> None:
+    """Tell one asker. An error of it must not keep the rest of the batch from being told."""
+    try:
+        settle(result)
+    except Exception:
+        log.exception("a result could not be told", result=type(result).__name__)
 
 
 def _settle_held(settle: Settle, result: Result | StoreError) -> None:

@@ -9,7 +9,8 @@ silent drop: whoever sent is told when nobody can get it.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec
 
 import structlog
 import trio
@@ -21,7 +22,7 @@ from ironwire.delivery.committer import Committer
 from ironwire.delivery.fan_out import fan_out, hand_over, is_live, wake_pumps
 from ironwire.delivery.hub import REPLACED, Endpoint, Hub
 from ironwire.delivery.metrics import DeliveryMetrics
-from ironwire.delivery.outbox import Outbox
+from ironwire.delivery.outbox import INTERNAL_ERROR, Outbox
 from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
 from ironwire.delivery.pump import Pump
 from ironwire.errors import StoreError
@@ -70,6 +71,8 @@ from ironwire.wire.messages import (
 
 log = structlog.get_logger(__name__)
 
+P = ParamSpec("P")
+
 NO_MAILBOX = MailboxId(0)
 
 SWEEP_COST = 50
@@ -97,6 +100,22 @@ class DeliveryStatistics:
         "Time from the first request of a batch until the whole batch is on the disk and its results are told: one "
         "value per batch, an upper bound for each of its operations."
     )
+
+
+def _ends_on_error(
+    settle: Callable[Concatenate["Delivery", Endpoint, P], None],
+) -> Callable[Concatenate["Delivery", Endpoint, P], None]:
+    """Through an error here a session may lose an answer, so the error ends it: its client comes back and asks."""
+
+    @wraps(settle)
+    def settle_or_end(self: "Delivery", endpoint: Endpoint, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            settle(self, endpoint, *args, **kwargs)
+        except Exception:
+            endpoint.outbox.close(INTERNAL_ERROR)
+            raise
+
+    return settle_or_end
 
 
 @define
@@ -259,18 +278,27 @@ class Delivery:
         """
         return await self._committer.committed(client, operation)
 
-    async def remove(self, client: ClientId, device: DeviceId, session: int | None = None) -> Result:
-        """Delete the device with its mailbox. Its session, if it has one, is the caller's to close. What is left of a
-        large mailbox goes as fast as this client may have things done.
+    async def remove(
+        self, client: ClientId, device: DeviceId, removed: Callable[[], None], session: int | None = None
+    ) -> Result:
+        """Delete the device with its mailbox. The rest of a large mailbox is erased as fast as this client may have
+        things done.
+
+        Args:
+            removed: is called after the commit, and before anything is told that was committed later. The session that
+                the device has then is the one that lost its mailbox.
 
         Raises:
             StoreError: the store cannot work.
         """
-        result = await self._committer.committed(client, Remove(client, device, session), cost=SWEEP_COST)
-        if isinstance(result, Removed):
-            for sweep in result.rest:
-                self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
-        return result
+
+        def settle(result: Result | StoreError) -> None:
+            if isinstance(result, Removed):
+                for sweep in result.rest:
+                    self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
+                removed()
+
+        return await self._committer.committed(client, Remove(client, device, session), settle, SWEEP_COST)
 
     async def settled(self, client: ClientId) -> None:
         """Wait until everything that the client has asked for is committed.
@@ -354,6 +382,7 @@ class Delivery:
         sender.unsettled.begin(cost)
         self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
 
+    @_ends_on_error
     def _settle(
         self, sender: Endpoint, message: Sendable, append: Append, cost: int, result: Result | StoreError
     ) -> None:
@@ -403,6 +432,7 @@ class Delivery:
             return False
         return bool(stored.owed) and all(place.is_own for place in stored.placed)
 
+    @_ends_on_error
     def _settle_refusal(
         self,
         sender: Endpoint,
@@ -441,6 +471,7 @@ class Delivery:
         if id is not None or isinstance(answer, Error):
             sender.outbox.put(encode(answer, id))
 
+    @_ends_on_error
     def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
         endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):

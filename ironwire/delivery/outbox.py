@@ -23,6 +23,9 @@ class Ending:
     reason: str
 
 
+INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
+
+
 @frozen
 class OutboxStatistics:
     frames_waiting: int

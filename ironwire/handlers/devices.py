@@ -36,13 +36,16 @@ class DeviceHandler:
         """
         client, device, pump = endpoint.principal.client, request.device, endpoint.pump
         session = pump.session if pump is not None and device == endpoint.principal.device else None
-        result = await self._delivery.remove(client, device, session)
+
+        def removed() -> None:
+            reply(endpoint, DeviceRemoved(device), id_)  # first: it may be this very session that ends now
+            other = self._hub.device_session(client, device)
+            if other is not None:
+                other.outbox.close(REMOVED)
+
+        result = await self._delivery.remove(client, device, removed, session)
         if isinstance(result, SessionOver):
             return reply(endpoint, Error("not_found", detail="a newer session of this device has begun"), id_)
         if isinstance(result, NoSuchDevice):
             return reply(endpoint, Error("not_found", detail="this client has no such device"), id_)
-        reply(endpoint, DeviceRemoved(device), id_)  # first: it may be this very session that ends now
-        other = self._hub.device_session(client, device)
-        if other is not None:
-            other.outbox.close(REMOVED)
         return None

@@ -172,7 +172,7 @@ async def play(
             case Alter(by, request):
                 ask(groups.change, seats[by], request, None)
             case Remove(client, device):
-                ask(delivery.remove, client, device)
+                ask(delivery.remove, client, device, lambda: None)
             case AddBlock(client) | RemoveBlock(client):
                 ask(delivery.change, client, step)
         if not isinstance(step, Say):

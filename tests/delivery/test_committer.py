@@ -7,18 +7,22 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer
+from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer, Settle
 from ironwire.errors import StoreError
+from ironwire.protocol.holding import Hold
 from ironwire.store.contract.operations import (
     Acked,
     Acknowledge,
+    Number,
     Operation,
+    RefuseNumber,
     Result,
     Touch,
     Touched,
 )
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.memory.store import MemoryStore
+from ironwire.wire.messages import Error
 from tests.contract.builders import WIDE
 from tests.house import ALICE, BOB, CAROL
 from tests.turns import counted_by_turn
@@ -231,6 +235,39 @@ async def test_what_fails_while_it_is_told_is_an_error_of_the_asker_alone(commit
         with pytest.raises(ValueError, match="of the asker"):
             await committer.committed(ALICE, Touch(ONE, 2), fail)
         nursery.start_soon(committer.committed, ALICE, Touch(ONE, 3))
+
+
+async def test_an_error_in_one_answer_is_logged_and_the_rest_of_the_batch_gets_its_answers(
+    store: NotingStore, nursery: trio.Nursery
+) -> None:
+    """Also one of the watcher, and one in the answer to an operation that is refused before the commit."""
+    told: list[str] = []
+
+    def tell(name: str) -> Settle:
+        return lambda _: told.append(name)
+
+    def fail(_: object) -> None:
+        raise ValueError("a mistake of the asker")
+
+    hold = Hold()
+    hold.refused_at_commit(Error("internal"))
+    committer = Committer(store, lambda operation, _: fail(operation) if operation == Touch(TWO, 2) else None)
+    nursery.start_soon(committer.run)
+    for settle in (fail, tell("ack"), fail):
+        committer.ack(ONE, 1, 1, settle)
+    committer.ack(TWO, 1, 1, tell("other ack"))
+    committer.ask(None, Touch(ONE, 1), fail)
+    committer.ask(None, RefuseNumber(Number(ONE, 1, 1), "invalid", hold), fail)
+    committer.ask(None, Touch(TWO, 2), tell("operation"))
+    with structlog.testing.capture_logs() as logs:
+        await wait_all_tasks_blocked()
+    assert told == ["ack", "other ack", "operation"]
+    assert [entry["event"] for entry in logs] == [
+        *["a result could not be told"] * 4,
+        "a result could not be told to the watcher",
+    ]
+    with structlog.testing.capture_logs():
+        assert await committer.committed(None, Touch(ONE, 3)) == Touched()
 
 
 async def test_a_batch_is_bounded_by_what_it_costs(store: NotingStore, committer: Committer) -> None:

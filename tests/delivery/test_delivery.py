@@ -16,7 +16,7 @@ from ironwire.ids import DeviceId, MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.operations import AddBlock, Operation, Remove, Removed, Result, SessionOver, Sweep
 from ironwire.store.contract.records import MailboxId
-from ironwire.wire.messages import Receipt, Text
+from ironwire.wire.messages import Error, Receipt, Text
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken, text_from
 
 # --- where nobody has a mailbox --------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ async def test_a_device_is_not_removed_from_under_its_newest_session_by_an_older
     former, newest = await house.seat_device(BOB, PHONE), await house.seat_again(BOB, PHONE)
     assert former.pump is not None
     assert newest.pump is not None
-    assert await house.delivery.remove(BOB, PHONE, former.pump.session) == SessionOver()
+    assert await house.delivery.remove(BOB, PHONE, lambda: None, former.pump.session) == SessionOver()
     assert [box.id for box in await house.delivery.mailboxes_of(BOB)] == [newest.pump.mailbox]
 
 
@@ -359,6 +359,42 @@ async def test_what_a_removed_mailbox_held_is_erased_afterwards(house: House, mo
         return [Removed(rest) if result == Removed() else result for result in await apply(batch)]
 
     monkeypatch.setattr(house.store, "apply", leave_something)
-    assert await house.delivery.remove(BOB, PHONE) == Removed(rest)
+    assert await house.delivery.remove(BOB, PHONE, lambda: None) == Removed(rest)
     await wait_all_tasks_blocked()
     assert asked == [Remove(BOB, PHONE), *rest]
+
+
+@pytest.mark.parametrize("kind", ["text", "ack", "refusal"])
+async def test_an_error_in_an_answer_ends_that_session_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    broken, bob_phone, carol = (
+        await house.seat_device(ALICE, PHONE),
+        await house.seat_device(BOB, PHONE),
+        house.seat(CAROL),
+    )
+    house.delivery.submit(carol, Text(ALICE, "Hello"), None)
+    await wait_all_tasks_blocked()
+    put = Outbox.put
+
+    def fail(outbox: Outbox, frame: bytes) -> bool:
+        if outbox is broken.outbox:
+            raise ValueError("a mistake of ours")
+        return put(outbox, frame)
+
+    monkeypatch.setattr(Outbox, "put", fail)
+    match kind:
+        case "text":
+            house.delivery.submit(broken, Text(BOB, "Hello"), MessageId("1"))
+        case "ack":
+            house.delivery.ack(broken, 1, MessageId("1"))
+        case _:
+            house.delivery.refuse(broken, Error("invalid"), MessageId("1"), n=1)
+    house.delivery.submit(carol, Text(BOB, "Good morning"), MessageId("2"))
+    with structlog.testing.capture_logs() as logs:
+        await wait_all_tasks_blocked()
+    assert [entry["event"] for entry in logs] == ["a result could not be told"]
+    assert broken.outbox.ending == Ending(CloseCode.INTERNAL_ERROR, "internal error")
+    assert broken.unsettled.count == 0
+    assert taken(carol) == [accepted("2")]
+    assert [frame["payload"]["from"] for frame in taken(bob_phone)] == ([ALICE, CAROL] if kind == "text" else [CAROL])

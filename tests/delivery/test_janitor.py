@@ -167,7 +167,7 @@ async def test_a_device_with_a_live_session_is_seen_and_none_is_revived(
         await trio.sleep(2 * DAY_MS / 1_000)
         (seen,) = await store.mailboxes_of(ANN)
         assert now_ms() - seen.seen_ms <= EXPIRE_SECONDS * 1_000
-        await delivery.remove(ANN, PHONE)
+        await delivery.remove(ANN, PHONE, lambda: None)
         await trio.sleep(2 * EXPIRE_SECONDS)
         assert await store.mailboxes_of(ANN) == []
     await registered(store, ANN, PHONE, now_ms=now_ms())

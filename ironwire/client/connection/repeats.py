@@ -33,7 +33,7 @@ REST_SECONDS = 60.0
 class Repeats:
     """Of one session. `pending` are the messages without a reply, in the order in which they are to be sent."""
 
-    _outbox: SendQueue
+    _send_queue: SendQueue
     _pending: dict[MessageId, Pending]
     _nursery: trio.Nursery
     _moved: Callable[[], None]
@@ -50,7 +50,7 @@ class Repeats:
     @property
     def is_held(self) -> bool:
         """Whether no ordered message goes out; all of them do when the session goes on."""
-        return self._outbox.is_held
+        return self._send_queue.is_held
 
     def is_resting(self, pending: Pending) -> bool:
         """Whether it goes out later: the mailbox of its recipient is full."""
@@ -59,7 +59,7 @@ class Repeats:
     def send(self, pending: Pending) -> None:
         """Send it now; or when its turn comes, where what comes before it has to wait."""
         if not self.is_resting(pending):
-            self._outbox.send(pending)
+            self._send_queue.send(pending)
 
     def takes_over(self, pending: Pending, error: Error) -> bool:
         """Whether this refusal is no answer yet: the message will be sent again."""
@@ -73,8 +73,8 @@ class Repeats:
             wait_seconds = PAUSE_SECONDS
         elif is_repeated and not error.held:
             self._rest(pending.recipient)
-        if not self._outbox.is_held:
-            self._outbox.hold()
+        if not self._send_queue.is_held:
+            self._send_queue.hold()
             self.hold_until = trio.current_time() + wait_seconds
             self._nursery.start_soon(self._go_on, wait_seconds)
         return is_repeated
@@ -86,7 +86,7 @@ class Repeats:
             if isinstance(reply, Accepted):
                 break
             wait_seconds = PAUSE_SECONDS
-        self._outbox.resume()
+        self._send_queue.resume()
         self._go_on_after(reply.sent)
 
     async def _resume(self) -> object:
@@ -94,7 +94,7 @@ class Repeats:
         resume = Pending(MessageId(uuid4().hex), Resume())
         self._pending[resume.id] = resume
         try:
-            self._outbox.send(resume)
+            self._send_queue.send(resume)
             await resume.replied.wait()
         finally:
             self._pending.pop(resume.id, None)

@@ -52,7 +52,7 @@ class Requests:
     """By verb: the messages with which every session begins."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
     """In the order in which they are sent. Of the messages that a device keeps, the first ones are here."""
-    _outbox: SendQueue | None = field(default=None, init=False)
+    _send_queue: SendQueue | None = field(default=None, init=False)
     _repeats: Repeats | None = field(default=None, init=False)
     """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
@@ -66,7 +66,7 @@ class Requests:
     @property
     def has_session(self) -> bool:
         """Whether messages go out now."""
-        return self._outbox is not None
+        return self._send_queue is not None
 
     @property
     def hold_until(self) -> float:
@@ -115,8 +115,8 @@ class Requests:
 
     def say(self, message: ClientMessage) -> None:
         """Send `message` now, or never where there is no session: it is worth nothing later."""
-        if self._outbox is not None:
-            self._outbox.say(message)
+        if self._send_queue is not None:
+            self._send_queue.say(message)
 
     def fail_waiting(self, error: ClientError) -> None:
         """Raise `error` in every task that waits for a reply."""
@@ -136,18 +136,18 @@ class Requests:
             self._frame_bytes = welcome.limits.frame_bytes
         if self.numbers is not None:
             self._take_answers(self.numbers, welcome)
-        outbox = SendQueue()
-        repeats = Repeats(outbox, self._pending, nursery, self._note_moved, self._send_all, self._send_again)
+        send_queue = SendQueue()
+        repeats = Repeats(send_queue, self._pending, nursery, self._note_moved, self._send_all, self._send_again)
         for message in self._standing.values():
-            outbox.say(message)
-        self._outbox, self._repeats = outbox, repeats
+            send_queue.say(message)
+        self._send_queue, self._repeats = send_queue, repeats
         for pending in [*self._pending.values()]:
             self._send(pending, repeats)
-        return outbox, repeats
+        return send_queue, repeats
 
     def end(self) -> None:
         """The session is over."""
-        self._outbox = self._repeats = None
+        self._send_queue = self._repeats = None
         self._lacks_numbers = False
 
     def frame_of(self, message_id: MessageId) -> str | None:

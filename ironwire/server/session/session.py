@@ -44,7 +44,7 @@ from structlog.contextvars import bind_contextvars
 
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint, TooManySessions
-from ironwire.delivery.outbox import Ending, Outbox
+from ironwire.delivery.outbox import INTERNAL_ERROR, Ending, Outbox
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
@@ -67,7 +67,6 @@ log = structlog.get_logger(__name__)
 
 AUTH_TIMEOUT = Ending(CloseCode.PROTOCOL_ERROR, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
-INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
 TOO_MANY_SESSIONS = Ending(CloseCode.OVERLOADED, "too many sessions of this client")
 
 
