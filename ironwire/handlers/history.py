@@ -2,7 +2,7 @@
 
 from attrs import frozen
 
-from ironwire.delivery.delivery import NO_SUCH_GROUP
+from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, is_group

@@ -61,7 +61,7 @@ class Intake:
         toll, endpoint, services = self._toll, self._endpoint, self._services
         is_paid = toll.can_afford(batch)
         hold = endpoint.hold
-        delivery = services.delivery
+        delivery, envelopes = services.delivery, services.delivery.envelopes
         unsettled, most = endpoint.unsettled, services.limits.unsettled_envelopes
         spent = 0
         for text in batch:
@@ -74,7 +74,7 @@ class Intake:
             except InvalidMessage as error:
                 if is_paid or toll.lets_read("invalid", id_of(error), error.n, len(text)):
                     self._error_budget.invalid += 1
-                    delivery.refuse(endpoint, invalid(error), id_of(error), error.n)
+                    envelopes.refuse(endpoint, invalid(error), id_of(error), error.n)
                 continue
             if hold is not None and hold.is_held and toll.is_held_back(message, id_, n, len(text)):
                 continue
@@ -83,7 +83,7 @@ class Intake:
             match message:
                 case Text() | File() | Receipt():
                     if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_, n):
-                        delivery.submit(endpoint, message, id_, n)
+                        envelopes.submit(endpoint, message, id_, n)
                 case Ack(upto):
                     delivery.ack(endpoint, upto, id_)
                 case Resume():

@@ -88,4 +88,4 @@ class Toll:
         return True
 
     def _refuse(self, error: Error, id_: MessageId | None, n: int | None) -> None:
-        self._services.delivery.refuse(self._attachment, error, id_, n)
+        self._services.delivery.envelopes.refuse(self._attachment, error, id_, n)
