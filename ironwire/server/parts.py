@@ -11,7 +11,7 @@ from functools import lru_cache
 from ironwire import __version__
 from ironwire.counting import Statistics
 from ironwire.crypto.tokens import UploadTokens
-from ironwire.delivery.flusher import OutboxFlusher
+from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
 from ironwire.handlers.devices import DeviceHandler

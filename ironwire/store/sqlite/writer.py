@@ -99,7 +99,8 @@ class Writer:
         keys = [_key_of(operation) for operation in batch]
         self._known_ids = find_known(self._changes, filter(None, keys))
         results = apply_in_lanes(batch, lambda index, operation: self._apply(operation, keys[index]))
-        self._devices.release()  # first: what comes takes the pages of what goes
+        if self._devices.released:
+            self._devices.release()  # first: what comes takes the pages of what goes
         mailboxes.write(self._changes)
         reach(FaultPoint.APPLIED)
         return results
@@ -118,7 +119,6 @@ class Writer:
         for mailbox, tail in unreachable_entries(self._changes):
             self._devices.take_out(mailbox, 0, tail)
         self._devices.release()
-        self._changes.execute(_DELETE_ERASED)
         reach(FaultPoint.EXPIRING)
         return Expired(entries, len(unseen))
 
