@@ -19,8 +19,8 @@ from ironwire.ids import ClientId
 from ironwire.protocol.fair import FairQueue
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.faults import FaultPoint, reach
-from ironwire.store.contract.lanes import held, held_if_refused, lane_of
 from ironwire.store.contract.operations import Acknowledge, Held, Operation, Result
+from ironwire.store.contract.order import held, held_if_refused, lane_of
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.contract.store import Store
 

@@ -20,7 +20,6 @@ from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.protocol.auth import Principal
-from ironwire.store.contract.glance import Glance
 from ironwire.store.contract.operations import (
     AlreadySettled,
     Append,
@@ -43,7 +42,7 @@ from ironwire.store.contract.operations import (
     Undeliverable,
 )
 from ironwire.store.contract.records import Envelope
-from ironwire.store.contract.store import Store
+from ironwire.store.contract.store import Glance, Store
 from ironwire.wire.codec import Sendable, accepted, encode, live_frame, stored_payload
 from ironwire.wire.messages import Accepted, ClientMessage, Error, Receipt, Text
 

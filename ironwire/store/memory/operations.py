@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from ironwire.ids import ClientId, DeviceId, GroupId
-from ironwire.store.contract.history import Archived
-from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
     Acked,
     Acknowledge,
@@ -49,7 +47,8 @@ from ironwire.store.contract.operations import (
     Unblocked,
     Undeliverable,
 )
-from ironwire.store.contract.records import Entry, Envelope, Mailbox, MailboxId, Quota
+from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
+from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota
 from ironwire.store.memory.state import (
     GroupState,
     Member,

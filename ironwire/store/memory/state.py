@@ -7,11 +7,10 @@ from attrs import define, field
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.store.contract.directory import Group, Membership
-from ironwire.store.contract.history import Archived
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.operations import Duplicate, IdTaken, Known
-from ironwire.store.contract.records import Entry, Envelope, Mailbox, MailboxId, Quota, RefusedSpan
+from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota, RefusedSpan
 from ironwire.wire.messages import GroupChanged
 
 

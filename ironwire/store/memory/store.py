@@ -11,12 +11,11 @@ import trio
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.contract.directory import Group, Membership
-from ironwire.store.contract.history import Archived
-from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
-from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
+from ironwire.store.contract.order import apply_in_lanes
+from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
 from ironwire.store.memory.operations import apply
 from ironwire.store.memory.state import (
     MemoryState,

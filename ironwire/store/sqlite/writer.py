@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract.faults import FaultPoint, reach
-from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.maintenance import Erased, Expired
-from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
     Acknowledge,
     AddBlock,
@@ -46,6 +44,7 @@ from ironwire.store.contract.operations import (
     Touch,
     Undeliverable,
 )
+from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Envelope, Quota
 from ironwire.store.sqlite.boxes import Box
 from ironwire.store.sqlite.devices import DeviceWriter
