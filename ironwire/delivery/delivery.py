@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
-from attrs import frozen
 
-from ironwire.counting import Distribution, Tallied, figure
 from ironwire.delivery.committer import Committer
 from ironwire.delivery.envelopes import Envelopes, cost_of
 from ironwire.delivery.hub import Endpoint, Hub
+from ironwire.delivery.metrics import DeliveryStatistics
 from ironwire.delivery.outbox import Outbox
 from ironwire.delivery.pump import Pump
 from ironwire.errors import StoreError
@@ -36,25 +35,6 @@ SWEEP_COST = 50
 """To erase a part of a mailbox takes as long as so many entries."""
 
 NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
-
-
-@frozen
-class DeliveryStatistics:
-    accepted_total: Tallied = figure(
-        "Accepted envelopes by path: `stored` in a mailbox, or `relayed` to live sessions where nobody involved has "
-        "a mailbox."
-    )
-    duplicates_total: Tallied = figure("Envelopes that were sent again after they had been accepted.")
-    undeliverable_total: Tallied = figure("Envelopes without any recipient that could get them; the sender was told.")
-    refused_total: Tallied = figure(
-        "Envelopes refused for a full mailbox, an id in use or a failing store; the sender was told."
-    )
-    operations_waiting: int = figure("Operations waiting for a batch.")
-    batch_operations: Distribution = figure("Operations per batch, acks included.")
-    settled_seconds: Distribution = figure(
-        "Time from the first request of a batch until the whole batch is on the disk and its results are told: one "
-        "value per batch, an upper bound for each of its operations."
-    )
 
 
 class Delivery:

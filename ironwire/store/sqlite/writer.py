@@ -53,15 +53,7 @@ from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
 from ironwire.store.sqlite.losses import note_lost_change
 from ironwire.store.sqlite.mailboxes import MailboxCache
-from ironwire.store.sqlite.memtable import (
-    KnownRow,
-    Recent,
-    find_known,
-    key_of,
-    known_as,
-    message_key,
-    read_known,
-)
+from ironwire.store.sqlite.memtable import KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
 from ironwire.wire.messages import ErrorCode, GroupChanged
 
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
