@@ -19,8 +19,8 @@ from ironwire.ids import ClientId
 from ironwire.protocol.fair import FairQueue
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.faults import FaultPoint, reach
-from ironwire.store.contract.lanes import held, held_if_refused, lane_of
 from ironwire.store.contract.operations import Acknowledge, Held, Operation, Result
+from ironwire.store.contract.order import held, held_if_refused, lane_of
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.contract.store import Store
 
@@ -88,6 +88,7 @@ class Committer:
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
         """What that batch and those before it left behind."""
         self._backlog_size = 0
+        """Operations in it."""
         self._acks: _Acks = {}
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
@@ -105,7 +106,7 @@ class Committer:
         """`owner` is who asks, None the server itself: what one owner asks for is done in that order. `cost` is how
         many entries in mailboxes it takes, or what takes as long.
         """
-        if not self._arrived and not self._backlog:
+        if not self._arrived and not self._backlog_size:
             self._asked_at = trio.current_time()
             self._arrival.unpark()
         self._arrived.append((owner, operation, settle, cost))
@@ -183,7 +184,7 @@ class Committer:
         return CommitterStatistics(self.waiting, self._sizes.statistics(), self._settled.statistics())
 
     async def _wait(self) -> None:
-        if not self._arrived and not self._backlog:
+        if not self._arrived and not self._backlog_size:
             self._quiet = trio.CancelScope(deadline=trio.current_time() + QUIET_SECONDS if self._acks else inf)
             with self._quiet:
                 await self._arrival.park()
@@ -192,18 +193,18 @@ class Committer:
     def _next_batch(self) -> list[_Asked]:
         """What waits; or the first of it in a fair order, as much as may keep the event loop from everybody else."""
         arrived, self._arrived = self._arrived, []
-        if not self._backlog and _cost(arrived) <= BATCH_COST:
+        if not self._backlog_size and _cost(arrived) <= BATCH_COST:
             return arrived
         self._backlog_size += len(arrived)
         for owner, bunch in _bunches(arrived):
             self._backlog.put(owner, bunch, _cost(bunch))
         batch: list[_Asked] = []
         cost = 0
-        while self._backlog and cost < BATCH_COST:
+        while self._backlog_size and cost < BATCH_COST:
             bunch = self._backlog.take()
+            self._backlog_size -= len(bunch)
             batch += bunch
             cost += _cost(bunch)
-        self._backlog_size -= len(batch)
         return batch
 
     def _next_acks(self) -> _Acks:

@@ -1,172 +1,56 @@
-"""commit -> accept -> wake: how an envelope reaches everyone it is owed to (docs/protocol.md, sections 4 and 5).
+"""commit -> accept -> wake: the face of this room to sessions and handlers (docs/protocol.md, sections 4 and 5).
 
-    submit ── nobody involved has a mailbox ──> the recipient's live sessions, at once; no disk
-          └── someone has ──> queue ──> run: one batch, one commit ──> accepted to the sender
-                                                                   └──> offered to the pumps of live devices
+    ask ──> queue ──> run: one batch, one commit ──> the answer to whoever asked
+                                                └──> offered to the pumps of live devices
 
-Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next. Never a
-silent drop: whoever sent is told when nobody can get it.
+Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
-from typing import Concatenate, ParamSpec
+from functools import partial
 
 import structlog
-import trio
-from attrs import define, field, frozen
 
-from ironwire.counting import Distribution, Tallied, figure
-from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
-from ironwire.delivery.fan_out import fan_out, hand_over, is_live, wake_pumps
-from ironwire.delivery.hub import REPLACED, Endpoint, Hub
-from ironwire.delivery.metrics import DeliveryMetrics
-from ironwire.delivery.outbox import INTERNAL_ERROR, Outbox
-from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
+from ironwire.delivery.envelopes import Envelopes, cost_of
+from ironwire.delivery.hub import Endpoint, Hub, ends_session_on_error
+from ironwire.delivery.metrics import DeliveryStatistics
+from ironwire.delivery.outbox import Outbox
 from ironwire.delivery.pump import Pump
 from ironwire.errors import StoreError
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group
+from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
-from ironwire.store.contract.operations import (
-    Acked,
-    AlreadySettled,
-    Append,
-    Appended,
-    Audience,
-    ChangeGroup,
-    Duplicate,
-    Forget,
-    Held,
-    IdTaken,
-    MailboxFull,
-    NotMember,
-    NumberRefused,
-    Operation,
-    OutOfTurn,
-    RefuseNumber,
-    Register,
-    Remove,
-    Removed,
-    Result,
-    SessionOver,
-    ToClient,
-    ToGroup,
-    Touch,
-    Undeliverable,
-)
-from ironwire.store.contract.records import (
-    Envelope,
-    Mailbox,
-    MailboxId,
-)
+from ironwire.store.contract.operations import Acked, Operation, Register, Remove, Removed, Result, Touch
+from ironwire.store.contract.records import Mailbox, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import accepted, encode
-from ironwire.wire.messages import (
-    Accepted,
-    Error,
-    Receipt,
-)
+from ironwire.wire.messages import Accepted, Error
 
 log = structlog.get_logger(__name__)
-
-P = ParamSpec("P")
 
 NO_MAILBOX = MailboxId(0)
 
 SWEEP_COST = 50
 """To erase a part of a mailbox takes as long as so many entries."""
 
-NO_SUCH_GROUP = Error("not_found", detail="no such group")
 NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
-ID_TAKEN = Error("invalid", detail="id was used for another message")
 
 
-@frozen
-class DeliveryStatistics:
-    accepted_total: Tallied = figure(
-        "Accepted envelopes by path: `stored` in a mailbox, or `relayed` to live sessions where nobody involved has "
-        "a mailbox."
-    )
-    duplicates_total: Tallied = figure("Envelopes that were sent again after they had been accepted.")
-    undeliverable_total: Tallied = figure("Envelopes without any recipient that could get them; the sender was told.")
-    refused_total: Tallied = figure(
-        "Envelopes refused for a full mailbox, an id in use or a failing store; the sender was told."
-    )
-    operations_waiting: int = figure("Operations waiting for a batch.")
-    batch_operations: Distribution = figure("Operations per batch, acks included.")
-    settled_seconds: Distribution = figure(
-        "Time from the first request of a batch until the whole batch is on the disk and its results are told: one "
-        "value per batch, an upper bound for each of its operations."
-    )
-
-
-def _ends_on_error(
-    settle: Callable[Concatenate["Delivery", Endpoint, P], None],
-) -> Callable[Concatenate["Delivery", Endpoint, P], None]:
-    """Through an error here a session may lose an answer, so the error ends it: its client comes back and asks."""
-
-    @wraps(settle)
-    def settle_or_end(self: "Delivery", endpoint: Endpoint, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            settle(self, endpoint, *args, **kwargs)
-        except Exception:
-            endpoint.outbox.close(INTERNAL_ERROR)
-            raise
-
-    return settle_or_end
-
-
-@define
 class Delivery:
-    """What becomes of an envelope, from its session's hands to everyone it is owed to."""
+    """What sessions and handlers ask for. Envelopes have a home of their own, and share the committer."""
 
-    _hub: Hub
-    _store: Store
-    _now_ms: Callable[[], int]
-    _limits: Limits
-    keeps_history: bool
-    _committer: Committer = field(init=False)
-    _metrics: DeliveryMetrics = field(init=False, factory=DeliveryMetrics)
+    def __init__(
+        self, hub: Hub, store: Store, now_ms: Callable[[], int], limits: Limits, *, keeps_history: bool
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._now_ms = now_ms
+        self._limits = limits
+        self._committer = Committer(store, hub.wake_pumps)
+        self.envelopes = Envelopes(hub, store, self._committer, now_ms, keeps_history)
 
-    def __attrs_post_init__(self) -> None:
-        self._committer = Committer(self._store, partial(wake_pumps, self._hub))
-
-    # --- what sessions ask for ---------------------------------------------------------------------------------------
-
-    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None, n: int | None = None) -> None:  # noqa: A002  # the frame's
-        """Take an envelope to a client or to a group. Replies go to the session's outbox, now or after the commit."""
-        if is_group(message.to):
-            group = GroupId(message.to)
-            entries = entries_in(self._store.glance, sender.principal.client, group)
-            self._submit_to_store(sender, message, ToGroup(group), id, n, entries)
-            return
-        to = ClientId(message.to)
-        try:
-            entries = entries_between(self._store.glance, sender.principal, to)
-            # Envelopes of one sender keep their order: what follows one that waits for its commit waits too.
-            if not entries and sender.principal.device is None and not sender.unsettled.count:
-                self._relay(sender, message, to, id)
-                return
-        except StoreError:
-            entries = 1  # the commit fails as well, and answers
-        audience = ToClient(to, not isinstance(message, Receipt) and is_live(self._hub, to))
-        self._submit_to_store(sender, message, audience, id, n, entries)
-
-    def refuse(self, sender: Endpoint, error: Error, id: MessageId | None, n: int | None) -> None:  # noqa: A002  # as above
-        """Answer a frame that goes no further with an error. Its number is used up, and the answer comes after the
-        commit; unless the session is held because the store cannot commit.
-        """
-        number = sender.number(n)
-        if number is None or (sender.hold is not None and sender.hold.code == "internal"):
-            sender.outbox.put(encode(error, id))
-            return
-        sender.unsettled.begin(1)
-        settle = partial(self._settle_refusal, sender, error, id)
-        self._committer.ask(sender.principal.client, RefuseNumber(number, error.msg, sender.hold), settle)
-
-    async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
+    async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """The client goes on after a refusal, once all that it had sent before has its answer."""
         await endpoint.unsettled.wait_below(1)
         client, pump = endpoint.principal.client, endpoint.pump
@@ -182,7 +66,7 @@ class Delivery:
             sent = next((box.sent for box in boxes if pump is not None and box.id == pump.mailbox), None)
             endpoint.outbox.put(encode(Accepted(self._now_ms(), sent=sent), id))
 
-    def ack(self, endpoint: Endpoint, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+    def ack(self, endpoint: Endpoint, upto: int, id: MessageId | None) -> None:  # noqa: A002  # as above
         """The session's device has everything up to `upto`; with an id, it is told once that is committed. Of a session
         that was replaced nothing is taken: the newer one delivers what this would erase.
 
@@ -203,6 +87,14 @@ class Delivery:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=pump.session)
         elif arrived is not None:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
+
+    @ends_session_on_error
+    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+        endpoint.unsettled.settle(1)
+        if isinstance(result, StoreError):
+            endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
+        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
+            endpoint.outbox.put(accepted(self._now_ms(), id))
 
     def pump(self, outbox: Outbox) -> Pump:
         """For a session with a device; the result of `register` opens it."""
@@ -308,27 +200,12 @@ class Delivery:
         """
         await self.change(client, Touch(NO_MAILBOX, self._now_ms()))
 
-    async def change_group(self, change: ChangeGroup, live_frame: Callable[[], bytes]) -> Result:
-        """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
-
-        Raises:
-            StoreError: the store cannot work.
-        """
-
-        def tell(result: Result | StoreError) -> None:
-            if isinstance(result, Appended):
-                self._metrics.stored[change.envelope.verb] += 1
-                fan_out(self._hub, result, live_frame)
-
-        cost = max(entries_of_all(self._store.glance, change.roles), 1)
-        return await self._committer.committed(change.envelope.sender, change, tell, cost)
-
     async def run(self) -> None:
         """Commit what waits, batch after batch, until cancelled. One task runs this."""
         await self._committer.run()
 
     def statistics(self) -> DeliveryStatistics:
-        outcomes, committer = self._metrics, self._committer.statistics()
+        outcomes, committer = self.envelopes.metrics, self._committer.statistics()
         return DeliveryStatistics(
             accepted_total=outcomes.accepted(),
             duplicates_total=outcomes.duplicated(),
@@ -338,170 +215,3 @@ class Delivery:
             batch_operations=committer.batch_operations,
             settled_seconds=committer.settled_seconds,
         )
-
-    # --- an envelope from its submission to its end ------------------------------------------------------------------
-
-    def _relay(self, sender: Endpoint, message: Sendable, to: ClientId, id: MessageId | None) -> None:  # noqa: A002  # as above
-        """Hand an envelope to the recipient's live sessions at once: nobody involved has a mailbox. Nothing comes
-        between the look at the blocks and the hand-over.
-
-        Raises:
-            StoreError: the blocks cannot be read, and nothing was done.
-        """
-        client = sender.principal.client
-        if isinstance(message, Receipt):
-            is_taken = False
-        elif client in self._store.glance.blocks_of(to):
-            is_taken = is_live(self._hub, to)  # the sender gets the answer that it would get otherwise
-        else:
-            is_taken = hand_over(self._hub, to, live_frame(message, client))
-        if not is_taken:
-            self._reply_offline(sender, to, message.verb, id)
-            return
-        self._metrics.relayed[message.verb] += 1
-        if id is not None:
-            sender.outbox.put(accepted(self._now_ms(), id))
-
-    def _submit_to_store(
-        self,
-        sender: Endpoint,
-        message: Sendable,
-        audience: Audience,
-        id: MessageId | None,  # noqa: A002  # as above
-        n: int | None,
-        entries: int,
-    ) -> None:
-        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
-        payload = stored_payload(message, client, now, device)
-        envelope = Envelope(message.verb, client, device, message.to, id, now, payload)
-        is_archived = self.keeps_history and not isinstance(message, Receipt)
-        number = sender.number(n)
-        digest = digest_of(message) if number is None else b""
-        append = Append(envelope, digest, audience, is_archived, sender.hold, number)
-        cost = cost_of(len(payload), max(entries, 1))
-        sender.unsettled.begin(cost)
-        self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
-
-    @_ends_on_error
-    def _settle(
-        self, sender: Endpoint, message: Sendable, append: Append, cost: int, result: Result | StoreError
-    ) -> None:
-        """The store has decided about an envelope: bring it to everybody it is owed to, and tell its sender."""
-        sender.unsettled.settle(cost)
-        envelope = append.envelope
-        verb, id_ = envelope.verb, envelope.id
-        match result:
-            case Appended():
-                if self._reaches_nobody(sender, message, append, result):
-                    self._forget(append)
-                    self._reply_offline(sender, envelope.to, verb, id_)
-                    return
-                self._metrics.stored[verb] += 1
-                if id_ is not None:
-                    sender.outbox.put(accepted(envelope.ts, id_))
-            case Duplicate(ts, _):
-                self._metrics.duplicates[verb] += 1
-                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
-            case Undeliverable():
-                self._reply_offline(sender, envelope.to, verb, id_)
-            case NotMember():
-                self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
-            case IdTaken():
-                self._reply_refused(sender, ID_TAKEN, verb, id_)
-            case Held() if sender.hold is not None:
-                self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
-            case MailboxFull():
-                self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
-            case AlreadySettled() | OutOfTurn() | SessionOver():
-                if result == AlreadySettled(None):
-                    self._metrics.duplicates[verb] += 1
-                self._settle_number(sender, id_, result)
-            case _:
-                self._metrics.refuse(verb, "internal")
-                self._fail(sender, id_)
-
-    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Appended) -> bool:
-        """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
-        have left meanwhile.
-        """
-        audience = append.audience
-        frame = None if isinstance(message, Receipt) else partial(live_frame, message, sender.principal.client)
-        but = sender if isinstance(audience, ToGroup) else None
-        is_taken = fan_out(self._hub, stored, frame, but)
-        if is_taken or not isinstance(audience, ToClient) or not audience.is_live:
-            return False
-        return bool(stored.owed) and all(place.is_own for place in stored.placed)
-
-    @_ends_on_error
-    def _settle_refusal(
-        self,
-        sender: Endpoint,
-        error: Error,
-        id: MessageId | None,  # noqa: A002  # as above
-        result: Result | StoreError,
-    ) -> None:
-        sender.unsettled.settle(1)
-        match result:
-            case NumberRefused():
-                sender.outbox.put(encode(error, id))
-            case Held() if sender.hold is not None:
-                sender.outbox.put(encode(sender.hold.answer(trio.current_time()), id))
-            case AlreadySettled() | OutOfTurn() | SessionOver():
-                self._settle_number(sender, id, result)
-            case _:
-                self._fail(sender, id)
-
-    def _settle_number(
-        self,
-        sender: Endpoint,
-        id: MessageId | None,  # noqa: A002  # as above
-        result: AlreadySettled | OutOfTurn | SessionOver,
-    ) -> None:
-        """The number was not the next one."""
-        match result:
-            case AlreadySettled(None):
-                answer: Accepted | Error = Accepted(self._now_ms(), duplicate=True)
-            case AlreadySettled(code) if code is not None:
-                answer = Error(code, detail="this n was refused before")
-            case OutOfTurn(due):
-                answer = Error("invalid", detail=f"the next n of this device is {due}")
-            case _:
-                sender.outbox.close(REPLACED)
-                return
-        if id is not None or isinstance(answer, Error):
-            sender.outbox.put(encode(answer, id))
-
-    @_ends_on_error
-    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
-        endpoint.unsettled.settle(1)
-        if isinstance(result, StoreError):
-            endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
-        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
-            endpoint.outbox.put(accepted(self._now_ms(), id))
-
-    def _forget(self, append: Append) -> None:
-        """Nobody got it, so its id may come again, and its number was refused."""
-        envelope, number = append.envelope, append.number
-        if envelope.id is not None or number is not None:
-            self._committer.ask(envelope.sender, Forget(envelope, number), lambda _: None)
-
-    def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
-        """The store could not commit: nothing was accepted, and no number is used up."""
-        error = Error("internal", detail="the message could not be stored")
-        sender.outbox.put(encode(error, id))
-        if sender.hold is not None:
-            sender.hold.refused_at_commit(error)
-
-    def _reply_offline(self, sender: Endpoint, to: Address, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._metrics.undeliverable[verb] += 1
-        sender.outbox.put(encode(Error("user_offline", user=to), id))
-
-    def _reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._metrics.refuse(verb, error.msg)
-        sender.outbox.put(encode(error, id))
-
-    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
-        """Refuse for now what waited for its commit, and what the session sent after it."""
-        self._reply_refused(sender, error, envelope.verb, envelope.id)
-        if sender.hold is not None:
-            sender.hold.refused_at_commit(error)

@@ -11,9 +11,9 @@ from typing import assert_never
 import trio
 from attrs import evolve, frozen
 
-from ironwire.delivery.delivery import ID_TAKEN, NO_SUCH_GROUP, Delivery
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.envelopes import ID_TAKEN, NO_SUCH_GROUP, digest_of
 from ironwire.delivery.hub import Endpoint
-from ironwire.delivery.payloads import digest_of
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.protocol.group import Change, Changed, ChangeRefused, Outcome, Roster, Unchanged, change, create, expel
@@ -148,7 +148,7 @@ class GroupHandler:
     ) -> Result:
         told, after = _told(GroupId(envelope.to), envelope.sender, changed), changed.roster
         operation = ChangeGroup(envelope, digest, after.epoch - 1, after.name, after.roles, lane)
-        return await self._delivery.change_group(operation, partial(encode, told))
+        return await self._delivery.envelopes.change_group(operation, partial(encode, told))
 
 
 def _answer(result: Result) -> Accepted | Error:

@@ -2,11 +2,11 @@
 
 from attrs import frozen
 
-from ironwire.delivery.delivery import NO_SUCH_GROUP
+from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
-from ironwire.store.contract.history import HISTORY_BYTES
+from ironwire.store.contract.records import HISTORY_BYTES
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import archived_text, history_text
 from ironwire.wire.messages import Error, History

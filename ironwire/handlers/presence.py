@@ -17,7 +17,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.counting import figure
-from ironwire.delivery.delivery import NO_SUCH_GROUP
+from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
 from ironwire.handlers.replies import reply

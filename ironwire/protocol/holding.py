@@ -24,8 +24,6 @@ Any other event leaves the state as it is. The first refusal names the code, unt
 (`ClientMessage.is_ordered`): envelopes and changes of groups.
 """
 
-from typing import Literal
-
 from attrs import define, field, frozen
 
 from ironwire.wire.messages import Error, ErrorCode
@@ -46,18 +44,11 @@ class Refusal:
 class Hold:
     """The hold of one session. It is also the session's lane in a batch of the store."""
 
-    _state: Literal["open", "held", "broken"] = field(init=False, default="open")
+    is_held: bool = field(init=False, default=False)
+    """A frame that is read now is refused, if its order matters: the state is held or broken. Set here alone."""
+    is_broken: bool = field(init=False, default=False)
+    """Envelopes that wait for their commit are refused: the state is broken. Set here alone."""
     _refusal: Refusal | None = field(init=False, default=None)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether a frame that is read now is refused, if its order matters."""
-        return self._state != "open"
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether envelopes that wait for their commit are refused."""
-        return self._state == "broken"
 
     @property
     def code(self) -> ErrorCode | None:
@@ -66,11 +57,11 @@ class Hold:
 
     def refused_at_reading(self, error: Error, now: float) -> None:
         """A message was answered with `error` when it was read."""
-        self._stop("held", error, now)
+        self._stop(error, now, is_broken=False)
 
     def refused_at_commit(self, error: Error) -> None:
         """A message was answered with `error` when it was to be committed."""
-        self._stop("broken", error, 0.0)
+        self._stop(error, 0.0, is_broken=True)
 
     def answer(self, now: float) -> Error:
         """The answer to a message that is refused because of another: the same code, and the remaining time."""
@@ -82,12 +73,14 @@ class Hold:
 
     def resume(self) -> None:
         """The client continues; none of its earlier messages waits for a commit."""
-        self._state, self._refusal = "open", None
+        self.is_held = self.is_broken = False
+        self._refusal = None
 
-    def _stop(self, state: Literal["held", "broken"], error: Error, now: float) -> None:
+    def _stop(self, error: Error, now: float, *, is_broken: bool) -> None:
         has_failed = error.msg == "internal"
         if not is_retryable(error.msg) or (self.is_broken and not has_failed):
             return
-        self._state = "broken" if self.is_broken else state
+        self.is_held = True
+        self.is_broken = self.is_broken or is_broken
         if self._refusal is None or has_failed:
             self._refusal = Refusal(error, now + (error.retry_after_ms or 0) / 1000)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ironwire import __version__
 from ironwire.counting import Statistics
 from ironwire.crypto.tokens import UploadTokens
-from ironwire.delivery.flusher import OutboxFlusher
+from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
 from ironwire.handlers.devices import DeviceHandler
@@ -65,7 +65,7 @@ class Server:
         self.calls = CallHandler(core.hub, core.store, ice, limits, now_ms)
         self.dispatcher = Dispatcher(
             DeviceHandler(core.hub, core.delivery),
-            HistoryHandler(core.store, is_kept=core.delivery.keeps_history),
+            HistoryHandler(core.store, is_kept=core.delivery.envelopes.keeps_history),
             core.groups,
             self.presence,
             BlockHandler(core.delivery, core.store, self.presence, now_ms),
@@ -118,7 +118,7 @@ class Server:
         """The parts that every session is given."""
         core, auth, upload = self.core, self.core.settings.auth, self.core.settings.upload
         allow_list = None if auth.allow_list is None else AllowList(auth.allow_list)
-        features = {"history": core.delivery.keeps_history, "upload_token": upload.auth == "token"}
+        features = {"history": core.delivery.envelopes.keeps_history, "upload_token": upload.auth == "token"}
         return Services(
             hub=core.hub,
             delivery=core.delivery,

@@ -141,7 +141,7 @@ class Play:
             match step:
                 case Say():
                     self.said += 1
-                    self.rooms.delivery.submit(sender, Text(BOB, str(self.said)), None)
+                    self.rooms.delivery.envelopes.submit(sender, Text(BOB, str(self.said)), None)
                 case Come():
                     visit = Visit(self.rooms, self.acked)
                     self.visits.append(visit)

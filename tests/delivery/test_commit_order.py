@@ -164,7 +164,7 @@ async def play(
         match step:
             case Say(by, to):
                 waiting = delivery.statistics().operations_waiting
-                delivery.submit(seats[by], Text(to, str(number)), None)
+                delivery.envelopes.submit(seats[by], Text(to, str(number)), None)
                 if delivery.statistics().operations_waiting == waiting:
                     commits.happened.append(Relayed(by[0], ClientId(to), str(number)))
             case Commit():

@@ -24,7 +24,7 @@ from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken
 
 async def test_between_seed_sessions_nothing_waits_and_nothing_is_stored(house: House) -> None:
     alice, bob, bob_too = house.seat(ALICE), house.seat(BOB), house.seat(BOB)
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(bob) == taken(bob_too) == [text_from(ALICE, "Hello")]
     assert taken(alice) == [accepted("1")]
     await wait_all_tasks_blocked()
@@ -34,7 +34,7 @@ async def test_between_seed_sessions_nothing_waits_and_nothing_is_stored(house: 
 async def test_one_session_that_takes_it_is_enough(house: House) -> None:
     alice, slow, quick = house.seat(ALICE), house.seat(BOB, most_frames=1), house.seat(BOB)
     for number in ("1", "2"):
-        house.delivery.submit(alice, Text(BOB, number), MessageId(number))
+        house.delivery.envelopes.submit(alice, Text(BOB, number), MessageId(number))
     assert taken(alice) == [accepted("1"), accepted("2")]
     assert taken(slow) == [text_from(ALICE, "1")]
     assert slow.outbox.ending == Ending(CloseCode.TOO_SLOW, "too slow")
@@ -44,14 +44,14 @@ async def test_one_session_that_takes_it_is_enough(house: House) -> None:
 async def test_a_recipient_whose_only_session_is_ending_is_offline(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
     bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [{"type": "error", "id": "1", "payload": {"msg": "user_offline", "user": BOB}}]
     assert house.delivery.statistics().undeliverable_total.total == 1
 
 
 async def test_a_receipt_goes_to_devices_only(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    house.delivery.submit(alice, Receipt(BOB, [MessageId("1")], "read"), None)
+    house.delivery.envelopes.submit(alice, Receipt(BOB, [MessageId("1")], "read"), None)
     assert taken(bob) == []
     assert taken(alice) == [{"type": "error", "payload": {"msg": "user_offline", "user": BOB}}]
 
@@ -60,13 +60,13 @@ async def test_accepted_for_one_without_a_device_means_handed_over_and_no_more(h
     """The README and section 4 of the protocol say so: what a stalled session has not taken is lost with it."""
     alice, bob = house.seat(ALICE), house.seat(BOB)
     for number in range(5):
-        house.delivery.submit(alice, Text(BOB, "Hello"), MessageId(str(number)))
+        house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId(str(number)))
     assert taken(alice) == [accepted(str(number)) for number in range(5)]
     house.leave(bob)
     bob = house.seat(BOB)
     await wait_all_tasks_blocked()
     assert taken(bob) == []
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("5"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("5"))
     assert taken(bob) == [text_from(ALICE, "Hello")]
 
 
@@ -80,11 +80,11 @@ async def test_an_envelope_costs_a_place_in_each_mailbox_that_it_may_go_to(house
     for name in ("laptop", "tablet"):
         await house.seat_device(BOB, DeviceId(name))
     house.store.release = trio.Event()
-    house.delivery.submit(phone, Text(BOB, "Hello"), None)
+    house.delivery.envelopes.submit(phone, Text(BOB, "Hello"), None)
     assert phone.unsettled.count == 3
-    house.delivery.submit(phone, Text(ALICE, "a note"), None)
+    house.delivery.envelopes.submit(phone, Text(ALICE, "a note"), None)
     assert phone.unsettled.count == 3 + 2
-    house.delivery.submit(phone, Text(CAROL, "nobody"), None)
+    house.delivery.envelopes.submit(phone, Text(CAROL, "nobody"), None)
     assert phone.unsettled.count == 3 + 2 + 1
     house.store.release.set()
 
@@ -93,7 +93,7 @@ async def test_nobody_is_told_anything_before_the_commit(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
     bob_phone = await house.seat_device(BOB, PHONE)
     house.store.release = trio.Event()
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == taken(bob) == taken(bob_phone) == []
     assert alice.unsettled.count == 1
@@ -109,8 +109,8 @@ async def test_a_session_without_a_mailbox_that_comes_before_the_commit_gets_it_
     alice = house.seat(ALICE)
     await house.seat_device(BOB, PHONE)
     house.store.release = trio.Event()
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
-    house.delivery.submit(alice, Receipt(BOB, [MessageId("0")], "read"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Receipt(BOB, [MessageId("0")], "read"), None)
     await wait_all_tasks_blocked()
     bob = house.seat(BOB)
     house.store.release.set()
@@ -125,11 +125,11 @@ async def test_where_the_store_cannot_be_read_the_commit_answers(house: House, m
     alice, bob = house.seat(ALICE), house.seat(BOB)
     monkeypatch.setattr(house.store.glance, "mailbox_count", fail)
     house.store.fails = True
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert [(frame["id"], frame["payload"]["msg"]) for frame in taken(alice)] == [("1", "internal")]
     house.store.fails = False
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == [accepted("1")]
     assert taken(bob) == [text_from(ALICE, "Hello")]
@@ -140,7 +140,7 @@ async def test_a_new_session_is_told_of_no_gap_where_the_one_before_had_acknowle
     alice = house.seat(ALICE)
     old = await house.seat_device(BOB, PHONE)
     for number in ("1", "2"):
-        house.delivery.submit(alice, Text(BOB, number), MessageId(number))
+        house.delivery.envelopes.submit(alice, Text(BOB, number), MessageId(number))
     await wait_all_tasks_blocked()
     house.store.release = trio.Event()
     new: list[Endpoint] = []
@@ -152,7 +152,7 @@ async def test_a_new_session_is_told_of_no_gap_where_the_one_before_had_acknowle
     await wait_all_tasks_blocked()
     house.delivery.ack(old, 1, None)  # during the commit
     house.leave(old)
-    house.delivery.submit(alice, Text(BOB, "3"), MessageId("3"))  # its commit takes the ack along
+    house.delivery.envelopes.submit(alice, Text(BOB, "3"), MessageId("3"))  # its commit takes the ack along
     house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame.get("seq", frame["type"]) for frame in taken(new[0])] == [2, 3, "caught_up"]
@@ -163,11 +163,11 @@ async def test_a_session_that_was_replaced_acknowledges_nothing_any_more(house: 
     """What it erased would be a gap for the one that has taken its place."""
     alice = house.seat(ALICE)
     old = await house.seat_device(BOB, PHONE)
-    house.delivery.submit(alice, Text(BOB, "1"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "1"), MessageId("1"))
     await wait_all_tasks_blocked()
     new = await house.seat_again(BOB, PHONE)
     house.delivery.ack(old, 1, MessageId("a"))
-    house.delivery.submit(alice, Text(BOB, "2"), MessageId("2"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "2"), MessageId("2"))
     await wait_all_tasks_blocked()
     assert [frame.get("seq", frame["type"]) for frame in taken(new)] == [1, "caught_up", 2]
     assert [box.acked for box in await house.store.mailboxes_of(BOB)] == [0]
@@ -179,7 +179,7 @@ async def test_a_registration_that_fails_leaves_the_older_session_alone(house: H
     with structlog.testing.capture_logs(), pytest.raises(StoreError):
         await house.seat_again(BOB, PHONE)
     house.store.fails = False
-    house.delivery.submit(alice, Text(BOB, "still here"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "still here"), None)
     await wait_all_tasks_blocked()
     assert [frame["seq"] for frame in taken(old)] == [1]
     assert old.outbox.ending is None
@@ -213,7 +213,7 @@ async def test_an_ack_is_answered_after_its_commit_or_with_why_it_was_not_commit
     house: House, mock_clock: MockClock
 ) -> None:
     alice, bob_phone = house.seat(ALICE), await house.seat_device(BOB, PHONE)
-    house.delivery.submit(alice, Text(BOB, "Hello"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), None)
     await wait_all_tasks_blocked()
     (text,) = taken(bob_phone)
     house.store.release, house.store.fails = trio.Event(), True
@@ -247,7 +247,7 @@ async def test_what_is_committed_after_a_block_is_not_stored_for_whoever_blocked
     alice = house.seat(ALICE)
     await house.seat_device(BOB, PHONE)
     for _ in range(3 * BATCH_COST):
-        house.delivery.submit(alice, Text(BOB, "Hello"), None)
+        house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), None)
     await house.delivery.change(BOB, AddBlock(BOB, ALICE))
     (at_the_block,) = await house.store.mailboxes_of(BOB)
     await wait_all_tasks_blocked()
@@ -260,10 +260,10 @@ async def test_what_comes_during_a_commit_goes_into_the_next_one_together(house:
     bob_phone = await house.seat_device(BOB, PHONE)
     house.store.batches.clear()
     house.store.release = trio.Event()
-    house.delivery.submit(alice, Text(BOB, "0"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "0"), None)
     await wait_all_tasks_blocked()
     for number in range(1, 6):
-        house.delivery.submit(alice, Text(BOB, str(number)), None)
+        house.delivery.envelopes.submit(alice, Text(BOB, str(number)), None)
     assert house.delivery.statistics().operations_waiting == 5
     house.store.release.set()
     await wait_all_tasks_blocked()
@@ -277,8 +277,8 @@ async def test_what_one_session_sends_to_another_keeps_its_order_whichever_way_i
     alice, carol = house.seat(ALICE), house.seat(CAROL)
     await house.seat_device(BOB, PHONE)
     house.store.release = trio.Event()
-    house.delivery.submit(alice, Text(BOB, "to a mailbox"), MessageId("1"))
-    house.delivery.submit(alice, Text(CAROL, "to a live session"), MessageId("2"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "to a mailbox"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(CAROL, "to a live session"), MessageId("2"))
     assert taken(carol) == []
     house.store.release.set()
     await wait_all_tasks_blocked()
@@ -291,14 +291,14 @@ async def test_a_store_that_fails_accepts_nothing_and_works_again_later(house: H
     bob_phone = await house.seat_device(BOB, PHONE)
     house.store.fails = True
     with structlog.testing.capture_logs():
-        house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+        house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
         await wait_all_tasks_blocked()
     assert taken(alice) == [
         {"type": "error", "id": "1", "payload": {"msg": "internal", "detail": "the message could not be stored"}}
     ]
     assert taken(bob_phone) == []
     house.store.fails = False
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == [accepted("1")]
     assert [frame["id"] for frame in taken(bob_phone)] == ["1"]
@@ -312,7 +312,7 @@ async def test_an_id_counts_once_for_its_device_and_only_with_its_body(house: Ho
     alice = house.seat(ALICE)
     bob_phone = await house.seat_device(BOB, PHONE)
     for content in ("Hello", "Hello", "Bye"):
-        house.delivery.submit(alice, Text(BOB, content), MessageId("1"))
+        house.delivery.envelopes.submit(alice, Text(BOB, content), MessageId("1"))
     await wait_all_tasks_blocked()
     duplicate = {"type": "accepted", "id": "1", "payload": {"ts": NOW_MS, "duplicate": True}}
     taken_id = {"msg": "invalid", "detail": "id was used for another message"}
@@ -324,7 +324,7 @@ async def test_the_senders_other_devices_get_a_copy_that_says_to_whom(house: Hou
     alice_phone = await house.seat_device(ALICE, PHONE)
     alice_laptop = await house.seat_device(ALICE, DeviceId("laptop"))
     house.seat(BOB)
-    house.delivery.submit(alice_phone, Text(BOB, "Hello"), None)
+    house.delivery.envelopes.submit(alice_phone, Text(BOB, "Hello"), None)
     await wait_all_tasks_blocked()
     assert taken(alice_phone) == []
     assert [frame["payload"] for frame in taken(alice_laptop)] == [
@@ -336,13 +336,13 @@ async def test_a_recipient_who_left_before_the_commit_is_offline_and_the_id_may_
     alice_phone = await house.seat_device(ALICE, PHONE)
     bob = house.seat(BOB)
     house.store.release = trio.Event()
-    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
     bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
     house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame["payload"]["msg"] for frame in taken(alice_phone)] == ["user_offline"]
     bob_again = house.seat(BOB)
-    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice_phone) == [accepted("1")]
     assert taken(bob_again) == [text_from(ALICE, "Hello")]
@@ -373,7 +373,7 @@ async def test_an_error_in_an_answer_ends_that_session_alone(
         await house.seat_device(BOB, PHONE),
         house.seat(CAROL),
     )
-    house.delivery.submit(carol, Text(ALICE, "Hello"), None)
+    house.delivery.envelopes.submit(carol, Text(ALICE, "Hello"), None)
     await wait_all_tasks_blocked()
     put = Outbox.put
 
@@ -385,12 +385,12 @@ async def test_an_error_in_an_answer_ends_that_session_alone(
     monkeypatch.setattr(Outbox, "put", fail)
     match kind:
         case "text":
-            house.delivery.submit(broken, Text(BOB, "Hello"), MessageId("1"))
+            house.delivery.envelopes.submit(broken, Text(BOB, "Hello"), MessageId("1"))
         case "ack":
             house.delivery.ack(broken, 1, MessageId("1"))
         case _:
-            house.delivery.refuse(broken, Error("invalid"), MessageId("1"), n=1)
-    house.delivery.submit(carol, Text(BOB, "Good morning"), MessageId("2"))
+            house.delivery.envelopes.refuse(broken, Error("invalid"), MessageId("1"), n=1)
+    house.delivery.envelopes.submit(carol, Text(BOB, "Good morning"), MessageId("2"))
     with structlog.testing.capture_logs() as logs:
         await wait_all_tasks_blocked()
     assert [entry["event"] for entry in logs] == ["a result could not be told"]

@@ -17,7 +17,7 @@ SLOWLY = Error("rate_limited", retry_after_ms=500)
 
 def say(house: House, seat: Endpoint, *numbers: int, to: ClientId = BOB) -> None:
     for n in numbers:
-        house.delivery.submit(seat, Text(to, str(n)), MessageId(str(n)), n)
+        house.delivery.envelopes.submit(seat, Text(to, str(n)), MessageId(str(n)), n)
 
 
 def answers(seat: Endpoint) -> list[tuple[str, str]]:
@@ -38,11 +38,11 @@ async def test_what_the_store_could_not_write_down_uses_no_number_up(house: Hous
     say(house, alice, 1)
     await wait_all_tasks_blocked()
     say(house, alice, 2)
-    house.delivery.refuse(alice, SLOWLY, MessageId("3"), 3)
+    house.delivery.envelopes.refuse(alice, SLOWLY, MessageId("3"), 3)
     house.store.release.set()
     await wait_all_tasks_blocked()
     house.store.fails = False
-    house.delivery.refuse(alice, SLOWLY, MessageId("4"), 4)
+    house.delivery.envelopes.refuse(alice, SLOWLY, MessageId("4"), 4)
     await wait_all_tasks_blocked()
     told = answers(alice)
     assert told == [("1", "internal"), ("2", "internal"), ("3", "internal"), ("4", "rate_limited")]
@@ -61,7 +61,7 @@ async def test_a_failure_behind_a_refusal_is_what_counts(house: House) -> None:
     alice = evolve(await house.seat_device(ALICE, PHONE), hold=hold)
     hold.refused_at_reading(SLOWLY, trio.current_time())
     house.store.fails = True
-    house.delivery.refuse(alice, SLOWLY, MessageId("1"), 1)
+    house.delivery.envelopes.refuse(alice, SLOWLY, MessageId("1"), 1)
     await wait_all_tasks_blocked()
     assert answers(alice) == [("1", "internal")]
     assert hold.code == "internal"

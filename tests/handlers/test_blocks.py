@@ -54,22 +54,22 @@ FULL = {"type": "error", "id": "1", "payload": {"msg": "mailbox_full", "user": B
 @pytest.mark.parametrize("message", [Text(BOB, "Hello"), File(BOB, URL)])
 async def test_between_seed_sessions(house: House, is_blocked: bool, message: Text | File) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    house.delivery.submit(alice, message, MessageId("1"))
-    house.delivery.submit(alice, message, None)
+    house.delivery.envelopes.submit(alice, message, MessageId("1"))
+    house.delivery.envelopes.submit(alice, message, None)
     assert taken(alice) == [ACCEPTED]
     assert len(taken(bob)) == (0 if is_blocked else 2)
 
 
 async def test_to_one_who_is_not_there(house: House) -> None:
     alice = house.seat(ALICE)
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
 
 
 async def test_to_one_whose_only_session_is_ending(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
     bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
 
 
@@ -78,7 +78,7 @@ async def test_to_a_mailbox(house: House, is_blocked: bool, message: Text | File
     alice = house.seat(ALICE)
     bob_phone = await house.seat_device(BOB, PHONE)
     for _ in range(2):
-        house.delivery.submit(alice, message, MessageId("1"))
+        house.delivery.envelopes.submit(alice, message, MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == [ACCEPTED, DUPLICATE]
     assert len(taken(bob_phone)) == (0 if is_blocked else 1)
@@ -88,7 +88,7 @@ async def test_from_a_device_to_a_seed_session(house: House, is_blocked: bool) -
     alice_phone = await house.seat_device(ALICE, PHONE)
     alice_laptop = await house.seat_device(ALICE, LAPTOP)
     bob = house.seat(BOB)
-    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice_phone) == [ACCEPTED]
     assert [frame["payload"]["to"] for frame in taken(alice_laptop)] == [BOB]
@@ -97,14 +97,14 @@ async def test_from_a_device_to_a_seed_session(house: House, is_blocked: bool) -
 
 async def test_from_a_device_to_one_who_is_not_there(house: House) -> None:
     alice_phone = await house.seat_device(ALICE, PHONE)
-    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice_phone) == [OFFLINE]
 
 
 async def test_a_receipt_to_one_without_a_device(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    house.delivery.submit(alice, Receipt(BOB, [MessageId("0")], "read"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Receipt(BOB, [MessageId("0")], "read"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
     assert taken(bob) == []
 
@@ -113,8 +113,8 @@ async def test_to_a_full_mailbox(house: House) -> None:
     alice, carol = house.seat(ALICE), house.seat(ClientId("c" * 64))
     await house.seat_device(BOB, PHONE)
     for _ in range(LIMITS.mailbox_envelopes):
-        house.delivery.submit(carol, Text(BOB, "Hello"), None)
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+        house.delivery.envelopes.submit(carol, Text(BOB, "Hello"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == [FULL]
 
@@ -125,8 +125,8 @@ async def test_to_a_full_mailbox(house: House) -> None:
 @pytest.mark.parametrize("is_blocked", [True])
 async def test_nothing_of_what_was_blocked_is_in_the_history_of_the_blocker(house: House, is_blocked: bool) -> None:
     alice, bob_phone = house.seat(ALICE), await house.seat_device(BOB, PHONE)
-    house.delivery.submit(alice, Text(BOB, "blocked"), None)
-    house.delivery.submit(bob_phone, Text(ALICE, "still said"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "blocked"), None)
+    house.delivery.envelopes.submit(bob_phone, Text(ALICE, "still said"), None)
     await wait_all_tasks_blocked()
     await house.history.page(bob_phone, History(ALICE, 9), None)
     *_, page = taken(bob_phone)
@@ -136,8 +136,8 @@ async def test_nothing_of_what_was_blocked_is_in_the_history_of_the_blocker(hous
 @pytest.mark.parametrize("is_blocked", [True])
 async def test_a_block_goes_one_way_and_ends(house: House, is_blocked: bool) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    house.delivery.submit(bob, Text(ALICE, "Hello"), None)
+    house.delivery.envelopes.submit(bob, Text(ALICE, "Hello"), None)
     assert [frame["payload"]["text"] for frame in taken(alice)] == ["Hello"]
     await house.delivery.change(BOB, RemoveBlock(BOB, ALICE))
-    house.delivery.submit(alice, Text(BOB, "Hello again"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello again"), None)
     assert [frame["payload"]["text"] for frame in taken(bob)] == ["Hello again"]

@@ -81,7 +81,7 @@ async def test_who_was_removed_meanwhile_cannot_write_any_more(house: House, han
     house.store.release = trio.Event()
     house.nursery.start_soon(ask, handler, bob, GroupLeave(CLUB))
     await wait_all_tasks_blocked()
-    house.delivery.submit(bob, Text(CLUB, "one more thing"), MessageId("1"))
+    house.delivery.envelopes.submit(bob, Text(CLUB, "one more thing"), MessageId("1"))
     house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame["type"] for frame in taken(alice)] == ["group_changed"]
@@ -132,7 +132,7 @@ async def test_a_store_that_fails_changes_nothing_and_says_so(house: House, hand
     with structlog.testing.capture_logs():
         with pytest.raises(StoreError):
             await ask(handler, alice, GroupAdd(CLUB, [CAROL]))
-        house.delivery.submit(alice, Text(CLUB, "Hello"), MessageId("1"))
+        house.delivery.envelopes.submit(alice, Text(CLUB, "Hello"), MessageId("1"))
         await wait_all_tasks_blocked()
     assert taken(bob) == []
     assert [frame["payload"]["msg"] for frame in taken(alice)] == ["internal"]
@@ -144,7 +144,7 @@ async def test_a_member_who_reads_too_slowly_loses_the_session_and_nobody_else_a
     alice, bob = await founded(house, handler, BOB)
     slow = house.seat(BOB, most_frames=1)
     for number in ("1", "2"):
-        house.delivery.submit(alice, Text(CLUB, number), MessageId(number))
+        house.delivery.envelopes.submit(alice, Text(CLUB, number), MessageId(number))
     await wait_all_tasks_blocked()
     assert taken(alice) == [accepted("1"), accepted("2")]
     assert [frame["payload"]["text"] for frame in taken(bob)] == ["1", "2"]
@@ -155,7 +155,7 @@ async def test_a_group_message_is_one_operation_and_one_envelope(house: House, h
     alice, _, _ = await founded(house, handler, BOB, CAROL)
     bob, carol = await house.seat_device(BOB, PHONE), await house.seat_device(CAROL, PHONE)
     house.store.batches.clear()
-    house.delivery.submit(alice, Text(CLUB, "Hello"), None)
+    house.delivery.envelopes.submit(alice, Text(CLUB, "Hello"), None)
     await wait_all_tasks_blocked()
     assert house.store.batches == [1]
     assert [[frame["payload"] for frame in taken(seat)] for seat in (bob, carol)] == [

@@ -118,14 +118,14 @@ async def test_what_the_erased_has_sent_until_it_left_is_erased_too(
     house: House, admin: Admin, autojump_clock: MockClock
 ) -> None:
     """A session that is told to go may have work in the queue, and may take its time."""
-    house.delivery.keeps_history = True
+    house.delivery.envelopes.keeps_history = True
     phone = await house.seat_device(ALICE, PHONE)
     house.store.release = trio.Event()
-    house.delivery.submit(phone, Text(ALICE, "a note to myself"), MessageId("1"))
+    house.delivery.envelopes.submit(phone, Text(ALICE, "a note to myself"), MessageId("1"))
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
     assert endings(phone) == [Ending(CloseCode.REMOVED, "erased by the operator")]
-    house.delivery.submit(phone, Text(ALICE, "another"), MessageId("2"))
+    house.delivery.envelopes.submit(phone, Text(ALICE, "another"), MessageId("2"))
     house.leave(phone)
     house.store.release.set()
     await trio.sleep(1)

@@ -6,7 +6,6 @@ import pytest
 from attrs import fields
 from trio.testing import MockClock
 
-from ironwire.delivery.payloads import stored_payload
 from ironwire.ids import CallId, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import (
     ADDED_BYTES,
@@ -20,7 +19,7 @@ from ironwire.limits import (
     Limits,
 )
 from ironwire.server.session.admission import announced
-from ironwire.wire.codec import encode, frame_text
+from ironwire.wire.codec import encode, frame_text, stored_payload
 from ironwire.wire.messages import (
     BlockList,
     CallOffer,

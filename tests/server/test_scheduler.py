@@ -5,17 +5,15 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.server.session.scheduler import (
+from ironwire.server.session.intake import (
     PART_CHARS,
     PART_MESSAGES,
     PROMPT_CHARS,
     PROMPT_MESSAGES,
-    SHARES,
-    Scheduler,
-    Work,
     is_prompt,
     parts,
 )
+from ironwire.server.session.scheduler import SHARES, Scheduler, Work
 
 
 class Turns(trio.abc.Instrument):

@@ -6,21 +6,15 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.envelopes import Envelopes
 from ironwire.delivery.hub import Endpoint
-from ironwire.delivery.payloads import Sendable
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.server.listener.direct import DirectTransport
-from ironwire.server.session.scheduler import (
-    PART_CHARS,
-    PART_MESSAGES,
-    PART_SURCHARGE,
-    PROMPT_MESSAGES,
-    SHARES,
-    Work,
-)
+from ironwire.server.session.intake import PART_CHARS, PART_MESSAGES, PART_SURCHARGE, PROMPT_MESSAGES
+from ironwire.server.session.scheduler import SHARES, Work
+from ironwire.wire.codec import Sendable
 from ironwire.wire.messages import History, Text
 from tests.bounded_stream import socket_stream_pair
 from tests.playbook import Stage, identity_of, open_stage
@@ -41,16 +35,16 @@ def text_to(actor: str, content: str) -> bytes:
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The characters of every text that sessions submit."""
     texts: list[int] = []
-    submit = Delivery.submit
+    submit = Envelopes.submit
 
     def noting(
-        delivery: Delivery, sender: Endpoint, message: Sendable, id_: MessageId | None, n: int | None = None
+        envelopes: Envelopes, sender: Endpoint, message: Sendable, id_: MessageId | None, n: int | None = None
     ) -> None:
         if isinstance(message, Text):
             texts.append(len(message.text))
-        submit(delivery, sender, message, id_, n)
+        submit(envelopes, sender, message, id_, n)
 
-    monkeypatch.setattr(Delivery, "submit", noting)
+    monkeypatch.setattr(Envelopes, "submit", noting)
     return texts
 
 

@@ -21,7 +21,6 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import ClientId
-from ironwire.store.contract.history import HISTORY_BYTES
 from ironwire.store.contract.operations import (
     Acknowledge,
     Appended,
@@ -32,7 +31,7 @@ from ironwire.store.contract.operations import (
     Sweep,
     Undeliverable,
 )
-from ironwire.store.contract.records import Mailbox
+from ironwire.store.contract.records import HISTORY_BYTES, Mailbox
 from ironwire.store.sqlite import boxes as sqlite_boxes
 from ironwire.store.sqlite import database as sqlite_database
 from ironwire.store.sqlite import devices as sqlite_devices

@@ -18,14 +18,7 @@ from ironwire.client.store.records import Arrive
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import (
-    CaughtUp,
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
-    Gap,
-    GroupChanged,
-)
+from ironwire.wire.messages import CaughtUp, DeliveredFile, DeliveredReceipt, DeliveredText, Gap, GroupChanged
 
 
 @define(eq=False)

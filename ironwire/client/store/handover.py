@@ -29,12 +29,7 @@ from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Reply, checked
 from ironwire.client.connection.urls import ServerAddress
-from ironwire.client.errors import (
-    ClientError,
-    LocalStoreError,
-    NotTheProtocol,
-    Refused,
-)
+from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
 from ironwire.client.store.handover_lines import (
     Answered,
     AskServer,

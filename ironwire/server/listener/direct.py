@@ -1,7 +1,8 @@
 """The transport over a connection's own stream, once its upgrade has been answered.
 
 The number of steps per message is the cost, so one read yields every complete message in it and one write carries a
-whole batch. No layer stands between the kernel and the frame parser.
+whole batch. No layer stands between the kernel and the frame parser. Plain sockets are called directly
+(docs/decisions/0006), every other stream through its own methods.
 """
 
 import contextlib
@@ -15,7 +16,6 @@ from attrs import define, field
 from ironwire.errors import TransportClosed
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
-from ironwire.server.listener.streams import GONE, READ_BYTES, linger, write_at_once, write_some
 from ironwire.wire.frames import (
     CloseFrame,
     FrameParser,
@@ -27,12 +27,81 @@ from ironwire.wire.frames import (
     encode_pong,
 )
 
+READ_BYTES = 64 * 1024
+"""The size of one read."""
+
+_LINGER_BYTES = 1024 * 1024
+_PIECE_BYTES = 16 * 1024
+
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+"""Exceptions of a stream that the peer has left, or that this side has closed."""
+
 ODD_FRAMES = Rate(per_second=250, burst=250)
 """Pings, pongs and fragments that a peer may send; the limits of messages do not count them, and ten thousand fit into
 one read. A burst takes half a millisecond.
 """
 UNAUTHENTICATED_BYTES = 4 * 1024
 """The size of a read before authentication: enough for the proof, too small for ten thousand tiny frames."""
+
+
+# --- additions to Trio's streams -------------------------------------------------------------------------------------
+
+
+def write_at_once(stream: trio.abc.Stream, data: bytes | memoryview) -> int:
+    """Send the bytes that a plain socket takes without waiting; returns their number, 0 for any other stream.
+
+    Raises:
+        OSError: the connection broke, or is closed.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        return 0
+    try:
+        return os.write(stream.socket.fileno(), data)
+    except BlockingIOError:
+        return 0
+
+
+async def write_some(stream: trio.abc.Stream, data: memoryview) -> int:
+    """Wait until a part of `data` is sent; returns the number of bytes, so that a caller can bound the wait.
+
+    Raises:
+        OSError, or one of `GONE`: the connection broke, or is closed.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        piece = data[:_PIECE_BYTES]
+        await stream.send_all(piece)
+        return len(piece)
+    await trio.lowlevel.wait_writable(stream.socket)
+    return write_at_once(stream, data)
+
+
+async def linger(stream: trio.abc.Stream) -> None:
+    """Half-close, then discard input until the peer hangs up or has sent 1 MiB.
+
+    Closing with unread bytes in the socket sends a reset, which may destroy the last bytes on their way. A stream that
+    is gone is no error; the caller bounds the time.
+    """
+    with contextlib.suppress(*GONE, trio.BusyResourceError):
+        await half_close(stream)
+        discarded_bytes = 0
+        while discarded_bytes < _LINGER_BYTES:
+            data = await stream.receive_some(READ_BYTES)
+            if not data:
+                break
+            discarded_bytes += len(data)
+
+
+async def half_close(stream: trio.abc.Stream) -> None:
+    """Send the end of the stream and keep reading.
+
+    Under TLS the end is that of the TCP stream, without a close_notify: what Hypercorn's https does when it closes.
+    """
+    raw = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(raw, trio.abc.HalfCloseableStream):
+        await raw.send_eof()
+
+
+# --- the transports --------------------------------------------------------------------------------------------------
 
 
 @define(eq=False)

@@ -17,22 +17,15 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import (
-    AppWrapper,
-    ASGIReceiveEvent,
-    ASGISendEvent,
-    ConnectionState,
-    LifespanState,
-    Scope,
-)
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, LifespanState, Scope
 from hypercorn.utils import parse_socket_addr
 from structlog.contextvars import bind_contextvars
 
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionSlot
+from ironwire.server.listener.direct import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.listener.guard import CONNECTION_KEY, DirectSockets, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
-from ironwire.server.listener.streams import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.listener.upgrade import HEAD_BYTES, parse_upgrade
 from ironwire.server.session.scheduler import Work
 

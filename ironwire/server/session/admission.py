@@ -18,7 +18,7 @@ from ironwire.protocol.auth import Admit
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.session.registration import Refusal
 from ironwire.server.session.services import Services
-from ironwire.store.contract.numbers import refused_of_late
+from ironwire.store.contract.order import refused_of_late
 from ironwire.store.contract.records import Mailbox
 from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, RefusedNumbers, ServerLimits
 

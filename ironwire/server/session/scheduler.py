@@ -1,11 +1,10 @@
 """Fairness: how much work of each class runs in one iteration of the event loop (docs/decisions/0011, 0015).
 
 In each iteration the reader (`reader.py`) reads one piece of every session that has sent something, and a small read is
-handled at once. Work that could keep the others waiting needs a scheduling slot first. Rule: people never wait for a
-slot; they do not write that fast.
+handled at once (`intake.py`). Work that could keep the others waiting needs a scheduling slot first. Rule: people never
+wait for a slot; they do not write that fast.
 """
 
-from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -46,15 +45,6 @@ ROUND_SESSIONS = 100
 ROUND_BYTES = 256 * 1024
 """The reader ends its round after this much."""
 
-PROMPT_MESSAGES = 16
-PROMPT_CHARS = 4 * 1024
-"""A read up to this size needs no scheduling slot."""
-PART_MESSAGES = 100
-PART_CHARS = 24 * 1024
-"""The part of a larger read that is handled in one slot: a millisecond's work. One message may be larger."""
-PART_SURCHARGE = 400
-"""Yield after this much accumulated surcharge; the rest of the part takes another slot."""
-
 
 class Scheduler:
     """The scheduling slots of all connections: first come, first served within each class.
@@ -71,24 +61,3 @@ class Scheduler:
         async with self._slots[work]:
             for _ in range(SHARES[work].iterations - 1):
                 await trio.lowlevel.checkpoint()
-
-
-def is_prompt(batch: list[str | bytes]) -> bool:
-    """Whether a read is small enough to need no scheduling slot."""
-    return len(batch) <= PROMPT_MESSAGES and sum(map(len, batch)) <= PROMPT_CHARS
-
-
-def parts(batch: list[str | bytes]) -> Iterator[list[str | bytes]]:
-    """The parts of a large read, one scheduling slot each."""
-    if len(batch) <= PART_MESSAGES and sum(map(len, batch)) <= PART_CHARS:
-        yield batch
-        return
-    part: list[str | bytes] = []
-    chars = 0
-    for text in batch:
-        if len(part) == PART_MESSAGES or (part and chars + len(text) > PART_CHARS):
-            yield part
-            part, chars = [], 0
-        part.append(text)
-        chars += len(text)
-    yield part

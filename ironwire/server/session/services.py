@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.flusher import OutboxFlusher
 from ironwire.delivery.hub import Hub
+from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.dispatch import Dispatcher
 from ironwire.limits import Limits
 from ironwire.server.session.rates import Rates

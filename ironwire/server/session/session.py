@@ -54,11 +54,10 @@ from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.operator.logs import short_client
 from ironwire.server.session.admission import admit, welcome
 from ironwire.server.session.handshake import Handshake
-from ironwire.server.session.intake import Intake
+from ironwire.server.session.intake import Intake, Toll
 from ironwire.server.session.refusals import ErrorBudget
 from ironwire.server.session.scheduler import Work
 from ironwire.server.session.services import Services
-from ironwire.server.session.toll import Toll
 from ironwire.server.session.transport import Transport
 from ironwire.store.contract.records import Mailbox
 from ironwire.wire.codec import encode
@@ -269,7 +268,7 @@ class Session:
     async def _read(self, endpoint: Endpoint) -> None:
         services, transport = self._services, self._transport
         allowance = services.rates.allowance(endpoint.principal.client, transport.last_heard)
-        toll = Toll(endpoint, self._outbox, self._error_budget, transport, self._slot, services, allowance)
+        toll = Toll(endpoint, self._error_budget, transport, self._slot, services, allowance)
         self._intake = intake = Intake(endpoint, self._outbox, self._error_budget, toll, services)
         feed = services.reader.feed(transport, self._outbox, intake.take, self.flush)
         try:

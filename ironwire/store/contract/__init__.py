@@ -3,7 +3,6 @@
 store.py        the whole contract: what is atomic, ordered and durable, and the two kinds of reads
 operations.py   what a store can be asked to change, and what comes of it
 records.py      mailboxes, entries, envelopes
-mailboxes.py, directory.py, history.py, maintenance.py    reads and other changes, by subject
-glance.py       what is answered from memory
-lanes.py, losses.py    rules that all stores share
+directory.py, maintenance.py    reads and other changes, by subject
+order.py, losses.py    rules that all stores share
 """

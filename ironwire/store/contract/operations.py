@@ -131,11 +131,11 @@ class Append:
 
     `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. An envelope that
     `is_archived` stays readable after its last ack, until `expire`. Of one `lane`, nothing more goes through in the
-    batch once one was refused for a full mailbox (`lanes.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`,
+    batch once one was refused for a full mailbox (`order.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`,
     or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
 
     An envelope with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
-    (`numbers.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or
+    (`order.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or
     `SessionOver`; then nothing else was done.
     """
 

@@ -1,4 +1,4 @@
-"""What a store keeps and hands out: mailboxes, entries, envelopes; and when a mailbox is full."""
+"""What a store keeps and hands out: mailboxes, entries, envelopes, the history; and when a mailbox is full."""
 
 from typing import NewType
 
@@ -94,3 +94,17 @@ class Mailbox:
     session: int = 0
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
+
+
+HISTORY_BYTES = 256 * 1024
+"""A page of the history ends early when it has this many: it must fit into an outbox, and into what clients take. So a
+store need not read more than the one that reaches it.
+"""
+
+
+@record
+class Archived:
+    """One place in the history. `number` grows in the order of acceptance and pages through it."""
+
+    number: int
+    envelope: Envelope

@@ -1,7 +1,7 @@
 """The simplest thing that keeps the contract of `store/contract/store.py`, except that it does not survive the process.
 
 It is the oracle that every other store is compared with, and what the server runs on in simulations. So it is written
-to be read, also in its other half, `state.py`: nothing is counted that can be looked at.
+to be read, as are its other parts, `state.py` and `operations.py`: nothing is counted that can be looked at.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,14 @@ import trio
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.contract.directory import Group, Membership
-from ironwire.store.contract.history import Archived
-from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
-from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
+from ironwire.store.contract.order import apply_in_lanes
+from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.memory.operations import apply
 from ironwire.store.memory.state import (
     MemoryState,
-    apply,
     boxes_of,
     erase,
     expire,

@@ -44,7 +44,7 @@ class DeviceWriter:
         self._changes = changes
         self._mailboxes = mailboxes
         self._quota = quota
-        self._released: list[tuple[int]] = []
+        self.released: list[tuple[int]] = []
         """Envelopes of the tables that are owed once less."""
 
     def acknowledge(self, ack: Acknowledge) -> Acked | SessionOver:
@@ -117,16 +117,15 @@ class DeviceWriter:
         rows = self._changes.execute(_SELECT_ENTRIES, place).fetchall()
         if rows:
             self._changes.execute(_DELETE_ENTRIES, place)
-            self._released += [(number,) for number, _ in rows]
+            self.released += [(number,) for number, _ in rows]
         return len(rows), sum(size for _, size in rows)
 
     def release(self) -> None:
-        """Let go of the envelopes whose places were taken out."""
-        if self._released:
-            self._changes.executemany(_RELEASE, self._released)
-            self._changes.execute(_DELETE_ERASED)
-            self._released.clear()
+        """Let go of the envelopes whose places were taken out, and erase those that nobody is owed any more."""
+        self._changes.executemany(_RELEASE, self.released)
+        self._changes.execute(_DELETE_ERASED)
+        self.released.clear()
 
     def forget(self) -> None:
         """The transaction is undone."""
-        self._released.clear()
+        self.released.clear()

@@ -61,7 +61,7 @@ class Standing:
 
 @record
 class SentSoFar:
-    """Of what the device numbers, this much is settled (`store/contract/numbers.py`)."""
+    """Of what the device numbers, this much is settled (`store/contract/order.py`)."""
 
     mailbox: MailboxId
     sent: int

@@ -13,11 +13,10 @@ from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.faults import FaultPoint, reach
-from ironwire.store.contract.history import Archived
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
-from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
+from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
 from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.database import Database, Threads, Workers
 from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans, take_ban

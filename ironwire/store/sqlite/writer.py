@@ -10,9 +10,7 @@ from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract.faults import FaultPoint, reach
-from ironwire.store.contract.lanes import apply_in_lanes
 from ironwire.store.contract.maintenance import Erased, Expired
-from ironwire.store.contract.numbers import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.operations import (
     Acknowledge,
     AddBlock,
@@ -46,6 +44,7 @@ from ironwire.store.contract.operations import (
     Touch,
     Undeliverable,
 )
+from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Envelope, Quota
 from ironwire.store.sqlite.boxes import Box
 from ironwire.store.sqlite.devices import DeviceWriter
@@ -54,15 +53,7 @@ from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
 from ironwire.store.sqlite.losses import note_lost_change
 from ironwire.store.sqlite.mailboxes import MailboxCache
-from ironwire.store.sqlite.memtable import (
-    KnownRow,
-    Recent,
-    find_known,
-    key_of,
-    known_as,
-    message_key,
-    read_known,
-)
+from ironwire.store.sqlite.memtable import KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
 from ironwire.wire.messages import ErrorCode, GroupChanged
 
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
@@ -99,7 +90,8 @@ class Writer:
         keys = [_key_of(operation) for operation in batch]
         self._known_ids = find_known(self._changes, filter(None, keys))
         results = apply_in_lanes(batch, lambda index, operation: self._apply(operation, keys[index]))
-        self._devices.release()  # first: what comes takes the pages of what goes
+        if self._devices.released:
+            self._devices.release()  # first: what comes takes the pages of what goes
         mailboxes.write(self._changes)
         reach(FaultPoint.APPLIED)
         return results
@@ -118,7 +110,6 @@ class Writer:
         for mailbox, tail in unreachable_entries(self._changes):
             self._devices.take_out(mailbox, 0, tail)
         self._devices.release()
-        self._changes.execute(_DELETE_ERASED)
         reach(FaultPoint.EXPIRING)
         return Expired(entries, len(unseen))
 

@@ -28,16 +28,7 @@ from ironwire.wire.messages.calls import (
     RelayedRinging,
     RelayedUpdate,
 )
-from ironwire.wire.messages.devices import (
-    Ack,
-    CaughtUp,
-    Device,
-    DeviceList,
-    DeviceRemove,
-    DeviceRemoved,
-    Devices,
-    Gap,
-)
+from ironwire.wire.messages.devices import Ack, CaughtUp, Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Gap
 from ironwire.wire.messages.envelopes import (
     ArchivedEnvelope,
     DeliveredFile,

@@ -8,17 +8,7 @@ from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
 from ironwire.wire.messages.base import ClientMessage, ServerMessage
-from ironwire.wire.messages.fields import (
-    WIRE_KEY,
-    Chars,
-    Count,
-    ErrorCode,
-    Items,
-    Number,
-    Sha256Hex,
-    ShortText,
-    UnixMs,
-)
+from ironwire.wire.messages.fields import WIRE_KEY, Chars, Count, ErrorCode, Items, Number, Sha256Hex, ShortText, UnixMs
 
 
 @record

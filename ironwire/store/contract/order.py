@@ -1,9 +1,14 @@
-"""The numbers of a device's envelopes, and their answers (docs/protocol.md, section 4.1).
+"""The order of one session's envelopes, a rule that all stores share: lanes, and the numbers of a device.
+
+A session's envelopes are a lane, where what it sends must not be accepted out of order (docs/protocol.md, section 4):
+after a full mailbox, nothing more of the same lane goes through in the same batch. What comes in a later batch is the
+caller's to keep back: it knows the result by then.
 
 A mailbox remembers one number, up to which everything of its device is settled, and which of the last ones were
-refused. So a number that comes again is answered as it was, and an accepted one leaves nothing behind.
+refused (section 4.1). So a number that comes again is answered as it was, and an accepted one leaves nothing behind.
 """
 
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 from attrs import evolve
@@ -11,10 +16,16 @@ from attrs import evolve
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.store.contract.operations import (
     AlreadySettled,
+    Append,
+    ChangeGroup,
+    Held,
     MailboxFull,
     NotMember,
     Number,
+    NumberRefused,
+    Operation,
     OutOfTurn,
+    RefuseNumber,
     Result,
     SessionOver,
     Undeliverable,
@@ -28,6 +39,45 @@ _CODES: dict[type[object], ErrorCode] = {
     NotMember: "not_found",
 }
 """By the result of an envelope that was refused, what its sender is told."""
+
+
+# --- lanes -----------------------------------------------------------------------------------------------------------
+
+
+def apply_in_lanes(batch: Sequence[Operation], apply: Callable[[int, Operation], Result]) -> list[Result]:
+    """The result of every operation. `apply` does one, at its index in the batch; or what `held` makes of it, if its
+    lane was refused before.
+    """
+    results: list[Result] = []
+    refused: set[Hashable] = set()
+    for index, operation in enumerate(batch):
+        if refused and lane_of(operation) in refused:
+            refusal = held(operation, "mailbox_full")
+            results.append(Held() if refusal is None else held_if_refused(apply(index, refusal)))
+            continue
+        result = apply(index, operation)
+        if type(result) is MailboxFull and (lane := lane_of(operation)) is not None:
+            refused.add(lane)
+        results.append(result)
+    return results
+
+
+def lane_of(operation: Operation) -> Hashable | None:
+    return operation.lane if isinstance(operation, Append | ChangeGroup | RefuseNumber) else None
+
+
+def held(operation: Operation, code: ErrorCode) -> RefuseNumber | None:
+    """The rest of an operation that is held because another was refused with `code`: its number is used up."""
+    number = operation.number if isinstance(operation, Append | RefuseNumber) else None
+    return None if number is None else RefuseNumber(number, code)
+
+
+def held_if_refused(result: Result) -> Result:
+    """The result of a held operation, from the result of its `RefuseNumber`."""
+    return Held() if type(result) is NumberRefused else result
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
 
 
 class Counted(Protocol):
