@@ -1,16 +1,21 @@
 """At every fault point, the files that a crash would leave hold the whole of a batch, or nothing of it."""
 
 import shutil
+import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from ironwire.errors import StoreError
 from ironwire.ids import DeviceId
 from ironwire.store.contract.faults import FaultPoint, watch
-from ironwire.store.contract.operations import Acknowledge, Operation
+from ironwire.store.contract.operations import Acknowledge, Operation, Remove
 from ironwire.store.contract.records import Mailbox
 from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import ANN, BOB, CAT, PHONE, WIDE, append, envelope, registered, texts
@@ -53,6 +58,41 @@ async def test_a_crash_leaves_a_batch_whole_or_not_at_all(tmp_path: Path) -> Non
         left = await _texts_in(copied, box)
         is_committed = OF_A_BATCH.index(point) >= OF_A_BATCH.index(FaultPoint.AFTER_COMMIT)
         assert left == ([(2, "2"), (3, "3")] if is_committed else [(1, "before")]), point
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+async def test_a_mailbox_is_read_once_it_is_known_whether_its_removal_holds(tmp_path: Path, is_committed: bool) -> None:
+    under_way, may_end = threading.Event(), threading.Event()
+
+    def hold(point: FaultPoint) -> None:
+        if point is FaultPoint.BEFORE_COMMIT:
+            under_way.set()
+            may_end.wait(60)
+            if not is_committed:
+                raise sqlite3.OperationalError("the disk is full")
+
+    async def remove() -> None:
+        with nullcontext() if is_committed else pytest.raises(StoreError):
+            await store.apply([Remove(ANN, PHONE)])
+
+    async def read() -> None:
+        seen.append([entry.seq for entry in await store.read(box.id, after=0, limit=9)])
+
+    seen: list[list[int]] = []
+    store = SqliteStore(tmp_path / "data" / "ironwire.db", WIDE)
+    await store.open()
+    box = await registered(store, ANN, PHONE)
+    await store.apply([append(envelope(BOB, ANN, "1")), append(envelope(BOB, ANN, "2"))])
+    watch(hold)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(remove)
+        await trio.to_thread.run_sync(under_way.wait)
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked()
+        assert seen == []
+        may_end.set()
+    assert seen == [[] if is_committed else [1, 2]]
+    await store.close()
 
 
 async def test_a_crash_while_devices_expire_or_the_log_is_overwritten_leaves_what_is_owed(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ class MailboxCache:
         """Mailboxes whose device had a number settled in the current batch; cleared in the same way."""
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
+        self._dropped: set[MailboxId] = set()
+        """Those that the batch under way has deleted."""
         self.memtable = Memtable()
         self.batch_log = BatchLog()
         self.last_envelope = 0
@@ -109,6 +111,7 @@ class MailboxCache:
         box.waiting = box.waiting_bytes = 0
         self.of(box.client).remove(box)
         del self._by_id[box.id]
+        self._dropped.add(box.id)
         self._changed.discard(box)
         self._counted.discard(box)
         self.depth.change(mailboxes=-1)
@@ -226,7 +229,12 @@ class MailboxCache:
                 waiting=box.waiting - before.waiting, waiting_bytes=box.waiting_bytes - before.waiting_bytes
             )
         self._before.clear()
+        self._dropped.clear()
         self.depth.commit()
+
+    def is_in_doubt(self, mailbox: MailboxId) -> bool:
+        """Whether the batch under way has deleted the mailbox: what waited in it can be read again if that fails."""
+        return mailbox in self._dropped
 
     def committed(self, client: ClientId) -> list[Mailbox]:
         """As `of`, without what the batch under way has done."""
@@ -259,7 +267,7 @@ class MailboxCache:
             sqlite3.Error, StoreError: it cannot be read; whatever is asked next tries again.
         """
         self._must_recover = True
-        for known in (self.cached, self._by_id, self._rows, self._counted, self._before):
+        for known in (self.cached, self._by_id, self._rows, self._counted, self._before, self._dropped):
             known.clear()
         self._changed = set()
         self._weight = 0

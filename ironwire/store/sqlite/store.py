@@ -263,6 +263,9 @@ class SqliteStore:
             return read_losses(self._database.lookups, mailbox, first, last)
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
+        while self._mailboxes.is_in_doubt(mailbox):
+            async with self._turn:
+                pass
         with self._database.errors():
             recent = self._mailboxes.committed_entries(mailbox, after)  # first: what a checkpoint moves is in both
         entries, is_cut = await self._database.read_page(lambda pages: read_entries(pages, mailbox, after, limit))
