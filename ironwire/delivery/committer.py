@@ -120,7 +120,7 @@ class Committer:
         *,
         session: int | None = None,
     ) -> None:
-        """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
+        """Queue the erasure of everything up to `upto`, which the device has; a later ack joins one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
         settles = () if settle is None else (settle,)

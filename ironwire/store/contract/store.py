@@ -40,7 +40,7 @@ from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId
 
 
 class Mailboxes(Protocol):
-    """What waits for devices, what was lost of it, and which message ids are known."""
+    """Entries that wait for devices, losses among them, and the message ids that are known."""
 
     async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         """The client's mailboxes, oldest first.
@@ -113,7 +113,7 @@ class Glance(Protocol):
         ...
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        """Whom the client has blocked. `Append` looks for itself: this is for signals that are not stored.
+        """The clients that the client has blocked. `Append` looks for itself: this is for signals that are not stored.
 
         Raises:
             StoreError: the store cannot be read.
