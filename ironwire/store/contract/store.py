@@ -28,7 +28,7 @@ Operations and their results stand in `operations.py`. The reads, and the change
 by subject: here, in `directory.py` and in `maintenance.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
@@ -100,6 +100,14 @@ class Glance(Protocol):
     def mailbox_count(self, client: ClientId) -> int:
         """In how many mailboxes an envelope to or from the client may have an entry; counts what a batch under way has
         begun.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    def mailbox_counts(self, clients: Iterable[ClientId]) -> list[int]:
+        """As `mailbox_count`, of many clients.
 
         Raises:
             StoreError: the store cannot be read.
