@@ -20,9 +20,9 @@ from ironwire.store.contract.operations import (
     Touched,
 )
 from ironwire.store.contract.records import Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box
 from ironwire.store.sqlite.losses import forget_lost_changes
 from ironwire.store.sqlite.mailboxes import MailboxCache
+from ironwire.store.sqlite.memtable import Box
 
 SWEPT_AT_ONCE = 250
 """Entries of a mailbox that is removed which one operation erases: about 2 ms."""

@@ -12,7 +12,6 @@ from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box, Depth, read_boxes, read_boxes_of_all
 from ironwire.store.sqlite.journal import (
     Acknowledged,
     BatchLog,
@@ -23,7 +22,7 @@ from ironwire.store.sqlite.journal import (
     read_journal,
     shorten_journal,
 )
-from ironwire.store.sqlite.memtable import Memtable, Recent, key_of
+from ironwire.store.sqlite.memtable import Box, Depth, Memtable, Recent, key_of, read_boxes, read_boxes_of_all
 
 CACHED_CLIENTS = 20_000
 HIGH_WATERMARK = 4_500

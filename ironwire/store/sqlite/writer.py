@@ -46,14 +46,13 @@ from ironwire.store.contract.operations import (
 )
 from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Envelope, Quota
-from ironwire.store.sqlite.boxes import Box
 from ironwire.store.sqlite.devices import DeviceWriter
 from ironwire.store.sqlite.directory import DirectoryWriter
 from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
 from ironwire.store.sqlite.losses import note_lost_change
 from ironwire.store.sqlite.mailboxes import MailboxCache
-from ironwire.store.sqlite.memtable import KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
+from ironwire.store.sqlite.memtable import Box, KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
 from ironwire.wire.messages import ErrorCode, GroupChanged
 
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
