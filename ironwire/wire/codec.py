@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from ironwire.errors import InvalidId, InvalidMessage, UnknownVerb
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group, parse_message_id
+from ironwire.errors import InvalidMessage, UnknownVerb
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group
 from ironwire.wire.messages import (
     CLIENT_MESSAGES,
     DELIVERIES,
@@ -64,6 +64,7 @@ class _WhenNeeded(dict[type[Any], T]):
 
 
 _converter = strict_converter()
+_message_id: Hook = _converter.get_structure_hook(MessageId)
 _client_message_of: _WhenNeeded[Hook] = _WhenNeeded(_converter.get_structure_hook)
 _server_message_of: _WhenNeeded[Hook] = _WhenNeeded(strict_converter(is_open=True).get_structure_hook)
 _payload_of: _WhenNeeded[Callable[[Any], dict[str, Any]]] = _WhenNeeded(_converter.get_unstructure_hook)
@@ -176,12 +177,11 @@ def _class_of(
 
 
 def _id(value: Any, n: int | None = None) -> MessageId:
-    if type(value) is not str:
-        raise InvalidMessage("id must be a string", n=n)
     try:
-        return parse_message_id(value)
-    except InvalidId as error:
-        raise InvalidMessage(f"id {error}", n=n) from None
+        message_id: MessageId = _message_id(value, MessageId)
+    except Fault as fault:
+        raise InvalidMessage(f"id {fault.what}", n=n) from None
+    return message_id
 
 
 def _number(frame: dict[str, Any]) -> int:

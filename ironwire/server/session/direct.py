@@ -273,7 +273,7 @@ class SocketTransport(DirectTransport):
     A read waits first, because the socket was emptied by the one before, as a write (`write_at_once`) is tried first,
     because the socket nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping;
     at one message a read they cost a third of the throughput (docs/decisions/0006). Somebody who knows that the socket
-    is readable (`server/session/reader.py`) need not wait at all.
+    is readable (`reader.py`) need not wait at all.
     """
 
     _socket: trio.socket.SocketType = field(init=False)
