@@ -17,17 +17,8 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.protocol.group import Change, Changed, ChangeRefused, Outcome, Roster, Unchanged, change, create, expel
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.directory import Group, Membership
-from ironwire.store.contract.operations import (
-    Appended,
-    ChangeGroup,
-    Duplicate,
-    EpochPassed,
-    Held,
-    IdTaken,
-    Result,
-    TooManyGroups,
-)
 from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode, encode_payload
@@ -95,8 +86,8 @@ class GroupHandler:
         known = None if id_ is None else await self._store.recall(by, device, id_, digest)
         if known is not None:
             return _answer(known)
-        result: Result = EpochPassed()
-        while isinstance(result, EpochPassed):
+        result: op.Result = op.EpochPassed()
+        while isinstance(result, op.EpochPassed):
             group, outcome = await self._decide(by, request)
             match outcome:
                 case ChangeRefused(code, detail):
@@ -108,11 +99,11 @@ class GroupHandler:
                     told = evolve(_told(group, by, outcome), ts=now, device=device)
                     envelope = Envelope(told.verb, by, device, group, id_, now, encode_payload(told))
                     result = await self._submit(envelope, digest, outcome, endpoint.hold)
-                    if isinstance(result, Appended):
+                    if isinstance(result, op.Appended):
                         return Accepted(now, group=group, epoch=after.epoch)
                 case _:
                     assert_never(outcome)
-        if isinstance(result, Held) and endpoint.hold is not None:
+        if isinstance(result, op.Held) and endpoint.hold is not None:
             return endpoint.hold.answer(trio.current_time())
         return _answer(result)
 
@@ -140,25 +131,25 @@ class GroupHandler:
                 now = self._now_ms()
                 told = evolve(_told(group.id, client, changed), ts=now)
                 envelope = Envelope(told.verb, client, None, group.id, None, now, encode_payload(told))
-                left += isinstance(await self._submit(envelope, b"", changed), Appended)
+                left += isinstance(await self._submit(envelope, b"", changed), op.Appended)
         return left
 
     async def _submit(
         self, envelope: Envelope, digest: bytes, changed: Changed, lane: Hashable | None = None
-    ) -> Result:
+    ) -> op.Result:
         told, after = _told(GroupId(envelope.to), envelope.sender, changed), changed.roster
-        operation = ChangeGroup(envelope, digest, after.epoch - 1, after.name, after.roles, lane)
+        operation = op.ChangeGroup(envelope, digest, after.epoch - 1, after.name, after.roles, lane)
         return await self._delivery.envelopes.change_group(operation, partial(encode, told))
 
 
-def _answer(result: Result) -> Accepted | Error:
+def _answer(result: op.Result) -> Accepted | Error:
     """The answer to a change that the store did not make."""
     match result:
-        case Duplicate(ts, group):
+        case op.Duplicate(ts, group):
             return Accepted(ts, duplicate=True, group=group)
-        case IdTaken():
+        case op.IdTaken():
             return ID_TAKEN
-        case TooManyGroups(client):
+        case op.TooManyGroups(client):
             return Error("quota", detail="this client is in as many groups as one may be", user=client)
         case _:
             return Error("internal", detail="the change could not be stored")
