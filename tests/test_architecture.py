@@ -1,5 +1,5 @@
 """docs/architecture.md against the code: the files that one durable text passes, the length of the reading list, rooms;
-and the length of functions.
+and the length of functions and imports.
 """
 
 import ast
@@ -125,6 +125,18 @@ def test_the_page_names_every_room() -> None:
     named = re.findall(r"^\| `([\w/]+)` \|", table, re.MULTILINE)
     rooms = {folder.parent.relative_to(PACKAGE) for folder in PACKAGE.rglob("__init__.py")} - {Path()}
     assert [str(room) for room in sorted(rooms) if not {str(room), *map(str, room.parents)} & set(named)] == []
+
+
+def test_no_import_from_a_module_of_this_package_is_longer_than_a_line() -> None:
+    """But in an `__init__.py`, which says what a package publishes."""
+    long = [
+        f"{path.relative_to(ROOT)}: {node.module}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.end_lineno != node.lineno and path.name != "__init__.py"
+        if node.module is not None and node.module.startswith(PACKAGE.name)
+    ]
+    assert long == [], "import the module, and write `module.Name`"
 
 
 def test_functions_are_below_seventy_lines() -> None:

@@ -25,7 +25,7 @@ from ironwire.delivery.outbox import Outbox
 from ironwire.errors import IronWireError
 from ironwire.store.contract.records import Envelope, MailboxId
 from ironwire.store.contract.store import Store
-from ironwire.wire import messages
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import encode, frame_text
 
 PAGE_ENTRIES = 100
@@ -168,7 +168,7 @@ class Pump:
                 await self._fetch()
             if not window.is_behind and not self._is_caught_up:
                 self._is_caught_up = True
-                self._outbox.put(encode(messages.CaughtUp(seq=window.sent)))
+                self._outbox.put(encode(msg.CaughtUp(seq=window.sent)))
             await self._wake.park()
 
     async def _fetch(self) -> None:
@@ -191,7 +191,7 @@ class Pump:
             self._window.skip(upto)
             for loss in losses:
                 groups = [*loss.groups] or None
-                self._outbox.put(encode(messages.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
+                self._outbox.put(encode(msg.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
 
     def _deliver(self, seq: int, text: bytes) -> None:
         self._window.deliver(seq, len(text))

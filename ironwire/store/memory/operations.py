@@ -8,20 +8,11 @@ from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota
-from ironwire.store.memory.state import (
-    GroupState,
-    Member,
-    MemoryMailbox,
-    MemoryState,
-    MessageKey,
-    boxes_of,
-    groups_of,
-    recall,
-)
+from ironwire.store.memory import state as memory
 from ironwire.wire.messages import ErrorCode
 
 
-def apply(state: MemoryState, operation: op.Operation, quota: Quota) -> op.Result:
+def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> op.Result:
     match operation:
         case op.Register():
             return _register(state, operation, quota)
@@ -31,7 +22,7 @@ def apply(state: MemoryState, operation: op.Operation, quota: Quota) -> op.Resul
                 box.seen_ms = max(box.seen_ms, now_ms)
             return op.Touched()
         case op.Remove(client, device, session):
-            for box in boxes_of(state, client):
+            for box in memory.boxes_of(state, client):
                 if box.device == device:
                     if session not in (None, box.session):
                         return op.SessionOver()
@@ -72,8 +63,8 @@ def apply(state: MemoryState, operation: op.Operation, quota: Quota) -> op.Resul
             return op.Unblocked()
 
 
-def _register(state: MemoryState, register: op.Register, quota: Quota) -> Mailbox | op.TooManyDevices:
-    boxes = boxes_of(state, register.client)
+def _register(state: memory.MemoryState, register: op.Register, quota: Quota) -> Mailbox | op.TooManyDevices:
+    boxes = memory.boxes_of(state, register.client)
     for box in boxes:
         if box.device == register.device:
             box.seen_ms = max(box.seen_ms, register.now_ms)
@@ -81,7 +72,7 @@ def _register(state: MemoryState, register: op.Register, quota: Quota) -> Mailbo
             return box.snapshot()
     if len(boxes) >= quota.devices_per_client:
         return op.TooManyDevices()
-    box = MemoryMailbox(
+    box = memory.MemoryMailbox(
         id=MailboxId(state.next_mailbox),
         client=register.client,
         device=register.device,
@@ -94,7 +85,7 @@ def _register(state: MemoryState, register: op.Register, quota: Quota) -> Mailbo
     return box.snapshot()
 
 
-def _append_numbered(state: MemoryState, append: op.Append, number: op.Number, quota: Quota) -> op.Result:
+def _append_numbered(state: memory.MemoryState, append: op.Append, number: op.Number, quota: Quota) -> op.Result:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
     if answer is not None or box is None:
@@ -105,7 +96,7 @@ def _append_numbered(state: MemoryState, append: op.Append, number: op.Number, q
 
 
 def _refuse_number(
-    state: MemoryState, number: op.Number, code: ErrorCode
+    state: memory.MemoryState, number: op.Number, code: ErrorCode
 ) -> op.NumberRefused | op.AlreadySettled | op.OutOfTurn | op.SessionOver:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
@@ -116,10 +107,10 @@ def _refuse_number(
 
 
 def _append(
-    state: MemoryState, append: op.Append, quota: Quota
+    state: memory.MemoryState, append: op.Append, quota: Quota
 ) -> op.Appended | op.Known | op.MailboxFull | op.Undeliverable | op.NotMember:
     envelope = append.envelope
-    known = recall(state, _key(envelope, append.digest), append.digest)
+    known = memory.recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
         return known
     match append.audience:
@@ -132,10 +123,10 @@ def _append(
 
 
 def _append_to_client(
-    state: MemoryState, append: op.Append, client: ClientId, quota: Quota, *, is_live: bool
+    state: memory.MemoryState, append: op.Append, client: ClientId, quota: Quota, *, is_live: bool
 ) -> op.Appended | op.MailboxFull | op.Undeliverable:
     envelope = append.envelope
-    boxes = boxes_of(state, client)
+    boxes = memory.boxes_of(state, client)
     if not boxes and not is_live:
         return op.Undeliverable()
     have_room = [box.admits(len(envelope.payload), quota) for box in boxes]
@@ -145,14 +136,16 @@ def _append_to_client(
     is_blocked = envelope.sender in state.blocks.get(client, ())
     owed = [] if is_blocked else [(box, False) for box in boxes]
     if not is_to_self:
-        owed += [(box, True) for box in boxes_of(state, envelope.sender) if box.device != envelope.device]
+        owed += [(box, True) for box in memory.boxes_of(state, envelope.sender) if box.device != envelope.device]
     if is_blocked and append.is_archived:
         state.blocked.add(state.next_archived)
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
     return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
-def _append_to_group(state: MemoryState, append: op.Append, to: GroupId, quota: Quota) -> op.Appended | op.NotMember:
+def _append_to_group(
+    state: memory.MemoryState, append: op.Append, to: GroupId, quota: Quota
+) -> op.Appended | op.NotMember:
     envelope = append.envelope
     group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
@@ -162,9 +155,9 @@ def _append_to_group(state: MemoryState, append: op.Append, to: GroupId, quota: 
 
 
 def _append_to_devices(
-    state: MemoryState, append: op.Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
+    state: memory.MemoryState, append: op.Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
 ) -> op.Appended | op.Undeliverable:
-    boxes = [box for client, device in devices for box in boxes_of(state, client) if box.device == device]
+    boxes = [box for client, device in devices for box in memory.boxes_of(state, client) if box.device == device]
     if not boxes:
         return op.Undeliverable()
     _remember(state, append.envelope, append.digest, is_archived=append.is_archived)
@@ -172,18 +165,18 @@ def _append_to_devices(
 
 
 def _change_group(
-    state: MemoryState, change: op.ChangeGroup, quota: Quota
+    state: memory.MemoryState, change: op.ChangeGroup, quota: Quota
 ) -> op.Appended | op.Known | op.EpochPassed | op.TooManyGroups:
     envelope = change.envelope
-    known = recall(state, _key(envelope, change.digest), change.digest)
+    known = memory.recall(state, _key(envelope, change.digest), change.digest)
     if known is not None:
         return known
     group_id = GroupId(envelope.to)
-    group = state.groups.get(group_id, GroupState(group_id))
+    group = state.groups.get(group_id, memory.GroupState(group_id))
     if group.epoch != change.expected_epoch:
         return op.EpochPassed()
     for client in change.roles:
-        if client not in group.members and len(groups_of(state, client)) >= quota.groups_per_client:
+        if client not in group.members and len(memory.groups_of(state, client)) >= quota.groups_per_client:
             return op.TooManyGroups(client)
     everyone = [*group.members, *(client for client in change.roles if client not in group.members)]
     for client in everyone:
@@ -192,7 +185,7 @@ def _change_group(
         elif client in group.members:
             group.members[client].role = change.roles[client]
         else:
-            group.members[client] = Member(state.next_member, change.roles[client], state.next_archived)
+            group.members[client] = memory.Member(state.next_member, change.roles[client], state.next_archived)
             state.next_member += 1
     group.epoch += 1
     group.name = change.name
@@ -205,18 +198,18 @@ def _change_group(
 
 
 def _spread_in_group(
-    state: MemoryState,
+    state: memory.MemoryState,
     envelope: Envelope,
     clients: Sequence[ClientId],
     quota: Quota,
     but: tuple[ClientId, DeviceId | None] | None = None,
 ) -> op.Appended:
     """Into all mailboxes of these clients, `but` that of one device."""
-    boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
+    boxes = [box for client in clients for box in memory.boxes_of(state, client) if (client, box.device) != but]
     return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
-def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quota: Quota) -> op.Appended:
+def _spread(envelope: Envelope, owed: Sequence[tuple[memory.MemoryMailbox, bool]], quota: Quota) -> op.Appended:
     """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
     it.
     """
@@ -233,12 +226,12 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quot
     return op.Appended(tuple(placed), lost=tuple(lost))
 
 
-def _key(envelope: Envelope, digest: bytes) -> MessageKey | None:
+def _key(envelope: Envelope, digest: bytes) -> memory.MessageKey | None:
     """None: its id is not remembered."""
     return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
 
 
-def _remember(state: MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
+def _remember(state: memory.MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
     key = _key(envelope, digest)
     if key is not None:
         state.known_ids[key] = (envelope, digest)
@@ -247,7 +240,7 @@ def _remember(state: MemoryState, envelope: Envelope, digest: bytes, *, is_archi
         state.next_archived += 1
 
 
-def _ack(state: MemoryState, ack: op.Acknowledge) -> op.Acked | op.SessionOver:
+def _ack(state: memory.MemoryState, ack: op.Acknowledge) -> op.Acked | op.SessionOver:
     box = state.boxes.get(ack.mailbox)
     if box is None:
         return op.Acked()
