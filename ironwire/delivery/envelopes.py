@@ -255,7 +255,7 @@ class Envelopes:
         self,
         sender: Endpoint,
         id: MessageId | None,  # noqa: A002  # as above
-        result: op.AlreadySettled | op.OutOfTurn | op.SessionOver,
+        result: op.NotNext,
     ) -> None:
         """The number was not the next one."""
         match result:

@@ -15,7 +15,7 @@ from attrs import evolve
 
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.store.contract import operations as op
-from ironwire.store.contract.records import RefusedSpan
+from ironwire.store.contract.records import Number, RefusedSpan
 from ironwire.wire.messages import ErrorCode
 
 _CODES: dict[type[object], ErrorCode] = {
@@ -73,7 +73,7 @@ class Counted(Protocol):
     refused: tuple[RefusedSpan, ...]
 
 
-def answer_to(box: Counted | None, number: op.Number) -> op.AlreadySettled | op.OutOfTurn | op.SessionOver | None:
+def answer_to(box: Counted | None, number: Number) -> op.NotNext | None:
     """The answer to an envelope whose number is not the next one; None where it is."""
     if box is None or number.session != box.session:
         return op.SessionOver()

@@ -62,6 +62,15 @@ class Entry:
 
 
 @record
+class Number:
+    """Number `n` of the envelopes of a device, in session `session` of its mailbox."""
+
+    mailbox: MailboxId
+    session: int
+    n: int
+
+
+@record
 class RefusedSpan:
     """The numbers `first` to `last` of a device were refused, all of them with this code."""
 

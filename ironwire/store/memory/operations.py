@@ -7,7 +7,7 @@ from attrs import evolve
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
-from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota
+from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Number, Quota
 from ironwire.store.memory import state as memory
 from ironwire.wire.messages import ErrorCode
 
@@ -31,7 +31,7 @@ def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> o
             return op.NoSuchDevice()
         case op.Sweep():
             return op.Swept()
-        case op.Append(number=op.Number() as number):
+        case op.Append(number=Number() as number):
             return _append_numbered(state, operation, number, quota)
         case op.Append():
             return _append(state, operation, quota)
@@ -41,7 +41,7 @@ def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> o
             return _ack(state, operation)
         case op.ChangeGroup():
             return _change_group(state, operation, quota)
-        case op.Forget(envelope, op.Number() as number):
+        case op.Forget(envelope, Number() as number):
             state.archive = [archived for archived in state.archive if archived.envelope != envelope]
             if isinstance(answer_to(state.boxes.get(number.mailbox), number), op.AlreadySettled):
                 refuse_after_all(state.boxes[number.mailbox], number.n, "user_offline")
@@ -85,7 +85,7 @@ def _register(state: memory.MemoryState, register: op.Register, quota: Quota) ->
     return box.snapshot()
 
 
-def _append_numbered(state: memory.MemoryState, append: op.Append, number: op.Number, quota: Quota) -> op.Result:
+def _append_numbered(state: memory.MemoryState, append: op.Append, number: Number, quota: Quota) -> op.Result:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
     if answer is not None or box is None:
@@ -95,9 +95,7 @@ def _append_numbered(state: memory.MemoryState, append: op.Append, number: op.Nu
     return result
 
 
-def _refuse_number(
-    state: memory.MemoryState, number: op.Number, code: ErrorCode
-) -> op.NumberRefused | op.AlreadySettled | op.OutOfTurn | op.SessionOver:
+def _refuse_number(state: memory.MemoryState, number: Number, code: ErrorCode) -> op.NumberRefused | op.NotNext:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
     if answer is not None or box is None:
@@ -106,9 +104,7 @@ def _refuse_number(
     return op.NumberRefused()
 
 
-def _append(
-    state: memory.MemoryState, append: op.Append, quota: Quota
-) -> op.Appended | op.Known | op.MailboxFull | op.Undeliverable | op.NotMember:
+def _append(state: memory.MemoryState, append: op.Append, quota: Quota) -> op.AppendResult:
     envelope = append.envelope
     known = memory.recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
@@ -164,9 +160,7 @@ def _append_to_devices(
     return _spread(append.envelope, [(box, False) for box in boxes], quota)
 
 
-def _change_group(
-    state: memory.MemoryState, change: op.ChangeGroup, quota: Quota
-) -> op.Appended | op.Known | op.EpochPassed | op.TooManyGroups:
+def _change_group(state: memory.MemoryState, change: op.ChangeGroup, quota: Quota) -> op.ChangeResult:
     envelope = change.envelope
     known = memory.recall(state, _key(envelope, change.digest), change.digest)
     if known is not None:

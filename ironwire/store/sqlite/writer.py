@@ -13,7 +13,7 @@ from ironwire.store.contract import operations as op
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
-from ironwire.store.contract.records import Envelope, Quota
+from ironwire.store.contract.records import Envelope, Number, Quota
 from ironwire.store.sqlite.devices import DeviceWriter
 from ironwire.store.sqlite.directory import DirectoryWriter
 from ironwire.store.sqlite.erasure import erase_client
@@ -108,7 +108,7 @@ class Writer:
 
     def _apply(self, operation: op.Operation, key: bytes | None) -> op.Result:
         match operation:
-            case op.Append(number=op.Number() as number):
+            case op.Append(number=Number() as number):
                 return self._append_numbered(operation, number)
             case op.Append():
                 return self._append(operation, key)
@@ -133,9 +133,7 @@ class Writer:
             case op.RemoveBlock():
                 return self._directory.unblock(operation)
 
-    def _append(
-        self, append: op.Append, key: bytes | None
-    ) -> op.Appended | op.Known | op.MailboxFull | op.Undeliverable | op.NotMember:
+    def _append(self, append: op.Append, key: bytes | None) -> op.AppendResult:
         known = self._known(key, append.digest)
         if known is not None:
             return known
@@ -165,7 +163,7 @@ class Writer:
         clients = () if is_blocked else (client,)
         return self._spread(append, key, owed, clients, is_archived=append.is_archived, is_blocked=is_blocked)
 
-    def _append_numbered(self, append: op.Append, number: op.Number) -> op.Result:
+    def _append_numbered(self, append: op.Append, number: Number) -> op.Result:
         box = self.mailboxes.by_id(number.mailbox)
         answer = answer_to(box, number)
         if answer is not None or box is None:
@@ -175,9 +173,7 @@ class Writer:
         settle_next(box, result)
         return result
 
-    def _refuse_number(
-        self, number: op.Number, code: ErrorCode
-    ) -> op.NumberRefused | op.AlreadySettled | op.OutOfTurn | op.SessionOver:
+    def _refuse_number(self, number: Number, code: ErrorCode) -> op.NumberRefused | op.NotNext:
         box = self.mailboxes.by_id(number.mailbox)
         answer = answer_to(box, number)
         if answer is not None or box is None:
@@ -208,9 +204,7 @@ class Writer:
             return op.Undeliverable()
         return self._spread(append, key, owed, (), is_archived=append.is_archived)
 
-    def _change_group(
-        self, change: op.ChangeGroup, key: bytes | None
-    ) -> op.Appended | op.Known | op.EpochPassed | op.TooManyGroups:
+    def _change_group(self, change: op.ChangeGroup, key: bytes | None) -> op.ChangeResult:
         known = self._known(key, change.digest)
         if known is not None:
             return known
@@ -296,7 +290,7 @@ class Writer:
         self.mailboxes.memtable.forget_id(key)
         self._known_ids.pop(key, None)
 
-    def _forget_number(self, envelope: Envelope, number: op.Number) -> None:
+    def _forget_number(self, envelope: Envelope, number: Number) -> None:
         named = (envelope.sender, envelope.to, envelope.device or "", envelope.id, envelope.ts, envelope.payload)
         self._changes.execute(_UNARCHIVE_ALL, named)
         box = self.mailboxes.by_id(number.mailbox)
