@@ -15,7 +15,7 @@ holds across the end of the program, and the program gets what came exactly once
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
 from attrs import define
 
@@ -36,27 +36,13 @@ from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
+from ironwire.client.transfer import FileMetadata
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire import messages as msg
 
 _DEFAULT_BACKOFF = Backoff()
-
-
-class FileMetadata(TypedDict, total=False):
-    """Metadata of a file; the keys, units and bounds of `File`."""
-
-    kind: msg.FileKind
-    name: str
-    mime: str
-    size: int
-    sha256: str
-    duration_ms: int
-    width: int
-    height: int
-    waveform: list[int]
-    caption: str
 
 
 @define(eq=False)
@@ -91,9 +77,7 @@ class Client:
         return self._link.connection
 
     def reconnect_now(self) -> None:
-        """Do not wait for the next attempt to connect, and begin the delays anew; where the server had said to stop,
-        try again all the same.
-        """
+        """Try to connect now, and begin the delays anew; also where the server had said to stop."""
         self._link.reconnect_now()
 
     @property
@@ -205,18 +189,14 @@ class Client:
     async def upload_token(self) -> str:
         """Leave to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients only.
 
-        Raises:
-            Refused: `quota`, the server has no room left for files; or `rate_limited`.
-            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        Raises as `send_file` does; `Refused` with `quota`: the server has no room left for files.
         """
         return (await self._link.requests.ask(msg.UploadToken(), msg.UploadGrant)).token
 
     async def block(self, client: ClientId) -> None:
         """Have nothing delivered any more of what `client` addresses to this client; it does not learn of it.
 
-        Raises:
-            Refused: `quota`, so many are blocked already.
-            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        Raises as `send_file` does; `Refused` with `quota`: so many are blocked already.
         """
         await self._link.requests.ask(msg.Block(client), msg.Accepted)
 
@@ -248,9 +228,8 @@ class Client:
         return await self._write_queue.store.history(peer, limit, before)
 
     async def mark_read(self, peer: Address, upto: int) -> None:
-        """A person has read the conversation with `peer` up to the entry with the number `upto`.
-
-        This is about `Conversation.unread` alone; nobody else is told. Raises as `history` does.
+        """A person has read the conversation with `peer` up to the entry with the number `upto`. This is about
+        `Conversation.unread` alone; nobody else is told. Raises as `history` does.
         """
         await self._write_queue.commit(MarkRead(peer, upto))
 
