@@ -87,7 +87,7 @@ class Mailbox:
     `epoch` tells this mailbox from one that the same device had before it was removed: a client that finds another
     epoch starts anew.
 
-    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`numbers.py`).
+    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`order.py`).
     """
 
     id: MailboxId
