@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.handlers.ice import IceHandler
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.call import CallRefused, Calls, Tell
@@ -77,6 +77,7 @@ class CallHandler:
             await trio.sleep(CHECK_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
+    @verb_handler
     def offer(self, endpoint: Endpoint, request: CallOffer, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the callee's blocks cannot be read.
@@ -89,6 +90,7 @@ class CallHandler:
         user = request.to if isinstance(result, CallRefused) and result.code == "user_offline" else None
         return self._answer(endpoint, id_, result, user)
 
+    @verb_handler
     def update(self, endpoint: Endpoint, request: CallUpdate, id_: MessageId | None) -> ErrorCode | None:
         """Refused where the other side has no room: an update that was lost would leave the two sides apart."""
         result = self._calls.signal(endpoint.endpoint_id, request)
@@ -96,6 +98,7 @@ class CallHandler:
             result = CallRefused("rate_limited", "the other side has not read what it was told before: try again")
         return self._answer(endpoint, id_, result)
 
+    @verb_handler
     def signal(
         self,
         endpoint: Endpoint,
@@ -105,6 +108,7 @@ class CallHandler:
         """Pass on a signal for which there is always room, or that may be lost."""
         return self._answer(endpoint, id_, self._calls.signal(endpoint.endpoint_id, request))
 
+    @verb_handler
     def ice_servers(self, endpoint: Endpoint, request: IceServers, id_: MessageId | None) -> ErrorCode | None:
         return reply(endpoint, self._ice.servers(), id_)
 

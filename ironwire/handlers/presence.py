@@ -20,7 +20,7 @@ from ironwire.counting import figure
 from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, EndpointId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode
@@ -79,6 +79,7 @@ class PresenceHandler:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
+    @verb_handler
     def typing(self, endpoint: Endpoint, request: Typing, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the group or the blocks cannot be read.
@@ -95,6 +96,7 @@ class PresenceHandler:
                 self._fan_out(sender, [to], encode(RelayedTyping(sender, request.typing)))
         return self._accept(endpoint, id_)
 
+    @verb_handler
     def say(self, endpoint: Endpoint, request: Presence, id_: MessageId | None) -> ErrorCode | None:
         """The client is seen as this, while the session is the newest that has said something."""
         if _is_over(endpoint):
@@ -106,6 +108,7 @@ class PresenceHandler:
         self.changed(client)
         return self._accept(endpoint, id_)
 
+    @verb_handler
     def allow(self, endpoint: Endpoint, request: PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
         """These clients may see the client from now on."""
         if _is_over(endpoint):
@@ -116,6 +119,7 @@ class PresenceHandler:
         self.changed(client)
         return self._accept(endpoint, id_)
 
+    @verb_handler
     def watch(self, endpoint: Endpoint, request: PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
         """The session wants to see these clients from now on.
 

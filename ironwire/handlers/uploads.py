@@ -6,7 +6,7 @@ from attrs import frozen
 
 from ironwire.crypto.tokens import Grant, UploadTokens
 from ironwire.delivery.hub import Endpoint
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.store.files.blobs import Blobs
@@ -26,6 +26,7 @@ class UploadHandler:
     _limits: Limits
     _now_ms: Callable[[], int]
 
+    @verb_handler
     def token(self, endpoint: Endpoint, request: UploadToken, id_: MessageId | None) -> ErrorCode | None:
         return reply(endpoint, self._grant(endpoint, request.size), id_)
 

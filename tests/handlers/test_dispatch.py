@@ -3,8 +3,9 @@ them.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from ironwire.crypto.tokens import UploadTokens
 from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
+from ironwire.handlers import dispatch
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
 from ironwire.handlers.devices import DeviceHandler
@@ -22,25 +24,40 @@ from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
 from ironwire.handlers.ice import IceHandler
 from ironwire.handlers.presence import PresenceHandler
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
+from ironwire.record import record
 from ironwire.store.files.blobs import Blobs
-from ironwire.wire.messages import Auth, Block, ClientMessage, Devices, GroupCreate, Ping, Text, Typing
+from ironwire.wire.messages import (
+    CLIENT_MESSAGES,
+    Auth,
+    Block,
+    ClientMessage,
+    Devices,
+    GroupCreate,
+    Ping,
+    Pong,
+    Text,
+    Typing,
+)
+from ironwire.wire.messages.fields import ErrorCode
 from tests.house import ALICE, BOB, LIMITS, NOW_MS, House
 
 ID = MessageId("1")
 
 
-@pytest.fixture
-def dispatcher(house: House, tmp_path: Path) -> Dispatcher:
-    def now_ms() -> int:
-        return NOW_MS
+def now_ms() -> int:
+    return NOW_MS
 
+
+@pytest.fixture
+def make_dispatcher(house: House, tmp_path: Path) -> Callable[[], Dispatcher]:
     hub, store, delivery = house.hub, house.store, house.delivery
     presence = PresenceHandler(hub, store, now_ms)
-    return Dispatcher(
+    return lambda: Dispatcher(
         DeviceHandler(hub, delivery),
         HistoryHandler(store, is_kept=False),
         GroupHandler(store, delivery, now_ms, bytes, most_members=10),
@@ -49,6 +66,11 @@ def dispatcher(house: House, tmp_path: Path) -> Dispatcher:
         CallHandler(hub, store, IceHandler((), "", 60, now_ms, bytes), LIMITS, now_ms),
         UploadHandler(UploadTokens(bytes), Blobs(tmp_path, bytes, now_ms, None), LIMITS, now_ms),
     )
+
+
+@pytest.fixture
+def dispatcher(make_dispatcher: Callable[[], Dispatcher]) -> Dispatcher:
+    return make_dispatcher()
 
 
 @pytest.fixture
@@ -61,6 +83,29 @@ def answers(endpoint: Endpoint) -> list[tuple[str, str | None]]:
     """Type and error code of each frame."""
     frames: list[dict[str, Any]] = [json.loads(frame) for frame in endpoint.outbox.take()]
     return [(frame["type"], frame.get("payload", {}).get("msg")) for frame in frames]
+
+
+async def test_a_verb_without_a_handler_is_named_at_the_start(
+    make_dispatcher: Callable[[], Dispatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @record
+    class Echo(ClientMessage):
+        verb: ClassVar[str] = "echo"
+
+    monkeypatch.setattr(dispatch, "CLIENT_MESSAGES", (*CLIENT_MESSAGES, Echo))
+    with pytest.raises(TypeError, match="`echo` needs one handler"):
+        make_dispatcher()
+
+
+async def test_a_verb_with_two_handlers_is_named_at_the_start(
+    make_dispatcher: Callable[[], Dispatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(self: DeviceHandler, endpoint: Endpoint, request: Ping, id_: MessageId | None) -> ErrorCode | None:
+        return reply(endpoint, Pong(), id_)
+
+    monkeypatch.setattr(DeviceHandler, "again", verb_handler(again), raising=False)
+    with pytest.raises(TypeError, match="`ping` needs one handler"):
+        make_dispatcher()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from attrs import define, field
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import Answer, SendQueue
+from ironwire.client.connection.outgoing import SendQueue
 from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
@@ -41,7 +41,7 @@ from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import AuthChallenge, AuthOk
+from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""

@@ -10,26 +10,8 @@ from ironwire.client.store.numbers import Given
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import Address, MessageId
 from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.messages import (
-    Accepted,
-    Ack,
-    BlockList,
-    ClientMessage,
-    DeviceList,
-    DeviceRemoved,
-    Error,
-    File,
-    GroupDetails,
-    GroupList,
-    IceServerList,
-    Receipt,
-    Text,
-    UploadGrant,
-)
+from ironwire.wire.messages import Ack, Answer, ClientMessage, Error, File, Receipt, Text
 from ironwire.wire.messages.fields import SAFE_INTEGER
-
-Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
-"""The server's reply to a request that it has carried out."""
 
 Reply = Answer | Error
 

@@ -8,7 +8,7 @@ classes.
 from typing import TypeVar
 
 from ironwire.wire.messages import calls, devices, envelopes, groups, presence, session, uploads
-from ironwire.wire.messages.base import ClientMessage, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
 from ironwire.wire.messages.calls import (
     CallAnswer,
     CallCandidate,
@@ -124,6 +124,7 @@ __all__ = [
     "WIRE_KEY",
     "Accepted",
     "Ack",
+    "Answer",
     "ArchivedEnvelope",
     "Auth",
     "AuthChallenge",

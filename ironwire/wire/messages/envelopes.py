@@ -7,7 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import HISTORY_ENVELOPES, RECEIPT_IDS
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage, members_at
 from ironwire.wire.messages.fields import (
     WIRE_KEY,
     Between,
@@ -161,7 +161,7 @@ class ArchivedEnvelope:
 
 
 @record
-class HistoryPage(ServerMessage):
+class HistoryPage(Answer):
     """The answer to `history`, newest first (section 7.1). `before` leads to the next page; the last page has none."""
 
     verb: ClassVar[str] = "history"
