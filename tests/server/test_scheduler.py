@@ -5,15 +5,16 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.server.session.intake import (
+from ironwire.server.session.intake import is_prompt, parts
+from ironwire.server.session.scheduler import (
     PART_CHARS,
     PART_MESSAGES,
     PROMPT_CHARS,
     PROMPT_MESSAGES,
-    is_prompt,
-    parts,
+    SHARES,
+    Scheduler,
+    Work,
 )
-from ironwire.server.session.scheduler import SHARES, Scheduler, Work
 
 
 class Turns(trio.abc.Instrument):

@@ -12,8 +12,14 @@ from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.server.listener.direct import DirectTransport
-from ironwire.server.session.intake import PART_CHARS, PART_MESSAGES, PART_SURCHARGE, PROMPT_MESSAGES
-from ironwire.server.session.scheduler import SHARES, Work
+from ironwire.server.session.scheduler import (
+    PART_CHARS,
+    PART_MESSAGES,
+    PART_SURCHARGE,
+    PROMPT_MESSAGES,
+    SHARES,
+    Work,
+)
 from ironwire.wire.codec import Sendable
 from ironwire.wire.messages import History, Text
 from tests.bounded_stream import socket_stream_pair

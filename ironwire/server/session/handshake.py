@@ -12,9 +12,8 @@ from ironwire.errors import InvalidMessage, TransportClosed
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Admit, Authentication, Challenge, Expected, Refuse
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.session.intake import PART_MESSAGES
 from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_limited
-from ironwire.server.session.scheduler import Work
+from ironwire.server.session.scheduler import PART_MESSAGES, Work
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client, encode

@@ -18,20 +18,18 @@ from ironwire.server.session.admission import wait_to_keep_ms
 from ironwire.server.session.rates import Allowance
 from ironwire.server.session.reader import Wait
 from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_limited
-from ironwire.server.session.scheduler import Work
+from ironwire.server.session.scheduler import (
+    PART_CHARS,
+    PART_MESSAGES,
+    PART_SURCHARGE,
+    PROMPT_CHARS,
+    PROMPT_MESSAGES,
+    Work,
+)
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client
 from ironwire.wire.messages import Ack, ClientMessage, Error, File, Receipt, Resume, Text
-
-PROMPT_MESSAGES = 16
-PROMPT_CHARS = 4 * 1024
-"""A read up to this size needs no scheduling slot."""
-PART_MESSAGES = 100
-PART_CHARS = 24 * 1024
-"""The part of a larger read that is handled in one slot: a millisecond's work. One message may be larger."""
-PART_SURCHARGE = 400
-"""Yield after this much accumulated surcharge; the rest of the part takes another slot."""
 
 
 def is_prompt(batch: list[str | bytes]) -> bool:
