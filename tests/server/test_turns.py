@@ -9,6 +9,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from ironwire.delivery.envelopes import Envelopes
 from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.history import HistoryHandler
+from ironwire.handlers.replies import verb_handler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.server.listener.direct import DirectTransport
@@ -113,6 +114,7 @@ async def test_of_requests_that_cost_much_fewer_have_each_turn(
 ) -> None:
     asked: list[Endpoint] = []
 
+    @verb_handler
     async def noting(handler: HistoryHandler, endpoint: Endpoint, request: History, id_: MessageId | None) -> None:
         asked.append(endpoint)
 
