@@ -36,8 +36,8 @@ REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this devic
 
 _session_numbers = count(1)
 
-T = TypeVar("T")
-P = ParamSpec("P")
+Component = TypeVar("Component")
+Arguments = ParamSpec("Arguments")
 
 
 class TooManySessions(IronWireError):
@@ -91,14 +91,16 @@ class Endpoint:
 
 
 def ends_session_on_error(
-    settle: Callable[Concatenate[T, Endpoint, P], None],
-) -> Callable[Concatenate[T, Endpoint, P], None]:
+    settle: Callable[Concatenate[Component, Endpoint, Arguments], None],
+) -> Callable[Concatenate[Component, Endpoint, Arguments], None]:
     """For methods that settle what a session has asked for. Through an error there the session may lose an answer, so
     the error ends it: its client comes back and asks.
     """
 
     @wraps(settle)
-    def settle_or_end(self: T, endpoint: Endpoint, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def settle_or_end(
+        self: Component, endpoint: Endpoint, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> None:
         try:
             settle(self, endpoint, *args, **kwargs)
         except Exception:

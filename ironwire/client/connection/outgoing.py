@@ -21,10 +21,10 @@ _Ready = tuple[MessageId, int | None] | ClientMessage | None
 """Of a message whose order matters: after how many holds it was put here. None is an ack."""
 
 
-R = TypeVar("R", bound=Answer)
+AskedAnswer = TypeVar("AskedAnswer", bound=Answer)
 
 
-def checked(asked: str, reply: Reply, kind: type[R]) -> R:
+def checked(asked: str, reply: Reply, kind: type[AskedAnswer]) -> AskedAnswer:
     """`reply` to the verb `asked`, which has to be of that kind.
 
     Raises:

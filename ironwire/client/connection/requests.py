@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import Pending, R, Reply, SendQueue, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
 from ironwire.client.events import EventQueue
@@ -75,7 +75,9 @@ class Requests:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    async def ask(self, message: ClientMessage, kind: type[R], message_id: MessageId | None = None) -> R:
+    async def ask(
+        self, message: ClientMessage, kind: type[AskedAnswer], message_id: MessageId | None = None
+    ) -> AskedAnswer:
         """Send `message`, which a device keeps first if it is for somebody else, and wait for the reply.
 
         Args:

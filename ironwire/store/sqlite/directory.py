@@ -27,8 +27,8 @@ from ironwire.store.contract.operations import (
 )
 from ironwire.store.contract.records import Quota
 
-K = TypeVar("K")
-V = TypeVar("V")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 CACHED_MEMBERS = 100_000
 """Members of all groups that a cache holds, which take 20 MB."""
@@ -62,7 +62,7 @@ _DELETE_BAN = "DELETE FROM ban WHERE client = ?"
 
 
 @define(eq=False)
-class Cache(Generic[K, V]):
+class Cache(Generic[Key, Value]):
     """Values that weigh `most` together, each 1 at least; one more than that, and all before it are dropped.
 
     A bound on the number of values would not bound the memory: strangers decide how large each is. So the weight of a
@@ -70,12 +70,12 @@ class Cache(Generic[K, V]):
     """
 
     _most: int
-    _weigh: Callable[[V], int]
-    held: dict[K, V] = field(init=False, factory=dict)
+    _weigh: Callable[[Value], int]
+    held: dict[Key, Value] = field(init=False, factory=dict)
     """To be read, and changed by the methods alone."""
     _weight: int = field(init=False, default=0)
 
-    def keep(self, key: K, value: V) -> V:
+    def keep(self, key: Key, value: Value) -> Value:
         """Hold a value for a key that has none; returns the value."""
         weight = 1 + self._weigh(value)
         if self._weight + weight > self._most:
@@ -84,7 +84,7 @@ class Cache(Generic[K, V]):
         self._weight += weight
         return value
 
-    def drop(self, key: K) -> None:
+    def drop(self, key: Key) -> None:
         if key in self.held:
             self._weight -= 1 + self._weigh(self.held.pop(key))
 

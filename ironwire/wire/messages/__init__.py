@@ -93,10 +93,10 @@ from ironwire.wire.messages.session import (
 )
 from ironwire.wire.messages.uploads import UploadGrant, UploadToken
 
-M = TypeVar("M", ClientMessage, ServerMessage)
+Direction = TypeVar("Direction", ClientMessage, ServerMessage)
 
 
-def _declared(direction: type[M]) -> tuple[type[M], ...]:
+def _declared(direction: type[Direction]) -> tuple[type[Direction], ...]:
     """The classes of one direction, in the order in which the modules of their subjects declare them."""
     subjects = (session, envelopes, devices, groups, presence, calls, uploads)
     return tuple(
