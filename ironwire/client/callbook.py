@@ -34,7 +34,7 @@ class CallBook:
     _live: dict[CallId, ClientId] = field(factory=dict, init=False)
     """With whom each is."""
     _unnamed: set[CallId] = field(factory=set, init=False)
-    """Of an earlier session; the one that has begun has not named them yet."""
+    """Calls of an earlier session that the current one has not named yet."""
 
     def answered(self, request: ClientMessage, reply: Reply) -> None:
         """The server has replied to a request."""

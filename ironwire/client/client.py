@@ -243,7 +243,7 @@ class Client:
         await self._link.requests.ask(Unblock(client), Accepted)
 
     async def blocks(self) -> list[ClientId]:
-        """Whom this client has blocked. Raises as `block` does."""
+        """The clients that this one has blocked. Raises as `block` does."""
         return (await self._link.requests.ask(Blocks(), BlockList)).clients
 
     async def conversations(self) -> list[Conversation]:

@@ -1,4 +1,4 @@
-"""What has to be done from time to time: forget what has expired, and overwrite what was erased.
+"""Periodic work: forget expired data, and overwrite erased data.
 
 Nothing expires while the clock cannot be believed (`store/clock.py`).
 

@@ -1,10 +1,10 @@
-"""What waits to be written to one session: a bounded memory channel that is emptied whole.
+"""The frames that wait to be written to one session: a bounded memory channel that is emptied whole.
 
 The channel holds one item, a batch that grows until it is taken. So a session costs one small channel, putting a frame
 is an append, and whoever writes gets everything that waits in one piece, to be written as one. The bound counts bytes
 as well as frames: frames differ in size by a factor of a thousand.
 
-One task empties the outboxes: what all sessions were given in one turn of the event loop leaves in the next. To wake a
+One task empties the outboxes: frames that were queued in one iteration of the event loop leave in the next. To wake a
 task for every session that got something costs more than the write itself; the flusher wakes one for all of them.
 
 Rules: putting never waits. A peer that does not read fast enough loses its session, and nobody else's time. The flusher
@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 
 TURN_FRAMES = 1_000
 CALL_FRAMES = 16
-"""How much is collected before everybody else has a turn, which takes about a millisecond: a text may go to a thousand,
-and thousands of frames to one. To write to a socket takes as long as so many frames.
+"""The flusher yields to the event loop after so many frames, which take about a millisecond: a text may go to a
+thousand sessions, and thousands of frames to one. A write to a socket counts as `CALL_FRAMES`, because it takes as
+long.
 """
 
 

@@ -90,7 +90,7 @@ class Pump:
                 self._deliver(entry.seq, entry_text(entry.seq, entry.envelope, is_own=entry.is_own))
 
     async def _skip(self, upto: int) -> None:
-        """What was not sent up to `upto` is lost: say so, and why."""
+        """Report the numbers up to `upto` that were not sent as lost, with the reason."""
         first = self._window.sent + 1
         if first <= upto:
             # Asked before the window moves: what is committed meanwhile must not go out before the gap.

@@ -38,7 +38,8 @@ from ironwire.wire.messages.presence import GivenStatus, Status
 
 CATCH_UP_SECONDS = 1.0
 TURN_CLIENTS = 32
-"""How many are looked up in one turn of the event loop. Each may have as many sessions as one may."""
+"""Clients that are looked up in one iteration of the event loop. Each may have `limits.sessions_per_client` sessions.
+"""
 
 _Clients = dict[ClientId, None]
 """A set that keeps its order, so that the same run gives the same trace."""
@@ -57,7 +58,7 @@ class _Watcher:
     endpoint_id: EndpointId
     watched: _Clients = field(factory=dict)
     told: dict[ClientId, GivenStatus | None] = field(factory=dict)
-    """What it was told last. Who is not in here is offline to it; None: it may think anything."""
+    """The last report about each client. A missing client is offline to this watcher; None: its view is unknown."""
 
 
 @define(eq=False)
@@ -72,7 +73,7 @@ class PresenceHandler:
     _allowed: dict[ClientId, _Clients] = field(init=False, factory=dict)
     _watchers: dict[EndpointId, _Watcher] = field(init=False, factory=dict)
     _changed: dict[ClientId, _Clients] = field(init=False, factory=dict)
-    """Who may be seen as another than before, and by whom."""
+    """Clients whose status may have changed, each with the clients that may see it."""
     _behind: dict[_Watcher, None] = field(init=False, factory=dict)
     _news: trio.lowlevel.ParkingLot = field(init=False, factory=trio.lowlevel.ParkingLot)
     _dropped: int = field(init=False, default=0)

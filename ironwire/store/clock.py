@@ -37,8 +37,9 @@ class ClockStatistics:
 
 
 def tolerance_ms(periods_days: Iterable[float]) -> int:
-    """What may pass for the time that the server was off: a day, or a tenth of the shortest period for which anything
-    is kept, if that is more. So a wrong clock that is not noticed takes at most that much of any longer period.
+    """The longest leap that passes for the time that the server was off: a day, or a tenth of the shortest period for
+    which anything is kept, if that is more. So a wrong clock that is not noticed takes at most that much of any longer
+    period.
     """
     return max(LEAST_TOLERANCE_MS, int(min(periods_days) * DAY_MS / _TOLERATED_PART))
 

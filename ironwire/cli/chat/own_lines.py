@@ -45,7 +45,7 @@ class OwnLines:
     """Messages and files that did not get across."""
     _queued: dict[MessageId, PendingLine] = field(factory=dict, init=False)
     _own: set[MessageId] = field(factory=set, init=False)
-    """Of this chat, until it is shown what became of them."""
+    """The lines of this chat, until it is shown what became of them."""
     _earlier: int = field(default=0, init=False)
     """How many others waited when this began: of earlier runs, and of other commands."""
 

@@ -40,8 +40,8 @@ Then = Callable[[Transfer, str | None], None]
 
 @define(eq=False)
 class Transfers:
-    """Of one chat. `queue` sends an uploaded file; `changed` is called with each step of a transfer, and with True when
-    it is over. A transfer is `running` as soon as it is asked for, in a task of its own.
+    """The transfers of one chat. `queue` sends an uploaded file; `changed` is called with each step of a transfer, and
+    with True when it is over. A transfer is `running` as soon as it is asked for, in a task of its own.
     """
 
     _client: Client

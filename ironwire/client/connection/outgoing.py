@@ -18,7 +18,9 @@ Reply = Answer | Error
 NUMBER_BYTES = len(f',"n":{SAFE_INTEGER}')
 
 _Ready = tuple[MessageId, int | None] | ClientMessage | None
-"""Of a message whose order matters: after how many holds it was put here. None is an ack."""
+"""A message that waits for its reply, by its id and, if its order matters, the number of holds before it; a message
+that is said once; None for an ack.
+"""
 
 
 AskedAnswer = TypeVar("AskedAnswer", bound=Answer)

@@ -32,7 +32,7 @@ WINDOW = 256
 
 @define(eq=False)
 class Backlog:
-    """Of one device, over all sessions. `run` sends in each of them."""
+    """The backlog of one device, over all sessions. `run` sends in each of them."""
 
     _write_queue: WriteQueue
     _events: EventQueue | Inbox

@@ -90,7 +90,7 @@ def announced(limits: Limits) -> ServerLimits:
 
 
 def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> AuthOk:
-    """What a client is told that has come, with its device's `mailbox` if it has one."""
+    """The `auth_ok` of a client, with its device's `mailbox` if it has one."""
     if admitted.speaks_seed:
         return AuthOk()
     return AuthOk(

@@ -33,13 +33,13 @@ class Handshake:
     _error_budget: ErrorBudget
     _services: Services
     early: list[str | bytes] = field(init=False, factory=list)
-    """What came in the same read as the last message of the exchange."""
+    """Messages that came in the same read as the last one of the exchange."""
 
     id: MessageId | None = field(init=False, default=None)
-    """Of the message that proved who is there: `auth_ok` answers it."""
+    """The id of the message with the signature: `auth_ok` answers it."""
 
     async def run(self, machine: Authentication) -> Admit | None:
-        """Who is there; None once the outbox has an ending instead.
+        """Authenticate the peer; None once the outbox has an ending instead.
 
         Raises:
             TransportClosed: the peer is gone.
@@ -58,7 +58,7 @@ class Handshake:
                     return admitted
 
     async def _receive(self) -> list[str | bytes]:
-        """One read. To leave takes a turn as well: a crowd that leaves at once is no smaller than one that comes."""
+        """One read. A peer that leaves takes a slot as well: a crowd may leave at once, as it may come."""
         batch: list[str | bytes] | TransportClosed
         try:
             batch = await self._transport.receive()

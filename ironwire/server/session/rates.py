@@ -29,7 +29,7 @@ class RatesStatistics:
 
 
 class Allowance:
-    """What one client may still ask for now. All its sessions hold the same one.
+    """The allowance of one client. All its sessions hold the same one.
 
     Two token buckets (`protocol/bucket.py`) in one, that gain when they are short, or else once a second: a session
     asks with every read, and mostly there is enough.

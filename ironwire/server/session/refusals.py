@@ -1,4 +1,6 @@
-"""What a session says to what it cannot accept, and for how long it does (docs/protocol.md, section 6)."""
+"""Refusals: the answers to messages that a session cannot accept, and the budget for them (docs/protocol.md, section
+6).
+"""
 
 import trio
 from attrs import define, field

@@ -81,9 +81,9 @@ class Session:
     _nursery: trio.Nursery | None = field(init=False, default=None)
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
-    """What came in the same read as the last message of authentication."""
+    """Messages that came in the same read as the last one of authentication."""
     _auth_id: MessageId | None = field(init=False, default=None)
-    """What `auth_ok` answers."""
+    """The id of the message that `auth_ok` answers."""
     _error_budget: ErrorBudget = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""

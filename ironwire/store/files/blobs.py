@@ -56,7 +56,7 @@ class StoredBlob:
 
 @frozen
 class BlobsStatistics:
-    """What the folder holds, what goes on in it now, and what has gone on since the start."""
+    """The contents of the folder, transfers under way, and totals since the start."""
 
     stored: int = figure("Stored files.")
     stored_bytes: int = figure("Bytes of stored files.")
@@ -89,7 +89,7 @@ class Blobs:
     _stored: int = field(default=0, init=False)
     _stored_bytes: int = field(default=0, init=False)
     _arriving_bytes: int = field(default=0, init=False)
-    """Of uploads that are under way."""
+    """Bytes of uploads that are under way."""
     _uploads_running: int = field(default=0, init=False)
     _downloads_running: int = field(default=0, init=False)
     _uploads_stored: int = field(default=0, init=False)

@@ -31,7 +31,7 @@ class MemoryMailbox:
     expired: int = 0
     """The last number that has expired."""
     lost_changes: dict[GroupId | None, Span] = field(factory=dict)
-    """Of which groups a change was lost, and where; None stands for those that are not named."""
+    """The groups of which a change was lost, with the numbers; None stands for those that are not named."""
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
@@ -106,7 +106,7 @@ MessageKey = tuple[ClientId, DeviceId | None, MessageId]
 class MemoryState:
     boxes: dict[MailboxId, MemoryMailbox] = field(factory=dict)
     known_ids: dict[MessageKey, tuple[Envelope, bytes]] = field(factory=dict)
-    """What was accepted under an id, and the digest of its body."""
+    """The envelopes that were accepted under an id, with the digest of the body."""
     archive: list[Archived] = field(factory=list)
     blocked: set[int] = field(factory=set)
     """Numbers in the archive that only their sender may read."""

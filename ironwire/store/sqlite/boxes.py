@@ -87,7 +87,7 @@ class Box:
         )
 
     def refused_text(self) -> str:
-        """What the column `refused` holds."""
+        """The content of the column `refused`."""
         return orjson.dumps([(span.first, span.last, span.code) for span in self.refused]).decode()
 
 

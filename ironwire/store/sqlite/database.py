@@ -30,7 +30,7 @@ T = TypeVar("T")
 _BUSY_MS = 5_000
 """How long a thread waits for whoever else has the file locked. The event loop does not wait."""
 _CACHE_KIB = 32 * 1024
-"""Of pages that are changed again and again: the ends of the indexes."""
+"""The page cache: enough for the pages that change again and again, the ends of the indexes."""
 
 
 class Workers(Protocol):
@@ -50,11 +50,11 @@ class Workers(Protocol):
 
 
 class Threads:
-    """One thread for what is written, and Trio's for the rest.
+    """One thread for the writer, and Trio's threads for the rest.
 
-    Trio's own way into a thread takes a turn of the loop to begin and two more to come back, and a turn of a busy loop
-    is milliseconds. In a thread of the writer's own work begins at once, and the turn that finds it done goes on with
-    it (docs/decisions/0011).
+    Trio's own way into a thread takes one iteration of the event loop to begin and two more to come back, and an
+    iteration of a busy loop is milliseconds. In a thread of the writer's own, work begins at once, and the iteration
+    that finds it done goes on with it (docs/decisions/0011).
     """
 
     def __init__(self) -> None:
@@ -274,7 +274,7 @@ class Database:
         return self._commits.statistics()
 
     def size_bytes(self) -> int:
-        """What it takes on the disk, its log included."""
+        """Its size on the disk, with the write-ahead log."""
         return _size_bytes(self.path) + _size_bytes(self.path.with_name(f"{self.path.name}-wal"))
 
 

@@ -1,4 +1,4 @@
-"""What is older than the operator keeps leaves the SQLite file: entries, archived payloads, ids.
+"""Expiry: data older than the operator keeps leaves the SQLite file: entries, archived payloads, ids.
 
 Functions on the transaction that the caller has begun; whatever nobody needs after them is the caller's to delete.
 """

@@ -253,7 +253,7 @@ class MailboxCache:
         return [self._before.get(box) or box.snapshot() for box in boxes]
 
     def committed_entries(self, mailbox: MailboxId, after: int) -> list[Entry]:
-        """What waits in the mailbox behind `after`, is committed, and may not be in the tables yet."""
+        """Committed entries of the mailbox behind `after` that may not be in the tables yet."""
         box = self.by_id(mailbox)
         return [] if box is None else [*self.memtable.entries(box, after)]
 

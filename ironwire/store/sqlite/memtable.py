@@ -104,7 +104,7 @@ class Memtable:
             del self._by_number[number]
 
     def known(self, key: bytes) -> KnownRow | None:
-        """What was accepted under an id, the batch under way included."""
+        """The envelope that was accepted under an id, the batch under way included."""
         recent = self._by_id.get(key)
         return None if recent is None else recent.known()
 
@@ -117,7 +117,7 @@ class Memtable:
         self._by_id.pop(key, None)
 
     def entries(self, box: Box, after: int) -> Iterator[Entry]:
-        """What waits in the mailbox behind `after` and is committed, in order."""
+        """Committed entries of the mailbox behind `after`, in order."""
         for seq, number, _, is_own in box.recent:
             if seq > after and number <= self._committed:
                 yield Entry(seq, self._by_number[number].envelope, is_own)

@@ -101,7 +101,7 @@ class AuthOk(ServerMessage):
     sent: Count | None = None
     """The last number of the device that is settled."""
     refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
-    """Of the last numbers up to `sent`, those that were refused."""
+    """The refused ones of the last numbers up to `sent`."""
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None

@@ -12,7 +12,7 @@ from ironwire.ids import Address, ClientId, MessageId, is_group
 from ironwire.wire.messages import Receipt, ReceiptState
 
 _REFRESH_SECONDS = 0.05
-"""At most so often is the file read, however much comes."""
+"""The shortest time between two reads of the file, however much comes."""
 _MOST_LOADED = 1_000
 """Entries of the open conversation that are read again when something in it may have changed."""
 _RECEIPT_IDS = 100

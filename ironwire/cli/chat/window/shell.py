@@ -178,12 +178,12 @@ class Shell:
 
     @property
     def draft(self) -> str:
-        """What stands in the composer."""
+        """The text in the composer."""
         return self._buffer().text
 
     @property
     def drafts(self) -> Mapping[Address | None, str]:
-        """What was written and not sent."""
+        """The texts that were written and not sent."""
         return {peer: buffer.text for peer, buffer in self._buffers.items() if buffer.text.strip()}
 
     # --- for the keys ------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class Shell:
             self._app.exit()
 
     def take_line(self) -> str:
-        """What stands in the composer; it is empty then."""
+        """Empty the composer, and return the text that stood in it."""
         buffer = self._buffer()
         text = buffer.text
         if text.strip():

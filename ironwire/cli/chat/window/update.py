@@ -1,4 +1,4 @@
-"""What changes the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
+"""Transitions of the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
 
 Rule: an event that belongs to one conversation names it, and changes no other.
 """
@@ -163,7 +163,7 @@ def _told(state: WindowState, event: _Told) -> WindowState:
 
 
 def _load_open(state: WindowState) -> list[Effect]:
-    """What is in the open conversation may be seen now, and so have been read."""
+    """The entries of the open conversation may be seen now, and count as read."""
     return [] if state.open is None else [Load(state.open)]
 
 
