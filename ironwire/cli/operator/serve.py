@@ -82,7 +82,7 @@ def _settings_option(option: OptionInfo) -> Callable[[Callable[..., None]], Call
     flag = option.path.removeprefix("server.").replace(".", "-").replace("_", "-")
     help_text = option.metadata["click"]["help"]
     section = option.path.rpartition(".")[0]
-    sentence = (inspect.getdoc(option.parent_cls) or "").partition(". ")[0] if section else "What belongs to no section"
+    sentence = (inspect.getdoc(option.parent_cls) or "").partition(". ")[0] if section else "Settings of no section"
     declare = partial(
         click.option,
         cls=SubjectOption,

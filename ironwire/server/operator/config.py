@@ -110,7 +110,7 @@ def _parse_ice_urls(texts: Iterable[str]) -> tuple[IceUrl, ...]:
 
 @frozen(kw_only=True)
 class TurnSettings:
-    """STUN and TURN servers, by which two clients in a call reach each other."""
+    """STUN and TURN servers for calls."""
 
     urls: tuple[IceUrl, ...] = field(default=(), converter=_parse_ice_urls, validator=max_len(16))
     """STUN and TURN servers for calls, as in `turn:turn.example:3478`. Empty: calls have to get by without."""
