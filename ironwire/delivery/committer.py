@@ -81,8 +81,8 @@ class CommitterStatistics:
 
 
 class Committer:
-    """The one way into the store. After a commit, `watcher` hears of each operation first, and then whoever asked for
-    it, by the `settle` that came with it. So what wakes up at a change does not depend on who asked for the change.
+    """The one way into the store. After a commit, each result goes to `watcher` first, and then to the `settle`
+    that came with its operation. So the parts that wake up at a change do not depend on who asked for the change.
     """
 
     def __init__(self, store: Store, watcher: Watcher) -> None:
@@ -93,12 +93,12 @@ class Committer:
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
         """Operations that did not fit into that batch and those before it."""
         self._backlog_size = 0
-        """Operations in it."""
+        """Operations in the backlog."""
         self._acks: _Acks = {}
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
         self._asked_at = 0.0
-        """When the first of what waits was asked for, or what a full batch left behind, or earlier."""
+        """The time at which the oldest waiting operation was asked for, or earlier."""
         self._sizes = Histogram(SIZES)
         self._settled = Histogram(LATENCY_SECONDS)
 
@@ -108,8 +108,8 @@ class Committer:
         return len(self._arrived) + self._backlog_size + len(self._acks)
 
     def ask(self, owner: ClientId | None, operation: Operation, settle: Settle, cost: int = 1) -> None:
-        """`owner` is who asks, None the server itself: what one owner asks for is done in that order. `cost` is how
-        many entries in mailboxes it takes, or what takes as long.
+        """Queue an operation for the next batch. The operations of one `owner` are done in the order in which they were
+        asked for; None is the server itself. `cost` is in mailbox entries, or in work that takes as long.
         """
         if not self._arrived and not self._backlog_size:
             self._asked_at = trio.current_time()
@@ -132,8 +132,8 @@ class Committer:
         self._acks.setdefault(mailbox, _WaitingAck()).add(session, upto, cost, settles)
 
     def take_over_ack(self, mailbox: MailboxId, session: int) -> int:
-        """Let an ack of a former session that waits count as one of `session`, which begins. Returns up to which number
-        it goes; 0 without one.
+        """Let an ack of a former session that waits count as one of `session`, which begins. Returns the number
+        up to which it goes; 0 without one.
         """
         ack = self._acks.get(mailbox)
         if ack is None:
@@ -144,8 +144,8 @@ class Committer:
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
     ) -> Result:
-        """The result, after the commit and after `first` was called with it, whatever becomes of the caller meanwhile.
-        An error of `first` is the caller's.
+        """The result, after the commit and after `first` was called with it, even if the caller is
+        cancelled meanwhile. An error of `first` is raised here.
 
         Raises:
             StoreError: the store cannot work.

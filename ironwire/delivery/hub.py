@@ -78,7 +78,7 @@ class Endpoint:
     unsettled: Uncommitted = field(repr=False, factory=Uncommitted)
     hold: Hold | None = field(repr=False, default=None)
     endpoint_id: EndpointId = field(init=False, repr=False)
-    """The same for every session of one device."""
+    """The endpoint that this is a session of: the same for every session of one device."""
 
     @endpoint_id.default
     def _endpoint_id(self) -> EndpointId:
@@ -93,8 +93,8 @@ class Endpoint:
 def ends_session_on_error(
     settle: Callable[Concatenate[Component, Endpoint, Arguments], None],
 ) -> Callable[Concatenate[Component, Endpoint, Arguments], None]:
-    """For methods that settle what a session has asked for. Through an error there the session may lose an answer, so
-    the error ends it: its client comes back and asks.
+    """Let an error of a method that settles a request of a session end that session: its answer may be lost, and the
+    client comes back and asks again.
     """
 
     @wraps(settle)
@@ -174,7 +174,7 @@ class Hub:
         )
 
     def pump_of(self, mailbox: MailboxId) -> Pump | None:
-        """The way to the device of this mailbox, while it has a live session."""
+        """The pump of this mailbox, while its device has a live session."""
         return self._pumps.get(mailbox)
 
     def everyone(self) -> Iterator[Endpoint]:

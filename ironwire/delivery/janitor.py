@@ -74,7 +74,7 @@ class Janitor:
 
 @define
 class FileJanitor:
-    """Looks after uploaded files. A disk that fails here keeps nobody from forgetting envelopes."""
+    """Expires uploaded files. A disk that fails here does not keep envelopes from expiring."""
 
     _blobs: Blobs
     _now_ms: Callable[[], int]

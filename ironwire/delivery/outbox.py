@@ -34,7 +34,7 @@ long.
 
 @frozen
 class Ending:
-    """How a session ends: the close code and reason that its peer is told (section 6)."""
+    """The end of a session: the close code and reason that its peer is told (section 6)."""
 
     code: CloseCode
     reason: str
@@ -130,7 +130,7 @@ class Outbox:
 
 
 class Flushable(Protocol):
-    """Something that has frames to be collected."""
+    """A session with frames to be flushed."""
 
     def flush(self) -> int:
         """Send what waits, without waiting for anyone; returns how many frames that were."""
@@ -149,19 +149,19 @@ class OutboxFlusher:
     def __init__(self) -> None:
         self._scheduled: list[Flushable] = []
         self._scheduled_at = 0.0
-        """When the first of them did."""
+        """The time at which the first of them was scheduled."""
         self._wakeup = trio.lowlevel.ParkingLot()
         self._handed_over = Histogram(LATENCY_SECONDS)
 
     def schedule(self, caller: Flushable) -> None:
-        """Come to `caller` in the next turn. Ring once, and again only after `flush` was called."""
+        """Flush `caller` in the next iteration. Call this once, and again only after `flush` was called."""
         if not self._scheduled:
             self._scheduled_at = trio.current_time()
             self._wakeup.unpark()
         self._scheduled.append(caller)
 
     async def run(self) -> None:
-        """Collect, for ever. One task runs this."""
+        """Flush scheduled outboxes, for ever. One task runs this."""
         while True:
             collected = 0
             callers, scheduled_at = await self._next_round()

@@ -35,10 +35,10 @@ from ironwire.wire.messages import (
 from ironwire.wire.messages.fields import ErrorCode
 
 CHECK_SECONDS = 1.0
-"""How late the end of a call may be that nobody answers, or that a device has left."""
+"""The latest that a call ends after its time: one that nobody answers, or that a device has left."""
 
 RETRY_MS = 1_000
-"""After which a `call_update` may be tried again that the other side had no room for."""
+"""The wait before a `call_update` is tried again for which the other side had no room."""
 
 
 @frozen
@@ -113,14 +113,14 @@ class CallHandler:
         return reply(endpoint, self._ice.servers(), id_)
 
     def arrived(self, endpoint: Endpoint) -> None:
-        """A session has begun. Of calls that say more than half an outbox holds it hears the first."""
+        """A session has begun: send it the calls that ring, as many as half an outbox holds, the oldest first."""
         for tell in self._calls.arrived(endpoint.endpoint_id):
             frame = encode(tell.message)
             for other in self._endpoints(tell):
                 other.outbox.put_ephemeral(frame)
 
     def left(self, endpoint: Endpoint) -> None:
-        """A session is over. Where a newer one of the same device has taken its place, that one has the calls."""
+        """A session is over. Its calls stay with a newer session of the same device, if there is one."""
         if self._hub.session_at(endpoint.endpoint_id) is None:
             self._deliver(self._calls.left(endpoint.endpoint_id, trio.current_time()))
 

@@ -96,14 +96,14 @@ class Expire:
 
 @frozen
 class Clock:
-    """Whether the clock is believed; `confirm` makes it so."""
+    """Say whether the clock is trusted; with `confirm`, trust it."""
 
     confirm: bool
 
 
 @frozen
 class Invite:
-    """Lets so many clients in that are new, for so many days."""
+    """Make an invite: it admits so many new clients, for so many days."""
 
     uses: Annotated[int, Between(1, 1_000)]
     days: Annotated[int, Between(1, 3_650)]

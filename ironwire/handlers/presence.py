@@ -69,7 +69,7 @@ class PresenceHandler:
     _store: Store
     _now_ms: Callable[[], int]
     _said: dict[ClientId, dict[EndpointId, Status]] = field(init=False, factory=dict)
-    """The last word of each live session, newest last."""
+    """The last status of each live session, newest last."""
     _allowed: dict[ClientId, _Clients] = field(init=False, factory=dict)
     _watchers: dict[EndpointId, _Watcher] = field(init=False, factory=dict)
     _changed: dict[ClientId, _Clients] = field(init=False, factory=dict)
@@ -152,7 +152,7 @@ class PresenceHandler:
             self._allowed.pop(client, None)
 
     def changed(self, client: ClientId) -> None:
-        """Those whom the client allows may see it differently now."""
+        """The status of the client may have changed for the clients that it allows."""
         allowed = self._allowed.get(client)
         if allowed:
             self._changed.setdefault(client, {}).update(allowed)
@@ -254,11 +254,11 @@ def _is_over(endpoint: Endpoint) -> bool:
 
 
 def _distinct(clients: list[ClientId]) -> _Clients:
-    """Interned: a client that stands in a thousand lists would otherwise bring a thousand strings."""
+    """The distinct clients, interned: one client in a thousand lists is then one string."""
     return dict.fromkeys(ClientId(sys.intern(client)) for client in clients)
 
 
 @lru_cache(maxsize=1024)
 def _update(client: ClientId, status: GivenStatus) -> bytes:
-    """A client with many watchers is encoded once."""
+    """The encoded update, cached: a client may have many watchers."""
     return encode(PresenceUpdate(client, status))

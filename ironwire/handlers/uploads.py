@@ -1,4 +1,4 @@
-"""Leave to upload: the socket hands it out, `POST /upload` takes it (docs/protocol.md, section 8.1)."""
+"""Permission to upload: the socket hands out tokens, `POST /upload` takes them (docs/protocol.md, section 8.1)."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from ironwire.wire.messages import Error, UploadGrant, UploadToken
 from ironwire.wire.messages.fields import ErrorCode
 
 TOKEN_SECONDS = 600
-"""How long after it was asked for an upload may begin."""
+"""The life of a token: an upload may begin within it."""
 
 
 @frozen

@@ -51,7 +51,7 @@ class Handshake:
                 if self._outbox.ending is not None:
                     return None
                 if index and index % PART_MESSAGES == 0:
-                    await self._services.scheduler.turn(Work.UNAUTHENTICATED)
+                    await self._services.scheduler.slot(Work.UNAUTHENTICATED)
                 admitted = await self._step(machine, text)
                 if admitted is not None:
                     self.early = batch[index + 1 :]
@@ -64,7 +64,7 @@ class Handshake:
             batch = await self._transport.receive()
         except TransportClosed as closed:
             batch = closed
-        await self._services.scheduler.turn(Work.UNAUTHENTICATED)
+        await self._services.scheduler.slot(Work.UNAUTHENTICATED)
         if isinstance(batch, TransportClosed):
             raise batch
         return batch

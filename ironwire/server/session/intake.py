@@ -70,7 +70,7 @@ class Toll:
     _allowance: Allowance
 
     def can_afford(self, batch: list[str | bytes]) -> bool:
-        """Pay for what arrived in one read. False: each message of it has to be looked at, and nothing was paid."""
+        """Pay for all messages of one read. False: nothing was paid, and each message has to be checked."""
         hold = self._endpoint.hold
         return (hold is None or not hold.is_held) and self._allowance.can_afford(batch, self._transport.last_heard)
 
@@ -83,7 +83,7 @@ class Toll:
     def lets_read(
         self, verb: str, id_: MessageId | None, n: int | None, size: int, message: ClientMessage | None = None
     ) -> bool:
-        """The same of what need not be a message."""
+        """As `lets_pass`, for a frame that may be no message."""
         wait_ms = self._allowance.refusal_ms(verb, 1, size, self._transport.last_heard)
         return not self._has_to_wait(wait_ms, message, id_, n)
 
@@ -100,12 +100,12 @@ class Toll:
         return message.surcharge(partial(self._services.delivery.members, self._endpoint.principal.client))
 
     def is_too_dear(self, message: ClientMessage, surcharge: int, id_: MessageId | None, n: int | None = None) -> bool:
-        """Whether there is no allowance for what the message costs beyond others."""
+        """Whether the allowance is too small for the surcharge of the message."""
         wait_ms = self._allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard, again=1)
         return self._has_to_wait(wait_ms, message, id_, n)
 
     def is_too_much_to_keep(self, message: ClientMessage, id_: MessageId | None) -> bool:
-        """Whether the address of this session has the server keep as much as it may."""
+        """Whether this address has used up its allowance for data that the server keeps for good."""
         client = self._endpoint.principal.client
         return self._has_to_wait(wait_to_keep_ms(message, client, self._slot, self._services), message, id_)
 
@@ -150,11 +150,11 @@ class Intake:
             yield from self._handle(batch)
             return
         for part in parts(batch):
-            yield self._turn
+            yield self._next_slot
             yield from self._handle(part)
 
-    async def _turn(self) -> None:
-        await self._services.scheduler.turn(Work.HEAVY)
+    async def _next_slot(self) -> None:
+        await self._services.scheduler.slot(Work.HEAVY)
 
     def _handle(self, batch: list[str | bytes]) -> Iterator[Wait]:
         """Yields for a question to the store, for a `resume`, for backpressure (the uncommitted cost of this session is
@@ -202,4 +202,4 @@ class Intake:
                     spent += surcharge
                     if spent >= PART_SURCHARGE:
                         spent = 0
-                        yield self._turn
+                        yield self._next_slot

@@ -74,16 +74,16 @@ class Registration:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may come."""
+        """Whether everybody is admitted."""
         return self._policy == "open"
 
     def admits(self, client: ClientId) -> bool:
-        """Whether a client without a registered device may come as it is."""
+        """Whether a client without a registered device is admitted without an invite."""
         return self.is_open or (self._allow_list is not None and client in self._allow_list)
 
     @property
     def refusal(self) -> Refusal:
-        """Why a client may not come that is not admitted and brings no invite."""
+        """The reason against a client that is not admitted and brings no invite."""
         return "no invite" if self._policy == "invite" else "not listed"
 
     @contextmanager

@@ -71,7 +71,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._slots = {work: trio.Semaphore(share.slots) for work, share in SHARES.items()}
 
-    async def turn(self, work: Work) -> None:
+    async def slot(self, work: Work) -> None:
         """Wait for a scheduling slot, which is in the next iteration at the earliest."""
         async with self._slots[work]:
             for _ in range(SHARES[work].iterations - 1):
