@@ -243,7 +243,7 @@ def _blobs_in(media: Path) -> Iterator[Path]:
 
 
 def _give_to_owner(data: Path) -> None:
-    """Root puts back what the server has to be able to write."""
+    """Give files that root has restored to the owner of the folder, so that the server can write them."""
     if os.geteuid() != 0:
         return
     owner = data.stat()

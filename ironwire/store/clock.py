@@ -25,7 +25,7 @@ CLOCK = "clock"
 
 DAY_MS = 86_400_000
 LEAST_TOLERANCE_MS = DAY_MS
-"""A server may be off for a day and nobody has to confirm anything."""
+"""A server may be off for a day without a confirmation by the operator."""
 _TOLERATED_PART = 10
 
 
@@ -45,7 +45,7 @@ def tolerance_ms(periods_days: Iterable[float]) -> int:
 
 
 def describe_leap(leap_ms: int) -> str:
-    """For the operator; `leap_ms` is not 0."""
+    """The leap in words, for the operator; `leap_ms` is not 0."""
     return (
         f"the clock is {abs(leap_ms) / DAY_MS:.1f} days {'ahead of' if leap_ms > 0 else 'behind'} what the server knows"
     )
@@ -81,17 +81,17 @@ class TrustedClock:
             self._believe(newest_ms)
 
     def now_ms(self) -> int:
-        """The time to date things with, in Unix milliseconds."""
+        """The time, in Unix milliseconds."""
         now = self._wall_ms()
         return now if now >= self._least_ms else self._expected_ms()
 
     def leap_ms(self) -> int:
-        """How far the clock is ahead, or behind (negative); 0 if it can be believed."""
+        """Milliseconds by which the clock is ahead, or behind (negative); 0 if it can be trusted."""
         apart = self._wall_ms() - self._expected_ms()
         return apart if abs(apart) > self._tolerance_ms else 0
 
     def look(self) -> bool:
-        """Whether the clock can be believed; if so, that is remembered."""
+        """Whether the clock can be trusted; if so, the time is recorded."""
         leap_ms = self.leap_ms()
         if leap_ms:
             if not self._is_reported:
@@ -105,7 +105,7 @@ class TrustedClock:
         return True
 
     def confirm(self) -> None:
-        """Believe the clock as it is."""
+        """Trust the clock as it is."""
         self._is_reported = False
         now_ms = self._wall_ms()
         self._believe(now_ms)

@@ -49,7 +49,7 @@ STEADY_SECONDS = 30.0
 
 @define(eq=False)
 class Link:
-    """One client's way to its server. With a write queue it is a device's."""
+    """The link of one client to its server. With a write queue the client is a device."""
 
     target: Target
     write_queue: WriteQueue | None
@@ -143,7 +143,7 @@ class Link:
             self._running.cancel()
 
     def stop(self, error: ClientError) -> None:
-        """Nothing goes on: every task that waits for anything is told `error`, unless there was one before."""
+        """Stop the client: raise `error`, or the one before it, in every task that waits."""
         self._end = self._end or error
         self.events.end(self._end)
         self._fail_waiting(self._end)
@@ -185,7 +185,7 @@ class Link:
                 await self._wait_to_be_told(ended)
 
     async def _wait_to_retry(self, reason: str, delay_seconds: float) -> bool:
-        """Wait so long, or until `reconnect_now`; then it is true."""
+        """Wait so long, or until `reconnect_now`, which returns True."""
         self.connection = Connection("waiting", reason, trio.current_time() + delay_seconds)
         self.events.put(Disconnected(reason, delay_seconds))
         self._end_lost_calls()

@@ -40,7 +40,7 @@ class Keep:
 
 @frozen
 class AskServer:
-    """Ask the server this."""
+    """Ask the server a question."""
 
     frame: str
 

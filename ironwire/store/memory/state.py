@@ -49,7 +49,7 @@ class MemoryMailbox:
         return not self.is_full
 
     def lose(self, seq: int, envelope: Envelope, quota: Quota) -> None:
-        """The envelope is not in the mailbox, and the number is given out."""
+        """Give out a number without an entry."""
         if envelope.verb == GroupChanged.verb:
             group: GroupId | None = GroupId(envelope.to)
             if group not in self.lost_changes and len(self.lost_changes) >= quota.lost_groups:
@@ -136,7 +136,7 @@ def recall(state: MemoryState, key: MessageKey | None, digest: bytes) -> Known |
 
 
 def may_read(state: MemoryState, client: ClientId, peer: Address, archived: Archived) -> bool:
-    """Whether it belongs to the history of the client with a peer, or with a group of which it was a member by then."""
+    """Whether it is in the client's history with a peer, or with a group of which the client was a member then."""
     envelope = archived.envelope
     if archived.number in state.blocked and envelope.sender != client:
         return False

@@ -31,7 +31,7 @@ from ironwire.store.memory.state import (
 
 
 class MemoryGlance:
-    """As new as an exact read: nothing here is ever old."""
+    """A glance that is as new as an exact read."""
 
     def __init__(self, state: MemoryState) -> None:
         self._state = state

@@ -48,14 +48,14 @@ class Box:
     created_ms: int
     seen_ms: int
     has_lost_changes: bool = field(converter=bool)
-    """There are rows of the mailbox in the table of lost changes."""
+    """Whether the table of lost changes has rows of the mailbox."""
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = field(default="[]", converter=_read_refused)
     checkpointed: int = field(init=False)
-    """Entries up to this seq are in the tables, if they still wait; those behind it are recent."""
+    """Waiting entries up to this seq are in the tables; later ones are recent."""
     recent: deque[Waiting] = field(init=False, factory=deque)
-    """In the order of their seq. Some at the front may be checkpointed, until that is committed."""
+    """Recent entries, by seq. Some at the front may be checkpointed already, until that is committed."""
 
     @checkpointed.default
     def _tail_when_read(self) -> int:
@@ -118,13 +118,13 @@ class Depth:
     _changed_bytes: int = 0
 
     def change(self, *, mailboxes: int = 0, waiting: int = 0, waiting_bytes: int = 0) -> None:
-        """The transaction adds so much, or takes it away."""
+        """Add what the transaction changes; negative values take away."""
         self._changed_mailboxes += mailboxes
         self._changed_waiting += waiting
         self._changed_bytes += waiting_bytes
 
     def recount(self, connection: sqlite3.Connection) -> None:
-        """The transaction on `connection` changed many mailboxes: look what it made of them."""
+        """Count anew after a transaction on `connection` that changed many mailboxes."""
         mailboxes, waiting, waiting_bytes = connection.execute(_SELECT_DEPTH).fetchone()
         self.roll_back()
         self.change(

@@ -28,13 +28,13 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _BUSY_MS = 5_000
-"""How long a thread waits for whoever else has the file locked. The event loop does not wait."""
+"""The longest that a thread waits for another program's lock on the file. The event loop does not wait."""
 _CACHE_KIB = 32 * 1024
 """The page cache: enough for the pages that change again and again, the ends of the indexes."""
 
 
 class Workers(Protocol):
-    """Where the file's owner does what would hold up the event loop. Both methods return, or raise, as `work` does."""
+    """Threads for work that would block the event loop. Both methods return, or raise, as `work` does."""
 
     async def write(self, work: Callable[[], T]) -> T:
         """One piece of work at a time, and none is ever abandoned: a cancellation waits for its end."""
@@ -82,11 +82,11 @@ class Database:
     """The file at `path`. One process at a time may have it open."""
 
     changes: sqlite3.Connection
-    """In which transactions are made."""
+    """The connection of the transactions."""
     lookups: sqlite3.Connection
-    """For the event loop, which is never kept waiting."""
+    """The connection of the event loop, which never waits."""
     pages: sqlite3.Connection
-    """For threads that read, one at a time."""
+    """The connection of threads that read, one at a time."""
     _lock: int
     _workers: Workers
 
@@ -171,7 +171,7 @@ class Database:
     # --- transactions ------------------------------------------------------------------------------------------------
 
     async def transaction(self, change: Callable[[], T], *, in_thread: bool) -> T:
-        """All of `change`, on the disk; or nothing of it.
+        """Make `change` in one transaction: all of it is on the disk when this returns.
 
         Raises:
             StoreError: nothing of it.
@@ -204,7 +204,7 @@ class Database:
     async def _begin(self) -> None:
         reach(FaultPoint.BEFORE_BEGIN)
         if self.changes.in_transaction:
-            self.changes.rollback()  # what could not be undone when it failed
+            self.changes.rollback()  # a transaction whose rollback has failed
         try:
             self.changes.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:

@@ -72,7 +72,7 @@ class Cache(Generic[Key, Value]):
     _most: int
     _weigh: Callable[[Value], int]
     held: dict[Key, Value] = field(init=False, factory=dict)
-    """To be read, and changed by the methods alone."""
+    """Read-only for callers."""
     _weight: int = field(init=False, default=0)
 
     def keep(self, key: Key, value: Value) -> Value:
@@ -230,10 +230,10 @@ def read_bans(connection: sqlite3.Connection) -> set[ClientId]:
 
 
 def put_ban(connection: sqlite3.Connection, client: ClientId, now_ms: int) -> bool:
-    """Within a transaction; whether it is news."""
+    """Add a ban, within a transaction; returns whether there was none."""
     return connection.execute(_INSERT_BAN, (client, now_ms)).rowcount > 0
 
 
 def take_ban(connection: sqlite3.Connection, client: ClientId) -> bool:
-    """Within a transaction; whether there was one."""
+    """Remove a ban, within a transaction; returns whether there was one."""
     return connection.execute(_DELETE_BAN, (client,)).rowcount > 0

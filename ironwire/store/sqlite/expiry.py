@@ -31,8 +31,8 @@ _UNARCHIVE_OLD = """
 _FORGET_OLD_IDS = "DELETE FROM known WHERE key IN (SELECT key FROM known WHERE ts < ? LIMIT ?)"
 
 LET_GO_AT_ONCE = 500
-"""Ids, and archived payloads, that one transaction lets go, in 25 ms. Whoever sends waits meanwhile, and a busy server
-has millions in an hour, each on a page of its own.
+"""Ids, and archived payloads, that one transaction drops, in 25 ms. Senders wait meanwhile, and a busy server has
+millions in an hour, each on a page of its own.
 """
 
 

@@ -116,7 +116,7 @@ class BatchLog:
         self._effects.append((box.id, box.sent, [(span.first, span.last, span.code) for span in box.refused]))
 
     def clear(self) -> None:
-        """Forget it: the tables have it, or it never was."""
+        """Drop the effects: the tables have them, or the batch was undone."""
         self._effects.clear()
         self._weight = 0
 

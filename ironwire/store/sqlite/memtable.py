@@ -53,7 +53,7 @@ class Recent:
     is_archived: bool
     is_blocked: bool
     is_checkpointed: bool = False
-    """It is in the tables; which is not committed yet."""
+    """Whether it was written into the tables in the current batch."""
 
     def row(self) -> tuple[object, ...]:
         envelope = self.envelope
@@ -97,7 +97,7 @@ class Memtable:
         self._archived += recent.is_archived
 
     def release(self, number: int) -> None:
-        """One place of this envelope was acknowledged."""
+        """Count one acknowledged entry of this envelope."""
         recent = self._by_number[number]
         recent.owed -= 1
         if not recent.owed and not recent.is_archived and recent.key is None:
@@ -161,7 +161,7 @@ class Memtable:
         connection.executemany(_UPDATE_BOX, rows)
 
     def commit(self, last: int) -> None:
-        """The batch under way is committed, and `last` is the number that was given out last."""
+        """Take over the changes of the batch; `last` is the last number that it gave out."""
         self._committed = last
         if self._checkpointed is None:
             return
@@ -180,12 +180,12 @@ class Memtable:
 
 
 def message_key(sender: str, device: str | None, id: str) -> bytes:  # noqa: A002  # the frame's
-    """The hash that stands for an id: nobody reads from it who said something."""
+    """The hash that stands for an id, so that the file does not name the sender."""
     return blake2b(f"{sender}/{device or ''}/{id}".encode(), digest_size=16).digest()
 
 
 def key_of(envelope: Envelope, digest: bytes) -> bytes | None:
-    """None: it has no id, or the id is not remembered."""
+    """The key of the envelope's id; None if it has none, or the id is not remembered."""
     if envelope.id is None or not digest:
         return None
     return message_key(envelope.sender, envelope.device, envelope.id)
