@@ -28,7 +28,7 @@ _OSC_777_TERMS = ("foot", "rxvt-unicode")
 
 @define(eq=False)
 class Bell:
-    """When it was rung last, on Trio's clock."""
+    """The bell, with the time of its last ring on Trio's clock."""
 
     _rung_at: float = -math.inf
 

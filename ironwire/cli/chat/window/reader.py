@@ -27,9 +27,9 @@ class FileReader:
     names: GroupNames = field(init=False)
     _stale: trio.Event = field(factory=trio.Event, init=False)
     _delivered: dict[ClientId, list[MessageId]] = field(factory=dict, init=False)
-    """Messages whose senders have not been told that they came."""
+    """Messages whose senders have not got a receipt yet."""
     _read_early: set[tuple[Address, MessageId]] = field(factory=set, init=False)
-    """Read out of the file, and perhaps still on their way as events."""
+    """Messages that were read from the file, and may still come as events."""
 
     def __attrs_post_init__(self) -> None:
         self.names = GroupNames(self._client, lambda names: self._live.dispatch(GroupsNamed(names)))
@@ -112,7 +112,7 @@ class FileReader:
         if not is_group(peer):
             known = {*self._delivered.pop(ClientId(peer), [])}
             self._read_early.update((peer, message_id) for message_id in ids if message_id not in known)
-            # A group is told nothing, because of each message everybody would tell one.
+            # Groups get no receipts: every member would send one for each message.
             await self._send_receipts(ClientId(peer), ids, "read")
         await self._client.mark_read(peer, entries[-1].number)
 

@@ -83,7 +83,7 @@ class LiveState:
     _turn: Lock = field(factory=Lock, init=False)
 
     def dispatch(self, event: Event) -> None:
-        """`event` happened: the state is another once this returns, what follows is done soon."""
+        """Apply `event`: the state is changed when this returns, and its effects follow soon."""
         with self._turn:
             self.state, effects = update(self.state, event)
             for effect in effects:
@@ -244,7 +244,7 @@ def _opened(state: WindowState, peer: Address | None) -> tuple[WindowState, list
 
 
 def _closed(state: WindowState) -> WindowState:
-    """Nothing is open. Of what was, the newest page stays in memory."""
+    """The state without an open conversation; the newest page of the one before stays in memory."""
     thread = state.thread
     if thread is None:
         return state
