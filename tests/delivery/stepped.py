@@ -45,7 +45,7 @@ class Commits(Generic[T]):
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """What the block does, perhaps in a thread, is waited for by `let` and `wait`."""
+        """Have `let` and `wait` wait for the block, which may run in a thread."""
         self._running += 1
         try:
             yield
