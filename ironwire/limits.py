@@ -191,7 +191,7 @@ class Limits:
     requests.
     """
 
-    # What clients are told besides: the fields of `ServerLimits` (ironwire/wire/messages/session.py) have these names.
+    # Other facts for clients: the fields of `ServerLimits` (ironwire/wire/messages/session.py) have these names.
 
     @property
     def server_frame_bytes(self) -> int:

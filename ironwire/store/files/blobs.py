@@ -184,7 +184,7 @@ class Blobs:
                 raise StoreFull(f"no room left for files in {self.folder}: free some, or enlarge the disk") from error
             raise StoreError(f"the folder of files failed, see to its disk and permissions: {error}") from error
 
-    # What follows runs in threads.
+    # The methods below run in threads.
 
     def _sweep(self) -> int:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
