@@ -81,12 +81,12 @@ class Session:
     _nursery: trio.Nursery | None = field(init=False, default=None)
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
-    """What came in the same read as the last message of authentication."""
+    """Messages that came in the same read as the last one of authentication."""
     _auth_id: MessageId | None = field(init=False, default=None)
-    """What `auth_ok` answers."""
+    """The id of the message that `auth_ok` answers."""
     _error_budget: ErrorBudget = field(init=False)
     _is_writing: bool = field(init=False, default=False)
-    """The connection did not take everything at once, and `_write` is at it."""
+    """`_write` runs, because the connection did not take everything at once."""
     _written: trio.Event = field(init=False, factory=trio.Event)
     """Set when `_write` has come to its end."""
     _intake: Intake | None = field(init=False, default=None)
@@ -196,7 +196,7 @@ class Session:
         await self._stay(admitted, nursery)
 
     async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
-        """Serve a client that has proven its key."""
+        """Serve a client that has proven its key, until its session ends."""
         if self._is_banned(admitted):
             return
         services = self._services
@@ -215,7 +215,7 @@ class Session:
                     nursery.start_soon(pump.run)
                 await self._read(endpoint)
                 if not self._is_cut_off:
-                    await trio.sleep_forever()  # until what is to be said has been written
+                    await trio.sleep_forever()  # until the waiting frames are written
         except TooManySessions:
             self._outbox.close(TOO_MANY_SESSIONS)
         finally:
@@ -237,13 +237,13 @@ class Session:
         return True
 
     async def _leave(self) -> None:
-        """Let go of the connection, after saying why if somebody is there to hear it."""
+        """Close the connection, after the close frame if the peer is still there."""
         ending = self._outbox.ending
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
-            if self._slot.is_unauthenticated:  # the time of a crowd that came together is up together
-                await self._services.scheduler.turn(Work.UNAUTHENTICATED)
+            if self._slot.is_unauthenticated:  # sessions that began together reach their deadline together
+                await self._services.scheduler.slot(Work.UNAUTHENTICATED)
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------
