@@ -15,7 +15,7 @@ from ironwire.mls.messages import (
     Content,
     GroupContext,
     GroupInfo,
-    Member,
+    MemberSender,
     NewMemberCommit,
     PrivateMessage,
     SenderData,
@@ -91,7 +91,7 @@ class AuthenticatedContent:
 def to_be_signed(wire_format: int, content: FramedContent, context: GroupContext) -> bytes:
     """Section 6.1."""
     signed = VERSION.to_bytes(2, "big") + wire_format.to_bytes(2, "big") + content.encode()
-    return signed + context.encode() if isinstance(content.sender, Member | NewMemberCommit) else signed
+    return signed + context.encode() if isinstance(content.sender, MemberSender | NewMemberCommit) else signed
 
 
 # --- public messages (section 6.2) -----------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ class PublicMessage(Struct):
     def read(cls, reader: Reader) -> Self:
         content = FramedContent.read(reader)
         auth = Authentication.read_for(content.content, reader)
-        return cls(content, auth, reader.opaque() if isinstance(content.sender, Member) else None)
+        return cls(content, auth, reader.opaque() if isinstance(content.sender, MemberSender) else None)
 
     @property
     def authenticated(self) -> AuthenticatedContent:
@@ -141,7 +141,7 @@ def protect_private(
 ) -> tuple[PrivateMessage, SecretTree]:
     """The message, and the secret tree without the key that it took."""
     content = message.content
-    if not isinstance(content.sender, Member):
+    if not isinstance(content.sender, MemberSender):
         raise MLSError("only members send private messages")
     leaf, kind = content.sender.leaf, CONTENTS.tag(content.content)
     generation = secrets.next_generation(leaf, kind)
@@ -174,7 +174,9 @@ def unprotect_private(
     content: Content = CONTENTS.case(message.content_type).read(reader)  # type: ignore[assignment]  # a case of CONTENTS
     auth = Authentication.read_for(content, reader)
     need(not any(reader.rest()), "padding that is not zero")
-    framed = FramedContent(message.group_id, message.epoch, Member(sender.leaf), message.authenticated_data, content)
+    framed = FramedContent(
+        message.group_id, message.epoch, MemberSender(sender.leaf), message.authenticated_data, content
+    )
     return AuthenticatedContent(PRIVATE, framed, auth), secrets
 
 

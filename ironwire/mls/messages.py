@@ -34,17 +34,17 @@ class PreSharedKeyId(Struct):
 
 
 @frozen
-class Add(Struct):
+class AddProposal(Struct):
     package: KeyPackage
 
 
 @frozen
-class Update(Struct):
+class UpdateProposal(Struct):
     leaf: LeafNode
 
 
 @frozen
-class Remove(Struct):
+class RemoveProposal(Struct):
     removed: U32
 
 
@@ -74,16 +74,16 @@ class GroupContextExtensions(Struct):
 PROPOSALS = Select(
     2,
     {
-        1: Add,
-        2: Update,
-        3: Remove,
+        1: AddProposal,
+        2: UpdateProposal,
+        3: RemoveProposal,
         4: PreSharedKey,
         5: ReInit,
         6: ExternalInit,
         7: GroupContextExtensions,
     },
 )
-Proposal = Add | Update | Remove | PreSharedKey | ReInit | ExternalInit | GroupContextExtensions
+Proposal = AddProposal | UpdateProposal | RemoveProposal | PreSharedKey | ReInit | ExternalInit | GroupContextExtensions
 AnyProposal = Annotated[Proposal, PROPOSALS]
 
 
@@ -122,7 +122,7 @@ class Commit(Struct):
 
 
 @frozen
-class Member(Struct):
+class MemberSender(Struct):
     """The sender is the member at this leaf."""
 
     leaf: U32
@@ -143,8 +143,8 @@ class NewMemberCommit(Struct):
     """A stranger who adds itself."""
 
 
-Sender = Member | ExternalSender | NewMemberProposal | NewMemberCommit
-AnySender = Annotated[Sender, Select(1, {1: Member, 2: ExternalSender, 3: NewMemberProposal, 4: NewMemberCommit})]
+Sender = MemberSender | ExternalSender | NewMemberProposal | NewMemberCommit
+AnySender = Annotated[Sender, Select(1, {1: MemberSender, 2: ExternalSender, 3: NewMemberProposal, 4: NewMemberCommit})]
 
 
 @frozen

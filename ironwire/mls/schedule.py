@@ -27,9 +27,8 @@ class EpochSecrets(Struct):
     init: Opaque
 
     @classmethod
-    def derive(cls, joiner: bytes, psk: bytes, context: GroupContext) -> tuple[Self, bytes]:
+    def derive(cls, epoch: bytes) -> tuple[Self, bytes]:
         """The secrets, and the encryption secret."""
-        epoch = expand_with_label(extract(joiner, psk), "epoch", context.encode(), HASH_BYTES)
         labels = (
             "sender data",
             "exporter",
@@ -53,6 +52,10 @@ class EpochSecrets(Struct):
 
 def joiner_secret(init: bytes, commit: bytes, context: GroupContext) -> bytes:
     return expand_with_label(extract(init, commit), "joiner", context.encode(), HASH_BYTES)
+
+
+def epoch_secret(joiner: bytes, psk: bytes, context: GroupContext) -> bytes:
+    return expand_with_label(extract(joiner, psk), "epoch", context.encode(), HASH_BYTES)
 
 
 def welcome_key(joiner: bytes, psk: bytes) -> tuple[bytes, bytes]:

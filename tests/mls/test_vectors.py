@@ -6,7 +6,7 @@ import pytest
 
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
-from ironwire.mls import suite, tree_math
+from ironwire.mls import paths, suite, tree_math
 from ironwire.mls.codec import Reader, Struct, length_prefix
 from ironwire.mls.framing import (
     PRIVATE,
@@ -24,7 +24,7 @@ from ironwire.mls.framing import (
 )
 from ironwire.mls.messages import (
     PROPOSALS,
-    Add,
+    AddProposal,
     ApplicationData,
     Commit,
     Content,
@@ -34,20 +34,22 @@ from ironwire.mls.messages import (
     GroupContextExtensions,
     GroupInfo,
     GroupSecrets,
-    Member,
+    MemberSender,
     PreSharedKey,
     PreSharedKeyId,
     PrivateMessage,
     ReInit,
-    Remove,
+    RemoveProposal,
     StandaloneProposal,
-    Update,
+    UpdatePath,
+    UpdateProposal,
     Welcome,
 )
 from ironwire.mls.nodes import KeyPackage
 from ironwire.mls.schedule import (
     EpochSecrets,
     confirmed_hash,
+    epoch_secret,
     interim_hash,
     joiner_secret,
     psk_secret,
@@ -130,7 +132,7 @@ def test_key_schedule(case: Case) -> None:
         assert joiner.hex() == each["joiner_secret"]
         psk = raw(each["psk_secret"])
         assert suite.derive_secret(suite.extract(joiner, psk), "welcome").hex() == each["welcome_secret"]
-        secrets, encryption = EpochSecrets.derive(joiner, psk, context)
+        secrets, encryption = EpochSecrets.derive(epoch_secret(joiner, psk, context))
         assert encryption.hex() == each["encryption_secret"]
         assert {
             "sender_data_secret": secrets.sender_data.hex(),
@@ -184,7 +186,7 @@ def test_welcome(case: Case) -> None:
     key, nonce = welcome_key(secrets.joiner_secret, psk_secret([]))
     info = GroupInfo.decode(suite.unseal(key, nonce, b"", encrypted))
     suite.verify_with_label(raw(case["signer_pub"]), "GroupInfoTBS", info.to_be_signed(), info.signature)
-    epoch, _ = EpochSecrets.derive(secrets.joiner_secret, psk_secret([]), info.context)
+    epoch, _ = EpochSecrets.derive(epoch_secret(secrets.joiner_secret, psk_secret([]), info.context))
     assert epoch.confirmation_tag(info.context) == info.confirmation_tag
 
 
@@ -194,11 +196,11 @@ def test_tree_operations(case: Case) -> None:
     assert tree.hash().hex() == case["tree_hash_before"]
     proposal = PROPOSALS.read(Reader.over(raw(case["proposal"])))
     match proposal:
-        case Add(package):
+        case AddProposal(package):
             tree.add(package.leaf)
-        case Update(leaf):
+        case UpdateProposal(leaf):
             tree.update(case["proposal_sender"], leaf)
-        case Remove(removed):
+        case RemoveProposal(removed):
             tree.remove(removed)
         case _:
             pytest.fail("another kind of proposal")
@@ -217,11 +219,38 @@ def test_tree_validation(case: Case) -> None:
     assert tree.encode().hex() == case["tree"]
 
 
+@pytest.mark.parametrize("case", cases("mls/treekem.json"))
+def test_treekem(case: Case) -> None:
+    group_id, transcript = raw(case["group_id"]), raw(case["confirmed_transcript_hash"])
+    for update in case["update_paths"]:
+        sender, path = update["sender"], UpdatePath.decode(raw(update["update_path"]))
+        tree = Tree.decode(raw(case["ratchet_tree"]))
+        paths.merge(tree, sender, path, group_id)
+        assert tree.hash().hex() == update["tree_hash_after"]
+        context = GroupContext(1, 3, group_id, case["epoch"], tree.hash(), transcript, ())
+        for each in case["leaves_private"]:
+            if (index := each["index"]) == sender:
+                continue
+            private = {2 * index: raw(each["encryption_priv"])}
+            for known in each["path_secrets"]:
+                secret = suite.derive_secret(raw(known["path_secret"]), "node")
+                private[known["node"]] = suite.derive_key_pair(secret)[0]
+            keys = paths.receive(tree, private, sender, path, context, frozenset(), index)
+            assert keys.commit_secret.hex() == update["commit_secret"]
+        (own,) = [each for each in case["leaves_private"] if each["index"] == sender]
+        old = Tree.decode(raw(case["ratchet_tree"]))
+        mine = paths.new_path(old, sender, Identity.from_seed(raw(own["signature_priv"])), group_id, old.leaf(sender))
+        context = GroupContext(1, 3, group_id, case["epoch"], old.hash(), transcript, ())
+        again = Tree.decode(raw(case["ratchet_tree"]))
+        paths.merge(again, sender, mine.encrypt(old, sender, context, frozenset()), group_id)
+        assert again.hash() == old.hash()
+
+
 MESSAGES: dict[str, type[Struct]] = {
     "group_secrets": GroupSecrets,
-    "add_proposal": Add,
-    "update_proposal": Update,
-    "remove_proposal": Remove,
+    "add_proposal": AddProposal,
+    "update_proposal": UpdateProposal,
+    "remove_proposal": RemoveProposal,
     "pre_shared_key_proposal": PreSharedKey,
     "re_init_proposal": ReInit,
     "external_init_proposal": ExternalInit,
@@ -257,7 +286,7 @@ def test_message_protection(case: Case) -> None:
 
     for name, content in contents.items():
         tag = bytes(32) if isinstance(content, Commit) else None
-        framed = FramedContent(context.group_id, context.epoch, Member(1), b"", content)
+        framed = FramedContent(context.group_id, context.epoch, MemberSender(1), b"", content)
         theirs = open_envelope(raw(case[f"{name}_priv"]))
         own = AuthenticatedContent.sign(key, PRIVATE, framed, context, tag)
         ours, _ = protect_private(own, sender_data, secrets())
