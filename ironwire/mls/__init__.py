@@ -1,1 +1,41 @@
-"""Messaging Layer Security (RFC 9420), cipher suite 3 alone, without I/O and without a clock."""
+"""Messaging Layer Security (RFC 9420), cipher suite 3 alone, without I/O and without a clock.
+
+Everything that is refused raises `ironwire.errors.MLSError`, and changes nothing. Not here: external commits and
+proposals, ReInit, resumption keys, X.509; a message that needs one of them is refused.
+"""
+
+from ironwire.mls.group import (
+    Application,
+    Committed,
+    Event,
+    Group,
+    OwnCommit,
+    PendingCommit,
+    ProposalReceived,
+    RemovedFromGroup,
+)
+from ironwire.mls.joining import Joined, KeyPackagePrivate, make_key_package, open_key_package
+from ironwire.mls.nodes import Extension, KeyPackage, LeafNode, Lifetime
+from ironwire.mls.policy import Change, Participant, Policy
+
+__all__ = [
+    "Application",
+    "Change",
+    "Committed",
+    "Event",
+    "Extension",
+    "Group",
+    "Joined",
+    "KeyPackage",
+    "KeyPackagePrivate",
+    "LeafNode",
+    "Lifetime",
+    "OwnCommit",
+    "Participant",
+    "PendingCommit",
+    "Policy",
+    "ProposalReceived",
+    "RemovedFromGroup",
+    "make_key_package",
+    "open_key_package",
+]

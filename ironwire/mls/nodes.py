@@ -185,43 +185,9 @@ class KeyPackage(Struct):
         need(self.init_key != self.leaf.encryption_key, "the init key is the encryption key")
         suite.need_hpke_key(self.init_key)
         need_distinct_types(self.extensions)
-        able = self.leaf.capabilities
-        need(
-            all(each.type == LAST_RESORT or able.supports_extension(each.type) for each in self.extensions),
-            "a key package with an extension that its leaf does not list",
-        )
 
     def to_be_signed(self) -> bytes:
         return evolve(self, signature=b"").encode()[:-1]
-
-
-@frozen
-class KeyPackagePrivate(Struct):
-    """A key package with its private halves, which stay on the device until they are used."""
-
-    package: KeyPackage
-    init_private: Opaque
-    leaf_private: Opaque
-
-    @property
-    def public(self) -> bytes:
-        """The bytes to publish."""
-        return self.package.encode()
-
-
-def make_key_package(
-    device_key: Identity, certificate: bytes, lifetime: Lifetime, *, last_resort: bool = False
-) -> KeyPackagePrivate:
-    """A fresh key package of the device whose credential is `certificate`."""
-    init_private, init_key = suite.derive_key_pair(suite.random(suite.KEY_BYTES))
-    leaf_private, leaf_key = suite.derive_key_pair(suite.random(suite.KEY_BYTES))
-    leaf = LeafNode(
-        leaf_key, device_key.public_key.raw, BasicCredential(certificate), OUR_CAPABILITIES, lifetime, (), b""
-    ).signed(device_key, b"", 0)
-    extensions = (Extension(LAST_RESORT, b""),) if last_resort else ()
-    package = KeyPackage(VERSION, CIPHER_SUITE, init_key, leaf, extensions, b"")
-    signature = suite.sign_with_label(device_key, KeyPackage.LABEL, package.to_be_signed())
-    return KeyPackagePrivate(evolve(package, signature=signature), init_private, leaf_private)
 
 
 @frozen

@@ -37,13 +37,11 @@ class NewPath:
         """Section 7.6. `joiners` learn their secrets from the Welcome."""
         nodes = []
         for place, off_path in tree.filtered_direct_path(sender):
-            node = tree.nodes[place]
-            assert node is not None  # `new_path` has put it there
             ciphertexts = tuple(
-                encrypt_with_label(public, _LABEL, context.encode(), self.secrets[place])
-                for _, public in _recipients(tree, off_path, joiners)
+                encrypt_with_label(tree.key(recipient), _LABEL, context.encode(), self.secrets[place])
+                for recipient in _recipients(tree, off_path, joiners)
             )
-            nodes.append(UpdatePathNode(node.encryption_key, ciphertexts))
+            nodes.append(UpdatePathNode(tree.key(place), ciphertexts))
         return UpdatePath(self.leaf, tuple(nodes))
 
 
@@ -96,7 +94,7 @@ def receive(
     steps = tree.filtered_direct_path(sender)
     ours: tuple[int, bytes] | None = None
     for number, ((_, off_path), node) in enumerate(zip(steps, path.nodes, strict=True)):
-        recipients = [place for place, _ in _recipients(tree, off_path, joiners)]
+        recipients = _recipients(tree, off_path, joiners)
         need(len(recipients) == len(node.path_secrets), "a path node with another number of secrets than recipients")
         if not is_below(2 * index, off_path):
             continue
@@ -117,8 +115,7 @@ def follow(tree: Tree, places: list[int], secret: bytes) -> PathKeys:
     need(len(secret) == suite.HASH_BYTES, "a path secret of another length")
     _, keys, public = _chain(places, secret)
     for place, key in zip(places, public, strict=True):
-        node = tree.nodes[place]
-        need(node is not None and node.encryption_key == key, "a path secret that does not give the key of its node")
+        need(tree.key(place) == key, "a path secret that does not give the key of its node")
     return keys
 
 
@@ -135,7 +132,6 @@ def _chain(places: list[int], secret: bytes) -> tuple[dict[int, bytes], PathKeys
     return secrets, PathKeys(private, secret), public
 
 
-def _recipients(tree: Tree, off_path: int, joiners: frozenset[int]) -> list[tuple[int, bytes]]:
-    """The nodes that get the secret of a path node, and their keys."""
-    places = (place for place in tree.resolution(off_path) if place & 1 or place // 2 not in joiners)
-    return [(place, node.encryption_key) for place in places if (node := tree.nodes[place]) is not None]
+def _recipients(tree: Tree, off_path: int, joiners: frozenset[int]) -> list[int]:
+    """The nodes that get the secret of a path node."""
+    return [place for place in tree.resolution(off_path) if place & 1 or place // 2 not in joiners]

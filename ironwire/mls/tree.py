@@ -23,6 +23,7 @@ class Tree:
 
     nodes: list[Node | None]
     _hashes: list[bytes | None] = field()
+    _encoded: bytes | None = field(default=None, init=False)
 
     @_hashes.default
     def _unknown(self) -> list[bytes | None]:
@@ -36,8 +37,13 @@ class Tree:
             MLSError: not the encoding of a tree.
         """
         reader = Reader.over(data)
-        nodes: list[Node | None] = list(_NODES.read(reader))
+        tree = cls.read(reader)
         reader.finish()
+        return tree
+
+    @classmethod
+    def read(cls, reader: Reader) -> Self:
+        nodes: list[Node | None] = list(_NODES.read(reader))
         need(nodes and isinstance(nodes[-1], LeafNode), "a tree that does not end with a leaf")
         for index, node in enumerate(nodes):
             need(
@@ -48,8 +54,10 @@ class Tree:
         return cls(nodes + [None] * (width(leaves) - len(nodes)))
 
     def encode(self) -> bytes:
-        end = max(index for index, node in enumerate(self.nodes) if node is not None)
-        return _NODES.write(tuple(self.nodes[: end + 1]))
+        if self._encoded is None:
+            end = max(index for index, node in enumerate(self.nodes) if node is not None)
+            self._encoded = _NODES.write(tuple(self.nodes[: end + 1]))
+        return self._encoded
 
     def copy(self) -> "Tree":
         return Tree(self.nodes.copy(), self._hashes.copy())
@@ -69,6 +77,11 @@ class Tree:
         if not isinstance(leaf, LeafNode):
             raise MLSError("there is no member at this leaf")
         return leaf
+
+    def key(self, place: int) -> bytes:
+        """The public key of a node, or nothing where it is blank."""
+        node = self.nodes[place]
+        return b"" if node is None else node.encryption_key
 
     def leaves(self) -> Iterator[tuple[int, LeafNode]]:
         for place, leaf in enumerate(self.nodes[::2]):
@@ -105,6 +118,7 @@ class Tree:
 
     def put(self, place: int, node: Node | None) -> None:
         self.nodes[place] = node
+        self._encoded = None
         for above in (place, *direct_path(place, self.size)):
             self._hashes[above] = None
 
