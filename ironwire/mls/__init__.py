@@ -4,19 +4,20 @@ Everything that is refused raises `ironwire.errors.MLSError`, and changes nothin
 proposals, ReInit, resumption keys, X.509; a message that needs one of them is refused.
 """
 
-from ironwire.mls.group import (
+from ironwire.mls.group import Group
+from ironwire.mls.joining import Joined, KeyPackagePrivate, make_key_package
+from ironwire.mls.nodes import Extension, KeyPackage, LeafNode, Lifetime
+from ironwire.mls.policy import Change, Participant, Policy
+from ironwire.mls.public import open_key_package
+from ironwire.mls.state import (
     Application,
     Committed,
     Event,
-    Group,
     OwnCommit,
     PendingCommit,
     ProposalReceived,
     RemovedFromGroup,
 )
-from ironwire.mls.joining import Joined, KeyPackagePrivate, make_key_package, open_key_package
-from ironwire.mls.nodes import Extension, KeyPackage, LeafNode, Lifetime
-from ironwire.mls.policy import Change, Participant, Policy
 
 __all__ = [
     "Application",

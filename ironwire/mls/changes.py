@@ -7,13 +7,14 @@ from attrs import field, frozen
 from ironwire.errors import MLSError
 from ironwire.mls.codec import need
 from ironwire.mls.messages import (
+    RESUME_APPLICATION,
     AddProposal,
-    ExternalPsk,
     GroupContextExtensions,
     PreSharedKey,
     PreSharedKeyId,
     Proposal,
     RemoveProposal,
+    ResumptionPsk,
     UpdateProposal,
 )
 from ironwire.mls.nodes import (
@@ -122,10 +123,12 @@ def find_psk(psk: PreSharedKeyId, policy: Policy) -> bytes:
     """The pre-shared key of that name.
 
     Raises:
-        MLSError: it is not here, or is one of another group's.
+        MLSError: it is not here, or is for another use (section 12.1.4).
     """
     need(len(psk.nonce) == HASH_BYTES, "the nonce of a pre-shared key has another length")
-    secret = policy.psk(psk.psk.psk_id) if isinstance(psk.psk, ExternalPsk) else None
+    if isinstance(psk.psk, ResumptionPsk):
+        need(psk.psk.usage == RESUME_APPLICATION, "a resumption key of a group that ended or branched")
+    secret = policy.psk(psk.psk)
     if secret is None:
         raise MLSError("a pre-shared key that is not here")
     return secret

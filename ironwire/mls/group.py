@@ -4,18 +4,17 @@
 built beside it. A commit of one's own takes effect when `process` gets it back, as everybody else's does.
 """
 
-import hashlib
 from collections.abc import Sequence
 from typing import Self
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
 from ironwire.mls import paths, suite
 from ironwire.mls.changes import Changes, Proposed, apply, need_supported
-from ironwire.mls.codec import U16, U32, U64, Opaque, Struct, need
-from ironwire.mls.epoch import Channel, Epoch
+from ironwire.mls.codec import need
+from ironwire.mls.epoch import Epoch
 from ironwire.mls.framing import (
     PUBLIC,
     AuthenticatedContent,
@@ -25,10 +24,9 @@ from ironwire.mls.framing import (
     open_envelope,
     protect_public,
 )
-from ironwire.mls.joining import Joined, KeyPackagePrivate, make_welcome, open_key_package, open_welcome
+from ironwire.mls.joining import Joined, KeyPackagePrivate, make_welcome, open_welcome
 from ironwire.mls.messages import (
     AddProposal,
-    AnyProposal,
     ByReference,
     ByValue,
     Commit,
@@ -42,91 +40,21 @@ from ironwire.mls.messages import (
 )
 from ironwire.mls.nodes import Extension
 from ironwire.mls.policy import Change, Participant, Policy
+from ironwire.mls.public import open_key_package
+from ironwire.mls.state import (
+    MOST_PROPOSALS,
+    Application,
+    Committed,
+    Event,
+    GroupState,
+    OwnCommit,
+    PendingCommit,
+    ProposalReceived,
+    RememberedProposal,
+    RemovedFromGroup,
+)
 from ironwire.mls.suite import CIPHER_SUITE, VERSION
 from ironwire.mls.tree import Tree
-
-MOST_PROPOSALS = 256
-"""Standalone proposals that are remembered in one epoch."""
-_STATE_VERSION = 1
-
-
-# --- what happened ---------------------------------------------------------------------------------------------------
-
-
-@frozen
-class Application:
-    """An application message."""
-
-    sender: Participant
-    epoch: int
-    authenticated_data: bytes
-    data: bytes
-
-
-@frozen
-class ProposalReceived:
-    """A proposal that a later commit may name."""
-
-    sender: Participant
-    authenticated_data: bytes
-    proposal: Proposal
-
-
-@frozen
-class Committed:
-    """Somebody else's commit began an epoch."""
-
-    change: Change
-
-
-@frozen
-class OwnCommit:
-    """One's own commit came back, and began an epoch."""
-
-    change: Change
-
-
-@frozen
-class RemovedFromGroup:
-    """A commit removed this device. The state is gone. Nothing but its committer's signature vouches for it."""
-
-    change: Change
-
-
-Event = Application | ProposalReceived | Committed | OwnCommit | RemovedFromGroup
-
-
-# --- state -----------------------------------------------------------------------------------------------------------
-
-
-@frozen
-class RememberedProposal(Struct):
-    ref: Opaque
-    sender: U32
-    proposal: AnyProposal
-
-
-@frozen
-class PendingCommit(Struct):
-    """A commit that waits for its turn, and the Welcome for those whom it adds, empty if there is nobody."""
-
-    commit: Opaque
-    welcome: Opaque
-    next_epoch: Epoch = field(repr=False)
-
-    @property
-    def sha256(self) -> bytes:
-        return hashlib.sha256(self.commit).digest()
-
-
-@frozen
-class _State(Struct):
-    version: U16
-    mark: U64
-    epoch: Epoch | None
-    past: Channel | None
-    pending: PendingCommit | None
-    proposals: tuple[RememberedProposal, ...]
 
 
 @define(eq=False)
@@ -135,7 +63,7 @@ class Group:
 
     _device_key: Identity = field(repr=False)
     _policy: Policy
-    _state: _State = field(repr=False)
+    _state: GroupState = field(repr=False)
 
     # --- ways to have one ---
 
@@ -161,7 +89,7 @@ class Group:
         tree = Tree([leaf])
         context = GroupContext(VERSION, CIPHER_SUITE, group_id, 0, tree.hash(), b"", extensions)
         epoch = Epoch.begin(context, tree, suite.random(suite.HASH_BYTES), 0, {0: own.leaf_private})
-        return cls(device_key, policy, _State(_STATE_VERSION, 0, epoch, None, None, ()))
+        return cls(device_key, policy, GroupState.begin(epoch))
 
     @classmethod
     def join(
@@ -173,7 +101,7 @@ class Group:
             MLSError: the Welcome is not valid or not for this key package. Nothing was kept.
         """
         epoch, joined = open_welcome(device_key, own, welcome, policy, tree)
-        return cls(device_key, policy, _State(_STATE_VERSION, 0, epoch, None, None, ())), joined
+        return cls(device_key, policy, GroupState.begin(epoch)), joined
 
     @classmethod
     def restore(cls, state: bytes, device_key: Identity, policy: Policy) -> Self:
@@ -182,8 +110,7 @@ class Group:
         Raises:
             MLSError: not a state of this version, or of another device.
         """
-        need(state[:2] == _STATE_VERSION.to_bytes(2, "big"), "a state of another version")
-        saved = _State.decode(state)
+        saved = GroupState.decode(state)
         if (epoch := saved.epoch) is not None:
             own = epoch.tree.leaf(epoch.leaf)
             need(own.signature_key == device_key.public_key.raw, "a state of another device")
@@ -235,6 +162,10 @@ class Group:
     def export(self, label: str, context: bytes, size: int) -> bytes:
         """`MLS-Exporter` (section 8.5)."""
         return self._epoch.secrets.export(label, context, size)
+
+    def resumption_psk(self) -> bytes:
+        """Section 8.6."""
+        return self._epoch.secrets.resumption_psk
 
     def tree(self) -> bytes:
         """The ratchet tree, for a Welcome that does not carry it."""
@@ -443,7 +374,7 @@ class Group:
         self._replace(epoch=following, past=self._epoch.channel, pending=None, proposals=())
 
     def _replace(self, **parts: object) -> None:
-        self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of _State
+        self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of GroupState
 
 
 def _leaf_of(content: FramedContent) -> int:

@@ -65,19 +65,6 @@ def make_key_package(
     return KeyPackagePrivate(evolve(package, signature=signature), init_private, leaf_private)
 
 
-def open_key_package(data: bytes) -> KeyPackage:
-    """A published key package, checked.
-
-    Raises:
-        MLSError: it is not one, or is not valid.
-    """
-    package = open_envelope(data)
-    if not isinstance(package, KeyPackage):
-        raise MLSError("not a key package")
-    package.check()
-    return package
-
-
 def make_welcome(
     epoch: Epoch,
     device_key: Identity,

@@ -9,6 +9,9 @@ from ironwire.mls.codec import U8, U16, U32, U64, Fixed, Opaque, Select, Struct
 from ironwire.mls.nodes import Extension, KeyPackage, LeafNode
 from ironwire.mls.suite import HPKECiphertext
 
+RESUME_APPLICATION = 1
+"""The usage of a resumption key in the group that it comes from (section 8.6)."""
+
 
 @frozen
 class ExternalPsk(Struct):

@@ -3,6 +3,7 @@
 from attrs import frozen
 
 from ironwire.mls.codec import need
+from ironwire.mls.messages import ExternalPsk, ResumptionPsk
 from ironwire.mls.nodes import Extension, LeafNode
 
 
@@ -55,6 +56,6 @@ class Policy:
     def change(self, change: Change) -> None:
         """Check a commit that is valid as far as MLS goes, one's own included."""
 
-    def psk(self, psk_id: bytes) -> bytes | None:
-        """The external pre-shared key of that name (section 8.4). A commit with an unknown one is refused."""
+    def psk(self, psk: ExternalPsk | ResumptionPsk) -> bytes | None:
+        """The pre-shared key of that name (section 8.4). A commit or Welcome with an unknown one is refused."""
         return None

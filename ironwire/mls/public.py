@@ -1,0 +1,89 @@
+"""What can be said of messages without any key: the half of this package that the server uses.
+
+A server orders commits and hands out key packages and welcomes. It has no tree, so it verifies no signature but those
+of key packages; members verify the rest.
+"""
+
+from attrs import frozen
+
+from ironwire.errors import MLSError
+from ironwire.mls.framing import PublicMessage, envelope, open_envelope
+from ironwire.mls.messages import ByValue, Commit, MemberSender, PrivateMessage, Proposal, Welcome
+from ironwire.mls.nodes import KeyPackage
+from ironwire.mls.secret_tree import APPLICATION
+
+
+@frozen
+class PublicCommit:
+    """A commit in the clear."""
+
+    group_id: bytes
+    epoch: int
+    """The epoch that it ends."""
+    sender: int
+    """The committer's leaf."""
+    authenticated_data: bytes
+    proposals: tuple[Proposal, ...]
+    has_path: bool
+
+
+def inspect_commit(data: bytes) -> PublicCommit:
+    """Read a commit of a member that names its proposals by value.
+
+    Raises:
+        MLSError: `data` is anything else.
+    """
+    message = open_envelope(data)
+    if not isinstance(message, PublicMessage) or not isinstance(message.content.content, Commit):
+        raise MLSError("not a public commit")
+    content, commit = message.content, message.content.content
+    if not isinstance(content.sender, MemberSender):
+        raise MLSError("a commit of somebody who is no member")
+    proposals = tuple(each.proposal for each in commit.proposals if isinstance(each, ByValue))
+    if len(proposals) != len(commit.proposals):
+        raise MLSError("a commit that refers to proposals outside of it")
+    parts = (content.group_id, content.epoch, content.sender.leaf, content.authenticated_data, proposals)
+    return PublicCommit(*parts, commit.path is not None)
+
+
+def inspect_application(data: bytes) -> tuple[bytes, int]:
+    """The group id and the epoch of an encrypted application message.
+
+    Raises:
+        MLSError: `data` is anything else.
+    """
+    message = open_envelope(data)
+    if not isinstance(message, PrivateMessage) or message.content_type != APPLICATION:
+        raise MLSError("not an application message")
+    return message.group_id, message.epoch
+
+
+def open_key_package(data: bytes) -> KeyPackage:
+    """A published key package, both of whose signatures are right.
+
+    Raises:
+        MLSError: it is not one, or is not valid (section 10.1).
+    """
+    package = open_envelope(data)
+    if not isinstance(package, KeyPackage):
+        raise MLSError("not a key package")
+    package.check()
+    return package
+
+
+def cut_welcome(data: bytes) -> dict[bytes, bytes]:
+    """A Welcome for each key package alone, by the reference of the key package.
+
+    Raises:
+        MLSError: `data` is not a Welcome, or has two secrets for one key package.
+    """
+    welcome = open_envelope(data)
+    if not isinstance(welcome, Welcome):
+        raise MLSError("not a welcome")
+    parts = {
+        each.new_member: envelope(Welcome(welcome.cipher_suite, (each,), welcome.encrypted_group_info))
+        for each in welcome.secrets
+    }
+    if len(parts) != len(welcome.secrets):
+        raise MLSError("a welcome with two secrets for one key package")
+    return parts
