@@ -87,7 +87,6 @@ def apply(
     tree = tree.copy()
     if contexts:
         extensions = contexts[0].extensions
-        need_distinct_types(extensions)
     updated = tuple(_update(tree, sender, leaf, group_id, policy) for leaf, sender in updates)
     removed = tuple(Participant.at(index, tree.leaf(index)) for index in removals)
     for index in removals:
@@ -104,6 +103,7 @@ def apply(
 
 def need_supported(extensions: tuple[Extension, ...], able: Capabilities) -> None:
     """Whether a leaf may be in a group with these extensions of its context (sections 7.3, 11.1 and 13.4)."""
+    need_distinct_types(extensions)
     need(
         all(each.type in DEFAULT_EXTENSIONS or each.type in able.extensions for each in extensions),
         "a leaf that does not support an extension of the group",

@@ -18,7 +18,7 @@ from ironwire.mls.secret_tree import APPLICATION, NodeSecret, SecretTree
 from ironwire.mls.tree import Tree
 
 
-@frozen
+@frozen(repr=False)
 class Channel(Struct):
     """The application messages of one epoch. It outlives the epoch by one, for messages that come late."""
 
@@ -50,7 +50,7 @@ class Channel(Struct):
         return sender.leaf, content, evolve(self, keys=keys)
 
 
-@frozen
+@frozen(repr=False)
 class Epoch(Struct):
     """All that a member keeps of the current epoch."""
 

@@ -153,7 +153,6 @@ def _check_info(info: GroupInfo, tree: bytes | None) -> Tree:
     need(info.context.version == VERSION, "a group of another version")
     need(info.context.cipher_suite == CIPHER_SUITE, "a group of another cipher suite")
     need_distinct_types(info.extensions)
-    need_distinct_types(info.context.extensions)
     encoded = extension(info.extensions, RATCHET_TREE)
     encoded = tree if encoded is None else encoded
     if encoded is None:

@@ -192,12 +192,12 @@ class GroupInfo(Struct):
         return evolve(self, signature=b"").encode()[:-1]
 
 
-@frozen
+@frozen(repr=False)
 class PathSecret(Struct):
     path_secret: Opaque
 
 
-@frozen
+@frozen(repr=False)
 class GroupSecrets(Struct):
     joiner_secret: Opaque
     path_secret: PathSecret | None

@@ -17,7 +17,7 @@ from ironwire.mls.tree_math import is_below
 _LABEL = "UpdatePathNode"
 
 
-@frozen
+@frozen(repr=False)
 class PathKeys:
     """The private keys that a path gives to one member, by node, and the secret that enters the key schedule."""
 
@@ -25,7 +25,7 @@ class PathKeys:
     commit_secret: bytes
 
 
-@frozen
+@frozen(repr=False)
 class NewPath:
     """A path that was just made: the keys of its committer, and the secret of each node for those who join below it."""
 

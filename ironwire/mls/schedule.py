@@ -13,7 +13,7 @@ from ironwire.mls.suite import HASH_BYTES, KEY_BYTES, NONCE_BYTES, derive_secret
 ZERO = bytes(HASH_BYTES)
 
 
-@frozen
+@frozen(repr=False)
 class EpochSecrets(Struct):
     """What the members of one epoch derive from its secret. The encryption secret goes into the secret tree."""
 

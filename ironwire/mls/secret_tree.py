@@ -25,14 +25,14 @@ APPLICATION = 1
 _HANDSHAKE = 2
 
 
-@frozen
+@frozen(repr=False)
 class SkippedKey(Struct):
     generation: U32
     key: Annotated[bytes, Fixed(KEY_BYTES)]
     nonce: Annotated[bytes, Fixed(NONCE_BYTES)]
 
 
-@frozen
+@frozen(repr=False)
 class Ratchet(Struct):
     """One sender's keys: the next generation, and the skipped ones, oldest first."""
 
@@ -64,13 +64,13 @@ class Ratchet(Struct):
         return taken.key, taken.nonce, evolve(self, generation=generation + 1, secret=secret, skipped=kept)
 
 
-@frozen
+@frozen(repr=False)
 class NodeSecret(Struct):
     place: U32
     secret: Opaque
 
 
-@frozen
+@frozen(repr=False)
 class SecretTree(Struct):
     """The secrets from which keys are still to be derived, and the ratchets of those who have sent."""
 
@@ -131,7 +131,7 @@ class SecretTree(Struct):
         return SecretTree(self.size, nodes, {**self._ratchets, **new})
 
 
-@frozen
+@frozen(repr=False)
 class _Saved(Struct):
     """A secret tree as it is stored, in order of place and of leaf."""
 

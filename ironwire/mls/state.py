@@ -3,7 +3,7 @@
 import hashlib
 from typing import Self
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ironwire.mls.codec import U16, U32, U64, Opaque, Reader, Struct, need
 from ironwire.mls.epoch import Channel, Epoch
@@ -71,7 +71,7 @@ class PendingCommit(Struct):
 
     commit: Opaque
     welcome: Opaque
-    next_epoch: Epoch = field(repr=False)
+    next_epoch: Epoch
 
     @property
     def sha256(self) -> bytes:

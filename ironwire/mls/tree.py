@@ -200,6 +200,7 @@ class Tree:
         self.check_keys()
         for place, parent in self.parents():
             self._check_unmerged(place, parent)
+        for place, parent in self.parents():
             need(
                 self._is_parent_hash_of(place, parent, left(place), right(place))
                 or self._is_parent_hash_of(place, parent, right(place), left(place)),
