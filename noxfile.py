@@ -146,3 +146,10 @@ def bench(session: nox.Session) -> None:
     """Measure this machine: `nox -s bench -- ARGUMENTS`."""
     session.install("--editable", ".")
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Take each check out of `ironwire.mls`, and see that a test fails: `nox -s mutate -- MODULES`."""
+    session.install("--editable", ".", *group("test"))
+    session.run("python", "-m", "tests.mls.mutate", *session.posargs)

@@ -217,11 +217,11 @@ class Struct:
     __slots__ = ()
 
     def encode(self) -> bytes:
-        return b"".join([codec.write(getattr(self, name)) for name, codec in _grammar(type(self))])
+        return b"".join([codec.write(getattr(self, name)) for name, codec in grammar(type(self))])
 
     @classmethod
     def read(cls, reader: Reader) -> Self:
-        return cls(*[codec.read(reader) for _, codec in _grammar(cls)])
+        return cls(*[codec.read(reader) for _, codec in grammar(cls)])
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -237,7 +237,7 @@ class Struct:
 _grammars: dict[type[Struct], tuple[tuple[str, Codec], ...]] = {}
 
 
-def _grammar(struct: type[Struct]) -> tuple[tuple[str, Codec], ...]:
+def grammar(struct: type[Struct]) -> tuple[tuple[str, Codec], ...]:
     """The fields of `struct` and how each is written. Read from the annotations once."""
     known = _grammars.get(struct)
     if known is None:

@@ -9,12 +9,12 @@ from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
 from ironwire.mls import schedule
 from ironwire.mls.changes import Changes
-from ironwire.mls.codec import U32, Opaque, Struct, need
+from ironwire.mls.codec import U32, Opaque, Struct
 from ironwire.mls.framing import PRIVATE, AuthenticatedContent, FramedContent, protect_private, unprotect_private
 from ironwire.mls.messages import ApplicationData, GroupContext, MemberSender, PrivateMessage
 from ironwire.mls.paths import PathKeys
 from ironwire.mls.schedule import EpochSecrets
-from ironwire.mls.secret_tree import APPLICATION, NodeSecret, SecretTree
+from ironwire.mls.secret_tree import NodeSecret, SecretTree
 from ironwire.mls.tree import Tree
 
 
@@ -41,13 +41,12 @@ class Channel(Struct):
         Raises:
             MLSError: the message is not of this epoch, was not made by the member it says, or was opened before.
         """
-        need(message.content_type == APPLICATION, "a handshake message that is not public")
         opened, keys = unprotect_private(message, self.sender_data, self.keys)
-        sender, content = opened.content.sender, opened.content.content
-        if not isinstance(sender, MemberSender) or not isinstance(content, ApplicationData):
-            raise MLSError("a private message of another kind")
-        opened.verify(self.tree.leaf(sender.leaf).signature_key, self.context)
-        return sender.leaf, content, evolve(self, keys=keys)
+        sender, content = opened.content.member, opened.content.content
+        if not isinstance(content, ApplicationData):
+            raise MLSError("a handshake message that is not public")
+        opened.verify(self.tree.leaf(sender).signature_key, self.context)
+        return sender, content, evolve(self, keys=keys)
 
 
 @frozen(repr=False)

@@ -42,6 +42,17 @@ class FramedContent(Struct):
     authenticated_data: Opaque
     content: Annotated[Content, CONTENTS]
 
+    @property
+    def member(self) -> int:
+        """The sender's leaf.
+
+        Raises:
+            MLSError: it is not sent by a member.
+        """
+        if not isinstance(self.sender, MemberSender):
+            raise MLSError("a message of somebody who is no member")
+        return self.sender.leaf
+
 
 @frozen
 class Authentication(Struct):
@@ -141,9 +152,7 @@ def protect_private(
 ) -> tuple[PrivateMessage, SecretTree]:
     """The message, and the secret tree without the key that it took."""
     content = message.content
-    if not isinstance(content.sender, MemberSender):
-        raise MLSError("only members send private messages")
-    leaf, kind = content.sender.leaf, CONTENTS.tag(content.content)
+    leaf, kind = content.member, CONTENTS.tag(content.content)
     generation = secrets.next_generation(leaf, kind)
     key, nonce, secrets = secrets.take(leaf, kind, generation)
     guard = suite.random(_GUARD_BYTES)

@@ -245,8 +245,6 @@ class Group:
             MLSError: the message is not valid here, or the policy refuses it. The state is what it was.
         """
         epoch = self._epoch
-        if self.pending is not None and data == self.pending.commit:
-            return self._take_own(self.pending)
         match open_envelope(data):
             case PrivateMessage() as private:
                 return self._open(private)
@@ -254,16 +252,16 @@ class Group:
                 content = public.content
                 need(content.group_id == epoch.context.group_id, "a message of another group")
                 need(content.epoch == epoch.context.epoch, "a message of another epoch")
-                if not isinstance(content.sender, MemberSender):
-                    raise MLSError("a message of somebody who is no member")
-                sender = epoch.tree.leaf(content.sender.leaf)
+                sender = epoch.tree.leaf(content.member)
                 public.verify_membership(epoch.secrets.membership_key, epoch.context)
                 public.authenticated.verify(sender.signature_key, epoch.context)
-                if isinstance(content.content, Commit):
-                    return self._receive(public.authenticated, content.content)
                 if isinstance(content.content, StandaloneProposal):
                     return self._remember(public.authenticated, content.content.proposal)
-                raise MLSError("an application message that is not encrypted")
+                if not isinstance(content.content, Commit):
+                    raise MLSError("an application message that is not encrypted")
+                if self.pending is not None and data == self.pending.commit:
+                    return self._take_own(content, content.content, self.pending.next_epoch)
+                return self._receive(public.authenticated, content.content)
             case _:
                 raise MLSError("neither a public nor a private message")
 
@@ -290,7 +288,7 @@ class Group:
     def _remember(self, message: AuthenticatedContent, proposal: Proposal) -> ProposalReceived:
         known = self._state.proposals
         need(len(known) < MOST_PROPOSALS, "too many proposals in one epoch")
-        sender = _leaf_of(message.content)
+        sender = message.content.member
         ref = proposal_ref(message.encode())
         need(all(each.ref != ref for each in known), "a proposal that came before")
         self._replace(proposals=(*known, RememberedProposal(ref, sender, proposal)))
@@ -298,7 +296,7 @@ class Group:
 
     def _receive(self, message: AuthenticatedContent, commit: Commit) -> Committed | RemovedFromGroup:
         """Section 12.4.2, from the proposals on."""
-        epoch, sender = self._epoch, _leaf_of(message.content)
+        epoch, sender = self._epoch, message.content.member
         need(sender != epoch.leaf, "a commit of one's own that is not pending")
         changes = self._apply(sender, [self._resolve(each, sender) for each in commit.proposals])
         need(commit.path is not None or not changes.needs_path, "a commit without the path that it must have")
@@ -323,14 +321,10 @@ class Group:
         self._enter(following)
         return Committed(change)
 
-    def _take_own(self, pending: PendingCommit) -> OwnCommit:
-        message = open_envelope(pending.commit)
-        if not isinstance(message, PublicMessage) or not isinstance(message.content.content, Commit):
-            raise MLSError("a pending commit that is none")
-        commit = message.content.content
-        changes = self._apply(self._epoch.leaf, [self._resolve(each, self._epoch.leaf) for each in commit.proposals])
-        change = self._change(message.content, commit, changes)
-        self._enter(pending.next_epoch)
+    def _take_own(self, content: FramedContent, commit: Commit, following: Epoch) -> OwnCommit:
+        changes = self._apply(content.member, [self._resolve(each, content.member) for each in commit.proposals])
+        change = self._change(content, commit, changes)
+        self._enter(following)
         return OwnCommit(change)
 
     # --- parts of these ---
@@ -360,7 +354,7 @@ class Group:
     def _change(self, content: FramedContent, commit: Commit, changes: Changes) -> Change:
         return Change(
             content.epoch + 1,
-            self._participant(_leaf_of(content)),
+            self._participant(content.member),
             content.authenticated_data,
             changes.added,
             changes.removed,
@@ -375,9 +369,3 @@ class Group:
 
     def _replace(self, **parts: object) -> None:
         self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of GroupState
-
-
-def _leaf_of(content: FramedContent) -> int:
-    if not isinstance(content.sender, MemberSender):
-        raise MLSError("a message of somebody who is no member")
-    return content.sender.leaf

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from ironwire.errors import MLSError
 from ironwire.mls.framing import PublicMessage, envelope, open_envelope
-from ironwire.mls.messages import ByValue, Commit, MemberSender, PrivateMessage, Proposal, Welcome
+from ironwire.mls.messages import ByValue, Commit, PrivateMessage, Proposal, Welcome
 from ironwire.mls.nodes import KeyPackage
 from ironwire.mls.secret_tree import APPLICATION
 
@@ -37,12 +37,10 @@ def inspect_commit(data: bytes) -> PublicCommit:
     if not isinstance(message, PublicMessage) or not isinstance(message.content.content, Commit):
         raise MLSError("not a public commit")
     content, commit = message.content, message.content.content
-    if not isinstance(content.sender, MemberSender):
-        raise MLSError("a commit of somebody who is no member")
     proposals = tuple(each.proposal for each in commit.proposals if isinstance(each, ByValue))
     if len(proposals) != len(commit.proposals):
         raise MLSError("a commit that refers to proposals outside of it")
-    parts = (content.group_id, content.epoch, content.sender.leaf, content.authenticated_data, proposals)
+    parts = (content.group_id, content.epoch, content.member, content.authenticated_data, proposals)
     return PublicCommit(*parts, commit.path is not None)
 
 

@@ -57,6 +57,7 @@ def extract(salt: bytes, material: bytes) -> bytes:
 
 
 def expand(secret: bytes, info: bytes, size: int) -> bytes:
+    need(size <= 255 * HASH_BYTES, "HKDF gives no more than 255 blocks")
     output, block, counter = b"", b"", 1
     while len(output) < size:
         block = mac(secret, block + info + bytes([counter]))
@@ -150,7 +151,7 @@ def encrypt_with_label(public: bytes, label: str, context: bytes, plaintext: byt
     """RFC 9420, section 5.1.3."""
     ephemeral = random(KEY_BYTES)
     output = public_of(ephemeral)
-    key, nonce = _hpke_key(_diffie_hellman(ephemeral, public), output + public, label, context)
+    key, nonce = _hpke_key(diffie_hellman(ephemeral, public), output + public, label, context)
     return HPKECiphertext(output, seal(key, nonce, b"", plaintext))
 
 
@@ -158,17 +159,17 @@ def decrypt_with_label(private: bytes, label: str, context: bytes, sealed: HPKEC
     """Raises:
     MLSError: `sealed` was not made for this key, label and context.
     """
-    shared = _diffie_hellman(private, sealed.kem_output)
+    shared = diffie_hellman(private, sealed.kem_output)
     key, nonce = _hpke_key(shared, sealed.kem_output + public_of(private), label, context)
     return unseal(key, nonce, b"", sealed.ciphertext)
 
 
 def need_hpke_key(public: bytes) -> None:
     """RFC 9180, section 7.1.4: a key of small order gives a shared secret of zeros."""
-    _diffie_hellman(bytes(KEY_BYTES), public)
+    diffie_hellman(bytes(KEY_BYTES), public)
 
 
-def _diffie_hellman(private: bytes, public: bytes) -> bytes:
+def diffie_hellman(private: bytes, public: bytes) -> bytes:
     need(len(public) == KEY_BYTES, "an X25519 key is 32 bytes long")
     try:
         return crypto_scalarmult(private, public)

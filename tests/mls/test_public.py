@@ -38,7 +38,7 @@ def test_only_commits_of_members_pass_that_say_all_they_do() -> None:
         (sign(alice, StandaloneProposal(RemoveProposal(0))), "not a public commit"),
         (alice.group.encrypt(b""), "not a public commit"),
         (sign(alice, Commit((ByReference(b"ref"),), None)), "refers to proposals outside of it"),
-        (outside, "a commit of somebody who is no member"),
+        (outside, "a message of somebody who is no member"),
     ):
         with pytest.raises(MLSError, match=why):
             inspect_commit(data)
