@@ -19,6 +19,8 @@ class Device:
     policy: Policy = field(factory=Policy)
     key: Identity = field(init=False)
     _group: Group | None = field(init=False, default=None)
+    joined_at: int = field(init=False, default=0)
+    """The first epoch that it was in."""
 
     @key.default
     def _derived(self) -> Identity:
@@ -41,6 +43,7 @@ class Device:
 
     def join(self, own: KeyPackagePrivate, welcome: bytes, tree: bytes | None = None) -> None:
         self._group, _ = Group.join(self.key, own, welcome, self.policy, tree)
+        self.joined_at = self._group.epoch
 
     def restart(self) -> None:
         """Lose everything but the stored state."""
