@@ -17,6 +17,8 @@ from ironwire.mls import (
 )
 from ironwire.mls.framing import open_envelope, padded_size
 from ironwire.mls.messages import PrivateMessage
+from ironwire.mls.nodes import X509Credential
+from ironwire.mls.secret_tree import SecretTree
 from tests.mls.crew import GROUP_ID, LIFETIME, Device, add, assert_agreement, crew, deliver, devices
 from tests.mls.forgery import edit_welcome
 
@@ -192,6 +194,16 @@ def test_a_message_takes_its_key_away() -> None:
     for device in (alice, bob):
         with pytest.raises(MLSError, match="opened before"):
             device.group._epoch.channel.open(opened)
+
+
+def test_a_secret_tree_gives_what_it_has() -> None:
+    empty = SecretTree.decode(b"\0\0\0\2\0\0")
+    with pytest.raises(MLSError, match="the keys of this leaf are not here"):
+        empty.take(0, 1, 0)
+    (alice,) = crew("alice", warm=False)
+    leaf = alice.group._epoch.tree.leaf(0)
+    with pytest.raises(MLSError, match="a credential that is not basic"):
+        assert evolve(leaf, credential=X509Credential(())).identity
 
 
 def test_the_mark_grows_with_every_change_and_with_nothing_else() -> None:

@@ -196,6 +196,19 @@ def test_a_wrong_path_secret(invitation: Invitation) -> None:
     invitation.refuse(with_secret(b""), "a path secret of another length")
 
 
+def test_who_was_not_told_a_path_secret_cannot_follow_a_path_to_it() -> None:
+    alice, bob, carol = members = crew("alice", "bob", "carol")
+    dave = Device("dave")
+    own = dave.package()
+    pending = carol.group.commit(add=[own.public], path=True)
+    deliver(pending.commit, members)
+    dave.join(own, edit_welcome(carol, own, pending.welcome, secrets=lambda each: evolve(each, path_secret=None)))
+    commit = alice.group.commit(path=True).commit
+    deliver(commit, [bob, carol])
+    with pytest.raises(MLSError, match="a path without a secret for this member"):
+        dave.group.process(commit)
+
+
 def test_every_bit_of_a_welcome_counts(invitation: Invitation) -> None:
     for place in range(0, len(invitation.welcome), 11):
         altered = bytearray(invitation.welcome)
