@@ -176,6 +176,15 @@ def test_a_tree_with_a_leaf_that_is_not_valid(invitation: Invitation) -> None:
     invitation.refuse(invitation.with_tree(move), "LeafNodeTBS: the signature")
 
 
+def test_a_tree_with_a_parent_that_nobody_signed(invitation: Invitation) -> None:
+    def edit(tree: Tree) -> None:
+        parent = tree.nodes[1]
+        assert isinstance(parent, ParentNode)
+        tree.nodes[1] = evolve(parent, encryption_key=suite.derive_key_pair(b"mine")[1])
+
+    invitation.refuse(invitation.with_tree(edit), "to which no parent hash leads")
+
+
 def test_a_wrong_confirmation_tag(invitation: Invitation) -> None:
     wrong = invitation.edited(lambda info: evolve(info, confirmation_tag=bytes(32)))
     invitation.refuse(wrong, "a welcome whose confirmation tag is wrong")

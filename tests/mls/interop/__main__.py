@@ -202,6 +202,9 @@ class Run:
         room = MOST_MEMBERS - len(places) - 1
         removed = self.chance.sample(places, self.chance.choice([0, 0, 1, 2]) if len(places) > 2 else 0)
         joiners = [self.peer() for _ in range(min(room, self.chance.choice([0, 0, 1, 1, 2, 3])))]
+        slots = slots_after(self.slots, removed, joiners)
+        if has_empty_half(slots):
+            return
         commit, welcome = committer.commit([joiner.package() for joiner in joiners], removed)
         names = {self.slots[leaf] for leaf in removed}
         committer.take(commit)
@@ -210,7 +213,7 @@ class Run:
                 self.leave(peer, commit, has_refilled=bool(joiners))
             elif peer is not committer:
                 assert not peer.process(commit), "a member thinks that it was removed"
-        self.count(removed, joiners)
+        self.slots = slots
         for joiner in joiners:
             self.enter(joiner, welcome)
         self.compare()
@@ -234,15 +237,6 @@ class Run:
         else:
             self.peers.append(peer)
 
-    def count(self, removed: list[int], joiners: list[Peer]) -> None:
-        for leaf in removed:
-            self.slots[leaf] = None
-        for joiner in joiners:
-            free = next((leaf for leaf, name in enumerate(self.slots) if name is None), len(self.slots))
-            self.slots[free : free + 1] = [joiner.name]
-        while self.slots[-1] is None:
-            self.slots.pop()
-
     def compare(self) -> None:
         states = {peer.name: peer.state() for peer in self.peers}
         assert len(set(states.values())) == 1, f"the members disagree: {states}"
@@ -259,6 +253,26 @@ class Run:
         for peer in self.peers:
             if peer is not sender:
                 assert peer.decrypt(message) == data, "another plaintext came out"
+
+
+def slots_after(slots: list[str | None], removed: list[int], joiners: list[Peer]) -> list[str | None]:
+    """The leaves after a commit, by RFC 9420, section 7.7."""
+    slots = [None if leaf in removed else name for leaf, name in enumerate(slots)]
+    for joiner in joiners:
+        free = next((leaf for leaf, name in enumerate(slots) if name is None), len(slots))
+        slots[free : free + 1] = [joiner.name]
+    while slots[-1] is None:
+        slots.pop()
+    return slots
+
+
+def has_empty_half(slots: list[str | None]) -> bool:
+    """Whether the root is on nobody's path, because the lower half of the tree is empty.
+
+    There ts-mls 1.6.4 derives the commit secret from the root. Section 12.4.2 derives it from the end of the path.
+    """
+    half = 1 << (len(slots) - 1).bit_length() - 1 if len(slots) > 1 else 0
+    return half > 0 and not any(slots[:half])
 
 
 @contextmanager
