@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve, frozen
 
 from ironwire.errors import MLSError
-from ironwire.mls import Extension, Group, KeyPackagePrivate, Policy, paths
+from ironwire.mls import Extension, Group, KeyPackagePrivate, Policy, paths, suite
 from ironwire.mls.codec import Vector
 from ironwire.mls.framing import envelope, open_envelope
 from ironwire.mls.messages import (
