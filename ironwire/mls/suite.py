@@ -18,7 +18,7 @@ from nacl.exceptions import CryptoError
 
 from ironwire.crypto.signing import Identity, PublicKey, parse_public_key
 from ironwire.errors import MLSError, SigningError
-from ironwire.mls.codec import Opaque, Struct, need, opaque
+from ironwire.mls.codec import Opaque, Struct, Uint, need, opaque
 
 CIPHER_SUITE = 3
 VERSION = 1
@@ -66,7 +66,12 @@ def expand(secret: bytes, info: bytes, size: int) -> bytes:
 
 
 def expand_with_label(secret: bytes, label: str, context: bytes, size: int) -> bytes:
-    return expand(secret, size.to_bytes(2, "big") + opaque(b"MLS 1.0 " + label.encode()) + opaque(context), size)
+    return expand(secret, Uint(2).write(size) + _labeled(label, context), size)
+
+
+def _labeled(label: str, content: bytes) -> bytes:
+    """The end of KDFLabel, and the whole of SignContent and EncryptContext."""
+    return opaque(b"MLS 1.0 " + label.encode()) + opaque(content)
 
 
 def derive_secret(secret: bytes, label: str) -> bytes:
@@ -86,12 +91,8 @@ def ref_hash(label: str, value: bytes) -> bytes:
 # --- signatures (section 5.1.2) --------------------------------------------------------------------------------------
 
 
-def _signed(label: str, content: bytes) -> bytes:
-    return opaque(b"MLS 1.0 " + label.encode()) + opaque(content)
-
-
 def sign_with_label(key: Identity, label: str, content: bytes) -> bytes:
-    return key.sign(_signed(label, content))
+    return key.sign(_labeled(label, content))
 
 
 def verify_with_label(key: bytes, label: str, content: bytes, signature: bytes) -> None:
@@ -99,7 +100,7 @@ def verify_with_label(key: bytes, label: str, content: bytes, signature: bytes) 
     MLSError: `signature` was not made by `key` over `content` under this label.
     """
     try:
-        _public_key(key).verify(_signed(label, content), signature)
+        _public_key(key).verify(_labeled(label, content), signature)
     except SigningError as error:
         raise MLSError(f"{label}: the signature does not verify") from error
 
@@ -178,7 +179,7 @@ def diffie_hellman(private: bytes, public: bytes) -> bytes:
 
 
 def _hpke_key(shared: bytes, kem_context: bytes, label: str, context: bytes) -> tuple[bytes, bytes]:
-    info = opaque(b"MLS 1.0 " + label.encode()) + opaque(context)
+    info = _labeled(label, context)
     secret = _labeled_extract(_KEM, b"", b"eae_prk", shared)
     secret = _labeled_expand(_KEM, secret, b"shared_secret", kem_context, HASH_BYTES)
     schedule = b"\0" + _labeled_extract(_HPKE, b"", b"psk_id_hash", b"")

@@ -293,6 +293,18 @@ def test_the_exporter_says_the_same_to_all_and_something_else_in_each_epoch() ->
     assert alice.group.export("ironwire epoch", b"x", 16) != code != alice.group.export("other", b"", 16)
     deliver(alice.group.commit(path=True).commit, members)
     assert bob.group.export("ironwire epoch", b"", 16) != code
+    assert len(alice.group.export("", b"", 255 * 32)) == 255 * 32
+    for size in (255 * 32 + 1, 1 << 16):
+        with pytest.raises(MLSError, match="more than 255 blocks|does not fit"):
+            alice.group.export("", b"", size)
+
+
+def test_the_resumption_key_is_that_of_the_epoch() -> None:
+    alice, bob = members = crew("alice", "bob")
+    key = alice.group.resumption_psk()
+    assert key == bob.group.resumption_psk()
+    deliver(alice.group.commit(path=True).commit, members)
+    assert key != alice.group.resumption_psk() == bob.group.resumption_psk()
 
 
 @pytest.mark.parametrize(
