@@ -143,6 +143,18 @@ class Fixed:
         return reader.take(self.size)
 
 
+class Flag:
+    """A presence octet (section 2.1.1)."""
+
+    def write(self, value: bool) -> bytes:
+        return b"\1" if value else b"\0"
+
+    def read(self, reader: Reader) -> bool:
+        octet = reader.number(1)
+        need(octet <= 1, "a presence octet other than 0 and 1")
+        return bool(octet)
+
+
 @frozen
 class Vector:
     item: Codec
@@ -165,9 +177,7 @@ class Optional:
         return b"\0" if value is None else b"\1" + self.item.write(value)
 
     def read(self, reader: Reader) -> Any:
-        presence = reader.number(1)
-        need(presence <= 1, "a presence octet other than 0 and 1")
-        return self.item.read(reader) if presence else None
+        return self.item.read(reader) if Flag().read(reader) else None
 
 
 @frozen
@@ -209,6 +219,7 @@ U16 = Annotated[int, Uint(2)]
 U32 = Annotated[int, Uint(4)]
 U64 = Annotated[int, Uint(8)]
 Opaque = Annotated[bytes, OpaqueBytes()]
+Bool = Annotated[bool, Flag()]
 
 
 class Struct:

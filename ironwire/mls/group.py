@@ -218,16 +218,16 @@ class Group:
         content = Commit(tuple(map(ByValue, proposals)), update_path)
         framed = FramedContent(context.group_id, context.epoch, MemberSender(epoch.leaf), authenticated_data, content)
         signed = AuthenticatedContent.sign(self._device_key, PUBLIC, framed, context)
-        following, *secrets = epoch.advance(changes, new_path.keys if new_path else None, signed)
-        self._policy.change(self._change(framed, content, changes))
+        following, joiner, psk = epoch.advance(changes, new_path.keys if new_path else None, signed)
+        change = self._change(framed, content, changes)
+        self._policy.change(change)
         confirmed = evolve(signed, auth=evolve(signed.auth, confirmation_tag=following.confirmation_tag))
         public = protect_public(confirmed, epoch.secrets.membership_key, context)
         welcome = b""
         if add:
-            welcome = make_welcome(
-                following, self._device_key, (secrets[0], secrets[1]), changes, new_path, info_extensions
-            )
-        pending = PendingCommit(envelope(public), welcome, following)
+            parts = ((joiner, psk), changes, new_path, info_extensions)
+            welcome = make_welcome(following, self._device_key, *parts)
+        pending = PendingCommit(envelope(public), welcome, change, following)
         self._replace(pending=pending)
         return pending
 
@@ -260,7 +260,7 @@ class Group:
                 if not isinstance(content.content, Commit):
                     raise MLSError("an application message that is not encrypted")
                 if self.pending is not None and data == self.pending.commit:
-                    return self._take_own(content, content.content, self.pending.next_epoch)
+                    return self._take_own(self.pending)
                 return self._receive(public.authenticated, content.content)
             case _:
                 raise MLSError("neither a public nor a private message")
@@ -321,11 +321,10 @@ class Group:
         self._enter(following)
         return Committed(change)
 
-    def _take_own(self, content: FramedContent, commit: Commit, following: Epoch) -> OwnCommit:
-        changes = self._apply(content.member, [self._resolve(each, content.member) for each in commit.proposals])
-        change = self._change(content, commit, changes)
-        self._enter(following)
-        return OwnCommit(change)
+    def _take_own(self, pending: PendingCommit) -> OwnCommit:
+        """Everything was checked when it was made; the policy's answer of today must not part us from the others."""
+        self._enter(pending.next_epoch)
+        return OwnCommit(pending.change)
 
     # --- parts of these ---
 

@@ -2,19 +2,19 @@
 
 from attrs import frozen
 
-from ironwire.mls.codec import need
+from ironwire.mls.codec import U32, U64, Bool, Opaque, Struct, need
 from ironwire.mls.messages import ExternalPsk, ResumptionPsk
 from ironwire.mls.nodes import Extension, LeafNode
 
 
 @frozen
-class Participant:
+class Participant(Struct):
     """A device in a group."""
 
-    leaf: int
-    identity: bytes
+    leaf: U32
+    identity: Opaque
     """The credential that the policy has accepted for `signature_key`."""
-    signature_key: bytes
+    signature_key: Opaque
 
     @classmethod
     def at(cls, index: int, leaf: LeafNode) -> "Participant":
@@ -22,18 +22,18 @@ class Participant:
 
 
 @frozen
-class Change:
+class Change(Struct):
     """One commit, as its committer signed it."""
 
-    epoch: int
+    epoch: U64
     """The epoch that it begins."""
     committer: Participant
-    authenticated_data: bytes
+    authenticated_data: Opaque
     added: tuple[Participant, ...]
     removed: tuple[Participant, ...]
     updated: tuple[Participant, ...]
     """Other members whose leaves it replaces by proposals of their own."""
-    has_path: bool
+    has_path: Bool
     extensions: tuple[Extension, ...] | None
     """The new extensions of the group context; None if they stay."""
 

@@ -71,6 +71,7 @@ class PendingCommit(Struct):
 
     commit: Opaque
     welcome: Opaque
+    change: Change
     next_epoch: Epoch
 
     @property

@@ -295,7 +295,7 @@ def test_the_exporter_says_the_same_to_all_and_something_else_in_each_epoch() ->
     assert bob.group.export("ironwire epoch", b"", 16) != code
     assert len(alice.group.export("", b"", 255 * 32)) == 255 * 32
     for size in (255 * 32 + 1, 1 << 16):
-        with pytest.raises(MLSError, match="more than 255 blocks|does not fit"):
+        with pytest.raises(MLSError, match=r"more than 255 blocks|does not fit"):
             alice.group.export("", b"", size)
 
 
@@ -348,6 +348,17 @@ def test_the_policy_refuses_a_commit_of_others_and_one_of_its_own() -> None:
     assert bob.group.state() == state
     policy.is_on = False
     bob.group.process(alice.group.pending.commit)  # type: ignore[union-attr]  # it is pending since above
+
+
+def test_an_own_commit_that_was_first_takes_effect_whatever_the_policy_says_by_then() -> None:
+    alice, bob = members = crew("alice", "bob")
+    policy = Refusing()
+    alice.policy = policy
+    alice.restart()
+    commit = alice.group.commit(path=True).commit
+    policy.is_on = True
+    deliver(commit, members)
+    assert_agreement([alice, bob])
 
 
 class Choosy(Policy):
