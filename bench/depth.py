@@ -20,7 +20,7 @@ from bench.flows import DEVICE
 from bench.load import Lane, drive
 from bench.scale import Scale
 from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.contract.operations import Append, Operation, Register
+from ironwire.store.contract.operations import Append, Operation, Register, ToClient
 from ironwire.store.contract.records import Envelope, Quota
 from ironwire.store.sqlite.store import SqliteStore
 
@@ -71,7 +71,7 @@ async def fill(folder: Path, owner: ClientId, depth: int) -> None:
         batch: list[Operation] = []
         for number in range(start, min(start + _BATCH, depth)):
             envelope = Envelope("text", sender, None, owner, MessageId(f"fill:{number}"), now_ms, payload)
-            batch.append(Append(envelope, b"digest of a text", is_live=False))
+            batch.append(Append(envelope, b"digest of a text", ToClient(owner)))
         await store.apply(batch)
     await store.close()
 

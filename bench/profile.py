@@ -34,7 +34,7 @@ _STAGES = (
     ("JSON: decode and check", r"^decode_client "),
     ("JSON: encode", r"^(encode|encode_payload|frame_text|relayed_text) \(ironwire/wire/codec"),
     ("frames: build", r"^encode_batch "),
-    ("socket: read", r"Transport\.(receive|_read\w*) "),
+    ("socket: read", r"Transport\.(receive\w*|_read\w*) "),
     ("socket: write", r"Transport\.(write|send|_write\w*) |^write_at_once "),
     ("crypto: challenge, signature", r"\(ironwire/crypto/"),
     ("store: statements", r"\(ironwire/store/"),

@@ -24,7 +24,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from ironwire.errors import FrameViolation
-from ironwire.wire.frames import Close, Control, FrameParser, Payload, Ping, Pong
+from ironwire.wire.frames import CloseFrame, Control, FrameParser, Payload, PingFrame, PongFrame
 
 _NO_LIMIT = 1 << 63
 _NO_STATUS = 1005  # how wsproto says that a close frame had no code
@@ -69,7 +69,7 @@ def parse(reads: Iterable[bytes], limit_bytes: int = _NO_LIMIT) -> Outcome:
     items: list[Payload | Control] = []
     for read in reads:
         items += parser.feed(read)
-        assert not any(isinstance(item, Close) for item in items[:-1]), "something came after a close"
+        assert not any(isinstance(item, CloseFrame) for item in items[:-1]), "something came after a close"
         if parser.violation is not None:
             _check_that_it_stays(parser, parser.violation)
             return Outcome(items, parser.violation.code, parser.violation.reason)
@@ -95,11 +95,11 @@ def ask_oracle(stream: bytes) -> Outcome:
                     items.append(binary)
                     binary = b""
             case wsproto.events.Ping():
-                items.append(Ping(bytes(event.payload)))
+                items.append(PingFrame(bytes(event.payload)))
             case wsproto.events.Pong():
-                items.append(Pong(bytes(event.payload)))
+                items.append(PongFrame(bytes(event.payload)))
             case CloseConnection() if connection.state is ConnectionState.REMOTE_CLOSING:
-                items.append(Close(None if event.code == _NO_STATUS else int(event.code), event.reason or ""))
+                items.append(CloseFrame(None if event.code == _NO_STATUS else int(event.code), event.reason or ""))
             case CloseConnection():
                 return Outcome(items, int(event.code), event.reason or "")
             case _:
@@ -154,7 +154,7 @@ def _size(item: Payload | Control) -> int:
             return len(item.encode())
         case bytes():
             return len(item)
-        case Ping() | Pong() | Close():
+        case PingFrame() | PongFrame() | CloseFrame():
             return 0
         case _:
             assert_never(item)

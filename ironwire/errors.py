@@ -1,24 +1,24 @@
-"""Every exception that IronWire raises on purpose.
+"""The exceptions of IronWire.
 
     IronWireError
-    ├── InvalidId              a client id, device id, ... that is not one (ids)
-    ├── WireError              what a peer sent cannot be understood
+    ├── InvalidId              a malformed client id, device id, ... (ids)
+    ├── WireError              malformed input from a peer
     │   ├── InvalidMessage     one frame's content: answered with `error invalid`, the session goes on
     │   └── FrameViolation     the frame layer itself: the connection closes with `code`
-    ├── SigningError           a key or a signature that is not valid
+    ├── SigningError           an invalid key or signature
     │   ├── InvalidPublicKey
     │   └── InvalidSignature
     ├── MLSError               what a peer sent, or what was asked, breaks RFC 9420; nothing was changed
     ├── TransportClosed        the peer is gone
-    ├── StoreError             the durable store cannot do what was asked
+    ├── StoreError             the durable store has failed
     │   ├── StoreFull          there is no room left on the disk
     │   └── BackupError        a backup cannot be made, or is not a whole one
-    ├── AdminError             a running server did not do what its operator asked
-    ├── ConfigError            a setting that cannot be used
-    ├── NoHome                 a file of this user is looked for, who has no home folder
-    └── ClientError            everything that the client library raises: see `ironwire.client.errors`
+    ├── AdminError             a request of the operator has failed
+    ├── ConfigError            an invalid setting
+    ├── NoHome                 the user has no home folder
+    └── ClientError            errors of the client library: see `ironwire.client.errors`
 
-A `WireError` is always the peer's doing. None of these messages carries a key, a token or the body of a message.
+A `WireError` is always the peer's fault. No message of these exceptions carries a key, a token or a message body.
 """
 
 from attrs import frozen
@@ -31,23 +31,24 @@ class IronWireError(Exception):
 
 
 class InvalidId(IronWireError, ValueError):
-    """A string is not the identifier it was given as."""
+    """A string is not a valid identifier."""
 
 
 class WireError(IronWireError):
-    """A peer sent what the protocol does not allow."""
+    """A peer violated the protocol."""
 
 
 @frozen(slots=False)
 class InvalidMessage(WireError):
     """One frame does not hold a message of the protocol (section 1).
 
-    `detail` names the field for people; `id` is the frame's own id where it could be read, so that the reply can
-    carry it.
+    `detail` names the field for people; `id` and `n` are the frame's own where they could be read, so that the reply
+    can carry the one, and the other is used up.
     """
 
     detail: str
     id: str | None = None
+    n: int | None = None
 
     def __str__(self) -> str:
         return self.detail
@@ -69,11 +70,11 @@ class FrameViolation(WireError):
 
 
 class SigningError(IronWireError):
-    """A key or a signature is not valid."""
+    """A key or a signature is invalid."""
 
 
 class InvalidPublicKey(SigningError):
-    """Not the encoding of an Ed25519 public key that may be used."""
+    """The bytes do not encode an acceptable Ed25519 public key."""
 
 
 class InvalidSignature(SigningError):
@@ -93,15 +94,15 @@ class StoreError(IronWireError):
 
 
 class StoreFull(StoreError):
-    """There is no room left where the store writes; what stands there is whole, and it can still be read."""
+    """The disk or the quota of the store is full; stored data is intact and readable."""
 
 
 class BackupError(StoreError):
-    """A backup cannot be made, is not whole, or cannot be put back; nothing that stood there before was changed."""
+    """A backup cannot be made, is incomplete, or cannot be restored; existing data is unchanged."""
 
 
 class AdminError(IronWireError):
-    """A server that runs did not do what its operator asked."""
+    """A server did not carry out a request of its operator."""
 
 
 class ConfigError(IronWireError):
@@ -112,7 +113,7 @@ class ConfigError(IronWireError):
 
 
 class NoHome(IronWireError):
-    """A file of this user is looked for, and the user has no home folder."""
+    """A file in the home folder is needed, and the user has none."""
 
 
 class ClientError(IronWireError):

@@ -1,6 +1,6 @@
 """The identifiers of the protocol, each with the one parser that makes it.
 
-A value of these types has been checked, and can be trusted everywhere else. Parsers raise `InvalidId` and never repair
+A value of these types is valid. Parsers raise `InvalidId` and never repair
 their input, with two exceptions: the public key in `auth` is folded to lower case (`crypto/signing.py`), and
 `parse_origin` brings typed origins to the one form that is signed.
 """

@@ -1,4 +1,4 @@
-"""Every bound of the server in one place. Units are in the names; the defaults are those of `docs/protocol.md`."""
+"""Every bound of the server. Names carry the units; the defaults are those of `docs/protocol.md`."""
 
 from math import ceil
 
@@ -6,20 +6,22 @@ from attrs import field, frozen
 from attrs.validators import ge, gt, le
 
 MOST = 10**12
-"""No limit is larger: databases, clocks and JSON hold so much, and its squares."""
+"""The largest value of any limit: databases, clocks and JSON hold it, and its square."""
 CLIENTS_PER_FRAME = 500
 """Clients that one frame may list."""
 RECEIPT_IDS = 100
 """Ids that one receipt may list."""
 HISTORY_ENVELOPES = 100
 """Envelopes that one page of the history may hold."""
+UNANSWERED_ENVELOPES = 256
+"""Envelopes that a device has numbered and may have no answer to: of so many numbers it is known which were refused."""
 GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
 """Lists of these are one frame; an operator may allow fewer."""
 DEVICES_PER_CLIENT = 64
 SERVER_FRAME_BYTES = 1024 * 1024
 """The server sends no larger frame: the longest list above fits, in the longest names."""
 ADDED_BYTES = 4 * 1024
-"""A frame that is passed on grows by less: by sender, times, device and the like."""
+"""Upper bound on the growth of a relayed frame: sender, times, device and the like."""
 
 MOST_DAYS = 36_500
 """A hundred years: times in milliseconds stay far below what a database holds."""
@@ -30,12 +32,12 @@ def _positive(default: float, most: float = 10**9) -> float:
 
 
 def _rate(default: float) -> float:
-    """Whoever has to wait is told for how long: one in a quarter of an hour at the least."""
+    """A rate of at least one in a quarter of an hour, which bounds the wait that a refusal names."""
     return field(default=default, validator=[ge(0.001), le(MOST)], converter=float)
 
 
 def _count(default: int, least: int = 1, most: int = MOST) -> int:
-    """A lower `most` is there where a list on the wire holds no more."""
+    """`most` is lower where a list on the wire bounds the value."""
     return field(default=default, validator=[ge(least), le(most)])
 
 
@@ -195,6 +197,11 @@ class Limits:
     def server_frame_bytes(self) -> int:
         """The largest frame that the server sends."""
         return SERVER_FRAME_BYTES
+
+    @property
+    def unanswered_envelopes(self) -> int:
+        """Numbers of a device before the last settled one whose answer is still known."""
+        return UNANSWERED_ENVELOPES
 
     @property
     def clients_per_frame(self) -> int:

@@ -1,4 +1,6 @@
-"""Two ends of a connection that hold only so many bytes: a peer that stops reading, without a socket."""
+"""Connections for a stage besides the unbounded ones in memory: one that holds only so many bytes, for a peer that
+stops reading, and one with sockets.
+"""
 
 from functools import partial
 
@@ -61,3 +63,9 @@ def _bounded_stream_pair(capacity_bytes: int) -> tuple[trio.abc.Stream, trio.abc
     client, server = memory_stream_pair()
     to_client = BoundedPipe(capacity_bytes)
     return trio.StapledStream(client.send_stream, to_client), trio.StapledStream(to_client, server.receive_stream)
+
+
+def socket_stream_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    """The two ends of a connection with sockets: what a session at one of them gets, the server's reader reads."""
+    one, other = trio.socket.socketpair()
+    return trio.SocketStream(one), trio.SocketStream(other)

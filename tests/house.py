@@ -17,7 +17,7 @@ from ironwire.ids import ClientId, DeviceId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.operations import Operation, Result
-from ironwire.store.contract.records import Mailbox, Quota
+from ironwire.store.contract.records import Quota
 from ironwire.store.contract.store import Store
 from ironwire.store.memory.store import MemoryStore
 
@@ -48,42 +48,47 @@ class GatedStore(MemoryStore):
 class Rooms:
     """A hub and its delivery, on any store."""
 
-    def __init__(self, nursery: trio.Nursery, store: Store) -> None:
+    def __init__(self, nursery: trio.Nursery, store: Store, *, keeps_history: bool = False) -> None:
         self.nursery = nursery
         self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
-        self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=False)
+        self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=keeps_history)
         self._guests: dict[Endpoint, ExitStack] = {}
         nursery.start_soon(self.delivery.run)
 
     def seat(self, client: ClientId, *, most_frames: int = 100) -> Endpoint:
         """A seed session that stays."""
         outbox = Outbox(most_frames=most_frames, most_bytes=100_000, ring=lambda: None)
-        return self._stay(Endpoint(Principal(client, None), outbox))
+        endpoint = self._attach(Endpoint(Principal(client, None), outbox))
+        self._open(endpoint)
+        return endpoint
 
     async def seat_device(self, client: ClientId, device: DeviceId) -> Endpoint:
-        mailbox = await self.delivery.register(client, device)
-        if mailbox is None:
-            raise AssertionError("no room for this device")
-        endpoint = self.seat_again(client, device, mailbox)
+        endpoint = await self.seat_again(client, device)
         await wait_all_tasks_blocked()
         endpoint.outbox.take()  # caught_up
         return endpoint
 
-    def seat_again(self, client: ClientId, device: DeviceId, mailbox: Mailbox) -> Endpoint:
-        """A session of a device that has found its mailbox so; it takes the place of one before it."""
+    async def seat_again(self, client: ClientId, device: DeviceId) -> Endpoint:
+        """A session of a device, which takes the place of one before it, from its registration on."""
         outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
-        pump = self.delivery.pump(mailbox, outbox)
+        pump = self.delivery.pump(outbox)
+        endpoint = self._attach(Endpoint(Principal(client, device), outbox, pump))
+        if not await self.delivery.register(endpoint, lambda _: self._open(endpoint)):
+            raise AssertionError("no room for this device")
         self.nursery.start_soon(pump.run)
-        return self._stay(Endpoint(Principal(client, device), outbox, pump))
+        return endpoint
 
     def leave(self, endpoint: Endpoint) -> None:
         """End the stay of somebody who was seated."""
         self._guests.pop(endpoint).close()
 
-    def _stay(self, endpoint: Endpoint) -> Endpoint:
+    def _attach(self, endpoint: Endpoint) -> Endpoint:
         self._guests[endpoint] = ExitStack()
         self._guests[endpoint].enter_context(self.hub.attached(endpoint))
         return endpoint
+
+    def _open(self, endpoint: Endpoint) -> None:
+        assert self.hub.open(endpoint)
 
 
 class House(Rooms):

@@ -130,6 +130,7 @@ class Stage:
     _sockets: DirectSockets
     _nursery: trio.Nursery
     actors: dict[str, Actor] = field(init=False, factory=dict)
+    sockets: list[trio.socket.SocketType] = field(init=False, factory=list)
 
     async def connect(
         self,
@@ -158,6 +159,8 @@ class Stage:
         if slot is None:
             raise ConnectionRefusedError("there is no room for another connection")
         client, server = stream_pair()
+        if isinstance(client, trio.SocketStream):
+            self.sockets.append(client.socket)
         self._nursery.start_soon(self._serve, server, leftover, slot)
         return cast("trio.abc.Stream", client)
 
@@ -282,8 +285,11 @@ async def open_stage(
         app = create_app(settings, now_ms=now_ms, random_bytes=random_bytes, open_store=open_store)
         async with serve_in_process(app, guard=installed_guard()) as server, trio.open_nursery() as nursery:
             clock.autojump_threshold = 0
-            yield Stage(server, Path(folder), app.direct_sockets, nursery)
+            stage = Stage(server, Path(folder), app.direct_sockets, nursery)
+            yield stage
             nursery.cancel_scope.cancel()
+        for socket in stage.sockets:
+            socket.close()
 
 
 def installed_guard() -> Any:

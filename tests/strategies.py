@@ -158,7 +158,7 @@ def _remove(draw: DrawFn, frame: Frame) -> str:
 def _add(draw: DrawFn, frame: Frame) -> str:
     objects = [frame, *(holder[key] for holder, key in _places(frame) if isinstance(holder[key], dict))]
     known = st.sampled_from(
-        ["id", "type", "payload", "seq", "from", "sender", "to", "verb", "device", "caption", "Type"]
+        ["id", "n", "type", "payload", "seq", "from", "sender", "to", "verb", "device", "caption", "Type"]
     )
     draw(st.sampled_from(objects))[draw(known | st.text())] = draw(json_values())
     return json.dumps(frame)

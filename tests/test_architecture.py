@@ -1,8 +1,10 @@
-"""docs/architecture.md against the code: the files that one durable text passes, and the length of the reading list."""
+"""docs/architecture.md against the code: the files that one durable text passes, the length of the reading list, rooms;
+and the length of functions.
+"""
 
+import ast
 import dis
 import re
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,11 +15,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ironwire.store.sqlite.store import SqliteStore
+from tests.bounded_stream import socket_stream_pair
 from tests.playbook import Stage, identity_of, open_stage
 from tests.wire import frame_builder
 
@@ -27,6 +29,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 MOST_LINES = 3_500
 """Of an afternoon's reading."""
+MOST_FUNCTION_LINES = 70
 
 _RESUME, _YIELD = dis.opmap["RESUME"], dis.opmap["YIELD_VALUE"]
 _AFTER_YIELD_FROM = 2
@@ -56,7 +59,8 @@ class Trail:
             return
         self._waiting.discard(frame)
         caller = frame.f_back
-        if opcode != _YIELD and caller in self._waiting:
+        has_yielded = opcode in (_YIELD, _RESUME)  # from Python 3.13 on the instruction after the yield
+        if not has_yielded and caller in self._waiting:
             self._waiting.discard(caller)
             self._note(caller)
 
@@ -78,14 +82,6 @@ def profiled(trail: Trail) -> Iterator[None]:
         threading.setprofile(None)
 
 
-def socket_pair() -> tuple[trio.SocketStream, trio.SocketStream]:
-    """Plain sockets, which take the shortest way through the server."""
-    first, second = socket.socketpair()
-    return trio.SocketStream(trio.socket.from_stdlib_socket(first)), trio.SocketStream(
-        trio.socket.from_stdlib_socket(second)
-    )
-
-
 async def send_text(stage: Stage, frame: bytes) -> None:
     """Send a text from Alice's device to Bob's, and wait until nobody has anything left to do."""
     await stage.actors["alice"].send(frame)
@@ -103,7 +99,7 @@ async def test_a_durable_text_passes_the_files_that_the_page_lists(mock_clock: M
     with profiled(trail):
         async with open_stage(open_store=lambda quota: SqliteStore(tmp_path / "ironwire.db", quota)) as stage:
             mock_clock.autojump_threshold = inf  # no time passes while a thread waits for the disk
-            await stage.enter("alice", "bob", device="phone", stream_pair=socket_pair)
+            await stage.enter("alice", "bob", device="phone", stream_pair=socket_stream_pair)
             await send_text(stage, first)  # which fills caches
             trail.is_on = True
             await send_text(stage, second)
@@ -129,3 +125,13 @@ def test_the_page_names_every_room() -> None:
     named = re.findall(r"^\| `([\w/]+)` \|", table, re.MULTILINE)
     rooms = {folder.parent.relative_to(PACKAGE) for folder in PACKAGE.rglob("__init__.py")} - {Path()}
     assert [str(room) for room in sorted(rooms) if not {str(room), *map(str, room.parents)} & set(named)] == []
+
+
+def test_functions_are_below_seventy_lines() -> None:
+    lengths = {
+        f"{path.relative_to(ROOT)}: {node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: length for name, length in lengths.items() if length >= MOST_FUNCTION_LINES} == {}

@@ -72,6 +72,7 @@ class Inbox:
 
     async def _next(self) -> Event:
         while True:
+            await trio.lowlevel.checkpoint_if_cancelled()  # that ends the writer of the file too: it is not why
             self._write_queue.check()
             await self._turn_page()
             # No checkpoint from here to the wait: what is stored in between would not be noticed.

@@ -6,6 +6,7 @@ it rides with the next batch, or goes after a short quiet.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import inf
 
 import structlog
@@ -17,8 +18,9 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.protocol.fair import FairQueue
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.lanes import lane_of
-from ironwire.store.contract.operations import Ack, Held, Operation, Result
+from ironwire.store.contract.faults import FaultPoint, reach
+from ironwire.store.contract.operations import Acknowledge, Held, Operation, Result
+from ironwire.store.contract.order import held, held_if_refused, lane_of
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.contract.store import Store
 
@@ -39,19 +41,23 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 """The bounds of the histogram of batches."""
 
 Settle = Callable[[Result | StoreError], None]
+Watcher = Callable[[Operation, Result | StoreError], None]
+"""Hears of each operation after its commit, in the order of the commits, or after the failure of its batch."""
 _Asked = tuple[ClientId | None, Operation, Settle, int]
 """By whom, and with what it costs."""
 
 
 @define
 class _WaitingAck:
-    """Up to which number, what it costs to erase that, and who wants to know of it."""
+    """Of which session, up to which number, what it costs to erase that, and who wants to know of it."""
 
+    session: int | None = None
     upto: int = 0
     cost: int = 0
     settles: tuple[Settle, ...] = ()
 
-    def add(self, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+    def add(self, session: int | None, upto: int, cost: int, settles: tuple[Settle, ...]) -> None:
+        self.session = session
         self.upto = max(self.upto, upto)
         self.cost += cost
         self.settles += settles
@@ -70,15 +76,19 @@ class CommitterStatistics:
 
 
 class Committer:
-    """The one way into the store. `settle` is called with the result of what was asked, after its commit."""
+    """The one way into the store. After a commit, `watcher` hears of each operation first, and then whoever asked for
+    it, by the `settle` that came with it. So what wakes up at a change does not depend on who asked for the change.
+    """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, watcher: Watcher) -> None:
         self._store = store
+        self._watcher = watcher
         self._arrived: list[_Asked] = []
         """What came since the last batch was put together."""
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
         """What that batch and those before it left behind."""
         self._backlog_size = 0
+        """Operations in it."""
         self._acks: _Acks = {}
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
@@ -96,48 +106,59 @@ class Committer:
         """`owner` is who asks, None the server itself: what one owner asks for is done in that order. `cost` is how
         many entries in mailboxes it takes, or what takes as long.
         """
-        if not self._arrived and not self._backlog:
+        if not self._arrived and not self._backlog_size:
             self._asked_at = trio.current_time()
             self._arrival.unpark()
         self._arrived.append((owner, operation, settle, cost))
 
-    def ack(self, mailbox: MailboxId, upto: int, cost: int = 1, settle: Settle | None = None) -> None:
+    def ack(
+        self,
+        mailbox: MailboxId,
+        upto: int,
+        cost: int = 1,
+        settle: Settle | None = None,
+        *,
+        session: int | None = None,
+    ) -> None:
         """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
-        self._acks.setdefault(mailbox, _WaitingAck()).add(upto, cost, () if settle is None else (settle,))
+        settles = () if settle is None else (settle,)
+        self._acks.setdefault(mailbox, _WaitingAck()).add(session, upto, cost, settles)
 
-    def hasten_ack(self, owner: ClientId, mailbox: MailboxId) -> None:
-        """Commit the ack that waits for `mailbox`, if there is one, before what `owner` asks for next."""
-        ack = self._acks.pop(mailbox, None)
+    def take_over_ack(self, mailbox: MailboxId, session: int) -> int:
+        """Let an ack of a former session that waits count as one of `session`, which begins. Returns up to which number
+        it goes; 0 without one.
+        """
+        ack = self._acks.get(mailbox)
         if ack is None:
-            return
-
-        def settle(result: Result | StoreError) -> None:
-            for each in ack.settles:
-                each(result)
-
-        self.ask(owner, Ack(mailbox, ack.upto), settle, ack.cost)
+            return 0
+        ack.session = session
+        return ack.upto
 
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
     ) -> Result:
         """The result, after the commit and after `first` was called with it, whatever becomes of the caller meanwhile.
+        An error of `first` is the caller's.
 
         Raises:
             StoreError: the store cannot work.
         """
         settled = trio.Event()
-        results: list[Result | StoreError] = []
+        results: list[Result | Exception] = []
 
         def settle(result: Result | StoreError) -> None:
-            first(result)
-            results.append(result)
+            try:
+                first(result)
+                results.append(result)
+            except Exception as error:
+                results.append(error)
             settled.set()
 
         self.ask(owner, operation, settle, cost)
         await settled.wait()
-        if isinstance(results[0], StoreError):
+        if isinstance(results[0], Exception):
             raise results[0]
         return results[0]
 
@@ -147,6 +168,7 @@ class Committer:
         """
         try:
             while True:
+                reach(FaultPoint.AFTER_REPLIES)
                 await self._wait()
                 batch = self._next_batch()
                 asked_at = self._asked_at
@@ -162,7 +184,7 @@ class Committer:
         return CommitterStatistics(self.waiting, self._sizes.statistics(), self._settled.statistics())
 
     async def _wait(self) -> None:
-        if not self._arrived and not self._backlog:
+        if not self._arrived and not self._backlog_size:
             self._quiet = trio.CancelScope(deadline=trio.current_time() + QUIET_SECONDS if self._acks else inf)
             with self._quiet:
                 await self._arrival.park()
@@ -171,18 +193,18 @@ class Committer:
     def _next_batch(self) -> list[_Asked]:
         """What waits; or the first of it in a fair order, as much as may keep the event loop from everybody else."""
         arrived, self._arrived = self._arrived, []
-        if not self._backlog and _cost(arrived) <= BATCH_COST:
+        if not self._backlog_size and _cost(arrived) <= BATCH_COST:
             return arrived
         self._backlog_size += len(arrived)
         for owner, bunch in _bunches(arrived):
             self._backlog.put(owner, bunch, _cost(bunch))
         batch: list[_Asked] = []
         cost = 0
-        while self._backlog and cost < BATCH_COST:
+        while self._backlog_size and cost < BATCH_COST:
             bunch = self._backlog.take()
+            self._backlog_size -= len(bunch)
             batch += bunch
             cost += _cost(bunch)
-        self._backlog_size -= len(batch)
         return batch
 
     def _next_acks(self) -> _Acks:
@@ -190,22 +212,22 @@ class Committer:
         acks: _Acks = {}
         cost = 0
         while self._acks and cost < BATCH_COST:
-            mailbox = next(iter(self._acks))
-            acks[mailbox] = self._acks.pop(mailbox)
-            cost += acks[mailbox].cost
+            oldest = next(iter(self._acks))
+            acks[oldest] = self._acks.pop(oldest)
+            cost += acks[oldest].cost
         return acks
 
     def _take_back(self, acks: _Acks) -> None:
         """These wait again, before those that came meanwhile."""
         came, self._acks = self._acks, acks
         for mailbox, ack in came.items():
-            acks.setdefault(mailbox, _WaitingAck()).add(ack.upto, ack.cost, ack.settles)
+            acks.setdefault(mailbox, _WaitingAck()).add(ack.session, ack.upto, ack.cost, ack.settles)
 
     async def _commit(self, batch: list[_Asked]) -> None:
         """These, after the acks that wait: what they make room for is seen."""
         batch = _without_held(batch)
         acks = self._next_acks()
-        operations: list[Operation] = [Ack(mailbox, ack.upto) for mailbox, ack in acks.items()]
+        operations: list[Operation] = [Acknowledge(mailbox, ack.upto, ack.session) for mailbox, ack in acks.items()]
         operations += [operation for _, operation, _, _ in batch]
         if not operations:
             return
@@ -221,10 +243,14 @@ class Committer:
             results = [StoreError(f"the batch failed: {error}")] * len(operations)
         for ack, result in zip(acks.values(), results, strict=False):
             for settle in ack.settles:
-                settle(result)
+                _tell(settle, result)
         told = 0
-        for (_, _, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
-            settle(result)
+        for (_, operation, settle, cost), result in zip(batch, results[len(acks) :], strict=True):
+            try:
+                self._watcher(operation, result)
+            except Exception:
+                log.exception("a result could not be told to the watcher", operation=type(operation).__name__)
+            _tell(settle, result)
             told += cost
             if told >= TURN_COST:
                 told = 0
@@ -232,15 +258,34 @@ class Committer:
 
 
 def _without_held(batch: list[_Asked]) -> list[_Asked]:
-    """What is still to be done: what a session had sent after something that was refused is refused as well."""
+    """What is still to be done: what a session had sent after something that was refused is refused as well. Its
+    numbers are used up, unless it was refused because the store fails.
+    """
     kept: list[_Asked] = []
     for asked in batch:
-        lane = lane_of(asked[1])
-        if isinstance(lane, Hold) and lane.is_broken:
-            asked[2](Held())
-        else:
+        owner, operation, settle, cost = asked
+        lane = lane_of(operation)
+        if not isinstance(lane, Hold) or not lane.is_broken:
             kept.append(asked)
+            continue
+        refusal = None if lane.code is None or lane.code == "internal" else held(operation, lane.code)
+        if refusal is None:
+            _tell(settle, Held())
+        else:
+            kept.append((owner, refusal, partial(_settle_held, settle), cost))
     return kept
+
+
+def _tell(settle: Settle, result: Result | StoreError) -> None:
+    """Tell one asker. An error of it must not keep the rest of the batch from being told."""
+    try:
+        settle(result)
+    except Exception:
+        log.exception("a result could not be told", result=type(result).__name__)
+
+
+def _settle_held(settle: Settle, result: Result | StoreError) -> None:
+    settle(result if isinstance(result, StoreError) else held_if_refused(result))
 
 
 def _bunches(arrived: list[_Asked]) -> Iterator[tuple[ClientId | None, list[_Asked]]]:

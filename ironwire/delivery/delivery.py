@@ -1,65 +1,31 @@
-"""commit -> accept -> wake: how an envelope reaches everyone it is owed to (docs/protocol.md, sections 4 and 5).
+"""commit -> accept -> wake: the face of this room to sessions and handlers (docs/protocol.md, sections 4 and 5).
 
-    submit ── nobody involved has a mailbox ──> the recipient's live sessions, at once; no disk
-          └── someone has ──> queue ──> run: one batch, one commit ──> accepted to the sender
-                                                                   └──> offered to the pumps of live devices
+    ask ──> queue ──> run: one batch, one commit ──> the answer to whoever asked
+                                                └──> offered to the pumps of live devices
 
-Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next. Never a
-silent drop: whoever sent is told when nobody can get it.
+Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
-import trio
-from attrs import define, field, frozen
 
-from ironwire.counting import Distribution, Tallied, figure
-from ironwire.delivery.accounting import cost_of, entries_between, entries_in, entries_of_all
 from ironwire.delivery.committer import Committer
-from ironwire.delivery.fan_out import fan_out, offer
-from ironwire.delivery.hub import Endpoint, Hub
-from ironwire.delivery.metrics import DeliveryMetrics
+from ironwire.delivery.envelopes import Envelopes, cost_of
+from ironwire.delivery.hub import Endpoint, Hub, ends_session_on_error
+from ironwire.delivery.metrics import DeliveryStatistics
 from ironwire.delivery.outbox import Outbox
-from ironwire.delivery.payloads import Sendable, digest_of, live_frame, stored_payload
 from ironwire.delivery.pump import Pump
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
-from ironwire.store.contract.operations import (
-    Append,
-    ChangeGroup,
-    Duplicate,
-    Forget,
-    Held,
-    IdTaken,
-    MailboxFull,
-    NotMember,
-    Operation,
-    Register,
-    Remove,
-    Removed,
-    Result,
-    Stored,
-    Touch,
-    Undeliverable,
-)
-from ironwire.store.contract.records import (
-    Envelope,
-    Mailbox,
-    MailboxId,
-)
+from ironwire.store.contract.operations import Acked, Operation, Register, Remove, Removed, Result, Touch
+from ironwire.store.contract.records import Mailbox, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import accepted, encode
-from ironwire.wire.messages import (
-    Accepted,
-    Error,
-    File,
-    Receipt,
-    Text,
-)
+from ironwire.wire.messages import Accepted, Error
 
 log = structlog.get_logger(__name__)
 
@@ -68,93 +34,39 @@ NO_MAILBOX = MailboxId(0)
 SWEEP_COST = 50
 """To erase a part of a mailbox takes as long as so many entries."""
 
-NO_SUCH_GROUP = Error("not_found", detail="no such group")
 NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
-ID_TAKEN = Error("invalid", detail="id was used for another message")
 
 
-@frozen
-class DeliveryStatistics:
-    accepted_total: Tallied = figure(
-        "Accepted envelopes by path: `stored` in a mailbox, or `relayed` to live sessions where nobody involved has "
-        "a mailbox."
-    )
-    duplicates_total: Tallied = figure("Envelopes that were sent again after they had been accepted.")
-    undeliverable_total: Tallied = figure("Envelopes without any recipient that could get them; the sender was told.")
-    refused_total: Tallied = figure(
-        "Envelopes refused for a full mailbox, an id in use or a failing store; the sender was told."
-    )
-    operations_waiting: int = figure("Operations waiting for a batch.")
-    batch_operations: Distribution = figure("Operations per batch, acks included.")
-    settled_seconds: Distribution = figure(
-        "Time from the first request of a batch until the whole batch is on the disk and its results are told: one "
-        "value per batch, an upper bound for each of its operations."
-    )
-
-
-@define
 class Delivery:
-    """What becomes of an envelope, from its session's hands to everyone it is owed to."""
+    """What sessions and handlers ask for. Envelopes have a home of their own, and share the committer."""
 
-    _hub: Hub
-    _store: Store
-    _now_ms: Callable[[], int]
-    _limits: Limits
-    keeps_history: bool
-    _committer: Committer = field(init=False)
-    _metrics: DeliveryMetrics = field(init=False, factory=DeliveryMetrics)
+    def __init__(
+        self, hub: Hub, store: Store, now_ms: Callable[[], int], limits: Limits, *, keeps_history: bool
+    ) -> None:
+        self._hub = hub
+        self._store = store
+        self._now_ms = now_ms
+        self._limits = limits
+        self._committer = Committer(store, hub.wake_pumps)
+        self.envelopes = Envelopes(hub, store, self._committer, now_ms, keeps_history)
 
-    def __attrs_post_init__(self) -> None:
-        self._committer = Committer(self._store)
-
-    # --- what sessions ask for ---------------------------------------------------------------------------------------
-
-    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Take an envelope to a client. Replies go to the session's outbox, now or after the commit."""
-        to = ClientId(message.to)
-        try:
-            entries = entries_between(self._store, sender.principal, to)
-            # A mailbox is involved; or was, in what this sender waits for: order is kept among its envelopes.
-            is_stored = entries > 0 or sender.principal.device is not None or sender.unsettled.count > 0
-            # Where nothing is stored, a glance at the blocks is enough: it and the hand-over are one step. What is
-            # stored meets the blocks that stand when it is committed.
-            is_blocked = not is_stored and sender.principal.client in self._store.blocks_of(to)
-        except StoreError:
-            log.exception("the store cannot be read")
-            error = Error("internal", detail="the server cannot store messages now")
-            self._reply_refused(sender, error, message.verb, id)
-            if sender.hold is not None:
-                sender.hold.refused_at_reading(error, trio.current_time())
-            return
-        if is_stored:
-            self._submit_to_store(sender, to, message, id, entries)
-        elif isinstance(message, Receipt):
-            self._reply_offline(sender, to, message.verb, id)
-        else:
-            text = None if is_blocked else live_frame(message, sender.principal.client)
-            self._settle_live(sender, to, text, message.verb, id)
-
-    def submit_to_group(self, sender: Endpoint, message: Text | File, id: MessageId | None) -> None:  # noqa: A002  # as above
-        """Take an envelope to a group, as `submit` does."""
-        group = GroupId(message.to)
-        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
-        payload = stored_payload(message, client, now, device, group)
-        envelope = Envelope(message.verb, client, device, group, id, now, payload)
-        cost = cost_of(len(envelope.payload), entries_in(self._store, client, group))
-        sender.unsettled.begin(cost)
-        settle = partial(self._settle_group_append, sender, envelope, message, cost)
-        append = Append(envelope, digest_of(message), is_live=False, is_archived=self.keeps_history, lane=sender.hold)
-        self._committer.ask(client, append, settle, cost)
-
-    async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
+    async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """The client goes on after a refusal, once all that it had sent before has its answer."""
         await endpoint.unsettled.wait_below(1)
+        client, pump = endpoint.principal.client, endpoint.pump
+        try:
+            boxes = () if pump is None else await self._store.mailboxes_of(client)
+        except StoreError:
+            log.exception("the store cannot be read")
+            endpoint.outbox.put(encode(Error("internal", detail="the store cannot answer now"), id))
+            return
         if endpoint.hold is not None:
             endpoint.hold.resume()
         if id is not None:
-            endpoint.outbox.put(accepted(self._now_ms(), id))
+            sent = next((box.sent for box in boxes if pump is not None and box.id == pump.mailbox), None)
+            endpoint.outbox.put(encode(Accepted(self._now_ms(), sent=sent), id))
 
-    def ack(self, endpoint: Endpoint, upto: int, id: MessageId | None) -> None:  # noqa: A002  # the frame's
+    def ack(self, endpoint: Endpoint, upto: int, id: MessageId | None) -> None:  # noqa: A002  # as above
         """The session's device has everything up to `upto`; with an id, it is told once that is committed. Of a session
         that was replaced nothing is taken: the newer one delivers what this would erase.
 
@@ -172,51 +84,77 @@ class Delivery:
         if id is not None:
             endpoint.unsettled.begin(1)
             settle = partial(self._settle_ack, endpoint, id)
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle)
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived or 0, 1), settle, session=pump.session)
         elif arrived is not None:
-            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1))
+            self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
 
-    def pump(self, mailbox: Mailbox, outbox: Outbox) -> Pump:
-        """The link between a mailbox and the session that was opened for it, and is attached next."""
-        limits, former = self._limits, self._hub.pump_of(mailbox.id)
-        # The last acks of the session that this one replaces may not be committed yet.
-        acked = mailbox.acked if former is None else max(mailbox.acked, former.acked)
-        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
-        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
-        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
-        window = Window(acked, mailbox.tail, most_envelopes, most_bytes)
-        return Pump(mailbox.id, window, self._store, outbox)
+    @ends_session_on_error
+    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+        endpoint.unsettled.settle(1)
+        if isinstance(result, StoreError):
+            endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
+        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
+            endpoint.outbox.put(accepted(self._now_ms(), id))
+
+    def pump(self, outbox: Outbox) -> Pump:
+        """For a session with a device; the result of `register` opens it."""
+        return Pump(self._store, outbox)
 
     def members(self, client: ClientId, group: GroupId) -> int:
         """How many hear what the client says in the group: none if it is not in it. And none where that cannot be read,
         because then nothing will be stored either.
         """
         try:
-            stands = self._store.group(group)
+            stands = self._store.glance.group(group)
         except StoreError:
             return 0
         return len(stands.roles) if stands is not None and client in stands.roles else 0
 
-    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+    async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         """Raises:
         StoreError: the store cannot be read.
         """
-        return self._store.mailboxes_of(client)
+        return await self._store.mailboxes_of(client)
 
-    async def register(self, client: ClientId, device: DeviceId) -> Mailbox | None:
-        """The device's mailbox as it stands now, made and committed if it had none; None: the client has too many
-        devices.
+    def has_mailbox(self, client: ClientId) -> bool:
+        """At a glance. True where the store cannot be read: then nothing will be stored either."""
+        try:
+            return self._store.glance.mailbox_count(client) > 0
+        except StoreError:
+            return True
 
-        "Now" is when this returns: whoever attaches the session before the next checkpoint misses nothing.
+    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> bool:
+        """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. False: the client has
+        too many devices.
+
+        Args:
+            opened: is called with the mailbox after the commit, and before anything is told that was committed later.
 
         Raises:
             StoreError: the store cannot work.
         """
-        for box in self._store.mailboxes_of(client):
-            if box.device == device:  # what its former session acknowledged is in no gap of the new one
-                self._committer.hasten_ack(client, box.id)
-        await self.change(client, Register(client, device, self._now_ms()))
-        return next((box for box in self._store.mailboxes_of(client) if box.device == device), None)
+        client, device, pump = endpoint.principal.client, endpoint.principal.device, endpoint.pump
+        if device is None or pump is None:
+            raise ValueError("this session has no device")
+
+        def settle(result: Result | StoreError) -> None:
+            if isinstance(result, Mailbox):
+                pump.open(result.id, result.session, self._window(result))
+                opened(result)
+
+        result = await self._committer.committed(client, Register(client, device, self._now_ms()), settle)
+        return isinstance(result, Mailbox)
+
+    def _window(self, mailbox: Mailbox) -> Window:
+        """The window of a session that opens now. It begins behind an ack of a former session that waits: once that is
+        committed, what it erased would look like a gap. The ack is true of the device, so this session takes it over.
+        """
+        limits = self._limits
+        acked = max(mailbox.acked, self._committer.take_over_ack(mailbox.id, mailbox.session))
+        # Half of the outbox is for gaps and the rest; a larger window would end the session as often as it begins.
+        most_envelopes = min(limits.window_envelopes, limits.outbox_frames // 4)
+        most_bytes = min(limits.window_bytes, limits.outbox_bytes // 2)
+        return Window(acked, mailbox.tail, most_envelopes, most_bytes)
 
     def touch_devices(self) -> None:
         """Note that every device with a live session has been seen now."""
@@ -232,18 +170,27 @@ class Delivery:
         """
         return await self._committer.committed(client, operation)
 
-    async def remove(self, client: ClientId, device: DeviceId) -> Result:
-        """Delete the device with its mailbox. Its session, if it has one, is the caller's to close. What is left of a
-        large mailbox goes as fast as this client may have things done.
+    async def remove(
+        self, client: ClientId, device: DeviceId, removed: Callable[[], None], session: int | None = None
+    ) -> Result:
+        """Delete the device with its mailbox. The rest of a large mailbox is erased as fast as this client may have
+        things done.
+
+        Args:
+            removed: is called after the commit, and before anything is told that was committed later. The session that
+                the device has then is the one that lost its mailbox.
 
         Raises:
             StoreError: the store cannot work.
         """
-        result = await self._committer.committed(client, Remove(client, device), cost=SWEEP_COST)
-        if isinstance(result, Removed):
-            for sweep in result.rest:
-                self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
-        return result
+
+        def settle(result: Result | StoreError) -> None:
+            if isinstance(result, Removed):
+                for sweep in result.rest:
+                    self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
+                removed()
+
+        return await self._committer.committed(client, Remove(client, device, session), settle, SWEEP_COST)
 
     async def settled(self, client: ClientId) -> None:
         """Wait until everything that the client has asked for is committed.
@@ -253,27 +200,12 @@ class Delivery:
         """
         await self.change(client, Touch(NO_MAILBOX, self._now_ms()))
 
-    async def change_group(self, change: ChangeGroup, live_text: Callable[[], bytes]) -> Result:
-        """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
-
-        Raises:
-            StoreError: the store cannot work.
-        """
-
-        def tell(result: Result | StoreError) -> None:
-            if isinstance(result, Stored):
-                self._metrics.stored[change.envelope.verb] += 1
-                fan_out(self._hub, result, change.envelope, live_text)
-
-        cost = max(entries_of_all(self._store, change.roles), 1)
-        return await self._committer.committed(change.envelope.sender, change, tell, cost)
-
     async def run(self) -> None:
         """Commit what waits, batch after batch, until cancelled. One task runs this."""
         await self._committer.run()
 
     def statistics(self) -> DeliveryStatistics:
-        outcomes, committer = self._metrics, self._committer.statistics()
+        outcomes, committer = self.envelopes.metrics, self._committer.statistics()
         return DeliveryStatistics(
             accepted_total=outcomes.accepted(),
             duplicates_total=outcomes.duplicated(),
@@ -283,148 +215,3 @@ class Delivery:
             batch_operations=committer.batch_operations,
             settled_seconds=committer.settled_seconds,
         )
-
-    # --- what follows from a result ----------------------------------------------------------------------------------
-
-    def _submit_to_store(
-        self,
-        sender: Endpoint,
-        to: ClientId,
-        message: Sendable,
-        id: MessageId | None,  # noqa: A002  # the frame's
-        entries: int,
-    ) -> None:
-        client, device = sender.principal.client, sender.principal.device
-        now = self._now_ms()
-        payload = stored_payload(message, client, now, device)
-        envelope = Envelope(message.verb, client, device, to, id, now, payload)
-        is_receipt = isinstance(message, Receipt)
-        is_live = not is_receipt and self._is_live(to)
-        live_text = live_frame(message, client) if is_live else None
-        cost = cost_of(len(envelope.payload), max(entries, 1))
-        sender.unsettled.begin(cost)
-        settle = partial(self._settle_append, sender, envelope, live_text, cost)
-        is_archived = self.keeps_history and not is_receipt
-        append = Append(envelope, digest_of(message), is_live, is_archived, lane=sender.hold)
-        self._committer.ask(client, append, settle, cost)
-
-    def _settle_live(
-        self,
-        sender: Endpoint,
-        to: ClientId,
-        text: bytes | None,
-        verb: str,
-        id: MessageId | None,  # noqa: A002  # as above
-    ) -> None:
-        if not self._hand_over(to, text):
-            self._reply_offline(sender, to, verb, id)
-            return
-        self._metrics.relayed[verb] += 1
-        if id is not None:
-            sender.outbox.put(accepted(self._now_ms(), id))
-
-    def _settle_append(
-        self,
-        sender: Endpoint,
-        envelope: Envelope,
-        live_text: bytes | None,
-        cost: int,
-        result: Result | StoreError,
-    ) -> None:
-        sender.unsettled.settle(cost)
-        match result:
-            case Stored(placed):
-                # `live_text` is None for a receipt and without a seed session: a mailbox stored it. A recipient that
-                # blocks the sender gets nothing. Either way the envelope counts as delivered.
-                is_owed_live = live_text is not None and not result.is_blocked
-                is_missed = is_owed_live and not self._hand_over(ClientId(envelope.to), live_text)
-                offer(self._hub, result, envelope)
-                if is_missed and all(place.is_own for place in placed):
-                    self._forget(envelope)
-                    self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
-                    return
-                self._metrics.stored[envelope.verb] += 1
-                if envelope.id is not None:
-                    sender.outbox.put(accepted(envelope.ts, envelope.id))
-            case Undeliverable():
-                self._reply_offline(sender, ClientId(envelope.to), envelope.verb, envelope.id)
-            case MailboxFull():
-                self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
-            case _:
-                self._settle_known(sender, envelope, result)
-
-    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
-        endpoint.unsettled.settle(1)
-        if isinstance(result, StoreError):
-            endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
-        else:
-            endpoint.outbox.put(accepted(self._now_ms(), id))
-
-    def _settle_known(self, sender: Endpoint, envelope: Envelope, result: Result | StoreError) -> None:
-        """What any envelope may result in: its id was there before, or the store failed."""
-        match result:
-            case Duplicate(ts, _):
-                self._metrics.duplicates[envelope.verb] += 1
-                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), envelope.id))
-            case IdTaken():
-                self._reply_refused(sender, ID_TAKEN, envelope.verb, envelope.id)
-            case Held() if sender.hold is not None:
-                answer = sender.hold.answer(trio.current_time())
-                self._reply_refused(sender, answer, envelope.verb, envelope.id)
-            case _:
-                self._refuse_at_commit(sender, Error("internal", detail="the message could not be stored"), envelope)
-
-    def _settle_group_append(
-        self, sender: Endpoint, envelope: Envelope, message: Text | File, cost: int, result: Result | StoreError
-    ) -> None:
-        sender.unsettled.settle(cost)
-        match result:
-            case Stored():
-                group = GroupId(envelope.to)
-                live_text = partial(live_frame, message, envelope.sender, group)
-                fan_out(self._hub, result, envelope, live_text, but=sender)
-                self._metrics.stored[envelope.verb] += 1
-                if envelope.id is not None:
-                    sender.outbox.put(accepted(envelope.ts, envelope.id))
-            case NotMember():
-                self._reply_refused(sender, NO_SUCH_GROUP, envelope.verb, envelope.id)
-            case _:
-                self._settle_known(sender, envelope, result)
-
-    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
-        """Refuse for now what waited for its commit, and what the session sent after it."""
-        self._reply_refused(sender, error, envelope.verb, envelope.id)
-        if sender.hold is not None:
-            sender.hold.refused_at_commit(error)
-
-    def _is_live(self, client: ClientId) -> bool:
-        """Whether there is a session that takes an envelope without a mailbox."""
-        for other in self._hub.sessions_of(client):  # noqa: SIM110  # `any` takes three times as long
-            if other.pump is None:
-                return True
-        return False
-
-    def _hand_over(self, to: ClientId, text: bytes | None) -> bool:
-        """To every live session of `to` that has no mailbox; what is written to the socket of a seed session counts
-        as delivered. None is handed to nobody, and the answer is as ever: `to` has blocked who wrote it.
-        """
-        handed_over = False
-        for other in self._hub.sessions_of(to):
-            if other.pump is None:
-                is_taken = other.outbox.ending is None if text is None else other.outbox.put(text)
-                handed_over = is_taken or handed_over
-        return handed_over
-
-    def _forget(self, envelope: Envelope) -> None:
-        """Nobody got it, so its id may come again."""
-        if envelope.id is not None:
-            forget = Forget(envelope.sender, envelope.device, envelope.id)
-            self._committer.ask(envelope.sender, forget, lambda _: None)
-
-    def _reply_offline(self, sender: Endpoint, to: ClientId, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._metrics.undeliverable[verb] += 1
-        sender.outbox.put(encode(Error("user_offline", user=to), id))
-
-    def _reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
-        self._metrics.refuse(verb, error.msg)
-        sender.outbox.put(encode(error, id))

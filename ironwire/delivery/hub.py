@@ -1,32 +1,43 @@
-"""The live sessions of this server, by client and device.
+"""The live sessions of this server, by client and device, and the last step of what was committed on its way to them.
 
-A session is admitted first, which decides whether its client has too many, and attached when everything it needs is
-there: to register its device takes a commit, and nothing may be kept for a session that is then refused.
+    attached   counts as a session of its client; nothing reaches it, and it replaces nobody
+    open       is reached by everything, and has replaced an older session of its device
 
-Rule: whoever leaves removes itself and nobody else. A session that was replaced and ends later finds another in its
+A session is attached before its device is registered, and opened by the result of that: a registration that is refused
+or fails leaves the older session alone. Rule: `open` is called in the order of commits, when the registration is
+settled. What was committed before is in the mailbox as the registration found it; what is committed after finds the
+session open.
+
+Rule: a session that leaves removes itself and nobody else. One that was replaced and ends later finds another in its
 place, and leaves that one alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from itertools import count
+from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
 from attrs import field, frozen
 
 from ironwire.close_codes import CloseCode
 from ironwire.counting import figure
-from ironwire.delivery.outbox import Ending, Outbox
+from ironwire.delivery.outbox import INTERNAL_ERROR, Ending, Outbox
 from ironwire.delivery.pump import Pump
-from ironwire.errors import IronWireError
+from ironwire.errors import IronWireError, StoreError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
+from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Number, Operation, Result
 from ironwire.store.contract.records import MailboxId
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
 _session_numbers = count(1)
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class TooManySessions(IronWireError):
@@ -74,6 +85,28 @@ class Endpoint:
         client, device = self.principal.client, self.principal.device
         return EndpointId(client, device, 0 if device is not None else next(_session_numbers))
 
+    def number(self, n: int | None) -> Number | None:
+        """The number of an envelope of this session; None where there is no mailbox to count it, or no `n`."""
+        return None if n is None or self.pump is None else Number(self.pump.mailbox, self.pump.session, n)
+
+
+def ends_session_on_error(
+    settle: Callable[Concatenate[T, Endpoint, P], None],
+) -> Callable[Concatenate[T, Endpoint, P], None]:
+    """For methods that settle what a session has asked for. Through an error there the session may lose an answer, so
+    the error ends it: its client comes back and asks.
+    """
+
+    @wraps(settle)
+    def settle_or_end(self: T, endpoint: Endpoint, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            settle(self, endpoint, *args, **kwargs)
+        except Exception:
+            endpoint.outbox.close(INTERNAL_ERROR)
+            raise
+
+    return settle_or_end
+
 
 @frozen
 class HubStatistics:
@@ -84,50 +117,56 @@ class HubStatistics:
 class Hub:
     def __init__(self, *, sessions_per_client: int) -> None:
         self._sessions_per_client = sessions_per_client
-        self._admitted: dict[ClientId, tuple[Principal, ...]] = {}
-        """Of each session that is attached, or will be. Two are the same only if they are the same object."""
-        self._endpoints: dict[ClientId, tuple[Endpoint, ...]] = {}
+        self._attached: dict[ClientId, tuple[Endpoint, ...]] = {}
+        """The open ones included, and without those that were replaced."""
+        self._open: dict[ClientId, tuple[Endpoint, ...]] = {}
         self._pumps: dict[MailboxId, Pump] = {}
         self._sessions = 0
 
     @contextmanager
-    def admitted(self, principal: Principal) -> Iterator[None]:
-        """Count a session as one of its client's while the block runs, or until a newer one of its device is attached.
+    def attached(self, endpoint: Endpoint) -> Iterator[None]:
+        """Count a session as one of its client's while the block runs, or until it is replaced.
 
         Raises:
             TooManySessions: at the limit, and there is nothing to replace.
         """
-        client, device = principal.client, principal.device
-        everyone = self._admitted.get(client, ())
-        others = [other.device for other in everyone if device is None or other.device != device]
-        if others.count(None) + len({*others} - {None}) >= self._sessions_per_client:
+        client = endpoint.principal.client
+        everyone = self._attached.get(client, ())
+        others = {other.endpoint_id for other in everyone} - {endpoint.endpoint_id}
+        if len(others) >= self._sessions_per_client:
             raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
-        self._admitted[client] = (*everyone, principal)
+        self._attached[client] = (*everyone, endpoint)
         try:
             yield
         finally:
-            self._dismiss(principal)
+            self._remove(endpoint)
 
-    @contextmanager
-    def attached(self, endpoint: Endpoint) -> Iterator[None]:
-        """Attach a session that is admitted, while the block runs. An older session of the same device is closed with
-        4409.
+    def open(self, endpoint: Endpoint) -> bool:
+        """Let everything reach an attached session. An older session of the same endpoint is closed with 4409. False:
+        the session has left meanwhile.
         """
-        self._attach(endpoint)
-        try:
-            yield
-        finally:
-            self._detach(endpoint)
+        client = endpoint.principal.client
+        if endpoint not in self._attached.get(client, ()):
+            return False
+        older = self.session_at(endpoint.endpoint_id)
+        if older is not None:
+            self._remove(older)
+            older.outbox.close(REPLACED)
+        self._open[client] = (*self.sessions_of(client), endpoint)
+        self._sessions += 1
+        if endpoint.pump is not None:
+            self._pumps[endpoint.pump.mailbox] = endpoint.pump
+        return True
 
     def sessions_of(self, client: ClientId) -> Sequence[Endpoint]:
-        return self._endpoints.get(client, ())
+        return self._open.get(client, ())
 
     def device_session(self, client: ClientId, device: DeviceId) -> Endpoint | None:
-        """The live session of one device; there is never more than one."""
+        """The live session of one device."""
         return self.session_at(EndpointId(client, device))
 
     def session_at(self, endpoint_id: EndpointId) -> Endpoint | None:
-        """The live session that the endpoint has now."""
+        """The live session that the endpoint has now; there is never more than one."""
         return next(
             (endpoint for endpoint in self.sessions_of(endpoint_id.client) if endpoint.endpoint_id == endpoint_id), None
         )
@@ -138,46 +177,75 @@ class Hub:
 
     def everyone(self) -> Iterator[Endpoint]:
         """Every live session, in no particular order."""
-        for endpoints in self._endpoints.values():
+        for endpoints in self._open.values():
             yield from endpoints
 
+    def is_live(self, client: ClientId) -> bool:
+        """Whether the client has a session that takes an envelope without a mailbox."""
+        for endpoint in self.sessions_of(client):  # noqa: SIM110  # `any` takes three times as long
+            if endpoint.pump is None and endpoint.outbox.ending is None:
+                return True
+        return False
+
+    def hand_over(self, client: ClientId, frame: bytes) -> bool:
+        """Put the frame into the outbox of each session of the client that has no mailbox. Returns whether one took it:
+        what such a session is given counts as delivered.
+        """
+        is_taken = False
+        for endpoint in self.sessions_of(client):
+            if endpoint.pump is None:
+                is_taken = endpoint.outbox.put(frame) or is_taken
+        return is_taken
+
+    def fan_out(self, stored: Appended, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
+        """Hand the frame that `live_frame` makes to the sessions without a mailbox that are owed it, `but` one; None
+        stands for an envelope that is for devices alone. Returns whether one took it.
+        """
+        is_taken = False
+        if live_frame is not None:
+            frame = None
+            for client in stored.owed:
+                for endpoint in self.sessions_of(client):
+                    if endpoint.pump is None and endpoint is not but:
+                        frame = frame or live_frame()
+                        is_taken = endpoint.outbox.put(frame) or is_taken
+        return is_taken
+
+    def wake_pumps(self, operation: Operation, result: Result | StoreError) -> None:
+        """Offer each entry that was committed to its device's session, where there is one; and note each place that a
+        full mailbox has lost, because the device has to be told of it.
+        """
+        if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup):
+            return
+        envelope = operation.envelope
+        for place in result.placed:
+            pump = self._pumps.get(place.mailbox)
+            if pump is not None:
+                pump.offer(place.seq, envelope, is_own=place.is_own)
+        for lost in result.lost:
+            pump = self._pumps.get(lost.mailbox)
+            if pump is not None:
+                pump.note(lost.seq)
+
     def statistics(self) -> HubStatistics:
-        return HubStatistics(clients=len(self._endpoints), sessions=self._sessions)
+        return HubStatistics(clients=len(self._open), sessions=self._sessions)
 
-    def _attach(self, endpoint: Endpoint) -> None:
-        client, device = endpoint.principal.client, endpoint.principal.device
-        endpoints = self._endpoints.get(client, ())
-        replaced = [other for other in endpoints if device is not None and other.principal.device == device]
-        remaining = tuple(other for other in endpoints if other not in replaced)
-        for other in replaced:
-            self._unplug(other)
-            self._dismiss(other.principal)
-            other.outbox.close(REPLACED)
-        self._endpoints[client] = (*remaining, endpoint)
-        if endpoint.pump is not None:
-            self._pumps[endpoint.pump.mailbox] = endpoint.pump
-        self._sessions += 1 - len(replaced)
+    def _remove(self, endpoint: Endpoint) -> None:
+        _drop(self._attached, endpoint)
+        if _drop(self._open, endpoint):
+            self._sessions -= 1
+            pump = endpoint.pump
+            if pump is not None and self._pumps.get(pump.mailbox) is pump:
+                del self._pumps[pump.mailbox]
 
-    def _detach(self, endpoint: Endpoint) -> None:
-        client = endpoint.principal.client
-        self._unplug(endpoint)
-        endpoints = self._endpoints.get(client, ())
-        remaining = tuple(other for other in endpoints if other is not endpoint)
-        self._sessions -= len(endpoints) - len(remaining)
-        if remaining:
-            self._endpoints[client] = remaining
-        else:
-            self._endpoints.pop(client, None)
 
-    def _dismiss(self, principal: Principal) -> None:
-        client = principal.client
-        remaining = tuple(other for other in self._admitted.get(client, ()) if other is not principal)
-        if remaining:
-            self._admitted[client] = remaining
-        else:
-            self._admitted.pop(client, None)
-
-    def _unplug(self, endpoint: Endpoint) -> None:
-        pump = endpoint.pump
-        if pump is not None and self._pumps.get(pump.mailbox) is pump:
-            del self._pumps[pump.mailbox]
+def _drop(among: dict[ClientId, tuple[Endpoint, ...]], endpoint: Endpoint) -> bool:
+    """Take the endpoint out; returns whether it was in."""
+    client = endpoint.principal.client
+    endpoints = among.get(client, ())
+    remaining = tuple(other for other in endpoints if other is not endpoint)
+    if remaining:
+        among[client] = remaining
+    else:
+        among.pop(client, None)
+    return len(remaining) < len(endpoints)

@@ -14,7 +14,7 @@ from attrs import define
 
 from ironwire.delivery.delivery import Delivery
 from ironwire.limits import Limits
-from ironwire.store.contract.records import Expired
+from ironwire.store.contract.maintenance import Expired
 from ironwire.store.contract.store import Store
 from ironwire.store.files.blobs import Blobs
 

@@ -1,29 +1,39 @@
-"""What became of envelopes, counted by verb, and of requests. Relaying is the server's busiest path, so counting is one
-increment.
-"""
+"""The ends of envelopes, counted by verb. Relaying is the server's busiest path, so counting is one increment."""
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from ironwire.counting import Tallied, tallied
-from ironwire.wire.messages import Error, File, GroupChanged, Receipt, ServerMessage, Text
+from ironwire.counting import Distribution, Tallied, figure, tallied
+from ironwire.wire.messages import DELIVERIES
 from ironwire.wire.messages.fields import ErrorCode
 
-VERBS = (Text.verb, File.verb, Receipt.verb, GroupChanged.verb)
-"""What can be in an envelope. Every count is there from the start: a monitor sees 0, and then the first."""
 
-
-def refusal_in(reply: ServerMessage) -> ErrorCode | None:
-    """The code of an error; None if the reply is none, so that what was asked for was carried out."""
-    return reply.msg if isinstance(reply, Error) else None
+@frozen
+class DeliveryStatistics:
+    accepted_total: Tallied = figure(
+        "Accepted envelopes by path: `stored` in a mailbox, or `relayed` to live sessions where nobody involved has "
+        "a mailbox."
+    )
+    duplicates_total: Tallied = figure("Envelopes that were sent again after they had been accepted.")
+    undeliverable_total: Tallied = figure("Envelopes without any recipient that could get them; the sender was told.")
+    refused_total: Tallied = figure(
+        "Envelopes refused for a full mailbox, an id in use or a failing store; the sender was told."
+    )
+    operations_waiting: int = figure("Operations waiting for a batch.")
+    batch_operations: Distribution = figure("Operations per batch, acks included.")
+    settled_seconds: Distribution = figure(
+        "Time from the first request of a batch until the whole batch is on the disk and its results are told: one "
+        "value per batch, an upper bound for each of its operations."
+    )
 
 
 def _none_of_each() -> dict[str, int]:
-    return dict.fromkeys(VERBS, 0)
+    """Every count is there from the start: a monitor sees 0, and then the first."""
+    return {kind.verb: 0 for kind in DELIVERIES}
 
 
 @define(eq=False)
 class DeliveryMetrics:
-    """Whoever settles an envelope adds one to its verb, in the place that says how it ended."""
+    """Add one to the verb of each envelope that ends, in the place that says how."""
 
     stored: dict[str, int] = field(init=False, factory=_none_of_each)
     relayed: dict[str, int] = field(init=False, factory=_none_of_each)

@@ -1,14 +1,16 @@
-"""Brings a mailbox to its device's session: what waited first, then what comes, in order, within the window.
+"""Brings a mailbox to its device's session: the entries that waited first, then those that come, in order, within the
+window.
 
-An entry that is committed while the session has everything before it goes out at once, from memory. One that comes
-while the session is behind waits in the store, and `run` fetches it when the device has acknowledged enough. So
-nothing is held in memory for a slow device but its window.
+A pump has no window until its device is registered: `open` gives it one, before anything that was committed after the
+registration is told. An entry that is committed while the session has everything before it goes out at once, from
+memory. One that comes while the session is behind waits in the store, and `run` fetches it when the device has
+acknowledged enough. So nothing is held in memory for a slow device but its window.
 """
 
 import trio
 
 from ironwire.delivery.outbox import Outbox
-from ironwire.protocol.mailbox import Gap, Window
+from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.records import Envelope, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire import messages
@@ -18,26 +20,30 @@ PAGE_ENTRIES = 100
 
 
 class Pump:
-    """One device session's link to its mailbox. The session runs `run` in its nursery."""
+    """One device session's link to its mailbox. The session runs `run` in its nursery once the pump is open."""
 
-    def __init__(self, mailbox: MailboxId, window: Window, store: Store, outbox: Outbox) -> None:
-        self.mailbox = mailbox
-        self._window = window
+    mailbox: MailboxId
+    session: int
+    """Which of its device's sessions it is, by the count of the mailbox."""
+    _window: Window
+
+    def __init__(self, store: Store, outbox: Outbox) -> None:
         self._store = store
         self._outbox = outbox
         self._wake = trio.lowlevel.ParkingLot()
         self._is_caught_up = False
 
-    @property
-    def acked(self) -> int:
-        """The device has everything up to here."""
-        return self._window.acked
+    def open(self, mailbox: MailboxId, session: int, window: Window) -> None:
+        """The device is registered: this is its mailbox, which session of it began, and the window at its position."""
+        self.mailbox = mailbox
+        self.session = session
+        self._window = window
 
     def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
         """An entry was committed to the mailbox just now."""
         window = self._window
         if self._is_caught_up and seq == window.sent + 1 and window.room > 0:
-            self._deliver(seq, envelope, is_own=is_own)
+            self._deliver(seq, entry_text(seq, envelope, is_own=is_own))
         else:
             self.note(seq)
 
@@ -77,22 +83,26 @@ class Pump:
         tail = window.tail
         page = await self._store.read(self.mailbox, after=window.sent, limit=min(window.room, PAGE_ENTRIES))
         if not page:
-            self._tell(window.skip(tail))
+            await self._skip(tail)
         for entry in page:
             if window.room > 0:
-                self._deliver(entry.seq, entry.envelope, is_own=entry.is_own)
+                await self._skip(entry.seq - 1)
+                self._deliver(entry.seq, entry_text(entry.seq, entry.envelope, is_own=entry.is_own))
 
-    def _deliver(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
-        text = entry_text(seq, envelope, is_own=is_own)
-        self._tell(self._window.deliver(seq, len(text)))
+    async def _skip(self, upto: int) -> None:
+        """What was not sent up to `upto` is lost: say so, and why."""
+        first = self._window.sent + 1
+        if first <= upto:
+            # Asked before the window moves: what is committed meanwhile must not go out before the gap.
+            losses = await self._store.losses(self.mailbox, first, upto)
+            self._window.skip(upto)
+            for loss in losses:
+                groups = [*loss.groups] or None
+                self._outbox.put(encode(messages.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
+
+    def _deliver(self, seq: int, text: bytes) -> None:
+        self._window.deliver(seq, len(text))
         self._outbox.put(text)
-
-    def _tell(self, gap: Gap | None) -> None:
-        if gap is None:
-            return
-        for loss in self._store.losses(self.mailbox, gap.first, gap.last):
-            groups = [*loss.groups] or None
-            self._outbox.put(encode(messages.Gap(loss.first, loss.last, loss.reason, groups, loss.more_groups)))
 
 
 def entry_text(seq: int, envelope: Envelope, *, is_own: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""Calls: who is told what decides `protocol/call.py`; here it meets the live sessions, the blocks and the clock.
+"""Calls. `protocol/call.py` decides who is told what; here it meets the live sessions, the blocks and the clock.
 
 Nothing of a call is stored. A caller cannot drive anybody out: a session for which much waits is not rung, misses
 candidates, and gets no update, which its sender is told. Everything else is small and has to arrive: it waits in the
@@ -6,7 +6,6 @@ outbox like other frames.
 """
 
 from collections.abc import Callable, Iterator
-from typing import assert_never
 
 import trio
 from attrs import define, field, frozen
@@ -14,9 +13,10 @@ from attrs import define, field, frozen
 from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.handlers.ice import IceHandler
-from ironwire.ids import MessageId
+from ironwire.handlers.replies import reply
+from ironwire.ids import ClientId, MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.call import Calls, Refused, Tell
+from ironwire.protocol.call import CallRefused, Calls, Tell
 from ironwire.protocol.call_state import Bounds
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode
@@ -34,8 +34,6 @@ from ironwire.wire.messages import (
 )
 from ironwire.wire.messages.fields import ErrorCode
 
-CallRequest = CallOffer | CallRinging | CallAnswer | CallCandidate | CallUpdate | CallEnd | IceServers
-
 CHECK_SECONDS = 1.0
 """How late the end of a call may be that nobody answers, or that a device has left."""
 
@@ -51,7 +49,7 @@ class CallsStatistics:
 
 @define(eq=False)
 class CallHandler:
-    """Answers everything that clients say about calls."""
+    """Answers clients about calls, and passes their signals on."""
 
     _hub: Hub
     _store: Store
@@ -79,24 +77,36 @@ class CallHandler:
             await trio.sleep(CHECK_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
-    def answer(self, endpoint: Endpoint, request: CallRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        """Returns the code of the error that was the answer, if it was one.
-
-        Raises:
-            StoreError: it cannot be read whom the callee has blocked.
+    def offer(self, endpoint: Endpoint, request: CallOffer, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the callee's blocks cannot be read.
         """
-        match request:
-            case IceServers():
-                endpoint.outbox.put(encode(self._ice.servers(), id))
-                return None
-            case CallOffer():
-                return self._settle(endpoint, request, id, self._offer(endpoint, request))
-            case CallUpdate():
-                return self._settle(endpoint, request, id, self._update(endpoint, request))
-            case CallRinging() | CallAnswer() | CallCandidate() | CallEnd():
-                return self._settle(endpoint, request, id, self._calls.signal(endpoint.endpoint_id, request))
-            case _:
-                assert_never(request)
+        callee = [other.endpoint_id for other in self._hub.sessions_of(request.to) if other.outbox.has_room()]
+        is_muffled = endpoint.principal.client in self._store.glance.blocks_of(request.to)
+        result = self._calls.offer(endpoint.endpoint_id, request, callee, trio.current_time(), is_muffled=is_muffled)
+        if not isinstance(result, CallRefused):
+            self._offered_total += 1
+        user = request.to if isinstance(result, CallRefused) and result.code == "user_offline" else None
+        return self._answer(endpoint, id_, result, user)
+
+    def update(self, endpoint: Endpoint, request: CallUpdate, id_: MessageId | None) -> ErrorCode | None:
+        """Refused where the other side has no room: an update that was lost would leave the two sides apart."""
+        result = self._calls.signal(endpoint.endpoint_id, request)
+        if isinstance(result, list) and not self._have_room(result):
+            result = CallRefused("rate_limited", "the other side has not read what it was told before: try again")
+        return self._answer(endpoint, id_, result)
+
+    def signal(
+        self,
+        endpoint: Endpoint,
+        request: CallRinging | CallAnswer | CallCandidate | CallEnd,
+        id_: MessageId | None,
+    ) -> ErrorCode | None:
+        """Pass on a signal for which there is always room, or that may be lost."""
+        return self._answer(endpoint, id_, self._calls.signal(endpoint.endpoint_id, request))
+
+    def ice_servers(self, endpoint: Endpoint, request: IceServers, id_: MessageId | None) -> ErrorCode | None:
+        return reply(endpoint, self._ice.servers(), id_)
 
     def arrived(self, endpoint: Endpoint) -> None:
         """A session has begun. Of calls that say more than half an outbox holds it hears the first."""
@@ -113,37 +123,20 @@ class CallHandler:
     def statistics(self) -> CallsStatistics:
         return CallsStatistics(live=len(self._calls), offered_total=self._offered_total)
 
-    def _offer(self, endpoint: Endpoint, offer: CallOffer) -> list[Tell] | Refused:
-        callee = [other.endpoint_id for other in self._hub.sessions_of(offer.to) if other.outbox.has_room()]
-        is_muffled = endpoint.principal.client in self._store.blocks_of(offer.to)
-        result = self._calls.offer(endpoint.endpoint_id, offer, callee, trio.current_time(), is_muffled=is_muffled)
-        self._offered_total += not isinstance(result, Refused)
-        return result
+    def _have_room(self, tells: list[Tell]) -> bool:
+        return all(
+            other.outbox.has_room(len(encode(tell.message))) for tell in tells for other in self._endpoints(tell)
+        )
 
-    def _update(self, endpoint: Endpoint, update: CallUpdate) -> list[Tell] | Refused:
-        result = self._calls.signal(endpoint.endpoint_id, update)
-        if isinstance(result, Refused):
-            return result
-        if all(other.outbox.has_room(len(encode(tell.message))) for tell in result for other in self._endpoints(tell)):
-            return result
-        return Refused("rate_limited", "the other side has not read what it was told before: try again")
-
-    def _settle(
-        self,
-        endpoint: Endpoint,
-        request: CallRequest,
-        id: MessageId | None,  # noqa: A002  # the frame's
-        result: list[Tell] | Refused,
+    def _answer(
+        self, endpoint: Endpoint, id_: MessageId | None, result: list[Tell] | CallRefused, user: ClientId | None = None
     ) -> ErrorCode | None:
-        if isinstance(result, Refused):
-            user = request.to if isinstance(request, CallOffer) and result.code == "user_offline" else None
+        if isinstance(result, CallRefused):
             retry_after_ms = RETRY_MS if result.code == "rate_limited" else None
-            endpoint.outbox.put(encode(Error(result.code, result.detail, user, retry_after_ms), id))
-            return result.code
-        if id is not None:
-            endpoint.outbox.put(encode(Accepted(self._now_ms()), id))
+            return reply(endpoint, Error(result.code, result.detail, user, retry_after_ms), id_)
+        refusal = reply(endpoint, Accepted(self._now_ms()), id_)
         self._deliver(result)
-        return None
+        return refusal
 
     def _deliver(self, tells: list[Tell]) -> None:
         for tell in tells:

@@ -1,16 +1,14 @@
 """A client's devices: listing them, and removing one with its mailbox (docs/protocol.md, section 5)."""
 
-from typing import assert_never
-
 from attrs import frozen
 
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending
-from ironwire.ids import ClientId, DeviceId, MessageId
-from ironwire.store.contract.operations import NoSuchDevice
-from ironwire.wire.codec import encode
+from ironwire.handlers.replies import reply
+from ironwire.ids import MessageId
+from ironwire.store.contract.operations import NoSuchDevice, SessionOver
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 from ironwire.wire.messages.fields import ErrorCode
 
@@ -19,44 +17,35 @@ REMOVED = Ending(CloseCode.REMOVED, "this device was removed")
 
 @frozen
 class DeviceHandler:
-    """Answers what clients ask about their devices."""
+    """Answers clients about their devices."""
 
     _hub: Hub
     _delivery: Delivery
 
-    async def answer(
-        self,
-        endpoint: Endpoint,
-        request: Devices | DeviceRemove,
-        id: MessageId | None,  # noqa: A002  # the frame's
-    ) -> ErrorCode | None:
-        """Returns the code of the error that was the answer, if it was one.
-
-        Raises:
-            StoreError: the store cannot work.
+    async def list_devices(self, endpoint: Endpoint, request: Devices, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
         """
-        client = endpoint.principal.client
-        match request:
-            case Devices():
-                endpoint.outbox.put(encode(self._list(client), id))
-                return None
-            case DeviceRemove(device):
-                return await self._remove(endpoint, device, id)
-            case _:
-                assert_never(request)
+        mailboxes = await self._delivery.mailboxes_of(endpoint.principal.client)
+        devices = [Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes]
+        return reply(endpoint, DeviceList(devices), id_)
 
-    def _list(self, client: ClientId) -> DeviceList:
-        mailboxes = self._delivery.mailboxes_of(client)
-        return DeviceList([Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes])
+    async def remove(self, endpoint: Endpoint, request: DeviceRemove, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot work.
+        """
+        client, device, pump = endpoint.principal.client, request.device, endpoint.pump
+        session = pump.session if pump is not None and device == endpoint.principal.device else None
 
-    async def _remove(self, endpoint: Endpoint, device: DeviceId, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        client = endpoint.principal.client
-        result = await self._delivery.remove(client, device)
+        def removed() -> None:
+            reply(endpoint, DeviceRemoved(device), id_)  # first: it may be this very session that ends now
+            other = self._hub.device_session(client, device)
+            if other is not None:
+                other.outbox.close(REMOVED)
+
+        result = await self._delivery.remove(client, device, removed, session)
+        if isinstance(result, SessionOver):
+            return reply(endpoint, Error("not_found", detail="a newer session of this device has begun"), id_)
         if isinstance(result, NoSuchDevice):
-            endpoint.outbox.put(encode(Error("not_found", detail="this client has no such device"), id))
-            return "not_found"
-        endpoint.outbox.put(encode(DeviceRemoved(device), id))  # first: it may be this very session that ends now
-        other = self._hub.device_session(client, device)
-        if other is not None:
-            other.outbox.close(REMOVED)
+            return reply(endpoint, Error("not_found", detail="this client has no such device"), id_)
         return None

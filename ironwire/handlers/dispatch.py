@@ -1,14 +1,16 @@
-"""Everything that a session asks of the server besides sending envelopes: the handler of its verb answers it.
+"""Every verb has one handler: the registry, and the counters that follow from it (docs/protocol.md).
 
-One frame in, and what answers it goes to the endpoint's outbox. Only questions to the store await anything, and that is
-the disk.
+A handler takes a session's endpoint, the message, and the id of its frame. It puts the answer into the endpoint's
+outbox, and returns the code of the error that was the answer, or None. There are two kinds: one that waits for nothing
+is a plain function, one that asks the store is a coroutine.
 """
 
 from collections import Counter
-from typing import assert_never, get_args
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import structlog
-from attrs import field, frozen
+from attrs import frozen
 
 from ironwire.counting import Tallied, figure, tallied
 from ironwire.delivery.hub import Endpoint
@@ -19,23 +21,23 @@ from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
 from ironwire.handlers.presence import PresenceHandler
+from ironwire.handlers.replies import reply
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
-from ironwire.protocol.holding import is_ordered
-from ironwire.wire.codec import encode
-from ironwire.wire.messages import (
-    Auth,
-    Block,
-    Blocks,
+from ironwire.wire.messages import CLIENT_MESSAGES, ClientMessage, Error, Pong
+from ironwire.wire.messages.calls import (
     CallAnswer,
     CallCandidate,
     CallEnd,
     CallOffer,
     CallRinging,
     CallUpdate,
-    DeviceRemove,
-    Devices,
-    Error,
+    IceServers,
+)
+from ironwire.wire.messages.devices import Ack, DeviceRemove, Devices
+from ironwire.wire.messages.envelopes import File, History, Receipt, Text
+from ironwire.wire.messages.fields import ErrorCode
+from ironwire.wire.messages.groups import (
     GroupAdd,
     GroupCreate,
     GroupInfo,
@@ -44,51 +46,17 @@ from ironwire.wire.messages import (
     GroupRename,
     GroupRole,
     Groups,
-    History,
-    IceServers,
-    Ping,
-    Pong,
-    Presence,
-    PresenceAllow,
-    PresenceWatch,
-    Typing,
-    Unblock,
-    UploadToken,
-    Verify,
 )
-from ironwire.wire.messages.fields import ErrorCode
+from ironwire.wire.messages.presence import Block, Blocks, Presence, PresenceAllow, PresenceWatch, Typing, Unblock
+from ironwire.wire.messages.session import Auth, Ping, Resume, Verify
+from ironwire.wire.messages.uploads import UploadToken
 
-Request = (
-    Auth
-    | Verify
-    | Devices
-    | DeviceRemove
-    | History
-    | GroupCreate
-    | GroupAdd
-    | GroupRemove
-    | GroupLeave
-    | GroupRole
-    | GroupRename
-    | GroupInfo
-    | Groups
-    | Typing
-    | Presence
-    | PresenceAllow
-    | PresenceWatch
-    | Block
-    | Unblock
-    | Blocks
-    | CallOffer
-    | CallRinging
-    | CallAnswer
-    | CallCandidate
-    | CallUpdate
-    | CallEnd
-    | IceServers
-    | UploadToken
-    | Ping
-)
+M = TypeVar("M", bound=ClientMessage)
+PlainHandler = Callable[[Endpoint, M, MessageId | None], ErrorCode | None]
+AskingHandler = Callable[[Endpoint, M, MessageId | None], Awaitable[ErrorCode | None]]
+
+TAKEN_BY_DELIVERY: tuple[type[ClientMessage], ...] = (Text, File, Receipt, Ack, Resume)
+"""Verbs that need no handler: a session hands them to `Delivery` itself."""
 
 log = structlog.get_logger(__name__)
 
@@ -99,86 +67,124 @@ class DispatcherStatistics:
     refused_total: Tallied = figure("Requests that were refused, by verb and by the code of the error.")
 
 
-def _none_of_each() -> dict[str, int]:
-    return dict.fromkeys((request.verb for request in get_args(Request)), 0)
-
-
-@frozen
 class Dispatcher:
     """Hands each request to the handler of its verb."""
 
-    _devices: DeviceHandler
-    _history: HistoryHandler
-    _groups: GroupHandler
-    _presence: PresenceHandler
-    _blocks: BlockHandler
-    _calls: CallHandler
-    _uploads: UploadHandler
-    _asked: dict[str, int] = field(init=False, factory=_none_of_each)
-    _refused: Counter[tuple[str, ...]] = field(init=False, factory=Counter)
+    def __init__(
+        self,
+        devices: DeviceHandler,
+        history: HistoryHandler,
+        groups: GroupHandler,
+        presence: PresenceHandler,
+        blocks: BlockHandler,
+        calls: CallHandler,
+        uploads: UploadHandler,
+    ) -> None:
+        self._presence, self._calls = presence, calls
+        self._plain: dict[type[ClientMessage], PlainHandler[Any]] = {}
+        self._asking: dict[type[ClientMessage], AskingHandler[Any]] = {}
 
-    async def answer(self, endpoint: Endpoint, request: Request, id: MessageId | None) -> None:  # noqa: A002  # the frame's
-        """Carry out a request; whatever comes of it is in the endpoint's outbox when this returns."""
+        plain, asks = self._register_plain, self._register_asking
+        plain(Auth, _already_authenticated)
+        plain(Verify, _already_authenticated)
+        plain(Ping, _pong)
+        asks(Devices, devices.list_devices)
+        asks(DeviceRemove, devices.remove)
+        asks(History, history.page)
+        asks(GroupCreate, groups.change)
+        asks(GroupAdd, groups.change)
+        asks(GroupRemove, groups.change)
+        asks(GroupLeave, groups.change)
+        asks(GroupRole, groups.change)
+        asks(GroupRename, groups.change)
+        asks(GroupInfo, groups.info)
+        asks(Groups, groups.list_groups)
+        plain(Typing, presence.typing)
+        plain(Presence, presence.say)
+        plain(PresenceAllow, presence.allow)
+        plain(PresenceWatch, presence.watch)
+        asks(Block, blocks.block)
+        asks(Unblock, blocks.unblock)
+        asks(Blocks, blocks.list_blocks)
+        plain(CallOffer, calls.offer)
+        plain(CallUpdate, calls.update)
+        plain(CallRinging, calls.signal)
+        plain(CallAnswer, calls.signal)
+        plain(CallCandidate, calls.signal)
+        plain(CallEnd, calls.signal)
+        plain(IceServers, calls.ice_servers)
+        plain(UploadToken, uploads.token)
+
+        handled = [*self._plain, *self._asking]
+        if sorted(kind.verb for kind in (*handled, *TAKEN_BY_DELIVERY)) != sorted(
+            kind.verb for kind in CLIENT_MESSAGES
+        ):
+            raise TypeError("each verb has one handler, or is taken by `Delivery`")
+        self._asked = dict.fromkeys((kind.verb for kind in handled), 0)
+        self._refused: Counter[tuple[str, ...]] = Counter()
+
+    def answer_at_once(self, endpoint: Endpoint, request: ClientMessage, id_: MessageId | None) -> bool:
+        """Carry out a request whose handler waits for nothing; the answer is in the endpoint's outbox when this
+        returns. False: the handler asks the store, and nothing was done: await `answer`.
+        """
+        handler = self._plain.get(type(request))
+        if handler is None:
+            return False
         self._asked[request.verb] += 1
         try:
-            refusal = await self._dispatch(endpoint, request, id)
-        except StoreError:
-            log.exception("the store cannot answer")
-            error = Error("internal", detail="the store cannot answer now")
-            endpoint.outbox.put(encode(error, id))
-            if endpoint.hold is not None and is_ordered(request):
-                endpoint.hold.refused_at_commit(error)
-            refusal = "internal"
-        if refusal is not None:
-            self._refused[request.verb, refusal] += 1
+            refusal = handler(endpoint, request, id_)
+        except StoreError as error:
+            refusal = _fail(endpoint, request, id_, error)
+        self._count(request, refusal)
+        return True
+
+    async def answer(self, endpoint: Endpoint, request: ClientMessage, id_: MessageId | None) -> None:
+        """Carry out a request whose handler asks the store; the answer is in the endpoint's outbox when this
+        returns.
+        """
+        self._asked[request.verb] += 1
+        try:
+            refusal = await self._asking[type(request)](endpoint, request, id_)
+        except StoreError as error:
+            refusal = _fail(endpoint, request, id_, error)
+        self._count(request, refusal)
 
     def arrived(self, endpoint: Endpoint) -> None:
-        """The session has begun: it is attached, and was welcomed."""
+        """The session has begun: it is open, and was welcomed."""
+        self._presence.arrived(endpoint)
         self._calls.arrived(endpoint)
 
     def left(self, endpoint: Endpoint) -> None:
-        """The session has ended and is not attached any more. One that never was may be named too."""
+        """The session has ended and is not attached any more. One that was never open may be named too."""
         self._presence.left(endpoint)
         self._calls.left(endpoint)
 
     def statistics(self) -> DispatcherStatistics:
         return DispatcherStatistics(tallied("verb", self._asked), Tallied(("verb", "code"), dict(self._refused)))
 
-    async def _dispatch(
-        self,
-        endpoint: Endpoint,
-        request: Request,
-        id: MessageId | None,  # noqa: A002  # the frame's
-    ) -> ErrorCode | None:
-        match request:
-            case Auth() | Verify():
-                endpoint.outbox.put(encode(Error("invalid", detail="this session is authenticated already"), id))
-                return "invalid"
-            case Devices() | DeviceRemove():
-                return await self._devices.answer(endpoint, request, id)
-            case History():
-                return await self._history.answer(endpoint, request, id)
-            case (
-                GroupCreate()
-                | GroupAdd()
-                | GroupRemove()
-                | GroupLeave()
-                | GroupRole()
-                | GroupRename()
-                | GroupInfo()
-                | Groups()
-            ):
-                return await self._groups.answer(endpoint, request, id)
-            case Typing() | Presence() | PresenceAllow() | PresenceWatch():
-                return self._presence.answer(endpoint, request, id)
-            case Block() | Unblock() | Blocks():
-                return await self._blocks.answer(endpoint, request, id)
-            case CallOffer() | CallRinging() | CallAnswer() | CallCandidate() | CallUpdate() | CallEnd() | IceServers():
-                return self._calls.answer(endpoint, request, id)
-            case Ping():
-                endpoint.outbox.put(encode(Pong(), id))
-                return None
-            case UploadToken():
-                return self._uploads.answer(endpoint, request, id)
-            case _:
-                assert_never(request)
+    def _register_plain(self, kind: type[M], handler: PlainHandler[M]) -> None:
+        self._plain[kind] = handler
+
+    def _register_asking(self, kind: type[M], handler: AskingHandler[M]) -> None:
+        self._asking[kind] = handler
+
+    def _count(self, request: ClientMessage, refusal: ErrorCode | None) -> None:
+        if refusal is not None:
+            self._refused[request.verb, refusal] += 1
+
+
+def _already_authenticated(endpoint: Endpoint, request: Auth | Verify, id_: MessageId | None) -> ErrorCode | None:
+    return reply(endpoint, Error("invalid", detail="this session is authenticated already"), id_)
+
+
+def _pong(endpoint: Endpoint, request: Ping, id_: MessageId | None) -> ErrorCode | None:
+    return reply(endpoint, Pong(), id_)
+
+
+def _fail(endpoint: Endpoint, request: ClientMessage, id_: MessageId | None, reason: StoreError) -> ErrorCode | None:
+    """The store could not answer a request: say so, and hold the session if the order of the request counts."""
+    log.error("the store cannot answer", exc_info=reason)
+    error = Error("internal", detail="the store cannot answer now")
+    if endpoint.hold is not None and request.is_ordered:
+        endpoint.hold.refused_at_commit(error)
+    return reply(endpoint, error, id_)

@@ -1,4 +1,4 @@
-"""Groups: asking about them, and changing them (docs/protocol.md, section 7.2).
+"""Groups: questions about them, and changes (docs/protocol.md, section 7.2).
 
 `protocol/group.py` decides from the group as it stands; the store takes the change only if it stands so still. A change
 that lost a race is decided anew, from what the winner has left.
@@ -11,39 +11,35 @@ from typing import assert_never
 import trio
 from attrs import evolve, frozen
 
-from ironwire.delivery.delivery import ID_TAKEN, NO_SUCH_GROUP, Delivery
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.envelopes import ID_TAKEN, NO_SUCH_GROUP, digest_of
 from ironwire.delivery.hub import Endpoint
-from ironwire.delivery.metrics import refusal_in
-from ironwire.delivery.payloads import digest_of
+from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, GroupId, MessageId, Role
-from ironwire.protocol.group import Change, Changed, Outcome, Refused, Roster, Unchanged, change, create, expel
+from ironwire.protocol.group import Change, Changed, ChangeRefused, Outcome, Roster, Unchanged, change, create, expel
+from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
+    Appended,
     ChangeGroup,
     Duplicate,
     EpochPassed,
     Held,
     IdTaken,
     Result,
-    Stored,
     TooManyGroups,
 )
-from ironwire.store.contract.records import Envelope, Group, Membership
+from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode, encode_payload
 from ironwire.wire.messages import (
     Accepted,
     Error,
-    GroupAdd,
     GroupChanged,
     GroupCreate,
     GroupDetails,
     GroupInfo,
-    GroupLeave,
     GroupList,
     GroupMember,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
     Groups,
     GroupSummary,
 )
@@ -51,12 +47,10 @@ from ironwire.wire.messages.fields import ErrorCode
 
 GROUP_ID_BYTES = 16
 
-GroupRequest = GroupCreate | Change | GroupInfo | Groups
-
 
 @frozen
 class GroupHandler:
-    """Answers what clients ask about groups."""
+    """Answers clients about groups, and changes groups."""
 
     _store: Store
     _delivery: Delivery
@@ -64,57 +58,57 @@ class GroupHandler:
     _random_bytes: Callable[[int], bytes]
     _most_members: int
 
-    async def answer(self, endpoint: Endpoint, request: GroupRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        """Returns the code of the error that was the answer, if it was one.
+    async def info(self, endpoint: Endpoint, request: GroupInfo, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        return reply(endpoint, _details(await self._store.group(request.group), endpoint.principal.client), id_)
+
+    async def list_groups(self, endpoint: Endpoint, request: Groups, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        groups = await self._store.groups_of(endpoint.principal.client)
+        return reply(endpoint, GroupList([*map(_summary, groups)]), id_)
+
+    async def change(
+        self, endpoint: Endpoint, request: GroupCreate | Change, id_: MessageId | None
+    ) -> ErrorCode | None:
+        """Make or change a group. A refusal holds the session.
 
         Raises:
             StoreError: the store cannot work.
         """
-        client = endpoint.principal.client
-        match request:
-            case GroupInfo(group):
-                details = _details(self._store.group(group), client)
-                endpoint.outbox.put(encode(details, id))
-                return refusal_in(details)
-            case Groups():
-                groups = self._store.groups_of(client)
-                endpoint.outbox.put(encode(GroupList([*map(_summary, groups)]), id))
-                return None
-            case GroupCreate() | GroupAdd() | GroupRemove() | GroupLeave() | GroupRole() | GroupRename():
-                answer = await self._carry_out(endpoint, request, id)
-                if id is not None or isinstance(answer, Error):
-                    endpoint.outbox.put(encode(answer, id))
-                if isinstance(answer, Error) and endpoint.hold is not None:
-                    endpoint.hold.refused_at_commit(answer)
-                return refusal_in(answer)
-            case _:
-                assert_never(request)
+        answer = await self._carry_out(endpoint, request, id_)
+        if isinstance(answer, Error) and endpoint.hold is not None:
+            endpoint.hold.refused_at_commit(answer)
+        return reply(endpoint, answer, id_)
 
     async def _carry_out(
         self,
         endpoint: Endpoint,
         request: GroupCreate | Change,
-        id: MessageId | None,  # noqa: A002  # the frame's
+        id_: MessageId | None,
     ) -> Accepted | Error:
         by, device, digest = endpoint.principal.client, endpoint.principal.device, digest_of(request)
-        # What came of it the first time may have made the same request impossible: the id has to be looked up first.
-        known = None if id is None else self._store.recall(by, device, id, digest)
+        # The id is looked up first: the change itself may have made the same request impossible.
+        known = None if id_ is None else await self._store.recall(by, device, id_, digest)
         if known is not None:
             return _answer(known)
         result: Result = EpochPassed()
         while isinstance(result, EpochPassed):
-            group, outcome = self._decide(by, request)
+            group, outcome = await self._decide(by, request)
             match outcome:
-                case Refused(code, detail):
+                case ChangeRefused(code, detail):
                     return Error(code, detail=detail)
                 case Unchanged(epoch):
                     return Accepted(self._now_ms(), group=group, epoch=epoch)
                 case Changed(after):
                     now = self._now_ms()
                     told = evolve(_told(group, by, outcome), ts=now, device=device)
-                    envelope = Envelope(told.verb, by, device, group, id, now, encode_payload(told))
+                    envelope = Envelope(told.verb, by, device, group, id_, now, encode_payload(told))
                     result = await self._submit(envelope, digest, outcome, endpoint.hold)
-                    if isinstance(result, Stored):
+                    if isinstance(result, Appended):
                         return Accepted(now, group=group, epoch=after.epoch)
                 case _:
                     assert_never(outcome)
@@ -122,12 +116,13 @@ class GroupHandler:
             return endpoint.hold.answer(trio.current_time())
         return _answer(result)
 
-    def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
-        """Which group it is about, and what becomes of it as it stands now."""
+    async def _decide(self, by: ClientId, request: GroupCreate | Change) -> tuple[GroupId, Outcome]:
+        """The group of the request, and its outcome as the group stands now."""
         if isinstance(request, GroupCreate):
             group = GroupId("#" + self._random_bytes(GROUP_ID_BYTES).hex())
             return group, create(by, request, self._most_members)
-        return request.group, change(_roster(self._store.group(request.group)), by, request, self._most_members)
+        roster = _roster(await self._store.group(request.group))
+        return request.group, change(roster, by, request, self._most_members)
 
     async def expel(self, client: ClientId) -> int:
         """Take the client out of all its groups, as if it had left; says out of how many.
@@ -136,15 +131,16 @@ class GroupHandler:
             StoreError: the store cannot work.
         """
         left = 0
-        while memberships := self._store.groups_of(client):
-            for group in map(self._store.group, (membership.group for membership in memberships)):
+        while memberships := await self._store.groups_of(client):
+            for membership in memberships:
+                group = await self._store.group(membership.group)
                 if group is None or client not in group.roles:
                     continue
                 changed = expel(Roster(group.epoch, group.name, group.roles), client)
                 now = self._now_ms()
                 told = evolve(_told(group.id, client, changed), ts=now)
                 envelope = Envelope(told.verb, client, None, group.id, None, now, encode_payload(told))
-                left += isinstance(await self._submit(envelope, b"", changed), Stored)
+                left += isinstance(await self._submit(envelope, b"", changed), Appended)
         return left
 
     async def _submit(
@@ -152,11 +148,11 @@ class GroupHandler:
     ) -> Result:
         told, after = _told(GroupId(envelope.to), envelope.sender, changed), changed.roster
         operation = ChangeGroup(envelope, digest, after.epoch - 1, after.name, after.roles, lane)
-        return await self._delivery.change_group(operation, partial(encode, told))
+        return await self._delivery.envelopes.change_group(operation, partial(encode, told))
 
 
 def _answer(result: Result) -> Accepted | Error:
-    """What is said of a change that the store did not make."""
+    """The answer to a change that the store did not make."""
     match result:
         case Duplicate(ts, group):
             return Accepted(ts, duplicate=True, group=group)

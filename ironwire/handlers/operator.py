@@ -28,7 +28,7 @@ from ironwire.protocol.auth import BANNED
 from ironwire.store.clock import TrustedClock, describe_leap
 from ironwire.store.contract.store import Store
 from ironwire.store.invites import Invites
-from ironwire.store.survey import Page, Survey
+from ironwire.store.survey import Survey, SurveyPage
 from ironwire.wire.messages.fields import Between
 
 MOST_ROWS = 10_000
@@ -44,33 +44,33 @@ Offset = Annotated[int, Between(0, MOST_OFFSET)]
 
 
 @frozen
-class Clients:
+class ListClients:
     limit: Limit
     offset: Offset
     is_banned: bool
 
 
 @frozen
-class Devices:
+class ListDevices:
     limit: Limit
     offset: Offset
     client: ClientId | None = None
 
 
 @frozen
-class Mailboxes:
+class ListMailboxes:
     limit: Limit
     offset: Offset
 
 
 @frozen
-class Groups:
+class ListGroups:
     limit: Limit
     offset: Offset
 
 
 @frozen
-class Blobs:
+class ListBlobs:
     limit: Limit
 
 
@@ -120,13 +120,39 @@ class Observe:
 
 
 Request = (
-    Clients | Devices | Mailboxes | Groups | Blobs | Ban | Unban | Erase | Expire | Clock | Invite | Copy | Observe
+    ListClients
+    | ListDevices
+    | ListMailboxes
+    | ListGroups
+    | ListBlobs
+    | Ban
+    | Unban
+    | Erase
+    | Expire
+    | Clock
+    | Invite
+    | Copy
+    | Observe
 )
+
 REQUESTS: Mapping[str, type[Request]] = {
-    kind.__name__.lower(): kind
-    for kind in (Clients, Devices, Mailboxes, Groups, Blobs, Ban, Unban, Erase, Expire, Clock, Invite, Copy, Observe)
+    "clients": ListClients,
+    "devices": ListDevices,
+    "mailboxes": ListMailboxes,
+    "groups": ListGroups,
+    "blobs": ListBlobs,
+    "ban": Ban,
+    "unban": Unban,
+    "erase": Erase,
+    "expire": Expire,
+    "clock": Clock,
+    "invite": Invite,
+    "copy": Copy,
+    "observe": Observe,
 }
-"""By the verb that asks for them."""
+"""The class of each verb."""
+
+VERBS: Mapping[type[Request], str] = {kind: verb for verb, kind in REQUESTS.items()}
 
 Answer = dict[str, Any]
 """A JSON object."""
@@ -160,19 +186,19 @@ class Admin:
         StoreError: the store or the folder cannot be read or written.
         AdminError: things are not such that it could be done.
         """
-        if isinstance(request, Clients | Devices | Mailboxes):
+        if isinstance(request, ListClients | ListDevices | ListMailboxes):
             with suppress(StoreError):  # then the files say what they can
                 await self._store.checkpoint()
         match request:
-            case Clients(limit, offset, is_banned):
+            case ListClients(limit, offset, is_banned):
                 return self._with_sessions(await self._survey.clients(is_banned=is_banned, limit=limit, offset=offset))
-            case Devices(limit, offset, client):
+            case ListDevices(limit, offset, client):
                 return self._with_sessions(await self._survey.devices(client, limit=limit, offset=offset))
-            case Mailboxes(limit, offset):
+            case ListMailboxes(limit, offset):
                 return attrs.asdict(await self._survey.mailboxes(limit=limit, offset=offset))
-            case Groups(limit, offset):
+            case ListGroups(limit, offset):
                 return attrs.asdict(await self._survey.groups(limit=limit, offset=offset))
-            case Blobs(limit):
+            case ListBlobs(limit):
                 return attrs.asdict(await self._survey.blobs(limit=limit))
             case Ban(client):
                 is_news = await self._store.ban(client, self._clock.now_ms())
@@ -232,7 +258,7 @@ class Admin:
         await cast("CopyingStore", self._store).copy_to(folder / name)
         return {"name": name}
 
-    def _with_sessions(self, page: Page) -> Answer:
+    def _with_sessions(self, page: SurveyPage) -> Answer:
         """The page, and for each client or device how many sessions it has."""
         answer = attrs.asdict(page)
         for row in answer["rows"]:

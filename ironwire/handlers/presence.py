@@ -1,31 +1,31 @@
-"""Who is here, and who is typing: what is said to those who are there now (docs/protocol.md, section 7.3).
+"""Presence and typing: signals for the sessions that are live now (docs/protocol.md, section 7.3).
 
-A client is seen as what the newest `presence` of its live sessions said, by those whom it allows and has not blocked;
-everybody else sees it offline. All of it lives in memory and ends with the sessions: nothing here reaches a disk.
+A client is seen as the newest `presence` of its live sessions says, by the clients that it allows and has not blocked;
+all others see it offline. Everything lives in memory and ends with the sessions: nothing here reaches a disk.
 
-Rule: a watcher ends up knowing what it should see, at nobody else's cost. Only who is allowed is looked up, so a crowd
-that watches a client without being allowed costs nothing. What is seen is decided when a watcher's turn comes, so of a
-client that came and went meanwhile it is told once; one that reads too slowly is told when it reads again.
+Rule: a watcher ends up knowing what it should see, at nobody else's cost. Only allowed clients are looked up, so a
+crowd that watches a client without being allowed costs nothing. The status is read when a watcher's turn comes, so a
+client that came and went meanwhile is reported once; a session that reads too slowly is told when it reads again.
 """
 
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from itertools import islice
-from typing import assert_never
 
 import trio
 from attrs import define, field, frozen
 
 from ironwire.counting import figure
+from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
-from ironwire.ids import ClientId, GroupId, MessageId, is_group
+from ironwire.handlers.replies import reply
+from ironwire.ids import ClientId, EndpointId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import (
     Accepted,
-    Error,
     Presence,
     PresenceAllow,
     PresenceUpdate,
@@ -40,8 +40,6 @@ CATCH_UP_SECONDS = 1.0
 TURN_CLIENTS = 32
 """How many are looked up in one turn of the event loop. Each may have as many sessions as one may."""
 
-PresenceRequest = Typing | Presence | PresenceAllow | PresenceWatch
-
 _Clients = dict[ClientId, None]
 """A set that keeps its order, so that the same run gives the same trace."""
 
@@ -54,9 +52,9 @@ class PresenceStatistics:
 
 @define(eq=False)
 class _Watcher:
-    """A session that watches."""
+    """An endpoint that watches, in one session."""
 
-    session: Endpoint
+    endpoint_id: EndpointId
     watched: _Clients = field(factory=dict)
     told: dict[ClientId, GivenStatus | None] = field(factory=dict)
     """What it was told last. Who is not in here is offline to it; None: it may think anything."""
@@ -64,62 +62,92 @@ class _Watcher:
 
 @define(eq=False)
 class PresenceHandler:
-    """Answers what clients ask about presence, and tells watchers what changes: `tell` and `catch_up` are two tasks."""
+    """Answers clients about presence, and tells watchers of changes: `tell` and `catch_up` are two tasks."""
 
     _hub: Hub
     _store: Store
     _now_ms: Callable[[], int]
-    _said: dict[ClientId, dict[Endpoint, Status]] = field(init=False, factory=dict)
+    _said: dict[ClientId, dict[EndpointId, Status]] = field(init=False, factory=dict)
     """The last word of each live session, newest last."""
     _allowed: dict[ClientId, _Clients] = field(init=False, factory=dict)
-    _watchers: dict[Endpoint, _Watcher] = field(init=False, factory=dict)
+    _watchers: dict[EndpointId, _Watcher] = field(init=False, factory=dict)
     _changed: dict[ClientId, _Clients] = field(init=False, factory=dict)
     """Who may be seen as another than before, and by whom."""
     _behind: dict[_Watcher, None] = field(init=False, factory=dict)
     _news: trio.lowlevel.ParkingLot = field(init=False, factory=trio.lowlevel.ParkingLot)
     _dropped: int = field(init=False, default=0)
 
-    # --- what sessions ask for ---------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
-    def answer(self, endpoint: Endpoint, request: PresenceRequest, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        """Returns the code of the error that was the answer, if it was one.
-
-        Raises:
-            StoreError: the store cannot be read.
+    def typing(self, endpoint: Endpoint, request: Typing, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the group or the blocks cannot be read.
         """
-        match request:
-            case Typing():
-                return self._relay(endpoint, request, id)
-            case Presence(status):
-                self._say(endpoint, status)
-                self._accept(endpoint, id)
-            case PresenceAllow(clients):
-                self._allow(endpoint.principal.client, _distinct(clients))
-                self._accept(endpoint, id)
-            case PresenceWatch(clients):
-                self._accept(endpoint, id)  # first: what follows it is about the new list
-                self._watch(endpoint, _distinct(clients))
-            case _:
-                assert_never(request)
+        sender = endpoint.principal.client
+        if is_group(request.to):
+            group = self._store.glance.group(GroupId(request.to))
+            if group is None or sender not in group.roles:
+                return reply(endpoint, NO_SUCH_GROUP, id_)
+            self._fan_out(sender, group.roles, encode(RelayedTyping(sender, request.typing, group.id)))
+        else:
+            to = ClientId(request.to)
+            if sender not in self._store.glance.blocks_of(to):
+                self._fan_out(sender, [to], encode(RelayedTyping(sender, request.typing)))
+        return self._accept(endpoint, id_)
+
+    def say(self, endpoint: Endpoint, request: Presence, id_: MessageId | None) -> ErrorCode | None:
+        """The client is seen as this, while the session is the newest that has said something."""
+        if _is_over(endpoint):
+            return None
+        client = endpoint.principal.client
+        said = self._said.setdefault(client, {})
+        said.pop(endpoint.endpoint_id, None)
+        said[endpoint.endpoint_id] = request.status
+        self.changed(client)
+        return self._accept(endpoint, id_)
+
+    def allow(self, endpoint: Endpoint, request: PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
+        """These clients may see the client from now on."""
+        if _is_over(endpoint):
+            return None
+        client = endpoint.principal.client
+        self.changed(client)  # to those who were allowed before
+        self._allowed[client] = _distinct(request.clients)
+        self.changed(client)
+        return self._accept(endpoint, id_)
+
+    def watch(self, endpoint: Endpoint, request: PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
+        """The session wants to see these clients from now on.
+
+        A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was last
+        reported online, so that both converge.
+        """
+        if _is_over(endpoint):
+            return None
+        watched = _distinct(request.clients)
+        self._accept(endpoint, id_)  # first: the reports that follow are about the new list
+        watcher = self._watchers.setdefault(endpoint.endpoint_id, _Watcher(endpoint.endpoint_id))
+        kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]
+        watcher.told = dict.fromkeys(kept)
+        watcher.watched = watched
+        for client in watched:
+            self._tell(watcher, endpoint, client)
         return None
 
+    def arrived(self, endpoint: Endpoint) -> None:
+        """A session has begun. It has said and watches nothing yet; an older session that it replaced is over."""
+        self._forget(endpoint.endpoint_id)
+
     def left(self, endpoint: Endpoint) -> None:
-        """The session has ended; to be called once it is no longer attached."""
+        """A session is over, and not attached any more. One that was replaced was forgotten when the newer arrived."""
         client = endpoint.principal.client
-        watcher = self._watchers.pop(endpoint, None)
-        if watcher is not None:
-            watcher.watched = {}
-            self._behind.pop(watcher, None)
-        said = self._said.get(client, {})
-        if said.pop(endpoint, None) is not None:
-            if not said:
-                del self._said[client]
-            self.changed(client)
+        if self._hub.session_at(endpoint.endpoint_id) is None:
+            self._forget(endpoint.endpoint_id)
         if not self._hub.sessions_of(client):
             self._allowed.pop(client, None)
 
     def changed(self, client: ClientId) -> None:
-        """What the client is seen as by those whom it allows may be another now."""
+        """Those whom the client allows may see it differently now."""
         allowed = self._allowed.get(client)
         if allowed:
             self._changed.setdefault(client, {}).update(allowed)
@@ -146,8 +174,10 @@ class PresenceHandler:
             await trio.sleep(CATCH_UP_SECONDS)
             behind, self._behind = self._behind, {}
             for watcher in behind:
-                for client in watcher.watched:
-                    self._tell(watcher, client)
+                session = self._hub.session_at(watcher.endpoint_id)
+                if session is not None:
+                    for client in watcher.watched:
+                        self._tell(watcher, session, client)
                 await trio.lowlevel.checkpoint()
 
     async def _next_round(self) -> dict[ClientId, _Clients]:
@@ -158,46 +188,38 @@ class PresenceHandler:
 
     # --- presence ----------------------------------------------------------------------------------------------------
 
-    def _say(self, endpoint: Endpoint, status: Status) -> None:
-        said = self._said.setdefault(endpoint.principal.client, {})
-        said.pop(endpoint, None)
-        said[endpoint] = status
-        self.changed(endpoint.principal.client)
-
-    def _allow(self, client: ClientId, allowed: _Clients) -> None:
-        self.changed(client)  # to those who were allowed before
-        self._allowed[client] = allowed
-        self.changed(client)
-
-    def _watch(self, endpoint: Endpoint, watched: _Clients) -> None:
-        """A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was
-        last reported online, so that both converge.
-        """
-        watcher = self._watchers.setdefault(endpoint, _Watcher(endpoint))
-        kept = [client for client, status in watcher.told.items() if status != "offline" and client in watched]
-        watcher.told = dict.fromkeys(kept)
-        watcher.watched = watched
-        for client in watched:
-            self._tell(watcher, client)
+    def _forget(self, endpoint_id: EndpointId) -> None:
+        watcher = self._watchers.pop(endpoint_id, None)
+        if watcher is not None:
+            watcher.watched = {}
+            self._behind.pop(watcher, None)
+        client = endpoint_id.client
+        said = self._said.get(client, {})
+        if said.pop(endpoint_id, None) is not None:
+            if not said:
+                del self._said[client]
+            self.changed(client)
 
     def _tell_client(self, by: ClientId, client: ClientId) -> None:
         for other in self._hub.sessions_of(by):
-            watcher = self._watchers.get(other)
+            watcher = self._watchers.get(other.endpoint_id)
             if watcher is not None:
-                self._tell(watcher, client)
+                self._tell(watcher, other, client)
 
-    def _tell(self, watcher: _Watcher, client: ClientId) -> None:
-        """Tell the watcher what it should see, unless it was told that last or does not watch the client any more."""
+    def _tell(self, watcher: _Watcher, session: Endpoint, client: ClientId) -> None:
+        """Tell the watcher in its session what it should see, unless it was told that last or does not watch the client
+        any more.
+        """
         if client not in watcher.watched:
             return
         try:
-            status = self._seen(client, watcher.session.principal.client)
+            status = self._seen(client, watcher.endpoint_id.client)
         except StoreError:
             self._behind[watcher] = None  # the store says for itself that it fails; this waits until it does not
             return
         if status == watcher.told.get(client, "offline"):
             return
-        if watcher.session.outbox.put_ephemeral(_update(client, status)):
+        if session.outbox.put_ephemeral(_update(client, status)):
             watcher.told[client] = status
         else:
             self._dropped += 1
@@ -205,28 +227,11 @@ class PresenceHandler:
 
     def _seen(self, client: ClientId, by: ClientId) -> GivenStatus:
         said = self._said.get(client)
-        if not said or by not in self._allowed.get(client, ()) or by in self._store.blocks_of(client):
+        if not said or by not in self._allowed.get(client, ()) or by in self._store.glance.blocks_of(client):
             return "offline"
         return next(reversed(said.values()))
 
-    # --- typing ------------------------------------------------------------------------------------------------------
-
-    def _relay(self, endpoint: Endpoint, typing: Typing, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # as above
-        sender = endpoint.principal.client
-        if is_group(typing.to):
-            group = self._store.group(GroupId(typing.to))
-            if group is None or sender not in group.roles:
-                endpoint.outbox.put(encode(Error("not_found", detail="no such group"), id))
-                return "not_found"
-            self._spread(sender, group.roles, encode(RelayedTyping(sender, typing.typing, group.id)))
-        else:
-            to = ClientId(typing.to)
-            if sender not in self._store.blocks_of(to):
-                self._spread(sender, [to], encode(RelayedTyping(sender, typing.typing)))
-        self._accept(endpoint, id)
-        return None
-
-    def _spread(self, sender: ClientId, to: Iterable[ClientId], frame: bytes) -> None:
+    def _fan_out(self, sender: ClientId, to: Iterable[ClientId], frame: bytes) -> None:
         for client in to:
             if client == sender:
                 continue
@@ -234,9 +239,13 @@ class PresenceHandler:
                 if not other.outbox.put_ephemeral(frame):
                     self._dropped += 1
 
-    def _accept(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
-        if id is not None:
-            endpoint.outbox.put(encode(Accepted(ts=self._now_ms()), id))
+    def _accept(self, endpoint: Endpoint, id_: MessageId | None) -> ErrorCode | None:
+        return reply(endpoint, Accepted(ts=self._now_ms()), id_)
+
+
+def _is_over(endpoint: Endpoint) -> bool:
+    """Whether the session is ending: it takes no answer, and must not speak for a newer one that replaced it."""
+    return endpoint.outbox.ending is not None
 
 
 def _distinct(clients: list[ClientId]) -> _Clients:

@@ -6,11 +6,10 @@ from attrs import frozen
 
 from ironwire.crypto.tokens import Grant, UploadTokens
 from ironwire.delivery.hub import Endpoint
-from ironwire.delivery.metrics import refusal_in
+from ironwire.handlers.replies import reply
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.store.files.blobs import Blobs
-from ironwire.wire.codec import encode
 from ironwire.wire.messages import Error, UploadGrant, UploadToken
 from ironwire.wire.messages.fields import ErrorCode
 
@@ -27,11 +26,8 @@ class UploadHandler:
     _limits: Limits
     _now_ms: Callable[[], int]
 
-    def answer(self, endpoint: Endpoint, request: UploadToken, id: MessageId | None) -> ErrorCode | None:  # noqa: A002  # the frame's
-        """Returns the code of the error that was the answer, if it was one."""
-        reply = self._grant(endpoint, request.size)
-        endpoint.outbox.put(encode(reply, id))
-        return refusal_in(reply)
+    def token(self, endpoint: Endpoint, request: UploadToken, id_: MessageId | None) -> ErrorCode | None:
+        return reply(endpoint, self._grant(endpoint, request.size), id_)
 
     def _grant(self, endpoint: Endpoint, size: int | None) -> UploadGrant | Error:
         most = self._limits.upload_bytes

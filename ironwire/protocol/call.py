@@ -76,14 +76,14 @@ class Tell:
 
 
 @frozen
-class Refused:
+class CallRefused:
     """Nothing happened: answer `error`."""
 
     code: ErrorCode
     detail: str | None = None
 
 
-_TOO_LARGE = Refused("quota", "no more of what this client says in calls can be kept: end a call, or wait")
+_TOO_LARGE = CallRefused("quota", "no more of what this client says in calls can be kept: end a call, or wait")
 
 
 @define
@@ -110,20 +110,20 @@ class Calls:
         now: float,
         *,
         is_muffled: bool = False,
-    ) -> list[Tell] | Refused:
+    ) -> list[Tell] | CallRefused:
         """`caller` calls; `callee` is where the client `offer.to` can be rung."""
         client = caller.client
         if offer.to == client:
-            return Refused("invalid", "a client cannot call itself")
+            return CallRefused("invalid", "a client cannot call itself")
         live = self._live.get(offer.call)
         if live is not None:
             if (live.caller, live.callee_id, live.offer_hash) == (caller, offer.to, hash(offer.sdp)):
                 return []
-            return Refused("conflict", "a call with this id is under way: choose another id")
+            return CallRefused("conflict", "a call with this id is under way: choose another id")
         if not callee:
-            return Refused("user_offline")
+            return CallRefused("user_offline")
         if sum(call.caller_id == client for call in self._calls_of(client)) >= self._bounds.calls:
-            return Refused("quota", f"a client may have {self._bounds.calls} calls at a time: end one of them")
+            return CallRefused("quota", f"a client may have {self._bounds.calls} calls at a time: end one of them")
         relayed = RelayedOffer(client, offer.call, offer.sdp, offer.media)
         if not self._has_room_for(relayed):
             return _TOO_LARGE
@@ -142,13 +142,13 @@ class Calls:
             tells.append(Tell(tuple(ringing), relayed))
         return tells
 
-    def signal(self, by: EndpointId, signal: CallSignal) -> list[Tell] | Refused:
+    def signal(self, by: EndpointId, signal: CallSignal) -> list[Tell] | CallRefused:
         """`by` says something within a call."""
         call = self._live.get(signal.call)
         if call is None or {by.client, signal.to} != {call.caller_id, call.callee_id}:
-            return Refused("not_found", "there is no such call with this client")
+            return CallRefused("not_found", "there is no such call with this client")
         if by != call.caller and by not in call.at_callee:
-            return Refused("conflict", "another session has this call")
+            return CallRefused("conflict", "another session has this call")
         match signal:
             case CallRinging():
                 return self._ring(call, by)
@@ -230,21 +230,21 @@ class Calls:
             del self._away[endpoint]
         return tells
 
-    def _ring(self, call: Call, by: EndpointId) -> list[Tell] | Refused:
+    def _ring(self, call: Call, by: EndpointId) -> list[Tell] | CallRefused:
         if by not in call.ringing:
-            return Refused("conflict", "this call does not ring here")
+            return CallRefused("conflict", "this call does not ring here")
         if call.is_known_to_ring:
             return []
         call.is_known_to_ring = True
         return self._pass(call, call.caller, RelayedRinging(call.callee_id, call.id))
 
-    def _answer(self, call: Call, by: EndpointId, answer: CallAnswer) -> list[Tell] | Refused:
+    def _answer(self, call: Call, by: EndpointId, answer: CallAnswer) -> list[Tell] | CallRefused:
         if by == call.answerer and hash(answer.sdp) == call.answer_hash:
             return []
         if by not in call.ringing:
-            return Refused("conflict", "this call does not ring here")
+            return CallRefused("conflict", "this call does not ring here")
         told = self._pass(call, call.caller, RelayedAnswer(call.callee_id, answer.call, answer.sdp))
-        if isinstance(told, Refused):
+        if isinstance(told, CallRefused):
             return told
         others = [each for each in (*call.ringing, *call.rung_before) if each != by]
         call.answerer, call.answer_hash = by, hash(answer.sdp)
@@ -254,12 +254,12 @@ class Calls:
         call.early_bytes = 0
         return [*told, *self._tell_end(call, others, call.caller_id, "answered_elsewhere")]
 
-    def _pass_candidate(self, call: Call, by: EndpointId, signal: CallCandidate) -> list[Tell] | Refused:
+    def _pass_candidate(self, call: Call, by: EndpointId, signal: CallCandidate) -> list[Tell] | CallRefused:
         if call.candidate_counts[by] >= self._bounds.candidates:
-            return Refused("quota", f"one side may name {self._bounds.candidates} candidates in a call")
+            return CallRefused("quota", f"one side may name {self._bounds.candidates} candidates in a call")
         relayed = RelayedCandidate(by.client, signal.call, signal.candidate)
         to = call.other_party(by)
-        told: list[Tell] | Refused
+        told: list[Tell] | CallRefused
         if to is not None:
             told = self._pass(call, to, relayed)
         elif not self._has_room_for(relayed):
@@ -268,19 +268,19 @@ class Calls:
             call.early.append(relayed)
             call.early_bytes += bytes_of(relayed)
             told = [Tell(tuple(call.ringing), relayed)] if call.ringing else []
-        call.candidate_counts[by] += not isinstance(told, Refused)
+        call.candidate_counts[by] += not isinstance(told, CallRefused)
         return told
 
-    def _update(self, call: Call, by: EndpointId, signal: CallUpdate) -> list[Tell] | Refused:
+    def _update(self, call: Call, by: EndpointId, signal: CallUpdate) -> list[Tell] | CallRefused:
         to = call.other_party(by)
         if call.answerer is None or to is None:
-            return Refused("conflict", "this call was not answered yet")
+            return CallRefused("conflict", "this call was not answered yet")
         told = self._pass(call, to, RelayedUpdate(by.client, signal.call, signal.kind, signal.sdp))
-        if not isinstance(told, Refused):
+        if not isinstance(told, CallRefused):
             del call.candidate_counts[by]
         return told
 
-    def _pass(self, call: Call, to: EndpointId, signal: RelayedSignal) -> list[Tell] | Refused:
+    def _pass(self, call: Call, to: EndpointId, signal: RelayedSignal) -> list[Tell] | CallRefused:
         """To one party: now, or when it comes back."""
         absence = self._away.get(to)
         if absence is None:

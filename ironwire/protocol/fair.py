@@ -47,6 +47,3 @@ class FairQueue(Generic[K, T]):
         if not self._heap:
             self._moment = 0.0
         return item
-
-    def __len__(self) -> int:
-        return len(self._heap)

@@ -47,20 +47,20 @@ class Unchanged:
 
 
 @frozen
-class Refused:
+class ChangeRefused:
     """Answer `error` with this code; nothing changes."""
 
     code: ErrorCode
     detail: str
 
 
-Outcome = Changed | Unchanged | Refused
+Outcome = Changed | Unchanged | ChangeRefused
 
-NO_SUCH_GROUP = Refused("not_found", "no such group")
+NO_SUCH_GROUP = ChangeRefused("not_found", "no such group")
 """The same answer for a group that does not exist and for one that the client is not in."""
 
 
-def create(by: ClientId, request: GroupCreate, most_members: int) -> Changed | Refused:
+def create(by: ClientId, request: GroupCreate, most_members: int) -> Changed | ChangeRefused:
     """The roster that a new group begins with."""
     roles: dict[ClientId, Role] = {by: "admin", **{client: "member" for client in request.clients if client != by}}
     if len(roles) > most_members:
@@ -73,9 +73,9 @@ def change(roster: Roster | None, by: ClientId, request: Change, most_members: i
     if roster is None or by not in roster.roles:
         return NO_SUCH_GROUP
     if roster.roles[by] != "admin" and not isinstance(request, GroupLeave):
-        return Refused("forbidden", "only admins of the group may change it")
+        return ChangeRefused("forbidden", "only admins of the group may change it")
     if request.if_epoch is not None and request.if_epoch != roster.epoch:
-        return Refused("conflict", f"the group is at epoch {roster.epoch}: look at it again")
+        return ChangeRefused("conflict", f"the group is at epoch {roster.epoch}: look at it again")
     roles, name = dict(roster.roles), roster.name
     match request:
         case GroupAdd(clients=clients):
@@ -87,7 +87,7 @@ def change(roster: Roster | None, by: ClientId, request: Change, most_members: i
             del roles[by]
         case GroupRole(client=client, role=role):
             if client not in roles:
-                return Refused("not_found", "that client is not a member: add it first")
+                return ChangeRefused("not_found", "that client is not a member: add it first")
             roles[client] = role
         case GroupRename(name=new_name):
             name = new_name
@@ -113,7 +113,7 @@ def _outcome(before: Roster, after: Roster, most_members: int) -> Outcome:
     if changed.added and len(after.roles) > most_members:
         return _too_many(most_members)
     if after.roles and "admin" not in after.roles.values():
-        return Refused("conflict", "the group would have no admin: make another member admin first")
+        return ChangeRefused("conflict", "the group would have no admin: make another member admin first")
     return changed
 
 
@@ -127,5 +127,5 @@ def _changed(before: Roster, after: Roster) -> Changed:
     )
 
 
-def _too_many(most_members: int) -> Refused:
-    return Refused("quota", f"a group has at most {most_members} members")
+def _too_many(most_members: int) -> ChangeRefused:
+    return ChangeRefused("quota", f"a group has at most {most_members} members")

@@ -19,30 +19,15 @@ client says `resume`; the client then repeats from the first refused message.
     held      is refused              is committed: it was sent before the refused one
     broken    is refused              is refused: it was sent after the refused one
 
-Any other event leaves the state as it is. Only frames whose order matters count: envelopes and changes of groups.
+Any other event leaves the state as it is. The first refusal names the code, until the store fails: from then on it is
+`internal`, because what is refused then uses no number up (section 4.1). Only frames whose order matters count
+(`ClientMessage.is_ordered`): envelopes and changes of groups.
 """
-
-from typing import Literal
 
 from attrs import define, field, frozen
 
-from ironwire.wire.messages import (
-    ClientMessage,
-    Error,
-    File,
-    GroupAdd,
-    GroupCreate,
-    GroupLeave,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
-    Receipt,
-    Text,
-)
+from ironwire.wire.messages import Error, ErrorCode
 from ironwire.wire.messages.fields import is_retryable
-
-ORDERED = (Text, File, Receipt, GroupCreate, GroupAdd, GroupRemove, GroupLeave, GroupRole, GroupRename)
-"""Messages that are accepted in the order in which they were sent, or not at all."""
 
 HELD_DETAIL = "an earlier message of this session was refused: say resume, then send again from there"
 
@@ -59,26 +44,24 @@ class Refusal:
 class Hold:
     """The hold of one session. It is also the session's lane in a batch of the store."""
 
-    _state: Literal["open", "held", "broken"] = field(init=False, default="open")
+    is_held: bool = field(init=False, default=False)
+    """A frame that is read now is refused, if its order matters: the state is held or broken. Set here alone."""
+    is_broken: bool = field(init=False, default=False)
+    """Envelopes that wait for their commit are refused: the state is broken. Set here alone."""
     _refusal: Refusal | None = field(init=False, default=None)
 
     @property
-    def is_held(self) -> bool:
-        """Whether a frame that is read now is refused, if its order matters."""
-        return self._state != "open"
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether envelopes that wait for their commit are refused."""
-        return self._state == "broken"
+    def code(self) -> ErrorCode | None:
+        """What holds the session. Where it is `internal`, nothing that is refused now uses a number up."""
+        return None if self._refusal is None else self._refusal.error.msg
 
     def refused_at_reading(self, error: Error, now: float) -> None:
         """A message was answered with `error` when it was read."""
-        self._stop("held", error, now)
+        self._stop(error, now, is_broken=False)
 
     def refused_at_commit(self, error: Error) -> None:
         """A message was answered with `error` when it was to be committed."""
-        self._stop("broken", error, 0.0)
+        self._stop(error, 0.0, is_broken=True)
 
     def answer(self, now: float) -> Error:
         """The answer to a message that is refused because of another: the same code, and the remaining time."""
@@ -90,15 +73,14 @@ class Hold:
 
     def resume(self) -> None:
         """The client continues; none of its earlier messages waits for a commit."""
-        self._state, self._refusal = "open", None
+        self.is_held = self.is_broken = False
+        self._refusal = None
 
-    def _stop(self, state: Literal["held", "broken"], error: Error, now: float) -> None:
-        if not is_retryable(error.msg) or self.is_broken:
+    def _stop(self, error: Error, now: float, *, is_broken: bool) -> None:
+        has_failed = error.msg == "internal"
+        if not is_retryable(error.msg) or (self.is_broken and not has_failed):
             return
-        self._state = state
-        if self._refusal is None:
+        self.is_held = True
+        self.is_broken = self.is_broken or is_broken
+        if self._refusal is None or has_failed:
             self._refusal = Refusal(error, now + (error.retry_after_ms or 0) / 1000)
-
-
-def is_ordered(message: ClientMessage) -> bool:
-    return isinstance(message, ORDERED)

@@ -22,7 +22,7 @@ class AckBeyondDelivery(IronWireError):
 
 
 @frozen
-class Gap:
+class MissingEntries:
     """The entries `first` to `last`, both included, are gone."""
 
     first: int
@@ -59,22 +59,22 @@ class Window:
         """The mailbox has grown to `seq`."""
         self.tail = max(self.tail, seq)
 
-    def deliver(self, seq: int, size: int) -> Gap | None:
+    def deliver(self, seq: int, size: int) -> MissingEntries | None:
         """The entry `seq` goes out now; returns the gap that has to go before it. Check `room` first."""
         if seq <= self.sent:
             raise ValueError(f"entry {seq} was sent before: the last was {self.sent}")
-        gap = Gap(self.sent + 1, seq - 1) if seq > self.sent + 1 else None
+        gap = MissingEntries(self.sent + 1, seq - 1) if seq > self.sent + 1 else None
         self.committed(seq)
         self.sent = seq
         self._sizes.append((seq, size))
         self._bytes += size
         return gap
 
-    def skip(self, upto: int) -> Gap | None:
+    def skip(self, upto: int) -> MissingEntries | None:
         """The mailbox holds nothing up to `upto`: everything in between is lost."""
         if upto <= self.sent:
             return None
-        gap = Gap(self.sent + 1, upto)
+        gap = MissingEntries(self.sent + 1, upto)
         self.sent = upto
         return gap
 

@@ -3,6 +3,7 @@
     lifespan nursery
       └─ Background.run
            ├─ supervise(flusher.run)       empties the outboxes
+           ├─ supervise(reader.run)        reads the plain sockets of sessions
            ├─ supervise(delivery.run)      the one committer
            ├─ supervise(presence.tell)     and presence.catch_up: tell watchers who is here
            ├─ supervise(calls.run)         ends those that nobody answers

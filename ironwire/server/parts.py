@@ -11,7 +11,7 @@ from functools import lru_cache
 from ironwire import __version__
 from ironwire.counting import Statistics
 from ironwire.crypto.tokens import UploadTokens
-from ironwire.delivery.flusher import OutboxFlusher
+from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
 from ironwire.handlers.devices import DeviceHandler
@@ -36,7 +36,9 @@ from ironwire.server.operator.config import Settings
 from ironwire.server.operator.log_writer import log_statistics
 from ironwire.server.operator.process import process_statistics
 from ironwire.server.session.rates import Rates
+from ironwire.server.session.reader import Reader
 from ironwire.server.session.registration import AllowList, Registration
+from ironwire.server.session.scheduler import Scheduler
 from ironwire.server.session.services import Services
 from ironwire.server.session.sessions import Sessions
 
@@ -63,7 +65,7 @@ class Server:
         self.calls = CallHandler(core.hub, core.store, ice, limits, now_ms)
         self.dispatcher = Dispatcher(
             DeviceHandler(core.hub, core.delivery),
-            HistoryHandler(core.store, is_kept=core.delivery.keeps_history),
+            HistoryHandler(core.store, is_kept=core.delivery.envelopes.keeps_history),
             core.groups,
             self.presence,
             BlockHandler(core.delivery, core.store, self.presence, now_ms),
@@ -73,13 +75,15 @@ class Server:
 
         # Sessions, and the connections and requests that they come through.
         self.flusher = OutboxFlusher()
+        self.reader = Reader()
+        self.scheduler = Scheduler()
         self.rates = Rates(limits)
         self.services = self._services()
         self.sessions = Sessions(limits)
         proxies = TrustedProxies.parse(settings.server.trusted_proxies)
-        self.policies = AuthPolicies(settings, core.store.is_banned)
+        self.policies = AuthPolicies(settings, core.store.glance.is_banned)
         self.limiter = ConnectionLimiter(limits, proxies, self.policies.serves_page_of)
-        self.guard = install(limits, self.sessions.drain, self.limiter)
+        self.guard = install(limits, self.sessions.drain, self.limiter, self.scheduler)
         self.uploads = UploadRules(limits, tokens, proxies, settings.upload.auth == "token", now_ms)
 
         # What the operator sees, and the tasks.
@@ -114,12 +118,14 @@ class Server:
         """The parts that every session is given."""
         core, auth, upload = self.core, self.core.settings.auth, self.core.settings.upload
         allow_list = None if auth.allow_list is None else AllowList(auth.allow_list)
-        features = {"history": core.delivery.keeps_history, "upload_token": upload.auth == "token"}
+        features = {"history": core.delivery.envelopes.keeps_history, "upload_token": upload.auth == "token"}
         return Services(
             hub=core.hub,
             delivery=core.delivery,
             dispatcher=self.dispatcher,
             flusher=self.flusher,
+            reader=self.reader,
+            scheduler=self.scheduler,
             rates=self.rates,
             registration=Registration(auth.registration, allow_list, core.invites),
             limits=core.settings.limits,
@@ -156,6 +162,7 @@ class Server:
         return Background(
             [
                 self.flusher.run,
+                self.reader.run,
                 core.delivery.run,
                 self.presence.tell,
                 self.presence.catch_up,

@@ -62,7 +62,8 @@ _RENUMBER_LOST_CHANGES = """
         (SELECT mailbox.id + :leap, max(lost_change.first - mailbox.acked, 1), lost_change.last - mailbox.acked
          FROM mailbox WHERE mailbox.id = lost_change.mailbox)"""
 _RENUMBER_MAILBOXES = """
-    UPDATE mailbox SET id = id + :leap, tail = tail - acked, expired = max(expired - acked, 0), acked = 0"""
+    UPDATE mailbox
+    SET id = id + :leap, tail = tail - acked, expired = max(expired - acked, 0), acked = 0, sent = 0, refused = '[]'"""
 _RENUMBER_LATER = "UPDATE sqlite_sequence SET seq = seq + :leap WHERE name = 'mailbox'"
 _COUNT_MAILBOXES_EVER = """
     INSERT INTO sqlite_sequence (name, seq)

@@ -1,7 +1,8 @@
-"""What stands in a data folder, for its operator: who, how much and since when, never a message's body.
+"""A survey of a data folder for its operator: clients, devices, groups and files, with their counts and times, never a
+message's body.
 
-Each question has a connection of its own, which only reads, and an answer of bounded size: nothing here can hold up the
-store, and nothing here needs it to be open.
+Each question opens a connection of its own, which only reads, and its answer has a bounded size: nothing here can hold
+up the store, and nothing here needs it to be open.
 """
 
 import os
@@ -25,7 +26,7 @@ MEDIA = "media"
 
 
 @frozen
-class Client:
+class SurveyedClient:
     """A client with a device, in a group, or banned; others leave no trace but envelopes. `seen_ms` is when one of its
     devices was here last.
     """
@@ -40,7 +41,7 @@ class Client:
 
 
 @frozen
-class Box:
+class SurveyedDevice:
     """A device and its mailbox. `oldest_ms` is when the first envelope that waits was accepted."""
 
     client: ClientId
@@ -54,12 +55,15 @@ class Box:
 
 
 @frozen
-class Group:
+class SurveyedGroup:
     group: GroupId
     name: str | None
     epoch: int
     members: int
     admins: int
+
+
+SurveyRow = SurveyedClient | SurveyedDevice | SurveyedGroup
 
 
 @frozen
@@ -70,15 +74,15 @@ class Blob:
 
 
 @frozen
-class Page:
+class SurveyPage:
     """Some rows of a list, and how long the whole list is."""
 
     total: int
-    rows: Sequence[Client | Box | Group | Blob]
+    rows: Sequence[SurveyRow | Blob]
 
 
 @frozen
-class BlobPage(Page):
+class BlobPage(SurveyPage):
     """Blobs, the newest first; `total_bytes` is the size of all."""
 
     total_bytes: int
@@ -116,35 +120,39 @@ class Survey:
 
     folder: Path
 
-    async def clients(self, *, is_banned: bool, limit: int, offset: int) -> Page:
+    async def clients(self, *, is_banned: bool, limit: int, offset: int) -> SurveyPage:
         """Clients by id; if `is_banned`, those alone."""
         known = "ban" if is_banned else _KNOWN_CLIENTS
         count, select = f"SELECT count(*) FROM {known}", _CLIENTS.format(known=known)  # noqa: S608  # constants
         return await self._page(count, select, _client, limit=limit, offset=offset)
 
-    async def devices(self, client: ClientId | None, *, limit: int, offset: int) -> Page:
+    async def devices(self, client: ClientId | None, *, limit: int, offset: int) -> SurveyPage:
         """Devices, of one client or of all, in the order of the clients' ids."""
         select = _BOXES.format(order="client, id")
         return await self._page(_COUNT_BOXES, select, _box, client=client, limit=limit, offset=offset)
 
-    async def mailboxes(self, *, limit: int, offset: int) -> Page:
+    async def mailboxes(self, *, limit: int, offset: int) -> SurveyPage:
         """Mailboxes, those in which the most waits first."""
         select = _BOXES.format(order="waiting_bytes DESC, id")
         return await self._page(_COUNT_BOXES, select, _box, client=None, limit=limit, offset=offset)
 
-    async def groups(self, *, limit: int, offset: int) -> Page:
-        return await self._page(_COUNT_GROUPS, _GROUPS, lambda row: Group(*row), limit=limit, offset=offset)
+    async def groups(self, *, limit: int, offset: int) -> SurveyPage:
+        return await self._page(_COUNT_GROUPS, _GROUPS, lambda row: SurveyedGroup(*row), limit=limit, offset=offset)
 
     async def blobs(self, *, limit: int) -> BlobPage:
         return await self._in_thread(lambda: self._list_blobs(limit))
 
     async def _page(
-        self, count: str, select: str, make: Callable[[Sequence[Any]], Client | Box | Group], **wanted: str | int | None
-    ) -> Page:
-        def read() -> Page:
+        self,
+        count: str,
+        select: str,
+        make: Callable[[Sequence[Any]], SurveyRow],
+        **wanted: str | int | None,
+    ) -> SurveyPage:
+        def read() -> SurveyPage:
             with self._opened() as database:
                 total = database.execute(count, wanted).fetchone()[0]
-                return Page(total, [make(row) for row in database.execute(select, wanted)])
+                return SurveyPage(total, [make(row) for row in database.execute(select, wanted)])
 
         return await self._in_thread(read)
 
@@ -178,11 +186,11 @@ def _blobs_in(media: Path) -> Iterator[Blob]:
             yield Blob(name, status.st_size, status.st_mtime_ns // 1_000_000)
 
 
-def _client(row: Sequence[Any]) -> Client:
+def _client(row: Sequence[Any]) -> SurveyedClient:
     client, devices, groups, waiting, waiting_bytes, seen_ms, is_banned = row
-    return Client(client, devices, groups, waiting, waiting_bytes, seen_ms, bool(is_banned))
+    return SurveyedClient(client, devices, groups, waiting, waiting_bytes, seen_ms, bool(is_banned))
 
 
-def _box(row: Sequence[Any]) -> Box:
+def _box(row: Sequence[Any]) -> SurveyedDevice:
     client, device, waiting, waiting_bytes, oldest_ms, is_full, created_ms, seen_ms = row
-    return Box(client, device, waiting, waiting_bytes, oldest_ms, bool(is_full), created_ms, seen_ms)
+    return SurveyedDevice(client, device, waiting, waiting_bytes, oldest_ms, bool(is_full), created_ms, seen_ms)

@@ -14,22 +14,32 @@ from typing import Any, NamedTuple, TypeVar
 import orjson
 
 from ironwire.errors import InvalidId, InvalidMessage, UnknownVerb
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, parse_message_id
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group, parse_message_id
 from ironwire.wire.messages import (
     CLIENT_MESSAGES,
     DELIVERIES,
+    NUMBERED,
     SERVER_MESSAGES,
     AuthChallenge,
     ClientMessage,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    File,
+    Receipt,
     ServerMessage,
+    Text,
 )
 from ironwire.wire.messages.fields import SAFE_INTEGER
 from ironwire.wire.strict import Fault, Hook, shown, strict_converter
 
 T = TypeVar("T")
 
-ClientFrame = tuple[ClientMessage, MessageId | None]
-"""A frame from a client: the message, and the id that the reply carries."""
+Sendable = Text | File | Receipt
+Delivered = DeliveredText | DeliveredFile | DeliveredReceipt
+
+ClientFrame = tuple[ClientMessage, MessageId | None, int | None]
+"""A frame from a client: the message, the id that the reply carries, and the number that its device gave it."""
 
 
 class ServerFrame(NamedTuple):
@@ -78,16 +88,19 @@ def decode_client(text: str | bytes) -> ClientFrame:
     if type(text) is bytes:
         raise InvalidMessage("binary frames are not part of the protocol")
     frame = _load(text)
-    message_id = _id(frame.pop("id")) if "id" in frame else None
-    cls = _class_of(frame, _CLIENT_VERBS, message_id)
+    n = _number(frame) if "n" in frame else None
+    message_id = _id(frame.pop("id"), n) if "id" in frame else None
+    cls = _class_of(frame, _CLIENT_VERBS, message_id, n)
     payload = frame.pop("payload", {})
     if len(frame) > 1:
         unknown = next(key for key in frame if key != "type")
-        raise InvalidMessage(f"{shown(unknown)} is not a key of a frame", message_id)
+        raise InvalidMessage(f"{shown(unknown)} is not a key of a frame", message_id, n)
+    if n is not None and cls not in NUMBERED:
+        raise InvalidMessage(f"n numbers a text, a file or a receipt, not {shown(cls.verb)}", message_id, n)
     try:
-        return _client_message_of[cls](payload, None), message_id
+        return _client_message_of[cls](payload, None), message_id, n
     except Fault as fault:
-        raise InvalidMessage(f"payload{fault.where} {fault.what}", message_id) from None
+        raise InvalidMessage(f"payload{fault.where} {fault.what}", message_id, n) from None
 
 
 def decode_server(text: str | bytes) -> ServerFrame:
@@ -118,52 +131,73 @@ def _load(text: str | bytes) -> dict[str, Any]:
     try:
         frame = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidMessage(f"not JSON: {error.msg} at character {error.pos}", _id_in(text)) from None
+        raise InvalidMessage(f"not JSON: {error.msg} at character {error.pos}", *_named_in(text)) from None
     if type(frame) is not dict:
         raise InvalidMessage("a frame must be one JSON object")
     return frame
 
 
-def _id_in(text: str | bytes) -> MessageId | None:
-    """The id in a text that orjson refuses and a more lenient parser takes. A client that writes half a surrogate pair
-    thus learns which of its messages is refused.
+def _named_in(text: str | bytes) -> tuple[MessageId | None, int | None]:
+    """The id and the number in a text that orjson refuses and a more lenient parser takes. A client that writes half a
+    surrogate pair thus learns which of its messages is refused.
     """
     try:
         frame = json.loads(text)
-        return _id(frame["id"])
-    except (ValueError, RecursionError, TypeError, LookupError, InvalidMessage):
-        return None
+        if type(frame) is not dict:
+            return None, None
+        n = _number(frame) if "n" in frame else None
+        return _id(frame["id"]) if "id" in frame else None, n
+    except (ValueError, RecursionError, InvalidMessage):
+        return None, None
 
 
-def _class_of(frame: Mapping[str, Any], verbs: Mapping[str, type[Any]], message_id: MessageId | None) -> type[Any]:
+def _class_of(
+    frame: Mapping[str, Any],
+    verbs: Mapping[str, type[Any]],
+    message_id: MessageId | None,
+    n: int | None = None,
+) -> type[Any]:
     kind = frame.get("type")
     if type(kind) is not str:
-        raise InvalidMessage("type must be a string" if "type" in frame else "type is missing", message_id)
+        raise InvalidMessage("type must be a string" if "type" in frame else "type is missing", message_id, n)
     cls = verbs.get(kind)
     if cls is None:
         is_new = verbs is _SERVER_VERBS
-        raise (UnknownVerb if is_new else InvalidMessage)(f"type {shown(kind)} is not a verb", message_id)
+        raise (UnknownVerb if is_new else InvalidMessage)(f"type {shown(kind)} is not a verb", message_id, n)
     return cls
 
 
-def _id(value: Any) -> MessageId:
+def _id(value: Any, n: int | None = None) -> MessageId:
     if type(value) is not str:
-        raise InvalidMessage("id must be a string")
+        raise InvalidMessage("id must be a string", n=n)
     try:
         return parse_message_id(value)
     except InvalidId as error:
-        raise InvalidMessage(f"id {error}") from None
+        raise InvalidMessage(f"id {error}", n=n) from None
+
+
+def _number(frame: dict[str, Any]) -> int:
+    n = frame.pop("n")
+    if type(n) is not int or not 0 < n <= SAFE_INTEGER:
+        raise InvalidMessage("n must be an integer above 0", _id(frame["id"]) if "id" in frame else None)
+    return n
 
 
 # --- encoding --------------------------------------------------------------------------------------------------------
 
 
-def encode(message: ClientMessage | ServerMessage, id: MessageId | None = None) -> bytes:  # noqa: A002  # the key's name
+def encode(
+    message: ClientMessage | ServerMessage,
+    id: MessageId | None = None,  # noqa: A002  # the key's name
+    n: int | None = None,
+) -> bytes:
     """One frame's JSON, compact, keys in the order of the protocol document; absent values are left out."""
     payload = _payload_of[type(message)](message)
     frame: dict[str, Any] = {"type": message.verb}
     if id is not None:
         frame["id"] = id
+    if n is not None:
+        frame["n"] = n
     if message.verb == _FLAT:
         frame.update(payload)
     elif payload:
@@ -204,6 +238,51 @@ def _dumps(value: dict[str, Any]) -> bytes:
     # Copy: orjson shrinks a 1 KiB buffer in place; keeping hundreds of shrunken buffers slows later `dumps` calls from
     # 0.5 to 2.7 µs.
     return b"%b" % orjson.dumps(value)
+
+
+def stored_payload(message: Sendable, sender: ClientId, ts: int, device: DeviceId | None) -> bytes:
+    """The payload of the delivery: the store keeps it, and devices get it."""
+    if type(message) is Text:
+        return text_payload(sender, message.text, ts, device, _group_of(message))
+    return encode_payload(delivered(message, sender, ts, device))
+
+
+def live_frame(message: Sendable, sender: ClientId) -> bytes:
+    """The frame for a session without a mailbox: without time and device, as the seed protocol has it."""
+    if type(message) is Text and not is_group(message.to):
+        return relayed_text(sender, message.text)
+    return encode(delivered(message, sender))
+
+
+def delivered(message: Sendable, sender: ClientId, ts: int | None = None, device: DeviceId | None = None) -> Delivered:
+    group = _group_of(message)
+    match message:
+        case Text():
+            return DeliveredText(sender, message.text, ts, device, group=group)
+        case Receipt():
+            return DeliveredReceipt(sender, message.ids, message.state, ts, device)
+        case File():
+            return DeliveredFile(
+                sender=sender,
+                url=message.url,
+                kind=message.kind,
+                name=message.name,
+                mime=message.mime,
+                size=message.size,
+                sha256=message.sha256,
+                duration_ms=message.duration_ms,
+                width=message.width,
+                height=message.height,
+                waveform=message.waveform,
+                caption=message.caption,
+                ts=ts,
+                device=device,
+                group=group,
+            )
+
+
+def _group_of(message: Sendable) -> GroupId | None:
+    return GroupId(message.to) if is_group(message.to) else None
 
 
 def frame_text(verb: str, payload: bytes, *, id: MessageId | None, seq: int) -> bytes:  # noqa: A002  # the key's name

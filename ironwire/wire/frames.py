@@ -37,28 +37,28 @@ Payload = str | bytes
 
 
 @frozen
-class Ping:
+class PingFrame:
     """The peer asks for a pong that carries the same data, at most 125 bytes."""
 
     data: bytes
 
 
 @frozen
-class Pong:
+class PongFrame:
     """The peer answers a ping, or sends an unsolicited sign of life."""
 
     data: bytes
 
 
 @frozen
-class Close:
+class CloseFrame:
     """The peer sends nothing more; `code` is None where it gave none."""
 
     code: int | None
     reason: str
 
 
-Control = Ping | Pong | Close
+Control = PingFrame | PongFrame | CloseFrame
 
 
 @define(eq=False)
@@ -89,7 +89,7 @@ class FrameParser:
         """Return every message and control frame that `data` completes, in order.
 
         On a violation the list still holds everything completed before it, and `violation` has the close code. After a
-        `Close`, which is always the last of its list, data is ignored.
+        `CloseFrame`, which is always the last of its list, data is ignored.
 
         Raises:
             FrameViolation: an earlier call set `violation`, and the connection should be closing.
@@ -184,9 +184,9 @@ class FrameParser:
         """Return what the frame completes; the caller keeps whole text frames to itself."""
         opcode = first & _OPCODE
         if opcode == _PING:
-            return Ping(payload)
+            return PingFrame(payload)
         if opcode == _PONG:
-            return Pong(payload)
+            return PongFrame(payload)
         if opcode == _CLOSE:
             self._is_closed = True
             self._partial = None
@@ -271,15 +271,15 @@ def encode_close(code: int | None, reason: str) -> bytes:
     return _control(_CLOSE, struct.pack("!H", code) + fitting.encode())
 
 
-def _parse_close(body: bytes) -> Close:
+def _parse_close(body: bytes) -> CloseFrame:
     if not body:
-        return Close(None, "")
+        return CloseFrame(None, "")
     if len(body) == 1:
         raise FrameViolation(CloseCode.PROTOCOL_ERROR, "close frame has one byte")
     code = int.from_bytes(body[:2], "big")
     if code not in SENDABLE:
         raise FrameViolation(CloseCode.PROTOCOL_ERROR, f"close code {code} is reserved")
-    return Close(code, str(body[2:], "utf-8"))
+    return CloseFrame(code, str(body[2:], "utf-8"))
 
 
 def _control(opcode: int, data: bytes) -> bytes:

@@ -31,7 +31,7 @@ from ironwire.ids import (
     GroupId,
     MessageId,
 )
-from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, SERVER_MESSAGES, AuthChallenge, wire_key
+from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, NUMBERED, SERVER_MESSAGES, AuthChallenge, wire_key
 from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
 
 Schema = dict[str, Any]
@@ -61,10 +61,13 @@ def _document(title: str, classes: tuple[type[Any], ...], *, is_open: bool) -> S
 
 def _frame(cls: type[Any], *, is_open: bool) -> Schema:
     head: Schema = {"type": {"const": cls.verb}, "id": _ref("message_id")}
+    counted = {"type": "integer", "minimum": 1, "maximum": SAFE_INTEGER}
     if cls in DELIVERIES:
-        head["seq"] = {"type": "integer", "minimum": 1, "maximum": SAFE_INTEGER}
+        head["seq"] = counted
     elif is_open:
         head["seq"] = False  # a number belongs to deliveries alone: the one key that is not ignored elsewhere
+    if cls in NUMBERED:
+        head["n"] = counted
     payload = _object(cls, is_open=is_open)
     if cls is AuthChallenge:
         properties, required = head | payload["properties"], ["type", *payload["required"]]

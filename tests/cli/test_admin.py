@@ -1,23 +1,20 @@
 """The operator's commands on a data folder that nobody serves, as a shell sees them."""
 
 import json
-import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 import trio
 from click.testing import CliRunner, Result
 
 from ironwire.cli import cli
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.operator.top import Glance
+from ironwire.cli.operator.top import Overview
 from ironwire.ids import GroupId
 from ironwire.server.core import wall_clock_ms
 from ironwire.store.sqlite.migrations import load_migrations, migrate
@@ -25,17 +22,10 @@ from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE
 from tests.contract.builders import ANN, BOB, PHONE, WIDE, append, apply, change, envelope, registered
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
 SECRET = "the body of a message"
 CLUB = GroupId("#" + "c" * 32)
-
-
-@pytest.fixture(autouse=True)
-def log_as_it_was() -> Iterator[None]:
-    handlers, level = logging.root.handlers[:], logging.root.level
-    yield
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
@@ -224,11 +214,11 @@ def test_a_glance_is_what_went_on_between_two_observations() -> None:
         store={"batches_total": 4, "commit_seconds": {"count": 4, "sum": 0.02}},
         process={"cpu_seconds_total": 0.5},
     )
-    glance = Glance.between(observed(), after, seconds=2.0, unix_seconds=1_060.0)
-    assert glance.clock_leap_seconds == 0
-    assert (glance.frames_in_per_second, glance.frames_out_per_second) == (50, 150)
-    assert (glance.accepted_per_second, glance.refused_per_second) == (40, 2)
-    assert (glance.batches_per_second, glance.batch_operations, glance.commit_ms) == (2, 20, 5)
-    assert (glance.cpu_percent, glance.uptime_seconds) == (25, 60)
-    quiet = Glance.between(after, after, seconds=2.0, unix_seconds=1_062.0)
+    overview = Overview.between(observed(), after, seconds=2.0, unix_seconds=1_060.0)
+    assert overview.clock_leap_seconds == 0
+    assert (overview.frames_in_per_second, overview.frames_out_per_second) == (50, 150)
+    assert (overview.accepted_per_second, overview.refused_per_second) == (40, 2)
+    assert (overview.batches_per_second, overview.batch_operations, overview.commit_ms) == (2, 20, 5)
+    assert (overview.cpu_percent, overview.uptime_seconds) == (25, 60)
+    quiet = Overview.between(after, after, seconds=2.0, unix_seconds=1_062.0)
     assert (quiet.batch_operations, quiet.commit_ms, quiet.cpu_percent) == (0, 0, 0)

@@ -205,7 +205,7 @@ def test_the_history_is_that_of_the_device(home: Path) -> None:
     file.apply([Begin(1, 1), *(Queue(MessageId(message.text), message, 1_000) for message in said)])
     theirs = DeliveredText(ClientId(BOB), "four\x1b[2J", ts=3_000, device=DeviceId("desk"))
     read = DeliveredReceipt(ClientId(BOB), [MessageId("one")], "read")
-    file.apply([Settle(MessageId("one"), 2_000), Settle(MessageId("two"), None)])
+    file.apply([Settle(MessageId("one"), 2_000), Settle(MessageId("two"), None, "quota")])
     file.apply([Arrive(read, None, 1), Arrive(theirs, MessageId("4"), 2)])
     file.close()
     run("contacts", "add", "bob", BOB, "--key", "key")

@@ -6,27 +6,74 @@
 << await peer.deliver(message, seq)      what it has in the device's mailbox
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from trio.testing import memory_stream_pair
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from ironwire.client import ServerAddress
-from ironwire.client.store.records import Delivery
+from ironwire.client.store.records import Delivery, Sendable
 from ironwire.ids import MessageId, Origin
-from ironwire.limits import Limits
+from ironwire.limits import UNANSWERED_ENVELOPES, Limits
 from ironwire.protocol.auth import Admit, Authentication, AuthPolicy, Challenge, Principal, Refuse
 from ironwire.server.session.admission import announced
-from ironwire.wire.codec import ClientFrame, decode_client, encode, encode_payload, frame_text
-from ironwire.wire.messages import AuthChallenge, AuthOk, ServerMessage
+from ironwire.wire.codec import decode_client, encode, encode_payload, frame_text
+from ironwire.wire.messages import (
+    Accepted,
+    AuthChallenge,
+    AuthOk,
+    ClientMessage,
+    Error,
+    ErrorCode,
+    RefusedNumbers,
+    Resume,
+    ServerMessage,
+)
 
 ADDRESS = ServerAddress.parse("ws://server.test:8080")
 FRAME_BYTES = 4096
+UNREAD_MESSAGES = 10
+"""As many may be unread when a client says goodbye: behind more than that it waits for an answer until it gives up."""
 NONCE = bytes(range(32))
+
+
+@define
+class Ledger:
+    """The numbers of a device in one epoch of its mailbox, and their answers (section 4.1). A hole is an error."""
+
+    sent: int = 0
+    refused: list[RefusedNumbers] = field(factory=list)
+    _last: int = field(default=0, init=False)
+    _numbers: dict[MessageId, int] = field(factory=dict, init=False)
+    _answers: dict[int, ErrorCode | None] = field(factory=dict, init=False)
+
+    def begin(self) -> None:
+        """Whatever is not settled by now comes again."""
+        self._last = self.sent
+        self._numbers.clear()
+        self._answers.clear()
+
+    def came(self, message_id: MessageId, n: int) -> None:
+        assert n == self._last + 1, f"n is {n} after {self._last}"
+        self._last = n
+        self._numbers[message_id] = n
+
+    def answered(self, message_id: MessageId, code: ErrorCode | None) -> None:
+        n = self._numbers.get(message_id)
+        if n is None or code == "internal":
+            return
+        self._answers[n] = code
+        while self.sent + 1 in self._answers:
+            self.sent += 1
+            refusal = self._answers[self.sent]
+            if refusal is not None:
+                self.refused.append(RefusedNumbers(self.sent, self.sent, refusal))
+        self.refused = [span for span in self.refused if span.last > self.sent - UNANSWERED_ENVELOPES]
 
 
 @define(eq=False)
@@ -36,11 +83,25 @@ class Peer:
     principal: Principal
     websocket: WebSocketConnection
     stream: trio.abc.Stream
+    ledger: Ledger
+    _resumes: set[MessageId] = field(factory=set, init=False)
 
-    async def receive(self) -> ClientFrame:
-        return decode_client(await self.websocket.get_message())
+    async def receive(self) -> tuple[ClientMessage, MessageId | None]:
+        message, message_id, n = decode_client(await self.websocket.get_message())
+        if isinstance(message, Sendable) and self.principal.device is not None:
+            assert n is not None, f"a device sent {message} without a number"
+            assert message_id is not None
+            self.ledger.came(message_id, n)
+        elif isinstance(message, Resume) and message_id is not None:
+            self._resumes.add(message_id)
+        return message, message_id
 
     async def send(self, message: ServerMessage, message_id: MessageId | None = None) -> None:
+        if message_id in self._resumes and isinstance(message, Accepted) and self.principal.device is not None:
+            self.ledger.begin()
+            message = evolve(message, sent=self.ledger.sent)
+        elif message_id is not None:
+            self.ledger.answered(message_id, message.msg if isinstance(message, Error) else None)
         await self.websocket.send_message(encode(message, message_id).decode())
 
     async def deliver(self, message: Delivery, seq: int, message_id: MessageId | None = None) -> None:
@@ -112,6 +173,8 @@ class ScriptedServer:
     """When each attempt was made."""
     streams: list[Valve] = field(factory=list)
     """The client's end of each connection."""
+    ledgers: dict[int | None, Ledger] = field(factory=lambda: defaultdict(Ledger))
+    """By epoch."""
     _peers: tuple[trio.MemorySendChannel[Peer], trio.MemoryReceiveChannel[Peer]] = field(
         factory=lambda: trio.open_memory_channel[Peer](10)
     )
@@ -128,14 +191,14 @@ class ScriptedServer:
         return await self._peers[1].receive()
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
-        request = await wrap_server_stream(self._nursery, stream)
+        request = await wrap_server_stream(self._nursery, stream, message_queue_size=UNREAD_MESSAGES)
         websocket = await request.accept()
         try:
             principal = await self._authenticate(websocket)
         except ConnectionClosed:
             return
         if principal is not None:
-            await self._peers[0].send(Peer(principal, websocket, stream))
+            await self._peers[0].send(Peer(principal, websocket, stream, self.ledgers[self.epoch]))
 
     async def _authenticate(self, websocket: WebSocketConnection) -> Principal | None:
         machine = Authentication(AuthPolicy(self.origins, require_origin=True))
@@ -145,8 +208,12 @@ class ScriptedServer:
                     await websocket.send_message(encode(AuthChallenge(nonce.hex())).decode())
                 case Admit(principal):
                     limits = announced(Limits(frame_bytes=self.frame_bytes))
-                    epoch, tail = (None, None) if principal.device is None else (self.epoch, self.tail)
-                    welcome = AuthOk(principal.client, principal.device, epoch, tail, limits=limits)
+                    welcome = AuthOk(principal.client, limits=limits)
+                    if principal.device is not None:
+                        ledger = self.ledgers[self.epoch]
+                        ledger.begin()
+                        told = (self.epoch, self.tail, ledger.sent, ledger.refused or None)
+                        welcome = AuthOk(principal.client, principal.device, *told, limits=limits)
                     await websocket.send_message(encode(welcome).decode())
                     return principal
                 case Refuse(reason):

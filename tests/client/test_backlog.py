@@ -36,7 +36,7 @@ class Desk:
         store = LocalStore(self.path, self._in_thread)
         async with store.opened(OWNER), trio.open_nursery() as nursery:
             write_queue = WriteQueue(store)
-            self.backlog = Backlog(write_queue, EventQueue(), self._launch)
+            self.backlog = Backlog(write_queue, EventQueue(), self._launch, lambda _: None)
             nursery.start_soon(write_queue.run)
             nursery.start_soon(self.backlog.run, self.resting)
             await self.settle()

@@ -319,7 +319,7 @@ async def test_a_program_that_is_killed_between_its_commit_and_its_reply_doubles
                 line, _ = await unix_socket.read_line(stream, 10_000)
                 keep = decode_line(line)
                 assert isinstance(keep, Keep)
-                message, message_id = decode_client(keep.frames[0])
+                message, message_id, _ = decode_client(keep.frames[0])
                 assert isinstance(message, Text)
                 assert message_id is not None
                 await store.apply([Queue(message_id, message, 1)])

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ironwire.client import HistoryEntry, LocalStoreError, Owner, ServerAddress
 from ironwire.client.store.file import LocalFile, as_local_store_error, read_history
-from ironwire.client.store.records import Arrive, Begin, Change, Finish, MarkRead, Queue, Settle
+from ironwire.client.store.records import Arrive, Begin, Change, Finish, GiveNumber, MarkRead, Queue, Settle
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations
 from ironwire.wire.messages import DeliveredText, Gap, Receipt, Text
@@ -33,6 +33,9 @@ class Model:
     unseen: list[str] = field(factory=list)
     """In the order of arrival: what came and is not finished."""
     queued: dict[str, str] = field(factory=dict)
+    numbers: dict[int, str] = field(factory=dict)
+    """What is queued, by the number under which it may have been sent."""
+    highest: int = 0
     history: list[list[str]] = field(factory=list)
     """State and text of each entry of the conversation."""
     unread: int = 0
@@ -57,9 +60,11 @@ class FileMachine(RuleBasedStateMachine):
         self.words += 1
         return f"word {self.words}"
 
-    @rule(epoch=st.integers(1, 3), tail=numbers)
-    def begin(self, epoch: int, tail: int) -> None:
-        self.file.apply([Begin(epoch, tail)])
+    @rule(epoch=st.integers(1, 3), tail=numbers, sent=st.integers(0, 5))
+    def begin(self, epoch: int, tail: int, sent: int) -> None:
+        self.file.apply([Begin(epoch, tail, sent)])
+        if epoch != self.model.epoch or sent > self.model.highest:
+            self.model.numbers, self.model.highest = {}, sent
         if epoch != self.model.epoch or self.model.seq > tail:
             self.model.epoch, self.model.seq = epoch, 0
 
@@ -85,19 +90,32 @@ class FileMachine(RuleBasedStateMachine):
             self.model.unseen.append(f"gap {max(first, self.model.seq + 1)} {first + length}")
             self.model.seq = first + length
 
-    @rule(is_receipt=st.booleans())
-    def queue(self, is_receipt: bool) -> None:
+    @rule(is_receipt=st.booleans(), n=st.none() | st.integers(1, 5))
+    def queue(self, is_receipt: bool, n: int | None) -> None:
         word = self.word()
         message = Receipt(BOB, [MessageId(word)], "read") if is_receipt else Text(BOB, word)
-        self.file.apply([Queue(MessageId(word), message, 0)])
+        self.file.apply([Queue(MessageId(word), message, 0, n)])
+        if n is not None:
+            self.model.numbers[n] = word
+            self.model.highest = max(self.model.highest, n)
         self.model.queued[word] = "receipt" if is_receipt else "text"
         if not is_receipt:
             self.model.history.append(["queued", word])
 
+    @rule(n=st.integers(1, 5), data=st.data())
+    def number(self, n: int, data: st.DataObject) -> None:
+        if self.model.queued:
+            word = data.draw(st.sampled_from([*self.model.queued]))
+            self.file.apply([GiveNumber(MessageId(word), n)])
+            self.model.numbers = {each: other for each, other in self.model.numbers.items() if other != word}
+            self.model.numbers[n] = word
+            self.model.highest = max(self.model.highest, n)
+
     @rule(is_accepted=st.booleans(), data=st.data())
     def settle(self, is_accepted: bool, data: st.DataObject) -> None:
         word = data.draw(st.sampled_from([*self.model.queued, "nobody knows"]))
-        self.file.apply([Settle(MessageId(word), 1 if is_accepted else None)])
+        self.file.apply([Settle(MessageId(word), 1) if is_accepted else Settle(MessageId(word), None, "quota")])
+        self.model.numbers = {n: each for n, each in self.model.numbers.items() if each != word}
         self.model.queued.pop(word, None)
         for entry in self.model.history:
             if entry == ["queued", word]:
@@ -139,6 +157,9 @@ class FileMachine(RuleBasedStateMachine):
             f"gap {each.first} {each.last}" if isinstance(each, Gap) else getattr(each, "text", "") for each in frames
         ]
         assert said == self.model.unseen
+        numbered = self.file.numbered()
+        assert (numbered.epoch, numbered.highest) == (self.model.epoch, self.model.highest)
+        assert {n: message_id for n, (message_id, _) in numbered.queued.items()} == self.model.numbers
         assert [message_id for message_id, _ in self.file.queued(1_000)] == [*self.model.queued]
         history = [[entry.state, getattr(entry.message, "text", "")] for entry in self.file.history(BOB, 1_000)]
         assert history == self.model.history

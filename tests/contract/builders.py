@@ -4,14 +4,20 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 import orjson
+from attrs import evolve
 
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.store.contract.operations import (
     Append,
+    Audience,
     ChangeGroup,
+    Number,
     Operation,
     Register,
     Result,
+    ToClient,
+    ToDevices,
+    ToGroup,
 )
 from ironwire.store.contract.records import Envelope, Mailbox, Quota
 from ironwire.store.contract.store import Store
@@ -39,9 +45,23 @@ def envelope(
     return Envelope("text", sender, device, to, None if id is None else MessageId(id), ts, payload)
 
 
-def append(sent: Envelope, *, is_live: bool = False, is_archived: bool = False) -> Append:
+def append(
+    sent: Envelope, *devices: tuple[ClientId, DeviceId], is_live: bool = False, is_archived: bool = False
+) -> Append:
+    """The envelope goes to `devices` if some are named, and else to its own address."""
     digest = blake2b(sent.to.encode() + sent.payload, digest_size=16).digest()
-    return Append(sent, digest, is_live, is_archived)
+    audience: Audience
+    if devices:
+        audience = ToDevices(devices)
+    else:
+        audience = ToGroup(GroupId(sent.to)) if is_group(sent.to) else ToClient(ClientId(sent.to), is_live)
+    return Append(sent, digest, audience, is_archived)
+
+
+def numbered(sent: Envelope, mailbox: Mailbox, n: int, *, is_live: bool = False, lane: str | None = None) -> Append:
+    """Sent by the device of `mailbox` under `n`, in the session in which the mailbox stood so."""
+    number = Number(mailbox.id, mailbox.session, n)
+    return evolve(append(sent, is_live=is_live), digest=b"", lane=lane, number=number)
 
 
 def change(
@@ -67,8 +87,8 @@ async def apply(store: Store, operation: Operation) -> Result:
     return result
 
 
-def mailbox_of(store: Store, client: ClientId, device: DeviceId) -> Mailbox:
-    return next(box for box in store.mailboxes_of(client) if box.device == device)
+async def mailbox_of(store: Store, client: ClientId, device: DeviceId) -> Mailbox:
+    return next(box for box in await store.mailboxes_of(client) if box.device == device)
 
 
 async def registered(store: Store, client: ClientId, device: DeviceId, now_ms: int = 1_000) -> Mailbox:

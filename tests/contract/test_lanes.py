@@ -3,7 +3,7 @@
 from attrs import evolve
 
 from ironwire.ids import Address, GroupId
-from ironwire.store.contract.operations import Append, Held, MailboxFull, Operation, Stored
+from ironwire.store.contract.operations import Append, Appended, Held, MailboxFull, Operation
 from ironwire.store.contract.records import Quota
 from tests.contract.builders import ANN, BOB, CAT, PHONE, append, change, envelope, mailbox_of, registered, texts
 from tests.contract.conftest import OpenStore
@@ -30,9 +30,9 @@ async def test_after_a_full_mailbox_the_rest_of_its_lane_is_held_and_other_lanes
             to(CAT, "6", None),
         ]
         results = await store.apply(batch)
-        assert [type(result) for result in results] == [Stored, Stored, MailboxFull, Held, Held, Stored, Stored]
-        assert store.group(GROUP) is None
-        assert [text for _, text in await texts(store, mailbox_of(store, CAT, PHONE))] == ["5", "6"]
+        assert [type(result) for result in results] == [Appended, Appended, MailboxFull, Held, Held, Appended, Appended]
+        assert await store.group(GROUP) is None
+        assert [text for _, text in await texts(store, await mailbox_of(store, CAT, PHONE))] == ["5", "6"]
 
 
 async def test_the_next_batch_begins_anew(open_store: OpenStore) -> None:
@@ -40,7 +40,7 @@ async def test_the_next_batch_begins_anew(open_store: OpenStore) -> None:
         await registered(store, BOB, PHONE)
         await registered(store, CAT, PHONE)
         await store.apply([to(BOB, text, "here") for text in "123"])
-        assert type((await store.apply([to(CAT, "4", "here")]))[0]) is Stored
+        assert type((await store.apply([to(CAT, "4", "here")]))[0]) is Appended
 
 
 async def test_without_a_lane_nothing_is_held(open_store: OpenStore) -> None:
@@ -48,4 +48,4 @@ async def test_without_a_lane_nothing_is_held(open_store: OpenStore) -> None:
         await registered(store, BOB, PHONE)
         await registered(store, CAT, PHONE)
         results = await store.apply([*(to(BOB, text, None) for text in "123"), to(CAT, "4", None)])
-        assert [type(result) for result in results] == [Stored, Stored, MailboxFull, Stored]
+        assert [type(result) for result in results] == [Appended, Appended, MailboxFull, Appended]

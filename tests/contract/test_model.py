@@ -4,8 +4,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import trio
@@ -14,24 +15,27 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ironwire.ids import Address, GroupId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    AddBlock,
     Append,
-    Block,
     ChangeGroup,
     Forget,
+    Number,
     Operation,
+    RefuseNumber,
     Register,
     Remove,
+    RemoveBlock,
     Touch,
-    Unblock,
 )
 from ironwire.store.contract.records import MailboxId, Quota
 from ironwire.store.contract.store import Store
 from ironwire.store.memory.store import MemoryStore
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
+from ironwire.wire.messages import ErrorCode
 from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope
 
 CLIENTS = [ANN, BOB, CAT]
@@ -57,6 +61,17 @@ lanes = st.sampled_from([None, None, "this session", "that session"])
 
 
 @st.composite
+def numbers(draw: st.DrawFn) -> Number:
+    """Mostly of a mailbox that there is, in its newest session, and often the next one."""
+    mailbox = draw(st.sampled_from([1, 1, 1, 2, 2, 3, 4]).map(MailboxId) | mailboxes)
+    return Number(mailbox, draw(st.sampled_from([1, 1, 1, 2])), draw(st.sampled_from([1, 1, 2, 2, 3, 4])))
+
+
+def forget_id(client: ClientId, device: DeviceId | None, message_id: MessageId) -> Forget:
+    return Forget(envelope(client, BOB, device=device, id=message_id))
+
+
+@st.composite
 def appends(draw: st.DrawFn) -> Append:
     sent = envelope(
         draw(clients),
@@ -67,7 +82,9 @@ def appends(draw: st.DrawFn) -> Append:
         ts=draw(times),
     )
     flags = {name: draw(st.booleans()) for name in ("is_live", "is_archived")}
-    return evolve(append(sent, **flags), lane=draw(lanes))
+    named = draw(st.just([]) | st.lists(st.tuples(clients, devices), max_size=3, unique=True))
+    made = evolve(append(sent, *named, **flags), lane=draw(lanes))
+    return made if draw(st.booleans()) else evolve(made, digest=b"", number=draw(numbers()))
 
 
 @st.composite
@@ -92,12 +109,14 @@ operations = st.one_of(
     changes(),
     changes(),
     st.builds(Register, clients, devices, times),
-    st.builds(Ack, mailboxes, st.integers(0, 20)),
+    st.builds(Acknowledge, mailboxes, st.integers(0, 20), st.none() | st.integers(1, 3)),
     st.builds(Touch, mailboxes, times),
-    st.builds(Remove, clients, devices),
-    st.builds(Forget, clients, st.none() | devices, message_ids),
-    st.builds(Block, clients, clients),
-    st.builds(Unblock, clients, clients),
+    st.builds(Remove, clients, devices, st.none() | st.integers(1, 3)),
+    st.builds(RefuseNumber, numbers(), st.sampled_from(get_args(ErrorCode)), lanes),
+    st.builds(forget_id, clients, st.none() | devices, message_ids),
+    st.builds(Forget, st.builds(attrgetter("envelope"), appends()), numbers()),
+    st.builds(AddBlock, clients, clients),
+    st.builds(RemoveBlock, clients, clients),
 )
 
 
@@ -171,7 +190,7 @@ class Stores(RuleBasedStateMachine):
     @invariant()
     def no_row_stays_that_nobody_needs(self) -> None:
         """What the counters in the file say is what its rows say, and a body is there exactly while it is needed."""
-        look = self.sqlite._lookups.execute
+        look = self.sqlite._database.lookups.execute
         wrong = """
             SELECT id FROM envelope
             WHERE owed <> (SELECT count(*) FROM entry WHERE envelope = envelope.id)
@@ -191,10 +210,11 @@ async def told(store: Store) -> dict[str, Any]:
         "depth": (statistics.mailboxes, statistics.waiting_envelopes, statistics.waiting_bytes),
     }
     for client in CLIENTS:
-        answers[f"has {client}"] = store.mailbox_count(client)
-        answers[f"mailboxes of {client}"] = list(store.mailboxes_of(client))
-        answers[f"groups of {client}"] = list(store.groups_of(client))
-        answers[f"blocks of {client}"] = store.blocks_of(client)
+        answers[f"has {client}"] = store.glance.mailbox_count(client)
+        answers[f"mailboxes of {client}"] = list(await store.mailboxes_of(client))
+        answers[f"groups of {client}"] = list(await store.groups_of(client))
+        answers[f"blocks of {client}"] = await store.blocks_of(client)
+        assert store.glance.blocks_of(client) == answers[f"blocks of {client}"]
         for peer in PEERS:
             history, before = [], None
             while page := await store.read_history(client, peer, before=before, limit=3):
@@ -202,14 +222,17 @@ async def told(store: Store) -> dict[str, Any]:
                 before = page[-1].number
             answers[f"history {client} {peer}"] = history
     for group in GROUPS:
-        answers[f"group {group}"] = store.group(group)
+        answers[f"group {group}"] = await store.group(group)
+        assert store.glance.group(group) == answers[f"group {group}"]
     for mailbox in MAILBOXES:
         entries, after = [], 0
         while entry_page := await store.read(MailboxId(mailbox), after=after, limit=3):
             entries += entry_page
             after = entry_page[-1].seq
         answers[f"entries {mailbox}"] = entries
-        answers[f"losses {mailbox}"] = [store.losses(MailboxId(mailbox), seq, seq) for seq in range(1, after + 10)]
+        answers[f"losses {mailbox}"] = [
+            await store.losses(MailboxId(mailbox), seq, seq) for seq in range(1, after + 10)
+        ]
     return answers
 
 

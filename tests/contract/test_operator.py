@@ -1,8 +1,8 @@
 """What every store owes its operator: bans that last, and clients that are erased with all that is theirs alone."""
 
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store.contract.operations import Block, Duplicate, Stored
-from ironwire.store.contract.records import Erased
+from ironwire.store.contract.maintenance import Erased
+from ironwire.store.contract.operations import AddBlock, Appended, Duplicate
 from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
@@ -20,14 +20,14 @@ from tests.contract.builders import (
 
 
 async def test_a_ban_holds_until_it_is_ended(store: Store) -> None:
-    assert not store.is_banned(ANN)
+    assert not store.glance.is_banned(ANN)
     assert await store.ban(ANN, 1_000)
     assert not await store.ban(ANN, 2_000)
-    assert store.is_banned(ANN)
-    assert not store.is_banned(BOB)
+    assert store.glance.is_banned(ANN)
+    assert not store.glance.is_banned(BOB)
     assert await store.unban(ANN)
     assert not await store.unban(ANN)
-    assert not store.is_banned(ANN)
+    assert not store.glance.is_banned(ANN)
 
 
 async def test_erasing_takes_what_is_the_clients_alone(store: Store) -> None:
@@ -38,9 +38,9 @@ async def test_erasing_takes_what_is_the_clients_alone(store: Store) -> None:
     await apply(store, append(envelope(ANN, ANN, "to herself", device=PHONE, id="2")))
     erased = await store.erase(ANN)
     assert erased == Erased(devices=2, waiting=4, archived=0, blocks=0, left_to_others=0)
-    assert store.mailboxes_of(ANN) == []
-    assert not store.mailbox_count(ANN)
-    assert await texts(store, mailbox_of(store, BOB, PHONE)) == []
+    assert await store.mailboxes_of(ANN) == []
+    assert not store.glance.mailbox_count(ANN)
+    assert await texts(store, await mailbox_of(store, BOB, PHONE)) == []
 
 
 async def test_what_others_are_owed_stays_theirs(store: Store) -> None:
@@ -59,15 +59,15 @@ async def test_history_and_blocks_of_the_erased_are_forgotten_and_those_of_other
     mine, theirs = envelope(ANN, BOB, "hello", id="1"), envelope(CAT, BOB, "hello", id="1")
     for sent in (mine, theirs):
         await apply(store, append(sent, is_archived=True))
-    await apply(store, Block(ANN, CAT))
-    await apply(store, Block(CAT, ANN))
+    await apply(store, AddBlock(ANN, CAT))
+    await apply(store, AddBlock(CAT, ANN))
     erased = await store.erase(ANN)
     assert (erased.archived, erased.blocks) == (1, 1)
-    assert store.blocks_of(ANN) == frozenset()
-    assert store.blocks_of(CAT) == {ANN}
+    assert await store.blocks_of(ANN) == frozenset()
+    assert await store.blocks_of(CAT) == {ANN}
     assert await store.read_history(BOB, ANN, before=None, limit=10) == []
     assert len(await store.read_history(BOB, CAT, before=None, limit=10)) == 1
-    assert isinstance(store.recall(CAT, None, MessageId("1"), append(theirs).digest), Duplicate)
+    assert isinstance(await store.recall(CAT, None, MessageId("1"), append(theirs).digest), Duplicate)
 
 
 async def test_who_was_erased_can_begin_anew(store: Store) -> None:
@@ -77,14 +77,14 @@ async def test_who_was_erased_can_begin_anew(store: Store) -> None:
     after = await registered(store, ANN, PHONE)
     assert after.epoch != before.epoch
     assert (after.tail, after.waiting) == (0, 0)
-    assert isinstance(await apply(store, append(envelope(BOB, ANN, "new", id="2"))), Stored)
+    assert isinstance(await apply(store, append(envelope(BOB, ANN, "new", id="2"))), Appended)
     assert await texts(store, after) == [(1, "new")]
 
 
 async def test_erasing_again_or_an_unknown_client_changes_nothing(store: Store) -> None:
     await registered(store, BOB, DeviceId("other"))
     assert await store.erase(ANN) == Erased(0, 0, 0, 0, 0)
-    assert len(store.mailboxes_of(BOB)) == 1
+    assert len(await store.mailboxes_of(BOB)) == 1
 
 
 async def test_the_depth_is_that_of_who_is_left(store: Store) -> None:

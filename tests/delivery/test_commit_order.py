@@ -1,12 +1,13 @@
-"""Who gets what is decided by the order of commits, however texts, blocks, removals and group changes interleave.
+"""Who gets what is decided by the order of commits, however texts, blocks, removed devices, removed members and other
+changes of a group interleave.
 
 The oracle here knows nothing of stores: it reads what was committed, in order, and says who has to have heard what.
 """
 
 import tempfile
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -18,25 +19,25 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery import committer
 from ironwire.delivery.hub import Endpoint
-from ironwire.ids import ClientId, DeviceId, GroupId, is_group
-from ironwire.store.contract.operations import Append, Block, ChangeGroup, Operation, Remove, Result, Unblock
-from ironwire.store.contract.records import Quota
-from ironwire.store.memory.store import MemoryStore
-from ironwire.store.sqlite.store import SqliteStore
-from ironwire.wire.messages import Text
-from tests.contract.builders import change
-from tests.house import ALICE, BOB, CAROL, LIMITS, PHONE, Rooms, taken
+from ironwire.handlers.groups import GroupHandler
+from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.protocol.group import Change
+from ironwire.store.contract.operations import AddBlock, Append, ChangeGroup, Operation, Remove, RemoveBlock, Result
+from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRemove, GroupRename, GroupRole, Text
+from tests.delivery.stepped import Commits, SteppedMemory, SteppedSqlite
+from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, Rooms, taken
 
 LAPTOP = DeviceId("laptop")
 DAVE = ClientId("d" * 64)
 CLIENTS = [ALICE, BOB, CAROL, DAVE]
 CLUB = GroupId("#" + "1" * 32)
-QUOTA = Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client)
 
 Seat = tuple[ClientId, DeviceId | None]
 DEVICES: list[tuple[ClientId, DeviceId]] = [(ALICE, PHONE), (ALICE, LAPTOP), (BOB, PHONE)]
 SEATS: list[Seat] = [*((client, None) for client in CLIENTS), *DEVICES]
 """Each client has a session without a mailbox, and two of them have devices."""
+FREE = len(DEVICES) + 1
+"""Commits that need not wait: those that make the devices and the group."""
 
 
 @frozen
@@ -45,6 +46,14 @@ class Say:
 
     by: Seat
     to: ClientId | GroupId
+
+
+@frozen
+class Alter:
+    """Ask for a change of the group, which is decided anew whenever another change comes before it."""
+
+    by: Seat
+    request: Change
 
 
 @frozen
@@ -61,18 +70,25 @@ class Relayed:
     text: str
 
 
-Step = Say | Commit | Block | Unblock | Remove | ChangeGroup
-Happened = Operation | Relayed
+Step = Say | Alter | Commit | AddBlock | RemoveBlock | Remove
+Happened = tuple[Operation, Result] | Relayed
 
 clients = st.sampled_from(CLIENTS)
 blocks = st.sampled_from([(BOB, ALICE), (ALICE, BOB), (BOB, CAROL), (DAVE, CAROL)])
 """Who blocks whom: few, so that texts meet blocks often."""
-says = st.builds(Say, st.sampled_from(SEATS), clients | st.just(CLUB))
+says = st.builds(Say, st.sampled_from(SEATS), clients | st.just(CLUB) | st.just(CLUB))
 unwanted_says = blocks.flatmap(
     lambda block: st.builds(Say, st.sampled_from([seat for seat in SEATS if seat[0] == block[1]]), st.just(block[0]))
 )
-group_changes = st.builds(
-    partial(change, CLUB), st.integers(0, 3), st.dictionaries(clients, st.sampled_from(["admin", "member"])), by=clients
+seats = st.sampled_from(SEATS)
+some_clients = st.lists(clients, min_size=1, max_size=2)
+changes: st.SearchStrategy[Change] = st.one_of(
+    st.builds(GroupAdd, st.just(CLUB), some_clients),
+    st.builds(GroupRemove, st.just(CLUB), some_clients),
+    st.builds(GroupRemove, st.just(CLUB), some_clients),
+    st.builds(GroupRole, st.just(CLUB), clients, st.sampled_from(["admin", "member"])),
+    st.builds(GroupRename, st.just(CLUB), st.sampled_from(["club", "house"])),
+    st.builds(GroupLeave, st.just(CLUB)),
 )
 scripts = st.lists(
     st.one_of(
@@ -80,83 +96,38 @@ scripts = st.lists(
         unwanted_says,
         unwanted_says,
         st.builds(Commit),
-        blocks.map(lambda block: Block(*block)),
-        blocks.map(lambda block: Unblock(*block)),
+        blocks.map(lambda block: AddBlock(*block)),
+        blocks.map(lambda block: RemoveBlock(*block)),
         st.sampled_from(DEVICES).map(lambda device: Remove(*device)),
-        group_changes,
+        st.builds(Alter, seats, changes),
+        st.builds(Alter, seats, changes),
     ),
     min_size=15,
     max_size=50,
 )
 
 
-class Commits:
-    """Lets batches commit one by one, and notes what happened in order. Those that make the devices may at once."""
-
-    def __init__(self) -> None:
-        self.happened: list[Happened] = []
-        self._permits = trio.Semaphore(len(DEVICES))
-        self._done = trio.Event()
-
-    @property
-    def are_asked_for(self) -> bool:
-        return self._permits.statistics().tasks_waiting > 0
-
-    async def apply(
-        self, apply: Callable[[Sequence[Operation]], Awaitable[list[Result]]], batch: Sequence[Operation]
-    ) -> list[Result]:
-        await self._permits.acquire()
-        results = await apply(batch)
-        self.happened += batch
-        self._done.set()
-        return results
-
-    async def let_one(self) -> None:
-        """Returns when everybody was told."""
-        if self.are_asked_for:
-            self._done = trio.Event()
-            self._permits.release()
-            await self._done.wait()
-            await wait_all_tasks_blocked()
-
-
-class SteppedMemory(MemoryStore):
-    def __init__(self, quota: Quota, commits: Commits) -> None:
-        super().__init__(quota)
-        self._noted = commits
-
-    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        return await self._noted.apply(super().apply, batch)
-
-
-class SteppedSqlite(SqliteStore):
-    def __init__(self, path: Path, quota: Quota, commits: Commits) -> None:
-        super().__init__(path, quota)
-        self._noted = commits
-
-    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        return await self._noted.apply(super().apply, batch)
-
-
 @define
 class Oracle:
-    """Who has to have heard what."""
+    """Who has to have heard what: texts, and the epochs of the group."""
 
     heard: dict[Seat, list[str]] = field(factory=lambda: {seat: [] for seat in SEATS})
-    """A device that was removed is not in it: its mailbox is gone."""
+    removed: set[Seat] = field(factory=set)
+    """Devices whose mailbox is gone: they hear nothing more."""
     blocks: set[tuple[ClientId, ClientId]] = field(factory=set)
     members: set[ClientId] = field(factory=set)
     epoch: int = 0
 
     def see(self, happened: Happened) -> None:
-        match happened:
-            case Block(client, blocked):
+        match happened if isinstance(happened, Relayed) else happened[0]:
+            case AddBlock(client, blocked):
                 self.blocks.add((client, blocked))
-            case Unblock(client, blocked):
+            case RemoveBlock(client, blocked):
                 self.blocks.discard((client, blocked))
             case Remove(client, device):
-                self.heard.pop((client, device), None)
+                self.removed.add((client, device))
             case ChangeGroup(expected_epoch=epoch, roles=roles) if epoch == self.epoch:
+                self._hear(f"epoch {epoch + 1}", self.members | set(roles))
                 self.members = set(roles)
                 self.epoch = epoch + 1 if roles else 0
             case Relayed(by, to, text):
@@ -180,58 +151,74 @@ class Oracle:
 
     def _hear(self, text: str, who: set[ClientId], but: Collection[Seat] = ()) -> None:
         for seat, heard in self.heard.items():
-            if seat[0] in who and seat not in but:
+            if seat[0] in who and seat not in but and seat not in self.removed:
                 heard.append(text)
 
 
-async def play(rooms: Rooms, commits: Commits, seats: dict[Seat, Endpoint], script: Sequence[Step]) -> None:
+async def play(
+    rooms: Rooms, groups: GroupHandler, commits: Commits[Relayed], seats: dict[Seat, Endpoint], script: Sequence[Step]
+) -> None:
     """Take every step, and let everything commit that waits in the end."""
     delivery, ask = rooms.delivery, rooms.nursery.start_soon
     for number, step in enumerate(script):
         match step:
             case Say(by, to):
                 waiting = delivery.statistics().operations_waiting
-                submit = delivery.submit_to_group if is_group(to) else delivery.submit
-                submit(seats[by], Text(to, str(number)), None)
+                delivery.envelopes.submit(seats[by], Text(to, str(number)), None)
                 if delivery.statistics().operations_waiting == waiting:
                     commits.happened.append(Relayed(by[0], ClientId(to), str(number)))
             case Commit():
-                await commits.let_one()
-            case ChangeGroup():
-                ask(delivery.change_group, step, lambda: b"{}")
+                await commits.let()
+            case Alter(by, request):
+                ask(groups.change, seats[by], request, None)
             case Remove(client, device):
-                ask(delivery.remove, client, device)
-            case Block(client) | Unblock(client):
+                ask(delivery.remove, client, device, lambda: None)
+            case AddBlock(client) | RemoveBlock(client):
                 ask(delivery.change, client, step)
         if not isinstance(step, Say):
             await wait_all_tasks_blocked()
     await wait_all_tasks_blocked()
     while commits.are_asked_for:
-        await commits.let_one()
+        await commits.let()
 
 
-async def check(store: MemoryStore | SqliteStore, commits: Commits, script: Sequence[Step]) -> None:
+async def check(store: SteppedMemory | SteppedSqlite, commits: Commits[Relayed], script: Sequence[Step]) -> None:
     await store.open()
     async with trio.open_nursery() as nursery:
         rooms = Rooms(nursery, store)
+        groups = GroupHandler(store, rooms.delivery, lambda: NOW_MS, lambda size: b"\x11" * size, most_members=10)
         seats: dict[Seat, Endpoint] = {seat: await rooms.seat_device(*seat) for seat in DEVICES}
         seats |= {(client, None): rooms.seat(client) for client in CLIENTS}
-        await play(rooms, commits, seats, script)
-        heard = {seat: await heard_by(endpoint, store) for seat, endpoint in seats.items()}
+        await groups.change(seats[ALICE, None], GroupCreate([BOB, CAROL]), None)
+        await play(rooms, groups, commits, seats, script)
+        sent = {seat: [*filter(None, map(word, taken(endpoint)))] for seat, endpoint in seats.items()}
+        kept = {seat: await kept_for(seats[seat], store) for seat in DEVICES}
         nursery.cancel_scope.cancel()
     await store.close()
     oracle = Oracle()
     for happened in commits.happened:
         oracle.see(happened)
-    assert heard == {seat: oracle.heard.get(seat, []) for seat in seats}
+    assert sent == oracle.heard
+    assert kept == {seat: [] if seat in oracle.removed else oracle.heard[seat] for seat in DEVICES}
 
 
-async def heard_by(seat: Endpoint, store: MemoryStore | SqliteStore) -> list[str]:
-    """The texts in the device's mailbox, or in what the session without one was sent."""
-    if seat.pump is None:
-        return [frame["payload"]["text"] for frame in taken(seat) if frame.get("type") == "text"]
+async def kept_for(seat: Endpoint, store: SteppedMemory | SteppedSqlite) -> list[str]:
+    """The words in the device's mailbox."""
+    assert seat.pump is not None
     entries = await store.read(seat.pump.mailbox, after=0, limit=100)
-    return [orjson.loads(entry.envelope.payload)["text"] for entry in entries if entry.envelope.verb == "text"]
+    frames = [{"type": entry.envelope.verb, "payload": orjson.loads(entry.envelope.payload)} for entry in entries]
+    return [*filter(None, map(word, frames))]
+
+
+def word(frame: dict[str, Any]) -> str | None:
+    """A frame as the oracle says it; None for what is an answer."""
+    match frame:
+        case {"type": "text", "payload": {"text": str(text)}}:
+            return text
+        case {"type": "group_changed", "payload": {"epoch": int(epoch)}}:
+            return f"epoch {epoch}"
+        case _:
+            return None
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -245,13 +232,13 @@ def small_batches() -> Iterator[None]:
 
 @given(scripts)
 def test_what_is_delivered_agrees_with_the_order_of_commits(script: Sequence[Step]) -> None:
-    commits = Commits()
-    trio.run(check, SteppedMemory(QUOTA, commits), commits, script)
+    commits = Commits[Relayed](FREE)
+    trio.run(check, SteppedMemory(commits), commits, script)
 
 
 @given(scripts)
 @settings(max_examples=15, deadline=None)
 def test_what_is_delivered_agrees_with_the_order_of_commits_on_the_disk(script: Sequence[Step]) -> None:
-    commits = Commits()
+    commits = Commits[Relayed](FREE)
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(check, SteppedSqlite(Path(folder) / "ironwire.db", QUOTA, commits), commits, script)
+        trio.run(check, SteppedSqlite(Path(folder) / "ironwire.db", commits), commits, script)

@@ -7,17 +7,22 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer
+from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer, Settle
 from ironwire.errors import StoreError
+from ironwire.protocol.holding import Hold
 from ironwire.store.contract.operations import (
-    Ack,
     Acked,
+    Acknowledge,
+    Number,
     Operation,
+    RefuseNumber,
     Result,
     Touch,
+    Touched,
 )
 from ironwire.store.contract.records import MailboxId
 from ironwire.store.memory.store import MemoryStore
+from ironwire.wire.messages import Error
 from tests.contract.builders import WIDE
 from tests.house import ALICE, BOB, CAROL
 from tests.turns import counted_by_turn
@@ -50,7 +55,7 @@ def store() -> NotingStore:
 
 @pytest.fixture
 async def committer(store: NotingStore, nursery: trio.Nursery) -> Committer:
-    made = Committer(store)
+    made = Committer(store, lambda *_: None)
     nursery.start_soon(made.run)
     await wait_all_tasks_blocked()
     return made
@@ -75,11 +80,35 @@ async def test_acks_alone_wait_for_a_short_quiet_and_go_together(
     assert committer.waiting == 2
     mock_clock.jump(QUIET_SECONDS * 0.1)
     await wait_all_tasks_blocked()
-    assert store.batches == [(QUIET_SECONDS, [Ack(ONE, 3), Ack(TWO, 5)])]
+    assert store.batches == [(QUIET_SECONDS, [Acknowledge(ONE, 3), Acknowledge(TWO, 5)])]
     mock_clock.jump(60)
     await wait_all_tasks_blocked()
     assert len(store.batches) == 1
     assert committer.waiting == 0
+
+
+async def test_a_watcher_hears_of_each_operation_before_the_one_who_asked_for_it(
+    store: NotingStore, nursery: trio.Nursery
+) -> None:
+    heard: list[object] = []
+    committer = Committer(store, lambda operation, result: heard.append((operation, type(result))))
+    nursery.start_soon(committer.run)
+    committer.ask(None, Touch(ONE, 1), lambda _: heard.append("told"))
+    committer.ask(None, Touch(TWO, 2), lambda _: heard.append("told"))
+    await wait_all_tasks_blocked()
+    assert heard == [(Touch(ONE, 1), Touched), "told", (Touch(TWO, 2), Touched), "told"]
+
+
+async def test_a_session_takes_over_the_ack_of_the_former_one_that_waits(
+    mock_clock: MockClock, store: NotingStore, committer: Committer
+) -> None:
+    """Of the former one the store would refuse it."""
+    committer.ack(ONE, 3, session=1)
+    assert (committer.take_over_ack(ONE, 2), committer.take_over_ack(TWO, 2)) == (3, 0)
+    await wait_all_tasks_blocked()
+    mock_clock.jump(QUIET_SECONDS)
+    await wait_all_tasks_blocked()
+    assert [batch for _, batch in store.batches] == [[Acknowledge(ONE, 3, 2)]]
 
 
 async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(
@@ -92,7 +121,7 @@ async def test_whoever_asks_for_an_answer_to_an_ack_gets_it_after_its_commit(
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
     committer.ack(ONE, 4, 1, lambda result: answers.append(("second", result)))
-    assert ([batch for _, batch in store.batches], answers) == ([[Ack(ONE, 3)]], [])
+    assert ([batch for _, batch in store.batches], answers) == ([[Acknowledge(ONE, 3)]], [])
     store.release.set()
     await wait_all_tasks_blocked()
     assert answers == [("first", Acked()), ("repeated", Acked())]
@@ -111,10 +140,10 @@ async def test_acks_that_erase_much_are_not_all_in_one_batch(store: NotingStore,
     committer.ask(None, Touch(ONE, 1), lambda _: None)
     await wait_all_tasks_blocked()
     (_, first), *_ = store.batches
-    assert first == [*(Ack(box, 1) for box in boxes[:4]), Touch(ONE, 1)]
+    assert first == [*(Acknowledge(box, 1) for box in boxes[:4]), Touch(ONE, 1)]
     committer.ask(None, Touch(ONE, 2), lambda _: None)
     await wait_all_tasks_blocked()
-    assert store.batches[1][1] == [*(Ack(box, 1) for box in boxes[4:]), Touch(ONE, 2)]
+    assert store.batches[1][1] == [*(Acknowledge(box, 1) for box in boxes[4:]), Touch(ONE, 2)]
 
 
 async def test_acks_ride_with_the_next_batch_and_go_before_it(
@@ -126,7 +155,7 @@ async def test_acks_ride_with_the_next_batch_and_go_before_it(
     await wait_all_tasks_blocked()
     mock_clock.jump(60)
     await wait_all_tasks_blocked()
-    assert store.batches == [(0.0, [Ack(ONE, 1), Ack(TWO, 2), asked])]
+    assert store.batches == [(0.0, [Acknowledge(ONE, 1), Acknowledge(TWO, 2), asked])]
 
 
 async def test_an_ack_that_comes_during_a_commit_waits_for_its_quiet_too(
@@ -141,12 +170,12 @@ async def test_an_ack_that_comes_during_a_commit_waits_for_its_quiet_too(
     assert [batch for _, batch in store.batches] == [[asked]]
     mock_clock.jump(QUIET_SECONDS)
     await wait_all_tasks_blocked()
-    assert [batch for _, batch in store.batches] == [[asked], [Ack(ONE, 1)]]
+    assert [batch for _, batch in store.batches] == [[asked], [Acknowledge(ONE, 1)]]
 
 
 @pytest.mark.parametrize("is_committing", [False, True])
 async def test_acks_that_wait_at_the_end_are_committed(store: NotingStore, is_committing: bool) -> None:
-    committer = Committer(store)
+    committer = Committer(store, lambda *_: None)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
         await wait_all_tasks_blocked()
@@ -157,11 +186,11 @@ async def test_acks_that_wait_at_the_end_are_committed(store: NotingStore, is_co
         committer.ack(ONE, 7)
         nursery.cancel_scope.cancel()
         store.release.set()
-    assert store.batches[-1][1] == [Ack(ONE, 7)]
+    assert store.batches[-1][1] == [Acknowledge(ONE, 7)]
 
 
 async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingStore) -> None:
-    committer = Committer(store)
+    committer = Committer(store, lambda *_: None)
     store.release = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(committer.run)
@@ -172,7 +201,7 @@ async def test_acks_of_a_commit_that_is_cancelled_are_committed(store: NotingSto
         committer.ack(ONE, 9)
         nursery.cancel_scope.cancel()
         store.release.set()
-    assert store.batches[-1][1] == [Ack(ONE, 9), Ack(TWO, 8)]
+    assert store.batches[-1][1] == [Acknowledge(ONE, 9), Acknowledge(TWO, 8)]
 
 
 async def test_a_batch_has_a_bound_and_the_rest_follows(store: NotingStore, committer: Committer) -> None:
@@ -195,6 +224,50 @@ async def test_whoever_asks_is_told_after_the_commit_or_of_its_failure(
     assert [entry["event"] for entry in logs] == ["nothing of this batch was stored"]
     store.fails = False
     assert await committer.committed(None, Touch(ONE, 1)) is not None
+
+
+async def test_what_fails_while_it_is_told_is_an_error_of_the_asker_alone(committer: Committer) -> None:
+    def fail(_: Result | StoreError) -> None:
+        raise ValueError("a mistake of the asker")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(committer.committed, ALICE, Touch(ONE, 1))
+        with pytest.raises(ValueError, match="of the asker"):
+            await committer.committed(ALICE, Touch(ONE, 2), fail)
+        nursery.start_soon(committer.committed, ALICE, Touch(ONE, 3))
+
+
+async def test_an_error_in_one_answer_is_logged_and_the_rest_of_the_batch_gets_its_answers(
+    store: NotingStore, nursery: trio.Nursery
+) -> None:
+    """Also one of the watcher, and one in the answer to an operation that is refused before the commit."""
+    told: list[str] = []
+
+    def tell(name: str) -> Settle:
+        return lambda _: told.append(name)
+
+    def fail(_: object) -> None:
+        raise ValueError("a mistake of the asker")
+
+    hold = Hold()
+    hold.refused_at_commit(Error("internal"))
+    committer = Committer(store, lambda operation, _: fail(operation) if operation == Touch(TWO, 2) else None)
+    nursery.start_soon(committer.run)
+    for settle in (fail, tell("ack"), fail):
+        committer.ack(ONE, 1, 1, settle)
+    committer.ack(TWO, 1, 1, tell("other ack"))
+    committer.ask(None, Touch(ONE, 1), fail)
+    committer.ask(None, RefuseNumber(Number(ONE, 1, 1), "invalid", hold), fail)
+    committer.ask(None, Touch(TWO, 2), tell("operation"))
+    with structlog.testing.capture_logs() as logs:
+        await wait_all_tasks_blocked()
+    assert told == ["ack", "other ack", "operation"]
+    assert [entry["event"] for entry in logs] == [
+        *["a result could not be told"] * 4,
+        "a result could not be told to the watcher",
+    ]
+    with structlog.testing.capture_logs():
+        assert await committer.committed(None, Touch(ONE, 3)) == Touched()
 
 
 async def test_a_batch_is_bounded_by_what_it_costs(store: NotingStore, committer: Committer) -> None:

@@ -8,7 +8,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ironwire.delivery.flusher import CALL_FRAMES, TURN_FRAMES, OutboxFlusher
+from ironwire.delivery.outbox import CALL_FRAMES, TURN_FRAMES, OutboxFlusher
 from tests.turns import counted_by_turn
 
 

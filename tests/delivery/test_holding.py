@@ -15,7 +15,7 @@ from tests.house import ALICE, BOB, CAROL, PHONE, House, taken
 
 def say(house: House, seat: Endpoint, *ids: str, to: ClientId = BOB) -> None:
     for id_ in ids:
-        house.delivery.submit(seat, Text(to, id_), MessageId(id_))
+        house.delivery.envelopes.submit(seat, Text(to, id_), MessageId(id_))
 
 
 def answers(seat: Endpoint) -> list[tuple[str, str, bool]]:

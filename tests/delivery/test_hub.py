@@ -27,8 +27,9 @@ STORE = MemoryStore(Quota.of(Limits()))
 
 def seat_of(client: ClientId, device: DeviceId | None = None) -> Endpoint:
     outbox = Outbox(most_frames=16, most_bytes=1024, ring=lambda: None)
-    pump = None if device is None else Pump(mailbox_of(client, device), Window(0, 0, 1, 1), STORE, outbox)
-    return Endpoint(Principal(client, device), outbox, pump)
+    if device is None:
+        return Endpoint(Principal(client, device), outbox)
+    return Endpoint(Principal(client, device), outbox, Pump(STORE, outbox))
 
 
 def mailbox_of(client: ClientId, device: DeviceId) -> MailboxId:
@@ -50,22 +51,38 @@ class HubMachine(RuleBasedStateMachine):
         self.seated: dict[ClientId, list[Endpoint]] = {client: [] for client in CLIENTS}
         self.guests: list[Guest] = []
         """Everyone who came and has not left; some of them have been replaced."""
+        self.opened: set[Endpoint] = set()
+
+    @property
+    def waiting(self) -> list[Guest]:
+        """Those who are attached, and were never opened."""
+        return [guest for guest in self.guests if guest.seat not in self.opened]
 
     @rule(client=st.sampled_from(CLIENTS), device=st.none() | st.sampled_from(DEVICES))
     def attach(self, client: ClientId, device: DeviceId | None) -> None:
         guest = Guest(seat_of(client, device), ExitStack())
-        replaced = [seat for seat in self.seated[client] if device is not None and seat.principal.device == device]
-        remaining = [seat for seat in self.seated[client] if seat not in replaced]
-        if len(remaining) == MOST_SESSIONS:
+        here = [guest.seat for guest in self.guests if guest.seat.outbox.ending is None]
+        others = [seat.principal.device for seat in here if seat.principal.client == client]
+        if len({other for other in others if other not in (None, device)}) + others.count(None) == MOST_SESSIONS:
             with pytest.raises(TooManySessions):
-                guest.leaving.enter_context(self.hub.admitted(guest.seat.principal))
-            assert guest.seat.outbox.ending is None
+                guest.leaving.enter_context(self.hub.attached(guest.seat))
+            assert not self.hub.open(guest.seat)
             return
-        guest.leaving.enter_context(self.hub.admitted(guest.seat.principal))
         guest.leaving.enter_context(self.hub.attached(guest.seat))
-        assert [seat.outbox.ending for seat in replaced] == [REPLACED] * len(replaced)
-        self.seated[client] = [*remaining, guest.seat]
         self.guests.append(guest)
+
+    @precondition(lambda self: self.waiting)
+    @rule(pick=st.integers(min_value=0))
+    def open(self, pick: int) -> None:
+        seat = self.waiting[pick % len(self.waiting)].seat
+        client, device = seat.principal.client, seat.principal.device
+        if seat.pump is not None and device is not None:
+            seat.pump.open(mailbox_of(client, device), 1, Window(0, 0, 1, 1))
+        replaced = [other for other in self.seated[client] if device is not None and other.principal.device == device]
+        assert self.hub.open(seat)
+        assert [other.outbox.ending for other in replaced] == [REPLACED] * len(replaced)
+        self.seated[client] = [*(other for other in self.seated[client] if other not in replaced), seat]
+        self.opened.add(seat)
 
     @precondition(lambda self: self.guests)
     @rule(pick=st.integers(min_value=0))
@@ -111,21 +128,31 @@ def test_a_session_that_fails_leaves_its_seat() -> None:
 def test_a_device_at_the_limit_can_still_be_replaced() -> None:
     hub = Hub(sessions_per_client=1)
     old, new = seat_of(CLIENTS[0], DeviceId("phone")), seat_of(CLIENTS[0], DeviceId("phone"))
-    with hub.admitted(old.principal), hub.attached(old), hub.admitted(new.principal), hub.attached(new):
-        assert hub.sessions_of(CLIENTS[0]) == (new,)
+    for seat in (old, new):
+        assert seat.pump is not None
+        seat.pump.open(MailboxId(1), 1, Window(0, 0, 1, 1))
+    with hub.attached(old):
+        assert hub.open(old)
+        with hub.attached(new):
+            assert hub.sessions_of(CLIENTS[0]) == (old,), "until the new one is registered"
+            assert hub.open(new)
+            assert hub.sessions_of(CLIENTS[0]) == (new,)
+            assert old.outbox.ending == REPLACED
+        assert not hub.open(old)
 
 
-def test_who_is_admitted_and_not_attached_yet_counts() -> None:
+def test_who_is_attached_and_not_open_yet_counts() -> None:
     """Several of one device are one: the newest will take the place of the others."""
     hub = Hub(sessions_per_client=2)
-    phone, laptop, seed = (Principal(CLIENTS[0], device) for device in (*DEVICES, None))
-    with hub.admitted(phone), hub.admitted(Principal(CLIENTS[0], DEVICES[0])), hub.admitted(laptop):
-        with pytest.raises(TooManySessions), hub.admitted(seed):
+    first, second, laptop = (seat_of(CLIENTS[0], device) for device in (DEVICES[0], *DEVICES))
+    seeds = [seat_of(CLIENTS[0]) for _ in range(3)]
+    with hub.attached(first), hub.attached(second), hub.attached(laptop):
+        with pytest.raises(TooManySessions), hub.attached(seeds[0]):
             pass
-        with hub.admitted(Principal(CLIENTS[1], None)):
+        with hub.attached(seat_of(CLIENTS[1])):
             pass
-    with hub.admitted(seed), hub.admitted(Principal(CLIENTS[0], None)):
-        with pytest.raises(TooManySessions), hub.admitted(seed):
-            pass
-        with pytest.raises(TooManySessions), hub.admitted(phone):
-            pass
+    with hub.attached(seeds[0]), hub.attached(seeds[1]):
+        for one_more in (seeds[2], first):
+            with pytest.raises(TooManySessions), hub.attached(one_more):
+                pass
+    assert hub.statistics().sessions == 0

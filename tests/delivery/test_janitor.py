@@ -14,8 +14,8 @@ from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
+from ironwire.store.contract.maintenance import Expired, StoreStatistics
 from ironwire.store.contract.operations import Register
-from ironwire.store.contract.records import Expired, StoreStatistics
 from ironwire.store.memory.store import MemoryStore
 from tests.contract.builders import ANN, PHONE, WIDE, registered
 
@@ -157,17 +157,19 @@ async def test_its_errors_are_its_callers(
 async def test_a_device_with_a_live_session_is_seen_and_none_is_revived(
     store: WatchedStore, delivery: Delivery, hub: Hub, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    box = await registered(store, ANN, PHONE, now_ms=START_MS)
     outbox = Outbox(most_frames=99, most_bytes=99_999, ring=lambda: None)
+    endpoint = Endpoint(Principal(ANN, PHONE), outbox, delivery.pump(outbox))
+    opened: list[bool] = []
     nursery.start_soon(delivery.run)
     nursery.start_soon(janitor(store, delivery, retention_days=0.5).run)
-    with hub.attached(Endpoint(Principal(ANN, PHONE), outbox, delivery.pump(box, outbox))):
+    with hub.attached(endpoint):
+        await delivery.register(endpoint, lambda _: opened.append(hub.open(endpoint)))
         await trio.sleep(2 * DAY_MS / 1_000)
-        (seen,) = store.mailboxes_of(ANN)
+        (seen,) = await store.mailboxes_of(ANN)
         assert now_ms() - seen.seen_ms <= EXPIRE_SECONDS * 1_000
-        await delivery.remove(ANN, PHONE)
+        await delivery.remove(ANN, PHONE, lambda: None)
         await trio.sleep(2 * EXPIRE_SECONDS)
-        assert store.mailboxes_of(ANN) == []
+        assert await store.mailboxes_of(ANN) == []
     await registered(store, ANN, PHONE, now_ms=now_ms())
     await trio.sleep(DAY_MS / 1_000)
-    assert store.mailboxes_of(ANN) == []
+    assert await store.mailboxes_of(ANN) == []

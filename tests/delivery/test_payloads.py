@@ -2,7 +2,7 @@
 
 from hypothesis import given
 
-from ironwire.delivery.payloads import digest_of
+from ironwire.delivery.envelopes import digest_of
 from ironwire.ids import ClientId
 from ironwire.wire.messages import ClientMessage, Text
 from tests.strategies import client_messages

@@ -1,7 +1,7 @@
 """`delivery/pump.py`: what a device session is sent from its mailbox, on the store in memory."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ from ironwire.delivery.pump import Pump
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.protocol.mailbox import AckBeyondDelivery, Window
-from ironwire.store.contract.operations import Ack, Result, Stored
+from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.operations import Acknowledge, Appended, Result
 from ironwire.store.contract.records import (
     Entry,
     Envelope,
@@ -38,6 +39,9 @@ class CountingStore(MemoryStore):
         self.is_broken = False
         self.release = trio.Event()
         self.release.set()
+        self.asking = trio.Event()
+        """Set: it says what is lost."""
+        self.asking.set()
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         if self.is_broken:
@@ -46,6 +50,10 @@ class CountingStore(MemoryStore):
         page = await super().read(mailbox, after=after, limit=limit)
         await self.release.wait()
         return page
+
+    async def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+        await self.asking.wait()
+        return await super().losses(mailbox, first, last)
 
 
 @define
@@ -60,9 +68,10 @@ class Recipient:
     pump: Pump = field(init=False)
 
     async def connect(self, most_bytes: int = 1_000_000) -> None:
-        (box,) = self.store.mailboxes_of(ANN)
+        (box,) = await self.store.mailboxes_of(ANN)
         self.outbox = Outbox(most_frames=1_000, most_bytes=10_000_000, ring=lambda: None)
-        self.pump = Pump(box.id, Window(box.acked, box.tail, WINDOW, most_bytes), self.store, self.outbox)
+        self.pump = Pump(self.store, self.outbox)
+        self.pump.open(box.id, box.session, Window(box.acked, box.tail, WINDOW, most_bytes))
         self.nursery.start_soon(self.pump.run)
         await wait_all_tasks_blocked()
 
@@ -80,7 +89,7 @@ class Recipient:
         self._tell(stored, made.envelope)
 
     def _tell(self, stored: Result, sent: Envelope) -> None:
-        assert isinstance(stored, Stored)
+        assert isinstance(stored, Appended)
         if self.is_connected:
             for place in stored.placed:
                 self.pump.offer(place.seq, sent, is_own=False)
@@ -89,7 +98,7 @@ class Recipient:
 
     async def ack(self, upto: int) -> None:
         if self.pump.ack(upto) is not None:
-            await self.store.apply([Ack(self.pump.mailbox, upto)])
+            await self.store.apply([Acknowledge(self.pump.mailbox, upto)])
 
     async def got(self) -> list[str]:
         """What has arrived since the last time, each as a word."""
@@ -214,6 +223,18 @@ async def test_everything_expired_is_one_gap(recipient: Recipient) -> None:
     assert await recipient.got() == ["gap 1-5 expired", "caught up 5"]
 
 
+async def test_a_text_that_comes_while_a_loss_is_looked_up_goes_out_after_its_gap(recipient: Recipient) -> None:
+    await registered(recipient.store, ANN, PHONE, now_ms=9_000)
+    await recipient.send(*"ab")
+    await recipient.store.expire(before_ms=5_000, archived_before_ms=5_000)
+    recipient.store.asking = trio.Event()
+    await recipient.connect()
+    await recipient.send("c")
+    assert await recipient.got() == []
+    recipient.store.asking.set()
+    assert await recipient.got() == ["gap 1-2 expired", "3:c", "caught up 3"]
+
+
 async def test_what_a_full_mailbox_lost_is_told_as_that(nursery: trio.Nursery) -> None:
     """At the moment when the device has the rest, without a new text or a reconnect."""
     recipient = await own_recipient(nursery, mailbox_envelopes=2)
@@ -286,11 +307,13 @@ async def test_a_bad_ack_is_refused(recipient: Recipient) -> None:
 async def test_a_store_that_cannot_be_read_ends_the_pump(recipient: Recipient) -> None:
     await recipient.send("a")
     recipient.store.is_broken = True
-    (box,) = recipient.store.mailboxes_of(ANN)
+    (box,) = await recipient.store.mailboxes_of(ANN)
     with pytest.raises(StoreError):
         await _pump_of(box, recipient.store).run()
 
 
 def _pump_of(box: Mailbox, store: CountingStore) -> Pump:
     outbox = Outbox(most_frames=10, most_bytes=10_000, ring=lambda: None)
-    return Pump(box.id, Window(box.acked, box.tail, WINDOW, 1_000), store, outbox)
+    pump = Pump(store, outbox)
+    pump.open(box.id, box.session, Window(box.acked, box.tail, WINDOW, 1_000))
+    return pump

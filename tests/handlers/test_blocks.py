@@ -1,70 +1,32 @@
 """What a blocked client sends goes nowhere, and nothing that it is told gives that away."""
 
-import json
-from contextlib import ExitStack
-from typing import Any
-
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.close_codes import CloseCode
-from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.hub import Endpoint, Hub
-from ironwire.delivery.outbox import Ending, Outbox
+from ironwire.delivery.outbox import Ending
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.auth import Principal
-from ironwire.store.contract.operations import Block, Unblock
+from ironwire.store.contract.operations import AddBlock, RemoveBlock
 from ironwire.store.contract.records import Quota
 from ironwire.store.memory.store import MemoryStore
 from ironwire.wire.messages import File, History, Receipt, Text
+from tests.house import ALICE, BOB, NOW_MS, PHONE, Rooms, taken
 
-ALICE, BOB = (ClientId(digit * 64) for digit in "ab")
-PHONE, LAPTOP = DeviceId("phone"), DeviceId("laptop")
+LAPTOP = DeviceId("laptop")
 URL = "/media/00000000-0000-4000-8000-000000000000.bin"
-NOW_MS = 1_790_000_000_000
 LIMITS = Limits(mailbox_envelopes=2)
 
 
-class House:
+class House(Rooms):
     """A hub and its delivery, in one of two worlds: Bob has blocked Alice, or has not."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.nursery = nursery
-        self.hub = Hub(sessions_per_client=LIMITS.sessions_per_client)
-        store = MemoryStore(Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client))
-        self.delivery = Delivery(self.hub, store, lambda: NOW_MS, LIMITS, keeps_history=True)
+        store = MemoryStore(Quota.of(LIMITS))
+        super().__init__(nursery, store, keeps_history=True)
         self.history = HistoryHandler(store, is_kept=True)
-        self._guests = ExitStack()
-        nursery.start_soon(self.delivery.run)
-
-    def seat(self, client: ClientId) -> Endpoint:
-        return self._stay(Endpoint(Principal(client, None), _outbox()))
-
-    async def seat_device(self, client: ClientId, device: DeviceId) -> Endpoint:
-        mailbox = await self.delivery.register(client, device)
-        if mailbox is None:
-            raise AssertionError("no room for this device")
-        outbox = _outbox()
-        pump = self.delivery.pump(mailbox, outbox)
-        self.nursery.start_soon(pump.run)
-        await wait_all_tasks_blocked()
-        outbox.take()  # caught_up
-        return self._stay(Endpoint(Principal(client, device), outbox, pump))
-
-    def _stay(self, endpoint: Endpoint) -> Endpoint:
-        self._guests.enter_context(self.hub.attached(endpoint))
-        return endpoint
-
-
-def _outbox() -> Outbox:
-    return Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
-
-
-def taken(endpoint: Endpoint) -> list[dict[str, Any]]:
-    return [json.loads(frame) for frame in endpoint.outbox.take()]
 
 
 @pytest.fixture(params=["blocked", "not blocked"])
@@ -76,7 +38,7 @@ def is_blocked(request: pytest.FixtureRequest) -> bool:
 async def house(nursery: trio.Nursery, is_blocked: bool) -> House:
     house = House(nursery)
     if is_blocked:
-        await house.delivery.change(BOB, Block(BOB, ALICE))
+        await house.delivery.change(BOB, AddBlock(BOB, ALICE))
     return house
 
 
@@ -92,22 +54,22 @@ FULL = {"type": "error", "id": "1", "payload": {"msg": "mailbox_full", "user": B
 @pytest.mark.parametrize("message", [Text(BOB, "Hello"), File(BOB, URL)])
 async def test_between_seed_sessions(house: House, is_blocked: bool, message: Text | File) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    house.delivery.submit(alice, message, MessageId("1"))
-    house.delivery.submit(alice, message, None)
+    house.delivery.envelopes.submit(alice, message, MessageId("1"))
+    house.delivery.envelopes.submit(alice, message, None)
     assert taken(alice) == [ACCEPTED]
     assert len(taken(bob)) == (0 if is_blocked else 2)
 
 
 async def test_to_one_who_is_not_there(house: House) -> None:
     alice = house.seat(ALICE)
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
 
 
 async def test_to_one_whose_only_session_is_ending(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
     bob.outbox.close(Ending(CloseCode.RESTART, "retry_ms=5000"))
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
 
 
@@ -116,7 +78,7 @@ async def test_to_a_mailbox(house: House, is_blocked: bool, message: Text | File
     alice = house.seat(ALICE)
     bob_phone = await house.seat_device(BOB, PHONE)
     for _ in range(2):
-        house.delivery.submit(alice, message, MessageId("1"))
+        house.delivery.envelopes.submit(alice, message, MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == [ACCEPTED, DUPLICATE]
     assert len(taken(bob_phone)) == (0 if is_blocked else 1)
@@ -126,7 +88,7 @@ async def test_from_a_device_to_a_seed_session(house: House, is_blocked: bool) -
     alice_phone = await house.seat_device(ALICE, PHONE)
     alice_laptop = await house.seat_device(ALICE, LAPTOP)
     bob = house.seat(BOB)
-    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice_phone) == [ACCEPTED]
     assert [frame["payload"]["to"] for frame in taken(alice_laptop)] == [BOB]
@@ -135,14 +97,14 @@ async def test_from_a_device_to_a_seed_session(house: House, is_blocked: bool) -
 
 async def test_from_a_device_to_one_who_is_not_there(house: House) -> None:
     alice_phone = await house.seat_device(ALICE, PHONE)
-    house.delivery.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
+    house.delivery.envelopes.submit(alice_phone, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice_phone) == [OFFLINE]
 
 
 async def test_a_receipt_to_one_without_a_device(house: House) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    house.delivery.submit(alice, Receipt(BOB, [MessageId("0")], "read"), MessageId("1"))
+    house.delivery.envelopes.submit(alice, Receipt(BOB, [MessageId("0")], "read"), MessageId("1"))
     assert taken(alice) == [OFFLINE]
     assert taken(bob) == []
 
@@ -151,8 +113,8 @@ async def test_to_a_full_mailbox(house: House) -> None:
     alice, carol = house.seat(ALICE), house.seat(ClientId("c" * 64))
     await house.seat_device(BOB, PHONE)
     for _ in range(LIMITS.mailbox_envelopes):
-        house.delivery.submit(carol, Text(BOB, "Hello"), None)
-    house.delivery.submit(alice, Text(BOB, "Hello"), MessageId("1"))
+        house.delivery.envelopes.submit(carol, Text(BOB, "Hello"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello"), MessageId("1"))
     await wait_all_tasks_blocked()
     assert taken(alice) == [FULL]
 
@@ -163,10 +125,10 @@ async def test_to_a_full_mailbox(house: House) -> None:
 @pytest.mark.parametrize("is_blocked", [True])
 async def test_nothing_of_what_was_blocked_is_in_the_history_of_the_blocker(house: House, is_blocked: bool) -> None:
     alice, bob_phone = house.seat(ALICE), await house.seat_device(BOB, PHONE)
-    house.delivery.submit(alice, Text(BOB, "blocked"), None)
-    house.delivery.submit(bob_phone, Text(ALICE, "still said"), None)
+    house.delivery.envelopes.submit(alice, Text(BOB, "blocked"), None)
+    house.delivery.envelopes.submit(bob_phone, Text(ALICE, "still said"), None)
     await wait_all_tasks_blocked()
-    await house.history.answer(bob_phone, History(ALICE, 9), None)
+    await house.history.page(bob_phone, History(ALICE, 9), None)
     *_, page = taken(bob_phone)
     assert [envelope["text"]["text"] for envelope in page["payload"]["envelopes"]] == ["still said"]
 
@@ -174,8 +136,8 @@ async def test_nothing_of_what_was_blocked_is_in_the_history_of_the_blocker(hous
 @pytest.mark.parametrize("is_blocked", [True])
 async def test_a_block_goes_one_way_and_ends(house: House, is_blocked: bool) -> None:
     alice, bob = house.seat(ALICE), house.seat(BOB)
-    house.delivery.submit(bob, Text(ALICE, "Hello"), None)
+    house.delivery.envelopes.submit(bob, Text(ALICE, "Hello"), None)
     assert [frame["payload"]["text"] for frame in taken(alice)] == ["Hello"]
-    await house.delivery.change(BOB, Unblock(BOB, ALICE))
-    house.delivery.submit(alice, Text(BOB, "Hello again"), None)
+    await house.delivery.change(BOB, RemoveBlock(BOB, ALICE))
+    house.delivery.envelopes.submit(alice, Text(BOB, "Hello again"), None)
     assert [frame["payload"]["text"] for frame in taken(bob)] == ["Hello again"]

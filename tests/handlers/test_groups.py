@@ -11,9 +11,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
-from ironwire.handlers.groups import GroupHandler, GroupRequest
+from ironwire.handlers.groups import GroupHandler
 from ironwire.ids import ClientId, GroupId, MessageId
 from ironwire.limits import Limits
+from ironwire.protocol.group import Change
 from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRename, Text
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, accepted, taken
 
@@ -30,8 +31,10 @@ def handler(house: House) -> GroupHandler:
     return GroupHandler(house.store, house.delivery, lambda: NOW_MS, random_bytes, Limits().group_members)
 
 
-async def ask(handler: GroupHandler, endpoint: Endpoint, request: GroupRequest, message_id: str | None = None) -> None:
-    await handler.answer(endpoint, request, None if message_id is None else MessageId(message_id))
+async def ask(
+    handler: GroupHandler, endpoint: Endpoint, request: GroupCreate | Change, message_id: str | None = None
+) -> None:
+    await handler.change(endpoint, request, None if message_id is None else MessageId(message_id))
 
 
 async def founded(house: House, handler: GroupHandler, *clients: ClientId) -> list[Endpoint]:
@@ -78,7 +81,7 @@ async def test_who_was_removed_meanwhile_cannot_write_any_more(house: House, han
     house.store.release = trio.Event()
     house.nursery.start_soon(ask, handler, bob, GroupLeave(CLUB))
     await wait_all_tasks_blocked()
-    house.delivery.submit_to_group(bob, Text(CLUB, "one more thing"), MessageId("1"))
+    house.delivery.envelopes.submit(bob, Text(CLUB, "one more thing"), MessageId("1"))
     house.store.release.set()
     await wait_all_tasks_blocked()
     assert [frame["type"] for frame in taken(alice)] == ["group_changed"]
@@ -101,7 +104,7 @@ async def test_a_change_that_lost_the_race_is_decided_anew(house: House, handler
     answers = {frame["id"]: frame["payload"] for frame in taken(alice) + taken(bob) if "id" in frame}
     assert {answers[name]["epoch"] for name in ("add", "leave", "rename")} == {2, 3, 4}
     assert answers["picky"]["msg"] == "conflict"
-    group = house.store.group(CLUB)
+    group = await house.store.group(CLUB)
     assert group is not None
     assert (group.epoch, group.name, set(group.roles)) == (4, "club", {ALICE, CAROL})
 
@@ -129,7 +132,7 @@ async def test_a_store_that_fails_changes_nothing_and_says_so(house: House, hand
     with structlog.testing.capture_logs():
         with pytest.raises(StoreError):
             await ask(handler, alice, GroupAdd(CLUB, [CAROL]))
-        house.delivery.submit_to_group(alice, Text(CLUB, "Hello"), MessageId("1"))
+        house.delivery.envelopes.submit(alice, Text(CLUB, "Hello"), MessageId("1"))
         await wait_all_tasks_blocked()
     assert taken(bob) == []
     assert [frame["payload"]["msg"] for frame in taken(alice)] == ["internal"]
@@ -141,7 +144,7 @@ async def test_a_member_who_reads_too_slowly_loses_the_session_and_nobody_else_a
     alice, bob = await founded(house, handler, BOB)
     slow = house.seat(BOB, most_frames=1)
     for number in ("1", "2"):
-        house.delivery.submit_to_group(alice, Text(CLUB, number), MessageId(number))
+        house.delivery.envelopes.submit(alice, Text(CLUB, number), MessageId(number))
     await wait_all_tasks_blocked()
     assert taken(alice) == [accepted("1"), accepted("2")]
     assert [frame["payload"]["text"] for frame in taken(bob)] == ["1", "2"]
@@ -152,7 +155,7 @@ async def test_a_group_message_is_one_operation_and_one_envelope(house: House, h
     alice, _, _ = await founded(house, handler, BOB, CAROL)
     bob, carol = await house.seat_device(BOB, PHONE), await house.seat_device(CAROL, PHONE)
     house.store.batches.clear()
-    house.delivery.submit_to_group(alice, Text(CLUB, "Hello"), None)
+    house.delivery.envelopes.submit(alice, Text(CLUB, "Hello"), None)
     await wait_all_tasks_blocked()
     assert house.store.batches == [1]
     assert [[frame["payload"] for frame in taken(seat)] for seat in (bob, carol)] == [

@@ -64,7 +64,7 @@ async def test_a_ban_ends_every_session_of_the_client_and_no_other(house: House,
     phone, seed, other = await house.seat_device(ALICE, PHONE), house.seat(ALICE), house.seat(BOB)
     assert await admin.answer(Ban(ALICE)) == {"is_news": True, "sessions": 2}
     assert endings(phone, seed, other) == [Ending(CloseCode.REMOVED, "banned by the operator")] * 2 + [None]
-    assert house.store.is_banned(ALICE)
+    assert house.store.glance.is_banned(ALICE)
     assert await admin.answer(Unban(ALICE)) == {"is_news": True}
     assert await admin.answer(Unban(ALICE)) == {"is_news": False}
 
@@ -86,7 +86,7 @@ async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(
     house: House, handler: GroupHandler, admin: Admin
 ) -> None:
     seat, bob = house.seat(ALICE), house.seat(BOB)
-    await handler.answer(seat, GroupCreate([BOB, CAROL]), MessageId("1"))
+    await handler.change(seat, GroupCreate([BOB, CAROL]), MessageId("1"))
     (made,) = taken(bob)
     house.leave(seat)
     answer = await admin.answer(Erase(ALICE))
@@ -100,36 +100,36 @@ async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(
         "removed": [ALICE],
         "roles": [{"client": BOB, "role": "admin"}],
     } | {key: told["payload"][key] for key in ("ts", "device") if key in told["payload"]}
-    assert house.store.groups_of(ALICE) == []
-    group = house.store.group(made["payload"]["group"])
+    assert await house.store.groups_of(ALICE) == []
+    group = await house.store.group(made["payload"]["group"])
     assert group is not None
     assert group.roles == {BOB: "admin", CAROL: "member"}
 
 
 async def test_the_group_of_the_erased_alone_is_over(house: House, handler: GroupHandler, admin: Admin) -> None:
     seat = house.seat(ALICE)
-    await handler.answer(seat, GroupCreate([]), MessageId("1"))
+    await handler.change(seat, GroupCreate([]), MessageId("1"))
     house.leave(seat)
     await admin.answer(Erase(ALICE))
-    assert house.store.group(CLUB) is None
+    assert await house.store.group(CLUB) is None
 
 
 async def test_what_the_erased_has_sent_until_it_left_is_erased_too(
     house: House, admin: Admin, autojump_clock: MockClock
 ) -> None:
     """A session that is told to go may have work in the queue, and may take its time."""
-    house.delivery.keeps_history = True
+    house.delivery.envelopes.keeps_history = True
     phone = await house.seat_device(ALICE, PHONE)
     house.store.release = trio.Event()
-    house.delivery.submit(phone, Text(ALICE, "a note to myself"), MessageId("1"))
+    house.delivery.envelopes.submit(phone, Text(ALICE, "a note to myself"), MessageId("1"))
     house.nursery.start_soon(admin.answer, Erase(ALICE))
     await wait_all_tasks_blocked()
     assert endings(phone) == [Ending(CloseCode.REMOVED, "erased by the operator")]
-    house.delivery.submit(phone, Text(ALICE, "another"), MessageId("2"))
+    house.delivery.envelopes.submit(phone, Text(ALICE, "another"), MessageId("2"))
     house.leave(phone)
     house.store.release.set()
     await trio.sleep(1)
-    assert house.store.mailboxes_of(ALICE) == []
+    assert await house.store.mailboxes_of(ALICE) == []
     assert list(await house.store.read_history(ALICE, ALICE, before=None, limit=9)) == []
 
 

@@ -15,24 +15,26 @@ from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.handlers.presence import CATCH_UP_SECONDS, TURN_CLIENTS, PresenceHandler
-from ironwire.ids import ClientId, MessageId
+from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.records import Quota
-from ironwire.store.memory.store import MemoryStore
+from ironwire.store.memory.state import MemoryState
+from ironwire.store.memory.store import MemoryGlance, MemoryStore
 from ironwire.wire.messages import Presence, PresenceAllow, PresenceWatch, Typing
 from ironwire.wire.messages.presence import GivenStatus, Status
 
 ALICE, BOB = CLIENTS = [ClientId(digit * 64) for digit in "ab"]
 CAROL = ClientId("c" * 64)
+PHONE = DeviceId("phone")
 NOW_MS = 1_790_000_000_000
 MOST_FRAMES = 20
 
 
-class Blocklist(MemoryStore):
-    """A store of which only the blocks matter, and which can fail."""
+class Blocklist(MemoryGlance):
+    """A glance of which only the blocks matter, and which can fail."""
 
     def __init__(self) -> None:
-        super().__init__(Quota(1, 1, 1))
+        super().__init__(MemoryState())
         self.blocks: set[tuple[ClientId, ClientId]] = set()
         self.fails = False
 
@@ -74,15 +76,19 @@ class House:
     """A handler, and sessions that come and go."""
 
     def __init__(self) -> None:
-        self.store = Blocklist()
+        self.blocklist = Blocklist()
+        store = MemoryStore(Quota(1, 1, 1))
+        store.glance = self.blocklist
         self.hub = Hub(sessions_per_client=10_000)
-        self.handler = PresenceHandler(self.hub, self.store, lambda: NOW_MS)
+        self.handler = PresenceHandler(self.hub, store, lambda: NOW_MS)
 
-    def enter(self, client: ClientId) -> Guest:
+    def enter(self, client: ClientId, device: DeviceId | None = None) -> Guest:
         outbox = Outbox(most_frames=MOST_FRAMES, most_bytes=100_000, ring=lambda: None)
-        endpoint = Endpoint(Principal(client, None), outbox)
+        endpoint = Endpoint(Principal(client, device), outbox)
         seat = self.hub.attached(endpoint)
         seat.__enter__()
+        self.hub.open(endpoint)
+        self.handler.arrived(endpoint)
         return Guest(endpoint, seat)
 
     def leave(self, guest: Guest) -> None:
@@ -90,15 +96,15 @@ class House:
         self.handler.left(guest.endpoint)
 
     def say(self, guest: Guest, status: Status) -> None:
-        self.handler.answer(guest.endpoint, Presence(status), None)
+        self.handler.say(guest.endpoint, Presence(status), None)
 
     def allow(self, guest: Guest, *clients: ClientId) -> None:
-        self.handler.answer(guest.endpoint, PresenceAllow(list(clients)), None)
+        self.handler.allow(guest.endpoint, PresenceAllow(list(clients)), None)
 
     def watch(self, guest: Guest, *clients: ClientId) -> None:
         question = MessageId(str(len(guest.announced)))
         guest.announced[question] = guest.watching = list(clients)
-        self.handler.answer(guest.endpoint, PresenceWatch(list(clients)), question)
+        self.handler.watch(guest.endpoint, PresenceWatch(list(clients)), question)
 
 
 def taken(guest: Guest) -> list[Any]:
@@ -126,6 +132,7 @@ class PresenceMachine(RuleBasedStateMachine):
         super().__init__()
         self.house = House()
         self.here: list[Guest] = []
+        """Those who were not replaced."""
         self.said: list[tuple[Guest, Status]] = []
         self.allowed: dict[ClientId, list[ClientId]] = {}
 
@@ -138,16 +145,21 @@ class PresenceMachine(RuleBasedStateMachine):
             self.say(guest, "online")
         return multiple(*guests)
 
-    @rule(target=guests, client=st.sampled_from(CLIENTS))
-    def enter(self, client: ClientId) -> Guest:
-        self.here.append(self.house.enter(client))
-        return self.here[-1]
+    @rule(target=guests, client=st.sampled_from(CLIENTS), device=st.sampled_from([None, PHONE]))
+    def enter(self, client: ClientId, device: DeviceId | None = None) -> Guest:
+        guest = self.house.enter(client, device)
+        for other in self.here:
+            if device is not None and other.endpoint.principal == guest.endpoint.principal:
+                self._is_over(other)
+                break
+        self.here.append(guest)
+        return guest
 
     @rule(guest=consumes(guests))
     def leave(self, guest: Guest) -> None:
         self.house.leave(guest)
-        self.here.remove(guest)
-        self.said = [(speaker, status) for speaker, status in self.said if speaker is not guest]
+        if guest in self.here:
+            self._is_over(guest)
         client = guest.endpoint.principal.client
         if all(other.endpoint.principal.client != client for other in self.here):
             self.allowed.pop(client, None)
@@ -155,12 +167,14 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(guest=guests, status=st.sampled_from(["online", "away", "busy"]))
     def say(self, guest: Guest, status: Status) -> None:
         self.house.say(guest, status)
-        self.said.append((guest, status))
+        if guest in self.here:
+            self.said.append((guest, status))
 
     @rule(guest=guests, clients=some_clients)
     def allow(self, guest: Guest, clients: list[ClientId]) -> None:
         self.house.allow(guest, *clients)
-        self.allowed[guest.endpoint.principal.client] = clients
+        if guest in self.here:
+            self.allowed[guest.endpoint.principal.client] = clients
 
     @rule(guest=guests, clients=some_clients)
     def watch(self, guest: Guest, clients: list[ClientId]) -> None:
@@ -170,13 +184,13 @@ class PresenceMachine(RuleBasedStateMachine):
 
     @rule(blocker=st.sampled_from(CLIENTS), blocked=st.sampled_from(CLIENTS))
     def block_or_unblock(self, blocker: ClientId, blocked: ClientId) -> None:
-        self.house.store.blocks ^= {(blocker, blocked)}
+        self.house.blocklist.blocks ^= {(blocker, blocked)}
         self.house.handler.changed(blocker)
 
     @rule(guest=guests)
     def something_else_is_on_its_way(self, guest: Guest) -> None:
         outbox = guest.endpoint.outbox
-        while outbox.statistics().frames_waiting <= MOST_FRAMES // 2:
+        while outbox.ending is None and outbox.statistics().frames_waiting <= MOST_FRAMES // 2:
             outbox.put(b'{"type":"text"}')
 
     @rule(guest=guests)
@@ -185,7 +199,7 @@ class PresenceMachine(RuleBasedStateMachine):
 
     @rule(fails=st.booleans())
     def the_store_fails_or_works(self, fails: bool) -> None:
-        self.house.store.fails = fails
+        self.house.blocklist.fails = fails
 
     @rule()
     def turn(self) -> None:
@@ -194,7 +208,7 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Everybody reads, and everybody is told: then all know what they should."""
-        self.house.store.fails = False
+        self.house.blocklist.fails = False
         for guest in self.here:
             guest.read()
         self.run(seconds=2 * CATCH_UP_SECONDS)
@@ -212,8 +226,12 @@ class PresenceMachine(RuleBasedStateMachine):
             self.house.leave(guest)
         assert self.house.handler.statistics().sessions_watching == 0
 
+    def _is_over(self, guest: Guest) -> None:
+        self.here.remove(guest)
+        self.said = [(speaker, status) for speaker, status in self.said if speaker is not guest]
+
     def seen(self, client: ClientId, by: ClientId) -> GivenStatus:
-        if by not in self.allowed.get(client, []) or (client, by) in self.house.store.blocks:
+        if by not in self.allowed.get(client, []) or (client, by) in self.house.blocklist.blocks:
             return "offline"
         words: list[Status] = [word for guest, word in self.said if guest.endpoint.principal.client == client]
         return words[-1] if words else "offline"
@@ -253,6 +271,25 @@ async def test_of_one_who_came_and_went_meanwhile_nobody_is_told(house: House) -
     house.leave(bob)
     await wait_all_tasks_blocked()
     assert taken(alice) == []
+
+
+async def test_a_device_that_is_replaced_is_seen_as_its_new_session_says(house: House) -> None:
+    alice, old = house.enter(ALICE), house.enter(BOB, PHONE)
+    house.allow(old, ALICE)
+    house.watch(alice, BOB)
+    house.say(old, "busy")
+    await wait_all_tasks_blocked()
+    new = house.enter(BOB, PHONE)
+    house.say(old, "away")
+    await wait_all_tasks_blocked()
+    house.say(new, "online")
+    house.leave(old)
+    await wait_all_tasks_blocked()
+    updates = [frame for frame in taken(alice) if frame != ACCEPTED]
+    assert updates == [update(BOB, status) for status in ("busy", "offline", "online")]
+    house.leave(new)
+    await wait_all_tasks_blocked()
+    assert taken(alice) == [update(BOB, "offline")]
 
 
 async def test_of_many_words_in_one_turn_the_last_is_told(house: House) -> None:
@@ -333,7 +370,7 @@ async def test_a_crowd_that_is_not_allowed_is_not_looked_up(house: House, monkey
 async def test_typing_is_dropped_for_a_slow_reader_and_nothing_else_happens(house: House) -> None:
     alice, bob = house.enter(ALICE), house.enter(BOB)
     for _ in range(3 * MOST_FRAMES):
-        house.handler.answer(alice.endpoint, Typing(BOB, True), None)
+        house.handler.typing(alice.endpoint, Typing(BOB, True), None)
     assert len(taken(bob)) == MOST_FRAMES // 2
     assert bob.endpoint.outbox.ending is None
     assert taken(alice) == []

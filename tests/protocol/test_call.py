@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ironwire.ids import CallId, ClientId, DeviceId, EndpointId
-from ironwire.protocol.call import REMEMBER_SECONDS, Calls, CallSignal, Refused, Tell
+from ironwire.protocol.call import REMEMBER_SECONDS, CallRefused, Calls, CallSignal, Tell
 from ironwire.protocol.call_state import SIGNAL_BYTES, Bounds, RelayedSignal
 from ironwire.wire.messages import (
     CallAnswer,
@@ -54,14 +54,14 @@ def offer(to: ClientId = BOB, call: CallId = FIRST) -> CallOffer:
     return CallOffer(to, call, "sdp", "audio")
 
 
-def told(result: list[Tell] | Refused) -> list[tuple[str, object]]:
+def told(result: list[Tell] | CallRefused) -> list[tuple[str, object]]:
     """Name of the endpoint and message, in order."""
-    assert not isinstance(result, Refused), result
+    assert not isinstance(result, CallRefused), result
     return [(name_of(endpoint), tell.message) for tell in result for endpoint in tell.to]
 
 
-def refused(result: list[Tell] | Refused) -> str:
-    assert isinstance(result, Refused)
+def refused(result: list[Tell] | CallRefused) -> str:
+    assert isinstance(result, CallRefused)
     return result.code
 
 
@@ -626,7 +626,7 @@ class AnyOrder(RuleBasedStateMachine):
             and each not in self.muffled | {*self.answered}
         ]
         result = self.calls.offer(caller, offer(to, call), self.endpoints_of(to), self.now, is_muffled=is_muffled)
-        if isinstance(result, Refused):
+        if isinstance(result, CallRefused):
             return
         if call in self.made_by:
             assert (self.made_by[call], self.made_to[call], result) == (caller, to, []), "it is the same offer again"
@@ -668,7 +668,7 @@ class AnyOrder(RuleBasedStateMachine):
             "end": CallEnd(to, call, "hangup"),
         }
         result = self.calls.signal(by, signals[kind])
-        if isinstance(result, Refused):
+        if isinstance(result, CallRefused):
             return
         assert call in self.in_call[by]
         if kind == "update":

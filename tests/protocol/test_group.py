@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ironwire.ids import ClientId, GroupId, Role
-from ironwire.protocol.group import Change, Changed, Refused, Roster, Unchanged, change, create, expel
+from ironwire.protocol.group import Change, Changed, ChangeRefused, Roster, Unchanged, change, create, expel
 from ironwire.wire.messages import GroupAdd, GroupCreate, GroupLeave, GroupRemove, GroupRename, GroupRole
 
 CLUB = GroupId("#" + "0" * 32)
 ANN, BOB, CAT, DAN, EVE = CLIENTS = [ClientId(digit * 64) for digit in "abcde"]
 MOST = 4
 
-NO_SUCH_GROUP = Refused("not_found", "no such group")
-NOT_ADMIN = Refused("forbidden", "only admins of the group may change it")
-TOO_MANY = Refused("quota", "a group has at most 4 members")
-NO_ADMIN = Refused("conflict", "the group would have no admin: make another member admin first")
+NO_SUCH_GROUP = ChangeRefused("not_found", "no such group")
+NOT_ADMIN = ChangeRefused("forbidden", "only admins of the group may change it")
+TOO_MANY = ChangeRefused("quota", "a group has at most 4 members")
+NO_ADMIN = ChangeRefused("conflict", "the group would have no admin: make another member admin first")
 
 
 def roster(epoch: int = 7, name: str | None = "club", **roles: Role) -> Roster:
@@ -117,7 +117,7 @@ def test_who_is_added_is_a_member_and_comes_last() -> None:
 
 def test_a_group_over_a_limit_that_was_lowered_can_still_change() -> None:
     club = roster(ann="admin", bob="member", cat="member")
-    assert change(club, ANN, GroupAdd(CLUB, [DAN]), 2) == Refused("quota", "a group has at most 2 members")
+    assert change(club, ANN, GroupAdd(CLUB, [DAN]), 2) == ChangeRefused("quota", "a group has at most 2 members")
     assert isinstance(change(club, ANN, GroupRename(CLUB, "still here"), 2), Changed)
 
 
@@ -126,7 +126,7 @@ def test_a_role_is_given_to_members_alone() -> None:
     after = change(club, ANN, GroupRole(CLUB, BOB, "admin"), MOST)
     assert after == Changed(roster(8, ann="admin", bob="admin"), [], [], {BOB: "admin"}, None)
     refused = change(club, ANN, GroupRole(CLUB, EVE, "admin"), MOST)
-    assert refused == Refused("not_found", "that client is not a member: add it first")
+    assert refused == ChangeRefused("not_found", "that client is not a member: add it first")
 
 
 def test_a_new_name_is_told() -> None:
@@ -139,7 +139,7 @@ def test_a_change_from_another_epoch_is_a_conflict() -> None:
     assert isinstance(change(club, ANN, GroupAdd(CLUB, [BOB], if_epoch=7), MOST), Changed)
     for stale in (6, 8):
         refused = change(club, ANN, GroupAdd(CLUB, [BOB], if_epoch=stale), MOST)
-        assert refused == Refused("conflict", "the group is at epoch 7: look at it again")
+        assert refused == ChangeRefused("conflict", "the group is at epoch 7: look at it again")
 
 
 # --- whatever is asked, by whomever ----------------------------------------------------------------------------------

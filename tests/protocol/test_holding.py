@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ironwire.ids import ClientId, GroupId
-from ironwire.protocol.holding import HELD_DETAIL, Hold, is_ordered
+from ironwire.protocol.holding import HELD_DETAIL, Hold
 from ironwire.wire.messages import Ack, Devices, Error, GroupLeave, Ping, Receipt, Text, Typing
 
 BOB = ClientId("b0" * 32)
@@ -63,9 +63,9 @@ def test_what_is_refused_for_good_holds_nothing(code: str) -> None:
 def test_only_what_has_an_order_is_held() -> None:
     group = GroupId("#" + "0" * 32)
     for ordered in (Text(BOB, ""), Receipt(BOB, [], "read"), GroupLeave(group)):
-        assert is_ordered(ordered)
+        assert ordered.is_ordered
     for other in (Ack(1), Devices(), Ping(), Typing(BOB, typing=True)):
-        assert not is_ordered(other)
+        assert not other.is_ordered
 
 
 class Sessions(RuleBasedStateMachine):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.protocol.mailbox import AckBeyondDelivery, Gap, Window
+from ironwire.protocol.mailbox import AckBeyondDelivery, MissingEntries, Window
 
 MOST_ENVELOPES = 4
 MOST_BYTES = 100
@@ -27,7 +27,7 @@ class Model:
         on_the_way = {seq: size for seq, size in self.sizes.items() if seq > self.acked}
         return 0 if sum(on_the_way.values()) >= MOST_BYTES else MOST_ENVELOPES - len(on_the_way)
 
-    def tell(self, gap: Gap | None) -> None:
+    def tell(self, gap: MissingEntries | None) -> None:
         if gap is not None:
             assert gap.first <= gap.last
             numbers = set(range(gap.first, gap.last + 1))
@@ -101,7 +101,7 @@ def test_an_ack_of_what_was_never_sent_names_the_last() -> None:
 
 def test_what_has_expired_at_the_end_is_a_gap_and_can_be_acknowledged() -> None:
     window = Window(3, 7, MOST_ENVELOPES, MOST_BYTES)
-    assert window.skip(7) == Gap(4, 7)
+    assert window.skip(7) == MissingEntries(4, 7)
     assert window.skip(7) is None
     assert not window.is_behind
     assert window.ack(7) == 0

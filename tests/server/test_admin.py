@@ -16,7 +16,7 @@ import trio
 from trio.testing import MockClock
 
 from ironwire.errors import AdminError, StoreError
-from ironwire.handlers.operator import Ban, Blobs, Clients, Copy, Devices, Erase, Expire, Observe, Unban
+from ironwire.handlers.operator import Ban, Copy, Erase, Expire, ListBlobs, ListClients, ListDevices, Observe, Unban
 from ironwire.ids import ClientId
 from ironwire.server.operator import admin as admin_module
 from ironwire.server.operator.admin import REQUEST_BYTES, REQUEST_SECONDS, SOCKET, AdminSocket, ask, perform
@@ -27,7 +27,7 @@ from tests.contract.builders import ANN, BOB, PHONE, WIDE, append, apply, envelo
 from tests.playbook import NOW_MS, auth_frame, identity_of, open_stage
 
 ALICE = ClientId(identity_of("alice").client_id)
-EVERYBODY = Clients(limit=10, offset=0, is_banned=False)
+EVERYBODY = ListClients(limit=10, offset=0, is_banned=False)
 
 
 class Echo:
@@ -63,8 +63,8 @@ async def exchange(folder: Path, line: bytes) -> dict[str, Any]:
 
 async def test_a_request_gets_one_answer(echo: Echo, tmp_path: Path) -> None:
     assert await ask(tmp_path, Observe()) == {"was": "Observe"}
-    assert await ask(tmp_path, Devices(1, 0, ANN)) == {"was": "Devices"}
-    assert await ask(tmp_path, Devices(1, 0)) == {"was": "Devices"}
+    assert await ask(tmp_path, ListDevices(1, 0, ANN)) == {"was": "ListDevices"}
+    assert await ask(tmp_path, ListDevices(1, 0)) == {"was": "ListDevices"}
 
 
 async def test_the_socket_is_its_owners_alone(echo: Echo, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ async def test_the_folder_answers_where_no_server_runs(folder: Settings) -> None
     assert await perform(folder, Ban(ANN), now_ms) == {"is_news": True, "sessions": 0}
     assert (await perform(folder, EVERYBODY, now_ms))["rows"][0]["is_banned"]
     assert await perform(folder, Unban(ANN), now_ms) == {"is_news": True}
-    assert (await perform(folder, Blobs(1), now_ms))["total"] == 0
+    assert (await perform(folder, ListBlobs(1), now_ms))["total"] == 0
     copied = folder.data / (await perform(folder, Copy(), now_ms))["name"]
     assert copied.exists()
     erased = await perform(folder, Erase(ANN), now_ms)

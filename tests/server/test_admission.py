@@ -68,7 +68,7 @@ async def test_a_session_too_many_registers_no_device(mock_clock: MockClock) -> 
         await stage.enter("alice.seed")
         await stage.enter("alice", device="phone")
         await prove(stage, "alice.new", ',"device":"tablet"', ending="1013 too many sessions of this client")
-        assert [box.device for box in store.mailboxes_of(identity_of("alice").client_id)] == ["phone"]
+        assert [box.device for box in await store.mailboxes_of(identity_of("alice").client_id)] == ["phone"]
         await stage.enter("alice.again", device="phone")
         await stage.play("alice << close 4409 replaced by a newer session of this device")
 
@@ -84,7 +84,7 @@ async def test_sessions_that_wait_for_their_registration_count_as_sessions(mock_
             await prove(stage, actor, device, ending="1013 too many sessions of this client")
         store.release.set()
         assert json.loads(await stage.next_text("alice.one"))["type"] == "auth_ok"
-        assert [box.device for box in store.mailboxes_of(identity_of("alice").client_id)] == ["one"]
+        assert [box.device for box in await store.mailboxes_of(identity_of("alice").client_id)] == ["one"]
 
 
 async def test_a_client_that_is_banned_while_it_authenticates_registers_no_device(mock_clock: MockClock) -> None:
@@ -101,4 +101,4 @@ async def test_a_client_that_is_banned_while_it_authenticates_registers_no_devic
             alice >> {"type":"verify","payload":{"attempt":"$alice_signs"}}
             alice << close 4403 banned by the operator
         """)
-        assert store.mailboxes_of(alice) == []
+        assert await store.mailboxes_of(alice) == []

@@ -6,7 +6,6 @@ import pytest
 from attrs import fields
 from trio.testing import MockClock
 
-from ironwire.delivery.payloads import stored_payload
 from ironwire.ids import CallId, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import (
     ADDED_BYTES,
@@ -20,7 +19,7 @@ from ironwire.limits import (
     Limits,
 )
 from ironwire.server.session.admission import announced
-from ironwire.wire.codec import encode, frame_text
+from ironwire.wire.codec import encode, frame_text, stored_payload
 from ironwire.wire.messages import (
     BlockList,
     CallOffer,
@@ -105,15 +104,15 @@ def test_the_largest_of_each_list_fits(message: ServerMessage) -> None:
 @pytest.mark.parametrize(
     "sent",
     [
-        Text(CLIENT, '"' * 10_000),
-        Text(CLIENT, "\x01\x7f\u2028" * 3_000),
+        Text(GROUP, '"' * 10_000),
+        Text(GROUP, "\x01\x7f\u2028" * 3_000),
         Receipt(CLIENT, [ID] * RECEIPT_IDS, "delivered"),
-        File(CLIENT, "/media/123e4567-e89b-42d3-a456-426614174000.bin", name=NAME, caption="\n" * 4_096),
+        File(GROUP, "/media/123e4567-e89b-42d3-a456-426614174000.bin", name=NAME, caption="\n" * 4_096),
     ],
     ids=lambda sent: f"{type(sent).__name__}",
 )
 def test_what_is_passed_on_grows_by_less_than_there_is_room_for(sent: Text | Receipt | File) -> None:
-    payload = stored_payload(sent, CLIENT, SAFE_INTEGER, DEVICE, GROUP)
+    payload = stored_payload(sent, CLIENT, SAFE_INTEGER, DEVICE)
     delivered = frame_text(sent.verb, payload, id=ID, seq=SAFE_INTEGER)
     assert len(delivered) <= len(encode(sent)) + ADDED_BYTES
 

@@ -10,7 +10,6 @@ from trio.testing import MockClock
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
 from ironwire.server.listener.connection_limiter import (
-    UNAUTHENTICATED_PER_TURN,
     ConnectionLimiter,
     ConnectionSlot,
     Tally,
@@ -140,28 +139,3 @@ def test_a_tally_has_what_was_added_and_not_removed(steps: list[tuple[bool, str 
 def test_a_limit_cannot_be_more_than_a_list_on_the_wire_holds(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         Limits(**{name: 1_001})
-
-
-class Turns(trio.abc.Instrument):
-    """Counts the turns of the event loop."""
-
-    count = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.count += 1
-
-
-async def test_a_crowd_of_unauthenticated_peers_is_served_a_few_at_a_turn() -> None:
-    limiter, turns = limiter_of(Limits()), Turns()
-    served: list[int] = []
-
-    async def come(slot: ConnectionSlot) -> None:
-        await slot.turn()
-        served.append(turns.count)
-
-    trio.lowlevel.add_instrument(turns)
-    async with trio.open_nursery() as nursery:
-        for _ in range(20):
-            nursery.start_soon(come, ConnectionSlot(limiter, "192.0.2.1", None))
-    assert len(served) == 20
-    assert max(map(served.count, served)) <= UNAUTHENTICATED_PER_TURN

@@ -17,6 +17,7 @@ from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.listener.guard import DirectSockets
 from ironwire.server.listener.guarded_server import serve_connection
+from ironwire.server.session.scheduler import Scheduler, Work
 from tests.server.in_process import read_to_end, serve_in_process
 from tests.server.raw_client import upgrade_request
 
@@ -155,14 +156,14 @@ async def test_an_error_in_a_direct_socket_ends_that_connection_alone(autojump_c
 async def test_only_a_request_that_comes_later_than_its_connection_waits_for_a_turn(
     is_late: bool, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited: list[ConnectionSlot] = []
-    turn = ConnectionSlot.turn
+    waited: list[Work] = []
+    turn = Scheduler.turn
 
-    async def counted(slot: ConnectionSlot) -> None:
-        waited.append(slot)
-        await turn(slot)
+    async def counted(scheduler: Scheduler, work: Work) -> None:
+        waited.append(work)
+        await turn(scheduler, work)
 
-    monkeypatch.setattr(ConnectionSlot, "turn", counted)
+    monkeypatch.setattr(Scheduler, "turn", counted)
     toy = Toy()
     ends = trio.socket.socketpair()
     client, accepted = map(trio.SocketStream, ends)
@@ -179,7 +180,7 @@ async def test_only_a_request_that_comes_later_than_its_connection_waits_for_a_t
             nursery.start_soon(serve)
         with trio.fail_after(5):
             assert (await client.receive_some()).startswith(b"HTTP/1.1 101 ")
-    assert len(waited) == turns
+    assert waited == [Work.UNAUTHENTICATED] * turns
 
 
 async def test_a_peer_that_does_not_read_the_answer_is_cut(autojump_clock: MockClock) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from ironwire.store.contract.store import HISTORY_BYTES
+from ironwire.store.contract.records import HISTORY_BYTES
 from tests.playbook import Stage, open_stage
 
 

@@ -22,8 +22,8 @@ import ironwire.server.listener.hypercorn
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
 from ironwire.server.listener.connection_limiter import ConnectionLimiter
-from ironwire.server.listener.guard import CONNECTION_KEY, Connection, Guard
-from ironwire.server.listener.guarded_server import Inbox, serve_connection
+from ironwire.server.listener.guard import CONNECTION_KEY, Guard, GuardedConnection
+from ironwire.server.listener.guarded_server import ReceiveQueue, serve_connection
 from ironwire.server.listener.hypercorn import check_hypercorn, install, serve_worker, settle
 from tests.bounded_stream import bounded
 from tests.server.in_process import FakeSocket, InProcessServer, open_transport, read_to_end, send, serve_in_process
@@ -395,13 +395,13 @@ async def test_a_handler_that_ends_with_messages_unread_ends_the_connection(auto
 
 
 async def test_nothing_waits_for_an_application_that_has_ended() -> None:
-    inbox = Inbox(1)
+    queue = ReceiveQueue(1)
     piece: ASGIReceiveEvent = {"type": "http.request", "body": b"", "more_body": True}
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(inbox.put, piece)
+            nursery.start_soon(queue.put, piece)
         await wait_all_tasks_blocked()
-        inbox.close()
+        queue.close()
 
 
 async def test_a_disconnect_reaches_a_handler_whose_queue_is_full(autojump_clock: MockClock) -> None:
@@ -476,7 +476,7 @@ async def test_a_stream_cannot_be_taken_unless_it_was_reserved_and_accepted() ->
     stream, _ = memory_stream_pair()
     slot = OPEN_GATE.enter("")
     assert slot is not None
-    connection = Connection(Guard(LIMITS, trio.lowlevel.checkpoint, OPEN_GATE), slot, stream)
+    connection = GuardedConnection(Guard(LIMITS, trio.lowlevel.checkpoint, OPEN_GATE), slot, stream)
     connection.reserve()
     with pytest.raises(RuntimeError, match="after the WebSocket was accepted"):
         connection.take()

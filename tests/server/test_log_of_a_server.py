@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,16 +19,11 @@ BODIES = ("meet me at noon", "and bring the parcel", "quarterly figures")
 
 
 @pytest.fixture
-def output() -> Iterator[io.StringIO]:
+def output(restored_logging: None) -> io.StringIO:
     """The log of this process, everything that any library says included."""
-    root = logging.getLogger()
-    level = root.level
     stream = io.StringIO()
     configure_logging(LogSettings(level="debug", format="json"), stream)
-    yield stream
-    root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
-    root.setLevel(level)
-    structlog.reset_defaults()
+    return stream
 
 
 def events(output: io.StringIO) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from ironwire.server.operator.config import LogSettings
 from ironwire.server.operator.log_writer import MOST_LINES, QueueingHandler, flush_log, log_statistics, queue_lines_of
 from ironwire.server.operator.logs import configure_logging
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
 SECONDS = 10
 PIPE_BYTES = 70_000
 """More than a pipe holds."""
@@ -41,18 +43,6 @@ class Pipe:
 def pipe() -> Iterator[Pipe]:
     with closing(Pipe()) as pipe:
         yield pipe
-
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def logger_with(handler: logging.Handler) -> logging.Logger:

@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,20 +11,12 @@ import structlog
 from ironwire.server.operator.config import LogSettings
 from ironwire.server.operator.logs import configure_logging
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    level = root.level
-    yield
-    root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def logging_to(stream: io.StringIO, settings: LogSettings) -> io.StringIO:

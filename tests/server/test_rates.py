@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from ironwire.ids import ClientId, GroupId
 from ironwire.limits import Limits
-from ironwire.server.session.rates import Rates, surcharge_of
+from ironwire.server.session.rates import Rates
 from ironwire.server.session.refusals import REFUSALS
 from ironwire.wire.messages import (
     Ack,
@@ -146,7 +146,7 @@ async def test_what_costs_much_counts_for_several(mock_clock: MockClock) -> None
             alice << {{"type":"error","id":"2","payload":{{"msg":"rate_limited","retry_after_ms":1001}}}}
             ... 1.001 s
             alice >> {{"type":"presence_watch","id":"3","payload":{{"clients":[{many}]}}}}
-            alice << {{"type":"error","id":"3","payload":{{"msg":"rate_limited","retry_after_ms":9000}}}}
+            alice << {{"type":"error","id":"3","payload":{{"msg":"rate_limited","retry_after_ms":10000}}}}
             ... 10 s
             alice >> {{"type":"presence_watch","id":"4","payload":{{"clients":[{many}]}}}}
             alice << {{"type":"accepted","id":"4","payload":{{"ts":1790000000000}}}}
@@ -183,7 +183,7 @@ async def test_what_goes_to_a_group_is_paid_for_by_its_members(mock_clock: MockC
         assert json.loads(await stage.next_text("bob"))["payload"]["text"] == "Hello"
         await stage.actors["alice"].send(to_group)
         await stage.play("""
-            alice << {"type":"error","payload":{"msg":"rate_limited","retry_after_ms":2001}}
+            alice << {"type":"error","payload":{"msg":"rate_limited","retry_after_ms":3001}}
             bob   << nothing
             ... 3 s
         """)
@@ -215,7 +215,7 @@ async def test_what_goes_to_a_group_is_paid_for_by_its_members(mock_clock: MockC
 )
 def test_what_messages_cost_above_others(message: ClientMessage, surcharge: int) -> None:
     members = {HERE: 40}
-    assert surcharge_of(message, lambda group: members.get(group, 0)) == surcharge
+    assert message.surcharge(lambda group: members.get(group, 0)) == surcharge
 
 
 def test_what_is_refused_for_its_bytes_is_not_paid_in_messages() -> None:

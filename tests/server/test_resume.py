@@ -52,7 +52,7 @@ async def test_after_a_refusal_nothing_is_accepted_until_the_client_says_resume(
             f'{{"type":"error","id":"4","payload":{{"msg":"rate_limited",{held},"retry_after_ms":0,"held":true}}}}',
             f'{{"type":"error","id":"5","payload":{{"msg":"rate_limited",{held},"retry_after_ms":0,"held":true}}}}',
             '{"type":"pong","id":"6"}',
-            '{"type":"accepted","id":"7","payload":{"ts":1790000000000}}',
+            '{"type":"accepted","id":"7","payload":{"ts":1790000000000,"sent":0}}',
             '{"type":"accepted","id":"2","payload":{"ts":1790000000000}}',
         ]
         await stage.play("""
@@ -125,6 +125,28 @@ async def test_many_texts_in_a_pipeline_over_the_rate_arrive_all_and_in_order(mo
         got = [json.loads(await stage.next_text("bob"))["payload"]["text"] for _ in range(340)]
         assert got == [str(number) for number in range(340)]
         await stage.play("bob << nothing")
+
+
+async def test_what_is_dear_goes_through_after_the_time_that_was_told(mock_clock: MockClock) -> None:
+    """A text to a group of two counts for three: what is paid for the frame itself has to be there again."""
+    async with open_stage(limits=Limits(messages_per_second=1, messages_at_once=6)) as stage:
+        await stage.enter("bob", "alice", device="phone")
+        await stage.play("""
+            alice >> {"type":"group_create","id":"g","payload":{"clients":["$bob"]}}
+        """)
+        told = {answer["type"]: answer for answer in await replies(stage, "alice", 2)}
+        group = told["accepted"]["payload"]["group"]
+        dear = f'{{"type":"text","id":"1","payload":{{"to":"{group}","text":""}}}}'
+        await stage.actors["alice"].send(frame_builder.text(dear))
+        await stage.play('alice << {"type":"accepted","id":"1","payload":{"ts":1790000000000}}')
+        await stage.actors["alice"].send(frame_builder.text(dear.replace('"1"', '"2"')))
+        (refused,) = await replies(stage, "alice", 1)
+        await stage.play(f"""
+            ... {refused["payload"]["retry_after_ms"] / 1000} s
+            alice >> {{"type":"resume"}}
+            alice >> {dear.replace('"1"', '"2"')}
+            alice << {{"type":"accepted","id":"2","payload":{{"ts":1790000000000}}}}
+        """)
 
 
 async def test_what_is_held_back_is_a_flood_only_where_it_is_very_much(mock_clock: MockClock) -> None:

@@ -1,29 +1,29 @@
 """Nobody holds the event loop, and nobody has more waiting than they may: docs/protocol.md, section 6.1."""
 
 import json
-from collections.abc import Sequence
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.envelopes import Envelopes
 from ironwire.delivery.hub import Endpoint
-from ironwire.delivery.payloads import Sendable
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.server.listener.connection_limiter import HEAVY_CLIENTS_PER_TURN, UNAUTHENTICATED_PER_TURN
 from ironwire.server.listener.direct import DirectTransport
-from ironwire.server.session.scheduler import PROMPT_MESSAGES, TURN_CHARS, TURN_MESSAGES
-from ironwire.server.session.session import TURN_SURCHARGE
-from ironwire.store.contract.operations import Append, Operation, Result
-from ironwire.store.memory.store import MemoryStore
+from ironwire.server.session.intake import PART_CHARS, PART_MESSAGES, PART_SURCHARGE, PROMPT_MESSAGES
+from ironwire.server.session.scheduler import SHARES, Work
+from ironwire.wire.codec import Sendable
 from ironwire.wire.messages import History, Text
+from tests.bounded_stream import socket_stream_pair
 from tests.playbook import Stage, identity_of, open_stage
+from tests.server.in_process import StreamPair
+from tests.server.slow_store import SlowStore, slow_stores
 from tests.turns import counted_by_turn
 from tests.wire.frame_builder import text
 
+HEAVY_SLOTS = SHARES[Work.HEAVY].slots
 FLOODERS = [f"flooder{number}" for number in range(10)]
 
 
@@ -35,14 +35,16 @@ def text_to(actor: str, content: str) -> bytes:
 def submitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The characters of every text that sessions submit."""
     texts: list[int] = []
-    submit = Delivery.submit
+    submit = Envelopes.submit
 
-    def noting(delivery: Delivery, sender: Endpoint, message: Sendable, id_: MessageId | None) -> None:
+    def noting(
+        envelopes: Envelopes, sender: Endpoint, message: Sendable, id_: MessageId | None, n: int | None = None
+    ) -> None:
         if isinstance(message, Text):
             texts.append(len(message.text))
-        submit(delivery, sender, message, id_)
+        submit(envelopes, sender, message, id_, n)
 
-    monkeypatch.setattr(Delivery, "submit", noting)
+    monkeypatch.setattr(Envelopes, "submit", noting)
     return texts
 
 
@@ -53,22 +55,26 @@ async def send_together(stage: Stage, data: bytes) -> None:
     await wait_all_tasks_blocked()
 
 
-@pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, TURN_CHARS // 4)])
+@pytest.mark.parametrize("stream_pair", [memory_stream_pair, socket_stream_pair])
+@pytest.mark.parametrize(("count", "chars"), [(640, 1), (20, PART_CHARS // 4)])
 async def test_of_many_who_send_much_at_once_a_few_have_each_turn(
-    count: int, chars: int, mock_clock: MockClock, submitted: list[int]
+    count: int, chars: int, stream_pair: StreamPair, mock_clock: MockClock, submitted: list[int]
 ) -> None:
     async with open_stage() as stage:
-        await stage.enter(*FLOODERS)
+        await stage.enter(*FLOODERS, stream_pair=stream_pair)
         with counted_by_turn(lambda: len(submitted)) as texts, counted_by_turn(lambda: sum(submitted)) as size:
             await send_together(stage, text_to("nobody", "x" * chars) * count)
     assert len(submitted) == len(FLOODERS) * count
-    assert max(texts) <= HEAVY_CLIENTS_PER_TURN * TURN_MESSAGES
-    assert max(size) <= HEAVY_CLIENTS_PER_TURN * TURN_CHARS
+    assert max(texts) <= HEAVY_SLOTS * PART_MESSAGES
+    assert max(size) <= HEAVY_SLOTS * PART_CHARS
 
 
-async def test_those_who_send_little_do_not_wait_for_each_other(mock_clock: MockClock, submitted: list[int]) -> None:
+@pytest.mark.parametrize("stream_pair", [memory_stream_pair, socket_stream_pair])
+async def test_those_who_send_little_do_not_wait_for_each_other(
+    stream_pair: StreamPair, mock_clock: MockClock, submitted: list[int]
+) -> None:
     async with open_stage() as stage:
-        await stage.enter(*FLOODERS)
+        await stage.enter(*FLOODERS, stream_pair=stream_pair)
         with counted_by_turn(lambda: len(submitted)) as texts:
             await send_together(stage, text_to("nobody", "Hello") * PROMPT_MESSAGES)
     assert max(texts) == len(FLOODERS) * PROMPT_MESSAGES
@@ -93,7 +99,7 @@ async def test_a_crowd_whose_time_is_up_leaves_a_few_in_each_turn(
             mock_clock.jump(Limits().auth_seconds + 1)
             await wait_all_tasks_blocked()
     assert closed == len(FLOODERS)
-    assert max(left) <= UNAUTHENTICATED_PER_TURN
+    assert max(left) <= SHARES[Work.UNAUTHENTICATED].slots
 
 
 async def test_of_requests_that_cost_much_fewer_have_each_turn(
@@ -104,40 +110,20 @@ async def test_of_requests_that_cost_much_fewer_have_each_turn(
     async def noting(handler: HistoryHandler, endpoint: Endpoint, request: History, id_: MessageId | None) -> None:
         asked.append(endpoint)
 
-    monkeypatch.setattr(HistoryHandler, "answer", noting)
+    monkeypatch.setattr(HistoryHandler, "page", noting)
     page = text(json.dumps({"type": "history", "payload": {"with": "0" * 64, "limit": 100}}))
     async with open_stage() as stage:
         await stage.enter(*FLOODERS)
         with counted_by_turn(lambda: len(asked)) as by_turn:
             await send_together(stage, page * 150)
     assert len(asked) == len(FLOODERS) * 150
-    assert max(by_turn) <= HEAVY_CLIENTS_PER_TURN * TURN_SURCHARGE // 100
-
-
-class SlowStore(MemoryStore):
-    """Takes a virtual second for a batch, and notes how many envelopes it had."""
-
-    envelopes: list[int]
-
-    async def open(self) -> None:
-        self.envelopes = []
-        await super().open()
-
-    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        self.envelopes.append(sum(isinstance(operation, Append) for operation in batch))
-        await trio.sleep(1)
-        return await super().apply(batch)
+    assert max(by_turn) <= HEAVY_SLOTS * PART_SURCHARGE // 100
 
 
 async def test_what_one_session_has_waiting_for_the_disk_is_bounded_within_one_read_too(mock_clock: MockClock) -> None:
     stores: list[SlowStore] = []
-
-    def open_store(quota: object) -> SlowStore:
-        stores.append(SlowStore(quota))  # type: ignore[arg-type]  # whatever the server gives to its store
-        return stores[-1]
-
     limits = Limits(unsettled_envelopes=3)
-    async with open_stage(limits=limits, open_store=open_store) as stage:
+    async with open_stage(limits=limits, open_store=slow_stores(stores)) as stage:
         await stage.enter("bob", device="phone")
         await stage.enter("alice")
         await stage.actors["alice"].send(text_to("bob", "Hello") * 12)

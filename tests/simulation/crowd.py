@@ -1,7 +1,7 @@
 """A group and its crowd: many clients with two devices each, who talk, join, are removed, vanish and come back, while
 the server dies now and then.
 
-    tally = stage_crowd(Plan(clients=100), seed=1)
+    tally = stage_crowd(Plan(clients=100), seed=1, kind="sqlite")
 
 The judge is as simple as can be. It reads what the store has committed, in order, keeps a set of members, and writes
 down what every device must have got by then: each message and each change once, in that one order, from the change that
@@ -9,14 +9,16 @@ made its client a member to the change that ended it. All chance comes from the 
 """
 
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import zip_longest
+from itertools import product, zip_longest
 from random import Random
 from typing import Any
 
+import structlog
 import trio
 from attrs import define, field, frozen
 from trio.testing import MockClock
@@ -27,17 +29,18 @@ from ironwire.ids import ClientId, DeviceId, MessageId, is_group
 from ironwire.limits import Limits
 from ironwire.store.contract.operations import (
     Append,
+    Appended,
     ChangeGroup,
     Operation,
     Register,
     Result,
-    Stored,
 )
 from ironwire.store.contract.records import Quota
-from ironwire.store.memory.store import MemoryStore
+from ironwire.store.contract.store import Store
 from tests.playbook import NOW_MS, auth_frame, identity_of, open_stage, verify_frame
 from tests.server.in_process import InProcessServer
 from tests.server.raw_client import RawClient
+from tests.simulation.stores import KINDS, Kind, stores
 from tests.simulation.trace import seeded_scheduler
 from tests.wire import frame_builder
 
@@ -77,35 +80,40 @@ class Tally:
     refusals: Counter[str] = field(factory=Counter)
 
 
-def stage_crowd(plan: Plan, seed: int) -> Tally:
+def stage_crowd(plan: Plan, seed: int, kind: Kind) -> Tally:
     """Raises:
     Violation: a device got something else than what was committed for it, or an answer was wrong.
     """
     with seeded_scheduler(seed):
         try:
-            return trio.run(_Crowd(plan, Random(seed)).run, clock=MockClock(autojump_threshold=0))
+            return trio.run(_Crowd(plan, Random(seed), kind).run, clock=MockClock(autojump_threshold=0))
         except ExceptionGroup as group:
             raise first_leaf(group) from group
 
 
-class _RecordingStore(MemoryStore):
-    """Survives the server, takes its time, and writes down what it has committed."""
+@define
+class _Recorder:
+    """Has a store take its time, and writes down what it has committed."""
 
-    def __init__(self, quota: Quota, chance: Random) -> None:
-        super().__init__(quota)
-        self._chance = chance
-        self.log: list[Append | ChangeGroup] = []
+    _chance: Random
+    log: list[Append | ChangeGroup] = field(factory=list)
 
-    async def apply(self, batch: Sequence[Operation]) -> list[Result]:
-        await trio.sleep(self._chance.random() * 0.05)
-        results = await super().apply(batch)
-        self.log += [
-            operation
-            for operation, result in zip(batch, results, strict=True)
-            if isinstance(operation, (Append, ChangeGroup)) and isinstance(result, Stored)
-        ]
-        await trio.sleep(self._chance.random() * 0.05)
-        return results
+    def record(self, store: Store) -> Store:
+        apply = store.apply
+
+        async def recorded(batch: Sequence[Operation]) -> list[Result]:
+            await trio.sleep(self._chance.random() * 0.05)
+            results = await apply(batch)
+            self.log += [
+                operation
+                for operation, result in zip(batch, results, strict=True)
+                if isinstance(operation, (Append, ChangeGroup)) and isinstance(result, Appended)
+            ]
+            await trio.sleep(self._chance.random() * 0.05)
+            return results
+
+        setattr(store, "apply", recorded)  # noqa: B010  # a type checker would not have it assigned
+        return store
 
 
 @define(eq=False)
@@ -252,6 +260,7 @@ class _Device:
 class _Crowd:
     plan: Plan
     _chance: Random
+    _kind: Kind
     tally: Tally = field(factory=Tally)
     devices: list[_Device] = field(factory=list)
     group: str | None = None
@@ -261,13 +270,20 @@ class _Crowd:
 
     async def run(self) -> Tally:
         trio._core._run._r.seed(self._chance.random())
-        quota = Quota(LIMITS.mailbox_envelopes, LIMITS.mailbox_bytes, LIMITS.devices_per_client)
-        store = _RecordingStore(quota, self._fork())
+        recorder = _Recorder(self._fork())
+        with stores(self._kind, self._fork()) as open_store:
+            await self._live(recorder.record(open_store(Quota.of(LIMITS))))
+        self._judge(recorder.log)
+        return self.tally
+
+    async def _live(self, store: Store) -> None:
         self.devices = [
             _Device(number, device, self, self._fork()) for number in range(self.plan.clients) for device in DEVICES
         ]
-        for device in self.devices:  # whoever comes for the first time has missed what came before, and nobody shall
-            await store.apply([Register(device.client, device.device, NOW_MS)])
+        await store.open()
+        # Whoever comes for the first time has missed what came before, and nobody shall.
+        await store.apply([Register(device.client, device.device, NOW_MS) for device in self.devices])
+        await store.close()
         for life in range(self.plan.servers):
             async with (
                 open_stage(limits=LIMITS, random_bytes=self._chance.randbytes, open_store=lambda _: store) as stage,
@@ -279,17 +295,15 @@ class _Crowd:
                 if life == self.plan.servers - 1:
                     self.is_closing = True
                     with trio.fail_after(ANSWER_SECONDS):
-                        while not all(self._is_up_to_date(device, store) for device in self.devices):  # noqa: ASYNC110  # what changes is everywhere
+                        while not all([await self._is_up_to_date(device, store) for device in self.devices]):  # noqa: ASYNC110  # what changes is everywhere
                             await trio.sleep(1)
                 nursery.cancel_scope.cancel()
-        self._judge(store.log)
-        return self.tally
 
     def _fork(self) -> Random:
         return Random(self._chance.random())
 
-    def _is_up_to_date(self, device: _Device, store: MemoryStore) -> bool:
-        (box,) = [box for box in store.mailboxes_of(device.client) if box.device == device.device]
+    async def _is_up_to_date(self, device: _Device, store: Store) -> bool:
+        (box,) = [box for box in await store.mailboxes_of(device.client) if box.device == device.device]
         return not device.asked and len(device.kept) == box.tail
 
     # --- the judge ---------------------------------------------------------------------------------------------------
@@ -352,8 +366,9 @@ def _client_id(number: int) -> ClientId:
 
 
 def main(clients: int, seeds: int) -> None:
-    for seed in range(seeds):
-        print(f"seed {seed}: {stage_crowd(Plan(clients), seed)}", flush=True)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    for kind, seed in product(KINDS, range(seeds)):
+        print(f"{kind}, seed {seed}: {stage_crowd(Plan(clients), seed, kind)}", flush=True)
     print("every message once, in one order, to those who were members, and to nobody else")
 
 

@@ -17,6 +17,7 @@ from trio.testing import MockClock
 from ironwire.limits import Limits
 from tests.bounded_stream import bounded
 from tests.playbook import NOW_MS, Stage, auth_frame, identity_of, open_stage, told, verify_frame
+from tests.simulation.stores import Kind, stores
 from tests.wire.frame_builder import text
 
 CLIENTS = ["alice", "bob", "carol", "dave"]
@@ -29,11 +30,11 @@ PIPE_BYTES = 2_000
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
-def trace_of(seed: int) -> list[str]:
+def trace_of(seed: int, kind: Kind = "memory") -> list[str]:
     """Everything that happened, in order: each turn of the event loop, and each frame that a client got."""
     trace: list[str] = []
     with seeded_scheduler(seed):
-        trio.run(_run, seed, trace, clock=MockClock())
+        trio.run(_run, seed, kind, trace, clock=MockClock())
     return trace
 
 
@@ -63,18 +64,21 @@ def seeded_scheduler(seed: int) -> Iterator[None]:
         run._r.setstate(state)
 
 
-async def _run(seed: int, trace: list[str]) -> None:
+async def _run(seed: int, kind: Kind, trace: list[str]) -> None:
     chance = random.Random(seed)
 
     def now_ms() -> int:
         return NOW_MS + int(trio.current_time() * 1000)
 
-    async with open_stage(limits=LIMITS, now_ms=now_ms, random_bytes=chance.randbytes) as stage:
-        trio._core._run._r.seed(seed)  # the threads of the start may have taken any number of turns
-        trio.lowlevel.add_instrument(_Recorder(trace))
-        async with trio.open_nursery() as nursery:
-            for home, client in enumerate(CLIENTS * 2):
-                nursery.start_soon(_live, stage, client, home, random.Random(chance.random()), trace)
+    with stores(kind, random.Random(seed)) as open_store:
+        async with open_stage(
+            limits=LIMITS, now_ms=now_ms, random_bytes=chance.randbytes, open_store=open_store
+        ) as stage:
+            trio._core._run._r.seed(seed)  # the threads of the start may have taken any number of turns
+            trio.lowlevel.add_instrument(_Recorder(trace))
+            async with trio.open_nursery() as nursery:
+                for home, client in enumerate(CLIENTS * 2):
+                    nursery.start_soon(_live, stage, client, home, random.Random(chance.random()), trace)
 
 
 async def _live(stage: Stage, client: str, home: int, chance: random.Random, trace: list[str]) -> None:

@@ -14,11 +14,26 @@ from ironwire.errors import BackupError, StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, parse_blob_name
 from ironwire.store.backup import MANIFEST, RESTORING, examine_backup, make_backup, restore_backup
 from ironwire.store.contract.losses import Loss
-from ironwire.store.contract.operations import Ack, Touch
+from ironwire.store.contract.operations import Acknowledge, Touch
 from ironwire.store.contract.records import Mailbox, Quota
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, MEDIA
-from tests.contract.builders import ANN, BOB, LAPTOP, PHONE, TABLET, append, apply, change, envelope, registered, texts
+from tests.contract.builders import (
+    ANN,
+    BOB,
+    CAT,
+    LAPTOP,
+    PHONE,
+    TABLET,
+    append,
+    apply,
+    change,
+    envelope,
+    mailbox_of,
+    numbered,
+    registered,
+    texts,
+)
 
 BLOB = parse_blob_name("0b7e5d4e-1111-4222-8333-123456789abc.bin")
 SMALL = Quota(mailbox_envelopes=4, mailbox_bytes=1_000_000, devices_per_client=3)
@@ -35,7 +50,7 @@ async def data(tmp_path: Path) -> Path:
     await registered(store, BOB, LAPTOP)
     for number in range(4):
         await apply(store, append(envelope(ANN, BOB, f"{number}", device=TABLET, id=f"m{number}")))
-    await apply(store, Ack(phone.id, 2))
+    await apply(store, Acknowledge(phone.id, 2))
     await store.close()
     (folder / MEDIA).mkdir()
     (folder / MEDIA / BLOB).write_bytes(b"a file")
@@ -69,7 +84,7 @@ async def boxes(data: Path, client: ClientId) -> dict[DeviceId, tuple[Mailbox, l
     """The mailboxes of a client, and what waits in each."""
     store = SqliteStore(data / DATABASE, SMALL)
     await store.open()
-    found = {box.device: (box, await texts(store, box)) for box in store.mailboxes_of(client)}
+    found = {box.device: (box, await texts(store, box)) for box in await store.mailboxes_of(client)}
     await store.close()
     return found
 
@@ -154,7 +169,7 @@ async def test_what_was_lost_is_told_after_a_restore_too(data: Path, tmp_path: P
     club = GroupId("#" + "1" * 32)
     store = SqliteStore(data / DATABASE, Quota(mailbox_envelopes=0, mailbox_bytes=0, devices_per_client=3))
     await store.open()
-    await store.apply([Touch(box.id, 5_000) for box in store.mailboxes_of(BOB)])
+    await store.apply([Touch(box.id, 5_000) for box in await store.mailboxes_of(BOB)])
     await store.expire(before_ms=2_000, archived_before_ms=2_000)
     await apply(store, change(club, 0, {ANN: "admin", BOB: "member"}, ts=3_000))
     await store.close()
@@ -162,9 +177,27 @@ async def test_what_was_lost_is_told_after_a_restore_too(data: Path, tmp_path: P
     restore_backup(tmp_path / "backup", tmp_path / "again")
     again = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
     await again.open()
-    phone, laptop = again.mailboxes_of(BOB)
-    assert again.losses(phone.id, 1, 3) == [Loss(1, 2, "expired"), Loss(3, 3, "full", (club,))]
-    assert again.losses(laptop.id, 1, 5) == [Loss(1, 4, "expired"), Loss(5, 5, "full", (club,))]
+    phone, laptop = await again.mailboxes_of(BOB)
+    assert await again.losses(phone.id, 1, 3) == [Loss(1, 2, "expired"), Loss(3, 3, "full", (club,))]
+    assert await again.losses(laptop.id, 1, 5) == [Loss(1, 4, "expired"), Loss(5, 5, "full", (club,))]
+    await again.close()
+
+
+async def test_numbers_begin_anew_after_a_restore(data: Path, tmp_path: Path) -> None:
+    store = SqliteStore(data / DATABASE, SMALL)
+    await store.open()
+    box = await registered(store, BOB, PHONE)
+    await registered(store, CAT, PHONE)
+    for n in (1, 2):
+        await apply(store, numbered(envelope(BOB, CAT, device=PHONE), box, n))
+    assert (await mailbox_of(store, BOB, PHONE)).sent == 2
+    await store.close()
+    await back_up(data, tmp_path / "backup")
+    restore_backup(tmp_path / "backup", tmp_path / "again")
+    again = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
+    await again.open()
+    box = await mailbox_of(again, BOB, PHONE)
+    assert (box.sent, box.refused) == (0, ())
     await again.close()
 
 
@@ -172,7 +205,8 @@ async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, 
     with closing(sqlite3.connect(backup / DATABASE)) as database, database:
         database.execute("DROP TRIGGER mailbox_removed")
         database.execute("DROP TABLE lost_change")
-        database.execute("ALTER TABLE mailbox DROP COLUMN expired")
+        for column in ("expired", "session", "sent", "refused"):
+            database.execute(f"ALTER TABLE mailbox DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 6")
     manifest = json.loads((backup / MANIFEST).read_text())
     (backup / MANIFEST).write_text(json.dumps(manifest | {"schema": 6}))
@@ -185,7 +219,7 @@ async def test_ids_are_known_after_a_restore(backup: Path, tmp_path: Path) -> No
     store = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
     await store.open()
     again = append(envelope(ANN, BOB, "0", device=TABLET, id="m0"))
-    assert store.recall(ANN, TABLET, again.envelope.id or "", again.digest) is not None  # type: ignore[arg-type]  # it has an id
+    assert await store.recall(ANN, TABLET, again.envelope.id or "", again.digest) is not None  # type: ignore[arg-type]  # it has an id
     await store.close()
 
 

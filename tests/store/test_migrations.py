@@ -12,7 +12,8 @@ import pytest
 
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId
-from ironwire.store.contract.operations import Ack, Duplicate, Stored
+from ironwire.store.contract.faults import FaultPoint, watch
+from ironwire.store.contract.operations import Acknowledge, Appended, Duplicate
 from ironwire.store.contract.records import Mailbox
 from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.store.sqlite.store import SqliteStore
@@ -62,12 +63,12 @@ async def test_a_file_of_the_first_schema_opens_and_everything_is_there(path: Pa
     make_schema_1(path)
     store = SqliteStore(path, WIDE)
     await store.open()
-    (box,) = store.mailboxes_of(ANN)
+    (box,) = await store.mailboxes_of(ANN)
     assert box == Mailbox(box.id, ANN, PHONE, 7, 1, 2, 1, 70, 500, 600)
     assert [entry.envelope for entry in await store.read(box.id, after=0, limit=9)] == [WAITING.envelope]
     assert await store.read_history(ANN, BOB, before=None, limit=9) == []
-    results = await store.apply([WAITING, ACKED, append(envelope(BOB, ANN, "new")), Ack(box.id, 2)])
-    assert [type(result) for result in results[:3]] == [Duplicate, Duplicate, Stored]
+    results = await store.apply([WAITING, ACKED, append(envelope(BOB, ANN, "new")), Acknowledge(box.id, 2)])
+    assert [type(result) for result in results[:3]] == [Duplicate, Duplicate, Appended]
     assert await texts(store, box) == [(3, "new")]
     await store.close()
 
@@ -148,14 +149,13 @@ def test_a_process_may_die_at_any_statement_of_a_migration(
     def migrate_until(statement: int) -> None:
         left = [statement]
 
-        def count(_: str) -> None:
+        def count(_: FaultPoint) -> None:
             left[0] -= 1
             if left[0] < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        database = connect(path)
-        database.set_trace_callback(count)
-        migrate(database, path, MIGRATIONS)
+        watch(count)
+        migrate(connect(path), path, MIGRATIONS)
 
     whole = _every_schema(tmp_path_factory)
     deaths = 0

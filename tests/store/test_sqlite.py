@@ -20,30 +20,29 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError, StoreFull
-from ironwire.ids import ClientId, MessageId
+from ironwire.ids import ClientId
 from ironwire.store.contract.operations import (
-    Ack,
+    Acknowledge,
+    Appended,
     Forget,
     Register,
     Remove,
     Removed,
-    Stored,
     Sweep,
     Undeliverable,
 )
-from ironwire.store.contract.records import Mailbox
-from ironwire.store.contract.store import HISTORY_BYTES
+from ironwire.store.contract.records import HISTORY_BYTES, Mailbox
 from ironwire.store.sqlite import boxes as sqlite_boxes
+from ironwire.store.sqlite import database as sqlite_database
+from ironwire.store.sqlite import devices as sqlite_devices
+from ironwire.store.sqlite import directory as sqlite_directory
 from ironwire.store.sqlite import expiry as sqlite_expiry
-from ironwire.store.sqlite import groups as sqlite_groups
-from ironwire.store.sqlite import ids as sqlite_ids
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
-from ironwire.store.sqlite import memtable as sqlite_recent
+from ironwire.store.sqlite import memtable as sqlite_memtable
 from ironwire.store.sqlite import pages as sqlite_pages
-from ironwire.store.sqlite import store as sqlite_module
 from ironwire.store.sqlite import writer as sqlite_writer
 from ironwire.store.sqlite.store import SqliteStore
-from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, WIDE, append, envelope, registered, texts
+from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, WIDE, append, envelope, numbered, registered, texts
 
 SECRET = "the-erased-text-" * 40  # longer than a page's free rest, shorter than a page
 LONG_SECRET = "the-erased-text-" * 3_000  # goes to overflow pages
@@ -64,18 +63,20 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
 
 async def refuses_a_batch(store: SqliteStore, error: type[StoreError], match: str) -> None:
     """One batch fails and leaves nothing, not even in what the store remembers."""
-    box = await registered(store, ANN, PHONE) if not store.mailboxes_of(ANN) else store.mailboxes_of(ANN)[0]
-    before = await texts(store, box), list(store.mailboxes_of(ANN))
+    box = (
+        await registered(store, ANN, PHONE) if not await store.mailboxes_of(ANN) else (await store.mailboxes_of(ANN))[0]
+    )
+    before = await texts(store, box), list(await store.mailboxes_of(ANN))
     with pytest.raises(error, match=match):
         await store.apply([Register(CAT, PHONE, 1), append(envelope(BOB, ANN, "x" * 60_000, id="1"))])
     assert store.statistics().is_failing
-    assert (await texts(store, box), list(store.mailboxes_of(ANN))) == before
-    assert not store.mailbox_count(CAT)
+    assert (await texts(store, box), list(await store.mailboxes_of(ANN))) == before
+    assert not store.glance.mailbox_count(CAT)
 
 
 async def works_again(store: SqliteStore) -> None:
     results = await store.apply([append(envelope(BOB, ANN, "x" * 60_000, id="1"))])
-    assert isinstance(results[0], Stored)
+    assert isinstance(results[0], Appended)
     assert not store.statistics().is_failing
 
 
@@ -84,10 +85,10 @@ async def works_again(store: SqliteStore) -> None:
 
 async def test_a_full_database_refuses_and_recovers(store: SqliteStore) -> None:
     await registered(store, ANN, PHONE)
-    pages = store._changes.execute("PRAGMA page_count").fetchone()[0]
-    store._changes.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = store._database.changes.execute("PRAGMA page_count").fetchone()[0]
+    store._database.changes.execute(f"PRAGMA max_page_count = {pages + 2}")
     await refuses_a_batch(store, StoreFull, "database or disk is full.*SQLITE_FULL")
-    store._changes.execute("PRAGMA max_page_count = 100000")
+    store._database.changes.execute("PRAGMA max_page_count = 100000")
     await works_again(store)
 
 
@@ -134,7 +135,7 @@ async def test_a_batch_that_cannot_even_be_undone_leaves_nothing(
 ) -> None:
     await registered(store, ANN, PHONE)
     with monkeypatch.context() as broken:
-        broken.setattr(store, "_changes", FailingDisk(store._changes, cannot_undo=True))
+        broken.setattr(store._database, "changes", FailingDisk(store._database.changes, cannot_undo=True))
         await refuses_a_batch(store, StoreError, "disk I/O error")
         await refuses_a_batch(store, StoreError, "disk I/O error")
     await works_again(store)
@@ -143,21 +144,21 @@ async def test_a_batch_that_cannot_even_be_undone_leaves_nothing(
 async def test_a_commit_that_fails_leaves_nothing(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await registered(store, ANN, PHONE)
     with monkeypatch.context() as broken:
-        broken.setattr(store, "_changes", FailingDisk(store._changes))
+        broken.setattr(store._database, "changes", FailingDisk(store._database.changes))
         await refuses_a_batch(store, StoreError, "disk I/O error.*SQLITE_IOERR_FSYNC")
         with pytest.raises(StoreError):
             await store.expire(before_ms=99_000, archived_before_ms=99_000)
         with pytest.raises(StoreError):
             await store.scrub()
-    assert [box.device for box in store.mailboxes_of(ANN)] == [PHONE]
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE]
     await works_again(store)
 
 
 async def test_scrub_finds_out_that_the_store_works_again(store: SqliteStore) -> None:
     await registered(store, ANN, PHONE)
-    store._changes.execute("PRAGMA max_page_count = 1")
+    store._database.changes.execute("PRAGMA max_page_count = 1")
     await refuses_a_batch(store, StoreFull, "full")
-    store._changes.execute("PRAGMA max_page_count = 100000")
+    store._database.changes.execute("PRAGMA max_page_count = 100000")
     await store.scrub()
     assert not store.statistics().is_failing
 
@@ -180,7 +181,7 @@ async def test_a_batch_waits_for_another_programs_lock_beside_the_event_loop(sto
 async def test_a_lock_that_is_not_given_back_is_an_error(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "_BUSY_MS", 20)
+    monkeypatch.setattr(sqlite_database, "_BUSY_MS", 20)
     await registered(store, ANN, PHONE)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -191,7 +192,7 @@ async def test_a_lock_that_is_not_given_back_is_an_error(
 async def test_scrub_says_when_a_reader_keeps_the_log(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_module, "_BUSY_MS", 20)
+    monkeypatch.setattr(sqlite_database, "_BUSY_MS", 20)
     await registered(store, ANN, PHONE)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
@@ -292,9 +293,9 @@ async def test_a_damaged_page_met_later_is_an_error_and_no_crash(store: SqliteSt
     whole = content_of(path)
     write(path, whole[:4_096] + b"\xff" * (len(whole) - 4_096))
     reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)  # with an empty cache
-    store._pages.close()
-    store._pages = reader
-    store._connections.append(reader)
+    store._database.pages.close()
+    store._database.pages = reader
+    store._database._connections.append(reader)
     with pytest.raises(StoreError, match="malformed"):
         await store.read(box.id, after=0, limit=100)
     write(path, whole)
@@ -347,6 +348,29 @@ async def test_nobody_else_may_read_what_is_stored(store: SqliteStore, path: Pat
 # --- what is erased is gone ------------------------------------------------------------------------------------------
 
 
+async def test_what_was_sent_with_a_number_and_acknowledged_takes_no_byte(store: SqliteStore, path: Path) -> None:
+    phone, bobs = await registered(store, ANN, PHONE), await registered(store, BOB, PHONE)
+
+    async def send(first: int, last: int) -> int:
+        """The bytes of the file that are in use after these were acknowledged."""
+        for n in range(first, last + 1):
+            await store.apply(
+                [numbered(envelope(ANN, BOB, device=PHONE, id=f"id {n}"), phone, n), Acknowledge(bobs.id, n - 1)]
+            )
+        await store.apply([Acknowledge(bobs.id, last)])
+        await store.scrub()
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("SELECT count(*) FROM known").fetchone() == (0,)
+            pages, free, size = (
+                database.execute(f"PRAGMA {each}").fetchone()[0]
+                for each in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+    before = await send(1, 100)
+    assert await send(101, 2_000) == before
+
+
 def traces(path: Path) -> list[str]:
     """The files in which the secret can be found, byte for byte."""
     return [file.name for file in path.parent.iterdir() if b"the-erased-text" in file.read_bytes()]
@@ -370,10 +394,10 @@ async def test_after_the_last_ack_the_text_is_nowhere(
     store: SqliteStore, path: Path, told: tuple[Mailbox, Mailbox]
 ) -> None:
     phone, laptop = told
-    await store.apply([Ack(phone.id, 99)])
+    await store.apply([Acknowledge(phone.id, 99)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
-    await store.apply([Ack(laptop.id, 99)])
+    await store.apply([Acknowledge(laptop.id, 99)])
     await store.scrub()
     assert traces(path) == []
 
@@ -382,9 +406,9 @@ async def test_after_acks_one_by_one_the_text_is_nowhere(
     store: SqliteStore, path: Path, told: tuple[Mailbox, Mailbox]
 ) -> None:
     for seq in range(1, 13):
-        await store.apply([Ack(told[0].id, seq)])
+        await store.apply([Acknowledge(told[0].id, seq)])
         await store.apply([append(envelope(BOB, ANN, "in between " * seq))])
-        await store.apply([Ack(told[1].id, seq)])
+        await store.apply([Acknowledge(told[1].id, seq)])
     await store.scrub()
     assert traces(path) == []
 
@@ -410,7 +434,7 @@ async def test_after_its_devices_were_not_seen_for_long_the_text_is_nowhere(stor
     await registered(store, ANN, PHONE, now_ms=1_000)
     await registered(store, ANN, LAPTOP, now_ms=9_000)
     await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=9_000))])
-    await store.apply([Ack(store.mailboxes_of(ANN)[1].id, 1)])
+    await store.apply([Acknowledge((await store.mailboxes_of(ANN))[1].id, 1)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
     await store.expire(before_ms=5_000, archived_before_ms=9_999)
@@ -420,7 +444,7 @@ async def test_after_its_devices_were_not_seen_for_long_the_text_is_nowhere(stor
 
 async def test_an_archived_text_stays_until_its_history_ends(store: SqliteStore, path: Path) -> None:
     box = await registered(store, ANN, PHONE, now_ms=9_000)
-    await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=5_000), is_archived=True), Ack(box.id, 1)])
+    await store.apply([append(envelope(BOB, ANN, SECRET, id="1", ts=5_000), is_archived=True), Acknowledge(box.id, 1)])
     await store.scrub()
     assert traces(path) == ["ironwire.db"]
     await store.expire(before_ms=0, archived_before_ms=5_001)
@@ -432,14 +456,14 @@ async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of a full one at once would hold everybody up for a second."""
-    monkeypatch.setattr(sqlite_writer, "SWEPT_AT_ONCE", 3)
+    monkeypatch.setattr(sqlite_devices, "SWEPT_AT_ONCE", 3)
     phone, laptop = await registered(store, ANN, PHONE), await registered(store, ANN, LAPTOP)
     await store.apply([append(envelope(BOB, ANN, SECRET)) for _ in range(8)])
-    await store.apply([Ack(laptop.id, 8)])
+    await store.apply([Acknowledge(laptop.id, 8)])
     (removed,) = await store.apply([Remove(ANN, PHONE)])
     assert removed == Removed((Sweep(phone.id, 6), Sweep(phone.id, 9)))
     assert await store.read(phone.id, after=0, limit=9) == []
-    assert [box.device for box in store.mailboxes_of(ANN)] == [LAPTOP]
+    assert [box.device for box in await store.mailboxes_of(ANN)] == [LAPTOP]
     assert store.statistics().waiting_envelopes == store.statistics().waiting_bytes == 0
     assert isinstance(removed, Removed)
     await store.apply(removed.rest)
@@ -452,7 +476,7 @@ async def test_a_mailbox_that_is_removed_is_erased_in_parts_and_read_by_nobody(
 async def test_a_mailbox_that_was_removed_and_not_swept_goes_with_what_has_expired(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_writer, "SWEPT_AT_ONCE", 3)
+    monkeypatch.setattr(sqlite_devices, "SWEPT_AT_ONCE", 3)
     await registered(store, ANN, PHONE)
     laptop = await registered(store, BOB, LAPTOP)
     await store.apply([append(envelope(CAT, ANN, SECRET)) for _ in range(8)])
@@ -470,7 +494,7 @@ async def test_batches_go_between_the_parts_of_a_long_expiry(
     monkeypatch.setattr(sqlite_expiry, "LET_GO_AT_ONCE", 3)
     box = await registered(store, ANN, PHONE, 9_000)
     old = [append(envelope(BOB, ANN, id=str(number)), is_archived=True) for number in range(10)]
-    await store.apply([*old, Ack(box.id, 10)])
+    await store.apply([*old, Acknowledge(box.id, 10)])
     expired = trio.Event()
 
     async def expire() -> None:
@@ -483,20 +507,20 @@ async def test_batches_go_between_the_parts_of_a_long_expiry(
     assert not expired.is_set()
     await expired.wait()
     assert await store.read_history(ANN, BOB, before=None, limit=100) == []
-    assert all(isinstance(result, Stored) for result in await store.apply(old)), "their ids are forgotten"
+    assert all(isinstance(result, Appended) for result in await store.apply(old)), "their ids are forgotten"
 
 
 async def test_what_reached_nobody_is_nowhere(store: SqliteStore, path: Path) -> None:
     sent = append(envelope(BOB, ANN, SECRET, device=PHONE, id="1"), is_live=True, is_archived=True)
     await store.apply([sent])
-    await store.apply([Forget(BOB, PHONE, MessageId("1"))])
+    await store.apply([Forget(sent.envelope)])
     await store.scrub()
     assert traces(path) == []
 
 
 async def test_what_was_refused_is_nowhere(store: SqliteStore, path: Path) -> None:
     assert await store.apply([append(envelope(BOB, ANN, SECRET))]) == [Undeliverable()]
-    assert isinstance((await store.apply([append(envelope(BOB, ANN, SECRET), is_live=True)]))[0], Stored)
+    assert isinstance((await store.apply([append(envelope(BOB, ANN, SECRET), is_live=True)]))[0], Appended)
     await store.scrub()
     assert traces(path) == []
 
@@ -509,31 +533,30 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
     hot = {
         name: statement
         for module in (
-            sqlite_module,
             sqlite_writer,
+            sqlite_devices,
             sqlite_boxes,
             sqlite_expiry,
-            sqlite_groups,
-            sqlite_ids,
+            sqlite_directory,
+            sqlite_memtable,
             sqlite_mailboxes,
             sqlite_pages,
-            sqlite_recent,
         )
         for name, statement in vars(module).items()
         if isinstance(statement, str)
         and name.lstrip("_").startswith(("SELECT", "UPDATE", "DELETE", "FORGET", "RELEASE", "ANY"))
     }
-    now_and_then = {"_SELECT_UNSEEN", "_SELECT_UNREACHABLE", "_DELETE_OLD_ENTRIES"}
+    now_and_then = {"_SELECT_UNSEEN", "_SELECT_UNREACHABLE", "_DELETE_OLD_ENTRIES", "_SELECT_DEPTH"}
     short = {
         "SCAN CONSTANT ROW",
-        f"SCAN {sqlite_ids.ASKED_AT_ONCE} CONSTANT ROWS",
+        f"SCAN {sqlite_memtable.ASKED_AT_ONCE} CONSTANT ROWS",
         "SCAN envelope USING INDEX erased_envelope",
     }  # this index holds what is to go at once
     assert len(hot) > 15
     for name, statement in hot.items():
         by_name = {"client": "x", "peer": "y", "before": 1, "limit": 1}
         parameters = by_name if ":client" in statement else ("x",) * statement.count("?")
-        plan = [row[3] for row in store._changes.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+        plan = [row[3] for row in store._database.changes.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
         is_scan = any(step.startswith("SCAN") and step not in short and "(subquery" not in step for step in plan)
         assert is_scan == (name in now_and_then), f"{name}: {plan}"
         if name in {"_SELECT_PAGE", "_SELECT_HISTORY"}:
@@ -571,6 +594,6 @@ async def test_the_cache_of_mailboxes_stays_in_bounds(store: SqliteStore, monkey
     monkeypatch.setattr(sqlite_mailboxes, "CACHED_CLIENTS", 10)
     await registered(store, ANN, PHONE)
     for number in range(100):
-        assert not store.mailbox_count(ClientId(f"{number:064x}"))
+        assert not store.glance.mailbox_count(ClientId(f"{number:064x}"))
         assert len(store._mailboxes.cached) <= 11
-    assert store.mailbox_count(ANN)
+    assert store.glance.mailbox_count(ANN)

@@ -1,17 +1,17 @@
 """What the operator's commands leave in the file, and what they do not."""
 
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 import trio
 
 from ironwire.ids import GroupId
-from ironwire.store.contract.records import Quota
-from ironwire.store.sqlite.copy import copy_database
+from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.store import SqliteStore
-from ironwire.store.survey import DATABASE, Box, Client, Group, Survey
+from ironwire.store.survey import DATABASE, Survey, SurveyedClient, SurveyedDevice, SurveyedGroup, SurveyRow
 from tests.contract.builders import (
     ANN,
     BOB,
@@ -47,7 +47,7 @@ async def test_a_ban_outlives_the_process(tmp_path: Path) -> None:
     for expected in (False, True):
         store = SqliteStore(tmp_path / DATABASE, WIDE)
         await store.open()
-        assert store.is_banned(ANN) is expected
+        assert store.glance.is_banned(ANN) is expected
         await store.ban(ANN, 1_000)
         await store.close()
 
@@ -84,12 +84,12 @@ async def test_a_copy_is_of_what_is_committed_and_the_store_works_on_meanwhile(
     await apply(store, append(envelope(BOB, ANN, "before")))
     begun, may_end = trio.Event(), trio.Event()
 
-    def slow_copy(source: Path, target: Path, quota: Quota) -> None:
+    def slow_copy(source: sqlite3.Connection, target: Path, finish: Callable[[sqlite3.Connection], None]) -> None:
         trio.from_thread.run_sync(begun.set)
         trio.from_thread.run(may_end.wait)
-        copy_database(source, target, quota)
+        copy_file(source, target, finish)
 
-    monkeypatch.setattr("ironwire.store.sqlite.store.copy_database", slow_copy)
+    monkeypatch.setattr("ironwire.store.sqlite.store.copy_file", slow_copy)
     order: list[str] = []
 
     async def scrub() -> None:
@@ -127,22 +127,22 @@ async def test_the_survey_says_who_and_how_much(store: SqliteStore, tmp_path: Pa
 
     clients = await survey.clients(is_banned=False, limit=10, offset=0)
     assert clients.total == 3
-    ann, bob, cat = (row for row in clients.rows if isinstance(row, Client))
+    ann, bob, cat = (row for row in clients.rows if isinstance(row, SurveyedClient))
     assert (ann.client, ann.devices, ann.groups, ann.waiting, ann.seen_ms) == (ANN, 2, 1, 2, 6_000)
     assert (bob.client, bob.waiting, bob.is_banned) == (BOB, 1, False)
     assert (cat.client, cat.devices, cat.groups, cat.seen_ms, cat.is_banned) == (CAT, 0, 1, None, True)
     assert (await survey.clients(is_banned=True, limit=10, offset=0)).rows == [cat]
 
     deepest = (await survey.mailboxes(limit=1, offset=0)).rows[0]
-    assert isinstance(deepest, Box)
+    assert isinstance(deepest, SurveyedDevice)
     assert (deepest.client, deepest.waiting, deepest.oldest_ms, deepest.is_full) == (BOB, 1, 8_000, False)
 
     page = await survey.devices(ANN, limit=1, offset=1)
     assert page.total == 2
-    assert [row.device for row in page.rows if isinstance(row, Box)] == [LAPTOP]
+    assert [row.device for row in page.rows if isinstance(row, SurveyedDevice)] == [LAPTOP]
 
     groups = await survey.groups(limit=10, offset=0)
-    assert groups.rows == [Group(CLUB, "friends", 1, members=2, admins=1)]
+    assert groups.rows == [SurveyedGroup(CLUB, "friends", 1, members=2, admins=1)]
 
 
 async def test_blobs_are_counted_and_the_newest_come_first(tmp_path: Path) -> None:
@@ -156,4 +156,4 @@ async def test_blobs_are_counted_and_the_newest_come_first(tmp_path: Path) -> No
     (media / "0b7e5d4e-1111-4222-8333-123456789009.part").touch()
     page = await Survey(tmp_path).blobs(limit=2)
     assert (page.total, page.total_bytes) == (4, 6)
-    assert [row.stored_ms for row in page.rows if not isinstance(row, Client | Box | Group)] == [3_000, 2_000]
+    assert [row.stored_ms for row in page.rows if not isinstance(row, SurveyRow)] == [3_000, 2_000]

@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
-from ironwire.store.contract.operations import Ack, Duplicate, Operation, Remove, Stored, Touch
+from ironwire.store.contract.operations import Acknowledge, Appended, Duplicate, Operation, Remove, Touch
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import (
@@ -67,7 +67,7 @@ async def test_what_is_acknowledged_soon_leaves_nothing_but_its_id(store: Sqlite
     box = await registered(store, ANN, PHONE)
     for number in range(1, 6):
         await apply(store, append(envelope(BOB, ANN, id=str(number))))
-        await apply(store, Ack(box.id, number))
+        await apply(store, Acknowledge(box.id, number))
     assert counts(path)[1:] == (0, 0, 0)
     await store.checkpoint()
     assert counts(path) == (0, 5, 0, 0)
@@ -100,7 +100,7 @@ async def test_the_journal_stays_in_bounds_without_envelopes(
     for number in range(40):
         await store.apply([Touch(box.id, 2_000 + number) for box in boxes])
         assert counts(path)[0] <= 4
-    assert [box.seen_ms for box in store.mailboxes_of(ANN)] == [2_039] * 3
+    assert [box.seen_ms for box in await store.mailboxes_of(ANN)] == [2_039] * 3
 
 
 async def test_a_clean_end_leaves_the_journal_empty(path: Path) -> None:
@@ -118,18 +118,18 @@ async def test_after_a_crash_everything_is_there_and_the_numbers_go_on(store: Sq
     await apply(store, append(envelope(BOB, ANN, "gone", id="1")))
     await store.checkpoint()
     await apply(store, append(envelope(BOB, ANN, "there", id="2")))
-    await apply(store, Ack(box.id, 1))
+    await apply(store, Acknowledge(box.id, 1))
     await apply(store, append(envelope(BOB, ANN, "Ünï \0 \udcff".encode("utf-8", "replace").decode(), id="3")))
     await apply(store, Touch(box.id, 9_000))
 
     again = SqliteStore(crashed(path), WIDE)
     await again.open()
-    assert mailbox_of(again, ANN, PHONE) == mailbox_of(store, ANN, PHONE)
+    assert await mailbox_of(again, ANN, PHONE) == await mailbox_of(store, ANN, PHONE)
     assert await texts(again, box) == await texts(store, box)
-    assert again.recall(BOB, None, MessageId("2"), append(envelope(BOB, ANN, "there", id="2")).digest) is not None
+    assert await again.recall(BOB, None, MessageId("2"), append(envelope(BOB, ANN, "there", id="2")).digest) is not None
     assert await apply(again, append(envelope(BOB, ANN, "there", id="2"))) == Duplicate(1_000)
     stored = await apply(again, append(envelope(BOB, ANN, "new")))
-    assert isinstance(stored, Stored)
+    assert isinstance(stored, Appended)
     assert stored.placed[0].seq == 4
     await again.close()
 
@@ -141,8 +141,8 @@ async def test_a_device_that_goes_takes_what_the_journal_has_for_it(store: Sqlit
     await apply(store, Remove(ANN, PHONE))
     again = SqliteStore(crashed(path), WIDE)
     await again.open()
-    assert [box.device for box in again.mailboxes_of(ANN)] == [LAPTOP]
-    assert await texts(again, mailbox_of(again, ANN, LAPTOP)) == [(1, "to both")]
+    assert [box.device for box in await again.mailboxes_of(ANN)] == [LAPTOP]
+    assert await texts(again, await mailbox_of(again, ANN, LAPTOP)) == [(1, "to both")]
     await again.close()
 
 
@@ -152,22 +152,22 @@ async def test_a_batch_under_way_is_seen_by_nobody(
     box = await registered(store, ANN, PHONE)
     await apply(store, append(envelope(BOB, ANN, "before")))
     may_commit = trio.Event()
-    commit = store._commit
+    commit = store._database._commit
 
     async def slow_commit() -> None:
         await may_commit.wait()
         await commit()
 
-    monkeypatch.setattr(store, "_commit", slow_commit)
+    monkeypatch.setattr(store._database, "_commit", slow_commit)
     monkeypatch.setattr(sqlite_mailboxes, "HIGH_WATERMARK", 1)  # so that it settles as well
     sent = append(envelope(BOB, ANN, "meanwhile", id="1"))
-    batch: list[Operation] = [sent, append(envelope(BOB, ANN, "and more")), Ack(box.id, 0)]
+    batch: list[Operation] = [sent, append(envelope(BOB, ANN, "and more")), Acknowledge(box.id, 0)]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.apply, batch)
         await wait_all_tasks_blocked()
         assert await texts(store, box) == [(1, "before")]
-        assert mailbox_of(store, ANN, PHONE).tail == 1
-        assert store.recall(BOB, None, MessageId("1"), sent.digest) is None
+        assert (await mailbox_of(store, ANN, PHONE)).tail == 1
+        assert await store.recall(BOB, None, MessageId("1"), sent.digest) is None
         may_commit.set()
     assert await texts(store, box) == [(1, "before"), (2, "meanwhile"), (3, "and more")]
 
@@ -182,13 +182,13 @@ async def test_a_batch_that_failed_leaves_what_the_journal_has(
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(store._mailboxes.page, "write", fail)
+        broken.setattr(store._mailboxes.batch_log, "write", fail)
         with pytest.raises(StoreError):
-            await store.apply([Ack(box.id, 1), append(envelope(BOB, ANN, "lost", id="2"))])
+            await store.apply([Acknowledge(box.id, 1), append(envelope(BOB, ANN, "lost", id="2"))])
     assert await texts(store, box) == [(1, "before")]
     depth = store.statistics()
     assert (depth.mailboxes, depth.waiting_envelopes) == (1, 1)
-    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after", id="2"))), Stored)
+    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after", id="2"))), Appended)
     assert await texts(store, box) == [(1, "before"), (2, "after")]
 
 
@@ -202,22 +202,28 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(store._mailboxes.page, "write", fail)
+        broken.setattr(store._mailboxes.batch_log, "write", fail)
         broken.setattr(sqlite_mailboxes, "read_journal", fail)
         with pytest.raises(StoreError):
             await apply(store, append(envelope(BOB, ANN, "lost")))
-        for ask in (store.mailbox_count, store.mailboxes_of):
-            with pytest.raises(StoreError):
-                ask(ANN)
+        with pytest.raises(StoreError):
+            store.glance.mailbox_count(ANN)
+        with pytest.raises(StoreError):
+            await store.mailboxes_of(ANN)
         with pytest.raises(StoreError):
             await store.read(box.id, after=0, limit=9)
         with pytest.raises(StoreError):
-            store.recall(BOB, None, MessageId("1"), b"")
-        for change in (partial(apply, store, Ack(box.id, 1)), store.checkpoint, store.scrub, partial(store.erase, BOB)):
+            await store.recall(BOB, None, MessageId("1"), b"")
+        for change in (
+            partial(apply, store, Acknowledge(box.id, 1)),
+            store.checkpoint,
+            store.scrub,
+            partial(store.erase, BOB),
+        ):
             with pytest.raises(StoreError):
                 await change()
     assert await texts(store, box) == [(1, "before")]
-    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after"))), Stored)
+    assert isinstance(await apply(store, append(envelope(BOB, ANN, "after"))), Appended)
 
 
 @pytest.mark.parametrize("effects", [b"[[1,2,3]]", b"not json", b'[[1,"text"]', b"7"])

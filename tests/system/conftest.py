@@ -14,6 +14,9 @@ import pytest
 import trio
 from attrs import define
 
+from tests.system.forked import Forked, fork
+from tests.system.processes import IRONWIRE
+
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -27,7 +30,7 @@ class Server:
 
     port: int
     log_path: Path
-    _process: subprocess.Popen[bytes]
+    _process: subprocess.Popen[bytes] | Forked
 
     @property
     def process_group(self) -> int:
@@ -67,18 +70,23 @@ def hypercorn_command(application: str) -> list[str]:
     return [sys.executable, "-m", "hypercorn", "--worker-class", "trio", "--bind", "127.0.0.1:0", application]
 
 
-IRONWIRE_SERVE = [sys.executable, "-m", "ironwire", "serve", "--host", "127.0.0.1", "--port", "0"]
+IRONWIRE_SERVE = [*IRONWIRE, "serve", "--host", "127.0.0.1", "--port", "0"]
 
 
 @contextmanager
 def running_server(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """Run `command` from `folder`, which holds its data and log; nothing of it is left behind."""
+    """Run `command` from `folder`, which holds its data and log; nothing of it is left behind. `ironwire` is forked."""
     log_path = folder / "server.log"
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1", **(environment or {})}
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+    process: subprocess.Popen[bytes] | Forked
+    with log_path.open("wb") as log, open(os.devnull, "rb") as nothing:
+        if command[: len(IRONWIRE)] == list(IRONWIRE):
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            process = fork(command[len(IRONWIRE) :], folder, variables, streams, leads_session=True)
+        else:
+            process = subprocess.Popen(
+                command, cwd=folder, env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
     try:
         yield Server(_wait_for_port(process, log_path), log_path, process)
     finally:
@@ -87,7 +95,7 @@ def running_server(command: list[str], folder: Path, environment: dict[str, str]
         process.wait()
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], log_path: Path) -> int:
+def _wait_for_port(process: subprocess.Popen[bytes] | Forked, log_path: Path) -> int:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         found = _RUNNING.search(log_path.read_text())

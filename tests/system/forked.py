@@ -1,120 +1,224 @@
-"""Runs `ironwire` many times without importing it anew: each job is a fork of a process that has everything loaded.
+"""Runs the command `ironwire` without importing it anew: each is a fork of one process that has everything loaded.
 
-A job says what its standard streams are. They are made as the interpreter makes them at its start, so that the command
-meets what it would meet in a process of its own, and the interpreter ends as it would.
+A command has the arguments, the environment, the folder and the standard streams that it would have in a process of its
+own, and it is one: it has a process id, takes signals, and can be killed. Two things differ. Nothing is imported, and
+the interpreter ends once its threads, exit functions and streams have: to take a fork's modules apart would copy every
+page that it shares, which takes ten times as long as most commands.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
 import pkgutil
+import select
+import selectors
 import signal
+import socket
+import struct
 import subprocess
 import sys
-import tempfile
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from attrs import define
+from attrs import define, field
 
 ROOT = Path(__file__).parents[2]
-_SECONDS = 60
+STREAMS = ("stdin", "stdout", "stderr")
+_REPORT = struct.Struct("i")
+_MOST_JOB_BYTES = 128 * 1024
 
 
 @define(eq=False)
-class Ended:
-    """How a command ended, and what it wrote to the streams that were there."""
+class Forked:
+    """A command that was forked, with those methods of `subprocess.Popen` that tests use."""
 
-    code: int
-    stdout: str
-    stderr: str
+    pid: int
+    _report: socket.socket
+    stdin: TextIO | None = None
+    """The other end of the command's standard input, where there is one."""
+    stdout: TextIO | None = None
+    returncode: int | None = field(default=None, init=False)
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: the command is still running.
+        """
+        if self.returncode is None:
+            if not select.select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            (self.returncode,) = _REPORT.unpack(self._report.recv(_REPORT.size))
+            self._report.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
-@define(eq=False)
-class Forker:
-    """The process that forks. Streams of a job: `closed`, `full`, `broken` (a pipe that nobody reads), else a file."""
+def fork(
+    arguments: Sequence[bytes | str],
+    folder: Path,
+    env: Mapping[str, str],
+    streams: Sequence[int | None],
+    *,
+    leads_session: bool = False,
+) -> Forked:
+    """Start `ironwire` with three standard streams, which stay the caller's to close; None is a closed one."""
+    job = {
+        "arguments": [os.fsdecode(argument) for argument in arguments],
+        "folder": str(folder),
+        "env": dict(env),
+        "streams": [number for number, stream in enumerate(streams) if stream is not None],
+        "leads_session": leads_session,
+    }
+    ours, theirs = socket.socketpair()
+    with theirs:
+        descriptors = [stream for stream in streams if stream is not None]
+        socket.send_fds(_zygote(), [json.dumps(job).encode()], [*descriptors, theirs.fileno()])
+    (pid,) = _REPORT.unpack(ours.recv(_REPORT.size))
+    return Forked(pid, ours)
 
-    _process: subprocess.Popen[str]
 
-    @classmethod
-    def start(cls) -> "Forker":
-        return cls(
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.system.forked"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=ROOT,
-            )
+@cache
+def _zygote() -> socket.socket:
+    """The process that forks, as the socket that it takes jobs from. It ends with this one."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "tests.system.forked", str(theirs.fileno())]
+    with theirs:
+        process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True
         )
 
-    def run(self, arguments: tuple[bytes | str, ...], folder: Path, env: dict[str, str], **streams: str) -> Ended:
-        job = {
-            "arguments": [os.fsdecode(argument) for argument in arguments],
-            "folder": str(folder),
-            "env": env,
-            "streams": streams,
-        }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        return Ended(**json.loads(self._process.stdout.readline()))
+    def stop() -> None:
+        ours.close()
+        process.wait()
 
-    def stop(self) -> None:
-        self._process.communicate()
+    atexit.register(stop)
+    return ours
 
 
 def main() -> None:
-    """Take jobs from standard input, one a line. Returns in every child too, whose command is run by then."""
+    """Fork until nobody is left who asks; then again in every child, as the command that it is."""
+    import hypercorn.trio.run  # noqa: F401  # a server imports it late
+
     import ironwire.cli
 
     for module in pkgutil.walk_packages(ironwire.cli.__path__, "ironwire.cli."):
         with suppress(ModuleNotFoundError):  # of an extra that is not installed
             importlib.import_module(module.name)
-    for line in sys.stdin:
-        job = json.loads(line)
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            child = os.fork()
-            if child == 0:
-                _become(job, out.fileno(), err.fileno())
-                ironwire.cli.main()
-                return
-            _, status = os.waitpid(child, 0)
-            written = [os.pread(file.fileno(), 1 << 20, 0).decode(errors="replace") for file in (out, err)]
-        ended = {"code": os.waitstatus_to_exitcode(status), "stdout": written[0], "stderr": written[1]}
-        print(json.dumps(ended), flush=True)
+    gc.collect()
+    gc.freeze()  # a child that collects garbage leaves alone what it shares
+    job = _fork_on_demand(socket.socket(fileno=int(sys.argv[1])))
+    if job is not None:
+        _become(*job)
+        _run(ironwire.cli.main)
 
 
-def _become(job: dict[str, Any], out: int, err: int) -> None:
-    signal.alarm(_SECONDS)
+def _fork_on_demand(jobs: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Returns in every child, with its job and its streams; in the parent once nobody is left who asks."""
+    reports: dict[int, tuple[int, int]] = {}
+    with selectors.DefaultSelector() as selector:
+        selector.register(jobs, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is not jobs:
+                    selector.unregister(key.fd)
+                    _report_end(key.fd, *reports.pop(key.fd))
+                    continue
+                message, descriptors, _, _ = socket.recv_fds(jobs, _MOST_JOB_BYTES, len(STREAMS) + 1)
+                if not message:
+                    for pid, _ in reports.values():
+                        os.kill(pid, signal.SIGKILL)
+                    return None
+                *streams, report = descriptors
+                pid = os.fork()
+                if pid == 0:
+                    for descriptor in (jobs.detach(), report, *(each for _, each in reports.values()), *reports):
+                        os.close(descriptor)
+                    return json.loads(message), streams
+                for descriptor in streams:
+                    os.close(descriptor)
+                _write_report(report, pid)
+                ending = os.pidfd_open(pid)
+                reports[ending] = (pid, report)
+                selector.register(ending, selectors.EVENT_READ)
+
+
+def _report_end(ending: int, pid: int, report: int) -> None:
+    _, status = os.waitpid(pid, 0)
+    _write_report(report, os.waitstatus_to_exitcode(status))
+    os.close(report)
+    os.close(ending)
+
+
+def _write_report(report: int, number: int) -> None:
+    with suppress(BrokenPipeError):  # a test that has ended asks no more
+        os.write(report, _REPORT.pack(number))
+
+
+def _become(job: dict[str, Any], descriptors: list[int]) -> None:
+    if job["leads_session"]:
+        os.setsid()
     os.chdir(job["folder"])
     os.environ.clear()
     os.environ.update(job["env"])
     sys.argv = ["ironwire", *job["arguments"]]
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    encoding = job["env"].get("PYTHONIOENCODING", "utf-8")
-    made: list[Any] = []
-    for descriptor, (name, usual) in enumerate({"stdin": nothing, "stdout": out, "stderr": err}.items()):
-        match job["streams"].get(name):
-            case "closed":
-                os.close(descriptor)
-                made.append(None)
-                continue
-            case "full":
-                target = os.open("/dev/full", os.O_WRONLY)
-            case "broken":
-                reading, target = os.pipe()
-                os.close(reading)
-            case None:
-                target = usual
-            case path:
-                target = os.open(path, os.O_RDONLY)
-        os.dup2(target, descriptor)
-        made.append(open(descriptor, "r" if descriptor == 0 else "w", encoding=encoding, closefd=False))  # noqa: SIM115 - for the command
-    sys.stdin, sys.stdout, sys.stderr = made
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = made  # type: ignore[misc]  # as at the start of an interpreter
+    given = dict(zip(job["streams"], descriptors, strict=True))
+    for number, name in enumerate(STREAMS):
+        stream = None
+        if number in given:
+            os.dup2(given[number], number)
+            os.close(given[number])
+            stream = _open(number, job["env"])
+        else:
+            os.close(number)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)  # as at the start of an interpreter
+
+
+def _open(number: int, env: Mapping[str, str]) -> TextIO:
+    """A standard stream as the interpreter opens it at its start."""
+    encoding = env.get("PYTHONIOENCODING", "utf-8")
+    by_line = 1 if number == 2 or "PYTHONUNBUFFERED" in env else -1
+    if number == 0:
+        return open(number, encoding=encoding, closefd=False)
+    errors = "backslashreplace" if number == 2 else "strict"
+    return open(number, "w", by_line, encoding, errors, closefd=False)
+
+
+def _run(command: Any) -> None:
+    """Run the command and end as the interpreter does, but for its modules; that sees to any other exception itself."""
+    code: Any = 0
+    try:
+        command()
+    except SystemExit as error:
+        code = error.code
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except OSError:
+        code = 120  # what Python says of streams that cannot be flushed at the end
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

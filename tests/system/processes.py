@@ -1,4 +1,8 @@
-"""The command `ironwire` in processes of its own, beside a test or on a pseudo-terminal, each with an end in time."""
+"""The command `ironwire` as a process: to its end, beside a test, or on a pseudo-terminal; each with an end in time.
+
+It is forked (`forked.py`), which takes a tenth of the time. A test whose subject is how a process starts or ends starts
+`IRONWIRE` itself.
+"""
 
 import codecs
 import fcntl
@@ -10,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,10 +23,15 @@ from pathlib import Path
 
 from attrs import define, field
 
+from tests.system.forked import Forked, fork
+
 SECONDS = 60
 """How long a command may take."""
 SERVER_SECONDS = 600
 """How long a server may live that several tests share."""
+OWN = -1
+"""A standard stream that goes to a file of the command's own."""
+MOST_OUTPUT_BYTES = 1 << 20
 IRONWIRE = (sys.executable, "-m", "ironwire")
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +45,7 @@ def environment(home: Path, **changes: str) -> dict[str, str]:
 class Process:
     """A command that runs beside the test. It is killed when it takes too long, so that reading from it always ends."""
 
-    popen: subprocess.Popen[str]
+    popen: subprocess.Popen[str] | Forked
     _output: list[str] = field(factory=list)
 
     def read_until(self, pattern: str) -> str:
@@ -53,13 +63,43 @@ class Process:
         self.popen.stdin.flush()
 
     def finish(self) -> tuple[int, str]:
-        """Wait for the end; the exit code, and the rest of what was printed."""
-        rest, _ = self.popen.communicate(timeout=SECONDS)
-        return self.popen.returncode, rest
+        """End its input and wait for its end; the exit code, and the rest of what was printed."""
+        assert self.popen.stdin is not None
+        assert self.popen.stdout is not None
+        self.popen.stdin.close()
+        rest = self.popen.stdout.read()
+        return self.popen.wait(SECONDS), rest
 
     def interrupt(self) -> tuple[int, str]:
         self.popen.send_signal(signal.SIGINT)
         return self.finish()
+
+
+def ironwire(
+    arguments: Sequence[bytes | str], folder: Path, env: dict[str, str], piped: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `ironwire` to its end, with `piped` on its standard input."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, piped.encode())  # a pipe holds more than any test has to say
+        os.close(writing)
+        return ironwire_on((reading, OWN, OWN), arguments, folder, env)
+    finally:
+        os.close(reading)
+
+
+def ironwire_on(
+    streams: Sequence[int | None], arguments: Sequence[bytes | str], folder: Path, env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run `ironwire` to its end with these standard streams; what it wrote to those that are `OWN` is in the result."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        own = {1: out.fileno(), 2: err.fileno()}
+        given = [own[number] if stream == OWN else stream for number, stream in enumerate(streams)]
+        forked = fork(arguments, folder, env, given)
+        with watched(forked, SECONDS):
+            code = forked.wait()
+        written = [os.pread(file.fileno(), MOST_OUTPUT_BYTES, 0).decode(errors="replace") for file in (out, err)]
+    return subprocess.CompletedProcess(arguments, code, *written)
 
 
 @contextmanager
@@ -67,36 +107,52 @@ def background(
     arguments: tuple[str, ...], folder: Path, env: dict[str, str], seconds: float = SECONDS
 ) -> Iterator[Process]:
     """Run `ironwire` beside the test."""
-    with running((*IRONWIRE, *arguments), folder, env, seconds) as process:
-        yield process
+    (theirs_in, ours_in), (ours_out, theirs_out) = os.pipe(), os.pipe()
+    with open(ours_in, "w", encoding="utf-8") as stdin, open(ours_out, encoding="utf-8") as stdout:
+        forked = fork(arguments, folder, env, (theirs_in, theirs_out, theirs_out))
+        forked.stdin, forked.stdout = stdin, stdout
+        for descriptor in (theirs_in, theirs_out):
+            os.close(descriptor)
+        with watched(forked, seconds):
+            yield Process(forked)
+
+
+@contextmanager
+def watched(process: subprocess.Popen[str] | subprocess.Popen[bytes] | Forked, seconds: float) -> Iterator[None]:
+    """Kill the process when it takes too long, and at the end of the block, which is that of the process too."""
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
 
 
 @contextmanager
 def running(command: Sequence[str], folder: Path, env: dict[str, str], seconds: float = SECONDS) -> Iterator[Process]:
     """Run any command beside the test."""
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=folder,
-        env=env,
-    ) as popen:
-        watchdog = threading.Timer(seconds, popen.kill)
-        watchdog.start()
-        try:
-            yield Process(popen)
-        finally:
-            watchdog.cancel()
-            popen.kill()
+    with (
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            env=env,
+        ) as popen,
+        watched(popen, seconds),
+    ):
+        yield Process(popen)
 
 
 @define(eq=False)
 class Screen:
     """The other side of a pseudo-terminal on which a command runs."""
 
-    popen: subprocess.Popen[bytes]
+    popen: Forked
     _descriptor: int
     _unread: str = ""
     _decoder: codecs.IncrementalDecoder = field(factory=codecs.getincrementaldecoder("utf-8"))
@@ -141,21 +197,10 @@ class Screen:
 @contextmanager
 def terminal(arguments: tuple[str, ...], folder: Path, env: dict[str, str]) -> Iterator[Screen]:
     ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*IRONWIRE, *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=folder,
-        env=env,
-        start_new_session=True,
-    ) as popen:
+    try:
+        forked = fork(arguments, folder, env, (theirs, theirs, theirs), leads_session=True)
         os.close(theirs)
-        watchdog = threading.Timer(SECONDS, popen.kill)
-        watchdog.start()
-        try:
-            yield Screen(popen, ours)
-        finally:
-            watchdog.cancel()
-            popen.kill()
-            os.close(ours)
+        with watched(forked, SECONDS):
+            yield Screen(forked, ours)
+    finally:
+        os.close(ours)

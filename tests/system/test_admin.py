@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.system.conftest import IRONWIRE_SERVE, Server, running_server
-from tests.system.processes import IRONWIRE, SECONDS, background, environment, terminal
+from tests.system.processes import background, environment, ironwire, terminal
 
 START_SECONDS = 10.0
 
@@ -32,10 +32,7 @@ def wait_for_socket(folder: Path) -> None:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*IRONWIRE, *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=SECONDS, check=False
-    )
+    return ironwire(arguments, folder, environment(folder))
 
 
 def said(folder: Path, *arguments: str) -> str:

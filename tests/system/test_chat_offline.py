@@ -3,16 +3,15 @@
 import json
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from attrs import define
 
 from ironwire.cli.addressbook import AddressBook
-from tests.system.processes import IRONWIRE, SECONDS, Process
+from tests.system.processes import Process
 from tests.system.test_cli import User, make_user, serving
 
 DESK = ("--device", "desk")
@@ -54,19 +53,6 @@ def bob(tmp_path: Path, place: Place, alice: User) -> User:
     return bob
 
 
-def pipe(user: User, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*IRONWIRE, *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        cwd=user.folder,
-        env=user.environment(),
-        check=False,
-    )
-
-
 def heard(user: User, count: int) -> list[str]:
     """What comes to the phone of `user`."""
     listening = user.run("listen", "--device", "phone", "--count", str(count), "--json")
@@ -80,7 +66,7 @@ def states(user: User) -> list[tuple[str, str]]:
 
 
 def test_lines_that_were_piped_without_a_server_arrive_when_it_is_back(place: Place, alice: User, bob: User) -> None:
-    piped = pipe(alice, "one\ntwo\nthree", "chat", "bob", *DESK)
+    piped = alice.pipe("one\ntwo\nthree", "chat", "bob", *DESK)
     assert piped.returncode == 0, piped.stderr
     assert "3 messages wait on this device" in piped.stderr
     assert states(alice) == [("one", "queued"), ("two", "queued"), ("three", "queued")]
@@ -104,8 +90,8 @@ def test_any_command_of_the_device_sends_what_waits(
 
 def test_more_than_the_rate_allows_arrives_in_order(place: Place, alice: User, bob: User) -> None:
     lines = [str(number) for number in range(600)]
-    with place.served("--limits-messages-per-second", "100", "--limits-messages-at-once", "100"):
-        piped = pipe(alice, "\n".join(lines), "chat", "bob", *DESK)
+    with place.served("--limits-messages-per-second", "300", "--limits-messages-at-once", "100"):
+        piped = alice.pipe("\n".join(lines), "chat", "bob", *DESK)
         assert piped.returncode == 0, piped.stderr
         assert piped.stdout.count("✓") == len(lines)
         assert heard(bob, len(lines)) == lines
@@ -135,7 +121,7 @@ def test_other_commands_work_beside_a_chat(place: Place, alice: User, bob: User)
         assert alice.run("send", "bob", "--file", "notes.txt", *DESK).returncode == 0
         chatting.read_until("sends “notes.txt”  ✓")
 
-        piped = pipe(alice, "one\ntwo", "chat", "bob", *DESK)
+        piped = alice.pipe("one\ntwo", "chat", "bob", *DESK)
         assert piped.returncode == 0, piped.stderr
         chatting.read_until("you one  ✓")
         chatting.read_until("you two  ✓")
@@ -152,20 +138,10 @@ def test_other_commands_work_beside_a_chat(place: Place, alice: User, bob: User)
 def test_several_starters_at_once_lose_nothing(place: Place, alice: User, bob: User) -> None:
     """One of them gets the file; the others hand over to it, or have it after it."""
     words = [str(number) for number in range(4)]
-    with place.served():
-        started = [
-            subprocess.Popen(
-                [*IRONWIRE, "send", "bob", word, *DESK],
-                cwd=alice.folder,
-                env=alice.environment(),
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for word in words
-        ]
-        for process in started:
-            _, said = process.communicate(timeout=SECONDS)
-            assert process.returncode == 0, said
+    with place.served(), ExitStack() as started:
+        for process in [started.enter_context(alice.start("send", "bob", word, *DESK)) for word in words]:
+            code, said = process.finish()
+            assert code == 0, said
         # On a machine that is busy each may leave before the server answers: what waits goes out with the next.
         assert alice.run("send", "bob", "4", *DESK).returncode == 0
         assert sorted(heard(bob, len(words) + 1)) == [*words, "4"]
@@ -174,7 +150,7 @@ def test_several_starters_at_once_lose_nothing(place: Place, alice: User, bob: U
 def test_an_identity_that_is_refused_keeps_its_lines_and_says_so(tmp_path: Path, alice: User, bob: User) -> None:
     (tmp_path / "other").mkdir()
     with serving(tmp_path / "other", "--auth-origins", "https://chat.example") as (_, url):
-        refused = pipe(alice, "one\ntwo", "chat", "bob", "--server", url, *DESK)
+        refused = alice.pipe("one\ntwo", "chat", "bob", "--server", url, *DESK)
     assert refused.returncode == 4
     assert "2 messages wait" in refused.stderr
     assert "Error: the server refused the identity" in refused.stderr

@@ -20,7 +20,17 @@ from attrs import define
 from ironwire.cli.addressbook import AddressBook
 from ironwire.client import create_identity, load_identity
 from ironwire.ids import ClientId
-from tests.system.processes import IRONWIRE, SECONDS, SERVER_SECONDS, Process, Screen, background, environment, terminal
+from tests.system.processes import (
+    IRONWIRE,
+    SECONDS,
+    SERVER_SECONDS,
+    Process,
+    Screen,
+    background,
+    environment,
+    ironwire,
+    terminal,
+)
 
 PKCS8_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 """What stands before the seed in a private key of RFC 8410."""
@@ -37,16 +47,11 @@ class User:
     client: ClientId
 
     def run(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*IRONWIRE, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            cwd=self.folder,
-            env=self.environment(**changes),
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        return ironwire(arguments, self.folder, self.environment(**changes))
+
+    def pipe(self, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command with `text` on its standard input."""
+        return ironwire(arguments, self.folder, self.environment(), text)
 
     @contextmanager
     def at_terminal(self, *arguments: str) -> Iterator[Screen]:
@@ -221,28 +226,24 @@ def test_a_file_comes_back_as_it_was(alice: User) -> None:
 
 
 def test_pipes_are_files_too(alice: User, bob: User) -> None:
-    def shell(script: str) -> subprocess.CompletedProcess[str]:
-        command = ["bash", "-c", script.replace("ironwire", '"$@"'), "bash", *IRONWIRE]
-        return subprocess.run(
-            command,
-            cwd=alice.folder,
-            env=alice.environment(),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-
-    for source in ("-", "/dev/stdin", "<(echo hi)"):
-        url = shell(f"echo hi | ironwire upload {source}").stdout.strip()
+    for source in ("-", "/dev/stdin"):
+        url = alice.pipe("hi\n", "upload", source).stdout.strip()
         assert urllib.request.urlopen(url, timeout=SECONDS).read() == b"hi\n", "it can be opened as it stands"
-        assert shell(f"ironwire download {url} - | cat").stdout == "hi\n"
-    empty = shell("ironwire upload - < /dev/null")
+    shell = subprocess.run(
+        ["bash", "-c", '"$@" download "$("$@" upload <(echo hi))" - | cat', "bash", *IRONWIRE],
+        cwd=alice.folder,
+        env=alice.environment(),
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert shell.stdout == b"hi\n"
+    empty = alice.run("upload", "-")
     assert (empty.returncode, empty.stdout) == (5, "")
     assert "standard input is empty" in empty.stderr
     with bob.start("listen", "--json", "--count", "1") as listening:
         listening.read_until("connected")
-        assert shell("echo hello | ironwire send bob --file - caption").returncode == 0
+        assert alice.pipe("hello\n", "send", "bob", "--file", "-", "caption").returncode == 0
         _, output = listening.finish()
     payload = json.loads(output)["payload"]
     assert (payload["size"], payload["caption"], payload.get("name")) == (6, "caption", None)

@@ -1,7 +1,9 @@
 """Whatever the shell makes of the streams and of the locale, every command ends with an exit code and words."""
 
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -12,8 +14,7 @@ from ironwire.cli import cli
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.client import create_identity
-from tests.system.forked import Ended, Forker
-from tests.system.processes import IRONWIRE, SECONDS, environment
+from tests.system.processes import IRONWIRE, OWN, SECONDS, environment, ironwire_on
 from tests.system.test_cli import serving
 
 CHALLENGE = "0123456789abcdef" * 4
@@ -77,19 +78,45 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 class House:
     """A server, and a user with a folder on its machine."""
 
-    forker: Forker
     folder: Path
     env: dict[str, str]
 
-    def run(self, command: str, *more: bytes | str, env: dict[str, str] | None = None, **streams: str) -> Ended:
+    def run(
+        self, command: str, *more: bytes | str, env: dict[str, str] | None = None, **streams: str
+    ) -> subprocess.CompletedProcess[str]:
         data = command.startswith(("admin", "backup", "restore", "migrate", "top"))
         options = ("--data", "data") if data else ()
         (self.folder / "new").unlink(missing_ok=True)
         arguments = (*command.split(), *COMMANDS[command], *options, *more)
-        ended = self.forker.run(arguments, self.folder, self.env | (env or {}), **streams)
+        ended = self.run_with(arguments, env, **streams)
         assert "Traceback" not in ended.stderr, ended.stderr
-        assert ended.code in {*ExitCode}, ended
+        assert ended.returncode in {*ExitCode}, ended
         return ended
+
+    def run_with(
+        self, arguments: Sequence[bytes | str], env: dict[str, str] | None = None, **streams: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Streams are `closed`, `full`, `broken` (a pipe that nobody reads), or a file to read; else their own."""
+        with ExitStack() as opened:
+            usual: dict[str, str | int] = {"stdin": os.devnull, "stdout": OWN, "stderr": OWN}
+            given = [self._opened(streams.get(name, usual[name]), opened) for name in usual]
+            return ironwire_on(given, arguments, self.folder, self.env | (env or {}))
+
+    def _opened(self, stream: str | int, opened: ExitStack) -> int | None:
+        match stream:
+            case int():
+                return stream
+            case "closed":
+                return None
+            case "full":
+                descriptor = os.open("/dev/full", os.O_WRONLY)
+            case "broken":
+                reading, descriptor = os.pipe()
+                os.close(reading)
+            case name:
+                descriptor = os.open(self.folder / name, os.O_RDONLY)
+        opened.callback(os.close, descriptor)
+        return descriptor
 
 
 @pytest.fixture(scope="module")
@@ -101,13 +128,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     book.add("bob", BOB)  # type: ignore[arg-type]  # it is one
     (folder / "file").write_bytes(b"content")
     with serving(folder) as (_, url):
-        forker = Forker.start()
         env = environment(folder, IRONWIRE_KEY=str(folder / "key"), IRONWIRE_SERVER=url, NO_COLOR="1")
-        house = House(forker, folder, env)
+        house = House(folder, env)
         for command in ("send", "group create"):
             house.run(command)
         yield house
-        forker.stop()
 
 
 def test_the_table_has_every_command() -> None:
@@ -133,26 +158,26 @@ def test_a_closed_input_and_a_terminal_that_lacks_characters(house: House, comma
 @pytest.mark.parametrize("command", COMMANDS)
 def test_output_that_cannot_be_written(house: House, command: str) -> None:
     ended = house.run(command, stdout="full")
-    assert ended.code != ExitCode.OK
+    assert ended.returncode != ExitCode.OK
     assert "Error:" in ended.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_argument_that_is_not_text_is_named(house: House, command: str) -> None:
     ended = house.run(command, b"caf\xe9")
-    assert (ended.code, ended.stdout) == (ExitCode.USAGE, "")
+    assert (ended.returncode, ended.stdout) == (ExitCode.USAGE, "")
     assert "'caf?'" in ended.stderr
 
 
 @pytest.mark.parametrize("command", ["id", "config show", "contacts list"])
 def test_other_states_of_the_streams(house: House, command: str) -> None:
     broken = house.run(command, stdout="broken")
-    assert (broken.code, "Broken pipe" in broken.stderr) == (ExitCode.FILE, True)
+    assert (broken.returncode, "Broken pipe" in broken.stderr) == (ExitCode.FILE, True)
     # Whoever closes a stream wants nothing of it.
-    assert house.run(command, stdout="closed").code == ExitCode.OK
-    assert house.run(command, stdout="full", stderr="full").code == ExitCode.FILE
+    assert house.run(command, stdout="closed").returncode == ExitCode.OK
+    assert house.run(command, stdout="full", stderr="full").returncode == ExitCode.FILE
     silent = house.run(command, stderr="closed")
-    assert (silent.code, silent.stdout) == (ExitCode.OK, house.run(command).stdout)
+    assert (silent.returncode, silent.stdout) == (ExitCode.OK, house.run(command).stdout)
 
 
 def test_a_text_from_standard_input_is_sent_whole_or_not_at_all(house: House) -> None:
@@ -161,8 +186,8 @@ def test_a_text_from_standard_input_is_sent_whole_or_not_at_all(house: House) ->
     (house.folder / "empty").touch()
     for stdin, word in (("closed", "empty or closed"), ("empty", "empty"), ("latin", "byte 4"), ("long", "longer")):
         for more in ((), ("--file", "file")):
-            refused = house.forker.run(("send", "me", "-", *more), house.folder, house.env, stdin=stdin)
-            assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+            refused = house.run_with(("send", "me", "-", *more), stdin=stdin)
+            assert (refused.returncode, refused.stdout) == (ExitCode.USAGE, "")
             assert word in refused.stderr
             assert "TEXT -" in refused.stderr
 

@@ -42,7 +42,7 @@ class Peer:
             if isinstance(got[0], kind):
                 self._got.remove(got)
                 return got[0], got[1]
-        while not isinstance((got := decode_client(await self.socket.recv()))[0], kind):
+        while not isinstance((got := decode_client(await self.socket.recv())[:2])[0], kind):
             self._got.append(got)
         return got[0], got[1]
 
@@ -88,7 +88,8 @@ class Hostile:
             self.is_late = False
             await socket.close(1002, "Authentication timeout")
             return
-        welcome = AuthOk(principal.client, principal.device, 1, 0, 1, announced(LIMITS), [], 1)
+        told = (principal.client, principal.device, 1, 0, 0)
+        welcome = AuthOk(*told, server_time=1, limits=announced(LIMITS), features=[], protocol=1)
         await socket.send(encode(welcome).decode())
         self._peers.put_nowait(Peer(socket))
         await socket.wait_closed()

@@ -20,6 +20,10 @@ IRONWIRE = "ironwire.asgi:app"
 STOCK = "tests.system.toy:app"
 GUARDED = "tests.system.guarded_toy:app"
 
+PATIENCE_SECONDS = 10.0
+NOTHING_SECONDS = 1.0
+"""After so long a server that has said nothing will say nothing."""
+
 PROBES = [pytest.param(probe, id=name) for name, probe in KILL_PACKETS.items()]
 
 
@@ -73,7 +77,7 @@ def shared_server(request: pytest.FixtureRequest) -> Server:
 async def test_connection_close(shared_server: Server, is_closed: bool) -> None:
     async with await shared_server.open_stream() as stream:
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        with trio.move_on_after(1) as waiting:
+        with trio.move_on_after(PATIENCE_SECONDS if is_closed else NOTHING_SECONDS) as waiting:
             while await stream.receive_some():
                 pass
     assert waiting.cancelled_caught is not is_closed
@@ -95,7 +99,7 @@ async def test_compression(shared_server: Server, is_agreed: bool) -> None:
 async def test_http_2_preface(shared_server: Server, answer: bytes) -> None:
     async with await shared_server.open_stream() as stream:
         await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             assert (await stream.receive_some()).startswith(answer)
 
 
@@ -107,7 +111,7 @@ async def test_a_handler_that_sends_on_after_the_end(
     async with await server.open_stream() as stream:
         await RawClient(stream).upgrade("/talkative")
     await trio.sleep(0.3)
-    with trio.move_on_after(1) as waiting:
+    with trio.move_on_after(PATIENCE_SECONDS if is_alive else NOTHING_SECONDS) as waiting:
         async with await server.open_stream() as stream:
             await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
@@ -148,7 +152,7 @@ async def test_a_stock_server_leaves_without_a_word(start_server: StartServer) -
         bystander = RawClient(stream)
         await bystander.upgrade()
         server.signal(signal.SIGTERM)
-        with trio.move_on_after(2) as waiting:
+        with trio.move_on_after(NOTHING_SECONDS) as waiting:
             await bystander.event()
         assert waiting.cancelled_caught
 
@@ -158,7 +162,7 @@ async def test_sessions_are_told_of_a_restart(start_server: StartServer, is_grou
     server = start_server(IRONWIRE)
     async with seed_session(server.port) as (first, _), seed_session(server.port) as (second, _):
         (server.signal_group if is_group else server.signal)(signal.SIGTERM)
-        with trio.fail_after(3):
+        with trio.fail_after(PATIENCE_SECONDS):
             for connection in (first, second):
                 assert await _closing(connection) == (1012, "retry_ms=5000")
     assert await trio.to_thread.run_sync(server.wait) == 0
@@ -168,7 +172,7 @@ async def test_a_worker_does_not_outlive_its_parent(start_server: StartServer) -
     server = start_server(IRONWIRE)
     async with seed_session(server.port) as (connection, _):
         server.signal(signal.SIGKILL)
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             assert await _closing(connection) == (1012, "retry_ms=5000")
     with trio.fail_after(10):
         while _is_listening(server.port):  # noqa: ASYNC110 - another process's end is no event here

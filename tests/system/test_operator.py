@@ -20,7 +20,7 @@ import trustme
 
 from tests.server.raw_client import upgrade_request
 from tests.system.conftest import IRONWIRE_SERVE, hypercorn_command, running_server
-from tests.system.processes import environment
+from tests.system.processes import environment, ironwire
 
 SECONDS = 30
 PIPE_BYTES = 4096
@@ -243,14 +243,12 @@ def test_the_doctor_examines_the_server_that_serves_the_folder(tmp_path: Path) -
     mine, other = tmp_path / "mine", tmp_path / "other"
     mine.mkdir()
     other.mkdir()
-    doctor = [*IRONWIRE_SERVE[:-5], "doctor", "--data", str(mine / "ironwire-data")]
+    doctor = ("doctor", "--data", str(mine / "ironwire-data"))
     with running_server(IRONWIRE_SERVE, mine) as server, running_server(IRONWIRE_SERVE, other) as foreign:
 
         def ask_doctor(*arguments: str, port: int) -> str:
             env = environment(tmp_path, IRONWIRE_SERVER_HOST="127.0.0.1", IRONWIRE_SERVER_PORT=str(port))
-            done = subprocess.run(
-                [*doctor, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-            )
+            done = ironwire([*doctor, *arguments], tmp_path, env)
             assert not done.stderr, done.stderr
             return " ".join(done.stdout.split())
 

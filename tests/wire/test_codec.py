@@ -26,6 +26,7 @@ from ironwire.wire.codec import (
 )
 from ironwire.wire.messages import (
     DELIVERIES,
+    NUMBERED,
     Accepted,
     Auth,
     AuthChallenge,
@@ -39,6 +40,7 @@ from ironwire.wire.messages import (
     Text,
     Verify,
 )
+from ironwire.wire.messages.fields import SAFE_INTEGER
 from tests.strategies import (
     any_frame_text,
     client_messages,
@@ -58,7 +60,37 @@ URL = "/media/01234567-89ab-4def-8123-456789abcdef.bin"
 
 @given(client_messages(), st.none() | message_ids())
 def test_a_client_message_comes_back(message: ClientMessage, id_: MessageId | None) -> None:
-    assert decode_client(encode(message, id_).decode()) == (message, id_)
+    assert decode_client(encode(message, id_).decode()) == (message, id_, None)
+
+
+@given(st.one_of([messages_of(cls) for cls in NUMBERED]), st.none() | message_ids(), st.integers(1, SAFE_INTEGER))
+def test_a_numbered_message_comes_back(message: ClientMessage, id_: MessageId | None, n: int) -> None:
+    assert decode_client(encode(message, id_, n).decode()) == (message, id_, n)
+
+
+@pytest.mark.parametrize("n", [None, 0, -1, "1", 1.0, True, 2**53])
+def test_a_number_is_an_integer_above_0(n: Any) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        decode_client(json.dumps({"type": "text", "id": "a", "n": n, "payload": {"to": BOB, "text": ""}}))
+    assert (caught.value.detail, caught.value.id, caught.value.n) == ("n must be an integer above 0", "a", None)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "ack", "payload": {"upto": 1}},
+        {"type": "shout", "payload": {}},
+        {"payload": {}},
+        {"type": "text", "id": 5, "payload": {"to": BOB, "text": ""}},
+        {"type": "text", "payload": {"to": BOB}},
+        {"type": "text", "payload": {"to": BOB, "text": ""}, "seq": 1},
+        {"type": "text", "id": "a", "payload": {"to": BOB, "text": "\ud83d"}},
+    ],
+)
+def test_a_readable_number_is_in_the_error(frame: dict[str, Any]) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        decode_client(json.dumps(frame | {"n": 7}))
+    assert caught.value.n == 7
 
 
 @given(server_messages(), st.none() | message_ids())
@@ -122,7 +154,7 @@ _SEED_FROM_SERVER = [
 
 @pytest.mark.parametrize(("line", "message"), _SEED_FROM_CLIENT)
 def test_the_seed_protocol_byte_for_byte_from_a_client(line: str, message: ClientMessage) -> None:
-    assert decode_client(line) == (message, None)
+    assert decode_client(line) == (message, None, None)
     assert encode(message) == line.encode()
 
 
@@ -161,10 +193,11 @@ def test_any_bytes_are_a_server_message_or_invalid(data: bytes) -> None:
 
 @given(st.text(st.characters(categories=["Cs"]), min_size=1), st.booleans())
 def test_a_lone_surrogate_is_invalid(surrogates: str, escaped: bool) -> None:
-    frame = {"id": "m1", **_text(to=BOB, text="a".join(["", *surrogates]))}
-    with pytest.raises(InvalidMessage, match=r"^not JSON: ") as caught:
-        decode_client(json.dumps(frame, ensure_ascii=escaped))
-    assert caught.value.id == "m1"
+    frame = _text(to=BOB, text="a".join(["", *surrogates]))
+    for named in ({"id": "m1", "n": 7}, {"n": 7}, {"id": "m1"}, {}):
+        with pytest.raises(InvalidMessage, match=r"^not JSON: ") as caught:
+            decode_client(json.dumps(named | frame, ensure_ascii=escaped))
+        assert (caught.value.id, caught.value.n) == (named.get("id"), named.get("n"))
 
 
 @given(server_messages(), st.none() | message_ids(), st.dictionaries(st.text(), json_values()))

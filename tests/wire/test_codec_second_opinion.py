@@ -22,7 +22,9 @@ def _parsed(text: str) -> Any:
 
 def _is_message(frame: Any) -> bool:
     """Whether it is a frame of a client. Written from docs/protocol.md, sections 1 to 4, and not from the code."""
-    if not isinstance(frame, dict) or not set(frame) <= {"type", "id", "payload"}:
+    if not isinstance(frame, dict) or not set(frame) <= {"type", "id", "n", "payload"}:
+        return False
+    if "n" in frame and not (frame.get("type") in ("text", "file") and _is_integer(frame["n"], 1, 2**53 - 1)):
         return False
     if "id" in frame and not (
         isinstance(frame["id"], str) and _matches(r"[ -~\u00a0-\ud7ff\ue000-\ufffd]{1,64}", frame["id"])

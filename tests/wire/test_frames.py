@@ -19,12 +19,12 @@ from fuzz.frames import Outcome, ask_oracle, parse
 from ironwire.errors import FrameViolation
 from ironwire.wire import frames
 from ironwire.wire.frames import (
-    Close,
+    CloseFrame,
     Control,
     FrameParser,
     Payload,
-    Ping,
-    Pong,
+    PingFrame,
+    PongFrame,
     encode_batch,
     encode_close,
     encode_ping,
@@ -69,13 +69,13 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[Item]]] = {
     ),
     "pings and pongs": (
         [ping(), ping(b"a" * 125), pong(b"\xff"), pong()],
-        [Ping(b""), Ping(b"a" * 125), Pong(b"\xff"), Pong(b"")],
+        [PingFrame(b""), PingFrame(b"a" * 125), PongFrame(b"\xff"), PongFrame(b"")],
     ),
     "5.3 text in two fragments": (fragments(TEXT, b"one", b"two"), ["onetwo"]),
     "5.4 binary in three fragments": (fragments(BINARY, b"\xff", b"", b"\xfe"), [b"\xff\xfe"]),
     "5.6 ping between two fragments": (
         [frame(TEXT, b"one", fin=False), ping(b"?"), frame(CONTINUATION, b"two")],
-        [Ping(b"?"), "onetwo"],
+        [PingFrame(b"?"), "onetwo"],
     ),
     "5.19 pings between many fragments": (
         [
@@ -87,7 +87,7 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[Item]]] = {
             ping(b"b"),
             frame(CONTINUATION, b"5"),
         ],
-        [Ping(b"a"), Ping(b"b"), "12345"],
+        [PingFrame(b"a"), PingFrame(b"b"), "12345"],
     ),
     "5.x fragments all empty": (fragments(TEXT, b"", b"", b""), [""]),
     "5.x one fragmented message after another": (
@@ -101,17 +101,17 @@ CONVERSATIONS: dict[str, tuple[list[bytes], list[Item]]] = {
         ["\0\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"],
     ),
     "6.x binary need not be UTF-8": (fragments(BINARY, b"\xc0", b"\x80"), [b"\xc0\x80"]),
-    "7.1.2 two closes": ([close(1000), close(1001)], [Close(1000, "")]),
-    "7.1.3 ping after close": ([close(1000), ping()], [Close(1000, "")]),
-    "7.1.4 text after close": ([close(1000), text("late")], [Close(1000, "")]),
+    "7.1.2 two closes": ([close(1000), close(1001)], [CloseFrame(1000, "")]),
+    "7.1.3 ping after close": ([close(1000), ping()], [CloseFrame(1000, "")]),
+    "7.1.4 text after close": ([close(1000), text("late")], [CloseFrame(1000, "")]),
     "7.1.5 close inside a fragmented message": (
         [frame(TEXT, b"one", fin=False), close(1000), frame(CONTINUATION, b"two")],
-        [Close(1000, "")],
+        [CloseFrame(1000, "")],
     ),
-    "7.1.x nonsense after close": ([close(1000), b"\xff\xff\xff"], [Close(1000, "")]),
-    "7.3.1 close without a body": ([close()], [Close(None, "")]),
-    "7.3.4 close with a reason": ([close(1000, "bye")], [Close(1000, "bye")]),
-    "7.3.5 close with the longest reason": ([close(1000, "é" * 61 + "!")], [Close(1000, "é" * 61 + "!")]),
+    "7.1.x nonsense after close": ([close(1000), b"\xff\xff\xff"], [CloseFrame(1000, "")]),
+    "7.3.1 close without a body": ([close()], [CloseFrame(None, "")]),
+    "7.3.4 close with a reason": ([close(1000, "bye")], [CloseFrame(1000, "bye")]),
+    "7.3.5 close with the longest reason": ([close(1000, "é" * 61 + "!")], [CloseFrame(1000, "é" * 61 + "!")]),
 }
 
 
@@ -128,13 +128,13 @@ def test_every_form_of_the_length_arrives(opcode: int, length: int) -> None:
     payload = b"x" * length
     expected = payload.decode() if opcode == TEXT else payload
     stream = frame(opcode, payload) + ping()
-    assert parse([stream], LIMIT_BYTES) == Outcome([expected, Ping(b"")])
-    assert parse([*bytewise(stream[:20]), stream[20:]], LIMIT_BYTES) == Outcome([expected, Ping(b"")])
+    assert parse([stream], LIMIT_BYTES) == Outcome([expected, PingFrame(b"")])
+    assert parse([*bytewise(stream[:20]), stream[20:]], LIMIT_BYTES) == Outcome([expected, PingFrame(b"")])
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4409, 4999])
 def test_close_codes_that_may_be_sent(code: int) -> None:
-    assert parse([close(code, "why")]) == Outcome([Close(code, "why")])
+    assert parse([close(code, "why")]) == Outcome([CloseFrame(code, "why")])
 
 
 # --- What is wrong, as a table -------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_5_15_a_message_that_ended_has_no_continuation() -> None:
 
 def test_what_was_complete_before_a_violation_is_returned_once_and_then_the_violation_is_raised() -> None:
     parser = FrameParser(LIMIT_BYTES)
-    assert parser.feed(text("a") + ping(b"b") + frame(3) + text("c")) == ["a", Ping(b"b")]
+    assert parser.feed(text("a") + ping(b"b") + frame(3) + text("c")) == ["a", PingFrame(b"b")]
     assert parser.violation is not None
     with pytest.raises(FrameViolation, match="1002 opcode is reserved"):
         parser.feed(text("d"))
@@ -272,7 +272,7 @@ def test_a_message_of_exactly_the_limit_arrives() -> None:
 
 def test_a_control_frame_does_not_count_against_the_limit() -> None:
     stream = frame(TEXT, b"full", fin=False) + ping(b"a" * 125) + frame(CONTINUATION)
-    assert parse([stream], limit_bytes=4) == Outcome([Ping(b"a" * 125), "full"])
+    assert parse([stream], limit_bytes=4) == Outcome([PingFrame(b"a" * 125), "full"])
 
 
 # --- What a peer may cost ------------------------------------------------------------------------------------------
@@ -350,11 +350,11 @@ def _read_as_client(stream: bytes) -> list[Item]:
                     items.append("".join(pieces))
                     pieces.clear()
             case wsproto.events.Ping():
-                items.append(Ping(bytes(event.payload)))
+                items.append(PingFrame(bytes(event.payload)))
             case wsproto.events.Pong():
-                items.append(Pong(bytes(event.payload)))
+                items.append(PongFrame(bytes(event.payload)))
             case CloseConnection():
-                items.append(Close(None if event.code == 1005 else int(event.code), event.reason or ""))
+                items.append(CloseFrame(None if event.code == 1005 else int(event.code), event.reason or ""))
             case _:
                 raise AssertionError(f"wsproto gave {event}")
     return items
@@ -373,7 +373,12 @@ def test_a_batch_is_the_texts_in_order(texts: list[str]) -> None:
 
 def test_control_frames_are_read_as_they_were_meant() -> None:
     stream = encode_ping(b"") + encode_ping(b"a" * 125) + encode_pong(b"b") + encode_close(4409, "replaced")
-    assert _read_as_client(stream) == [Ping(b""), Ping(b"a" * 125), Pong(b"b"), Close(4409, "replaced")]
+    assert _read_as_client(stream) == [
+        PingFrame(b""),
+        PingFrame(b"a" * 125),
+        PongFrame(b"b"),
+        CloseFrame(4409, "replaced"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -387,7 +392,7 @@ def test_control_frames_are_read_as_they_were_meant() -> None:
     ],
 )
 def test_a_close_reason_is_cut_between_code_points(reason: str, expected: str) -> None:
-    assert _read_as_client(encode_close(1000, reason)) == [Close(1000, expected)]
+    assert _read_as_client(encode_close(1000, reason)) == [CloseFrame(1000, expected)]
 
 
 def test_a_close_without_a_code_is_empty() -> None:

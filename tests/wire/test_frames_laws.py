@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuzz.frames import Outcome, ask_oracle, check, one, parse
-from ironwire.wire.frames import Close, Control, Payload, Ping
+from ironwire.wire.frames import CloseFrame, Control, Payload, PingFrame
 from tests.wire.frame_builder import (
     BINARY,
     BOUNDARY_LENGTHS,
@@ -52,7 +52,7 @@ def messages(draw: st.DrawFn, contents: st.SearchStrategy[Payload]) -> tuple[lis
     for is_later, piece in enumerate(fragments(opcode, *pieces)):
         if is_later and draw(st.booleans()):
             data = draw(st.binary(max_size=125))
-            expected.append(Ping(data))
+            expected.append(PingFrame(data))
             sent += ping(data)
         sent += piece
     return [*expected, content], sent
@@ -144,7 +144,7 @@ def test_difference_text_is_decoded_when_its_frame_is_complete() -> None:
 
 
 def test_difference_close_code_1014_is_registered() -> None:
-    assert parse([close(1014)]) == Outcome([Close(1014, "")])
+    assert parse([close(1014)]) == Outcome([CloseFrame(1014, "")])
     assert ask_oracle(close(1014)).code == 1002
 
 

@@ -27,13 +27,13 @@ EMOJI = "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f \U0001f3f4\U000
 
 def group_name(name: str) -> str:
     frame = {"type": "group_rename", "payload": {"group": GROUP, "name": name}}
-    message, _ = decode_client(json.dumps(frame))
+    message, _, _ = decode_client(json.dumps(frame))
     assert isinstance(message, GroupRename)
     return message.name
 
 
 def file(**said: str) -> File:
-    message, _ = decode_client(json.dumps({"type": "file", "payload": {"to": "a1" * 32, "url": URL, **said}}))
+    message, _, _ = decode_client(json.dumps({"type": "file", "payload": {"to": "a1" * 32, "url": URL, **said}}))
     assert isinstance(message, File)
     return message
 

@@ -18,11 +18,14 @@ from ironwire.errors import InvalidMessage
 from ironwire.ids import BlobName, MessageId
 from ironwire.wire import schema
 from ironwire.wire.codec import decode_client, decode_server, encode
+from ironwire.wire.messages import NUMBERED
+from ironwire.wire.messages.fields import SAFE_INTEGER
 from ironwire.wire.schema import schema_documents, write_documents
 from tests.strategies import (
     any_frame_text,
     client_messages,
     message_ids,
+    messages_of,
     mutated_frames,
     server_messages,
 )
@@ -87,6 +90,11 @@ def test_write_documents_writes_every_document(tmp_path: Path) -> None:
 @given(client_messages(), st.none() | message_ids())
 def test_every_client_message_conforms(message: Any, id_: MessageId | None) -> None:
     _CLIENT.validate(orjson.loads(encode(message, id_)))
+
+
+@given(st.one_of([messages_of(cls) for cls in NUMBERED]), st.integers(1, SAFE_INTEGER))
+def test_every_numbered_message_conforms(message: Any, n: int) -> None:
+    _CLIENT.validate(orjson.loads(encode(message, n=n)))
 
 
 @given(server_messages(), st.none() | message_ids())

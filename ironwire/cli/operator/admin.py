@@ -1,6 +1,6 @@
-"""`ironwire admin`: who is on a server and what waits there, and the few things that only its operator may do.
+"""`ironwire admin`: lists the clients of a server and their mailboxes, and does what only its operator may.
 
-The commands ask the server that serves the data folder; where none does, they open the folder themselves.
+The commands ask the server that serves the data folder; without one, they open the folder themselves.
 """
 
 import json
@@ -58,7 +58,7 @@ def _ask(data: Path | None, config_file: Path | None, request: Request) -> Answe
 
 
 def _show(answer: Answer, columns: Mapping[str, Cell], *, as_json: bool) -> None:
-    """A table of the rows, and a line below it where there are more."""
+    """Print a table of the rows, and a line below it if there are more."""
     if as_json:
         click.echo(json.dumps(answer))
         return
@@ -108,7 +108,7 @@ def clients(
         "last here": _time("seen_ms"),
         "": _word("is_banned", "banned"),
     }
-    _show(_ask(data, config_file, asking.Clients(limit, offset, banned)), columns, as_json=as_json)
+    _show(_ask(data, config_file, asking.ListClients(limit, offset, banned)), columns, as_json=as_json)
 
 
 @admin.command()
@@ -130,7 +130,7 @@ def devices(
         "waiting": _count("waiting"),
         "": _word("sessions", "connected"),
     }
-    _show(_ask(data, config_file, asking.Devices(limit, offset, client)), columns, as_json=as_json)
+    _show(_ask(data, config_file, asking.ListDevices(limit, offset, client)), columns, as_json=as_json)
 
 
 @admin.command()
@@ -150,7 +150,7 @@ def mailboxes(limit: int, offset: int, data: Path | None, config_file: Path | No
         "last here": _time("seen_ms"),
         "": _word("is_full", "full"),
     }
-    _show(_ask(data, config_file, asking.Mailboxes(limit, offset)), columns, as_json=as_json)
+    _show(_ask(data, config_file, asking.ListMailboxes(limit, offset)), columns, as_json=as_json)
 
 
 @admin.command()
@@ -168,7 +168,7 @@ def groups(limit: int, offset: int, data: Path | None, config_file: Path | None,
         "epoch": _count("epoch"),
         "name": lambda row: printable(row["name"] or ""),
     }
-    _show(_ask(data, config_file, asking.Groups(limit, offset)), columns, as_json=as_json)
+    _show(_ask(data, config_file, asking.ListGroups(limit, offset)), columns, as_json=as_json)
 
 
 @admin.command()
@@ -178,7 +178,7 @@ def groups(limit: int, offset: int, data: Path | None, config_file: Path | None,
 @json_option
 def blobs(limit: int, data: Path | None, config_file: Path | None, *, as_json: bool) -> None:
     """Say how many files were uploaded and how large they are, and list the newest."""
-    answer = _ask(data, config_file, asking.Blobs(limit))
+    answer = _ask(data, config_file, asking.ListBlobs(limit))
     if not as_json:
         out().print(f"{counted(answer['total'], 'file')}, {decimal(answer['total_bytes'])}")
     columns = {"file": _count("name"), "size": _size("size_bytes"), "uploaded": _time("stored_ms")}

@@ -1,4 +1,4 @@
-"""`ironwire config`: what can be set, whether what was set can be used, and what holds on this machine."""
+"""`ironwire config`: an example of all settings, a check of the given ones, and those in effect on this machine."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """`ironwire serve`: the application of `ironwire.asgi:app` on Hypercorn, with one option for every setting.
 
-Whatever keeps the server from starting (a port in use, a folder that cannot be written, a bad setting) is found here
-before the first connection is taken, and said in one line.
+Causes that keep the server from starting (a port in use, a folder that cannot be written, a bad setting) are found here
+before the first connection is accepted, and reported in one line.
 """
 
 import inspect
@@ -60,7 +60,7 @@ COMMON_SETTINGS = frozenset(
         "log.level",
     }
 )
-"""What most operators choose: the short help shows these."""
+"""The settings that most operators change: the short help shows these."""
 _OPTION_TYPES: dict[Any, click.ParamType[Any] | type] = {
     int: int,
     float: float,
@@ -71,7 +71,7 @@ _OPTION_TYPES: dict[Any, click.ParamType[Any] | type] = {
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` an option for every setting; what is not on the command line arrives as None."""
+    """Give `command` an option for every setting; an option that is not given is None."""
     for option in reversed(deep_options(Settings)):
         command = _settings_option(option)(command)
     return command

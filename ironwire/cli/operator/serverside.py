@@ -1,4 +1,4 @@
-"""What the commands for operators share: which server they are about."""
+"""Options shared by the commands for operators: they select the server."""
 
 import sys
 from pathlib import Path
@@ -16,10 +16,10 @@ data_option = click.option(
 
 
 def loaded_settings(config_file: Path | None, data: Path | None) -> Settings:
-    """The settings that the server would start with; what goes wrong in its parts is said on standard error.
+    """The settings that the server would start with. Side effect: its parts log to standard error.
 
     Raises:
-        ConfigError: they cannot be used.
+        ConfigError: they are invalid.
     """
     settings = load_settings(config_file, {"data": data})
     configure_logging(evolve(settings.log, level="warning"), sys.stderr)

@@ -24,12 +24,12 @@ from ironwire.handlers.operator import Answer, Observe
 from ironwire.server.operator.admin import ask
 
 ANSWER_SECONDS = 10.0
-"""How long a server may take to say how it is."""
+"""How long a server may take to answer."""
 
 
 @frozen
-class Glance:
-    """What a server did between two observations, and how it stands at the second."""
+class Overview:
+    """The activity of a server between two observations, and its state at the second."""
 
     version: str
     uptime_seconds: float
@@ -49,7 +49,7 @@ class Glance:
     batch_operations: float
     """Operations in a batch, on average."""
     commit_ms: float
-    """What the disk took for a batch, on average."""
+    """The duration of a commit, on average."""
     mailboxes: int
     waiting_envelopes: int
     waiting_bytes: int
@@ -62,7 +62,7 @@ class Glance:
     open_files_most: int
 
     @classmethod
-    def between(cls, before: Answer, after: Answer, seconds: float, unix_seconds: float) -> "Glance":
+    def between(cls, before: Answer, after: Answer, seconds: float, unix_seconds: float) -> "Overview":
         """From two observations `seconds` apart, the later of them made at `unix_seconds`."""
         then, now = before["parts"], after["parts"]
 
@@ -70,7 +70,7 @@ class Glance:
             return float(now[part][name] - then[part][name])
 
         def mean(part: str, name: str) -> float:
-            """Of what a distribution has seen meanwhile."""
+            """The mean of the values that a distribution has counted meanwhile."""
             count = now[part][name]["count"] - then[part][name]["count"]
             total: float = now[part][name]["sum"] - then[part][name]["sum"]
             return total / count if count else 0.0
@@ -135,8 +135,8 @@ def top(every_seconds: float, data: Path | None, config_file: Path | None, *, on
 async def _look_once(folder: Path, every_seconds: float, as_json: bool) -> None:
     before, began = await _observe(folder), trio.current_time()
     await trio.sleep(every_seconds)
-    _, glance = await _look(folder, before, began)
-    _show(glance, as_json=as_json)
+    _, overview = await _look(folder, before, began)
+    _show(overview, as_json=as_json)
 
 
 async def _watch(folder: Path, every_seconds: float, as_json: bool) -> None:
@@ -144,17 +144,17 @@ async def _watch(folder: Path, every_seconds: float, as_json: bool) -> None:
     with Live(console=out(), screen=not as_json and out().is_terminal, auto_refresh=False) as live:
         while True:
             await trio.sleep(every_seconds)
-            before, glance = await _look(folder, before, began)
+            before, overview = await _look(folder, before, began)
             began = trio.current_time()
             if as_json:
-                _show(glance, as_json=True)
+                _show(overview, as_json=True)
             else:
-                live.update(_table(glance), refresh=True)
+                live.update(_table(overview), refresh=True)
 
 
-async def _look(folder: Path, before: Answer, began: float) -> tuple[Answer, Glance]:
+async def _look(folder: Path, before: Answer, began: float) -> tuple[Answer, Overview]:
     after = await _observe(folder)
-    return after, Glance.between(before, after, trio.current_time() - began, time.time())
+    return after, Overview.between(before, after, trio.current_time() - began, time.time())
 
 
 async def _observe(folder: Path) -> Answer:
@@ -168,54 +168,54 @@ async def _observe(folder: Path) -> Answer:
     return answer
 
 
-def _show(glance: Glance, *, as_json: bool) -> None:
+def _show(overview: Overview, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(attrs.asdict(glance)))
+        click.echo(json.dumps(attrs.asdict(overview)))
     else:
-        out().print(_table(glance))
+        out().print(_table(overview))
 
 
-def _table(glance: Glance) -> Group:
-    state = ("stopping", "bold magenta") if glance.is_draining else ("running", "bold bright_blue")
-    if glance.clock_leap_seconds:
+def _table(overview: Overview) -> Group:
+    state = ("stopping", "bold magenta") if overview.is_draining else ("running", "bold bright_blue")
+    if overview.clock_leap_seconds:
         state = ("the clock has leapt, and nothing expires: `ironwire admin clock`", "bold magenta")
-    if glance.is_failing:
+    if overview.is_failing:
         state = ("the store cannot write: see the log", "bold red")
-    uptime = timedelta(seconds=round(glance.uptime_seconds))
-    head = Text.assemble(("IronWire ", "bold"), glance.version, "  ", state, f"  for {uptime}")
+    uptime = timedelta(seconds=round(overview.uptime_seconds))
+    head = Text.assemble(("IronWire ", "bold"), overview.version, "  ", state, f"  for {uptime}")
     table = Table(Column(no_wrap=True), Column(), box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, facts in _facts(glance).items():
+    for name, facts in _facts(overview).items():
         table.add_row(Text(name, "bold"), ", ".join(facts))
     return Group(head, Text(), table)
 
 
-def _facts(glance: Glance) -> Mapping[str, tuple[str, ...]]:
+def _facts(overview: Overview) -> Mapping[str, tuple[str, ...]]:
     return {
         "here": (
-            counted(glance.connections, "connection"),
-            counted(glance.sessions, "session"),
-            counted(glance.clients, "client"),
+            counted(overview.connections, "connection"),
+            counted(overview.sessions, "session"),
+            counted(overview.clients, "client"),
         ),
-        "frames": (f"{glance.frames_in_per_second:,.0f}/s in", f"{glance.frames_out_per_second:,.0f}/s out"),
+        "frames": (f"{overview.frames_in_per_second:,.0f}/s in", f"{overview.frames_out_per_second:,.0f}/s out"),
         "envelopes": (
-            f"{glance.accepted_per_second:,.0f}/s accepted",
-            f"{glance.refused_per_second:,.0f}/s refused",
-            f"{counted(glance.operations_waiting, 'operation')} to be stored",
+            f"{overview.accepted_per_second:,.0f}/s accepted",
+            f"{overview.refused_per_second:,.0f}/s refused",
+            f"{counted(overview.operations_waiting, 'operation')} to be stored",
         ),
         "commits": (
-            f"{glance.batches_per_second:,.0f}/s",
-            f"{glance.batch_operations:,.1f} operations each",
-            f"{glance.commit_ms:.1f} ms each",
+            f"{overview.batches_per_second:,.0f}/s",
+            f"{overview.batch_operations:,.1f} operations each",
+            f"{overview.commit_ms:.1f} ms each",
         ),
         "mailboxes": (
-            f"{glance.mailboxes:,}",
-            f"{counted(glance.waiting_envelopes, 'envelope')} waiting",
-            decimal(glance.waiting_bytes),
+            f"{overview.mailboxes:,}",
+            f"{counted(overview.waiting_envelopes, 'envelope')} waiting",
+            decimal(overview.waiting_bytes),
         ),
-        "files": (f"{glance.blobs:,}", decimal(glance.blob_bytes)),
+        "files": (f"{overview.blobs:,}", decimal(overview.blob_bytes)),
         "process": (
-            f"{glance.cpu_percent:.0f} % CPU",
-            f"{decimal(glance.resident_bytes)} memory",
-            f"{glance.open_files:,} of {glance.open_files_most:,} descriptors",
+            f"{overview.cpu_percent:.0f} % CPU",
+            f"{decimal(overview.resident_bytes)} memory",
+            f"{overview.open_files:,} of {overview.open_files_most:,} descriptors",
         ),
     }

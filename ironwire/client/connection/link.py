@@ -20,11 +20,11 @@ from attrs import define, field
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import Answer, Outbox
+from ironwire.client.connection.outgoing import Answer, SendQueue
 from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
-from ironwire.client.connection.session import Session, open_session
+from ironwire.client.connection.session import ClientSession, open_session
 from ironwire.client.errors import (
     ClientError,
     ConnectionFailed,
@@ -110,7 +110,7 @@ class Link:
             LocalStoreError: the store cannot be read.
         """
         if self.backlog is not None:
-            await self.backlog.restore()
+            self.requests.numbers = await self.backlog.restore()
 
     async def keep(self) -> None:
         """Keep what comes and goes, until it is cancelled; a store that fails stops the client."""
@@ -216,28 +216,27 @@ class Link:
         """Whether the server ended the session over a frame that was too big, and that frame is now given up."""
         return isinstance(error, SessionEnded) and error.code == CloseCode.TOO_BIG and self.requests.drop_largest()
 
-    def _come_up(self, session: Session, nursery: trio.Nursery) -> tuple[Outbox, Repeats]:
+    def _come_up(self, session: ClientSession, nursery: trio.Nursery) -> tuple[SendQueue, Repeats]:
         welcome = session.welcome
         if self.write_queue is not None:
-            if welcome.epoch is None or welcome.seq is None:
+            if welcome.epoch is None or welcome.seq is None or welcome.sent is None:
                 raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
-            self.write_queue.put(Begin(welcome.epoch, welcome.seq), lambda _: None)
+            self.write_queue.put(Begin(welcome.epoch, welcome.seq, welcome.sent), lambda _: None)
         self.rosters.forget_all()
-        frame_bytes = None if welcome.limits is None else welcome.limits.frame_bytes
-        outbox, repeats = self.requests.begin(nursery, frame_bytes)
+        queue, repeats = self.requests.begin(nursery, welcome)
         self._has_connected = True
         self.connection = Connection("connected")
         self.events.put(Connected())
         self._up.set()
-        return outbox, repeats
+        return queue, repeats
 
-    async def _live(self, session: Session) -> None:
+    async def _live(self, session: ClientSession) -> None:
         """Returns when the program leaves; raises what ended the session otherwise."""
         try:
             async with plain_nursery() as nursery:
-                outbox, repeats = self._come_up(session, nursery)
-                nursery.start_soon(self._read, session, outbox, repeats)
-                nursery.start_soon(self._write, session, outbox)
+                queue, repeats = self._come_up(session, nursery)
+                nursery.start_soon(self._read, session, queue, repeats)
+                nursery.start_soon(self._write, session, queue)
                 nursery.start_soon(session.keep_alive)
                 if self.backlog is not None:
                     nursery.start_soon(self.backlog.run, repeats.resting)
@@ -249,18 +248,18 @@ class Link:
             if self._end is None and self._up.is_set():
                 self._up = trio.Event()
 
-    async def _read(self, session: Session, outbox: Outbox, repeats: Repeats) -> None:
+    async def _read(self, session: ClientSession, queue: SendQueue, repeats: Repeats) -> None:
         while True:
             frame = await session.receive()
             if self.requests.take(frame, repeats) or isinstance(frame.message, Answer):
                 continue  # an answer that is no reply: nobody waits for it any more
             if isinstance(frame.message, AuthChallenge | AuthOk):
                 raise NotTheProtocol(f"the server sent `{frame.message.verb}` in the middle of a session")
-            await self._pushes.take(frame, outbox)
+            await self._pushes.take(frame, queue)
 
-    async def _write(self, session: Session, outbox: Outbox) -> None:
+    async def _write(self, session: ClientSession, queue: SendQueue) -> None:
         while True:
-            match await outbox.next():
+            match await queue.next():
                 case str() as message_id:
                     frame = self.requests.frame_of(message_id)
                 case message:

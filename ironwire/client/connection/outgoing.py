@@ -6,9 +6,9 @@ import trio
 from attrs import define, field
 
 from ironwire.client.errors import NotTheProtocol, Refused
+from ironwire.client.store.numbers import Given
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import Address, MessageId
-from ironwire.protocol.holding import is_ordered
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import (
     Accepted,
@@ -26,11 +26,14 @@ from ironwire.wire.messages import (
     Text,
     UploadGrant,
 )
+from ironwire.wire.messages.fields import SAFE_INTEGER
 
 Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
 """The server's reply to a request that it has carried out."""
 
 Reply = Answer | Error
+
+NUMBER_BYTES = len(f',"n":{SAFE_INTEGER}')
 
 _Ready = tuple[MessageId, int | None] | ClientMessage | None
 """Of a message whose order matters: after how many holds it was put here. None is an ack."""
@@ -69,9 +72,14 @@ class Pending:
     is_announced: bool = False
     reply: Reply | ClientError | None = None
     replied: trio.Event = field(factory=trio.Event)
+    given: Given | None = field(default=None, init=False)
+    """The number that a device has given it."""
+    n: int | None = field(default=None, init=False)
+    """The number under which it was sent last, or may have been."""
     frame: str = field(init=False)
     is_ordered: bool = field(init=False)
     """No later message may be accepted before it."""
+    _bare_bytes: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -81,7 +89,8 @@ class Pending:
             raise Refused("invalid", "half of a surrogate pair is no character: no server takes it") from None
         except InvalidMessage as error:
             raise Refused("invalid", error.detail) from None
-        self.is_ordered = is_ordered(self.message)
+        self.is_ordered = self.message.is_ordered
+        self._bare_bytes = len(self.frame.encode())
 
     @property
     def recipient(self) -> Address | None:
@@ -90,7 +99,13 @@ class Pending:
 
     @property
     def frame_bytes(self) -> int:
-        return len(self.frame.encode())
+        """With room for a number, if it gets one."""
+        return self._bare_bytes + (NUMBER_BYTES if self.is_kept else 0)
+
+    def number(self, n: int) -> None:
+        """Send it under this number from now on."""
+        self.n = n
+        self.frame = encode(self.message, self.id, n).decode()
 
     async def reply_or_error(self) -> Reply:
         """The reply, once it is there.
@@ -110,8 +125,12 @@ class Pending:
         """Raises:
         Refused: the server would close the session over this frame.
         """
-        if most is not None and self.frame_bytes > most:
+        if self.is_above(most):
             raise Refused("too_large", f"this message takes {self.frame_bytes} bytes; the server takes {most}")
+
+    def is_above(self, most: int | None) -> bool:
+        """Whether the frame is too large for a server that takes `most` bytes."""
+        return most is not None and self.frame_bytes > most
 
     def answer(self, reply: Reply | ClientError) -> None:
         self.reply = reply
@@ -119,7 +138,7 @@ class Pending:
 
 
 @define(eq=False)
-class Outbox:
+class SendQueue:
     """To the writer of one session: the messages without a reply, what wants none, and one ack however many are due.
 
     While the server holds the session (docs/protocol.md, section 4), nothing whose order matters is written: all of it

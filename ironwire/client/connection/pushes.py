@@ -9,7 +9,7 @@ from functools import partial
 from attrs import define
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import Outbox
+from ironwire.client.connection.outgoing import SendQueue
 from ironwire.client.errors import NotTheProtocol
 from ironwire.client.events import EventQueue, Received
 from ironwire.client.inbox import Inbox
@@ -18,14 +18,7 @@ from ironwire.client.store.records import Arrive
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import (
-    CaughtUp,
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
-    Gap,
-    GroupChanged,
-)
+from ironwire.wire.messages import CaughtUp, DeliveredFile, DeliveredReceipt, DeliveredText, Gap, GroupChanged
 
 
 @define(eq=False)
@@ -37,8 +30,8 @@ class Pushes:
     _calls: CallBook
     _write_queue: WriteQueue | None
 
-    async def take(self, frame: ServerFrame, outbox: Outbox) -> None:
-        """Take one frame that came in the session of `outbox`; waits while more is to be kept than should be.
+    async def take(self, frame: ServerFrame, queue: SendQueue) -> None:
+        """Take one frame that came in the session of `queue`; waits while more is to be kept than should be.
 
         Raises:
             NotTheProtocol: the server should not say this to a device.
@@ -55,27 +48,27 @@ class Pushes:
         if self._write_queue is None:
             self.events.put(Received(frame.message, frame.id, frame.seq))
         else:
-            self._keep(self._write_queue, frame, outbox)
+            self._keep(self._write_queue, frame, queue)
             await self._write_queue.wait_room()
 
-    def _keep(self, write_queue: WriteQueue, frame: ServerFrame, outbox: Outbox) -> None:
+    def _keep(self, write_queue: WriteQueue, frame: ServerFrame, queue: SendQueue) -> None:
         match frame.message:
             case DeliveredText() | DeliveredFile() | DeliveredReceipt() | GroupChanged() as delivery:
                 if frame.seq is None:
                     raise NotTheProtocol("the server sent this device a delivery without a number")
-                write_queue.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, outbox, frame.seq))
+                write_queue.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, queue, frame.seq))
             case Gap() as gap:
-                write_queue.put(Arrive(gap, None, gap.last), partial(self._arrived, outbox, gap.last))
+                write_queue.put(Arrive(gap, None, gap.last), partial(self._arrived, queue, gap.last))
             case CaughtUp() as caught_up:
                 # Behind the deliveries that it is about.
                 write_queue.put(None, partial(self._caught_up, caught_up))
             case message:
                 self.events.put(Received(message, frame.id))
 
-    def _arrived(self, outbox: Outbox, seq: int, error: ClientError | None) -> None:
+    def _arrived(self, queue: SendQueue, seq: int, error: ClientError | None) -> None:
         """Acknowledge in the session in which it came: in a later one, the server has not yet delivered so much."""
         if error is None:
-            outbox.ack(seq)
+            queue.ack(seq)
             self.events.wake()
 
     def _caught_up(self, caught_up: CaughtUp, error: ClientError | None) -> None:

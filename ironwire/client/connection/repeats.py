@@ -14,15 +14,15 @@ and repeats the refused messages from the first on, in order.
 A change of a group is never repeated unless it was refused because of another message: somebody waits for the answer.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from uuid import uuid4
 
 import trio
 from attrs import define, field
 
-from ironwire.client.connection.outgoing import Outbox, Pending
+from ironwire.client.connection.outgoing import Pending, SendQueue
 from ironwire.ids import Address, MessageId
-from ironwire.wire.messages import Error, File, Receipt, Resume, Text
+from ironwire.wire.messages import Accepted, Error, File, Receipt, Resume, Text
 from ironwire.wire.messages.fields import is_retryable
 
 PAUSE_SECONDS = 5.0
@@ -33,20 +33,33 @@ REST_SECONDS = 60.0
 class Repeats:
     """Of one session. `pending` are the messages without a reply, in the order in which they are to be sent."""
 
-    _outbox: Outbox
+    _send_queue: SendQueue
     _pending: dict[MessageId, Pending]
     _nursery: trio.Nursery
     _moved: Callable[[], None]
     """Told when something may go out that could not before."""
+    _go_on_after: Callable[[int | None], None]
+    """Told that the server takes messages again, and the last number that is settled: sends all of them anew."""
+    _resend: Callable[[Pending], None]
+    """Sends one of them."""
     hold_until: float = field(default=0.0, init=False)
     """On Trio's clock: when the session goes on, if it is held."""
     resting: set[Address] = field(factory=set, init=False)
     """Whose mailbox is full."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether no ordered message goes out; all of them do when the session goes on."""
+        return self._send_queue.is_held
+
+    def is_resting(self, pending: Pending) -> bool:
+        """Whether it goes out later: the mailbox of its recipient is full."""
+        return pending.recipient in self.resting
+
     def send(self, pending: Pending) -> None:
         """Send it now; or when its turn comes, where what comes before it has to wait."""
-        if pending.recipient not in self.resting:
-            self._outbox.send(pending)
+        if not self.is_resting(pending):
+            self._send_queue.send(pending)
 
     def takes_over(self, pending: Pending, error: Error) -> bool:
         """Whether this refusal is no answer yet: the message will be sent again."""
@@ -60,23 +73,32 @@ class Repeats:
             wait_seconds = PAUSE_SECONDS
         elif is_repeated and not error.held:
             self._rest(pending.recipient)
-        if not self._outbox.is_held:
-            self._outbox.hold()
+        if not self._send_queue.is_held:
+            self._send_queue.hold()
             self.hold_until = trio.current_time() + wait_seconds
             self._nursery.start_soon(self._go_on, wait_seconds)
         return is_repeated
 
     async def _go_on(self, wait_seconds: float) -> None:
-        await trio.sleep(wait_seconds)
-        resume = Pending(MessageId(uuid4().hex), Resume(), is_kept=False)
+        while True:
+            await trio.sleep(wait_seconds)
+            reply = await self._resume()
+            if isinstance(reply, Accepted):
+                break
+            wait_seconds = PAUSE_SECONDS
+        self._send_queue.resume()
+        self._go_on_after(reply.sent)
+
+    async def _resume(self) -> object:
+        """Say it, and return the reply: everything that was sent before has its answer then."""
+        resume = Pending(MessageId(uuid4().hex), Resume())
         self._pending[resume.id] = resume
         try:
-            self._outbox.send(resume)
-            await resume.replied.wait()  # then everything that was sent before has its answer
+            self._send_queue.send(resume)
+            await resume.replied.wait()
         finally:
             self._pending.pop(resume.id, None)
-        self._outbox.resume()
-        self._send_ordered(lambda _: True)
+        return resume.reply
 
     def _rest(self, recipient: Address | None) -> None:
         if recipient is not None and recipient not in self.resting:
@@ -86,13 +108,9 @@ class Repeats:
     async def _wake(self, recipient: Address) -> None:
         await trio.sleep(REST_SECONDS)
         self.resting.discard(recipient)
-        self._send_ordered(lambda pending: pending.recipient == recipient)
+        for pending in [each for each in self._pending.values() if each.recipient == recipient]:
+            self._resend(pending)
         self._moved()
-
-    def _send_ordered(self, is_due: Callable[[Pending], bool]) -> None:
-        due: Iterable[Pending] = [each for each in self._pending.values() if each.is_ordered and is_due(each)]
-        for pending in due:
-            self.send(pending)
 
 
 def _is_repeated(pending: Pending, error: Error) -> bool:

@@ -2,27 +2,31 @@
 
 Rules: a message goes out again, under the same id, in every session until it is answered; a server that remembers ids
 accepts it once (docs/protocol.md, section 4). A refusal that says "send again later" is no answer (`repeats.py`). A
-device keeps a message before it sends it (`client/store/backlog.py`). The server forgets at the end of a session what
-a client shows and watches (section 7.3): every new session begins with it.
+device keeps a message before it sends it (`client/store/backlog.py`), with the number of the attempt (`numbers.py`):
+`auth_ok` of the next session answers the numbers that were settled. The server forgets at the end of a session what a
+client shows and watches (section 7.3): every new session begins with it.
 """
 
+from functools import partial
 from uuid import uuid4
 
 import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import Outbox, Pending, R, Reply, checked
+from ironwire.client.connection.outgoing import Pending, R, Reply, SendQueue, checked
 from ironwire.client.connection.repeats import Repeats
-from ironwire.client.errors import ClientError, Refused
+from ironwire.client.errors import ClientError, NotTheProtocol, Refused
 from ironwire.client.events import EventQueue
 from ironwire.client.inbox import Inbox
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.records import Sendable
+from ironwire.client.store.numbers import Given, Numbers
+from ironwire.client.store.records import GiveNumber, Sendable, VoidNumber
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.ids import MessageId
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import Accepted, ClientMessage, Error
+from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
+from ironwire.wire.messages.fields import is_retryable
 
 
 def new_message_id() -> MessageId:
@@ -40,22 +44,29 @@ class Requests:
     backlog: Backlog | None = field(init=False)
     stopped: ClientError | None = field(default=None, init=False)
     """Why nothing can be asked now: the client has ended, or waits for `reconnect_now`."""
+    numbers: Numbers | None = field(default=None, init=False)
+    """Of a device whose file was read."""
+    _lacks_numbers: bool = field(default=False, init=False)
+    """Messages wait for a number until another one is answered."""
     _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
     """By verb: the messages with which every session begins."""
     _pending: dict[MessageId, Pending] = field(factory=dict, init=False)
     """In the order in which they are sent. Of the messages that a device keeps, the first ones are here."""
-    _outbox: Outbox | None = field(default=None, init=False)
+    _send_queue: SendQueue | None = field(default=None, init=False)
     _repeats: Repeats | None = field(default=None, init=False)
     """These two are of the live session."""
     _frame_bytes: int | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.backlog = None if self.write_queue is None else Backlog(self.write_queue, self.events, self._launch)
+        if self.write_queue is None:
+            self.backlog = None
+        else:
+            self.backlog = Backlog(self.write_queue, self.events, self._launch, self._give_number)
 
     @property
     def has_session(self) -> bool:
         """Whether messages go out now."""
-        return self._outbox is not None
+        return self._send_queue is not None
 
     @property
     def hold_until(self) -> float:
@@ -104,8 +115,8 @@ class Requests:
 
     def say(self, message: ClientMessage) -> None:
         """Send `message` now, or never where there is no session: it is worth nothing later."""
-        if self._outbox is not None:
-            self._outbox.say(message)
+        if self._send_queue is not None:
+            self._send_queue.say(message)
 
     def fail_waiting(self, error: ClientError) -> None:
         """Raise `error` in every task that waits for a reply."""
@@ -114,27 +125,30 @@ class Requests:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def begin(self, nursery: trio.Nursery, frame_bytes: int | None) -> tuple[Outbox, Repeats]:
+    def begin(self, nursery: trio.Nursery, welcome: AuthOk) -> tuple[SendQueue, Repeats]:
         """A session began: everything without a reply goes out again, in order. `end` follows.
 
         Args:
             nursery: for pauses; it ends with the session.
-            frame_bytes: the largest frame that the server takes, where it says so.
+            welcome: the bounds of the server, and its answers to numbers of earlier sessions.
         """
-        if frame_bytes is not None:
-            self._frame_bytes = frame_bytes
-        outbox = Outbox()
-        repeats = Repeats(outbox, self._pending, nursery, self._note_moved)
+        if welcome.limits is not None:
+            self._frame_bytes = welcome.limits.frame_bytes
+        if self.numbers is not None:
+            self._take_answers(self.numbers, welcome)
+        send_queue = SendQueue()
+        repeats = Repeats(send_queue, self._pending, nursery, self._note_moved, self._send_all, self._send_again)
         for message in self._standing.values():
-            outbox.say(message)
+            send_queue.say(message)
+        self._send_queue, self._repeats = send_queue, repeats
         for pending in [*self._pending.values()]:
             self._send(pending, repeats)
-        self._outbox, self._repeats = outbox, repeats
-        return outbox, repeats
+        return send_queue, repeats
 
     def end(self) -> None:
         """The session is over."""
-        self._outbox = self._repeats = None
+        self._send_queue = self._repeats = None
+        self._lacks_numbers = False
 
     def frame_of(self, message_id: MessageId) -> str | None:
         """The frame to write for this message; None if it was answered meanwhile, or nobody waits for it any more."""
@@ -147,6 +161,7 @@ class Requests:
         if pending is None or not isinstance(reply, Reply):
             return False
         if isinstance(reply, Error) and repeats.takes_over(pending, reply):
+            self._void_number(pending)
             self._note_moved()
         else:
             self._reply(self._pending.pop(pending.id), reply)
@@ -172,18 +187,109 @@ class Requests:
     def _send(self, pending: Pending, repeats: Repeats) -> None:
         try:
             pending.check_size(self._frame_bytes)
-            repeats.send(pending)
         except Refused as refused:
             # The server would close every session over it. It may have taken larger frames before.
             self._reply(self._pending.pop(pending.id), Error(refused.code, refused.detail))
+            return
+        if self.write_queue is None or not pending.is_ordered:
+            repeats.send(pending)
+        elif self.numbers is None or not pending.is_kept:
+            # Behind the messages that are being kept: one order holds for all of them.
+            self.write_queue.put(None, partial(self._send_kept, pending, repeats, None))
+        elif self.numbers.is_valid(pending.given):
+            self._send_kept(pending, repeats, pending.given, None)
+        else:
+            self._send_numbered(pending, repeats, self.write_queue)
 
     def _reply(self, pending: Pending, reply: Reply) -> None:
+        if self.numbers is not None:
+            self.numbers.answered(pending.given)
         self._calls.answered(pending.message, reply)
         if pending.is_kept and self.backlog is not None:
             self.backlog.take(pending, reply)
         else:
             pending.answer(reply)
+        if self._lacks_numbers:
+            self._send_rest()
 
     def _note_moved(self) -> None:
         if self.backlog is not None:
             self.backlog.note_moved()
+
+    # --- numbers -----------------------------------------------------------------------------------------------------
+
+    def _take_answers(self, numbers: Numbers, welcome: AuthOk) -> None:
+        """Answer the messages that had no answer when the last session ended, as far as `welcome` does."""
+        settled = numbers.begin(welcome)
+        for pending in [each for each in self._pending.values() if settled.has(each.n)]:
+            code = settled.refused.get(pending.n or 0)
+            if code is None:
+                self._reply(self._pending.pop(pending.id), Accepted(welcome.server_time or 0, duplicate=True))
+            elif is_retryable(code):
+                self._void_number(pending)
+            else:
+                self._reply(self._pending.pop(pending.id), Error(code))
+        for pending in self._pending.values():
+            pending.n = None
+
+    def _void_number(self, pending: Pending) -> None:
+        """The message is sent again under another number. Until then it has none: of an old one `auth_ok` does not tell
+        any more that it was refused.
+        """
+        if pending.n is not None and self.write_queue is not None:
+            pending.n = None
+            self.write_queue.put(VoidNumber(pending.id), lambda _: None)
+
+    def _give_number(self, pending: Pending) -> Given | None:
+        """The next number of this session. None: the message gets one later, or is too large to be sent."""
+        numbers, repeats = self.numbers, self._repeats
+        if numbers is None or repeats is None or repeats.is_held or pending.is_above(self._frame_bytes):
+            return None
+        given = numbers.give()
+        if given is None:
+            self._lacks_numbers = True
+        return given
+
+    def _send_numbered(self, pending: Pending, repeats: Repeats, write_queue: WriteQueue) -> None:
+        """Send it under a new number, once that is kept; later, where it has to wait."""
+        given = None if repeats.is_resting(pending) else self._give_number(pending)
+        if given is not None:
+            pending.given = given
+            change = GiveNumber(pending.id, given.n)
+            write_queue.put(change, partial(self._send_kept, pending, repeats, given))
+
+    def _send_kept(self, pending: Pending, repeats: Repeats, given: Given | None, error: ClientError | None) -> None:
+        """Send a message that is kept, unless its session is over or its number is void."""
+        if error is not None or repeats is not self._repeats or pending.id not in self._pending:
+            return
+        if given is not None and self.numbers is not None:
+            if not self.numbers.is_valid(given):
+                return
+            pending.number(given.n)
+        repeats.send(pending)
+
+    def _send_all(self, sent: int | None) -> None:
+        """The server takes ordered messages again: all of them go out anew.
+
+        Raises:
+            NotTheProtocol: it does not say where the numbers of a device stand.
+        """
+        if self.numbers is not None:
+            if sent is None:
+                raise NotTheProtocol("the server accepted `resume` without `sent`")
+            self.numbers.go_on(sent)
+        for pending in [each for each in self._pending.values() if each.is_ordered]:
+            self._send_again(pending)
+
+    def _send_again(self, pending: Pending) -> None:
+        if self._repeats is not None and pending.id in self._pending:
+            self._send(pending, self._repeats)
+
+    def _send_rest(self) -> None:
+        """A number was answered: messages that have none go out, as many as may."""
+        self._lacks_numbers = False
+        for pending in [*self._pending.values()]:
+            if self._lacks_numbers:
+                break
+            if pending.is_kept and self.numbers is not None and not self.numbers.is_valid(pending.given):
+                self._send_again(pending)

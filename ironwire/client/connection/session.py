@@ -43,7 +43,7 @@ _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
 @define(eq=False)
-class Session:
+class ClientSession:
     """One task receives, one sends, one keeps it alive. A `send` that is cancelled breaks the connection."""
 
     welcome: AuthOk
@@ -91,7 +91,7 @@ async def open_session(
     *,
     invite: str | None = None,
     dial: Dial = dial_tcp,
-) -> AsyncGenerator[Session]:
+) -> AsyncGenerator[ClientSession]:
     """Reach the server and prove who we are; leaving the block says goodbye.
 
     Args:
@@ -111,7 +111,7 @@ async def open_session(
         async with _open_websocket(stream, address, deadline) as websocket:
             with _answered_by(deadline, address):
                 welcome = await _authenticate(websocket, address, identity, device, invite)
-            yield Session(welcome, websocket, stream)
+            yield ClientSession(welcome, websocket, stream)
     finally:
         await trio.aclose_forcefully(stream)
 

@@ -19,6 +19,7 @@ from attrs import define, field
 from ironwire.client.connection.outgoing import Pending, Reply
 from ironwire.client.events import EventQueue, Queued, Settled
 from ironwire.client.inbox import Inbox
+from ironwire.client.store.numbers import Given, Numbers
 from ironwire.client.store.records import Queue, Sendable, Settle
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
@@ -36,6 +37,8 @@ class Backlog:
     _write_queue: WriteQueue
     _events: EventQueue | Inbox
     _launch: Callable[[Pending], None]
+    _give_number: Callable[[Pending], Given | None]
+    """A number for a message that is sent at once; None where it cannot be."""
     waiting: int = field(default=0, init=False)
     """Messages in the file without an answer."""
     _window: dict[MessageId, Pending] = field(factory=dict, init=False)
@@ -50,17 +53,31 @@ class Backlog:
     """Taken out of the window, while the file does not know it yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
     """Messages of this run that somebody wanted an answer to."""
+    _coming: set[MessageId] = field(factory=set, init=False)
+    """Messages that are being kept with a number, and enter the window then."""
+    _unnumbered: int = field(default=0, init=False)
+    """The same without one: nothing overtakes them."""
     _work: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
-    async def restore(self) -> None:
-        """Take up what an earlier run left.
+    async def restore(self) -> Numbers:
+        """Take up what an earlier run left. What it had sent without an answer comes first: the next session tells what
+        became of it.
 
         Raises:
             LocalStoreError: the file cannot be read.
         """
         self.waiting = await self._write_queue.store.count_queued()
-        self._is_behind = self.waiting > 0
+        numbered = await self._write_queue.store.numbered()
+        for n, (message_id, message) in numbered.queued.items():
+            if message is None:
+                self._drop(message_id)
+            else:
+                pending = Pending(message_id, message, is_kept=True, is_awaited=False)
+                pending.n = n
+                self._enter(pending)
+        self._is_behind = len(self._window) < self.waiting
+        return Numbers(numbered.epoch, numbered.highest)
 
     # --- queueing ----------------------------------------------------------------------------------------------------
 
@@ -117,20 +134,39 @@ class Backlog:
 
     def _put(self, pending: Pending, message: Sendable, now_ms: int) -> None:
         pending.is_kept = True
-        self._write_queue.put(Queue(pending.id, message, now_ms), partial(self._kept, pending, message, now_ms))
+        if self._unnumbered == 0 and self._may_enter(message):
+            pending.given = self._give_number(pending)
+        if pending.given is None:
+            self._unnumbered += 1
+        else:
+            self._coming.add(pending.id)
+        n = None if pending.given is None else pending.given.n
+        self._write_queue.put(Queue(pending.id, message, now_ms, n), partial(self._kept, pending, message, now_ms))
+
+    def _may_enter(self, message: Sendable) -> bool:
+        """Whether the window takes it next. Of those to whom nothing is sent, some may be in the file alone: none
+        overtakes them.
+        """
+        return not self._is_behind and self._room > 0 and message.to not in self._resting
 
     def _kept(self, pending: Pending, message: Sendable, ts: int, error: ClientError | None) -> None:
+        is_numbered = pending.id in self._coming
+        if is_numbered:
+            self._coming.remove(pending.id)
+        else:
+            self._unnumbered -= 1
         if error is not None:
             pending.answer(error)
             return
         self.waiting += 1
-        # Of those to whom nothing is sent, some may be in the file alone: none overtakes them.
-        if self._is_behind or self._room == 0 or message.to in self._resting:
+        if pending.id in self._window or pending.id in self._answered:
+            pass  # it was read from the file a moment ago
+        elif is_numbered or self._may_enter(message):
+            self._enter(pending)
+        else:
             self._is_behind = True
             self._passed_by += 1
             self._work.unpark()
-        else:
-            self._enter(pending)
         if isinstance(message, Text | File) and pending.is_announced:
             self._events.put(Queued(pending.id, message, ts))
 
@@ -142,7 +178,8 @@ class Backlog:
         self._answered[pending.id] = pending
         self.waiting -= 1
         self.note_moved()
-        ts = reply.ts if isinstance(reply, Accepted) else None
+        # Of what was settled in an earlier session, the server does not know when: then it is as old as it was.
+        ts = reply.ts if isinstance(reply, Accepted) and not reply.duplicate else None
         reason = reply.msg if isinstance(reply, Error) else None
         self._write_queue.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
 
@@ -181,12 +218,13 @@ class Backlog:
 
     @property
     def _room(self) -> int:
-        return max(0, WINDOW - sum(pending.recipient not in self._resting for pending in self._window.values()))
+        taken = sum(pending.recipient not in self._resting for pending in self._window.values()) + len(self._coming)
+        return max(0, WINDOW - taken)
 
     async def _fill(self) -> None:
         """Have the first messages of the queue in the window, as many as it holds."""
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
-        known, passed_by, room = {*self._window, *self._answered}, self._passed_by, self._room
+        known, passed_by, room = {*self._window, *self._answered, *self._coming}, self._passed_by, self._room
         limit, resting = len(known) + room, {*self._resting}
         found = await self._write_queue.store.queued(limit=limit, skipped=resting)
         unknown = [each for each in found if each[0] not in known]

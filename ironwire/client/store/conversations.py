@@ -73,7 +73,7 @@ def group_names(database: sqlite3.Connection) -> dict[GroupId, str]:
 def own_message(frame: str) -> Sendable | None:
     """A message of this device; None where the frame is of an older version, and no server of this one takes it."""
     try:
-        message, _ = decode_client(frame)
+        message, _, _ = decode_client(frame)
     except InvalidMessage:
         return None
     if not isinstance(message, Sendable):

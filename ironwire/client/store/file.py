@@ -26,13 +26,16 @@ from ironwire.client.store.records import (
     Conversation,
     Delivery,
     Finish,
+    GiveNumber,
     HistoryEntry,
     Kept,
     MarkRead,
+    Numbered,
     Owner,
     Queue,
     Sendable,
     Settle,
+    VoidNumber,
     conversation_of,
 )
 from ironwire.errors import StoreError
@@ -50,6 +53,16 @@ _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 
 _BEGIN = "UPDATE mailbox SET epoch = ?, seq = 0 WHERE epoch <> ? OR seq > ?"
+_CLEAR_NUMBERS = """
+    UPDATE entry SET n = NULL
+    WHERE n IS NOT NULL AND state = 'queued' AND EXISTS (SELECT 1 FROM mailbox WHERE epoch <> ? OR highest < ?)"""
+_BEGIN_NUMBERS = "UPDATE mailbox SET highest = ? WHERE epoch <> ? OR highest < ?"
+_TAKE_NUMBER = "UPDATE entry SET n = NULL WHERE n = ? AND state = 'queued'"
+_GIVE_NUMBER = """
+    UPDATE entry SET n = ? WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
+_VOID_NUMBER = "UPDATE entry SET n = NULL WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"
+_NOTE_HIGHEST = "UPDATE mailbox SET highest = max(highest, ?)"
+_NUMBERED = "SELECT n, message_id, frame FROM entry WHERE n IS NOT NULL AND state = 'queued' ORDER BY n"
 _INSERT = "INSERT INTO entry (state, peer, sender, device, message_id, ts, frame) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _KNOWN = """
     SELECT ts FROM entry WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('unseen', 'seen')"""
@@ -138,7 +151,7 @@ class LocalFile:
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make the changes in their order, in one transaction."""
-        is_promise = any(isinstance(change, Begin | Arrive | Queue) for change in changes)
+        is_promise = any(isinstance(change, Begin | Arrive | Queue | GiveNumber) for change in changes)
         self._sync_fully(is_promise)
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -163,6 +176,12 @@ class LocalFile:
     def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
         rows = self._database.execute(_SENT, (self._owner.client, self._owner.device, json.dumps([*ids])))
         return {MessageId(message_id): _reply(*fate) for message_id, *fate in rows}
+
+    def numbered(self) -> Numbered:
+        epoch, highest = self._database.execute("SELECT epoch, highest FROM mailbox").fetchone()
+        rows = self._database.execute(_NUMBERED)
+        queued = {n: (MessageId(message_id), own_message(frame)) for n, message_id, frame in rows}
+        return Numbered(epoch, highest, queued)
 
     def count_queued(self) -> int:
         count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
@@ -189,24 +208,37 @@ class LocalFile:
     def _make(self, change: Change) -> None:
         owner, execute = self._owner, self._database.execute
         match change:
-            case Begin(epoch, tail):
+            case Begin(epoch, tail, sent):
+                execute(_CLEAR_NUMBERS, (epoch, sent))
+                execute(_BEGIN_NUMBERS, (sent, epoch, sent))
                 # A tail below what is stored: the server was set back, and gives out numbers that were in use.
                 execute(_BEGIN, (epoch, epoch, tail))
             case Arrive():
                 self._arrive(change)
-            case Queue(message_id, message, ts):
+            case Queue(message_id, message, ts, n):
                 peer = None if isinstance(message, Receipt) else message.to
                 frame = encode(message, message_id).decode()
                 self._insert("queued", peer, owner.client, owner.device, message_id, ts, frame)
+                if n is not None:
+                    self._give_number(message_id, n)
+            case GiveNumber(message_id, n):
+                self._give_number(message_id, n)
+            case VoidNumber(message_id):
+                execute(_VOID_NUMBER, (owner.client, message_id, owner.device))
             case Settle(message_id, ts, reason):
                 named = (owner.client, message_id, owner.device)
-                execute(_SETTLE, ("refused" if ts is None else "accepted", ts, reason, *named))
+                execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, *named))
                 execute(_CLEAR_SETTLED, named)
             case Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
             case MarkRead(peer, upto):
                 execute(_MARK_READ, (upto, peer))
+
+    def _give_number(self, message_id: MessageId, n: int) -> None:
+        self._database.execute(_TAKE_NUMBER, (n,))
+        self._database.execute(_GIVE_NUMBER, (n, self._owner.client, message_id, self._owner.device))
+        self._database.execute(_NOTE_HIGHEST, (n,))
 
     def _insert(
         self,

@@ -29,12 +29,7 @@ from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Reply, checked
 from ironwire.client.connection.urls import ServerAddress
-from ironwire.client.errors import (
-    ClientError,
-    LocalStoreError,
-    NotTheProtocol,
-    Refused,
-)
+from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
 from ironwire.client.store.handover_lines import (
     Answered,
     AskServer,
@@ -146,7 +141,7 @@ class Reception:
                 case Keep(frames, is_awaited):
                     await self._keep(stream, dict(map(_sendable, frames)), is_awaited=is_awaited)
                 case AskServer(frame):
-                    question, _ = decode_client(frame)
+                    question, _, _ = decode_client(frame)
                     if not isinstance(question, _Question):
                         raise NotTheProtocol(f"`{question.verb}` cannot be handed over")
                     await _say(stream, _answered(await self._link.requests.reply_to(question)))
@@ -188,7 +183,7 @@ async def _cancel_at_end(stream: trio.SocketStream, scope: trio.CancelScope) -> 
 
 def _sendable(frame: str) -> tuple[MessageId, Sendable]:
     try:
-        message, message_id = decode_client(frame)
+        message, message_id, _ = decode_client(frame)
     except InvalidMessage as error:
         raise Refused("invalid", error.detail) from None
     if not isinstance(message, Sendable):

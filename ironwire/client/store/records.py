@@ -1,8 +1,8 @@
 """Records of a device's store: its changes, and what can be read. `file.py` and `store.py` carry them out.
 
-A device's store is changed in batches of the changes below, each batch whole or not at all. Two of them are promises to
-others: what is to be sent is `Queue`d before it is sent, and what came has `Arrive`d before it is acknowledged
-(docs/protocol.md, section 5).
+A device's store is changed in batches of the changes below, each batch whole or not at all. Some are promises:
+a message is queued, and has its number, before it is sent; and a delivery has arrived before it is acknowledged
+(docs/protocol.md, sections 4.1 and 5).
 """
 
 import os
@@ -49,10 +49,13 @@ class Owner:
 
 @frozen
 class Begin:
-    """A session began: the mailbox is `epoch`, and the last number that it has given out is `tail`."""
+    """A session began: the mailbox is `epoch`, the last number that it has given out is `tail`, and the numbers of this
+    device are settled up to `sent`.
+    """
 
     epoch: int
     tail: int
+    sent: int = 0
 
 
 @frozen
@@ -66,16 +69,34 @@ class Arrive:
 
 @frozen
 class Queue:
-    """`message` is to be sent, under the same `id` in every attempt. `ts` is now, in Unix ms."""
+    """`message` is to be sent, under the same `id` in every attempt. `ts` is now, in Unix ms; `n` is its number, if it
+    is sent at once.
+    """
 
     id: MessageId
     message: Sendable
     ts: int
+    n: int | None = None
+
+
+@frozen
+class GiveNumber:
+    """A queued message is sent under the number `n`, which stands for no other from now on."""
+
+    id: MessageId
+    n: int
+
+
+@frozen
+class VoidNumber:
+    """The number of a queued message was refused, and the message is to be sent again."""
+
+    id: MessageId
 
 
 @frozen
 class Settle:
-    """The server accepted a queued message at `ts`, or refused it for `reason`: then `ts` is None."""
+    """The server accepted a queued message at `ts`, if that is known, or refused it for `reason`."""
 
     id: MessageId
     ts: int | None
@@ -97,7 +118,7 @@ class MarkRead:
     upto: int
 
 
-Change = Begin | Arrive | Queue | Settle | Finish | MarkRead
+Change = Begin | Arrive | Queue | GiveNumber | VoidNumber | Settle | Finish | MarkRead
 
 
 # --- what can be read ------------------------------------------------------------------------------------------------
@@ -109,6 +130,15 @@ class Kept:
 
     number: int
     frame: ServerFrame
+
+
+@frozen
+class Numbered:
+    """The messages that a device was sending when it ended, by number; None for one that no server takes any more."""
+
+    epoch: int
+    highest: int
+    queued: dict[int, tuple[MessageId, Sendable | None]]
 
 
 HistoryState = Literal["received", "queued", "accepted", "refused"]

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.store.file import LocalFile, as_local_store_error
-from ironwire.client.store.records import Change, Conversation, HistoryEntry, Kept, Owner, Sendable
+from ironwire.client.store.records import Change, Conversation, HistoryEntry, Kept, Numbered, Owner, Sendable
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error
 
@@ -96,6 +96,14 @@ class LocalStore:
             LocalStoreError: the file cannot be read.
         """
         return await self._run(lambda: self._opened.sent(ids))
+
+    async def numbered(self) -> Numbered:
+        """The messages that may have been sent when the device ended, by their numbers.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.numbered())
 
     async def count_queued(self) -> int:
         """How many messages have to be sent.

@@ -1,8 +1,8 @@
 """Request bodies that are streamed with backpressure.
 
 Quart reads a request's body ahead of the handler, into one buffer: a fast sender before a slow disk fills the memory,
-with 30 MiB for each upload where `MAX_CONTENT_LENGTH` is set, with anything where it is not. Here what came waits in a
-bounded channel until the handler takes it; once that is full, so is the socket, and the sender waits.
+with 30 MiB for each upload where `MAX_CONTENT_LENGTH` is set, without a bound where it is not. Here received chunks
+wait in a bounded channel until the handler takes them; a full channel fills the socket, and the sender waits.
 """
 
 from collections.abc import Generator
@@ -23,8 +23,8 @@ _LARGE_BYTES = 64 * 1024
 
 
 class StreamedBody(TrioBody):
-    """A body for the handler to iterate over, once. An item is a large chunk as it came, because to join it with others
-    is to copy it; or small ones, all that wait.
+    """A body for the handler to iterate over, once. An item is one large chunk, because joining chunks copies them, or
+    all small chunks that wait.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class StreamedBody(TrioBody):
                 await self._to_handler.send(chunk)
 
     def end(self) -> None:
-        """The peer has sent everything."""
+        """Mark the body as complete."""
         self._to_handler.close()
         self.has_ended = True
 
     def abandon(self) -> None:
-        """The handler takes no more: what still comes is thrown away."""
+        """Discard everything that has not been taken, and everything that still arrives."""
         self._from_peer.close()
 
 

@@ -1,7 +1,7 @@
 """`GET /media/<uuid4>.bin`: a blob, whole or in part (docs/protocol.md, section 8).
 
-The rules kept here: only the name of a stored blob is ever looked up, and every upload is served as a download and
-nothing else, whatever it contains. Ranges and conditions follow RFC 9110, sections 13 and 14.
+Rules: only the name of a stored blob is ever looked up, and every upload is served as a download, whatever it
+contains. Ranges and conditions follow RFC 9110, sections 13 and 14.
 """
 
 import re
@@ -18,7 +18,7 @@ from ironwire.store.files.blobs import CHUNK_BYTES, Blobs
 
 _CACHE_SECONDS = 365 * 24 * 3600
 
-# Numbers of more digits are no position in any file, and a server may ignore any Range.
+# No file has a position with more digits, and a server may ignore any Range.
 _RANGE = re.compile(r"bytes=[\t ]*([0-9]{0,18})-([0-9]{0,18})[\t ]*", re.IGNORECASE)
 
 
@@ -42,10 +42,10 @@ def media_routes(blobs: Blobs) -> Blueprint:
 
 
 def requested_range(header: str | None, size_bytes: int) -> range | None:
-    """Which bytes of a file to serve: `None` for all of it; empty where it has none of those asked for (416).
+    """The bytes of a file to serve: `None` for all of it; empty if the file has none of the requested bytes (416).
 
-    RFC 9110, section 14. What is not a valid range of bytes is ignored. So are several ranges at once, as a server may:
-    no messaging client needs them, and they make small requests expensive.
+    RFC 9110, section 14. An invalid range is ignored. Several ranges at once are ignored too, as a server may: no
+    messaging client needs them, and they make small requests expensive.
     """
     match = None if header is None else _RANGE.fullmatch(header)
     if match is None:

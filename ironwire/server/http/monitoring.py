@@ -2,7 +2,7 @@
 
 Rule: the metrics are read with the token, or from this machine by a request that came through no proxy. A proxy on this
 machine would make every client look local, so a single proxy header is enough to count as remote. With a port of their
-own the metrics are there and nowhere else, under the same rule.
+own the metrics are served there and nowhere else, under the same rule.
 
 The metrics are the parts' `statistics()` in the text format of Prometheus. The name of a field makes the metric's,
 `figure` brings the explanation, and the value decides the kind: `Tallied` has labels, and a `Distribution` is a
@@ -44,7 +44,7 @@ _BACKLOG = 64
 
 @attrs.frozen
 class Readiness:
-    """Whether new clients should be sent here; if not, `reasons` says why, for the operator."""
+    """Whether a load balancer should send new clients here; if not, `reasons` tells the operator why."""
 
     is_ready: bool
     reasons: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ def page_routes(status: Callable[[], Status], origin: Origin | None) -> Blueprin
         now = status()
         page = await render_template(
             "home.html",
-            style=Markup(_STYLE),  # noqa: S704 - our own file, and a style escaped is a style broken
+            style=Markup(_STYLE),  # noqa: S704 - a file of the package; escaping would break it
             status=now,
             uptime=describe_seconds(now.uptime_seconds),
             origin=here,
@@ -73,12 +73,13 @@ def client_json_routes(
     limits: Limits,
     origins_at: Callable[[tuple[str, int | None] | None], Collection[Origin]],
 ) -> Blueprint:
-    """`GET /client.json`: what a client needs before it connects, and a refused WebSocket cannot tell a page.
+    """`GET /client.json`: the facts that a client needs before it connects. A page cannot learn them from a refused
+    WebSocket.
 
     It holds no secret and is the same for everybody, so a page of any origin may read it.
 
     Args:
-        origins_at: the origins that are served on a connection that arrived at an address.
+        origins_at: the origins that are served on a connection to this address and port.
     """
     routes = Blueprint("client_json", __name__)
 

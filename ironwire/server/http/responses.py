@@ -31,7 +31,7 @@ HttpErrorCode = Literal[
 JSON_TYPE = "application/json"
 
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""No browser guesses another content type, and no link followed from a response reveals where it was."""
+"""Browsers guess no other content type, and send no Referer with links followed from a response."""
 
 _ERRORS: dict[int, tuple[HttpErrorCode, str]] = {
     400: ("invalid", "this is no request that the server understands, or it ended before its end"),
@@ -74,8 +74,8 @@ def error_response(status: int, code: HttpErrorCode, detail: str, headers: Mappi
 
 
 def install_response_rules(app: Quart) -> None:
-    """Give every error that Quart itself finds (404, 405, 500, ...) the form of the others, and every response the
-    headers in `SECURITY_HEADERS`.
+    """Give errors of Quart's own (404, 405, 500, ...) the form of all others, and every response the headers in
+    `SECURITY_HEADERS`.
     """
 
     @app.errorhandler(HTTPException)
@@ -95,8 +95,8 @@ def install_response_rules(app: Quart) -> None:
 def install_cors(routes: Blueprint, web_origins: Collection[str]) -> None:
     """Let the pages of these sites send requests to `routes` and read every answer, errors too (Fetch, section 3.3).
 
-    A page of another site gets no such header, and so its browser keeps the answer from it. No credentials are allowed:
-    the server knows no cookies, and a token is a header that the page writes itself.
+    A page of another site gets no such header, so the browser keeps the answer from it. Credentials are not allowed:
+    the server uses no cookies, and a token is a header that the page sets itself.
     """
 
     @routes.after_request

@@ -1,7 +1,7 @@
 """`POST /upload`: a raw body becomes a blob (docs/protocol.md, section 8).
 
-The rule kept here: the body goes to the disk as it comes, is counted in bytes as it comes, and is refused as soon as it
-is known to be too large. What is not received whole leaves nothing.
+Rule: the body is streamed to the disk, counted in bytes while it arrives, and refused as soon as it is known to be too
+large. An incomplete upload leaves nothing.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ _log = structlog.get_logger(__name__)
 
 
 def upload_routes(blobs: Blobs, limits: Limits, rules: UploadRules, expires_ms: Callable[[], int]) -> Blueprint:
-    """The route of uploads. Registering it makes the app stream the bodies of all its requests.
+    """The route of uploads. Side effect of registering it: the app streams the bodies of all its requests.
 
     Args:
-        expires_ms: when what is stored now will be removed, in Unix milliseconds.
+        expires_ms: when a blob that is stored now will be removed, in Unix milliseconds.
     """
     routes = Blueprint("upload", __name__)
     routes.record_once(_stream_bodies)
@@ -53,7 +53,7 @@ def upload_routes(blobs: Blobs, limits: Limits, rules: UploadRules, expires_ms: 
         return json_response({**described, "expires": expires})
 
     async def _receive(allowed: Upload) -> tuple[StoredBlob, int]:
-        # A chunked body declares no size, so this only saves reading what is refused anyway.
+        # An early refusal only: a chunked body declares no size.
         declared_bytes = request.content_length
         if declared_bytes is not None:
             if declared_bytes > allowed.most_bytes:
@@ -75,7 +75,7 @@ def upload_routes(blobs: Blobs, limits: Limits, rules: UploadRules, expires_ms: 
             if declared_bytes is not None and writer.size_bytes != declared_bytes:
                 detail = f"the body ended after {writer.size_bytes} of {declared_bytes} bytes; upload it again"
                 raise UploadRefused(400, "invalid", detail)
-            expires = expires_ms()  # before it is stored, and so never too late
+            expires = expires_ms()  # before the commit, so that it is never too late
             return await writer.commit(), expires
 
     return routes

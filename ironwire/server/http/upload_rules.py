@@ -1,7 +1,7 @@
-"""Who may upload, how often, how much, and how many at a time.
+"""Upload permissions and rates: tokens, uploads at a time, uploads a minute, bytes an hour.
 
-An upload is asked about before its body is read, as far as its headers tell; what only the body tells is asked as it
-comes. It counts to the network that it comes from, and with a token to the client as well.
+The headers are checked before the body is read, and the body is counted while it arrives. An upload counts towards its
+source network, and with a token towards its client as well.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,12 +22,12 @@ from ironwire.server.listener.addresses import SourceNetwork, TrustedProxies
 from ironwire.server.listener.connection_limiter import MOST_ADDRESSES, RETRY_AFTER_SECONDS, Tally, per_hour, per_minute
 
 SCHEME = "IronWire"
-"""What stands before the token in the header Authorization."""
+"""The authentication scheme of the token in the header Authorization."""
 
 
 @frozen(slots=False)
 class UploadRefused(IronWireError):
-    """The upload gets this answer, and nothing is kept of it."""
+    """The upload gets this answer, and nothing of it is kept."""
 
     status: int
     code: HttpErrorCode
@@ -45,17 +45,17 @@ class UploadRulesStatistics:
 
 @frozen(eq=False)
 class Upload:
-    """One upload that may go on. `most_bytes` is what it may bring altogether."""
+    """One upload that is admitted. `most_bytes` bounds its body."""
 
     most_bytes: int
     _rules: "UploadRules"
     _payers: tuple[SourceNetwork | ClientId | None, ...]
 
     def pay(self, size_bytes: int) -> None:
-        """Count what has come, or is going to.
+        """Charge `size_bytes` that have arrived or are declared.
 
         Raises:
-            UploadRefused: it is more than may be uploaded within the hour.
+            UploadRefused: the hour's allowance is used up.
         """
         for payer in self._payers:
             self._rules._take(self._rules._bytes, payer, size_bytes)
@@ -63,7 +63,7 @@ class Upload:
 
 @define(eq=False)
 class UploadRules:
-    """What all uploads are counted in."""
+    """The counters of all uploads."""
 
     _limits: Limits
     _tokens: UploadTokens
@@ -82,7 +82,7 @@ class UploadRules:
 
     @contextmanager
     def upload(self, peer: str, forwarded_for: str, authorization: str | None) -> Iterator[Upload]:
-        """Let one upload go on while the block runs.
+        """Admit one upload, which counts as running until the block ends.
 
         Args:
             peer: the address that the request came from, "" if it has none.
@@ -90,7 +90,7 @@ class UploadRules:
             authorization: its Authorization, if it has one.
 
         Raises:
-            UploadRefused: it may not begin.
+            UploadRefused: too many uploads, or no valid token.
         """
         network = self._proxies.network(peer, forwarded_for)
         limits = self._limits

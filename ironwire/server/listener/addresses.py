@@ -1,7 +1,7 @@
-"""The source network of a connection, for counting: behind trusted proxies, and in blocks that one person can have.
+"""The source network of a connection, for counting: behind trusted proxies, and in blocks that one person can own.
 
-The address is all that tells unauthenticated peers apart. Rules: a header counts only if a trusted proxy wrote it, and
-only as far as trusted proxies did; an IPv6 host can pick addresses from a whole /64, so the /64 is counted; a loopback
+Only the address distinguishes unauthenticated peers. Rules: a header counts only as far as trusted proxies wrote it; an
+IPv6 host can pick addresses from a whole /64, so the /64 is counted; a loopback
 address is not counted.
 """
 
@@ -16,7 +16,7 @@ from attrs import frozen
 from ironwire.errors import ConfigError
 
 SourceNetwork = NewType("SourceNetwork", str)
-"""An IPv4 address, or the /64 of an IPv6 address: what limits for each address count."""
+"""An IPv4 address, or the /64 of an IPv6 address. Limits for each address count these."""
 
 Address = tuple[str, int]
 """A host and a port."""
@@ -28,12 +28,12 @@ _WITHOUT_ADDRESS = SourceNetwork(UNIX)
 _WITH_PORT = re.compile(r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 
 _HOPS = 32
-"""Entries of X-Forwarded-For that are looked at; whoever writes more is a client that made them up."""
+"""Entries of X-Forwarded-For that are read; a longer list is forged."""
 
 
 @frozen
 class TrustedProxies:
-    """The networks whose word about their clients is taken, and whether that of a Unix socket is."""
+    """The networks whose X-Forwarded-For is believed, and whether that of a Unix socket is."""
 
     _networks: tuple[IPv4Network | IPv6Network, ...]
     _trusts_unix: bool = False
@@ -41,7 +41,7 @@ class TrustedProxies:
     @classmethod
     def parse(cls, networks: Iterable[str]) -> "TrustedProxies":
         """Raises:
-        ConfigError: one of them is no address, no network, and not `unix`; or one that no address can be in.
+        ConfigError: an entry is neither an address, nor a network, nor `unix`; or no address can be in it.
         """
         parsed = []
         texts = tuple(networks)
@@ -59,28 +59,28 @@ class TrustedProxies:
         return cls(tuple(parsed), UNIX in texts)
 
     def network(self, peer: str, forwarded_for: str) -> SourceNetwork | None:
-        """Whom to count a connection from `peer` to; None: somebody on this machine.
+        """The network that a connection from `peer` counts towards; None for this machine.
 
-        Everybody behind a Unix socket that is not trusted, or does not say who they are, is one.
+        All peers behind a Unix socket that is not trusted, or that sends no header, count as one.
 
         Args:
             peer: the address at the other end of the connection, "" for one that has none.
-            forwarded_for: the value of X-Forwarded-For, "" without one. Each proxy appends whom it was called by, so
-                it is read from the right, up to the first whom no trusted proxy has seen. Some append a port.
+            forwarded_for: the value of X-Forwarded-For, "" without one. Each proxy appends the address of its peer, so
+                the list is read from the right, up to the first address that is no trusted proxy. Some append a port.
         """
         address = parse_address(peer)
         hops = [hop.strip() for hop in forwarded_for.split(",")][-_HOPS:] if forwarded_for else []
         while hops and self._trusts(address):
             before = parse_address(_without_port(hops.pop()))
             if before is None:
-                break  # this proxy names nobody, and what stands further left may be made up
+                break  # this proxy names no address, and entries further left may be forged
             address = before
         if address is None:
             return _WITHOUT_ADDRESS
         return None if address.is_loopback else _network(address)
 
     def is_proxy(self, peer: str) -> bool:
-        """Whether connections from `peer` are those of others, whom only the headers of a request name."""
+        """Whether `peer` is a trusted proxy, whose clients only the headers of a request name."""
         return self._trusts(parse_address(peer))
 
     def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
@@ -96,7 +96,7 @@ def _without_port(hop: str) -> str:
 
 @lru_cache(maxsize=1_000)  # a connection asks three times, and many come from the same proxy
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address, an IPv4 one also where a socket for both families wraps it; None: it is none."""
+    """Parse an address; one mapped into IPv6 becomes IPv4. None if `text` is no address."""
     try:
         address = ip_address(text.strip("[]"))
     except ValueError:

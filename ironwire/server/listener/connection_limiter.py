@@ -1,8 +1,8 @@
-"""Limits on connections, before anything else is done for them: counted in total and by source network.
+"""Limits on connections, checked before anything else is done: in total and by source network.
 
-Behind a proxy one connection carries the requests of many, and only their headers say whose. So a proxy's connections
-count in total alone, and each WebSocket in them to the network that has asked for it. Peers on this machine are
-counted to no network. Rule: whoever is refused has cost a few dictionary look-ups, and those who are here nothing.
+One connection of a proxy carries requests of many peers, which only the headers name. So a proxy's connections count
+in total alone, and each WebSocket in them towards the network that has asked for it. Peers on this machine count
+towards no network. Rule: a refusal costs a few dictionary look-ups, and delays no open connection.
 """
 
 from collections.abc import Callable
@@ -17,30 +17,19 @@ from ironwire.protocol.bucket import Buckets, Rate
 from ironwire.server.listener.addresses import Address, SourceNetwork, TrustedProxies
 
 RETRY_AFTER_SECONDS = 10
-"""What those are told that have to come back later: about as long as a crowd takes to authenticate."""
+"""The Retry-After of a refusal: about as long as a reconnecting crowd takes to authenticate."""
 
 MOST_ADDRESSES = 100_000
 """Networks whose rates are remembered: at most 20 MB for each kind of rate, because any peer can fill it."""
 
 HttpRefusal = Literal[403, 429]
-"""A page of another site asks, or the address has had its share for now."""
-
-UNAUTHENTICATED_PER_TURN = 2
-"""Unauthenticated peers that run in one iteration of the event loop, which every client shares. Without the bound, a
-thousand peers that arrive, speak or leave at once would be one iteration of a thousand steps.
-"""
-HEAVY_CLIENTS_PER_TURN = 1
-"""Heavy clients that run in one iteration: a large batch takes a millisecond or more."""
-TURNS_PER_REQUEST = 3
-"""Iterations between the starts of two HTTP requests: answering one takes as long as several authentications."""
-BODIES_PER_TURN = 2
-"""Requests that read a piece of their bodies in one iteration: 64 KiB take a tenth of a millisecond."""
+"""403: a page of another site. 429: the address is over its rate."""
 
 K = TypeVar("K")
 
 
 class Tally(Generic[K]):
-    """How many there are of each key now. Keys of which there are none take no room."""
+    """A counter for each key. Keys with a count of zero take no memory."""
 
     __slots__ = ("_counts",)
 
@@ -51,12 +40,12 @@ class Tally(Generic[K]):
         return 0 if key is None else self._counts.get(key, 0)
 
     def add(self, key: K | None) -> None:
-        """One more; None is nobody, and not counted."""
+        """Count one more; None is not counted."""
         if key is not None:
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def remove(self, key: K | None) -> None:
-        """One less."""
+        """Count one less; None is not counted."""
         if key is None:
             return
         left = self._counts[key] - 1
@@ -71,7 +60,7 @@ class Tally(Generic[K]):
 
 @frozen
 class ConnectionLimiterStatistics:
-    """What there is now, and what was refused since the process began."""
+    """Open connections, and refusals since the process began."""
 
     open: int = figure("Open connections.")
     unauthenticated: int = figure("Connections that have not authenticated, those that carry HTTP included.")
@@ -92,52 +81,33 @@ class ConnectionSlot:
     peer: str
     """The address at the other end, "" if it has none."""
     network: SourceNetwork | None
-    """Whom it counts to; None is somebody on this machine, or a proxy whose request has not been read yet."""
+    """The network it counts towards; None for this machine, or for a proxy whose request has not been read yet."""
     is_unauthenticated: bool = field(default=True, init=False)
     _refusal: HttpRefusal | None = field(default=None, init=False)
 
     def ask_for_socket(self, forwarded_for: str, origin: str | None, server: Address | None) -> HttpRefusal | None:
-        """Whether the request for a WebSocket is refused, and with which status. From then on it counts to whoever has
-        asked for it. A refusal is final: the connection is to be closed, and to ask again changes nothing.
+        """The status with which the request for a WebSocket is refused; None if it is admitted. Side effect: the
+        connection counts towards the network that has asked. A refusal is final: close the connection.
 
         Args:
             forwarded_for: X-Forwarded-For, several joined with commas; "" without one.
-            origin: what a browser says about the page that asks; None without one.
+            origin: the Origin of the page, as a browser sends it; None without one.
             server: where the connection arrived.
         """
         if self._refusal is None:
             self._refusal = self._limiter._refusal(self, forwarded_for, origin, server)
         return self._refusal
 
-    async def turn(self) -> None:
-        """Wait for a scheduling slot: per loop iteration at most `UNAUTHENTICATED_PER_TURN` unauthenticated peers and
-        `HEAVY_CLIENTS_PER_TURN` heavy clients run.
-        """
-        turns = self._limiter._unauthenticated_turns if self.is_unauthenticated else self._limiter._clients_turns
-        await turns.acquire()  # which is to wait for the next turn of the loop, with those who come along
-        turns.release()
-
-    async def request_turn(self) -> None:
-        """Wait until a request over HTTP may begin."""
-        async with self._limiter._requests_turns:
-            for _ in range(TURNS_PER_REQUEST - 1):
-                await trio.lowlevel.checkpoint()
-
-    async def body_turn(self) -> None:
-        """Wait until a piece of a request's body may be looked at."""
-        async with self._limiter._bodies_turns:
-            pass
-
     def attempt(self) -> float:
-        """It wants to authenticate: 0.0, or the seconds until that may be tried."""
+        """Count an attempt to authenticate: 0.0, or the seconds until one is allowed."""
         return self._limiter._attempt(self.network)
 
     def registration(self) -> float:
-        """It has authenticated and brings a new device: 0.0, or the seconds until that may come."""
+        """Count a new device: 0.0, or the seconds until one is allowed."""
         return self._limiter._registration(self.network)
 
     def authenticated(self) -> None:
-        """It is a client's now."""
+        """Mark the connection as authenticated."""
         if self.is_unauthenticated:
             self._limiter._unauthenticated.remove(self.network)
             self._limiter._unauthenticated_total -= 1
@@ -151,7 +121,7 @@ class ConnectionSlot:
 
 @define(eq=False)
 class ConnectionLimiter:
-    """What all connections are counted in."""
+    """The counters of all connections."""
 
     _limits: Limits
     _proxies: TrustedProxies
@@ -166,10 +136,6 @@ class ConnectionLimiter:
     _attempts: Buckets[SourceNetwork] = field(init=False)
     _registrations: Buckets[SourceNetwork] = field(init=False)
     _refused: dict[str, int] = field(init=False)
-    _unauthenticated_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(UNAUTHENTICATED_PER_TURN))
-    _clients_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(HEAVY_CLIENTS_PER_TURN))
-    _requests_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(1))
-    _bodies_turns: trio.Semaphore = field(init=False, factory=lambda: trio.Semaphore(BODIES_PER_TURN))
 
     def __attrs_post_init__(self) -> None:
         limits = self._limits
@@ -179,7 +145,7 @@ class ConnectionLimiter:
         self._registrations = Buckets(per_hour(limits.registrations_per_hour), MOST_ADDRESSES)
 
     def enter(self, peer: str) -> ConnectionSlot | None:
-        """A connection from the address `peer` was accepted. None: it is one too many, and is to be closed at once."""
+        """Count a connection from the address `peer`. None: it is one too many; close it at once."""
         limits = self._limits
         network = None if self._proxies.is_proxy(peer) else self._proxies.network(peer, "")
         if (
@@ -244,10 +210,10 @@ class ConnectionLimiter:
 
 
 def per_minute(count: float) -> Rate:
-    """So many in a minute, all of them at once after a pause."""
+    """`count` a minute, all of them at once after a pause."""
     return Rate(per_second=count / 60, burst=count)
 
 
 def per_hour(count: float) -> Rate:
-    """So many in an hour, all of them at once after a pause."""
+    """`count` an hour, all of them at once after a pause."""
     return Rate(per_second=count / 3600, burst=count)

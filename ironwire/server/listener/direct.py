@@ -1,7 +1,8 @@
 """The transport over a connection's own stream, once its upgrade has been answered.
 
-What costs is the steps per message, so one read yields every complete message in it and one write carries a whole
-batch. Nothing stands between the kernel and the parser of frames.
+The number of steps per message is the cost, so one read yields every complete message in it and one write carries a
+whole batch. No layer stands between the kernel and the frame parser. Plain sockets are called directly
+(docs/decisions/0006), every other stream through its own methods.
 """
 
 import contextlib
@@ -15,24 +16,92 @@ from attrs import define, field
 from ironwire.errors import TransportClosed
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
-from ironwire.server.listener.streams import GONE, READ_BYTES, linger, write_at_once, write_some
 from ironwire.wire.frames import (
-    Close,
+    CloseFrame,
     FrameParser,
     Payload,
-    Ping,
+    PingFrame,
     encode_batch,
     encode_close,
     encode_ping,
     encode_pong,
 )
 
+READ_BYTES = 64 * 1024
+"""The size of one read."""
+
+_LINGER_BYTES = 1024 * 1024
+_PIECE_BYTES = 16 * 1024
+
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+"""Exceptions of a stream that the peer has left, or that this side has closed."""
+
 ODD_FRAMES = Rate(per_second=250, burst=250)
-"""Pings, pongs and fragments that a peer may send: ten thousand of them fit into one read, and are no message. So many
-take half a millisecond.
+"""Pings, pongs and fragments that a peer may send; the limits of messages do not count them, and ten thousand fit into
+one read. A burst takes half a millisecond.
 """
 UNAUTHENTICATED_BYTES = 4 * 1024
-"""What is read at once of a peer that has not authenticated: its proof, and not ten thousand tiny frames."""
+"""The size of a read before authentication: enough for the proof, too small for ten thousand tiny frames."""
+
+
+# --- additions to Trio's streams -------------------------------------------------------------------------------------
+
+
+def write_at_once(stream: trio.abc.Stream, data: bytes | memoryview) -> int:
+    """Send the bytes that a plain socket takes without waiting; returns their number, 0 for any other stream.
+
+    Raises:
+        OSError: the connection broke, or is closed.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        return 0
+    try:
+        return os.write(stream.socket.fileno(), data)
+    except BlockingIOError:
+        return 0
+
+
+async def write_some(stream: trio.abc.Stream, data: memoryview) -> int:
+    """Wait until a part of `data` is sent; returns the number of bytes, so that a caller can bound the wait.
+
+    Raises:
+        OSError, or one of `GONE`: the connection broke, or is closed.
+    """
+    if not isinstance(stream, trio.SocketStream):
+        piece = data[:_PIECE_BYTES]
+        await stream.send_all(piece)
+        return len(piece)
+    await trio.lowlevel.wait_writable(stream.socket)
+    return write_at_once(stream, data)
+
+
+async def linger(stream: trio.abc.Stream) -> None:
+    """Half-close, then discard input until the peer hangs up or has sent 1 MiB.
+
+    Closing with unread bytes in the socket sends a reset, which may destroy the last bytes on their way. A stream that
+    is gone is no error; the caller bounds the time.
+    """
+    with contextlib.suppress(*GONE, trio.BusyResourceError):
+        await half_close(stream)
+        discarded_bytes = 0
+        while discarded_bytes < _LINGER_BYTES:
+            data = await stream.receive_some(READ_BYTES)
+            if not data:
+                break
+            discarded_bytes += len(data)
+
+
+async def half_close(stream: trio.abc.Stream) -> None:
+    """Send the end of the stream and keep reading.
+
+    Under TLS the end is that of the TCP stream, without a close_notify: what Hypercorn's https does when it closes.
+    """
+    raw = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(raw, trio.abc.HalfCloseableStream):
+        await raw.send_eof()
+
+
+# --- the transports --------------------------------------------------------------------------------------------------
 
 
 @define(eq=False)
@@ -51,36 +120,31 @@ class DirectTransport:
     _parser: FrameParser = field(init=False)
     _write_lock: trio.Lock = field(factory=trio.Lock, init=False)
     _unsent: bytes = field(default=b"", init=False)
-    """What `write` took over and the connection did not."""
+    """Bytes that `write` has accepted and the socket has not."""
     _waiting_pong: bytes = field(default=b"", init=False)
-    _peer_close: Close | None = field(default=None, init=False)
+    _peer_close: CloseFrame | None = field(default=None, init=False)
     _is_sending_over: bool = field(default=False, init=False)
     _read_bytes: int = field(default=UNAUTHENTICATED_BYTES, init=False)
 
     @_parser.default
     def _new_parser(self) -> FrameParser:
-        return FrameParser(self._limits.frame_bytes)
+        parser = FrameParser(self._limits.frame_bytes)
+        parser.odd_frames_left = ODD_FRAMES.burst
+        return parser
 
     def authenticated(self) -> None:
         self._read_bytes = READ_BYTES
+
+    @property
+    def is_over(self) -> bool:
+        return self._peer_close is not None or self._parser.violation is not None
 
     async def receive(self) -> list[Payload]:
         while True:
             if self._peer_close is not None:
                 await self._write_bounded(encode_close(self._peer_close.code, ""), is_last=True)
                 raise TransportClosed("the peer closed the connection")
-            messages: list[Payload] = []
-            heard = self.last_heard
-            data = await self._read()
-            gained = (self.last_heard - heard) * ODD_FRAMES.per_second
-            self._parser.odd_frames_left = min(self._parser.odd_frames_left + gained, ODD_FRAMES.burst)
-            for item in self._parser.feed(data):
-                if isinstance(item, (str, bytes)):
-                    messages.append(item)
-                elif isinstance(item, Ping):
-                    self._waiting_pong = encode_pong(item.data)
-                elif isinstance(item, Close):
-                    self._peer_close = item
+            messages = self._messages_in(await self._read(), trio.current_time())
             if self._waiting_pong and not self._write_lock.locked():
                 await self._write_bounded(b"")
             if messages:
@@ -90,7 +154,7 @@ class DirectTransport:
 
     def write(self, payloads: Sequence[bytes]) -> bool:
         data = encode_batch(payloads)
-        if self._write_lock.locked():  # who holds it takes this along
+        if self._write_lock.locked():  # the holder sends the pong too
             self._unsent += data
             return False
         if self._is_sending_over:
@@ -132,6 +196,27 @@ class DirectTransport:
     async def abort(self) -> None:
         await trio.aclose_forcefully(self._stream)
 
+    def _messages_in(self, data: bytes, now: float) -> list[Payload]:
+        """Every message that `data` completes."""
+        parser = self._parser
+        odd_frames_left = parser.odd_frames_left
+        if odd_frames_left < ODD_FRAMES.burst:
+            gained = (now - self.last_heard) * ODD_FRAMES.per_second
+            parser.odd_frames_left = odd_frames_left = min(odd_frames_left + gained, ODD_FRAMES.burst)
+        self.last_heard = now
+        items = parser.feed(data)
+        if parser.odd_frames_left == odd_frames_left:
+            return cast("list[Payload]", items)  # whole texts, and nothing else
+        messages: list[Payload] = []
+        for item in items:
+            if isinstance(item, (str, bytes)):
+                messages.append(item)
+            elif isinstance(item, PingFrame):
+                self._waiting_pong = encode_pong(item.data)
+            elif isinstance(item, CloseFrame):
+                self._peer_close = item
+        return messages
+
     async def _read(self) -> bytes:
         if self._leftover:
             data, self._leftover = self._leftover, b""
@@ -146,14 +231,13 @@ class DirectTransport:
             raise TransportClosed("the connection broke") from error
         if not data:
             raise TransportClosed("the peer left without a close frame")
-        self.last_heard = trio.current_time()
         return data
 
     async def _read_some(self) -> bytes:
         return bytes(await self._stream.receive_some(self._read_bytes))
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
-        """Send `data` and the pong that waits, if any; nothing goes out after what `is_last`, or after half a frame."""
+        """Send `data` and the waiting pong, if any. Nothing is sent after a last write (`is_last`) or half a frame."""
         try:
             self._write_lock.acquire_nowait()  # spares acquire()'s trip around the scheduler: the write makes its own
         except trio.WouldBlock:
@@ -174,7 +258,7 @@ class DirectTransport:
             self._write_lock.release()
 
     async def _write_bounded(self, data: bytes, *, is_last: bool = False) -> None:
-        """Write on the reader's behalf: a peer that asks for answers and does not read them is cut."""
+        """Write for the reader, bounded in time: a peer that sends pings and reads no pongs is cut."""
         with trio.move_on_after(self._limits.write_seconds):
             await self._write(data, is_last=is_last)
             return
@@ -188,13 +272,45 @@ class SocketTransport(DirectTransport):
 
     A read waits first, because the socket was emptied by the one before, as a write (`write_at_once`) is tried first,
     because the socket nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping;
-    at one message a read they cost a third of the throughput (docs/decisions/0006).
+    at one message a read they cost a third of the throughput (docs/decisions/0006). Somebody who knows that the socket
+    is readable (`server/session/reader.py`) need not wait at all.
     """
 
     _socket: trio.socket.SocketType = field(init=False)
+    _has_ended: bool = field(default=False, init=False)
+    """Whether the peer sends nothing more, or the connection broke."""
 
     def __attrs_post_init__(self) -> None:
         self._socket = cast("trio.SocketStream", self._stream).socket
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's, which is -1 once it is closed."""
+        return self._socket.fileno()
+
+    @property
+    def is_over(self) -> bool:
+        return self._has_ended or self._peer_close is not None or self._parser.violation is not None
+
+    @property
+    def owes_pong(self) -> bool:
+        """Whether a pong waits for the next write."""
+        return bool(self._waiting_pong)
+
+    def receive_nowait(self, now: float) -> tuple[int, list[Payload]]:
+        """Read once, without waiting: the number of bytes, and every message that is complete with them. Where the
+        connection turns out to be over there are none, and `is_over` says so.
+        """
+        try:
+            data = os.read(self._socket.fileno(), self._read_bytes)
+        except BlockingIOError:  # spurious readiness: the kernel has dropped the data
+            return 0, []
+        except OSError:
+            data = b""
+        if not data:
+            self._has_ended = True
+            return 0, []
+        return len(data), self._messages_in(data, now)
 
     async def abort(self) -> None:
         self._socket.close()
@@ -205,5 +321,5 @@ class SocketTransport(DirectTransport):
             await trio.lowlevel.wait_readable(self._socket)
             try:
                 return os.read(self._socket.fileno(), self._read_bytes)
-            except BlockingIOError:  # the kernel threw away what it had announced
+            except BlockingIOError:  # spurious readiness: the kernel has dropped the data
                 continue

@@ -1,9 +1,9 @@
-"""What all guarded connections of a worker share, and how the application reaches its own.
+"""State shared by all guarded connections of a worker, and the application's way to its own connection.
 
 `guarded_server` and `guarded_http` are the parts that `hypercorn` puts in place of Hypercorn's own. Their rules:
-whatever goes wrong in a connection ends that connection; no write to a peer waits for ever; nothing waits for an
-application that has ended; and a WebSocket's stream can be handed to the application, after which Hypercorn neither
-reads nor writes it. docs/decisions/0001 and 0002 have the reasons.
+an error in a connection ends that connection alone; no write to a peer waits for ever; nothing waits for an application
+that has ended; and a WebSocket's stream can be handed to the application, after which Hypercorn neither reads nor
+writes it. docs/decisions/0001 and 0002 have the reasons.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,14 +16,15 @@ from ironwire.counting import figure
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionLimiter, ConnectionSlot
+from ironwire.server.session.scheduler import Scheduler
 
 CONNECTION_KEY = "ironwire.connection"
-"""Where `scope["state"]` holds the `Connection`."""
+"""Where `scope["state"]` holds the `GuardedConnection`."""
 
 
 @frozen
 class GuardStatistics:
-    """What the guard has seen since the process began; only `connections_open` goes down again."""
+    """Counters since the process began, and the gauge `connections_open`."""
 
     connections_open: int = figure("Open TCP connections, of sessions and of HTTP.")
     connections_total: int = figure("Accepted TCP connections.")
@@ -35,15 +36,17 @@ class GuardStatistics:
 
 @define(eq=False)
 class Guard:
-    """What all connections of a worker share: the limits, what to do before leaving, who may come, and the counters."""
+    """Shared by all connections of a worker: limits, shutdown, connection limiter, scheduler and counters."""
 
     limits: Limits
     on_shutdown: Callable[[], Awaitable[None]]
-    """Called when the worker was told to stop, while connections still work: say goodbye to sessions, wait for them."""
+    """Called when the worker is told to stop, while connections still work: drains the sessions."""
     limiter: ConnectionLimiter
-    """Who may connect."""
+    """Admits connections."""
+    scheduler: Scheduler = field(factory=Scheduler)
+    """Gives scheduling slots to connections."""
     idle: set[trio.CancelScope] = field(factory=set, init=False)
-    """The reading of connections that wait for a request."""
+    """Cancels the reads of connections that wait for a request."""
     listens: tuple[str, ...] = field(default=(), init=False)
     """Where the worker listens: `127.0.0.1:8080`, `[::1]:8080`, `unix:/run/ironwire.sock`."""
     connections_open: int = field(default=0, init=False)
@@ -71,21 +74,21 @@ class Guard:
 
 @frozen
 class DirectSockets:
-    """What an application offers, in its attribute `direct_sockets`, that serves WebSockets on their own streams.
+    """The attribute `direct_sockets` of an application that serves WebSockets on their own streams.
 
     A plain upgrade at `path` is then answered by the guard, and neither Hypercorn's protocol nor the application's
-    ASGI side is asked. An application inside another one offers nothing: what stands before it has to see the request.
+    ASGI side is asked. An application wrapped in another one has none: the wrapper has to see the request.
     """
 
     path: bytes
     serve: Callable[[trio.abc.Stream, bytes, Address | None, ConnectionSlot], Awaitable[None]]
-    """Called after 101 with the stream, what came behind the upgrade, the server's address if it has one, and the
+    """Called after 101 with the stream, the bytes behind the upgrade, the server's address if it has one, and the
     connection as the limiter counts it. The stream is closed when it returns.
     """
 
 
 @define(eq=False)
-class Connection:
+class GuardedConnection:
     """One client connection, as the application may see it: the way to its stream.
 
     `reserve()` before accepting the WebSocket keeps Hypercorn from reading on; `take()` after it hands the stream over.

@@ -1,6 +1,6 @@
 """HTTP/1.1 and WebSocket of one connection, in place of Hypercorn's protocol and streams.
 
-What a peer sends early, too large or not in ASCII gets an answer here; the application sees none of it.
+Requests that are premature, too large or not in ASCII are answered here; the application sees none of them.
 """
 
 from typing import Any, cast
@@ -22,8 +22,9 @@ from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMes
 from ironwire.close_codes import CloseCode
 from ironwire.server.http.responses import JSON_TYPE, SECURITY_HEADERS, error_body
 from ironwire.server.listener.connection_limiter import RETRY_AFTER_SECONDS
-from ironwire.server.listener.guard import CONNECTION_KEY, Connection
+from ironwire.server.listener.guard import CONNECTION_KEY, GuardedConnection
 from ironwire.server.listener.upgrade import has_too_many_lines, is_host
+from ironwire.server.session.scheduler import Work
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ _RETRY_AFTER = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 
 
 class _RefusalError(Exception):
-    """A request that gets an answer without the application."""
+    """A request that is answered without the application."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -53,9 +54,9 @@ class Http1Protocol(H11Protocol):
     async def handle(self, event: Event) -> None:
         try:
             if isinstance(event, RawData) and self.connection.their_state is not h11.IDLE:
-                await _connection(self.connection_state).slot.body_turn()
+                await _connection(self.connection_state).guard.scheduler.turn(Work.BODY)
             elif isinstance(event, RawData):
-                await _connection(self.connection_state).slot.turn()
+                await _connection(self.connection_state).guard.scheduler.turn(Work.UNAUTHENTICATED)
                 if has_too_many_lines(event.data):
                     raise _RefusalError(431)
             await super().handle(event)
@@ -65,7 +66,7 @@ class Http1Protocol(H11Protocol):
             await self.send(Closed())
 
     async def handle_end_of_input(self) -> None:
-        """The peer sends nothing more. A request that it had begun with is refused."""
+        """Handle the end of input. An incomplete request is refused."""
         if isinstance(self.connection, h11.Connection) and self.connection.their_state in (h11.IDLE, h11.SEND_BODY):
             self.connection.receive_data(b"")
             await self._handle_events()
@@ -74,9 +75,9 @@ class Http1Protocol(H11Protocol):
         self._is_head = event.method == b"HEAD"
         if event.http_version not in _HTTP_VERSIONS:
             raise _RefusalError(505)
-        await _connection(self.connection_state).slot.request_turn()  # pipelined ones too, one by one
+        await _connection(self.connection_state).guard.scheduler.turn(Work.REQUEST)  # pipelined ones too
         if not all(is_host(value) for name, value in event.headers if name == b"host"):
-            raise _RefusalError(400)  # RFC 9112, section 3.2; Quart fails over it before it can answer
+            raise _RefusalError(400)  # RFC 9112, section 3.2; Quart would fail before it could answer
         names = {name for name, _ in event.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
             raise _RefusalError(400)  # a proxy may have read another body than h11 would (RFC 9112, section 6.1)
@@ -113,7 +114,7 @@ class Http1Protocol(H11Protocol):
             event = h11.Response(status_code=event.status_code, headers=[*headers, *missing])
         await super()._send_h11_event(event)
         if isinstance(event, h11.EndOfMessage):
-            self._is_head = False  # what comes next may be no request at all
+            self._is_head = False  # the following bytes may be no request
         elif body and not self._is_head:
             await super()._send_h11_event(h11.Data(data=body))
 
@@ -151,7 +152,7 @@ class GuardedWSStream(WSStream):
     def __init__(self, app: AppWrapper, config: Config, *args: Any) -> None:
         super().__init__(app, config, *args)
         self.buffer = ByteCountingBuffer(config.websocket_max_message_size)
-        self._connection: Connection
+        self._connection: GuardedConnection
         self._is_answered = trio.Event()
         self._is_ended = trio.Event()
 
@@ -222,5 +223,5 @@ class GuardedWSStream(WSStream):
         await self.send(protocol_events.StreamClosed(stream_id=self.stream_id))
 
 
-def _connection(state: dict[str, Any]) -> Connection:
-    return cast("Connection", state[CONNECTION_KEY])
+def _connection(state: dict[str, Any]) -> GuardedConnection:
+    return cast("GuardedConnection", state[CONNECTION_KEY])

@@ -1,7 +1,7 @@
 """One connection from the accepted socket to the last byte, in place of Hypercorn's `TCPServer`.
 
-An exception that leaves `serve_connection` would end the worker with everybody in it, so none does. Only cancellation
-passes. A plain upgrade goes straight to the application (docs/decisions/0008); everything else is Hypercorn's.
+An exception that leaves `serve_connection` would end the worker and every session in it, so none does. Only
+cancellation passes. A plain upgrade goes straight to the application (docs/decisions/0008); Hypercorn serves the rest.
 """
 
 import contextlib
@@ -17,29 +17,23 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import (
-    AppWrapper,
-    ASGIReceiveEvent,
-    ASGISendEvent,
-    ConnectionState,
-    LifespanState,
-    Scope,
-)
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, ConnectionState, LifespanState, Scope
 from hypercorn.utils import parse_socket_addr
 from structlog.contextvars import bind_contextvars
 
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.listener.guard import CONNECTION_KEY, Connection, DirectSockets, Guard
+from ironwire.server.listener.direct import GONE, half_close, linger, write_at_once, write_some
+from ironwire.server.listener.guard import CONNECTION_KEY, DirectSockets, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
-from ironwire.server.listener.streams import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.listener.upgrade import HEAD_BYTES, parse_upgrade
+from ironwire.server.session.scheduler import Work
 
 _FIRST_BYTES = 2 * HEAD_BYTES
-"""What the first read may bring: a plain upgrade and some frames. A larger buffer would cost every connection."""
+"""The size of the first read: a plain upgrade and some frames. Every connection pays for a larger buffer."""
 
 _ID_BYTES = 4
-"""Tell the lines of one connection in the log, `connection`, from those of others."""
+"""The length of the random id `connection` that marks all log lines of one connection."""
 
 _log = structlog.get_logger(__name__)
 
@@ -83,9 +77,9 @@ async def _greet(
     state: LifespanState,
     stream: Stream,
 ) -> Awaitable[None] | None:
-    """Read how the connection begins, and answer if it is a plain upgrade; return what serves the rest of it.
+    """Read the first bytes, and answer a plain upgrade; return the function that serves the rest of the connection.
 
-    None: it has ended already. Nothing of the beginning is kept, because a session may last for weeks.
+    None: it has ended already. The first bytes are not kept, because a session may last for weeks.
     """
     if isinstance(stream, trio.SSLStream):
         try:
@@ -100,12 +94,12 @@ async def _greet(
         first = _read_at_once(stream)
         if not first:
             first = await _read_first(guard, stream, deadline)
-            await slot.turn()
+            await guard.scheduler.turn(Work.UNAUTHENTICATED)
         if not first:
             return None
         upgrade = parse_upgrade(first, sockets.path)
         server = _address_of(_socket_of(stream).getsockname())
-        # Whoever is refused hears it from Hypercorn's path.
+        # Hypercorn's path answers a refusal.
         if upgrade and slot.ask_for_socket(upgrade.forwarded_for, upgrade.origin, server) is None:
             await context.mark_request()
             answer = upgrade.answer((*config.response_headers("h11"), *SECURITY_FIELDS))
@@ -116,8 +110,8 @@ async def _greet(
 
 
 def _direct_sockets(app: AppWrapper, config: Config) -> DirectSockets | None:
-    """What the application offers, unless Hypercorn was asked for what only its own path does: to look at names, to
-    log or count requests.
+    """The application's direct sockets; None if Hypercorn is configured for a feature of its own path: server names, an
+    access log or statsd.
     """
     sockets = getattr(getattr(app, "app", None), "direct_sockets", None)
     if config.server_names or config.accesslog or config.statsd_host or not isinstance(sockets, DirectSockets):
@@ -126,8 +120,8 @@ def _direct_sockets(app: AppWrapper, config: Config) -> DirectSockets | None:
 
 
 def _read_at_once(stream: Stream) -> bytes:
-    """What came with a connection, which mostly is its request. Trio accepts one connection in each turn of the event
-    loop, so nobody has to wait for a turn who brings it along.
+    """Read without waiting: the request usually arrives with the connection. Trio accepts one connection in each
+    iteration of the event loop, so this needs no scheduling slot.
     """
     if isinstance(stream, trio.SocketStream):
         with contextlib.suppress(BlockingIOError):
@@ -136,7 +130,7 @@ def _read_at_once(stream: Stream) -> bytes:
 
 
 async def _read_first(guard: Guard, stream: Stream, deadline: float) -> bytes:
-    """The first bytes of a connection; none if it ended, or has to."""
+    """The first bytes of a connection; empty if it has ended, or has to end."""
     with trio.CancelScope(deadline=deadline) as reading:
         guard.idle.add(reading)
         try:
@@ -149,7 +143,7 @@ async def _read_first(guard: Guard, stream: Stream, deadline: float) -> bytes:
 async def _write(guard: Guard, stream: Stream, data: bytes) -> bool:
     """Send `data`, shielded because half a response cannot be taken back; return whether all of it went out.
 
-    The deadline is on progress, not on the whole: a large piece of a file may take long on a thin line.
+    The deadline is on progress, not on the whole: a large piece of a file may take long on a slow link.
     """
     rest = memoryview(data)
     try:
@@ -168,7 +162,7 @@ async def _write(guard: Guard, stream: Stream, data: bytes) -> bool:
 
 
 def _peer_of(stream: Stream) -> str:
-    """The address at the other end; "" for what has none, such as a Unix socket.
+    """The peer's address; "" for a stream without one, such as a Unix socket.
 
     Raises:
         OSError: the peer has left.
@@ -202,7 +196,7 @@ class GuardedTCPServer(TCPServer):
         annotated = cast("trio.SSLStream[trio.SocketStream]", stream)  # Hypercorn's annotation, not its practice
         super().__init__(app, config, context, state, annotated)
         self._guard = guard
-        self._connection = Connection(guard, slot, stream)
+        self._connection = GuardedConnection(guard, slot, stream)
         self._reading = trio.CancelScope()
         self._is_read_to_end = False
         self._is_closing = False
@@ -249,12 +243,12 @@ class GuardedTCPServer(TCPServer):
                         await self.protocol.handle(Closed())
                         self._reading.cancel()  # with pipelined requests it waits for this response, which has no end
         elif isinstance(event, Updated):
-            self._set_idle(event.idle and not self._is_read_to_end)  # at the end there is no next request to wait for
+            self._set_idle(event.idle and not self._is_read_to_end)  # after the end of input no request follows
         else:
             await super().protocol_send(event)
 
     def _set_idle(self, is_idle: bool) -> None:
-        """Between requests, and before the first, reading has a deadline. Hypercorn would start a task each time."""
+        """Set or clear the read deadline between requests. Hypercorn would start a task each time."""
         self._reading.deadline = trio.current_time() + self.config.keep_alive_timeout if is_idle else inf
         if is_idle:
             self._guard.idle.add(self._reading)
@@ -262,7 +256,7 @@ class GuardedTCPServer(TCPServer):
             self._guard.idle.discard(self._reading)
 
     async def _close(self) -> None:
-        """Stop talking and stop serving; `_serve` then waits for the peer to hang up."""
+        """Half-close and stop serving; `_serve` then waits for the peer to hang up."""
         self._is_closing = True
         with contextlib.suppress(*GONE, trio.BusyResourceError):
             await half_close(self.stream)
@@ -279,28 +273,28 @@ class AppTaskGroup(TaskGroup):
     async def spawn_app(
         self, app: AppWrapper, config: Config, scope: Scope, send: Send
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        inbox = Inbox(config.max_app_queue_size)
-        self.spawn(self._run_app, app, scope, inbox, send)
-        return inbox.put
+        queue = ReceiveQueue(config.max_app_queue_size)
+        self.spawn(self._run_app, app, scope, queue, send)
+        return queue.put
 
-    async def _run_app(self, app: AppWrapper, scope: Scope, inbox: "Inbox", send: Send) -> None:
+    async def _run_app(self, app: AppWrapper, scope: Scope, queue: "ReceiveQueue", send: Send) -> None:
         try:
-            await app(scope, inbox.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
+            await app(scope, queue.receive, send, trio.to_thread.run_sync, trio.from_thread.run)
         except* Exception as error:
             self._guard.applications_failed += 1
             _log.error("application failed", scope_type=scope["type"], exc_info=error)
         finally:
-            inbox.close()
+            queue.close()
             limits = self._guard.limits
             with trio.move_on_after(limits.write_seconds + limits.close_seconds, shield=True):
                 await send(None)
 
 
-class Inbox:
-    """What goes from a connection to one call of the application.
+class ReceiveQueue:
+    """The events from a connection to one call of the application.
 
-    Bounded, so that a peer is read only as fast as the application consumes; but a disconnect never waits for room,
-    and an application that has ended swallows everything.
+    Bounded: a peer is read only as fast as the application consumes (backpressure). A disconnect never waits for room,
+    and events for an application that has ended are discarded.
     """
 
     def __init__(self, size: int) -> None:

@@ -1,8 +1,8 @@
-"""IronWire on `hypercorn --worker-class trio ironwire.asgi:app`: what is replaced in Hypercorn, and when.
+"""IronWire on `hypercorn --worker-class trio ironwire.asgi:app`: replaces parts of Hypercorn by guarded ones.
 
-The worker imports the application before it looks up what it is going to run, so a module that the application imports
-can put guarded parts in their place. That holds for one series of Hypercorn, whose shape is checked here: a server
-that is not what this was written for must not start. docs/decisions/0001 has the reasons.
+The worker imports the application before it looks up the functions that it runs, so a module that the application
+imports can replace them. That holds for one series of Hypercorn, whose shape is checked here: another version must not
+start. docs/decisions/0001 has the reasons.
 """
 
 import inspect
@@ -35,19 +35,20 @@ from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
 from ironwire.server.listener.connection_limiter import ConnectionLimiter
 from ironwire.server.listener.direct import DirectTransport, SocketTransport
-from ironwire.server.listener.guard import CONNECTION_KEY, Connection, Guard
+from ironwire.server.listener.guard import CONNECTION_KEY, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import GuardedHTTPStream, GuardedWSStream
 from ironwire.server.listener.guarded_server import serve_connection
 from ironwire.server.operator.log_writer import queue_lines_of
+from ironwire.server.session.scheduler import Scheduler
 from ironwire.server.session.transport import Transport
 
 CANNOT_START = 2
-"""The exit code of a server that cannot start. That of the command line for a setting that cannot be used."""
+"""The exit code of a server that cannot start; the same as of the command line for an invalid setting."""
 
 _SERIES = "0.18."
 _BACKLOG = 4096
 _READ_BYTES = 256 * 1024
-"""What one read of a request body may bring: an upload costs as much for each read as for each megabyte."""
+"""The size of one read of a request body: an upload costs as much for each read as for each megabyte."""
 
 _SHAPE: dict[Callable[..., Any], str] = {
     worker_serve: "app config sockets shutdown_trigger task_status",
@@ -72,25 +73,29 @@ _SHAPE: dict[Callable[..., Any], str] = {
     WSStream._send_wsproto_event: "self event",
     WebsocketBuffer.extend: "self event",
 }
-"""Everything that is overridden, replaced or called behind Hypercorn's public face, with its parameters."""
+"""The functions that are overridden, replaced or called outside Hypercorn's public API, with their parameters."""
 
 _log = structlog.get_logger(__name__)
 
 
 def install(
-    limits: Limits, on_shutdown: Callable[[], Awaitable[None]], limiter: ConnectionLimiter | None = None
+    limits: Limits,
+    on_shutdown: Callable[[], Awaitable[None]],
+    limiter: ConnectionLimiter | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Guard:
-    """Put the guarded parts in place for every server that this process starts from now on; return what they share.
+    """Install the guarded parts for every server that this process starts from now on; return their shared state.
 
-    Called again, the newest limits and callback hold. `on_shutdown` is awaited when the worker has been told to stop,
-    for at most `limits.drain_seconds`, while connections are still served. Without a `limiter`, `limits` alone
-    say who may connect.
+    Called again, the newest limits and callback apply. `on_shutdown` is awaited when the worker has been told to stop,
+    for at most `limits.drain_seconds`, while connections are still served. Without a `limiter`, one is made from
+    `limits`; without a `scheduler`, connections get one that sessions do not share.
 
     Raises:
         RuntimeError: this is not the Hypercorn that the guard was written for.
     """
     check_hypercorn()
-    guard = Guard(limits, on_shutdown, limiter or ConnectionLimiter(limits, TrustedProxies(())))
+    limiter = limiter or ConnectionLimiter(limits, TrustedProxies(()))
+    guard = Guard(limits, on_shutdown, limiter, scheduler or Scheduler())
     replacements: list[tuple[Any, str, object]] = [
         (hypercorn.protocol.h11, "HTTPStream", GuardedHTTPStream),
         (hypercorn.protocol.h11, "WSStream", GuardedWSStream),
@@ -104,10 +109,10 @@ def install(
 
 
 def check_hypercorn() -> None:
-    """Look whether Hypercorn has the version and the shape that the guard relies on.
+    """Check that Hypercorn has the version and the shape that the guard relies on.
 
     Raises:
-        RuntimeError: it has not; the message says where.
+        RuntimeError: it differs; the message says where.
     """
     found = version("hypercorn")
     if not found.startswith(_SERIES):
@@ -121,14 +126,14 @@ def check_hypercorn() -> None:
             )
 
 
-async def take_socket(scope: WebsocketScope, send: ASGISendCallable) -> Connection:
+async def take_socket(scope: WebsocketScope, send: ASGISendCallable) -> GuardedConnection:
     """Accept the WebSocket and return its connection, whose stream is ready to be taken.
 
     Raises:
         RuntimeError: another server than the guarded one calls the application.
     """
     connection = cast("dict[str, object]", scope.get("state", {})).get(CONNECTION_KEY)
-    if not isinstance(connection, Connection):
+    if not isinstance(connection, GuardedConnection):
         raise RuntimeError("sessions need Hypercorn: hypercorn --worker-class trio ironwire.asgi:app")
     connection.reserve()
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
@@ -150,7 +155,7 @@ async def serve_worker(
     sockets: Sockets | None = None,
     shutdown_trigger: Callable[..., Awaitable[None]] | None = None,
 ) -> None:
-    """Do what Hypercorn's `worker_serve` does, with other defaults and a goodbye to sessions before the end."""
+    """Do as Hypercorn's `worker_serve`, with other defaults and a drain of the sessions before the end."""
     settle(config, guard.limits)
     _keep_logs_from_blocking(config)
     if sockets is not None:
@@ -169,7 +174,7 @@ async def serve_worker(
     try:
         await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown_trigger)
     except* LifespanFailureError:
-        can_start = False  # early versions of Python 3.11 would put an exit from here into a group
+        can_start = False  # early versions of Python 3.11 would wrap an exit from here in a group
     if not can_start:
         give_up()  # the log has said why
 
@@ -179,7 +184,7 @@ def give_up() -> NoReturn:
 
     Left alone, the parent would end with exit code 0, which tells a service manager that all is well: it asks its
     workers for their exit codes twice and keeps the second answer, when the one that failed is no longer among them
-    (hypercorn 0.18.0, `run.run`). Its other workers see that it is gone, take leave of their sessions and end.
+    (hypercorn 0.18.0, `run.run`). Its other workers see that it is gone, drain their sessions and end.
     """
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
@@ -188,7 +193,7 @@ def give_up() -> NoReturn:
 
 
 def settle(config: Config, limits: Limits) -> None:
-    """Give every setting that the operator left alone the value that fits `limits`; HTTP/2 is off in any case."""
+    """Set every setting that the operator has not set from `limits`; HTTP/2 is always off."""
     config.alpn_protocols = ["http/1.1"]
     defaults = {
         "backlog": _BACKLOG,
@@ -202,7 +207,7 @@ def settle(config: Config, limits: Limits) -> None:
 
 
 def _keep_logs_from_blocking(config: Config) -> None:
-    """Hypercorn's own loggers write where they are called, which is on the event loop."""
+    """Queue the lines of Hypercorn's loggers, which would write on the event loop."""
     config.set_statsd_logger_class(StatsdLogger)  # as the worker would: `config.log` is made at its first use
     for name in ("access_logger", "error_logger"):
         queue_lines_of(getattr(config.log, name, None))

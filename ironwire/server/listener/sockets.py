@@ -1,4 +1,4 @@
-"""The sockets that a server listens on: every address that its host stands for, all at one port."""
+"""The listening sockets of a server: one for every address of its host, all at one port."""
 
 import errno
 import os
@@ -19,9 +19,9 @@ _TRIES = 20
 def listen(host: str, port: int, backlog: int, setting: str) -> list[socket.socket]:
     """Listen on each address of `host`, on the same port; 0 is any that is free at all of them.
 
-    `::` is every address of this machine, those of IPv4 too: a socket for each family, so that a peer has the address
-    that it calls itself by. An address that this machine does not have, as `::1` where there is no IPv6, is left out if
-    there is another.
+    `::` is every address of this machine, including IPv4: one socket for each family, so that IPv4 peers do not appear
+    as mapped addresses. An address that this machine does not have, as `::1` without IPv6, is left out if there is
+    another.
 
     Args:
         setting: the section of the settings that names host and port, for the message.
@@ -66,7 +66,7 @@ def _listen(host: str, port: int, backlog: int) -> list[socket.socket]:
 
 
 def _addresses(host: str) -> Iterable[tuple[int, tuple[Any, ...]]]:
-    """Family, and address without its port: of IPv6 with flow and scope."""
+    """Family, and address without its port; for IPv6 with flow and scope."""
     hosts = (_EVERY_IPV6, _EVERY_IPV4) if host == _EVERY_IPV6 else (host,)
     found = [
         (family, (place[0], *place[2:]))

@@ -1,8 +1,8 @@
 """The request that opens a WebSocket, in its plain form, and the answer to it: sans-IO (RFC 6455, section 4.2).
 
 Nearly every client sends the same few lines in one packet, and a general HTTP parser spends more on them than the rest
-of an arrival costs. What is read here is what nobody could read differently; for everything else `parse_upgrade` has
-no opinion, and the general parser judges. So this one is never lenient, and refuses nobody.
+of an arrival costs. This parser reads only requests that every parser reads alike, and returns None for all others,
+which the general parser judges. So it is never lenient, and refuses nothing.
 """
 
 import re
@@ -13,7 +13,7 @@ from hashlib import sha1
 from attrs import frozen
 
 HEAD_BYTES = 8 * 1024
-"""A longer head is not plain."""
+"""The longest head that counts as plain."""
 
 HEAD_LINES = 128
 """The request line and fields that may come in one read. h11 bounds the bytes of a head, and takes 90 ms for one of ten
@@ -44,11 +44,11 @@ class Upgrade:
     key: bytes
     """`Sec-WebSocket-Key`."""
     leftover: bytes
-    """What came behind the request: the first frames."""
+    """The bytes behind the request: the first frames."""
     forwarded_for: str = ""
     """`X-Forwarded-For`."""
     origin: str | None = None
-    """`Origin`, by which browsers say whose page it is that asks."""
+    """`Origin`: the site of the page that asks, as browsers send it."""
 
     def answer(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """The response of section 4.2.2, with `headers` behind its own: no extension and no subprotocol."""
@@ -57,8 +57,8 @@ class Upgrade:
 
 
 def is_host(value: bytes) -> bool:
-    """Whether `Host` has a form that it may have: an address, or a name of labels of at most 63 characters, and a port
-    (RFC 3986, section 3.2.2); it may be empty.
+    """Whether `Host` is well-formed: empty, or an address or a name with labels of at most 63 characters, and a port
+    (RFC 3986, section 3.2.2).
     """
     return _HOST.fullmatch(value) is not None
 
@@ -72,7 +72,7 @@ def has_too_many_lines(data: bytes) -> bool:
 def parse_upgrade(data: bytes, path: bytes) -> Upgrade | None:
     """The upgrade to a WebSocket at `path` that `data`, the first bytes of a connection, begin with.
 
-    None for everything that is not wholly there, wholly ASCII and wholly plain: another method, target or version
+    None unless the request is complete, in ASCII and plain. Not plain are: another method, target or version
     (RFC 9112, section 3); a field line that is folded or ends in a bare newline (sections 2.2 and 5.2); a body
     (section 6); a head or a Host that no request may have; a field of the handshake that is missing, doubled, or has
     another value than RFC 6455, section 4.2.1 asks for.

@@ -1,10 +1,10 @@
-"""The operator's way to a server that runs: a Unix socket in the data folder, for the folder's owner and root alone.
+"""The admin socket of a running server: a Unix socket in the data folder, for the folder's owner and root alone.
 
     -> {"verb": "ban", "client": "<64 hex digits>"}      one line of JSON, once for each connection
     <- {"answer": {...}}   or   {"error": "<what happened, and what to do>"}
 
-Where no server runs, `perform` opens the folder itself, under the lock that keeps two processes from it. Rule: a client
-of this socket is trusted and still bounded: in bytes, in time, and in how many there are.
+Without a running server, `perform` opens the folder itself, under the lock that admits one process. Rule: a client of
+this socket is trusted and still bounded, in bytes, in time and in number.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from attrs import define, field
 
 from ironwire import unix_socket
 from ironwire.errors import AdminError, IronWireError, StoreError
-from ironwire.handlers.operator import REQUESTS, Admin, Answer, Request
+from ironwire.handlers.operator import REQUESTS, VERBS, Admin, Answer, Request
 from ironwire.server.core import Core, wall_clock_ms
 from ironwire.server.operator.config import Settings
 from ironwire.store.survey import DATABASE
@@ -37,16 +37,16 @@ _converter = strict_converter()
 
 @define(eq=False)
 class AdminSocket:
-    """Serves `admin` in the data folder, which this process has the lock of."""
+    """Serves `admin` in the data folder, whose lock this process holds."""
 
     _folder: Path
     _admin: Admin
     _busy: int = field(init=False, default=0)
 
     async def run(self) -> None:
-        """Serve, for ever. Where there can be no such socket, the log says so and the server goes on without it."""
+        """Serve for ever. If the socket cannot be made, log that and go on without it."""
         try:
-            # In the place of a socket that a dead server has left: this process holds the folder's lock.
+            # Replaces a socket that a dead server has left: this process holds the folder's lock.
             listener = unix_socket.listen(self._folder / SOCKET)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -73,7 +73,7 @@ class AdminSocket:
         self._busy += 1
         try:
             request = _decoded(line)
-            log.info("asked by the operator", verb=type(request).__name__.lower())
+            log.info("asked by the operator", verb=VERBS[type(request)])
             return {"answer": await self._admin.answer(request)}
         except IronWireError as error:
             return {"error": str(error)}
@@ -85,7 +85,7 @@ class AdminSocket:
 
 
 async def perform(settings: Settings, request: Request, wall_ms: Callable[[], int] = wall_clock_ms) -> Answer:
-    """The answer of the server that serves the data folder; where none does, from the folder itself.
+    """The answer of the server that serves the data folder; without one, the answer from the folder itself.
 
     Raises:
         AdminError: the server refused, as a command without one does, or could not be understood.
@@ -109,7 +109,7 @@ async def ask(folder: Path, request: Request) -> Answer | None:
         raise AdminError(f"{folder / SOCKET}: {error.strerror}; be the server's user, or root") from error
     if stream is None:
         return None
-    asked = {"verb": type(request).__name__.lower(), **_converter.unstructure(request)}
+    asked = {"verb": VERBS[type(request)], **_converter.unstructure(request)}
     async with stream:
         try:
             await stream.send_all(orjson.dumps(asked) + b"\n")
@@ -131,7 +131,7 @@ def _answer_in(reply: bytes) -> Answer:
 
 
 async def _answer_without_server(core: Core, request: Request) -> Answer:
-    """From the same parts as in a server, to which nobody is connected."""
+    """Answer from the same parts as in a server, without sessions."""
     path = core.settings.data / DATABASE
     if not path.exists():
         raise StoreError(f"there is no {path}: name the folder with --data, or the settings with --config")
@@ -143,7 +143,7 @@ async def _answer_without_server(core: Core, request: Request) -> Answer:
             nursery.start_soon(core.delivery.run)
             try:
                 outcome = await core.admin({}).answer(request)
-            except (StoreError, AdminError) as error:  # to leave alone, and not in a group
+            except (StoreError, AdminError) as error:  # raised alone, not in an exception group
                 outcome = error
             nursery.cancel_scope.cancel()
     finally:

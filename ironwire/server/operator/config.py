@@ -1,7 +1,7 @@
-"""The settings of the server: frozen classes, and nothing about where a value comes from (that is `loading.py`).
+"""The settings of the server, as frozen classes; `loading.py` reads their values.
 
-A field's docstring is what `ironwire config example`, `ironwire serve --help` and docs/operations.md say about it, and
-its name carries the unit. A field with `repr=False` is a secret: no command and no message shows its value.
+`ironwire config example`, `ironwire serve --help` and docs/operations.md show a field's docstring, and its name carries
+the unit. A field with `repr=False` is a secret: no command and no message shows its value.
 """
 
 import re
@@ -72,7 +72,7 @@ _PATTERN = re.compile(r"[*\\^$(){}|]|\[(?![0-9a-f:.]+\])")
 
 
 def _parse_web_origins(texts: Iterable[str]) -> tuple[str, ...]:
-    """Browsers and the apps built on them have schemes of their own, as in `capacitor://localhost`."""
+    """Parse web origins, whose scheme may be an app's own, as in `capacitor://localhost`."""
     origins = tuple(texts)
     for origin in origins:
         if _PATTERN.search(origin):
@@ -186,10 +186,10 @@ class Settings:
     metrics: MetricsSettings = field(factory=MetricsSettings)
 
     def served_origins(self, address: str, port: int) -> frozenset[Origin]:
-        """The origins this server answers to on a connection that arrived at `address` and `port`.
+        """The origins that this server answers to on a connection to `address` and `port`.
 
-        Those configured; else that very address, and `localhost` where it is a loopback address. What a client says in
-        its Host header proves nothing: a server that passes challenges on can say anything there.
+        They are the configured ones; else that very address, and `localhost` for a loopback address. The Host header of
+        a client proves nothing: a server that relays challenges can put anything there.
         """
         if self.auth.origins:
             return frozenset(self.auth.origins)
@@ -204,7 +204,7 @@ class Settings:
 
 
 def contradictions(settings: Settings) -> Iterator[str]:
-    """What is wrong with settings that are each good by themselves, one sentence for each fault."""
+    """Contradictions between settings that are each valid, one sentence for each."""
     certfile, keyfile = settings.server.certfile, settings.server.keyfile
     if (certfile is None) != (keyfile is None):
         yield "server.certfile and server.keyfile belong together: set both, or neither and let a proxy speak TLS"

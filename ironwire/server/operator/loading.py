@@ -1,7 +1,7 @@
-"""Where settings come from: the defaults, one TOML file, `IRONWIRE_*` in the environment, options of the command line.
+"""Sources of settings: the defaults, one TOML file, `IRONWIRE_*` in the environment, options of the command line.
 
-Each source overrules those before it. A setting is used as it was written or refused by name: a typing error never
-becomes a default, and every fault of every source is named at once. Typed Settings lists the options, merges the
+Each source overrides those before it. A setting is used as it was written or refused by name: a typing error never
+becomes a default, and every fault of every source is reported at once. Typed Settings lists the options, merges the
 sources and builds the classes; this module decides what a value may look like.
 """
 
@@ -38,7 +38,7 @@ _OTHER_VARIABLES = {
     "IRONWIRE_VECTORS",  # the tests': where the test vectors are
     "IRONWIRE_PEERS",  # the benchmarks': the servers to compare with
 }
-"""Variables with the prefix that are no settings. Any other is a typing error and refused."""
+"""Variables with the prefix that are not settings. Any other is a typing error and refused."""
 
 _LINK = re.compile(r"(?:tcp|udp|sctp)://[^/\s]+:[0-9]+", re.IGNORECASE)
 _LINK_PORT = re.compile(r"(IRONWIRE(?:_[A-Z0-9_]+)?)_PORT")
@@ -48,28 +48,28 @@ _LINK_DETAIL = re.compile(
 )
 
 _UNITS = {"seconds": "seconds", "bytes": "bytes", "ms": "milliseconds", "days": "days"}
-"""What the last word of a setting's name says its number counts."""
+"""The unit of a number, by the last word of the setting's name."""
 
 _HIDDEN = "(a secret, not shown)"
 
 
 @frozen
 class Loaded:
-    """The settings that hold, and which source each value comes from, by the setting's path; `default` if none."""
+    """The settings in effect, and the source of each value by the setting's path; `default` without a source."""
 
     settings: Settings
     sources: Mapping[str, str]
     ignored: tuple[str, ...] = ()
-    """Variables of the environment that belong to somebody else, though they begin as settings do."""
+    """Variables of the environment with the prefix that belong to another program."""
 
 
 def load_settings(config_file: Path | None = None, overrides: Mapping[str, object] | None = None) -> Settings:
-    """The settings that hold for this process: those of `load`."""
+    """The settings of this process, as `load` returns them."""
     return load(config_file, overrides).settings
 
 
 def load(config_file: Path | None = None, overrides: Mapping[str, object] | None = None) -> Loaded:
-    """The settings that hold for this process, with their sources.
+    """The settings of this process, with their sources.
 
     The file is `config_file`, else the one that `IRONWIRE_SETTINGS` names, else `ironwire.toml` in the working folder
     if it exists. A relative path in a file starts at the folder of that file; anywhere else, at the working folder.
@@ -79,7 +79,7 @@ def load(config_file: Path | None = None, overrides: Mapping[str, object] | None
         overrides: values by path, as in `{"server.port": 9000}`; `None` stands for an option that was not given.
 
     Raises:
-        ConfigError: a source cannot be read, names what is no setting, or holds a value that cannot be used. It lists
+        ConfigError: a source cannot be read, names an unknown setting, or holds a value that cannot be used. It lists
             every fault.
     """
     file = config_file or configured_file()
@@ -102,7 +102,7 @@ def configured_file() -> Path | None:
 
 
 def example_toml() -> str:
-    """A settings file that names and explains every setting and, its values being commented out, changes none."""
+    """A settings file that explains every setting; all values are commented out."""
     lines: list[str] = []
     section = ""
     for path, option in _OPTIONS.items():
@@ -119,7 +119,7 @@ def example_toml() -> str:
 
 
 def shown_values(settings: Settings) -> dict[str, str]:
-    """Every setting's value by its path, as TOML; of a secret, only whether there is one."""
+    """Every setting's value as TOML, by its path; a secret shows only whether it is set."""
     shown = {}
     for path, option in _OPTIONS.items():
         value: Any = settings
@@ -130,14 +130,14 @@ def shown_values(settings: Settings) -> dict[str, str]:
 
 
 def secret_settings() -> list[str]:
-    """The paths of the settings that no command shows."""
+    """The paths of the settings whose values no command shows."""
     return [path for path, option in _OPTIONS.items() if _is_secret(option)]
 
 
 @define
 class _Source:
-    """One place where settings come from, in the shape that Typed Settings loads: values that were checked, by path,
-    and everything that is wrong with it.
+    """One source of settings, in the shape that Typed Settings loads: checked values by path, and every fault of the
+    source.
     """
 
     name: str
@@ -152,7 +152,7 @@ class _Source:
         return LoadedSettings(tables, LoaderMeta(self.name, base_dir=self.base))
 
     def take(self, option: OptionInfo, value: object, said_by: str | None = None) -> None:
-        """Keep the value if it can be used. `said_by` is what a fault names, if not the source."""
+        """Keep the value if it is valid. A fault names `said_by`, if given, instead of the source."""
         try:
             _check(option, value)
         except (ValueError, ConfigError) as error:
@@ -236,9 +236,9 @@ def _unknown(name: str, what: str, known: Iterable[str]) -> str:
 
 @frozen
 class _Kind:
-    """A type of option: its name for people, the values it takes, and what the text of an environment variable means.
+    """A type of option: its name for people, the values it takes, and its parser of an environment variable.
 
-    `read` raises `ValueError` where the text means nothing; the text is then refused like any value of a wrong type.
+    `read` raises `ValueError` for a text that it cannot parse; the text is then refused as a value of a wrong type.
     """
 
     allowed: str

@@ -1,7 +1,7 @@
-"""Writing the log without waiting for whoever reads it: a bounded queue, and a thread that empties it.
+"""The log is written without waiting for its reader: a bounded queue, and a thread that drains it.
 
-Standard error may be a pipe that nobody reads, or a disk that is full. Rule: to log never blocks and never raises.
-Lines for which there is no room are dropped and counted, and the log says so once it is read again.
+Standard error may be a pipe that nobody reads, or a disk that is full. Rule: logging never blocks and never raises.
+Lines that do not fit are dropped and counted, and the log says so once it is read again.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ from attrs import frozen
 from ironwire.counting import figure
 
 MOST_LINES = 2_000
-"""Lines that wait for the reader: at most some megabytes, and more than a server says in a second."""
+"""Lines that wait for the reader: at most a few megabytes, and more than a server logs in a second."""
 FLUSH_SECONDS = 0.5
-"""How long the end of the process waits until the lines that are queued are written."""
+"""How long the process waits at its end for queued lines to be written."""
 
 _RETRY_SECONDS = 1.0
 
@@ -36,7 +36,7 @@ class LogStatistics:
 
 
 class QueueingHandler(logging.Handler):
-    """Formats where it is called, and writes to `stream` in a thread of its own.
+    """Formats in the calling thread, and writes to `stream` in a thread of its own.
 
     The thread is a daemon: it may be blocked in a write that never ends, which must not keep the process.
     """
@@ -58,15 +58,15 @@ class QueueingHandler(logging.Handler):
         except queue.Full:
             self._overflowed += 1
         except Exception:
-            self.handleError(record)  # what the standard library's handlers do where a record cannot be formatted
+            self.handleError(record)  # as the standard library's handlers do if a record cannot be formatted
 
     @property
     def dropped(self) -> int:
-        """Lines that were not written."""
+        """The number of lines that were dropped."""
         return self._overflowed + self._unwritten
 
     def flush(self) -> None:
-        """Wait until what is queued has been written, as far as that is possible in `FLUSH_SECONDS`."""
+        """Wait until queued lines are written, for at most `FLUSH_SECONDS`."""
         deadline = time.monotonic() + FLUSH_SECONDS
         written = threading.Event()
         try:
@@ -76,7 +76,7 @@ class QueueingHandler(logging.Handler):
         written.wait(max(deadline - time.monotonic(), 0))
 
     def close(self) -> None:
-        """Write what is queued, and end the thread. Called by `logging` at the exit too."""
+        """Write queued lines and end the thread. `logging` calls this at exit too."""
         self.flush()
         with contextlib.suppress(queue.Full):
             self._lines.put_nowait(None)
@@ -107,7 +107,7 @@ class QueueingHandler(logging.Handler):
         except OSError:  # a stream in memory has none
             self._stream.write(line)
             return
-        # Past the stream's buffer: its lock, held by a write that never ends, would keep the interpreter from ending.
+        # Bypass the stream's buffer: its lock, held by a write that never ends, would block the interpreter at exit.
         rest = memoryview(line.encode(self._stream.encoding or "utf-8", "backslashreplace"))
         while rest:
             try:
@@ -117,18 +117,18 @@ class QueueingHandler(logging.Handler):
 
 
 def log_statistics() -> LogStatistics:
-    """Of all handlers of this kind."""
+    """The sum over all handlers of this kind."""
     return LogStatistics(sum(handler.dropped for handler in _handlers))
 
 
 def flush_log() -> None:
-    """Wait until all handlers of this kind have written what is queued, as far as that is possible."""
+    """Wait until all handlers of this kind have written their queued lines, each for at most `FLUSH_SECONDS`."""
     for handler in list(_handlers):
         handler.flush()
 
 
 def queue_lines_of(logger: logging.Logger | None) -> None:
-    """Let the handlers of `logger` that write to a stream or file write as `QueueingHandler` does."""
+    """Replace the handlers of `logger` that write to a stream or file by a `QueueingHandler`."""
     if logger is None:
         return
     for handler in list(logger.handlers):

@@ -1,8 +1,8 @@
-"""How the server speaks to its operator: events with fields, as lines for people or as JSON for machines.
+"""The server's log: events with fields, as lines for people or as JSON for machines.
 
-The rule that it keeps: ids are logged, never the body of a message, a key, a token or a whole address; of a client's id
-so much that its sessions are found. Every line of a connection has the same `connection`. Tracebacks come without the
-values of local variables, and nothing that a peer chose can move the cursor of the terminal that shows it.
+Rule: ids are logged, never the body of a message, a key, a token or a whole address; a client's id is shortened, but
+long enough to find its sessions. Every line of a connection has the same `connection`. Tracebacks come without the
+values of local variables, and text chosen by a peer cannot move the cursor of a terminal.
 """
 
 import logging
@@ -29,10 +29,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logging(settings: LogSettings, stream: TextIO, *, in_thread: bool = False) -> None:
-    """Send to `stream`, in one form, what structlog and the standard library log from now on in this process.
+    """Send the events of structlog and of the standard library to `stream`, in one form, from now on.
 
     Args:
-        in_thread: whether a thread writes it, as in a server, which must not wait for its log's reader.
+        in_thread: whether a thread writes the log, so that the event loop never waits for the log's reader.
     """
     as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
     common: list[Processor] = [
@@ -44,7 +44,7 @@ def configure_logging(settings: LogSettings, stream: TextIO, *, in_thread: bool 
     ]
     structlog.configure(
         processors=[*common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=cache(logging.getLogger),  # structlog's own looks through the stack, each time it is asked
+        logger_factory=cache(logging.getLogger),  # structlog's own searches the stack at each call
     )
     handler = QueueingHandler(stream) if in_thread else logging.StreamHandler(stream)
     handler.setFormatter(
@@ -61,7 +61,7 @@ def configure_logging(settings: LogSettings, stream: TextIO, *, in_thread: bool 
 
 
 def set_level(settings: LogSettings) -> None:
-    """Leave out of the log, from now on, what is less important than `settings.level`."""
+    """Drop events below `settings.level` from now on."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
     root = logging.getLogger()
@@ -71,16 +71,16 @@ def set_level(settings: LogSettings) -> None:
 
 
 def report_ignored(loaded: Loaded) -> None:
-    """Say which variables of the environment look like settings and are none."""
+    """Log the variables of the environment that look like settings and are not."""
     if loaded.ignored:
         _log.info("ignored variables that Kubernetes sets for a service", variables=", ".join(loaded.ignored))
 
 
 def standard_error() -> TextIO:
-    """Where the log of a server goes; nowhere if this process was started without a standard error.
+    """The stream for a server's log; the null device if this process was started without a standard error.
 
-    Then its descriptor is taken: the next file that is opened, perhaps the database, would else be what C libraries
-    write their complaints to.
+    Descriptor 2 is occupied then: otherwise C libraries would write their warnings into the next file that is opened,
+    perhaps the database.
     """
     for descriptor in range(3):
         try:
@@ -91,12 +91,12 @@ def standard_error() -> TextIO:
 
 
 def short_client(client: ClientId) -> str:
-    """Enough of a client's id to find it with, and to tell its sessions from those of others."""
+    """A prefix of a client's id, long enough to find the client and to distinguish its sessions."""
     return client[:_CLIENT_DIGITS]
 
 
 def short_address(address: str) -> str:
-    """The network that an address belongs to, as far as a provider's customers share it: /24, for IPv6 /48."""
+    """The network of an address, coarse enough to name no customer of a provider: /24, for IPv6 /48."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -106,14 +106,14 @@ def short_address(address: str) -> str:
 
 
 def _shorten_address(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Here, so that nobody has to think of it who logs an `address`."""
+    """Shorten every logged `address`, so that callers need not."""
     if isinstance(event.get("address"), str):
         event["address"] = short_address(event["address"])
     return event
 
 
 def _for_people(*, colors: bool) -> list[Processor]:
-    # Where Rich is installed, the default of structlog prints local variables with a traceback: bodies and keys.
+    # With Rich installed, structlog's default prints local variables in tracebacks: bodies and keys.
     plain = structlog.dev.plain_traceback
     return [_escape_controls, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
 

@@ -1,7 +1,7 @@
-"""What the operating system says about this process.
+"""Figures of this process from the operating system.
 
-The collector that comes with prometheus-client needs /proc/stat, which a hardened unit (`ProcSubset=pid`) does not
-show, and then says nothing at all. What is read here is the process's own.
+The collector of prometheus-client needs /proc/stat, which a hardened unit (`ProcSubset=pid`) hides, and then reports
+nothing at all. This module reads only the process's own files.
 """
 
 import os
@@ -47,6 +47,6 @@ def _resident_bytes(at_most: int) -> int:
 
 def _open_files() -> int:
     try:
-        return len(os.listdir(_OWN / "fd")) - 1  # one is the listing's own
+        return len(os.listdir(_OWN / "fd")) - 1  # without the descriptor of the listing
     except OSError:
         return 0

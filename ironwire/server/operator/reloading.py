@@ -1,7 +1,7 @@
-"""What a running server takes up again when it is told to (SIGHUP): its certificate and the level of its log.
+"""SIGHUP reloads the certificate and the level of the log in a running server.
 
-Everything else in the settings holds from start to end. Rule: settings that cannot be used change nothing, and nobody's
-session notices either way.
+All other settings stay as they were at the start. Rule: invalid settings change nothing, and a reload disturbs no
+session.
 """
 
 from collections.abc import Callable
@@ -28,19 +28,19 @@ class ReloadableConfig(Config):
         return self._context
 
     def replace_certificate(self, certfile: Path, keyfile: Path) -> None:
-        """Give it to every handshake that begins from now on. A connection keeps what it began with.
+        """Use the new certificate for handshakes from now on. Open connections keep the old one.
 
         Raises:
-            OSError: they cannot be read, or do not belong together.
+            OSError: the files cannot be read, or do not belong together.
         """
         if self._context is not None:
             self._context.load_cert_chain(certfile, keyfile, password="")
 
 
 def reload(config: ReloadableConfig, load: Callable[[], Settings]) -> None:
-    """Take up what `load` says now, with a line in the log that says how it went."""
+    """Apply the settings that `load` returns now, and log the outcome."""
     try:
-        settings = load()  # which has tried the certificate
+        settings = load()  # also tries the certificate
         certfile, keyfile = settings.server.certfile, settings.server.keyfile
         if certfile is not None and keyfile is not None:
             config.replace_certificate(certfile, keyfile)

@@ -1,25 +1,26 @@
-"""Whether a client that has proven its key may come, what it is told then, and how much it may leave behind
+"""Whether a client that has proven its key may come, the welcome that it gets, and how much it may leave behind
 (docs/protocol.md, sections 3 and 6.1).
 
 Rule: nothing is looked up before the signature is verified, so unauthenticated peers learn nothing about known clients.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 
 from attrs import fields
 
 from ironwire.close_codes import CloseCode
+from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Ending
-from ironwire.errors import StoreError
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.session.registration import Refusal
 from ironwire.server.session.services import Services
+from ironwire.store.contract.order import refused_of_late
 from ironwire.store.contract.records import Mailbox
-from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, ServerLimits
+from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, RefusedNumbers, ServerLimits
 
 PROTOCOL = 1
 """The version that clients are told."""
@@ -33,30 +34,39 @@ TOO_MANY_DEVICES = Ending(CloseCode.REFUSED, "Too many devices: remove one")
 TOO_MANY_REGISTRATIONS = Ending(CloseCode.OVERLOADED, "too many new devices from this address")
 
 
-async def register(admitted: Admit, slot: ConnectionSlot, services: Services) -> Mailbox | Ending | None:
-    """The mailbox of the session's device, registered and committed if it was new; the close reason if the client is
-    refused; None for an admitted session without a device. Consumes an invite with the commit.
-
-    The mailbox is as of the return: a caller that attaches the session before the next checkpoint misses nothing.
+async def admit(
+    admitted: Admit,
+    endpoint: Endpoint,
+    slot: ConnectionSlot,
+    services: Services,
+    opened: Callable[[Mailbox | None], None],
+) -> Ending | None:
+    """Register the device of an attached session, if it has one. Returns the ending of a session that may not come;
+    None if it may, and `opened` was called: with the mailbox as the registration found it, in the order of commits.
+    Consumes an invite with the commit.
 
     Raises:
         StoreError: the store cannot work, and nothing was kept.
     """
     client, device = admitted.principal.client, admitted.principal.device
     if device is None and services.registration.is_open:
+        opened(None)
         return None
-    registered = {mailbox.device for mailbox in services.delivery.mailboxes_of(client)}
+    registered = {mailbox.device for mailbox in await services.delivery.mailboxes_of(client)}
     if device is not None and device not in registered and slot.registration():
         return TOO_MANY_REGISTRATIONS
     is_known = bool(registered) or services.registration.admits(client)
     if device is None:
-        return None if is_known else NOT_REGISTERED[services.registration.refusal]
+        if not is_known:
+            return NOT_REGISTERED[services.registration.refusal]
+        opened(None)
+        return None
     if is_known:
-        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+        return None if await services.delivery.register(endpoint, opened) else TOO_MANY_DEVICES
     with services.registration.invited(admitted.invite) as refusal:
         if refusal is not None:
             return NOT_REGISTERED[refusal]
-        return await services.delivery.register(client, device) or TOO_MANY_DEVICES
+        return None if await services.delivery.register(endpoint, opened) else TOO_MANY_DEVICES
 
 
 def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSlot, services: Services) -> int:
@@ -68,17 +78,10 @@ def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSl
     match message:
         case GroupCreate():
             return ceil(slot.registration() * 1000)
-        case Block() if not _has_devices(client, services):
+        case Block() if not services.delivery.has_mailbox(client):
             return ceil(slot.registration() * 1000)
         case _:
             return 0
-
-
-def _has_devices(client: ClientId, services: Services) -> bool:
-    try:
-        return bool(services.delivery.mailboxes_of(client))
-    except StoreError:
-        return True  # nothing will be kept either
 
 
 def announced(limits: Limits) -> ServerLimits:
@@ -95,8 +98,14 @@ def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> Aut
         device=admitted.principal.device,
         epoch=None if mailbox is None else mailbox.epoch,
         seq=None if mailbox is None else mailbox.tail,
+        sent=None if mailbox is None else mailbox.sent,
+        refused=None if mailbox is None else _refused(mailbox) or None,
         server_time=services.now_ms(),
         limits=announced(services.limits),
         features=[*services.features],
         protocol=PROTOCOL,
     )
+
+
+def _refused(mailbox: Mailbox) -> list[RefusedNumbers]:
+    return [RefusedNumbers(span.first, span.last, span.code) for span in refused_of_late(mailbox.sent, mailbox.refused)]

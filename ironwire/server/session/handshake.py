@@ -4,8 +4,6 @@ Each answer is written before the next message is looked at, and each step waits
 a signature is the most expensive request of an unauthenticated peer, so `limits.attempts_per_minute` comes first.
 """
 
-from collections.abc import Callable
-
 from attrs import define, field
 
 from ironwire.crypto.signing import NONCE_BYTES
@@ -14,8 +12,10 @@ from ironwire.errors import InvalidMessage, TransportClosed
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Admit, Authentication, Challenge, Expected, Refuse
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.session.refusals import ErrorBudget, invalid, rate_limited
-from ironwire.server.session.scheduler import TURN_MESSAGES
+from ironwire.server.session.intake import PART_MESSAGES
+from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_limited
+from ironwire.server.session.scheduler import Work
+from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client, encode
 from ironwire.wire.messages import Auth, AuthChallenge, Error
@@ -32,7 +32,7 @@ class Handshake:
     _slot: ConnectionSlot
     _outbox: Outbox
     _error_budget: ErrorBudget
-    _random_bytes: Callable[[int], bytes]
+    _services: Services
     early: list[str | bytes] = field(init=False, factory=list)
     """What came in the same read as the last message of the exchange."""
 
@@ -51,8 +51,8 @@ class Handshake:
             for index, text in enumerate(batch):
                 if self._outbox.ending is not None:
                     return None
-                if index and index % TURN_MESSAGES == 0:
-                    await self._slot.turn()
+                if index and index % PART_MESSAGES == 0:
+                    await self._services.scheduler.turn(Work.UNAUTHENTICATED)
                 admitted = await self._step(machine, text)
                 if admitted is not None:
                     self.early = batch[index + 1 :]
@@ -65,7 +65,7 @@ class Handshake:
             batch = await self._transport.receive()
         except TransportClosed as closed:
             batch = closed
-        await self._slot.turn()
+        await self._services.scheduler.turn(Work.UNAUTHENTICATED)
         if isinstance(batch, TransportClosed):
             raise batch
         return batch
@@ -73,15 +73,15 @@ class Handshake:
     async def _step(self, machine: Authentication, text: str | bytes) -> Admit | None:
         """One message of the exchange, and the answer to it."""
         try:
-            message, id_ = decode_client(text)
+            message, id_, _ = decode_client(text)
         except InvalidMessage as error:
             self._error_budget.invalid += 1
-            await self._refuse(invalid(error))
+            await self._refuse(encode(invalid(error), id_of(error)))
             return None
         if isinstance(message, Auth) and (wait_seconds := self._slot.attempt()):
             await self._refuse(encode(rate_limited(int(wait_seconds * 1000) + 1), id_), ATTEMPT_COST)
             return None
-        match machine.receive(message, self._random_bytes(NONCE_BYTES)):
+        match machine.receive(message, self._services.random_bytes(NONCE_BYTES)):
             case Challenge(nonce):
                 await self._reply(encode(AuthChallenge(nonce.hex()), id_))
             case Expected(code):

@@ -6,34 +6,14 @@ free in that case: it makes the server's work less, and one that was refused wou
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from attrs import frozen
 
 from ironwire.counting import Tallied, figure, tallied
-from ironwire.ids import ClientId, GroupId, is_group
+from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
-from ironwire.wire.messages import (
-    ClientMessage,
-    DeviceRemove,
-    File,
-    GroupAdd,
-    GroupCreate,
-    GroupInfo,
-    GroupLeave,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
-    Groups,
-    History,
-    PresenceAllow,
-    PresenceWatch,
-    Text,
-    Typing,
-    UploadToken,
-)
 
 MOST_CLIENTS = 100_000
 """Clients whose allowances are remembered, besides those who are here."""
@@ -75,8 +55,9 @@ class Allowance:
         self._bytes -= size
         return True
 
-    def refusal_ms(self, verb: str, count: int, size: int, now: float) -> int:
+    def refusal_ms(self, verb: str, count: int, size: int, now: float, again: int = 0) -> int:
         """Pay for one message; 0, or the milliseconds after which it should be sent again, and nothing was paid.
+        `again` was paid before, and has to be paid again then.
 
         One that is larger than what there ever is is let through when that is there, and leaves a debt.
         """
@@ -87,6 +68,7 @@ class Allowance:
             (min(size, bytes_.burst) - self._bytes) / bytes_.per_second,
         )
         if wait_seconds > 0:
+            wait_seconds += again / messages.per_second
             self._rates.refused[verb] += 1
             return int(wait_seconds * 1000) + 1
         self._messages -= count
@@ -132,27 +114,3 @@ class Rates:
 
     def statistics(self) -> RatesStatistics:
         return RatesStatistics(tallied("verb", self.refused))
-
-
-def surcharge_of(message: ClientMessage, members: Callable[[GroupId], int]) -> int:
-    """How many messages more this one counts for: what it makes the server read, write or tell (section 6).
-
-    `members` says how many a group has to whom it would go.
-    """
-    match message:
-        case Text(to=to) | File(to=to) | Typing(to=to):
-            return members(GroupId(to)) if is_group(to) else 0
-        case GroupCreate(clients) | PresenceAllow(clients) | PresenceWatch(clients):
-            return len(clients)
-        case GroupAdd(group, clients) | GroupRemove(group, clients):
-            return len(clients) + members(group)
-        case GroupLeave(group=group) | GroupRole(group=group) | GroupRename(group=group):
-            return members(group)
-        case History(_, limit):
-            return limit
-        case GroupInfo() | Groups():
-            return 99
-        case DeviceRemove() | UploadToken():
-            return 9
-        case _:
-            return 0

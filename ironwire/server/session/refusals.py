@@ -8,7 +8,6 @@ from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import InvalidMessage
 from ironwire.ids import MessageId
 from ironwire.protocol.bucket import Bucket, Rate
-from ironwire.wire.codec import encode
 from ironwire.wire.messages import Error
 
 REFUSALS = Rate(per_second=10, burst=1_000)
@@ -52,9 +51,9 @@ def rate_limited(wait_ms: int) -> Error:
     return Error("rate_limited", retry_after_ms=wait_ms)
 
 
-def invalid(error: InvalidMessage) -> bytes:
+def invalid(error: InvalidMessage) -> Error:
     """The answer to what is no message."""
-    return encode(Error("invalid", detail=error.detail), id_of(error))
+    return Error("invalid", detail=error.detail)
 
 
 def id_of(error: InvalidMessage) -> MessageId | None:

@@ -1,35 +1,63 @@
-"""How much of what one peer has sent is handled in one turn of the event loop (docs/decisions/0011).
+"""Fairness: how much work of each class runs in one iteration of the event loop (docs/decisions/0011, 0015).
 
-`server/listener/connection_limiter.py` knows whose turn it is. Rule: people never wait for a turn; they do not write
-that fast.
+In each iteration the reader (`reader.py`) reads one piece of every session that has sent something, and a small read is
+handled at once (`intake.py`). Work that could keep the others waiting needs a scheduling slot first. Rule: people never
+wait for a slot; they do not write that fast.
 """
 
-from collections.abc import Iterator
+from enum import Enum, auto
+from typing import NamedTuple
 
-TURN_MESSAGES = 100
-TURN_CHARS = 24 * 1024
-"""A millisecond's work. One message may be larger."""
-PROMPT_MESSAGES = 16
-PROMPT_CHARS = 4 * 1024
-"""A read that brings no more is handled at once."""
+import trio
 
 
-def is_prompt(batch: list[str | bytes]) -> bool:
-    """Whether one read brought so little that it waits for no turn."""
-    return len(batch) <= PROMPT_MESSAGES and sum(map(len, batch)) <= PROMPT_CHARS
+class Work(Enum):
+    """The classes of work that need a scheduling slot."""
+
+    UNAUTHENTICATED = auto()
+    """A step of an unauthenticated peer. Without the bound, a thousand peers that arrive, speak or leave at once would
+    be one iteration of a thousand steps.
+    """
+    HEAVY = auto()
+    """A part of a large read, or requests with a large surcharge: a millisecond or more."""
+    REQUEST = auto()
+    """The start of an HTTP request: answering one takes as long as several authentications."""
+    BODY = auto()
+    """A piece of a request's body: 64 KiB take a tenth of a millisecond."""
 
 
-def parts(batch: list[str | bytes]) -> Iterator[list[str | bytes]]:
-    """The parts of a large read that are a turn each."""
-    if len(batch) <= TURN_MESSAGES and sum(map(len, batch)) <= TURN_CHARS:
-        yield batch
-        return
-    part: list[str | bytes] = []
-    chars = 0
-    for text in batch:
-        if len(part) == TURN_MESSAGES or (part and chars + len(text) > TURN_CHARS):
-            yield part
-            part, chars = [], 0
-        part.append(text)
-        chars += len(text)
-    yield part
+class Share(NamedTuple):
+    """At most `slots` pieces of work in `iterations` iterations."""
+
+    slots: int
+    iterations: int = 1
+
+
+SHARES = {
+    Work.UNAUTHENTICATED: Share(2),
+    Work.HEAVY: Share(1),
+    Work.REQUEST: Share(1, iterations=3),
+    Work.BODY: Share(2),
+}
+
+ROUND_SESSIONS = 100
+"""Sessions that the reader reads in one iteration; the others come first in the next one."""
+ROUND_BYTES = 256 * 1024
+"""The reader ends its round after this much."""
+
+
+class Scheduler:
+    """The scheduling slots of all connections: first come, first served within each class.
+
+    A semaphore counts the iterations by itself: a slot is granted, its holder runs in the next iteration, and releases
+    it there for the next in line. So a class runs as often in an iteration as it has slots, and no task keeps count.
+    """
+
+    def __init__(self) -> None:
+        self._slots = {work: trio.Semaphore(share.slots) for work, share in SHARES.items()}
+
+    async def turn(self, work: Work) -> None:
+        """Wait for a scheduling slot, which is in the next iteration at the earliest."""
+        async with self._slots[work]:
+            for _ in range(SHARES[work].iterations - 1):
+                await trio.lowlevel.checkpoint()

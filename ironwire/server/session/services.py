@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.flusher import OutboxFlusher
 from ironwire.delivery.hub import Hub
+from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.dispatch import Dispatcher
 from ironwire.limits import Limits
 from ironwire.server.session.rates import Rates
+from ironwire.server.session.reader import Reader
 from ironwire.server.session.registration import Registration
+from ironwire.server.session.scheduler import Scheduler
 
 
 @frozen
@@ -21,6 +23,8 @@ class Services:
     delivery: Delivery
     dispatcher: Dispatcher
     flusher: OutboxFlusher
+    reader: Reader
+    scheduler: Scheduler
     rates: Rates
     registration: Registration
     limits: Limits

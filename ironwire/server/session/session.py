@@ -1,16 +1,36 @@
 """One WebSocket session is one nursery, and whatever happens in it ends there.
 
-    run ── nursery ── authenticate, the first `auth_seconds` at the most; then
-                   │  read ········· decode, authorise, hand over; never waits for a recipient
-                   ├─ pump ········· the mailbox of a device session
-                   ├─ write ········ only while the connection does not take everything at once; has a deadline
-                   └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
+Theory of operation. A session is in one of these states; its own task is the one that runs `run`.
+
+    state           who reads the connection                the session's own task            goes on with
+    authenticating  its task, under a deadline, 4 KiB       the handshake (`handshake.py`)    registering, or ending
+                    at a time, a slot a step
+    registering     nobody                                  waits for the commit of a device  reading, or ending
+    reading         the reader (`reader.py`) for a plain    parked; or in `receive`           handed over, or ending
+                    socket; its task for other streams
+    handed over     nobody: the kernel holds the bytes      awaits the disk, backpressure or  reading, or ending
+                                                            a scheduling slot
+    ending          nobody                                  waits until every waiting frame   the end
+                                                            has been written
+
+`Intake.take` (`intake.py`) handles each read. It is a generator that awaits nothing and yields whatever has to be
+awaited. Mostly it yields nothing, and the session's task does not even wake. Otherwise that task awaits, step by step,
+until the generator ends; then `Feed.next` lets the connection be read again. So the messages of one session keep their
+order, whichever task handles them. The end of the connection and violations are raised by `Transport.receive` in the
+session's task.
+
+    run ── nursery ─┬─ authenticate, register, then `_read`
+                    ├─ pump ········· the mailbox of a device session
+                    ├─ write ········ only while the connection does not take everything at once; has a deadline
+                    └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
 An idle session of a client without a device is one task in one nursery, and no timer.
 
-One owner per thing: only `read` receives, only `write` sends, and everyone else talks to the outbox. A session ends
-in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`: what waits
-is written, the close frame follows, and a peer that does not take it in time is cut.
+One owner per thing: one task at a time receives, only `flush` and `_write` send, and everyone else talks to the outbox.
+A session ends in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`:
+what waits is written, the close frame follows, and a peer that does not take it in time is cut.
+
+Rule: a connection is closed after its feed, so that nobody reads a descriptor that somebody else may have by then.
 """
 
 from contextlib import suppress
@@ -24,39 +44,29 @@ from structlog.contextvars import bind_contextvars
 
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint, TooManySessions
-from ironwire.delivery.outbox import Ending, Outbox
-from ironwire.errors import FrameViolation, InvalidMessage, TransportClosed
-from ironwire.ids import MessageId, is_group
+from ironwire.delivery.outbox import INTERNAL_ERROR, Ending, Outbox
+from ironwire.errors import FrameViolation, TransportClosed
+from ironwire.ids import MessageId
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.holding import Hold
 from ironwire.protocol.mailbox import AckBeyondDelivery
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.operator.logs import short_client
-from ironwire.server.session.admission import register, welcome
+from ironwire.server.session.admission import admit, welcome
 from ironwire.server.session.handshake import Handshake
-from ironwire.server.session.refusals import ErrorBudget, id_of, invalid
-from ironwire.server.session.scheduler import is_prompt, parts
+from ironwire.server.session.intake import Intake, Toll
+from ironwire.server.session.refusals import ErrorBudget
+from ironwire.server.session.scheduler import Work
 from ironwire.server.session.services import Services
-from ironwire.server.session.toll import Toll
 from ironwire.server.session.transport import Transport
-from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.messages import (
-    Ack,
-    File,
-    Receipt,
-    Resume,
-    Text,
-)
+from ironwire.store.contract.records import Mailbox
+from ironwire.wire.codec import encode
 
 log = structlog.get_logger(__name__)
 
 AUTH_TIMEOUT = Ending(CloseCode.PROTOCOL_ERROR, "Authentication timeout")
 NO_SIGN_OF_LIFE = Ending(CloseCode.NO_SIGN_OF_LIFE, "no sign of life")
-INTERNAL_ERROR = Ending(CloseCode.INTERNAL_ERROR, "internal error")
 TOO_MANY_SESSIONS = Ending(CloseCode.OVERLOADED, "too many sessions of this client")
-
-TURN_SURCHARGE = 400
-"""Yield after this much accumulated surcharge (`rates.py`)."""
 
 
 @define(eq=False)
@@ -77,8 +87,10 @@ class Session:
     _error_budget: ErrorBudget = field(init=False)
     _is_writing: bool = field(init=False, default=False)
     """The connection did not take everything at once, and `_write` is at it."""
-    received: int = field(init=False, default=0)
-    """Frames that came after authentication."""
+    _written: trio.Event = field(init=False, factory=trio.Event)
+    """Set when `_write` has come to its end."""
+    _intake: Intake | None = field(init=False, default=None)
+    """Made when the peer has authenticated."""
     _is_cut_off: bool = field(init=False, default=False)
     """The peer is gone, or was too slow to take another byte."""
 
@@ -110,6 +122,11 @@ class Session:
             self._nursery = None
             with trio.move_on_after(self._services.limits.close_seconds, shield=True):
                 await self._leave()
+
+    @property
+    def received(self) -> int:
+        """Frames that came after authentication."""
+        return 0 if self._intake is None else self._intake.received
 
     @property
     def sent(self) -> int:
@@ -144,6 +161,7 @@ class Session:
             self._cut_off()
             return 0
         if self._is_writing:
+            self._written = trio.Event()
             nursery.start_soon(self._write)
         elif self._outbox.ending is not None:
             nursery.cancel_scope.cancel()
@@ -175,38 +193,41 @@ class Session:
         self._slot.authenticated()
         self._transport.authenticated()
         bind_contextvars(client=short_client(admitted.principal.client))
-        try:
-            with self._services.hub.admitted(admitted.principal):
-                await self._stay(admitted, nursery)
-        except TooManySessions:
-            self._outbox.close(TOO_MANY_SESSIONS)
+        await self._stay(admitted, nursery)
 
     async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
-        """Serve a client that has proven its key, and whose session is not one too many."""
+        """Serve a client that has proven its key."""
         if self._is_banned(admitted):
             return
-        mailbox = await register(admitted, self._slot, self._services)
-        if isinstance(mailbox, Ending):
-            self._outbox.close(mailbox)
-            return
-        # No checkpoint from here until the session is attached: what is committed in between would pass it by.
-        if self._is_banned(admitted):
-            return
-        pump = None if mailbox is None else self._services.delivery.pump(mailbox, self._outbox)
+        services = self._services
+        pump = None if admitted.principal.device is None else services.delivery.pump(self._outbox)
         hold = None if admitted.speaks_seed else Hold()
         endpoint = Endpoint(admitted.principal, self._outbox, pump, hold=hold)
         try:
-            with self._services.hub.attached(endpoint):
-                self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
-                self._services.dispatcher.arrived(endpoint)
-                log.debug("session opened", has_mailbox=mailbox is not None)
+            with services.hub.attached(endpoint):
+                refusal = await admit(admitted, endpoint, self._slot, services, partial(self._open, endpoint, admitted))
+                if refusal is not None:
+                    self._outbox.close(refusal)
+                if refusal is not None or self._is_banned(admitted):
+                    return
+                log.debug("session opened", has_mailbox=pump is not None)
                 if pump is not None:
                     nursery.start_soon(pump.run)
                 await self._read(endpoint)
                 if not self._is_cut_off:
                     await trio.sleep_forever()  # until what is to be said has been written
+        except TooManySessions:
+            self._outbox.close(TOO_MANY_SESSIONS)
         finally:
-            self._services.dispatcher.left(endpoint)
+            services.dispatcher.left(endpoint)
+
+    def _open(self, endpoint: Endpoint, admitted: Admit, mailbox: Mailbox | None) -> None:
+        """The session begins, with `auth_ok`: for a device as its registration is settled, so in the order of commits.
+        Nothing may be awaited here.
+        """
+        if not self._policy.is_banned(admitted.principal.client) and self._services.hub.open(endpoint):
+            self._outbox.put(encode(welcome(admitted, mailbox, self._services), self._auth_id))
+            self._services.dispatcher.arrived(endpoint)
 
     def _is_banned(self, admitted: Admit) -> bool:
         """Whether the operator has banned the client since the session began; if so, it is told."""
@@ -221,8 +242,8 @@ class Session:
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
-            if self._slot.is_unauthenticated:
-                await self._slot.turn()  # the time of a crowd that came together is up together
+            if self._slot.is_unauthenticated:  # the time of a crowd that came together is up together
+                await self._services.scheduler.turn(Work.UNAUTHENTICATED)
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------
@@ -230,7 +251,7 @@ class Session:
     async def _authenticate(self, scope: trio.CancelScope) -> Admit | None:
         """The way to a principal; None once an ending was set instead. `scope` has a deadline meanwhile."""
         services = self._services
-        handshake = Handshake(self._transport, self._slot, self._outbox, self._error_budget, services.random_bytes)
+        handshake = Handshake(self._transport, self._slot, self._outbox, self._error_budget, services)
         scope.deadline = self._transport.last_heard + services.limits.auth_seconds
         try:
             admitted = await handshake.run(Authentication(self._policy))
@@ -247,26 +268,29 @@ class Session:
     async def _read(self, endpoint: Endpoint) -> None:
         services, transport = self._services, self._transport
         allowance = services.rates.allowance(endpoint.principal.client, transport.last_heard)
-        toll = Toll(endpoint, self._outbox, self._error_budget, transport, self._slot, services, allowance)
+        toll = Toll(endpoint, self._error_budget, transport, self._slot, services, allowance)
+        self._intake = intake = Intake(endpoint, self._outbox, self._error_budget, toll, services)
+        feed = services.reader.feed(transport, self._outbox, intake.take, self.flush)
         try:
-            batch = self._early
+            steps = intake.take(self._early)
             self._early = []
             while True:
-                if is_prompt(batch):
-                    await self._handle(batch, endpoint, toll)
-                else:
-                    for part in parts(batch):
-                        await self._slot.turn()
-                        await self._handle(part, endpoint, toll)
+                for wait in steps:
+                    await wait()
                 if self._outbox.ending is not None:
                     return
-                batch = await self._transport.receive()
+                if transport.is_over:  # the answers to what came before a close frame precede the answer to it
+                    await endpoint.unsettled.wait_below(1)
+                    await self._flush_all()
+                steps = await feed.next()
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
         except AckBeyondDelivery as misuse:
             self._outbox.close(Ending(CloseCode.MISUSE, str(misuse)))
         except TransportClosed:
             self._cut_off()
+        finally:
+            feed.close()
 
     async def _write(self) -> None:
         try:
@@ -277,7 +301,14 @@ class Session:
                     self._is_writing = not self._transport.write(self._outbox.take())
         except (trio.TooSlowError, TransportClosed):
             self._cut_off()
+        self._written.set()
         self.flush()
+
+    async def _flush_all(self) -> None:
+        """Send everything that waits. A peer that takes nothing is cut off by `_write`, which cancels this."""
+        self.flush()
+        while self._is_writing:
+            await self._written.wait()
 
     def _cut_off(self) -> None:
         self._is_cut_off = True
@@ -287,56 +318,6 @@ class Session:
     async def _ping(self) -> None:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
-
-    async def _handle(self, batch: list[str | bytes], endpoint: Endpoint, toll: Toll) -> None:
-        """What arrived in one read, or a part of it. Replies and deliveries wait in outboxes, to be written together.
-
-        It awaits nothing but the disk: for a question to the store, for what has to be settled before a held session
-        goes on, and while more of this session waits than may.
-        """
-        if self._outbox.ending is not None:
-            return
-        self.received += len(batch)
-        is_paid = toll.can_afford(batch)
-        hold = endpoint.hold
-        delivery, put = self._services.delivery, self._outbox.put
-        unsettled, most = endpoint.unsettled, self._services.limits.unsettled_envelopes
-        spent = 0
-        for text in batch:
-            try:
-                message, id_ = decode_client(text)
-            except InvalidMessage as error:
-                if is_paid or toll.lets_read("invalid", id_of(error), len(text)):
-                    self._error_budget.invalid += 1
-                    put(invalid(error))
-                continue
-            if hold is not None and hold.is_held and toll.is_held_back(message, id_, len(text)):
-                continue
-            if not is_paid and not toll.lets_pass(message, id_, len(text)):
-                continue
-            match message:
-                case Text() | File() | Receipt():
-                    if isinstance(message, Receipt) or not is_group(message.to):
-                        delivery.submit(endpoint, message, id_)
-                    elif not toll.is_too_dear(message, toll.surcharge(message), id_):
-                        delivery.submit_to_group(endpoint, message, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
-                case Ack(upto):
-                    delivery.ack(endpoint, upto, id_)
-                    if unsettled.count >= most:
-                        await unsettled.wait_below(most)
-                case Resume():
-                    await delivery.resume(endpoint, id_)
-                case _:
-                    surcharge = toll.surcharge(message)
-                    if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
-                        continue
-                    await self._services.dispatcher.answer(endpoint, message, id_)
-                    spent += surcharge
-                    if spent >= TURN_SURCHARGE:
-                        spent = 0
-                        await self._slot.turn()
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

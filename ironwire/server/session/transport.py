@@ -35,6 +35,11 @@ class Transport(Protocol):
         """
         ...
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known that nothing more will come: the next `receive` raises why."""
+        ...
+
     def write(self, payloads: Sequence[bytes]) -> bool:
         """Take over the payloads, each of them UTF-8 and one text message, and send what the connection takes at once.
 

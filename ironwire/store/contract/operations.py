@@ -5,14 +5,15 @@ The classes are the vocabulary; what is atomic, ordered and told stands in `stor
 
 from collections.abc import Hashable, Mapping
 
-from ironwire.ids import ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.ids import ClientId, DeviceId, GroupId, Role
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
+from ironwire.wire.messages import ErrorCode
 
 
 @record
 class Register:
-    """The device was seen now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
+    """The device begins a session now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
 
     client: ClientId
     device: DeviceId
@@ -39,10 +40,13 @@ class Touched:
 
 @record
 class Remove:
-    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`."""
+    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`; or in `SessionOver`, if a `session`
+    of this device asks for it that is not the newest: that one was promised the mailbox.
+    """
 
     client: ClientId
     device: DeviceId
+    session: int | None = None
 
 
 @record
@@ -73,39 +77,120 @@ class NoSuchDevice:
 
 
 @record
+class Number:
+    """Number `n` of the envelopes of a device, in session `session` of its mailbox."""
+
+    mailbox: MailboxId
+    session: int
+    n: int
+
+
+@record
+class ToClient:
+    """All mailboxes of the client, and those of the sender's other devices. `is_live`: the client has a session that
+    can take the envelope without a mailbox.
+
+    A full mailbox of the client refuses the envelope. A full one of the sender loses the place: a device that never
+    reads must not silence the others of its client. To oneself there has to be room in one mailbox. If the client has
+    blocked the sender, the envelope is stored and refused as any other, except that it goes into none of the client's
+    mailboxes, is not owed to the client, and only its sender reads it in the archive. `Undeliverable`: the client has
+    no mailbox and is not live.
+    """
+
+    client: ClientId
+    is_live: bool = False
+
+
+@record
+class ToGroup:
+    """All mailboxes of the members, except that of the device that sends. A full mailbox loses the place; blocks do not
+    count. `NotMember`: there is no such group, or the sender is not in it.
+    """
+
+    group: GroupId
+
+
+@record
+class ToDevices:
+    """The mailboxes of these devices, whosever they are. A full mailbox loses the place; blocks do not count.
+    `Undeliverable`: none of the devices has a mailbox.
+    """
+
+    devices: tuple[tuple[ClientId, DeviceId], ...]
+
+
+Audience = ToClient | ToGroup | ToDevices
+"""Who gets an envelope. It is resolved when the operation takes effect: blocks, members and devices count as the
+operations before it left them.
+"""
+
+
+@record
 class Append:
-    """Put the envelope into every mailbox that it is owed to: all of the recipient's, and the sender's others.
+    """Put the envelope into every mailbox of its audience.
 
-    `digest` tells bodies apart when an id comes again. `is_live` says that the recipient has a session that can take
-    it without a mailbox. One that `is_archived` stays readable after its last ack, until `expire`. If the recipient
-    has blocked the sender by now, it is stored and refused as any other, except that it goes into none of the
-    recipient's mailboxes, and only its sender reads it in the archive; the result says so. A full mailbox of the
-    recipient refuses it, a full one of the sender loses the place: a device that never reads must not silence the
-    others of its client. To oneself it needs room in one mailbox. Of one `lane`, nothing more goes through in the batch
-    once one was refused for a full mailbox (`lanes.py`). Results in `Stored`, `Duplicate`, `IdTaken`, `MailboxFull`,
-    `Held`, or `Undeliverable`: no mailbox, and nobody live.
+    `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. An envelope that
+    `is_archived` stays readable after its last ack, until `expire`. Of one `lane`, nothing more goes through in the
+    batch once one was refused for a full mailbox (`order.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`,
+    or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
 
-    To a group: into all mailboxes of those who are members when it is committed, except the one of the device that sent
-    it. A full mailbox loses the place, for the same reason. `is_live` and blocks mean nothing then. Results in
-    `Stored`, `Duplicate`, `IdTaken`, `Held`, or `NotMember`.
+    An envelope with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
+    (`order.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or
+    `SessionOver`; then nothing else was done.
     """
 
     envelope: Envelope
     digest: bytes
-    is_live: bool
+    audience: Audience
     is_archived: bool = False
     lane: Hashable | None = None
+    number: Number | None = None
+
+
+@record
+class RefuseNumber:
+    """The envelope with this number was refused before it came to the store, and its sender is told `code`. Results in
+    `NumberRefused`, or as an `Append` with this number where it is not the next one.
+    """
+
+    number: Number
+    code: ErrorCode
+    lane: Hashable | None = None
+
+
+@record
+class NumberRefused:
+    pass
+
+
+@record
+class AlreadySettled:
+    """An envelope with this number came before: it was accepted, or refused with this code."""
+
+    code: ErrorCode | None
+
+
+@record
+class OutOfTurn:
+    """The number is neither `due`, the next one, nor one whose answer the mailbox remembers."""
+
+    due: int
+
+
+@record
+class SessionOver:
+    """The device has begun another session since, or was removed: the store accepts nothing of this one any more."""
 
 
 @record
 class ChangeGroup:
     """Bring the group that the envelope goes to from one epoch to the next, and put the envelope into all mailboxes of
     all who were members or are now, that of the device which asked for the change included: each sees the change in
-    order with the group's messages. Otherwise as `Append` to a group.
+    order with the group's messages. Otherwise as `Append` with `ToGroup`.
 
     `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
     afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
-    `Stored`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
+    `Appended`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
     """
 
     envelope: Envelope
@@ -145,7 +230,7 @@ class Placed:
 
 
 @record
-class Lost:
+class LostPlace:
     """A place that a full mailbox has lost: the number is given out, and holds nothing (`losses.py`)."""
 
     mailbox: MailboxId
@@ -153,15 +238,14 @@ class Lost:
 
 
 @record
-class Stored:
-    """`owed_live` are the clients whose sessions without a mailbox get the envelope too, where it went to a group: all
-    who were members, or are since. One that `is_blocked` must not reach the recipient's sessions without a mailbox.
+class Appended:
+    """`owed` are the clients whose sessions without a mailbox may have the envelope too: the one that it went to,
+    unless that one has blocked the sender; or the members of its group, after a change also those who were before.
     """
 
     placed: tuple[Placed, ...]
-    owed_live: tuple[ClientId, ...] = ()
-    lost: tuple[Lost, ...] = ()
-    is_blocked: bool = False
+    owed: tuple[ClientId, ...] = ()
+    lost: tuple[LostPlace, ...] = ()
 
 
 @record
@@ -192,17 +276,19 @@ class MailboxFull:
 
 @record
 class Held:
-    """An operation of the same lane was refused before; nothing was looked at."""
+    """An operation of the same lane was refused before; nothing was looked at. Its number is used up, if it has one."""
 
 
 @record
-class Ack:
+class Acknowledge:
     """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
-    in `Acked`.
+    in `Acked`; or in `SessionOver`, if it comes from a `session` that is not the device's newest: what the newest is
+    about to be sent must not be erased under its hands.
     """
 
     mailbox: MailboxId
     upto: int
+    session: int | None = None
 
 
 @record
@@ -212,13 +298,12 @@ class Acked:
 
 @record
 class Forget:
-    """The envelope with this id reached nobody after all: the id may come again, and the archive drops it. Copies for
-    other devices of the sender stay where they are. Results in `Forgotten`.
+    """The envelope reached nobody after all: its id may come again, or its number counts as refused, and the archive
+    drops it. Copies for other devices of the sender stay where they are. Results in `Forgotten`.
     """
 
-    sender: ClientId
-    device: DeviceId | None
-    id: MessageId
+    envelope: Envelope
+    number: Number | None = None
 
 
 @record
@@ -227,7 +312,7 @@ class Forgotten:
 
 
 @record
-class Block:
+class AddBlock:
     """`client` wants nothing more from `blocked`; repeating it changes nothing. Results in `Blocked`, or
     `TooManyBlocks`.
     """
@@ -247,7 +332,7 @@ class TooManyBlocks:
 
 
 @record
-class Unblock:
+class RemoveBlock:
     """Ends a block, if there is one. Results in `Unblocked`."""
 
     client: ClientId
@@ -259,7 +344,19 @@ class Unblocked:
     pass
 
 
-Operation = Register | Touch | Remove | Sweep | Append | ChangeGroup | Ack | Forget | Block | Unblock
+Operation = (
+    Register
+    | Touch
+    | Remove
+    | Sweep
+    | Append
+    | RefuseNumber
+    | ChangeGroup
+    | Acknowledge
+    | Forget
+    | AddBlock
+    | RemoveBlock
+)
 Result = (
     Mailbox
     | TooManyDevices
@@ -267,11 +364,15 @@ Result = (
     | Removed
     | Swept
     | NoSuchDevice
-    | Stored
+    | Appended
     | Duplicate
     | IdTaken
     | MailboxFull
     | Held
+    | NumberRefused
+    | AlreadySettled
+    | OutOfTurn
+    | SessionOver
     | Undeliverable
     | EpochPassed
     | TooManyGroups

@@ -1,12 +1,11 @@
-"""What a store keeps and hands out: mailboxes, entries, envelopes, groups, and what can be counted of them."""
+"""What a store keeps and hands out: mailboxes, entries, envelopes, the history; and when a mailbox is full."""
 
-from collections.abc import Mapping
 from typing import NewType
 
-from ironwire.counting import Distribution, figure
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role
+from ironwire.ids import Address, ClientId, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.record import record
+from ironwire.wire.messages import ErrorCode
 
 MailboxId = NewType("MailboxId", int)
 
@@ -63,11 +62,12 @@ class Entry:
 
 
 @record
-class Archived:
-    """One place in the history. `number` grows in the order of acceptance and pages through it."""
+class RefusedSpan:
+    """The numbers `first` to `last` of a device were refused, all of them with this code."""
 
-    number: int
-    envelope: Envelope
+    first: int
+    last: int
+    code: ErrorCode
 
 
 @record
@@ -77,6 +77,8 @@ class Mailbox:
 
     `epoch` tells this mailbox from one that the same device had before it was removed: a client that finds another
     epoch starts anew.
+
+    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`numbers.py`).
     """
 
     id: MailboxId
@@ -89,59 +91,20 @@ class Mailbox:
     waiting_bytes: int
     created_ms: int
     seen_ms: int
+    session: int = 0
+    sent: int = 0
+    refused: tuple[RefusedSpan, ...] = ()
+
+
+HISTORY_BYTES = 256 * 1024
+"""A page of the history ends early when it has this many: it must fit into an outbox, and into what clients take. So a
+store need not read more than the one that reaches it.
+"""
 
 
 @record
-class Group:
-    """A group as it stands: its members with their roles, in the order in which they came."""
+class Archived:
+    """One place in the history. `number` grows in the order of acceptance and pages through it."""
 
-    id: GroupId
-    epoch: int
-    name: str | None
-    roles: Mapping[ClientId, Role]
-
-
-@record
-class Membership:
-    """A group as one who is in it finds it in a list: `role` is that client's, `members` how many there are."""
-
-    group: GroupId
-    epoch: int
-    role: Role
-    members: int
-    name: str | None
-
-
-@record
-class Expired:
-    """What `expire` removed: `entries` from mailboxes, and whole devices."""
-
-    entries: int
-    devices: int
-
-
-@record
-class Erased:
-    """What `erase` removed of a client. `left_to_others` counts envelopes from or to it that stay in mailboxes of
-    others until they are acknowledged or expire.
-    """
-
-    devices: int
-    waiting: int
-    archived: int
-    blocks: int
-    left_to_others: int
-
-
-@record
-class StoreStatistics:
-    """What was applied since the store was opened, what waits in it, and how it is."""
-
-    batches_total: int = figure("Applied batches, those of the janitor included.")
-    operations_total: int = figure("Operations in applied batches.")
-    is_failing: bool = figure("1 while the last attempt to write failed.")
-    commit_seconds: Distribution = figure("Time that the disk took to commit a batch.")
-    mailboxes: int = figure("Mailboxes, one per registered device.")
-    waiting_envelopes: int = figure("Entries in all mailboxes that no device has acknowledged.")
-    waiting_bytes: int = figure("Bytes of these entries; an envelope in three mailboxes counts three times.")
-    file_bytes: int = figure("Bytes of the store on the disk, its log included, uploaded files not.")
+    number: int
+    envelope: Envelope

@@ -1,66 +1,21 @@
-"""The effect of each operation on a store in memory: the half of `store.py` that knows neither batches nor Trio.
+"""The state of a store in memory: reads, expiry and erasure. `operations.py` has the changes that come in batches.
 
 Nothing is counted that can be looked at.
 """
 
-from collections.abc import Sequence
-
-from attrs import define, evolve, field
+from attrs import define, field
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
-from ironwire.store.contract.operations import (
-    Ack,
-    Acked,
-    Append,
-    Block,
-    Blocked,
-    ChangeGroup,
-    Duplicate,
-    EpochPassed,
-    Forget,
-    Forgotten,
-    IdTaken,
-    Known,
-    Lost,
-    MailboxFull,
-    NoSuchDevice,
-    NotMember,
-    Operation,
-    Placed,
-    Register,
-    Remove,
-    Removed,
-    Result,
-    Stored,
-    Sweep,
-    Swept,
-    TooManyBlocks,
-    TooManyDevices,
-    TooManyGroups,
-    Touch,
-    Touched,
-    Unblock,
-    Unblocked,
-    Undeliverable,
-)
-from ironwire.store.contract.records import (
-    Archived,
-    Entry,
-    Envelope,
-    Erased,
-    Expired,
-    Group,
-    Mailbox,
-    MailboxId,
-    Membership,
-    Quota,
-)
+from ironwire.store.contract.maintenance import Erased, Expired
+from ironwire.store.contract.operations import Duplicate, IdTaken, Known
+from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota, RefusedSpan
 from ironwire.wire.messages import GroupChanged
 
 
 @define
-class Box:
+class MemoryMailbox:
     """A mailbox with its entries by seq."""
 
     id: MailboxId
@@ -77,6 +32,9 @@ class Box:
     """The last number that has expired."""
     lost_changes: dict[GroupId | None, Span] = field(factory=dict)
     """Of which groups a change was lost, and where; None stands for those that are not named."""
+    session: int = 1
+    sent: int = 0
+    refused: tuple[RefusedSpan, ...] = ()
 
     @property
     def waiting_bytes(self) -> int:
@@ -110,6 +68,9 @@ class Box:
             waiting_bytes=self.waiting_bytes,
             created_ms=self.created_ms,
             seen_ms=self.seen_ms,
+            session=self.session,
+            sent=self.sent,
+            refused=self.refused,
         )
 
 
@@ -138,13 +99,13 @@ class GroupState:
         return Membership(self.id, self.epoch, self.members[client].role, len(self.members), self.name)
 
 
-_Key = tuple[ClientId, DeviceId | None, MessageId]
+MessageKey = tuple[ClientId, DeviceId | None, MessageId]
 
 
 @define
-class State:
-    boxes: dict[MailboxId, Box] = field(factory=dict)
-    known_ids: dict[_Key, tuple[Envelope, bytes]] = field(factory=dict)
+class MemoryState:
+    boxes: dict[MailboxId, MemoryMailbox] = field(factory=dict)
+    known_ids: dict[MessageKey, tuple[Envelope, bytes]] = field(factory=dict)
     """What was accepted under an id, and the digest of its body."""
     archive: list[Archived] = field(factory=list)
     blocked: set[int] = field(factory=set)
@@ -157,169 +118,15 @@ class State:
     next_member: int = 1
 
 
-def boxes_of(state: State, client: ClientId) -> list[Box]:
+def boxes_of(state: MemoryState, client: ClientId) -> list[MemoryMailbox]:
     return [box for box in state.boxes.values() if box.client == client]
 
 
-def apply(state: State, operation: Operation, quota: Quota) -> Result:
-    match operation:
-        case Register():
-            return _register(state, operation, quota)
-        case Touch(mailbox, now_ms):
-            if mailbox in state.boxes:
-                box = state.boxes[mailbox]
-                box.seen_ms = max(box.seen_ms, now_ms)
-            return Touched()
-        case Remove(client, device):
-            for box in boxes_of(state, client):
-                if box.device == device:
-                    del state.boxes[box.id]
-                    return Removed()
-            return NoSuchDevice()
-        case Sweep():
-            return Swept()
-        case Append():
-            return _append(state, operation, quota)
-        case Ack(mailbox, upto):
-            if mailbox in state.boxes:
-                _ack(state.boxes[mailbox], upto)
-            return Acked()
-        case ChangeGroup():
-            return _change_group(state, operation, quota)
-        case Forget(sender, device, message):
-            envelope, _ = state.known_ids.pop((sender, device, message), (None, b""))
-            state.archive = [archived for archived in state.archive if archived.envelope is not envelope]
-            return Forgotten()
-        case Block(client, blocked):
-            blocks = state.blocks.setdefault(client, set())
-            if blocked not in blocks and len(blocks) >= quota.blocks_per_client:
-                return TooManyBlocks()
-            blocks.add(blocked)
-            return Blocked()
-        case Unblock(client, blocked):
-            state.blocks.get(client, set()).discard(blocked)
-            return Unblocked()
+def groups_of(state: MemoryState, client: ClientId) -> list[GroupState]:
+    return [group for group in state.groups.values() if client in group.members]
 
 
-def _register(state: State, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
-    boxes = boxes_of(state, register.client)
-    for box in boxes:
-        if box.device == register.device:
-            box.seen_ms = max(box.seen_ms, register.now_ms)
-            return box.snapshot()
-    if len(boxes) >= quota.devices_per_client:
-        return TooManyDevices()
-    box = Box(
-        id=MailboxId(state.next_mailbox),
-        client=register.client,
-        device=register.device,
-        epoch=state.next_mailbox,
-        created_ms=register.now_ms,
-        seen_ms=register.now_ms,
-    )
-    state.next_mailbox += 1
-    state.boxes[box.id] = box
-    return box.snapshot()
-
-
-def _append(state: State, append: Append, quota: Quota) -> Stored | Known | MailboxFull | Undeliverable | NotMember:
-    envelope = append.envelope
-    known = recall(state, _key(envelope), append.digest)
-    if known is not None:
-        return known
-    if is_group(envelope.to):
-        return _append_to_group(state, append, quota)
-    boxes = boxes_of(state, ClientId(envelope.to))
-    if not boxes and not append.is_live:
-        return Undeliverable()
-    have_room = [box.admits(len(envelope.payload), quota) for box in boxes]
-    is_to_self = envelope.sender == envelope.to
-    if boxes and not (any(have_room) if is_to_self else all(have_room)):
-        return MailboxFull()
-    is_blocked = envelope.sender in state.blocks.get(ClientId(envelope.to), ())
-    owed = [] if is_blocked else [(box, False) for box in boxes]
-    if not is_to_self:
-        owed += [(box, True) for box in boxes_of(state, envelope.sender) if box.device != envelope.device]
-    if is_blocked and append.is_archived:
-        state.blocked.add(state.next_archived)
-    _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return evolve(_spread(envelope, owed, quota), is_blocked=is_blocked)
-
-
-def _append_to_group(state: State, append: Append, quota: Quota) -> Stored | NotMember:
-    envelope = append.envelope
-    group = state.groups.get(GroupId(envelope.to))
-    if group is None or envelope.sender not in group.members:
-        return NotMember()
-    _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return _spread_in_group(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
-
-
-def _change_group(state: State, change: ChangeGroup, quota: Quota) -> Stored | Known | EpochPassed | TooManyGroups:
-    envelope = change.envelope
-    known = recall(state, _key(envelope), change.digest)
-    if known is not None:
-        return known
-    group_id = GroupId(envelope.to)
-    group = state.groups.get(group_id, GroupState(group_id))
-    if group.epoch != change.expected_epoch:
-        return EpochPassed()
-    for client in change.roles:
-        if client not in group.members and len(groups_of(state, client)) >= quota.groups_per_client:
-            return TooManyGroups(client)
-    everyone = [*group.members, *(client for client in change.roles if client not in group.members)]
-    for client in everyone:
-        if client not in change.roles:
-            del group.members[client]
-        elif client in group.members:
-            group.members[client].role = change.roles[client]
-        else:
-            group.members[client] = Member(state.next_member, change.roles[client], state.next_archived)
-            state.next_member += 1
-    group.epoch += 1
-    group.name = change.name
-    if group.members:
-        state.groups[group_id] = group
-    else:
-        state.groups.pop(group_id, None)
-    _remember(state, envelope, change.digest, is_archived=False)
-    return _spread_in_group(state, envelope, everyone, quota)
-
-
-def _spread_in_group(
-    state: State,
-    envelope: Envelope,
-    clients: Sequence[ClientId],
-    quota: Quota,
-    but: tuple[ClientId, DeviceId | None] | None = None,
-) -> Stored:
-    """Into all mailboxes of these clients, `but` that of one device."""
-    boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
-    return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed_live=tuple(clients))
-
-
-def _spread(envelope: Envelope, owed: Sequence[tuple[Box, bool]], quota: Quota) -> Stored:
-    """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
-    it.
-    """
-    placed, lost = [], []
-    for box, is_own in owed:
-        has_room = box.admits(len(envelope.payload), quota)
-        box.tail += 1
-        if has_room:
-            box.entries[box.tail] = Entry(box.tail, envelope, is_own)
-            placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
-        else:
-            box.lose(box.tail, envelope, quota)
-            lost.append(Lost(box.id, box.tail))
-    return Stored(tuple(placed), lost=tuple(lost))
-
-
-def _key(envelope: Envelope) -> _Key | None:
-    return None if envelope.id is None else (envelope.sender, envelope.device, envelope.id)
-
-
-def recall(state: State, key: _Key | None, digest: bytes) -> Known | None:
+def recall(state: MemoryState, key: MessageKey | None, digest: bytes) -> Known | None:
     if key is None or key not in state.known_ids:
         return None
     envelope, known_digest = state.known_ids[key]
@@ -328,20 +135,7 @@ def recall(state: State, key: _Key | None, digest: bytes) -> Known | None:
     return Duplicate(envelope.ts, GroupId(envelope.to) if is_group(envelope.to) else None)
 
 
-def _remember(state: State, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
-    key = _key(envelope)
-    if key is not None:
-        state.known_ids[key] = (envelope, digest)
-    if is_archived:
-        state.archive.append(Archived(state.next_archived, envelope))
-        state.next_archived += 1
-
-
-def groups_of(state: State, client: ClientId) -> list[GroupState]:
-    return [group for group in state.groups.values() if client in group.members]
-
-
-def may_read(state: State, client: ClientId, peer: Address, archived: Archived) -> bool:
+def may_read(state: MemoryState, client: ClientId, peer: Address, archived: Archived) -> bool:
     """Whether it belongs to the history of the client with a peer, or with a group of which it was a member by then."""
     envelope = archived.envelope
     if archived.number in state.blocked and envelope.sender != client:
@@ -353,19 +147,20 @@ def may_read(state: State, client: ClientId, peer: Address, archived: Archived) 
     return envelope.to == peer and member is not None and archived.number >= member.reads_from
 
 
-def _ack(box: Box, upto: int) -> None:
-    box.acked = max(box.acked, min(upto, box.tail))
-    for seq in [seq for seq in box.entries if seq <= box.acked]:
-        del box.entries[seq]
-    box.lost_changes = {group: span for group, span in box.lost_changes.items() if span[1] > box.acked}
-
-
-def losses(state: State, mailbox: MailboxId, first: int, last: int) -> list[Loss]:
+def losses(state: MemoryState, mailbox: MailboxId, first: int, last: int) -> list[Loss]:
     box = state.boxes.get(mailbox)
     return [] if box is None else losses_between(first, last, box.expired, box.lost_changes)
 
 
-def expire(state: State, before_ms: int, archived_before_ms: int, quota: Quota) -> Expired:
+def newest_ms(state: MemoryState) -> int | None:
+    seen = [box.seen_ms for box in state.boxes.values()]
+    waiting = [entry.envelope.ts for box in state.boxes.values() for entry in box.entries.values()]
+    known = [envelope.ts for envelope, _ in state.known_ids.values()]
+    archived = [archived.envelope.ts for archived in state.archive]
+    return max([*seen, *waiting, *known, *archived], default=None)
+
+
+def expire(state: MemoryState, before_ms: int, archived_before_ms: int, quota: Quota) -> Expired:
     entries = 0
     for box in state.boxes.values():
         for seq in [seq for seq, entry in box.entries.items() if entry.envelope.ts < before_ms]:
@@ -380,15 +175,7 @@ def expire(state: State, before_ms: int, archived_before_ms: int, quota: Quota) 
     return Expired(entries, len(unseen))
 
 
-def newest_ms(state: State) -> int | None:
-    seen = [box.seen_ms for box in state.boxes.values()]
-    waiting = [entry.envelope.ts for box in state.boxes.values() for entry in box.entries.values()]
-    known = [envelope.ts for envelope, _ in state.known_ids.values()]
-    archived = [archived.envelope.ts for archived in state.archive]
-    return max([*seen, *waiting, *known, *archived], default=None)
-
-
-def erase(state: State, client: ClientId) -> Erased:
+def erase(state: MemoryState, client: ClientId) -> Erased:
     def concerns(envelope: Envelope) -> bool:
         return client in (envelope.sender, envelope.to)
 

@@ -1,7 +1,7 @@
 """The simplest thing that keeps the contract of `store/contract/store.py`, except that it does not survive the process.
 
 It is the oracle that every other store is compared with, and what the server runs on in simulations. So it is written
-to be read, also in its other half, `state.py`: nothing is counted that can be looked at.
+to be read, as are its other parts, `state.py` and `operations.py`: nothing is counted that can be looked at.
 """
 
 from collections.abc import Sequence
@@ -10,24 +10,15 @@ import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
-from ironwire.store.contract.lanes import apply_in_lanes
+from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
-from ironwire.store.contract.records import (
-    Archived,
-    Entry,
-    Erased,
-    Expired,
-    Group,
-    Mailbox,
-    MailboxId,
-    Membership,
-    Quota,
-    StoreStatistics,
-)
+from ironwire.store.contract.order import apply_in_lanes
+from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.memory.operations import apply
 from ironwire.store.memory.state import (
-    State,
-    apply,
+    MemoryState,
     boxes_of,
     erase,
     expire,
@@ -39,12 +30,33 @@ from ironwire.store.memory.state import (
 )
 
 
+class MemoryGlance:
+    """As new as an exact read: nothing here is ever old."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    def mailbox_count(self, client: ClientId) -> int:
+        return len(boxes_of(self._state, client))
+
+    def group(self, group: GroupId) -> Group | None:
+        found = self._state.groups.get(group)
+        return None if found is None else found.snapshot()
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        return frozenset(self._state.blocks.get(client, ()))
+
+    def is_banned(self, client: ClientId) -> bool:
+        return client in self._state.banned
+
+
 class MemoryStore:
     """A store for one process's lifetime."""
 
     def __init__(self, quota: Quota) -> None:
         self._quota = quota
-        self._state = State()
+        self._state = MemoryState()
+        self.glance = MemoryGlance(self._state)
         self._batches = 0
         self._operations = 0
 
@@ -56,7 +68,7 @@ class MemoryStore:
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         await trio.lowlevel.checkpoint()
-        results = apply_in_lanes(batch, lambda index: apply(self._state, batch[index], self._quota))
+        results = apply_in_lanes(batch, lambda _, operation: apply(self._state, operation, self._quota))
         self._batches += 1
         self._operations += len(batch)
         return results
@@ -83,9 +95,6 @@ class MemoryStore:
         self._state.banned.discard(client)
         return is_news
 
-    def is_banned(self, client: ClientId) -> bool:
-        return client in self._state.banned
-
     async def checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -96,25 +105,21 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         return newest_ms(self._state)
 
-    def mailbox_count(self, client: ClientId) -> int:
-        return len(boxes_of(self._state, client))
-
-    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+    async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         return [box.snapshot() for box in boxes_of(self._state, client)]
 
-    def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
+    async def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
         return recall(self._state, (sender, device, id), digest)
 
-    def group(self, group: GroupId) -> Group | None:
-        found = self._state.groups.get(group)
-        return None if found is None else found.snapshot()
+    async def group(self, group: GroupId) -> Group | None:
+        return self.glance.group(group)
 
-    def groups_of(self, client: ClientId) -> Sequence[Membership]:
+    async def groups_of(self, client: ClientId) -> Sequence[Membership]:
         groups = groups_of(self._state, client)
         return [group.seen_by(client) for group in sorted(groups, key=lambda group: group.members[client].number)]
 
-    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        return frozenset(self._state.blocks.get(client, ()))
+    async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        return self.glance.blocks_of(client)
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
         await trio.lowlevel.checkpoint()
@@ -123,7 +128,7 @@ class MemoryStore:
             return []
         return [entry for seq, entry in sorted(box.entries.items()) if seq > after][:limit]
 
-    def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+    async def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
         return losses(self._state, mailbox, first, last)
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:

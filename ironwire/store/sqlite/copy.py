@@ -1,34 +1,40 @@
-"""A copy of the SQLite file while it is in use: whole, consistent, and with an empty journal: its tables say all."""
+"""Copies of an SQLite file: whole, consistent, and on the disk when they appear under their name."""
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from ironwire.store.contract.records import Quota
-from ironwire.store.sqlite.writer import Writer
 
+def copy_file(
+    source: sqlite3.Connection, target: Path, finish: Callable[[sqlite3.Connection], None] = lambda _: None
+) -> None:
+    """Copy what is committed when this begins, without the remains of what was erased. The target is whole or absent.
 
-def copy_database(source: Path, target: Path, quota: Quota) -> None:
-    """A copy of what is committed when it begins, without what was erased: whole and on the disk, or absent.
+    Args:
+        finish: changes the copy before it appears.
 
     Raises:
-        sqlite3.Error, OSError, StoreError: it cannot be made.
+        sqlite3.Error, OSError: it cannot be made.
     """
     partial = target.with_name(f"{target.name}.partial")
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600)
     try:
-        with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            database.execute("VACUUM INTO ?", (str(partial),))
+        source.execute("VACUUM INTO ?", (str(partial),))
         with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
-            copy.execute("PRAGMA secure_delete = ON")
-            writer = Writer(copy, copy, quota)
-            copy.execute("BEGIN IMMEDIATE")
-            writer.checkpoint()
-            copy.execute("COMMIT")
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+            finish(copy)
+        _sync(partial)
         partial.replace(target)
+        _sync(target.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -15,7 +15,8 @@ import orjson
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, MessageId, parse_address
 from ironwire.record import record
-from ironwire.store.contract.records import Envelope, MailboxId
+from ironwire.store.contract.records import Envelope, MailboxId, RefusedSpan
+from ironwire.store.sqlite.boxes import Box, refused_spans
 
 _INSERT = "INSERT INTO journal (effects) VALUES (?)"
 _SELECT = "SELECT number, effects FROM journal ORDER BY number"
@@ -26,8 +27,8 @@ Place = tuple[MailboxId, int, bool]
 
 
 @record
-class Kept:
-    """An envelope got this number, and these places."""
+class KeptEnvelope:
+    """An envelope got this number, and these places. With an empty digest its id is not remembered."""
 
     number: int
     envelope: Envelope
@@ -47,18 +48,30 @@ class Acknowledged:
 
 @record
 class Standing:
-    """The mailbox gave out numbers up to `tail`, is full or is not, and its device was seen last at `seen_ms`."""
+    """The mailbox gave out numbers up to `tail`, is full or is not, and its device was seen last at `seen_ms`, in this
+    session.
+    """
 
     mailbox: MailboxId
     tail: int
     is_full: bool
     seen_ms: int
+    session: int
 
 
-Effect = Kept | Acknowledged | Standing
+@record
+class SentSoFar:
+    """Of what the device numbers, this much is settled (`store/contract/order.py`)."""
+
+    mailbox: MailboxId
+    sent: int
+    refused: tuple[RefusedSpan, ...]
 
 
-class Page:
+Effect = KeptEnvelope | Acknowledged | Standing | SentSoFar
+
+
+class BatchLog:
     """What a batch has done so far, until it is written. Effects are told apart by their length."""
 
     def __init__(self) -> None:
@@ -96,8 +109,11 @@ class Page:
     def acknowledge(self, mailbox: MailboxId, upto: int) -> None:
         self._effects.append((mailbox, upto))
 
-    def stand(self, mailbox: MailboxId, tail: int, is_full: bool, seen_ms: int) -> None:
-        self._effects.append((mailbox, tail, is_full, seen_ms))
+    def stand(self, box: Box) -> None:
+        self._effects.append((box.id, box.tail, box.is_full, box.seen_ms, box.session))
+
+    def settle(self, box: Box) -> None:
+        self._effects.append((box.id, box.sent, [(span.first, span.last, span.code) for span in box.refused]))
 
     def clear(self) -> None:
         """Forget it: the tables have it, or it never was."""
@@ -132,7 +148,7 @@ def read_journal(connection: sqlite3.Connection) -> Iterator[tuple[int, int, lis
             effects = [_effect(columns) for columns in orjson.loads(text)]
         except (ValueError, TypeError) as error:
             raise StoreError(f"row {number} of the journal is damaged ({error}): restore a backup") from error
-        weights = (_weight(effect.envelope, effect.places) for effect in effects if isinstance(effect, Kept))
+        weights = (_weight(effect.envelope, effect.places) for effect in effects if isinstance(effect, KeptEnvelope))
         yield number, len(effects) + sum(weights), effects
 
 
@@ -145,8 +161,10 @@ def _effect(columns: list[Any]) -> Effect:
     match columns:
         case [mailbox, upto]:
             return Acknowledged(mailbox, upto)
-        case [mailbox, tail, is_full, seen_ms]:
-            return Standing(mailbox, tail, is_full, seen_ms)
+        case [mailbox, sent, refused]:
+            return SentSoFar(mailbox, sent, refused_spans(refused))
+        case [mailbox, tail, is_full, seen_ms, session]:
+            return Standing(mailbox, tail, is_full, seen_ms, session)
         case _:
             return _kept(*columns)
 
@@ -164,7 +182,7 @@ def _kept(
     is_archived: bool,
     is_blocked: bool,
     places: list[Place],
-) -> Kept:
+) -> KeptEnvelope:
     envelope = Envelope(
         verb=verb,
         sender=ClientId(sender),
@@ -174,4 +192,4 @@ def _kept(
         ts=ts,
         payload=payload.encode("latin-1"),
     )
-    return Kept(number, envelope, bytes.fromhex(digest), is_archived, is_blocked, places)
+    return KeptEnvelope(number, envelope, bytes.fromhex(digest), is_archived, is_blocked, places)

@@ -11,19 +11,18 @@ from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box, read_boxes
-from ironwire.store.sqlite.depth import Depth
-from ironwire.store.sqlite.ids import key_of
+from ironwire.store.sqlite.boxes import Box, Depth, read_boxes
 from ironwire.store.sqlite.journal import (
     Acknowledged,
+    BatchLog,
     Effect,
-    Kept,
-    Page,
+    KeptEnvelope,
+    SentSoFar,
     Standing,
     read_journal,
     shorten_journal,
 )
-from ironwire.store.sqlite.memtable import Memtable, Recent
+from ironwire.store.sqlite.memtable import Memtable, Recent, key_of
 
 CACHED_CLIENTS = 20_000
 HIGH_WATERMARK = 4_500
@@ -40,7 +39,7 @@ _SELECT_LAST = """
 
 
 @frozen
-class Row:
+class JournalRow:
     """A row of the journal: the last number given out when it was written, and the mailboxes that it has changed."""
 
     number: int
@@ -49,7 +48,7 @@ class Row:
     boxes: set[Box]
 
 
-class Mailboxes:
+class MailboxCache:
     """`lookups` is a connection that sees what is committed."""
 
     def __init__(self, lookups: sqlite3.Connection, quota: Quota) -> None:
@@ -58,15 +57,19 @@ class Mailboxes:
         self.cached: dict[ClientId, list[Box]] = {}
         """An empty list stands for a client that has no mailbox."""
         self._by_id: dict[MailboxId, Box] = {}
-        self._rows: deque[Row] = deque()
+        self._rows: deque[JournalRow] = deque()
         """The journal. Mailboxes that no row names are in the tables as they are."""
         self._weight = 0
         self._changed: set[Box] = set()
         """Dirty mailboxes of the current batch; cleared by a checkpoint inside the batch."""
+        self._counted: set[Box] = set()
+        """Mailboxes whose device had a number settled in the current batch; cleared in the same way."""
         self._before: dict[Box, Mailbox] = {}
         """Those that the batch under way has changed, as they were."""
+        self._dropped: set[MailboxId] = set()
+        """Those that the batch under way has deleted."""
         self.memtable = Memtable()
-        self.page = Page()
+        self.batch_log = BatchLog()
         self.last_envelope = 0
         """The last number that was given out."""
         self.depth = Depth()
@@ -108,7 +111,9 @@ class Mailboxes:
         box.waiting = box.waiting_bytes = 0
         self.of(box.client).remove(box)
         del self._by_id[box.id]
+        self._dropped.add(box.id)
         self._changed.discard(box)
+        self._counted.discard(box)
         self.depth.change(mailboxes=-1)
 
     def change(self, box: Box) -> None:
@@ -138,6 +143,17 @@ class Mailboxes:
             box.seen_ms = now_ms
             self._stand(box)
 
+    def begin_session(self, box: Box, now_ms: int) -> None:
+        self.change(box)
+        box.session += 1
+        box.seen_ms = max(box.seen_ms, now_ms)
+        self._stand(box)
+
+    def count(self, box: Box) -> None:
+        """The batch is about to settle a number of the device."""
+        self.change(box)
+        self._counted.add(box)
+
     def place(self, box: Box, recent: Recent, *, is_own: bool) -> None:
         """The envelope waits in the mailbox under the next number."""
         self.change(box)
@@ -149,7 +165,7 @@ class Mailboxes:
         self.change(box)
         if upto > box.checkpointed:
             self._let_go(box, upto)
-            self.page.acknowledge(box.id, upto)
+            self.batch_log.acknowledge(box.id, upto)
         box.acked = upto
 
     def write(self, changes: sqlite3.Connection) -> None:
@@ -166,7 +182,10 @@ class Mailboxes:
             if checkpointed is not None:
                 self.memtable.checkpoint(changes, boxes, checkpointed.last_envelope)
                 shorten_journal(changes, checkpointed.number)
-        written = self.page.write(changes)
+        for box in self._counted:
+            self.batch_log.settle(box)
+        self._counted.clear()
+        written = self.batch_log.write(changes)
         if written is not None:
             self._add_row(*written)
 
@@ -179,15 +198,16 @@ class Mailboxes:
         self._rows.clear()
         self._weight = 0
         self._changed = set()
-        self.page.clear()
+        self._counted.clear()
+        self.batch_log.clear()
 
     def _add_row(self, number: int, weight: int) -> None:
-        self._rows.append(Row(number, weight, self.last_envelope, self._changed))
+        self._rows.append(JournalRow(number, weight, self.last_envelope, self._changed))
         self._weight += weight
         self._changed = set()
 
     def _stand(self, box: Box) -> None:
-        self.page.stand(box.id, box.tail, box.is_full, box.seen_ms)
+        self.batch_log.stand(box)
 
     def _let_go(self, box: Box, upto: int) -> None:
         recent = box.recent
@@ -209,7 +229,12 @@ class Mailboxes:
                 waiting=box.waiting - before.waiting, waiting_bytes=box.waiting_bytes - before.waiting_bytes
             )
         self._before.clear()
+        self._dropped.clear()
         self.depth.commit()
+
+    def is_in_doubt(self, mailbox: MailboxId) -> bool:
+        """Whether the batch under way has deleted the mailbox: what waited in it can be read again if that fails."""
+        return mailbox in self._dropped
 
     def committed(self, client: ClientId) -> list[Mailbox]:
         """As `of`, without what the batch under way has done."""
@@ -242,12 +267,12 @@ class Mailboxes:
             sqlite3.Error, StoreError: it cannot be read; whatever is asked next tries again.
         """
         self._must_recover = True
-        for known in (self.cached, self._by_id, self._rows, self._before):
+        for known in (self.cached, self._by_id, self._rows, self._counted, self._before, self._dropped):
             known.clear()
         self._changed = set()
         self._weight = 0
         self.memtable = Memtable()
-        self.page = Page()
+        self.batch_log = BatchLog()
         self.last_envelope = self._lookups.execute(_SELECT_LAST).fetchone()[0]
         self.depth.recount(self._lookups)
         journal = list(read_journal(self._lookups))
@@ -266,8 +291,8 @@ class Mailboxes:
         """Bring what a batch did to mind again. The tables may know of it, or of what came after it."""
         box: Box | None
         match effect:
-            case Kept(number, envelope, digest, is_archived, is_blocked, places):
-                recent = Recent(number, key_of(envelope), envelope, digest, 0, is_archived, is_blocked)
+            case KeptEnvelope(number, envelope, digest, is_archived, is_blocked, places):
+                recent = Recent(number, key_of(envelope, digest), envelope, digest, 0, is_archived, is_blocked)
                 for mailbox, seq, is_own in places:
                     box = self.by_id(mailbox)
                     if box is not None:
@@ -284,11 +309,17 @@ class Mailboxes:
                     self.change(box)
                     self._let_go(box, upto)
                     box.acked = upto
-            case Standing(mailbox, tail, is_full, seen_ms):
+            case Standing(mailbox, tail, is_full, seen_ms, session):
                 box = self.by_id(mailbox)
                 if box is not None:
                     self.change(box)
                     box.tail, box.is_full, box.seen_ms = max(box.tail, tail), is_full, max(box.seen_ms, seen_ms)
+                    box.session = max(box.session, session)
+            case SentSoFar(mailbox, sent, refused):
+                box = self.by_id(mailbox)
+                if box is not None and sent >= box.sent:
+                    self.change(box)
+                    box.sent, box.refused = sent, refused
 
 
 def _hold(box: Box, seq: int, recent: Recent, *, is_own: bool) -> None:

@@ -2,19 +2,22 @@
 
 Most are acknowledged before they ever get there; then all that the tables get is the id. Rule: a reader sees what is
 committed, in the tables or here, and nothing twice.
+
+And message ids that are known, in the tables or here: what was accepted under one is the answer to its repetition.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from itertools import takewhile
 from operator import attrgetter
 
 from attrs import define, setters
 
-from ironwire.ids import is_group
+from ironwire.ids import GroupId, is_group
+from ironwire.store.contract.operations import Duplicate, IdTaken, Known
 from ironwire.store.contract.records import Entry, Envelope
 from ironwire.store.sqlite.boxes import Box
-from ironwire.store.sqlite.ids import Row
 
 _INSERT_ENVELOPE = """
     INSERT INTO envelope (id, verb, sender, device, recipient, message_id, ts, owed, payload, is_archived, is_blocked)
@@ -22,7 +25,20 @@ _INSERT_ENVELOPE = """
 _INSERT_ID = "INSERT INTO known (key, envelope, ts, digest, recipient) VALUES (?, ?, ?, ?, ?)"
 _INSERT_ENTRY = "INSERT INTO entry (mailbox, seq, envelope, size, is_own) VALUES (?, ?, ?, ?, ?)"
 _UPDATE_BOX = """
-    UPDATE mailbox SET acked = ?, tail = ?, waiting = ?, waiting_bytes = ?, is_full = ?, seen_ms = ? WHERE id = ?"""
+    UPDATE mailbox
+    SET acked = ?, tail = ?, waiting = ?, waiting_bytes = ?, is_full = ?, seen_ms = ?,
+        session = ?, sent = ?, refused = ?
+    WHERE id = ?"""
+
+ASKED_AT_ONCE = 32
+
+_COLUMNS = "envelope, ts, digest, recipient"
+_SELECT_KNOWN = f"SELECT {_COLUMNS} FROM known WHERE key = ?"  # noqa: S608  # constants
+_SELECT_ALL_KNOWN = f"""
+    SELECT key, {_COLUMNS} FROM known WHERE key IN ({", ".join("?" * ASKED_AT_ONCE)})"""  # noqa: S608  # constants
+
+KnownRow = tuple[int, int, bytes, str | None]
+"""Number of the envelope, when it was accepted, its digest, and its group."""
 
 
 @define(eq=False, on_setattr=setters.NO_OP)
@@ -55,7 +71,7 @@ class Recent:
             self.is_blocked,
         )
 
-    def known(self) -> Row:
+    def known(self) -> KnownRow:
         to = self.envelope.to
         return self.number, self.envelope.ts, self.digest, to if is_group(to) else None
 
@@ -87,12 +103,12 @@ class Memtable:
         if not recent.owed and not recent.is_archived and recent.key is None:
             del self._by_number[number]
 
-    def known(self, key: bytes) -> Row | None:
+    def known(self, key: bytes) -> KnownRow | None:
         """What was accepted under an id, the batch under way included."""
         recent = self._by_id.get(key)
         return None if recent is None else recent.known()
 
-    def known_before(self, key: bytes) -> Row | None:
+    def known_before(self, key: bytes) -> KnownRow | None:
         """As `known`, without the batch under way."""
         recent = self._by_id.get(key)
         return None if recent is None or recent.number > self._committed else recent.known()
@@ -126,7 +142,8 @@ class Memtable:
                     waiting -= 1
                     waiting_bytes -= size
             box.checkpointed = checkpointed
-            rows.append((box.acked, box.tail, waiting, waiting_bytes, box.is_full, box.seen_ms, box.id))
+            counted = (box.session, box.sent, box.refused_text())
+            rows.append((box.acked, box.tail, waiting, waiting_bytes, box.is_full, box.seen_ms, *counted, box.id))
         ids, envelopes = [], []
         for number, recent in self._by_number.items():
             if number > upto:
@@ -157,3 +174,44 @@ class Memtable:
             if recent.key is not None and self._by_id.get(recent.key) is recent:
                 del self._by_id[recent.key]
             self._archived -= recent.is_archived
+
+
+# --- message ids -----------------------------------------------------------------------------------------------------
+
+
+def message_key(sender: str, device: str | None, id: str) -> bytes:  # noqa: A002  # the frame's
+    """What an id is known by: a hash, from which nobody reads who said something."""
+    return blake2b(f"{sender}/{device or ''}/{id}".encode(), digest_size=16).digest()
+
+
+def key_of(envelope: Envelope, digest: bytes) -> bytes | None:
+    """None: it has no id, or the id is not remembered."""
+    if envelope.id is None or not digest:
+        return None
+    return message_key(envelope.sender, envelope.device, envelope.id)
+
+
+def find_known(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[bytes, KnownRow]:
+    """Those of many ids that the table knows. One statement for some of them costs a third of one for each."""
+    wanted: list[bytes | None] = [*sorted(keys)]
+    found: dict[bytes, KnownRow] = {}
+    for start in range(0, len(wanted), ASKED_AT_ONCE):
+        some = wanted[start : start + ASKED_AT_ONCE]
+        some += [None] * (ASKED_AT_ONCE - len(some))
+        for key, *row in connection.execute(_SELECT_ALL_KNOWN, some):
+            found[key] = tuple(row)
+    return found
+
+
+def read_known(connection: sqlite3.Connection, key: bytes) -> KnownRow | None:
+    row: KnownRow | None = connection.execute(_SELECT_KNOWN, (key,)).fetchone()
+    return row
+
+
+def known_as(row: KnownRow | None, digest: bytes) -> Known | None:
+    if row is None:
+        return None
+    _, ts, known_digest, group = row
+    if known_digest != digest:
+        return IdTaken()
+    return Duplicate(ts, None if group is None else GroupId(group))

@@ -1,17 +1,18 @@
-"""Brings a database file to the newest schema: numbered SQL files, each applied once, in one transaction.
+"""Bring a database file to the newest schema: numbered SQL files, each applied once, in one transaction.
 
 Rule: a file of an older schema is copied before it is changed, and one of a newer schema is not touched. The number
-of the last file that was applied is kept in the database itself (`PRAGMA user_version`).
+of the last SQL file that was applied is kept in the database itself (`PRAGMA user_version`).
 """
 
-import os
 import re
 import sqlite3
 from importlib.resources import files
 from pathlib import Path
 
 from ironwire.errors import StoreError
-from ironwire.store.sqlite.ids import message_key
+from ironwire.store.contract.faults import FaultPoint, reach
+from ironwire.store.sqlite.copy import copy_file
+from ironwire.store.sqlite.memtable import message_key
 
 _NUMBERED = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -42,7 +43,9 @@ def migrate(database: sqlite3.Connection, path: Path, migrations: dict[int, str]
     backup = None
     if 0 < current < newest:
         backup = path.with_name(f"{path.name}.schema-{current}.backup")
-        _copy(database, backup)
+        reach(FaultPoint.BEFORE_OLD_FILE_COPIED)
+        copy_file(database, backup)
+        reach(FaultPoint.AFTER_OLD_FILE_COPIED)
     upgrade(database, migrations)
     return backup
 
@@ -61,28 +64,12 @@ def upgrade(database: sqlite3.Connection, migrations: dict[int, str]) -> None:
 
 
 def _apply(database: sqlite3.Connection, number: int, sql: str) -> None:
+    database.set_trace_callback(lambda _: reach(FaultPoint.MIGRATING))
     try:
         database.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
     except BaseException:
         if database.in_transaction:
             database.rollback()
         raise
-
-
-def _copy(database: sqlite3.Connection, backup: Path) -> None:
-    """A consistent copy that is complete or absent, on the disk before the file itself is changed."""
-    partial = backup.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    partial.touch(mode=0o600)
-    database.execute("VACUUM INTO ?", (str(partial),))
-    _sync(partial)
-    partial.replace(backup)
-    _sync(backup.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
-        os.close(handle)
+        database.set_trace_callback(None)

@@ -6,8 +6,7 @@ from contextlib import closing
 from typing import Any
 
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, is_group, parse_address
-from ironwire.store.contract.records import Archived, Entry, Envelope, MailboxId
-from ironwire.store.contract.store import HISTORY_BYTES
+from ironwire.store.contract.records import HISTORY_BYTES, Archived, Entry, Envelope, MailboxId
 
 PAGE_BYTES = 128 * 1024
 """A page of a mailbox ends with the entry that reaches it: a device that acknowledges one large text at a time has room

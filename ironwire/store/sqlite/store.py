@@ -1,148 +1,112 @@
-"""The durable store: one SQLite file (WAL, synchronous=FULL), one writer that commits in batches.
+"""The durable store in one SQLite file, written by one writer in batches."""
 
-A batch is a row of a journal at first, and what is left of it after a while goes into the tables
-(docs/decisions/0010).
-
-Statements run on the event loop, where they cost what they cost; only COMMIT, which waits for the disk, runs in a
-thread (docs/decisions/0005 has the figures). Three connections keep apart what must not wait for each other: the
-writer, look-ups on the event loop, and pages read in threads. The readers see what is committed; what the batch under
-way has changed is known to the writer's cache of mailboxes alone.
-"""
-
-import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 import trio
 
-from ironwire.counting import LATENCY_SECONDS, Histogram
-from ironwire.errors import StoreError, StoreFull
+from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.directory import Group, Membership
+from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.losses import Loss
+from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
-from ironwire.store.contract.records import (
-    Archived,
-    Entry,
-    Erased,
-    Expired,
-    Group,
-    Mailbox,
-    MailboxId,
-    Membership,
-    Quota,
-    StoreStatistics,
-)
-from ironwire.store.lock import lock_file
-from ironwire.store.sqlite.copy import copy_database
-from ironwire.store.sqlite.groups import GroupReader
-from ironwire.store.sqlite.ids import message_key
+from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.sqlite.copy import copy_file
+from ironwire.store.sqlite.database import Database, Threads, Workers
+from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans, take_ban
 from ironwire.store.sqlite.losses import read_losses
-from ironwire.store.sqlite.mailboxes import Mailboxes
-from ironwire.store.sqlite.migrations import load_migrations, migrate
-from ironwire.store.sqlite.operator import put_ban, read_bans, take_ban
+from ironwire.store.sqlite.mailboxes import MailboxCache
+from ironwire.store.sqlite.memtable import message_key
 from ironwire.store.sqlite.pages import read_archived, read_entries, read_newest_ms
-from ironwire.store.sqlite.thread import WriterThread
 from ironwire.store.sqlite.writer import Writer
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_BUSY_MS = 5_000
-"""How long a thread waits for whoever else has the file locked. The event loop does not wait."""
-_CACHE_KIB = 32 * 1024
-"""Of pages that are changed again and again: the ends of the indexes."""
+
+class SqliteGlance:
+    """The caches of the store, and a look-up on the event loop on a miss. `turn` is held while a batch is under way."""
+
+    _mailboxes: MailboxCache
+    _directory: DirectoryReader
+
+    def __init__(self, database: Database, turn: trio.Lock) -> None:
+        self._database = database
+        self._turn = turn
+        self.banned: set[ClientId] = set()
+        """Kept up to date by the store."""
+
+    def open(self, mailboxes: MailboxCache, directory: DirectoryReader, banned: set[ClientId]) -> None:
+        self._mailboxes, self._directory, self.banned = mailboxes, directory, banned
+
+    def mailbox_count(self, client: ClientId) -> int:
+        boxes = self._mailboxes.cached.get(client)
+        if boxes is None:
+            if not self._turn.locked():
+                self._mailboxes.trim()
+            with self._database.errors():
+                boxes = self._mailboxes.of(client)
+        return len(boxes)
+
+    def group(self, group: GroupId) -> Group | None:
+        with self._database.errors():
+            return self._directory.group(group)
+
+    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        blocks = self._directory.blocks.get(client)  # first: to enter the context below costs more than all else here
+        if blocks is None:
+            with self._database.errors():
+                blocks = self._directory.blocks_of(client)
+        return blocks
+
+    def is_banned(self, client: ClientId) -> bool:
+        return client in self.banned
 
 
 class SqliteStore:
-    """The store in the file at `path`. One process at a time may have it open."""
+    """The store in the file at `path`. One process at a time may have it open.
 
-    _lock: int
-    _changes: sqlite3.Connection
-    _lookups: sqlite3.Connection
-    _pages: sqlite3.Connection
+    Args:
+        open_workers: makes the threads that wait for the disk; a simulation has none.
+    """
+
     _writer: Writer
-    _mailboxes: Mailboxes
-    _groups: GroupReader
-    _thread: WriterThread
+    _mailboxes: MailboxCache
+    _directory: DirectoryReader
 
-    def __init__(self, path: Path, quota: Quota) -> None:
-        self._path = path
+    def __init__(self, path: Path, quota: Quota, open_workers: Callable[[], Workers] = Threads) -> None:
         self._quota = quota
+        self._database = Database(path, open_workers)
         self._turn = trio.Lock()
-        self._page_turn = trio.Lock()
         self._copy_turn = trio.Lock()
-        self._banned: set[ClientId] = set()
-        self._connections: list[sqlite3.Connection] = []
+        self.glance = SqliteGlance(self._database, self._turn)
         self._is_failing = False
         self._batches = 0
         self._operations = 0
-        self._commits = Histogram(LATENCY_SECONDS)
 
     async def open(self) -> None:
-        try:
-            await trio.to_thread.run_sync(self._open)
-            self._thread = WriterThread()
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
+        await self._database.open(self._prepare)
 
     async def close(self) -> None:
-        async with self._turn, self._page_turn:
+        async with self._turn, self._database.closing():
             try:
                 await self._checkpoint()
             except StoreError as error:
                 log.warning("the journal stays as it is until the next start", reason=str(error))
-            finally:
-                self._thread.close()
-                self._disconnect()
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = lock_file(self._path)
-        try:
-            # SQLite would open a file that can only be read, and the first batch would find out.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            with self._as_store_error():
-                self._changes, self._lookups, self._pages = (self._connect() for _ in range(3))
-                self._prepare()
-        except BaseException:
-            self._disconnect()
-            raise
 
     def _prepare(self) -> None:
-        run = self._changes.execute
-        fault = run("PRAGMA quick_check(1)").fetchone()[0]
-        if fault != "ok":
-            raise StoreError(f"{self._path} is damaged ({fault}): restore it from a backup")
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        run("PRAGMA secure_delete = ON")
-        backup = migrate(self._changes, self._path, load_migrations())
-        if backup is not None:
-            log.info("database upgraded", backup=str(backup))
-        for connection in (self._changes, self._lookups):
-            connection.execute("PRAGMA busy_timeout = 0")
-        run(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        self._writer = Writer(self._changes, self._lookups, self._quota)
+        database = self._database
+        self._writer = Writer(database.changes, database.lookups, self._quota)
         self._mailboxes = self._writer.mailboxes
-        self._groups = GroupReader(self._lookups)
-        self._banned = read_bans(self._changes)
-
-    def _connect(self) -> sqlite3.Connection:
-        # Transactions are begun by hand, and threads take turns.
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=64)
-        self._connections.append(connection)
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        return connection
-
-    def _disconnect(self) -> None:
-        while self._connections:
-            self._connections.pop().close()
-        os.close(self._lock)
+        self._directory = DirectoryReader(database.lookups)
+        self.glance.open(self._mailboxes, self._directory, read_bans(database.lookups))
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -152,9 +116,10 @@ class SqliteStore:
             try:
                 results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
             finally:
-                self._groups.forget_changed(batch)
+                self._directory.forget_changed(batch)
             self._batches += 1
             self._operations += len(batch)
+            reach(FaultPoint.BEFORE_REPLIES)
             return results
 
     async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
@@ -169,26 +134,28 @@ class SqliteStore:
                     lambda: self._writer.let_go(before_ms, archived_before_ms), in_thread=True
                 )
                 self._batches += 1
+        reach(FaultPoint.EXPIRED)
         return expired
 
     async def erase(self, client: ClientId) -> Erased:
         async with self._turn:
             erased = await self._transaction(lambda: self._writer.erase(client), in_thread=True)
             self._writer.recover()
-            self._groups.forget_blocks(client)
+            self._directory.forget_blocks(client)
             self._batches += 1
             return erased
 
     async def ban(self, client: ClientId, now_ms: int) -> bool:
         async with self._turn:
-            is_news = await self._transaction(lambda: put_ban(self._changes, client, now_ms), in_thread=False)
-            self._banned.add(client)
+            changes = self._database.changes
+            is_news = await self._transaction(lambda: put_ban(changes, client, now_ms), in_thread=False)
+            self.glance.banned.add(client)
             return is_news
 
     async def unban(self, client: ClientId) -> bool:
         async with self._turn:
-            is_news = await self._transaction(lambda: take_ban(self._changes, client), in_thread=False)
-            self._banned.discard(client)
+            is_news = await self._transaction(lambda: take_ban(self._database.changes, client), in_thread=False)
+            self.glance.banned.discard(client)
             return is_news
 
     async def copy_to(self, path: Path) -> None:
@@ -200,24 +167,48 @@ class SqliteStore:
         """
         async with self._copy_turn:
             try:
-                with self._as_store_error():
-                    await trio.to_thread.run_sync(lambda: copy_database(self._path, path, self._quota))
+                await self._database.read(lambda: self._copy(path))
             except OSError as error:
                 raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
+    def _copy(self, path: Path) -> None:
+        source = f"{self._database.path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(source, uri=True)) as database:
+            copy_file(database, path, self._empty_journal)
+
+    def _empty_journal(self, copy: sqlite3.Connection) -> None:
+        """Whoever reads the copy finds everything in its tables."""
+        copy.execute("PRAGMA secure_delete = ON")
+        writer = Writer(copy, copy, self._quota)
+        copy.execute("BEGIN IMMEDIATE")
+        writer.checkpoint()
+        copy.execute("COMMIT")
+
     async def scrub(self) -> None:
+        reach(FaultPoint.BEFORE_SCRUB)
         # A copy under way reads the log: to wait for its end while nobody else may write would take too long.
         async with self._copy_turn, self._turn:
             await self._transaction(self._checkpoint_and_mark, in_thread=False)
-            is_busy, *_ = await self._in_thread(lambda: self._patiently("PRAGMA wal_checkpoint(TRUNCATE)"))
-        if is_busy:
-            raise StoreError(f"{self._path}: another program keeps the log from being overwritten: end it")
+            is_overwritten = await self._database.overwrite_log()
+        if not is_overwritten:
+            path = self._database.path
+            raise StoreError(f"{path}: another program keeps the log from being overwritten: end it")
+        reach(FaultPoint.SCRUBBED)
+
+    async def checkpoint(self) -> None:
+        async with self._turn:
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        if not self._mailboxes.is_checkpointed:
+            await self._transaction(self._writer.checkpoint, in_thread=False)
 
     def _checkpoint_and_mark(self) -> None:
         """Checkpoint, and make the smallest change that reaches the disk: there may be nothing to checkpoint."""
         self._writer.checkpoint()
-        number = self._changes.execute("PRAGMA user_version").fetchone()[0]
-        self._changes.execute(f"PRAGMA user_version = {number}")
+        changes = self._database.changes
+        number = changes.execute("PRAGMA user_version").fetchone()[0]
+        changes.execute(f"PRAGMA user_version = {number}")
 
     @asynccontextmanager
     async def _prompt_turn(self) -> AsyncIterator[None]:
@@ -233,16 +224,12 @@ class SqliteStore:
             self._turn.release()
 
     async def _transaction(self, change: Callable[[], T], *, in_thread: bool) -> T:
-        """All of `change`, on the disk; or nothing of it, and a StoreError."""
+        """As `Database.transaction`; the caches follow it, whichever way it ends."""
         try:
-            with self._as_store_error():
-                await self._begin()
-                result = await self._in_thread(change) if in_thread else change()
-                await self._commit()
+            result = await self._database.transaction(change, in_thread=in_thread)
         except BaseException as error:
             if isinstance(error, StoreError):
                 self._is_failing = True
-            self._roll_back()
             with suppress(sqlite3.Error, StoreError):
                 self._writer.recover()
             raise
@@ -250,111 +237,51 @@ class SqliteStore:
         self._mailboxes.commit()
         return result
 
-    async def checkpoint(self) -> None:
-        async with self._turn:
-            await self._checkpoint()
+    # --- exact reads -------------------------------------------------------------------------------------------------
+    # Those without a checkpoint find what is committed in a cache, or by a look-up on the event loop.
 
-    async def newest_ms(self) -> int | None:
-        await self.checkpoint()
-        return await self._read_page(lambda: read_newest_ms(self._pages))
-
-    async def _checkpoint(self) -> None:
-        if not self._mailboxes.is_checkpointed:
-            await self._transaction(self._writer.checkpoint, in_thread=False)
-
-    async def _commit(self) -> None:
-        began = trio.current_time()
-        await self._in_thread(self._changes.commit)
-        self._commits.observe(trio.current_time() - began)
-
-    async def _begin(self) -> None:
-        if self._changes.in_transaction:
-            self._changes.rollback()  # what could not be undone when it failed
-        try:
-            self._changes.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            await self._in_thread(lambda: self._patiently("BEGIN IMMEDIATE"))
-
-    def _patiently(self, statement: str) -> tuple[int, ...]:
-        """Run a statement that may have to wait for another program's lock; in a thread."""
-        self._changes.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        try:
-            row: tuple[int, ...] = self._changes.execute(statement).fetchone() or ()
-        finally:
-            self._changes.execute("PRAGMA busy_timeout = 0")
-        return row
-
-    def _roll_back(self) -> None:
-        # SQLite may have done it already. Where it cannot, `_begin` tries again before it begins anything.
-        if self._changes.in_transaction:
-            with suppress(sqlite3.Error):
-                self._changes.rollback()
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        with self._as_store_error():
-            return await self._thread.run(work)
-
-    # --- reads -------------------------------------------------------------------------------------------------------
-
-    def mailbox_count(self, client: ClientId) -> int:
-        boxes = self._mailboxes.cached.get(client)
-        if boxes is None:
-            if not self._turn.locked():
-                self._mailboxes.trim()
-            with self._as_store_error():
-                boxes = self._mailboxes.of(client)
-        return len(boxes)
-
-    def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
-        with self._as_store_error():
+    async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
+        with self._database.errors():
             return self._mailboxes.committed(client)
 
-    def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
-        with self._as_store_error():
+    async def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
+        with self._database.errors():
             return self._writer.recall(message_key(sender, device, id), digest)
 
-    def group(self, group: GroupId) -> Group | None:
-        with self._as_store_error():
-            return self._groups.group(group)
+    async def group(self, group: GroupId) -> Group | None:
+        return self.glance.group(group)
 
-    def groups_of(self, client: ClientId) -> Sequence[Membership]:
-        with self._as_store_error():
-            return self._groups.groups_of(client)
+    async def groups_of(self, client: ClientId) -> Sequence[Membership]:
+        with self._database.errors():
+            return self._directory.groups_of(client)
 
-    def is_banned(self, client: ClientId) -> bool:
-        return client in self._banned
+    async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
+        return self.glance.blocks_of(client)
 
-    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        blocks = self._groups.blocks.get(client)  # first: to enter the context below costs more than all else here
-        if blocks is None:
-            with self._as_store_error():
-                blocks = self._groups.blocks_of(client)
-        return blocks
+    async def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
+        with self._database.errors():
+            return read_losses(self._database.lookups, mailbox, first, last)
 
     async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
-        with self._as_store_error():
+        while self._mailboxes.is_in_doubt(mailbox):
+            async with self._turn:
+                pass
+        with self._database.errors():
             recent = self._mailboxes.committed_entries(mailbox, after)  # first: what a checkpoint moves is in both
-        entries, is_cut = await self._read_page(lambda: read_entries(self._pages, mailbox, after, limit))
+        entries, is_cut = await self._database.read_page(lambda pages: read_entries(pages, mailbox, after, limit))
         if is_cut:
             return entries
         last = entries[-1].seq if entries else after
         return [*entries, *(entry for entry in recent if entry.seq > last)][:limit]
 
-    def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
-        with self._as_store_error():
-            return read_losses(self._lookups, mailbox, first, last)
-
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         if self._mailboxes.memtable.have_archived:
             await self.checkpoint()
-        return await self._read_page(lambda: read_archived(self._pages, client, peer, before, limit))
+        return await self._database.read_page(lambda pages: read_archived(pages, client, peer, before, limit))
 
-    async def _read_page(self, read: Callable[[], T]) -> T:
-        async with self._page_turn:
-            with self._as_store_error():
-                return await trio.to_thread.run_sync(read)
+    async def newest_ms(self) -> int | None:
+        await self.checkpoint()
+        return await self._database.read_page(read_newest_ms)
 
     def statistics(self) -> StoreStatistics:
         depth = self._mailboxes.depth
@@ -362,25 +289,9 @@ class SqliteStore:
             self._batches,
             self._operations,
             self._is_failing,
-            commit_seconds=self._commits.statistics(),
+            commit_seconds=self._database.commit_seconds(),
             mailboxes=depth.mailboxes,
             waiting_envelopes=depth.waiting,
             waiting_bytes=depth.waiting_bytes,
-            file_bytes=_size_bytes(self._path) + _size_bytes(self._path.with_name(f"{self._path.name}-wal")),
+            file_bytes=self._database.size_bytes(),
         )
-
-    @contextmanager
-    def _as_store_error(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "unknown")
-            kind = StoreFull if name == "SQLITE_FULL" else StoreError
-            raise kind(f"{self._path}: {error} ({name})") from error
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # there is no log before the first batch

@@ -1,11 +1,14 @@
-"""One class per verb and direction: the messages of clients, and those of the server.
+"""One class per verb and direction, in a module of its subject; it declares all that is particular to the verb.
 
-A message is the content of a frame's `payload`. `id` and `seq` stand beside the payload; they belong to the frame, and
-`codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these classes.
+A message is the content of a frame's `payload`. `id`, `n` and `seq` stand beside the payload; they belong to the frame,
+and `codec.py` passes them beside the message. docs/protocol.md is the law; `docs/schema/` is generated from these
+classes.
 """
 
-from typing import get_args
+from typing import TypeVar
 
+from ironwire.wire.messages import calls, devices, envelopes, groups, presence, session, uploads
+from ironwire.wire.messages.base import ClientMessage, ServerMessage
 from ironwire.wire.messages.calls import (
     CallAnswer,
     CallCandidate,
@@ -25,16 +28,7 @@ from ironwire.wire.messages.calls import (
     RelayedRinging,
     RelayedUpdate,
 )
-from ironwire.wire.messages.devices import (
-    Ack,
-    CaughtUp,
-    Device,
-    DeviceList,
-    DeviceRemove,
-    DeviceRemoved,
-    Devices,
-    Gap,
-)
+from ironwire.wire.messages.devices import Ack, CaughtUp, Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Gap
 from ironwire.wire.messages.envelopes import (
     ArchivedEnvelope,
     DeliveredFile,
@@ -92,89 +86,40 @@ from ironwire.wire.messages.session import (
     Error,
     Ping,
     Pong,
+    RefusedNumbers,
     Resume,
     ServerLimits,
     Verify,
 )
 from ironwire.wire.messages.uploads import UploadGrant, UploadToken
 
-ClientMessage = (
-    Auth
-    | Verify
-    | Text
-    | File
-    | Ack
-    | Receipt
-    | Devices
-    | DeviceRemove
-    | History
-    | GroupCreate
-    | GroupAdd
-    | GroupRemove
-    | GroupLeave
-    | GroupRole
-    | GroupRename
-    | GroupInfo
-    | Groups
-    | Typing
-    | Presence
-    | PresenceAllow
-    | PresenceWatch
-    | Block
-    | Unblock
-    | Blocks
-    | CallOffer
-    | CallRinging
-    | CallAnswer
-    | CallCandidate
-    | CallUpdate
-    | CallEnd
-    | IceServers
-    | UploadToken
-    | Resume
-    | Ping
-)
+M = TypeVar("M", ClientMessage, ServerMessage)
 
-ServerMessage = (
-    AuthChallenge
-    | AuthOk
-    | DeliveredText
-    | DeliveredFile
-    | DeliveredReceipt
-    | GroupChanged
-    | Accepted
-    | Error
-    | CaughtUp
-    | Gap
-    | DeviceList
-    | DeviceRemoved
-    | HistoryPage
-    | GroupDetails
-    | GroupList
-    | RelayedTyping
-    | PresenceUpdate
-    | BlockList
-    | RelayedOffer
-    | RelayedRinging
-    | RelayedAnswer
-    | RelayedCandidate
-    | RelayedUpdate
-    | RelayedResumed
-    | RelayedEnd
-    | IceServerList
-    | UploadGrant
-    | Pong
-)
+
+def _declared(direction: type[M]) -> tuple[type[M], ...]:
+    """The classes of one direction, in the order in which the modules of their subjects declare them."""
+    subjects = (session, envelopes, devices, groups, presence, calls, uploads)
+    return tuple(
+        kind
+        for subject in subjects
+        for kind in vars(subject).values()
+        if isinstance(kind, type) and issubclass(kind, direction) and kind.__module__ == subject.__name__
+    )
+
+
+CLIENT_MESSAGES = _declared(ClientMessage)
+SERVER_MESSAGES = _declared(ServerMessage)
 
 DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
 """Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
-CLIENT_MESSAGES: tuple[type[ClientMessage], ...] = get_args(ClientMessage)
-SERVER_MESSAGES: tuple[type[ServerMessage], ...] = get_args(ServerMessage)
+NUMBERED = (Text, File, Receipt)
+"""Envelopes that a device may number by the frame's `n`."""
 
 __all__ = [
     "CLIENT_MESSAGES",
     "DELIVERIES",
+    "NUMBERED",
     "SERVER_MESSAGES",
     "WIRE_KEY",
     "Accepted",
@@ -236,6 +181,7 @@ __all__ = [
     "PresenceWatch",
     "Receipt",
     "ReceiptState",
+    "RefusedNumbers",
     "RelayedAnswer",
     "RelayedCandidate",
     "RelayedEnd",

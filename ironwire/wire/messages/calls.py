@@ -6,6 +6,7 @@ from attrs import field
 
 from ironwire.ids import CallId, ClientId
 from ironwire.record import record
+from ironwire.wire.messages.base import ClientMessage, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, Between, Chars, Items, ShortText, UnixMs
 
 Sdp = Annotated[str, Chars(1, 32_768)]
@@ -27,7 +28,7 @@ class Candidate:
 
 
 @record
-class CallOffer:
+class CallOffer(ClientMessage):
     """Calls every session of `to`."""
 
     verb: ClassVar[str] = "call_offer"
@@ -39,7 +40,7 @@ class CallOffer:
 
 
 @record
-class CallRinging:
+class CallRinging(ClientMessage):
     """The call is being shown to a person."""
 
     verb: ClassVar[str] = "call_ringing"
@@ -49,7 +50,7 @@ class CallRinging:
 
 
 @record
-class CallAnswer:
+class CallAnswer(ClientMessage):
     """Takes the call in this session."""
 
     verb: ClassVar[str] = "call_answer"
@@ -60,7 +61,7 @@ class CallAnswer:
 
 
 @record
-class CallCandidate:
+class CallCandidate(ClientMessage):
     """One way to reach this session."""
 
     verb: ClassVar[str] = "call_candidate"
@@ -71,7 +72,7 @@ class CallCandidate:
 
 
 @record
-class CallUpdate:
+class CallUpdate(ClientMessage):
     """A later session description in a call that was answered: an offer to change the connection, or the answer."""
 
     verb: ClassVar[str] = "call_update"
@@ -83,7 +84,7 @@ class CallUpdate:
 
 
 @record
-class CallEnd:
+class CallEnd(ClientMessage):
     """Ends the call, or refuses it."""
 
     verb: ClassVar[str] = "call_end"
@@ -94,7 +95,7 @@ class CallEnd:
 
 
 @record
-class RelayedOffer:
+class RelayedOffer(ServerMessage):
     """`sender` calls this client."""
 
     verb: ClassVar[str] = "call_offer"
@@ -106,7 +107,7 @@ class RelayedOffer:
 
 
 @record
-class RelayedRinging:
+class RelayedRinging(ServerMessage):
     """The call is being shown to a person at `sender`'s."""
 
     verb: ClassVar[str] = "call_ringing"
@@ -116,7 +117,7 @@ class RelayedRinging:
 
 
 @record
-class RelayedAnswer:
+class RelayedAnswer(ServerMessage):
     """`sender` has taken the call."""
 
     verb: ClassVar[str] = "call_answer"
@@ -127,7 +128,7 @@ class RelayedAnswer:
 
 
 @record
-class RelayedCandidate:
+class RelayedCandidate(ServerMessage):
     """One way to reach `sender`'s session."""
 
     verb: ClassVar[str] = "call_candidate"
@@ -138,7 +139,7 @@ class RelayedCandidate:
 
 
 @record
-class RelayedUpdate:
+class RelayedUpdate(ServerMessage):
     """A later session description from `sender`'s end of the call."""
 
     verb: ClassVar[str] = "call_update"
@@ -150,7 +151,7 @@ class RelayedUpdate:
 
 
 @record
-class RelayedResumed:
+class RelayedResumed(ServerMessage):
     """The call with `sender` continues after one of its two devices has opened a new session: this device if it comes
     directly after `auth_ok`, else the other.
     """
@@ -162,7 +163,7 @@ class RelayedResumed:
 
 
 @record
-class RelayedEnd:
+class RelayedEnd(ServerMessage):
     """The call with `sender` is over. Besides the reasons of clients there are the server's own: `answered_elsewhere`,
     `timeout`, `glare` and `disconnected`.
     """
@@ -175,7 +176,7 @@ class RelayedEnd:
 
 
 @record
-class IceServers:
+class IceServers(ClientMessage):
     """Asks for the STUN and TURN servers that this server offers for calls."""
 
     verb: ClassVar[str] = "ice_servers"
@@ -191,7 +192,7 @@ class IceServer:
 
 
 @record
-class IceServerList:
+class IceServerList(ServerMessage):
     """The answer to `ice_servers`; empty if the operator has configured none."""
 
     verb: ClassVar[str] = "ice_servers"

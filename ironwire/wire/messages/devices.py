@@ -7,11 +7,12 @@ from attrs import field
 from ironwire.ids import DeviceId, GroupId
 from ironwire.limits import DEVICES_PER_CLIENT
 from ironwire.record import record
+from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, Count, Items, UnixMs
 
 
 @record
-class Ack:
+class Ack(ClientMessage):
     """Everything up to `upto` is safe with this device: cumulative, may be repeated. With an id it is answered by
     `accepted`, once it is committed (section 5).
     """
@@ -22,7 +23,7 @@ class Ack:
 
 
 @record
-class CaughtUp:
+class CaughtUp(ServerMessage):
     """Every waiting entry has been delivered, up to `seq`; later deliveries are live (section 5)."""
 
     verb: ClassVar[str] = "caught_up"
@@ -31,7 +32,7 @@ class CaughtUp:
 
 
 @record
-class Gap:
+class Gap(ServerMessage):
     """The entries `first` to `last` of the mailbox are gone: they have expired, or the mailbox was full when they came.
     `groups` names the groups with a lost change; `more_groups` says that there are others (section 5).
     """
@@ -46,19 +47,22 @@ class Gap:
 
 
 @record
-class Devices:
+class Devices(ClientMessage):
     """Asks for this client's devices (section 5)."""
 
     verb: ClassVar[str] = "devices"
 
 
 @record
-class DeviceRemove:
+class DeviceRemove(ClientMessage):
     """Deletes one of this client's devices with its mailbox (section 5)."""
 
     verb: ClassVar[str] = "device_remove"
 
     device: DeviceId
+
+    def surcharge(self, members: Members) -> int:
+        return 9
 
 
 @record
@@ -72,7 +76,7 @@ class Device:
 
 
 @record
-class DeviceList:
+class DeviceList(ServerMessage):
     """The answer to `devices`, oldest first (section 5)."""
 
     verb: ClassVar[str] = "devices"
@@ -81,7 +85,7 @@ class DeviceList:
 
 
 @record
-class DeviceRemoved:
+class DeviceRemoved(ServerMessage):
     """The answer to `device_remove` (section 5)."""
 
     verb: ClassVar[str] = "device_removed"

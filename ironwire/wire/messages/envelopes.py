@@ -7,6 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import HISTORY_ENVELOPES, RECEIPT_IDS
 from ironwire.record import record
+from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
 from ironwire.wire.messages.fields import (
     WIRE_KEY,
     Between,
@@ -29,20 +30,25 @@ from ironwire.wire.messages.fields import (
 
 
 @record
-class Text:
+class Text(ClientMessage):
     """A text for `to` (section 4)."""
 
     verb: ClassVar[str] = "text"
+    is_ordered = True
 
     to: Address
     text: str
 
+    def surcharge(self, members: Members) -> int:
+        return members_at(self.to, members)
+
 
 @record
-class File:
+class File(ClientMessage):
     """An uploaded file for `to`, with what a client needs to show it before it is downloaded (section 4)."""
 
     verb: ClassVar[str] = "file"
+    is_ordered = True
 
     to: Address
     url: MediaPath
@@ -57,14 +63,18 @@ class File:
     waveform: Waveform | None = None
     caption: Caption | None = None
 
+    def surcharge(self, members: Members) -> int:
+        return members_at(self.to, members)
+
 
 @record
-class Receipt:
+class Receipt(ClientMessage):
     """The envelopes with these ids were delivered to, or read by, a person's device. Goes to the devices of `to`
     (section 7.1).
     """
 
     verb: ClassVar[str] = "receipt"
+    is_ordered = True
 
     to: ClientId
     ids: Annotated[list[MessageId], Items(1, RECEIPT_IDS)]
@@ -72,7 +82,7 @@ class Receipt:
 
 
 @record
-class DeliveredText:
+class DeliveredText(ServerMessage):
     """A text from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
     verb: ClassVar[str] = "text"
@@ -88,7 +98,7 @@ class DeliveredText:
 
 
 @record
-class DeliveredFile:
+class DeliveredFile(ServerMessage):
     """A file from `sender` (section 2). A device session gets the last three keys too (section 5)."""
 
     verb: ClassVar[str] = "file"
@@ -112,7 +122,7 @@ class DeliveredFile:
 
 
 @record
-class DeliveredReceipt:
+class DeliveredReceipt(ServerMessage):
     """The state of envelopes that this client sent (section 7.1). Goes to device sessions only."""
 
     verb: ClassVar[str] = "receipt"
@@ -126,7 +136,7 @@ class DeliveredReceipt:
 
 
 @record
-class History:
+class History(ClientMessage):
     """Asks for archived envelopes between this client and `peer`, newest first: the newest of all, or the page after
     the one that gave `before` (section 7.1).
     """
@@ -136,6 +146,9 @@ class History:
     peer: Address = field(metadata={WIRE_KEY: "with"})
     limit: Annotated[int, Between(1, HISTORY_ENVELOPES)]
     before: Count | None = None
+
+    def surcharge(self, members: Members) -> int:
+        return self.limit
 
 
 @record
@@ -148,7 +161,7 @@ class ArchivedEnvelope:
 
 
 @record
-class HistoryPage:
+class HistoryPage(ServerMessage):
     """The answer to `history`, newest first (section 7.1). `before` leads to the next page; the last page has none."""
 
     verb: ClassVar[str] = "history"

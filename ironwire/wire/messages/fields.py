@@ -90,6 +90,7 @@ def as_file_name(text: str) -> str:
 
 
 Count = Annotated[int, Between(0, SAFE_INTEGER)]
+Number = Annotated[int, Between(1, SAFE_INTEGER)]
 UnixMs = Annotated[int, Between(0, SAFE_INTEGER)]
 """Milliseconds since 1970-01-01T00:00:00Z."""
 

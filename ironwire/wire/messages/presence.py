@@ -7,6 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, GroupId
 from ironwire.limits import BLOCKS_PER_CLIENT, CLIENTS_PER_FRAME
 from ironwire.record import record
+from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
 from ironwire.wire.messages.fields import WIRE_KEY, Items
 
 Status = Literal["online", "away", "busy"]
@@ -15,7 +16,7 @@ Watchlist = Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME)]
 
 
 @record
-class Typing:
+class Typing(ClientMessage):
     """This client is typing to `to`, or has stopped."""
 
     verb: ClassVar[str] = "typing"
@@ -23,9 +24,12 @@ class Typing:
     to: Address
     typing: bool
 
+    def surcharge(self, members: Members) -> int:
+        return members_at(self.to, members)
+
 
 @record
-class RelayedTyping:
+class RelayedTyping(ServerMessage):
     """`sender` is typing to this client, or to a group they share, or has stopped."""
 
     verb: ClassVar[str] = "typing"
@@ -36,7 +40,7 @@ class RelayedTyping:
 
 
 @record
-class Presence:
+class Presence(ClientMessage):
     """The status of this session, for clients that its client allows to see it."""
 
     verb: ClassVar[str] = "presence"
@@ -45,25 +49,31 @@ class Presence:
 
 
 @record
-class PresenceAllow:
+class PresenceAllow(ClientMessage):
     """Replaces the list of clients that may see this client's presence, until its last session ends."""
 
     verb: ClassVar[str] = "presence_allow"
 
     clients: Watchlist
 
+    def surcharge(self, members: Members) -> int:
+        return len(self.clients)
+
 
 @record
-class PresenceWatch:
+class PresenceWatch(ClientMessage):
     """Replaces the list of clients whose presence this session wants to see."""
 
     verb: ClassVar[str] = "presence_watch"
 
     clients: Watchlist
 
+    def surcharge(self, members: Members) -> int:
+        return len(self.clients)
+
 
 @record
-class PresenceUpdate:
+class PresenceUpdate(ServerMessage):
     """The status of a watched client. `offline` stands for a client without a session, and for one that does not allow
     it.
     """
@@ -75,7 +85,7 @@ class PresenceUpdate:
 
 
 @record
-class Block:
+class Block(ClientMessage):
     """Nothing that `client` addresses to this client is delivered from now on."""
 
     verb: ClassVar[str] = "block"
@@ -84,7 +94,7 @@ class Block:
 
 
 @record
-class Unblock:
+class Unblock(ClientMessage):
     """Ends a block."""
 
     verb: ClassVar[str] = "unblock"
@@ -93,14 +103,14 @@ class Unblock:
 
 
 @record
-class Blocks:
+class Blocks(ClientMessage):
     """Asks for the clients that this client has blocked."""
 
     verb: ClassVar[str] = "blocks"
 
 
 @record
-class BlockList:
+class BlockList(ServerMessage):
     """The answer to `blocks`."""
 
     verb: ClassVar[str] = "blocks"

@@ -2,13 +2,17 @@
 
 from typing import Annotated, ClassVar
 
+from attrs import field
+
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
+from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
-from ironwire.wire.messages.fields import Chars, Count, ErrorCode, Items, Sha256Hex, ShortText, UnixMs
+from ironwire.wire.messages.base import ClientMessage, ServerMessage
+from ironwire.wire.messages.fields import WIRE_KEY, Chars, Count, ErrorCode, Items, Number, Sha256Hex, ShortText, UnixMs
 
 
 @record
-class Auth:
+class Auth(ClientMessage):
     """Opens authentication (sections 2 and 3). `token` is checked by `protocol/auth.py`: a bad one closes the
     connection.
     """
@@ -22,7 +26,7 @@ class Auth:
 
 
 @record
-class Verify:
+class Verify(ClientMessage):
     """Answers the challenge with a signature in hex (section 2)."""
 
     verb: ClassVar[str] = "verify"
@@ -31,7 +35,7 @@ class Verify:
 
 
 @record
-class AuthChallenge:
+class AuthChallenge(ServerMessage):
     """32 random bytes in hex, to be signed once (section 2). On the wire `challenge` stands beside `type`, without a
     payload.
     """
@@ -52,6 +56,7 @@ class ServerLimits:
     upload_bytes: Count
     window_envelopes: Count
     window_bytes: Count
+    unanswered_envelopes: Count
     mailbox_envelopes: Count
     mailbox_bytes: Count
     retention_ms: Count
@@ -73,7 +78,16 @@ class ServerLimits:
 
 
 @record
-class AuthOk:
+class RefusedNumbers:
+    """The envelopes of the device with the numbers `first` to `last` were refused, all with `msg` (section 4.1)."""
+
+    first: Number = field(metadata={WIRE_KEY: "from"})
+    last: Number = field(metadata={WIRE_KEY: "to"})
+    msg: ErrorCode
+
+
+@record
+class AuthOk(ServerMessage):
     """The session may begin (sections 2 and 3). A seed client gets it without a payload: every field is then absent."""
 
     verb: ClassVar[str] = "auth_ok"
@@ -84,6 +98,10 @@ class AuthOk:
     """Distinguishes this mailbox from an earlier one of the same device."""
     seq: Count | None = None
     """The last number that the mailbox gave out."""
+    sent: Count | None = None
+    """The last number of the device that is settled."""
+    refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
+    """Of the last numbers up to `sent`, those that were refused."""
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
@@ -92,7 +110,7 @@ class AuthOk:
 
 
 @record
-class Accepted:
+class Accepted(ServerMessage):
     """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
 
     verb: ClassVar[str] = "accepted"
@@ -102,10 +120,12 @@ class Accepted:
     group: GroupId | None = None
     epoch: Count | None = None
     """Where a change of a group was accepted: the group, and what its epoch is now (section 7.2)."""
+    sent: Count | None = None
+    """Where `resume` was accepted of a device: as in `auth_ok`."""
 
 
 @record
-class Error:
+class Error(ServerMessage):
     """A frame was not carried out (section 6); the session goes on."""
 
     verb: ClassVar[str] = "error"
@@ -119,21 +139,21 @@ class Error:
 
 
 @record
-class Resume:
+class Resume(ClientMessage):
     """Ends the hold after a refusal: the client continues from there (section 4)."""
 
     verb: ClassVar[str] = "resume"
 
 
 @record
-class Ping:
+class Ping(ClientMessage):
     """Asks for a sign of life. For clients that cannot send WebSocket pings (section 6.2)."""
 
     verb: ClassVar[str] = "ping"
 
 
 @record
-class Pong:
+class Pong(ServerMessage):
     """The answer to `ping`."""
 
     verb: ClassVar[str] = "pong"

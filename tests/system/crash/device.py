@@ -1,8 +1,9 @@
 """A device that survives its server: it keeps what a device has to keep, and checks every frame that it gets.
 
-What it keeps across connections: the messages that were not accepted yet, in order, each with its id; what it has
-stored; and up to where it knows that its ack was committed. It asks for an answer to some of its acks, and only what an
-answered one covers must never come again (docs/protocol.md, section 5).
+It numbers what it sends (docs/protocol.md, section 4.1), and believes what `sent` says after a reconnect: it neither
+sends that again nor waits for an answer. What it keeps across connections: the messages that were not accepted yet, in
+order, each with its id; what it has stored; and up to where it knows that its ack was committed. It asks for an answer
+to some of its acks, and only what an answered one covers must never come again (section 5).
 """
 
 import json
@@ -59,7 +60,7 @@ class Counters:
     """What happened in all histories so far."""
 
     accepted: int = 0
-    duplicates: int = 0
+    unheard: int = 0
     delivered: int = 0
     redelivered: int = 0
     answered: int = 0
@@ -68,7 +69,7 @@ class Counters:
 
     def __str__(self) -> str:
         return (
-            f"{self.accepted} accepted ({self.duplicates} of them told twice), {self.delivered} delivered, "
+            f"{self.accepted} accepted ({self.unheard} of them told after a reconnect), {self.delivered} delivered, "
             f"{self.redelivered} delivered again before an answer to their ack, {self.answered} acks answered, "
             f"{self.sessions} sessions, {self.cuts} cut by devices"
         )
@@ -84,8 +85,8 @@ class Connection:
     async def open(self) -> None:
         await self._raw.upgrade()
 
-    async def say(self, verb: str, id_: str | None = None, /, **payload: object) -> None:
-        named = {} if id_ is None else {"id": id_}
+    async def say(self, verb: str, id_: str | None = None, n: int | None = None, /, **payload: object) -> None:
+        named = {key: value for key, value in {"id": id_, "n": n}.items() if value is not None}
         async with self._writing:
             await self._raw.send(frame_builder.text(json.dumps({"type": verb, **named, "payload": payload})))
 
@@ -117,6 +118,8 @@ class Device:
     """
     is_lazy: bool = False
     """Acknowledges rarely, and so keeps its window full."""
+    accepted_numbers: int = 0
+    """Up to which number of this epoch everything was accepted."""
     stored: list[Sent] = field(factory=list)
     """What seq 1, 2, 3... held."""
     unaccepted: deque[Sent] = field(factory=deque)
@@ -135,6 +138,8 @@ class Device:
     _acked: int = field(init=False, default=0)
     _connection: Connection | None = field(init=False, default=None)
     _unsent: deque[Sent] = field(init=False, factory=deque)
+    _most_unheard: int = field(init=False, default=0)
+    """How many numbers are on their way."""
     _wake: trio.Event = field(init=False, factory=trio.Event)
 
     @property
@@ -159,7 +164,7 @@ class Device:
         """Forget the numbering, as a device does when the epoch is another; what is not accepted is kept."""
         self.former_epochs.add(self.epoch)
         self.epoch = None
-        self.durable_ack = self.acked_ever = 0
+        self.durable_ack = self.acked_ever = self.accepted_numbers = 0
         self.stored.clear()
         self._seen.clear()
         self._last_from.clear()
@@ -204,7 +209,20 @@ class Device:
         _demand(tail >= len(self.stored), f"tail {tail} although {len(self.stored)} was delivered")
         self.epoch = epoch
         self._got = self._acked = 0
+        self._learn(welcome["payload"]["sent"], welcome["payload"].get("refused"))
         self._unsent = deque(self.unaccepted)
+
+    def _learn(self, sent: int, refused: object) -> None:
+        """What had no answer when the last connection broke, and is settled, was accepted."""
+        _demand(not refused, f"{refused} was refused, and nothing can be")
+        unheard = sent - self.accepted_numbers
+        _demand(0 <= unheard <= self._most_unheard, f"{sent} are settled after {self.accepted_numbers}")
+        for _ in range(unheard):
+            self.unaccepted.popleft()
+        self.accepted_numbers = sent
+        self.counters.accepted += unheard
+        self.counters.unheard += unheard
+        self._most_unheard = 0
 
     async def _send_all(self, connection: Connection) -> None:
         """Send what waits, oldest first: so what a crash has undone is sent again in its order."""
@@ -215,7 +233,10 @@ class Device:
             if self._unsent and len(on_the_way) < MOST_UNACCEPTED:
                 sent = self._unsent.popleft()
                 on_the_way.append(sent)
-                await connection.say("text", str(sent.number), to=sent.to, text=sent.text)
+                # What is in front of it has its number before it.
+                n = self.accepted_numbers + 1 + self.unaccepted.index(sent)
+                self._most_unheard = max(self._most_unheard, n - self.accepted_numbers)
+                await connection.say("text", str(sent.number), n, to=sent.to, text=sent.text)
             else:
                 self._wake = trio.Event()
                 await self._wake.wait()
@@ -242,9 +263,11 @@ class Device:
     def _accept(self, frame: dict[str, Any]) -> None:
         number = int(frame["id"])
         _demand(bool(self.unaccepted) and self.unaccepted[0].number == number, f"{number} was accepted out of turn")
+        _demand("duplicate" not in frame["payload"], f"{number} was told to have been sent before")
         self.unaccepted.popleft()
+        self.accepted_numbers += 1
+        self._most_unheard -= 1
         self.counters.accepted += 1
-        self.counters.duplicates += frame["payload"].get("duplicate", False)
         self._wake.set()
 
     def _store(self, frame: dict[str, Any]) -> None:

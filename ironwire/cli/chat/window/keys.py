@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from attrs import define, field
 from prompt_toolkit.filters import Always, Condition, Filter, has_completions
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
@@ -29,110 +30,114 @@ _TOP = 1_000_000
 
 def bindings(live: LiveState, shell: "Shell") -> KeyBindings:
     """Everything can be reached without a mouse."""
-    keys = KeyBindings()
-    in_help = Condition(lambda: live.state.help_top is not None)
-    in_list = Condition(lambda: live.state.focus == "list") & ~in_help
-    in_composer = ~in_list & ~in_help
+    keys = _Keys(live, shell)
+    keys.bind_always()
+    keys.bind_outside_help()
+    keys.bind_in_list()
+    keys.bind_in_composer()
+    keys.bind_in_help()
+    return keys.bindings
 
-    def tell(event: Event) -> None:
-        live.dispatch(event)
-        shell.follow_focus()
 
-    def bind(names: str, event: Event, when: Filter) -> None:
+@define
+class _Keys:
+    """The bindings, by where they hold."""
+
+    _live: LiveState
+    _shell: "Shell"
+    bindings: KeyBindings = field(init=False, factory=KeyBindings)
+    _in_help: Filter = field(init=False)
+    _in_list: Filter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._in_help = Condition(lambda: self._live.state.help_top is not None)
+        self._in_list = Condition(lambda: self._live.state.focus == "list") & ~self._in_help
+
+    def bind_always(self) -> None:
+        self._bind("c-c", LeavingAsked(), Always())
+        # Reports of the terminal, asked for by `notify.FOCUS_REPORTS_ON`.
+        self._bind("escape+[+I", FocusReported(is_focused=True), Always())
+        self._bind("escape+[+O", FocusReported(is_focused=False), Always())
+
+        @self.bindings.add("c-z")
+        def suspend(event: KeyPressEvent) -> None:
+            event.app.suspend_to_background()
+
+    def bind_outside_help(self) -> None:
+        add, shell, outside = self.bindings.add, self._shell, ~self._in_help
+        self._bind("c-n", Stepped(1), outside)
+        self._bind("c-p", Stepped(-1), outside)
+        self._bind("c-g", WentUnread(), outside)
+        self._bind("f1", HelpScrolled(0), outside)
+        for digit in range(1, 10):
+            self._bind(f"escape+{digit}", Chosen(digit - 1), outside)
+        add("pageup", filter=outside)(lambda _: shell.scroll(shell.page_lines))
+        add("pagedown", filter=outside)(lambda _: shell.scroll(-shell.page_lines))
+        add("c-home", filter=outside)(lambda _: shell.scroll(_TOP))
+        add("c-end", filter=outside)(lambda _: shell.scroll(_BOTTOM))
+        add("f5", filter=outside)(lambda _: self._live.act(Reconnect()))
+
+        @add("c-d", filter=outside)
+        def leave_unless_writing(event: KeyPressEvent) -> None:
+            if self._live.state.focus == "list" or not event.current_buffer.text:
+                self._tell(LeavingAsked())
+            else:
+                event.current_buffer.delete()
+
+    def bind_in_list(self) -> None:
+        self._bind("up", Moved(-1), self._in_list)
+        self._bind("down", Moved(1), self._in_list)
+        self._bind("home", Moved(_BOTTOM), self._in_list)
+        self._bind("end", Moved(-_BOTTOM), self._in_list)
+        self._bind("enter right", Chosen(), self._in_list)
+        self._bind("tab escape", FocusMoved("composer"), self._in_list)
+        self._bind("?", HelpScrolled(0), self._in_list)
+        self.bindings.add("r", filter=self._in_list)(lambda _: self._live.act(Reconnect()))
+
+        @self.bindings.add("/", filter=self._in_list)
+        def begin_command(event: KeyPressEvent) -> None:
+            self._tell(FocusMoved("composer"))
+            event.app.current_buffer.insert_text("/")
+
+    def bind_in_composer(self) -> None:
+        add, in_composer = self.bindings.add, ~self._in_list & ~self._in_help
+        self._bind("escape", FocusMoved("list"), in_composer)
+
+        # A line feed is an Enter that was typed before the window had the terminal.
+        @add("enter", filter=in_composer)
+        @add("c-j", filter=in_composer)
+        def enter(_: KeyPressEvent) -> None:
+            peer = self._live.state.open
+            self._tell(Entered(peer, self._shell.take_line()))
+
+        @add("escape", "enter", filter=in_composer)
+        def new_line(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @add("tab", filter=in_composer & ~has_completions)
+        def complete_or_go(event: KeyPressEvent) -> None:
+            if event.current_buffer.text.startswith("/"):
+                event.current_buffer.start_completion(select_first=False, insert_common_part=True)
+            else:
+                self._tell(FocusMoved("list"))
+
+        @add("tab", filter=in_composer & has_completions)
+        def next_completion(event: KeyPressEvent) -> None:
+            event.current_buffer.complete_next()
+
+    def bind_in_help(self) -> None:
+        self._bind("up", HelpScrolled(-1), self._in_help)
+        self._bind("down", HelpScrolled(1), self._in_help)
+        self._bind("pageup", HelpScrolled(-10), self._in_help)
+        self._bind("pagedown", HelpScrolled(10), self._in_help)
+        # Keys that prompt-toolkit has a meaning for are not `any`.
+        self._bind("escape enter tab f1 <any>", HelpScrolled(None), self._in_help)
+
+    def _bind(self, names: str, event: Event, when: Filter) -> None:
+        """Each of these keys, or of these sequences of keys, is this event."""
         for name in names.split():
-            keys.add(*name.split("+"), filter=when)(lambda _: tell(event))
+            self.bindings.add(*name.split("+"), filter=when)(lambda _: self._tell(event))
 
-    everywhere = ~in_help
-    bind("c-n", Stepped(1), everywhere)
-    bind("c-p", Stepped(-1), everywhere)
-    bind("c-g", WentUnread(), everywhere)
-    bind("f1", HelpScrolled(0), everywhere)
-    for digit in range(1, 10):
-        bind(f"escape+{digit}", Chosen(digit - 1), everywhere)
-
-    bind("up", Moved(-1), in_list)
-    bind("down", Moved(1), in_list)
-    bind("home", Moved(_BOTTOM), in_list)
-    bind("end", Moved(-_BOTTOM), in_list)
-    bind("enter right", Chosen(), in_list)
-    bind("tab escape", FocusMoved("composer"), in_list)
-    bind("?", HelpScrolled(0), in_list)
-
-    @keys.add("/", filter=in_list)
-    def begin_command(event: KeyPressEvent) -> None:
-        tell(FocusMoved("composer"))
-        event.app.current_buffer.insert_text("/")
-
-    bind("escape", FocusMoved("list"), in_composer)
-    bind("up", HelpScrolled(-1), in_help)
-    bind("down", HelpScrolled(1), in_help)
-    bind("pageup", HelpScrolled(-10), in_help)
-    bind("pagedown", HelpScrolled(10), in_help)
-
-    # Keys that prompt-toolkit has a meaning for are not `any`.
-    bind("escape enter tab f1", HelpScrolled(None), in_help)
-
-    @keys.add("<any>", filter=in_help)
-    def leave_help(_: KeyPressEvent) -> None:
-        tell(HelpScrolled(None))
-
-    # A line feed is an Enter that was typed before the window had the terminal.
-    @keys.add("enter", filter=in_composer)
-    @keys.add("c-j", filter=in_composer)
-    def enter(_: KeyPressEvent) -> None:
-        peer = live.state.open
-        tell(Entered(peer, shell.take_line()))
-
-    @keys.add("escape", "enter", filter=in_composer)
-    def new_line(event: KeyPressEvent) -> None:
-        event.current_buffer.insert_text("\n")
-
-    @keys.add("tab", filter=in_composer & ~has_completions)
-    def complete_or_go(event: KeyPressEvent) -> None:
-        if event.current_buffer.text.startswith("/"):
-            event.current_buffer.start_completion(select_first=False, insert_common_part=True)
-        else:
-            tell(FocusMoved("list"))
-
-    @keys.add("tab", filter=in_composer & has_completions)
-    def next_completion(event: KeyPressEvent) -> None:
-        event.current_buffer.complete_next()
-
-    @keys.add("pageup", filter=everywhere)
-    def page_up(_: KeyPressEvent) -> None:
-        shell.scroll(shell.page_lines)
-
-    @keys.add("pagedown", filter=everywhere)
-    def page_down(_: KeyPressEvent) -> None:
-        shell.scroll(-shell.page_lines)
-
-    @keys.add("c-home", filter=everywhere)
-    def top(_: KeyPressEvent) -> None:
-        shell.scroll(_TOP)
-
-    @keys.add("c-end", filter=everywhere)
-    def bottom(_: KeyPressEvent) -> None:
-        shell.scroll(_BOTTOM)
-
-    @keys.add("f5", filter=everywhere)
-    @keys.add("r", filter=in_list)
-    def reconnect(_: KeyPressEvent) -> None:
-        live.act(Reconnect())
-
-    bind("c-c", LeavingAsked(), Always())
-
-    @keys.add("c-d", filter=everywhere)
-    def leave_unless_writing(event: KeyPressEvent) -> None:
-        if live.state.focus == "list" or not event.current_buffer.text:
-            tell(LeavingAsked())
-        else:
-            event.current_buffer.delete()
-
-    @keys.add("c-z")
-    def suspend(event: KeyPressEvent) -> None:
-        event.app.suspend_to_background()
-
-    # Reports of the terminal, asked for by `notify.FOCUS_REPORTS_ON`.
-    bind("escape+[+I", FocusReported(is_focused=True), Always())
-    bind("escape+[+O", FocusReported(is_focused=False), Always())
-    return keys
+    def _tell(self, event: Event) -> None:
+        self._live.dispatch(event)
+        self._shell.follow_focus()

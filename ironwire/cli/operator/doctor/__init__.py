@@ -1,4 +1,4 @@
-"""`ironwire doctor`: what keeps a server from running well, found before its users find it.
+"""`ironwire doctor`: finds faults in the setup of a server before its users do.
 
 Each check is a function that looks at one thing and returns a finding; nothing is changed, and nothing is sent but what
 any client sends. `machine.py` and `data.py` look at this machine, `turn.py` at the servers for calls, `front.py` at the
@@ -49,7 +49,7 @@ def doctor(url: str | None, data: Path | None, config_file: Path | None) -> None
 
 
 async def examine(config_file: Path | None, address: ServerAddress | None, folder: Path | None = None) -> list[Finding]:
-    """Everything that the doctor has to say. Without settings that can be used, only what needs none."""
+    """All findings. Without valid settings, only those of checks that need none."""
     try:
         loaded = load(config_file, {"data": folder})
     except ConfigError as error:

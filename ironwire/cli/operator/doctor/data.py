@@ -1,4 +1,4 @@
-"""The data folder: whose it is, who else can read it, whether the database is whole, and who serves it now."""
+"""Checks of the data folder: owner, permissions, damage of the database, and the process that serves it."""
 
 import fcntl
 import os
@@ -35,7 +35,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 @frozen
 class Serving:
-    """Who serves a data folder now: nobody, or a process, which may be one that cannot be seen from here."""
+    """The process that serves a data folder, if any; it may be invisible from here."""
 
     is_running: bool
     process: int | None = None
@@ -43,7 +43,7 @@ class Serving:
 
 @frozen
 class About:
-    """What the server that serves a folder says of itself, over the operator's socket."""
+    """Facts about a running server, from its admin socket."""
 
     instance: str
     listens: tuple[str, ...]
@@ -54,7 +54,7 @@ class About:
 
 
 async def ask_about(data: Path) -> About | None:
-    """None if no server serves the folder, or it does not say."""
+    """Ask the server of the folder; None without a server or an answer."""
     with trio.move_on_after(CONNECT_SECONDS), suppress(AdminError):
         answer = await ask(data, Observe())
         if answer is not None:
@@ -63,7 +63,7 @@ async def ask_about(data: Path) -> About | None:
 
 
 def find_server(data: Path) -> Serving:
-    """Look who holds the folder's lock."""
+    """Find the holder of the folder's lock."""
     try:
         handle = os.open(data / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -141,13 +141,13 @@ def database(data: Path) -> Finding:
 
 
 def _look_only(path: Path) -> str:
-    """How to open it so that nothing is left beside it: without a log there is nobody whose changes could be missed."""
+    """The URI that opens the database and creates no file beside it: without a log, no changes can be missed."""
     is_closed = not path.with_name(f"{path.name}-wal").exists()
     return f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if is_closed else ''}"
 
 
 def room(data: Path, look: Callable[[Path], os.statvfs_result] = os.statvfs) -> Finding:
-    """Space and inodes for what comes."""
+    """There is disk space, and there are inodes, for further data."""
     check = "disk"
     try:
         disk = look(data)
@@ -165,7 +165,7 @@ def room(data: Path, look: Callable[[Path], os.statvfs_result] = os.statvfs) -> 
 
 
 def clock(settings: Settings) -> Finding:
-    """The server believes the clock, so that what is too old expires, and nothing else does."""
+    """The server trusts the clock, so that old data expires, and nothing else does."""
     check = "expiry"
     believed = trusted_clock(settings)
     believed.open(None)

@@ -1,4 +1,4 @@
-"""What a check says. Rule: whatever is not good says what to do about it."""
+"""The result of a check. Rule: a finding that is not OK has a remedy."""
 
 from enum import IntEnum
 

@@ -1,7 +1,7 @@
-"""The way that clients take: TLS, the proxy, and the server behind it, seen from outside.
+"""Checks of the path of clients: TLS, the proxy, and the server behind it, seen from outside.
 
-A throw-away identity signs in, which leaves nothing behind, and an upload is announced and not made. Where the
-certificate is not good, the other checks go on without it, so that one report names every fault.
+A throw-away identity signs in and leaves nothing behind; an upload is announced and not made. With a bad certificate
+the other checks go on without verification, so that one report names every fault.
 """
 
 import ssl
@@ -54,7 +54,7 @@ class _Answer:
 
 
 async def examine_front(address: ServerAddress, settings: Settings) -> list[Finding]:
-    """Every finding about the front at `address`; only the first where nobody answers there."""
+    """Every finding about the front at `address`; only the first if nothing answers there."""
     tls, dial = await _examine_tls(address)
     if dial is None:
         return [tls]
@@ -80,7 +80,7 @@ async def examine_front(address: ServerAddress, settings: Settings) -> list[Find
 
 
 async def _examine_tls(address: ServerAddress) -> tuple[Finding, Dial | None]:
-    """What is to say about the certificate, and how the other checks get there; None if nobody answers."""
+    """The finding about the certificate, and the dial for the other checks; None if nothing answers."""
     try:
         with trio.fail_after(ANSWER_SECONDS):
             stream = await dial_tcp(address)
@@ -116,7 +116,7 @@ def _unreachable(address: ServerAddress, error: ConnectionFailed) -> tuple[Findi
 
 
 def _lenient() -> ssl.SSLContext:
-    """For the checks that follow: they send no secret."""
+    """A context without verification, for the other checks: they send no secret."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -135,7 +135,7 @@ async def _server(front: _Front) -> Finding:
 
 
 def _judge_instance(front: _Front, instance: str) -> Finding:
-    """Another server says that all is well, too."""
+    """Check that the probe reaches this server and no other one."""
     folder = front.settings.data
     if front.about is None:
         what = f"{front.address} leads to a server, and none that serves {folder} says whether it is that one"

@@ -1,4 +1,4 @@
-"""What the server stands on: Hypercorn, the clock, file descriptors, the user, and settings that only look good."""
+"""Checks of the machine: Hypercorn, the clock, file descriptors, the user, and settings with pitfalls."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 """This version was written later."""
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 OWN_DESCRIPTORS = 256
-"""What the server has open besides its connections: the database, blobs on their way, libraries."""
+"""Descriptors besides connections: the database, open blobs, libraries."""
 
 
 def hypercorn() -> Finding:
@@ -71,7 +71,7 @@ def clock(now: datetime | None = None) -> Finding:
 
 
 def proxies(settings: Settings) -> Finding:
-    """Who is counted: behind a proxy only the proxy knows, and it has to be believed."""
+    """Behind a proxy, only the proxy knows the addresses of clients, and must be trusted."""
     check, host = "proxies", settings.server.host
     if not is_loopback(host) or TrustedProxies.parse(settings.server.trusted_proxies).is_proxy("127.0.0.1"):
         return ok(check, ", ".join(settings.server.trusted_proxies) or "none is believed")

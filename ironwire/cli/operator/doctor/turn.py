@@ -1,4 +1,4 @@
-"""The STUN and TURN servers that calls use: each is asked for something that it gives everybody."""
+"""Checks of the STUN and TURN servers for calls: each answers a request that needs no credential."""
 
 import os
 import re
@@ -20,7 +20,7 @@ _REQUEST_SENDS = 3
 
 
 async def examine_turn(urls: Sequence[IceUrl]) -> list[Finding]:
-    """One finding for each server; none where calls have to get by without."""
+    """One finding for each server; empty without configured servers."""
     return [await _examine(url) for url in urls]
 
 

@@ -1,16 +1,12 @@
-"""What the operator asks of the SQLite file: keep a client out, erase one.
+"""Erasing a client from the SQLite file, for the operator.
 
-Rule: erasing leaves nothing that is the client's own, and takes nothing that others are owed.
+Rule: nothing stays that is the client's own, and nothing goes that others are owed.
 """
 
 import sqlite3
 
 from ironwire.ids import ClientId
-from ironwire.store.contract.records import Erased
-
-_SELECT_BANS = "SELECT client FROM ban"
-_INSERT_BAN = "INSERT OR IGNORE INTO ban (client, banned_ms) VALUES (?, ?)"
-_DELETE_BAN = "DELETE FROM ban WHERE client = ?"
+from ironwire.store.contract.maintenance import Erased
 
 _OWN_MAILBOXES = "(SELECT id FROM mailbox WHERE client = :client)"
 _CONCERNS = "(sender = :client OR recipient = :client)"
@@ -26,22 +22,8 @@ _UNARCHIVE = f"UPDATE envelope SET is_archived = 0 WHERE {_CONCERNS}"  # noqa: S
 _DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
 
 
-def read_bans(database: sqlite3.Connection) -> set[ClientId]:
-    return {client for (client,) in database.execute(_SELECT_BANS)}
-
-
-def put_ban(database: sqlite3.Connection, client: ClientId, now_ms: int) -> bool:
-    """Within a transaction; whether it is news."""
-    return database.execute(_INSERT_BAN, (client, now_ms)).rowcount > 0
-
-
-def take_ban(database: sqlite3.Connection, client: ClientId) -> bool:
-    """Within a transaction; whether there was one."""
-    return database.execute(_DELETE_BAN, (client,)).rowcount > 0
-
-
 def erase_client(database: sqlite3.Connection, client: ClientId) -> Erased:
-    """The changes of `Store.erase`, within a transaction. It looks at every envelope: in a thread."""
+    """The changes of `Store.erase`, within a transaction. Reads every envelope: call it in a thread."""
 
     def run(statement: str) -> sqlite3.Cursor:
         return database.execute(statement, {"client": client})

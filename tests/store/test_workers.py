@@ -7,40 +7,40 @@ import pytest
 import trio
 from trio.testing import Sequencer
 
-from ironwire.store.sqlite.thread import WriterThread
+from ironwire.store.sqlite.database import Threads
 
 
 @pytest.fixture
-def thread() -> Iterator[WriterThread]:
-    made = WriterThread()
+def threads() -> Iterator[Threads]:
+    made = Threads()
     yield made
     made.close()
 
 
-async def test_work_is_done_in_the_same_other_thread(thread: WriterThread) -> None:
-    names = [await thread.run(threading.get_ident) for _ in range(3)]
+async def test_work_is_done_in_the_same_other_thread(threads: Threads) -> None:
+    names = [await threads.write(threading.get_ident) for _ in range(3)]
     assert len({*names}) == 1
     assert names[0] != threading.get_ident()
 
 
-async def test_what_it_raises_comes_back_and_the_thread_goes_on(thread: WriterThread) -> None:
+async def test_what_it_raises_comes_back_and_the_thread_goes_on(threads: Threads) -> None:
     def fail() -> None:
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        await thread.run(fail)
-    assert await thread.run(lambda: 7) == 7
+        await threads.write(fail)
+    assert await threads.write(lambda: 7) == 7
 
 
-async def test_the_loop_goes_on_meanwhile(thread: WriterThread) -> None:
+async def test_the_loop_goes_on_meanwhile(threads: Threads) -> None:
     may_end = threading.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(thread.run, may_end.wait)
+        nursery.start_soon(threads.write, may_end.wait)
         await trio.lowlevel.checkpoint()
         may_end.set()
 
 
-async def test_work_is_done_though_whoever_asked_is_cancelled(thread: WriterThread) -> None:
+async def test_work_is_done_though_whoever_asked_is_cancelled(threads: Threads) -> None:
     may_end, done, order = threading.Event(), [], Sequencer()
 
     def work() -> None:
@@ -51,7 +51,7 @@ async def test_work_is_done_though_whoever_asked_is_cancelled(thread: WriterThre
         with scope:
             async with order(0):
                 pass
-            await thread.run(work)
+            await threads.write(work)
 
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope()

@@ -1,31 +1,38 @@
-"""Groups and blocks in the SQLite file: who is in which group, and who wants nothing from whom.
+"""The directory in the SQLite file: groups and their members, blocks, bans.
 
-The writer's half works within its transaction, and sees what the batch under way has changed. The reader's half sees
-what is committed. Each caches what it is asked for every envelope.
+`DirectoryWriter` works within the writer's transaction, and sees what the current batch has changed.
+`DirectoryReader` sees what is committed. Each caches what it is asked for with every envelope. Groups and blocks are
+not in the journal: their changes are rare, and go into the tables at once.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from attrs import define, field
 
 from ironwire.ids import ClientId, GroupId
+from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
-    Block,
+    AddBlock,
     Blocked,
     ChangeGroup,
     EpochPassed,
     Operation,
+    RemoveBlock,
     TooManyBlocks,
     TooManyGroups,
-    Unblock,
     Unblocked,
 )
-from ironwire.store.contract.records import Group, Membership, Quota
-from ironwire.store.sqlite.cache import Cache
+from ironwire.store.contract.records import Quota
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 CACHED_MEMBERS = 100_000
 """Members of all groups that a cache holds, which take 20 MB."""
 CACHED_BLOCKS = 100_000
-"""Clients that are blocked by those whose blocks are cached, and those who blocked them."""
+"""Blocked clients, and clients whose blocks are cached, together."""
 
 _SELECT_GROUP = """
     SELECT epoch, name, client, role FROM roster JOIN member ON member.roster = roster.id
@@ -47,17 +54,53 @@ _SELECT_BLOCKS = "SELECT blocked FROM block WHERE client = ?"
 _INSERT_BLOCK = "INSERT INTO block (client, blocked) VALUES (?, ?)"
 _DELETE_BLOCK = "DELETE FROM block WHERE client = ? AND blocked = ?"
 
+_ALL_BANS = "SELECT client FROM ban"
+_INSERT_BAN = "INSERT OR IGNORE INTO ban (client, banned_ms) VALUES (?, ?)"
+_DELETE_BAN = "DELETE FROM ban WHERE client = ?"
 
-class GroupWriter:
-    """The part of the writer that knows groups and blocks, within the transaction that its caller has begun."""
+
+@define(eq=False)
+class Cache(Generic[K, V]):
+    """Values that weigh `most` together, each 1 at least; one more than that, and all before it are dropped.
+
+    A bound on the number of values would not bound the memory: strangers decide how large each is. So the weight of a
+    value is the number of members or blocked clients that it names.
+    """
+
+    _most: int
+    _weigh: Callable[[V], int]
+    held: dict[K, V] = field(init=False, factory=dict)
+    """To be read, and changed by the methods alone."""
+    _weight: int = field(init=False, default=0)
+
+    def keep(self, key: K, value: V) -> V:
+        """Hold a value for a key that has none; returns the value."""
+        weight = 1 + self._weigh(value)
+        if self._weight + weight > self._most:
+            self.clear()
+        self.held[key] = value
+        self._weight += weight
+        return value
+
+    def drop(self, key: K) -> None:
+        if key in self.held:
+            self._weight -= 1 + self._weigh(self.held.pop(key))
+
+    def clear(self) -> None:
+        self.held.clear()
+        self._weight = 0
+
+
+class DirectoryWriter:
+    """Changes to groups and blocks, within the transaction that the caller has begun."""
 
     def __init__(self, changes: sqlite3.Connection, quota: Quota) -> None:
         self._changes = changes
         self._quota = quota
         self._members: Cache[GroupId, tuple[ClientId, ...]] = Cache(CACHED_MEMBERS, len)
-        """The batch under way included. An empty tuple stands for a group that does not exist."""
+        """The current batch included. An empty tuple stands for a group that does not exist."""
         self._blocks: Cache[ClientId, frozenset[ClientId]] = Cache(CACHED_BLOCKS, len)
-        """The batch under way included."""
+        """The current batch included."""
 
     def members_of(self, group: GroupId) -> tuple[ClientId, ...]:
         """The members in the order in which they came; none of a group that does not exist."""
@@ -100,7 +143,7 @@ class GroupWriter:
             blocks = self._blocks.keep(client, _read_blocks(self._changes, client))
         return blocks
 
-    def block(self, block: Block) -> Blocked | TooManyBlocks:
+    def block(self, block: AddBlock) -> Blocked | TooManyBlocks:
         blocks = self.blocks_of(block.client)
         if block.blocked in blocks:
             return Blocked()
@@ -110,7 +153,7 @@ class GroupWriter:
         self._blocks.drop(block.client)
         return Blocked()
 
-    def unblock(self, unblock: Unblock) -> Unblocked:
+    def unblock(self, unblock: RemoveBlock) -> Unblocked:
         self._changes.execute(_DELETE_BLOCK, (unblock.client, unblock.blocked))
         self._blocks.drop(unblock.client)
         return Unblocked()
@@ -121,8 +164,8 @@ class GroupWriter:
         self._blocks.clear()
 
 
-class GroupReader:
-    """Groups and blocks as they are committed, quick enough for the event loop."""
+class DirectoryReader:
+    """Groups and blocks as they are committed, read on the event loop."""
 
     def __init__(self, lookups: sqlite3.Connection) -> None:
         self._lookups = lookups
@@ -148,12 +191,12 @@ class GroupReader:
         self._blocks.drop(client)
 
     def forget_changed(self, batch: Sequence[Operation]) -> None:
-        """Drop what is cached of whatever this batch has changed, if it was committed."""
+        """Drop what is cached of the groups and clients that this batch has changed, if it was committed."""
         for operation in batch:
             match operation:
                 case ChangeGroup(envelope):
                     self._groups.drop(GroupId(envelope.to))
-                case Block(client) | Unblock(client):
+                case AddBlock(client) | RemoveBlock(client):
                     self._blocks.drop(client)
                 case _:
                     pass
@@ -173,3 +216,17 @@ def _read_group(connection: sqlite3.Connection, group: GroupId) -> Group | None:
 
 def _read_blocks(connection: sqlite3.Connection, client: ClientId) -> frozenset[ClientId]:
     return frozenset(blocked for (blocked,) in connection.execute(_SELECT_BLOCKS, (client,)))
+
+
+def read_bans(connection: sqlite3.Connection) -> set[ClientId]:
+    return {client for (client,) in connection.execute(_ALL_BANS)}
+
+
+def put_ban(connection: sqlite3.Connection, client: ClientId, now_ms: int) -> bool:
+    """Within a transaction; whether it is news."""
+    return connection.execute(_INSERT_BAN, (client, now_ms)).rowcount > 0
+
+
+def take_ban(connection: sqlite3.Connection, client: ClientId) -> bool:
+    """Within a transaction; whether there was one."""
+    return connection.execute(_DELETE_BAN, (client,)).rowcount > 0

@@ -1,0 +1,316 @@
+"""An envelope from its submission to its end: what it costs, whether it is stored, and the answer to its sender.
+
+    submit ── nobody involved has a mailbox ──> the recipient's live sessions, at once; no disk
+          └── someone has ──> committer ──> settle: handed to everybody it is owed to, and answered
+
+Rules: the client that asks is charged for the work of the store, and no lookup for that takes longer than it saves: a
+glance is enough. Never a silent drop: the sender is told when nobody can get it.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from hashlib import blake2b
+
+import trio
+from attrs import define, field
+
+from ironwire.delivery.committer import Committer
+from ironwire.delivery.hub import REPLACED, Endpoint, Hub, ends_session_on_error
+from ironwire.delivery.metrics import DeliveryMetrics
+from ironwire.errors import StoreError
+from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
+from ironwire.protocol.auth import Principal
+from ironwire.store.contract.operations import (
+    AlreadySettled,
+    Append,
+    Appended,
+    Audience,
+    ChangeGroup,
+    Duplicate,
+    Forget,
+    Held,
+    IdTaken,
+    MailboxFull,
+    NotMember,
+    NumberRefused,
+    OutOfTurn,
+    RefuseNumber,
+    Result,
+    SessionOver,
+    ToClient,
+    ToGroup,
+    Undeliverable,
+)
+from ironwire.store.contract.records import Envelope
+from ironwire.store.contract.store import Glance, Store
+from ironwire.wire.codec import Sendable, accepted, encode, live_frame, stored_payload
+from ironwire.wire.messages import Accepted, ClientMessage, Error, Receipt, Text
+
+NO_SUCH_GROUP = Error("not_found", detail="no such group")
+ID_TAKEN = Error("invalid", detail="id was used for another message")
+
+DIGEST_BYTES = 16
+
+ON_THE_PAGE = 2 * 1024
+"""Bytes included in one entry: the disk writes pages of twice that size."""
+BYTES_PER_ENTRY = 256
+"""Bytes charged as one entry: at 20 MB/s, 256 bytes of I/O take as long as one mailbox insert."""
+
+
+def cost_of(size: int, entries: int) -> int:
+    """The cost of so many entries, and of so many bytes that are written, or overwritten because they are erased."""
+    return entries + max(size - ON_THE_PAGE, 0) // BYTES_PER_ENTRY
+
+
+def entries_between(glance: Glance, sender: Principal, to: ClientId) -> int:
+    """How many entries an envelope may take: one in each mailbox of the two, besides that of the device that sends it.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    entries = glance.mailbox_count(to)
+    if sender.client == to:
+        return entries
+    return entries + glance.mailbox_count(sender.client) - (sender.device is not None)
+
+
+def entries_in(glance: Glance, client: ClientId, group: GroupId) -> int:
+    """How many entries an envelope of the client to the group may take: at least one for each member."""
+    try:
+        stands = glance.group(group)
+        if stands is None or client not in stands.roles:
+            return 1
+        return entries_of_all(glance, stands.roles)
+    except StoreError:
+        return 1  # nothing will be stored either
+
+
+def entries_of_all(glance: Glance, clients: Iterable[ClientId]) -> int:
+    """How many entries an envelope to all these clients may take: at least one for each.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return sum(max(glance.mailbox_count(client), 1) for client in clients)
+
+
+def digest_of(message: ClientMessage) -> bytes:
+    """Tells two messages with the same id apart."""
+    # No address has a zero in it, and none begins like a frame.
+    said = f"{message.to}\0{message.text}".encode() if type(message) is Text else encode(message)
+    return blake2b(said).digest()[:DIGEST_BYTES]
+
+
+@define
+class Envelopes:
+    """The envelopes of all sessions, from their hands to everyone they are owed to."""
+
+    _hub: Hub
+    _store: Store
+    _committer: Committer
+    _now_ms: Callable[[], int]
+    keeps_history: bool
+    metrics: DeliveryMetrics = field(init=False, factory=DeliveryMetrics)
+
+    def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None, n: int | None = None) -> None:  # noqa: A002  # the frame's
+        """Take an envelope to a client or to a group. Replies go to the session's outbox, now or after the commit."""
+        if is_group(message.to):
+            group = GroupId(message.to)
+            entries = entries_in(self._store.glance, sender.principal.client, group)
+            self._submit_to_store(sender, message, ToGroup(group), id, n, entries)
+            return
+        to = ClientId(message.to)
+        try:
+            entries = entries_between(self._store.glance, sender.principal, to)
+            # Envelopes of one sender keep their order: what follows one that waits for its commit waits too.
+            if not entries and sender.principal.device is None and not sender.unsettled.count:
+                self._relay(sender, message, to, id)
+                return
+        except StoreError:
+            entries = 1  # the commit fails as well, and answers
+        audience = ToClient(to, not isinstance(message, Receipt) and self._hub.is_live(to))
+        self._submit_to_store(sender, message, audience, id, n, entries)
+
+    def refuse(self, sender: Endpoint, error: Error, id: MessageId | None, n: int | None) -> None:  # noqa: A002  # as above
+        """Answer a frame that goes no further with an error. Its number is used up, and the answer comes after the
+        commit; unless the session is held because the store cannot commit.
+        """
+        number = sender.number(n)
+        if number is None or (sender.hold is not None and sender.hold.code == "internal"):
+            sender.outbox.put(encode(error, id))
+            return
+        sender.unsettled.begin(1)
+        settle = partial(self._settle_refusal, sender, error, id)
+        self._committer.ask(sender.principal.client, RefuseNumber(number, error.msg, sender.hold), settle)
+
+    async def change_group(self, change: ChangeGroup, frame: Callable[[], bytes]) -> Result:
+        """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+
+        def tell(result: Result | StoreError) -> None:
+            if isinstance(result, Appended):
+                self.metrics.stored[change.envelope.verb] += 1
+                self._hub.fan_out(result, frame)
+
+        cost = max(entries_of_all(self._store.glance, change.roles), 1)
+        return await self._committer.committed(change.envelope.sender, change, tell, cost)
+
+    def _relay(self, sender: Endpoint, message: Sendable, to: ClientId, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """Hand an envelope to the recipient's live sessions at once: nobody involved has a mailbox. Nothing comes
+        between the look at the blocks and the hand-over.
+
+        Raises:
+            StoreError: the blocks cannot be read, and nothing was done.
+        """
+        client = sender.principal.client
+        if isinstance(message, Receipt):
+            is_taken = False
+        elif client in self._store.glance.blocks_of(to):
+            is_taken = self._hub.is_live(to)  # the sender gets the answer that it would get otherwise
+        else:
+            is_taken = self._hub.hand_over(to, live_frame(message, client))
+        if not is_taken:
+            self._reply_offline(sender, to, message.verb, id)
+            return
+        self.metrics.relayed[message.verb] += 1
+        if id is not None:
+            sender.outbox.put(accepted(self._now_ms(), id))
+
+    def _submit_to_store(
+        self,
+        sender: Endpoint,
+        message: Sendable,
+        audience: Audience,
+        id: MessageId | None,  # noqa: A002  # as above
+        n: int | None,
+        entries: int,
+    ) -> None:
+        client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
+        payload = stored_payload(message, client, now, device)
+        envelope = Envelope(message.verb, client, device, message.to, id, now, payload)
+        is_archived = self.keeps_history and not isinstance(message, Receipt)
+        number = sender.number(n)
+        digest = digest_of(message) if number is None else b""
+        append = Append(envelope, digest, audience, is_archived, sender.hold, number)
+        cost = cost_of(len(payload), max(entries, 1))
+        sender.unsettled.begin(cost)
+        self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
+
+    @ends_session_on_error
+    def _settle(
+        self, sender: Endpoint, message: Sendable, append: Append, cost: int, result: Result | StoreError
+    ) -> None:
+        """The store has decided about an envelope: bring it to everybody it is owed to, and tell its sender."""
+        sender.unsettled.settle(cost)
+        envelope = append.envelope
+        verb, id_ = envelope.verb, envelope.id
+        match result:
+            case Appended():
+                if self._reaches_nobody(sender, message, append, result):
+                    self._forget(append)
+                    self._reply_offline(sender, envelope.to, verb, id_)
+                    return
+                self.metrics.stored[verb] += 1
+                if id_ is not None:
+                    sender.outbox.put(accepted(envelope.ts, id_))
+            case Duplicate(ts, _):
+                self.metrics.duplicates[verb] += 1
+                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
+            case Undeliverable():
+                self._reply_offline(sender, envelope.to, verb, id_)
+            case NotMember():
+                self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
+            case IdTaken():
+                self._reply_refused(sender, ID_TAKEN, verb, id_)
+            case Held() if sender.hold is not None:
+                self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
+            case MailboxFull():
+                self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
+            case AlreadySettled() | OutOfTurn() | SessionOver():
+                if result == AlreadySettled(None):
+                    self.metrics.duplicates[verb] += 1
+                self._settle_number(sender, id_, result)
+            case _:
+                self.metrics.refuse(verb, "internal")
+                self._fail(sender, id_)
+
+    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Appended) -> bool:
+        """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
+        have left meanwhile.
+        """
+        audience = append.audience
+        frame = None if isinstance(message, Receipt) else partial(live_frame, message, sender.principal.client)
+        but = sender if isinstance(audience, ToGroup) else None
+        is_taken = self._hub.fan_out(stored, frame, but)
+        if is_taken or not isinstance(audience, ToClient) or not audience.is_live:
+            return False
+        return bool(stored.owed) and all(place.is_own for place in stored.placed)
+
+    @ends_session_on_error
+    def _settle_refusal(
+        self,
+        sender: Endpoint,
+        error: Error,
+        id: MessageId | None,  # noqa: A002  # as above
+        result: Result | StoreError,
+    ) -> None:
+        sender.unsettled.settle(1)
+        match result:
+            case NumberRefused():
+                sender.outbox.put(encode(error, id))
+            case Held() if sender.hold is not None:
+                sender.outbox.put(encode(sender.hold.answer(trio.current_time()), id))
+            case AlreadySettled() | OutOfTurn() | SessionOver():
+                self._settle_number(sender, id, result)
+            case _:
+                self._fail(sender, id)
+
+    def _settle_number(
+        self,
+        sender: Endpoint,
+        id: MessageId | None,  # noqa: A002  # as above
+        result: AlreadySettled | OutOfTurn | SessionOver,
+    ) -> None:
+        """The number was not the next one."""
+        match result:
+            case AlreadySettled(None):
+                answer: Accepted | Error = Accepted(self._now_ms(), duplicate=True)
+            case AlreadySettled(code) if code is not None:
+                answer = Error(code, detail="this n was refused before")
+            case OutOfTurn(due):
+                answer = Error("invalid", detail=f"the next n of this device is {due}")
+            case _:
+                sender.outbox.close(REPLACED)
+                return
+        if id is not None or isinstance(answer, Error):
+            sender.outbox.put(encode(answer, id))
+
+    def _forget(self, append: Append) -> None:
+        """Nobody got it, so its id may come again, and its number was refused."""
+        envelope, number = append.envelope, append.number
+        if envelope.id is not None or number is not None:
+            self._committer.ask(envelope.sender, Forget(envelope, number), lambda _: None)
+
+    def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """The store could not commit: nothing was accepted, and no number is used up."""
+        error = Error("internal", detail="the message could not be stored")
+        sender.outbox.put(encode(error, id))
+        if sender.hold is not None:
+            sender.hold.refused_at_commit(error)
+
+    def _reply_offline(self, sender: Endpoint, to: Address, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self.metrics.undeliverable[verb] += 1
+        sender.outbox.put(encode(Error("user_offline", user=to), id))
+
+    def _reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+        self.metrics.refuse(verb, error.msg)
+        sender.outbox.put(encode(error, id))
+
+    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
+        """Refuse for now what waited for its commit, and what the session sent after it."""
+        self._reply_refused(sender, error, envelope.verb, envelope.id)
+        if sender.hold is not None:
+            sender.hold.refused_at_commit(error)

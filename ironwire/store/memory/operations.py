@@ -1,0 +1,301 @@
+"""The operations of the contract, each on the state of a store in memory. Knows neither batches nor Trio."""
+
+from collections.abc import Sequence
+
+from attrs import evolve
+
+from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.store.contract.operations import (
+    Acked,
+    Acknowledge,
+    AddBlock,
+    AlreadySettled,
+    Append,
+    Appended,
+    Blocked,
+    ChangeGroup,
+    EpochPassed,
+    Forget,
+    Forgotten,
+    Known,
+    LostPlace,
+    MailboxFull,
+    NoSuchDevice,
+    NotMember,
+    Number,
+    NumberRefused,
+    Operation,
+    OutOfTurn,
+    Placed,
+    RefuseNumber,
+    Register,
+    Remove,
+    RemoveBlock,
+    Removed,
+    Result,
+    SessionOver,
+    Sweep,
+    Swept,
+    ToClient,
+    ToDevices,
+    ToGroup,
+    TooManyBlocks,
+    TooManyDevices,
+    TooManyGroups,
+    Touch,
+    Touched,
+    Unblocked,
+    Undeliverable,
+)
+from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
+from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota
+from ironwire.store.memory.state import (
+    GroupState,
+    Member,
+    MemoryMailbox,
+    MemoryState,
+    MessageKey,
+    boxes_of,
+    groups_of,
+    recall,
+)
+from ironwire.wire.messages import ErrorCode
+
+
+def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
+    match operation:
+        case Register():
+            return _register(state, operation, quota)
+        case Touch(mailbox, now_ms):
+            if mailbox in state.boxes:
+                box = state.boxes[mailbox]
+                box.seen_ms = max(box.seen_ms, now_ms)
+            return Touched()
+        case Remove(client, device, session):
+            for box in boxes_of(state, client):
+                if box.device == device:
+                    if session not in (None, box.session):
+                        return SessionOver()
+                    del state.boxes[box.id]
+                    return Removed()
+            return NoSuchDevice()
+        case Sweep():
+            return Swept()
+        case Append(number=Number() as number):
+            return _append_numbered(state, operation, number, quota)
+        case Append():
+            return _append(state, operation, quota)
+        case RefuseNumber(number, code):
+            return _refuse_number(state, number, code)
+        case Acknowledge():
+            return _ack(state, operation)
+        case ChangeGroup():
+            return _change_group(state, operation, quota)
+        case Forget(envelope, Number() as number):
+            state.archive = [archived for archived in state.archive if archived.envelope != envelope]
+            if isinstance(answer_to(state.boxes.get(number.mailbox), number), AlreadySettled):
+                refuse_after_all(state.boxes[number.mailbox], number.n, "user_offline")
+            return Forgotten()
+        case Forget(envelope):
+            if envelope.id is not None:
+                key = (envelope.sender, envelope.device, envelope.id)
+                known, _ = state.known_ids.pop(key, (None, b""))
+                state.archive = [archived for archived in state.archive if archived.envelope is not known]
+            return Forgotten()
+        case AddBlock(client, blocked):
+            blocks = state.blocks.setdefault(client, set())
+            if blocked not in blocks and len(blocks) >= quota.blocks_per_client:
+                return TooManyBlocks()
+            blocks.add(blocked)
+            return Blocked()
+        case RemoveBlock(client, blocked):
+            state.blocks.get(client, set()).discard(blocked)
+            return Unblocked()
+
+
+def _register(state: MemoryState, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
+    boxes = boxes_of(state, register.client)
+    for box in boxes:
+        if box.device == register.device:
+            box.seen_ms = max(box.seen_ms, register.now_ms)
+            box.session += 1
+            return box.snapshot()
+    if len(boxes) >= quota.devices_per_client:
+        return TooManyDevices()
+    box = MemoryMailbox(
+        id=MailboxId(state.next_mailbox),
+        client=register.client,
+        device=register.device,
+        epoch=state.next_mailbox,
+        created_ms=register.now_ms,
+        seen_ms=register.now_ms,
+    )
+    state.next_mailbox += 1
+    state.boxes[box.id] = box
+    return box.snapshot()
+
+
+def _append_numbered(state: MemoryState, append: Append, number: Number, quota: Quota) -> Result:
+    box = state.boxes.get(number.mailbox)
+    answer = answer_to(box, number)
+    if answer is not None or box is None:
+        return answer or SessionOver()
+    result = _append(state, append, quota)
+    settle_next(box, result)
+    return result
+
+
+def _refuse_number(
+    state: MemoryState, number: Number, code: ErrorCode
+) -> NumberRefused | AlreadySettled | OutOfTurn | SessionOver:
+    box = state.boxes.get(number.mailbox)
+    answer = answer_to(box, number)
+    if answer is not None or box is None:
+        return answer or SessionOver()
+    refuse_next(box, code)
+    return NumberRefused()
+
+
+def _append(
+    state: MemoryState, append: Append, quota: Quota
+) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
+    envelope = append.envelope
+    known = recall(state, _key(envelope, append.digest), append.digest)
+    if known is not None:
+        return known
+    match append.audience:
+        case ToClient(client, is_live):
+            return _append_to_client(state, append, client, quota, is_live=is_live)
+        case ToGroup(group):
+            return _append_to_group(state, append, group, quota)
+        case ToDevices(devices):
+            return _append_to_devices(state, append, devices, quota)
+
+
+def _append_to_client(
+    state: MemoryState, append: Append, client: ClientId, quota: Quota, *, is_live: bool
+) -> Appended | MailboxFull | Undeliverable:
+    envelope = append.envelope
+    boxes = boxes_of(state, client)
+    if not boxes and not is_live:
+        return Undeliverable()
+    have_room = [box.admits(len(envelope.payload), quota) for box in boxes]
+    is_to_self = envelope.sender == client
+    if boxes and not (any(have_room) if is_to_self else all(have_room)):
+        return MailboxFull()
+    is_blocked = envelope.sender in state.blocks.get(client, ())
+    owed = [] if is_blocked else [(box, False) for box in boxes]
+    if not is_to_self:
+        owed += [(box, True) for box in boxes_of(state, envelope.sender) if box.device != envelope.device]
+    if is_blocked and append.is_archived:
+        state.blocked.add(state.next_archived)
+    _remember(state, envelope, append.digest, is_archived=append.is_archived)
+    return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
+
+
+def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quota) -> Appended | NotMember:
+    envelope = append.envelope
+    group = state.groups.get(to)
+    if group is None or envelope.sender not in group.members:
+        return NotMember()
+    _remember(state, envelope, append.digest, is_archived=append.is_archived)
+    return _spread_in_group(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
+
+
+def _append_to_devices(
+    state: MemoryState, append: Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
+) -> Appended | Undeliverable:
+    boxes = [box for client, device in devices for box in boxes_of(state, client) if box.device == device]
+    if not boxes:
+        return Undeliverable()
+    _remember(state, append.envelope, append.digest, is_archived=append.is_archived)
+    return _spread(append.envelope, [(box, False) for box in boxes], quota)
+
+
+def _change_group(
+    state: MemoryState, change: ChangeGroup, quota: Quota
+) -> Appended | Known | EpochPassed | TooManyGroups:
+    envelope = change.envelope
+    known = recall(state, _key(envelope, change.digest), change.digest)
+    if known is not None:
+        return known
+    group_id = GroupId(envelope.to)
+    group = state.groups.get(group_id, GroupState(group_id))
+    if group.epoch != change.expected_epoch:
+        return EpochPassed()
+    for client in change.roles:
+        if client not in group.members and len(groups_of(state, client)) >= quota.groups_per_client:
+            return TooManyGroups(client)
+    everyone = [*group.members, *(client for client in change.roles if client not in group.members)]
+    for client in everyone:
+        if client not in change.roles:
+            del group.members[client]
+        elif client in group.members:
+            group.members[client].role = change.roles[client]
+        else:
+            group.members[client] = Member(state.next_member, change.roles[client], state.next_archived)
+            state.next_member += 1
+    group.epoch += 1
+    group.name = change.name
+    if group.members:
+        state.groups[group_id] = group
+    else:
+        state.groups.pop(group_id, None)
+    _remember(state, envelope, change.digest, is_archived=False)
+    return _spread_in_group(state, envelope, everyone, quota)
+
+
+def _spread_in_group(
+    state: MemoryState,
+    envelope: Envelope,
+    clients: Sequence[ClientId],
+    quota: Quota,
+    but: tuple[ClientId, DeviceId | None] | None = None,
+) -> Appended:
+    """Into all mailboxes of these clients, `but` that of one device."""
+    boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
+    return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
+
+
+def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quota: Quota) -> Appended:
+    """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
+    it.
+    """
+    placed, lost = [], []
+    for box, is_own in owed:
+        has_room = box.admits(len(envelope.payload), quota)
+        box.tail += 1
+        if has_room:
+            box.entries[box.tail] = Entry(box.tail, envelope, is_own)
+            placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
+        else:
+            box.lose(box.tail, envelope, quota)
+            lost.append(LostPlace(box.id, box.tail))
+    return Appended(tuple(placed), lost=tuple(lost))
+
+
+def _key(envelope: Envelope, digest: bytes) -> MessageKey | None:
+    """None: its id is not remembered."""
+    return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
+
+
+def _remember(state: MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
+    key = _key(envelope, digest)
+    if key is not None:
+        state.known_ids[key] = (envelope, digest)
+    if is_archived:
+        state.archive.append(Archived(state.next_archived, envelope))
+        state.next_archived += 1
+
+
+def _ack(state: MemoryState, ack: Acknowledge) -> Acked | SessionOver:
+    box = state.boxes.get(ack.mailbox)
+    if box is None:
+        return Acked()
+    if ack.session not in (None, box.session):
+        return SessionOver()
+    box.acked = max(box.acked, min(ack.upto, box.tail))
+    for seq in [seq for seq in box.entries if seq <= box.acked]:
+        del box.entries[seq]
+    box.lost_changes = {group: span for group, span in box.lost_changes.items() if span[1] > box.acked}
+    return Acked()

@@ -1,0 +1,131 @@
+"""Devices with their mailboxes in the SQLite file: registered, seen, acknowledged, removed; and what leaves a mailbox.
+
+An entry that is acknowledged while only the journal knows it leaves the memory alone. One that is in the tables is
+deleted there; its envelope is owed once less, and goes with the last.
+"""
+
+import sqlite3
+
+from ironwire.store.contract.operations import (
+    Acked,
+    Acknowledge,
+    NoSuchDevice,
+    Register,
+    Remove,
+    Removed,
+    SessionOver,
+    Sweep,
+    Swept,
+    TooManyDevices,
+    Touched,
+)
+from ironwire.store.contract.records import Mailbox, MailboxId, Quota
+from ironwire.store.sqlite.boxes import Box
+from ironwire.store.sqlite.losses import forget_lost_changes
+from ironwire.store.sqlite.mailboxes import MailboxCache
+
+SWEPT_AT_ONCE = 250
+"""Entries of a mailbox that is removed which one operation erases: about 2 ms."""
+
+_INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms, session) VALUES (?, ?, ?, ?, 1)"
+_TAKE_FROM_BOX = """
+    UPDATE mailbox SET acked = ?, waiting = waiting - ?, waiting_bytes = waiting_bytes - ? WHERE id = ?"""
+_DELETE_BOX = "DELETE FROM mailbox WHERE id = ?"
+_SELECT_ENTRIES = "SELECT envelope, size FROM entry WHERE mailbox = ? AND seq > ? AND seq <= ?"
+_DELETE_ENTRIES = "DELETE FROM entry WHERE mailbox = ? AND seq > ? AND seq <= ?"
+_RELEASE = "UPDATE envelope SET owed = owed - 1 WHERE id = ?"
+_DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
+
+
+class DeviceWriter:
+    """Changes to devices, within the transaction that the caller has begun."""
+
+    def __init__(self, changes: sqlite3.Connection, mailboxes: MailboxCache, quota: Quota) -> None:
+        self._changes = changes
+        self._mailboxes = mailboxes
+        self._quota = quota
+        self.released: list[tuple[int]] = []
+        """Envelopes of the tables that are owed once less."""
+
+    def acknowledge(self, ack: Acknowledge) -> Acked | SessionOver:
+        box = self._mailboxes.by_id(ack.mailbox)
+        if box is not None and ack.session not in (None, box.session):
+            return SessionOver()
+        if box is not None and ack.upto > box.acked:
+            self._erase(box, min(ack.upto, box.tail))
+        return Acked()
+
+    def register(self, register: Register) -> Mailbox | TooManyDevices:
+        boxes = self._mailboxes.of(register.client)
+        for box in boxes:
+            if box.device == register.device:
+                self._mailboxes.begin_session(box, register.now_ms)
+                return box.snapshot()
+        if len(boxes) >= self._quota.devices_per_client:
+            return TooManyDevices()
+        row = (register.client, register.device, register.now_ms, register.now_ms)
+        number = MailboxId(self._changes.execute(_INSERT_BOX, row).lastrowid or 0)
+        box = Box(number, register.client, register.device, 0, 0, 0, 0, False, register.now_ms, register.now_ms, False)
+        self._mailboxes.add(box)
+        return box.snapshot()
+
+    def touch(self, mailbox: MailboxId, now_ms: int) -> Touched:
+        box = self._mailboxes.by_id(mailbox)
+        if box is not None:
+            self._mailboxes.see(box, now_ms)
+        return Touched()
+
+    def remove(self, remove: Remove) -> Removed | NoSuchDevice | SessionOver:
+        for box in self._mailboxes.of(remove.client):
+            if box.device == remove.device:
+                if remove.session not in (None, box.session):
+                    return SessionOver()
+                self._mailboxes.checkpoint(self._changes)
+                swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
+                self._erase(box, swept)
+                self._changes.execute(_DELETE_BOX, (box.id,))
+                self._mailboxes.drop(box)
+                parts = range(swept + SWEPT_AT_ONCE, box.tail + SWEPT_AT_ONCE, SWEPT_AT_ONCE)
+                return Removed(tuple(Sweep(box.id, upto) for upto in parts))
+        return NoSuchDevice()
+
+    def sweep(self, mailbox: MailboxId, upto: int) -> Swept:
+        if self._mailboxes.by_id(mailbox) is None:
+            self.take_out(mailbox, 0, upto)
+        return Swept()
+
+    def _erase(self, box: Box, upto: int) -> None:
+        """Everything up to `upto`, which was given out, leaves the mailbox."""
+        self._mailboxes.change(box)
+        if box.acked < box.checkpointed:
+            count, size = self.take_out(box.id, box.acked, min(upto, box.checkpointed))
+            box.waiting -= count
+            box.waiting_bytes -= size
+            self._changes.execute(_TAKE_FROM_BOX, (upto, count, size, box.id))
+        self._mailboxes.acknowledge(box, upto)
+        if box.has_lost_changes:
+            box.has_lost_changes = forget_lost_changes(self._changes, box.id, upto)
+
+    def delete(self, mailbox: MailboxId, acked: int, tail: int) -> None:
+        """Delete the row of a mailbox, and its entries."""
+        self.take_out(mailbox, acked, tail)
+        self._changes.execute(_DELETE_BOX, (mailbox,))
+
+    def take_out(self, mailbox: MailboxId, after: int, upto: int) -> tuple[int, int]:
+        """Delete entries from the tables; returns how many they were, and their bytes."""
+        place = (mailbox, after, upto)
+        rows = self._changes.execute(_SELECT_ENTRIES, place).fetchall()
+        if rows:
+            self._changes.execute(_DELETE_ENTRIES, place)
+            self.released += [(number,) for number, _ in rows]
+        return len(rows), sum(size for _, size in rows)
+
+    def release(self) -> None:
+        """Let go of the envelopes whose places were taken out, and erase those that nobody is owed any more."""
+        self._changes.executemany(_RELEASE, self.released)
+        self._changes.execute(_DELETE_ERASED)
+        self.released.clear()
+
+    def forget(self) -> None:
+        """The transaction is undone."""
+        self.released.clear()
