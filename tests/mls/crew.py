@@ -47,7 +47,10 @@ class Device:
 
     def restart(self) -> None:
         """Lose everything but the stored state."""
-        self._group = Group.restore(self.group.state(), self.key, self.policy)
+        self.recall(self.group.state())
+
+    def recall(self, state: bytes) -> None:
+        self._group = Group.restore(state, self.key, self.policy)
 
 
 def devices(*names: str) -> list[Device]:

@@ -18,7 +18,7 @@ from ironwire.mls import (
 from ironwire.mls.framing import open_envelope, padded_size
 from ironwire.mls.messages import PrivateMessage
 from ironwire.mls.nodes import X509Credential
-from ironwire.mls.secret_tree import SecretTree
+from ironwire.mls.secret_tree import APPLICATION, SecretTree
 from tests.mls.crew import GROUP_ID, LIFETIME, Device, add, assert_agreement, crew, deliver, devices
 from tests.mls.forgery import edit_welcome
 
@@ -194,6 +194,18 @@ def test_a_message_takes_its_key_away() -> None:
     for device in (alice, bob):
         with pytest.raises(MLSError, match="opened before"):
             device.group._epoch.channel.open(opened)
+
+
+def test_what_a_key_was_derived_from_is_gone_with_it() -> None:
+    alice, _ = crew("alice", "bob")
+    (root_secret,) = alice.group._epoch.channel.keys._nodes.values()
+    assert root_secret in alice.group.state()
+    secrets = [root_secret]
+    for _ in range(3):
+        alice.group.encrypt(b"")
+        secrets.append(alice.group._epoch.channel.keys._ratchets[alice.leaf, APPLICATION].secret)
+        state = alice.group.state()
+        assert [secret in state for secret in secrets] == [False] * (len(secrets) - 1) + [True]
 
 
 def test_a_secret_tree_gives_what_it_has() -> None:

@@ -4,13 +4,15 @@ The server is a log of the commits that won. Each device reads it at its own pac
 was a member in its epoch: nobody else opens it, and nobody opens it twice.
 """
 
+from unittest.mock import patch
+
 from attrs import define, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ironwire.errors import MLSError
-from ironwire.mls import Application, Committed, OwnCommit, RemovedFromGroup
+from ironwire.mls import Application, Committed, OwnCommit, RemovedFromGroup, suite
 from ironwire.mls.public import inspect_commit
 from tests.mls.crew import Device
 
@@ -52,6 +54,21 @@ class GroupModel(RuleBasedStateMachine):
         self.lost: list[tuple[str, bytes]] = []
         """Commits that lost, or never arrived, by the name of their maker."""
         self.authenticators: dict[int, bytes] = {}
+        self.ghosts: list[Device] = []
+        """Removed devices with the state that they had before they knew."""
+        self.sealed: set[tuple[bytes, bytes]] = set()
+        seal = suite.seal
+
+        def seal_once(key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes:
+            assert (key, nonce) not in self.sealed, "a key and nonce were used twice"
+            self.sealed.add((key, nonce))
+            return seal(key, nonce, associated, plaintext)
+
+        self.patch = patch.object(suite, "seal", seal_once)
+        self.patch.start()
+
+    def teardown(self) -> None:
+        self.patch.stop()
 
     @initialize(joiners=st.sets(st.sampled_from(NAMES[1:]), max_size=4), warm=st.booleans())
     def found(self, joiners: set[str], warm: bool) -> None:
@@ -145,6 +162,23 @@ class GroupModel(RuleBasedStateMachine):
             old = data.draw(st.integers(0, device.group.epoch - 1))
             self.refuses(device, self.log.commits[old])
 
+    @rule(data=st.data())
+    def skip_a_commit(self, data: st.DataObject) -> None:
+        device = self.someone(data)
+        for later in self.log.commits[device.group.epoch + 1 :]:
+            self.refuses(device, later)
+
+    @precondition(lambda self: self.ghosts)
+    @rule(data=st.data())
+    def listen_after_removal(self, data: st.DataObject) -> None:
+        """A removed device with its old state gets everything that comes after its removal."""
+        ghost = data.draw(st.sampled_from(self.ghosts))
+        for message in self.sent:
+            if message.epoch > ghost.group.epoch:
+                self.refuses(ghost, message.data)
+        for commit in self.log.commits[ghost.group.epoch + 1 :]:
+            self.refuses(ghost, commit)
+
     @precondition(lambda self: self.log.commits)
     @rule(data=st.data(), flip=st.integers(1, 255))
     def forge_a_commit(self, data: st.DataObject, flip: int) -> None:
@@ -203,6 +237,10 @@ class GroupModel(RuleBasedStateMachine):
         if group.epoch == self.log.epoch:
             return
         commit, pending, before = self.log.commits[group.epoch], group.pending, group.epoch
+        if device.name in self.log.removed[before]:
+            ghost = Device(device.name)
+            ghost.recall(group.state())
+            self.ghosts.append(ghost)
         event = group.process(commit)
         if device.name in self.log.removed[before]:
             assert isinstance(event, RemovedFromGroup)
