@@ -7,10 +7,33 @@ of key packages; members verify the rest.
 from attrs import frozen
 
 from ironwire.errors import MLSError
+from ironwire.mls.codec import need
 from ironwire.mls.framing import PublicMessage, envelope, open_envelope
-from ironwire.mls.messages import ByValue, Commit, PrivateMessage, Proposal, Welcome
+from ironwire.mls.messages import (
+    AddProposal,
+    ByValue,
+    Commit,
+    EncryptedGroupSecrets,
+    PrivateMessage,
+    Proposal,
+    RemoveProposal,
+    Welcome,
+)
 from ironwire.mls.nodes import KeyPackage
 from ironwire.mls.secret_tree import APPLICATION
+from ironwire.mls.suite import CIPHER_SUITE
+
+__all__ = [
+    "AddProposal",
+    "KeyPackage",
+    "PublicCommit",
+    "RemoveProposal",
+    "cut_welcome",
+    "inspect_application",
+    "inspect_commit",
+    "open_key_package",
+    "sew_welcome",
+]
 
 
 @frozen
@@ -38,8 +61,7 @@ def inspect_commit(data: bytes) -> PublicCommit:
         raise MLSError("not a public commit")
     content, commit = message.content, message.content.content
     proposals = tuple(each.proposal for each in commit.proposals if isinstance(each, ByValue))
-    if len(proposals) != len(commit.proposals):
-        raise MLSError("a commit that refers to proposals outside of it")
+    need(len(proposals) == len(commit.proposals), "a commit that refers to proposals outside of it")
     parts = (content.group_id, content.epoch, content.member, content.authenticated_data, proposals)
     return PublicCommit(*parts, commit.path is not None)
 
@@ -69,19 +91,21 @@ def open_key_package(data: bytes) -> KeyPackage:
     return package
 
 
-def cut_welcome(data: bytes) -> dict[bytes, bytes]:
-    """A Welcome for each key package alone, by the reference of the key package.
+def cut_welcome(data: bytes) -> tuple[dict[bytes, bytes], bytes]:
+    """The secrets of a Welcome, by the reference of the key package that each is for, and the rest, which all share.
 
     Raises:
-        MLSError: `data` is not a Welcome, or has two secrets for one key package.
+        MLSError: `data` is not a Welcome of this suite, or has two secrets for one key package.
     """
     welcome = open_envelope(data)
     if not isinstance(welcome, Welcome):
         raise MLSError("not a welcome")
-    parts = {
-        each.new_member: envelope(Welcome(welcome.cipher_suite, (each,), welcome.encrypted_group_info))
-        for each in welcome.secrets
-    }
-    if len(parts) != len(welcome.secrets):
-        raise MLSError("a welcome with two secrets for one key package")
-    return parts
+    need(welcome.cipher_suite == CIPHER_SUITE, "a welcome of another cipher suite")
+    secrets = {each.new_member: each.encode() for each in welcome.secrets}
+    need(len(secrets) == len(welcome.secrets), "a welcome with two secrets for one key package")
+    return secrets, welcome.encrypted_group_info
+
+
+def sew_welcome(secret: bytes, shared: bytes) -> bytes:
+    """A Welcome for one device alone, from what `cut_welcome` gave."""
+    return envelope(Welcome(CIPHER_SUITE, (EncryptedGroupSecrets.decode(secret),), shared))

@@ -14,6 +14,8 @@ from ironwire.mls.codec import Reader, Vector, need, opaque
 from ironwire.mls.nodes import NODE, FromCommit, LeafNode, Node, ParentHashInput, ParentNode
 from ironwire.mls.tree_math import direct_path, leaves_below, left, parent_of, right, root, sibling, width
 
+MOST_LEAVES = 1 << 13
+"""Places for members. A blank one takes a byte of a message, and microseconds of everybody who hashes the tree."""
 _NODES = Vector(NODE)
 
 
@@ -44,6 +46,7 @@ class Tree:
     @classmethod
     def read(cls, reader: Reader) -> Self:
         nodes: list[Node | None] = list(_NODES.read(reader))
+        need(len(nodes) < 2 * MOST_LEAVES, "a tree with too many leaves")
         need(nodes and isinstance(nodes[-1], LeafNode), "a tree that does not end with a leaf")
         for index, node in enumerate(nodes):
             need(
@@ -126,6 +129,7 @@ class Tree:
         """Put `leaf` at the leftmost free place, which is the result."""
         index = next((index for index in range(self.size) if self.nodes[2 * index] is None), self.size)
         if index == self.size:
+            need(index < MOST_LEAVES, "a tree with too many leaves")
             room: list[None] = [None] * (len(self.nodes) + 1)
             self.nodes += room
             self._hashes += room

@@ -329,6 +329,16 @@ def test_a_tree_with_blanks_at_its_end() -> None:
             Tree.decode(encoded(bad))
 
 
+def test_a_tree_has_room_for_so_many() -> None:
+    tree, _ = grown()
+    with patch("ironwire.mls.tree.MOST_LEAVES", tree.size):
+        Tree.decode(tree.encode())
+        with pytest.raises(MLSError, match="a tree with too many leaves"):
+            tree.add(tree.leaf(0))
+    with patch("ironwire.mls.tree.MOST_LEAVES", tree.size - 1), pytest.raises(MLSError, match="too many leaves"):
+        Tree.decode(tree.encode())
+
+
 def test_a_parent_with_a_key_of_small_order() -> None:
     alice, *_ = crew("alice", "bob", "carol")
     own = Device("dave").package()

@@ -15,7 +15,14 @@ from ironwire.mls.messages import (
     StandaloneProposal,
     Welcome,
 )
-from ironwire.mls.public import PublicCommit, cut_welcome, inspect_application, inspect_commit, open_key_package
+from ironwire.mls.public import (
+    PublicCommit,
+    cut_welcome,
+    inspect_application,
+    inspect_commit,
+    open_key_package,
+    sew_welcome,
+)
 from tests.mls.crew import GROUP_ID, Device, assert_agreement, crew, deliver, devices
 from tests.mls.forgery import content_of, sign
 
@@ -66,17 +73,18 @@ def test_a_key_package_is_checked() -> None:
         open_key_package(envelope(Welcome(3, (), b"")))
 
 
-def test_a_welcome_is_cut_into_one_for_each_key_package() -> None:
+def test_a_welcome_is_cut_and_sewn_for_each_key_package() -> None:
     alice, bob, carol = members = devices("alice", "bob", "carol")
     alice.create()
     packages = [bob.package(), carol.package()]
     pending = alice.group.commit(add=[own.public for own in packages])
     deliver(pending.commit, [alice])
-    parts = cut_welcome(pending.welcome)
-    assert set(parts) == {own.ref for own in packages}
+    secrets, shared = cut_welcome(pending.welcome)
+    assert set(secrets) == {own.ref for own in packages}
     for device, own in zip((bob, carol), packages, strict=True):
-        assert len(parts[own.ref]) < len(pending.welcome)
-        device.join(own, parts[own.ref])
+        part = sew_welcome(secrets[own.ref], shared)
+        assert len(part) < len(pending.welcome)
+        device.join(own, part)
     assert_agreement(members)
 
 
@@ -88,5 +96,7 @@ def test_what_cannot_be_cut() -> None:
     twice = envelope(Welcome(3, welcome.secrets * 2, welcome.encrypted_group_info))
     with pytest.raises(MLSError, match="two secrets for one key package"):
         cut_welcome(twice)
+    with pytest.raises(MLSError, match="a welcome of another cipher suite"):
+        cut_welcome(envelope(evolve(welcome, cipher_suite=1)))
     with pytest.raises(MLSError, match="not a welcome"):
         cut_welcome(pending.commit)
