@@ -30,6 +30,10 @@ BATCH_COST = 200
 """A batch ends with the bunch that reaches it: all of it is written before anybody else has a turn."""
 BUNCH_COST = 100
 """Maximum cost scheduled as one unit per owner. Adjacent operations share socket writes."""
+LIGHT_COST = 20
+"""What one owner asks for at a time is light below this. A batch that has something light ends with the first bunch
+that is not: people who write wait for the commit of one bunch of what others pile up, not for two.
+"""
 TURN_COST = 200
 """After so much of a batch has been told, everybody else has a turn: who is told writes to whom it concerns."""
 QUIET_SECONDS = 0.05
@@ -120,7 +124,7 @@ class Committer:
         *,
         session: int | None = None,
     ) -> None:
-        """What the device has up to `upto` may be erased; an ack that follows joins one that waits."""
+        """Queue the erasure of everything up to `upto`, which the device has; a later ack joins one that waits."""
         if not self._acks:
             self._quiet.deadline = trio.current_time() + QUIET_SECONDS
         settles = () if settle is None else (settle,)
@@ -199,12 +203,17 @@ class Committer:
         for owner, bunch in _bunches(arrived):
             self._backlog.put(owner, bunch, _cost(bunch))
         batch: list[_Asked] = []
-        cost = 0
-        while self._backlog_size and cost < BATCH_COST:
+        batch_cost, has_light = 0, False
+        while self._backlog_size and batch_cost < BATCH_COST:
             bunch = self._backlog.take()
             self._backlog_size -= len(bunch)
             batch += bunch
-            cost += _cost(bunch)
+            cost = _cost(bunch)
+            batch_cost += cost
+            if cost < LIGHT_COST:
+                has_light = True
+            elif has_light:
+                break
         return batch
 
     def _next_acks(self) -> _Acks:

@@ -38,7 +38,7 @@ NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mai
 
 
 class Delivery:
-    """What sessions and handlers ask for. Envelopes have a home of their own, and share the committer."""
+    """Serves the requests of sessions and handlers. Envelopes have a home of their own, and share the committer."""
 
     def __init__(
         self, hub: Hub, store: Store, now_ms: Callable[[], int], limits: Limits, *, keeps_history: bool

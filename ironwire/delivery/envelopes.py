@@ -91,7 +91,7 @@ def entries_of_all(glance: Glance, clients: Iterable[ClientId]) -> int:
     Raises:
         StoreError: the store cannot be read.
     """
-    return sum(max(glance.mailbox_count(client), 1) for client in clients)
+    return sum(max(count, 1) for count in glance.mailbox_counts(clients))
 
 
 def digest_of(message: ClientMessage) -> bytes:

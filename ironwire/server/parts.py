@@ -41,6 +41,7 @@ from ironwire.server.session.registration import AllowList, Registration
 from ironwire.server.session.scheduler import Scheduler
 from ironwire.server.session.services import Services
 from ironwire.server.session.sessions import Sessions
+from ironwire.wire.codec import prepare
 
 _INSTANCE_BYTES = 8
 _ADDRESSES_REMEMBERED = 64
@@ -56,6 +57,7 @@ class Server:
         self.instance = secrets.token_hex(_INSTANCE_BYTES)
         """Tells this run of the server from every other."""
         self._started = time.monotonic()
+        prepare()
 
         # What sessions ask for.
         tokens = UploadTokens(core.random_bytes)

@@ -51,8 +51,8 @@ class ServerFrame(NamedTuple):
 
 
 class _WhenNeeded(dict[type[Any], T]):
-    """Makes a class's converter on first use. Generating all of them takes a tenth of a second, and a command needs two
-    or three verbs.
+    """Makes a class's converter on first use, which takes up to 10 ms. A command needs two or three; a server makes
+    them all before it has clients (`prepare`).
     """
 
     def __init__(self, make: Callable[[type[Any]], T]) -> None:
@@ -67,6 +67,14 @@ _converter = strict_converter()
 _client_message_of: _WhenNeeded[Hook] = _WhenNeeded(_converter.get_structure_hook)
 _server_message_of: _WhenNeeded[Hook] = _WhenNeeded(strict_converter(is_open=True).get_structure_hook)
 _payload_of: _WhenNeeded[Callable[[Any], dict[str, Any]]] = _WhenNeeded(_converter.get_unstructure_hook)
+
+
+def prepare() -> None:
+    """Make every converter that a server needs, so that the first use of a verb keeps nobody waiting."""
+    for request in CLIENT_MESSAGES:
+        _client_message_of[request]
+    for answer in SERVER_MESSAGES:
+        _payload_of[answer]
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ async def test_mailboxes_are_listed_oldest_first_and_of_one_client(store: Store)
     await store.apply([Register(ANN, PHONE, 1), Register(BOB, PHONE, 1), Register(ANN, LAPTOP, 1)])
     assert [box.device for box in await store.mailboxes_of(ANN)] == [PHONE, LAPTOP]
     assert [store.glance.mailbox_count(client) for client in (ANN, BOB, CAT)] == [2, 1, 0]
+    assert store.glance.mailbox_counts([BOB, CAT, ANN, BOB]) == [1, 0, 2, 1]
     assert await store.mailboxes_of(CAT) == []
 
 

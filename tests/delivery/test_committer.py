@@ -7,7 +7,7 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, QUIET_SECONDS, TURN_COST, Committer, Settle
+from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, LIGHT_COST, QUIET_SECONDS, TURN_COST, Committer, Settle
 from ironwire.errors import StoreError
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.operations import (
@@ -294,6 +294,24 @@ async def test_whoever_asks_for_little_is_in_the_next_batch_whatever_others_have
     assert batches[:2] == [[asked], [Touch(TWO, 3), Touch(ONE, 2)]]
     assert batches[2:] == [[Touch(ONE, 2)]] * 19
     assert committer.waiting == 0
+
+
+async def test_a_batch_with_something_light_holds_one_bunch_of_what_others_have_piled_up(
+    store: NotingStore, committer: Committer
+) -> None:
+    store.release = trio.Event()
+    asked = touch(committer)
+    await wait_all_tasks_blocked()
+    piled = [(neighbour, BUNCH_COST // 2) for neighbour in (ALICE, BOB) for _ in range(4)]
+    assert 2 * BUNCH_COST < sum(cost for _, cost in piled) <= 2 * BATCH_COST
+    for neighbour, cost in piled:
+        committer.ask(neighbour, Touch(ONE, 2), lambda _: None, cost=cost)
+    committer.ask(CAROL, Touch(TWO, 3), lambda _: None, cost=LIGHT_COST - 1)
+    store.release.set()
+    await wait_all_tasks_blocked()
+    batches = [batch for _, batch in store.batches]
+    assert batches[:2] == [[asked], [Touch(TWO, 3), Touch(ONE, 2), Touch(ONE, 2)]]
+    assert [len(batch) for batch in batches[2:]] == [4, 2]
 
 
 async def test_what_one_client_asks_for_is_done_in_that_order_however_much_waits(

@@ -78,7 +78,7 @@ async def test_no_statement_reads_a_whole_table(store: SqliteStore) -> None:
     assert len(statements) >= 5
     for name, statement in statements.items():
         plan = store._database.changes.execute(f"EXPLAIN QUERY PLAN {statement}", ("x",) * statement.count("?"))
-        assert not any(row[3].startswith("SCAN") for row in plan), name
+        assert not any(row[3].startswith("SCAN") and "json_each" not in row[3] for row in plan), name
 
 
 async def test_a_groups_history_is_read_by_its_index(store: SqliteStore) -> None:

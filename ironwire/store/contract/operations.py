@@ -120,7 +120,7 @@ class ToDevices:
 
 
 Audience = ToClient | ToGroup | ToDevices
-"""Who gets an envelope. It is resolved when the operation takes effect: blocks, members and devices count as the
+"""The recipients of an envelope, resolved when the operation takes effect: blocks, members and devices count as the
 operations before it left them.
 """
 

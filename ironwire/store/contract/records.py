@@ -1,4 +1,4 @@
-"""What a store keeps and hands out: mailboxes, entries, envelopes, the history; and when a mailbox is full."""
+"""The records of a store: mailboxes, entries, envelopes, the history; and when a mailbox is full."""
 
 from typing import NewType
 

@@ -28,7 +28,7 @@ Operations and their results stand in `operations.py`. The reads, and the change
 by subject: here, in `directory.py` and in `maintenance.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
@@ -40,7 +40,7 @@ from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId
 
 
 class Mailboxes(Protocol):
-    """What waits for devices, what was lost of it, and which message ids are known."""
+    """Entries that wait for devices, losses among them, and the message ids that are known."""
 
     async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
         """The client's mailboxes, oldest first.
@@ -106,6 +106,14 @@ class Glance(Protocol):
         """
         ...
 
+    def mailbox_counts(self, clients: Iterable[ClientId]) -> list[int]:
+        """As `mailbox_count`, of many clients.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
     def group(self, group: GroupId) -> Group | None:
         """Raises:
         StoreError: the store cannot be read.
@@ -113,7 +121,7 @@ class Glance(Protocol):
         ...
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        """Whom the client has blocked. `Append` looks for itself: this is for signals that are not stored.
+        """The clients that the client has blocked. `Append` looks for itself: this is for signals that are not stored.
 
         Raises:
             StoreError: the store cannot be read.

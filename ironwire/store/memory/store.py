@@ -4,7 +4,7 @@ It is the oracle that every other store is compared with, and what the server ru
 to be read, as are its other parts, `state.py` and `operations.py`: nothing is counted that can be looked at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import trio
 
@@ -38,6 +38,9 @@ class MemoryGlance:
 
     def mailbox_count(self, client: ClientId) -> int:
         return len(boxes_of(self._state, client))
+
+    def mailbox_counts(self, clients: Iterable[ClientId]) -> list[int]:
+        return [*map(self.mailbox_count, clients)]
 
     def group(self, group: GroupId) -> Group | None:
         found = self._state.groups.get(group)

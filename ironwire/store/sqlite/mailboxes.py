@@ -6,12 +6,13 @@ is read again before anything is answered.
 
 import sqlite3
 from collections import deque
+from collections.abc import Iterable
 
 from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box, Depth, read_boxes
+from ironwire.store.sqlite.boxes import Box, Depth, read_boxes, read_boxes_of_all
 from ironwire.store.sqlite.journal import (
     Acknowledged,
     BatchLog,
@@ -90,6 +91,15 @@ class MailboxCache:
             boxes = self.cached[client] = read_boxes(self._lookups, client)
             self._by_id.update((box.id, box) for box in boxes)
         return boxes
+
+    def of_all(self, clients: Iterable[ClientId]) -> list[list[Box]]:
+        """As `of` of each of these."""
+        self.ready()
+        clients = [*clients]
+        found = read_boxes_of_all(self._lookups, (client for client in clients if client not in self.cached))
+        self.cached.update(found)
+        self._by_id.update((box.id, box) for boxes in found.values() for box in boxes)
+        return [self.cached[client] for client in clients]
 
     def by_id(self, mailbox: MailboxId) -> Box | None:
         self.ready()

@@ -180,7 +180,7 @@ class Memtable:
 
 
 def message_key(sender: str, device: str | None, id: str) -> bytes:  # noqa: A002  # the frame's
-    """What an id is known by: a hash, from which nobody reads who said something."""
+    """The hash that stands for an id: nobody reads from it who said something."""
     return blake2b(f"{sender}/{device or ''}/{id}".encode(), digest_size=16).digest()
 
 

@@ -1,7 +1,7 @@
 """The durable store in one SQLite file, written by one writer in batches."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -54,6 +54,12 @@ class SqliteGlance:
             with self._database.errors():
                 boxes = self._mailboxes.of(client)
         return len(boxes)
+
+    def mailbox_counts(self, clients: Iterable[ClientId]) -> list[int]:
+        if not self._turn.locked():
+            self._mailboxes.trim()
+        with self._database.errors():
+            return [*map(len, self._mailboxes.of_all(clients))]
 
     def group(self, group: GroupId) -> Group | None:
         with self._database.errors():

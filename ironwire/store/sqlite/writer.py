@@ -224,7 +224,10 @@ class Writer:
             return NotMember()
         sending = (envelope.sender, envelope.device or "")
         owed = [
-            (box, False) for client in members for box in self.mailboxes.of(client) if (client, box.device) != sending
+            (box, False)
+            for boxes in self.mailboxes.of_all(members)
+            for box in boxes
+            if (box.client, box.device) != sending
         ]
         return self._spread(append, key, owed, members, is_archived=append.is_archived)
 
@@ -243,7 +246,7 @@ class Writer:
         everyone = self._directory.change(change, self.mailboxes.last_envelope)
         if not isinstance(everyone, tuple):
             return everyone
-        owed = [(box, False) for client in everyone for box in self.mailboxes.of(client)]
+        owed = [(box, False) for boxes in self.mailboxes.of_all(everyone) for box in boxes]
         return self._spread(change, key, owed, everyone)
 
     def _spread(

@@ -131,6 +131,8 @@ class Device:
     acked_ever: int = 0
     """The highest ack that was sent in this epoch, whether or not it got there."""
     is_caught_up: bool = field(default=False, init=False)
+    may_come_again: set[Key] = field(init=False, factory=set)
+    """What had no answer when a new epoch began: its sender repeats it, and it may come twice (protocol, 4.1)."""
     _seen: set[Key] = field(init=False, factory=set)
     _last_from: dict[tuple[str, str], int] = field(init=False, factory=dict)
     _got: int = field(init=False, default=0)
@@ -284,10 +286,12 @@ class Device:
             self.counters.redelivered += 1
             return
         _demand(seq == len(self.stored) + 1, f"seq {seq} came after {len(self.stored)}: a hole")
-        _demand(sent.key not in self._seen, f"{sent} has a second place, {seq}")
         source = (sent.client, sent.device)
-        _demand(sent.number > self._last_from.get(source, 0), f"{sent} came after {self._last_from.get(source)}")
-        self._last_from[source] = sent.number
+        last = self._last_from.get(source, 0)
+        if sent.key not in self.may_come_again:
+            _demand(sent.key not in self._seen, f"{sent} has a second place, {seq}")
+            _demand(sent.number > last, f"{sent} came after {last}")
+        self._last_from[source] = max(last, sent.number)
         self._seen.add(sent.key)
         self.stored.append(sent)
         self.counters.delivered += 1
