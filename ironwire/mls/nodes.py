@@ -1,5 +1,6 @@
 """Leaves, parents and key packages: their fields and signatures (RFC 9420, sections 5.3, 7.1, 7.2, 10)."""
 
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 from attrs import evolve, frozen
@@ -96,7 +97,17 @@ class FromCommit(Struct):
 
 
 @frozen
-class LeafNode(Struct):
+class TreeNode(Struct):
+    """A node that trees share."""
+
+    @cached_property
+    def in_tree(self) -> bytes:
+        """The element of a `ratchet_tree`, encoded once: every stored state holds all of them."""
+        return NODE.write(self)
+
+
+@frozen
+class LeafNode(TreeNode):
     """A device's place in a group (section 7.2)."""
 
     LABEL: ClassVar[str] = "LeafNodeTBS"
@@ -191,7 +202,7 @@ class KeyPackage(Struct):
 
 
 @frozen
-class ParentNode(Struct):
+class ParentNode(TreeNode):
     """Section 7.1."""
 
     encryption_key: Opaque
