@@ -7,15 +7,15 @@ from attrs import frozen
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
 from ironwire.mls import suite
-from ironwire.mls.codec import U16, U64, Opaque, Reader, Select, Struct, need, opaque
+from ironwire.mls.codec import U16, U64, Cursor, Opaque, Select, Struct, need, opaque
 from ironwire.mls.messages import (
     CONTENTS,
     AnySender,
     Commit,
     Content,
     GroupContext,
-    GroupInfo,
     MemberSender,
+    MLSGroupInfo,
     NewMemberCommit,
     PrivateMessage,
     SenderData,
@@ -55,7 +55,7 @@ class FramedContent(Struct):
 
 
 @frozen
-class Authentication(Struct):
+class FramedContentAuth(Struct):
     """A signature, and the confirmation tag that commits alone have. Its encoding depends on the content."""
 
     signature: Opaque
@@ -65,8 +65,8 @@ class Authentication(Struct):
         return opaque(self.signature) + (b"" if self.confirmation_tag is None else opaque(self.confirmation_tag))
 
     @classmethod
-    def read_for(cls, content: Content, reader: Reader) -> Self:
-        return cls(reader.opaque(), reader.opaque() if isinstance(content, Commit) else None)
+    def read_for(cls, content: Content, cursor: Cursor) -> Self:
+        return cls(cursor.opaque(), cursor.opaque() if isinstance(content, Commit) else None)
 
 
 @frozen
@@ -75,14 +75,14 @@ class AuthenticatedContent:
 
     wire_format: int
     content: FramedContent
-    auth: Authentication
+    auth: FramedContentAuth
 
     @classmethod
     def sign(
         cls, key: Identity, wire_format: int, content: FramedContent, context: GroupContext, tag: bytes | None = None
     ) -> Self:
         signed = to_be_signed(wire_format, content, context)
-        return cls(wire_format, content, Authentication(suite.sign_with_label(key, _LABEL, signed), tag))
+        return cls(wire_format, content, FramedContentAuth(suite.sign_with_label(key, _LABEL, signed), tag))
 
     def encode(self) -> bytes:
         return self.wire_format.to_bytes(2, "big") + self.content.encode() + self.auth.encode()
@@ -111,7 +111,7 @@ def to_be_signed(wire_format: int, content: FramedContent, context: GroupContext
 @frozen
 class PublicMessage(Struct):
     content: FramedContent
-    auth: Authentication
+    auth: FramedContentAuth
     membership_tag: bytes | None
 
     def encode(self) -> bytes:
@@ -119,10 +119,10 @@ class PublicMessage(Struct):
         return self.content.encode() + self.auth.encode() + tag
 
     @classmethod
-    def read(cls, reader: Reader) -> Self:
-        content = FramedContent.read(reader)
-        auth = Authentication.read_for(content.content, reader)
-        return cls(content, auth, reader.opaque() if isinstance(content.sender, MemberSender) else None)
+    def read(cls, cursor: Cursor) -> Self:
+        content = FramedContent.read(cursor)
+        auth = FramedContentAuth.read_for(content.content, cursor)
+        return cls(content, auth, cursor.opaque() if isinstance(content.sender, MemberSender) else None)
 
     @property
     def authenticated(self) -> AuthenticatedContent:
@@ -179,10 +179,10 @@ def unprotect_private(
     sender = SenderData.decode(suite.unseal(key, nonce, head, message.encrypted_sender_data))
     key, nonce, secrets = secrets.take(sender.leaf, message.content_type, sender.generation)
     associated = head + opaque(message.authenticated_data)
-    reader = Reader.over(suite.unseal(key, _guarded(nonce, sender.reuse_guard), associated, message.ciphertext))
-    content: Content = CONTENTS.case(message.content_type).read(reader)  # type: ignore[assignment]  # a case of CONTENTS
-    auth = Authentication.read_for(content, reader)
-    need(not any(reader.rest()), "padding that is not zero")
+    cursor = Cursor.over(suite.unseal(key, _guarded(nonce, sender.reuse_guard), associated, message.ciphertext))
+    content: Content = CONTENTS.case(message.content_type).read(cursor)  # type: ignore[assignment]  # a case of CONTENTS
+    auth = FramedContentAuth.read_for(content, cursor)
+    need(not any(cursor.rest()), "padding that is not zero")
     framed = FramedContent(
         message.group_id, message.epoch, MemberSender(sender.leaf), message.authenticated_data, content
     )
@@ -209,8 +209,8 @@ def padded_size(size: int) -> int:
 
 # --- the envelope of every message (section 6) -----------------------------------------------------------------------
 
-_BODIES = Select(2, {1: PublicMessage, 2: PrivateMessage, 3: Welcome, 4: GroupInfo, 5: KeyPackage})
-Body = PublicMessage | PrivateMessage | Welcome | GroupInfo | KeyPackage
+_BODIES = Select(2, {1: PublicMessage, 2: PrivateMessage, 3: Welcome, 4: MLSGroupInfo, 5: KeyPackage})
+Body = PublicMessage | PrivateMessage | Welcome | MLSGroupInfo | KeyPackage
 
 
 @frozen

@@ -46,7 +46,7 @@ from ironwire.mls.state import (
     Application,
     Committed,
     Event,
-    GroupState,
+    MemberState,
     OwnCommit,
     PendingCommit,
     ProposalReceived,
@@ -58,12 +58,12 @@ from ironwire.mls.tree import Tree
 
 
 @define(eq=False)
-class Group:
+class MLSGroup:
     """One device's place in one group."""
 
     _device_key: Identity = field(repr=False)
     _policy: Policy
-    _state: GroupState = field(repr=False)
+    _state: MemberState = field(repr=False)
 
     # --- ways to have one ---
 
@@ -89,7 +89,7 @@ class Group:
         tree = Tree([leaf])
         context = GroupContext(VERSION, CIPHER_SUITE, group_id, 0, tree.hash(), b"", extensions)
         epoch = Epoch.begin(context, tree, suite.random(suite.HASH_BYTES), 0, {0: own.leaf_private})
-        return cls(device_key, policy, GroupState.begin(epoch))
+        return cls(device_key, policy, MemberState.begin(epoch))
 
     @classmethod
     def join(
@@ -101,7 +101,7 @@ class Group:
             MLSError: the Welcome is not valid or not for this key package. Nothing was kept.
         """
         epoch, joined = open_welcome(device_key, own, welcome, policy, tree)
-        return cls(device_key, policy, GroupState.begin(epoch)), joined
+        return cls(device_key, policy, MemberState.begin(epoch)), joined
 
     @classmethod
     def restore(cls, state: bytes, device_key: Identity, policy: Policy) -> Self:
@@ -110,7 +110,7 @@ class Group:
         Raises:
             MLSError: not a state of this version, or of another device.
         """
-        saved = GroupState.decode(state)
+        saved = MemberState.decode(state)
         if (epoch := saved.epoch) is not None:
             own = epoch.tree.leaf(epoch.leaf)
             need(own.signature_key == device_key.public_key.raw, "a state of another device")
@@ -367,4 +367,4 @@ class Group:
         self._replace(epoch=following, past=self._epoch.channel, pending=None, proposals=())
 
     def _replace(self, **parts: object) -> None:
-        self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of GroupState
+        self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of MemberState

@@ -11,7 +11,7 @@ from ironwire.mls.changes import Changes, find_psk, need_supported
 from ironwire.mls.codec import Opaque, Struct, need
 from ironwire.mls.epoch import Epoch
 from ironwire.mls.framing import envelope, open_envelope
-from ironwire.mls.messages import EncryptedGroupSecrets, GroupInfo, GroupSecrets, PathSecret, Welcome
+from ironwire.mls.messages import EncryptedGroupSecrets, GroupSecrets, MLSGroupInfo, PathSecret, Welcome
 from ironwire.mls.nodes import (
     LAST_RESORT,
     OUR_CAPABILITIES,
@@ -75,7 +75,7 @@ def make_welcome(
 ) -> bytes:
     """The Welcome for everybody whom a commit adds. `secrets` are the joiner's and the PSK's."""
     info_extensions = (Extension(RATCHET_TREE, epoch.tree.encode()), *extensions)
-    info = GroupInfo(epoch.context, info_extensions, epoch.confirmation_tag, epoch.leaf, b"")
+    info = MLSGroupInfo(epoch.context, info_extensions, epoch.confirmation_tag, epoch.leaf, b"")
     info = evolve(info, signature=suite.sign_with_label(device_key, _LABEL, info.to_be_signed()))
     encrypted = suite.seal(*schedule.welcome_key(*secrets), b"", info.encode())
     psks = tuple(psk for psk, _ in changes.psks)
@@ -121,7 +121,7 @@ def open_welcome(
     need(len(set(secrets.psks)) == len(secrets.psks), "a welcome with one pre-shared key twice")
     psk = schedule.psk_secret([(each, find_psk(each, policy)) for each in secrets.psks])
     key = schedule.welcome_key(secrets.joiner_secret, psk)
-    info = GroupInfo.decode(suite.unseal(*key, b"", welcome.encrypted_group_info))
+    info = MLSGroupInfo.decode(suite.unseal(*key, b"", welcome.encrypted_group_info))
     public = _check_info(info, tree)
     _check_tree(public, info, policy)
     leaf = next((index for index, leaf in public.leaves() if leaf == own.package.leaf), None)
@@ -148,7 +148,7 @@ def _open_secrets(own: KeyPackagePrivate, welcome: Welcome) -> GroupSecrets:
     return GroupSecrets.decode(opened)
 
 
-def _check_info(info: GroupInfo, tree: bytes | None) -> Tree:
+def _check_info(info: MLSGroupInfo, tree: bytes | None) -> Tree:
     """The tree of a GroupInfo that is signed by one of its members, for this version and suite."""
     need(info.context.version == VERSION, "a group of another version")
     need(info.context.cipher_suite == CIPHER_SUITE, "a group of another cipher suite")
@@ -163,7 +163,7 @@ def _check_info(info: GroupInfo, tree: bytes | None) -> Tree:
     return public
 
 
-def _check_tree(tree: Tree, info: GroupInfo, policy: Policy) -> None:
+def _check_tree(tree: Tree, info: MLSGroupInfo, policy: Policy) -> None:
     tree.check_structure()
     for index, leaf in tree.leaves():
         leaf.check(info.context.group_id, index)
