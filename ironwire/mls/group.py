@@ -123,7 +123,7 @@ class MLSGroup:
         return self._state.encode()
 
     def mark(self) -> int:
-        """Grows with every change, so that whoever keeps it elsewhere notices that an old state came back."""
+        """Grows with every change, so that a copy of it elsewhere shows that an old state came back."""
         return self._state.mark
 
     @property
@@ -218,15 +218,13 @@ class MLSGroup:
         content = Commit(tuple(map(ByValue, proposals)), update_path)
         framed = FramedContent(context.group_id, context.epoch, MemberSender(epoch.leaf), authenticated_data, content)
         signed = AuthenticatedContent.sign(self._device_key, PUBLIC, framed, context)
-        following, joiner, psk = epoch.advance(changes, new_path.keys if new_path else None, signed)
+        following, secrets = epoch.advance(changes, new_path.keys if new_path else None, signed)
         change = self._change(framed, content, changes)
         self._policy.change(change)
         confirmed = evolve(signed, auth=evolve(signed.auth, confirmation_tag=following.confirmation_tag))
         public = protect_public(confirmed, epoch.secrets.membership_key, context)
-        welcome = b""
-        if add:
-            parts = ((joiner, psk), changes, new_path, info_extensions)
-            welcome = make_welcome(following, self._device_key, *parts)
+        parts = secrets, changes, new_path, info_extensions
+        welcome = make_welcome(following, self._device_key, *parts) if add else b""
         pending = PendingCommit(envelope(public), welcome, change, following)
         self._replace(pending=pending)
         return pending
@@ -259,8 +257,10 @@ class MLSGroup:
                     return self._remember(public.authenticated, content.content.proposal)
                 if not isinstance(content.content, Commit):
                     raise MLSError("an application message that is not encrypted")
-                if self.pending is not None and data == self.pending.commit:
-                    return self._take_own(self.pending)
+                if (pending := self.pending) is not None and data == pending.commit:
+                    # Checked when it was made; the policy's answer of today must not part us from the others.
+                    self._enter(pending.next_epoch)
+                    return OwnCommit(pending.change)
                 return self._receive(public.authenticated, content.content)
             case _:
                 raise MLSError("neither a public nor a private message")
@@ -269,21 +269,14 @@ class MLSGroup:
         epoch, past = self._epoch, self._state.past
         need(message.group_id == epoch.context.group_id, "a message of another group")
         if message.epoch == epoch.context.epoch:
-            sender, content, channel = epoch.channel.open(message)
-            tree = epoch.tree
+            sender, data, channel = epoch.channel.open(message)
+            self._replace(epoch=evolve(epoch, channel=channel))
         elif past is not None and message.epoch == past.context.epoch:
-            sender, content, channel = past.open(message)
-            tree = past.tree
+            sender, data, channel = past.open(message)
+            self._replace(past=channel)
         else:
             raise MLSError("a message of another epoch")
-        event = Application(
-            Participant.at(sender, tree.leaf(sender)), message.epoch, message.authenticated_data, content.data
-        )
-        if message.epoch == epoch.context.epoch:
-            self._replace(epoch=evolve(epoch, channel=channel))
-        else:
-            self._replace(past=channel)
-        return event
+        return Application(sender, message.epoch, message.authenticated_data, data)
 
     def _remember(self, message: AuthenticatedContent, proposal: Proposal) -> ProposalReceived:
         known = self._state.proposals
@@ -314,17 +307,12 @@ class MLSGroup:
             context = epoch.provisional(changes)
             own = (epoch.private_keys, sender, commit.path, context, changes.joiners, epoch.leaf)
             keys = paths.receive(changes.tree, *own)
-        following, _, _ = epoch.advance(changes, keys, message)
+        following, _ = epoch.advance(changes, keys, message)
         tag = message.auth.confirmation_tag or b""
         need(suite.same(following.confirmation_tag, tag), "a commit whose confirmation tag is wrong")
         self._policy.change(change)
         self._enter(following)
         return Committed(change)
-
-    def _take_own(self, pending: PendingCommit) -> OwnCommit:
-        """Everything was checked when it was made; the policy's answer of today must not part us from the others."""
-        self._enter(pending.next_epoch)
-        return OwnCommit(pending.change)
 
     # --- parts of these ---
 

@@ -106,7 +106,7 @@ def forge(
         commit = Commit(items, update)
         framed = FramedContent(context.group_id, context.epoch, MemberSender(epoch.leaf), b"", commit)
         message = AuthenticatedContent.sign(device.key, PUBLIC, framed, context)
-        following, _, _ = epoch.advance(changes, keys, message)
+        following, _ = epoch.advance(changes, keys, message)
     confirmed = evolve(message, auth=evolve(message.auth, confirmation_tag=tag(following.confirmation_tag)))
     return envelope(protect_public(confirmed, epoch.secrets.membership_key, context))
 
