@@ -8,6 +8,7 @@
     ├── SigningError           an invalid key or signature
     │   ├── InvalidPublicKey
     │   └── InvalidSignature
+    ├── MLSError               what a peer sent, or what was asked, breaks RFC 9420; nothing was changed
     ├── TransportClosed        the peer is gone
     ├── StoreError             the durable store has failed
     │   ├── StoreFull          there is no room left on the disk
@@ -78,6 +79,10 @@ class InvalidPublicKey(SigningError):
 
 class InvalidSignature(SigningError):
     """The signature was not made by that key over that text."""
+
+
+class MLSError(IronWireError):
+    """Bytes or a request that RFC 9420 does not allow. The group stands as it did before."""
 
 
 class TransportClosed(IronWireError):
