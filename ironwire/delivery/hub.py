@@ -51,18 +51,22 @@ class Uncommitted:
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiters = trio.lowlevel.ParkingLot()
+        self._waiters: trio.lowlevel.ParkingLot | None = None
+        """While the session's task waits: most never do."""
 
     def begin(self, cost: int) -> None:
         self.count += cost
 
     def settle(self, cost: int) -> None:
         self.count -= cost
-        if self._waiters:  # hardly ever, and to ask is a tenth of waking nobody
+        if self._waiters is not None:
             self._waiters.unpark_all()
+            self._waiters = None
 
     async def wait_below(self, most: int) -> None:
         while self.count >= most:
+            if self._waiters is None:
+                self._waiters = trio.lowlevel.ParkingLot()
             await self._waiters.park()
 
 

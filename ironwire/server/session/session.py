@@ -85,10 +85,8 @@ class Session:
     _auth_id: MessageId | None = field(init=False, default=None)
     """What `auth_ok` answers."""
     _error_budget: ErrorBudget = field(init=False)
-    _is_writing: bool = field(init=False, default=False)
-    """The connection did not take everything at once, and `_write` is at it."""
-    _written: trio.Event = field(init=False, factory=trio.Event)
-    """Set when `_write` has come to its end."""
+    _written: trio.Event | None = field(init=False, default=None)
+    """There while `_write` is at what the connection did not take at once, and set at its end. Stays where it fails."""
     _intake: Intake | None = field(init=False, default=None)
     """Made when the peer has authenticated."""
     _is_cut_off: bool = field(init=False, default=False)
@@ -152,17 +150,17 @@ class Session:
         Returns how many frames waited.
         """
         nursery = self._open_nursery()
-        if nursery is None or self._is_writing:
+        if nursery is None or self._written is not None:
             return 0
         frames = self._outbox.take()
         try:
-            self._is_writing = not self._transport.write(frames)
+            is_all_out = self._transport.write(frames)
         except TransportClosed:
             self._cut_off()
             return 0
-        if self._is_writing:
+        if not is_all_out:
             self._written = trio.Event()
-            nursery.start_soon(self._write)
+            nursery.start_soon(self._write, self._written)
         elif self._outbox.ending is not None:
             nursery.cancel_scope.cancel()
         return len(frames)
@@ -292,22 +290,24 @@ class Session:
         finally:
             feed.close()
 
-    async def _write(self) -> None:
+    async def _write(self, written: trio.Event) -> None:
+        is_all_out = False
         try:
-            while self._is_writing:
+            while not is_all_out:
                 with trio.fail_after(self._services.limits.write_seconds):
                     is_all_out = await self._transport.send_some()
                 if is_all_out:
-                    self._is_writing = not self._transport.write(self._outbox.take())
+                    is_all_out = self._transport.write(self._outbox.take())
+            self._written = None
         except (trio.TooSlowError, TransportClosed):
             self._cut_off()
-        self._written.set()
+        written.set()
         self.flush()
 
     async def _flush_all(self) -> None:
         """Send everything that waits. A peer that takes nothing is cut off by `_write`, which cancels this."""
         self.flush()
-        while self._is_writing:
+        while self._written is not None:
             await self._written.wait()
 
     def _cut_off(self) -> None:
