@@ -33,6 +33,7 @@ what waits is written, the close frame follows, and a peer that does not take it
 Rule: a connection is closed after its feed, so that nobody reads a descriptor that somebody else may have by then.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -55,6 +56,7 @@ from ironwire.server.operator.logs import short_client
 from ironwire.server.session.admission import admit, welcome
 from ironwire.server.session.handshake import Handshake
 from ironwire.server.session.intake import Intake, Toll
+from ironwire.server.session.reader import Wait
 from ironwire.server.session.refusals import ErrorBudget
 from ironwire.server.session.scheduler import Work
 from ironwire.server.session.services import Services
@@ -106,7 +108,9 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                await self._serve(nursery)
+                admitted = await self._authenticate(nursery.cancel_scope)
+                if admitted is not None:
+                    await self._stay(admitted, nursery)
             if nursery.cancel_scope.cancelled_caught and not self._is_cut_off:
                 self._outbox.close(AUTH_TIMEOUT)  # unless another ending stands: only the deadline names none
         except* TransportClosed:
@@ -184,15 +188,6 @@ class Session:
         nursery = self._nursery
         return None if nursery is None or nursery.cancel_scope.cancel_called else nursery
 
-    async def _serve(self, nursery: trio.Nursery) -> None:
-        admitted = await self._authenticate(nursery.cancel_scope)
-        if admitted is None:
-            return
-        self._slot.authenticated()
-        self._transport.authenticated()
-        bind_contextvars(client=short_client(admitted.principal.client))
-        await self._stay(admitted, nursery)
-
     async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
         """Serve a client that has proven its key."""
         if self._is_banned(admitted):
@@ -259,6 +254,10 @@ class Session:
         scope.deadline = inf
         self._early = handshake.early
         self._auth_id = handshake.id
+        if admitted is not None:
+            self._slot.authenticated()
+            self._transport.authenticated()
+            bind_contextvars(client=short_client(admitted.principal.client))
         return admitted
 
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
@@ -270,17 +269,13 @@ class Session:
         self._intake = intake = Intake(endpoint, self._outbox, self._error_budget, toll, services)
         feed = services.reader.feed(transport, self._outbox, intake.take, self.flush)
         try:
-            steps = intake.take(self._early)
+            await _finish(intake.take(self._early))
             self._early = []
-            while True:
-                for wait in steps:
-                    await wait()
-                if self._outbox.ending is not None:
-                    return
+            while self._outbox.ending is None:
                 if transport.is_over:  # the answers to what came before a close frame precede the answer to it
                     await endpoint.unsettled.wait_below(1)
                     await self._flush_all()
-                steps = await feed.next()
+                await _finish(await feed.next())
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
         except AckBeyondDelivery as misuse:
@@ -318,6 +313,12 @@ class Session:
     async def _ping(self) -> None:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
+
+
+async def _finish(steps: Iterator[Wait]) -> None:
+    """Await each step. They are forgotten when this returns, and an idle session does not hold its last messages."""
+    for wait in steps:
+        await wait()
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:
