@@ -5,13 +5,13 @@ handled at once (`intake.py`). Work that could keep the others waiting needs a s
 wait for a slot; they do not write that fast.
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 import trio
 
 
-class Work(Enum):
+class Work(IntEnum):  # the hash of an `Enum` is computed in Python
     """The classes of work that need a scheduling slot."""
 
     UNAUTHENTICATED = auto()
