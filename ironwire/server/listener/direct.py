@@ -260,11 +260,11 @@ class DirectTransport:
     async def _acquire(self) -> trio.Lock:
         """Wait until nobody else holds the lock. Without a holder this is no checkpoint: the write makes its own."""
         lock = self._write_lock
-        if lock is None:
-            lock = self._write_lock = trio.Lock()
-            lock.acquire_nowait()
-        else:
+        if lock is not None:
             await lock.acquire()
+            return lock
+        self._write_lock = lock = trio.Lock()
+        lock.acquire_nowait()
         return lock
 
     def _release(self, lock: trio.Lock) -> None:

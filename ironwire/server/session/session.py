@@ -20,11 +20,11 @@ order, whichever task handles them. The end of the connection and violations are
 session's task.
 
     run ── nursery ─┬─ authenticate, register, then `_read`
-                    ├─ pump ········· the mailbox of a device session
+                    ├─ pump ········· only while the device of the session is behind its mailbox
                     ├─ write ········ only while the connection does not take everything at once; has a deadline
                     └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
-An idle session of a client without a device is one task in one nursery, and no timer.
+An idle session is one task in one nursery, and no timer.
 
 One owner per thing: one task at a time receives, only `flush` and `_write` send, and everyone else talks to the outbox.
 A session ends in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`:
@@ -205,7 +205,7 @@ class Session:
                     return
                 log.debug("session opened", has_mailbox=pump is not None)
                 if pump is not None:
-                    nursery.start_soon(pump.run)
+                    pump.begin(partial(nursery.start_soon, pump.run))
                 await self._read(endpoint)
                 if not self._is_cut_off:
                     await trio.sleep_forever()  # until what is to be said has been written
