@@ -36,8 +36,8 @@ REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this devic
 
 _session_numbers = count(1)
 
-T = TypeVar("T")
-P = ParamSpec("P")
+Component = TypeVar("Component")
+Arguments = ParamSpec("Arguments")
 
 
 class TooManySessions(IronWireError):
@@ -82,7 +82,7 @@ class Endpoint:
     unsettled: Uncommitted = field(repr=False, factory=Uncommitted)
     hold: Hold | None = field(repr=False, default=None)
     endpoint_id: EndpointId = field(init=False, repr=False)
-    """The same for every session of one device."""
+    """The endpoint that this is a session of: the same for every session of one device."""
 
     @endpoint_id.default
     def _endpoint_id(self) -> EndpointId:
@@ -95,14 +95,16 @@ class Endpoint:
 
 
 def ends_session_on_error(
-    settle: Callable[Concatenate[T, Endpoint, P], None],
-) -> Callable[Concatenate[T, Endpoint, P], None]:
-    """For methods that settle what a session has asked for. Through an error there the session may lose an answer, so
-    the error ends it: its client comes back and asks.
+    settle: Callable[Concatenate[Component, Endpoint, Arguments], None],
+) -> Callable[Concatenate[Component, Endpoint, Arguments], None]:
+    """Let an error of a method that settles a request of a session end that session: its answer may be lost, and the
+    client comes back and asks again.
     """
 
     @wraps(settle)
-    def settle_or_end(self: T, endpoint: Endpoint, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def settle_or_end(
+        self: Component, endpoint: Endpoint, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> None:
         try:
             settle(self, endpoint, *args, **kwargs)
         except Exception:
@@ -166,7 +168,7 @@ class Hub:
         )
 
     def pump_of(self, mailbox: MailboxId) -> Pump | None:
-        """The way to the device of this mailbox, while it has a live session."""
+        """The pump of this mailbox, while its device has a live session."""
         return self._pumps.get(mailbox)
 
     def everyone(self) -> Iterator[Endpoint]:

@@ -121,7 +121,7 @@ class Pump:
 
     mailbox: MailboxId
     session: int
-    """Which of its device's sessions it is, by the count of the mailbox."""
+    """The number of this session among those of its device, as the mailbox counts them."""
     _window: Window
 
     def __init__(self, store: Store, outbox: Outbox) -> None:
@@ -146,7 +146,7 @@ class Pump:
         start()
 
     def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
-        """An entry was committed to the mailbox just now."""
+        """Take an entry that was committed to the mailbox just now."""
         window = self._window
         if self._is_caught_up and seq == window.sent + 1 and window.room > 0:
             self._deliver(seq, entry_text(seq, envelope, is_own=is_own))
@@ -154,7 +154,7 @@ class Pump:
             self.note(seq)
 
     def note(self, seq: int) -> None:
-        """The mailbox gave this number out, and what it holds, if it holds anything, is in the store."""
+        """Note that the mailbox has given this number out; its entry, if there is one, is in the store."""
         self._window.committed(seq)
         self._go_on()
 
@@ -201,7 +201,7 @@ class Pump:
                 self._deliver(entry.seq, entry_text(entry.seq, entry.envelope, is_own=entry.is_own))
 
     async def _skip(self, upto: int) -> None:
-        """What was not sent up to `upto` is lost: say so, and why."""
+        """Report the numbers up to `upto` that were not sent as lost, with the reason."""
         first = self._window.sent + 1
         if first <= upto:
             # Asked before the window moves: what is committed meanwhile must not go out before the gap.

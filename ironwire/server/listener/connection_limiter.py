@@ -25,26 +25,26 @@ MOST_ADDRESSES = 100_000
 HttpRefusal = Literal[403, 429]
 """403: a page of another site. 429: the address is over its rate."""
 
-K = TypeVar("K")
+Key = TypeVar("Key")
 
 
-class Tally(Generic[K]):
+class Tally(Generic[Key]):
     """A counter for each key. Keys with a count of zero take no memory."""
 
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts: dict[K, int] = {}
+        self._counts: dict[Key, int] = {}
 
-    def __getitem__(self, key: K | None) -> int:
+    def __getitem__(self, key: Key | None) -> int:
         return 0 if key is None else self._counts.get(key, 0)
 
-    def add(self, key: K | None) -> None:
+    def add(self, key: Key | None) -> None:
         """Count one more; None is not counted."""
         if key is not None:
             self._counts[key] = self._counts.get(key, 0) + 1
 
-    def remove(self, key: K | None) -> None:
+    def remove(self, key: Key | None) -> None:
         """Count one less; None is not counted."""
         if key is None:
             return

@@ -96,7 +96,7 @@ async def _greet(
         first = _read_at_once(stream)
         if not first:
             first = await _read_first(guard, stream, deadline)
-            await guard.scheduler.turn(Work.UNAUTHENTICATED)
+            await guard.scheduler.slot(Work.UNAUTHENTICATED)
         if not first:
             return None
         upgrade = parse_upgrade(first, sockets.path)

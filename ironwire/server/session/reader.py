@@ -42,7 +42,7 @@ from ironwire.server.session.transport import Transport
 from ironwire.wire.frames import Payload
 
 Wait = Callable[[], Awaitable[None]]
-"""Has to be awaited before more of a session is handled."""
+"""A coroutine function to await before more of a session is handled."""
 
 Take = Callable[[list[Payload]], Iterator[Wait]]
 """Handles the messages of one read, and yields each thing that has to be awaited (`Intake.take`)."""

@@ -83,12 +83,14 @@ class Session:
     _nursery: trio.Nursery | None = field(init=False, default=None)
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
-    """What came in the same read as the last message of authentication."""
+    """Messages that came in the same read as the last one of authentication."""
     _auth_id: MessageId | None = field(init=False, default=None)
-    """What `auth_ok` answers."""
+    """The id of the message that `auth_ok` answers."""
     _error_budget: ErrorBudget = field(init=False)
     _written: trio.Event | None = field(init=False, default=None)
-    """There while `_write` is at what the connection did not take at once, and set at its end. Stays where it fails."""
+    """There while `_write` runs, because the connection did not take everything at once; set at its end. Stays where
+    `_write` fails.
+    """
     _intake: Intake | None = field(init=False, default=None)
     """Made when the peer has authenticated."""
     _is_cut_off: bool = field(init=False, default=False)
@@ -189,7 +191,7 @@ class Session:
         return None if nursery is None or nursery.cancel_scope.cancel_called else nursery
 
     async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
-        """Serve a client that has proven its key."""
+        """Serve a client that has proven its key, until its session ends."""
         if self._is_banned(admitted):
             return
         services = self._services
@@ -208,7 +210,7 @@ class Session:
                     pump.begin(partial(nursery.start_soon, pump.run))
                 await self._read(endpoint)
                 if not self._is_cut_off:
-                    await trio.sleep_forever()  # until what is to be said has been written
+                    await trio.sleep_forever()  # until the waiting frames are written
         except TooManySessions:
             self._outbox.close(TOO_MANY_SESSIONS)
         finally:
@@ -230,13 +232,13 @@ class Session:
         return True
 
     async def _leave(self) -> None:
-        """Let go of the connection, after saying why if somebody is there to hear it."""
+        """Close the connection, after the close frame if the peer is still there."""
         ending = self._outbox.ending
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
-            if self._slot.is_unauthenticated:  # the time of a crowd that came together is up together
-                await self._services.scheduler.turn(Work.UNAUTHENTICATED)
+            if self._slot.is_unauthenticated:  # sessions that began together reach their deadline together
+                await self._services.scheduler.slot(Work.UNAUTHENTICATED)
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------
