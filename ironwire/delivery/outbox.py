@@ -1,8 +1,8 @@
-"""The frames that wait to be written to one session: a bounded memory channel that is emptied whole.
+"""The frames that wait to be written to one session: a bounded queue that is emptied whole.
 
-The channel holds one item, a batch that grows until it is taken. So a session costs one small channel, putting a frame
-is an append, and whoever writes gets everything that waits in one piece, to be written as one. The bound counts bytes
-as well as frames: frames differ in size by a factor of a thousand.
+The queue is one batch, which is made by its first frame and grows until it is taken. So an idle session has none,
+putting a frame is an append, and the writer gets everything that waits in one piece, to be written as one. The bound
+counts bytes as well as frames: frames differ in size by a factor of a thousand.
 
 One task empties the outboxes: frames that were queued in one iteration of the event loop leave in the next. To wake a
 task for every session that got something costs more than the write itself; the flusher wakes one for all of them.
@@ -60,9 +60,7 @@ class Outbox:
         "_batch",
         "_most_bytes",
         "_most_frames",
-        "_receive",
         "_ring",
-        "_send",
         "_waiting_bytes",
         "ending",
         "taken",
@@ -72,7 +70,6 @@ class Outbox:
         self._most_frames = most_frames
         self._most_bytes = most_bytes
         self._ring = ring
-        self._send, self._receive = trio.open_memory_channel[list[bytes]](1)
         self._batch: list[bytes] | None = None
         self._waiting_bytes = 0
         self.ending: Ending | None = None
@@ -88,7 +85,6 @@ class Outbox:
         if batch is None:
             self._batch = [frame]
             self._waiting_bytes = len(frame)
-            self._send.send_nowait(self._batch)
             self._ring()
             return True
         if len(batch) >= self._most_frames or self._waiting_bytes + len(frame) > self._most_bytes:
@@ -118,11 +114,12 @@ class Outbox:
 
     def take(self) -> list[bytes]:
         """Every waiting frame, in the order they were put; none if none waits."""
-        if self._batch is None:
+        batch = self._batch
+        if batch is None:
             return []
-        self.taken += len(self._batch)
+        self.taken += len(batch)
         self._batch = None
-        return self._receive.receive_nowait()
+        return batch
 
     def statistics(self) -> OutboxStatistics:
         batch = self._batch or []

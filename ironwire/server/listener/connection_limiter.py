@@ -82,6 +82,8 @@ class ConnectionSlot:
     """The address at the other end, "" if it has none."""
     network: SourceNetwork | None
     """The network it counts towards; None for this machine, or for a proxy whose request has not been read yet."""
+    is_of_proxy: bool
+    """Whether the peer is a trusted proxy, whose requests name the network."""
     is_unauthenticated: bool = field(default=True, init=False)
     _refusal: HttpRefusal | None = field(default=None, init=False)
 
@@ -147,7 +149,8 @@ class ConnectionLimiter:
     def enter(self, peer: str) -> ConnectionSlot | None:
         """Count a connection from the address `peer`. None: it is one too many; close it at once."""
         limits = self._limits
-        network = None if self._proxies.is_proxy(peer) else self._proxies.network(peer, "")
+        is_of_proxy = self._proxies.is_proxy(peer)
+        network = None if is_of_proxy else self._proxies.network(peer, "")
         if (
             self._open_total >= limits.connections
             or self._unauthenticated_total >= limits.unauthenticated
@@ -159,7 +162,7 @@ class ConnectionLimiter:
         self._unauthenticated.add(network)
         self._open_total += 1
         self._unauthenticated_total += 1
-        return ConnectionSlot(self, peer, network)
+        return ConnectionSlot(self, peer, network, is_of_proxy)
 
     def statistics(self) -> ConnectionLimiterStatistics:
         return ConnectionLimiterStatistics(
@@ -175,7 +178,7 @@ class ConnectionLimiter:
         if origin is not None and not self._serves_page_of(origin, server):
             self._refused["origin"] += 1
             return 403
-        if not self._proxies.is_proxy(slot.peer):
+        if not slot.is_of_proxy:
             return None  # counted since it came
         network = self._proxies.network(slot.peer, forwarded_for)
         if not self._has_room(network):

@@ -29,15 +29,18 @@ class ErrorBudget:
     """The error budget of one session, which ends when it is used up."""
 
     _outbox: Outbox
-    _left: Bucket = field(init=False, factory=lambda: Bucket(REFUSALS, trio.current_time()))
+    _left: Bucket | None = field(init=False, default=None)
     _left_held_back: Bucket | None = field(init=False, default=None)
-    """Made when it is needed: most sessions never meet a refusal."""
+    """Both are made when they are needed: most sessions never meet a refusal."""
     invalid: int = field(init=False, default=0)
     """Frames that were no message."""
 
     def lose(self, cost: int = 1) -> None:
         """Count a refusal."""
-        if self._left.take(cost, REFUSALS, trio.current_time()):
+        now = trio.current_time()
+        if self._left is None:
+            self._left = Bucket(REFUSALS, now)
+        if self._left.take(cost, REFUSALS, now):
             self._outbox.close(TOO_MUCH)
 
     def hold_back(self, size: int) -> None:

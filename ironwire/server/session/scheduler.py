@@ -9,13 +9,13 @@ order of commits (`delivery/committer.py`), the lookups of watchers (`handlers/p
 may send in the long run (`Limits`, by `rates.py`) or be refused (`refusals.py`).
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 import trio
 
 
-class Work(Enum):
+class Work(IntEnum):  # the hash of an `Enum` is computed in Python
     """The classes of work that need a scheduling slot."""
 
     UNAUTHENTICATED = auto()
