@@ -6,8 +6,8 @@
     head      = SHA-256(entry ‖ signature); `prev` is the head of the entry before, 32 zero bytes for the first
 
 `op` is 1 add, 2 remove, 3 snapshot. Add and remove name one device; a snapshot names all that there are, in the order
-of their bytes, so that a reader may begin with it. The lowest bit of `flags` says that the devices which are new with this entry
-own the identity key.
+of their bytes, so that a reader may begin with it. The lowest bit of `flags` says that the devices which are new with
+this entry own the identity key.
 """
 
 import re
