@@ -25,12 +25,14 @@ from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
-from ironwire.client.errors import LocalStoreError, SessionEnded
+from ironwire.client.device_log import OwnDeviceLog
+from ironwire.client.errors import KeystoreError, LocalStoreError, SessionEnded
 from ironwire.client.events import Connection, Event, EventQueue
 from ironwire.client.groups import OwnGroups
 from ironwire.client.inbox import Inbox
 from ironwire.client.presence import OwnPresence
 from ironwire.client.store.backlog import Backlog
+from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.handover import Reception, Sending
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
@@ -123,6 +125,11 @@ class Client:
     def presence(self) -> OwnPresence:
         """The presence of this client, and of others."""
         return OwnPresence(self._link.requests)
+
+    @property
+    def device_log(self) -> OwnDeviceLog:
+        """The device log of this client, and of others."""
+        return OwnDeviceLog(self._link.requests, self._link.target.keys)
 
     @property
     def calls(self) -> OwnCalls:
@@ -306,6 +313,7 @@ async def connect(
     device: DeviceId | None = None,
     store: LocalStore | Path | None = None,
     invite: str | None = None,
+    keys: DeviceKeys | None = None,
     backoff: Backoff = _DEFAULT_BACKOFF,
     dial: Dial = dial_tcp,
 ) -> AsyncGenerator[Client]:
@@ -317,17 +325,20 @@ async def connect(
             this client keeps what comes and goes; without it nothing is kept on either side.
         store: where the device keeps it; `default_store_path` unless given.
         invite: lets a device in that the server does not know, where the server wants one.
+        keys: of the device, from `open_device_keys`: it proves by its own key who it is. In its first session with a
+            server it is added to the client's device log there.
         backoff: how long to wait between attempts.
         dial: how to get a stream to the server.
 
     Raises:
         InvalidServerAddress: `server` is not an address.
         LocalStoreError: the device's store cannot be used; another program may have it.
+        KeystoreError: `keys` belong to another identity or device.
         ConnectionFailed, ConnectionLost, NotTheProtocol, AuthenticationRefused, SessionEnded: the first session could
             not be opened.
     """
     address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite)
+    target = Target(address, identity, device, backoff, dial, invite, keys)
     async with _client(target, store, is_lasting=False) as client:
         await client.wait_connected()
         yield client
@@ -341,6 +352,7 @@ async def open_device(
     *,
     store: LocalStore | Path | None = None,
     invite: str | None = None,
+    keys: DeviceKeys | None = None,
     backoff: Backoff = _DEFAULT_BACKOFF,
     dial: Dial = dial_tcp,
 ) -> AsyncGenerator[Client]:
@@ -355,13 +367,16 @@ async def open_device(
         LocalStoreError: the device's store cannot be used; another program may have it (`DeviceInUse`).
     """
     address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite)
+    target = Target(address, identity, device, backoff, dial, invite, keys)
     async with _client(target, store, is_lasting=True) as client:
         yield client
 
 
 @asynccontextmanager
 async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting: bool) -> AsyncGenerator[Client]:
+    keys = target.keys
+    if keys is not None and (keys.identity.client_id, keys.device) != (target.identity.client_id, target.device):
+        raise KeystoreError("the device keys belong to another identity or device")
     async with AsyncExitStack() as stack:
         write_queue = None
         if target.device is not None:

@@ -16,6 +16,7 @@ from ironwire.wire.messages import (
     BlockList,
     ClientMessage,
     DeviceList,
+    DeviceLogPage,
     DeviceRemoved,
     Error,
     File,
@@ -28,7 +29,17 @@ from ironwire.wire.messages import (
 )
 from ironwire.wire.messages.fields import SAFE_INTEGER
 
-Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
+Answer = (
+    Accepted
+    | DeviceList
+    | DeviceRemoved
+    | DeviceLogPage
+    | GroupDetails
+    | GroupList
+    | BlockList
+    | IceServerList
+    | UploadGrant
+)
 """The server's reply to a request that it has carried out."""
 
 Reply = Answer | Error
