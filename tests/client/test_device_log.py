@@ -91,18 +91,16 @@ async def test_devices_of_one_identity_share_a_log_and_hear_of_each_other(dial: 
             phone_keys.key.public_key,
             laptop_keys.key.public_key,
         ]
-        heard = [message async for message in _deliveries(phone, 2)]
-        assert [message.index for message in heard] == [0, 1]
+        assert [(await _next_change(phone)).index for _ in range(2)] == [0, 1]
         verdict = await phone.device_log.read(ALICE.client_id, phone.device_log.known)
         assert verdict == Extended(laptop.device_log.known, laptop.device_log.known.entries[1:])
 
 
-async def _deliveries(client: Client, count: int) -> AsyncIterator[DeviceLogChanged]:
-    while count:
-        event = await anext(client)
-        if isinstance(event, Received) and isinstance(event.message, DeviceLogChanged):
-            count -= 1
-            yield event.message
+async def _next_change(client: Client) -> DeviceLogChanged:
+    while True:
+        match await anext(client):
+            case Received(DeviceLogChanged() as change):
+                return change
 
 
 async def test_a_revoked_device_is_put_out_and_cannot_return(dial: Dialler, tmp_path: Path) -> None:
