@@ -22,7 +22,7 @@ Programs import from here and from nowhere below; docs/client.md explains every 
 '''
 
 from ironwire.client.calls import OwnCalls
-from ironwire.client.client import Client, FileMetadata, connect, open_device
+from ironwire.client.client import Client
 from ironwire.client.connection.dial import Backoff
 from ironwire.client.connection.requests import new_message_id
 from ironwire.client.connection.urls import ServerAddress
@@ -46,6 +46,7 @@ from ironwire.client.errors import (
 )
 from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
 from ironwire.client.groups import OwnGroups
+from ironwire.client.opening import connect, open_device
 from ironwire.client.presence import OwnPresence
 from ironwire.client.store.device_keys import DeviceKeys, open_device_keys
 from ironwire.client.store.file import read_history
@@ -62,7 +63,7 @@ from ironwire.client.store.records import (
     default_store_path,
 )
 from ironwire.client.store.store import LocalStore
-from ironwire.client.transfer import Downloaded, Progress, Uploaded, download, upload
+from ironwire.client.transfer import Downloaded, FileMetadata, Progress, Uploaded, download, upload
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.errors import InvalidId

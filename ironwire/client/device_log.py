@@ -13,7 +13,7 @@ from typing import Protocol
 import trio
 from attrs import define
 
-from ironwire.client.connection.outgoing import R
+from ironwire.client.connection.outgoing import AskedAnswer
 from ironwire.client.errors import DeviceLogDisputed, KeystoreError, NotTheProtocol, Refused, SessionEnded
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.close_codes import CloseCode
@@ -75,7 +75,7 @@ class OwnDeviceLog:
 class Asker(Protocol):
     """A way to ask the server: one session, or the client over all its sessions."""
 
-    async def ask(self, message: ClientMessage, kind: type[R]) -> R: ...
+    async def ask(self, message: ClientMessage, kind: type[AskedAnswer]) -> AskedAnswer: ...
 
 
 async def read_log(server: Asker, known: DeviceLog) -> Verdict:

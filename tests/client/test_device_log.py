@@ -28,7 +28,7 @@ from ironwire.client import (
     connect,
     open_device_keys,
 )
-from ironwire.client.connection.outgoing import R
+from ironwire.client.connection.outgoing import AskedAnswer
 from ironwire.client.device_log import ATTEMPTS, catch_up, read_log, revoke
 from ironwire.protocol.devices.log_entry import LogOp, SignedEntry, open_entry, sign_entry
 from ironwire.server.app import create_app
@@ -101,6 +101,8 @@ async def _next_change(client: Client) -> DeviceLogChanged:
         match await anext(client):
             case Received(DeviceLogChanged() as change):
                 return change
+            case _:
+                pass
 
 
 async def test_a_revoked_device_is_put_out_and_cannot_return(dial: Dialler, tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ class Liar:
         self.asked = 0
         self.offered: list[SignedEntry] = []
 
-    async def ask(self, message: ClientMessage, kind: type[R]) -> R:
+    async def ask(self, message: ClientMessage, kind: type[AskedAnswer]) -> AskedAnswer:
         await trio.lowlevel.checkpoint()
         self.asked += 1
         answer: object

@@ -15,7 +15,6 @@ from ironwire.store.contract.operations import (
     AppendToLog,
     Audience,
     ChangeGroup,
-    Number,
     Operation,
     Register,
     Result,
@@ -23,7 +22,7 @@ from ironwire.store.contract.operations import (
     ToDevices,
     ToGroup,
 )
-from ironwire.store.contract.records import Envelope, Mailbox, Quota
+from ironwire.store.contract.records import Envelope, Mailbox, Number, Quota
 from ironwire.store.contract.store import Store
 
 ANN = ClientId("a" * 64)

@@ -20,7 +20,7 @@ from wsproto.utilities import LocalProtocolError
 from ironwire.client.connection.closing import error_for_close
 from ironwire.client.connection.dial import Dial, dial_tcp
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import R, Reply, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Reply, checked
 from ironwire.client.connection.urls import SOCKET_PATH, ServerAddress
 from ironwire.client.errors import AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol
 from ironwire.client.store.device_keys import DeviceKeys
@@ -41,7 +41,7 @@ PING_EVERY_SECONDS = 30.0
 PONG_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 
-M = TypeVar("M", AuthChallenge, AuthOk)
+ExpectedMessage = TypeVar("ExpectedMessage", AuthChallenge, AuthOk)
 
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 """HTTP statuses of a server, or of a proxy before it, that is only not ready."""
@@ -57,7 +57,7 @@ class ClientSession:
     _early: deque[ServerFrame] = field(factory=deque, init=False)
     """Frames that came while an answer was waited for."""
 
-    async def ask(self, message: ClientMessage, kind: type[R]) -> R:
+    async def ask(self, message: ClientMessage, kind: type[AskedAnswer]) -> AskedAnswer:
         """Ask something before anybody receives. Raises as `receive` does, and:
 
         Raises:
@@ -261,7 +261,7 @@ def _sign(auth: Auth, nonce: bytes, identity: Identity, keys: DeviceKeys | None)
     return keys.key.sign(text)
 
 
-async def _expect(websocket: WebSocketConnection, kind: type[M]) -> M:
+async def _expect(websocket: WebSocketConnection, kind: type[ExpectedMessage]) -> ExpectedMessage:
     message = (await _receive(websocket, is_authenticated=False)).message
     if isinstance(message, Error):
         if message.msg == "rate_limited":

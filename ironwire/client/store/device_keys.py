@@ -32,18 +32,13 @@ from ironwire.client.store.keystore import read_private
 from ironwire.crypto.signing import DeviceKey, Identity
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import DeviceId
+from ironwire.protocol.devices import log_entry
 from ironwire.protocol.devices.certificate import Certificate, issue_certificate
 from ironwire.protocol.devices.log import DeviceLog
-from ironwire.protocol.devices.log_entry import (
-    MOST_ENTRIES,
-    MOST_ENTRY_BYTES,
-    SignedEntry,
-    decode_entries,
-)
 from ironwire.protocol.devices.log_reader import Evidence
 
 _FILE_MODE = 0o600
-_MOST_LOG_BYTES = MOST_ENTRIES * MOST_ENTRY_BYTES * 3
+_MOST_LOG_BYTES = log_entry.MOST_ENTRIES * log_entry.MOST_ENTRY_BYTES * 3
 _KEY_FILE = re.compile(
     rb"(ironwire-device 1 client=([0-9a-f]{64}) device=([A-Za-z0-9._-]{1,64}) nonce=([0-9a-f]{48}))\n([0-9a-f]{96})\n"
 )
@@ -58,7 +53,7 @@ class DeviceKeys:
     device: DeviceId
     key: DeviceKey
     log: DeviceLog
-    unanswered: SignedEntry | None
+    unanswered: log_entry.SignedEntry | None
     """Signed for the next place of the log; whether the server has it is not known."""
     _path: Path = field(repr=False)
 
@@ -71,7 +66,7 @@ class DeviceKeys:
         """Whether the device has been added to the log, and not been removed, as far as is known here."""
         return self.log.standing_of(self.key.public_key) == "current"
 
-    def keep(self, log: DeviceLog, unanswered: SignedEntry | None = None) -> None:
+    def keep(self, log: DeviceLog, unanswered: log_entry.SignedEntry | None = None) -> None:
         """Go on from this log, with an entry that is about to be sent.
 
         Raises:
@@ -166,7 +161,7 @@ def _sealing_key(identity: Identity) -> bytes:
 # --- the log ---------------------------------------------------------------------------------------------------------
 
 
-def _read_log(path: Path, identity: Identity) -> tuple[DeviceLog, SignedEntry | None]:
+def _read_log(path: Path, identity: Identity) -> tuple[DeviceLog, log_entry.SignedEntry | None]:
     empty = DeviceLog(identity.public_key)
     if not os.path.lexists(path):
         return empty, None
@@ -175,8 +170,8 @@ def _read_log(path: Path, identity: Identity) -> tuple[DeviceLog, SignedEntry | 
         raise KeystoreError(f"{path} is damaged, or the device log of another identity: move it away")
     try:
         data = bytes.fromhex(match[2].decode())
-        log = empty.append(*decode_entries(identity.public_key, data))
-        unanswered = decode_entries(identity.public_key, bytes.fromhex((match[3] or b"").decode()))
+        log = empty.append(*log_entry.decode_entries(identity.public_key, data))
+        unanswered = log_entry.decode_entries(identity.public_key, bytes.fromhex((match[3] or b"").decode()))
     except (ValueError, InvalidLogEntry) as error:
         raise KeystoreError(f"{path} is damaged ({error}): move it away, and the server's log is read anew") from error
     return log, unanswered[0] if unanswered else None
