@@ -133,7 +133,7 @@ async def _agree(server: Asker, keys: DeviceKeys) -> None:
         match await read_log(server, keys.log):
             case Extended(log, news):
                 if news:
-                    await trio.to_thread.run_sync(keys.keep, log, keys.unanswered)
+                    await trio.to_thread.run_sync(keys.keep, log)
                 return
             case RolledBack(_, theirs):
                 first = 0 if theirs is None else theirs.index + 1
@@ -150,21 +150,19 @@ async def _agree(server: Asker, keys: DeviceKeys) -> None:
 
 
 async def _append_own(server: Asker, keys: DeviceKeys, op: LogOp, device: PublicKey, now_ms: int) -> bool:
-    """Sign the next entry, or take the one that was signed for this place and had no answer; False: the log has moved
-    meanwhile.
+    """Sign the next entry and send it; or one that was signed for its place and had no answer. False: the log has moved
+    meanwhile, or another entry went.
     """
-    signed = keys.unanswered
     try:
-        longer = None if signed is None else keys.log.append(signed)
-    except InvalidLogEntry:
-        longer = None  # another entry has come to its place
-    if signed is None or longer is None:
-        signed = sign_entry(keys.identity, keys.log.next_entry(op, [device], time_ms=now_ms, is_owner=op is LogOp.ADD))
-        longer = keys.log.append(signed)
-        await trio.to_thread.run_sync(keys.keep, keys.log, signed)
-    if not await _append(server, signed):
+        entry = keys.log.next_entry(op, [device], time_ms=now_ms, is_owner=op is LogOp.ADD)
+    except InvalidLogEntry as error:
+        raise Refused("quota", str(error)) from None
+    if keys.unanswered is None:
+        await trio.to_thread.run_sync(keys.keep, keys.log, sign_entry(keys.identity, entry))
+    signed = keys.unanswered
+    if signed is None or not await _append(server, signed):
         return False
-    await trio.to_thread.run_sync(keys.keep, longer)
+    await trio.to_thread.run_sync(keys.keep, keys.log.append(signed))
     return (signed.entry.op, signed.entry.devices) == (op, (device,))
 
 

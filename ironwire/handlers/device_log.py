@@ -65,9 +65,8 @@ class DeviceLogHandler:
         envelope = Envelope(told.verb, client, device, client, None, now, payload)
 
         def logged(result: op.Logged) -> None:
-            reply(
-                endpoint, msg.Accepted(now, index=head.index), id_
-            )  # first: it may be this very session that ends now
+            # Before sessions are closed: it may be this very session that ends now.
+            reply(endpoint, msg.Accepted(now, index=head.index), id_)
             for removed in result.removed:
                 session = self._hub.device_session(client, removed)
                 if session is not None:
@@ -94,9 +93,8 @@ def _answer(result: op.Result, now_ms: int, index: int) -> msg.Accepted | msg.Er
             return msg.Accepted(now_ms, duplicate=True, index=index)
         case op.LogMoved(head):
             due = 0 if head is None else head.index + 1
-            return msg.Error(
-                "conflict", detail=f"the next entry has index {due}, and follows on the last one of the log"
-            )
+            detail = f"the next entry has index {due}, and follows on the last one of the log"
+            return msg.Error("conflict", detail=detail)
         case op.LogRefused(detail):
             return msg.Error("invalid", detail=detail)
         case op.TooManyDevices():

@@ -10,6 +10,7 @@ from ironwire.client import (
     AuthenticationRefused,
     Client,
     ClientError,
+    DeliveredText,
     DeviceId,
     DeviceKeys,
     DeviceLog,
@@ -30,7 +31,7 @@ from ironwire.client import (
 )
 from ironwire.client.connection.outgoing import AskedAnswer
 from ironwire.client.device_log import ATTEMPTS, catch_up, read_log, revoke
-from ironwire.protocol.devices.log_entry import LogOp, SignedEntry, open_entry, sign_entry
+from ironwire.protocol.devices.log_entry import MOST_ENTRIES, LogEntry, LogOp, SignedEntry, open_entry, sign_entry
 from ironwire.server.app import create_app
 from ironwire.server.operator.config import AuthSettings, Settings
 from ironwire.wire.messages import (
@@ -140,6 +141,24 @@ async def test_a_server_that_knows_less_is_told(dial: Dialler, tmp_path: Path) -
         async with connect(ADDRESS, BOB, dial=dial) as bob:
             assert await bob.device_log.read(ALICE.client_id) == Extended(log, log.entries)
     assert len(dial.streams) == 4, "refused by certificate, the log by the identity's key, and in; and Bob"
+
+
+async def test_what_waits_is_delivered_although_the_log_comes_first(dial: Dialler, tmp_path: Path) -> None:
+    store = tmp_path / "phone.db"
+    async with connect(ADDRESS, ALICE, device=PHONE, store=store, keys=_keys(tmp_path), dial=dial):
+        pass
+    async with connect(ADDRESS, BOB, dial=dial) as bob:
+        for text in ("one", "two"):
+            await bob.send_text(ALICE.client_id, text)
+    async with connect(ADDRESS, ALICE, device=PHONE, store=store, keys=_keys(tmp_path), dial=dial) as alice:
+        texts: list[str] = []
+        while len(texts) < 2:
+            match await anext(alice):
+                case Received(DeliveredText(text=text)):
+                    texts.append(text)
+                case _:
+                    pass
+        assert texts == ["one", "two"]
 
 
 async def test_a_session_without_keys_reads_logs_and_changes_none(dial: Dialler) -> None:
@@ -254,17 +273,42 @@ async def test_a_server_that_forks_a_log_leaves_evidence(tmp_path: Path, phone: 
     assert isinstance(await read_log(Liar(other.entries), log), KeyCopied)
 
 
+@pytest.mark.parametrize("has_log", [False, True])
 async def test_a_server_that_takes_nothing_is_asked_a_bounded_number_of_times(
-    phone: DeviceKeys, laptop: DeviceKeys
+    phone: DeviceKeys, laptop: DeviceKeys, has_log: bool
 ) -> None:
-    server = Liar(())
-    for log in (_log(laptop), DeviceLog(ALICE.public_key)):
-        phone.keep(log)
-        server = Liar((), takes=False)
-        with pytest.raises(NotTheProtocol, match="takes no entry"):
-            await catch_up(server, phone, NOW_MS)
-        assert server.asked <= ATTEMPTS * 4
+    if has_log:
+        phone.keep(_log(laptop))
+    server = Liar((), takes=False)
+    with pytest.raises(NotTheProtocol, match="takes no entry"):
+        await catch_up(server, phone, NOW_MS)
+    assert server.asked <= ATTEMPTS * 4
     assert len({entry.encode() for entry in server.offered}) == 1, "an index is signed once"
+
+
+async def test_programs_of_one_identity_sign_an_index_once(tmp_path: Path) -> None:
+    """Two devices of one identity on one computer: the second finds what the first has signed, and sends that first."""
+    phone, desk = _keys(tmp_path), _keys(tmp_path, DeviceId("desk"))
+    with pytest.raises(NotTheProtocol):
+        await catch_up(Liar((), takes=False), phone, NOW_MS)
+    server = Liar(())
+    await catch_up(server, desk, NOW_MS)
+    assert [device.key for device in desk.log.current] == [phone.key.public_key, desk.key.public_key]
+    assert len({entry.index for entry in server.offered}) == len(server.offered) == 2
+    await catch_up(server, phone, NOW_MS)
+    assert phone.log == desk.log
+
+
+async def test_a_log_without_room_says_so(phone: DeviceKeys) -> None:
+    last = LogEntry(ALICE.public_key, MOST_ENTRIES - 1, b"\1" * 32, LogOp.SNAPSHOT, True, NOW_MS, (ALICE.public_key,))
+    phone.keep(DeviceLog(ALICE.public_key).append(sign_entry(ALICE, last)))
+
+    class Old(Liar):
+        def _page(self, first: int) -> DeviceLogPage:
+            return super()._page(0)
+
+    with pytest.raises(Refused, match="4096 entries at most"):
+        await catch_up(Old(phone.log.entries), phone, NOW_MS)
 
 
 async def test_an_entry_without_an_answer_is_sent_again_as_it_is(phone: DeviceKeys) -> None:

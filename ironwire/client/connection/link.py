@@ -239,6 +239,8 @@ class Link:
         self._retry = trio.Event()
         await self._retry.wait()
         self.connection = Connection("connecting", str(error))
+        if self._enrolment == "done":
+            self._enrolment = "none"
         self.requests.stopped = self._end
         self._up = trio.Event()
 

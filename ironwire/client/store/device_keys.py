@@ -67,11 +67,17 @@ class DeviceKeys:
         return self.log.standing_of(self.key.public_key) == "current"
 
     def keep(self, log: DeviceLog, unanswered: log_entry.SignedEntry | None = None) -> None:
-        """Go on from this log, with an entry that is about to be sent.
+        """Go on from this log, perhaps with an entry that is about to be sent. Where another program of this identity
+        has kept a longer log meanwhile, go on from that one; and what it has signed for the next place comes first.
 
         Raises:
             KeystoreError: it cannot be written.
         """
+        kept, signed = _read_log(log_path(self._path), self.identity)
+        if kept.next_index > log.next_index:
+            self.log, self.unanswered = kept, signed
+            return
+        unanswered = next((each for each in (signed, unanswered) if each is not None and _fits(log, each)), None)
         header = f"ironwire-device-log 1 client={self.identity.client_id}\n"
         lines = "".join(f"{entry.encode().hex()}\n" for entry in log.entries)
         last = "" if unanswered is None else f"unanswered {unanswered.encode().hex()}\n"
@@ -161,6 +167,14 @@ def _sealing_key(identity: Identity) -> bytes:
 # --- the log ---------------------------------------------------------------------------------------------------------
 
 
+def _fits(log: DeviceLog, signed: log_entry.SignedEntry) -> bool:
+    try:
+        log.append(signed)
+    except InvalidLogEntry:
+        return False
+    return True
+
+
 def _read_log(path: Path, identity: Identity) -> tuple[DeviceLog, log_entry.SignedEntry | None]:
     empty = DeviceLog(identity.public_key)
     if not os.path.lexists(path):
@@ -174,4 +188,4 @@ def _read_log(path: Path, identity: Identity) -> tuple[DeviceLog, log_entry.Sign
         unanswered = log_entry.decode_entries(identity.public_key, bytes.fromhex((match[3] or b"").decode()))
     except (ValueError, InvalidLogEntry) as error:
         raise KeystoreError(f"{path} is damaged ({error}): move it away, and the server's log is read anew") from error
-    return log, unanswered[0] if unanswered else None
+    return log, next((signed for signed in unanswered if _fits(log, signed)), None)
