@@ -8,13 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.e2e import file_vectors
+from tests.e2e import content_vectors, file_vectors
 
 HERE = Path(__file__).parent / "vectors"
 
 Cases = list[dict[str, Any]]
 
 SUBJECTS: dict[str, Callable[[], Cases]] = {
+    "content": content_vectors.cases,
     "files": file_vectors.cases,
 }
 
@@ -25,7 +26,7 @@ def recorded(subject: str) -> Cases:
 
 
 def text_of(cases: Cases) -> str:
-    return json.dumps(cases, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(cases, indent=1) + "\n"
 
 
 if __name__ == "__main__":
