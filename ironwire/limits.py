@@ -20,6 +20,10 @@ GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
 DEVICES_PER_CLIENT = 64
 SERVER_FRAME_BYTES = 1024 * 1024
 """The server sends no larger frame: the longest list above fits, in the longest names."""
+LINK_BYTES = 8 * 1024
+"""The answer to a device that asks to be linked (docs/protocol.md, section 8.2)."""
+BACKUP_BYTES = 1024 * 1024
+"""The backup of one client (section 8.3)."""
 ADDED_BYTES = 4 * 1024
 """Upper bound on the growth of a relayed frame: sender, times, device and the like."""
 

@@ -67,12 +67,17 @@ def encode_content(content: Content) -> bytes:
     Raises:
         InvalidContent: this is nothing that a recipient would take.
     """
+    return orjson.dumps(parts_of(content))
+
+
+def parts_of(content: Content) -> dict[str, Any]:
+    """As `encode_content`, before it is JSON."""
     fault = _fault_of(content.body, content.logs)
     if fault is not None:
         raise InvalidContent(fault)
     head = _converter.unstructure(Head(content.id, content.ts, content.logs))
     logs = {"logs": head.pop("logs")} if "logs" in head else {}
-    return orjson.dumps({"v": VERSION, **head, "t": content.body.t, **_converter.unstructure(content.body), **logs})
+    return {"v": VERSION, **head, "t": content.body.t, **_converter.unstructure(content.body), **logs}
 
 
 def decode_content(data: bytes, envelope_id: MessageId | None) -> Content:
@@ -85,25 +90,29 @@ def decode_content(data: bytes, envelope_id: MessageId | None) -> Content:
         UpdateNeeded: a newer client wrote it.
         InvalidContent: it is not of this protocol, or of another envelope.
     """
-    content = _content_of(_load(data))
+    content = content_from(_load(data))
     if envelope_id is not None and content.id != envelope_id:
         raise InvalidContent("the message has another id than its envelope")
     return content
 
 
-def _load(data: bytes) -> dict[str, Any]:
+def _load(data: bytes) -> Any:
     if len(data) > MOST_BYTES:
         raise InvalidContent("a message is longer than any may be")
     try:
-        parts = orjson.loads(data)
+        return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise InvalidContent(f"not JSON: {error.msg} at character {error.pos}") from None
+
+
+def content_from(parts: Any) -> Content:
+    """As `decode_content`, of what its JSON says.
+
+    Raises:
+        UpdateNeeded, InvalidContent: as there.
+    """
     if type(parts) is not dict:
         raise InvalidContent("a message must be one JSON object")
-    return parts
-
-
-def _content_of(parts: dict[str, Any]) -> Content:
     version, kind = parts.get("v"), parts.get("t")
     if type(version) is not int or version < 1:
         raise InvalidContent("v must be an integer from 1")

@@ -8,15 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.e2e import content_vectors, file_vectors
+from tests.e2e import content_vectors, file_vectors, recovery_vectors
 
 HERE = Path(__file__).parent / "vectors"
 
 Cases = list[dict[str, Any]]
 
 SUBJECTS: dict[str, Callable[[], Cases]] = {
+    "backups": recovery_vectors.backups,
     "content": content_vectors.cases,
     "files": file_vectors.cases,
+    "history": recovery_vectors.parts_of_history,
+    "recovery": recovery_vectors.codes,
 }
 
 

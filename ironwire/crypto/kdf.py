@@ -1,0 +1,18 @@
+"""Keys from a secret: HKDF with SHA-256 (RFC 5869)."""
+
+import hashlib
+import hmac
+
+_BLOCK_BYTES = hashlib.sha256().digest_size
+
+
+def hkdf(secret: bytes, info: bytes, size: int, salt: bytes = b"") -> bytes:
+    """`size` bytes, at most 8,160, that nobody can tell from random ones without `secret`. Each purpose has an `info`
+    of its own.
+    """
+    key = hmac.digest(salt, secret, "sha256")
+    output = block = b""
+    for number in range(1, -(-size // _BLOCK_BYTES) + 1):
+        block = hmac.digest(key, block + info + bytes([number]), "sha256")
+        output += block
+    return output[:size]
