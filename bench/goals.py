@@ -75,16 +75,17 @@ class Quick:
 
 
 GOALS: tuple[Versus | Steady | Quick, ...] = (
-    Versus("live", "w=1", "fastapi", 1.2),
+    Versus("live", "w=1", "fastapi", 3),
     Versus("live", "w=10", "fastapi", 4),
     Versus("live", "w=100", "fastapi", 6),
     Versus("live", "w=10", "ws", 1),
     Versus("live", "w=100", "bun", 0.6),
     Versus("durable", "w=10", "fastapi-each", 10),
-    Versus("durable", "w=10", "fastapi-group", 2.5),
+    Versus("durable", "w=1", "fastapi-group", 1.5),
+    Versus("durable", "w=10", "fastapi-group", 2.2),
     Quick("durable", "w=1", 6),
     Versus("auth", "100 at once", "fastapi", 2),
-    Versus("auth", "2,000 at once", "fastapi", 2),
+    Versus("auth", "2,000 at once", "fastapi", 3),
     Steady("auth", "100 at once", "2,000 at once", 0.75),
     Versus("memory", "2,000 connections", "fastapi", 1),
     Steady("connections", "100, all busy", "5,000, all busy", 1 / 1.3),

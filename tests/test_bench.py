@@ -46,7 +46,7 @@ def test_a_load_whose_texts_do_not_arrive_fails() -> None:
     with ironwire().running() as server, flows.lanes(server, 2) as lanes:
         stray = [Lane(lanes[0].sender, "0" * 64, lanes[0].receivers)]
         with pytest.raises(LoadFailed, match="user_offline"):
-            drive(server, stray, is_durable=False, window=1, warm_seconds=0, seconds=0.2)
+            drive(server, stray, "live", window=1, warm_seconds=0, seconds=0.2)
 
 
 @needs_cc
