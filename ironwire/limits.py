@@ -22,6 +22,8 @@ SERVER_FRAME_BYTES = 1024 * 1024
 """The server sends no larger frame: the longest list above fits, in the longest names."""
 LINK_BYTES = 8 * 1024
 """The answer to a device that asks to be linked (docs/protocol.md, section 8.2)."""
+LINK_SECONDS = 300
+"""How long such a request is good, and its answer kept."""
 BACKUP_BYTES = 1024 * 1024
 """The backup of one client (section 8.3)."""
 ADDED_BYTES = 4 * 1024

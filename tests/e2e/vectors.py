@@ -5,12 +5,12 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from tests.e2e import content_vectors, file_vectors, recovery_vectors
+from tests.e2e import content_vectors, file_vectors, link_vectors, recovery_vectors
+from tests.vectors import devices
 
-HERE = Path(__file__).parent / "vectors"
+HERE = devices.FILE.parent
 
 Cases = list[dict[str, Any]]
 
@@ -19,6 +19,7 @@ SUBJECTS: dict[str, Callable[[], Cases]] = {
     "content": content_vectors.cases,
     "files": file_vectors.cases,
     "history": recovery_vectors.parts_of_history,
+    "linking": link_vectors.cases,
     "recovery": recovery_vectors.codes,
 }
 
@@ -26,6 +27,22 @@ SUBJECTS: dict[str, Callable[[], Cases]] = {
 def recorded(subject: str) -> Cases:
     cases: Cases = json.loads((HERE / f"{subject}.json").read_text(encoding="utf-8"))
     return cases
+
+
+def known_inputs() -> dict[str, list[bytes]]:
+    """What each decoder gets in the known answers, by the names of `fuzz/e2e.py`."""
+    history, answers = recorded("history"), recorded("linking")
+    return {
+        "content": [case["json"].encode() for case in recorded("content")],
+        "recovery": [case["text"].encode() for case in recorded("recovery")],
+        "backup": [bytes.fromhex(case["blob"]) for case in recorded("backups")]
+        + [case["json"].encode() for case in recorded("backups")],
+        "archive": ["\n".join([*case["lines"], ""]).encode() for case in history],
+        "file": [bytes(3) + bytes.fromhex(case["sealed"]) for case in recorded("files") if "sealed" in case],
+        "link": [case["text"].encode() for case in answers],
+        "answer": [bytes.fromhex(case["answer"]) for case in answers if "answer" in case]
+        + [case["offer"].encode() for case in answers if "offer" in case],
+    }
 
 
 def text_of(cases: Cases) -> str:
