@@ -45,6 +45,12 @@ MessageId = NewType("MessageId", str)
 BlobName = NewType("BlobName", str)
 """`<uuid4>.bin`: the name of an uploaded file."""
 
+LinkName = NewType("LinkName", str)
+"""32 lowercase hex digits: where the answer to a device that asks to be linked is left."""
+
+BackupName = NewType("BackupName", str)
+"""32 lowercase hex digits that follow from a recovery code."""
+
 Origin = NewType("Origin", str)
 """`http://host` or `https://host`, with `:port` unless it is the scheme's own: the address under which clients reach
 the server.
@@ -75,6 +81,7 @@ _ORIGIN = re.compile(
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MEDIA_PREFIX = "/media/"
+_HIDDEN_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 def parse_client_id(text: str) -> ClientId:
@@ -140,6 +147,20 @@ def parse_media_path(text: str) -> BlobName:
     if not text.startswith(_MEDIA_PREFIX):
         raise InvalidId("must be /media/<uuid4>.bin")
     return parse_blob_name(text.removeprefix(_MEDIA_PREFIX))
+
+
+def parse_link_name(text: str) -> LinkName:
+    return LinkName(_parse_hidden_name(text))
+
+
+def parse_backup_name(text: str) -> BackupName:
+    return BackupName(_parse_hidden_name(text))
+
+
+def _parse_hidden_name(text: str) -> str:
+    if _HIDDEN_NAME.fullmatch(text) is None:
+        raise InvalidId("must be 32 lowercase hex digits")
+    return text
 
 
 def parse_origin(text: str) -> Origin:

@@ -205,6 +205,7 @@ async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, 
     with closing(sqlite3.connect(backup / DATABASE)) as database, database:
         database.execute("DROP TRIGGER mailbox_removed")
         database.execute("DROP TABLE lost_change")
+        database.execute("DROP TABLE backup")
         for column in ("expired", "session", "sent", "refused"):
             database.execute(f"ALTER TABLE mailbox DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 6")
