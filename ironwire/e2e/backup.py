@@ -1,7 +1,7 @@
-"""The backup of a client: what a recovery code brings back (docs/protocol.md, section 11.2).
+"""The backup of a client: what a recovery code brings back (docs/between-devices.md, section 11.2).
 
     blob    = "IWB1" ‖ nonce (24) ‖ XChaCha20-Poly1305(key, nonce, AAD = "IWB1" ‖ id, padded)
-    padded  = signature (64) ‖ u32 length ‖ JSON ‖ zeros, as section 10 pads
+    padded  = signature (64) ‖ u32 length ‖ JSON ‖ zeros, up to a padded size
     signature = Ed25519 of the identity key over "IronWire backup v1\\0" ‖ id ‖ JSON
 
 Rule: there is no state of MLS and no device key in it. Restored state would use its nonces a second time; whoever

@@ -1,4 +1,4 @@
-"""The kinds of message inside the encryption: one class for each `t` (docs/protocol.md, section 10.2).
+"""The kinds of message inside the encryption: one class for each `t` (docs/between-devices.md, section 10.2).
 
 The annotations are the rules, as those of `wire/messages/` are; docs/schema/e2e/ is generated from them. No body names
 its sender: that is the device whose leaf signed the message.

@@ -1,9 +1,9 @@
-"""Linking a device: a new device shows a text, an owner device answers it (docs/protocol.md, section 11.4).
+"""Linking a device: a new device shows a text, an owner device answers it (docs/between-devices.md, section 11.4).
 
     text   = iwlink:1:<origin>:<link id>:<device key>:<box key>:<secret>          the last four in base64url
     answer = "IWL1" ‖ MAC ‖ box
     MAC    = HMAC-SHA-256(secret, "IronWire link v1\\0" ‖ u16 length ‖ origin ‖ link id ‖ device key ‖ box key ‖ box)
-    box    = libsodium's sealed box to the box key, of JSON and spaces up to a size of section 10
+    box    = libsodium's sealed box to the box key, of JSON and spaces up to a padded size
 
            new device                              server                          owner device
     begin ─ shows the text, perhaps as a QR code ────────────────────────────────> parse_link_text, asks its person

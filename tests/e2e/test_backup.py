@@ -1,4 +1,4 @@
-"""The encrypted backup, docs/protocol.md, section 11.2."""
+"""The encrypted backup, docs/between-devices.md, section 11.2."""
 
 import re
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_nothing_can_be_seen_in_a_blob() -> None:
     assert a_backup().load_identity().seed not in blob
     assert b"Bob" not in blob
     assert seal_backup(a_backup(), CODE) != blob
-    assert len(blob) - 4 - 24 - 16 == 768  # a size of section 10
+    assert len(blob) - 4 - 24 - 16 == 768  # a padded size
     assert a_backup().identity not in repr(a_backup())
     assert a_backup().archive_key not in repr(a_backup())
 

@@ -1,4 +1,4 @@
-"""IWA1, docs/protocol.md, section 10.1."""
+"""IWA1, docs/between-devices.md, section 10.1."""
 
 import hashlib
 from collections.abc import Callable
