@@ -22,7 +22,7 @@ Programs import from here and from nowhere below; docs/client.md explains every 
 '''
 
 from ironwire.client.calls import OwnCalls
-from ironwire.client.client import Client, FileMetadata, connect, open_device
+from ironwire.client.client import Client, connect, open_device
 from ironwire.client.connection.dial import Backoff
 from ironwire.client.connection.requests import new_message_id
 from ironwire.client.connection.urls import ServerAddress
@@ -59,7 +59,7 @@ from ironwire.client.store.records import (
     default_store_path,
 )
 from ironwire.client.store.store import LocalStore
-from ironwire.client.transfer import Downloaded, Progress, Uploaded, download, upload
+from ironwire.client.transfer import Downloaded, FileMetadata, Progress, Uploaded, download, upload
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.errors import InvalidId

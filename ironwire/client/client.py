@@ -15,7 +15,7 @@ holds across the end of the program, and the program gets what came exactly once
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
 from attrs import define
 
@@ -36,45 +36,13 @@ from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
+from ironwire.client.transfer import FileMetadata
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
-from ironwire.wire.messages import (
-    Accepted,
-    Block,
-    BlockList,
-    Blocks,
-    Device,
-    DeviceList,
-    DeviceRemove,
-    DeviceRemoved,
-    Devices,
-    File,
-    FileKind,
-    Receipt,
-    ReceiptState,
-    Text,
-    Unblock,
-    UploadGrant,
-    UploadToken,
-)
+from ironwire.wire import messages as msg
 
 _DEFAULT_BACKOFF = Backoff()
-
-
-class FileMetadata(TypedDict, total=False):
-    """Metadata of a file; the keys, units and bounds of `File`."""
-
-    kind: FileKind
-    name: str
-    mime: str
-    size: int
-    sha256: str
-    duration_ms: int
-    width: int
-    height: int
-    waveform: list[int]
-    caption: str
 
 
 @define(eq=False)
@@ -109,9 +77,7 @@ class Client:
         return self._link.connection
 
     def reconnect_now(self) -> None:
-        """Do not wait for the next attempt to connect, and begin the delays anew; where the server had said to stop,
-        try again all the same.
-        """
+        """Try to connect now, and begin the delays anew; also where the server had said to stop."""
         self._link.reconnect_now()
 
     @property
@@ -156,8 +122,8 @@ class Client:
         """The same for one message, with a function that waits for the answer as `send_text` does."""
         (pending,) = await self._backlog.queue([message], [message_id], is_awaited=True)
 
-        async def accepted() -> Accepted:
-            return checked(message.verb, await pending.reply_or_error(), Accepted)
+        async def accepted() -> msg.Accepted:
+            return checked(message.verb, await pending.reply_or_error(), msg.Accepted)
 
         yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
 
@@ -175,17 +141,17 @@ class Client:
         """Return when the server has answered another message that the device keeps, or has asked for a pause."""
         await self._backlog.moved()
 
-    async def send(self, message: Sendable, *, message_id: MessageId | None = None) -> Accepted:
+    async def send(self, message: Sendable, *, message_id: MessageId | None = None) -> msg.Accepted:
         """Send a message that is already made. See `send_file` for arguments and exceptions."""
-        return await self._link.requests.ask(message, Accepted, message_id)
+        return await self._link.requests.ask(message, msg.Accepted, message_id)
 
-    async def send_text(self, to: Address, text: str, *, message_id: MessageId | None = None) -> Accepted:
+    async def send_text(self, to: Address, text: str, *, message_id: MessageId | None = None) -> msg.Accepted:
         """Send a text, and wait until the server has taken it over. See `send_file` for arguments and exceptions."""
-        return await self.send(Text(to, text), message_id=message_id)
+        return await self.send(msg.Text(to, text), message_id=message_id)
 
     async def send_file(
         self, to: Address, url: str, *, message_id: MessageId | None = None, **metadata: Unpack[FileMetadata]
-    ) -> Accepted:
+    ) -> msg.Accepted:
         """Send an uploaded file; `url` is what the upload answered.
 
         Args:
@@ -201,15 +167,15 @@ class Client:
                 the server took the message is not known.
             LocalStoreError: the client has stopped; whether the message will be sent is not known.
         """
-        return await self.send(File(to, url, **metadata), message_id=message_id)
+        return await self.send(msg.File(to, url, **metadata), message_id=message_id)
 
-    async def send_receipt(self, to: ClientId, ids: list[MessageId], state: ReceiptState) -> Accepted:
+    async def send_receipt(self, to: ClientId, ids: list[MessageId], state: msg.ReceiptState) -> msg.Accepted:
         """Tell the devices of `to` what became of up to 100 of its messages. See `send_file` for what it raises."""
-        return await self.send(Receipt(to, ids, state))
+        return await self.send(msg.Receipt(to, ids, state))
 
-    async def devices(self) -> list[Device]:
+    async def devices(self) -> list[msg.Device]:
         """This client's devices, oldest first. See `send_file` for what it raises."""
-        return (await self._link.requests.ask(Devices(), DeviceList)).devices
+        return (await self._link.requests.ask(msg.Devices(), msg.DeviceList)).devices
 
     async def remove_device(self, device: DeviceId) -> None:
         """Delete a device with all that waits for it; its session ends.
@@ -218,33 +184,29 @@ class Client:
             Refused: `not_found`, there is no such device, or no more.
             SessionEnded: 4403, it was this one.
         """
-        await self._link.requests.ask(DeviceRemove(device), DeviceRemoved)
+        await self._link.requests.ask(msg.DeviceRemove(device), msg.DeviceRemoved)
 
     async def upload_token(self) -> str:
         """Leave to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients only.
 
-        Raises:
-            Refused: `quota`, the server has no room left for files; or `rate_limited`.
-            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        Raises as `send_file` does; `Refused` with `quota`: the server has no room left for files.
         """
-        return (await self._link.requests.ask(UploadToken(), UploadGrant)).token
+        return (await self._link.requests.ask(msg.UploadToken(), msg.UploadGrant)).token
 
     async def block(self, client: ClientId) -> None:
         """Have nothing delivered any more of what `client` addresses to this client; it does not learn of it.
 
-        Raises:
-            Refused: `quota`, so many are blocked already.
-            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        Raises as `send_file` does; `Refused` with `quota`: so many are blocked already.
         """
-        await self._link.requests.ask(Block(client), Accepted)
+        await self._link.requests.ask(msg.Block(client), msg.Accepted)
 
     async def unblock(self, client: ClientId) -> None:
         """End a block; what was sent meanwhile is gone. Raises as `block` does."""
-        await self._link.requests.ask(Unblock(client), Accepted)
+        await self._link.requests.ask(msg.Unblock(client), msg.Accepted)
 
     async def blocks(self) -> list[ClientId]:
         """Whom this client has blocked. Raises as `block` does."""
-        return (await self._link.requests.ask(Blocks(), BlockList)).clients
+        return (await self._link.requests.ask(msg.Blocks(), msg.BlockList)).clients
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""
@@ -266,9 +228,8 @@ class Client:
         return await self._write_queue.store.history(peer, limit, before)
 
     async def mark_read(self, peer: Address, upto: int) -> None:
-        """A person has read the conversation with `peer` up to the entry with the number `upto`.
-
-        This is about `Conversation.unread` alone; nobody else is told. Raises as `history` does.
+        """A person has read the conversation with `peer` up to the entry with the number `upto`. This is about
+        `Conversation.unread` alone; nobody else is told. Raises as `history` does.
         """
         await self._write_queue.commit(MarkRead(peer, upto))
 

@@ -16,11 +16,10 @@ from ironwire.delivery.envelopes import Envelopes, cost_of
 from ironwire.delivery.hub import Endpoint, Hub, ends_session_on_error
 from ironwire.delivery.metrics import DeliveryStatistics
 from ironwire.delivery.outbox import Outbox
-from ironwire.delivery.pump import Pump
+from ironwire.delivery.pump import Pump, Window
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.operations import Acked, Operation, Register, Remove, Removed, Result, Touch
 from ironwire.store.contract.records import Mailbox, MailboxId
 from ironwire.store.contract.store import Store

@@ -29,8 +29,8 @@ from ironwire.errors import IronWireError, StoreError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Number, Operation, Result
-from ironwire.store.contract.records import MailboxId
+from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Operation, Result
+from ironwire.store.contract.records import MailboxId, Number
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 

@@ -11,27 +11,9 @@ from attrs import field
 from ironwire.ids import CallId, ClientId, ConversationId, MessageId
 from ironwire.limits import RECEIPT_IDS
 from ironwire.record import record
+from ironwire.wire.messages import fields
 from ironwire.wire.messages.calls import Candidate, Sdp
-from ironwire.wire.messages.fields import (
-    WIRE_KEY,
-    Caption,
-    Chars,
-    Count,
-    FileKind,
-    FileName,
-    GroupName,
-    Items,
-    MediaPath,
-    Milliseconds,
-    MimeType,
-    Number,
-    Pattern,
-    Pixels,
-    ReceiptState,
-    Sha256Hex,
-    UnixMs,
-    Waveform,
-)
+from ironwire.wire.messages.fields import WIRE_KEY, Chars, Items, Pattern
 
 Base64Key = Annotated[
     str,
@@ -63,10 +45,10 @@ class Body:
 class SealedFile:
     """An uploaded file that is encrypted (section 10.1): `size` is that of its content, `sha256` is of the blob."""
 
-    url: MediaPath
+    url: fields.MediaPath
     key: Base64Key
-    size: Count
-    sha256: Sha256Hex
+    size: fields.Count
+    sha256: fields.Sha256Hex
 
 
 @record
@@ -97,15 +79,15 @@ class FileBody(Body):
     t: ClassVar[str] = "file"
 
     file: SealedFile
-    kind: FileKind | None = None
-    name: FileName | None = None
-    mime: MimeType | None = None
-    duration_ms: Milliseconds | None = None
-    width: Pixels | None = None
-    height: Pixels | None = None
-    waveform: Waveform | None = None
+    kind: fields.FileKind | None = None
+    name: fields.FileName | None = None
+    mime: fields.MimeType | None = None
+    duration_ms: fields.Milliseconds | None = None
+    width: fields.Pixels | None = None
+    height: fields.Pixels | None = None
+    waveform: fields.Waveform | None = None
     thumbnail: Thumbnail | None = None
-    caption: Caption | None = None
+    caption: fields.Caption | None = None
     reply: MessageName | None = None
 
 
@@ -145,7 +127,7 @@ class ReceiptBody(Body):
     t: ClassVar[str] = "receipt"
 
     ids: Annotated[list[MessageId], Items(1, RECEIPT_IDS)]
-    state: ReceiptState
+    state: fields.ReceiptState
 
 
 @record
@@ -163,7 +145,7 @@ class ProfileBody(Body):
 
     t: ClassVar[str] = "profile"
 
-    name: GroupName
+    name: fields.GroupName
     avatar: SealedFile | None = None
 
 
@@ -173,7 +155,7 @@ class GroupBody(Body):
 
     t: ClassVar[str] = "group"
 
-    name: GroupName
+    name: fields.GroupName
     avatar: SealedFile | None = None
 
 
@@ -227,7 +209,7 @@ class ReadMark:
     """The conversation was read up to the message that the server accepted at `ts`."""
 
     conversation: ConversationId
-    ts: UnixMs
+    ts: fields.UnixMs
 
 
 @record
@@ -235,7 +217,7 @@ class DeviceName:
     """The name that people gave to a device of their own."""
 
     device: DeviceKeyHex
-    name: GroupName
+    name: fields.GroupName
 
 
 @record
@@ -243,9 +225,9 @@ class HistoryPart:
     """One encrypted part of an archived history: its messages were accepted from `since` to `until`."""
 
     file: SealedFile
-    since: UnixMs = field(metadata={WIRE_KEY: "from"})
-    until: UnixMs = field(metadata={WIRE_KEY: "to"})
-    messages: Number
+    since: fields.UnixMs = field(metadata={WIRE_KEY: "from"})
+    until: fields.UnixMs = field(metadata={WIRE_KEY: "to"})
+    messages: fields.Number
 
 
 @record

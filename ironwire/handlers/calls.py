@@ -19,19 +19,8 @@ from ironwire.limits import Limits
 from ironwire.protocol.call import CallRefused, Calls, Tell
 from ironwire.protocol.call_state import Bounds
 from ironwire.store.contract.store import Store
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import (
-    Accepted,
-    CallAnswer,
-    CallCandidate,
-    CallEnd,
-    CallOffer,
-    CallRinging,
-    CallUpdate,
-    Error,
-    IceServers,
-    RelayedCandidate,
-)
 from ironwire.wire.messages.fields import ErrorCode
 
 CHECK_SECONDS = 1.0
@@ -77,7 +66,7 @@ class CallHandler:
             await trio.sleep(CHECK_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
-    def offer(self, endpoint: Endpoint, request: CallOffer, id_: MessageId | None) -> ErrorCode | None:
+    def offer(self, endpoint: Endpoint, request: msg.CallOffer, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the callee's blocks cannot be read.
         """
@@ -89,7 +78,7 @@ class CallHandler:
         user = request.to if isinstance(result, CallRefused) and result.code == "user_offline" else None
         return self._answer(endpoint, id_, result, user)
 
-    def update(self, endpoint: Endpoint, request: CallUpdate, id_: MessageId | None) -> ErrorCode | None:
+    def update(self, endpoint: Endpoint, request: msg.CallUpdate, id_: MessageId | None) -> ErrorCode | None:
         """Refused where the other side has no room: an update that was lost would leave the two sides apart."""
         result = self._calls.signal(endpoint.endpoint_id, request)
         if isinstance(result, list) and not self._have_room(result):
@@ -99,13 +88,13 @@ class CallHandler:
     def signal(
         self,
         endpoint: Endpoint,
-        request: CallRinging | CallAnswer | CallCandidate | CallEnd,
+        request: msg.CallRinging | msg.CallAnswer | msg.CallCandidate | msg.CallEnd,
         id_: MessageId | None,
     ) -> ErrorCode | None:
         """Pass on a signal for which there is always room, or that may be lost."""
         return self._answer(endpoint, id_, self._calls.signal(endpoint.endpoint_id, request))
 
-    def ice_servers(self, endpoint: Endpoint, request: IceServers, id_: MessageId | None) -> ErrorCode | None:
+    def ice_servers(self, endpoint: Endpoint, request: msg.IceServers, id_: MessageId | None) -> ErrorCode | None:
         return reply(endpoint, self._ice.servers(), id_)
 
     def arrived(self, endpoint: Endpoint) -> None:
@@ -133,8 +122,8 @@ class CallHandler:
     ) -> ErrorCode | None:
         if isinstance(result, CallRefused):
             retry_after_ms = RETRY_MS if result.code == "rate_limited" else None
-            return reply(endpoint, Error(result.code, result.detail, user, retry_after_ms), id_)
-        refusal = reply(endpoint, Accepted(self._now_ms()), id_)
+            return reply(endpoint, msg.Error(result.code, result.detail, user, retry_after_ms), id_)
+        refusal = reply(endpoint, msg.Accepted(self._now_ms()), id_)
         self._deliver(result)
         return refusal
 
@@ -142,7 +131,7 @@ class CallHandler:
         for tell in tells:
             frame = encode(tell.message)
             for other in self._endpoints(tell):
-                if isinstance(tell.message, RelayedCandidate):
+                if isinstance(tell.message, msg.RelayedCandidate):
                     other.outbox.put_ephemeral(frame)
                 else:
                     other.outbox.put(frame)

@@ -24,38 +24,13 @@ from ironwire.handlers.presence import PresenceHandler
 from ironwire.handlers.replies import reply
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
-from ironwire.wire.messages import CLIENT_MESSAGES, ClientMessage, Error, Pong
-from ironwire.wire.messages.calls import (
-    CallAnswer,
-    CallCandidate,
-    CallEnd,
-    CallOffer,
-    CallRinging,
-    CallUpdate,
-    IceServers,
-)
-from ironwire.wire.messages.devices import Ack, DeviceRemove, Devices
-from ironwire.wire.messages.envelopes import File, History, Receipt, Text
-from ironwire.wire.messages.fields import ErrorCode
-from ironwire.wire.messages.groups import (
-    GroupAdd,
-    GroupCreate,
-    GroupInfo,
-    GroupLeave,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
-    Groups,
-)
-from ironwire.wire.messages.presence import Block, Blocks, Presence, PresenceAllow, PresenceWatch, Typing, Unblock
-from ironwire.wire.messages.session import Auth, Ping, Resume, Verify
-from ironwire.wire.messages.uploads import UploadToken
+from ironwire.wire import messages as msg
 
-M = TypeVar("M", bound=ClientMessage)
-PlainHandler = Callable[[Endpoint, M, MessageId | None], ErrorCode | None]
-AskingHandler = Callable[[Endpoint, M, MessageId | None], Awaitable[ErrorCode | None]]
+M = TypeVar("M", bound=msg.ClientMessage)
+PlainHandler = Callable[[Endpoint, M, MessageId | None], msg.ErrorCode | None]
+AskingHandler = Callable[[Endpoint, M, MessageId | None], Awaitable[msg.ErrorCode | None]]
 
-TAKEN_BY_DELIVERY: tuple[type[ClientMessage], ...] = (Text, File, Receipt, Ack, Resume)
+TAKEN_BY_DELIVERY: tuple[type[msg.ClientMessage], ...] = (msg.Text, msg.File, msg.Receipt, msg.Ack, msg.Resume)
 """Verbs that need no handler: a session hands them to `Delivery` itself."""
 
 log = structlog.get_logger(__name__)
@@ -81,49 +56,49 @@ class Dispatcher:
         uploads: UploadHandler,
     ) -> None:
         self._presence, self._calls = presence, calls
-        self._plain: dict[type[ClientMessage], PlainHandler[Any]] = {}
-        self._asking: dict[type[ClientMessage], AskingHandler[Any]] = {}
+        self._plain: dict[type[msg.ClientMessage], PlainHandler[Any]] = {}
+        self._asking: dict[type[msg.ClientMessage], AskingHandler[Any]] = {}
 
         plain, asks = self._register_plain, self._register_asking
-        plain(Auth, _already_authenticated)
-        plain(Verify, _already_authenticated)
-        plain(Ping, _pong)
-        asks(Devices, devices.list_devices)
-        asks(DeviceRemove, devices.remove)
-        asks(History, history.page)
-        asks(GroupCreate, groups.change)
-        asks(GroupAdd, groups.change)
-        asks(GroupRemove, groups.change)
-        asks(GroupLeave, groups.change)
-        asks(GroupRole, groups.change)
-        asks(GroupRename, groups.change)
-        asks(GroupInfo, groups.info)
-        asks(Groups, groups.list_groups)
-        plain(Typing, presence.typing)
-        plain(Presence, presence.say)
-        plain(PresenceAllow, presence.allow)
-        plain(PresenceWatch, presence.watch)
-        asks(Block, blocks.block)
-        asks(Unblock, blocks.unblock)
-        asks(Blocks, blocks.list_blocks)
-        plain(CallOffer, calls.offer)
-        plain(CallUpdate, calls.update)
-        plain(CallRinging, calls.signal)
-        plain(CallAnswer, calls.signal)
-        plain(CallCandidate, calls.signal)
-        plain(CallEnd, calls.signal)
-        plain(IceServers, calls.ice_servers)
-        plain(UploadToken, uploads.token)
+        plain(msg.Auth, _already_authenticated)
+        plain(msg.Verify, _already_authenticated)
+        plain(msg.Ping, _pong)
+        asks(msg.Devices, devices.list_devices)
+        asks(msg.DeviceRemove, devices.remove)
+        asks(msg.History, history.page)
+        asks(msg.GroupCreate, groups.change)
+        asks(msg.GroupAdd, groups.change)
+        asks(msg.GroupRemove, groups.change)
+        asks(msg.GroupLeave, groups.change)
+        asks(msg.GroupRole, groups.change)
+        asks(msg.GroupRename, groups.change)
+        asks(msg.GroupInfo, groups.info)
+        asks(msg.Groups, groups.list_groups)
+        plain(msg.Typing, presence.typing)
+        plain(msg.Presence, presence.say)
+        plain(msg.PresenceAllow, presence.allow)
+        plain(msg.PresenceWatch, presence.watch)
+        asks(msg.Block, blocks.block)
+        asks(msg.Unblock, blocks.unblock)
+        asks(msg.Blocks, blocks.list_blocks)
+        plain(msg.CallOffer, calls.offer)
+        plain(msg.CallUpdate, calls.update)
+        plain(msg.CallRinging, calls.signal)
+        plain(msg.CallAnswer, calls.signal)
+        plain(msg.CallCandidate, calls.signal)
+        plain(msg.CallEnd, calls.signal)
+        plain(msg.IceServers, calls.ice_servers)
+        plain(msg.UploadToken, uploads.token)
 
         handled = [*self._plain, *self._asking]
         if sorted(kind.verb for kind in (*handled, *TAKEN_BY_DELIVERY)) != sorted(
-            kind.verb for kind in CLIENT_MESSAGES
+            kind.verb for kind in msg.CLIENT_MESSAGES
         ):
             raise TypeError("each verb has one handler, or is taken by `Delivery`")
         self._asked = dict.fromkeys((kind.verb for kind in handled), 0)
         self._refused: Counter[tuple[str, ...]] = Counter()
 
-    def answer_at_once(self, endpoint: Endpoint, request: ClientMessage, id_: MessageId | None) -> bool:
+    def answer_at_once(self, endpoint: Endpoint, request: msg.ClientMessage, id_: MessageId | None) -> bool:
         """Carry out a request whose handler waits for nothing; the answer is in the endpoint's outbox when this
         returns. False: the handler asks the store, and nothing was done: await `answer`.
         """
@@ -138,7 +113,7 @@ class Dispatcher:
         self._count(request, refusal)
         return True
 
-    async def answer(self, endpoint: Endpoint, request: ClientMessage, id_: MessageId | None) -> None:
+    async def answer(self, endpoint: Endpoint, request: msg.ClientMessage, id_: MessageId | None) -> None:
         """Carry out a request whose handler asks the store; the answer is in the endpoint's outbox when this
         returns.
         """
@@ -168,23 +143,27 @@ class Dispatcher:
     def _register_asking(self, kind: type[M], handler: AskingHandler[M]) -> None:
         self._asking[kind] = handler
 
-    def _count(self, request: ClientMessage, refusal: ErrorCode | None) -> None:
+    def _count(self, request: msg.ClientMessage, refusal: msg.ErrorCode | None) -> None:
         if refusal is not None:
             self._refused[request.verb, refusal] += 1
 
 
-def _already_authenticated(endpoint: Endpoint, request: Auth | Verify, id_: MessageId | None) -> ErrorCode | None:
-    return reply(endpoint, Error("invalid", detail="this session is authenticated already"), id_)
+def _already_authenticated(
+    endpoint: Endpoint, request: msg.Auth | msg.Verify, id_: MessageId | None
+) -> msg.ErrorCode | None:
+    return reply(endpoint, msg.Error("invalid", detail="this session is authenticated already"), id_)
 
 
-def _pong(endpoint: Endpoint, request: Ping, id_: MessageId | None) -> ErrorCode | None:
-    return reply(endpoint, Pong(), id_)
+def _pong(endpoint: Endpoint, request: msg.Ping, id_: MessageId | None) -> msg.ErrorCode | None:
+    return reply(endpoint, msg.Pong(), id_)
 
 
-def _fail(endpoint: Endpoint, request: ClientMessage, id_: MessageId | None, reason: StoreError) -> ErrorCode | None:
+def _fail(
+    endpoint: Endpoint, request: msg.ClientMessage, id_: MessageId | None, reason: StoreError
+) -> msg.ErrorCode | None:
     """The store could not answer a request: say so, and hold the session if the order of the request counts."""
     log.error("the store cannot answer", exc_info=reason)
-    error = Error("internal", detail="the store cannot answer now")
+    error = msg.Error("internal", detail="the store cannot answer now")
     if endpoint.hold is not None and request.is_ordered:
         endpoint.hold.refused_at_commit(error)
     return reply(endpoint, error, id_)

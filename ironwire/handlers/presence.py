@@ -23,16 +23,8 @@ from ironwire.errors import StoreError
 from ironwire.handlers.replies import reply
 from ironwire.ids import ClientId, EndpointId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import Store
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import (
-    Accepted,
-    Presence,
-    PresenceAllow,
-    PresenceUpdate,
-    PresenceWatch,
-    RelayedTyping,
-    Typing,
-)
 from ironwire.wire.messages.fields import ErrorCode
 from ironwire.wire.messages.presence import GivenStatus, Status
 
@@ -79,7 +71,7 @@ class PresenceHandler:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def typing(self, endpoint: Endpoint, request: Typing, id_: MessageId | None) -> ErrorCode | None:
+    def typing(self, endpoint: Endpoint, request: msg.Typing, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the group or the blocks cannot be read.
         """
@@ -88,14 +80,14 @@ class PresenceHandler:
             group = self._store.glance.group(GroupId(request.to))
             if group is None or sender not in group.roles:
                 return reply(endpoint, NO_SUCH_GROUP, id_)
-            self._fan_out(sender, group.roles, encode(RelayedTyping(sender, request.typing, group.id)))
+            self._fan_out(sender, group.roles, encode(msg.RelayedTyping(sender, request.typing, group.id)))
         else:
             to = ClientId(request.to)
             if sender not in self._store.glance.blocks_of(to):
-                self._fan_out(sender, [to], encode(RelayedTyping(sender, request.typing)))
+                self._fan_out(sender, [to], encode(msg.RelayedTyping(sender, request.typing)))
         return self._accept(endpoint, id_)
 
-    def say(self, endpoint: Endpoint, request: Presence, id_: MessageId | None) -> ErrorCode | None:
+    def say(self, endpoint: Endpoint, request: msg.Presence, id_: MessageId | None) -> ErrorCode | None:
         """The client is seen as this, while the session is the newest that has said something."""
         if _is_over(endpoint):
             return None
@@ -106,7 +98,7 @@ class PresenceHandler:
         self.changed(client)
         return self._accept(endpoint, id_)
 
-    def allow(self, endpoint: Endpoint, request: PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
+    def allow(self, endpoint: Endpoint, request: msg.PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
         """These clients may see the client from now on."""
         if _is_over(endpoint):
             return None
@@ -116,7 +108,7 @@ class PresenceHandler:
         self.changed(client)
         return self._accept(endpoint, id_)
 
-    def watch(self, endpoint: Endpoint, request: PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
+    def watch(self, endpoint: Endpoint, request: msg.PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
         """The session wants to see these clients from now on.
 
         A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was last
@@ -240,7 +232,7 @@ class PresenceHandler:
                     self._dropped += 1
 
     def _accept(self, endpoint: Endpoint, id_: MessageId | None) -> ErrorCode | None:
-        return reply(endpoint, Accepted(ts=self._now_ms()), id_)
+        return reply(endpoint, msg.Accepted(ts=self._now_ms()), id_)
 
 
 def _is_over(endpoint: Endpoint) -> bool:
@@ -256,4 +248,4 @@ def _distinct(clients: list[ClientId]) -> _Clients:
 @lru_cache(maxsize=1024)
 def _update(client: ClientId, status: GivenStatus) -> bytes:
     """A client with many watchers is encoded once."""
-    return encode(PresenceUpdate(client, status))
+    return encode(msg.PresenceUpdate(client, status))

@@ -11,7 +11,6 @@ from ironwire.store.contract.operations import (
     Append,
     Audience,
     ChangeGroup,
-    Number,
     Operation,
     Register,
     Result,
@@ -19,7 +18,7 @@ from ironwire.store.contract.operations import (
     ToDevices,
     ToGroup,
 )
-from ironwire.store.contract.records import Envelope, Mailbox, Quota
+from ironwire.store.contract.records import Envelope, Mailbox, Number, Quota
 from ironwire.store.contract.store import Store
 
 ANN = ClientId("a" * 64)

@@ -10,10 +10,9 @@ from attrs import define, field
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery.outbox import Outbox
-from ironwire.delivery.pump import Pump
+from ironwire.delivery.pump import AckBeyondDelivery, Pump, Window
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
-from ironwire.protocol.mailbox import AckBeyondDelivery, Window
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.operations import Acknowledge, Appended, Result
 from ironwire.store.contract.records import (

@@ -11,7 +11,7 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.history import HistoryHandler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
-from ironwire.server.listener.direct import DirectTransport
+from ironwire.server.session.direct import DirectTransport
 from ironwire.server.session.intake import PART_CHARS, PART_MESSAGES, PART_SURCHARGE, PROMPT_MESSAGES
 from ironwire.server.session.scheduler import SHARES, Work
 from ironwire.wire.codec import Sendable

@@ -17,6 +17,7 @@ from contextlib import suppress
 import trio
 from attrs import define, field
 
+from ironwire.client import errors
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
@@ -25,14 +26,6 @@ from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
 from ironwire.client.connection.session import ClientSession, open_session
-from ironwire.client.errors import (
-    ClientError,
-    ConnectionFailed,
-    ConnectionLost,
-    LocalStoreError,
-    NotTheProtocol,
-    SessionEnded,
-)
 from ironwire.client.events import Connected, Connection, Disconnected, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
@@ -65,7 +58,7 @@ class Link:
     _leaving: trio.Event = field(factory=trio.Event, init=False)
     _running: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _has_connected: bool = field(default=False, init=False)
-    _end: ClientError | None = field(default=None, init=False)
+    _end: errors.ClientError | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.requests = Requests(self.write_queue, self.events, self._calls)
@@ -117,13 +110,13 @@ class Link:
         if self.write_queue is not None:
             try:
                 await self.write_queue.run()
-            except LocalStoreError as error:
+            except errors.LocalStoreError as error:
                 self.write_queue.end(error)
                 self.stop(error)
                 self._running.cancel()
             finally:
                 # Cancelled: nobody is to wait any more for what will not be kept.
-                self.write_queue.end(SessionEnded(CloseCode.NORMAL, "the client was closed"))
+                self.write_queue.end(errors.SessionEnded(CloseCode.NORMAL, "the client was closed"))
 
     async def run(self) -> None:
         """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a
@@ -136,19 +129,19 @@ class Link:
         """The program is done: say goodbye."""
         if isinstance(self.events, Inbox):
             # Where it cannot be kept that the last event is finished, it comes again. The program is gone by then.
-            with suppress(ClientError):
+            with suppress(errors.ClientError):
                 await self.events.finish()
         self._leaving.set()
         if not self.is_up:
             self._running.cancel()
 
-    def stop(self, error: ClientError) -> None:
+    def stop(self, error: errors.ClientError) -> None:
         """Nothing goes on: every task that waits for anything is told `error`, unless there was one before."""
         self._end = self._end or error
         self.events.end(self._end)
         self._fail_waiting(self._end)
 
-    def _fail_waiting(self, error: ClientError) -> None:
+    def _fail_waiting(self, error: errors.ClientError) -> None:
         self.requests.stopped = error
         self._up.set()
         self.requests.fail_waiting(error)
@@ -165,19 +158,19 @@ class Link:
                     steady_at = trio.current_time() + STEADY_SECONDS
                     await self._live(session)
                 return
-            except ClientError as error:
+            except errors.ClientError as error:
                 if self._leaving.is_set():
                     return
-                is_passing = isinstance(error, ConnectionFailed | ConnectionLost) or self._can_drop(error)
+                is_passing = isinstance(error, errors.ConnectionFailed | errors.ConnectionLost) or self._can_drop(error)
                 goes_on = self.is_lasting or (self._has_connected and is_passing)
-                if not goes_on or isinstance(error, LocalStoreError):
+                if not goes_on or isinstance(error, errors.LocalStoreError):
                     self.stop(error)
                     return
                 ended = error
             if trio.current_time() >= steady_at:
                 attempt = 0
             if is_passing:
-                spread_seconds = ended.spread_seconds if isinstance(ended, ConnectionLost) else None
+                spread_seconds = ended.spread_seconds if isinstance(ended, errors.ConnectionLost) else None
                 delay_seconds = target.backoff.delay_seconds(attempt, spread_seconds)
                 is_asked = await self._wait_to_retry(str(ended), delay_seconds)
                 attempt = 0 if is_asked else attempt + 1
@@ -195,7 +188,7 @@ class Link:
         self.connection = Connection("connecting", reason)
         return self._retry.is_set()
 
-    async def _wait_to_be_told(self, error: ClientError) -> None:
+    async def _wait_to_be_told(self, error: errors.ClientError) -> None:
         self.connection = Connection("stopped", str(error), error=error)
         self.events.put(Disconnected(str(error), None))
         self._end_lost_calls()
@@ -212,15 +205,17 @@ class Link:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def _can_drop(self, error: ClientError) -> bool:
+    def _can_drop(self, error: errors.ClientError) -> bool:
         """Whether the server ended the session over a frame that was too big, and that frame is now given up."""
-        return isinstance(error, SessionEnded) and error.code == CloseCode.TOO_BIG and self.requests.drop_largest()
+        return (
+            isinstance(error, errors.SessionEnded) and error.code == CloseCode.TOO_BIG and self.requests.drop_largest()
+        )
 
     def _come_up(self, session: ClientSession, nursery: trio.Nursery) -> tuple[SendQueue, Repeats]:
         welcome = session.welcome
         if self.write_queue is not None:
             if welcome.epoch is None or welcome.seq is None or welcome.sent is None:
-                raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
+                raise errors.NotTheProtocol("the server keeps no mailboxes: connect without a device")
             self.write_queue.put(Begin(welcome.epoch, welcome.seq, welcome.sent), lambda _: None)
         self.rosters.forget_all()
         queue, repeats = self.requests.begin(nursery, welcome)
@@ -254,7 +249,7 @@ class Link:
             if self.requests.take(frame, repeats) or isinstance(frame.message, Answer):
                 continue  # an answer that is no reply: nobody waits for it any more
             if isinstance(frame.message, AuthChallenge | AuthOk):
-                raise NotTheProtocol(f"the server sent `{frame.message.verb}` in the middle of a session")
+                raise errors.NotTheProtocol(f"the server sent `{frame.message.verb}` in the middle of a session")
             await self._pushes.take(frame, queue)
 
     async def _write(self, session: ClientSession, queue: SendQueue) -> None:

@@ -9,33 +9,27 @@ from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.client.store.numbers import Given
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import Address, MessageId
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.messages import (
-    Accepted,
-    Ack,
-    BlockList,
-    ClientMessage,
-    DeviceList,
-    DeviceRemoved,
-    Error,
-    File,
-    GroupDetails,
-    GroupList,
-    IceServerList,
-    Receipt,
-    Text,
-    UploadGrant,
-)
 from ironwire.wire.messages.fields import SAFE_INTEGER
 
-Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
+Answer = (
+    msg.Accepted
+    | msg.DeviceList
+    | msg.DeviceRemoved
+    | msg.GroupDetails
+    | msg.GroupList
+    | msg.BlockList
+    | msg.IceServerList
+    | msg.UploadGrant
+)
 """The server's reply to a request that it has carried out."""
 
-Reply = Answer | Error
+Reply = Answer | msg.Error
 
 NUMBER_BYTES = len(f',"n":{SAFE_INTEGER}')
 
-_Ready = tuple[MessageId, int | None] | ClientMessage | None
+_Ready = tuple[MessageId, int | None] | msg.ClientMessage | None
 """Of a message whose order matters: after how many holds it was put here. None is an ack."""
 
 
@@ -49,7 +43,7 @@ def checked(asked: str, reply: Reply, kind: type[R]) -> R:
         Refused: it is an error.
         NotTheProtocol: it is something else.
     """
-    if isinstance(reply, Error):
+    if isinstance(reply, msg.Error):
         raise Refused(reply.msg, reply.detail, reply.user, reply.retry_after_ms)
     if not isinstance(reply, kind):
         raise NotTheProtocol(f"the server gave another answer to `{asked}` than there is")
@@ -66,7 +60,7 @@ class Pending:
     """
 
     id: MessageId
-    message: ClientMessage
+    message: msg.ClientMessage
     is_kept: bool = False
     is_awaited: bool = True
     is_announced: bool = False
@@ -95,7 +89,7 @@ class Pending:
     @property
     def recipient(self) -> Address | None:
         """The client or group that an envelope is for; None for a request."""
-        return self.message.to if isinstance(self.message, Text | File | Receipt) else None
+        return self.message.to if isinstance(self.message, msg.Text | msg.File | msg.Receipt) else None
 
     @property
     def frame_bytes(self) -> int:
@@ -170,7 +164,7 @@ class SendQueue:
         """The server takes what is sent from now on."""
         self.is_held = False
 
-    def say(self, message: ClientMessage) -> None:
+    def say(self, message: msg.ClientMessage) -> None:
         """A message that is said once, in this session, and answered only if something is wrong with it."""
         self._ready.send_nowait(message)
 
@@ -180,13 +174,13 @@ class SendQueue:
             self._ready.send_nowait(None)
         self._ack_upto = upto
 
-    async def next(self) -> MessageId | ClientMessage:
+    async def next(self) -> MessageId | msg.ClientMessage:
         """The next to write: a message, or the id of one that waits for its reply."""
         while True:
             match await self._taken.receive():
                 case None:
                     upto, self._ack_upto = self._ack_upto, None
-                    return Ack(upto or 0)
+                    return msg.Ack(upto or 0)
                 case (message_id, hold):
                     if hold is None or hold == self._holds:
                         return message_id

@@ -14,25 +14,14 @@ from attrs import frozen
 
 from ironwire.client.errors import LocalStoreError
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import (
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
-    ErrorCode,
-    File,
-    Gap,
-    GroupChanged,
-    Receipt,
-    ReceiptState,
-    Text,
-)
 
-Sendable = Text | File | Receipt
-Said = DeliveredText | DeliveredFile | GroupChanged
+Sendable = msg.Text | msg.File | msg.Receipt
+Said = msg.DeliveredText | msg.DeliveredFile | msg.GroupChanged
 """Messages that belong to a conversation."""
 
-Delivery = Said | DeliveredReceipt
+Delivery = Said | msg.DeliveredReceipt
 
 
 @frozen
@@ -62,7 +51,7 @@ class Begin:
 class Arrive:
     """A delivery or a gap came; one that came before changes nothing. `seq` is its number, or the last of the gap."""
 
-    message: Delivery | Gap
+    message: Delivery | msg.Gap
     id: MessageId | None
     seq: int
 
@@ -100,7 +89,7 @@ class Settle:
 
     id: MessageId
     ts: int | None
-    reason: ErrorCode | None = None
+    reason: msg.ErrorCode | None = None
 
 
 @frozen
@@ -158,8 +147,8 @@ class HistoryEntry:
     message: Said
     id: MessageId | None
     state: HistoryState
-    receipt: ReceiptState | None = None
-    reason: ErrorCode | None = None
+    receipt: msg.ReceiptState | None = None
+    reason: msg.ErrorCode | None = None
 
 
 @frozen

@@ -23,10 +23,10 @@ from structlog.contextvars import bind_contextvars
 
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.listener.direct import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.listener.guard import CONNECTION_KEY, DirectSockets, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
 from ironwire.server.listener.upgrade import HEAD_BYTES, parse_upgrade
+from ironwire.server.session.direct import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.session.scheduler import Work
 
 _FIRST_BYTES = 2 * HEAD_BYTES

@@ -36,7 +36,7 @@ import trio
 from attrs import define, field
 
 from ironwire.delivery.outbox import Outbox
-from ironwire.server.listener.direct import SocketTransport
+from ironwire.server.session.direct import SocketTransport
 from ironwire.server.session.scheduler import ROUND_BYTES, ROUND_SESSIONS
 from ironwire.server.session.transport import Transport
 from ironwire.wire.frames import Payload

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
 from ironwire.record import record
-from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
+from ironwire.store.contract.records import Envelope, Mailbox, MailboxId, Number
 from ironwire.wire.messages import ErrorCode
 
 
@@ -74,15 +74,6 @@ class Removed:
 @record
 class NoSuchDevice:
     pass
-
-
-@record
-class Number:
-    """Number `n` of the envelopes of a device, in session `session` of its mailbox."""
-
-    mailbox: MailboxId
-    session: int
-    n: int
 
 
 @record
@@ -261,9 +252,6 @@ class IdTaken:
     """The same id with another body is known."""
 
 
-Known = Duplicate | IdTaken
-
-
 @record
 class Undeliverable:
     """Nobody can get the envelope; nothing was stored."""
@@ -344,42 +332,14 @@ class Unblocked:
     pass
 
 
-Operation = (
-    Register
-    | Touch
-    | Remove
-    | Sweep
-    | Append
-    | RefuseNumber
-    | ChangeGroup
-    | Acknowledge
-    | Forget
-    | AddBlock
-    | RemoveBlock
-)
-Result = (
-    Mailbox
-    | TooManyDevices
-    | Touched
-    | Removed
-    | Swept
-    | NoSuchDevice
-    | Appended
-    | Duplicate
-    | IdTaken
-    | MailboxFull
-    | Held
-    | NumberRefused
-    | AlreadySettled
-    | OutOfTurn
-    | SessionOver
-    | Undeliverable
-    | EpochPassed
-    | TooManyGroups
-    | NotMember
-    | Acked
-    | Forgotten
-    | Blocked
-    | TooManyBlocks
-    | Unblocked
-)
+Known = Duplicate | IdTaken
+AppendResult = Appended | Known | MailboxFull | Undeliverable | NotMember
+ChangeResult = Appended | Known | EpochPassed | TooManyGroups
+NotNext = AlreadySettled | OutOfTurn | SessionOver
+"""Why a number was not the next one."""
+DeviceResult = Mailbox | TooManyDevices | Touched | Removed | NoSuchDevice | Swept | Acked | SessionOver
+BlockResult = Blocked | TooManyBlocks | Unblocked
+
+DeviceOperation = Register | Touch | Remove | Sweep | Acknowledge
+Operation = DeviceOperation | Append | ChangeGroup | RefuseNumber | Forget | AddBlock | RemoveBlock
+Result = DeviceResult | AppendResult | ChangeResult | Held | NumberRefused | NotNext | Forgotten | BlockResult

@@ -65,6 +65,15 @@ class Entry:
 
 
 @record
+class Number:
+    """Number `n` of the envelopes of a device, in session `session` of its mailbox."""
+
+    mailbox: MailboxId
+    session: int
+    n: int
+
+
+@record
 class RefusedSpan:
     """The numbers `first` to `last` of a device were refused, all of them with this code."""
 
@@ -81,7 +90,7 @@ class Mailbox:
     `epoch` tells this mailbox from one that the same device had before it was removed: a client that finds another
     epoch starts anew.
 
-    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`numbers.py`).
+    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`order.py`).
     """
 
     id: MailboxId

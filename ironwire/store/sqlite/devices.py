@@ -6,23 +6,11 @@ deleted there; its envelope is owed once less, and goes with the last.
 
 import sqlite3
 
-from ironwire.store.contract.operations import (
-    Acked,
-    Acknowledge,
-    NoSuchDevice,
-    Register,
-    Remove,
-    Removed,
-    SessionOver,
-    Sweep,
-    Swept,
-    TooManyDevices,
-    Touched,
-)
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box
 from ironwire.store.sqlite.losses import forget_lost_changes
 from ironwire.store.sqlite.mailboxes import MailboxCache
+from ironwire.store.sqlite.memtable import Box
 
 SWEPT_AT_ONCE = 250
 """Entries of a mailbox that is removed which one operation erases: about 2 ms."""
@@ -47,52 +35,52 @@ class DeviceWriter:
         self.released: list[tuple[int]] = []
         """Envelopes of the tables that are owed once less."""
 
-    def acknowledge(self, ack: Acknowledge) -> Acked | SessionOver:
+    def acknowledge(self, ack: op.Acknowledge) -> op.Acked | op.SessionOver:
         box = self._mailboxes.by_id(ack.mailbox)
         if box is not None and ack.session not in (None, box.session):
-            return SessionOver()
+            return op.SessionOver()
         if box is not None and ack.upto > box.acked:
             self._erase(box, min(ack.upto, box.tail))
-        return Acked()
+        return op.Acked()
 
-    def register(self, register: Register) -> Mailbox | TooManyDevices:
+    def register(self, register: op.Register) -> Mailbox | op.TooManyDevices:
         boxes = self._mailboxes.of(register.client)
         for box in boxes:
             if box.device == register.device:
                 self._mailboxes.begin_session(box, register.now_ms)
                 return box.snapshot()
         if len(boxes) >= self._quota.devices_per_client:
-            return TooManyDevices()
+            return op.TooManyDevices()
         row = (register.client, register.device, register.now_ms, register.now_ms)
         number = MailboxId(self._changes.execute(_INSERT_BOX, row).lastrowid or 0)
         box = Box(number, register.client, register.device, 0, 0, 0, 0, False, register.now_ms, register.now_ms, False)
         self._mailboxes.add(box)
         return box.snapshot()
 
-    def touch(self, mailbox: MailboxId, now_ms: int) -> Touched:
+    def touch(self, mailbox: MailboxId, now_ms: int) -> op.Touched:
         box = self._mailboxes.by_id(mailbox)
         if box is not None:
             self._mailboxes.see(box, now_ms)
-        return Touched()
+        return op.Touched()
 
-    def remove(self, remove: Remove) -> Removed | NoSuchDevice | SessionOver:
+    def remove(self, remove: op.Remove) -> op.Removed | op.NoSuchDevice | op.SessionOver:
         for box in self._mailboxes.of(remove.client):
             if box.device == remove.device:
                 if remove.session not in (None, box.session):
-                    return SessionOver()
+                    return op.SessionOver()
                 self._mailboxes.checkpoint(self._changes)
                 swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
                 self._erase(box, swept)
                 self._changes.execute(_DELETE_BOX, (box.id,))
                 self._mailboxes.drop(box)
                 parts = range(swept + SWEPT_AT_ONCE, box.tail + SWEPT_AT_ONCE, SWEPT_AT_ONCE)
-                return Removed(tuple(Sweep(box.id, upto) for upto in parts))
-        return NoSuchDevice()
+                return op.Removed(tuple(op.Sweep(box.id, upto) for upto in parts))
+        return op.NoSuchDevice()
 
-    def sweep(self, mailbox: MailboxId, upto: int) -> Swept:
+    def sweep(self, mailbox: MailboxId, upto: int) -> op.Swept:
         if self._mailboxes.by_id(mailbox) is None:
             self.take_out(mailbox, 0, upto)
-        return Swept()
+        return op.Swept()
 
     def _erase(self, box: Box, upto: int) -> None:
         """Everything up to `upto`, which was given out, leaves the mailbox."""

@@ -13,18 +13,8 @@ import orjson
 from attrs import define, field
 
 from ironwire.ids import ClientId, GroupId
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.directory import Group, Membership
-from ironwire.store.contract.operations import (
-    AddBlock,
-    Blocked,
-    ChangeGroup,
-    EpochPassed,
-    Operation,
-    RemoveBlock,
-    TooManyBlocks,
-    TooManyGroups,
-    Unblocked,
-)
 from ironwire.store.contract.records import Quota
 
 K = TypeVar("K")
@@ -112,18 +102,20 @@ class DirectoryWriter:
             members = self._members.keep(group, tuple(client for (client,) in rows))
         return members
 
-    def change(self, change: ChangeGroup, last_envelope: int) -> tuple[ClientId, ...] | EpochPassed | TooManyGroups:
+    def change(
+        self, change: op.ChangeGroup, last_envelope: int
+    ) -> tuple[ClientId, ...] | op.EpochPassed | op.TooManyGroups:
         """Bring the group to its next epoch; returns all who were members or are now. Whoever is added reads the
         history that follows `last_envelope`.
         """
         group = GroupId(change.envelope.to)
         before = _read_group(self._changes, group) or Group(group, 0, None, {})
         if before.epoch != change.expected_epoch:
-            return EpochPassed()
+            return op.EpochPassed()
         added = [client for client in change.roles if client not in before.roles]
         full = self._full(added)
         if full:
-            return TooManyGroups(next(client for client in added if client in full))
+            return op.TooManyGroups(next(client for client in added if client in full))
         if change.roles:
             self._changes.execute(_UPSERT_ROSTER, (group, change.expected_epoch + 1, change.name, len(change.roles)))
         else:
@@ -150,20 +142,20 @@ class DirectoryWriter:
             blocks = self._blocks.keep(client, _read_blocks(self._changes, client))
         return blocks
 
-    def block(self, block: AddBlock) -> Blocked | TooManyBlocks:
+    def block(self, block: op.AddBlock) -> op.Blocked | op.TooManyBlocks:
         blocks = self.blocks_of(block.client)
         if block.blocked in blocks:
-            return Blocked()
+            return op.Blocked()
         if len(blocks) >= self._quota.blocks_per_client:
-            return TooManyBlocks()
+            return op.TooManyBlocks()
         self._changes.execute(_INSERT_BLOCK, (block.client, block.blocked))
         self._blocks.drop(block.client)
-        return Blocked()
+        return op.Blocked()
 
-    def unblock(self, unblock: RemoveBlock) -> Unblocked:
+    def unblock(self, unblock: op.RemoveBlock) -> op.Unblocked:
         self._changes.execute(_DELETE_BLOCK, (unblock.client, unblock.blocked))
         self._blocks.drop(unblock.client)
-        return Unblocked()
+        return op.Unblocked()
 
     def forget(self) -> None:
         """Drop what is cached: the transaction is undone."""
@@ -197,13 +189,13 @@ class DirectoryReader:
     def forget_blocks(self, client: ClientId) -> None:
         self._blocks.drop(client)
 
-    def forget_changed(self, batch: Sequence[Operation]) -> None:
+    def forget_changed(self, batch: Sequence[op.Operation]) -> None:
         """Drop what is cached of the groups and clients that this batch has changed, if it was committed."""
         for operation in batch:
             match operation:
-                case ChangeGroup(envelope):
+                case op.ChangeGroup(envelope):
                     self._groups.drop(GroupId(envelope.to))
-                case AddBlock(client) | RemoveBlock(client):
+                case op.AddBlock(client) | op.RemoveBlock(client):
                     self._blocks.drop(client)
                 case _:
                     pass

@@ -16,7 +16,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, MessageId, parse_address
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, MailboxId, RefusedSpan
-from ironwire.store.sqlite.boxes import Box, refused_spans
+from ironwire.store.sqlite.memtable import Box, refused_spans
 
 _INSERT = "INSERT INTO journal (effects) VALUES (?)"
 _SELECT = "SELECT number, effects FROM journal ORDER BY number"

@@ -12,18 +12,8 @@ from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box, Depth, read_boxes, read_boxes_of_all
-from ironwire.store.sqlite.journal import (
-    Acknowledged,
-    BatchLog,
-    Effect,
-    KeptEnvelope,
-    SentSoFar,
-    Standing,
-    read_journal,
-    shorten_journal,
-)
-from ironwire.store.sqlite.memtable import Memtable, Recent, key_of
+from ironwire.store.sqlite import journal
+from ironwire.store.sqlite.memtable import Box, Depth, Memtable, Recent, key_of, read_boxes, read_boxes_of_all
 
 CACHED_CLIENTS = 20_000
 HIGH_WATERMARK = 4_500
@@ -70,7 +60,7 @@ class MailboxCache:
         self._dropped: set[MailboxId] = set()
         """Those that the batch under way has deleted."""
         self.memtable = Memtable()
-        self.batch_log = BatchLog()
+        self.batch_log = journal.BatchLog()
         self.last_envelope = 0
         """The last number that was given out."""
         self.depth = Depth()
@@ -191,7 +181,7 @@ class MailboxCache:
                 boxes |= checkpointed.boxes
             if checkpointed is not None:
                 self.memtable.checkpoint(changes, boxes, checkpointed.last_envelope)
-                shorten_journal(changes, checkpointed.number)
+                journal.shorten_journal(changes, checkpointed.number)
         for box in self._counted:
             self.batch_log.settle(box)
         self._counted.clear()
@@ -204,7 +194,7 @@ class MailboxCache:
         self.ready()
         self.memtable.checkpoint(changes, self._changed.union(*(row.boxes for row in self._rows)), self.last_envelope)
         if self._rows:
-            shorten_journal(changes, self._rows[-1].number)
+            journal.shorten_journal(changes, self._rows[-1].number)
         self._rows.clear()
         self._weight = 0
         self._changed = set()
@@ -282,13 +272,13 @@ class MailboxCache:
         self._changed = set()
         self._weight = 0
         self.memtable = Memtable()
-        self.batch_log = BatchLog()
+        self.batch_log = journal.BatchLog()
         self.last_envelope = self._lookups.execute(_SELECT_LAST).fetchone()[0]
         self.depth.recount(self._lookups)
-        journal = list(read_journal(self._lookups))
+        rows = list(journal.read_journal(self._lookups))
         self._must_recover = False  # `by_id` is asked for what the tables have
         try:
-            for number, weight, effects in journal:
+            for number, weight, effects in rows:
                 for effect in effects:
                     self._replay(effect)
                 self._add_row(number, weight)
@@ -297,11 +287,11 @@ class MailboxCache:
             raise
         self.commit()
 
-    def _replay(self, effect: Effect) -> None:
+    def _replay(self, effect: journal.Effect) -> None:
         """Bring what a batch did to mind again. The tables may know of it, or of what came after it."""
         box: Box | None
         match effect:
-            case KeptEnvelope(number, envelope, digest, is_archived, is_blocked, places):
+            case journal.KeptEnvelope(number, envelope, digest, is_archived, is_blocked, places):
                 recent = Recent(number, key_of(envelope, digest), envelope, digest, 0, is_archived, is_blocked)
                 for mailbox, seq, is_own in places:
                     box = self.by_id(mailbox)
@@ -313,19 +303,19 @@ class MailboxCache:
                             _hold(box, seq, recent, is_own=is_own)
                 self.memtable.keep(recent)
                 self.last_envelope = max(self.last_envelope, number)
-            case Acknowledged(mailbox, upto):
+            case journal.Acknowledged(mailbox, upto):
                 box = self.by_id(mailbox)
                 if box is not None and upto > box.acked:
                     self.change(box)
                     self._let_go(box, upto)
                     box.acked = upto
-            case Standing(mailbox, tail, is_full, seen_ms, session):
+            case journal.Standing(mailbox, tail, is_full, seen_ms, session):
                 box = self.by_id(mailbox)
                 if box is not None:
                     self.change(box)
                     box.tail, box.is_full, box.seen_ms = max(box.tail, tail), is_full, max(box.seen_ms, seen_ms)
                     box.session = max(box.session, session)
-            case SentSoFar(mailbox, sent, refused):
+            case journal.SentSoFar(mailbox, sent, refused):
                 box = self.by_id(mailbox)
                 if box is not None and sent >= box.sent:
                     self.change(box)

@@ -16,16 +16,7 @@ from attrs import define, field
 from ironwire.errors import TransportClosed
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
-from ironwire.wire.frames import (
-    CloseFrame,
-    FrameParser,
-    Payload,
-    PingFrame,
-    encode_batch,
-    encode_close,
-    encode_ping,
-    encode_pong,
-)
+from ironwire.wire import frames
 
 READ_BYTES = 64 * 1024
 """The size of one read."""
@@ -117,18 +108,18 @@ class DirectTransport:
     _leftover: bytes
     _limits: Limits
     last_heard: float = field(factory=trio.current_time, init=False)
-    _parser: FrameParser = field(init=False)
+    _parser: frames.FrameParser = field(init=False)
     _write_lock: trio.Lock = field(factory=trio.Lock, init=False)
     _unsent: bytes = field(default=b"", init=False)
     """Bytes that `write` has accepted and the socket has not."""
     _waiting_pong: bytes = field(default=b"", init=False)
-    _peer_close: CloseFrame | None = field(default=None, init=False)
+    _peer_close: frames.CloseFrame | None = field(default=None, init=False)
     _is_sending_over: bool = field(default=False, init=False)
     _read_bytes: int = field(default=UNAUTHENTICATED_BYTES, init=False)
 
     @_parser.default
-    def _new_parser(self) -> FrameParser:
-        parser = FrameParser(self._limits.frame_bytes)
+    def _new_parser(self) -> frames.FrameParser:
+        parser = frames.FrameParser(self._limits.frame_bytes)
         parser.odd_frames_left = ODD_FRAMES.burst
         return parser
 
@@ -139,10 +130,10 @@ class DirectTransport:
     def is_over(self) -> bool:
         return self._peer_close is not None or self._parser.violation is not None
 
-    async def receive(self) -> list[Payload]:
+    async def receive(self) -> list[frames.Payload]:
         while True:
             if self._peer_close is not None:
-                await self._write_bounded(encode_close(self._peer_close.code, ""), is_last=True)
+                await self._write_bounded(frames.encode_close(self._peer_close.code, ""), is_last=True)
                 raise TransportClosed("the peer closed the connection")
             messages = self._messages_in(await self._read(), trio.current_time())
             if self._waiting_pong and not self._write_lock.locked():
@@ -153,7 +144,7 @@ class DirectTransport:
                 raise self._parser.violation
 
     def write(self, payloads: Sequence[bytes]) -> bool:
-        data = encode_batch(payloads)
+        data = frames.encode_batch(payloads)
         if self._write_lock.locked():  # the holder sends the pong too
             self._unsent += data
             return False
@@ -183,12 +174,12 @@ class DirectTransport:
             return not self._unsent and not self._waiting_pong
 
     async def ping(self) -> None:
-        await self._write(encode_ping(b""))
+        await self._write(frames.encode_ping(b""))
 
     async def close(self, code: int, reason: str) -> None:
         try:
             with contextlib.suppress(TransportClosed):
-                await self._write(encode_close(code, reason), is_last=True)
+                await self._write(frames.encode_close(code, reason), is_last=True)
             await linger(self._stream)
         finally:
             await trio.aclose_forcefully(self._stream)
@@ -196,7 +187,7 @@ class DirectTransport:
     async def abort(self) -> None:
         await trio.aclose_forcefully(self._stream)
 
-    def _messages_in(self, data: bytes, now: float) -> list[Payload]:
+    def _messages_in(self, data: bytes, now: float) -> list[frames.Payload]:
         """Every message that `data` completes."""
         parser = self._parser
         odd_frames_left = parser.odd_frames_left
@@ -206,14 +197,14 @@ class DirectTransport:
         self.last_heard = now
         items = parser.feed(data)
         if parser.odd_frames_left == odd_frames_left:
-            return cast("list[Payload]", items)  # whole texts, and nothing else
-        messages: list[Payload] = []
+            return cast("list[frames.Payload]", items)  # whole texts, and nothing else
+        messages: list[frames.Payload] = []
         for item in items:
             if isinstance(item, (str, bytes)):
                 messages.append(item)
-            elif isinstance(item, PingFrame):
-                self._waiting_pong = encode_pong(item.data)
-            elif isinstance(item, CloseFrame):
+            elif isinstance(item, frames.PingFrame):
+                self._waiting_pong = frames.encode_pong(item.data)
+            elif isinstance(item, frames.CloseFrame):
                 self._peer_close = item
         return messages
 
@@ -273,7 +264,7 @@ class SocketTransport(DirectTransport):
     A read waits first, because the socket was emptied by the one before, as a write (`write_at_once`) is tried first,
     because the socket nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping;
     at one message a read they cost a third of the throughput (docs/decisions/0006). Somebody who knows that the socket
-    is readable (`server/session/reader.py`) need not wait at all.
+    is readable (`reader.py`) need not wait at all.
     """
 
     _socket: trio.socket.SocketType = field(init=False)
@@ -297,7 +288,7 @@ class SocketTransport(DirectTransport):
         """Whether a pong waits for the next write."""
         return bool(self._waiting_pong)
 
-    def receive_nowait(self, now: float) -> tuple[int, list[Payload]]:
+    def receive_nowait(self, now: float) -> tuple[int, list[frames.Payload]]:
         """Read once, without waiting: the number of bytes, and every message that is complete with them. Where the
         connection turns out to be over there are none, and `is_over` says so.
         """
