@@ -20,7 +20,7 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 CODE = ("ironwire", "tests", "fuzz", "bench", "attack", "noxfile.py", "hatch_build.py")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LEAST_COVERAGE = 90
-FULLY_COVERED = ("wire", "crypto", "protocol")
+FULLY_COVERED = ("wire", "crypto", "mls", "protocol")
 """Rooms without input and output: nothing excuses a branch of theirs that no test takes."""
 
 
@@ -151,3 +151,22 @@ def bench(session: nox.Session) -> None:
     """Measure this machine: `nox -s bench -- ARGUMENTS`."""
     session.install("--editable", ".")
     session.run("python", "-m", "bench", *session.posargs)
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Take each check out of `ironwire.mls`, and see that a test fails: `nox -s mutate -- MODULES`."""
+    session.install("--editable", ".", *group("test"))
+    session.run("python", "-m", "tests.mls.mutate", *session.posargs)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Groups of `ironwire.mls` and ts-mls, which needs Node 20 and npm: `nox -s interop -- --seeds NUMBER`."""
+    if shutil.which("npm") is None:
+        session.error("npm is not installed")
+    session.install("--editable", ".", *group("test"))
+    folder = session.create_tmp()
+    shutil.copy("tests/mls/interop/package.json", folder)
+    session.run("npm", "install", "--prefix", folder, "--no-audit", "--no-fund", external=True)
+    session.run("python", "-m", "tests.mls.interop", folder, *session.posargs)

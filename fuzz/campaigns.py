@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import frozen
 from hypothesis import strategies as st
 
-from fuzz import codec, devices, e2e, frames, http, session
+from fuzz import codec, devices, e2e, frames, http, mls, session
 from fuzz.house import BLOB_NAME
 from fuzz.session import PARTICIPANTS, SAYINGS, chunk, step
 from ironwire.e2e.content import encode_content
@@ -161,6 +161,19 @@ def _session() -> Bytes:
     return st.builds(bytes.__add__, _joined(logged_in, most=PARTICIPANTS), dialogue)
 
 
+# --- MLS -------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def _mls(draw: st.DrawFn) -> bytes:
+    """A message that is good but for a few bytes, or that somebody else should have got."""
+    made = draw(st.sampled_from(sorted(mls.WORLD.inputs.values())))
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(made)))
+        made = made[:place] + draw(st.binary(max_size=4)) + made[place + draw(st.integers(0, 4)) :]
+    return made
+
+
 # --- HTTP ------------------------------------------------------------------------------------------------------------
 
 _TARGETS = [
@@ -270,6 +283,7 @@ CAMPAIGNS = {
         Campaign("devices", devices.one, _devices()),
         Campaign("e2e", e2e.one, _e2e()),
         Campaign("session", session.one, _session()),
+        Campaign("mls", mls.one, _mls()),
         Campaign("http", http.one, _http()),
     )
 }

@@ -11,6 +11,7 @@
     │   ├── InvalidCertificate
     │   └── InvalidLogEntry    of a device log
     │       └── MisplacedLogEntry
+    ├── MLSError               what a peer sent, or what was asked, breaks RFC 9420; nothing was changed
     ├── TransportClosed        the peer is gone
     ├── StoreError             the durable store has failed
     │   ├── StoreFull          there is no room left on the disk
@@ -101,6 +102,10 @@ class InvalidLogEntry(SigningError):
 
 class MisplacedLogEntry(InvalidLogEntry):
     """The entry is a good one, and does not follow on the last one of the log."""
+
+
+class MLSError(IronWireError):
+    """Bytes or a request that RFC 9420 does not allow. The group stands as it did before."""
 
 
 class TransportClosed(IronWireError):

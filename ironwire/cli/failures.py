@@ -21,7 +21,7 @@ _REFUSALS: dict[ErrorCode, str] = {
     "conflict": "that is not possible as things are",
     "quota": "the quota is used up",
 }
-"""What the codes of an `error` mean to the person who asked for something; others stand for themselves."""
+"""The codes of an `error`, in words for the person who asked; other codes stand for themselves."""
 
 
 _TOLD_BY_DETAIL: frozenset[ErrorCode] = frozenset({"not_found", "forbidden", "conflict"})
@@ -45,7 +45,7 @@ def refusal(error: iw.Refused) -> str:
 
 
 def expected(error: BaseException) -> click.ClickException | click.exceptions.Exit | None:
-    """What to tell the user about `error`, as an exception that click ends with; None for a fault of ours."""
+    """The exception by which click tells the user about `error`; None for a fault of ours."""
     match error:
         case BaseExceptionGroup():
             endings = [expected(each) for each in error.exceptions]

@@ -18,12 +18,12 @@ class CallBook:
     """Follows what one client says and hears. Returned are the ends that the program has to be told."""
 
     _live: dict[CallId, ClientId] = field(factory=dict, init=False)
-    """With whom each is."""
+    """The other side of each call."""
     _unnamed: set[CallId] = field(factory=set, init=False)
-    """Of an earlier session; the one that has begun has not named them yet."""
+    """Calls of an earlier session that the current one has not named yet."""
 
     def answered(self, request: msg.ClientMessage, reply: Reply) -> None:
-        """The server has replied to a request."""
+        """Note the server's reply to a request."""
         match request, reply:
             case msg.CallOffer(to=peer, call=call), msg.Accepted():
                 self._live[call] = peer

@@ -40,7 +40,7 @@ class OwnCalls:
         return call
 
     async def ringing(self, to: ClientId, call: CallId) -> None:
-        """Somebody here is being told of the call."""
+        """Say that a person here is being told of the call."""
         await self._requests.ask(msg.CallRinging(to, call), msg.Accepted)
 
     async def answer(self, to: ClientId, call: CallId, sdp: str) -> None:

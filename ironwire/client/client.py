@@ -73,7 +73,7 @@ class Client:
 
     @property
     def connection(self) -> Connection:
-        """How it stands with the session, and why there is none."""
+        """The state of the connection, and the reason if there is none."""
         return self._link.connection
 
     def reconnect_now(self) -> None:
@@ -129,7 +129,7 @@ class Client:
 
     @property
     def waiting(self) -> int:
-        """How many messages the device keeps for which the server has no answer yet."""
+        """The number of messages that the device keeps without an answer of the server."""
         return 0 if self._link.backlog is None else self._link.backlog.waiting
 
     @property
@@ -187,7 +187,8 @@ class Client:
         await self._link.requests.ask(msg.DeviceRemove(device), msg.DeviceRemoved)
 
     async def upload_token(self) -> str:
-        """Leave to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients only.
+        """Permission to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients
+        only.
 
         Raises as `send_file` does; `Refused` with `quota`: the server has no room left for files.
         """
@@ -205,7 +206,7 @@ class Client:
         await self._link.requests.ask(msg.Unblock(client), msg.Accepted)
 
     async def blocks(self) -> list[ClientId]:
-        """Whom this client has blocked. Raises as `block` does."""
+        """The clients that this one has blocked. Raises as `block` does."""
         return (await self._link.requests.ask(msg.Blocks(), msg.BlockList)).clients
 
     async def conversations(self) -> list[Conversation]:
@@ -228,7 +229,7 @@ class Client:
         return await self._write_queue.store.history(peer, limit, before)
 
     async def mark_read(self, peer: Address, upto: int) -> None:
-        """A person has read the conversation with `peer` up to the entry with the number `upto`. This is about
+        """Note that a person has read the conversation with `peer` up to the entry with the number `upto`: for
         `Conversation.unread` alone; nobody else is told. Raises as `history` does.
         """
         await self._write_queue.commit(MarkRead(peer, upto))

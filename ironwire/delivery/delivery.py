@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 NO_MAILBOX = MailboxId(0)
 
 SWEEP_COST = 50
-"""To erase a part of a mailbox takes as long as so many entries."""
+"""Cost of erasing a part of a mailbox: it takes as long as so many entries."""
 
 NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
 
@@ -96,12 +96,12 @@ class Delivery:
             endpoint.outbox.put(accepted(self._now_ms(), id))
 
     def pump(self, outbox: Outbox) -> Pump:
-        """For a session with a device; the result of `register` opens it."""
+        """A pump for a session with a device; the result of `register` opens it."""
         return Pump(self._store, outbox)
 
     def members(self, client: ClientId, group: GroupId) -> int:
-        """How many hear what the client says in the group: none if it is not in it. And none where that cannot be read,
-        because then nothing will be stored either.
+        """The number of members that hear the client in the group: 0 if it is not in it. Also 0 where the group cannot
+        be read, because then nothing will be stored either.
         """
         try:
             stands = self._store.glance.group(group)
@@ -116,7 +116,9 @@ class Delivery:
         return await self._store.mailboxes_of(client)
 
     def has_mailbox(self, client: ClientId) -> bool:
-        """At a glance. True where the store cannot be read: then nothing will be stored either."""
+        """Whether the client has a mailbox, at a glance. True where the store cannot be read: then nothing will be
+        stored.
+        """
         try:
             return self._store.glance.mailbox_count(client) > 0
         except StoreError:
@@ -162,7 +164,7 @@ class Delivery:
                 self._committer.ask(None, Touch(other.pump.mailbox, self._now_ms()), lambda _: None)
 
     async def change(self, client: ClientId, operation: Operation) -> Result:
-        """Do something for the client, after all that it has asked for before; returns after the commit.
+        """Have the operation committed, after everything that the client has asked for before.
 
         Raises:
             StoreError: the store cannot work.

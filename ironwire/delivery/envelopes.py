@@ -75,7 +75,7 @@ def entries_of_all(glance: Glance, clients: Iterable[ClientId]) -> int:
 
 
 def digest_of(message: ClientMessage) -> bytes:
-    """Tells two messages with the same id apart."""
+    """The digest that tells two messages with the same id apart."""
     # No address has a zero in it, and none begins like a frame.
     said = f"{message.to}\0{message.text}".encode() if type(message) is Text else encode(message)
     return blake2b(said).digest()[:DIGEST_BYTES]
@@ -83,7 +83,7 @@ def digest_of(message: ClientMessage) -> bytes:
 
 @define
 class Envelopes:
-    """The envelopes of all sessions, from their hands to everyone they are owed to."""
+    """The envelopes of all sessions, from their submission to their settlement."""
 
     _hub: Hub
     _store: Store
@@ -186,7 +186,7 @@ class Envelopes:
     def _settle(
         self, sender: Endpoint, message: Sendable, append: op.Append, cost: int, result: op.Result | StoreError
     ) -> None:
-        """The store has decided about an envelope: bring it to everybody it is owed to, and tell its sender."""
+        """Fan out an envelope about which the store has decided, and answer its sender."""
         sender.unsettled.settle(cost)
         envelope = append.envelope
         verb, id_ = envelope.verb, envelope.id
@@ -257,7 +257,7 @@ class Envelopes:
         id: MessageId | None,  # noqa: A002  # as above
         result: op.NotNext,
     ) -> None:
-        """The number was not the next one."""
+        """Answer an envelope whose number was not the next one."""
         match result:
             case op.AlreadySettled(None):
                 answer: Accepted | Error = Accepted(self._now_ms(), duplicate=True)
@@ -272,13 +272,13 @@ class Envelopes:
             sender.outbox.put(encode(answer, id))
 
     def _forget(self, append: op.Append) -> None:
-        """Nobody got it, so its id may come again, and its number was refused."""
+        """Release the id of an envelope that nobody got, and refuse its number."""
         envelope, number = append.envelope, append.number
         if envelope.id is not None or number is not None:
             self._committer.ask(envelope.sender, op.Forget(envelope, number), lambda _: None)
 
     def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
-        """The store could not commit: nothing was accepted, and no number is used up."""
+        """Answer an envelope that the store could not commit: nothing was accepted, and no number is used up."""
         error = Error("internal", detail="the message could not be stored")
         sender.outbox.put(encode(error, id))
         if sender.hold is not None:
@@ -293,7 +293,7 @@ class Envelopes:
         sender.outbox.put(encode(error, id))
 
     def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
-        """Refuse for now what waited for its commit, and what the session sent after it."""
+        """Refuse an envelope for now, and everything that the session sent after it."""
         self._reply_refused(sender, error, envelope.verb, envelope.id)
         if sender.hold is not None:
             sender.hold.refused_at_commit(error)

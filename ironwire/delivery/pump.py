@@ -13,12 +13,13 @@ go out in order, each once a session; a missing number is lost, and the device g
 A pump has no window until its device is registered: `open` gives it one, before anything that was committed after the
 registration is told. An entry that is committed while the session has everything before it goes out at once, from
 memory. One that comes while the session is behind waits in the store, and `run` fetches it when the device has
-acknowledged enough. So nothing is held in memory for a slow device but its window.
+acknowledged enough. So nothing is held in memory for a slow device but its window. And there is a task only while there
+is something to fetch: most devices are up to date, and a task that waits takes 2 KiB.
 """
 
 from collections import deque
+from collections.abc import Callable
 
-import trio
 from attrs import define, field, frozen
 
 from ironwire.delivery.outbox import Outbox
@@ -54,8 +55,8 @@ class Window:
     _most_envelopes: int
     _most_bytes: int
     sent: int = field(init=False)
-    _sizes: deque[tuple[int, int]] = field(init=False, factory=deque)
-    """Seq and bytes of each unacknowledged entry, oldest first."""
+    _sizes: deque[tuple[int, int]] | None = field(init=False, default=None)
+    """Seq and bytes of each unacknowledged entry, oldest first; None without any: an empty deque takes 0.7 KiB."""
     _bytes: int = field(init=False, default=0)
 
     def __attrs_post_init__(self) -> None:
@@ -69,7 +70,7 @@ class Window:
     @property
     def room(self) -> int:
         """How many envelopes may go out now; at least one, of any size, if nothing is unacknowledged."""
-        return 0 if self._bytes >= self._most_bytes else self._most_envelopes - len(self._sizes)
+        return 0 if self._bytes >= self._most_bytes else self._most_envelopes - len(self._sizes or ())
 
     def committed(self, seq: int) -> None:
         """The mailbox has grown to `seq`."""
@@ -82,6 +83,8 @@ class Window:
         gap = MissingEntries(self.sent + 1, seq - 1) if seq > self.sent + 1 else None
         self.committed(seq)
         self.sent = seq
+        if self._sizes is None:
+            self._sizes = deque()
         self._sizes.append((seq, size))
         self._bytes += size
         return gap
@@ -108,22 +111,24 @@ class Window:
         arrived = 0
         while self._sizes and self._sizes[0][0] <= upto:
             arrived += self._sizes.popleft()[1]
+        self._sizes = self._sizes or None
         self._bytes -= arrived
         return arrived
 
 
 class Pump:
-    """One device session's link to its mailbox. The session runs `run` in its nursery once the pump is open."""
+    """One device session's link to its mailbox."""
 
     mailbox: MailboxId
     session: int
-    """Which of its device's sessions it is, by the count of the mailbox."""
+    """The number of this session among those of its device, as the mailbox counts them."""
     _window: Window
 
     def __init__(self, store: Store, outbox: Outbox) -> None:
         self._store = store
         self._outbox = outbox
-        self._wake = trio.lowlevel.ParkingLot()
+        self._start: Callable[[], object] | None = None
+        self._is_running = False
         self._is_caught_up = False
 
     def open(self, mailbox: MailboxId, session: int, window: Window) -> None:
@@ -132,8 +137,16 @@ class Pump:
         self.session = session
         self._window = window
 
+    def begin(self, start: Callable[[], object]) -> None:
+        """The session is open. `start` is called now, and whenever the device is behind and its window has room: it
+        runs `run` in a task that lives no longer than the session.
+        """
+        self._start = start
+        self._is_running = True
+        start()
+
     def offer(self, seq: int, envelope: Envelope, *, is_own: bool) -> None:
-        """An entry was committed to the mailbox just now."""
+        """Take an entry that was committed to the mailbox just now."""
         window = self._window
         if self._is_caught_up and seq == window.sent + 1 and window.room > 0:
             self._deliver(seq, entry_text(seq, envelope, is_own=is_own))
@@ -141,9 +154,9 @@ class Pump:
             self.note(seq)
 
     def note(self, seq: int) -> None:
-        """The mailbox gave this number out, and what it holds, if it holds anything, is in the store."""
+        """Note that the mailbox has given this number out; its entry, if there is one, is in the store."""
         self._window.committed(seq)
-        self._wake.unpark_all()
+        self._go_on()
 
     def ack(self, upto: int) -> int | None:
         """The device has everything up to `upto`, which is so many bytes; None if that was known.
@@ -152,24 +165,29 @@ class Pump:
             AckBeyondDelivery: it was never sent that much.
         """
         arrived = self._window.ack(upto)
-        if self._window.is_behind:
-            self._wake.unpark_all()
+        self._go_on()
         return arrived
 
     async def run(self) -> None:
-        """Keep the device up to date, for as long as its session lives.
+        """Bring the device up to date, as far as its window has room.
 
         Raises:
             StoreError: the mailbox cannot be read.
         """
-        window = self._window
-        while True:
-            while window.is_behind and window.room > 0:
-                await self._fetch()
-            if not window.is_behind and not self._is_caught_up:
-                self._is_caught_up = True
-                self._outbox.put(encode(msg.CaughtUp(seq=window.sent)))
-            await self._wake.park()
+        while self._can_fetch():
+            await self._fetch()
+        self._is_running = False
+        if not self._window.is_behind and not self._is_caught_up:
+            self._is_caught_up = True
+            self._outbox.put(encode(msg.CaughtUp(seq=self._window.sent)))
+
+    def _go_on(self) -> None:
+        if self._start is not None and not self._is_running and self._can_fetch():
+            self._is_running = True
+            self._start()
+
+    def _can_fetch(self) -> bool:
+        return self._window.is_behind and self._window.room > 0
 
     async def _fetch(self) -> None:
         window = self._window
@@ -183,7 +201,7 @@ class Pump:
                 self._deliver(entry.seq, entry_text(entry.seq, entry.envelope, is_own=entry.is_own))
 
     async def _skip(self, upto: int) -> None:
-        """What was not sent up to `upto` is lost: say so, and why."""
+        """Report the numbers up to `upto` that were not sent as lost, with the reason."""
         first = self._window.sent + 1
         if first <= upto:
             # Asked before the window moves: what is committed meanwhile must not go out before the gap.

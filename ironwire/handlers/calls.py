@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.handlers.ice import IceHandler
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.call import CallRefused, Calls, Tell
@@ -24,10 +24,10 @@ from ironwire.wire.codec import encode
 from ironwire.wire.messages.fields import ErrorCode
 
 CHECK_SECONDS = 1.0
-"""How late the end of a call may be that nobody answers, or that a device has left."""
+"""The latest that a call ends after its time: one that nobody answers, or that a device has left."""
 
 RETRY_MS = 1_000
-"""After which a `call_update` may be tried again that the other side had no room for."""
+"""The wait before a `call_update` is tried again for which the other side had no room."""
 
 
 @frozen
@@ -66,6 +66,7 @@ class CallHandler:
             await trio.sleep(CHECK_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
+    @verb_handler
     def offer(self, endpoint: Endpoint, request: msg.CallOffer, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the callee's blocks cannot be read.
@@ -78,6 +79,7 @@ class CallHandler:
         user = request.to if isinstance(result, CallRefused) and result.code == "user_offline" else None
         return self._answer(endpoint, id_, result, user)
 
+    @verb_handler
     def update(self, endpoint: Endpoint, request: msg.CallUpdate, id_: MessageId | None) -> ErrorCode | None:
         """Refused where the other side has no room: an update that was lost would leave the two sides apart."""
         result = self._calls.signal(endpoint.endpoint_id, request)
@@ -85,6 +87,7 @@ class CallHandler:
             result = CallRefused("rate_limited", "the other side has not read what it was told before: try again")
         return self._answer(endpoint, id_, result)
 
+    @verb_handler
     def signal(
         self,
         endpoint: Endpoint,
@@ -94,18 +97,19 @@ class CallHandler:
         """Pass on a signal for which there is always room, or that may be lost."""
         return self._answer(endpoint, id_, self._calls.signal(endpoint.endpoint_id, request))
 
+    @verb_handler
     def ice_servers(self, endpoint: Endpoint, request: msg.IceServers, id_: MessageId | None) -> ErrorCode | None:
         return reply(endpoint, self._ice.servers(), id_)
 
     def arrived(self, endpoint: Endpoint) -> None:
-        """A session has begun. Of calls that say more than half an outbox holds it hears the first."""
+        """A session has begun: send it the calls that ring, as many as half an outbox holds, the oldest first."""
         for tell in self._calls.arrived(endpoint.endpoint_id):
             frame = encode(tell.message)
             for other in self._endpoints(tell):
                 other.outbox.put_ephemeral(frame)
 
     def left(self, endpoint: Endpoint) -> None:
-        """A session is over. Where a newer one of the same device has taken its place, that one has the calls."""
+        """A session is over. Its calls stay with a newer session of the same device, if there is one."""
         if self._hub.session_at(endpoint.endpoint_id) is None:
             self._deliver(self._calls.left(endpoint.endpoint_id, trio.current_time()))
 

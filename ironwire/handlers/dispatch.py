@@ -1,13 +1,14 @@
 """Every verb has one handler: the registry, and the counters that follow from it (docs/protocol.md).
 
-A handler takes a session's endpoint, the message, and the id of its frame. It puts the answer into the endpoint's
-outbox, and returns the code of the error that was the answer, or None. There are two kinds: one that waits for nothing
-is a plain function, one that asks the store is a coroutine.
+A handler is a method of the object of its subject, registered with `verb_handler` (`replies.py`). It takes a session's
+endpoint, the message, and the id of its frame. It puts the answer into the endpoint's outbox, and returns the code of
+the error that was the answer, or None. There are two kinds: one that waits for nothing is a plain method, one that asks
+the store is a coroutine.
 """
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from inspect import iscoroutinefunction
 
 import structlog
 from attrs import frozen
@@ -21,14 +22,13 @@ from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
 from ironwire.handlers.presence import PresenceHandler
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import registered_in, reply, verb_handler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
 from ironwire.wire import messages as msg
 
-M = TypeVar("M", bound=msg.ClientMessage)
-PlainHandler = Callable[[Endpoint, M, MessageId | None], msg.ErrorCode | None]
-AskingHandler = Callable[[Endpoint, M, MessageId | None], Awaitable[msg.ErrorCode | None]]
+PlainHandler = Callable[[Endpoint, msg.ClientMessage, MessageId | None], msg.ErrorCode | None]
+AskingHandler = Callable[[Endpoint, msg.ClientMessage, MessageId | None], Awaitable[msg.ErrorCode | None]]
 
 TAKEN_BY_DELIVERY: tuple[type[msg.ClientMessage], ...] = (msg.Text, msg.File, msg.Receipt, msg.Ack, msg.Resume)
 """Verbs that need no handler: a session hands them to `Delivery` itself."""
@@ -56,45 +56,19 @@ class Dispatcher:
         uploads: UploadHandler,
     ) -> None:
         self._presence, self._calls = presence, calls
-        self._plain: dict[type[msg.ClientMessage], PlainHandler[Any]] = {}
-        self._asking: dict[type[msg.ClientMessage], AskingHandler[Any]] = {}
-
-        plain, asks = self._register_plain, self._register_asking
-        plain(msg.Auth, _already_authenticated)
-        plain(msg.Verify, _already_authenticated)
-        plain(msg.Ping, _pong)
-        asks(msg.Devices, devices.list_devices)
-        asks(msg.DeviceRemove, devices.remove)
-        asks(msg.History, history.page)
-        asks(msg.GroupCreate, groups.change)
-        asks(msg.GroupAdd, groups.change)
-        asks(msg.GroupRemove, groups.change)
-        asks(msg.GroupLeave, groups.change)
-        asks(msg.GroupRole, groups.change)
-        asks(msg.GroupRename, groups.change)
-        asks(msg.GroupInfo, groups.info)
-        asks(msg.Groups, groups.list_groups)
-        plain(msg.Typing, presence.typing)
-        plain(msg.Presence, presence.say)
-        plain(msg.PresenceAllow, presence.allow)
-        plain(msg.PresenceWatch, presence.watch)
-        asks(msg.Block, blocks.block)
-        asks(msg.Unblock, blocks.unblock)
-        asks(msg.Blocks, blocks.list_blocks)
-        plain(msg.CallOffer, calls.offer)
-        plain(msg.CallUpdate, calls.update)
-        plain(msg.CallRinging, calls.signal)
-        plain(msg.CallAnswer, calls.signal)
-        plain(msg.CallCandidate, calls.signal)
-        plain(msg.CallEnd, calls.signal)
-        plain(msg.IceServers, calls.ice_servers)
-        plain(msg.UploadToken, uploads.token)
-
-        handled = [*self._plain, *self._asking]
-        if sorted(kind.verb for kind in (*handled, *TAKEN_BY_DELIVERY)) != sorted(
-            kind.verb for kind in msg.CLIENT_MESSAGES
-        ):
-            raise TypeError("each verb has one handler, or is taken by `Delivery`")
+        self._plain: dict[type[msg.ClientMessage], PlainHandler] = {}
+        self._asking: dict[type[msg.ClientMessage], AskingHandler] = {}
+        handled: list[type[msg.ClientMessage]] = []
+        for handler in (self, devices, history, groups, presence, blocks, calls, uploads):
+            for kind, method in registered_in(handler):
+                handled.append(kind)
+                if iscoroutinefunction(method):
+                    self._asking[kind] = method
+                else:
+                    self._plain[kind] = method
+        for kind in msg.CLIENT_MESSAGES:
+            if [*handled, *TAKEN_BY_DELIVERY].count(kind) != 1:
+                raise TypeError(f"the verb `{kind.verb}` needs one handler, unless it is taken by `Delivery`")
         self._asked = dict.fromkeys((kind.verb for kind in handled), 0)
         self._refused: Counter[tuple[str, ...]] = Counter()
 
@@ -137,25 +111,19 @@ class Dispatcher:
     def statistics(self) -> DispatcherStatistics:
         return DispatcherStatistics(tallied("verb", self._asked), Tallied(("verb", "code"), dict(self._refused)))
 
-    def _register_plain(self, kind: type[M], handler: PlainHandler[M]) -> None:
-        self._plain[kind] = handler
+    @verb_handler
+    def _already_authenticated(
+        self, endpoint: Endpoint, request: msg.Auth | msg.Verify, id_: MessageId | None
+    ) -> msg.ErrorCode | None:
+        return reply(endpoint, msg.Error("invalid", detail="this session is authenticated already"), id_)
 
-    def _register_asking(self, kind: type[M], handler: AskingHandler[M]) -> None:
-        self._asking[kind] = handler
+    @verb_handler
+    def _pong(self, endpoint: Endpoint, request: msg.Ping, id_: MessageId | None) -> msg.ErrorCode | None:
+        return reply(endpoint, msg.Pong(), id_)
 
     def _count(self, request: msg.ClientMessage, refusal: msg.ErrorCode | None) -> None:
         if refusal is not None:
             self._refused[request.verb, refusal] += 1
-
-
-def _already_authenticated(
-    endpoint: Endpoint, request: msg.Auth | msg.Verify, id_: MessageId | None
-) -> msg.ErrorCode | None:
-    return reply(endpoint, msg.Error("invalid", detail="this session is authenticated already"), id_)
-
-
-def _pong(endpoint: Endpoint, request: msg.Ping, id_: MessageId | None) -> msg.ErrorCode | None:
-    return reply(endpoint, msg.Pong(), id_)
 
 
 def _fail(

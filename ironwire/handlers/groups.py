@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.envelopes import ID_TAKEN, NO_SUCH_GROUP, digest_of
 from ironwire.delivery.hub import Endpoint
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.protocol.group import Change, Changed, ChangeRefused, Outcome, Roster, Unchanged, change, create, expel
 from ironwire.store.contract import operations as op
@@ -38,12 +38,14 @@ class GroupHandler:
     _random_bytes: Callable[[int], bytes]
     _most_members: int
 
+    @verb_handler
     async def info(self, endpoint: Endpoint, request: msg.GroupInfo, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
         """
         return reply(endpoint, _details(await self._store.group(request.group), endpoint.principal.client), id_)
 
+    @verb_handler
     async def list_groups(self, endpoint: Endpoint, request: msg.Groups, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
@@ -51,6 +53,7 @@ class GroupHandler:
         groups = await self._store.groups_of(endpoint.principal.client)
         return reply(endpoint, msg.GroupList([*map(_summary, groups)]), id_)
 
+    @verb_handler
     async def change(
         self, endpoint: Endpoint, request: msg.GroupCreate | Change, id_: MessageId | None
     ) -> ErrorCode | None:

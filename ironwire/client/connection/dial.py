@@ -18,7 +18,7 @@ CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
 Dial = Callable[[ServerAddress], Awaitable[trio.abc.Stream]]
 
 _DOUBLINGS = 32
-"""More would only overflow: the cap holds long before."""
+"""The largest exponent: the cap holds long before, and more would overflow."""
 
 
 @frozen
@@ -41,7 +41,7 @@ class Backoff:
 
 @frozen(eq=False)
 class Target:
-    """A server, who connects to it, and how."""
+    """A server, the identity that connects to it, and the way there."""
 
     address: ServerAddress
     identity: Identity

@@ -21,7 +21,7 @@ from ironwire.client import errors
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import Answer, SendQueue
+from ironwire.client.connection.outgoing import SendQueue
 from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
@@ -34,7 +34,7 @@ from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import AuthChallenge, AuthOk
+from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
@@ -42,7 +42,7 @@ STEADY_SECONDS = 30.0
 
 @define(eq=False)
 class Link:
-    """One client's way to its server. With a write queue it is a device's."""
+    """The link of one client to its server. With a write queue the client is a device."""
 
     target: Target
     write_queue: WriteQueue | None
@@ -136,7 +136,7 @@ class Link:
             self._running.cancel()
 
     def stop(self, error: errors.ClientError) -> None:
-        """Nothing goes on: every task that waits for anything is told `error`, unless there was one before."""
+        """Stop the client: raise `error`, or the one before it, in every task that waits."""
         self._end = self._end or error
         self.events.end(self._end)
         self._fail_waiting(self._end)
@@ -178,7 +178,7 @@ class Link:
                 await self._wait_to_be_told(ended)
 
     async def _wait_to_retry(self, reason: str, delay_seconds: float) -> bool:
-        """Wait so long, or until `reconnect_now`; then it is true."""
+        """Wait so long, or until `reconnect_now`, which returns True."""
         self.connection = Connection("waiting", reason, trio.current_time() + delay_seconds)
         self.events.put(Disconnected(reason, delay_seconds))
         self._end_lost_calls()

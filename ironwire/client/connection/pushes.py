@@ -23,7 +23,7 @@ from ironwire.wire.messages import CaughtUp, DeliveredFile, DeliveredReceipt, De
 
 @define(eq=False)
 class Pushes:
-    """Of one client, over all its sessions. With a write queue it is a device."""
+    """The pushes to one client, over all its sessions. With a write queue the client is a device."""
 
     events: EventQueue | Inbox
     rosters: Rosters

@@ -36,7 +36,7 @@ PING_EVERY_SECONDS = 30.0
 PONG_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 
-M = TypeVar("M", AuthChallenge, AuthOk)
+ExpectedMessage = TypeVar("ExpectedMessage", AuthChallenge, AuthOk)
 
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 """HTTP statuses of a server, or of a proxy before it, that is only not ready."""
@@ -212,7 +212,7 @@ async def _authenticate(
     return welcome
 
 
-async def _expect(websocket: WebSocketConnection, kind: type[M]) -> M:
+async def _expect(websocket: WebSocketConnection, kind: type[ExpectedMessage]) -> ExpectedMessage:
     message = (await _receive(websocket, is_authenticated=False)).message
     if isinstance(message, Error):
         if message.msg == "rate_limited":

@@ -315,7 +315,7 @@ def _check_owner(database: sqlite3.Connection, path: Path, owner: records.Owner)
 
 
 def _locked(path: Path) -> int:
-    """A lock that is held until it is closed, at the latest when the process ends. It says whose it is."""
+    """A lock file that names its owner; held until it is closed, at the latest when the process ends."""
     lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

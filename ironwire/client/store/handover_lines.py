@@ -33,7 +33,7 @@ class Keep:
 
 @frozen
 class AskServer:
-    """Ask the server this."""
+    """Ask the server a question."""
 
     frame: str
 

@@ -83,7 +83,7 @@ def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | N
 
 def check_free(path: Path) -> None:
     """Raises:
-    KeystoreError: there is a file already. Whoever asks for a passphrase asks this first.
+    KeystoreError: there is a file already. Call it before asking for a passphrase.
     """
     if os.path.lexists(path):
         raise _taken(path)
@@ -94,7 +94,7 @@ def _taken(path: Path) -> KeystoreError:
 
 
 def read_client_id(path: Path) -> ClientId:
-    """Whose identity is in the file at `path`. A sealed file says so in the clear, and stays sealed.
+    """The client id of the identity in the file at `path`. A sealed file says so in the clear, and stays sealed.
 
     Raises:
         KeystoreError: no such file; others may read it; it is damaged.
@@ -144,7 +144,7 @@ def _read_private(path: Path) -> bytes:
 
 
 def _opened_at_once(path: str, flags: int) -> int:
-    """A pipe is to be refused, and not waited for until somebody writes to it."""
+    """Open without waiting: a pipe is refused, and not waited for."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""Whether a client that has proven its key may come, the welcome that it gets, and how much it may leave behind
+"""Admission of a client that has proven its key, its `auth_ok`, and the bounds for what the server keeps for good
 (docs/protocol.md, sections 3 and 6.1).
 
 Rule: nothing is looked up before the signature is verified, so unauthenticated peers learn nothing about known clients.
@@ -90,7 +90,7 @@ def announced(limits: Limits) -> ServerLimits:
 
 
 def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> AuthOk:
-    """What a client is told that has come, with its device's `mailbox` if it has one."""
+    """The `auth_ok` of a client, with its device's `mailbox` if it has one."""
     if admitted.speaks_seed:
         return AuthOk()
     return AuthOk(

@@ -99,8 +99,8 @@ async def half_close(stream: trio.abc.Stream) -> None:
 class DirectTransport:
     """The contract over the byte stream of a connection whose upgrade has been answered.
 
-    `leftover` came right behind the upgrade. Pongs and messages share one stream, so every write holds the lock. A
-    ping that arrives while the lock is held leaves its pong to whoever holds it, and only the newest pong waits (RFC
+    `leftover` came right behind the upgrade. Pongs and messages share one stream, so every write that waits holds the
+    lock. A ping that arrives while the lock is held leaves its pong to its holder, and only the newest pong waits (RFC
     6455 section 5.5.3): a flood of pings costs no memory.
     """
 
@@ -109,7 +109,8 @@ class DirectTransport:
     _limits: Limits
     last_heard: float = field(factory=trio.current_time, init=False)
     _parser: frames.FrameParser = field(init=False)
-    _write_lock: trio.Lock = field(factory=trio.Lock, init=False)
+    _write_lock: trio.Lock | None = field(default=None, init=False)
+    """There while it is held: most connections take everything that they are given at once."""
     _unsent: bytes = field(default=b"", init=False)
     """Bytes that `write` has accepted and the socket has not."""
     _waiting_pong: bytes = field(default=b"", init=False)
@@ -136,7 +137,7 @@ class DirectTransport:
                 await self._write_bounded(frames.encode_close(self._peer_close.code, ""), is_last=True)
                 raise TransportClosed("the peer closed the connection")
             messages = self._messages_in(await self._read(), trio.current_time())
-            if self._waiting_pong and not self._write_lock.locked():
+            if self._waiting_pong and self._write_lock is None:
                 await self._write_bounded(b"")
             if messages:
                 return messages
@@ -145,7 +146,7 @@ class DirectTransport:
 
     def write(self, payloads: Sequence[bytes]) -> bool:
         data = frames.encode_batch(payloads)
-        if self._write_lock.locked():  # the holder sends the pong too
+        if self._write_lock is not None:  # its holder sends the pong too
             self._unsent += data
             return False
         if self._is_sending_over:
@@ -159,19 +160,21 @@ class DirectTransport:
         return not self._unsent
 
     async def send_some(self) -> bool:
-        async with self._write_lock:
+        lock = await self._acquire()
+        try:
             if self._is_sending_over:
                 raise TransportClosed("nothing more can be sent on this connection")
             data, self._unsent, self._waiting_pong = self._unsent + self._waiting_pong, b"", b""
             if data:
                 self._is_sending_over = True  # and it stays so if this is cancelled or fails: half a frame may be out
-                try:
-                    sent_bytes = await write_some(self._stream, memoryview(data))
-                except (*GONE, OSError) as error:
-                    raise TransportClosed("the connection broke") from error
+                sent_bytes = await write_some(self._stream, memoryview(data))
                 self._is_sending_over = False
                 self._unsent = data[sent_bytes:] + self._unsent
             return not self._unsent and not self._waiting_pong
+        except (*GONE, OSError) as error:
+            raise TransportClosed("the connection broke") from error
+        finally:
+            self._release(lock)
 
     async def ping(self) -> None:
         await self._write(frames.encode_ping(b""))
@@ -229,10 +232,7 @@ class DirectTransport:
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
         """Send `data` and the waiting pong, if any. Nothing is sent after a last write (`is_last`) or half a frame."""
-        try:
-            self._write_lock.acquire_nowait()  # spares acquire()'s trip around the scheduler: the write makes its own
-        except trio.WouldBlock:
-            await self._write_lock.acquire()
+        lock = await self._acquire()
         try:
             if self._is_sending_over:
                 await trio.lowlevel.checkpoint()
@@ -246,7 +246,22 @@ class DirectTransport:
         except GONE as error:
             raise TransportClosed("the connection broke") from error
         finally:
-            self._write_lock.release()
+            self._release(lock)
+
+    async def _acquire(self) -> trio.Lock:
+        """Wait until nobody else holds the lock. Without a holder this is no checkpoint: the write makes its own."""
+        lock = self._write_lock
+        if lock is not None:
+            await lock.acquire()
+            return lock
+        self._write_lock = lock = trio.Lock()
+        lock.acquire_nowait()
+        return lock
+
+    def _release(self, lock: trio.Lock) -> None:
+        lock.release()
+        if not lock.locked():  # nobody has waited for it
+            self._write_lock = None
 
     async def _write_bounded(self, data: bytes, *, is_last: bool = False) -> None:
         """Write for the reader, bounded in time: a peer that sends pings and reads no pongs is cut."""

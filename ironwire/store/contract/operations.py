@@ -1,4 +1,4 @@
-"""What a store can be asked to change, and what each change may result in.
+"""The operations of a store, and the results that each may have.
 
 The classes are the vocabulary; what is atomic, ordered and told stands in `store.py`.
 """

@@ -27,7 +27,7 @@ class Quota:
 
     @classmethod
     def of(cls, limits: Limits) -> "Quota":
-        """What the operator has chosen."""
+        """The part of the operator's limits that the store enforces."""
         return cls(
             limits.mailbox_envelopes,
             limits.mailbox_bytes,
@@ -40,8 +40,8 @@ class Quota:
 
 @record
 class Envelope:
-    """What is stored and routed. `payload` is the JSON object that recipients get; `ts` is when it was accepted, in
-    Unix ms.
+    """An envelope as it is stored and routed. `payload` is the JSON object that recipients get; `ts` is when it was
+    accepted, in Unix ms.
     """
 
     verb: str

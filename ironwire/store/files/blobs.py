@@ -24,13 +24,13 @@ from ironwire.ids import BlobName
 from ironwire.store.files.folder import BlobFolder
 
 CHUNK_BYTES = 256 * 1024
-"""How much should be read with one hop to a thread."""
+"""Bytes to read with one hop to a thread."""
 
 # A hop costs 50-180 us, and more where the cores are busy. Hashing and writing 30 MiB ran at 810 MiB/s inline in steps
 # of 64 KiB, at 240 in a thread per 64 KiB and at 500 per 256 KiB. Inline was not taken: it needs the event loop for all
 # of that time, and one write that waits for a busy disk would stop every session.
 FLUSH_BYTES = 1024 * 1024
-"""How much is hashed and written with one hop to a thread; an upload holds that much in memory."""
+"""Bytes that are hashed and written with one hop to a thread; an upload holds as many in memory."""
 
 # Threads of their own: where the disk is slow, files never take the threads that the mailboxes' commits wait for.
 _THREADS = 8
@@ -52,7 +52,7 @@ class StoredBlob:
 
 @frozen
 class BlobsStatistics:
-    """What the folder holds, what goes on in it now, and what has gone on since the start."""
+    """The contents of the folder, transfers under way, and totals since the start."""
 
     stored: int = figure("Stored files.")
     stored_bytes: int = figure("Bytes of stored files.")
@@ -86,7 +86,7 @@ class Blobs:
     _stored: int = field(default=0, init=False)
     _stored_bytes: int = field(default=0, init=False)
     _arriving_bytes: int = field(default=0, init=False)
-    """Of uploads that are under way."""
+    """Bytes of uploads that are under way."""
     _uploads_running: int = field(default=0, init=False)
     _downloads_running: int = field(default=0, init=False)
     _uploads_stored: int = field(default=0, init=False)
@@ -107,7 +107,7 @@ class Blobs:
         return leftovers
 
     async def expire(self, before_ms: int) -> int:
-        """Remove the blobs that were stored before that time; how many. Who reads one may read on.
+        """Remove the blobs that were stored before that time; returns how many. A reader may finish.
 
         Raises:
             StoreError: the folder cannot be listed or written.
@@ -118,7 +118,7 @@ class Blobs:
         return removed
 
     def has_room_for(self, more_bytes: int) -> bool:
-        """Whether the quota leaves so much, uploads under way counted in."""
+        """Whether the quota has room for so many bytes, besides uploads under way."""
         taken = self._stored_bytes + self._arriving_bytes
         return self.quota_bytes is None or taken + more_bytes <= self.quota_bytes
 
@@ -177,7 +177,7 @@ class Blobs:
         return status.f_bavail * status.f_frsize
 
     async def _in_thread(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run what touches the disk. Once begun it is never abandoned, so a result is not lost to a cancellation."""
+        """Run a function in a thread. It is never abandoned, so that no result is lost to a cancellation."""
         try:
             return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._threads)
         except OSError as error:
@@ -201,7 +201,7 @@ class BlobWriter:
 
     @property
     def size_bytes(self) -> int:
-        """How much was given to `write` so far."""
+        """Bytes that were given to `write` so far."""
         return self._written_bytes + self._pending_bytes
 
     async def write(self, chunk: bytes) -> None:

@@ -198,14 +198,14 @@ def _spread_in_group(
     quota: Quota,
     but: tuple[ClientId, DeviceId | None] | None = None,
 ) -> op.Appended:
-    """Into all mailboxes of these clients, `but` that of one device."""
+    """Put the envelope into all mailboxes of these clients, `but` that of one device."""
     boxes = [box for client in clients for box in memory.boxes_of(state, client) if (client, box.device) != but]
     return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
 def _spread(envelope: Envelope, owed: Sequence[tuple[memory.MemoryMailbox, bool]], quota: Quota) -> op.Appended:
-    """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
-    it.
+    """Put the envelope into these mailboxes, each the sender's own or not. A full one gives out a number without an
+    entry.
     """
     placed, lost = [], []
     for box, is_own in owed:
@@ -221,7 +221,7 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[memory.MemoryMailbox, bool]
 
 
 def _key(envelope: Envelope, digest: bytes) -> memory.MessageKey | None:
-    """None: its id is not remembered."""
+    """The key under which the id is remembered; None if it is not."""
     return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
 
 

@@ -22,7 +22,7 @@ from ironwire.store.memory.operations import apply
 
 
 class MemoryGlance:
-    """As new as an exact read: nothing here is ever old."""
+    """A glance that is as new as an exact read."""
 
     def __init__(self, state: memory.MemoryState) -> None:
         self._state = state

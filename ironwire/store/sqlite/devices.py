@@ -13,7 +13,7 @@ from ironwire.store.sqlite.mailboxes import MailboxCache
 from ironwire.store.sqlite.memtable import Box
 
 SWEPT_AT_ONCE = 250
-"""Entries of a mailbox that is removed which one operation erases: about 2 ms."""
+"""Entries that one operation erases of a removed mailbox, in about 2 ms."""
 
 _INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms, session) VALUES (?, ?, ?, ?, 1)"
 _TAKE_FROM_BOX = """
@@ -33,7 +33,7 @@ class DeviceWriter:
         self._mailboxes = mailboxes
         self._quota = quota
         self.released: list[tuple[int]] = []
-        """Envelopes of the tables that are owed once less."""
+        """Envelopes in the tables that have lost an entry."""
 
     def acknowledge(self, ack: op.Acknowledge) -> op.Acked | op.SessionOver:
         box = self._mailboxes.by_id(ack.mailbox)
@@ -83,7 +83,7 @@ class DeviceWriter:
         return op.Swept()
 
     def _erase(self, box: Box, upto: int) -> None:
-        """Everything up to `upto`, which was given out, leaves the mailbox."""
+        """Take everything up to `upto` out of the mailbox."""
         self._mailboxes.change(box)
         if box.acked < box.checkpointed:
             count, size = self.take_out(box.id, box.acked, min(upto, box.checkpointed))
@@ -109,7 +109,7 @@ class DeviceWriter:
         return len(rows), sum(size for _, size in rows)
 
     def release(self) -> None:
-        """Let go of the envelopes whose places were taken out, and erase those that nobody is owed any more."""
+        """Count down the envelopes whose entries were taken out, and erase those without an entry."""
         self._changes.executemany(_RELEASE, self.released)
         self._changes.execute(_DELETE_ERASED)
         self.released.clear()

@@ -17,8 +17,8 @@ from ironwire.store.contract import operations as op
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.records import Quota
 
-K = TypeVar("K")
-V = TypeVar("V")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 CACHED_MEMBERS = 100_000
 """Members of all groups that a cache holds, which take 20 MB."""
@@ -52,7 +52,7 @@ _DELETE_BAN = "DELETE FROM ban WHERE client = ?"
 
 
 @define(eq=False)
-class Cache(Generic[K, V]):
+class Cache(Generic[Key, Value]):
     """Values that weigh `most` together, each 1 at least; one more than that, and all before it are dropped.
 
     A bound on the number of values would not bound the memory: strangers decide how large each is. So the weight of a
@@ -60,12 +60,12 @@ class Cache(Generic[K, V]):
     """
 
     _most: int
-    _weigh: Callable[[V], int]
-    held: dict[K, V] = field(init=False, factory=dict)
-    """To be read, and changed by the methods alone."""
+    _weigh: Callable[[Value], int]
+    held: dict[Key, Value] = field(init=False, factory=dict)
+    """Read-only for callers."""
     _weight: int = field(init=False, default=0)
 
-    def keep(self, key: K, value: V) -> V:
+    def keep(self, key: Key, value: Value) -> Value:
         """Hold a value for a key that has none; returns the value."""
         weight = 1 + self._weigh(value)
         if self._weight + weight > self._most:
@@ -74,7 +74,7 @@ class Cache(Generic[K, V]):
         self._weight += weight
         return value
 
-    def drop(self, key: K) -> None:
+    def drop(self, key: Key) -> None:
         if key in self.held:
             self._weight -= 1 + self._weigh(self.held.pop(key))
 
@@ -222,10 +222,10 @@ def read_bans(connection: sqlite3.Connection) -> set[ClientId]:
 
 
 def put_ban(connection: sqlite3.Connection, client: ClientId, now_ms: int) -> bool:
-    """Within a transaction; whether it is news."""
+    """Add a ban, within a transaction; returns whether there was none."""
     return connection.execute(_INSERT_BAN, (client, now_ms)).rowcount > 0
 
 
 def take_ban(connection: sqlite3.Connection, client: ClientId) -> bool:
-    """Within a transaction; whether there was one."""
+    """Remove a ban, within a transaction; returns whether there was one."""
     return connection.execute(_DELETE_BAN, (client,)).rowcount > 0

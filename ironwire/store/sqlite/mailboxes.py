@@ -22,7 +22,7 @@ LOW_WATERMARK = 4_250
 server one row with each batch, which takes about as long as the batch does; of a quiet one several, now and then.
 """
 YOUNG_ROWS = 2
-"""The newest rows wait: the acks of what they brought are on their way."""
+"""The newest rows are not checkpointed: acks of their envelopes are on their way."""
 
 _SELECT_OWNER = "SELECT client FROM mailbox WHERE id = ?"
 _SELECT_LAST = """
@@ -56,9 +56,9 @@ class MailboxCache:
         self._counted: set[Box] = set()
         """Mailboxes whose device had a number settled in the current batch; cleared in the same way."""
         self._before: dict[Box, Mailbox] = {}
-        """Those that the batch under way has changed, as they were."""
+        """Mailboxes that the current batch has changed, as they were before."""
         self._dropped: set[MailboxId] = set()
-        """Those that the batch under way has deleted."""
+        """Mailboxes that the current batch has deleted."""
         self.memtable = Memtable()
         self.batch_log = journal.BatchLog()
         self.last_envelope = 0
@@ -83,7 +83,7 @@ class MailboxCache:
         return boxes
 
     def of_all(self, clients: Iterable[ClientId]) -> list[list[Box]]:
-        """As `of` of each of these."""
+        """As `of`, for each of these clients."""
         self.ready()
         clients = [*clients]
         found = read_boxes_of_all(self._lookups, (client for client in clients if client not in self.cached))
@@ -132,7 +132,7 @@ class MailboxCache:
         return has_room
 
     def skip(self, box: Box) -> None:
-        """Give a number out, and hold nothing under it."""
+        """Give out a number without an entry."""
         self.change(box)
         box.tail += 1
         self._stand(box)
@@ -155,7 +155,7 @@ class MailboxCache:
         self._counted.add(box)
 
     def place(self, box: Box, recent: Recent, *, is_own: bool) -> None:
-        """The envelope waits in the mailbox under the next number."""
+        """Add an entry for the envelope under the next number."""
         self.change(box)
         box.tail += 1
         _hold(box, box.tail, recent, is_own=is_own)
@@ -221,7 +221,7 @@ class MailboxCache:
     # --- what is committed -------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """The transaction is on the disk."""
+        """Take over the changes of the batch: its transaction is on the disk."""
         self.memtable.commit(self.last_envelope)
         self._changed = set()
         for box, before in self._before.items():
@@ -233,7 +233,7 @@ class MailboxCache:
         self.depth.commit()
 
     def is_in_doubt(self, mailbox: MailboxId) -> bool:
-        """Whether the batch under way has deleted the mailbox: what waited in it can be read again if that fails."""
+        """Whether the current batch has deleted the mailbox: its entries can be read again if that batch fails."""
         return mailbox in self._dropped
 
     def committed(self, client: ClientId) -> list[Mailbox]:
@@ -243,7 +243,7 @@ class MailboxCache:
         return [self._before.get(box) or box.snapshot() for box in boxes]
 
     def committed_entries(self, mailbox: MailboxId, after: int) -> list[Entry]:
-        """What waits in the mailbox behind `after`, is committed, and may not be in the tables yet."""
+        """Committed entries of the mailbox behind `after` that may not be in the tables yet."""
         box = self.by_id(mailbox)
         return [] if box is None else [*self.memtable.entries(box, after)]
 
@@ -261,7 +261,7 @@ class MailboxCache:
             self.recover()
 
     def recover(self) -> None:
-        """Know what is committed and nothing else: the transaction is undone, or the tables were changed beside this.
+        """Read the committed state anew: the transaction is undone, or the tables were changed beside this.
 
         Raises:
             sqlite3.Error, StoreError: it cannot be read; whatever is asked next tries again.
@@ -288,7 +288,7 @@ class MailboxCache:
         self.commit()
 
     def _replay(self, effect: journal.Effect) -> None:
-        """Bring what a batch did to mind again. The tables may know of it, or of what came after it."""
+        """Replay the effects of a batch. The tables may have them already, or later ones."""
         box: Box | None
         match effect:
             case journal.KeptEnvelope(number, envelope, digest, is_archived, is_blocked, places):

@@ -83,14 +83,14 @@ class Box:
     created_ms: int
     seen_ms: int
     has_lost_changes: bool = field(converter=bool)
-    """There are rows of the mailbox in the table of lost changes."""
+    """Whether the table of lost changes has rows of the mailbox."""
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = field(default="[]", converter=_read_refused)
     checkpointed: int = field(init=False)
-    """Entries up to this seq are in the tables, if they still wait; those behind it are recent."""
+    """Waiting entries up to this seq are in the tables; later ones are recent."""
     recent: deque[Waiting] = field(init=False, factory=deque)
-    """In the order of their seq. Some at the front may be checkpointed, until that is committed."""
+    """Recent entries, by seq. Some at the front may be checkpointed already, until that is committed."""
 
     @checkpointed.default
     def _tail_when_read(self) -> int:
@@ -122,7 +122,7 @@ class Box:
         )
 
     def refused_text(self) -> str:
-        """What the column `refused` holds."""
+        """The content of the column `refused`."""
         return orjson.dumps([(span.first, span.last, span.code) for span in self.refused]).decode()
 
 
@@ -153,13 +153,13 @@ class Depth:
     _changed_bytes: int = 0
 
     def change(self, *, mailboxes: int = 0, waiting: int = 0, waiting_bytes: int = 0) -> None:
-        """The transaction adds so much, or takes it away."""
+        """Add what the transaction changes; negative values take away."""
         self._changed_mailboxes += mailboxes
         self._changed_waiting += waiting
         self._changed_bytes += waiting_bytes
 
     def recount(self, connection: sqlite3.Connection) -> None:
-        """The transaction on `connection` changed many mailboxes: look what it made of them."""
+        """Count anew after a transaction on `connection` that changed many mailboxes."""
         mailboxes, waiting, waiting_bytes = connection.execute(_SELECT_DEPTH).fetchone()
         self.roll_back()
         self.change(
@@ -193,7 +193,7 @@ class Recent:
     is_archived: bool
     is_blocked: bool
     is_checkpointed: bool = False
-    """It is in the tables; which is not committed yet."""
+    """Whether it was written into the tables in the current batch."""
 
     def row(self) -> tuple[object, ...]:
         envelope = self.envelope
@@ -226,14 +226,14 @@ class Memtable:
         self._archived += recent.is_archived
 
     def release(self, number: int) -> None:
-        """One place of this envelope was acknowledged."""
+        """Count one acknowledged entry of this envelope."""
         recent = self._by_number[number]
         recent.owed -= 1
         if not recent.owed and not recent.is_archived and recent.key is None:
             del self._by_number[number]
 
     def known(self, key: bytes) -> KnownRow | None:
-        """What was accepted under an id, the batch under way included."""
+        """The envelope that was accepted under an id, the batch under way included."""
         recent = self._by_id.get(key)
         return None if recent is None else recent.known()
 
@@ -246,7 +246,7 @@ class Memtable:
         self._by_id.pop(key, None)
 
     def entries(self, box: Box, after: int) -> Iterator[Entry]:
-        """What waits in the mailbox behind `after` and is committed, in order."""
+        """Committed entries of the mailbox behind `after`, in order."""
         for seq, number, _, is_own in box.recent:
             if seq > after and number <= self._committed:
                 yield Entry(seq, self._by_number[number].envelope, is_own)
@@ -290,7 +290,7 @@ class Memtable:
         connection.executemany(_UPDATE_BOX, rows)
 
     def commit(self, last: int) -> None:
-        """The batch under way is committed, and `last` is the number that was given out last."""
+        """Take over the changes of the batch; `last` is the last number that it gave out."""
         self._committed = last
         if self._checkpointed is None:
             return
@@ -309,12 +309,12 @@ class Memtable:
 
 
 def message_key(sender: str, device: str | None, id: str) -> bytes:  # noqa: A002  # the frame's
-    """The hash that stands for an id: nobody reads from it who said something."""
+    """The hash that stands for an id, so that the file does not name the sender."""
     return blake2b(f"{sender}/{device or ''}/{id}".encode(), digest_size=16).digest()
 
 
 def key_of(envelope: Envelope, digest: bytes) -> bytes | None:
-    """None: it has no id, or the id is not remembered."""
+    """The key of the envelope's id; None if it has none, or the id is not remembered."""
     if envelope.id is None or not digest:
         return None
     return message_key(envelope.sender, envelope.device, envelope.id)

@@ -7,7 +7,7 @@ from attrs import field
 from ironwire.ids import DeviceId, GroupId
 from ironwire.limits import DEVICES_PER_CLIENT
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, Count, Items, UnixMs
 
 
@@ -76,7 +76,7 @@ class Device:
 
 
 @record
-class DeviceList(ServerMessage):
+class DeviceList(Answer):
     """The answer to `devices`, oldest first (section 5)."""
 
     verb: ClassVar[str] = "devices"
@@ -85,7 +85,7 @@ class DeviceList(ServerMessage):
 
 
 @record
-class DeviceRemoved(ServerMessage):
+class DeviceRemoved(Answer):
     """The answer to `device_remove` (section 5)."""
 
     verb: ClassVar[str] = "device_removed"

@@ -8,7 +8,7 @@ from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import HISTORY_ENVELOPES, RECEIPT_IDS
 from ironwire.record import record
 from ironwire.wire.messages import fields
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage, members_at
 
 
 @record
@@ -143,7 +143,7 @@ class ArchivedEnvelope:
 
 
 @record
-class HistoryPage(ServerMessage):
+class HistoryPage(Answer):
     """The answer to `history`, newest first (section 7.1). `before` leads to the next page; the last page has none."""
 
     verb: ClassVar[str] = "history"

@@ -7,7 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, Chars, Count, ErrorCode, Items, Number, Sha256Hex, ShortText, UnixMs
 
 
@@ -101,7 +101,7 @@ class AuthOk(ServerMessage):
     sent: Count | None = None
     """The last number of the device that is settled."""
     refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
-    """Of the last numbers up to `sent`, those that were refused."""
+    """The refused ones of the last numbers up to `sent`."""
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
@@ -110,7 +110,7 @@ class AuthOk(ServerMessage):
 
 
 @record
-class Accepted(ServerMessage):
+class Accepted(Answer):
     """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
 
     verb: ClassVar[str] = "accepted"
@@ -153,7 +153,7 @@ class Ping(ClientMessage):
 
 
 @record
-class Pong(ServerMessage):
+class Pong(Answer):
     """The answer to `ping`."""
 
     verb: ClassVar[str] = "pong"

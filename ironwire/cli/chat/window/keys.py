@@ -17,7 +17,7 @@ _TOP = 1_000_000
 
 
 def bindings(live: LiveState, shell: "Shell") -> KeyBindings:
-    """Everything can be reached without a mouse."""
+    """All key bindings: everything can be reached without a mouse."""
     keys = _Keys(live, shell)
     keys.bind_always()
     keys.bind_outside_help()
@@ -29,7 +29,7 @@ def bindings(live: LiveState, shell: "Shell") -> KeyBindings:
 
 @define
 class _Keys:
-    """The bindings, by where they hold."""
+    """The bindings, by the place where they hold."""
 
     _live: LiveState
     _shell: "Shell"
@@ -122,7 +122,7 @@ class _Keys:
         self._bind("escape enter tab f1 <any>", events.HelpScrolled(None), self._in_help)
 
     def _bind(self, names: str, event: events.Event, when: Filter) -> None:
-        """Each of these keys, or of these sequences of keys, is this event."""
+        """Bind each of these keys, or sequences of keys, to the event."""
         for name in names.split():
             self.bindings.add(*name.split("+"), filter=when)(lambda _: self._tell(event))
 

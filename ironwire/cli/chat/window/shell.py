@@ -150,7 +150,7 @@ class Shell:
     # --- for Trio's side ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until the person leaves, or `leave`."""
+        """Run until the person leaves, or `leave` is called."""
         try:
             self._app.run(pre_run=self._begin)
         finally:
@@ -164,17 +164,17 @@ class Shell:
         self._app.invalidate()
 
     def emit(self, sequence: str) -> None:
-        """Have the terminal itself do something, as ring its bell."""
+        """Send a control sequence to the terminal, such as the bell."""
         self._in_loop(lambda: self._write(sequence))
 
     @property
     def draft(self) -> str:
-        """What stands in the composer."""
+        """The text in the composer."""
         return self._buffer().text
 
     @property
     def drafts(self) -> Mapping[Address | None, str]:
-        """What was written and not sent."""
+        """The texts that were written and not sent."""
         return {peer: buffer.text for peer, buffer in self._buffers.items() if buffer.text.strip()}
 
     # --- for the keys ------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Shell:
             self._app.exit()
 
     def take_line(self) -> str:
-        """What stands in the composer; it is empty then."""
+        """Empty the composer, and return the text that stood in it."""
         buffer = self._buffer()
         text = buffer.text
         if text.strip():
@@ -193,7 +193,7 @@ class Shell:
         return text
 
     def scroll(self, lines: int) -> None:
-        """The conversation, up by so many lines."""
+        """Scroll the conversation up by so many lines."""
         pane = self._conversation
         self._live.dispatch(Scrolled(lines, pane.width, max(1, pane.height - 1)))
 
@@ -202,7 +202,7 @@ class Shell:
         return max(1, self._conversation.height - 2)
 
     def follow_focus(self) -> None:
-        """The keyboard goes where the state says, to the composer of the conversation that it says."""
+        """Focus the pane that the state names, or the composer of its conversation."""
         self._composer.buffer = self._buffer()
         target = self._list if self._live.state.focus == "list" else self._composer
         # In a terminal that has just become narrow, the target may not be in the layout before the next redraw.

@@ -1,4 +1,4 @@
-"""What changes the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
+"""Transitions of the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
 
 Rule: an event that belongs to one conversation names it, and changes no other.
 """
@@ -48,7 +48,7 @@ class LiveState:
     _turn: Lock = field(factory=Lock, init=False)
 
     def dispatch(self, event: events.Event) -> None:
-        """`event` happened: the state is another once this returns, what follows is done soon."""
+        """Apply `event`: the state is changed when this returns, and its effects follow soon."""
         with self._turn:
             self.state, effects = update(self.state, event)
             for effect in effects:
@@ -128,7 +128,7 @@ def _told(state: WindowState, event: _Told) -> WindowState:
 
 
 def _load_open(state: WindowState) -> list[events.Effect]:
-    """What is in the open conversation may be seen now, and so have been read."""
+    """The entries of the open conversation may be seen now, and count as read."""
     return [] if state.open is None else [events.Load(state.open)]
 
 
@@ -209,7 +209,7 @@ def _opened(state: WindowState, peer: Address | None) -> tuple[WindowState, list
 
 
 def _closed(state: WindowState) -> WindowState:
-    """Nothing is open. Of what was, the newest page stays in memory."""
+    """The state without an open conversation; the newest page of the one before stays in memory."""
     thread = state.thread
     if thread is None:
         return state

@@ -1,0 +1,142 @@
+"""Any bytes at all, to every decoder of MLS and to a member of a group.
+
+For every input it proves that
+
+- a decoder gives a value or raises `MLSError`, whose text is short and printable, and nothing else;
+- what was understood has one encoding: the value encodes to the same bytes;
+- a message that a member refuses leaves the member's state as it was, and no message is taken twice.
+
+The first byte of an input chooses who gets the others. The group is the same in every run: its randomness is counted.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import shake_128
+from itertools import count
+from unittest.mock import patch
+
+from attrs import frozen
+
+from ironwire.errors import MLSError
+from ironwire.mls import KeyPackagePrivate, MLSGroup, Policy, suite
+from ironwire.mls.framing import MLSMessage, envelope
+from ironwire.mls.messages import GroupSecrets, MLSGroupInfo
+from ironwire.mls.nodes import RequiredCapabilities
+from ironwire.mls.public import cut_welcome, inspect_application, inspect_commit, open_key_package
+from ironwire.mls.tree import Tree
+from tests.mls.crew import Device, crew
+
+_TEXT_CHARACTERS = 200
+
+
+@frozen
+class World:
+    """A member of a group, what others could send it, and a device that is invited."""
+
+    state: bytes
+    member: Device
+    invited: Device
+    own: KeyPackagePrivate
+    inputs: dict[str, bytes]
+
+
+@contextmanager
+def counted_randomness() -> Iterator[None]:
+    numbers = count()
+    with patch.object(suite, "random", lambda size: shake_128(next(numbers).to_bytes(8, "big")).digest(size)):
+        yield
+
+
+def _world() -> World:
+    with counted_randomness():
+        alice, bob, carol = crew("alice", "bob", "carol")
+        dave = Device("dave")
+        own = dave.package()
+        application = alice.group.encrypt(b"hello", b"data")
+        pending = alice.group.commit(add=[own.public], remove=[carol.leaf], authenticated_data=b"IWC1{}")
+        info = MLSGroupInfo(alice.group._epoch.context, (), b"tag", 0, b"signature")
+        state = bob.group.state()
+        inputs = {
+            "commit": _input(_process, pending.commit),
+            "application": _input(_process, application),
+            "welcome": _input(_join, pending.welcome),
+            "welcome-to-cut": _input(_decode, pending.welcome),
+            "key-package": _input(_decode, own.public),
+            "group-info": _input(_decode, envelope(info)),
+            "tree": _input(_decode, alice.group.tree()),
+            "state": _input(_restore, state),
+        }
+        return World(state, bob, dave, own, inputs)
+
+
+def one(data: bytes) -> None:
+    """Give `data` to whom its first byte says.
+
+    Raises:
+        AssertionError: one of the laws above was broken.
+    """
+    _TARGETS[data[0] % len(_TARGETS) if data else 0](data[1:])
+
+
+def _decode(data: bytes) -> None:
+    for decode in (MLSMessage.decode, Tree.decode, GroupSecrets.decode, RequiredCapabilities.decode):
+        with refusals():
+            value = decode(data)
+            assert value.encode() == data, "a value with two encodings"
+    for read in (inspect_commit, inspect_application, open_key_package, cut_welcome):
+        with refusals():
+            read(data)
+
+
+def _process(data: bytes) -> None:
+    group = MLSGroup.restore(WORLD.state, WORLD.member.key, WORLD.member.policy)
+    try:
+        group.process(data)
+    except MLSError as refused:
+        _check_text(refused)
+        assert group.state() == WORLD.state, "a message that was refused left something behind"
+        return
+    state = group.state()
+    assert state != WORLD.state, "a message that was taken changed nothing"
+    try:
+        group.process(data)
+    except MLSError:
+        assert group.state() == state
+    else:
+        raise AssertionError("a message was taken twice")
+
+
+def _join(data: bytes) -> None:
+    with refusals():
+        MLSGroup.join(WORLD.invited.key, WORLD.own, data, Policy())
+
+
+def _restore(data: bytes) -> None:
+    with refusals():
+        group = MLSGroup.restore(data, WORLD.member.key, WORLD.member.policy)
+        assert group.state() == data, "a state with two encodings"
+
+
+_TARGETS: tuple[Callable[[bytes], None], ...] = (_decode, _process, _join, _restore)
+
+
+def _input(target: Callable[[bytes], None], data: bytes) -> bytes:
+    return bytes([_TARGETS.index(target)]) + data
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Let the one error pass that may come."""
+    try:
+        yield
+    except MLSError as refused:
+        _check_text(refused)
+
+
+def _check_text(refused: MLSError) -> None:
+    text = str(refused)
+    assert 0 < len(text) <= _TEXT_CHARACTERS, "the error says nothing, or too much"
+    assert text.isprintable(), "the error carries what a peer wrote"
+
+
+WORLD = _world()

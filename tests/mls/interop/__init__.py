@@ -1,0 +1,1 @@
+"""Groups whose members run two implementations: `ironwire.mls`, and ts-mls under Node."""
