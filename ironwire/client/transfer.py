@@ -15,7 +15,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.client.connection.dial import Dial, dial_tcp
-from ironwire.client.connection.exchange import PIECE_BYTES, Exchange, exchange
+from ironwire.client.connection.exchange import ANSWER_BYTES, PIECE_BYTES, Exchange, exchange, explanation
 from ironwire.client.connection.urls import UPLOAD_PATH, ServerAddress
 from ironwire.client.errors import TransferFailed
 from ironwire.client.files import NewFile
@@ -23,9 +23,6 @@ from ironwire.client.sources import regular_file
 from ironwire.errors import InvalidId
 from ironwire.ids import media_path, parse_media_path
 from ironwire.wire.messages import FileKind
-
-ANSWER_BYTES = 16 * 1024
-"""The longest answer to an upload, or explanation of an error, that is taken."""
 
 _FILE_MODE = 0o600
 _OK = 200
@@ -228,18 +225,10 @@ async def _read_answer(answered: Exchange) -> bytes:
     """
     answer = await answered.receive()
     if answered.status != _OK:
-        raise TransferFailed(_explanation(answer), answered.status)
+        raise TransferFailed(explanation(answer), answered.status)
     if len(answer) > ANSWER_BYTES:
         raise TransferFailed("the server's answer is longer than any should be", answered.status)
     return answer
-
-
-def _explanation(answer: bytes) -> str:
-    try:
-        detail = orjson.loads(answer)["detail"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        detail = None
-    return detail if isinstance(detail, str) else "the server refused"
 
 
 def _parse_uploaded(answer: bytes) -> Mapping[str, Any]:
