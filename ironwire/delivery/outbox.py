@@ -5,7 +5,8 @@ putting a frame is an append, and the writer gets everything that waits in one p
 counts bytes as well as frames: frames differ in size by a factor of a thousand.
 
 One task empties the outboxes: frames that were queued in one iteration of the event loop leave in the next. To wake a
-task for every session that got something costs more than the write itself; the flusher wakes one for all of them.
+task for every session that got something costs more than the write itself; the flusher wakes one for all of them. A
+memory channel brings it a round at a time: every session that has something to write.
 
 Rules: putting never waits. A peer that does not read fast enough loses its session, and nobody else's time. The flusher
 never waits for a peer either: a session whose connection does not take everything at once is left to a writer of its
@@ -144,24 +145,27 @@ class OutboxFlusherStatistics:
 
 class OutboxFlusher:
     def __init__(self) -> None:
-        self._scheduled: list[Flushable] = []
+        self._send, self._receive = trio.open_memory_channel[list[Flushable]](1)
+        self._round: list[Flushable] | None = None
+        """The item in the channel, if there is one: it grows until it is taken."""
         self._scheduled_at = 0.0
         """The time at which the first of them was scheduled."""
-        self._wakeup = trio.lowlevel.ParkingLot()
         self._handed_over = Histogram(LATENCY_SECONDS)
 
     def schedule(self, caller: Flushable) -> None:
         """Flush `caller` in the next iteration. Call this once, and again only after `flush` was called."""
-        if not self._scheduled:
+        if self._round is None:
             self._scheduled_at = trio.current_time()
-            self._wakeup.unpark()
-        self._scheduled.append(caller)
+            self._round = [caller]
+            self._send.send_nowait(self._round)
+        else:
+            self._round.append(caller)
 
     async def run(self) -> None:
         """Flush scheduled outboxes, for ever. One task runs this."""
-        while True:
-            collected = 0
-            callers, scheduled_at = await self._next_round()
+        async for callers in self._receive:
+            collected, scheduled_at = 0, self._scheduled_at
+            self._round = None
             for caller in callers:
                 if collected >= TURN_FRAMES:
                     collected = 0
@@ -174,9 +178,3 @@ class OutboxFlusher:
 
     def statistics(self) -> OutboxFlusherStatistics:
         return OutboxFlusherStatistics(self._handed_over.statistics())
-
-    async def _next_round(self) -> tuple[list[Flushable], float]:
-        if not self._scheduled:
-            await self._wakeup.park()
-        callers, self._scheduled = self._scheduled, []
-        return callers, self._scheduled_at
