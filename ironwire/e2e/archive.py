@@ -215,7 +215,7 @@ class ArchiveReader:
         except orjson.JSONDecodeError:
             raise InvalidArchive("a line is not JSON") from None
         except Fault as fault:
-            raise InvalidArchive(f"a line: {fault.where.removeprefix('.')} {fault.what}") from None
+            raise InvalidArchive(f"in a line, {fault.about('the whole')}") from None
         except InvalidContent as error:
             raise InvalidArchive(f"a message in it: {error}") from None
 

@@ -149,4 +149,4 @@ def _decode(text: bytes) -> Backup:
     except orjson.JSONDecodeError:
         raise InvalidBackup("the backup holds no JSON") from None
     except Fault as fault:
-        raise InvalidBackup(f"{fault.where.removeprefix('.') or 'the backup'} {fault.what}") from None
+        raise InvalidBackup(fault.about("the backup")) from None

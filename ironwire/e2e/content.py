@@ -15,6 +15,7 @@ from attrs import frozen
 from ironwire.e2e.bodies import AnyBody, Body, CallBody, LogBody
 from ironwire.errors import InvalidContent, UpdateNeeded
 from ironwire.ids import ClientId, MessageId
+from ironwire.protocol.devices.log_entry import MOST_ENTRIES
 from ironwire.record import record
 from ironwire.wire.messages.fields import Between, Items, Sha256Hex, UnixMs
 from ironwire.wire.strict import Fault, shown, strict_converter
@@ -31,12 +32,12 @@ class KnownHead:
     """The newest entry that this device knows of a client's device log."""
 
     client: ClientId
-    index: Annotated[int, Between(0, 4095)]
+    index: Annotated[int, Between(0, MOST_ENTRIES - 1)]
     head: Sha256Hex
 
 
 @record
-class Head:
+class ContentHead:
     """The keys that every kind of message has, besides `v` and `t`."""
 
     id: MessageId
@@ -75,7 +76,7 @@ def parts_of(content: Content) -> dict[str, Any]:
     fault = _fault_of(content.body, content.logs)
     if fault is not None:
         raise InvalidContent(fault)
-    head = _converter.unstructure(Head(content.id, content.ts, content.logs))
+    head = _converter.unstructure(ContentHead(content.id, content.ts, content.logs))
     logs = {"logs": head.pop("logs")} if "logs" in head else {}
     return {"v": VERSION, **head, "t": content.body.t, **_converter.unstructure(content.body), **logs}
 
@@ -124,10 +125,10 @@ def content_from(parts: Any) -> Content:
     if cls is None:
         raise UpdateNeeded(f"a message of the kind {shown(kind)}")
     try:
-        head = _converter.structure(parts, Head)
+        head = _converter.structure(parts, ContentHead)
         body: AnyBody = _converter.structure(parts, cls)  # type: ignore[assignment]  # BODIES holds those of AnyBody
     except Fault as fault:
-        raise InvalidContent(f"{fault.where.removeprefix('.')} {fault.what}") from None
+        raise InvalidContent(fault.about("a message")) from None
     broken = _fault_of(body, head.logs)
     if broken is not None:
         raise InvalidContent(broken)

@@ -31,7 +31,7 @@ from ironwire.crypto.padding import padded_size
 from ironwire.crypto.signing import PublicKey, public_key_from
 from ironwire.e2e.content import KnownHead
 from ironwire.errors import InvalidCertificate, InvalidId, InvalidLink, InvalidPublicKey
-from ironwire.ids import ConversationId, Origin, parse_origin
+from ironwire.ids import ConversationId, LinkName, Origin, parse_origin
 from ironwire.limits import LINK_BYTES, LINK_SECONDS
 from ironwire.protocol.devices.certificate import Certificate, decode_certificate
 from ironwire.record import record
@@ -75,9 +75,9 @@ class LinkRequest:
         return ":".join(("iwlink", str(VERSION), self.origin, *map(to_base64url, parts)))
 
     @property
-    def name(self) -> str:
-        """The link's name on the server: 32 lowercase hex digits."""
-        return self.link_id.hex()
+    def name(self) -> LinkName:
+        """The name under which the server keeps the answer."""
+        return LinkName(self.link_id.hex())
 
     def mac(self, box: bytes) -> bytes:
         origin = self.origin.encode()
@@ -199,7 +199,7 @@ class PendingLink:
         except (CryptoError, ValueError):
             raise InvalidLink("the answer does not open: begin again") from None
         except Fault as fault:
-            raise InvalidLink(f"the answer: {fault.where.removeprefix('.')} {fault.what}") from None
+            raise InvalidLink(f"in the answer, {fault.about('the whole')}") from None
         self._check(offer, now_ms)
         return offer
 

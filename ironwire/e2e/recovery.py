@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from ironwire.crypto.kdf import hkdf
 from ironwire.errors import InvalidRecoveryCode
+from ironwire.ids import BackupName
 
 CODE_BYTES = 20
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -50,9 +51,9 @@ class RecoveryCode:
         return "-".join(digits[start : start + _GROUP] for start in range(0, len(digits), _GROUP))
 
     @property
-    def backup_id(self) -> str:
-        """The name of the backup on the server: 32 lowercase hex digits."""
-        return self._derived[:_ID_BYTES].hex()
+    def backup_id(self) -> BackupName:
+        """The name of the backup on the server."""
+        return BackupName(self._derived[:_ID_BYTES].hex())
 
     @property
     def backup_key(self) -> bytes:

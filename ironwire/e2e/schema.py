@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ironwire.e2e.bodies import Body, CallBody, LogBody
-from ironwire.e2e.content import BODIES, VERSION, Head
+from ironwire.e2e.content import BODIES, VERSION, ContentHead
 from ironwire.wire.schema import IDENTIFIER_SCHEMAS, Schema, object_schema
 
 
@@ -25,7 +25,7 @@ def content_schema() -> Schema:
 
 
 def _message(cls: type[Body]) -> Schema:
-    head, body = object_schema(Head, is_open=True), object_schema(cls, is_open=True)
+    head, body = object_schema(ContentHead, is_open=True), object_schema(cls, is_open=True)
     fixed: dict[str, Any] = {"v": {"const": VERSION}, "t": {"const": cls.t}}
     required = ["v", "t", *head["required"], *body["required"]]
     schema = {

@@ -33,6 +33,10 @@ class Fault(Exception):
         self.what = what
         self.where = where
 
+    def about(self, whole: str) -> str:
+        """In words; `whole` is the name of the value itself."""
+        return f"{self.where.removeprefix('.') or whole} {self.what}"
+
     def inside(self, step: str) -> "Fault":
         return Fault(self.what, step + self.where)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ironwire.e2e import schema
 from ironwire.e2e.bodies import CallBody, LogBody, TextBody
-from ironwire.e2e.content import BODIES, MOST_BYTES, Content, Head, decode_content, encode_content
+from ironwire.e2e.content import BODIES, MOST_BYTES, Content, ContentHead, decode_content, encode_content
 from ironwire.errors import InvalidContent, UpdateNeeded
 from ironwire.ids import MessageId
 from ironwire.wire.messages import wire_key
@@ -44,7 +44,7 @@ def test_a_message_comes_out_as_it_went_in(content: Content) -> None:
 @given(contents(), st.dictionaries(st.text(), json_values(), max_size=3))
 def test_keys_of_newer_clients_are_ignored(content: Content, more: dict[str, Any]) -> None:
     frame = json.loads(encode_content(content))
-    known_keys = {wire_key(key) for key in (*attrs.fields(Head), *attrs.fields(type(content.body)))} | {"v", "t"}
+    known_keys = {wire_key(key) for key in (*attrs.fields(ContentHead), *attrs.fields(type(content.body)))} | {"v", "t"}
     more = {key: value for key, value in more.items() if key not in known_keys}
     assert decode_content(json.dumps(more | frame).encode(), content.id) == content
 
@@ -77,7 +77,7 @@ def test_a_server_cannot_give_a_message_another_id() -> None:
 
 
 def test_nothing_inside_names_the_sender_or_hides_a_key_of_the_head() -> None:
-    head = {wire_key(key) for key in attrs.fields(Head)} | {"v", "t"}
+    head = {wire_key(key) for key in attrs.fields(ContentHead)} | {"v", "t"}
     for cls in BODIES.values():
         keys = {wire_key(key) for key in attrs.fields(cls)}  # type: ignore[arg-type]  # records are attrs classes
         assert not keys & (head | {"from", "sender", "device"}), cls

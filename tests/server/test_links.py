@@ -134,7 +134,7 @@ async def test_the_metrics_tell_of_links_and_backups(mock_clock: MockClock) -> N
     async with open_timeless_stage(mock_clock, limits=Limits(links_per_minute=1, backups_per_hour=1)) as stage:
         await put(stage, LINK, b"one")
         await put(stage, BACKUP, b"blob", await token_of(stage, "alice"), coming_from(1))
-        await put(stage, BACKUP, b"blob", coming_from(1))
+        await put(stage, BACKUP, b"blob", await token_of(stage, "alice"), coming_from(1))
         for path in (LINK, BACKUP):
             for _ in range(2):
                 await get(stage, path, coming_from(1))

@@ -68,8 +68,8 @@ def backup_routes(store: Store, rules: BackupRules, limits: Limits, now_ms: Call
     @routes.put("/backup/<path:name>", merge_slashes=False)
     async def keep(name: str) -> Response:
         backup = parse_backup_name(name)
-        rules.writes.take()
         client = rules.tokens.client_of(request.headers.get("Authorization"))
+        rules.writes.take()
         body = await read_small_body(BACKUP_BYTES, limits.upload_idle_seconds)
         refusal = await store.keep_backup(client, backup, body, now_ms())
         if refusal is not None:

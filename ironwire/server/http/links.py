@@ -8,6 +8,7 @@ free, as somebody who could do harm with that would have to guess 128 bits.
 
 from collections.abc import Callable
 from hmac import compare_digest
+from itertools import takewhile
 
 import trio
 from attrs import define, field, frozen
@@ -86,8 +87,8 @@ class Links:
 
     def _forget_ended(self) -> None:
         now = trio.current_time()
-        while self._answers and (oldest := next(iter(self._answers))) and self._answers[oldest].expires_at <= now:
-            del self._answers[oldest]
+        for name in [*takewhile(lambda name: self._answers[name].expires_at <= now, self._answers)]:
+            del self._answers[name]
 
 
 def link_routes(links: Links, limits: Limits) -> Blueprint:

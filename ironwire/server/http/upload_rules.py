@@ -86,7 +86,8 @@ class UploadRules:
         ):
             raise self._too_many(RETRY_AFTER_SECONDS)
         self._take(self._uploads, network, 1)
-        grant = self._redeem(authorization)
+        is_open = authorization is None and not self._requires_token
+        grant = None if is_open else self._redeem(authorization or "")
         if grant is not None:
             self._take(self._uploads, grant.client, 1)
         most_bytes = limits.upload_bytes if grant is None else grant.size_bytes
@@ -105,27 +106,19 @@ class UploadRules:
         Raises:
             RequestRefused: there is none that is good.
         """
-        grant = None if authorization is None else self._redeem(authorization)
-        if grant is None:
-            raise self._no_token()
-        return grant.client
+        return self._redeem(authorization or "").client
 
     def statistics(self) -> UploadRulesStatistics:
         return UploadRulesStatistics(self._refused_total)
 
-    def _redeem(self, authorization: str | None) -> Grant | None:
-        if authorization is None and not self._requires_token:
-            return None
-        scheme, _, token = (authorization or "").partition(" ")
+    def _redeem(self, authorization: str) -> Grant:
+        scheme, _, token = authorization.partition(" ")
         grant = self._tokens.redeem(token.strip(), self._now_ms()) if scheme.lower() == SCHEME.lower() else None
         if grant is None:
-            raise self._no_token()
+            self._refused_total += 1
+            detail = "this needs a token that is fresh and unused: ask for one with upload_token over the socket"
+            raise RequestRefused(401, "unauthorized", detail, {"WWW-Authenticate": SCHEME})
         return grant
-
-    def _no_token(self) -> RequestRefused:
-        self._refused_total += 1
-        detail = "this needs a token that is fresh and unused: ask for one with upload_token over the socket"
-        return RequestRefused(401, "unauthorized", detail, {"WWW-Authenticate": SCHEME})
 
     def _take(
         self, buckets: Buckets[SourceNetwork | ClientId], payer: SourceNetwork | ClientId | None, count: int
