@@ -15,6 +15,8 @@ HISTORY_ENVELOPES = 100
 """Envelopes that one page of the history may hold."""
 UNANSWERED_ENVELOPES = 256
 """Envelopes that a device has numbered and may have no answer to: of so many numbers it is known which were refused."""
+LOG_ENTRIES = 64
+"""Entries of a device log that one frame may hold."""
 GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
 """Lists of these are one frame; an operator may allow fewer."""
 DEVICES_PER_CLIENT = 64
@@ -77,8 +79,8 @@ class Limits:
     """
 
     registrations_per_hour: int = _count(100)
-    """New devices, groups, and blocks by clients without a device, from one address in an hour, and at once: what the
-    server keeps. Above it a new device is closed with 1013, and the others get `rate_limited`.
+    """New devices, groups, entries of device logs, and blocks by clients without a device, from one address in an hour,
+    and at once: what the server keeps. Above it a new device is closed with 1013, and the others get `rate_limited`.
     """
 
     auth_seconds: float = _positive(10)

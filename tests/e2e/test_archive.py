@@ -71,6 +71,10 @@ def part_of(compressed: bytes, messages: int = 1) -> tuple[HistoryPart, bytes]:
     return HistoryPart(SealedFile(URL, to_base64url(sealer.key), sealer.size, sealer.sha256), 0, 0, messages), data
 
 
+def packed(text: bytes) -> bytes:
+    return gzip.compress(text, mtime=0)
+
+
 def lines(*parts: object) -> bytes:
     return b"".join(json.dumps(part).encode() + b"\n" for part in parts)
 
@@ -121,7 +125,7 @@ def test_a_message_without_room_anywhere_is_an_error() -> None:
 
 def test_what_is_newer_is_skipped_and_counted() -> None:
     newer = LINE | {"message": {"v": 1, "t": "poll"}}
-    part, data = part_of(gzip.compress(lines(HEAD, newer, LINE)), messages=2)
+    part, data = part_of(packed(lines(HEAD, newer, LINE)), messages=2)
     reader = ArchiveReader(ALICE, part)
     assert [message.content.id for message in [*reader.read(data), *reader.finish()]] == ["1"]
     assert reader.skipped == 1
@@ -132,21 +136,22 @@ def test_what_is_newer_is_skipped_and_counted() -> None:
     [
         (b"no gzip at all", "no gzip"),
         (b"", "does not end"),
-        (gzip.compress(lines(HEAD, LINE))[:-9], "does not end"),
-        (gzip.compress(lines(HEAD, LINE)) + b"more", "does not end"),
-        (gzip.compress(lines(HEAD, LINE)) + gzip.compress(lines(LINE)), "does not end"),
-        (gzip.compress(lines(HEAD, LINE)[:-1]), "does not end"),
-        (gzip.compress(lines(HEAD)), "has 0 messages, and should have 1"),
-        (gzip.compress(lines(HEAD, LINE, LINE)), "has 2 messages"),
-        (gzip.compress(lines(LINE)), "v is missing"),
-        (gzip.compress(lines(HEAD | {"v": 2}, LINE)), "newer version"),
-        (gzip.compress(lines(HEAD | {"client": BOB}, LINE)), "another client"),
-        (gzip.compress(lines(HEAD, LINE | {"ts": "5"})), "ts must be an integer"),
-        (gzip.compress(lines(HEAD, LINE | {"message": []})), "one JSON object"),
-        (gzip.compress(lines(HEAD, [])), "must be an object"),
-        (gzip.compress(lines(HEAD) + b"{\n"), "not JSON"),
-        (gzip.compress(lines(HEAD) + b" " * (MOST_LINE_BYTES + 1)), "a line is longer"),
+        (packed(lines(HEAD, LINE))[:-9], "does not end"),
+        (packed(lines(HEAD, LINE)) + b"more", "does not end"),
+        (packed(lines(HEAD, LINE)) + packed(lines(LINE)), "does not end"),
+        (packed(lines(HEAD, LINE)[:-1]), "does not end"),
+        (packed(lines(HEAD)), "has 0 messages, and should have 1"),
+        (packed(lines(HEAD, LINE, LINE)), "has 2 messages"),
+        (packed(lines(LINE)), "v is missing"),
+        (packed(lines(HEAD | {"v": 2}, LINE)), "newer version"),
+        (packed(lines(HEAD | {"client": BOB}, LINE)), "another client"),
+        (packed(lines(HEAD, LINE | {"ts": "5"})), "ts must be an integer"),
+        (packed(lines(HEAD, LINE | {"message": []})), "one JSON object"),
+        (packed(lines(HEAD, [])), "must be an object"),
+        (packed(lines(HEAD) + b"{\n"), "not JSON"),
+        (packed(lines(HEAD) + b" " * (MOST_LINE_BYTES + 1)), "a line is longer"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "part",
 )
 def test_another_content_is_refused(compressed: bytes, said: str) -> None:
     part, data = part_of(compressed)
@@ -163,7 +168,7 @@ def test_a_part_that_was_cut_or_changed_is_refused() -> None:
 
 def test_a_small_file_cannot_take_all_the_memory() -> None:
     number = 40_000
-    part, data = part_of(gzip.compress(lines(HEAD) + lines(LINE) * number, 9), messages=number)
+    part, data = part_of(packed(lines(HEAD) + lines(LINE) * number), messages=number)
     assert len(data) * 50 < number * len(lines(LINE))
     reader = ArchiveReader(ALICE, part)
     tracemalloc.start()
