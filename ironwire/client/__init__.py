@@ -47,6 +47,7 @@ from ironwire.client.errors import (
 from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
 from ironwire.client.groups import OwnGroups
 from ironwire.client.opening import connect, open_device
+from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.store.device_keys import DeviceKeys, open_device_keys
 from ironwire.client.store.file import read_history
@@ -63,7 +64,7 @@ from ironwire.client.store.records import (
     default_store_path,
 )
 from ironwire.client.store.store import LocalStore
-from ironwire.client.transfer import Downloaded, FileMetadata, Progress, Uploaded, download, upload
+from ironwire.client.transfer import Downloaded, FileMetadata, Uploaded, download, upload
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.errors import InvalidId

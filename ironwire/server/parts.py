@@ -26,6 +26,8 @@ from ironwire.ids import ClientId
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.background import Background
 from ironwire.server.core import Core
+from ironwire.server.http.backups import BackupRules
+from ironwire.server.http.links import Links
 from ironwire.server.http.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
 from ironwire.server.http.pages import Status
 from ironwire.server.http.upload_rules import UploadRules
@@ -88,7 +90,9 @@ class Server:
         self.policies = AuthPolicies(settings, core.store.glance.is_banned, now_ms)
         self.limiter = ConnectionLimiter(limits, proxies, self.policies.serves_page_of)
         self.guard = install(limits, self.sessions.drain, self.limiter, self.scheduler)
+        self.links = Links(limits, proxies, now_ms)
         self.uploads = UploadRules(limits, tokens, proxies, settings.upload.auth == "token", now_ms)
+        self.backups = BackupRules(limits, self.uploads, proxies)
 
         # What the operator sees, and the tasks.
         self.sources = self._sources()
@@ -154,6 +158,8 @@ class Server:
             "store": self.core.store.statistics,
             "blobs": self.core.blobs.statistics,
             "uploads": self.uploads.statistics,
+            "links": self.links.statistics,
+            "backups": self.backups.statistics,
             "process": process_statistics,
             "log": log_statistics,
             "clock": self.core.clock.statistics,

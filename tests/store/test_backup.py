@@ -205,7 +205,7 @@ async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, 
     with closing(sqlite3.connect(backup / DATABASE)) as database, database:
         database.execute("DROP TRIGGER mailbox_removed")
         database.execute("DROP TABLE lost_change")
-        for table in ("device_log", "logged_device"):
+        for table in ("device_log", "logged_device", "backup"):
             database.execute(f"DROP TABLE {table}")
         for column in ("expired", "session", "sent", "refused", "device_key"):
             database.execute(f"ALTER TABLE mailbox DROP COLUMN {column}")

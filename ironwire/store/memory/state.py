@@ -6,8 +6,9 @@ Nothing is counted that can be looked at.
 from attrs import define, field
 
 from ironwire.crypto.signing import PublicKey
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.protocol.devices.log import DeviceLog
+from ironwire.store.contract.backups import BACKUPS_PER_CLIENT, BackupRefusal
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
 from ironwire.store.contract.maintenance import Erased, Expired
@@ -117,6 +118,7 @@ class MemoryState:
     groups: dict[GroupId, GroupState] = field(factory=dict)
     blocks: dict[ClientId, set[ClientId]] = field(factory=dict)
     banned: set[ClientId] = field(factory=set)
+    backups: dict[BackupName, tuple[ClientId, bytes]] = field(factory=dict)
     logs: dict[ClientId, DeviceLog] = field(factory=dict)
     next_mailbox: int = 1
     next_archived: int = 1
@@ -184,6 +186,20 @@ def expire(state: MemoryState, before_ms: int, archived_before_ms: int, quota: Q
     return Expired(entries, len(unseen))
 
 
+def keep_backup(
+    state: MemoryState, client: ClientId, name: BackupName, body: bytes, most_bytes: int
+) -> BackupRefusal | None:
+    others = {other: kept for other, kept in state.backups.items() if other != name}
+    if state.backups.get(name, (client,))[0] != client:
+        return "not_yours"
+    if body and sum(owner == client for owner, _ in others.values()) >= BACKUPS_PER_CLIENT:
+        return "too_many"
+    if body and sum(len(kept) for _, kept in others.values()) + len(body) > most_bytes:
+        return "no_room"
+    state.backups = others | ({name: (client, body)} if body else {})
+    return None
+
+
 def erase(state: MemoryState, client: ClientId) -> Erased:
     def concerns(envelope: Envelope) -> bool:
         return client in (envelope.sender, envelope.to)
@@ -191,6 +207,7 @@ def erase(state: MemoryState, client: ClientId) -> Erased:
     boxes = boxes_of(state, client)
     for box in boxes:
         del state.boxes[box.id]
+    state.backups = {name: kept for name, kept in state.backups.items() if kept[0] != client}
     archive = state.archive
     state.archive = [archived for archived in archive if not concerns(archived.envelope)]
     waiting = [entry.envelope for box in state.boxes.values() for entry in box.entries.values()]

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.backups import BackupRefusal
 from ironwire.store.contract.device_log import KeptEntry, LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
@@ -88,6 +89,15 @@ class MemoryStore:
         is_news = client in self._state.banned
         self._state.banned.discard(client)
         return is_news
+
+    async def keep_backup(self, client: ClientId, name: BackupName, body: bytes, now_ms: int) -> BackupRefusal | None:
+        await trio.lowlevel.checkpoint()
+        return memory.keep_backup(self._state, client, name, body, self._quota.backup_bytes)
+
+    async def backup(self, name: BackupName) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        _, body = self._state.backups.get(name, (None, None))
+        return body
 
     async def checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
