@@ -49,7 +49,7 @@ Proposed = AddedLeaf | RemovedLeaf
 
 
 @frozen
-class Standing:
+class ConversationState:
     """A conversation as it stands."""
 
     conversation: ConversationId
@@ -96,7 +96,7 @@ class _Commit:
     declared: Declaration
     added: tuple[Leaf, ...]
     removed: Mapping[int, Leaf]
-    before: Standing
+    before: ConversationState
     logs: Logs
 
     @property
@@ -122,7 +122,7 @@ def check(
     declared: Declaration,
     proposals: Sequence[Proposed],
     committer: int,
-    before: Standing,
+    before: ConversationState,
     logs: Logs,
     *,
     has_path: bool,
@@ -167,7 +167,7 @@ def check_first(
         return ChangeRefused("invalid", f"a generation does not begin with a commit for {declared.op}")
     if last_roster is not None and last_roster.get(creator.client) != "admin":
         return ChangeRefused("forbidden", "only admins may restart a conversation")
-    before = Standing(conversation, (creator,), {creator.client: "admin"})
+    before = ConversationState(conversation, (creator,), {creator.client: "admin"})
     outcome = check(declared, proposals, 0, before, logs, has_path=has_path)
     if isinstance(outcome, ChangeRefused):
         return outcome
@@ -191,7 +191,7 @@ def _need_right(condition: object, detail: str) -> None:
 
 
 def _split(
-    proposals: Sequence[Proposed], committer: int, before: Standing, logs: Logs
+    proposals: Sequence[Proposed], committer: int, before: ConversationState, logs: Logs
 ) -> tuple[tuple[Leaf, ...], dict[int, Leaf]]:
     """The leaves that are added, in their order, and those that are removed, by index."""
     _need(len(proposals) <= MOST_PROPOSALS, f"a commit with more than {MOST_PROPOSALS} proposals")

@@ -20,10 +20,10 @@ from ironwire.protocol.group import ChangeRefused
 from ironwire.protocol.membership import (
     AddedLeaf,
     Checked,
+    ConversationState,
     Logs,
     Proposed,
     RemovedLeaf,
-    Standing,
     check,
     check_first,
 )
@@ -122,7 +122,7 @@ def test_membership(case: dict[str, Any]) -> None:
     declared = declaration_of(case)
     assert decode_declaration(declared.encode()) == declared
     if "roster" in case:
-        before = Standing(conversation, slots, roster_of(case["roster"]))
+        before = ConversationState(conversation, slots, roster_of(case["roster"]))
         outcome = check(declared, proposals, case["committer"], before, logs, has_path=case["path"])
     else:
         last = roster_of(case["last_roster"]) if "last_roster" in case else None

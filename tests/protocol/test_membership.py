@@ -15,10 +15,10 @@ from ironwire.protocol.membership import (
     MOST_PROPOSALS,
     AddedLeaf,
     Checked,
+    ConversationState,
     Logs,
     Proposed,
     RemovedLeaf,
-    Standing,
     check,
 )
 from ironwire.protocol.slots import Leaf, Slots, change_slots, leaf_at, leaves_in, leaves_of
@@ -41,7 +41,7 @@ class Groups(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.standing = Standing(GROUP, (LEAVES[1],), {ANN: "admin"})
+        self.standing = ConversationState(GROUP, (LEAVES[1],), {ANN: "admin"})
 
     @rule(data=st.data(), op=ops)
     def commit(self, data: st.DataObject, op: str) -> None:
@@ -106,7 +106,7 @@ class Groups(RuleBasedStateMachine):
             }
             assert not promoted or before.roster[declared.by] == "admin"
         assert all(leaf.device in LISTED[leaf.client] for leaf in outcome.added)
-        self.standing = Standing(GROUP, outcome.slots, outcome.roster)
+        self.standing = ConversationState(GROUP, outcome.slots, outcome.roster)
 
     @invariant()
     def every_leaf_is_of_a_member_and_there_once(self) -> None:
@@ -130,7 +130,7 @@ TestGroups = Groups.TestCase
 def test_a_commit_has_so_many_proposals_and_no_more() -> None:
     many = [Leaf(ANN, number.to_bytes(32, "big")) for number in range(MOST_PROPOSALS + 1)]
     logs = Logs({ANN: {leaf.device for leaf in many}})
-    before = Standing(GROUP, (LEAVES[1],), {ANN: "admin"})
+    before = ConversationState(GROUP, (LEAVES[1],), {ANN: "admin"})
     declared = Declaration(by=ANN, op="devices", roster=roster_hash(before.roster))
     for proposals, outcome in ((many[:-1], Checked), (many, ChangeRefused)):
         assert isinstance(check(declared, [*map(AddedLeaf, proposals)], 0, before, logs, has_path=True), outcome)
