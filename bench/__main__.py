@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from bench import arrivals, depth, files, flows, profile, report
+from bench import arrivals, depth, files, flows, mls, profile, report
 from bench.cache import Missing
 from bench.contenders import CONTENDERS, Contender, DidNotStart
 from bench.crowd import Refused
@@ -34,6 +34,7 @@ SECTIONS: dict[str, tuple[Section, tuple[str, ...]]] = {
     "files": (files.transfer, ("ironwire", "fastapi")),
     "connections": (flows.connections, ("ironwire",)),
     "depth": (depth.waiting, ("ironwire",)),
+    "mls": (mls.groups, ("ironwire",)),
     "profile": (profile.paths, ("ironwire",)),
 }
 """What can be asked for with --only, and who takes part."""

@@ -74,6 +74,8 @@ class Contender:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    takes_numbers: bool = False
+    """Whether a device may number its texts, so that no id has to be remembered."""
 
     @contextmanager
     def running(self, folder: Path | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
@@ -122,7 +124,7 @@ def ironwire() -> Contender:
         f"{HOST}:{{port}}",
         "ironwire.asgi:app",
     )
-    return Contender("ironwire", command, {})
+    return Contender("ironwire", command, {}, takes_numbers=True)
 
 
 def _uvicorn(name: str, app: str, environment: Mapping[str, str]) -> Contender:

@@ -46,7 +46,7 @@ def waiting(contender: Contender, scale: Scale) -> Iterator[Figure]:
                 flow = drive(
                     server,
                     [Lane(sender, owner.client, []) for sender in senders],
-                    is_durable=True,
+                    "durable",
                     window=WINDOW,
                     warm_seconds=scale.warm_seconds,
                     seconds=scale.seconds,

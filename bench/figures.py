@@ -29,6 +29,8 @@ MEASURES = {
     "connections": Measure("CPU time of the server for one text, by connections", "µs", more_is_better=False),
     "enqueue": Measure("Accepted into a mailbox in which envelopes wait", "texts/s"),
     "reconnect": Measure("A device connects and gets the first 100 of them", "ms", more_is_better=False),
+    "mls": Measure("Time of one device in a group of MLS", "ms", more_is_better=False),
+    "mls_bytes": Measure("Bytes of one device in a group of MLS", "bytes", more_is_better=False),
     "profile": Measure("Where the microseconds of a text, or of a newcomer, go", "µs", more_is_better=False),
 }
 """By the key that figures carry, in the order of the report."""

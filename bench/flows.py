@@ -9,7 +9,7 @@ from attrs import asdict
 from bench import crowd
 from bench.contenders import Contender, Server
 from bench.figures import Figure
-from bench.load import Flow, Lane, drive
+from bench.load import Flow, Lane, Mode, drive
 from bench.scale import Scale
 
 DEVICE = "bench"
@@ -24,10 +24,14 @@ def live(contender: Contender, scale: Scale) -> Iterator[Figure]:
 
 
 def durable(contender: Contender, scale: Scale) -> Iterator[Figure]:
-    """The same with an id on each text and a device that acknowledges; a text is done when it is accepted."""
-    with contender.running() as server, lanes(server, scale.pairs, DEVICE) as pairs:
+    """The same with an id on each text and a device that acknowledges; a text is done when it is accepted. Where the
+    server takes numbers, the sender is a device too and numbers its texts.
+    """
+    mode: Mode = "numbered" if contender.takes_numbers else "durable"
+    with contender.running() as server:
         for window in scale.windows:
-            yield _figure("durable", f"w={window}", contender, _drive(server, pairs, scale, window, is_durable=True))
+            with lanes(server, scale.pairs, mode) as pairs:
+                yield _figure("durable", f"w={window}", contender, _drive(server, pairs, scale, window, mode))
 
 
 def fan_out(contender: Contender, scale: Scale) -> Iterator[Figure]:
@@ -51,9 +55,10 @@ def connections(contender: Contender, scale: Scale) -> Iterator[Figure]:
 
 
 @contextmanager
-def lanes(server: Server, pairs: int, device: str | None = None) -> Iterator[list[Lane]]:
-    """Authenticated pairs; with `device`, the recipients are device sessions."""
-    senders, recipients = crowd.identities(pairs), crowd.identities(pairs, device)
+def lanes(server: Server, pairs: int, mode: Mode = "live") -> Iterator[list[Lane]]:
+    """Authenticated pairs: recipients of durable texts have a device, and senders of numbered ones."""
+    senders = crowd.identities(pairs, DEVICE if mode == "numbered" else None)
+    recipients = crowd.identities(pairs, None if mode == "live" else DEVICE)
     sockets: Sequence[socket.socket] = crowd.connect_all(server.port, [*recipients, *senders])
     yield [
         Lane(sender, recipient.client, [receiver])
@@ -62,10 +67,8 @@ def lanes(server: Server, pairs: int, device: str | None = None) -> Iterator[lis
     crowd.disconnect(sockets)
 
 
-def _drive(server: Server, pairs: Sequence[Lane], scale: Scale, window: int, *, is_durable: bool = False) -> Flow:
-    return drive(
-        server, pairs, is_durable=is_durable, window=window, warm_seconds=scale.warm_seconds, seconds=scale.seconds
-    )
+def _drive(server: Server, pairs: Sequence[Lane], scale: Scale, window: int, mode: Mode = "live") -> Flow:
+    return drive(server, pairs, mode, window=window, warm_seconds=scale.warm_seconds, seconds=scale.seconds)
 
 
 def _figure(measure: str, case: str, contender: Contender, flow: Flow) -> Figure:

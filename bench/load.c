@@ -8,6 +8,7 @@
  *
  *     MODE    live      a text is done when every connection of its recipient has got it
  *             durable   each text has an id and is done when the server has accepted it; its recipient acknowledges
+ *             numbered  the same from senders that are devices and number their texts: a lane begins with 1
  *     lanes   SENDER_FD RECIPIENT_ID RECEIVER_FD...      one a line, of inherited descriptors
  *
  * On standard output, in one line of JSON: what was done in SECONDS, how long each text took, and what the whole run
@@ -48,7 +49,7 @@ typedef struct Lane {
     uint64_t receivers, sent, accepted, delivered;
 } Lane;
 
-static struct { bool is_durable; uint64_t window; size_t text_bytes; double warm_seconds, seconds; } options;
+static struct { bool is_durable, is_numbered; uint64_t window; size_t text_bytes; double warm_seconds, seconds; } options;
 static Lane **lanes;
 static size_t lane_count;
 static int epoll;
@@ -163,10 +164,12 @@ static void send_text(Lane *lane) {
         memcpy(frame + length, padding, n);
         length += (int)n, missing -= n;
     }
-    if (options.is_durable) length += sprintf(frame + length, "\"},\"id\":\"stamp:%020" PRIu64 "\"}", last_stamp);
-    else length += sprintf(frame + length, "\"}}");
-    put_frame(lane->sender, TEXT, frame, (size_t)length);
     lane->sent++;
+    if (options.is_durable) length += sprintf(frame + length, "\"},\"id\":\"stamp:%020" PRIu64 "\"", last_stamp);
+    else length += sprintf(frame + length, "\"}");
+    if (options.is_numbered) length += sprintf(frame + length, ",\"n\":%" PRIu64, lane->sent);
+    length += sprintf(frame + length, "}");
+    put_frame(lane->sender, TEXT, frame, (size_t)length);
 }
 
 static void refill(Lane *lane) {
@@ -308,8 +311,9 @@ static double cpu_seconds(void) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 6) fail("load live|durable WINDOW TEXT_BYTES WARM_SECONDS SECONDS");
-    options.is_durable = strcmp(arguments[1], "durable") == 0;
+    if (count != 6) fail("load live|durable|numbered WINDOW TEXT_BYTES WARM_SECONDS SECONDS");
+    options.is_numbered = strcmp(arguments[1], "numbered") == 0;
+    options.is_durable = options.is_numbered || strcmp(arguments[1], "durable") == 0;
     options.window = strtoull(arguments[2], NULL, 10);
     options.text_bytes = strtoull(arguments[3], NULL, 10);
     options.warm_seconds = atof(arguments[4]);

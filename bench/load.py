@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 from collections.abc import Sequence
+from typing import Literal
 
 from attrs import frozen
 
@@ -20,6 +21,10 @@ _SPARE_SECONDS = 90.0
 
 class LoadFailed(Exception):
     """The server did not do what the load waits for; the message says what it did instead."""
+
+
+Mode = Literal["live", "durable", "numbered"]
+"""The kinds of texts that `load.c` knows."""
 
 
 @frozen
@@ -45,7 +50,7 @@ class Flow:
 
 
 def drive(
-    server: Server, lanes: Sequence[Lane], *, is_durable: bool, window: int, warm_seconds: float, seconds: float
+    server: Server, lanes: Sequence[Lane], mode: Mode, *, window: int, warm_seconds: float, seconds: float
 ) -> Flow:
     """Keep `window` texts on their way in every lane, for `seconds` after `warm_seconds`.
 
@@ -55,7 +60,6 @@ def drive(
     """
     lines = [_line(lane) for lane in lanes]
     sockets = [each for lane in lanes for each in (lane.sender, *lane.receivers)]
-    mode = "durable" if is_durable else "live"
     cpu_before = server.cpu_seconds()
     done = subprocess.run(
         [str(cache.load_generator()), mode, str(window), str(TEXT_BYTES), str(warm_seconds), str(seconds)],

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from bench import cache, crowd
 from bench.contenders import Contender, Server
 from bench.figures import Figure
-from bench.flows import DEVICE, lanes
-from bench.load import drive
+from bench.flows import lanes
+from bench.load import Mode, drive
 from bench.scale import Scale
 
 SAMPLES_PER_SECOND = 400
@@ -80,12 +80,12 @@ Load = Callable[[], float]
 
 
 @contextmanager
-def _texts(server: Server, scale: Scale, *, is_durable: bool, window: int) -> Iterator[Load]:
+def _texts(server: Server, scale: Scale, *, mode: Mode, window: int) -> Iterator[Load]:
     def load() -> float:
         seconds = scale.profile_seconds + SPARE_SECONDS
-        return drive(server, pairs, is_durable=is_durable, window=window, warm_seconds=0, seconds=seconds).server_us
+        return drive(server, pairs, mode, window=window, warm_seconds=0, seconds=seconds).server_us
 
-    with lanes(server, scale.pairs, DEVICE if is_durable else None) as pairs:
+    with lanes(server, scale.pairs, mode) as pairs:
         yield load
 
 
@@ -106,9 +106,9 @@ def _newcomers(server: Server, scale: Scale) -> Iterator[Load]:
 
 
 PATHS: dict[str, Callable[[Server, Scale], AbstractContextManager[Load]]] = {
-    "live, w=1": partial(_texts, is_durable=False, window=1),
-    "live, w=100": partial(_texts, is_durable=False, window=100),
-    "durable, w=10": partial(_texts, is_durable=True, window=10),
+    "live, w=1": partial(_texts, mode="live", window=1),
+    "live, w=100": partial(_texts, mode="live", window=100),
+    "durable, w=10": partial(_texts, mode="numbered", window=10),
     "newcomer": _newcomers,
 }
 """By name: what has to be there before the sampling begins, and the load. A newcomer's leaving is part of its cost."""

@@ -20,6 +20,7 @@ class Scale:
     connections: tuple[int, ...]
     depths: tuple[int, ...]
     profile_seconds: float
+    group_leaves: tuple[int, ...]
 
 
 FULL = Scale(
@@ -36,6 +37,7 @@ FULL = Scale(
     connections=(100, 1000, 5000),
     depths=(1000, 1_000_000),
     profile_seconds=8,
+    group_leaves=(100, 1000),
 )
 
 QUICK = Scale(
@@ -52,4 +54,5 @@ QUICK = Scale(
     connections=(100, 500),
     depths=(1000, 10_000),
     profile_seconds=2,
+    group_leaves=(4, 100),
 )

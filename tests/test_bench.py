@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from bench import cache, flows, profile, report
+from bench import cache, flows, mls, profile, report
 from bench.contenders import ironwire
 from bench.figures import Figure, medians
 from bench.goals import judge
 from bench.load import Lane, LoadFailed, drive
 from bench.scale import QUICK
 
-TINY = evolve(QUICK, pairs=2, windows=(1, 10), warm_seconds=0.1, seconds=0.2)
+TINY = evolve(QUICK, pairs=2, windows=(1, 10), warm_seconds=0.1, seconds=0.2, group_leaves=(4,))
 
 needs_cc = pytest.mark.skipif(
     shutil.which("cc") is None, reason="cc is not installed: the load generator is written in C"
@@ -46,7 +46,7 @@ def test_a_load_whose_texts_do_not_arrive_fails() -> None:
     with ironwire().running() as server, flows.lanes(server, 2) as lanes:
         stray = [Lane(lanes[0].sender, "0" * 64, lanes[0].receivers)]
         with pytest.raises(LoadFailed, match="user_offline"):
-            drive(server, stray, is_durable=False, window=1, warm_seconds=0, seconds=0.2)
+            drive(server, stray, "live", window=1, warm_seconds=0, seconds=0.2)
 
 
 @needs_cc
@@ -76,6 +76,21 @@ def test_goals_are_judged_by_ratio_whichever_way_a_measure_counts() -> None:
         ("0.50x", False),
         ("2.00x", True),
     ]
+
+
+def test_a_budget_is_judged_by_its_own_unit() -> None:
+    figures = [Figure("mls", "1,000 leaves", subject, 300, {}) for subject in ("join", "process a path")]
+    assert [(verdict.measured, verdict.is_met) for verdict in judge(figures)] == [
+        ("300.0 ms", True),
+        ("300.0 ms", False),
+    ]
+
+
+def test_groups_of_mls_are_measured() -> None:
+    figures = list(mls.groups(ironwire(), TINY))
+    assert {figure.measure for figure in figures} == {"mls", "mls_bytes"}
+    assert {figure.case for figure in figures} == {"4 leaves"}
+    assert all(figure.value > 0 for figure in figures)
 
 
 def test_a_partial_run_replaces_only_what_it_measured(tmp_path: Path) -> None:

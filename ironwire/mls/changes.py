@@ -1,4 +1,4 @@
-"""The proposals of a commit: whether their list is valid, and what it makes of a group (sections 12.1 to 12.3)."""
+"""The proposals of a commit: validation and application (RFC 9420, sections 12.1 to 12.3)."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ Proposed = tuple[Proposal, int]
 
 @frozen
 class Changes:
-    """What a list of proposals makes of a group. `tree` is a copy that nobody else has."""
+    """The result of a list of proposals. `tree` is a copy that nobody else has."""
 
     tree: Tree
     extensions: tuple[Extension, ...]

@@ -95,7 +95,7 @@ class AuthenticatedContent:
         suite.verify_with_label(key, _LABEL, signed, self.auth.signature)
 
     def confirmed_hash_input(self) -> bytes:
-        """What a commit adds to the confirmed transcript hash (section 8.2)."""
+        """The part of a commit that goes into the confirmed transcript hash (section 8.2)."""
         return self.wire_format.to_bytes(2, "big") + self.content.encode() + opaque(self.auth.signature)
 
 

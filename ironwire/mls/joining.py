@@ -98,7 +98,7 @@ def _common_path(tree: Tree, committer: int, joiner: int) -> list[tuple[int, int
 
 @frozen
 class Joined:
-    """What a Welcome says beside the group itself, under its signature."""
+    """The signed contents of a Welcome besides the group itself."""
 
     inviter: Participant
     extensions: Mapping[int, bytes]

@@ -1,5 +1,6 @@
-"""Leaves, parents and key packages: what they hold and how each is signed (RFC 9420, sections 5.3, 7.1, 7.2, 10)."""
+"""Leaves, parents and key packages: their fields and signatures (RFC 9420, sections 5.3, 7.1, 7.2, 10)."""
 
+from functools import cached_property
 from typing import Annotated, ClassVar
 
 from attrs import evolve, frozen
@@ -15,7 +16,7 @@ BASIC = 1
 RATCHET_TREE, REQUIRED_CAPABILITIES, LAST_RESORT = 2, 3, 0x000A
 """Extension types of section 17.3, and of draft-ietf-mls-extensions."""
 DEFAULT_EXTENSIONS, DEFAULT_PROPOSALS = range(1, 6), range(1, 8)
-"""What every member understands and nobody lists (section 7.2)."""
+"""Types that every member supports without listing them (section 7.2)."""
 
 
 @frozen
@@ -96,7 +97,17 @@ class FromCommit(Struct):
 
 
 @frozen
-class LeafNode(Struct):
+class TreeNode(Struct):
+    """A node that trees share."""
+
+    @cached_property
+    def in_tree(self) -> bytes:
+        """The element of a `ratchet_tree`, encoded once: every stored state holds all of them."""
+        return NODE.write(self)
+
+
+@frozen
+class LeafNode(TreeNode):
     """A device's place in a group (section 7.2)."""
 
     LABEL: ClassVar[str] = "LeafNodeTBS"
@@ -132,7 +143,7 @@ class LeafNode(Struct):
         return evolve(self, signature=signature)
 
     def check(self, group_id: bytes, leaf: int) -> None:
-        """What section 7.3 demands of a leaf for itself, whatever group it is in.
+        """The checks of section 7.3 that need no group but its id.
 
         Raises:
             MLSError: the leaf is not valid.
@@ -152,7 +163,7 @@ class LeafNode(Struct):
 
 @frozen
 class KeyPackage(Struct):
-    """What a device publishes, so that others can add it to groups (section 10)."""
+    """Published by a device, so that others can add it to groups (section 10)."""
 
     LABEL: ClassVar[str] = "KeyPackageTBS"
 
@@ -191,7 +202,7 @@ class KeyPackage(Struct):
 
 
 @frozen
-class ParentNode(Struct):
+class ParentNode(TreeNode):
     """Section 7.1."""
 
     encryption_key: Opaque

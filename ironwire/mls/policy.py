@@ -1,4 +1,4 @@
-"""What happened in a group, and the questions that RFC 9420 leaves to the application (sections 5.3.1 and 12.2)."""
+"""The decisions that RFC 9420 leaves to the application (sections 5.3.1 and 12.2), and what they are about."""
 
 from attrs import frozen
 

@@ -1,4 +1,4 @@
-"""What can be said of messages without any key: the half of this package that the server uses.
+"""Parsing and checks without any key: the half of this package that the server uses.
 
 A server orders commits and hands out key packages and welcomes. It has no tree, so it verifies no signature but those
 of key packages; members verify the rest.

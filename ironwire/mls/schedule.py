@@ -15,7 +15,7 @@ ZERO = bytes(HASH_BYTES)
 
 @frozen(repr=False)
 class EpochSecrets(Struct):
-    """What the members of one epoch derive from its secret. The encryption secret goes into the secret tree."""
+    """Secrets derived from the secret of an epoch, but for the encryption secret, which goes into the secret tree."""
 
     sender_data: Opaque
     exporter: Opaque

@@ -94,7 +94,9 @@ class SecretTree(Struct):
     def read(cls, reader: Reader) -> Self:
         saved = _Saved.read(reader)
         nodes = {each.place: each.secret for each in saved.nodes}
-        return cls(saved.size, nodes, {(each.leaf, each.kind): each for each in saved.ratchets})
+        tree = cls(saved.size, nodes, {(each.leaf, each.kind): each for each in saved.ratchets})
+        need(tree.encode() == saved.encode(), "a stored secret tree that is not in order")
+        return tree
 
     def next_generation(self, leaf: int, content_type: int) -> int:
         ratchet = self._ratchets.get((leaf, _kind(content_type)))
@@ -107,8 +109,8 @@ class SecretTree(Struct):
             MLSError: there is no such leaf, or its ratchet does not have that key.
         """
         need(leaf < self.size, "there is no member at this leaf")
-        grown = self if (leaf, APPLICATION) in self._ratchets else self._with_ratchets(leaf)
         place = leaf, _kind(content_type)
+        grown = self if place in self._ratchets else self._with_ratchets(leaf)
         key, nonce, ratchet = grown._ratchets[place].take(generation)
         return key, nonce, evolve(grown, ratchets={**grown._ratchets, place: ratchet})
 

@@ -1,4 +1,4 @@
-"""What a group keeps, and what it tells of a message."""
+"""The stored state of a group, and the events that `Group.process` returns."""
 
 import hashlib
 from typing import Self

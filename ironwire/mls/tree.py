@@ -25,7 +25,6 @@ class Tree:
 
     nodes: list[Node | None]
     _hashes: list[bytes | None] = field()
-    _encoded: bytes | None = field(default=None, init=False)
 
     @_hashes.default
     def _unknown(self) -> list[bytes | None]:
@@ -57,10 +56,8 @@ class Tree:
         return cls(nodes + [None] * (width(leaves) - len(nodes)))
 
     def encode(self) -> bytes:
-        if self._encoded is None:
-            end = max(index for index, node in enumerate(self.nodes) if node is not None)
-            self._encoded = _NODES.write(tuple(self.nodes[: end + 1]))
-        return self._encoded
+        end = next(place for place in reversed(range(len(self.nodes))) if self.nodes[place] is not None)
+        return opaque(b"".join([b"\0" if node is None else node.in_tree for node in self.nodes[: end + 1]]))
 
     def copy(self) -> "Tree":
         return Tree(self.nodes.copy(), self._hashes.copy())
@@ -121,7 +118,6 @@ class Tree:
 
     def put(self, place: int, node: Node | None) -> None:
         self.nodes[place] = node
-        self._encoded = None
         for above in (place, *direct_path(place, self.size)):
             self._hashes[above] = None
 

@@ -1,4 +1,4 @@
-"""What a member could send whose software makes no check, or other mistakes on purpose."""
+"""Messages of a member whose software makes no check, or makes mistakes on purpose."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""Each check that RFC 9420 demands of who receives a message, a test for each."""
+"""A test for each check that RFC 9420 demands of the receiver of a message."""
 
 from collections.abc import Callable
 from unittest.mock import patch
@@ -158,7 +158,7 @@ def test_padding_that_says_something() -> None:
     refused(bob, message, "padding that is not zero")
 
 
-def test_what_is_no_message_of_a_group() -> None:
+def test_another_kind_of_message() -> None:
     alice, bob = crew("alice", "bob")
     refused(bob, alice.package().public, "neither a public nor a private message")
     refused(bob, b"\0\2" + alice.group.commit(path=True).commit[2:], "a message of another version")

@@ -56,7 +56,7 @@ REAL = real()
 
 
 @given(data=st.binary(max_size=200) | altered())
-def test_what_can_be_read_has_one_encoding(data: bytes) -> None:
+def test_every_value_has_one_encoding(data: bytes) -> None:
     for decode in (MLSMessage.decode, Tree.decode):
         try:
             message = decode(data)

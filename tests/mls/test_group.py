@@ -15,6 +15,7 @@ from ironwire.mls import (
     Policy,
     RemovedFromGroup,
 )
+from ironwire.mls.codec import opaque
 from ironwire.mls.framing import open_envelope, padded_size
 from ironwire.mls.messages import PrivateMessage
 from ironwire.mls.nodes import X509Credential
@@ -30,7 +31,7 @@ def test_a_group_of_one_begins_at_epoch_0() -> None:
     assert [each.identity for each in alice.group.members()] == [b"alice"]
 
 
-def test_who_joins_reads_what_is_sent_from_then_on() -> None:
+def test_a_joiner_reads_messages_from_then_on() -> None:
     alice, bob = devices("alice", "bob")
     alice.create()
     before = alice.group.encrypt(b"before")
@@ -58,7 +59,7 @@ def test_an_add_has_no_path_and_a_removal_has_one() -> None:
     assert (event.change.removed, event.change.has_path) == ((gone,), True)
 
 
-def test_who_is_removed_learns_it_and_reads_nothing_after_it() -> None:
+def test_a_removed_member_learns_it_and_reads_nothing_after_it() -> None:
     alice, bob, carol = crew("alice", "bob", "carol")
     commit = alice.group.commit(remove=[bob.leaf]).commit
     *_, event = deliver(commit, [alice, carol, bob])
@@ -196,7 +197,7 @@ def test_a_message_takes_its_key_away() -> None:
             device.group._epoch.channel.open(opened)
 
 
-def test_what_a_key_was_derived_from_is_gone_with_it() -> None:
+def test_the_secret_of_a_used_key_is_gone() -> None:
     alice, _ = crew("alice", "bob")
     (root_secret,) = alice.group._epoch.channel.keys._nodes.values()
     assert root_secret in alice.group.state()
@@ -212,6 +213,10 @@ def test_a_secret_tree_gives_what_it_has() -> None:
     empty = SecretTree.decode(b"\0\0\0\2\0\0")
     with pytest.raises(MLSError, match="the keys of this leaf are not here"):
         empty.take(0, 1, 0)
+    twice = SecretTree.new(2, bytes(32)).encode()
+    secret = twice[5:-1]
+    with pytest.raises(MLSError, match="not in order"):
+        SecretTree.decode(twice[:4] + opaque(secret + secret) + b"\0")
     (alice,) = crew("alice", warm=False)
     leaf = alice.group._epoch.tree.leaf(0)
     with pytest.raises(MLSError, match="a credential that is not basic"):

@@ -1,4 +1,4 @@
-"""Each check that RFC 9420, section 12.4.3.1, demands of who joins by a Welcome, and of the tree that it brings."""
+"""A test for each check that RFC 9420, section 12.4.3.1, demands of a joiner, and of the tree that a Welcome brings."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -82,7 +82,7 @@ def invitation() -> Invitation:
     return Invitation(members[0], dave, own, pending.welcome)
 
 
-def test_what_is_no_welcome(invitation: Invitation) -> None:
+def test_another_message_than_a_welcome(invitation: Invitation) -> None:
     invitation.refuse(invitation.own.public, "not a welcome")
 
 
@@ -205,7 +205,7 @@ def test_a_wrong_path_secret(invitation: Invitation) -> None:
     invitation.refuse(with_secret(b""), "a path secret of another length")
 
 
-def test_who_was_not_told_a_path_secret_cannot_follow_a_path_to_it() -> None:
+def test_a_joiner_without_its_path_secret_cannot_follow_a_path() -> None:
     alice, bob, carol = members = crew("alice", "bob", "carol")
     dave = Device("dave")
     own = dave.package()

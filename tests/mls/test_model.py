@@ -32,7 +32,7 @@ class Sent:
 
 @define(eq=False)
 class Log:
-    """What a server keeps: the commits, one for each epoch, and who is a member after each."""
+    """The server's records: the commits, one for each epoch, and the members after each."""
 
     commits: list[bytes] = field(factory=list)
     members: list[frozenset[str]] = field(factory=lambda: [frozenset("a")])

@@ -1,4 +1,4 @@
-"""What a server reads of messages, without any key."""
+"""Messages as a server reads them, without any key."""
 
 import pytest
 from attrs import evolve
