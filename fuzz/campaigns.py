@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import frozen
 from hypothesis import strategies as st
 
-from fuzz import codec, frames, http, mls, session
+from fuzz import codec, devices, frames, http, mls, session
 from fuzz.house import BLOB_NAME
 from fuzz.session import PARTICIPANTS, SAYINGS, chunk, step
 from tests.server.raw_client import upgrade_request
@@ -78,6 +78,27 @@ def _frames() -> Bytes:
 
 def _codec() -> Bytes:
     return any_frame_text(client_messages() | server_messages()).map(lambda text: text.encode(errors="surrogatepass"))
+
+
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+def _devices() -> Bytes:
+    keys = st.sampled_from(devices.KEYS) | st.binary(min_size=32, max_size=32)
+    signed = st.builds(
+        devices.signed_entry,
+        st.integers(0, 2) | st.integers(0, 2**32 - 1),
+        st.sampled_from([bytes(32), b"\1" * 32, *devices.HEADS]),
+        st.integers(1, 3) | st.integers(0, 255),
+        st.lists(keys, max_size=4).map(sorted) | st.lists(keys, max_size=3),
+        flags=st.integers(0, 1) | st.integers(0, 255),
+        time=st.integers(0, 2**64 - 1),
+        count=st.none() | st.integers(0, 255),
+    )
+    certificates = st.builds(devices.certified, keys, st.integers(0, 2**64 - 1))
+    known = st.sampled_from(devices.LOG)
+    torn = st.builds(lambda data, end: data[:end], signed | known | certificates, st.integers(0, 200))
+    return _joined(signed | signed | known | certificates | torn, most=4)
 
 
 # --- session ---------------------------------------------------------------------------------------------------------
@@ -236,6 +257,7 @@ CAMPAIGNS = {
     for campaign in (
         Campaign("frames", frames.one, _frames()),
         Campaign("codec", codec.one, _codec()),
+        Campaign("devices", devices.one, _devices()),
         Campaign("session", session.one, _session()),
         Campaign("mls", mls.one, _mls()),
         Campaign("http", http.one, _http()),

@@ -6,9 +6,12 @@
     ├── WireError              malformed input from a peer
     │   ├── InvalidMessage     one frame's content: answered with `error invalid`, the session goes on
     │   └── FrameViolation     the frame layer itself: the connection closes with `code`
-    ├── SigningError           an invalid key or signature
+    ├── SigningError           an invalid key or signature, or a statement that should have had a good one
     │   ├── InvalidPublicKey
-    │   └── InvalidSignature
+    │   ├── InvalidSignature
+    │   ├── InvalidCertificate
+    │   └── InvalidLogEntry    of a device log
+    │       └── MisplacedLogEntry
     ├── MLSError               what a peer sent, or what was asked, breaks RFC 9420; nothing was changed
     ├── TransportClosed        the peer is gone
     ├── StoreError             the durable store has failed
@@ -88,6 +91,18 @@ class InvalidSignature(SigningError):
 
 class MLSError(IronWireError):
     """Bytes or a request that RFC 9420 does not allow. The group stands as it did before."""
+
+
+class InvalidCertificate(SigningError):
+    """The bytes are no certificate, or not one for that device at that time."""
+
+
+class InvalidLogEntry(SigningError):
+    """The bytes are no entry of that client's device log, or the log forbids the change."""
+
+
+class MisplacedLogEntry(InvalidLogEntry):
+    """The entry is a good one, and does not follow on the last one of the log."""
 
 
 class TransportClosed(IronWireError):
