@@ -2,7 +2,7 @@
 
     IronWireError
     ├── InvalidId              a malformed client id, device id, ... (ids)
-    ├── InvalidDeclaration     what a commit says it is for, or a roster, has no valid form (protocol/declaration)
+    ├── InvalidDeclaration     what a commit says it is for, or a roster, has no valid form (protocol/conversations)
     ├── WireError              malformed input from a peer
     │   ├── InvalidMessage     one frame's content: answered with `error invalid`, the session goes on
     │   └── FrameViolation     the frame layer itself: the connection closes with `code`

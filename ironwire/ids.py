@@ -27,7 +27,7 @@ Address = ClientId | GroupId
 
 PairId = NewType("PairId", str)
 """`@` and 32 lowercase hex digits: the conversation of two clients, or of a client with itself
-(`protocol/conversations.py`).
+(`protocol/conversations/names.py`).
 """
 
 ConversationId = PairId | GroupId

@@ -1,4 +1,4 @@
-"""Whether a commit does what it declares, and may (docs/protocol.md, section 9.3): one rule for server and members.
+"""Whether a commit does what it declares, and may (docs/protocol.md, section 10.2): one rule for server and members.
 
     op        by whom                the proposals beside it
     --------  ---------------------  -------------------------------------------------------------------------------
@@ -22,10 +22,10 @@ from collections.abc import Set as AbstractSet
 from attrs import frozen
 
 from ironwire.ids import ClientId, ConversationId, Role, is_group
-from ironwire.protocol.conversations import pair_id
-from ironwire.protocol.declaration import Declaration, Op, roster_hash
+from ironwire.protocol.conversations.declaration import Declaration, Op, roster_hash
+from ironwire.protocol.conversations.names import pair_id
+from ironwire.protocol.conversations.slots import Leaf, Slots, change_slots, leaf_at, leaves_of
 from ironwire.protocol.group import ChangeRefused
-from ironwire.protocol.slots import Leaf, Slots, change_slots, leaf_at, leaves_of
 
 MOST_PROPOSALS = 2_047
 _FIRST_OPS: AbstractSet[Op] = {"members", "devices", "update"}

@@ -19,7 +19,7 @@ from typing import Literal
 from attrs import define, field, frozen
 
 from ironwire.ids import ClientId, ConversationId, Role
-from ironwire.protocol.slots import Leaf, Slots
+from ironwire.protocol.conversations.slots import Leaf, Slots
 
 LEASE_SECONDS = 30.0
 

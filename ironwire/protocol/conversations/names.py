@@ -1,4 +1,4 @@
-"""Names of conversations, and the MLS group ids of their generations (docs/protocol.md, section 9).
+"""Names of conversations, and the MLS group ids of their generations (docs/protocol.md, section 10).
 
 A conversation is a pair of clients (`@…`), a client with its own devices (the pair of the client with itself), or a
 server group (`#…`). A generation is one MLS group of a conversation: when a group is beyond repair, the conversation

@@ -4,8 +4,8 @@ import pytest
 from attrs import evolve
 
 from ironwire.ids import ClientId
-from ironwire.protocol.key_packages import EARLY_SECONDS, LIFETIME_SECONDS, ClaimRules, Offer, fault_of
-from ironwire.protocol.slots import Leaf
+from ironwire.protocol.conversations.key_packages import EARLY_SECONDS, LIFETIME_SECONDS, ClaimRules, Offer, fault_of
+from ironwire.protocol.conversations.slots import Leaf
 
 ANN, BOB = ClientId("a" * 64), ClientId("b" * 64)
 PHONE, LAPTOP = Leaf(ANN, b"p" * 32), Leaf(ANN, b"l" * 32)

@@ -9,9 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.mls import KeyPackagePrivate
-from ironwire.protocol.declaration import Declaration, roster_hash
-from ironwire.protocol.group import ChangeRefused
-from ironwire.protocol.membership import (
+from ironwire.protocol.conversations.declaration import Declaration, roster_hash
+from ironwire.protocol.conversations.membership import (
     MOST_PROPOSALS,
     AddedLeaf,
     Checked,
@@ -21,7 +20,8 @@ from ironwire.protocol.membership import (
     RemovedLeaf,
     check,
 )
-from ironwire.protocol.slots import Leaf, Slots, change_slots, leaf_at, leaves_in, leaves_of
+from ironwire.protocol.conversations.slots import Leaf, Slots, change_slots, leaf_at, leaves_in, leaves_of
+from ironwire.protocol.group import ChangeRefused
 from tests.mls.crew import Device, crew, deliver
 
 GROUP = GroupId("#" + "0" * 32)

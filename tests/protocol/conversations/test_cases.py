@@ -1,4 +1,4 @@
-"""The rules of encrypted conversations against the cases that every implementation shares (`cases/README.md`)."""
+"""The rules of encrypted conversations against the cases in tests/vectors/conversations, for every implementation."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,14 @@ import pytest
 
 from ironwire.errors import InvalidDeclaration
 from ironwire.ids import ClientId, ConversationId, GroupId, Role
-from ironwire.protocol.conversations import Generation, pair_id
-from ironwire.protocol.declaration import (
+from ironwire.protocol.conversations.declaration import (
     Declaration,
     decode_declaration,
     decode_roster,
     encode_roster,
     roster_hash,
 )
-from ironwire.protocol.group import ChangeRefused
-from ironwire.protocol.membership import (
+from ironwire.protocol.conversations.membership import (
     AddedLeaf,
     Checked,
     ConversationState,
@@ -27,9 +25,12 @@ from ironwire.protocol.membership import (
     check,
     check_first,
 )
-from ironwire.protocol.slots import Leaf, Slots, change_slots
+from ironwire.protocol.conversations.names import Generation, pair_id
+from ironwire.protocol.conversations.slots import Leaf, Slots, change_slots
+from ironwire.protocol.group import ChangeRefused
+from tests import vectors
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(vectors.__file__).parent / "conversations"
 NAME = "1" * 64
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ironwire.ids import ClientId, GroupId, Role
-from ironwire.protocol.slots import Leaf
-from ironwire.protocol.tasks import LEASE_SECONDS, Leases, Task, TaskKind, due_after, helpers, is_due
+from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.conversations.tasks import LEASE_SECONDS, Leases, Task, TaskKind, due_after, helpers, is_due
 
 CLUB, CHOIR = GroupId("#" + "0" * 32), GroupId("#" + "1" * 32)
 ANN, BOB, CAT = [ClientId(digit * 64) for digit in "abc"]

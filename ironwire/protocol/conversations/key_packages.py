@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from ironwire.ids import ClientId
 from ironwire.protocol.bucket import Buckets, Rate
-from ironwire.protocol.slots import Leaf
+from ironwire.protocol.conversations.slots import Leaf
 
 POOL_PACKAGES = 20
 """Published packages of one device, besides its last resort."""

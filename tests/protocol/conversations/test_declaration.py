@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ironwire.errors import InvalidDeclaration
 from ironwire.ids import ClientId
-from ironwire.protocol.declaration import (
+from ironwire.protocol.conversations.declaration import (
     MAGIC,
     MOST_BYTES,
     Declaration,
