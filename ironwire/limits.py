@@ -15,6 +15,8 @@ HISTORY_ENVELOPES = 100
 """Envelopes that one page of the history may hold."""
 UNANSWERED_ENVELOPES = 256
 """Envelopes that a device has numbered and may have no answer to: of so many numbers it is known which were refused."""
+LOG_ENTRIES = 64
+"""Entries of a device log that one frame may hold."""
 GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
 """Lists of these are one frame; an operator may allow fewer."""
 DEVICES_PER_CLIENT = 64

@@ -21,7 +21,17 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.mailbox import Window
-from ironwire.store.contract.operations import Acked, Operation, Register, Remove, Removed, Result, Touch
+from ironwire.store.contract.operations import (
+    Acked,
+    AppendToLog,
+    Logged,
+    Operation,
+    Register,
+    Remove,
+    Removed,
+    Result,
+    Touch,
+)
 from ironwire.store.contract.records import Mailbox, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import accepted, encode
@@ -123,9 +133,9 @@ class Delivery:
         except StoreError:
             return True
 
-    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> bool:
-        """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. False: the client has
-        too many devices.
+    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> Result:
+        """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. Any other result than
+        a mailbox says why not.
 
         Args:
             opened: is called with the mailbox after the commit, and before anything is told that was committed later.
@@ -133,7 +143,8 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        client, device, pump = endpoint.principal.client, endpoint.principal.device, endpoint.pump
+        principal, pump = endpoint.principal, endpoint.pump
+        client, device = principal.client, principal.device
         if device is None or pump is None:
             raise ValueError("this session has no device")
 
@@ -142,8 +153,8 @@ class Delivery:
                 pump.open(result.id, result.session, self._window(result))
                 opened(result)
 
-        result = await self._committer.committed(client, Register(client, device, self._now_ms()), settle)
-        return isinstance(result, Mailbox)
+        key = None if principal.device_key is None else principal.device_key.raw
+        return await self._committer.committed(client, Register(client, device, self._now_ms(), key), settle)
 
     def _window(self, mailbox: Mailbox) -> Window:
         """The window of a session that opens now. It begins behind an ack of a former session that waits: once that is
@@ -191,6 +202,31 @@ class Delivery:
                 removed()
 
         return await self._committer.committed(client, Remove(client, device, session), settle, SWEEP_COST)
+
+    async def append_to_log(
+        self, append: AppendToLog, frame: Callable[[], bytes], logged: Callable[[Logged], None]
+    ) -> Result:
+        """Put an entry into its client's device log, and tell all the client's devices: whatever becomes of the caller
+        meanwhile.
+
+        Args:
+            logged: is called after the commit, and before anything is told that was committed later. Sessions that the
+                removed devices have then are those that lost their mailboxes.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        client = append.envelope.sender
+
+        def settle(result: Result | StoreError) -> None:
+            if isinstance(result, Logged):
+                for sweep in result.rest:
+                    self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
+                self.envelopes.metrics.stored[append.envelope.verb] += 1
+                self._hub.fan_out(result.stored, frame)
+                logged(result)
+
+        return await self._committer.committed(client, append, settle, SWEEP_COST)
 
     async def settled(self, client: ClientId) -> None:
         """Wait until everything that the client has asked for is committed.

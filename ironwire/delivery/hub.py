@@ -29,7 +29,16 @@ from ironwire.errors import IronWireError, StoreError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Number, Operation, Result
+from ironwire.store.contract.operations import (
+    Append,
+    Appended,
+    AppendToLog,
+    ChangeGroup,
+    Logged,
+    Number,
+    Operation,
+    Result,
+)
 from ironwire.store.contract.records import MailboxId
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
@@ -215,7 +224,9 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup):
+        if isinstance(result, Logged):
+            result = result.stored
+        if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup | AppendToLog):
             return
         envelope = operation.envelope
         for place in result.placed:

@@ -17,6 +17,7 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
@@ -34,7 +35,7 @@ from ironwire.wire.messages.calls import (
     CallUpdate,
     IceServers,
 )
-from ironwire.wire.messages.devices import Ack, DeviceRemove, Devices
+from ironwire.wire.messages.devices import Ack, DeviceLogAppend, DeviceLogRead, DeviceRemove, Devices
 from ironwire.wire.messages.envelopes import File, History, Receipt, Text
 from ironwire.wire.messages.fields import ErrorCode
 from ironwire.wire.messages.groups import (
@@ -73,6 +74,7 @@ class Dispatcher:
     def __init__(
         self,
         devices: DeviceHandler,
+        device_log: DeviceLogHandler,
         history: HistoryHandler,
         groups: GroupHandler,
         presence: PresenceHandler,
@@ -90,6 +92,8 @@ class Dispatcher:
         plain(Ping, _pong)
         asks(Devices, devices.list_devices)
         asks(DeviceRemove, devices.remove)
+        asks(DeviceLogRead, device_log.read)
+        asks(DeviceLogAppend, device_log.append)
         asks(History, history.page)
         asks(GroupCreate, groups.change)
         asks(GroupAdd, groups.change)

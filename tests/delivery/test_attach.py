@@ -109,7 +109,7 @@ class Visit:
 
     async def run(self) -> None:
         with self.scope, self.rooms.hub.attached(self.endpoint):
-            assert await self.rooms.delivery.register(self.endpoint, self._opened)
+            assert isinstance(await self.rooms.delivery.register(self.endpoint, self._opened), Mailbox)
             assert self.endpoint.pump is not None
             await self.endpoint.pump.run()
 

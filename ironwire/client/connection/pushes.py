@@ -18,7 +18,15 @@ from ironwire.client.store.records import Arrive
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import CaughtUp, DeliveredFile, DeliveredReceipt, DeliveredText, Gap, GroupChanged
+from ironwire.wire.messages import (
+    CaughtUp,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    DeviceLogChanged,
+    Gap,
+    GroupChanged,
+)
 
 
 @define(eq=False)
@@ -53,7 +61,9 @@ class Pushes:
 
     def _keep(self, write_queue: WriteQueue, frame: ServerFrame, queue: SendQueue) -> None:
         match frame.message:
-            case DeliveredText() | DeliveredFile() | DeliveredReceipt() | GroupChanged() as delivery:
+            case (
+                DeliveredText() | DeliveredFile() | DeliveredReceipt() | GroupChanged() | DeviceLogChanged() as delivery
+            ):
                 if frame.seq is None:
                     raise NotTheProtocol("the server sent this device a delivery without a number")
                 write_queue.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, queue, frame.seq))

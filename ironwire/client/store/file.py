@@ -33,6 +33,7 @@ from ironwire.client.store.records import (
     Numbered,
     Owner,
     Queue,
+    Said,
     Sendable,
     Settle,
     VoidNumber,
@@ -42,7 +43,16 @@ from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
-from ironwire.wire.messages import Accepted, DeliveredReceipt, Error, ErrorCode, Gap, GroupChanged, Receipt
+from ironwire.wire.messages import (
+    Accepted,
+    DeliveredReceipt,
+    DeviceLogChanged,
+    Error,
+    ErrorCode,
+    Gap,
+    GroupChanged,
+    Receipt,
+)
 
 SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
@@ -279,12 +289,11 @@ class LocalFile:
     def _insert_delivery(self, message_id: MessageId | None, message: Delivery, seq: int) -> None:
         own = self._owner.client
         frame = frame_text(message.verb, encode_payload(message), id=message_id, seq=seq).decode()
-        peer: Address | None
+        peer: Address | None = None
         if isinstance(message, DeliveredReceipt):
-            peer = None
             noted = [(message.state, own, receipted, message.sender) for receipted in message.ids]
             self._database.executemany(_NOTE_RECEIPT, noted)
-        else:
+        elif isinstance(message, Said):
             peer = conversation_of(message, own)
         self._insert("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
 
@@ -303,7 +312,13 @@ def _reply(state: str, ts: int, reason: ErrorCode | None) -> Accepted | Error | 
 
 
 def _sender(message: Delivery) -> ClientId:
-    return message.by if isinstance(message, GroupChanged) else message.sender
+    match message:
+        case GroupChanged(by=by):
+            return by
+        case DeviceLogChanged(client=client):
+            return client
+        case _:
+            return message.sender
 
 
 def _connection(path: Path) -> sqlite3.Connection:

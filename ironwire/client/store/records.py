@@ -19,6 +19,7 @@ from ironwire.wire.messages import (
     DeliveredFile,
     DeliveredReceipt,
     DeliveredText,
+    DeviceLogChanged,
     ErrorCode,
     File,
     Gap,
@@ -32,7 +33,7 @@ Sendable = Text | File | Receipt
 Said = DeliveredText | DeliveredFile | GroupChanged
 """Messages that belong to a conversation."""
 
-Delivery = Said | DeliveredReceipt
+Delivery = Said | DeliveredReceipt | DeviceLogChanged
 
 
 @frozen

@@ -6,6 +6,8 @@ The classes are the vocabulary; what is atomic, ordered and told stands in `stor
 from collections.abc import Hashable, Mapping
 
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
+from ironwire.protocol.devices.log import DeviceStanding
+from ironwire.protocol.devices.log_entry import LogHead, SignedEntry
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
 from ironwire.wire.messages import ErrorCode
@@ -13,16 +15,34 @@ from ironwire.wire.messages import ErrorCode
 
 @record
 class Register:
-    """The device begins a session now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
+    """The device begins a session now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`.
+
+    With a `device_key`, the mailbox belongs to that key from now on, which has to be current in the client's device
+    log. It may also result in `DeviceNotLogged` or `DeviceNameTaken`. A session without one may use any mailbox of its
+    client: it has proven the identity key.
+    """
 
     client: ClientId
     device: DeviceId
     now_ms: int
+    device_key: bytes | None = None
 
 
 @record
 class TooManyDevices:
     pass
+
+
+@record
+class DeviceNotLogged:
+    """The client's device log has not added this key, or has removed it."""
+
+    standing: DeviceStanding
+
+
+@record
+class DeviceNameTaken:
+    """The mailbox of this name belongs to another key, or the key has a mailbox of another name."""
 
 
 @record
@@ -344,6 +364,46 @@ class Unblocked:
     pass
 
 
+@record
+class AppendToLog:
+    """Put the entry behind the last one of its client's device log; delete the mailboxes of the keys that it removes;
+    put the envelope, which tells of it, into the mailboxes that the client has then. A full mailbox loses the place.
+
+    Results in `Logged` or `AlreadyLogged`; or in `LogMoved`, `LogRefused` or `TooManyDevices`, and nothing was done.
+    """
+
+    envelope: Envelope
+    entry: SignedEntry
+
+
+@record
+class Logged:
+    """`removed` are the devices whose mailboxes were deleted; what is left of these is erased by `rest` (`Removed`)."""
+
+    stored: Appended
+    removed: tuple[DeviceId, ...] = ()
+    rest: tuple[Sweep, ...] = ()
+
+
+@record
+class AlreadyLogged:
+    """The log has this very entry."""
+
+
+@record
+class LogMoved:
+    """The entry does not follow on the last one, whose head this is; None: the log is empty."""
+
+    head: LogHead | None
+
+
+@record
+class LogRefused:
+    """The rules of device logs forbid the change (`protocol/devices/log.py`)."""
+
+    detail: str
+
+
 Operation = (
     Register
     | Touch
@@ -356,10 +416,13 @@ Operation = (
     | Forget
     | AddBlock
     | RemoveBlock
+    | AppendToLog
 )
 Result = (
     Mailbox
     | TooManyDevices
+    | DeviceNotLogged
+    | DeviceNameTaken
     | Touched
     | Removed
     | Swept
@@ -382,4 +445,8 @@ Result = (
     | Blocked
     | TooManyBlocks
     | Unblocked
+    | Logged
+    | AlreadyLogged
+    | LogMoved
+    | LogRefused
 )

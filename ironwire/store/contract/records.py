@@ -94,6 +94,8 @@ class Mailbox:
     session: int = 0
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
+    device_key: bytes | None = None
+    """The key that the mailbox belongs to, if it has been registered with one."""
 
 
 HISTORY_BYTES = 256 * 1024

@@ -4,20 +4,31 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
+from ironwire.crypto.signing import PublicKey
+from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
 from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.protocol.devices.log import check_place
+from ironwire.store.contract.device_log import is_taken
 from ironwire.store.contract.operations import (
     Acked,
     Acknowledge,
     AddBlock,
+    AlreadyLogged,
     AlreadySettled,
     Append,
     Appended,
+    AppendToLog,
     Blocked,
     ChangeGroup,
+    DeviceNameTaken,
+    DeviceNotLogged,
     EpochPassed,
     Forget,
     Forgotten,
     Known,
+    Logged,
+    LogMoved,
+    LogRefused,
     LostPlace,
     MailboxFull,
     NoSuchDevice,
@@ -57,6 +68,7 @@ from ironwire.store.memory.state import (
     MessageKey,
     boxes_of,
     groups_of,
+    log_of,
     recall,
 )
 from ironwire.wire.messages import ErrorCode
@@ -111,12 +123,23 @@ def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
         case RemoveBlock(client, blocked):
             state.blocks.get(client, set()).discard(blocked)
             return Unblocked()
+        case AppendToLog():
+            return _append_to_log(state, operation, quota)
 
 
-def _register(state: MemoryState, register: Register, quota: Quota) -> Mailbox | TooManyDevices:
-    boxes = boxes_of(state, register.client)
+def _register(
+    state: MemoryState, register: Register, quota: Quota
+) -> Mailbox | TooManyDevices | DeviceNotLogged | DeviceNameTaken:
+    boxes, key = boxes_of(state, register.client), register.device_key
+    if key is not None:
+        standing = log_of(state, register.client).standing_of(PublicKey(key))
+        if standing != "current":
+            return DeviceNotLogged(standing)
+        if is_taken(boxes, register.device, key):
+            return DeviceNameTaken()
     for box in boxes:
         if box.device == register.device:
+            box.device_key = key or box.device_key
             box.seen_ms = max(box.seen_ms, register.now_ms)
             box.session += 1
             return box.snapshot()
@@ -129,6 +152,7 @@ def _register(state: MemoryState, register: Register, quota: Quota) -> Mailbox |
         epoch=state.next_mailbox,
         created_ms=register.now_ms,
         seen_ms=register.now_ms,
+        device_key=key,
     )
     state.next_mailbox += 1
     state.boxes[box.id] = box
@@ -272,6 +296,31 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quot
             box.lose(box.tail, envelope, quota)
             lost.append(LostPlace(box.id, box.tail))
     return Appended(tuple(placed), lost=tuple(lost))
+
+
+def _append_to_log(
+    state: MemoryState, append: AppendToLog, quota: Quota
+) -> Logged | AlreadyLogged | LogMoved | LogRefused | TooManyDevices:
+    envelope, entry = append.envelope, append.entry
+    client, log = envelope.sender, log_of(state, envelope.sender)
+    if log.at(entry.index) == entry:
+        return AlreadyLogged()
+    try:
+        check_place(log.head, entry.entry)
+        longer = log.append(entry)
+    except MisplacedLogEntry:
+        return LogMoved(log.head)
+    except InvalidLogEntry as error:
+        return LogRefused(str(error))
+    if len(longer.current) > max(len(log.current), quota.devices_per_client):
+        return TooManyDevices()
+    state.logs[client] = longer
+    current = {device.key.raw for device in longer.current}
+    removed = [box for box in boxes_of(state, client) if box.device_key not in (None, *current)]
+    for box in removed:
+        del state.boxes[box.id]
+    stored = _spread(envelope, [(box, False) for box in boxes_of(state, client)], quota)
+    return Logged(evolve(stored, owed=(client,)), tuple(box.device for box in removed))
 
 
 def _key(envelope: Envelope, digest: bytes) -> MessageKey | None:

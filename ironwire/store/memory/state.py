@@ -5,7 +5,9 @@ Nothing is counted that can be looked at.
 
 from attrs import define, field
 
+from ironwire.crypto.signing import PublicKey
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.protocol.devices.log import DeviceLog
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
 from ironwire.store.contract.maintenance import Erased, Expired
@@ -35,6 +37,7 @@ class MemoryMailbox:
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
+    device_key: bytes | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -71,6 +74,7 @@ class MemoryMailbox:
             session=self.session,
             sent=self.sent,
             refused=self.refused,
+            device_key=self.device_key,
         )
 
 
@@ -113,6 +117,7 @@ class MemoryState:
     groups: dict[GroupId, GroupState] = field(factory=dict)
     blocks: dict[ClientId, set[ClientId]] = field(factory=dict)
     banned: set[ClientId] = field(factory=set)
+    logs: dict[ClientId, DeviceLog] = field(factory=dict)
     next_mailbox: int = 1
     next_archived: int = 1
     next_member: int = 1
@@ -120,6 +125,10 @@ class MemoryState:
 
 def boxes_of(state: MemoryState, client: ClientId) -> list[MemoryMailbox]:
     return [box for box in state.boxes.values() if box.client == client]
+
+
+def log_of(state: MemoryState, client: ClientId) -> DeviceLog:
+    return state.logs.get(client) or DeviceLog(PublicKey(bytes.fromhex(client)))
 
 
 def groups_of(state: MemoryState, client: ClientId) -> list[GroupState]:
@@ -190,5 +199,6 @@ def erase(state: MemoryState, client: ClientId) -> Erased:
         waiting=sum(len(box.entries) for box in boxes),
         archived=len(archive) - len(state.archive),
         blocks=len(state.blocks.pop(client, ())),
+        log_entries=len(state.logs.pop(client, log_of(state, client)).entries),
         left_to_others=len({id(envelope) for envelope in waiting if concerns(envelope)}),
     )

@@ -10,6 +10,7 @@ import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.device_log import KeptEntry, LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
@@ -23,6 +24,7 @@ from ironwire.store.memory.state import (
     erase,
     expire,
     groups_of,
+    log_of,
     losses,
     may_read,
     newest_ms,
@@ -120,6 +122,13 @@ class MemoryStore:
     async def groups_of(self, client: ClientId) -> Sequence[Membership]:
         groups = groups_of(self._state, client)
         return [group.seen_by(client) for group in sorted(groups, key=lambda group: group.members[client].number)]
+
+    async def device_log(self, client: ClientId, *, first: int, limit: int) -> LogPage | None:
+        log = log_of(self._state, client)
+        if log.head is None:
+            return None
+        some = log.entries[first : first + limit]
+        return LogPage([KeptEntry(each.entry.encode(), each.signature) for each in some], log.head)
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

@@ -7,6 +7,7 @@ import sqlite3
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.maintenance import Erased
+from ironwire.store.sqlite.device_log import erase_log
 
 _OWN_MAILBOXES = "(SELECT id FROM mailbox WHERE client = :client)"
 _CONCERNS = "(sender = :client OR recipient = :client)"
@@ -34,4 +35,4 @@ def erase_client(database: sqlite3.Connection, client: ClientId) -> Erased:
     archived, left = map(int, run(_COUNT_ENVELOPES).fetchone())
     run(_UNARCHIVE)
     database.execute(_DELETE_ERASED)
-    return Erased(devices, waiting, archived, run(_DELETE_BLOCKS).rowcount, left)
+    return Erased(devices, waiting, archived, run(_DELETE_BLOCKS).rowcount, left, erase_log(database, client))

@@ -11,6 +11,7 @@ import trio
 
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.device_log import LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.losses import Loss
@@ -19,6 +20,7 @@ from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
 from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.database import Database, Threads, Workers
+from ironwire.store.sqlite.device_log import read_log
 from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans, take_ban
 from ironwire.store.sqlite.losses import read_losses
 from ironwire.store.sqlite.mailboxes import MailboxCache
@@ -260,6 +262,10 @@ class SqliteStore:
     async def groups_of(self, client: ClientId) -> Sequence[Membership]:
         with self._database.errors():
             return self._directory.groups_of(client)
+
+    async def device_log(self, client: ClientId, *, first: int, limit: int) -> LogPage | None:
+        with self._database.errors():
+            return read_log(self._database.lookups, client, first, limit)
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

@@ -14,14 +14,19 @@ from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.operations import (
     Acknowledge,
     AddBlock,
+    AlreadyLogged,
     AlreadySettled,
     Append,
     Appended,
+    AppendToLog,
     ChangeGroup,
     EpochPassed,
     Forget,
     Forgotten,
     Known,
+    Logged,
+    LogMoved,
+    LogRefused,
     LostPlace,
     MailboxFull,
     NotMember,
@@ -40,6 +45,7 @@ from ironwire.store.contract.operations import (
     ToClient,
     ToDevices,
     ToGroup,
+    TooManyDevices,
     TooManyGroups,
     Touch,
     Undeliverable,
@@ -47,6 +53,7 @@ from ironwire.store.contract.operations import (
 from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Envelope, Quota
 from ironwire.store.sqlite.boxes import Box
+from ironwire.store.sqlite.device_log import append_entry
 from ironwire.store.sqlite.devices import DeviceWriter
 from ironwire.store.sqlite.directory import DirectoryWriter
 from ironwire.store.sqlite.erasure import erase_client
@@ -165,6 +172,8 @@ class Writer:
                 return self._directory.block(operation)
             case RemoveBlock():
                 return self._directory.unblock(operation)
+            case AppendToLog():
+                return self._append_to_log(operation)
 
     def _append(self, append: Append, key: bytes | None) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
         known = self._known(key, append.digest)
@@ -248,6 +257,16 @@ class Writer:
             return everyone
         owed = [(box, False) for boxes in self.mailboxes.of_all(everyone) for box in boxes]
         return self._spread(change, key, owed, everyone)
+
+    def _append_to_log(self, append: AppendToLog) -> Logged | AlreadyLogged | LogMoved | LogRefused | TooManyDevices:
+        client = append.envelope.sender
+        gone = append_entry(self._changes, client, append.entry, self._quota)
+        if not isinstance(gone, set):
+            return gone
+        removed, rest = self._devices.remove_keys(client, gone)
+        owed = [(box, False) for box in self.mailboxes.of(client)]
+        told = Append(append.envelope, b"", ToClient(client))
+        return Logged(self._spread(told, None, owed, (client,)), removed, rest)
 
     def _spread(
         self,
