@@ -211,7 +211,7 @@ class Envelopes:
             case Appended():
                 if self._reaches_nobody(sender, message, append, result):
                     self._forget(append)
-                    self._reply_offline(sender, envelope.to, verb, id_)
+                    self._reply_offline(sender, message.to, verb, id_)
                     return
                 self.metrics.stored[verb] += 1
                 if id_ is not None:
@@ -220,7 +220,7 @@ class Envelopes:
                 self.metrics.duplicates[verb] += 1
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
             case Undeliverable():
-                self._reply_offline(sender, envelope.to, verb, id_)
+                self._reply_offline(sender, message.to, verb, id_)
             case NotMember():
                 self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
             case IdTaken():
@@ -228,7 +228,7 @@ class Envelopes:
             case Held() if sender.hold is not None:
                 self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
             case MailboxFull():
-                self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
+                self._refuse_at_commit(sender, Error("mailbox_full", user=message.to), envelope)
             case AlreadySettled() | OutOfTurn() | SessionOver():
                 if result == AlreadySettled(None):
                     self.metrics.duplicates[verb] += 1

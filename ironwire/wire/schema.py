@@ -21,12 +21,14 @@ import attrs
 from ironwire.ids import (
     CALL_ID,
     CLIENT_ID,
+    CONVERSATION_ID,
     DEVICE_ID,
     GROUP_ID,
     MESSAGE_ID,
     Address,
     CallId,
     ClientId,
+    ConversationId,
     DeviceId,
     GroupId,
     MessageId,
@@ -142,12 +144,14 @@ _SIMPLE: dict[Any, Schema] = {
     CallId: _ref("call_id"),
     MessageId: _ref("message_id"),
     Address: _ref("address"),
+    ConversationId: _ref("conversation_id"),
 }
 
 _IDENTIFIERS: dict[str, Schema] = {
     "client_id": {"type": "string"} | _pattern(CLIENT_ID.pattern, "64 lowercase hex digits"),
     "device_id": {"type": "string"} | _pattern(DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
     "group_id": {"type": "string"} | _pattern(GROUP_ID.pattern, "# and 32 lowercase hex digits"),
+    "conversation_id": {"type": "string"} | _pattern(CONVERSATION_ID.pattern, "@ or #, and 32 lowercase hex digits"),
     "call_id": {"type": "string"} | _pattern(CALL_ID.pattern, "32 lowercase hex digits"),
     "message_id": {"type": "string"} | _pattern(MESSAGE_ID.pattern, "1 to 64 characters from U+0020 to U+007E"),
     "address": {"oneOf": [_ref("client_id"), _ref("group_id")]},

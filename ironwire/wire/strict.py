@@ -21,12 +21,14 @@ from ironwire.ids import (
     Address,
     CallId,
     ClientId,
+    ConversationId,
     DeviceId,
     GroupId,
     MessageId,
     parse_address,
     parse_call_id,
     parse_client_id,
+    parse_conversation_id,
     parse_device_id,
     parse_group_id,
     parse_message_id,
@@ -61,6 +63,7 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
     # A client writes to few addresses many times. A hit costs a fifth of a match, and equal addresses share one string.
     Address: lru_cache(maxsize=16_384)(parse_address),
     GroupId: parse_group_id,
+    ConversationId: lru_cache(maxsize=16_384)(parse_conversation_id),
     CallId: parse_call_id,
     MessageId: parse_message_id,
 }

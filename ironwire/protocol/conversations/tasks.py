@@ -28,12 +28,11 @@ TaskKind = Literal["add", "remove", "readd", "left"]
 
 @frozen
 class Task:
-    """`device` is empty for `left`. `by` is the device that linked the one to be added, where that is known."""
+    """`device` is empty for `left`."""
 
     kind: TaskKind
     client: ClientId
     device: bytes = b""
-    by: bytes = b""
 
     @property
     def leaf(self) -> Leaf:
@@ -62,8 +61,8 @@ def due_after(
 
 
 def helpers(tasks: Sequence[Task], roster: Mapping[ClientId, Role], live: Iterable[Leaf]) -> list[Leaf]:
-    """The live devices that may be asked, best first: for the first task, the device that linked the one concerned,
-    then others of the same client, then admins, then anybody; none that the tasks concern themselves.
+    """The live devices that may be asked, best first: for the first task, other devices of the client concerned, then
+    admins, then anybody; none that the tasks concern themselves.
     """
     gone = {task.client for task in tasks if task.kind == "left"}
     concerned = {task.leaf for task in tasks}
@@ -71,8 +70,8 @@ def helpers(tasks: Sequence[Task], roster: Mapping[ClientId, Role], live: Iterab
 
     def rank(leaf: Leaf) -> int:
         if leaf.client == first.client:
-            return 0 if leaf.device == first.by else 1
-        return 2 if roster.get(leaf.client) == "admin" else 3
+            return 0
+        return 1 if roster.get(leaf.client) == "admin" else 2
 
     return sorted((leaf for leaf in live if leaf not in concerned and leaf.client not in gone), key=rank)
 

@@ -5,10 +5,12 @@ The classes are the vocabulary; what is atomic, ordered and told stands in `stor
 
 from collections.abc import Hashable, Mapping
 
-from ironwire.ids import ClientId, DeviceId, GroupId, Role
+from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId, Role
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceStanding
 from ironwire.protocol.devices.log_entry import LogHead, SignedEntry
 from ironwire.record import record
+from ironwire.store.contract.conversations import Conversation, Pool, PoolPackage
 from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
 from ironwire.wire.messages import ErrorCode
 
@@ -139,7 +141,22 @@ class ToDevices:
     devices: tuple[tuple[ClientId, DeviceId], ...]
 
 
-Audience = ToClient | ToGroup | ToDevices
+@record
+class ToConversation:
+    """The mailboxes of all leaves of an encrypted conversation, except that of the device `by`, which sends.
+
+    In a pair a full mailbox of the other client refuses the envelope, and one that has blocked the sender gets nothing,
+    as with `ToClient`. Elsewhere a full mailbox loses the place. `NotMember`: there is no such conversation, or the
+    device is not in it. `ConversationMoved`: it is in another epoch.
+    """
+
+    conversation: ConversationId
+    by: Leaf
+    generation: int
+    epoch: int
+
+
+Audience = ToClient | ToGroup | ToDevices | ToConversation
 """The recipients of an envelope, resolved when the operation takes effect: blocks, members and devices count as the
 operations before it left them.
 """
@@ -152,7 +169,8 @@ class Append:
     `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. An envelope that
     `is_archived` stays readable after its last ack, until `expire`. Of one `lane`, nothing more goes through in the
     batch once one was refused for a full mailbox (`order.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`,
-    or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
+    or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`, `ConversationMoved`. A `text`
+    or a `file` to a client or a group whose conversation is encrypted is `Encrypted`.
 
     An envelope with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
     (`order.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or
@@ -209,8 +227,9 @@ class ChangeGroup:
     order with the group's messages. Otherwise as `Append` with `ToGroup`.
 
     `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
-    afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
-    `Appended`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
+    afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Where the
+    group is encrypted, a member has to remove those that have left: that is a task. Results in `Appended`, `Duplicate`,
+    `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
     """
 
     envelope: Envelope
@@ -404,6 +423,126 @@ class LogRefused:
     detail: str
 
 
+# --- encrypted conversations -----------------------------------------------------------------------------------------
+
+
+@record
+class Encrypted:
+    """The conversation is encrypted, for good; nothing was stored."""
+
+
+@record
+class ConversationMoved:
+    """The conversation is in this generation and epoch, both 0 if there is none; nothing was done."""
+
+    generation: int
+    epoch: int
+
+
+@record
+class AdvanceConversation:
+    """Bring an encrypted conversation to the state `after` a commit, which makes it where that is epoch 1.
+
+    `seen` are the generation and epoch that this was decided from. The envelope has the commit, and goes to the devices
+    of all leaves that there were, in a new generation of the one that begins it; each of `welcomes` goes to one new
+    device, unless its client has blocked the sender. `group` is the change of the server group, if there is one: told
+    to those members' mailboxes that get none of the former. A full mailbox loses the place.
+
+    The commit is kept, and tasks that it does are done. Results in `Advanced`, `Duplicate`, `IdTaken`, `Held`,
+    `ConversationMoved`; or in `EpochPassed` or `TooManyGroups`, of `group`.
+    """
+
+    envelope: Envelope
+    digest: bytes
+    seen: tuple[int, int]
+    after: Conversation
+    added: tuple[Leaf, ...] = ()
+    welcomes: tuple[tuple[Leaf, Envelope], ...] = ()
+    group: ChangeGroup | None = None
+    lane: Hashable | None = None
+
+
+@record
+class Advanced:
+    """Where each envelope went: the commit, the welcomes, the change of the group."""
+
+    stored: tuple[tuple[Envelope, Appended], ...]
+
+
+@record
+class PublishPackages:
+    """Put key packages into the pool of a device; a last resort replaces the one before. The first that a device ever
+    publishes make it a task to add the device to all conversations of its client. Results in `PackagesPublished`, or in
+    `PackageKnown`, `TooManyPackages`, or `SessionOver` if no mailbox belongs to this key; then nothing was done.
+    """
+
+    device: Leaf
+    packages: tuple[PoolPackage, ...]
+
+
+@record
+class PackagesPublished:
+    pool: Pool
+
+
+@record
+class PackageKnown:
+    """The package at this index, or its init key, was published before."""
+
+    index: int
+
+
+@record
+class TooManyPackages:
+    pass
+
+
+@record
+class ClaimPackages:
+    """Take a key package of each device for a conversation: the oldest that is valid, or the last resort, which stays.
+    Where the claimer may not take, or is blocked by the client of the device, it is the last resort. Results in
+    `PackagesClaimed`.
+    """
+
+    claimer: ClientId
+    conversation: ConversationId
+    targets: tuple[tuple[Leaf, bool], ...]
+    """Each with whether the claimer may take from its pool."""
+    now_ms: int
+
+
+@record
+class ClaimedPackage:
+    """`left` are the packages in the pool now, the last resort not counted."""
+
+    device: Leaf
+    data: bytes
+    is_last_resort: bool
+    left: int
+
+
+@record
+class PackagesClaimed:
+    """In the order of the targets, without those that have nothing to give."""
+
+    packages: tuple[ClaimedPackage, ...]
+
+
+@record
+class AskToRejoin:
+    """The device cannot read these conversations any more. Make it a task to add it again, or to add it where it is not
+    in. Conversations in which its client is not are left out. Results in `AskedToRejoin`.
+    """
+
+    device: Leaf
+    conversations: tuple[ConversationId, ...]
+
+
+@record
+class AskedToRejoin:
+    conversations: tuple[ConversationId, ...]
+
+
 Operation = (
     Register
     | Touch
@@ -417,6 +556,10 @@ Operation = (
     | AddBlock
     | RemoveBlock
     | AppendToLog
+    | AdvanceConversation
+    | PublishPackages
+    | ClaimPackages
+    | AskToRejoin
 )
 Result = (
     Mailbox
@@ -449,4 +592,12 @@ Result = (
     | AlreadyLogged
     | LogMoved
     | LogRefused
+    | Encrypted
+    | ConversationMoved
+    | Advanced
+    | PackagesPublished
+    | PackageKnown
+    | TooManyPackages
+    | PackagesClaimed
+    | AskedToRejoin
 )

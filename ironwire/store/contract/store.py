@@ -25,13 +25,14 @@ There are two kinds of reads, told apart by their form:
   where a wrong answer costs a little time or a lost signal. A promise never follows from a glance.
 
 Operations and their results stand in `operations.py`. The reads, and the changes that are no operations, are declared
-by subject: here, in `directory.py`, in `device_log.py` and in `maintenance.py`.
+by subject: here, in `directory.py`, `device_log.py`, `conversations.py` and `maintenance.py`.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.conversations import Conversation, Conversations
 from ironwire.store.contract.device_log import DeviceLogs
 from ironwire.store.contract.directory import Directory, Group
 from ironwire.store.contract.losses import Loss
@@ -121,6 +122,12 @@ class Glance(Protocol):
         """
         ...
 
+    def conversation(self, conversation: ConversationId) -> Conversation | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        ...
+
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         """The clients that the client has blocked. `Append` looks for itself: this is for signals that are not stored.
 
@@ -132,7 +139,7 @@ class Glance(Protocol):
     def is_banned(self, client: ClientId) -> bool: ...
 
 
-class Store(Mailboxes, Directory, DeviceLogs, Archive, Maintenance, Protocol):
+class Store(Mailboxes, Directory, DeviceLogs, Conversations, Archive, Maintenance, Protocol):
     """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or
     after `close`.
     """

@@ -6,22 +6,30 @@ from attrs import evolve
 
 from ironwire.crypto.signing import PublicKey
 from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
-from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.ids import ClientId, DeviceId, GroupId, is_group
+from ironwire.protocol.conversations.slots import Leaf, leaves_in
 from ironwire.protocol.devices.log import check_place
+from ironwire.store.contract.conversations import owed_commit
 from ironwire.store.contract.device_log import is_taken
 from ironwire.store.contract.operations import (
     Acked,
     Acknowledge,
     AddBlock,
+    AdvanceConversation,
+    Advanced,
     AlreadyLogged,
     AlreadySettled,
     Append,
     Appended,
     AppendToLog,
+    AskToRejoin,
     Blocked,
     ChangeGroup,
+    ClaimPackages,
+    ConversationMoved,
     DeviceNameTaken,
     DeviceNotLogged,
+    Encrypted,
     EpochPassed,
     Forget,
     Forgotten,
@@ -38,6 +46,7 @@ from ironwire.store.contract.operations import (
     Operation,
     OutOfTurn,
     Placed,
+    PublishPackages,
     RefuseNumber,
     Register,
     Remove,
@@ -48,6 +57,7 @@ from ironwire.store.contract.operations import (
     Sweep,
     Swept,
     ToClient,
+    ToConversation,
     ToDevices,
     ToGroup,
     TooManyBlocks,
@@ -60,14 +70,18 @@ from ironwire.store.contract.operations import (
 )
 from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota
+from ironwire.store.memory import conversations
 from ironwire.store.memory.state import (
     GroupState,
     Member,
     MemoryMailbox,
     MemoryState,
     MessageKey,
+    box_of,
     boxes_of,
+    drop_box,
     groups_of,
+    is_encrypted_by_now,
     log_of,
     recall,
 )
@@ -88,7 +102,7 @@ def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
                 if box.device == device:
                     if session not in (None, box.session):
                         return SessionOver()
-                    del state.boxes[box.id]
+                    drop_box(state, box)
                     return Removed()
             return NoSuchDevice()
         case Sweep():
@@ -125,6 +139,15 @@ def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
             return Unblocked()
         case AppendToLog():
             return _append_to_log(state, operation, quota)
+        case AdvanceConversation():
+            return _advance(state, operation, quota)
+        case PublishPackages(device):
+            return conversations.publish(state.encrypted, operation) if box_of(state, device) else SessionOver()
+        case ClaimPackages(claimer):
+            blocked_by = frozenset(client for client, blocked in state.blocks.items() if claimer in blocked)
+            return conversations.claim(state.encrypted, operation, blocked_by)
+        case AskToRejoin():
+            return conversations.rejoin(state.encrypted, operation)
 
 
 def _register(
@@ -182,11 +205,13 @@ def _refuse_number(
 
 def _append(
     state: MemoryState, append: Append, quota: Quota
-) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
+) -> Appended | Known | MailboxFull | Undeliverable | NotMember | ConversationMoved | Encrypted:
     envelope = append.envelope
     known = recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
         return known
+    if is_encrypted_by_now(state, envelope):
+        return Encrypted()
     match append.audience:
         case ToClient(client, is_live):
             return _append_to_client(state, append, client, quota, is_live=is_live)
@@ -194,6 +219,8 @@ def _append(
             return _append_to_group(state, append, group, quota)
         case ToDevices(devices):
             return _append_to_devices(state, append, devices, quota)
+        case ToConversation() as to:
+            return _append_to_conversation(state, append, to, quota)
 
 
 def _append_to_client(
@@ -215,6 +242,26 @@ def _append_to_client(
         state.blocked.add(state.next_archived)
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
     return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
+
+
+def _append_to_conversation(
+    state: MemoryState, append: Append, to: ToConversation, quota: Quota
+) -> Appended | ConversationMoved | MailboxFull | NotMember:
+    envelope = append.envelope
+    found = state.encrypted.conversations.get(to.conversation)
+    if found is None or to.by not in found.slots:
+        return NotMember()
+    if (found.generation, found.epoch) != (to.generation, to.epoch):
+        return ConversationMoved(found.generation, found.epoch)
+    boxes = [box for leaf in leaves_in(found.slots) if leaf != to.by and (box := box_of(state, leaf)) is not None]
+    if not is_group(to.conversation):
+        theirs = [box for box in boxes if box.client != envelope.sender]
+        have_room = [box.admits(len(envelope.payload), quota) for box in theirs]
+        if not all(have_room):
+            return MailboxFull()
+        boxes = [box for box in boxes if not _blocks(state, box.client, envelope.sender)]
+    _remember(state, envelope, append.digest, is_archived=False)
+    return _spread(envelope, [(box, False) for box in boxes], quota)
 
 
 def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quota) -> Appended | NotMember:
@@ -243,7 +290,18 @@ def _change_group(
     known = recall(state, _key(envelope, change.digest), change.digest)
     if known is not None:
         return known
-    group_id = GroupId(envelope.to)
+    everyone = _move_group(state, change, quota)
+    if not isinstance(everyone, list):
+        return everyone
+    gone = [client for client in everyone if client not in change.roles]
+    conversations.ask_for_those_who_left(state.encrypted, GroupId(envelope.to), gone)
+    _remember(state, envelope, change.digest, is_archived=False)
+    return _spread_in_group(state, envelope, everyone, quota)
+
+
+def _move_group(state: MemoryState, change: ChangeGroup, quota: Quota) -> list[ClientId] | EpochPassed | TooManyGroups:
+    """Bring the group to its next epoch; returns all who were members or are now."""
+    group_id = GroupId(change.envelope.to)
     group = state.groups.get(group_id, GroupState(group_id))
     if group.epoch != change.expected_epoch:
         return EpochPassed()
@@ -265,8 +323,45 @@ def _change_group(
         state.groups[group_id] = group
     else:
         state.groups.pop(group_id, None)
-    _remember(state, envelope, change.digest, is_archived=False)
-    return _spread_in_group(state, envelope, everyone, quota)
+    return everyone
+
+
+def _advance(
+    state: MemoryState, advance: AdvanceConversation, quota: Quota
+) -> Advanced | Known | ConversationMoved | EpochPassed | TooManyGroups:
+    envelope, after = advance.envelope, advance.after
+    known = recall(state, _key(envelope, advance.digest), advance.digest)
+    if known is not None:
+        return known
+    moved = conversations.moved(state.encrypted, after.id, advance.seen)
+    if moved is not None:
+        return moved
+    members = None if advance.group is None else _move_group(state, advance.group, quota)
+    if members is not None and not isinstance(members, list):
+        return members
+    before = state.encrypted.conversations.get(after.id)
+    conversations.advance(state.encrypted, advance)
+    _remember(state, envelope, advance.digest, is_archived=False)
+    owed = [(leaf, envelope) for leaf in owed_commit(before, after)]
+    stored = [(envelope, _spread_to_leaves(state, envelope, [leaf for leaf, _ in owed], quota))]
+    for leaf, welcome in advance.welcomes:
+        is_blocked = _blocks(state, leaf.client, envelope.sender)
+        stored.append((welcome, _spread_to_leaves(state, welcome, [] if is_blocked else [leaf], quota)))
+    if members is not None and advance.group is not None:
+        told = {leaf for leaf, _ in (*owed, *advance.welcomes)}
+        boxes = [box for client in members for box in boxes_of(state, client) if box.leaf not in told]
+        group = advance.group.envelope
+        stored.append((group, evolve(_spread(group, [(box, False) for box in boxes], quota), owed=tuple(members))))
+    return Advanced(tuple(stored))
+
+
+def _spread_to_leaves(state: MemoryState, envelope: Envelope, leaves: Sequence[Leaf], quota: Quota) -> Appended:
+    boxes = [box for leaf in leaves if (box := box_of(state, leaf)) is not None]
+    return _spread(envelope, [(box, False) for box in boxes], quota)
+
+
+def _blocks(state: MemoryState, client: ClientId, sender: ClientId) -> bool:
+    return sender in state.blocks.get(client, ())
 
 
 def _spread_in_group(
@@ -318,7 +413,7 @@ def _append_to_log(
     current = {device.key.raw for device in longer.current}
     removed = [box for box in boxes_of(state, client) if box.device_key not in (None, *current)]
     for box in removed:
-        del state.boxes[box.id]
+        drop_box(state, box)
     stored = _spread(envelope, [(box, False) for box in boxes_of(state, client)], quota)
     return Logged(evolve(stored, owed=(client,)), tuple(box.device for box in removed))
 

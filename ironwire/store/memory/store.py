@@ -4,12 +4,15 @@ It is the oracle that every other store is compared with, and what the server ru
 to be read, as are its other parts, `state.py` and `operations.py`: nothing is counted that can be looked at.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.conversations.tasks import Task
+from ironwire.store.contract.conversations import Conversation, KeptCommit, Pool
 from ironwire.store.contract.device_log import KeptEntry, LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
@@ -17,6 +20,7 @@ from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.order import apply_in_lanes
 from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.memory import conversations
 from ironwire.store.memory.operations import apply
 from ironwire.store.memory.state import (
     MemoryState,
@@ -47,6 +51,9 @@ class MemoryGlance:
     def group(self, group: GroupId) -> Group | None:
         found = self._state.groups.get(group)
         return None if found is None else found.snapshot()
+
+    def conversation(self, conversation: ConversationId) -> Conversation | None:
+        return self._state.encrypted.conversations.get(conversation)
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return frozenset(self._state.blocks.get(client, ()))
@@ -129,6 +136,33 @@ class MemoryStore:
             return None
         some = log.entries[first : first + limit]
         return LogPage([KeptEntry(each.entry.encode(), each.signature) for each in some], log.head)
+
+    async def conversation(self, conversation: ConversationId) -> Conversation | None:
+        return self.glance.conversation(conversation)
+
+    async def conversations_of(self, client: ClientId) -> Sequence[Conversation]:
+        return conversations.conversations_of(self._state.encrypted, client)
+
+    async def commits(
+        self, conversation: ConversationId, generation: int, *, first: int, limit: int
+    ) -> Sequence[KeptCommit]:
+        await trio.lowlevel.checkpoint()
+        return conversations.read_commits(self._state.encrypted, conversation, generation, first, limit)
+
+    async def claimed(
+        self, conversation: ConversationId, claimer: ClientId, refs: Sequence[bytes]
+    ) -> Mapping[bytes, Leaf]:
+        return conversations.claimed(self._state.encrypted, conversation, claimer, refs)
+
+    async def pool(self, device: Leaf) -> Pool:
+        return conversations.pool_of(self._state.encrypted, device)
+
+    async def tasks(self, conversation: ConversationId) -> Sequence[Task]:
+        return conversations.tasks_of(self._state.encrypted, conversation)
+
+    async def conversations_with_tasks(self, client: ClientId) -> Sequence[ConversationId]:
+        found = conversations.conversations_of(self._state.encrypted, client)
+        return [each.id for each in found if conversations.tasks_of(self._state.encrypted, each.id)]
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

@@ -1,7 +1,7 @@
 """The durable store in one SQLite file, written by one writer in batches."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +10,10 @@ import structlog
 import trio
 
 from ironwire.errors import StoreError
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.conversations.tasks import Task
+from ironwire.store.contract.conversations import Conversation, KeptCommit, Pool
 from ironwire.store.contract.device_log import LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.faults import FaultPoint, reach
@@ -18,6 +21,15 @@ from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.sqlite.conversations import (
+    ConversationReader,
+    read_claimed,
+    read_commits,
+    read_conversations_of,
+    read_conversations_with_tasks,
+    read_pool,
+    read_tasks,
+)
 from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.database import Database, Threads, Workers
 from ironwire.store.sqlite.device_log import read_log
@@ -38,6 +50,7 @@ class SqliteGlance:
 
     _mailboxes: MailboxCache
     _directory: DirectoryReader
+    _conversations: ConversationReader
 
     def __init__(self, database: Database, turn: trio.Lock) -> None:
         self._database = database
@@ -45,8 +58,15 @@ class SqliteGlance:
         self.banned: set[ClientId] = set()
         """Kept up to date by the store."""
 
-    def open(self, mailboxes: MailboxCache, directory: DirectoryReader, banned: set[ClientId]) -> None:
-        self._mailboxes, self._directory, self.banned = mailboxes, directory, banned
+    def open(
+        self,
+        mailboxes: MailboxCache,
+        directory: DirectoryReader,
+        conversations: ConversationReader,
+        banned: set[ClientId],
+    ) -> None:
+        self._mailboxes, self._directory, self._conversations = mailboxes, directory, conversations
+        self.banned = banned
 
     def mailbox_count(self, client: ClientId) -> int:
         boxes = self._mailboxes.cached.get(client)
@@ -66,6 +86,10 @@ class SqliteGlance:
     def group(self, group: GroupId) -> Group | None:
         with self._database.errors():
             return self._directory.group(group)
+
+    def conversation(self, conversation: ConversationId) -> Conversation | None:
+        with self._database.errors():
+            return self._conversations.conversation(conversation)
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         blocks = self._directory.blocks.get(client)  # first: to enter the context below costs more than all else here
@@ -88,6 +112,7 @@ class SqliteStore:
     _writer: Writer
     _mailboxes: MailboxCache
     _directory: DirectoryReader
+    _conversations: ConversationReader
 
     def __init__(self, path: Path, quota: Quota, open_workers: Callable[[], Workers] = Threads) -> None:
         self._quota = quota
@@ -114,7 +139,8 @@ class SqliteStore:
         self._writer = Writer(database.changes, database.lookups, self._quota)
         self._mailboxes = self._writer.mailboxes
         self._directory = DirectoryReader(database.lookups)
-        self.glance.open(self._mailboxes, self._directory, read_bans(database.lookups))
+        self._conversations = ConversationReader(database.lookups)
+        self.glance.open(self._mailboxes, self._directory, self._conversations, read_bans(database.lookups))
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -125,6 +151,7 @@ class SqliteStore:
                 results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
             finally:
                 self._directory.forget_changed(batch)
+                self._conversations.forget_changed(batch)
             self._batches += 1
             self._operations += len(batch)
             reach(FaultPoint.BEFORE_REPLIES)
@@ -150,6 +177,7 @@ class SqliteStore:
             erased = await self._transaction(lambda: self._writer.erase(client), in_thread=True)
             self._writer.recover()
             self._directory.forget_blocks(client)
+            self._conversations.forget()
             self._batches += 1
             return erased
 
@@ -266,6 +294,36 @@ class SqliteStore:
     async def device_log(self, client: ClientId, *, first: int, limit: int) -> LogPage | None:
         with self._database.errors():
             return read_log(self._database.lookups, client, first, limit)
+
+    async def conversation(self, conversation: ConversationId) -> Conversation | None:
+        return self.glance.conversation(conversation)
+
+    async def conversations_of(self, client: ClientId) -> Sequence[Conversation]:
+        with self._database.errors():
+            return read_conversations_of(self._database.lookups, client)
+
+    async def commits(
+        self, conversation: ConversationId, generation: int, *, first: int, limit: int
+    ) -> Sequence[KeptCommit]:
+        return await self._database.read_page(lambda pages: read_commits(pages, conversation, generation, first, limit))
+
+    async def claimed(
+        self, conversation: ConversationId, claimer: ClientId, refs: Sequence[bytes]
+    ) -> Mapping[bytes, Leaf]:
+        with self._database.errors():
+            return read_claimed(self._database.lookups, conversation, claimer, refs)
+
+    async def pool(self, device: Leaf) -> Pool:
+        with self._database.errors():
+            return read_pool(self._database.lookups, device)
+
+    async def tasks(self, conversation: ConversationId) -> Sequence[Task]:
+        with self._database.errors():
+            return read_tasks(self._database.lookups, conversation)
+
+    async def conversations_with_tasks(self, client: ClientId) -> Sequence[ConversationId]:
+        with self._database.errors():
+            return read_conversations_with_tasks(self._database.lookups, client)
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

@@ -8,18 +8,27 @@ and checkpoint.
 import sqlite3
 from collections.abc import Sequence
 
-from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.ids import ClientId, DeviceId, GroupId, is_group
+from ironwire.protocol.conversations.slots import Leaf, leaves_in
+from ironwire.store.contract.conversations import owed_commit
 from ironwire.store.contract.faults import FaultPoint, reach
+from ironwire.store.contract.losses import change_of
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.operations import (
     Acknowledge,
     AddBlock,
+    AdvanceConversation,
+    Advanced,
     AlreadyLogged,
     AlreadySettled,
     Append,
     Appended,
     AppendToLog,
+    AskToRejoin,
     ChangeGroup,
+    ClaimPackages,
+    ConversationMoved,
+    Encrypted,
     EpochPassed,
     Forget,
     Forgotten,
@@ -34,7 +43,10 @@ from ironwire.store.contract.operations import (
     NumberRefused,
     Operation,
     OutOfTurn,
+    PackageKnown,
+    PackagesPublished,
     Placed,
+    PublishPackages,
     RefuseNumber,
     Register,
     Remove,
@@ -43,16 +55,19 @@ from ironwire.store.contract.operations import (
     SessionOver,
     Sweep,
     ToClient,
+    ToConversation,
     ToDevices,
     ToGroup,
     TooManyDevices,
     TooManyGroups,
+    TooManyPackages,
     Touch,
     Undeliverable,
 )
 from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Envelope, Quota
 from ironwire.store.sqlite.boxes import Box
+from ironwire.store.sqlite.conversations import ConversationWriter, expire_conversations
 from ironwire.store.sqlite.device_log import append_entry
 from ironwire.store.sqlite.devices import DeviceWriter
 from ironwire.store.sqlite.directory import DirectoryWriter
@@ -61,7 +76,7 @@ from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_e
 from ironwire.store.sqlite.losses import note_lost_change
 from ironwire.store.sqlite.mailboxes import MailboxCache
 from ironwire.store.sqlite.memtable import KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
-from ironwire.wire.messages import ErrorCode, GroupChanged
+from ironwire.wire.messages import ErrorCode
 
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
 _UNARCHIVE = "UPDATE envelope SET is_archived = 0 WHERE id = ? AND sender = ? AND message_id = ?"
@@ -84,6 +99,7 @@ class Writer:
         self._lookups = lookups
         self._quota = quota
         self._directory = DirectoryWriter(changes, quota)
+        self._conversations = ConversationWriter(changes)
         self.mailboxes = MailboxCache(lookups, quota)
         self._known_ids: dict[bytes, KnownRow] = {}
         """Ids of the current batch that the tables know."""
@@ -117,6 +133,7 @@ class Writer:
         for mailbox, tail in unreachable_entries(self._changes):
             self._devices.take_out(mailbox, 0, tail)
         self._devices.release()
+        expire_conversations(self._changes, before_ms)
         reach(FaultPoint.EXPIRING)
         return Expired(entries, len(unseen))
 
@@ -139,6 +156,7 @@ class Writer:
         """
         self._devices.forget()
         self._directory.forget()
+        self._conversations.forget()
         self.mailboxes.recover()
 
     def recall(self, key: bytes, digest: bytes) -> Known | None:
@@ -174,11 +192,25 @@ class Writer:
                 return self._directory.unblock(operation)
             case AppendToLog():
                 return self._append_to_log(operation)
+            case AdvanceConversation():
+                return self._advance(operation, key)
+            case PublishPackages():
+                return self._publish(operation)
+            case ClaimPackages(claimer, targets=targets):
+                owners = {device.client for device, _ in targets}
+                blocked_by = frozenset(client for client in owners if claimer in self._directory.blocks_of(client))
+                return self._conversations.claim(operation, blocked_by)
+            case AskToRejoin():
+                return self._conversations.rejoin(operation)
 
-    def _append(self, append: Append, key: bytes | None) -> Appended | Known | MailboxFull | Undeliverable | NotMember:
+    def _append(
+        self, append: Append, key: bytes | None
+    ) -> Appended | Known | MailboxFull | Undeliverable | NotMember | ConversationMoved | Encrypted:
         known = self._known(key, append.digest)
         if known is not None:
             return known
+        if self._conversations.forbids(append.envelope):
+            return Encrypted()
         match append.audience:
             case ToClient(client, is_live):
                 return self._append_to_client(append, key, client, is_live=is_live)
@@ -186,6 +218,8 @@ class Writer:
                 return self._append_to_group(append, key, group)
             case ToDevices(devices):
                 return self._append_to_devices(append, key, devices)
+            case ToConversation() as to:
+                return self._append_to_conversation(append, key, to)
 
     def _append_to_client(
         self, append: Append, key: bytes | None, client: ClientId, *, is_live: bool
@@ -248,6 +282,30 @@ class Writer:
             return Undeliverable()
         return self._spread(append, key, owed, (), is_archived=append.is_archived)
 
+    def _append_to_conversation(
+        self, append: Append, key: bytes | None, to: ToConversation
+    ) -> Appended | ConversationMoved | MailboxFull | NotMember:
+        found = self._conversations.conversation(to.conversation)
+        if found is None or to.by not in found.slots:
+            return NotMember()
+        if (found.generation, found.epoch) != (to.generation, to.epoch):
+            return ConversationMoved(found.generation, found.epoch)
+        sender, size = append.envelope.sender, len(append.envelope.payload)
+        boxes = self._boxes_of([leaf for leaf in leaves_in(found.slots) if leaf != to.by])
+        if not is_group(to.conversation):
+            have_room = [self.mailboxes.admit(box, size) for box in boxes if box.client != sender]
+            if not all(have_room):
+                return MailboxFull()
+            boxes = [box for box in boxes if sender not in self._directory.blocks_of(box.client)]
+        return self._spread(append, key, [(box, False) for box in boxes], ())
+
+    def _boxes_of(self, leaves: Sequence[Leaf]) -> list[Box]:
+        """The mailboxes of these devices, in their order, of those that have one."""
+        clients = dict.fromkeys(leaf.client for leaf in leaves)
+        found = {(box.client, box.device_key): box for boxes in self.mailboxes.of_all(clients) for box in boxes}
+        keys = ((leaf.client, leaf.device) for leaf in leaves)
+        return [found[key] for key in keys if key in found]
+
     def _change_group(self, change: ChangeGroup, key: bytes | None) -> Appended | Known | EpochPassed | TooManyGroups:
         known = self._known(key, change.digest)
         if known is not None:
@@ -255,8 +313,45 @@ class Writer:
         everyone = self._directory.change(change, self.mailboxes.last_envelope)
         if not isinstance(everyone, tuple):
             return everyone
+        gone = [client for client in everyone if client not in change.roles]
+        self._conversations.ask_for_those_who_left(GroupId(change.envelope.to), gone)
         owed = [(box, False) for boxes in self.mailboxes.of_all(everyone) for box in boxes]
         return self._spread(change, key, owed, everyone)
+
+    def _publish(self, publish: PublishPackages) -> PackagesPublished | PackageKnown | TooManyPackages | SessionOver:
+        return self._conversations.publish(publish) if self._boxes_of([publish.device]) else SessionOver()
+
+    def _advance(
+        self, advance: AdvanceConversation, key: bytes | None
+    ) -> Advanced | Known | ConversationMoved | EpochPassed | TooManyGroups:
+        known = self._known(key, advance.digest)
+        if known is not None:
+            return known
+        envelope, after = advance.envelope, advance.after
+        moved = self._conversations.moved(after.id, advance.seen)
+        if moved is not None:
+            return moved
+        members: tuple[ClientId, ...] = ()
+        if advance.group is not None:
+            everyone = self._directory.change(advance.group, self.mailboxes.last_envelope)
+            if not isinstance(everyone, tuple):
+                return everyone
+            members = everyone
+        before = self._conversations.conversation(after.id)
+        self._conversations.advance(advance)
+        owed = owed_commit(before, after)
+        stored = [(envelope, self._spread(advance, key, [(box, False) for box in self._boxes_of(owed)], ()))]
+        for leaf, welcome in advance.welcomes:
+            is_blocked = envelope.sender in self._directory.blocks_of(leaf.client)
+            boxes = [] if is_blocked else self._boxes_of([leaf])
+            stored.append((welcome, self._spread(_untold(welcome), None, [(box, False) for box in boxes], ())))
+        if advance.group is not None:
+            told = {(leaf.client, leaf.device) for leaf in (*owed, *(leaf for leaf, _ in advance.welcomes))}
+            boxes = [box for found in self.mailboxes.of_all(members) for box in found]
+            others = [(box, False) for box in boxes if (box.client, box.device_key) not in told]
+            change = advance.group.envelope
+            stored.append((change, self._spread(_untold(change), None, others, members)))
+        return Advanced(tuple(stored))
 
     def _append_to_log(self, append: AppendToLog) -> Logged | AlreadyLogged | LogMoved | LogRefused | TooManyDevices:
         client = append.envelope.sender
@@ -270,7 +365,7 @@ class Writer:
 
     def _spread(
         self,
-        what: Append | ChangeGroup,
+        what: Append | ChangeGroup | AdvanceConversation,
         key: bytes | None,
         owed: list[tuple[Box, bool]],
         clients: tuple[ClientId, ...],
@@ -293,14 +388,15 @@ class Writer:
 
     def _lose(self, box: Box, envelope: Envelope) -> LostPlace:
         self.mailboxes.skip(box)
-        if envelope.verb == GroupChanged.verb:
-            note_lost_change(self._changes, box.id, envelope.to, box.tail, self._quota.lost_groups)
+        conversation = change_of(envelope.verb, envelope.to)
+        if conversation is not None:
+            note_lost_change(self._changes, box.id, conversation, box.tail, self._quota.lost_groups)
             box.has_lost_changes = True
         return LostPlace(box.id, box.tail)
 
     def _keep(
         self,
-        what: Append | ChangeGroup,
+        what: Append | ChangeGroup | AdvanceConversation,
         key: bytes | None,
         owed: list[tuple[Box, bool]],
         *,
@@ -354,4 +450,12 @@ class Writer:
 
 
 def _key_of(operation: Operation) -> bytes | None:
-    return key_of(operation.envelope, operation.digest) if isinstance(operation, Append | ChangeGroup) else None
+    """Of an operation whose id is remembered."""
+    if isinstance(operation, Append | ChangeGroup | AdvanceConversation):
+        return key_of(operation.envelope, operation.digest)
+    return None
+
+
+def _untold(envelope: Envelope) -> Append:
+    """An envelope that follows from another operation: its id is not remembered."""
+    return Append(envelope, b"", ToDevices(()))

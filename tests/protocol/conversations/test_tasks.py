@@ -16,8 +16,8 @@ EVERYBODY = [ANN_1, ANN_2, BOB_1, CAT_1]
 ROSTER: dict[ClientId, Role] = {ANN: "member", BOB: "member", CAT: "admin"}
 
 
-def task(kind: TaskKind, leaf: Leaf, by: bytes = b"") -> Task:
-    return Task(kind, leaf.client, b"" if kind == "left" else leaf.device, by)
+def task(kind: TaskKind, leaf: Leaf) -> Task:
+    return Task(kind, leaf.client, b"" if kind == "left" else leaf.device)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,6 @@ def test_a_commit_does_what_it_does() -> None:
 @pytest.mark.parametrize(
     ("asked", "order"),
     [
-        ([task("add", ANN_3, by=ANN_2.device)], [ANN_2, ANN_1, CAT_1, BOB_1]),
         ([task("add", ANN_3)], [ANN_1, ANN_2, CAT_1, BOB_1]),
         ([task("remove", ANN_1)], [ANN_2, CAT_1, BOB_1]),
         ([task("readd", BOB_1), task("remove", ANN_1)], [CAT_1, ANN_2]),
