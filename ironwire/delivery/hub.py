@@ -224,9 +224,11 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if isinstance(result, Logged):
+        if not isinstance(result, Appended):
+            if not isinstance(result, Logged):
+                return
             result = result.stored
-        if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup | AppendToLog):
+        if not isinstance(operation, Append | ChangeGroup | AppendToLog):
             return
         envelope = operation.envelope
         for place in result.placed:
