@@ -11,7 +11,7 @@ from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, M
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import LogOp, SignedEntry
-from ironwire.store.contract.conversations import Conversation, PoolPackage
+from ironwire.store.contract.conversations import PoolPackage, StoredConversation
 from ironwire.store.contract.operations import (
     AdvanceConversation,
     Append,
@@ -152,12 +152,12 @@ def package(name: str, *, is_last_resort: bool = False, not_after_ms: int = 9_00
 
 def state(
     conversation: ConversationId, generation: int, epoch: int, roster: Mapping[ClientId, Role], *slots: Leaf | None
-) -> Conversation:
-    return Conversation(conversation, generation, epoch, b"group id %d" % generation, slots, roster)
+) -> StoredConversation:
+    return StoredConversation(conversation, generation, epoch, b"group id %d" % generation, slots, roster)
 
 
 def commit(
-    after: Conversation,
+    after: StoredConversation,
     by: Leaf,
     device: DeviceId,
     *,

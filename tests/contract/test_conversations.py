@@ -12,7 +12,7 @@ from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.conversations.tasks import Task
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import LogOp
-from ironwire.store.contract.conversations import COMMITS_BYTES, Conversation, KeptCommit, Pool, group_after
+from ironwire.store.contract.conversations import COMMITS_BYTES, KeptCommit, Pool, StoredConversation, group_after
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.operations import (
     AddBlock,
@@ -92,7 +92,9 @@ async def forget_what_waits(store: Store) -> None:
     await store.expire(before_ms=1_000, archived_before_ms=0)
 
 
-async def begin(store: Store, conversation: ConversationId, *slots: Leaf, roster: dict[ClientId, Role]) -> Conversation:
+async def begin(
+    store: Store, conversation: ConversationId, *slots: Leaf, roster: dict[ClientId, Role]
+) -> StoredConversation:
     """The first epoch, by the first leaf's device; a group is made for it."""
     group = None
     if conversation == GROUP:

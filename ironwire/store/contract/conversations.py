@@ -42,7 +42,7 @@ class Pool:
 
 
 @record
-class Conversation:
+class StoredConversation:
     """The newest generation of a conversation."""
 
     id: ConversationId
@@ -68,7 +68,7 @@ def conversation_of(sender: ClientId, to: Recipient) -> ConversationId:
     return GroupId(to) if is_group(to) else PairId(to)
 
 
-def owed_commit(before: Conversation | None, after: Conversation) -> tuple[Leaf, ...]:
+def owed_commit(before: StoredConversation | None, after: StoredConversation) -> tuple[Leaf, ...]:
     """Whose devices get the commit that led from one state to the other."""
     if before is None or before.generation != after.generation:
         return leaves_in(after.slots[:1])
@@ -87,7 +87,7 @@ def group_after(
 
 
 class Conversations(Protocol):
-    async def conversation(self, conversation: ConversationId) -> Conversation | None:
+    async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         """None: nothing encrypted was ever said in it.
 
         Raises:
@@ -95,7 +95,7 @@ class Conversations(Protocol):
         """
         ...
 
-    async def conversations_of(self, client: ClientId) -> Sequence[Conversation]:
+    async def conversations_of(self, client: ClientId) -> Sequence[StoredConversation]:
         """Those in whose roster the client is, in the order of their ids.
 
         Raises:

@@ -10,7 +10,7 @@ from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceStanding
 from ironwire.protocol.devices.log_entry import LogHead, SignedEntry
 from ironwire.record import record
-from ironwire.store.contract.conversations import Conversation, Pool, PoolPackage
+from ironwire.store.contract.conversations import Pool, PoolPackage, StoredConversation
 from ironwire.store.contract.records import Envelope, Mailbox, MailboxId
 from ironwire.wire.messages import ErrorCode
 
@@ -455,7 +455,7 @@ class AdvanceConversation:
     envelope: Envelope
     digest: bytes
     seen: tuple[int, int]
-    after: Conversation
+    after: StoredConversation
     added: tuple[Leaf, ...] = ()
     welcomes: tuple[tuple[Leaf, Envelope], ...] = ()
     group: ChangeGroup | None = None

@@ -32,7 +32,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
-from ironwire.store.contract.conversations import Conversation, Conversations
+from ironwire.store.contract.conversations import Conversations, StoredConversation
 from ironwire.store.contract.device_log import DeviceLogs
 from ironwire.store.contract.directory import Directory, Group
 from ironwire.store.contract.losses import Loss
@@ -122,7 +122,7 @@ class Glance(Protocol):
         """
         ...
 
-    def conversation(self, conversation: ConversationId) -> Conversation | None:
+    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         """Raises:
         StoreError: the store cannot be read.
         """

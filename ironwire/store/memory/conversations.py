@@ -8,7 +8,7 @@ from ironwire.ids import ClientId, ConversationId
 from ironwire.protocol.conversations.key_packages import POOL_PACKAGES
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.conversations.tasks import Task, TaskKind, due_after
-from ironwire.store.contract.conversations import COMMITS_BYTES, Conversation, KeptCommit, Pool, PoolPackage
+from ironwire.store.contract.conversations import COMMITS_BYTES, KeptCommit, Pool, PoolPackage, StoredConversation
 from ironwire.store.contract.operations import (
     AdvanceConversation,
     AskedToRejoin,
@@ -35,7 +35,7 @@ class PublishedPackage:
 
 @define
 class ConversationsState:
-    conversations: dict[ConversationId, Conversation] = field(factory=dict)
+    conversations: dict[ConversationId, StoredConversation] = field(factory=dict)
     commits: dict[tuple[ConversationId, int, int], tuple[KeptCommit, int]] = field(factory=dict)
     """By generation and epoch, with when it was accepted."""
     packages: list[PublishedPackage] = field(factory=list)
@@ -47,7 +47,7 @@ class ConversationsState:
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
-def conversations_of(state: ConversationsState, client: ClientId) -> list[Conversation]:
+def conversations_of(state: ConversationsState, client: ClientId) -> list[StoredConversation]:
     return [each for _, each in sorted(state.conversations.items()) if client in each.roster]
 
 

@@ -12,7 +12,7 @@ from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.conversations.tasks import Task
-from ironwire.store.contract.conversations import Conversation, KeptCommit, Pool
+from ironwire.store.contract.conversations import KeptCommit, Pool, StoredConversation
 from ironwire.store.contract.device_log import KeptEntry, LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
@@ -52,7 +52,7 @@ class MemoryGlance:
         found = self._state.groups.get(group)
         return None if found is None else found.snapshot()
 
-    def conversation(self, conversation: ConversationId) -> Conversation | None:
+    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         return self._state.encrypted.conversations.get(conversation)
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
@@ -137,10 +137,10 @@ class MemoryStore:
         some = log.entries[first : first + limit]
         return LogPage([KeptEntry(each.entry.encode(), each.signature) for each in some], log.head)
 
-    async def conversation(self, conversation: ConversationId) -> Conversation | None:
+    async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         return self.glance.conversation(conversation)
 
-    async def conversations_of(self, client: ClientId) -> Sequence[Conversation]:
+    async def conversations_of(self, client: ClientId) -> Sequence[StoredConversation]:
         return conversations.conversations_of(self._state.encrypted, client)
 
     async def commits(

@@ -25,8 +25,8 @@ would touch five B-trees twice. So the store writes a log first, as log-structur
   weight is the number of effects, and a KiB of payload counts as one more. The newest rows always stay: the acks of
   their envelopes are on the way.
 
-What is rare goes into the tables at once, in the same transaction: groups, blocks, bans, device logs, lost changes, new
-devices. What works on the tables (expiry, erasure, a removed device, an id that is forgotten, a copy) checkpoints
+What is rare goes into the tables at once, in the same transaction: groups, blocks, bans, device logs, encrypted
+conversations, lost changes, new devices. What works on the tables (expiry, erasure, a removed device, an id that is forgotten, a copy) checkpoints
 everything first.
 
 Invariants:
@@ -42,7 +42,7 @@ The files, from the outside inwards:
     store.py        the contract, one turn at a time, and the glance
     database.py     connections, transactions, and the threads that wait for the disk
     writer.py       batches, and what becomes of envelopes
-    directory.py    groups, blocks, bans; device_log.py: device logs
+    directory.py    groups, blocks, bans; device_log.py: device logs; conversations.py: encrypted ones
     devices.py      devices, acks, and what leaves mailboxes
     mailboxes.py    the mailboxes in memory; boxes.py is one of them, journal.py their log
     memtable.py     recent envelopes, and known message ids

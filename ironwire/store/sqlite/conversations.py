@@ -19,9 +19,9 @@ from ironwire.protocol.conversations.tasks import Task, TaskKind, due_after
 from ironwire.store.contract.conversations import (
     CLEARTEXT_VERBS,
     COMMITS_BYTES,
-    Conversation,
     KeptCommit,
     Pool,
+    StoredConversation,
     conversation_of,
 )
 from ironwire.store.contract.operations import (
@@ -111,7 +111,7 @@ _DELETE_ALL = (
 _BLANK = bytes(2 * CLIENT_BYTES)
 
 
-def _weigh(conversation: Conversation | None) -> int:
+def _weigh(conversation: StoredConversation | None) -> int:
     return 0 if conversation is None else len(conversation.slots) + len(conversation.roster)
 
 
@@ -120,12 +120,12 @@ class ConversationWriter:
 
     def __init__(self, changes: sqlite3.Connection) -> None:
         self._changes = changes
-        self._cached: Cache[ConversationId, Conversation | None] = Cache(CACHED_LEAVES, _weigh)
+        self._cached: Cache[ConversationId, StoredConversation | None] = Cache(CACHED_LEAVES, _weigh)
         """The current batch included."""
         self._encrypted: Cache[tuple[str, str], bool] = Cache(CACHED_ANSWERS, lambda _: 0)
         """By sender and recipient of an envelope. Asked for with every text."""
 
-    def conversation(self, conversation: ConversationId) -> Conversation | None:
+    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         if conversation in self._cached.held:
             return self._cached.held[conversation]
         return self._cached.keep(conversation, read_conversation(self._changes, conversation))
@@ -235,9 +235,9 @@ class ConversationReader:
 
     def __init__(self, lookups: sqlite3.Connection) -> None:
         self._lookups = lookups
-        self._cached: Cache[ConversationId, Conversation | None] = Cache(CACHED_LEAVES, _weigh)
+        self._cached: Cache[ConversationId, StoredConversation | None] = Cache(CACHED_LEAVES, _weigh)
 
-    def conversation(self, conversation: ConversationId) -> Conversation | None:
+    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         if conversation in self._cached.held:
             return self._cached.held[conversation]
         return self._cached.keep(conversation, read_conversation(self._lookups, conversation))
@@ -255,12 +255,12 @@ class ConversationReader:
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
-def read_conversation(connection: sqlite3.Connection, conversation: ConversationId) -> Conversation | None:
+def read_conversation(connection: sqlite3.Connection, conversation: ConversationId) -> StoredConversation | None:
     row = connection.execute(_SELECT, (conversation,)).fetchone()
     return None if row is None else _conversation(*row)
 
 
-def read_conversations_of(connection: sqlite3.Connection, client: ClientId) -> list[Conversation]:
+def read_conversations_of(connection: sqlite3.Connection, client: ClientId) -> list[StoredConversation]:
     return [_conversation(*row) for row in connection.execute(_SELECT_OF_CLIENT, (client,))]
 
 
@@ -309,8 +309,10 @@ def _decode_slots(data: bytes) -> Slots:
     )
 
 
-def _conversation(name: str, generation: int, epoch: int, group_id: bytes, slots: bytes, roster: bytes) -> Conversation:
-    return Conversation(
+def _conversation(
+    name: str, generation: int, epoch: int, group_id: bytes, slots: bytes, roster: bytes
+) -> StoredConversation:
+    return StoredConversation(
         parse_conversation_id(name), generation, epoch, group_id, _decode_slots(slots), decode_roster(roster)
     )
 

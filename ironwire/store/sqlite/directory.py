@@ -16,6 +16,7 @@ from ironwire.ids import ClientId, GroupId
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.operations import (
     AddBlock,
+    AdvanceConversation,
     Blocked,
     ChangeGroup,
     EpochPassed,
@@ -201,7 +202,7 @@ class DirectoryReader:
         """Drop what is cached of the groups and clients that this batch has changed, if it was committed."""
         for operation in batch:
             match operation:
-                case ChangeGroup(envelope):
+                case ChangeGroup(envelope) | AdvanceConversation(group=ChangeGroup(envelope)):
                     self._groups.drop(GroupId(envelope.to))
                 case AddBlock(client) | RemoveBlock(client):
                     self._blocks.drop(client)

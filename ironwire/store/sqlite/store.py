@@ -13,7 +13,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.conversations.tasks import Task
-from ironwire.store.contract.conversations import Conversation, KeptCommit, Pool
+from ironwire.store.contract.conversations import KeptCommit, Pool, StoredConversation
 from ironwire.store.contract.device_log import LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.faults import FaultPoint, reach
@@ -87,7 +87,7 @@ class SqliteGlance:
         with self._database.errors():
             return self._directory.group(group)
 
-    def conversation(self, conversation: ConversationId) -> Conversation | None:
+    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         with self._database.errors():
             return self._conversations.conversation(conversation)
 
@@ -295,10 +295,10 @@ class SqliteStore:
         with self._database.errors():
             return read_log(self._database.lookups, client, first, limit)
 
-    async def conversation(self, conversation: ConversationId) -> Conversation | None:
+    async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         return self.glance.conversation(conversation)
 
-    async def conversations_of(self, client: ClientId) -> Sequence[Conversation]:
+    async def conversations_of(self, client: ClientId) -> Sequence[StoredConversation]:
         with self._database.errors():
             return read_conversations_of(self._database.lookups, client)
 
