@@ -20,13 +20,18 @@ from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.protocol.auth import Principal
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.store.contract.operations import (
+    AdvanceConversation,
+    Advanced,
     AlreadySettled,
     Append,
     Appended,
     Audience,
     ChangeGroup,
+    ConversationMoved,
     Duplicate,
+    Encrypted,
     Forget,
     Held,
     IdTaken,
@@ -38,15 +43,18 @@ from ironwire.store.contract.operations import (
     Result,
     SessionOver,
     ToClient,
+    ToConversation,
     ToGroup,
     Undeliverable,
 )
 from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Glance, Store
-from ironwire.wire.codec import Sendable, accepted, encode, live_frame, stored_payload
-from ironwire.wire.messages import Accepted, ClientMessage, Error, Receipt, Text
+from ironwire.wire.codec import Sendable, accepted, encode, encode_payload, live_frame, stored_payload
+from ironwire.wire.messages import Accepted, ClientMessage, Error, MlsMessage, Receipt, Text
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
+NO_SUCH_CONVERSATION = Error("not_found", detail="this device is in no such conversation")
+IS_ENCRYPTED = Error("forbidden", detail="this conversation is encrypted: send with mls_send")
 ID_TAKEN = Error("invalid", detail="id was used for another message")
 
 DIGEST_BYTES = 16
@@ -158,6 +166,73 @@ class Envelopes:
         cost = max(entries_of_all(self._store.glance, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
 
+    def submit_encrypted(self, sender: Endpoint, message: MlsMessage, by: Leaf, id: MessageId | None) -> None:  # noqa: A002  # as above
+        """Take an encrypted message of the device `by`. Replies go to the session's outbox, after the commit."""
+        client, device, group = sender.principal.client, sender.principal.device, message.group
+        try:
+            stands = self._store.glance.conversation(group)
+            entries = 1 if stands is None or by not in stands.slots else len(stands.slots)
+        except StoreError:
+            entries = 1  # the commit fails as well, and answers
+        payload = encode_payload(message)
+        envelope = Envelope(message.verb, client, device, group, id, message.ts, payload)
+        # Encrypted anew under the same id, for another epoch, it is the same message.
+        digest = blake2b(group.encode()).digest()[:DIGEST_BYTES]
+        audience = ToConversation(group, by, message.generation, message.epoch)
+        append = Append(envelope, digest, audience, lane=sender.hold)
+        cost = cost_of(len(payload), entries)
+        sender.unsettled.begin(cost)
+        self._committer.ask(client, append, partial(self._settle_encrypted, sender, envelope, cost), cost)
+
+    @ends_session_on_error
+    def _settle_encrypted(self, sender: Endpoint, envelope: Envelope, cost: int, result: Result | StoreError) -> None:
+        sender.unsettled.settle(cost)
+        verb, id_ = envelope.verb, envelope.id
+        match result:
+            case Appended():
+                self.metrics.stored[verb] += 1
+                if id_ is not None:
+                    sender.outbox.put(accepted(envelope.ts, id_))
+            case Duplicate(ts, _):
+                self.metrics.duplicates[verb] += 1
+                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
+            case ConversationMoved(generation, epoch):
+                detail = "the conversation is in another epoch: process its commits, then encrypt again"
+                moved = Error("conflict", detail, generation=generation, epoch=epoch)
+                self._reply_refused(sender, moved, verb, id_)
+            case NotMember():
+                self._reply_refused(sender, NO_SUCH_CONVERSATION, verb, id_)
+            case IdTaken():
+                self._reply_refused(sender, ID_TAKEN, verb, id_)
+            case Held() if sender.hold is not None:
+                self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
+            case MailboxFull():
+                self._refuse_at_commit(sender, Error("mailbox_full", detail="the other client's is full"), envelope)
+            case _:
+                self.metrics.refuse(verb, "internal")
+                self._fail(sender, id_)
+
+    async def advance(self, advance: AdvanceConversation, frame: Callable[[], bytes]) -> Result:
+        """Move an encrypted conversation on, and tell everybody whom it concerns: whatever becomes of the caller.
+
+        Args:
+            frame: what sessions without a mailbox get of the change of its group.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+
+        def tell(result: Result | StoreError) -> None:
+            if isinstance(result, Advanced):
+                for envelope, stored in result.stored:
+                    self.metrics.stored[envelope.verb] += 1
+                    self._hub.fan_out(stored, frame)
+
+        size = len(advance.envelope.payload) + sum(len(welcome.payload) for _, welcome in advance.welcomes)
+        entries = len(advance.after.slots) + len(advance.welcomes) + len(advance.after.roster)
+        cost = cost_of(2 * size, entries)  # the commit is kept besides
+        return await self._committer.committed(advance.envelope.sender, advance, tell, cost)
+
     def _relay(self, sender: Endpoint, message: Sendable, to: ClientId, id: MessageId | None) -> None:  # noqa: A002  # as above
         """Hand an envelope to the recipient's live sessions at once: nobody involved has a mailbox. Nothing comes
         between the look at the blocks and the hand-over.
@@ -223,6 +298,8 @@ class Envelopes:
                 self._reply_offline(sender, message.to, verb, id_)
             case NotMember():
                 self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
+            case Encrypted():
+                self._reply_refused(sender, IS_ENCRYPTED, verb, id_)
             case IdTaken():
                 self._reply_refused(sender, ID_TAKEN, verb, id_)
             case Held() if sender.hold is not None:

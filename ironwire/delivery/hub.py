@@ -28,8 +28,10 @@ from ironwire.delivery.pump import Pump
 from ironwire.errors import IronWireError, StoreError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract.operations import (
+    Advanced,
     Append,
     Appended,
     AppendToLog,
@@ -39,7 +41,7 @@ from ironwire.store.contract.operations import (
     Operation,
     Result,
 )
-from ironwire.store.contract.records import MailboxId
+from ironwire.store.contract.records import Envelope, MailboxId
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
@@ -224,21 +226,34 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
+        if isinstance(result, Advanced):
+            for envelope, stored in result.stored:
+                self._wake(envelope, stored)
+            return
         if not isinstance(result, Appended):
             if not isinstance(result, Logged):
                 return
             result = result.stored
-        if not isinstance(operation, Append | ChangeGroup | AppendToLog):
-            return
-        envelope = operation.envelope
-        for place in result.placed:
+        if isinstance(operation, Append | ChangeGroup | AppendToLog):
+            self._wake(operation.envelope, result)
+
+    def _wake(self, envelope: Envelope, stored: Appended) -> None:
+        for place in stored.placed:
             pump = self._pumps.get(place.mailbox)
             if pump is not None:
                 pump.offer(place.seq, envelope, is_own=place.is_own)
-        for lost in result.lost:
+        for lost in stored.lost:
             pump = self._pumps.get(lost.mailbox)
             if pump is not None:
                 pump.note(lost.seq)
+
+    def session_of_key(self, device: Leaf) -> Endpoint | None:
+        """The live session of the device with this key."""
+        for endpoint in self.sessions_of(device.client):
+            key = endpoint.principal.device_key
+            if key is not None and key.raw == device.device:
+                return endpoint
+        return None
 
     def statistics(self) -> HubStatistics:
         return HubStatistics(clients=len(self._open), sessions=self._sessions)

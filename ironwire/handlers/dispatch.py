@@ -17,12 +17,15 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.conversations import ConversationHandler
 from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
+from ironwire.handlers.key_packages import KeyPackageHandler
 from ironwire.handlers.presence import PresenceHandler
 from ironwire.handlers.replies import reply
+from ironwire.handlers.tasks import TaskHandler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
 from ironwire.wire.messages import CLIENT_MESSAGES, ClientMessage, Error, Pong
@@ -34,6 +37,19 @@ from ironwire.wire.messages.calls import (
     CallRinging,
     CallUpdate,
     IceServers,
+)
+from ironwire.wire.messages.conversations import (
+    MlsClaim,
+    MlsCommit,
+    MlsCommits,
+    MlsCreate,
+    MlsGroups,
+    MlsNack,
+    MlsPackages,
+    MlsPublish,
+    MlsRejoin,
+    MlsSend,
+    MlsSignal,
 )
 from ironwire.wire.messages.devices import Ack, DeviceLogAppend, DeviceLogRead, DeviceRemove, Devices
 from ironwire.wire.messages.envelopes import File, History, Receipt, Text
@@ -81,8 +97,11 @@ class Dispatcher:
         blocks: BlockHandler,
         calls: CallHandler,
         uploads: UploadHandler,
+        packages: KeyPackageHandler,
+        conversations: ConversationHandler,
+        tasks: TaskHandler,
     ) -> None:
-        self._presence, self._calls = presence, calls
+        self._presence, self._calls, self._tasks = presence, calls, tasks
         self._plain: dict[type[ClientMessage], PlainHandler[Any]] = {}
         self._asking: dict[type[ClientMessage], AskingHandler[Any]] = {}
 
@@ -118,6 +137,17 @@ class Dispatcher:
         plain(CallEnd, calls.signal)
         plain(IceServers, calls.ice_servers)
         plain(UploadToken, uploads.token)
+        asks(MlsPublish, packages.publish)
+        asks(MlsPackages, packages.packages)
+        asks(MlsClaim, packages.claim)
+        asks(MlsCreate, conversations.commit)
+        asks(MlsCommit, conversations.commit)
+        plain(MlsSend, conversations.send)
+        plain(MlsSignal, conversations.signal)
+        asks(MlsCommits, conversations.commits)
+        asks(MlsNack, conversations.nack)
+        asks(MlsRejoin, conversations.rejoin)
+        asks(MlsGroups, conversations.list_groups)
 
         handled = [*self._plain, *self._asking]
         if sorted(kind.verb for kind in (*handled, *TAKEN_BY_DELIVERY)) != sorted(
@@ -157,11 +187,13 @@ class Dispatcher:
         """The session has begun: it is open, and was welcomed."""
         self._presence.arrived(endpoint)
         self._calls.arrived(endpoint)
+        self._tasks.arrived(endpoint)
 
     def left(self, endpoint: Endpoint) -> None:
         """The session has ended and is not attached any more. One that was never open may be named too."""
         self._presence.left(endpoint)
         self._calls.left(endpoint)
+        self._tasks.left(endpoint)
 
     def statistics(self) -> DispatcherStatistics:
         return DispatcherStatistics(tallied("verb", self._asked), Tallied(("verb", "code"), dict(self._refused)))

@@ -38,6 +38,7 @@ from ironwire.wire.messages import (
     GroupCreate,
     GroupDetails,
     GroupInfo,
+    GroupLeave,
     GroupList,
     GroupMember,
     Groups,
@@ -46,6 +47,7 @@ from ironwire.wire.messages import (
 from ironwire.wire.messages.fields import ErrorCode
 
 GROUP_ID_BYTES = 16
+IS_ENCRYPTED = ChangeRefused("forbidden", "this group is encrypted: its members change it with mls_commit")
 
 
 @frozen
@@ -121,6 +123,8 @@ class GroupHandler:
         if isinstance(request, GroupCreate):
             group = GroupId("#" + self._random_bytes(GROUP_ID_BYTES).hex())
             return group, create(by, request, self._most_members)
+        if not isinstance(request, GroupLeave) and await self._store.conversation(request.group) is not None:
+            return request.group, IS_ENCRYPTED
         roster = _roster(await self._store.group(request.group))
         return request.group, change(roster, by, request, self._most_members)
 

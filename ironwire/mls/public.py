@@ -19,13 +19,15 @@ from ironwire.mls.messages import (
     RemoveProposal,
     Welcome,
 )
-from ironwire.mls.nodes import KeyPackage
+from ironwire.mls.nodes import OUR_CAPABILITIES, KeyPackage, Lifetime
 from ironwire.mls.secret_tree import APPLICATION
 from ironwire.mls.suite import CIPHER_SUITE
 
 __all__ = [
+    "OUR_CAPABILITIES",
     "AddProposal",
     "KeyPackage",
+    "Lifetime",
     "PublicCommit",
     "RemoveProposal",
     "cut_welcome",

@@ -45,8 +45,7 @@ def commits(draw: st.DrawFn) -> AdvanceConversation:
     if conversation == GROUP and draw(st.booleans()):
         group = change(GROUP, draw(st.integers(0, 3)), draw(_rosters), ts=draw(_times))
     added = [leaf for leaf in slots if draw(st.booleans())]
-    made = commit(after, slots[0], draw(_devices), seen=seen, id=draw(_ids), ts=draw(_times), added=added, group=group)
-    return evolve(made, lane=draw(st.sampled_from([None, "this session"])))
+    return commit(after, slots[0], draw(_devices), seen=seen, id=draw(_ids), ts=draw(_times), added=added, group=group)
 
 
 @st.composite

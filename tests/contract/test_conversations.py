@@ -27,7 +27,6 @@ from ironwire.store.contract.operations import (
     Duplicate,
     Encrypted,
     EpochPassed,
-    Held,
     MailboxFull,
     NotMember,
     Operation,
@@ -191,13 +190,6 @@ async def test_rosters_are_followed(people: Store) -> None:
     await apply(people, commit(after, ANN_1, PHONE, added=[CAT_1], group=step))
     assert await people.conversations_of(BOB) == []
     assert await people.conversations_of(CAT) == [after]
-
-
-async def test_a_held_lane_advances_nothing(people: Store) -> None:
-    await begin(people, PAIR, ANN_1, BOB_1, roster=BOTH)
-    full = evolve(append(envelope(ANN, CAT, "x" * 2_000_000)), lane="session")
-    held = evolve(commit(state(PAIR, 1, 2, BOTH, ANN_1, BOB_1), ANN_1, PHONE), lane="session")
-    assert await people.apply([full, held]) == [MailboxFull(), Held()]
 
 
 # --- the server group of an encrypted one ----------------------------------------------------------------------------

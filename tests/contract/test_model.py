@@ -282,6 +282,7 @@ async def told_of_conversations(store: Store) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for client in CLIENTS:
         answers[f"conversations of {client}"] = list(await store.conversations_of(client))
+        answers[f"devices of {client}"] = await store.listed_devices(client)
         answers[f"to do for {client}"] = list(await store.conversations_with_tasks(client))
     for conversation in CONVERSATIONS:
         answers[f"{conversation}"] = await store.conversation(conversation)

@@ -30,12 +30,12 @@ _MOST_KEYS = 100_000
 
 @frozen
 class Offer:
-    """A key package, both of whose signatures are right, as far as the rules look at it. Times are Unix seconds."""
+    """A key package as far as the rules look at it; its signatures and its certificate are right. Times are Unix
+    seconds.
+    """
 
     leaf: Leaf
-    """The client of its certificate and its signature key."""
-    is_certified: bool
-    """The certificate is valid, and for this signature key."""
+    """The client that has certified its signature key, and that key."""
     has_our_capabilities: bool
     not_before: int
     not_after: int
@@ -43,7 +43,7 @@ class Offer:
 
 def fault_of(offer: Offer, device: Leaf, now_seconds: int) -> str | None:
     """Why `device` may not publish it; None if it may."""
-    if offer.leaf != device or not offer.is_certified:
+    if offer.leaf != device:
         return "it is not certified for this device"
     if not offer.has_our_capabilities:
         return "it has other capabilities than those of this protocol"

@@ -15,8 +15,9 @@ from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf, Slots, leaves_in
 from ironwire.protocol.conversations.tasks import Task
 from ironwire.record import record
+from ironwire.wire.messages import File, Text
 
-CLEARTEXT_VERBS = frozenset({"text", "file"})
+CLEARTEXT_VERBS = frozenset({Text.verb, File.verb})
 """Envelopes that are refused where the conversation is encrypted."""
 COMMITS_BYTES = 256 * 1024
 """A page of commits ends early when it has this many."""
@@ -118,6 +119,14 @@ class Conversations(Protocol):
         self, conversation: ConversationId, claimer: ClientId, refs: Sequence[bytes]
     ) -> Mapping[bytes, Leaf]:
         """Those of the key packages that were handed out to the client for the conversation, and whose each is.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        ...
+
+    async def listed_devices(self, client: ClientId) -> frozenset[bytes]:
+        """The keys that the client's device log lists now.
 
         Raises:
             StoreError: the store cannot be read.

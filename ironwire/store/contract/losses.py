@@ -11,11 +11,11 @@ from typing import Literal
 
 from ironwire.ids import ConversationId, GroupId, PairId, Recipient, is_group
 from ironwire.record import record
-from ironwire.wire.messages import GroupChanged
+from ironwire.wire.messages import GroupChanged, MlsCommitted, MlsWelcome
 
 Reason = Literal["expired", "full"]
 
-CHANGE_VERBS = (GroupChanged.verb, "mls_committed", "mls_welcome")
+CHANGE_VERBS = (GroupChanged.verb, MlsCommitted.verb, MlsWelcome.verb)
 """Envelopes without which a device is out of step with their conversation."""
 
 Span = tuple[int, int]

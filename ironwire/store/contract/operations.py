@@ -448,7 +448,7 @@ class AdvanceConversation:
     device, unless its client has blocked the sender. `group` is the change of the server group, if there is one: told
     to those members' mailboxes that get none of the former. A full mailbox loses the place.
 
-    The commit is kept, and tasks that it does are done. Results in `Advanced`, `Duplicate`, `IdTaken`, `Held`,
+    The commit is kept, and tasks that it does are done. Results in `Advanced`, `Duplicate`, `IdTaken`, or
     `ConversationMoved`; or in `EpochPassed` or `TooManyGroups`, of `group`.
     """
 
@@ -459,7 +459,6 @@ class AdvanceConversation:
     added: tuple[Leaf, ...] = ()
     welcomes: tuple[tuple[Leaf, Envelope], ...] = ()
     group: ChangeGroup | None = None
-    lane: Hashable | None = None
 
 
 @record

@@ -15,7 +15,6 @@ from attrs import evolve
 
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.store.contract.operations import (
-    AdvanceConversation,
     AlreadySettled,
     Append,
     ChangeGroup,
@@ -42,7 +41,6 @@ _CODES: dict[type[object], ErrorCode] = {
     Encrypted: "forbidden",
 }
 """By the result of an envelope that was refused, what its sender is told."""
-_IN_LANES = Append | ChangeGroup | AdvanceConversation | RefuseNumber
 
 
 # --- lanes -----------------------------------------------------------------------------------------------------------
@@ -67,7 +65,7 @@ def apply_in_lanes(batch: Sequence[Operation], apply: Callable[[int, Operation],
 
 
 def lane_of(operation: Operation) -> Hashable | None:
-    return operation.lane if isinstance(operation, _IN_LANES) else None
+    return operation.lane if isinstance(operation, Append | ChangeGroup | RefuseNumber) else None
 
 
 def held(operation: Operation, code: ErrorCode) -> RefuseNumber | None:

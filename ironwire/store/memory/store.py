@@ -154,6 +154,9 @@ class MemoryStore:
     ) -> Mapping[bytes, Leaf]:
         return conversations.claimed(self._state.encrypted, conversation, claimer, refs)
 
+    async def listed_devices(self, client: ClientId) -> frozenset[bytes]:
+        return frozenset(device.key.raw for device in log_of(self._state, client).current)
+
     async def pool(self, device: Leaf) -> Pool:
         return conversations.pool_of(self._state.encrypted, device)
 

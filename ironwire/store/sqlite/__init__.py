@@ -26,8 +26,8 @@ would touch five B-trees twice. So the store writes a log first, as log-structur
   their envelopes are on the way.
 
 What is rare goes into the tables at once, in the same transaction: groups, blocks, bans, device logs, encrypted
-conversations, lost changes, new devices. What works on the tables (expiry, erasure, a removed device, an id that is forgotten, a copy) checkpoints
-everything first.
+conversations, lost changes, new devices. What works on the tables (expiry, erasure, a removed device, an id that is
+forgotten, a copy) checkpoints everything first.
 
 Invariants:
 

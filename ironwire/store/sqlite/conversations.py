@@ -96,6 +96,8 @@ _SELECT_CLAIMED = """
     SELECT ref, client, device_key FROM package_claim
     WHERE conversation = ? AND claimer = ? AND hex(ref) IN (SELECT value FROM json_each(?))"""
 
+_SELECT_LISTED = "SELECT device_key FROM logged_device WHERE client = ? AND removed_ms IS NULL"
+
 _EXPIRE = (
     "DELETE FROM conversation_commit WHERE ts < ?",
     "DELETE FROM package_claim WHERE claimed_ms < ?",
@@ -283,6 +285,10 @@ def read_claimed(
     wanted = orjson.dumps([ref.hex().upper() for ref in refs]).decode()
     rows = connection.execute(_SELECT_CLAIMED, (conversation, claimer, wanted))
     return {ref: Leaf(client, device) for ref, client, device in rows}
+
+
+def read_listed_devices(connection: sqlite3.Connection, client: ClientId) -> frozenset[bytes]:
+    return frozenset(key for (key,) in connection.execute(_SELECT_LISTED, (client,)))
 
 
 def read_pool(connection: sqlite3.Connection, device: Leaf) -> Pool:

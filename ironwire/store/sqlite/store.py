@@ -27,6 +27,7 @@ from ironwire.store.sqlite.conversations import (
     read_commits,
     read_conversations_of,
     read_conversations_with_tasks,
+    read_listed_devices,
     read_pool,
     read_tasks,
 )
@@ -312,6 +313,10 @@ class SqliteStore:
     ) -> Mapping[bytes, Leaf]:
         with self._database.errors():
             return read_claimed(self._database.lookups, conversation, claimer, refs)
+
+    async def listed_devices(self, client: ClientId) -> frozenset[bytes]:
+        with self._database.errors():
+            return read_listed_devices(self._database.lookups, client)
 
     async def pool(self, device: Leaf) -> Pool:
         with self._database.errors():

@@ -7,7 +7,7 @@ classes.
 
 from typing import TypeVar
 
-from ironwire.wire.messages import calls, devices, envelopes, groups, presence, session, uploads
+from ironwire.wire.messages import calls, conversations, devices, envelopes, groups, presence, session, uploads
 from ironwire.wire.messages.base import ClientMessage, ServerMessage
 from ironwire.wire.messages.calls import (
     CallAnswer,
@@ -27,6 +27,34 @@ from ironwire.wire.messages.calls import (
     RelayedResumed,
     RelayedRinging,
     RelayedUpdate,
+)
+from ironwire.wire.messages.conversations import (
+    BlobRef,
+    MlsClaim,
+    MlsClaimed,
+    MlsCommit,
+    MlsCommitPage,
+    MlsCommits,
+    MlsCommitted,
+    MlsCreate,
+    MlsDevice,
+    MlsGroup,
+    MlsGroupPage,
+    MlsGroups,
+    MlsLogHead,
+    MlsLow,
+    MlsMessage,
+    MlsNack,
+    MlsPackage,
+    MlsPackages,
+    MlsPool,
+    MlsPublish,
+    MlsRejoin,
+    MlsSend,
+    MlsSignal,
+    MlsTask,
+    MlsWelcome,
+    RelayedMlsSignal,
 )
 from ironwire.wire.messages.devices import (
     Ack,
@@ -112,7 +140,7 @@ M = TypeVar("M", ClientMessage, ServerMessage)
 
 def _declared(direction: type[M]) -> tuple[type[M], ...]:
     """The classes of one direction, in the order in which the modules of their subjects declare them."""
-    subjects = (session, envelopes, devices, groups, presence, calls, uploads)
+    subjects = (session, envelopes, devices, groups, conversations, presence, calls, uploads)
     return tuple(
         kind
         for subject in subjects
@@ -124,7 +152,16 @@ def _declared(direction: type[M]) -> tuple[type[M], ...]:
 CLIENT_MESSAGES = _declared(ClientMessage)
 SERVER_MESSAGES = _declared(ServerMessage)
 
-DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged, DeviceLogChanged)
+DELIVERIES = (
+    DeliveredText,
+    DeliveredFile,
+    DeliveredReceipt,
+    GroupChanged,
+    DeviceLogChanged,
+    MlsMessage,
+    MlsCommitted,
+    MlsWelcome,
+)
 """Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
 NUMBERED = (Text, File, Receipt)
@@ -142,6 +179,7 @@ __all__ = [
     "Auth",
     "AuthChallenge",
     "AuthOk",
+    "BlobRef",
     "Block",
     "BlockList",
     "Blocks",
@@ -191,6 +229,30 @@ __all__ = [
     "IceServers",
     "LoggedEntry",
     "Milliseconds",
+    "MlsClaim",
+    "MlsClaimed",
+    "MlsCommit",
+    "MlsCommitPage",
+    "MlsCommits",
+    "MlsCommitted",
+    "MlsCreate",
+    "MlsDevice",
+    "MlsGroup",
+    "MlsGroupPage",
+    "MlsGroups",
+    "MlsLogHead",
+    "MlsLow",
+    "MlsMessage",
+    "MlsNack",
+    "MlsPackage",
+    "MlsPackages",
+    "MlsPool",
+    "MlsPublish",
+    "MlsRejoin",
+    "MlsSend",
+    "MlsSignal",
+    "MlsTask",
+    "MlsWelcome",
     "Ping",
     "Pixels",
     "Pong",
@@ -204,6 +266,7 @@ __all__ = [
     "RelayedAnswer",
     "RelayedCandidate",
     "RelayedEnd",
+    "RelayedMlsSignal",
     "RelayedOffer",
     "RelayedResumed",
     "RelayedRinging",

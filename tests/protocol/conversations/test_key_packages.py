@@ -12,7 +12,6 @@ PHONE, LAPTOP = Leaf(ANN, b"p" * 32), Leaf(ANN, b"l" * 32)
 NOW = 1_790_000_000
 GOOD = Offer(
     PHONE,
-    is_certified=True,
     has_our_capabilities=True,
     not_before=NOW - 3_600,
     not_after=NOW - 3_600 + LIFETIME_SECONDS,
@@ -28,7 +27,6 @@ def test_a_device_publishes_its_own_packages() -> None:
 @pytest.mark.parametrize(
     ("offer", "fault"),
     [
-        (evolve(GOOD, is_certified=False), "it is not certified for this device"),
         (evolve(GOOD, has_our_capabilities=False), "it has other capabilities than those of this protocol"),
         (evolve(GOOD, not_before=NOW + EARLY_SECONDS, not_after=NOW + EARLY_SECONDS + 1), None),
         (evolve(GOOD, not_before=NOW + EARLY_SECONDS + 1, not_after=2 * NOW), "it is not valid yet"),
