@@ -45,10 +45,6 @@ def dispatcher(house: House, tmp_path: Path) -> Dispatcher:
     hub, store, delivery = house.hub, house.store, house.delivery
     presence, tasks = PresenceHandler(hub, store, now_ms), TaskHandler(hub, store)
     blobs = Blobs(tmp_path, bytes, now_ms, None)
-        PresenceHandler(hub, store, now_ms),
-        TaskHandler(hub, store),
-        Blobs(tmp_path, bytes, now_ms, None),
-    )
     return Dispatcher(
         DeviceHandler(hub, delivery),
         DeviceLogHandler(hub, delivery, store, now_ms),
