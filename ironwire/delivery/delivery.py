@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from ironwire.delivery.committer import Committer
+from ironwire.delivery.committer import Committer, Watcher
 from ironwire.delivery.envelopes import Envelopes, cost_of
 from ironwire.delivery.hub import Endpoint, Hub, ends_session_on_error
 from ironwire.delivery.metrics import DeliveryStatistics
@@ -57,8 +57,15 @@ class Delivery:
         self._store = store
         self._now_ms = now_ms
         self._limits = limits
-        self._committer = Committer(store, hub.wake_pumps)
+        self.watchers: list[Watcher] = []
+        """Parts above that hear of every committed operation, after the sessions."""
+        self._committer = Committer(store, self._watch)
         self.envelopes = Envelopes(hub, store, self._committer, now_ms, keeps_history)
+
+    def _watch(self, operation: Operation, result: Result | StoreError) -> None:
+        self._hub.wake_pumps(operation, result)
+        for watcher in self.watchers:
+            watcher(operation, result)
 
     async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """The client goes on after a refusal, once all that it had sent before has its answer."""

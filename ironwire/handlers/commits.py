@@ -7,6 +7,7 @@ what for; the members verify the signature.
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import trio
 from attrs import frozen
 
 from ironwire.errors import InvalidDeclaration, InvalidId, MLSError
@@ -74,15 +75,23 @@ class ReadCommit:
         return [(claimed[ref], MlsPart(part, text=to_base64url(part))) for ref, part in parts.items()]
 
 
-async def read_commit(request: MlsCreate | MlsCommit, blobs: Blobs) -> ReadCommit:
-    """Raises:
-    MLSError: it is no commit with the welcome that belongs to it, or a blob is not what it is said to be.
-    StoreError: a blob cannot be read.
+async def read_commit(request: MlsCreate | MlsCommit, blobs: Blobs, readers: trio.CapacityLimiter) -> ReadCommit:
+    """Read a commit, in a thread of `readers` if it is large: that takes up to a second.
+
+    Raises:
+        MLSError: it is no commit with the welcome that belongs to it, or a blob is not what it is said to be.
+        StoreError: a blob cannot be read.
     """
     commit = await _part("commit", request.commit, request.commit_ref, blobs)
     if commit is None:
         raise MLSError("there is no commit")
     welcome = await _part("welcome", request.welcome, request.welcome_ref, blobs)
+    if commit.ref is None and (welcome is None or welcome.ref is None):
+        return _read(commit, welcome)
+    return await trio.to_thread.run_sync(_read, commit, welcome, limiter=readers)
+
+
+def _read(commit: MlsPart, welcome: MlsPart | None) -> ReadCommit:
     public = inspect_commit(commit.data)
     try:
         declared = decode_declaration(public.authenticated_data)

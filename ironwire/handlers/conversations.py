@@ -20,7 +20,6 @@ from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import InvalidId, MLSError
 from ironwire.handlers.commits import ReadCommit, read_commit
 from ironwire.handlers.replies import reply
-from ironwire.handlers.tasks import TaskHandler
 from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.limits import CLIENTS_PER_FRAME, COMMITS_PER_PAGE, CONVERSATIONS_PER_PAGE, Limits
 from ironwire.mls.public import inspect_application
@@ -72,8 +71,12 @@ from ironwire.wire.messages.fields import ErrorCode
 
 log = structlog.get_logger(__name__)
 
+ATTEMPTS = Rate(per_second=12 / 60, burst=12)
+"""Of one client in one conversation, whatever becomes of them: each is read."""
 COMMITS = Rate(per_second=6 / 60, burst=6)
 """Of one conversation: each goes to everybody, and whoever was on the way to commit begins anew."""
+UPDATES = Rate(per_second=1 / 60, burst=3)
+"""Of these, so many that nobody needs: they yield to everything else."""
 REJOINS = Rate(per_second=3 / 86_400, burst=3)
 """Of one device into one conversation: each costs a commit."""
 _MOST_KEYS = 100_000
@@ -115,12 +118,17 @@ class ConversationHandler:
     _store: Store
     _delivery: Delivery
     _blobs: Blobs
-    _tasks: TaskHandler
     _limits: Limits
     _now_ms: Callable[[], int]
+    _attempts: Buckets[tuple[ClientId, ConversationId]] = field(
+        init=False, factory=lambda: Buckets(ATTEMPTS, _MOST_KEYS)
+    )
     _commits: Buckets[ConversationId] = field(init=False, factory=lambda: Buckets(COMMITS, _MOST_KEYS))
+    _updates: Buckets[ConversationId] = field(init=False, factory=lambda: Buckets(UPDATES, _MOST_KEYS))
     _rejoins: Buckets[tuple[Leaf, ConversationId]] = field(init=False, factory=lambda: Buckets(REJOINS, _MOST_KEYS))
     _nacks: Counter[str] = field(init=False, factory=Counter)
+    _readers: trio.CapacityLimiter = field(init=False, factory=lambda: trio.CapacityLimiter(1))
+    """Large commits are read in a thread, one at a time."""
 
     # --- commits -----------------------------------------------------------------------------------------------------
 
@@ -144,11 +152,14 @@ class ConversationHandler:
         known = None if id_ is None else await self._store.recall(leaf.client, device, id_, digest)
         if known is not None:
             return _answer(known)
-        wait = self._commits.take(request.group, 1, trio.current_time())
+        refusal = await self._refuses(leaf, request, await self._store.conversation(request.group))
+        if refusal is not None:
+            return refusal
+        wait = self._attempts.take((leaf.client, request.group), 1, trio.current_time())
         if wait:
-            return Error("rate_limited", retry_after_ms=int(wait * 1000) + 1)
+            return _too_often(wait)
         try:
-            read = await read_commit(request, self._blobs)
+            read = await read_commit(request, self._blobs, self._readers)
             return await self._advance(leaf, device, request, read, (id_, digest))
         except MLSError as error:
             return Error("invalid", detail=str(error))
@@ -170,11 +181,13 @@ class ConversationHandler:
             step = await self._decide(leaf, request, read)
             if isinstance(step, Error):
                 return step
+            wait = self._wait_to_commit(request.group, read)
+            if wait:
+                return _too_often(wait)
             now = self._now_ms()
             result = await self._submit(leaf, device, read, step, named, now)
             match result:
                 case Advanced():
-                    self._tasks.poke(step.checked.roster)
                     return Accepted(now, generation=step.after.generation, epoch=step.after.epoch)
                 case EpochPassed():
                     continue  # of the server group
@@ -183,6 +196,12 @@ class ConversationHandler:
                 case _:
                     return _answer(result)
 
+    def _wait_to_commit(self, conversation: ConversationId, read: ReadCommit) -> float:
+        """Count a commit that may be; or the seconds until the conversation takes one more."""
+        now = trio.current_time()
+        wait = self._updates.take(conversation, 1, now) if read.declared.op == "update" else 0.0
+        return wait or self._commits.take(conversation, 1, now)
+
     async def _decide(self, leaf: Leaf, request: MlsCreate | MlsCommit, read: ReadCommit) -> _Step | Error:
         """Whether the commit may be, as the conversation stands now.
 
@@ -190,10 +209,7 @@ class ConversationHandler:
             MLSError: it adds what was not claimed.
         """
         current = await self._store.conversation(request.group)
-        if isinstance(request, MlsCreate):
-            refusal = await self._refuses_creation(leaf, request, read, current)
-        else:
-            refusal = _refuses_commit(leaf, request, read, current)
+        refusal = await self._refuses(leaf, request, current) or _contradicts(leaf, request, read, current)
         if refusal is not None:
             return refusal
         claimed = await self._store.claimed(request.group, leaf.client, read.refs)
@@ -208,21 +224,23 @@ class ConversationHandler:
         step = _Step(_seen(current), after, checked, claimed)
         return await self._with_group(step, current) if is_group(request.group) else step
 
-    async def _refuses_creation(
-        self, leaf: Leaf, request: MlsCreate, read: ReadCommit, current: StoredConversation | None
+    async def _refuses(
+        self, leaf: Leaf, request: MlsCreate | MlsCommit, current: StoredConversation | None
     ) -> Error | None:
-        if current is not None and request.generation <= current.generation:
+        """What can be said of a request without reading its commit, which takes long."""
+        if isinstance(request, MlsCommit):
+            if current is None or leaf not in current.slots:
+                return NO_SUCH_CONVERSATION
+            if request.generation != current.generation:
+                return _conflict(current)
+        elif current is not None and request.generation <= current.generation:
             return _conflict(current)
-        if current is None and is_group(request.group):
+        if is_group(request.group):
             group = await self._store.group(GroupId(request.group))
             if group is None or leaf.client not in group.roles:
                 return NO_SUCH_CONVERSATION
-            if group.roles[leaf.client] != "admin":
+            if current is None and group.roles[leaf.client] != "admin":
                 return Error("forbidden", detail="only admins of the group may encrypt it")
-        if read.epoch != 0 or read.committer != 0:
-            return Error("invalid", detail="a generation begins with a commit of epoch 0 by leaf 0")
-        if not Generation(request.group, request.generation).is_named_by(read.group_id):
-            return Error("invalid", detail="the id of the MLS group names another generation")
         return None
 
     async def _check(
@@ -369,11 +387,12 @@ class ConversationHandler:
         who = leaf_of(endpoint)
         if who is None:
             return reply(endpoint, NO_KEY, id_)
-        leaf, _ = who
-        all_of_them = await self._store.conversations_of(leaf.client)
-        following = [each for each in all_of_them if request.after is None or each.id > request.after]
-        page = [_summary(each, leaf) for each in following[:CONVERSATIONS_PER_PAGE]]
-        return reply(endpoint, MlsGroupPage(page, len(page) < len(following)), id_)
+        found = await self._store.conversations_of(who[0], after=request.after, limit=CONVERSATIONS_PER_PAGE + 1)
+        page = [
+            MlsGroup(each.id, each.generation, each.epoch, each.devices, each.is_in)
+            for each in found[:CONVERSATIONS_PER_PAGE]
+        ]
+        return reply(endpoint, MlsGroupPage(page, len(found) > len(page)), id_)
 
     async def nack(self, endpoint: Endpoint, request: MlsNack, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
@@ -400,9 +419,8 @@ class ConversationHandler:
         waits = {group: self._rejoins.take((leaf, group), 1, now) for group in dict.fromkeys(request.groups)}
         allowed = tuple(group for group, wait in waits.items() if not wait)
         if not allowed:
-            return reply(endpoint, Error("rate_limited", retry_after_ms=int(min(waits.values()) * 1000) + 1), id_)
+            return reply(endpoint, _too_often(min(waits.values())), id_)
         await self._delivery.change(leaf.client, AskToRejoin(leaf, allowed))
-        self._tasks.poke([leaf.client])
         return reply(endpoint, Accepted(self._now_ms()), id_)
 
     def statistics(self) -> ConversationStatistics:
@@ -418,12 +436,21 @@ def _conflict(current: StoredConversation) -> Error:
     return Error("conflict", detail=detail, generation=current.generation, epoch=current.epoch)
 
 
-def _refuses_commit(
-    leaf: Leaf, request: MlsCommit, read: ReadCommit, current: StoredConversation | None
+def _too_often(wait_seconds: float) -> Error:
+    return Error("rate_limited", retry_after_ms=int(wait_seconds * 1000) + 1)
+
+
+def _contradicts(
+    leaf: Leaf, request: MlsCreate | MlsCommit, read: ReadCommit, current: StoredConversation | None
 ) -> Error | None:
-    if current is None or leaf not in current.slots:
-        return NO_SUCH_CONVERSATION
-    if (request.generation, read.epoch) != _seen(current):
+    """The commit is of another place than its frame says."""
+    if isinstance(request, MlsCreate) or current is None:
+        if read.epoch != 0 or read.committer != 0:
+            return Error("invalid", detail="a generation begins with a commit of epoch 0 by leaf 0")
+        if not Generation(request.group, request.generation).is_named_by(read.group_id):
+            return Error("invalid", detail="the id of the MLS group names another generation")
+        return None
+    if read.epoch != current.epoch:
         return _conflict(current)
     if read.group_id != current.group_id:
         return Error("invalid", detail="a commit of another MLS group")
@@ -466,14 +493,4 @@ def _changed(group: Group, by: ClientId, roles: Mapping[ClientId, Role]) -> Grou
         added=[client for client in roles if client not in group.roles],
         removed=[client for client in group.roles if client not in roles],
         roles=[GroupMember(client, role) for client, role in roles.items() if group.roles.get(client) != role],
-    )
-
-
-def _summary(conversation: StoredConversation, leaf: Leaf) -> MlsGroup:
-    return MlsGroup(
-        conversation.id,
-        conversation.generation,
-        conversation.epoch,
-        len(leaves_in(conversation.slots)),
-        leaf in conversation.slots,
     )

@@ -14,7 +14,6 @@ from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import InvalidCertificate, InvalidId, InvalidPublicKey, MLSError
 from ironwire.handlers.conversations import NO_KEY, leaf_of
 from ironwire.handlers.replies import reply
-from ironwire.handlers.tasks import TaskHandler
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.limits import PACKAGES_PER_CLAIM
 from ironwire.mls.public import OUR_CAPABILITIES, KeyPackage, Lifetime, open_key_package
@@ -62,7 +61,6 @@ class KeyPackageHandler:
     _hub: Hub
     _store: Store
     _delivery: Delivery
-    _tasks: TaskHandler
     _now_ms: Callable[[], int]
     _rules: ClaimRules = field(init=False, factory=ClaimRules)
 
@@ -83,8 +81,6 @@ class KeyPackageHandler:
         if sum(package.is_last_resort for package in packages) > 1:
             return reply(endpoint, Error("invalid", detail="packages: there is one last resort"), id_)
         result = await self._delivery.change(leaf.client, PublishPackages(leaf, tuple(packages)))
-        if isinstance(result, PackagesPublished):
-            self._tasks.poke([leaf.client])
         return reply(endpoint, _published(result, now_ms), id_)
 
     async def packages(self, endpoint: Endpoint, request: MlsPackages, id_: MessageId | None) -> ErrorCode | None:

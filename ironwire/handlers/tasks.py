@@ -1,30 +1,46 @@
 """What somebody has to commit: one live device of the conversation is asked at a time (`protocol/conversations/tasks`).
 
-    a change, or a device that comes ──poke──> clients whose conversations are looked at
-    a lease that is over             ─────────> its conversation, again
+    a change in the store     ─> its conversation, or all of its client's
+    a device that connects    ─> all conversations of its client            } are looked at: what is due there,
+    a lease that is over      ─> its conversation                           } and who is here to do it
 
 Tasks are in the store and leases in memory alone, so nothing is lost where a push is: the next device is asked.
 """
 
-from collections.abc import Iterable
-
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
-from ironwire.ids import ClientId, ConversationId
+from ironwire.errors import StoreError
+from ironwire.ids import ClientId, ConversationId, GroupId
 from ironwire.limits import TASKS_AT_ONCE
 from ironwire.protocol.conversations.slots import Leaf, leaves_in
 from ironwire.protocol.conversations.tasks import LEASE_SECONDS, Leases, Task, TaskKind, is_due
+from ironwire.store.contract.operations import (
+    AdvanceConversation,
+    Advanced,
+    AppendToLog,
+    AskedToRejoin,
+    AskToRejoin,
+    ChangeGroup,
+    Logged,
+    Operation,
+    PackagesPublished,
+    PublishPackages,
+    Remove,
+    Removed,
+    Result,
+)
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import MlsDevice, MlsTask
 
 CHECK_SECONDS = 1.0
+_WATCHED = {AdvanceConversation, AskToRejoin, PublishPackages, Remove, AppendToLog, ChangeGroup}
 
 
-@define
+@frozen
 class TaskStatistics:
     asked_total: int = figure("Devices that were asked to commit what is to be committed.")
 
@@ -36,17 +52,35 @@ class TaskHandler:
     _hub: Hub
     _store: Store
     _leases: Leases = field(init=False, factory=Leases)
-    _poked: dict[ClientId, None] = field(init=False, factory=dict)
-    """Clients in whose conversations something may be to do, in the order in which they were named."""
+    _clients: dict[ClientId, None] = field(init=False, factory=dict)
+    """In whose conversations something may be to do."""
+    _conversations: dict[ConversationId, None] = field(init=False, factory=dict)
+    """In which something may be to do."""
     _asked: int = field(init=False, default=0)
 
-    def poke(self, clients: Iterable[ClientId]) -> None:
-        """Something has changed in conversations of these clients, or one of their devices has come."""
-        self._poked.update(dict.fromkeys(clients))
+    def watch(self, operation: Operation, result: Result | StoreError) -> None:
+        """An operation was committed, after which somebody may have to commit something, or has."""
+        if type(operation) not in _WATCHED:  # hardly any is; and every envelope passes here
+            return
+        match result:
+            case Advanced() if isinstance(operation, AdvanceConversation):
+                self._conversations[operation.after.id] = None
+            case AskedToRejoin(conversations):
+                self._conversations.update(dict.fromkeys(conversations))
+            case PackagesPublished() if isinstance(operation, PublishPackages):
+                self._clients[operation.device.client] = None
+            case Removed() if isinstance(operation, Remove):
+                self._clients[operation.client] = None
+            case Logged() if isinstance(operation, AppendToLog):
+                self._clients[operation.envelope.sender] = None
+            case _ if type(operation) is ChangeGroup:
+                self._conversations[GroupId(operation.envelope.to)] = None
+            case _:
+                pass
 
     def arrived(self, endpoint: Endpoint) -> None:
         if endpoint.principal.device_key is not None:
-            self.poke([endpoint.principal.client])
+            self._clients[endpoint.principal.client] = None
 
     def left(self, endpoint: Endpoint) -> None:
         key = endpoint.principal.device_key
@@ -66,22 +100,36 @@ class TaskHandler:
             await self.ask()
 
     async def ask(self) -> None:
-        """Raises:
-        StoreError: the store cannot be read.
+        """Look at everything that may have something to do.
+
+        Raises:
+            StoreError: the store cannot be read; what was not looked at stays to be.
         """
-        conversations = dict.fromkeys(self._leases.over(trio.current_time()))
-        while self._poked:
-            client = next(iter(self._poked))
-            conversations.update(dict.fromkeys(await self._store.conversations_with_tasks(client)))
-            del self._poked[client]
-        for conversation in conversations:
-            await self._ask_in(conversation)
+        self._conversations.update(dict.fromkeys(self._leases.over(trio.current_time())))
+        while self._clients:
+            await trio.lowlevel.checkpoint()  # after a restart everybody comes at once
+            client, _ = self._clients.popitem()
+            try:
+                found = await self._store.conversations_with_tasks(client)
+            except StoreError:
+                self._clients[client] = None
+                raise
+            self._conversations.update(dict.fromkeys(found))
+        while self._conversations:
+            await trio.lowlevel.checkpoint()
+            conversation, _ = self._conversations.popitem()
+            try:
+                await self._ask_in(conversation)
+            except StoreError:
+                self._conversations[conversation] = None
+                raise
 
     async def _ask_in(self, conversation: ConversationId) -> None:
-        current = await self._store.conversation(conversation)
-        if current is None:
-            return
         tasks = await self._store.tasks(conversation)
+        current = await self._store.conversation(conversation) if tasks else None
+        if current is None:
+            self._leases.offer(conversation, (), {}, (), trio.current_time())
+            return
         due = [task for task in tasks if is_due(task, current.slots, current.roster)]
         live = [leaf for leaf in leaves_in(current.slots) if self._hub.session_of_key(leaf) is not None]
         holder = self._leases.offer(conversation, due, current.roster, live, trio.current_time())

@@ -70,9 +70,8 @@ class Server:
         self.presence = PresenceHandler(core.hub, core.store, now_ms)
         self.calls = CallHandler(core.hub, core.store, ice, limits, now_ms)
         self.tasks = TaskHandler(core.hub, core.store)
-        self.conversations = ConversationHandler(
-            core.hub, core.store, core.delivery, core.blobs, self.tasks, limits, now_ms
-        )
+        core.delivery.watchers.append(self.tasks.watch)
+        self.conversations = ConversationHandler(core.hub, core.store, core.delivery, core.blobs, limits, now_ms)
         self.dispatcher = Dispatcher(
             DeviceHandler(core.hub, core.delivery),
             DeviceLogHandler(core.hub, core.delivery, core.store, now_ms),
@@ -82,7 +81,7 @@ class Server:
             BlockHandler(core.delivery, core.store, self.presence, now_ms),
             self.calls,
             UploadHandler(tokens, core.blobs, limits, now_ms),
-            KeyPackageHandler(core.hub, core.store, core.delivery, self.tasks, now_ms),
+            KeyPackageHandler(core.hub, core.store, core.delivery, now_ms),
             self.conversations,
             self.tasks,
         )
@@ -133,9 +132,9 @@ class Server:
         core, auth, upload = self.core, self.core.settings.auth, self.core.settings.upload
         allow_list = None if auth.allow_list is None else AllowList(auth.allow_list)
         features = {
-            "mls": True,
             "history": core.delivery.envelopes.keeps_history,
             "upload_token": upload.auth == "token",
+            "mls": True,
         }
         return Services(
             hub=core.hub,

@@ -12,7 +12,14 @@ from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.conversations.tasks import Task
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import LogOp
-from ironwire.store.contract.conversations import COMMITS_BYTES, KeptCommit, Pool, StoredConversation, group_after
+from ironwire.store.contract.conversations import (
+    COMMITS_BYTES,
+    ConversationSummary,
+    KeptCommit,
+    Pool,
+    StoredConversation,
+    group_after,
+)
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.operations import (
     AddBlock,
@@ -110,6 +117,11 @@ async def waits(store: Store, client: ClientId, device: DeviceId) -> list[str]:
     return [text for _, text in await texts(store, box) if not text.isdigit()]
 
 
+async def names(store: Store, client: ClientId) -> list[ConversationId]:
+    """The conversations of a client."""
+    return [each.id for each in await store.conversations_of(Leaf(client, K1), after=None, limit=9)]
+
+
 # --- generations and epochs ------------------------------------------------------------------------------------------
 
 
@@ -125,8 +137,8 @@ async def test_the_first_commit_makes_a_conversation_and_reaches_everybody(peopl
     assert await waits(people, ANN, PHONE) == ["epoch 1"]
     assert await waits(people, BOB, PHONE) == ["welcome 03"]
     assert await waits(people, ANN, LAPTOP) == ["welcome 02"]
-    for client, expected in ((ANN, [after]), (BOB, [after]), (CAT, [])):
-        assert await people.conversations_of(client) == expected
+    for client, expected in ((ANN, [PAIR]), (BOB, [PAIR]), (CAT, [])):
+        assert await names(people, client) == expected
 
 
 async def test_a_commit_goes_to_the_devices_before_it_and_welcomes_to_those_after(people: Store) -> None:
@@ -188,8 +200,33 @@ async def test_rosters_are_followed(people: Store) -> None:
     step = change(GROUP, 1, roster)
     after = state(GROUP, 1, 2, roster, ANN_1, CAT_1)
     await apply(people, commit(after, ANN_1, PHONE, added=[CAT_1], group=step))
-    assert await people.conversations_of(BOB) == []
-    assert await people.conversations_of(CAT) == [after]
+    assert await names(people, BOB) == []
+    assert await names(people, CAT) == [GROUP]
+
+
+async def test_conversations_are_listed_page_by_page(people: Store) -> None:
+    own = pair_id(ANN, ANN)
+    for conversation in (PAIR, GROUP):
+        await begin(people, conversation, BOB_1, ANN_1, roster={BOB: "admin", ANN: "admin"})
+    await apply(people, commit(state(PAIR, 1, 2, BOTH, BOB_1), BOB_1, PHONE))
+    await begin(people, own, ANN_1, ANN_2, roster={ANN: "admin"})
+    expected = [
+        ConversationSummary(GROUP, 1, 1, devices=2, is_in=True),
+        ConversationSummary(PAIR, 1, 2, devices=1, is_in=False),
+        ConversationSummary(own, 1, 1, devices=2, is_in=True),
+    ]
+    expected.sort(key=lambda each: each.id)
+    for after, limit, found in ((None, 9, expected), (None, 2, expected[:2]), (expected[0].id, 1, expected[1:2])):
+        assert await people.conversations_of(ANN_1, after=after, limit=limit) == found
+    assert [each.is_in for each in await people.conversations_of(ANN_2, after=None, limit=9)] == [
+        each.id == own for each in expected
+    ]
+
+
+async def test_those_who_left_a_group_say_nothing_in_it(people: Store) -> None:
+    await begin(people, GROUP, ANN_1, BOB_1, roster=CLUB)
+    await apply(people, change(GROUP, 1, {ANN: "admin"}))
+    assert await apply(people, say(GROUP, BOB_1, PHONE, (1, 1))) == NotMember()
 
 
 # --- the server group of an encrypted one ----------------------------------------------------------------------------
@@ -588,6 +625,6 @@ async def test_an_erased_client_is_to_be_removed_and_leaves_no_package(people: S
     assert await people.conversation(own) is None
     assert await people.commits(own, 1, first=0, limit=9) == []
     assert await people.tasks(own) == []
-    assert await people.conversations_of(BOB) == [await people.conversation(PAIR)]
+    assert await names(people, BOB) == [PAIR]
     for claimer, name in ((ANN, "1"), (BOB, "3")):
         assert await people.claimed(PAIR, claimer, [package(name).ref]) == {}

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ironwire.crypto.signing import PublicKey
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import FIRST_PREV, LogEntry, LogOp, SignedEntry
 from ironwire.store.contract.operations import (
@@ -281,7 +282,8 @@ async def told(store: Store) -> dict[str, Any]:
 async def told_of_conversations(store: Store) -> dict[str, Any]:
     answers: dict[str, Any] = {}
     for client in CLIENTS:
-        answers[f"conversations of {client}"] = list(await store.conversations_of(client))
+        of_client = await store.conversations_of(Leaf(client, LEAVES[0].device), after=None, limit=9)
+        answers[f"conversations of {client}"] = list(of_client)
         answers[f"devices of {client}"] = await store.listed_devices(client)
         answers[f"to do for {client}"] = list(await store.conversations_with_tasks(client))
     for conversation in CONVERSATIONS:

@@ -54,8 +54,8 @@ def dispatcher(house: House, tmp_path: Path) -> Dispatcher:
         BlockHandler(delivery, store, presence, now_ms),
         CallHandler(hub, store, IceHandler((), "", 60, now_ms, bytes), LIMITS, now_ms),
         UploadHandler(UploadTokens(bytes), blobs, LIMITS, now_ms),
-        KeyPackageHandler(hub, store, delivery, tasks, now_ms),
-        ConversationHandler(hub, store, delivery, blobs, tasks, LIMITS, now_ms),
+        KeyPackageHandler(hub, store, delivery, now_ms),
+        ConversationHandler(hub, store, delivery, blobs, LIMITS, now_ms),
         tasks,
     )
 

@@ -1,18 +1,20 @@
 """Encrypted conversations with the server in this process, by devices that speak MLS in earnest (section 10)."""
 
+import hashlib
 from itertools import count
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from ironwire.ids import ClientId, ConversationId, Role
+from ironwire.ids import ClientId, ConversationId, Role, media_path, parse_blob_name
 from ironwire.limits import Limits
 from ironwire.mls import Lifetime
 from ironwire.protocol.conversations.declaration import roster_hash
 from ironwire.protocol.conversations.names import Generation, pair_id
+from ironwire.store.survey import MEDIA
 from ironwire.wire.base64url import to_base64url
-from tests.playbook import NONCE, NOW_MS, identity_of, open_stage
+from tests.playbook import NONCE, NOW_MS, Stage, identity_of, open_stage
 from tests.server.mls_devices import DAY, MlsActor, enter_all
 from tests.server.test_device_log import AUTH
 
@@ -448,6 +450,41 @@ async def test_a_generation_begins_as_it_says(mock_clock: MockClock) -> None:
         assert (await bob.refused("mls_send", group=own, generation=1, epoch=1, data="AAAA"))[0] == "invalid"
 
 
+# --- blobs -----------------------------------------------------------------------------------------------------------
+
+
+def upload(stage: Stage, data: bytes) -> dict[str, object]:
+    """The `ref` of bytes that were uploaded."""
+    digest = hashlib.sha256(data).hexdigest()
+    name = parse_blob_name(f"123e4567-e89b-42d3-a456-{digest[:12]}.bin")
+    (stage.data / MEDIA / name).write_bytes(data)
+    return {"url": media_path(name), "sha256": digest, "size": len(data)}
+
+
+async def test_what_is_too_large_for_a_frame_is_uploaded(mock_clock: MockClock) -> None:
+    """All joiners get the same blob, and every device the commit as it was named."""
+    async with open_stage(auth=AUTH) as stage:
+        alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
+        claimed = await alice.accepted("mls_claim", group=PAIR, clients=[BOB])
+        alice.found(PAIR)
+        pending = alice.prepare("members", add=claimed["packages"], roles={BOB: "admin"})
+        commit, welcome = upload(stage, pending.commit), upload(stage, pending.welcome)
+        place = {"group": PAIR, "generation": 1}
+        for wrong, why in (
+            ({**commit, "size": 2 * 1024 * 1024}, "commit may have 1048576 bytes at most"),
+            ({**commit, "size": 5}, "there is no commit of this size at its url"),
+            ({**commit, "sha256": "0" * 64}, "the commit at the url has another hash"),
+        ):
+            assert await alice.refused("mls_create", **place, commit_ref=wrong) == ("invalid", why)
+        both = {"commit": to_base64url(pending.commit), "commit_ref": commit}
+        assert await alice.refused("mls_create", **place, **both) == ("invalid", "there are two of commit")
+        await alice.accepted("mls_create", **place, commit_ref=commit, welcome_ref=welcome)
+        told = await alice.delivery("mls_committed")
+        assert (told["ref"], told["sha256"], "data" in told) == (commit, commit["sha256"], False)
+        alice.mls.process(pending.commit)
+        assert (await bob.delivery("mls_welcome"))["ref"] == welcome
+
+
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
@@ -466,16 +503,38 @@ async def test_a_conversation_has_so_many_devices_and_no_more(mock_clock: MockCl
 async def test_a_conversation_moves_six_times_a_minute(mock_clock: MockClock) -> None:
     async with open_stage(auth=AUTH) as stage:
         alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
-        await begin_pair(alice, bob)
-        for _ in range(5):
-            await alice.accepted("mls_commit", **alice.said(PAIR, alice.prepare("update")))
+        group = await begin_group(alice, bob)
+        for number in range(5):
+            pending = alice.prepare("rename", said={"name": f"{number}" * 64})
+            await alice.accepted("mls_commit", **alice.said(group, pending))
             await alice.take_commit()
-        said = alice.said(PAIR, alice.prepare("update"))
+        said = alice.said(group, alice.prepare("rename", said={"name": "f" * 64}))
         answer = (await alice.ask("mls_commit", **said))["payload"]
         assert answer["msg"] == "rate_limited"
         assert 9_000 < answer["retry_after_ms"] <= 10_001
         alice.mls.drop_pending()
-        await alice.accepted("mls_send", **alice.sealed(PAIR, "a commit that waits holds nothing up"))
+        await alice.accepted("mls_send", **alice.sealed(group, "a commit that waits holds nothing up"))
+
+
+async def test_updates_leave_room_for_others_and_so_do_commits_that_are_refused(mock_clock: MockClock) -> None:
+    async with open_stage(auth=AUTH) as stage:
+        alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
+        group = await begin_group(alice, bob)
+        for _ in range(3):
+            await bob.accepted("mls_commit", **bob.said(group, bob.prepare("update")))
+            await bob.take_commit()
+            await alice.take_commit(roster=alice.roster)
+        for _ in range(9):
+            wish = bob.prepare("roles", roles={BOB: "admin"})
+            assert (await bob.refused("mls_commit", **bob.said(group, wish)))[0] == "forbidden"
+            bob.mls.drop_pending()
+        for op in ("update", "roles"):
+            wish = bob.prepare(op, roles={BOB: "admin"} if op == "roles" else None)
+            code, _ = await bob.refused("mls_commit", **bob.said(group, wish))
+            assert code == "rate_limited"
+            bob.mls.drop_pending()
+        pending = alice.prepare("rename", said={"name": "1" * 64})
+        await alice.accepted("mls_commit", **alice.said(group, pending))
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------

@@ -55,6 +55,17 @@ class StoredConversation:
 
 
 @record
+class ConversationSummary:
+    """A conversation in a list: how many devices are in it, and whether the one that asks is."""
+
+    id: ConversationId
+    generation: int
+    epoch: int
+    devices: int
+    is_in: bool
+
+
+@record
 class KeptCommit:
     """The commit that began an epoch. `payload` is the JSON object that devices got."""
 
@@ -96,8 +107,10 @@ class Conversations(Protocol):
         """
         ...
 
-    async def conversations_of(self, client: ClientId) -> Sequence[StoredConversation]:
-        """Those in whose roster the client is, in the order of their ids.
+    async def conversations_of(
+        self, device: Leaf, *, after: ConversationId | None, limit: int
+    ) -> Sequence[ConversationSummary]:
+        """Up to `limit` of those in whose roster the device's client is, in the order of their ids, behind `after`.
 
         Raises:
             StoreError: the store cannot be read.

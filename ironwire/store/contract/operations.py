@@ -146,8 +146,8 @@ class ToConversation:
     """The mailboxes of all leaves of an encrypted conversation, except that of the device `by`, which sends.
 
     In a pair a full mailbox of the other client refuses the envelope, and one that has blocked the sender gets nothing,
-    as with `ToClient`. Elsewhere a full mailbox loses the place. `NotMember`: there is no such conversation, or the
-    device is not in it. `ConversationMoved`: it is in another epoch.
+    as with `ToClient`. Elsewhere a full mailbox loses the place. `NotMember`: there is no such conversation, the
+    device is not in it, or its client has left the group. `ConversationMoved`: it is in another epoch.
     """
 
     conversation: ConversationId

@@ -6,9 +6,16 @@ from attrs import define, field
 
 from ironwire.ids import ClientId, ConversationId
 from ironwire.protocol.conversations.key_packages import POOL_PACKAGES
-from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.conversations.slots import Leaf, leaves_in
 from ironwire.protocol.conversations.tasks import Task, TaskKind, due_after
-from ironwire.store.contract.conversations import COMMITS_BYTES, KeptCommit, Pool, PoolPackage, StoredConversation
+from ironwire.store.contract.conversations import (
+    COMMITS_BYTES,
+    ConversationSummary,
+    KeptCommit,
+    Pool,
+    PoolPackage,
+    StoredConversation,
+)
 from ironwire.store.contract.operations import (
     AdvanceConversation,
     AskedToRejoin,
@@ -49,6 +56,16 @@ class ConversationsState:
 
 def conversations_of(state: ConversationsState, client: ClientId) -> list[StoredConversation]:
     return [each for _, each in sorted(state.conversations.items()) if client in each.roster]
+
+
+def summaries(state: ConversationsState, device: Leaf, after: ConversationId | None) -> list[ConversationSummary]:
+    return [
+        ConversationSummary(
+            each.id, each.generation, each.epoch, len(leaves_in(each.slots)), is_in=device in each.slots
+        )
+        for each in conversations_of(state, device.client)
+        if after is None or each.id > after
+    ]
 
 
 def read_commits(

@@ -251,6 +251,9 @@ def _append_to_conversation(
     found = state.encrypted.conversations.get(to.conversation)
     if found is None or to.by not in found.slots:
         return NotMember()
+    group = state.groups.get(GroupId(to.conversation))
+    if is_group(to.conversation) and (group is None or envelope.sender not in group.members):
+        return NotMember()
     if (found.generation, found.epoch) != (to.generation, to.epoch):
         return ConversationMoved(found.generation, found.epoch)
     boxes = [box for leaf in leaves_in(found.slots) if leaf != to.by and (box := box_of(state, leaf)) is not None]

@@ -12,7 +12,7 @@ from ironwire.counting import LATENCY_SECONDS, Histogram
 from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.conversations.tasks import Task
-from ironwire.store.contract.conversations import KeptCommit, Pool, StoredConversation
+from ironwire.store.contract.conversations import ConversationSummary, KeptCommit, Pool, StoredConversation
 from ironwire.store.contract.device_log import KeptEntry, LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
@@ -140,8 +140,10 @@ class MemoryStore:
     async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         return self.glance.conversation(conversation)
 
-    async def conversations_of(self, client: ClientId) -> Sequence[StoredConversation]:
-        return conversations.conversations_of(self._state.encrypted, client)
+    async def conversations_of(
+        self, device: Leaf, *, after: ConversationId | None, limit: int
+    ) -> Sequence[ConversationSummary]:
+        return conversations.summaries(self._state.encrypted, device, after)[:limit]
 
     async def commits(
         self, conversation: ConversationId, generation: int, *, first: int, limit: int

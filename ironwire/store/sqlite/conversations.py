@@ -14,11 +14,12 @@ import orjson
 from ironwire.ids import ClientId, ConversationId, parse_conversation_id
 from ironwire.protocol.conversations.declaration import CLIENT_BYTES, decode_roster, encode_roster
 from ironwire.protocol.conversations.key_packages import POOL_PACKAGES
-from ironwire.protocol.conversations.slots import Leaf, Slots
+from ironwire.protocol.conversations.slots import Leaf, Slots, leaves_in
 from ironwire.protocol.conversations.tasks import Task, TaskKind, due_after
 from ironwire.store.contract.conversations import (
     CLEARTEXT_VERBS,
     COMMITS_BYTES,
+    ConversationSummary,
     KeptCommit,
     Pool,
     StoredConversation,
@@ -47,10 +48,14 @@ CACHED_ANSWERS = 100_000
 
 _COLUMNS = "id, generation, epoch, group_id, slots, roster"
 _SELECT = f"SELECT {_COLUMNS} FROM conversation WHERE id = ?"  # noqa: S608  # a constant
-_SELECT_OF_CLIENT = f"""
-    SELECT {_COLUMNS} FROM conversation_member JOIN conversation ON conversation.id = conversation
-    WHERE client = ? ORDER BY conversation"""  # noqa: S608  # a constant
-_PUT = f"INSERT OR REPLACE INTO conversation ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608  # a constant
+_SELECT_OF_CLIENT = """
+    SELECT id, generation, epoch, devices, instr(slots, ?) > 0
+    FROM conversation_member JOIN conversation ON conversation.id = conversation
+    WHERE client = ? AND conversation > ? ORDER BY conversation LIMIT ?"""
+_SELECT_ALONE = """
+    SELECT conversation FROM conversation_member JOIN conversation ON conversation.id = conversation
+    WHERE client = ? AND length(roster) = ?"""
+_PUT = f"INSERT OR REPLACE INTO conversation ({_COLUMNS}, devices) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # a constant
 _EXISTS = "SELECT EXISTS (SELECT 1 FROM conversation WHERE id = ?)"
 _ADD_MEMBER = "INSERT INTO conversation_member (client, conversation) VALUES (?, ?)"
 _DROP_MEMBER = "DELETE FROM conversation_member WHERE client = ? AND conversation = ?"
@@ -65,6 +70,10 @@ _ASK = "INSERT OR IGNORE INTO conversation_task (conversation, kind, client, dev
 _ASK_EVERYWHERE = """
     INSERT OR IGNORE INTO conversation_task
     SELECT conversation, ?, client, ? FROM conversation_member WHERE client = ?"""
+_ASK_TO_ADD = """
+    INSERT OR IGNORE INTO conversation_task
+    SELECT conversation, 'add', client, ? FROM conversation_member JOIN conversation ON conversation.id = conversation
+    WHERE client = ? AND instr(slots, ?) = 0"""
 _SELECT_TASKS = """
     SELECT kind, client, device_key FROM conversation_task WHERE conversation = ? ORDER BY kind, client, device_key"""
 _DONE = "DELETE FROM conversation_task WHERE conversation = ? AND kind = ? AND client = ? AND device_key = ?"
@@ -152,7 +161,8 @@ class ConversationWriter:
         run, after = self._changes, advance.after
         before = self.conversation(after.id)
         slots, roster = encode_slots(after.slots), encode_roster(after.roster)
-        run.execute(_PUT, (after.id, after.generation, after.epoch, after.group_id, slots, roster))
+        devices = len(leaves_in(after.slots))
+        run.execute(_PUT, (after.id, after.generation, after.epoch, after.group_id, slots, roster, devices))
         old = set() if before is None else before.roster.keys()
         run.executemany(_ADD_MEMBER, [(client, after.id) for client in after.roster.keys() - old])
         run.executemany(_DROP_MEMBER, [(client, after.id) for client in old - after.roster.keys()])
@@ -197,9 +207,7 @@ class ConversationWriter:
         if read_pool(self._changes, device).count + added > POOL_PACKAGES:
             return TooManyPackages()
         if not run(_EVER_PUBLISHED, named).fetchone()[0]:
-            for conversation in read_conversations_of(self._changes, device.client):
-                if device not in conversation.slots:
-                    run(_ASK, (conversation.id, "add", *named))
+            run(_ASK_TO_ADD, (device.device, device.client, _encode_leaf(device)))
         for each in publish.packages:
             if each.is_last_resort:
                 run(_REPLACE_LAST_RESORT, named)
@@ -262,8 +270,14 @@ def read_conversation(connection: sqlite3.Connection, conversation: Conversation
     return None if row is None else _conversation(*row)
 
 
-def read_conversations_of(connection: sqlite3.Connection, client: ClientId) -> list[StoredConversation]:
-    return [_conversation(*row) for row in connection.execute(_SELECT_OF_CLIENT, (client,))]
+def read_conversations_of(
+    connection: sqlite3.Connection, device: Leaf, after: ConversationId | None, limit: int
+) -> list[ConversationSummary]:
+    rows = connection.execute(_SELECT_OF_CLIENT, (_encode_leaf(device), device.client, after or "", limit))
+    return [
+        ConversationSummary(parse_conversation_id(name), generation, epoch, devices, bool(is_in))
+        for name, generation, epoch, devices, is_in in rows
+    ]
 
 
 def read_commits(
@@ -304,8 +318,13 @@ def read_conversations_with_tasks(connection: sqlite3.Connection, client: Client
     return [parse_conversation_id(name) for (name,) in connection.execute(_SELECT_WITH_TASKS, (client,))]
 
 
+def _encode_leaf(leaf: Leaf) -> bytes:
+    """Its bytes in `slots`. They are found nowhere else in there, because they are a key."""
+    return bytes.fromhex(leaf.client) + leaf.device
+
+
 def encode_slots(slots: Slots) -> bytes:
-    return b"".join(_BLANK if leaf is None else bytes.fromhex(leaf.client) + leaf.device for leaf in slots)
+    return b"".join(_BLANK if leaf is None else _encode_leaf(leaf) for leaf in slots)
 
 
 def _decode_slots(data: bytes) -> Slots:
@@ -335,9 +354,8 @@ def expire_conversations(changes: sqlite3.Connection, before_ms: int) -> None:
 def erase_from_conversations(changes: sqlite3.Connection, client: ClientId) -> None:
     """Within a transaction, after the client's mailboxes. A conversation that it had with nobody else goes with it."""
     changes.execute(_ERASE_CLAIMS, {"client": client})
-    for conversation in read_conversations_of(changes, client):
-        if conversation.roster.keys() == {client}:
-            changes.execute(_DROP_MEMBER, (client, conversation.id))
-            for statement in _DELETE_ALL:
-                changes.execute(statement, (conversation.id,))
+    for (conversation,) in changes.execute(_SELECT_ALONE, (client, CLIENT_BYTES + 1)).fetchall():
+        changes.execute(_DROP_MEMBER, (client, conversation))
+        for statement in _DELETE_ALL:
+            changes.execute(statement, (conversation,))
     changes.execute(_ASK_EVERYWHERE, ("left", b"", client))

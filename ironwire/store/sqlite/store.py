@@ -13,7 +13,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.conversations.tasks import Task
-from ironwire.store.contract.conversations import KeptCommit, Pool, StoredConversation
+from ironwire.store.contract.conversations import ConversationSummary, KeptCommit, Pool, StoredConversation
 from ironwire.store.contract.device_log import LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.faults import FaultPoint, reach
@@ -299,9 +299,11 @@ class SqliteStore:
     async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
         return self.glance.conversation(conversation)
 
-    async def conversations_of(self, client: ClientId) -> Sequence[StoredConversation]:
+    async def conversations_of(
+        self, device: Leaf, *, after: ConversationId | None, limit: int
+    ) -> Sequence[ConversationSummary]:
         with self._database.errors():
-            return read_conversations_of(self._database.lookups, client)
+            return read_conversations_of(self._database.lookups, device, after, limit)
 
     async def commits(
         self, conversation: ConversationId, generation: int, *, first: int, limit: int

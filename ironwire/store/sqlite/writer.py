@@ -288,6 +288,10 @@ class Writer:
         found = self._conversations.conversation(to.conversation)
         if found is None or to.by not in found.slots:
             return NotMember()
+        if is_group(to.conversation) and append.envelope.sender not in self._directory.members_of(
+            GroupId(to.conversation)
+        ):
+            return NotMember()
         if (found.generation, found.epoch) != (to.generation, to.epoch):
             return ConversationMoved(found.generation, found.epoch)
         sender, size = append.envelope.sender, len(append.envelope.payload)

@@ -62,6 +62,11 @@ class BlobRef:
     size: Count
 
 
+def _read_of(*refs: BlobRef | None) -> int:
+    """The surcharge of blobs that the server has to read: a MiB takes it up to a second."""
+    return sum(ref.size for ref in refs if ref is not None) // 256
+
+
 # --- key packages ----------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +171,7 @@ class MlsCreate(ClientMessage):
     welcome_ref: BlobRef | None = None
 
     def surcharge(self, members: Members) -> int:
-        return 9 + _members_of(self.group, members)
+        return 9 + _members_of(self.group, members) + _read_of(self.commit_ref, self.welcome_ref)
 
 
 @record
@@ -183,7 +188,7 @@ class MlsCommit(ClientMessage):
     welcome_ref: BlobRef | None = None
 
     def surcharge(self, members: Members) -> int:
-        return 9 + _members_of(self.group, members)
+        return 9 + _members_of(self.group, members) + _read_of(self.commit_ref, self.welcome_ref)
 
 
 @record

@@ -138,7 +138,7 @@ class Accepted(ServerMessage):
     epoch: Count | None = None
     """Where a change of a group was accepted: the group, and what its epoch is now (section 7.2)."""
     generation: Count | None = None
-    """Where a commit was accepted: the generation, beside the epoch that it began (section 10.3)."""
+    """Where a commit was accepted: the generation, beside the epoch that it began (section 10.2)."""
     count: Count | None = None
     """Where key packages were accepted: how many are in the pool now (section 10.4)."""
     index: Count | None = None
@@ -159,7 +159,7 @@ class Error(ServerMessage):
     retry_after_ms: Count | None = None
     generation: Count | None = None
     epoch: Count | None = None
-    """With `conflict` about an encrypted conversation: how it stands, 0 and 0 if there is none (section 10.3)."""
+    """With `conflict` about an encrypted conversation: how it stands, 0 and 0 if there is none (section 10)."""
     held: bool = False
     """The frame itself was not examined: an earlier one of the session was refused (section 4)."""
 

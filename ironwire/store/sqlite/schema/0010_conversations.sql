@@ -1,12 +1,13 @@
 -- The newest generation of an encrypted conversation. `slots` holds its leaves: client id (32 bytes) and device key (32), or as many zeros for
--- a blank one; `roster` its clients, with their roles.
+-- a blank one; `devices` counts those that are not blank; `roster` holds its clients, with their roles.
 CREATE TABLE conversation (
     id         TEXT    PRIMARY KEY,
     generation INTEGER NOT NULL,
     epoch      INTEGER NOT NULL,
     group_id   BLOB    NOT NULL,
     slots      BLOB    NOT NULL,
-    roster     BLOB    NOT NULL
+    roster     BLOB    NOT NULL,
+    devices    INTEGER NOT NULL
 ) STRICT;
 
 -- Who is in which roster.
