@@ -96,7 +96,7 @@ for version in PYTHONS:
 @nox.session
 def quick(session: nox.Session) -> None:
     """The daily run: every test that starts no process, in about 80 seconds on two quiet cores."""
-    session.install("--editable", ".", *group("test"))
+    session.install("--editable", ".[media]", *group("test"))
     session.run("pytest", "--numprocesses=2", "-m", "not system", *session.posargs)
 
 

@@ -4,6 +4,7 @@
                            ├─ arrivals   connect and authenticate, memory                    crowd.py
                            ├─ files      upload and download
                            ├─ depth      mailboxes in which much waits
+                           ├─ mls        groups of MLS, in this process
                            └─ profile    where the microseconds go                           py-spy
              └── report ── table.py, plot.py, goals.py
 

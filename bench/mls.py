@@ -11,7 +11,7 @@ from bench.contenders import Contender
 from bench.figures import Figure
 from bench.scale import Scale
 from ironwire.crypto.signing import SEED_BYTES, Identity
-from ironwire.mls import Group, Lifetime, Policy, make_key_package
+from ironwire.mls import Lifetime, MLSGroup, Policy, make_key_package
 
 MESSAGES = 100
 
@@ -36,10 +36,10 @@ def _group(leaves: int) -> Iterator[Figure]:
 
     keys = [Identity.from_seed(number.to_bytes(SEED_BYTES, "big")) for number in range(leaves + 1)]
     packages = [make_key_package(key, _CREDENTIAL, _LIFETIME) for key in keys]
-    alice = Group.create(keys[0], _GROUP_ID, packages[0], _POLICY)
+    alice = MLSGroup.create(keys[0], _GROUP_ID, packages[0], _POLICY)
     first = alice.commit(add=[package.public for package in packages[1:leaves]])
     alice.process(first.commit)
-    (bob, _), join_ms = _timed(lambda: Group.join(keys[1], packages[1], first.welcome, _POLICY))
+    (bob, _), join_ms = _timed(lambda: MLSGroup.join(keys[1], packages[1], first.welcome, _POLICY))
     yield figure("mls", "join", join_ms)
 
     bob.state()  # joining ends with it, and it encodes the nodes that all later states share

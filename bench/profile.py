@@ -39,7 +39,7 @@ _STAGES = (
     ("crypto: challenge, signature", r"\(ironwire/crypto/"),
     ("store: statements", r"\(ironwire/store/"),
     ("route: delivery, mailbox, outbox", r"\(ironwire/(delivery|handlers|protocol)/"),
-    ("session", r"\(ironwire/server/(session/|app|listener/direct)"),
+    ("session", r"\(ironwire/server/(session/|app)"),
     ("HTTP: Quart, Werkzeug", r"\((quart|quart_trio|werkzeug|flask)/"),
     (
         "HTTP: Hypercorn, h11, guard",

@@ -1,6 +1,6 @@
 """Any bytes at all, to every decoder of MLS and to a member of a group.
 
-What it proves, for every input, is that
+For every input it proves that
 
 - a decoder gives a value or raises `MLSError`, whose text is short and printable, and nothing else;
 - what was understood has one encoding: the value encodes to the same bytes;
@@ -18,9 +18,9 @@ from unittest.mock import patch
 from attrs import frozen
 
 from ironwire.errors import MLSError
-from ironwire.mls import Group, KeyPackagePrivate, Policy, suite
+from ironwire.mls import KeyPackagePrivate, MLSGroup, Policy, suite
 from ironwire.mls.framing import MLSMessage, envelope
-from ironwire.mls.messages import GroupInfo, GroupSecrets
+from ironwire.mls.messages import GroupSecrets, MLSGroupInfo
 from ironwire.mls.nodes import RequiredCapabilities
 from ironwire.mls.public import cut_welcome, inspect_application, inspect_commit, open_key_package
 from ironwire.mls.tree import Tree
@@ -54,7 +54,7 @@ def _world() -> World:
         own = dave.package()
         application = alice.group.encrypt(b"hello", b"data")
         pending = alice.group.commit(add=[own.public], remove=[carol.leaf], authenticated_data=b"IWC1{}")
-        info = GroupInfo(alice.group._epoch.context, (), b"tag", 0, b"signature")
+        info = MLSGroupInfo(alice.group._epoch.context, (), b"tag", 0, b"signature")
         state = bob.group.state()
         inputs = {
             "commit": _input(_process, pending.commit),
@@ -89,7 +89,7 @@ def _decode(data: bytes) -> None:
 
 
 def _process(data: bytes) -> None:
-    group = Group.restore(WORLD.state, WORLD.member.key, WORLD.member.policy)
+    group = MLSGroup.restore(WORLD.state, WORLD.member.key, WORLD.member.policy)
     try:
         group.process(data)
     except MLSError as refused:
@@ -108,12 +108,12 @@ def _process(data: bytes) -> None:
 
 def _join(data: bytes) -> None:
     with refusals():
-        Group.join(WORLD.invited.key, WORLD.own, data, Policy())
+        MLSGroup.join(WORLD.invited.key, WORLD.own, data, Policy())
 
 
 def _restore(data: bytes) -> None:
     with refusals():
-        group = Group.restore(data, WORLD.member.key, WORLD.member.policy)
+        group = MLSGroup.restore(data, WORLD.member.key, WORLD.member.policy)
         assert group.state() == data, "a state with two encodings"
 
 

@@ -45,7 +45,7 @@ def tallied(label: str, counts: Mapping[str, int]) -> Tallied:
 
 @frozen
 class Distribution:
-    """What a histogram has seen. `counts[i]` are the values up to `bounds[i]` that no lower bound holds; one more count
+    """A snapshot of a histogram. `counts[i]` are the values up to `bounds[i]` that no lower bound holds; one more count
     is of those above all bounds.
     """
 

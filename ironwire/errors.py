@@ -89,10 +89,6 @@ class InvalidSignature(SigningError):
     """The signature was not made by that key over that text."""
 
 
-class MLSError(IronWireError):
-    """Bytes or a request that RFC 9420 does not allow. The group stands as it did before."""
-
-
 class InvalidCertificate(SigningError):
     """The bytes are no certificate, or not one for that device at that time."""
 
@@ -103,6 +99,10 @@ class InvalidLogEntry(SigningError):
 
 class MisplacedLogEntry(InvalidLogEntry):
     """The entry is a good one, and does not follow on the last one of the log."""
+
+
+class MLSError(IronWireError):
+    """Bytes or a request that RFC 9420 does not allow. The group stands as it did before."""
 
 
 class TransportClosed(IronWireError):

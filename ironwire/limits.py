@@ -58,7 +58,7 @@ def _count(default: int, least: int = 1, most: int = MOST) -> int:
 
 @frozen(kw_only=True)
 class Limits:
-    """What one peer may cost. A value is a setting of the same name under `[limits]`."""
+    """The bounds for what peers may cost. A value is a setting of the same name under `[limits]`."""
 
     frame_bytes: int = _count(64 * 1024, least=1024, most=SERVER_FRAME_BYTES - ADDED_BYTES)
     """The largest WebSocket message, after reassembly. Above it the connection closes with 1009."""
@@ -211,7 +211,7 @@ class Limits:
     requests.
     """
 
-    # What clients are told besides: the fields of `ServerLimits` (ironwire/wire/messages/session.py) have these names.
+    # Other facts for clients: the fields of `ServerLimits` (ironwire/wire/messages/session.py) have these names.
 
     @property
     def server_frame_bytes(self) -> int:

@@ -15,7 +15,7 @@ import trio
 
 _BACKLOG = 16
 _PATH_BYTES = 107
-"""What `sockaddr_un` holds of a path on Linux, without the end."""
+"""The longest path in a `sockaddr_un` on Linux, without the terminator."""
 
 _CREDENTIALS = struct.Struct("3i")
 """`struct ucred`: the ids of process, user and group."""

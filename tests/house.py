@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ class Rooms:
         endpoint = self._attach(Endpoint(Principal(client, device), outbox, pump))
         if not isinstance(await self.delivery.register(endpoint, lambda _: self._open(endpoint)), Mailbox):
             raise AssertionError("no room for this device")
-        self.nursery.start_soon(pump.run)
+        pump.begin(partial(self.nursery.start_soon, pump.run))
         return endpoint
 
     def leave(self, endpoint: Endpoint) -> None:

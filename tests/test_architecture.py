@@ -1,5 +1,5 @@
 """docs/architecture.md against the code: the files that one durable text passes, the length of the reading list, rooms;
-and the length of functions.
+and the length of files, functions and imports.
 """
 
 import ast
@@ -30,6 +30,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 MOST_LINES = 3_500
 """Of an afternoon's reading."""
 MOST_FUNCTION_LINES = 70
+MOST_FILE_LINES = 350
 
 _RESUME, _YIELD = dis.opmap["RESUME"], dis.opmap["YIELD_VALUE"]
 _AFTER_YIELD_FROM = 2
@@ -125,6 +126,23 @@ def test_the_page_names_every_room() -> None:
     named = re.findall(r"^\| `([\w/]+)` \|", table, re.MULTILINE)
     rooms = {folder.parent.relative_to(PACKAGE) for folder in PACKAGE.rglob("__init__.py")} - {Path()}
     assert [str(room) for room in sorted(rooms) if not {str(room), *map(str, room.parents)} & set(named)] == []
+
+
+def test_no_import_from_a_module_of_this_package_is_longer_than_a_line() -> None:
+    """But in an `__init__.py`, which says what a package publishes."""
+    long = [
+        f"{path.relative_to(ROOT)}: {node.module}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.end_lineno != node.lineno and path.name != "__init__.py"
+        if node.module is not None and node.module.startswith(PACKAGE.name)
+    ]
+    assert long == [], "import the module, and write `module.Name`"
+
+
+def test_files_have_at_most_350_lines() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {name: length for name, length in lengths.items() if length > MOST_FILE_LINES} == {}
 
 
 def test_functions_are_below_seventy_lines() -> None:

@@ -17,7 +17,7 @@ from ironwire.errors import InvalidMessage
 from ironwire.limits import Limits
 from ironwire.server.session.admission import announced
 from ironwire.wire.codec import decode_client, decode_server, encode
-from ironwire.wire.messages import AuthOk, ServerLimits
+from ironwire.wire.messages import CLIENT_MESSAGES, SERVER_MESSAGES, AuthOk, ServerLimits
 from ironwire.wire.messages.fields import ERROR_RULES, ErrorCode, ErrorRule
 from ironwire.wire.schema import schema_documents
 
@@ -95,6 +95,13 @@ def test_an_example_is_a_frame(way: str, text: str) -> None:
         Draft202012Validator(schemas[name]).validate(json.loads(text))
         taken.append(direction)
     assert way in taken if way else taken
+
+
+def test_every_verb_is_in_the_document() -> None:
+    verbs = {kind.verb for kind in CLIENT_MESSAGES} | {kind.verb for kind in SERVER_MESSAGES}
+    assert (
+        verbs - {*re.findall(r"`(\w+)(?: \{.*?\})?`", DOCUMENT), *re.findall(r'"type":\s?"(\w+)"', DOCUMENT)} == set()
+    )
 
 
 def test_the_example_of_auth_ok_is_what_the_server_says_by_default() -> None:

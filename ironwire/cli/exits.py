@@ -11,7 +11,9 @@ from ironwire.cli.terminal import printable
 
 
 class ExitCode(IntEnum):
-    """What a script can tell from `$?`. Part of the command line's interface: a number never changes its meaning."""
+    """The exit codes that a script finds in `$?`. Part of the command line's interface: a number never changes its
+    meaning.
+    """
 
     OK = 0
     REFUSED = 1

@@ -6,18 +6,8 @@ do.
 
 import click
 
+import ironwire.client as iw
 from ironwire.cli.exits import ExitCode, Failure
-from ironwire.client import (
-    AuthenticationRefused,
-    CallFailed,
-    ConnectionFailed,
-    ConnectionLost,
-    MediaError,
-    NotTheProtocol,
-    Refused,
-    SessionEnded,
-    TransferFailed,
-)
 from ironwire.errors import AdminError, BackupError, ConfigError, IronWireError
 from ironwire.wire.messages import ErrorCode
 
@@ -31,7 +21,7 @@ _REFUSALS: dict[ErrorCode, str] = {
     "conflict": "that is not possible as things are",
     "quota": "the quota is used up",
 }
-"""What the codes of an `error` mean to the person who asked for something; others stand for themselves."""
+"""The codes of an `error`, in words for the person who asked; other codes stand for themselves."""
 
 
 _TOLD_BY_DETAIL: frozenset[ErrorCode] = frozenset({"not_found", "forbidden", "conflict"})
@@ -46,7 +36,7 @@ _HOW_TO_JOIN = (
 """The close reason of docs/protocol.md, section 3.2, and what to do about it."""
 
 
-def refusal(error: Refused) -> str:
+def refusal(error: iw.Refused) -> str:
     """Why something was not accepted, for people."""
     if error.detail and error.code in _TOLD_BY_DETAIL:
         return error.detail
@@ -55,7 +45,7 @@ def refusal(error: Refused) -> str:
 
 
 def expected(error: BaseException) -> click.ClickException | click.exceptions.Exit | None:
-    """What to tell the user about `error`, as an exception that click ends with; None for a fault of ours."""
+    """The exception by which click tells the user about `error`; None for a fault of ours."""
     match error:
         case BaseExceptionGroup():
             endings = [expected(each) for each in error.exceptions]
@@ -64,9 +54,9 @@ def expected(error: BaseException) -> click.ClickException | click.exceptions.Ex
             return error
         case KeyboardInterrupt() | click.Abort():
             return click.exceptions.Exit(ExitCode.INTERRUPTED)
-        case Refused():
+        case iw.Refused():
             return Failure(ExitCode.REFUSED, refusal(error))
-        case AuthenticationRefused(reason) if reason.startswith(_NOT_REGISTERED):
+        case iw.AuthenticationRefused(reason) if reason.startswith(_NOT_REGISTERED):
             return Failure(ExitCode.AUTHENTICATION, str(error), _HOW_TO_JOIN)
         case ConfigError():
             return Failure(ExitCode.USAGE, *error.args)
@@ -78,18 +68,18 @@ def expected(error: BaseException) -> click.ClickException | click.exceptions.Ex
 
 def _code_of(error: IronWireError) -> ExitCode:
     match error:
-        case SessionEnded() | CallFailed() | AdminError():
+        case iw.SessionEnded() | iw.CallFailed() | AdminError():
             return ExitCode.REFUSED
-        case ConnectionFailed() | ConnectionLost() | NotTheProtocol():
+        case iw.ConnectionFailed() | iw.ConnectionLost() | iw.NotTheProtocol():
             return ExitCode.UNREACHABLE
-        case AuthenticationRefused():
+        case iw.AuthenticationRefused():
             return ExitCode.AUTHENTICATION
-        case MediaError() | BackupError():
+        case iw.MediaError() | BackupError():
             return ExitCode.FILE
-        case TransferFailed(status=None):
+        case iw.TransferFailed(status=None):
             # What went wrong on the way has a cause that is not the disk's.
             return ExitCode.FILE if isinstance(error.__cause__, OSError | None) else ExitCode.UNREACHABLE
-        case TransferFailed():
+        case iw.TransferFailed():
             return ExitCode.REFUSED
         case _:
             return ExitCode.USAGE

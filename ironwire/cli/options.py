@@ -128,7 +128,7 @@ def _is_named(key: Path) -> bool:
 
 
 def new_passphrase() -> str | None:
-    """What is to lock a new key: from the environment, else asked for twice on a terminal, where it may be nothing.
+    """The passphrase of a new key: from the environment, else asked for twice on a terminal, where it may be nothing.
 
     Raises:
         KeystoreError: there is neither.

@@ -12,21 +12,9 @@ from rich.cells import cell_len
 from rich.filesize import decimal
 from rich.text import Text
 
+import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.terminal import counted, printable, printable_lines
-from ironwire.client import (
-    Connected,
-    DeliveredFile,
-    DeliveredText,
-    Disconnected,
-    Error,
-    GroupChanged,
-    GroupDetails,
-    HistoryEntry,
-    Lost,
-    Missed,
-    Said,
-)
 from ironwire.ids import Address, ClientId, MessageId, Role
 from ironwire.wire.codec import encode
 
@@ -49,7 +37,7 @@ def when(unix_ms: int | None) -> datetime:
 
 
 def speaker(
-    message: DeliveredText | DeliveredFile, book: AddressBook, own: ClientId, here: Address | None = None
+    message: iw.DeliveredText | iw.DeliveredFile, book: AddressBook, own: ClientId, here: Address | None = None
 ) -> str:
     """The speaker, by the name that this user has for them; and in which group, or, for a copy from another device, to
     whom, where that is not `here`.
@@ -61,15 +49,15 @@ def speaker(
     return name if message.group is None or message.group == here else f"{name} in {book.label(message.group)}"
 
 
-def received(message: DeliveredText | DeliveredFile, sender: str, at: datetime, *, fetch: str = "/save") -> Text:
+def received(message: iw.DeliveredText | iw.DeliveredFile, sender: str, at: datetime, *, fetch: str = "/save") -> Text:
     """A message from `sender`, by the name that this user has for them. `fetch` is the command that gets a file."""
-    lines = _file_lines(message, fetch) if isinstance(message, DeliveredFile) else _text_lines(message.text)
+    lines = _file_lines(message, fetch) if isinstance(message, iw.DeliveredFile) else _text_lines(message.text)
     return _utterance(sender, "bold bright_blue", at, lines)
 
 
-def elsewhere(message: DeliveredText | DeliveredFile, sender: str, place: str) -> Text:
+def elsewhere(message: iw.DeliveredText | iw.DeliveredFile, sender: str, place: str) -> Text:
     """A message in another conversation than the one that is shown: one line, which cannot be taken for one of it."""
-    said = message.text if isinstance(message, DeliveredText) else sent_file(message.name)
+    said = message.text if isinstance(message, iw.DeliveredText) else sent_file(message.name)
     return notice(f"elsewhere, {sender}: {' '.join(said.split())}  (/to {place})", "magenta")
 
 
@@ -89,20 +77,20 @@ def own(text: str, at: datetime, problem: str | None = None, *, mark: str = "  �
 
 
 def group_change(
-    change: GroupChanged, book: AddressBook, own: ClientId, at: datetime, here: Address | None = None
+    change: iw.GroupChanged, book: AddressBook, own: ClientId, at: datetime, here: Address | None = None
 ) -> Text:
     """A change of a group, in one line; and of which group, where that is not `here`."""
     return Text.assemble((f"{_clock(at)} ", "dim"), (printable(change_told(change, book, own, here)), "dim"))
 
 
-def change_told(change: GroupChanged, book: AddressBook, own: ClientId, here: Address | None = None) -> str:
+def change_told(change: iw.GroupChanged, book: AddressBook, own: ClientId, here: Address | None = None) -> str:
     """The same without the time; a name in it is as the group's admin wrote it."""
     place = "" if change.group == here else f" in {book.label(change.group)}"
     doer, deeds = _names([change.by], book, own), ", ".join(_deeds(change, book, own))
     return f"{doer}{place} {deeds}"
 
 
-def _deeds(change: GroupChanged, book: AddressBook, own: ClientId) -> Iterator[str]:
+def _deeds(change: iw.GroupChanged, book: AddressBook, own: ClientId) -> Iterator[str]:
     if change.epoch == 1:
         yield "made the group"
     if change.name is not None:
@@ -122,7 +110,7 @@ def _names(clients: Iterable[ClientId], book: AddressBook, own: ClientId) -> str
     return ", ".join(YOU if client == own else book.label(client) for client in clients)
 
 
-def roster(group: GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
+def roster(group: iw.GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
     """A group, and a line for each of its members."""
     name = f"“{printable(group.name)}”  " if group.name else ""
     head = Text.assemble((name, "bold"), group.group, (f"  epoch {group.epoch}", "dim"))
@@ -135,7 +123,7 @@ def roster(group: GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
     return [head, *lines]
 
 
-def members(group: GroupDetails, book: AddressBook, own: ClientId) -> list[str]:
+def members(group: iw.GroupDetails, book: AddressBook, own: ClientId) -> list[str]:
     """The same for a conversation, however narrow it is; ids are those of people who are not among the contacts."""
     name = f"“{printable(group.name)}”, " if group.name else ""
     lines = [f"{name}{group.group}"]
@@ -147,15 +135,15 @@ def members(group: GroupDetails, book: AddressBook, own: ClientId) -> list[str]:
 
 
 def remembered(
-    entry: HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str = "/save"
+    entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str = "/save"
 ) -> Text:
     """An entry of the conversation with `peer`, as the device keeps it."""
     message, at = entry.message, when(entry.message.ts)
-    if isinstance(message, GroupChanged):
+    if isinstance(message, iw.GroupChanged):
         return group_change(message, book, own_id, at, peer)
     if message.sender != own_id:
         return received(message, speaker(message, book, own_id, peer), at, fetch=fetch)
-    said = message.text if isinstance(message, DeliveredText) else sent_file(message.name)
+    said = message.text if isinstance(message, iw.DeliveredText) else sent_file(message.name)
     match entry.state:
         case "refused":
             return own(said, at, "the server refused it")
@@ -173,25 +161,25 @@ def notice(text: str, style: str = "dim") -> Text:
 _WHY_LOST = {"expired": "expired before this device came", "full": "came while this device's mailbox was full"}
 
 
-def incident(event: Connected | Disconnected | Missed | Lost | Error) -> Text:
+def incident(event: iw.Connected | iw.Disconnected | iw.Missed | iw.Lost | iw.Error) -> Text:
     """An event beside messages: to the connection, or to what this client sent without an id."""
     match event:
-        case Connected():
+        case iw.Connected():
             return notice("connected")
-        case Disconnected(reason, retry_seconds):
+        case iw.Disconnected(reason, retry_seconds):
             next_attempt = "" if retry_seconds is None else f"; next attempt in {retry_seconds:.0f} s"
             return notice(f"{reason}{next_attempt}", "magenta")
-        case Missed(count):
+        case iw.Missed(count):
             were = "was" if count == 1 else "were"
             return notice(f"{counted(count, 'message')} came too fast and {were} missed", "bold red")
-        case Lost(first, last, reason, groups, more_groups):
+        case iw.Lost(first, last, reason, groups, more_groups):
             changes = "; who is in a group may have changed" if groups or more_groups else ""
             return notice(f"{counted(last - first + 1, 'message')} {_WHY_LOST[reason]}{changes}", "bold red")
-        case Error(msg, detail):
+        case iw.Error(msg, detail):
             return notice(f"the server says {msg}" + (f": {detail}" if detail else ""), "red")
 
 
-def as_json(message: Said, id_: MessageId | None, **beside: int | str | None) -> str:
+def as_json(message: iw.Said, id_: MessageId | None, **beside: int | str | None) -> str:
     """The frame as it came, on one line of ASCII; with what stands `beside`, where it is not None."""
     known = {key: value for key, value in beside.items() if value is not None}
     return json.dumps(json.loads(encode(message, id_)) | known)
@@ -218,7 +206,7 @@ def _clock(at: datetime) -> str:
     return f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
 
 
-def _file_lines(file: DeliveredFile, fetch: str) -> list[Text]:
+def _file_lines(file: iw.DeliveredFile, fetch: str) -> list[Text]:
     name = f"“{printable(file.name)}”" if file.name else "a file"
     facts: list[str] = [file.kind or "file"]
     if file.duration_ms is not None:

@@ -10,21 +10,7 @@ from attrs import define, field
 
 from ironwire.client.connection.outgoing import Reply
 from ironwire.ids import CallId, ClientId
-from ironwire.wire.messages import (
-    Accepted,
-    CallEnd,
-    CallOffer,
-    ClientMessage,
-    Error,
-    RelayedAnswer,
-    RelayedCandidate,
-    RelayedEnd,
-    RelayedOffer,
-    RelayedResumed,
-    RelayedRinging,
-    RelayedUpdate,
-    ServerMessage,
-)
+from ironwire.wire import messages as msg
 
 
 @define(eq=False)
@@ -32,41 +18,43 @@ class CallBook:
     """Follows what one client says and hears. Returned are the ends that the program has to be told."""
 
     _live: dict[CallId, ClientId] = field(factory=dict, init=False)
-    """With whom each is."""
+    """The other side of each call."""
     _unnamed: set[CallId] = field(factory=set, init=False)
-    """Of an earlier session; the one that has begun has not named them yet."""
+    """Calls of an earlier session that the current one has not named yet."""
 
-    def answered(self, request: ClientMessage, reply: Reply) -> None:
-        """The server has replied to a request."""
+    def answered(self, request: msg.ClientMessage, reply: Reply) -> None:
+        """Note the server's reply to a request."""
         match request, reply:
-            case CallOffer(to=peer, call=call), Accepted():
+            case msg.CallOffer(to=peer, call=call), msg.Accepted():
                 self._live[call] = peer
-            case CallEnd(call=call), Accepted() | Error("not_found"):
+            case msg.CallEnd(call=call), msg.Accepted() | msg.Error("not_found"):
                 self._forget(call)
             case _:
                 pass
 
-    def lost(self, *, is_device: bool) -> list[RelayedEnd]:
+    def lost(self, *, is_device: bool) -> list[msg.RelayedEnd]:
         """A session is over, and without a device its calls are."""
         self._unnamed = {*self._live}
         return [] if is_device else self._end_unnamed()
 
-    def heard(self, message: ServerMessage) -> list[RelayedEnd]:
+    def heard(self, message: msg.ServerMessage) -> list[msg.RelayedEnd]:
         """Something came that is no reply; the first in a session that is about no call ends what was not named."""
         match message:
-            case RelayedOffer(sender=peer, call=call) | RelayedResumed(sender=peer, call=call):
+            case msg.RelayedOffer(sender=peer, call=call) | msg.RelayedResumed(sender=peer, call=call):
                 self._live[call] = peer
                 self._unnamed.discard(call)
-            case RelayedEnd(call=call):
+            case msg.RelayedEnd(call=call):
                 self._forget(call)
-            case RelayedRinging() | RelayedAnswer() | RelayedCandidate() | RelayedUpdate():
+            case msg.RelayedRinging() | msg.RelayedAnswer() | msg.RelayedCandidate() | msg.RelayedUpdate():
                 pass
             case _:
                 return self._end_unnamed()
         return []
 
-    def _end_unnamed(self) -> list[RelayedEnd]:
-        ends = [RelayedEnd(peer, call, "disconnected") for call, peer in self._live.items() if call in self._unnamed]
+    def _end_unnamed(self) -> list[msg.RelayedEnd]:
+        ends = [
+            msg.RelayedEnd(peer, call, "disconnected") for call, peer in self._live.items() if call in self._unnamed
+        ]
         for end in ends:
             self._forget(end.call)
         return ends

@@ -12,18 +12,7 @@ from attrs import define
 
 from ironwire.client.connection.requests import Requests
 from ironwire.ids import CallId, ClientId
-from ironwire.wire.messages import (
-    Accepted,
-    CallAnswer,
-    CallCandidate,
-    CallEnd,
-    CallOffer,
-    CallRinging,
-    CallUpdate,
-    Candidate,
-    IceServerList,
-    IceServers,
-)
+from ironwire.wire import messages as msg
 from ironwire.wire.messages.calls import EndReason, Media, UpdateKind
 
 
@@ -40,34 +29,34 @@ class OwnCalls:
 
     _requests: Requests
 
-    async def ice_servers(self) -> IceServerList:
+    async def ice_servers(self) -> msg.IceServerList:
         """The STUN and TURN servers that this server offers, with credentials good until `expires`."""
-        return await self._requests.ask(IceServers(), IceServerList)
+        return await self._requests.ask(msg.IceServers(), msg.IceServerList)
 
     async def offer(self, to: ClientId, sdp: str, media: Media) -> CallId:
         """Call every session of `to`."""
         call = CallId(uuid4().hex)
-        await self._requests.ask(CallOffer(to, call, sdp, media), Accepted)
+        await self._requests.ask(msg.CallOffer(to, call, sdp, media), msg.Accepted)
         return call
 
     async def ringing(self, to: ClientId, call: CallId) -> None:
-        """Somebody here is being told of the call."""
-        await self._requests.ask(CallRinging(to, call), Accepted)
+        """Say that a person here is being told of the call."""
+        await self._requests.ask(msg.CallRinging(to, call), msg.Accepted)
 
     async def answer(self, to: ClientId, call: CallId, sdp: str) -> None:
         """Take the call in this session; `conflict`: another one was quicker."""
-        await self._requests.ask(CallAnswer(to, call, sdp), Accepted)
+        await self._requests.ask(msg.CallAnswer(to, call, sdp), msg.Accepted)
 
-    async def candidate(self, to: ClientId, call: CallId, candidate: Candidate) -> None:
+    async def candidate(self, to: ClientId, call: CallId, candidate: msg.Candidate) -> None:
         """Name one way to reach this session."""
-        await self._requests.ask(CallCandidate(to, call, candidate), Accepted)
+        await self._requests.ask(msg.CallCandidate(to, call, candidate), msg.Accepted)
 
     async def update(self, to: ClientId, call: CallId, kind: UpdateKind, sdp: str) -> None:
         """Change the connection of a call that was answered, or answer such a change; `conflict`: not answered yet.
         Where both sides offer at once, the caller's offer wins.
         """
-        await self._requests.ask(CallUpdate(to, call, kind, sdp), Accepted)
+        await self._requests.ask(msg.CallUpdate(to, call, kind, sdp), msg.Accepted)
 
     async def end(self, to: ClientId, call: CallId, reason: EndReason = "hangup") -> None:
         """End the call, or refuse it for every session of this client."""
-        await self._requests.ask(CallEnd(to, call, reason), Accepted)
+        await self._requests.ask(msg.CallEnd(to, call, reason), msg.Accepted)

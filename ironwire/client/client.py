@@ -1,85 +1,37 @@
 """The client as a program has it: one identity, one server, a connection that comes back by itself.
 
-    connect()        waits for the first session
-    open_device()    waits for nobody: what the device keeps can be read and added to without a server
-      ├─ Link.keep
-      ├─ Reception.run    what other programs hand over (`client/store/handover.py`)
-      └─ Link.run         drawn in `client/connection/link.py`
-
-Both own the nurseries; what their block raises comes out as it was raised.
-
 A message is sent at least once, and with an id, so that a server that remembers ids takes it once. With a device this
 holds across the end of the program, and the program gets what came exactly once (`inbox.py` says what that means).
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from contextlib import asynccontextmanager
+from typing import Self, Unpack
 
 from attrs import define
 
 from ironwire.client.calls import OwnCalls
-from ironwire.client.connection.dial import Backoff, Dial, Target, dial_tcp
 from ironwire.client.connection.link import Link
-from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
-from ironwire.client.errors import LocalStoreError, SessionEnded
-from ironwire.client.events import Connection, Event, EventQueue
+from ironwire.client.device_log import OwnDeviceLog
+from ironwire.client.errors import LocalStoreError
+from ironwire.client.events import Connection, Event
 from ironwire.client.groups import OwnGroups
-from ironwire.client.inbox import Inbox
 from ironwire.client.presence import OwnPresence
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.handover import Reception, Sending
+from ironwire.client.store.handover import Sending
 from ironwire.client.store.handover_lines import Stored
-from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
-from ironwire.client.store.store import LocalStore
+from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
-from ironwire.close_codes import CloseCode
-from ironwire.crypto.signing import Identity
+from ironwire.client.transfer import FileMetadata
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
-from ironwire.wire.messages import (
-    Accepted,
-    Block,
-    BlockList,
-    Blocks,
-    Device,
-    DeviceList,
-    DeviceRemove,
-    DeviceRemoved,
-    Devices,
-    File,
-    FileKind,
-    Receipt,
-    ReceiptState,
-    Text,
-    Unblock,
-    UploadGrant,
-    UploadToken,
-)
-
-_DEFAULT_BACKOFF = Backoff()
-
-
-class FileMetadata(TypedDict, total=False):
-    """Metadata of a file; the keys, units and bounds of `File`."""
-
-    kind: FileKind
-    name: str
-    mime: str
-    size: int
-    sha256: str
-    duration_ms: int
-    width: int
-    height: int
-    waveform: list[int]
-    caption: str
+from ironwire.wire import messages as msg
 
 
 @define(eq=False)
 class Client:
-    """Made by `connect` or `open_device`. Iterate over it for events; send from any task."""
+    """Made by `connect` or `open_device` (`opening.py`). Iterate over it for events; send from any task."""
 
     _link: Link
 
@@ -105,13 +57,11 @@ class Client:
 
     @property
     def connection(self) -> Connection:
-        """How it stands with the session, and why there is none."""
+        """The state of the connection, and the reason if there is none."""
         return self._link.connection
 
     def reconnect_now(self) -> None:
-        """Do not wait for the next attempt to connect, and begin the delays anew; where the server had said to stop,
-        try again all the same.
-        """
+        """Try to connect now, and begin the delays anew; also where the server had said to stop."""
         self._link.reconnect_now()
 
     @property
@@ -123,6 +73,11 @@ class Client:
     def presence(self) -> OwnPresence:
         """The presence of this client, and of others."""
         return OwnPresence(self._link.requests)
+
+    @property
+    def device_log(self) -> OwnDeviceLog:
+        """The device log of this client, and of others."""
+        return OwnDeviceLog(self._link.requests, self._link.target.keys)
 
     @property
     def calls(self) -> OwnCalls:
@@ -156,14 +111,14 @@ class Client:
         """The same for one message, with a function that waits for the answer as `send_text` does."""
         (pending,) = await self._backlog.queue([message], [message_id], is_awaited=True)
 
-        async def accepted() -> Accepted:
-            return checked(message.verb, await pending.reply_or_error(), Accepted)
+        async def accepted() -> msg.Accepted:
+            return checked(message.verb, await pending.reply_or_error(), msg.Accepted)
 
         yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
 
     @property
     def waiting(self) -> int:
-        """How many messages the device keeps for which the server has no answer yet."""
+        """The number of messages that the device keeps without an answer of the server."""
         return 0 if self._link.backlog is None else self._link.backlog.waiting
 
     @property
@@ -175,17 +130,17 @@ class Client:
         """Return when the server has answered another message that the device keeps, or has asked for a pause."""
         await self._backlog.moved()
 
-    async def send(self, message: Sendable, *, message_id: MessageId | None = None) -> Accepted:
+    async def send(self, message: Sendable, *, message_id: MessageId | None = None) -> msg.Accepted:
         """Send a message that is already made. See `send_file` for arguments and exceptions."""
-        return await self._link.requests.ask(message, Accepted, message_id)
+        return await self._link.requests.ask(message, msg.Accepted, message_id)
 
-    async def send_text(self, to: Address, text: str, *, message_id: MessageId | None = None) -> Accepted:
+    async def send_text(self, to: Address, text: str, *, message_id: MessageId | None = None) -> msg.Accepted:
         """Send a text, and wait until the server has taken it over. See `send_file` for arguments and exceptions."""
-        return await self.send(Text(to, text), message_id=message_id)
+        return await self.send(msg.Text(to, text), message_id=message_id)
 
     async def send_file(
         self, to: Address, url: str, *, message_id: MessageId | None = None, **metadata: Unpack[FileMetadata]
-    ) -> Accepted:
+    ) -> msg.Accepted:
         """Send an uploaded file; `url` is what the upload answered.
 
         Args:
@@ -201,15 +156,15 @@ class Client:
                 the server took the message is not known.
             LocalStoreError: the client has stopped; whether the message will be sent is not known.
         """
-        return await self.send(File(to, url, **metadata), message_id=message_id)
+        return await self.send(msg.File(to, url, **metadata), message_id=message_id)
 
-    async def send_receipt(self, to: ClientId, ids: list[MessageId], state: ReceiptState) -> Accepted:
+    async def send_receipt(self, to: ClientId, ids: list[MessageId], state: msg.ReceiptState) -> msg.Accepted:
         """Tell the devices of `to` what became of up to 100 of its messages. See `send_file` for what it raises."""
-        return await self.send(Receipt(to, ids, state))
+        return await self.send(msg.Receipt(to, ids, state))
 
-    async def devices(self) -> list[Device]:
+    async def devices(self) -> list[msg.Device]:
         """This client's devices, oldest first. See `send_file` for what it raises."""
-        return (await self._link.requests.ask(Devices(), DeviceList)).devices
+        return (await self._link.requests.ask(msg.Devices(), msg.DeviceList)).devices
 
     async def remove_device(self, device: DeviceId) -> None:
         """Delete a device with all that waits for it; its session ends.
@@ -218,33 +173,30 @@ class Client:
             Refused: `not_found`, there is no such device, or no more.
             SessionEnded: 4403, it was this one.
         """
-        await self._link.requests.ask(DeviceRemove(device), DeviceRemoved)
+        await self._link.requests.ask(msg.DeviceRemove(device), msg.DeviceRemoved)
 
     async def upload_token(self) -> str:
-        """Leave to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients only.
+        """Permission to upload one file, for `upload`; a server may demand it, and gives it to authenticated clients
+        only.
 
-        Raises:
-            Refused: `quota`, the server has no room left for files; or `rate_limited`.
-            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        Raises as `send_file` does; `Refused` with `quota`: the server has no room left for files.
         """
-        return (await self._link.requests.ask(UploadToken(), UploadGrant)).token
+        return (await self._link.requests.ask(msg.UploadToken(), msg.UploadGrant)).token
 
     async def block(self, client: ClientId) -> None:
         """Have nothing delivered any more of what `client` addresses to this client; it does not learn of it.
 
-        Raises:
-            Refused: `quota`, so many are blocked already.
-            SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped.
+        Raises as `send_file` does; `Refused` with `quota`: so many are blocked already.
         """
-        await self._link.requests.ask(Block(client), Accepted)
+        await self._link.requests.ask(msg.Block(client), msg.Accepted)
 
     async def unblock(self, client: ClientId) -> None:
         """End a block; what was sent meanwhile is gone. Raises as `block` does."""
-        await self._link.requests.ask(Unblock(client), Accepted)
+        await self._link.requests.ask(msg.Unblock(client), msg.Accepted)
 
     async def blocks(self) -> list[ClientId]:
-        """Whom this client has blocked. Raises as `block` does."""
-        return (await self._link.requests.ask(Blocks(), BlockList)).clients
+        """The clients that this one has blocked. Raises as `block` does."""
+        return (await self._link.requests.ask(msg.Blocks(), msg.BlockList)).clients
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""
@@ -266,9 +218,8 @@ class Client:
         return await self._write_queue.store.history(peer, limit, before)
 
     async def mark_read(self, peer: Address, upto: int) -> None:
-        """A person has read the conversation with `peer` up to the entry with the number `upto`.
-
-        This is about `Conversation.unread` alone; nobody else is told. Raises as `history` does.
+        """Note that a person has read the conversation with `peer` up to the entry with the number `upto`: for
+        `Conversation.unread` alone; nobody else is told. Raises as `history` does.
         """
         await self._write_queue.commit(MarkRead(peer, upto))
 
@@ -296,93 +247,3 @@ class Client:
             trio.BusyResourceError: with a device, another task asks already.
         """
         return await self._link.events.get()
-
-
-@asynccontextmanager
-async def connect(
-    server: ServerAddress | str,
-    identity: Identity,
-    *,
-    device: DeviceId | None = None,
-    store: LocalStore | Path | None = None,
-    invite: str | None = None,
-    backoff: Backoff = _DEFAULT_BACKOFF,
-    dial: Dial = dial_tcp,
-) -> AsyncGenerator[Client]:
-    """A client with a session; from then on it comes back by itself, as often as it takes.
-
-    Args:
-        server: as `ServerAddress.parse` takes it.
-        device: names this installation, for which the server then keeps what comes while we are away, and for which
-            this client keeps what comes and goes; without it nothing is kept on either side.
-        store: where the device keeps it; `default_store_path` unless given.
-        invite: lets a device in that the server does not know, where the server wants one.
-        backoff: how long to wait between attempts.
-        dial: how to get a stream to the server.
-
-    Raises:
-        InvalidServerAddress: `server` is not an address.
-        LocalStoreError: the device's store cannot be used; another program may have it.
-        ConnectionFailed, ConnectionLost, NotTheProtocol, AuthenticationRefused, SessionEnded: the first session could
-            not be opened.
-    """
-    address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite)
-    async with _client(target, store, is_lasting=False) as client:
-        await client.wait_connected()
-        yield client
-
-
-@asynccontextmanager
-async def open_device(
-    server: ServerAddress | str,
-    identity: Identity,
-    device: DeviceId,
-    *,
-    store: LocalStore | Path | None = None,
-    invite: str | None = None,
-    backoff: Backoff = _DEFAULT_BACKOFF,
-    dial: Dial = dial_tcp,
-) -> AsyncGenerator[Client]:
-    """A device as soon as its store is open; sessions come and go beneath it, from the first on.
-
-    Its conversations can be read and messages be queued whether or not there was ever a session. The events `Connected`
-    and `Disconnected`, and `Client.connection`, tell how it stands. What asks the server waits for a session; where the
-    server has said that this client should stop, it raises that. The arguments are those of `connect`.
-
-    Raises:
-        InvalidServerAddress: `server` is not an address.
-        LocalStoreError: the device's store cannot be used; another program may have it (`DeviceInUse`).
-    """
-    address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite)
-    async with _client(target, store, is_lasting=True) as client:
-        yield client
-
-
-@asynccontextmanager
-async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting: bool) -> AsyncGenerator[Client]:
-    async with AsyncExitStack() as stack:
-        write_queue = None
-        if target.device is not None:
-            owner = Owner(target.identity.client_id, target.device, target.address.origin)
-            kept = store if isinstance(store, LocalStore) else LocalStore(store or default_store_path(owner))
-            await stack.enter_async_context(kept.opened(owner))
-            write_queue = WriteQueue(kept)
-        link = Link(target, write_queue, EventQueue() if write_queue is None else Inbox(write_queue), is_lasting)
-        await link.restore()
-        try:
-            async with plain_nursery() as keeping:
-                keeping.start_soon(link.keep)
-                if write_queue is not None:
-                    keeping.start_soon(Reception(link, write_queue.store.path).run)
-                async with plain_nursery() as nursery:
-                    nursery.start_soon(link.run)
-                    yield Client(link)
-                    await link.leave()
-                keeping.cancel_scope.cancel()
-        finally:
-            ended = SessionEnded(CloseCode.NORMAL, "the client was closed")
-            link.stop(ended)
-            if write_queue is not None:
-                write_queue.end(ended)

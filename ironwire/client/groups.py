@@ -12,21 +12,7 @@ from ironwire.client.connection.requests import Requests
 from ironwire.client.errors import NotTheProtocol
 from ironwire.client.rosters import Rosters
 from ironwire.ids import ClientId, GroupId, Role
-from ironwire.wire.messages import (
-    Accepted,
-    ClientMessage,
-    GroupAdd,
-    GroupCreate,
-    GroupDetails,
-    GroupInfo,
-    GroupLeave,
-    GroupList,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
-    Groups,
-    GroupSummary,
-)
+from ironwire.wire import messages as msg
 
 
 @define(eq=False)
@@ -48,49 +34,51 @@ class OwnGroups:
 
     async def create(self, clients: Iterable[ClientId], name: str | None = None) -> GroupId:
         """Make a group of this client, which is its admin, and `clients`."""
-        accepted = await self._change(GroupCreate([*clients], name))
+        accepted = await self._change(msg.GroupCreate([*clients], name))
         if accepted.group is None:
             raise NotTheProtocol("the server made a group and did not say which")
         return accepted.group
 
-    async def add(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> Accepted:
+    async def add(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> msg.Accepted:
         """Make `clients` members."""
-        return await self._change(GroupAdd(group, [*clients], if_epoch))
+        return await self._change(msg.GroupAdd(group, [*clients], if_epoch))
 
-    async def remove(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> Accepted:
+    async def remove(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> msg.Accepted:
         """Remove `clients`; they learn of it, and of nothing after it."""
-        return await self._change(GroupRemove(group, [*clients], if_epoch))
+        return await self._change(msg.GroupRemove(group, [*clients], if_epoch))
 
-    async def leave(self, group: GroupId, *, if_epoch: int | None = None) -> Accepted:
+    async def leave(self, group: GroupId, *, if_epoch: int | None = None) -> msg.Accepted:
         """Remove this client. The last admin cannot leave while others are in the group."""
-        return await self._change(GroupLeave(group, if_epoch))
+        return await self._change(msg.GroupLeave(group, if_epoch))
 
-    async def set_role(self, group: GroupId, client: ClientId, role: Role, *, if_epoch: int | None = None) -> Accepted:
+    async def set_role(
+        self, group: GroupId, client: ClientId, role: Role, *, if_epoch: int | None = None
+    ) -> msg.Accepted:
         """Make a member an admin, or an admin a member like others."""
-        return await self._change(GroupRole(group, client, role, if_epoch))
+        return await self._change(msg.GroupRole(group, client, role, if_epoch))
 
-    async def rename(self, group: GroupId, name: str, *, if_epoch: int | None = None) -> Accepted:
+    async def rename(self, group: GroupId, name: str, *, if_epoch: int | None = None) -> msg.Accepted:
         """Give the group another name, for all of its members."""
-        return await self._change(GroupRename(group, name, if_epoch))
+        return await self._change(msg.GroupRename(group, name, if_epoch))
 
-    async def info(self, group: GroupId) -> GroupDetails:
+    async def info(self, group: GroupId) -> msg.GroupDetails:
         """Name, epoch and members of the group: from what this client knows, as long as it knows of every change."""
         rosters = self._rosters
         known = rosters.get(group)
         if known is not None:
             return known
         forgotten = rosters.forgotten
-        details = await self._requests.ask(GroupInfo(group), GroupDetails)
+        details = await self._requests.ask(msg.GroupInfo(group), msg.GroupDetails)
         if rosters.forgotten == forgotten:
             rosters.learn(details)
         return details
 
-    async def all(self) -> list[GroupSummary]:
+    async def all(self) -> list[msg.GroupSummary]:
         """The groups in which this client is, oldest membership first, as the server has them."""
-        return (await self._requests.ask(Groups(), GroupList)).groups
+        return (await self._requests.ask(msg.Groups(), msg.GroupList)).groups
 
-    async def _change(self, change: ClientMessage) -> Accepted:
-        accepted = await self._requests.ask(change, Accepted)
+    async def _change(self, change: msg.ClientMessage) -> msg.Accepted:
+        accepted = await self._requests.ask(change, msg.Accepted)
         if accepted.group is not None and accepted.epoch is not None:
             self._rosters.hear(accepted.group, accepted.epoch)
         return accepted

@@ -16,8 +16,8 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from ironwire.client.client import FileMetadata
 from ironwire.client.errors import MediaError
+from ironwire.client.transfer import FileMetadata
 
 MediaKind = Literal["voice", "circle", "image"]
 

@@ -22,7 +22,7 @@ class Rosters:
     _newest: dict[GroupId, int] = field(factory=dict, init=False)
     """The highest epoch that this client has heard of."""
     forgotten: int = field(default=0, init=False)
-    """How often something had to be forgotten: an answer from before may be older than what was missed."""
+    """Counts what had to be forgotten: an answer that was asked for before may be older than a missed change."""
 
     def get(self, group: GroupId) -> GroupDetails | None:
         """The group as it is now; None where that has to be asked."""
@@ -60,7 +60,7 @@ class Rosters:
 
 
 def after(details: GroupDetails, change: GroupChanged) -> GroupDetails:
-    """The group after `change`, which is the next one. Who came and has no role said is a member."""
+    """The group after `change`, which is the next one. A new client without a given role is a member."""
     roles = {member.client: member.role for member in change.roles}
     stayed = [member for member in details.members if member.client not in change.removed]
     came = [GroupMember(client, "member") for client in change.added]

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict
 
 import orjson
 import trio
@@ -22,6 +22,7 @@ from ironwire.client.files import NewFile
 from ironwire.client.sources import regular_file
 from ironwire.errors import InvalidId
 from ironwire.ids import media_path, parse_media_path
+from ironwire.wire.messages import FileKind
 
 ANSWER_BYTES = 16 * 1024
 """The longest answer to an upload, or explanation of an error, that is taken."""
@@ -31,6 +32,21 @@ _OK = 200
 
 Progress = Callable[[int, int], None]
 """Told how many bytes are done, and how many there are."""
+
+
+class FileMetadata(TypedDict, total=False):
+    """Metadata of a file; the keys, units and bounds of `File`."""
+
+    kind: FileKind
+    name: str
+    mime: str
+    size: int
+    sha256: str
+    duration_ms: int
+    width: int
+    height: int
+    waveform: list[int]
+    caption: str
 
 
 @frozen

@@ -1,8 +1,9 @@
-"""Group commit: all that waits is one batch with one commit, what comes meanwhile is the next (docs/decisions/0005).
+"""Group commit: all waiting operations are one batch with one commit; those that come meanwhile are the next
+(docs/decisions/0005).
 
-Rules: nobody is told of anything before its commit. What is more than one batch goes in a fair order
-(`protocol/fair.py`): nobody waits for what others have piled up. An ack asks for no commit of its own, answered or not:
-it rides with the next batch, or goes after a short quiet.
+Rules: nobody is told of anything before its commit. Operations for more than one batch go in a fair order
+(`protocol/fair.py`): no owner waits for the backlog of another. An ack asks for no commit of its own, answered or not:
+it joins the next batch, or is committed after a short quiet.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,17 +28,17 @@ from ironwire.store.contract.store import Store
 log = structlog.get_logger(__name__)
 
 BATCH_COST = 200
-"""A batch ends with the bunch that reaches it: all of it is written before anybody else has a turn."""
+"""A batch ends with the bunch that reaches this cost: all of it is written before any other task runs."""
 BUNCH_COST = 100
 """Maximum cost scheduled as one unit per owner. Adjacent operations share socket writes."""
 LIGHT_COST = 20
-"""What one owner asks for at a time is light below this. A batch that has something light ends with the first bunch
-that is not: people who write wait for the commit of one bunch of what others pile up, not for two.
+"""A bunch below this cost is light. A batch with a light bunch ends with the first one that is not light, so people who
+write wait for the commit of one bunch of a flood, not of two.
 """
 TURN_COST = 200
-"""After so much of a batch has been told, everybody else has a turn: who is told writes to whom it concerns."""
+"""Yield to the event loop after results of this cost were told: each of them writes to the sessions it concerns."""
 QUIET_SECONDS = 0.05
-"""How long acks wait for a batch to ride with. A commit for them alone would stand in the way of the next envelope."""
+"""How long acks wait for a batch to join. A commit of their own would delay the next envelope."""
 LAST_SECONDS = 5.0
 """How long the acks that wait at the end may take."""
 
@@ -48,12 +49,12 @@ Settle = Callable[[Result | StoreError], None]
 Watcher = Callable[[Operation, Result | StoreError], None]
 """Hears of each operation after its commit, in the order of the commits, or after the failure of its batch."""
 _Asked = tuple[ClientId | None, Operation, Settle, int]
-"""By whom, and with what it costs."""
+"""The owner, the operation, the callback for its result, and its cost."""
 
 
 @define
 class _WaitingAck:
-    """Of which session, up to which number, what it costs to erase that, and who wants to know of it."""
+    """An ack of `session` up to a number: the cost of erasing that, and the callbacks that want the result."""
 
     session: int | None = None
     upto: int = 0
@@ -80,24 +81,24 @@ class CommitterStatistics:
 
 
 class Committer:
-    """The one way into the store. After a commit, `watcher` hears of each operation first, and then whoever asked for
-    it, by the `settle` that came with it. So what wakes up at a change does not depend on who asked for the change.
+    """The one way into the store. After a commit, each result goes to `watcher` first, and then to the `settle`
+    that came with its operation. So the parts that wake up at a change do not depend on who asked for the change.
     """
 
     def __init__(self, store: Store, watcher: Watcher) -> None:
         self._store = store
         self._watcher = watcher
         self._arrived: list[_Asked] = []
-        """What came since the last batch was put together."""
+        """Operations that came since the last batch was put together."""
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
-        """What that batch and those before it left behind."""
+        """Operations that did not fit into that batch and those before it."""
         self._backlog_size = 0
-        """Operations in it."""
+        """Operations in the backlog."""
         self._acks: _Acks = {}
         self._arrival = trio.lowlevel.ParkingLot()
         self._quiet = trio.CancelScope()
         self._asked_at = 0.0
-        """When the first of what waits was asked for, or what a full batch left behind, or earlier."""
+        """The time at which the oldest waiting operation was asked for, or earlier."""
         self._sizes = Histogram(SIZES)
         self._settled = Histogram(LATENCY_SECONDS)
 
@@ -107,8 +108,8 @@ class Committer:
         return len(self._arrived) + self._backlog_size + len(self._acks)
 
     def ask(self, owner: ClientId | None, operation: Operation, settle: Settle, cost: int = 1) -> None:
-        """`owner` is who asks, None the server itself: what one owner asks for is done in that order. `cost` is how
-        many entries in mailboxes it takes, or what takes as long.
+        """Queue an operation for the next batch. The operations of one `owner` are done in the order in which they were
+        asked for; None is the server itself. `cost` is in mailbox entries, or in work that takes as long.
         """
         if not self._arrived and not self._backlog_size:
             self._asked_at = trio.current_time()
@@ -131,8 +132,8 @@ class Committer:
         self._acks.setdefault(mailbox, _WaitingAck()).add(session, upto, cost, settles)
 
     def take_over_ack(self, mailbox: MailboxId, session: int) -> int:
-        """Let an ack of a former session that waits count as one of `session`, which begins. Returns up to which number
-        it goes; 0 without one.
+        """Let an ack of a former session that waits count as one of `session`, which begins. Returns the number
+        up to which it goes; 0 without one.
         """
         ack = self._acks.get(mailbox)
         if ack is None:
@@ -143,8 +144,8 @@ class Committer:
     async def committed(
         self, owner: ClientId | None, operation: Operation, first: Settle = lambda _: None, cost: int = 1
     ) -> Result:
-        """The result, after the commit and after `first` was called with it, whatever becomes of the caller meanwhile.
-        An error of `first` is the caller's.
+        """The result, after the commit and after `first` was called with it, even if the caller is
+        cancelled meanwhile. An error of `first` is raised here.
 
         Raises:
             StoreError: the store cannot work.
@@ -192,10 +193,10 @@ class Committer:
             self._quiet = trio.CancelScope(deadline=trio.current_time() + QUIET_SECONDS if self._acks else inf)
             with self._quiet:
                 await self._arrival.park()
-            await trio.lowlevel.checkpoint()  # who has been read in this turn of the loop comes along
+            await trio.lowlevel.checkpoint()  # sessions that are read in this iteration of the loop join the batch
 
     def _next_batch(self) -> list[_Asked]:
-        """What waits; or the first of it in a fair order, as much as may keep the event loop from everybody else."""
+        """Everything that waits, if it costs no more than a batch may; else the first of it in the fair order."""
         arrived, self._arrived = self._arrived, []
         if not self._backlog_size and _cost(arrived) <= BATCH_COST:
             return arrived
@@ -217,7 +218,7 @@ class Committer:
         return batch
 
     def _next_acks(self) -> _Acks:
-        """The oldest of those that wait, as much as costs what a batch does; what they erase is overwritten."""
+        """The oldest waiting acks, up to the cost of a batch: the entries that they erase are overwritten."""
         acks: _Acks = {}
         cost = 0
         while self._acks and cost < BATCH_COST:
@@ -227,13 +228,13 @@ class Committer:
         return acks
 
     def _take_back(self, acks: _Acks) -> None:
-        """These wait again, before those that came meanwhile."""
+        """Put acks back, ahead of those that came meanwhile."""
         came, self._acks = self._acks, acks
         for mailbox, ack in came.items():
             acks.setdefault(mailbox, _WaitingAck()).add(ack.session, ack.upto, ack.cost, ack.settles)
 
     async def _commit(self, batch: list[_Asked]) -> None:
-        """These, after the acks that wait: what they make room for is seen."""
+        """Commit the batch after the acks that wait, so that it sees the room that they make."""
         batch = _without_held(batch)
         acks = self._next_acks()
         operations: list[Operation] = [Acknowledge(mailbox, ack.upto, ack.session) for mailbox, ack in acks.items()]
@@ -267,8 +268,8 @@ class Committer:
 
 
 def _without_held(batch: list[_Asked]) -> list[_Asked]:
-    """What is still to be done: what a session had sent after something that was refused is refused as well. Its
-    numbers are used up, unless it was refused because the store fails.
+    """The batch without held operations: an operation that its session sent after a refused one is refused as well. Its
+    number is used up, unless the reason was a store that fails.
     """
     kept: list[_Asked] = []
     for asked in batch:
@@ -286,7 +287,7 @@ def _without_held(batch: list[_Asked]) -> list[_Asked]:
 
 
 def _tell(settle: Settle, result: Result | StoreError) -> None:
-    """Tell one asker. An error of it must not keep the rest of the batch from being told."""
+    """Call one callback. Its error must not keep the rest of the batch from being told."""
     try:
         settle(result)
     except Exception:
@@ -298,7 +299,7 @@ def _settle_held(settle: Settle, result: Result | StoreError) -> None:
 
 
 def _bunches(arrived: list[_Asked]) -> Iterator[tuple[ClientId | None, list[_Asked]]]:
-    """What each owner asks for, in order, and no more of it together than is one bunch."""
+    """The operations of each owner, in order, in bunches of at most `BUNCH_COST`."""
     bunches: dict[ClientId | None, list[_Asked]] = {}
     costs: dict[ClientId | None, int] = {}
     for asked in arrived:

@@ -16,22 +16,11 @@ from ironwire.delivery.envelopes import Envelopes, cost_of
 from ironwire.delivery.hub import Endpoint, Hub, ends_session_on_error
 from ironwire.delivery.metrics import DeliveryStatistics
 from ironwire.delivery.outbox import Outbox
-from ironwire.delivery.pump import Pump
+from ironwire.delivery.pump import Pump, Window
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
-from ironwire.protocol.mailbox import Window
-from ironwire.store.contract.operations import (
-    Acked,
-    AppendToLog,
-    Logged,
-    Operation,
-    Register,
-    Remove,
-    Removed,
-    Result,
-    Touch,
-)
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Mailbox, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import accepted, encode
@@ -42,7 +31,7 @@ log = structlog.get_logger(__name__)
 NO_MAILBOX = MailboxId(0)
 
 SWEEP_COST = 50
-"""To erase a part of a mailbox takes as long as so many entries."""
+"""Cost of erasing a part of a mailbox: it takes as long as so many entries."""
 
 NO_MAILBOX_HERE = Error("invalid", detail="a session without a device has no mailbox")
 
@@ -62,7 +51,7 @@ class Delivery:
         self._committer = Committer(store, self._watch)
         self.envelopes = Envelopes(hub, store, self._committer, now_ms, keeps_history)
 
-    def _watch(self, operation: Operation, result: Result | StoreError) -> None:
+    def _watch(self, operation: op.Operation, result: op.Result | StoreError) -> None:
         self._hub.wake_pumps(operation, result)
         for watcher in self.watchers:
             watcher(operation, result)
@@ -106,20 +95,20 @@ class Delivery:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
 
     @ends_session_on_error
-    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: op.Result | StoreError) -> None:  # noqa: A002  # as above
         endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):
             endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
-        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
+        elif isinstance(result, op.Acked):  # else a newer session has begun, and this one is told so by its close code
             endpoint.outbox.put(accepted(self._now_ms(), id))
 
     def pump(self, outbox: Outbox) -> Pump:
-        """For a session with a device; the result of `register` opens it."""
+        """A pump for a session with a device; the result of `register` opens it."""
         return Pump(self._store, outbox)
 
     def members(self, client: ClientId, group: GroupId) -> int:
-        """How many hear what the client says in the group: none if it is not in it. And none where that cannot be read,
-        because then nothing will be stored either.
+        """The number of members that hear the client in the group: 0 if it is not in it. Also 0 where the group cannot
+        be read, because then nothing will be stored either.
         """
         try:
             stands = self._store.glance.group(group)
@@ -134,13 +123,15 @@ class Delivery:
         return await self._store.mailboxes_of(client)
 
     def has_mailbox(self, client: ClientId) -> bool:
-        """At a glance. True where the store cannot be read: then nothing will be stored either."""
+        """Whether the client has a mailbox, at a glance. True where the store cannot be read: then nothing will be
+        stored.
+        """
         try:
             return self._store.glance.mailbox_count(client) > 0
         except StoreError:
             return True
 
-    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> Result:
+    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> op.Result:
         """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. Any other result than
         a mailbox says why not.
 
@@ -155,13 +146,13 @@ class Delivery:
         if device is None or pump is None:
             raise ValueError("this session has no device")
 
-        def settle(result: Result | StoreError) -> None:
+        def settle(result: op.Result | StoreError) -> None:
             if isinstance(result, Mailbox):
                 pump.open(result.id, result.session, self._window(result))
                 opened(result)
 
         key = None if principal.device_key is None else principal.device_key.raw
-        return await self._committer.committed(client, Register(client, device, self._now_ms(), key), settle)
+        return await self._committer.committed(client, op.Register(client, device, self._now_ms(), key), settle)
 
     def _window(self, mailbox: Mailbox) -> Window:
         """The window of a session that opens now. It begins behind an ack of a former session that waits: once that is
@@ -178,10 +169,10 @@ class Delivery:
         """Note that every device with a live session has been seen now."""
         for other in self._hub.everyone():
             if other.pump is not None:
-                self._committer.ask(None, Touch(other.pump.mailbox, self._now_ms()), lambda _: None)
+                self._committer.ask(None, op.Touch(other.pump.mailbox, self._now_ms()), lambda _: None)
 
-    async def change(self, client: ClientId, operation: Operation) -> Result:
-        """Do something for the client, after all that it has asked for before; returns after the commit.
+    async def change(self, client: ClientId, operation: op.Operation) -> op.Result:
+        """Have the operation committed, after everything that the client has asked for before.
 
         Raises:
             StoreError: the store cannot work.
@@ -190,7 +181,7 @@ class Delivery:
 
     async def remove(
         self, client: ClientId, device: DeviceId, removed: Callable[[], None], session: int | None = None
-    ) -> Result:
+    ) -> op.Result:
         """Delete the device with its mailbox. The rest of a large mailbox is erased as fast as this client may have
         things done.
 
@@ -202,17 +193,17 @@ class Delivery:
             StoreError: the store cannot work.
         """
 
-        def settle(result: Result | StoreError) -> None:
-            if isinstance(result, Removed):
+        def settle(result: op.Result | StoreError) -> None:
+            if isinstance(result, op.Removed):
                 for sweep in result.rest:
                     self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
                 removed()
 
-        return await self._committer.committed(client, Remove(client, device, session), settle, SWEEP_COST)
+        return await self._committer.committed(client, op.Remove(client, device, session), settle, SWEEP_COST)
 
     async def append_to_log(
-        self, append: AppendToLog, frame: Callable[[], bytes], logged: Callable[[Logged], None]
-    ) -> Result:
+        self, append: op.AppendToLog, frame: Callable[[], bytes], logged: Callable[[op.Logged], None]
+    ) -> op.Result:
         """Put an entry into its client's device log, and tell all the client's devices: whatever becomes of the caller
         meanwhile.
 
@@ -225,8 +216,8 @@ class Delivery:
         """
         client = append.envelope.sender
 
-        def settle(result: Result | StoreError) -> None:
-            if isinstance(result, Logged):
+        def settle(result: op.Result | StoreError) -> None:
+            if isinstance(result, op.Logged):
                 for sweep in result.rest:
                     self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
                 self.envelopes.metrics.stored[append.envelope.verb] += 1
@@ -241,7 +232,7 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        await self.change(client, Touch(NO_MAILBOX, self._now_ms()))
+        await self.change(client, op.Touch(NO_MAILBOX, self._now_ms()))
 
     async def run(self) -> None:
         """Commit what waits, batch after batch, until cancelled. One task runs this."""

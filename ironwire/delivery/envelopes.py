@@ -21,32 +21,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.conversations.slots import Leaf
-from ironwire.store.contract.operations import (
-    AdvanceConversation,
-    Advanced,
-    AlreadySettled,
-    Append,
-    Appended,
-    Audience,
-    ChangeGroup,
-    ConversationMoved,
-    Duplicate,
-    Encrypted,
-    Forget,
-    Held,
-    IdTaken,
-    MailboxFull,
-    NotMember,
-    NumberRefused,
-    OutOfTurn,
-    RefuseNumber,
-    Result,
-    SessionOver,
-    ToClient,
-    ToConversation,
-    ToGroup,
-    Undeliverable,
-)
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Glance, Store
 from ironwire.wire.codec import Sendable, accepted, encode, encode_payload, live_frame, stored_payload
@@ -103,7 +78,7 @@ def entries_of_all(glance: Glance, clients: Iterable[ClientId]) -> int:
 
 
 def digest_of(message: ClientMessage) -> bytes:
-    """Tells two messages with the same id apart."""
+    """The digest that tells two messages with the same id apart."""
     # No address has a zero in it, and none begins like a frame.
     said = f"{message.to}\0{message.text}".encode() if type(message) is Text else encode(message)
     return blake2b(said).digest()[:DIGEST_BYTES]
@@ -111,7 +86,7 @@ def digest_of(message: ClientMessage) -> bytes:
 
 @define
 class Envelopes:
-    """The envelopes of all sessions, from their hands to everyone they are owed to."""
+    """The envelopes of all sessions, from their submission to their settlement."""
 
     _hub: Hub
     _store: Store
@@ -123,9 +98,8 @@ class Envelopes:
     def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None, n: int | None = None) -> None:  # noqa: A002  # the frame's
         """Take an envelope to a client or to a group. Replies go to the session's outbox, now or after the commit."""
         if is_group(message.to):
-            group = GroupId(message.to)
-            entries = entries_in(self._store.glance, sender.principal.client, group)
-            self._submit_to_store(sender, message, ToGroup(group), id, n, entries)
+            entries = entries_in(self._store.glance, sender.principal.client, GroupId(message.to))
+            self._submit_to_store(sender, message, id, n, entries)
             return
         to = ClientId(message.to)
         try:
@@ -136,8 +110,7 @@ class Envelopes:
                 return
         except StoreError:
             entries = 1  # the commit fails as well, and answers
-        audience = ToClient(to, not isinstance(message, Receipt) and self._hub.is_live(to))
-        self._submit_to_store(sender, message, audience, id, n, entries)
+        self._submit_to_store(sender, message, id, n, entries)
 
     def refuse(self, sender: Endpoint, error: Error, id: MessageId | None, n: int | None) -> None:  # noqa: A002  # as above
         """Answer a frame that goes no further with an error. Its number is used up, and the answer comes after the
@@ -149,17 +122,17 @@ class Envelopes:
             return
         sender.unsettled.begin(1)
         settle = partial(self._settle_refusal, sender, error, id)
-        self._committer.ask(sender.principal.client, RefuseNumber(number, error.msg, sender.hold), settle)
+        self._committer.ask(sender.principal.client, op.RefuseNumber(number, error.msg, sender.hold), settle)
 
-    async def change_group(self, change: ChangeGroup, frame: Callable[[], bytes]) -> Result:
+    async def change_group(self, change: op.ChangeGroup, frame: Callable[[], bytes]) -> op.Result:
         """Change a group, and tell everyone of it who was or is a member: whatever becomes of the caller meanwhile.
 
         Raises:
             StoreError: the store cannot work.
         """
 
-        def tell(result: Result | StoreError) -> None:
-            if isinstance(result, Appended):
+        def tell(result: op.Result | StoreError) -> None:
+            if isinstance(result, op.Appended):
                 self.metrics.stored[change.envelope.verb] += 1
                 self._hub.fan_out(result, frame)
 
@@ -178,41 +151,43 @@ class Envelopes:
         envelope = Envelope(message.verb, client, device, group, id, message.ts, payload)
         # Encrypted anew under the same id, for another epoch, it is the same message.
         digest = blake2b(group.encode()).digest()[:DIGEST_BYTES]
-        audience = ToConversation(group, by, message.generation, message.epoch)
-        append = Append(envelope, digest, audience, lane=sender.hold)
+        audience = op.ToConversation(group, by, message.generation, message.epoch)
+        append = op.Append(envelope, digest, audience, lane=sender.hold)
         cost = cost_of(len(payload), entries)
         sender.unsettled.begin(cost)
         self._committer.ask(client, append, partial(self._settle_encrypted, sender, envelope, cost), cost)
 
     @ends_session_on_error
-    def _settle_encrypted(self, sender: Endpoint, envelope: Envelope, cost: int, result: Result | StoreError) -> None:
+    def _settle_encrypted(
+        self, sender: Endpoint, envelope: Envelope, cost: int, result: op.Result | StoreError
+    ) -> None:
         sender.unsettled.settle(cost)
         verb, id_ = envelope.verb, envelope.id
         match result:
-            case Appended():
+            case op.Appended():
                 self.metrics.stored[verb] += 1
                 if id_ is not None:
                     sender.outbox.put(accepted(envelope.ts, id_))
-            case Duplicate(ts, _):
+            case op.Duplicate(ts, _):
                 self.metrics.duplicates[verb] += 1
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
-            case ConversationMoved(generation, epoch):
+            case op.ConversationMoved(generation, epoch):
                 detail = "the conversation is in another epoch: process its commits, then encrypt again"
                 moved = Error("conflict", detail, generation=generation, epoch=epoch)
                 self._reply_refused(sender, moved, verb, id_)
-            case NotMember():
+            case op.NotMember():
                 self._reply_refused(sender, NO_SUCH_CONVERSATION, verb, id_)
-            case IdTaken():
+            case op.IdTaken():
                 self._reply_refused(sender, ID_TAKEN, verb, id_)
-            case Held() if sender.hold is not None:
+            case op.Held() if sender.hold is not None:
                 self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
-            case MailboxFull():
+            case op.MailboxFull():
                 self._refuse_at_commit(sender, Error("mailbox_full", detail="the other client's is full"), envelope)
             case _:
                 self.metrics.refuse(verb, "internal")
                 self._fail(sender, id_)
 
-    async def advance(self, advance: AdvanceConversation, frame: Callable[[], bytes]) -> Result:
+    async def advance(self, advance: op.AdvanceConversation, frame: Callable[[], bytes]) -> op.Result:
         """Move an encrypted conversation on, and tell everybody whom it concerns: whatever becomes of the caller.
 
         Args:
@@ -222,8 +197,8 @@ class Envelopes:
             StoreError: the store cannot work.
         """
 
-        def tell(result: Result | StoreError) -> None:
-            if isinstance(result, Advanced):
+        def tell(result: op.Result | StoreError) -> None:
+            if isinstance(result, op.Advanced):
                 for envelope, stored in result.stored:
                     self.metrics.stored[envelope.verb] += 1
                     self._hub.fan_out(stored, frame)
@@ -258,7 +233,6 @@ class Envelopes:
         self,
         sender: Endpoint,
         message: Sendable,
-        audience: Audience,
         id: MessageId | None,  # noqa: A002  # as above
         n: int | None,
         entries: int,
@@ -269,21 +243,27 @@ class Envelopes:
         is_archived = self.keeps_history and not isinstance(message, Receipt)
         number = sender.number(n)
         digest = digest_of(message) if number is None else b""
-        append = Append(envelope, digest, audience, is_archived, sender.hold, number)
+        append = op.Append(envelope, digest, self._audience_of(message), is_archived, sender.hold, number)
         cost = cost_of(len(payload), max(entries, 1))
         sender.unsettled.begin(cost)
         self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
 
+    def _audience_of(self, message: Sendable) -> op.Audience:
+        if is_group(message.to):
+            return op.ToGroup(GroupId(message.to))
+        to = ClientId(message.to)
+        return op.ToClient(to, not isinstance(message, Receipt) and self._hub.is_live(to))
+
     @ends_session_on_error
     def _settle(
-        self, sender: Endpoint, message: Sendable, append: Append, cost: int, result: Result | StoreError
+        self, sender: Endpoint, message: Sendable, append: op.Append, cost: int, result: op.Result | StoreError
     ) -> None:
-        """The store has decided about an envelope: bring it to everybody it is owed to, and tell its sender."""
+        """Fan out an envelope about which the store has decided, and answer its sender."""
         sender.unsettled.settle(cost)
         envelope = append.envelope
         verb, id_ = envelope.verb, envelope.id
         match result:
-            case Appended():
+            case op.Appended():
                 if self._reaches_nobody(sender, message, append, result):
                     self._forget(append)
                     self._reply_offline(sender, message.to, verb, id_)
@@ -291,38 +271,38 @@ class Envelopes:
                 self.metrics.stored[verb] += 1
                 if id_ is not None:
                     sender.outbox.put(accepted(envelope.ts, id_))
-            case Duplicate(ts, _):
+            case op.Duplicate(ts, _):
                 self.metrics.duplicates[verb] += 1
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
-            case Undeliverable():
+            case op.Undeliverable():
                 self._reply_offline(sender, message.to, verb, id_)
-            case NotMember():
+            case op.NotMember():
                 self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
-            case Encrypted():
+            case op.Encrypted():
                 self._reply_refused(sender, IS_ENCRYPTED, verb, id_)
-            case IdTaken():
+            case op.IdTaken():
                 self._reply_refused(sender, ID_TAKEN, verb, id_)
-            case Held() if sender.hold is not None:
+            case op.Held() if sender.hold is not None:
                 self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
-            case MailboxFull():
+            case op.MailboxFull():
                 self._refuse_at_commit(sender, Error("mailbox_full", user=message.to), envelope)
-            case AlreadySettled() | OutOfTurn() | SessionOver():
-                if result == AlreadySettled(None):
+            case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
+                if result == op.AlreadySettled(None):
                     self.metrics.duplicates[verb] += 1
                 self._settle_number(sender, id_, result)
             case _:
                 self.metrics.refuse(verb, "internal")
                 self._fail(sender, id_)
 
-    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: Append, stored: Appended) -> bool:
+    def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: op.Append, stored: op.Appended) -> bool:
         """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
         have left meanwhile.
         """
         audience = append.audience
         frame = None if isinstance(message, Receipt) else partial(live_frame, message, sender.principal.client)
-        but = sender if isinstance(audience, ToGroup) else None
+        but = sender if isinstance(audience, op.ToGroup) else None
         is_taken = self._hub.fan_out(stored, frame, but)
-        if is_taken or not isinstance(audience, ToClient) or not audience.is_live:
+        if is_taken or not isinstance(audience, op.ToClient) or not audience.is_live:
             return False
         return bool(stored.owed) and all(place.is_own for place in stored.placed)
 
@@ -332,15 +312,15 @@ class Envelopes:
         sender: Endpoint,
         error: Error,
         id: MessageId | None,  # noqa: A002  # as above
-        result: Result | StoreError,
+        result: op.Result | StoreError,
     ) -> None:
         sender.unsettled.settle(1)
         match result:
-            case NumberRefused():
+            case op.NumberRefused():
                 sender.outbox.put(encode(error, id))
-            case Held() if sender.hold is not None:
+            case op.Held() if sender.hold is not None:
                 sender.outbox.put(encode(sender.hold.answer(trio.current_time()), id))
-            case AlreadySettled() | OutOfTurn() | SessionOver():
+            case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
                 self._settle_number(sender, id, result)
             case _:
                 self._fail(sender, id)
@@ -349,15 +329,15 @@ class Envelopes:
         self,
         sender: Endpoint,
         id: MessageId | None,  # noqa: A002  # as above
-        result: AlreadySettled | OutOfTurn | SessionOver,
+        result: op.NotNext,
     ) -> None:
-        """The number was not the next one."""
+        """Answer an envelope whose number was not the next one."""
         match result:
-            case AlreadySettled(None):
+            case op.AlreadySettled(None):
                 answer: Accepted | Error = Accepted(self._now_ms(), duplicate=True)
-            case AlreadySettled(code) if code is not None:
+            case op.AlreadySettled(code) if code is not None:
                 answer = Error(code, detail="this n was refused before")
-            case OutOfTurn(due):
+            case op.OutOfTurn(due):
                 answer = Error("invalid", detail=f"the next n of this device is {due}")
             case _:
                 sender.outbox.close(REPLACED)
@@ -365,14 +345,14 @@ class Envelopes:
         if id is not None or isinstance(answer, Error):
             sender.outbox.put(encode(answer, id))
 
-    def _forget(self, append: Append) -> None:
-        """Nobody got it, so its id may come again, and its number was refused."""
+    def _forget(self, append: op.Append) -> None:
+        """Release the id of an envelope that nobody got, and refuse its number."""
         envelope, number = append.envelope, append.number
         if envelope.id is not None or number is not None:
-            self._committer.ask(envelope.sender, Forget(envelope, number), lambda _: None)
+            self._committer.ask(envelope.sender, op.Forget(envelope, number), lambda _: None)
 
     def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
-        """The store could not commit: nothing was accepted, and no number is used up."""
+        """Answer an envelope that the store could not commit: nothing was accepted, and no number is used up."""
         error = Error("internal", detail="the message could not be stored")
         sender.outbox.put(encode(error, id))
         if sender.hold is not None:
@@ -387,7 +367,7 @@ class Envelopes:
         sender.outbox.put(encode(error, id))
 
     def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
-        """Refuse for now what waited for its commit, and what the session sent after it."""
+        """Refuse an envelope for now, and everything that the session sent after it."""
         self._reply_refused(sender, error, envelope.verb, envelope.id)
         if sender.hold is not None:
             sender.hold.refused_at_commit(error)

@@ -13,7 +13,7 @@ place, and leaves that one alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import wraps
 from itertools import count
 from typing import Concatenate, ParamSpec, TypeVar
@@ -30,25 +30,15 @@ from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.operations import (
-    Advanced,
-    Append,
-    Appended,
-    AppendToLog,
-    ChangeGroup,
-    Logged,
-    Number,
-    Operation,
-    Result,
-)
-from ironwire.store.contract.records import Envelope, MailboxId
+from ironwire.store.contract import operations as op
+from ironwire.store.contract.records import Envelope, MailboxId, Number
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
 _session_numbers = count(1)
 
-T = TypeVar("T")
-P = ParamSpec("P")
+Component = TypeVar("Component")
+Arguments = ParamSpec("Arguments")
 
 
 class TooManySessions(IronWireError):
@@ -62,18 +52,22 @@ class Uncommitted:
 
     def __init__(self) -> None:
         self.count = 0
-        self._waiters = trio.lowlevel.ParkingLot()
+        self._waiters: trio.lowlevel.ParkingLot | None = None
+        """While the session's task waits: most never do."""
 
     def begin(self, cost: int) -> None:
         self.count += cost
 
     def settle(self, cost: int) -> None:
         self.count -= cost
-        if self._waiters:  # hardly ever, and to ask is a tenth of waking nobody
+        if self._waiters is not None:
             self._waiters.unpark_all()
+            self._waiters = None
 
     async def wait_below(self, most: int) -> None:
         while self.count >= most:
+            if self._waiters is None:
+                self._waiters = trio.lowlevel.ParkingLot()
             await self._waiters.park()
 
 
@@ -89,7 +83,7 @@ class Endpoint:
     unsettled: Uncommitted = field(repr=False, factory=Uncommitted)
     hold: Hold | None = field(repr=False, default=None)
     endpoint_id: EndpointId = field(init=False, repr=False)
-    """The same for every session of one device."""
+    """The endpoint that this is a session of: the same for every session of one device."""
 
     @endpoint_id.default
     def _endpoint_id(self) -> EndpointId:
@@ -102,14 +96,16 @@ class Endpoint:
 
 
 def ends_session_on_error(
-    settle: Callable[Concatenate[T, Endpoint, P], None],
-) -> Callable[Concatenate[T, Endpoint, P], None]:
-    """For methods that settle what a session has asked for. Through an error there the session may lose an answer, so
-    the error ends it: its client comes back and asks.
+    settle: Callable[Concatenate[Component, Endpoint, Arguments], None],
+) -> Callable[Concatenate[Component, Endpoint, Arguments], None]:
+    """Let an error of a method that settles a request of a session end that session: its answer may be lost, and the
+    client comes back and asks again.
     """
 
     @wraps(settle)
-    def settle_or_end(self: T, endpoint: Endpoint, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def settle_or_end(
+        self: Component, endpoint: Endpoint, /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> None:
         try:
             settle(self, endpoint, *args, **kwargs)
         except Exception:
@@ -134,23 +130,13 @@ class Hub:
         self._pumps: dict[MailboxId, Pump] = {}
         self._sessions = 0
 
-    @contextmanager
-    def attached(self, endpoint: Endpoint) -> Iterator[None]:
+    def attached(self, endpoint: Endpoint) -> AbstractContextManager[None]:
         """Count a session as one of its client's while the block runs, or until it is replaced.
 
         Raises:
             TooManySessions: at the limit, and there is nothing to replace.
         """
-        client = endpoint.principal.client
-        everyone = self._attached.get(client, ())
-        others = {other.endpoint_id for other in everyone} - {endpoint.endpoint_id}
-        if len(others) >= self._sessions_per_client:
-            raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
-        self._attached[client] = (*everyone, endpoint)
-        try:
-            yield
-        finally:
-            self._remove(endpoint)
+        return _Attachment(self, endpoint)
 
     def open(self, endpoint: Endpoint) -> bool:
         """Let everything reach an attached session. An older session of the same endpoint is closed with 4409. False:
@@ -183,7 +169,7 @@ class Hub:
         )
 
     def pump_of(self, mailbox: MailboxId) -> Pump | None:
-        """The way to the device of this mailbox, while it has a live session."""
+        """The pump of this mailbox, while its device has a live session."""
         return self._pumps.get(mailbox)
 
     def everyone(self) -> Iterator[Endpoint]:
@@ -208,7 +194,7 @@ class Hub:
                 is_taken = endpoint.outbox.put(frame) or is_taken
         return is_taken
 
-    def fan_out(self, stored: Appended, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
+    def fan_out(self, stored: op.Appended, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
         """Hand the frame that `live_frame` makes to the sessions without a mailbox that are owed it, `but` one; None
         stands for an envelope that is for devices alone. Returns whether one took it.
         """
@@ -222,22 +208,22 @@ class Hub:
                         is_taken = endpoint.outbox.put(frame) or is_taken
         return is_taken
 
-    def wake_pumps(self, operation: Operation, result: Result | StoreError) -> None:
+    def wake_pumps(self, operation: op.Operation, result: op.Result | StoreError) -> None:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if isinstance(result, Advanced):
+        if isinstance(result, op.Advanced):
             for envelope, stored in result.stored:
                 self._wake(envelope, stored)
             return
-        if not isinstance(result, Appended):
-            if not isinstance(result, Logged):
+        if not isinstance(result, op.Appended):
+            if not isinstance(result, op.Logged):
                 return
             result = result.stored
-        if isinstance(operation, Append | ChangeGroup | AppendToLog):
+        if isinstance(operation, op.Append | op.ChangeGroup | op.AppendToLog):
             self._wake(operation.envelope, result)
 
-    def _wake(self, envelope: Envelope, stored: Appended) -> None:
+    def _wake(self, envelope: Envelope, stored: op.Appended) -> None:
         for place in stored.placed:
             pump = self._pumps.get(place.mailbox)
             if pump is not None:
@@ -258,6 +244,14 @@ class Hub:
     def statistics(self) -> HubStatistics:
         return HubStatistics(clients=len(self._open), sessions=self._sessions)
 
+    def _attach(self, endpoint: Endpoint) -> None:
+        client = endpoint.principal.client
+        everyone = self._attached.get(client, ())
+        others = {other.endpoint_id for other in everyone} - {endpoint.endpoint_id}
+        if len(others) >= self._sessions_per_client:
+            raise TooManySessions(f"a client may have {self._sessions_per_client} sessions")
+        self._attached[client] = (*everyone, endpoint)
+
     def _remove(self, endpoint: Endpoint) -> None:
         _drop(self._attached, endpoint)
         if _drop(self._open, endpoint):
@@ -265,6 +259,20 @@ class Hub:
             pump = endpoint.pump
             if pump is not None and self._pumps.get(pump.mailbox) is pump:
                 del self._pumps[pump.mailbox]
+
+
+@frozen(eq=False)
+class _Attachment:
+    """The block of a session in `Hub.attached`. A generator would keep a frame for each session."""
+
+    _hub: Hub
+    _endpoint: Endpoint
+
+    def __enter__(self) -> None:
+        self._hub._attach(self._endpoint)
+
+    def __exit__(self, *_: object) -> None:
+        self._hub._remove(self._endpoint)
 
 
 def _drop(among: dict[ClientId, tuple[Endpoint, ...]], endpoint: Endpoint) -> bool:

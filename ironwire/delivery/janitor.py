@@ -1,4 +1,4 @@
-"""What has to be done from time to time: forget what has expired, and overwrite what was erased.
+"""Periodic work: forget expired data, and overwrite erased data.
 
 Nothing expires while the clock cannot be believed (`store/clock.py`).
 
@@ -74,7 +74,7 @@ class Janitor:
 
 @define
 class FileJanitor:
-    """Looks after uploaded files. A disk that fails here keeps nobody from forgetting envelopes."""
+    """Expires uploaded files. A disk that fails here does not keep envelopes from expiring."""
 
     _blobs: Blobs
     _now_ms: Callable[[], int]

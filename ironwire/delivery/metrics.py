@@ -27,13 +27,13 @@ class DeliveryStatistics:
 
 
 def _none_of_each() -> dict[str, int]:
-    """Every count is there from the start: a monitor sees 0, and then the first."""
+    """A counter at 0 for each key, so that a monitor sees 0 before the first event."""
     return {kind.verb: 0 for kind in DELIVERIES}
 
 
 @define(eq=False)
 class DeliveryMetrics:
-    """Add one to the verb of each envelope that ends, in the place that says how."""
+    """Counters of envelopes by verb, one for each way to end."""
 
     stored: dict[str, int] = field(init=False, factory=_none_of_each)
     relayed: dict[str, int] = field(init=False, factory=_none_of_each)

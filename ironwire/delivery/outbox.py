@@ -1,11 +1,12 @@
-"""What waits to be written to one session: a bounded memory channel that is emptied whole.
+"""The frames that wait to be written to one session: a bounded queue that is emptied whole.
 
-The channel holds one item, a batch that grows until it is taken. So a session costs one small channel, putting a frame
-is an append, and whoever writes gets everything that waits in one piece, to be written as one. The bound counts bytes
-as well as frames: frames differ in size by a factor of a thousand.
+The queue is one batch, which is made by its first frame and grows until it is taken. So an idle session has none,
+putting a frame is an append, and the writer gets everything that waits in one piece, to be written as one. The bound
+counts bytes as well as frames: frames differ in size by a factor of a thousand.
 
-One task empties the outboxes: what all sessions were given in one turn of the event loop leaves in the next. To wake a
-task for every session that got something costs more than the write itself; the flusher wakes one for all of them.
+One task empties the outboxes: frames that were queued in one iteration of the event loop leave in the next. To wake a
+task for every session that got something costs more than the write itself; the flusher wakes one for all of them. A
+memory channel brings it a round at a time: every session that has something to write.
 
 Rules: putting never waits. A peer that does not read fast enough loses its session, and nobody else's time. The flusher
 never waits for a peer either: a session whose connection does not take everything at once is left to a writer of its
@@ -26,14 +27,15 @@ log = structlog.get_logger(__name__)
 
 TURN_FRAMES = 1_000
 CALL_FRAMES = 16
-"""How much is collected before everybody else has a turn, which takes about a millisecond: a text may go to a thousand,
-and thousands of frames to one. To write to a socket takes as long as so many frames.
+"""The flusher yields to the event loop after so many frames, which take about a millisecond: a text may go to a
+thousand sessions, and thousands of frames to one. A write to a socket counts as `CALL_FRAMES`, because it takes as
+long.
 """
 
 
 @frozen
 class Ending:
-    """How a session ends: the close code and reason that its peer is told (section 6)."""
+    """The end of a session: the close code and reason that its peer is told (section 6)."""
 
     code: CloseCode
     reason: str
@@ -59,9 +61,7 @@ class Outbox:
         "_batch",
         "_most_bytes",
         "_most_frames",
-        "_receive",
         "_ring",
-        "_send",
         "_waiting_bytes",
         "ending",
         "taken",
@@ -71,7 +71,6 @@ class Outbox:
         self._most_frames = most_frames
         self._most_bytes = most_bytes
         self._ring = ring
-        self._send, self._receive = trio.open_memory_channel[list[bytes]](1)
         self._batch: list[bytes] | None = None
         self._waiting_bytes = 0
         self.ending: Ending | None = None
@@ -87,7 +86,6 @@ class Outbox:
         if batch is None:
             self._batch = [frame]
             self._waiting_bytes = len(frame)
-            self._send.send_nowait(self._batch)
             self._ring()
             return True
         if len(batch) >= self._most_frames or self._waiting_bytes + len(frame) > self._most_bytes:
@@ -117,11 +115,12 @@ class Outbox:
 
     def take(self) -> list[bytes]:
         """Every waiting frame, in the order they were put; none if none waits."""
-        if self._batch is None:
+        batch = self._batch
+        if batch is None:
             return []
-        self.taken += len(self._batch)
+        self.taken += len(batch)
         self._batch = None
-        return self._receive.receive_nowait()
+        return batch
 
     def statistics(self) -> OutboxStatistics:
         batch = self._batch or []
@@ -129,7 +128,7 @@ class Outbox:
 
 
 class Flushable(Protocol):
-    """Something that has frames to be collected."""
+    """A session with frames to be flushed."""
 
     def flush(self) -> int:
         """Send what waits, without waiting for anyone; returns how many frames that were."""
@@ -146,24 +145,27 @@ class OutboxFlusherStatistics:
 
 class OutboxFlusher:
     def __init__(self) -> None:
-        self._scheduled: list[Flushable] = []
+        self._send, self._receive = trio.open_memory_channel[list[Flushable]](1)
+        self._round: list[Flushable] | None = None
+        """The item in the channel, if there is one: it grows until it is taken."""
         self._scheduled_at = 0.0
-        """When the first of them did."""
-        self._wakeup = trio.lowlevel.ParkingLot()
+        """The time at which the first of them was scheduled."""
         self._handed_over = Histogram(LATENCY_SECONDS)
 
     def schedule(self, caller: Flushable) -> None:
-        """Come to `caller` in the next turn. Ring once, and again only after `flush` was called."""
-        if not self._scheduled:
+        """Flush `caller` in the next iteration. Call this once, and again only after `flush` was called."""
+        if self._round is None:
             self._scheduled_at = trio.current_time()
-            self._wakeup.unpark()
-        self._scheduled.append(caller)
+            self._round = [caller]
+            self._send.send_nowait(self._round)
+        else:
+            self._round.append(caller)
 
     async def run(self) -> None:
-        """Collect, for ever. One task runs this."""
-        while True:
-            collected = 0
-            callers, scheduled_at = await self._next_round()
+        """Flush scheduled outboxes, for ever. One task runs this."""
+        async for callers in self._receive:
+            collected, scheduled_at = 0, self._scheduled_at
+            self._round = None
             for caller in callers:
                 if collected >= TURN_FRAMES:
                     collected = 0
@@ -176,9 +178,3 @@ class OutboxFlusher:
 
     def statistics(self) -> OutboxFlusherStatistics:
         return OutboxFlusherStatistics(self._handed_over.statistics())
-
-    async def _next_round(self) -> tuple[list[Flushable], float]:
-        if not self._scheduled:
-            await self._wakeup.park()
-        callers, self._scheduled = self._scheduled, []
-        return callers, self._scheduled_at

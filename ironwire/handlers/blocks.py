@@ -7,7 +7,7 @@ from attrs import frozen
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.presence import PresenceHandler
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import MessageId
 from ironwire.store.contract import operations
 from ironwire.store.contract.store import Store
@@ -24,6 +24,7 @@ class BlockHandler:
     _presence: PresenceHandler
     _now_ms: Callable[[], int]
 
+    @verb_handler
     async def block(self, endpoint: Endpoint, request: Block, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot work.
@@ -38,6 +39,7 @@ class BlockHandler:
         self._presence.changed(client)
         return reply(endpoint, Accepted(ts=self._now_ms()), id_)
 
+    @verb_handler
     async def unblock(self, endpoint: Endpoint, request: Unblock, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot work.
@@ -47,6 +49,7 @@ class BlockHandler:
         self._presence.changed(client)
         return reply(endpoint, Accepted(ts=self._now_ms()), id_)
 
+    @verb_handler
     async def list_blocks(self, endpoint: Endpoint, request: Blocks, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.

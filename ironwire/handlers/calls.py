@@ -13,32 +13,21 @@ from attrs import define, field, frozen
 from ironwire.counting import figure
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.handlers.ice import IceHandler
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.call import CallRefused, Calls, Tell
 from ironwire.protocol.call_state import Bounds
 from ironwire.store.contract.store import Store
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import (
-    Accepted,
-    CallAnswer,
-    CallCandidate,
-    CallEnd,
-    CallOffer,
-    CallRinging,
-    CallUpdate,
-    Error,
-    IceServers,
-    RelayedCandidate,
-)
 from ironwire.wire.messages.fields import ErrorCode
 
 CHECK_SECONDS = 1.0
-"""How late the end of a call may be that nobody answers, or that a device has left."""
+"""The latest that a call ends after its time: one that nobody answers, or that a device has left."""
 
 RETRY_MS = 1_000
-"""After which a `call_update` may be tried again that the other side had no room for."""
+"""The wait before a `call_update` is tried again for which the other side had no room."""
 
 
 @frozen
@@ -77,7 +66,8 @@ class CallHandler:
             await trio.sleep(CHECK_SECONDS)
             self._deliver(self._calls.expire(trio.current_time()))
 
-    def offer(self, endpoint: Endpoint, request: CallOffer, id_: MessageId | None) -> ErrorCode | None:
+    @verb_handler
+    def offer(self, endpoint: Endpoint, request: msg.CallOffer, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the callee's blocks cannot be read.
         """
@@ -89,34 +79,37 @@ class CallHandler:
         user = request.to if isinstance(result, CallRefused) and result.code == "user_offline" else None
         return self._answer(endpoint, id_, result, user)
 
-    def update(self, endpoint: Endpoint, request: CallUpdate, id_: MessageId | None) -> ErrorCode | None:
+    @verb_handler
+    def update(self, endpoint: Endpoint, request: msg.CallUpdate, id_: MessageId | None) -> ErrorCode | None:
         """Refused where the other side has no room: an update that was lost would leave the two sides apart."""
         result = self._calls.signal(endpoint.endpoint_id, request)
         if isinstance(result, list) and not self._have_room(result):
             result = CallRefused("rate_limited", "the other side has not read what it was told before: try again")
         return self._answer(endpoint, id_, result)
 
+    @verb_handler
     def signal(
         self,
         endpoint: Endpoint,
-        request: CallRinging | CallAnswer | CallCandidate | CallEnd,
+        request: msg.CallRinging | msg.CallAnswer | msg.CallCandidate | msg.CallEnd,
         id_: MessageId | None,
     ) -> ErrorCode | None:
         """Pass on a signal for which there is always room, or that may be lost."""
         return self._answer(endpoint, id_, self._calls.signal(endpoint.endpoint_id, request))
 
-    def ice_servers(self, endpoint: Endpoint, request: IceServers, id_: MessageId | None) -> ErrorCode | None:
+    @verb_handler
+    def ice_servers(self, endpoint: Endpoint, request: msg.IceServers, id_: MessageId | None) -> ErrorCode | None:
         return reply(endpoint, self._ice.servers(), id_)
 
     def arrived(self, endpoint: Endpoint) -> None:
-        """A session has begun. Of calls that say more than half an outbox holds it hears the first."""
+        """A session has begun: send it the calls that ring, as many as half an outbox holds, the oldest first."""
         for tell in self._calls.arrived(endpoint.endpoint_id):
             frame = encode(tell.message)
             for other in self._endpoints(tell):
                 other.outbox.put_ephemeral(frame)
 
     def left(self, endpoint: Endpoint) -> None:
-        """A session is over. Where a newer one of the same device has taken its place, that one has the calls."""
+        """A session is over. Its calls stay with a newer session of the same device, if there is one."""
         if self._hub.session_at(endpoint.endpoint_id) is None:
             self._deliver(self._calls.left(endpoint.endpoint_id, trio.current_time()))
 
@@ -133,8 +126,8 @@ class CallHandler:
     ) -> ErrorCode | None:
         if isinstance(result, CallRefused):
             retry_after_ms = RETRY_MS if result.code == "rate_limited" else None
-            return reply(endpoint, Error(result.code, result.detail, user, retry_after_ms), id_)
-        refusal = reply(endpoint, Accepted(self._now_ms()), id_)
+            return reply(endpoint, msg.Error(result.code, result.detail, user, retry_after_ms), id_)
+        refusal = reply(endpoint, msg.Accepted(self._now_ms()), id_)
         self._deliver(result)
         return refusal
 
@@ -142,7 +135,7 @@ class CallHandler:
         for tell in tells:
             frame = encode(tell.message)
             for other in self._endpoints(tell):
-                if isinstance(tell.message, RelayedCandidate):
+                if isinstance(tell.message, msg.RelayedCandidate):
                     other.outbox.put_ephemeral(frame)
                 else:
                     other.outbox.put(frame)

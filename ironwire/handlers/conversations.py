@@ -19,7 +19,7 @@ from ironwire.delivery.envelopes import ID_TAKEN, NO_SUCH_CONVERSATION, digest_o
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import InvalidId, MLSError
 from ironwire.handlers.commits import ReadCommit, read_commit
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.limits import CLIENTS_PER_FRAME, COMMITS_PER_PAGE, CONVERSATIONS_PER_PAGE, Limits
 from ironwire.mls.public import inspect_application
@@ -132,6 +132,7 @@ class ConversationHandler:
 
     # --- commits -----------------------------------------------------------------------------------------------------
 
+    @verb_handler
     async def commit(
         self, endpoint: Endpoint, request: MlsCreate | MlsCommit, id_: MessageId | None
     ) -> ErrorCode | None:
@@ -317,6 +318,7 @@ class ConversationHandler:
 
     # --- messages ----------------------------------------------------------------------------------------------------
 
+    @verb_handler
     def send(self, endpoint: Endpoint, request: MlsSend, id_: MessageId | None) -> ErrorCode | None:
         """Take an encrypted message. It is answered after its commit."""
         who = leaf_of(endpoint)
@@ -332,6 +334,7 @@ class ConversationHandler:
         self._delivery.envelopes.submit_encrypted(endpoint, message, leaf, id_)
         return None
 
+    @verb_handler
     def signal(self, endpoint: Endpoint, request: MlsSignal, id_: MessageId | None) -> ErrorCode | None:
         """Hand a message to live sessions.
 
@@ -364,6 +367,7 @@ class ConversationHandler:
 
     # --- where things stand ------------------------------------------------------------------------------------------
 
+    @verb_handler
     async def commits(self, endpoint: Endpoint, request: MlsCommits, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
@@ -380,6 +384,7 @@ class ConversationHandler:
         endpoint.outbox.put(commits_text([each.payload for each in page], is_more=bool(newest), id=id_))
         return None
 
+    @verb_handler
     async def list_groups(self, endpoint: Endpoint, request: MlsGroups, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
@@ -394,6 +399,7 @@ class ConversationHandler:
         ]
         return reply(endpoint, MlsGroupPage(page, len(found) > len(page)), id_)
 
+    @verb_handler
     async def nack(self, endpoint: Endpoint, request: MlsNack, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
@@ -407,6 +413,7 @@ class ConversationHandler:
         log.warning("a device cannot apply a commit", epoch=request.epoch, sha256=request.sha256)
         return reply(endpoint, Accepted(self._now_ms()), id_)
 
+    @verb_handler
     async def rejoin(self, endpoint: Endpoint, request: MlsRejoin, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot work.

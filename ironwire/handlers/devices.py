@@ -6,7 +6,7 @@ from ironwire.close_codes import CloseCode
 from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.delivery.outbox import Ending
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import MessageId
 from ironwire.store.contract.operations import NoSuchDevice, SessionOver
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
@@ -22,6 +22,7 @@ class DeviceHandler:
     _hub: Hub
     _delivery: Delivery
 
+    @verb_handler
     async def list_devices(self, endpoint: Endpoint, request: Devices, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
@@ -30,6 +31,7 @@ class DeviceHandler:
         devices = [Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes]
         return reply(endpoint, DeviceList(devices), id_)
 
+    @verb_handler
     async def remove(self, endpoint: Endpoint, request: DeviceRemove, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot work.

@@ -4,7 +4,7 @@ from attrs import frozen
 
 from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.store.contract.conversations import conversation_of
 from ironwire.store.contract.records import HISTORY_BYTES
@@ -21,6 +21,7 @@ class HistoryHandler:
     _store: Store
     _is_kept: bool
 
+    @verb_handler
     async def page(self, endpoint: Endpoint, request: History, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.

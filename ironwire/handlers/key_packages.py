@@ -13,7 +13,7 @@ from ironwire.delivery.delivery import Delivery
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import InvalidCertificate, InvalidId, InvalidPublicKey, MLSError
 from ironwire.handlers.conversations import NO_KEY, leaf_of
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.limits import PACKAGES_PER_CLAIM
 from ironwire.mls.public import OUR_CAPABILITIES, KeyPackage, Lifetime, open_key_package
@@ -64,6 +64,7 @@ class KeyPackageHandler:
     _now_ms: Callable[[], int]
     _rules: ClaimRules = field(init=False, factory=ClaimRules)
 
+    @verb_handler
     async def publish(self, endpoint: Endpoint, request: MlsPublish, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot work.
@@ -83,6 +84,7 @@ class KeyPackageHandler:
         result = await self._delivery.change(leaf.client, PublishPackages(leaf, tuple(packages)))
         return reply(endpoint, _published(result, now_ms), id_)
 
+    @verb_handler
     async def packages(self, endpoint: Endpoint, request: MlsPackages, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot be read.
@@ -93,6 +95,7 @@ class KeyPackageHandler:
         pool = await self._store.pool(who[0])
         return reply(endpoint, MlsPool(pool.count, pool.has_last_resort), id_)
 
+    @verb_handler
     async def claim(self, endpoint: Endpoint, request: MlsClaim, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the store cannot work.

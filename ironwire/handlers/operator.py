@@ -1,4 +1,4 @@
-"""What the operator can ask for: one class for each request, and the one place where they are answered.
+"""Requests of the operator: one class for each, and the one place where they are answered.
 
 The same answers come from a running server, over its socket (`server/operator/admin.py`), and where none runs
 from the data folder itself: then nobody is connected. Rule: who, how much and since when; never what was written.
@@ -96,14 +96,14 @@ class Expire:
 
 @frozen
 class Clock:
-    """Whether the clock is believed; `confirm` makes it so."""
+    """Say whether the clock is trusted; with `confirm`, trust it."""
 
     confirm: bool
 
 
 @frozen
 class Invite:
-    """Lets so many clients in that are new, for so many days."""
+    """Make an invite: it admits so many new clients, for so many days."""
 
     uses: Annotated[int, Between(1, 1_000)]
     days: Annotated[int, Between(1, 3_650)]
@@ -116,7 +116,7 @@ class Copy:
 
 @frozen
 class Observe:
-    """What every part says of itself now."""
+    """The statistics of every part."""
 
 
 Request = (
@@ -179,7 +179,7 @@ class Admin:
     _clock: TrustedClock
     _parts: Mapping[str, Statistics]
     _about: Callable[[], Answer] = dict
-    """What the server says of itself besides: which one it is, and where it listens."""
+    """More about the server: its instance, and where it listens."""
 
     async def answer(self, request: Request) -> Answer:
         """Raises:

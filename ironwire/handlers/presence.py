@@ -20,25 +20,18 @@ from ironwire.counting import figure
 from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import StoreError
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, EndpointId, GroupId, MessageId, is_group
 from ironwire.store.contract.store import Store
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import (
-    Accepted,
-    Presence,
-    PresenceAllow,
-    PresenceUpdate,
-    PresenceWatch,
-    RelayedTyping,
-    Typing,
-)
 from ironwire.wire.messages.fields import ErrorCode
 from ironwire.wire.messages.presence import GivenStatus, Status
 
 CATCH_UP_SECONDS = 1.0
 TURN_CLIENTS = 32
-"""How many are looked up in one turn of the event loop. Each may have as many sessions as one may."""
+"""Clients that are looked up in one iteration of the event loop. Each may have `limits.sessions_per_client` sessions.
+"""
 
 _Clients = dict[ClientId, None]
 """A set that keeps its order, so that the same run gives the same trace."""
@@ -57,7 +50,7 @@ class _Watcher:
     endpoint_id: EndpointId
     watched: _Clients = field(factory=dict)
     told: dict[ClientId, GivenStatus | None] = field(factory=dict)
-    """What it was told last. Who is not in here is offline to it; None: it may think anything."""
+    """The last report about each client. A missing client is offline to this watcher; None: its view is unknown."""
 
 
 @define(eq=False)
@@ -68,18 +61,19 @@ class PresenceHandler:
     _store: Store
     _now_ms: Callable[[], int]
     _said: dict[ClientId, dict[EndpointId, Status]] = field(init=False, factory=dict)
-    """The last word of each live session, newest last."""
+    """The last status of each live session, newest last."""
     _allowed: dict[ClientId, _Clients] = field(init=False, factory=dict)
     _watchers: dict[EndpointId, _Watcher] = field(init=False, factory=dict)
     _changed: dict[ClientId, _Clients] = field(init=False, factory=dict)
-    """Who may be seen as another than before, and by whom."""
+    """Clients whose status may have changed, each with the clients that may see it."""
     _behind: dict[_Watcher, None] = field(init=False, factory=dict)
     _news: trio.lowlevel.ParkingLot = field(init=False, factory=trio.lowlevel.ParkingLot)
     _dropped: int = field(init=False, default=0)
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def typing(self, endpoint: Endpoint, request: Typing, id_: MessageId | None) -> ErrorCode | None:
+    @verb_handler
+    def typing(self, endpoint: Endpoint, request: msg.Typing, id_: MessageId | None) -> ErrorCode | None:
         """Raises:
         StoreError: the group or the blocks cannot be read.
         """
@@ -88,14 +82,15 @@ class PresenceHandler:
             group = self._store.glance.group(GroupId(request.to))
             if group is None or sender not in group.roles:
                 return reply(endpoint, NO_SUCH_GROUP, id_)
-            self._fan_out(sender, group.roles, encode(RelayedTyping(sender, request.typing, group.id)))
+            self._fan_out(sender, group.roles, encode(msg.RelayedTyping(sender, request.typing, group.id)))
         else:
             to = ClientId(request.to)
             if sender not in self._store.glance.blocks_of(to):
-                self._fan_out(sender, [to], encode(RelayedTyping(sender, request.typing)))
+                self._fan_out(sender, [to], encode(msg.RelayedTyping(sender, request.typing)))
         return self._accept(endpoint, id_)
 
-    def say(self, endpoint: Endpoint, request: Presence, id_: MessageId | None) -> ErrorCode | None:
+    @verb_handler
+    def say(self, endpoint: Endpoint, request: msg.Presence, id_: MessageId | None) -> ErrorCode | None:
         """The client is seen as this, while the session is the newest that has said something."""
         if _is_over(endpoint):
             return None
@@ -106,7 +101,8 @@ class PresenceHandler:
         self.changed(client)
         return self._accept(endpoint, id_)
 
-    def allow(self, endpoint: Endpoint, request: PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
+    @verb_handler
+    def allow(self, endpoint: Endpoint, request: msg.PresenceAllow, id_: MessageId | None) -> ErrorCode | None:
         """These clients may see the client from now on."""
         if _is_over(endpoint):
             return None
@@ -116,7 +112,8 @@ class PresenceHandler:
         self.changed(client)
         return self._accept(endpoint, id_)
 
-    def watch(self, endpoint: Endpoint, request: PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
+    @verb_handler
+    def watch(self, endpoint: Endpoint, request: msg.PresenceWatch, id_: MessageId | None) -> ErrorCode | None:
         """The session wants to see these clients from now on.
 
         A client may reset its view on `accepted` or keep it. Resend every watched client that is online now or was last
@@ -147,7 +144,7 @@ class PresenceHandler:
             self._allowed.pop(client, None)
 
     def changed(self, client: ClientId) -> None:
-        """Those whom the client allows may see it differently now."""
+        """The status of the client may have changed for the clients that it allows."""
         allowed = self._allowed.get(client)
         if allowed:
             self._changed.setdefault(client, {}).update(allowed)
@@ -240,7 +237,7 @@ class PresenceHandler:
                     self._dropped += 1
 
     def _accept(self, endpoint: Endpoint, id_: MessageId | None) -> ErrorCode | None:
-        return reply(endpoint, Accepted(ts=self._now_ms()), id_)
+        return reply(endpoint, msg.Accepted(ts=self._now_ms()), id_)
 
 
 def _is_over(endpoint: Endpoint) -> bool:
@@ -249,11 +246,11 @@ def _is_over(endpoint: Endpoint) -> bool:
 
 
 def _distinct(clients: list[ClientId]) -> _Clients:
-    """Interned: a client that stands in a thousand lists would otherwise bring a thousand strings."""
+    """The distinct clients, interned: one client in a thousand lists is then one string."""
     return dict.fromkeys(ClientId(sys.intern(client)) for client in clients)
 
 
 @lru_cache(maxsize=1024)
 def _update(client: ClientId, status: GivenStatus) -> bytes:
-    """A client with many watchers is encoded once."""
-    return encode(PresenceUpdate(client, status))
+    """The encoded update, cached: a client may have many watchers."""
+    return encode(msg.PresenceUpdate(client, status))

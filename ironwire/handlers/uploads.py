@@ -1,4 +1,4 @@
-"""Leave to upload: the socket hands it out, `POST /upload` takes it (docs/protocol.md, section 8.1)."""
+"""Permission to upload: the socket hands out tokens, `POST /upload` takes them (docs/protocol.md, section 8.1)."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from attrs import frozen
 
 from ironwire.crypto.tokens import Grant, UploadTokens
 from ironwire.delivery.hub import Endpoint
-from ironwire.handlers.replies import reply
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import MessageId
 from ironwire.limits import Limits
 from ironwire.store.files.blobs import Blobs
@@ -14,7 +14,7 @@ from ironwire.wire.messages import Error, UploadGrant, UploadToken
 from ironwire.wire.messages.fields import ErrorCode
 
 TOKEN_SECONDS = 600
-"""How long after it was asked for an upload may begin."""
+"""The life of a token: an upload may begin within it."""
 
 
 @frozen
@@ -26,6 +26,7 @@ class UploadHandler:
     _limits: Limits
     _now_ms: Callable[[], int]
 
+    @verb_handler
     def token(self, endpoint: Endpoint, request: UploadToken, id_: MessageId | None) -> ErrorCode | None:
         return reply(endpoint, self._grant(endpoint, request.size), id_)
 

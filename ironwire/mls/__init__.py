@@ -4,7 +4,7 @@ Everything that is refused raises `ironwire.errors.MLSError`, and changes nothin
 proposals, ReInit, resumption keys, X.509; a message that needs one of them is refused.
 """
 
-from ironwire.mls.group import Group
+from ironwire.mls.group import MLSGroup
 from ironwire.mls.joining import Joined, KeyPackagePrivate, make_key_package
 from ironwire.mls.nodes import Extension, KeyPackage, LeafNode, Lifetime
 from ironwire.mls.policy import Change, Participant, Policy
@@ -25,12 +25,12 @@ __all__ = [
     "Committed",
     "Event",
     "Extension",
-    "Group",
     "Joined",
     "KeyPackage",
     "KeyPackagePrivate",
     "LeafNode",
     "Lifetime",
+    "MLSGroup",
     "OwnCommit",
     "Participant",
     "PendingCommit",

@@ -5,35 +5,14 @@ from collections.abc import Sequence
 from attrs import field, frozen
 
 from ironwire.errors import MLSError
+from ironwire.mls import messages as msg
+from ironwire.mls import nodes as leaves
 from ironwire.mls.codec import need
-from ironwire.mls.messages import (
-    RESUME_APPLICATION,
-    AddProposal,
-    GroupContextExtensions,
-    PreSharedKey,
-    PreSharedKeyId,
-    Proposal,
-    RemoveProposal,
-    ResumptionPsk,
-    UpdateProposal,
-)
-from ironwire.mls.nodes import (
-    DEFAULT_EXTENSIONS,
-    REQUIRED_CAPABILITIES,
-    Capabilities,
-    Extension,
-    FromUpdate,
-    KeyPackage,
-    LeafNode,
-    RequiredCapabilities,
-    extension,
-    need_distinct_types,
-)
 from ironwire.mls.policy import Participant, Policy
 from ironwire.mls.suite import HASH_BYTES
 from ironwire.mls.tree import Tree
 
-Proposed = tuple[Proposal, int]
+Proposed = tuple[msg.Proposal, int]
 """A proposal, and the leaf of the member who made it."""
 
 
@@ -42,13 +21,13 @@ class Changes:
     """The result of a list of proposals. `tree` is a copy that nobody else has."""
 
     tree: Tree
-    extensions: tuple[Extension, ...]
-    packages: dict[int, KeyPackage] = field(factory=dict)
+    extensions: tuple[leaves.Extension, ...]
+    packages: dict[int, leaves.KeyPackage] = field(factory=dict)
     """Of those who join, by leaf, in the order in which they were added."""
     added: tuple[Participant, ...] = ()
     removed: tuple[Participant, ...] = ()
     updated: tuple[Participant, ...] = ()
-    psks: tuple[tuple[PreSharedKeyId, bytes], ...] = ()
+    psks: tuple[tuple[msg.PreSharedKeyId, bytes], ...] = ()
     needs_path: bool = False
     changes_extensions: bool = False
 
@@ -59,7 +38,7 @@ class Changes:
 
 def apply(
     tree: Tree,
-    extensions: tuple[Extension, ...],
+    extensions: tuple[leaves.Extension, ...],
     group_id: bytes,
     committer: int,
     proposals: Sequence[Proposed],
@@ -70,11 +49,11 @@ def apply(
     Raises:
         MLSError: the list is not valid (section 12.2), or the policy refuses a leaf.
     """
-    contexts = [each for each, _ in proposals if isinstance(each, GroupContextExtensions)]
-    updates = [(each.leaf, sender) for each, sender in proposals if isinstance(each, UpdateProposal)]
-    removals = [each.removed for each, _ in proposals if isinstance(each, RemoveProposal)]
-    packages = [each.package for each, _ in proposals if isinstance(each, AddProposal)]
-    psks = [each.psk for each, _ in proposals if isinstance(each, PreSharedKey)]
+    contexts = [each for each, _ in proposals if isinstance(each, msg.GroupContextExtensions)]
+    updates = [(each.leaf, sender) for each, sender in proposals if isinstance(each, msg.UpdateProposal)]
+    removals = [each.removed for each, _ in proposals if isinstance(each, msg.RemoveProposal)]
+    packages = [each.package for each, _ in proposals if isinstance(each, msg.AddProposal)]
+    psks = [each.psk for each, _ in proposals if isinstance(each, msg.PreSharedKey)]
     counted = len(contexts) + len(updates) + len(removals) + len(packages) + len(psks)
     need(counted == len(proposals), "a commit with a ReInit or ExternalInit proposal")
     need(len(contexts) <= 1, "a commit with two GroupContextExtensions proposals")
@@ -101,16 +80,16 @@ def apply(
     return Changes(tree, extensions, joined, added, removed, updated, secrets, needs_path, bool(contexts))
 
 
-def need_supported(extensions: tuple[Extension, ...], able: Capabilities) -> None:
+def need_supported(extensions: tuple[leaves.Extension, ...], able: leaves.Capabilities) -> None:
     """Whether a leaf may be in a group with these extensions of its context (sections 7.3, 11.1 and 13.4)."""
-    need_distinct_types(extensions)
+    leaves.need_distinct_types(extensions)
     need(
-        all(each.type in DEFAULT_EXTENSIONS or each.type in able.extensions for each in extensions),
+        all(each.type in leaves.DEFAULT_EXTENSIONS or each.type in able.extensions for each in extensions),
         "a leaf that does not support an extension of the group",
     )
-    encoded = extension(extensions, REQUIRED_CAPABILITIES)
+    encoded = leaves.extension(extensions, leaves.REQUIRED_CAPABILITIES)
     if encoded is not None:
-        required = RequiredCapabilities.decode(encoded)
+        required = leaves.RequiredCapabilities.decode(encoded)
         need(
             all(map(able.supports_extension, required.extensions))
             and all(map(able.supports_proposal, required.proposals))
@@ -119,25 +98,25 @@ def need_supported(extensions: tuple[Extension, ...], able: Capabilities) -> Non
         )
 
 
-def find_psk(psk: PreSharedKeyId, policy: Policy) -> bytes:
+def find_psk(psk: msg.PreSharedKeyId, policy: Policy) -> bytes:
     """The pre-shared key of that name.
 
     Raises:
         MLSError: it is not here, or is for another use (section 12.1.4).
     """
     need(len(psk.nonce) == HASH_BYTES, "the nonce of a pre-shared key has another length")
-    if isinstance(psk.psk, ResumptionPsk):
-        need(psk.psk.usage == RESUME_APPLICATION, "a resumption key of a group that ended or branched")
+    if isinstance(psk.psk, msg.ResumptionPsk):
+        need(psk.psk.usage == msg.RESUME_APPLICATION, "a resumption key of a group that ended or branched")
     secret = policy.psk(psk.psk)
     if secret is None:
         raise MLSError("a pre-shared key that is not here")
     return secret
 
 
-def _update(tree: Tree, sender: int, leaf: LeafNode, group_id: bytes, policy: Policy) -> Participant:
+def _update(tree: Tree, sender: int, leaf: leaves.LeafNode, group_id: bytes, policy: Policy) -> Participant:
     """Section 12.1.2."""
     old = tree.leaf(sender)
-    need(isinstance(leaf.source, FromUpdate), "the leaf of an Update comes from elsewhere")
+    need(isinstance(leaf.source, leaves.FromUpdate), "the leaf of an Update comes from elsewhere")
     leaf.check(group_id, sender)
     need(leaf.encryption_key != old.encryption_key, "an Update that keeps its key")
     policy.leaf(leaf, old)
@@ -145,7 +124,7 @@ def _update(tree: Tree, sender: int, leaf: LeafNode, group_id: bytes, policy: Po
     return Participant.at(sender, leaf)
 
 
-def _add(tree: Tree, package: KeyPackage, policy: Policy) -> int:
+def _add(tree: Tree, package: leaves.KeyPackage, policy: Policy) -> int:
     """Section 12.1.1."""
     package.check()
     policy.leaf(package.leaf, None)

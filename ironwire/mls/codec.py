@@ -32,7 +32,7 @@ def need(condition: object, complaint: str) -> None:
 
 
 @define(eq=False)
-class Reader:
+class Cursor:
     """A position in bytes, and the end up to which may be read."""
 
     _data: bytes
@@ -56,12 +56,12 @@ class Reader:
     def number(self, size: int) -> int:
         return int.from_bytes(self.take(size), "big")
 
-    def part(self) -> "Reader":
-        """The contents of a vector, past which this reader goes on."""
+    def part(self) -> "Cursor":
+        """The contents of a vector, past which this cursor goes on."""
         length = self.length()
         start = self._at
         self.take(length)
-        return Reader(self._data, start, self._at)
+        return Cursor(self._data, start, self._at)
 
     def opaque(self) -> bytes:
         return self.take(self.length())
@@ -106,7 +106,7 @@ class Codec(Protocol):
 
     def write(self, value: Any) -> bytes: ...
 
-    def read(self, reader: Reader) -> Any: ...
+    def read(self, cursor: Cursor) -> Any: ...
 
 
 @frozen
@@ -117,16 +117,16 @@ class Uint:
         need(0 <= value < 1 << 8 * self.size, f"a number that does not fit into {self.size} bytes")
         return value.to_bytes(self.size, "big")
 
-    def read(self, reader: Reader) -> int:
-        return reader.number(self.size)
+    def read(self, cursor: Cursor) -> int:
+        return cursor.number(self.size)
 
 
 class OpaqueBytes:
     def write(self, value: bytes) -> bytes:
         return opaque(value)
 
-    def read(self, reader: Reader) -> bytes:
-        return reader.opaque()
+    def read(self, cursor: Cursor) -> bytes:
+        return cursor.opaque()
 
 
 @frozen
@@ -139,8 +139,8 @@ class Fixed:
         need(len(value) == self.size, f"not {self.size} bytes")
         return value
 
-    def read(self, reader: Reader) -> bytes:
-        return reader.take(self.size)
+    def read(self, cursor: Cursor) -> bytes:
+        return cursor.take(self.size)
 
 
 class Flag:
@@ -149,8 +149,8 @@ class Flag:
     def write(self, value: bool) -> bytes:
         return b"\1" if value else b"\0"
 
-    def read(self, reader: Reader) -> bool:
-        octet = reader.number(1)
+    def read(self, cursor: Cursor) -> bool:
+        octet = cursor.number(1)
         need(octet <= 1, "a presence octet other than 0 and 1")
         return bool(octet)
 
@@ -162,8 +162,8 @@ class Vector:
     def write(self, value: tuple[Any, ...]) -> bytes:
         return opaque(b"".join([self.item.write(item) for item in value]))
 
-    def read(self, reader: Reader) -> tuple[Any, ...]:
-        part, items = reader.part(), []
+    def read(self, cursor: Cursor) -> tuple[Any, ...]:
+        part, items = cursor.part(), []
         while not part.is_empty:
             items.append(self.item.read(part))
         return tuple(items)
@@ -176,8 +176,8 @@ class Optional:
     def write(self, value: Any) -> bytes:
         return b"\0" if value is None else b"\1" + self.item.write(value)
 
-    def read(self, reader: Reader) -> Any:
-        return self.item.read(reader) if Flag().read(reader) else None
+    def read(self, cursor: Cursor) -> Any:
+        return self.item.read(cursor) if Flag().read(cursor) else None
 
 
 @frozen
@@ -190,8 +190,8 @@ class Select:
     def write(self, value: "Struct") -> bytes:
         return self.tag(value).to_bytes(self.size, "big") + value.encode()
 
-    def read(self, reader: Reader) -> "Struct":
-        return self.case(reader.number(self.size)).read(reader)
+    def read(self, cursor: Cursor) -> "Struct":
+        return self.case(cursor.number(self.size)).read(cursor)
 
     def tag(self, value: "Struct") -> int:
         return next(tag for tag, case in self.cases.items() if case is type(value))
@@ -210,8 +210,8 @@ class Nested:
     def write(self, value: "Struct") -> bytes:
         return value.encode()
 
-    def read(self, reader: Reader) -> "Struct":
-        return self.struct.read(reader)
+    def read(self, cursor: Cursor) -> "Struct":
+        return self.struct.read(cursor)
 
 
 U8 = Annotated[int, Uint(1)]
@@ -231,17 +231,17 @@ class Struct:
         return b"".join([codec.write(getattr(self, name)) for name, codec in grammar(type(self))])
 
     @classmethod
-    def read(cls, reader: Reader) -> Self:
-        return cls(*[codec.read(reader) for _, codec in grammar(cls)])
+    def read(cls, cursor: Cursor) -> Self:
+        return cls(*[codec.read(cursor) for _, codec in grammar(cls)])
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Raises:
         MLSError: `data` is not the encoding of one of these.
         """
-        reader = Reader.over(data)
-        value = cls.read(reader)
-        reader.finish()
+        cursor = Cursor.over(data)
+        value = cls.read(cursor)
+        cursor.finish()
         return value
 
 

@@ -13,6 +13,7 @@ from ironwire.mls.codec import U32, Opaque, Struct
 from ironwire.mls.framing import PRIVATE, AuthenticatedContent, FramedContent, protect_private, unprotect_private
 from ironwire.mls.messages import ApplicationData, GroupContext, MemberSender, PrivateMessage
 from ironwire.mls.paths import PathKeys
+from ironwire.mls.policy import Participant
 from ironwire.mls.schedule import EpochSecrets
 from ironwire.mls.secret_tree import NodeSecret, SecretTree
 from ironwire.mls.tree import Tree
@@ -35,8 +36,8 @@ class Channel(Struct):
         message, keys = protect_private(signed, self.sender_data, self.keys)
         return message, evolve(self, keys=keys)
 
-    def open(self, message: PrivateMessage) -> tuple[int, ApplicationData, Self]:
-        """The sender's leaf, the content, and the channel without the key that it took.
+    def open(self, message: PrivateMessage) -> tuple[Participant, bytes, Self]:
+        """The sender, the data, and the channel without the key that it took.
 
         Raises:
             MLSError: the message is not of this epoch, was not made by the member it says, or was opened before.
@@ -45,8 +46,9 @@ class Channel(Struct):
         sender, content = opened.content.member, opened.content.content
         if not isinstance(content, ApplicationData):
             raise MLSError("a handshake message that is not public")
-        opened.verify(self.tree.leaf(sender).signature_key, self.context)
-        return sender, content, evolve(self, keys=keys)
+        leaf = self.tree.leaf(sender)
+        opened.verify(leaf.signature_key, self.context)
+        return Participant.at(sender, leaf), content.data, evolve(self, keys=keys)
 
 
 @frozen(repr=False)
@@ -99,8 +101,8 @@ class Epoch(Struct):
 
     def advance(
         self, changes: Changes, path: PathKeys | None, commit: AuthenticatedContent
-    ) -> tuple["Epoch", bytes, bytes]:
-        """The next epoch, its joiner secret and its PSK secret (section 8). `changes` holds the path already.
+    ) -> tuple["Epoch", tuple[bytes, bytes]]:
+        """The next epoch, and its joiner secret and PSK secret (section 8). `changes` holds the path already.
 
         Raises:
             MLSError: the new tree is not valid.
@@ -112,4 +114,4 @@ class Epoch(Struct):
         psk = schedule.psk_secret(changes.psks)
         private = {**self.private_keys, **(path.private if path else {})}
         secret = schedule.epoch_secret(joiner, psk, context)
-        return Epoch.begin(context, changes.tree, secret, self.leaf, private), joiner, psk
+        return Epoch.begin(context, changes.tree, secret, self.leaf, private), (joiner, psk)

@@ -6,21 +6,9 @@ from attrs import frozen
 
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
+from ironwire.mls import messages as msg
 from ironwire.mls import suite
-from ironwire.mls.codec import U16, U64, Opaque, Reader, Select, Struct, need, opaque
-from ironwire.mls.messages import (
-    CONTENTS,
-    AnySender,
-    Commit,
-    Content,
-    GroupContext,
-    GroupInfo,
-    MemberSender,
-    NewMemberCommit,
-    PrivateMessage,
-    SenderData,
-    Welcome,
-)
+from ironwire.mls.codec import U16, U64, Cursor, Opaque, Select, Struct, need, opaque
 from ironwire.mls.nodes import KeyPackage
 from ironwire.mls.secret_tree import SecretTree
 from ironwire.mls.suite import KEY_BYTES, NONCE_BYTES, VERSION
@@ -38,9 +26,9 @@ _MOST_BY_BUCKET = 4096
 class FramedContent(Struct):
     group_id: Opaque
     epoch: U64
-    sender: AnySender
+    sender: msg.AnySender
     authenticated_data: Opaque
-    content: Annotated[Content, CONTENTS]
+    content: Annotated[msg.Content, msg.CONTENTS]
 
     @property
     def member(self) -> int:
@@ -49,13 +37,13 @@ class FramedContent(Struct):
         Raises:
             MLSError: it is not sent by a member.
         """
-        if not isinstance(self.sender, MemberSender):
+        if not isinstance(self.sender, msg.MemberSender):
             raise MLSError("a message of somebody who is no member")
         return self.sender.leaf
 
 
 @frozen
-class Authentication(Struct):
+class FramedContentAuth(Struct):
     """A signature, and the confirmation tag that commits alone have. Its encoding depends on the content."""
 
     signature: Opaque
@@ -65,8 +53,8 @@ class Authentication(Struct):
         return opaque(self.signature) + (b"" if self.confirmation_tag is None else opaque(self.confirmation_tag))
 
     @classmethod
-    def read_for(cls, content: Content, reader: Reader) -> Self:
-        return cls(reader.opaque(), reader.opaque() if isinstance(content, Commit) else None)
+    def read_for(cls, content: msg.Content, cursor: Cursor) -> Self:
+        return cls(cursor.opaque(), cursor.opaque() if isinstance(content, msg.Commit) else None)
 
 
 @frozen
@@ -75,19 +63,24 @@ class AuthenticatedContent:
 
     wire_format: int
     content: FramedContent
-    auth: Authentication
+    auth: FramedContentAuth
 
     @classmethod
     def sign(
-        cls, key: Identity, wire_format: int, content: FramedContent, context: GroupContext, tag: bytes | None = None
+        cls,
+        key: Identity,
+        wire_format: int,
+        content: FramedContent,
+        context: msg.GroupContext,
+        tag: bytes | None = None,
     ) -> Self:
         signed = to_be_signed(wire_format, content, context)
-        return cls(wire_format, content, Authentication(suite.sign_with_label(key, _LABEL, signed), tag))
+        return cls(wire_format, content, FramedContentAuth(suite.sign_with_label(key, _LABEL, signed), tag))
 
     def encode(self) -> bytes:
         return self.wire_format.to_bytes(2, "big") + self.content.encode() + self.auth.encode()
 
-    def verify(self, key: bytes, context: GroupContext) -> None:
+    def verify(self, key: bytes, context: msg.GroupContext) -> None:
         """Raises:
         MLSError: the signature was not made by `key` in this epoch.
         """
@@ -99,10 +92,10 @@ class AuthenticatedContent:
         return self.wire_format.to_bytes(2, "big") + self.content.encode() + opaque(self.auth.signature)
 
 
-def to_be_signed(wire_format: int, content: FramedContent, context: GroupContext) -> bytes:
+def to_be_signed(wire_format: int, content: FramedContent, context: msg.GroupContext) -> bytes:
     """Section 6.1."""
     signed = VERSION.to_bytes(2, "big") + wire_format.to_bytes(2, "big") + content.encode()
-    return signed + context.encode() if isinstance(content.sender, MemberSender | NewMemberCommit) else signed
+    return signed + context.encode() if isinstance(content.sender, msg.MemberSender | msg.NewMemberCommit) else signed
 
 
 # --- public messages (section 6.2) -----------------------------------------------------------------------------------
@@ -111,7 +104,7 @@ def to_be_signed(wire_format: int, content: FramedContent, context: GroupContext
 @frozen
 class PublicMessage(Struct):
     content: FramedContent
-    auth: Authentication
+    auth: FramedContentAuth
     membership_tag: bytes | None
 
     def encode(self) -> bytes:
@@ -119,16 +112,16 @@ class PublicMessage(Struct):
         return self.content.encode() + self.auth.encode() + tag
 
     @classmethod
-    def read(cls, reader: Reader) -> Self:
-        content = FramedContent.read(reader)
-        auth = Authentication.read_for(content.content, reader)
-        return cls(content, auth, reader.opaque() if isinstance(content.sender, MemberSender) else None)
+    def read(cls, cursor: Cursor) -> Self:
+        content = FramedContent.read(cursor)
+        auth = FramedContentAuth.read_for(content.content, cursor)
+        return cls(content, auth, cursor.opaque() if isinstance(content.sender, msg.MemberSender) else None)
 
     @property
     def authenticated(self) -> AuthenticatedContent:
         return AuthenticatedContent(PUBLIC, self.content, self.auth)
 
-    def verify_membership(self, membership_key: bytes, context: GroupContext) -> None:
+    def verify_membership(self, membership_key: bytes, context: msg.GroupContext) -> None:
         """Raises:
         MLSError: it was not sent by somebody who knows the secrets of this epoch.
         """
@@ -136,11 +129,11 @@ class PublicMessage(Struct):
         need(suite.same(expected, self.membership_tag or b""), "the membership tag is wrong")
 
 
-def protect_public(message: AuthenticatedContent, membership_key: bytes, context: GroupContext) -> PublicMessage:
+def protect_public(message: AuthenticatedContent, membership_key: bytes, context: msg.GroupContext) -> PublicMessage:
     return PublicMessage(message.content, message.auth, _membership_tag(message, membership_key, context))
 
 
-def _membership_tag(message: AuthenticatedContent, membership_key: bytes, context: GroupContext) -> bytes:
+def _membership_tag(message: AuthenticatedContent, membership_key: bytes, context: msg.GroupContext) -> bytes:
     return suite.mac(membership_key, to_be_signed(PUBLIC, message.content, context) + message.auth.encode())
 
 
@@ -149,10 +142,10 @@ def _membership_tag(message: AuthenticatedContent, membership_key: bytes, contex
 
 def protect_private(
     message: AuthenticatedContent, sender_data_secret: bytes, secrets: SecretTree
-) -> tuple[PrivateMessage, SecretTree]:
+) -> tuple[msg.PrivateMessage, SecretTree]:
     """The message, and the secret tree without the key that it took."""
     content = message.content
-    leaf, kind = content.member, CONTENTS.tag(content.content)
+    leaf, kind = content.member, msg.CONTENTS.tag(content.content)
     generation = secrets.next_generation(leaf, kind)
     key, nonce, secrets = secrets.take(leaf, kind, generation)
     guard = suite.random(_GUARD_BYTES)
@@ -161,13 +154,13 @@ def protect_private(
     head = opaque(content.group_id) + content.epoch.to_bytes(8, "big") + bytes([kind])
     ciphertext = suite.seal(key, _guarded(nonce, guard), head + opaque(content.authenticated_data), plaintext)
     key, nonce = sender_data_key(sender_data_secret, ciphertext)
-    sender = suite.seal(key, nonce, head, SenderData(leaf, generation, guard).encode())
+    sender = suite.seal(key, nonce, head, msg.SenderData(leaf, generation, guard).encode())
     message_parts = (content.group_id, content.epoch, kind, content.authenticated_data, sender, ciphertext)
-    return PrivateMessage(*message_parts), secrets
+    return msg.PrivateMessage(*message_parts), secrets
 
 
 def unprotect_private(
-    message: PrivateMessage, sender_data_secret: bytes, secrets: SecretTree
+    message: msg.PrivateMessage, sender_data_secret: bytes, secrets: SecretTree
 ) -> tuple[AuthenticatedContent, SecretTree]:
     """The content, whose signature is still to be verified, and the secret tree to keep once it is.
 
@@ -176,15 +169,15 @@ def unprotect_private(
     """
     head = opaque(message.group_id) + message.epoch.to_bytes(8, "big") + bytes([message.content_type])
     key, nonce = sender_data_key(sender_data_secret, message.ciphertext)
-    sender = SenderData.decode(suite.unseal(key, nonce, head, message.encrypted_sender_data))
+    sender = msg.SenderData.decode(suite.unseal(key, nonce, head, message.encrypted_sender_data))
     key, nonce, secrets = secrets.take(sender.leaf, message.content_type, sender.generation)
     associated = head + opaque(message.authenticated_data)
-    reader = Reader.over(suite.unseal(key, _guarded(nonce, sender.reuse_guard), associated, message.ciphertext))
-    content: Content = CONTENTS.case(message.content_type).read(reader)  # type: ignore[assignment]  # a case of CONTENTS
-    auth = Authentication.read_for(content, reader)
-    need(not any(reader.rest()), "padding that is not zero")
+    cursor = Cursor.over(suite.unseal(key, _guarded(nonce, sender.reuse_guard), associated, message.ciphertext))
+    content: msg.Content = msg.CONTENTS.case(message.content_type).read(cursor)  # type: ignore[assignment]  # a case of CONTENTS
+    auth = FramedContentAuth.read_for(content, cursor)
+    need(not any(cursor.rest()), "padding that is not zero")
     framed = FramedContent(
-        message.group_id, message.epoch, MemberSender(sender.leaf), message.authenticated_data, content
+        message.group_id, message.epoch, msg.MemberSender(sender.leaf), message.authenticated_data, content
     )
     return AuthenticatedContent(PRIVATE, framed, auth), secrets
 
@@ -209,8 +202,8 @@ def padded_size(size: int) -> int:
 
 # --- the envelope of every message (section 6) -----------------------------------------------------------------------
 
-_BODIES = Select(2, {1: PublicMessage, 2: PrivateMessage, 3: Welcome, 4: GroupInfo, 5: KeyPackage})
-Body = PublicMessage | PrivateMessage | Welcome | GroupInfo | KeyPackage
+_BODIES = Select(2, {1: PublicMessage, 2: msg.PrivateMessage, 3: msg.Welcome, 4: msg.MLSGroupInfo, 5: KeyPackage})
+Body = PublicMessage | msg.PrivateMessage | msg.Welcome | msg.MLSGroupInfo | KeyPackage
 
 
 @frozen

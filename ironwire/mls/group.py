@@ -11,59 +11,27 @@ from attrs import define, evolve, field
 
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
-from ironwire.mls import paths, suite
+from ironwire.mls import framing, paths, suite
+from ironwire.mls import messages as msg
+from ironwire.mls import state as states
 from ironwire.mls.changes import Changes, Proposed, apply, need_supported
 from ironwire.mls.codec import need
 from ironwire.mls.epoch import Epoch
-from ironwire.mls.framing import (
-    PUBLIC,
-    AuthenticatedContent,
-    FramedContent,
-    PublicMessage,
-    envelope,
-    open_envelope,
-    protect_public,
-)
 from ironwire.mls.joining import Joined, KeyPackagePrivate, make_welcome, open_welcome
-from ironwire.mls.messages import (
-    AddProposal,
-    ByReference,
-    ByValue,
-    Commit,
-    GroupContext,
-    MemberSender,
-    PrivateMessage,
-    Proposal,
-    RemoveProposal,
-    StandaloneProposal,
-    proposal_ref,
-)
 from ironwire.mls.nodes import Extension
 from ironwire.mls.policy import Change, Participant, Policy
 from ironwire.mls.public import open_key_package
-from ironwire.mls.state import (
-    MOST_PROPOSALS,
-    Application,
-    Committed,
-    Event,
-    GroupState,
-    OwnCommit,
-    PendingCommit,
-    ProposalReceived,
-    RememberedProposal,
-    RemovedFromGroup,
-)
 from ironwire.mls.suite import CIPHER_SUITE, VERSION
 from ironwire.mls.tree import Tree
 
 
 @define(eq=False)
-class Group:
+class MLSGroup:
     """One device's place in one group."""
 
     _device_key: Identity = field(repr=False)
     _policy: Policy
-    _state: GroupState = field(repr=False)
+    _state: states.MemberState = field(repr=False)
 
     # --- ways to have one ---
 
@@ -87,9 +55,9 @@ class Group:
         need_supported(extensions, leaf.capabilities)
         policy.leaf(leaf, None)
         tree = Tree([leaf])
-        context = GroupContext(VERSION, CIPHER_SUITE, group_id, 0, tree.hash(), b"", extensions)
+        context = msg.GroupContext(VERSION, CIPHER_SUITE, group_id, 0, tree.hash(), b"", extensions)
         epoch = Epoch.begin(context, tree, suite.random(suite.HASH_BYTES), 0, {0: own.leaf_private})
-        return cls(device_key, policy, GroupState.begin(epoch))
+        return cls(device_key, policy, states.MemberState.begin(epoch))
 
     @classmethod
     def join(
@@ -101,7 +69,7 @@ class Group:
             MLSError: the Welcome is not valid or not for this key package. Nothing was kept.
         """
         epoch, joined = open_welcome(device_key, own, welcome, policy, tree)
-        return cls(device_key, policy, GroupState.begin(epoch)), joined
+        return cls(device_key, policy, states.MemberState.begin(epoch)), joined
 
     @classmethod
     def restore(cls, state: bytes, device_key: Identity, policy: Policy) -> Self:
@@ -110,7 +78,7 @@ class Group:
         Raises:
             MLSError: not a state of this version, or of another device.
         """
-        saved = GroupState.decode(state)
+        saved = states.MemberState.decode(state)
         if (epoch := saved.epoch) is not None:
             own = epoch.tree.leaf(epoch.leaf)
             need(own.signature_key == device_key.public_key.raw, "a state of another device")
@@ -123,7 +91,7 @@ class Group:
         return self._state.encode()
 
     def mark(self) -> int:
-        """Grows with every change, so that whoever keeps it elsewhere notices that an old state came back."""
+        """Grows with every change, so that a copy of it elsewhere shows that an old state came back."""
         return self._state.mark
 
     @property
@@ -132,7 +100,7 @@ class Group:
         return self._state.epoch is not None
 
     @property
-    def pending(self) -> PendingCommit | None:
+    def pending(self) -> states.PendingCommit | None:
         return self._state.pending
 
     @property
@@ -186,7 +154,7 @@ class Group:
         epoch = self._epoch
         message, channel = epoch.channel.seal(self._device_key, epoch.leaf, data, authenticated_data)
         self._replace(epoch=evolve(epoch, channel=channel))
-        return envelope(message)
+        return framing.envelope(message)
 
     def commit(
         self,
@@ -196,7 +164,7 @@ class Group:
         authenticated_data: bytes = b"",
         path: bool = False,
         info_extensions: tuple[Extension, ...] = (),
-    ) -> PendingCommit:
+    ) -> states.PendingCommit:
         """A commit that adds published key packages and removes leaves, and takes effect when it comes back.
 
         It has a path where it must have one (section 12.4), or where `path` asks for it. `info_extensions` go to those
@@ -207,27 +175,27 @@ class Group:
         """
         need(self.pending is None, "a commit is pending")
         epoch, context = self._epoch, self._epoch.context
-        proposals: list[Proposal] = [RemoveProposal(index) for index in remove]
-        proposals += [AddProposal(open_key_package(package)) for package in add]
+        proposals: list[msg.Proposal] = [msg.RemoveProposal(index) for index in remove]
+        proposals += [msg.AddProposal(open_key_package(package)) for package in add]
         changes = self._apply(epoch.leaf, [(proposal, epoch.leaf) for proposal in proposals])
         new_path = update_path = None
         if path or changes.needs_path:
             own = epoch.tree.leaf(epoch.leaf)
             new_path = paths.new_path(changes.tree, epoch.leaf, self._device_key, context.group_id, own)
             update_path = new_path.encrypt(changes.tree, epoch.leaf, epoch.provisional(changes), changes.joiners)
-        content = Commit(tuple(map(ByValue, proposals)), update_path)
-        framed = FramedContent(context.group_id, context.epoch, MemberSender(epoch.leaf), authenticated_data, content)
-        signed = AuthenticatedContent.sign(self._device_key, PUBLIC, framed, context)
-        following, joiner, psk = epoch.advance(changes, new_path.keys if new_path else None, signed)
+        content = msg.Commit(tuple(map(msg.ByValue, proposals)), update_path)
+        framed = framing.FramedContent(
+            context.group_id, context.epoch, msg.MemberSender(epoch.leaf), authenticated_data, content
+        )
+        signed = framing.AuthenticatedContent.sign(self._device_key, framing.PUBLIC, framed, context)
+        following, secrets = epoch.advance(changes, new_path.keys if new_path else None, signed)
         change = self._change(framed, content, changes)
         self._policy.change(change)
         confirmed = evolve(signed, auth=evolve(signed.auth, confirmation_tag=following.confirmation_tag))
-        public = protect_public(confirmed, epoch.secrets.membership_key, context)
-        welcome = b""
-        if add:
-            parts = ((joiner, psk), changes, new_path, info_extensions)
-            welcome = make_welcome(following, self._device_key, *parts)
-        pending = PendingCommit(envelope(public), welcome, change, following)
+        public = framing.protect_public(confirmed, epoch.secrets.membership_key, context)
+        parts = secrets, changes, new_path, info_extensions
+        welcome = make_welcome(following, self._device_key, *parts) if add else b""
+        pending = states.PendingCommit(framing.envelope(public), welcome, change, following)
         self._replace(pending=pending)
         return pending
 
@@ -238,63 +206,60 @@ class Group:
 
     # --- receiving ---
 
-    def process(self, data: bytes) -> Event:
+    def process(self, data: bytes) -> states.Event:
         """Take one message of the group: a PrivateMessage of this epoch or the last, or a PublicMessage of this epoch.
 
         Raises:
             MLSError: the message is not valid here, or the policy refuses it. The state is what it was.
         """
         epoch = self._epoch
-        match open_envelope(data):
-            case PrivateMessage() as private:
+        match framing.open_envelope(data):
+            case msg.PrivateMessage() as private:
                 return self._open(private)
-            case PublicMessage() as public:
+            case framing.PublicMessage() as public:
                 content = public.content
                 need(content.group_id == epoch.context.group_id, "a message of another group")
                 need(content.epoch == epoch.context.epoch, "a message of another epoch")
                 sender = epoch.tree.leaf(content.member)
                 public.verify_membership(epoch.secrets.membership_key, epoch.context)
                 public.authenticated.verify(sender.signature_key, epoch.context)
-                if isinstance(content.content, StandaloneProposal):
+                if isinstance(content.content, msg.StandaloneProposal):
                     return self._remember(public.authenticated, content.content.proposal)
-                if not isinstance(content.content, Commit):
+                if not isinstance(content.content, msg.Commit):
                     raise MLSError("an application message that is not encrypted")
-                if self.pending is not None and data == self.pending.commit:
-                    return self._take_own(self.pending)
+                if (pending := self.pending) is not None and data == pending.commit:
+                    # Checked when it was made; the policy's answer of today must not part us from the others.
+                    self._enter(pending.next_epoch)
+                    return states.OwnCommit(pending.change)
                 return self._receive(public.authenticated, content.content)
             case _:
                 raise MLSError("neither a public nor a private message")
 
-    def _open(self, message: PrivateMessage) -> Application:
+    def _open(self, message: msg.PrivateMessage) -> states.Application:
         epoch, past = self._epoch, self._state.past
         need(message.group_id == epoch.context.group_id, "a message of another group")
         if message.epoch == epoch.context.epoch:
-            sender, content, channel = epoch.channel.open(message)
-            tree = epoch.tree
+            sender, data, channel = epoch.channel.open(message)
+            self._replace(epoch=evolve(epoch, channel=channel))
         elif past is not None and message.epoch == past.context.epoch:
-            sender, content, channel = past.open(message)
-            tree = past.tree
+            sender, data, channel = past.open(message)
+            self._replace(past=channel)
         else:
             raise MLSError("a message of another epoch")
-        event = Application(
-            Participant.at(sender, tree.leaf(sender)), message.epoch, message.authenticated_data, content.data
-        )
-        if message.epoch == epoch.context.epoch:
-            self._replace(epoch=evolve(epoch, channel=channel))
-        else:
-            self._replace(past=channel)
-        return event
+        return states.Application(sender, message.epoch, message.authenticated_data, data)
 
-    def _remember(self, message: AuthenticatedContent, proposal: Proposal) -> ProposalReceived:
+    def _remember(self, message: framing.AuthenticatedContent, proposal: msg.Proposal) -> states.ProposalReceived:
         known = self._state.proposals
-        need(len(known) < MOST_PROPOSALS, "too many proposals in one epoch")
+        need(len(known) < states.MOST_PROPOSALS, "too many proposals in one epoch")
         sender = message.content.member
-        ref = proposal_ref(message.encode())
+        ref = msg.proposal_ref(message.encode())
         need(all(each.ref != ref for each in known), "a proposal that came before")
-        self._replace(proposals=(*known, RememberedProposal(ref, sender, proposal)))
-        return ProposalReceived(self._participant(sender), message.content.authenticated_data, proposal)
+        self._replace(proposals=(*known, states.RememberedProposal(ref, sender, proposal)))
+        return states.ProposalReceived(self._participant(sender), message.content.authenticated_data, proposal)
 
-    def _receive(self, message: AuthenticatedContent, commit: Commit) -> Committed | RemovedFromGroup:
+    def _receive(
+        self, message: framing.AuthenticatedContent, commit: msg.Commit
+    ) -> states.Committed | states.RemovedFromGroup:
         """Section 12.4.2, from the proposals on."""
         epoch, sender = self._epoch, message.content.member
         need(sender != epoch.leaf, "a commit of one's own that is not pending")
@@ -304,7 +269,7 @@ class Group:
         if any(each.leaf == epoch.leaf for each in changes.removed):
             self._policy.change(change)
             self._replace(epoch=None, past=None, pending=None, proposals=())
-            return RemovedFromGroup(change)
+            return states.RemovedFromGroup(change)
         keys = None
         if commit.path is not None:
             leaf = commit.path.leaf
@@ -314,17 +279,12 @@ class Group:
             context = epoch.provisional(changes)
             own = (epoch.private_keys, sender, commit.path, context, changes.joiners, epoch.leaf)
             keys = paths.receive(changes.tree, *own)
-        following, _, _ = epoch.advance(changes, keys, message)
+        following, _ = epoch.advance(changes, keys, message)
         tag = message.auth.confirmation_tag or b""
         need(suite.same(following.confirmation_tag, tag), "a commit whose confirmation tag is wrong")
         self._policy.change(change)
         self._enter(following)
-        return Committed(change)
-
-    def _take_own(self, pending: PendingCommit) -> OwnCommit:
-        """Everything was checked when it was made; the policy's answer of today must not part us from the others."""
-        self._enter(pending.next_epoch)
-        return OwnCommit(pending.change)
+        return states.Committed(change)
 
     # --- parts of these ---
 
@@ -338,8 +298,8 @@ class Group:
     def _participant(self, index: int) -> Participant:
         return Participant.at(index, self._epoch.tree.leaf(index))
 
-    def _resolve(self, each: ByValue | ByReference, sender: int) -> Proposed:
-        if isinstance(each, ByValue):
+    def _resolve(self, each: msg.ByValue | msg.ByReference, sender: int) -> Proposed:
+        if isinstance(each, msg.ByValue):
             return each.proposal, sender
         found = next((known for known in self._state.proposals if known.ref == each.ref), None)
         if found is None:
@@ -350,7 +310,7 @@ class Group:
         tree, context = self._epoch.tree, self._epoch.context
         return apply(tree, context.extensions, context.group_id, committer, proposals, self._policy)
 
-    def _change(self, content: FramedContent, commit: Commit, changes: Changes) -> Change:
+    def _change(self, content: framing.FramedContent, commit: msg.Commit, changes: Changes) -> Change:
         return Change(
             content.epoch + 1,
             self._participant(content.member),
@@ -367,4 +327,4 @@ class Group:
         self._replace(epoch=following, past=self._epoch.channel, pending=None, proposals=())
 
     def _replace(self, **parts: object) -> None:
-        self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of GroupState
+        self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of MemberState

@@ -6,24 +6,13 @@ from attrs import evolve, field, frozen
 
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
+from ironwire.mls import nodes as leaves
 from ironwire.mls import paths, schedule, suite
 from ironwire.mls.changes import Changes, find_psk, need_supported
 from ironwire.mls.codec import Opaque, Struct, need
 from ironwire.mls.epoch import Epoch
 from ironwire.mls.framing import envelope, open_envelope
-from ironwire.mls.messages import EncryptedGroupSecrets, GroupInfo, GroupSecrets, PathSecret, Welcome
-from ironwire.mls.nodes import (
-    LAST_RESORT,
-    OUR_CAPABILITIES,
-    RATCHET_TREE,
-    BasicCredential,
-    Extension,
-    KeyPackage,
-    LeafNode,
-    Lifetime,
-    extension,
-    need_distinct_types,
-)
+from ironwire.mls.messages import EncryptedGroupSecrets, GroupSecrets, MLSGroupInfo, PathSecret, Welcome
 from ironwire.mls.paths import NewPath
 from ironwire.mls.policy import Participant, Policy
 from ironwire.mls.suite import CIPHER_SUITE, KEY_BYTES, VERSION
@@ -37,7 +26,7 @@ _LABEL = "GroupInfoTBS"
 class KeyPackagePrivate(Struct):
     """A key package with its private halves, which stay on the device until they are used."""
 
-    package: KeyPackage
+    package: leaves.KeyPackage
     init_private: Opaque = field(repr=False)
     leaf_private: Opaque = field(repr=False)
 
@@ -52,16 +41,16 @@ class KeyPackagePrivate(Struct):
 
 
 def make_key_package(
-    device_key: Identity, certificate: bytes, lifetime: Lifetime, *, last_resort: bool = False
+    device_key: Identity, certificate: bytes, lifetime: leaves.Lifetime, *, last_resort: bool = False
 ) -> KeyPackagePrivate:
     """A fresh key package of the device whose credential is `certificate`."""
     init_private, init_key = suite.derive_key_pair(suite.random(KEY_BYTES))
     leaf_private, leaf_key = suite.derive_key_pair(suite.random(KEY_BYTES))
-    credential = BasicCredential(certificate)
-    leaf = LeafNode(leaf_key, device_key.public_key.raw, credential, OUR_CAPABILITIES, lifetime, (), b"")
-    extensions = (Extension(LAST_RESORT, b""),) if last_resort else ()
-    package = KeyPackage(VERSION, CIPHER_SUITE, init_key, leaf.signed(device_key, b"", 0), extensions, b"")
-    signature = suite.sign_with_label(device_key, KeyPackage.LABEL, package.to_be_signed())
+    credential = leaves.BasicCredential(certificate)
+    leaf = leaves.LeafNode(leaf_key, device_key.public_key.raw, credential, leaves.OUR_CAPABILITIES, lifetime, (), b"")
+    extensions = (leaves.Extension(leaves.LAST_RESORT, b""),) if last_resort else ()
+    package = leaves.KeyPackage(VERSION, CIPHER_SUITE, init_key, leaf.signed(device_key, b"", 0), extensions, b"")
+    signature = suite.sign_with_label(device_key, leaves.KeyPackage.LABEL, package.to_be_signed())
     return KeyPackagePrivate(evolve(package, signature=signature), init_private, leaf_private)
 
 
@@ -71,11 +60,11 @@ def make_welcome(
     secrets: tuple[bytes, bytes],
     changes: Changes,
     path: NewPath | None,
-    extensions: tuple[Extension, ...],
+    extensions: tuple[leaves.Extension, ...],
 ) -> bytes:
     """The Welcome for everybody whom a commit adds. `secrets` are the joiner's and the PSK's."""
-    info_extensions = (Extension(RATCHET_TREE, epoch.tree.encode()), *extensions)
-    info = GroupInfo(epoch.context, info_extensions, epoch.confirmation_tag, epoch.leaf, b"")
+    info_extensions = (leaves.Extension(leaves.RATCHET_TREE, epoch.tree.encode()), *extensions)
+    info = MLSGroupInfo(epoch.context, info_extensions, epoch.confirmation_tag, epoch.leaf, b"")
     info = evolve(info, signature=suite.sign_with_label(device_key, _LABEL, info.to_be_signed()))
     encrypted = suite.seal(*schedule.welcome_key(*secrets), b"", info.encode())
     psks = tuple(psk for psk, _ in changes.psks)
@@ -121,7 +110,7 @@ def open_welcome(
     need(len(set(secrets.psks)) == len(secrets.psks), "a welcome with one pre-shared key twice")
     psk = schedule.psk_secret([(each, find_psk(each, policy)) for each in secrets.psks])
     key = schedule.welcome_key(secrets.joiner_secret, psk)
-    info = GroupInfo.decode(suite.unseal(*key, b"", welcome.encrypted_group_info))
+    info = MLSGroupInfo.decode(suite.unseal(*key, b"", welcome.encrypted_group_info))
     public = _check_info(info, tree)
     _check_tree(public, info, policy)
     leaf = next((index for index, leaf in public.leaves() if leaf == own.package.leaf), None)
@@ -136,7 +125,7 @@ def open_welcome(
     secret = schedule.epoch_secret(secrets.joiner_secret, psk, info.context)
     epoch = Epoch.begin(info.context, public, secret, leaf, private)
     need(suite.same(epoch.confirmation_tag, info.confirmation_tag), "a welcome whose confirmation tag is wrong")
-    told = {each.type: each.data for each in info.extensions if each.type != RATCHET_TREE}
+    told = {each.type: each.data for each in info.extensions if each.type != leaves.RATCHET_TREE}
     return epoch, Joined(Participant.at(info.signer, public.leaf(info.signer)), told)
 
 
@@ -148,12 +137,12 @@ def _open_secrets(own: KeyPackagePrivate, welcome: Welcome) -> GroupSecrets:
     return GroupSecrets.decode(opened)
 
 
-def _check_info(info: GroupInfo, tree: bytes | None) -> Tree:
+def _check_info(info: MLSGroupInfo, tree: bytes | None) -> Tree:
     """The tree of a GroupInfo that is signed by one of its members, for this version and suite."""
     need(info.context.version == VERSION, "a group of another version")
     need(info.context.cipher_suite == CIPHER_SUITE, "a group of another cipher suite")
-    need_distinct_types(info.extensions)
-    encoded = extension(info.extensions, RATCHET_TREE)
+    leaves.need_distinct_types(info.extensions)
+    encoded = leaves.extension(info.extensions, leaves.RATCHET_TREE)
     encoded = tree if encoded is None else encoded
     if encoded is None:
         raise MLSError("a welcome without a tree")
@@ -163,7 +152,7 @@ def _check_info(info: GroupInfo, tree: bytes | None) -> Tree:
     return public
 
 
-def _check_tree(tree: Tree, info: GroupInfo, policy: Policy) -> None:
+def _check_tree(tree: Tree, info: MLSGroupInfo, policy: Policy) -> None:
     tree.check_structure()
     for index, leaf in tree.leaves():
         leaf.check(info.context.group_id, index)

@@ -181,7 +181,9 @@ class GroupContext(Struct):
 
 
 @frozen
-class GroupInfo(Struct):
+class MLSGroupInfo(Struct):
+    """GroupInfo of section 12.4.3."""
+
     context: GroupContext
     extensions: tuple[Extension, ...]
     confirmation_tag: Opaque

@@ -7,18 +7,10 @@ of key packages; members verify the rest.
 from attrs import frozen
 
 from ironwire.errors import MLSError
+from ironwire.mls import messages as msg
 from ironwire.mls.codec import need
 from ironwire.mls.framing import PublicMessage, envelope, open_envelope
-from ironwire.mls.messages import (
-    AddProposal,
-    ByValue,
-    Commit,
-    EncryptedGroupSecrets,
-    PrivateMessage,
-    Proposal,
-    RemoveProposal,
-    Welcome,
-)
+from ironwire.mls.messages import AddProposal, RemoveProposal
 from ironwire.mls.nodes import OUR_CAPABILITIES, KeyPackage, Lifetime
 from ironwire.mls.secret_tree import APPLICATION
 from ironwire.mls.suite import CIPHER_SUITE
@@ -48,7 +40,7 @@ class PublicCommit:
     sender: int
     """The committer's leaf."""
     authenticated_data: bytes
-    proposals: tuple[Proposal, ...]
+    proposals: tuple[msg.Proposal, ...]
     has_path: bool
 
 
@@ -59,10 +51,10 @@ def inspect_commit(data: bytes) -> PublicCommit:
         MLSError: `data` is anything else.
     """
     message = open_envelope(data)
-    if not isinstance(message, PublicMessage) or not isinstance(message.content.content, Commit):
+    if not isinstance(message, PublicMessage) or not isinstance(message.content.content, msg.Commit):
         raise MLSError("not a public commit")
     content, commit = message.content, message.content.content
-    proposals = tuple(each.proposal for each in commit.proposals if isinstance(each, ByValue))
+    proposals = tuple(each.proposal for each in commit.proposals if isinstance(each, msg.ByValue))
     need(len(proposals) == len(commit.proposals), "a commit that refers to proposals outside of it")
     parts = (content.group_id, content.epoch, content.member, content.authenticated_data, proposals)
     return PublicCommit(*parts, commit.path is not None)
@@ -75,7 +67,7 @@ def inspect_application(data: bytes) -> tuple[bytes, int]:
         MLSError: `data` is anything else.
     """
     message = open_envelope(data)
-    if not isinstance(message, PrivateMessage) or message.content_type != APPLICATION:
+    if not isinstance(message, msg.PrivateMessage) or message.content_type != APPLICATION:
         raise MLSError("not an application message")
     return message.group_id, message.epoch
 
@@ -100,7 +92,7 @@ def cut_welcome(data: bytes) -> tuple[dict[bytes, bytes], bytes]:
         MLSError: `data` is not a Welcome of this suite, or has two secrets for one key package.
     """
     welcome = open_envelope(data)
-    if not isinstance(welcome, Welcome):
+    if not isinstance(welcome, msg.Welcome):
         raise MLSError("not a welcome")
     need(welcome.cipher_suite == CIPHER_SUITE, "a welcome of another cipher suite")
     secrets = {each.new_member: each.encode() for each in welcome.secrets}
@@ -110,4 +102,4 @@ def cut_welcome(data: bytes) -> tuple[dict[bytes, bytes], bytes]:
 
 def sew_welcome(secret: bytes, shared: bytes) -> bytes:
     """A Welcome for one device alone, from what `cut_welcome` gave."""
-    return envelope(Welcome(CIPHER_SUITE, (EncryptedGroupSecrets.decode(secret),), shared))
+    return envelope(msg.Welcome(CIPHER_SUITE, (msg.EncryptedGroupSecrets.decode(secret),), shared))

@@ -11,6 +11,7 @@ from ironwire.mls.messages import GroupContext, PreSharedKeyId
 from ironwire.mls.suite import HASH_BYTES, KEY_BYTES, NONCE_BYTES, derive_secret, expand_with_label, extract
 
 ZERO = bytes(HASH_BYTES)
+_LABELS = "sender data", "exporter", "external", "confirm", "membership", "resumption", "authentication", "init"
 
 
 @frozen(repr=False)
@@ -29,17 +30,7 @@ class EpochSecrets(Struct):
     @classmethod
     def derive(cls, epoch: bytes) -> tuple[Self, bytes]:
         """The secrets, and the encryption secret."""
-        labels = (
-            "sender data",
-            "exporter",
-            "external",
-            "confirm",
-            "membership",
-            "resumption",
-            "authentication",
-            "init",
-        )
-        return cls(*[derive_secret(epoch, label) for label in labels]), derive_secret(epoch, "encryption")
+        return cls(*[derive_secret(epoch, label) for label in _LABELS]), derive_secret(epoch, "encryption")
 
     def confirmation_tag(self, context: GroupContext) -> bytes:
         """Section 6.1."""

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from ironwire.errors import MLSError
 from ironwire.mls import suite
-from ironwire.mls.codec import U8, U32, Fixed, Opaque, Reader, Struct, need
+from ironwire.mls.codec import U8, U32, Cursor, Fixed, Opaque, Struct, need
 from ironwire.mls.suite import HASH_BYTES, KEY_BYTES, NONCE_BYTES
 from ironwire.mls.tree_math import direct_path, left, right, root
 
@@ -91,8 +91,8 @@ class SecretTree(Struct):
         ).encode()
 
     @classmethod
-    def read(cls, reader: Reader) -> Self:
-        saved = _Saved.read(reader)
+    def read(cls, cursor: Cursor) -> Self:
+        saved = _Saved.read(cursor)
         nodes = {each.place: each.secret for each in saved.nodes}
         tree = cls(saved.size, nodes, {(each.leaf, each.kind): each for each in saved.ratchets})
         need(tree.encode() == saved.encode(), "a stored secret tree that is not in order")

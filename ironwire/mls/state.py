@@ -1,11 +1,11 @@
-"""The stored state of a group, and the events that `Group.process` returns."""
+"""The stored state of a group, and the events that `MLSGroup.process` returns."""
 
 import hashlib
 from typing import Self
 
 from attrs import frozen
 
-from ironwire.mls.codec import U16, U32, U64, Opaque, Reader, Struct, need
+from ironwire.mls.codec import U16, U32, U64, Cursor, Opaque, Struct, need
 from ironwire.mls.epoch import Channel, Epoch
 from ironwire.mls.messages import AnyProposal, Proposal
 from ironwire.mls.policy import Change, Participant
@@ -80,7 +80,7 @@ class PendingCommit(Struct):
 
 
 @frozen
-class GroupState(Struct):
+class MemberState(Struct):
     """Everything of a group but the device's key. A new one replaces it with every change."""
 
     version: U16
@@ -96,7 +96,7 @@ class GroupState(Struct):
         return cls(_VERSION, 0, epoch, None, None, ())
 
     @classmethod
-    def read(cls, reader: Reader) -> Self:
-        state = super().read(reader)
+    def read(cls, cursor: Cursor) -> Self:
+        state = super().read(cursor)
         need(state.version == _VERSION, "a state of another version")
         return state

@@ -10,7 +10,7 @@ from attrs import define, evolve, field
 
 from ironwire.errors import MLSError
 from ironwire.mls import suite
-from ironwire.mls.codec import Reader, Vector, need, opaque
+from ironwire.mls.codec import Cursor, Struct, Vector, need, opaque
 from ironwire.mls.nodes import NODE, FromCommit, LeafNode, Node, ParentHashInput, ParentNode
 from ironwire.mls.tree_math import direct_path, leaves_below, left, parent_of, right, root, sibling, width
 
@@ -20,7 +20,7 @@ _NODES = Vector(NODE)
 
 
 @define(eq=False)
-class Tree:
+class Tree(Struct):
     """The nodes as an array, and the tree hash of each where it is known."""
 
     nodes: list[Node | None]
@@ -31,20 +31,9 @@ class Tree:
         return [None] * len(self.nodes)
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:
-        """A `ratchet_tree` (section 12.4.3.3), without blanks at its end.
-
-        Raises:
-            MLSError: not the encoding of a tree.
-        """
-        reader = Reader.over(data)
-        tree = cls.read(reader)
-        reader.finish()
-        return tree
-
-    @classmethod
-    def read(cls, reader: Reader) -> Self:
-        nodes: list[Node | None] = list(_NODES.read(reader))
+    def read(cls, cursor: Cursor) -> Self:
+        """A `ratchet_tree` (section 12.4.3.3), without blanks at its end."""
+        nodes: list[Node | None] = list(_NODES.read(cursor))
         need(len(nodes) < 2 * MOST_LEAVES, "a tree with too many leaves")
         need(nodes and isinstance(nodes[-1], LeafNode), "a tree that does not end with a leaf")
         for index, node in enumerate(nodes):

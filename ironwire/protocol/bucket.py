@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 
-K = TypeVar("K", bound=Hashable)
+Key = TypeVar("Key", bound=Hashable)
 
 
 @frozen
@@ -53,7 +53,7 @@ class Bucket:
 
 
 @define
-class Buckets(Generic[K]):
+class Buckets(Generic[Key]):
     """A bucket for each key, as many as `most_keys`.
 
     An unknown key has a full bucket, so a bucket that is full again need not be remembered. Above `most_keys` the key
@@ -63,9 +63,9 @@ class Buckets(Generic[K]):
 
     rate: Rate
     most_keys: int
-    _buckets: OrderedDict[K, Bucket] = field(init=False, factory=OrderedDict)
+    _buckets: OrderedDict[Key, Bucket] = field(init=False, factory=OrderedDict)
 
-    def take(self, key: K, count: float, now: float) -> float:
+    def take(self, key: Key, count: float, now: float) -> float:
         """As `Bucket.take`, from the bucket of `key`."""
         bucket = self._buckets.get(key)
         if bucket is None:

@@ -42,25 +42,10 @@ from attrs import define, field, frozen
 
 from ironwire.ids import CallId, ClientId, EndpointId
 from ironwire.protocol.call_state import Absence, Bounds, Call, RelayedSignal, bytes_of
-from ironwire.wire.messages import (
-    CallAnswer,
-    CallCandidate,
-    CallEnd,
-    CallOffer,
-    CallRinging,
-    CallUpdate,
-    ErrorCode,
-    RelayedAnswer,
-    RelayedCandidate,
-    RelayedEnd,
-    RelayedOffer,
-    RelayedResumed,
-    RelayedRinging,
-    RelayedUpdate,
-)
+from ironwire.wire import messages as msg
 from ironwire.wire.messages.calls import GivenReason
 
-CallSignal = CallRinging | CallAnswer | CallCandidate | CallUpdate | CallEnd
+CallSignal = msg.CallRinging | msg.CallAnswer | msg.CallCandidate | msg.CallUpdate | msg.CallEnd
 """Signals within a call that was offered."""
 
 REMEMBER_SECONDS = 300.0
@@ -79,7 +64,7 @@ class Tell:
 class CallRefused:
     """Nothing happened: answer `error`."""
 
-    code: ErrorCode
+    code: msg.ErrorCode
     detail: str | None = None
 
 
@@ -105,7 +90,7 @@ class Calls:
     def offer(
         self,
         caller: EndpointId,
-        offer: CallOffer,
+        offer: msg.CallOffer,
         callee: Sequence[EndpointId],
         now: float,
         *,
@@ -124,12 +109,12 @@ class Calls:
             return CallRefused("user_offline")
         if sum(call.caller_id == client for call in self._calls_of(client)) >= self._bounds.calls:
             return CallRefused("quota", f"a client may have {self._bounds.calls} calls at a time: end one of them")
-        relayed = RelayedOffer(client, offer.call, offer.sdp, offer.media)
+        relayed = msg.RelayedOffer(client, offer.call, offer.sdp, offer.media)
         if not self._has_room_for(relayed):
             return _TOO_LARGE
         crossing = [] if is_muffled else self._ringing_calls(offer.to, client)
         if any(call.id < offer.call for call in crossing):
-            return [Tell((caller,), RelayedEnd(offer.to, offer.call, "glare"))]
+            return [Tell((caller,), msg.RelayedEnd(offer.to, offer.call, "glare"))]
         tells = [tell for call in crossing for tell in self._over(call, "glare")]
         ringing = {} if is_muffled else dict.fromkeys(callee)
         call = Call(offer.call, caller, offer.to, now + self._bounds.ring_seconds, is_muffled, hash(offer.sdp), ringing)
@@ -150,15 +135,15 @@ class Calls:
         if by != call.caller and by not in call.at_callee:
             return CallRefused("conflict", "another session has this call")
         match signal:
-            case CallRinging():
+            case msg.CallRinging():
                 return self._ring(call, by)
-            case CallAnswer():
+            case msg.CallAnswer():
                 return self._answer(call, by, signal)
-            case CallCandidate():
+            case msg.CallCandidate():
                 return self._pass_candidate(call, by, signal)
-            case CallUpdate():
+            case msg.CallUpdate():
                 return self._update(call, by, signal)
-            case CallEnd(reason=reason):
+            case msg.CallEnd(reason=reason):
                 return self._over(call, reason, by)
             case _:
                 assert_never(signal)
@@ -185,7 +170,7 @@ class Calls:
             call.ringing[endpoint] = None
             call.rung_before.pop(endpoint, None)
         to_itself: list[RelayedSignal] = [
-            *(RelayedResumed(call.other_client(endpoint.client), call.id) for call in own),
+            *(msg.RelayedResumed(call.other_client(endpoint.client), call.id) for call in own),
             *(absence.kept if absence is not None else ()),
             *(signal for call in rings for signal in call.early),
         ]
@@ -193,7 +178,7 @@ class Calls:
         for call in own:
             other = call.other_party(endpoint)
             if other is not None and other not in self._away:
-                tells.append(Tell((other,), RelayedResumed(endpoint.client, call.id)))
+                tells.append(Tell((other,), msg.RelayedResumed(endpoint.client, call.id)))
         return tells
 
     def left(self, endpoint: EndpointId, now: float) -> list[Tell]:
@@ -236,14 +221,14 @@ class Calls:
         if call.is_known_to_ring:
             return []
         call.is_known_to_ring = True
-        return self._pass(call, call.caller, RelayedRinging(call.callee_id, call.id))
+        return self._pass(call, call.caller, msg.RelayedRinging(call.callee_id, call.id))
 
-    def _answer(self, call: Call, by: EndpointId, answer: CallAnswer) -> list[Tell] | CallRefused:
+    def _answer(self, call: Call, by: EndpointId, answer: msg.CallAnswer) -> list[Tell] | CallRefused:
         if by == call.answerer and hash(answer.sdp) == call.answer_hash:
             return []
         if by not in call.ringing:
             return CallRefused("conflict", "this call does not ring here")
-        told = self._pass(call, call.caller, RelayedAnswer(call.callee_id, answer.call, answer.sdp))
+        told = self._pass(call, call.caller, msg.RelayedAnswer(call.callee_id, answer.call, answer.sdp))
         if isinstance(told, CallRefused):
             return told
         others = [each for each in (*call.ringing, *call.rung_before) if each != by]
@@ -254,10 +239,10 @@ class Calls:
         call.early_bytes = 0
         return [*told, *self._tell_end(call, others, call.caller_id, "answered_elsewhere")]
 
-    def _pass_candidate(self, call: Call, by: EndpointId, signal: CallCandidate) -> list[Tell] | CallRefused:
+    def _pass_candidate(self, call: Call, by: EndpointId, signal: msg.CallCandidate) -> list[Tell] | CallRefused:
         if call.candidate_counts[by] >= self._bounds.candidates:
             return CallRefused("quota", f"one side may name {self._bounds.candidates} candidates in a call")
-        relayed = RelayedCandidate(by.client, signal.call, signal.candidate)
+        relayed = msg.RelayedCandidate(by.client, signal.call, signal.candidate)
         to = call.other_party(by)
         told: list[Tell] | CallRefused
         if to is not None:
@@ -271,11 +256,11 @@ class Calls:
         call.candidate_counts[by] += not isinstance(told, CallRefused)
         return told
 
-    def _update(self, call: Call, by: EndpointId, signal: CallUpdate) -> list[Tell] | CallRefused:
+    def _update(self, call: Call, by: EndpointId, signal: msg.CallUpdate) -> list[Tell] | CallRefused:
         to = call.other_party(by)
         if call.answerer is None or to is None:
             return CallRefused("conflict", "this call was not answered yet")
-        told = self._pass(call, to, RelayedUpdate(by.client, signal.call, signal.kind, signal.sdp))
+        told = self._pass(call, to, msg.RelayedUpdate(by.client, signal.call, signal.kind, signal.sdp))
         if not isinstance(told, CallRefused):
             del call.candidate_counts[by]
         return told
@@ -312,7 +297,7 @@ class Calls:
         self, call: Call, endpoints: Iterable[EndpointId], sender: ClientId, reason: GivenReason
     ) -> list[Tell]:
         """Tell these endpoints that the call with `sender` is over. Kept for those that are away."""
-        end = RelayedEnd(sender, call.id, reason)
+        end = msg.RelayedEnd(sender, call.id, reason)
         here: list[EndpointId] = []
         for each in endpoints:
             absence = self._away.get(each)

@@ -5,18 +5,16 @@ from collections import Counter
 from attrs import define, field, frozen
 
 from ironwire.ids import CallId, ClientId, EndpointId
-from ironwire.wire.messages import (
-    RelayedAnswer,
-    RelayedCandidate,
-    RelayedEnd,
-    RelayedOffer,
-    RelayedResumed,
-    RelayedRinging,
-    RelayedUpdate,
-)
+from ironwire.wire import messages as msg
 
 RelayedSignal = (
-    RelayedOffer | RelayedRinging | RelayedAnswer | RelayedCandidate | RelayedUpdate | RelayedResumed | RelayedEnd
+    msg.RelayedOffer
+    | msg.RelayedRinging
+    | msg.RelayedAnswer
+    | msg.RelayedCandidate
+    | msg.RelayedUpdate
+    | msg.RelayedResumed
+    | msg.RelayedEnd
 )
 
 SIGNAL_BYTES = 128
@@ -53,7 +51,7 @@ class Call:
     answerer: EndpointId | None = None
     answer_hash: int | None = None
     is_known_to_ring: bool = False
-    early: list[RelayedOffer | RelayedCandidate] = field(factory=list)
+    early: list[msg.RelayedOffer | msg.RelayedCandidate] = field(factory=list)
     """The caller's signals while the call rings, for an endpoint that arrives."""
     early_bytes: int = 0
     away_bytes: Counter[ClientId] = field(factory=Counter)
@@ -100,9 +98,9 @@ class Absence:
 def bytes_of(signal: RelayedSignal) -> int:
     """The signal's size in memory: an upper bound of its text, and at least `SIGNAL_BYTES`."""
     match signal:
-        case RelayedOffer() | RelayedAnswer() | RelayedUpdate():
+        case msg.RelayedOffer() | msg.RelayedAnswer() | msg.RelayedUpdate():
             texts = [signal.sdp]
-        case RelayedCandidate(candidate=candidate):
+        case msg.RelayedCandidate(candidate=candidate):
             texts = [candidate.candidate, candidate.sdp_mid or ""]
         case _:
             texts = []

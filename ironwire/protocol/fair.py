@@ -12,29 +12,29 @@ from typing import Generic, TypeVar
 
 from attrs import define, field
 
-K = TypeVar("K", bound=Hashable)
-T = TypeVar("T")
+Owner = TypeVar("Owner", bound=Hashable)
+Item = TypeVar("Item")
 
 
 @define(eq=False)
-class FairQueue(Generic[K, T]):
+class FairQueue(Generic[Owner, Item]):
     """The waiting items of all owners."""
 
-    _heap: list[tuple[float, int, int, K, T]] = field(init=False, factory=list)
+    _heap: list[tuple[float, int, int, Owner, Item]] = field(init=False, factory=list)
     """Tag, number that keeps equal tags in order, cost, owner and item."""
-    _last_tags: dict[K, float] = field(init=False, factory=dict)
+    _last_tags: dict[Owner, float] = field(init=False, factory=dict)
     """The last tag of each owner with waiting items."""
     _moment: float = field(init=False, default=0.0)
     """Virtual time: the service that each owner would have got, had all been served at the same time."""
     _numbers: "count[int]" = field(init=False, factory=count)
 
-    def put(self, owner: K, item: T, cost: int) -> None:
+    def put(self, owner: Owner, item: Item, cost: int) -> None:
         """Let the item wait for its turn. `cost` is above 0."""
         tag = max(self._moment, self._last_tags.get(owner, 0.0)) + cost
         self._last_tags[owner] = tag
         heappush(self._heap, (tag, next(self._numbers), cost, owner, item))
 
-    def take(self) -> T:
+    def take(self) -> Item:
         """The item whose turn it is.
 
         Raises:

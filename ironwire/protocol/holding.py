@@ -52,7 +52,9 @@ class Hold:
 
     @property
     def code(self) -> ErrorCode | None:
-        """What holds the session. Where it is `internal`, nothing that is refused now uses a number up."""
+        """The code of the refusal that holds the session. Where it is `internal`, nothing that is refused now uses a
+        number up.
+        """
         return None if self._refusal is None else self._refusal.error.msg
 
     def refused_at_reading(self, error: Error, now: float) -> None:

@@ -53,7 +53,7 @@ _CONTRADICTIONS: Mapping[str, str] = {
         USING (id) WHERE owed <> coalesce(places, 0)""",
     "an envelope that waits has no body": "SELECT count(*) FROM envelope WHERE owed > 0 AND payload IS NULL",
 }
-"""What must not be true of any row, and how many rows it is true of."""
+"""Contradictions in a database, each with the query that counts the rows that have it."""
 
 _RENUMBER_ENTRIES = """
     UPDATE entry SET (mailbox, seq) =
@@ -76,7 +76,7 @@ _SELECT_LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'"
 
 @frozen
 class Contents:
-    """What a backup holds. `waiting` counts places in mailboxes, `envelopes` also those known by their id alone."""
+    """The contents of a backup. `waiting` counts entries in mailboxes, `envelopes` also those known by id alone."""
 
     schema: int
     mailboxes: int
@@ -124,7 +124,7 @@ def check_target(target: Path) -> None:
 
 
 def examine_backup(backup: Path) -> Contents:
-    """What is in a backup, after looking at all of it.
+    """The contents of a backup, after a check of all of it.
 
     Raises:
         BackupError: it is none, was damaged, or is not whole.
@@ -179,7 +179,7 @@ def restore_backup(backup: Path, data: Path) -> Contents:
 
 
 def _examine(folder: Path) -> Contents:
-    """What the folder holds, if it is sound."""
+    """The contents of the folder, if it is sound."""
     path = (folder / DATABASE).absolute()
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as database:
         fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -247,7 +247,7 @@ def _blobs_in(media: Path) -> Iterator[Path]:
 
 
 def _give_to_owner(data: Path) -> None:
-    """Root puts back what the server has to be able to write."""
+    """Give files that root has restored to the owner of the folder, so that the server can write them."""
     if os.geteuid() != 0:
         return
     owner = data.stat()

@@ -25,7 +25,7 @@ CLOCK = "clock"
 
 DAY_MS = 86_400_000
 LEAST_TOLERANCE_MS = DAY_MS
-"""A server may be off for a day and nobody has to confirm anything."""
+"""A server may be off for a day without a confirmation by the operator."""
 _TOLERATED_PART = 10
 
 
@@ -37,14 +37,15 @@ class ClockStatistics:
 
 
 def tolerance_ms(periods_days: Iterable[float]) -> int:
-    """What may pass for the time that the server was off: a day, or a tenth of the shortest period for which anything
-    is kept, if that is more. So a wrong clock that is not noticed takes at most that much of any longer period.
+    """The longest leap that passes for the time that the server was off: a day, or a tenth of the shortest period for
+    which anything is kept, if that is more. So a wrong clock that is not noticed takes at most that much of any longer
+    period.
     """
     return max(LEAST_TOLERANCE_MS, int(min(periods_days) * DAY_MS / _TOLERATED_PART))
 
 
 def describe_leap(leap_ms: int) -> str:
-    """For the operator; `leap_ms` is not 0."""
+    """The leap in words, for the operator; `leap_ms` is not 0."""
     return (
         f"the clock is {abs(leap_ms) / DAY_MS:.1f} days {'ahead of' if leap_ms > 0 else 'behind'} what the server knows"
     )
@@ -80,17 +81,17 @@ class TrustedClock:
             self._believe(newest_ms)
 
     def now_ms(self) -> int:
-        """The time to date things with, in Unix milliseconds."""
+        """The time, in Unix milliseconds."""
         now = self._wall_ms()
         return now if now >= self._least_ms else self._expected_ms()
 
     def leap_ms(self) -> int:
-        """How far the clock is ahead, or behind (negative); 0 if it can be believed."""
+        """Milliseconds by which the clock is ahead, or behind (negative); 0 if it can be trusted."""
         apart = self._wall_ms() - self._expected_ms()
         return apart if abs(apart) > self._tolerance_ms else 0
 
     def look(self) -> bool:
-        """Whether the clock can be believed; if so, that is remembered."""
+        """Whether the clock can be trusted; if so, the time is recorded."""
         leap_ms = self.leap_ms()
         if leap_ms:
             if not self._is_reported:
@@ -104,7 +105,7 @@ class TrustedClock:
         return True
 
     def confirm(self) -> None:
-        """Believe the clock as it is."""
+        """Trust the clock as it is."""
         self._is_reported = False
         now_ms = self._wall_ms()
         self._believe(now_ms)

@@ -13,39 +13,25 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from ironwire.errors import InvalidId, InvalidMessage, UnknownVerb
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group, parse_message_id
-from ironwire.wire.messages import (
-    CLIENT_MESSAGES,
-    DELIVERIES,
-    NUMBERED,
-    SERVER_MESSAGES,
-    AuthChallenge,
-    ClientMessage,
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
-    File,
-    Receipt,
-    ServerMessage,
-    Text,
-)
+from ironwire.errors import InvalidMessage, UnknownVerb
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, is_group
+from ironwire.wire import messages as msg
 from ironwire.wire.messages.fields import SAFE_INTEGER
 from ironwire.wire.strict import Fault, Hook, shown, strict_converter
 
 T = TypeVar("T")
 
-Sendable = Text | File | Receipt
-Delivered = DeliveredText | DeliveredFile | DeliveredReceipt
+Sendable = msg.Text | msg.File | msg.Receipt
+Delivered = msg.DeliveredText | msg.DeliveredFile | msg.DeliveredReceipt
 
-ClientFrame = tuple[ClientMessage, MessageId | None, int | None]
+ClientFrame = tuple[msg.ClientMessage, MessageId | None, int | None]
 """A frame from a client: the message, the id that the reply carries, and the number that its device gave it."""
 
 
 class ServerFrame(NamedTuple):
     """A frame from the server. Without `id` it is a push; `seq` numbers what came from the device's mailbox."""
 
-    message: ServerMessage
+    message: msg.ServerMessage
     id: MessageId | None
     seq: int | None
 
@@ -64,6 +50,7 @@ class _WhenNeeded(dict[type[Any], T]):
 
 
 _converter = strict_converter()
+_message_id: Hook = _converter.get_structure_hook(MessageId)
 _client_message_of: _WhenNeeded[Hook] = _WhenNeeded(_converter.get_structure_hook)
 _server_message_of: _WhenNeeded[Hook] = _WhenNeeded(strict_converter(is_open=True).get_structure_hook)
 _payload_of: _WhenNeeded[Callable[[Any], dict[str, Any]]] = _WhenNeeded(_converter.get_unstructure_hook)
@@ -71,19 +58,19 @@ _payload_of: _WhenNeeded[Callable[[Any], dict[str, Any]]] = _WhenNeeded(_convert
 
 def prepare() -> None:
     """Make every converter that a server needs, so that the first use of a verb keeps nobody waiting."""
-    for request in CLIENT_MESSAGES:
+    for request in msg.CLIENT_MESSAGES:
         _client_message_of[request]
-    for answer in SERVER_MESSAGES:
+    for answer in msg.SERVER_MESSAGES:
         _payload_of[answer]
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------
 
 
-_CLIENT_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in CLIENT_MESSAGES}
-_SERVER_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in SERVER_MESSAGES}
-_NUMBERED_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in DELIVERIES}
-_FLAT = AuthChallenge.verb
+_CLIENT_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in msg.CLIENT_MESSAGES}
+_SERVER_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in msg.SERVER_MESSAGES}
+_NUMBERED_VERBS: dict[str, type[Any]] = {cls.verb: cls for cls in msg.DELIVERIES}
+_FLAT = msg.AuthChallenge.verb
 """The one verb whose fields stand beside `type`: the seed protocol made it so."""
 
 
@@ -103,7 +90,7 @@ def decode_client(text: str | bytes) -> ClientFrame:
     if len(frame) > 1:
         unknown = next(key for key in frame if key != "type")
         raise InvalidMessage(f"{shown(unknown)} is not a key of a frame", message_id, n)
-    if n is not None and cls not in NUMBERED:
+    if n is not None and cls not in msg.NUMBERED:
         raise InvalidMessage(f"n numbers a text, a file or a receipt, not {shown(cls.verb)}", message_id, n)
     try:
         return _client_message_of[cls](payload, None), message_id, n
@@ -128,7 +115,7 @@ def decode_server(text: str | bytes) -> ServerFrame:
         raise InvalidMessage("seq must be an integer above 0", message_id)
     else:
         cls = _class_of(frame, _NUMBERED_VERBS, message_id)
-    payload = frame if cls is AuthChallenge else frame.get("payload", {})
+    payload = frame if cls is msg.AuthChallenge else frame.get("payload", {})
     try:
         return ServerFrame(_server_message_of[cls](payload, None), message_id, seq)
     except Fault as fault:
@@ -176,12 +163,11 @@ def _class_of(
 
 
 def _id(value: Any, n: int | None = None) -> MessageId:
-    if type(value) is not str:
-        raise InvalidMessage("id must be a string", n=n)
     try:
-        return parse_message_id(value)
-    except InvalidId as error:
-        raise InvalidMessage(f"id {error}", n=n) from None
+        message_id: MessageId = _message_id(value, MessageId)
+    except Fault as fault:
+        raise InvalidMessage(f"id {fault.what}", n=n) from None
+    return message_id
 
 
 def _number(frame: dict[str, Any]) -> int:
@@ -195,7 +181,7 @@ def _number(frame: dict[str, Any]) -> int:
 
 
 def encode(
-    message: ClientMessage | ServerMessage,
+    message: msg.ClientMessage | msg.ServerMessage,
     id: MessageId | None = None,  # noqa: A002  # the key's name
     n: int | None = None,
 ) -> bytes:
@@ -237,7 +223,7 @@ def text_payload(
     return _dumps(payload)
 
 
-def encode_payload(message: ServerMessage) -> bytes:
+def encode_payload(message: msg.ServerMessage) -> bytes:
     """The payload of a delivery alone. The store keeps it, so `frame_text` need not encode it for every mailbox."""
     return _dumps(_payload_of[type(message)](message))
 
@@ -250,14 +236,14 @@ def _dumps(value: dict[str, Any]) -> bytes:
 
 def stored_payload(message: Sendable, sender: ClientId, ts: int, device: DeviceId | None) -> bytes:
     """The payload of the delivery: the store keeps it, and devices get it."""
-    if type(message) is Text:
+    if type(message) is msg.Text:
         return text_payload(sender, message.text, ts, device, _group_of(message))
     return encode_payload(delivered(message, sender, ts, device))
 
 
 def live_frame(message: Sendable, sender: ClientId) -> bytes:
     """The frame for a session without a mailbox: without time and device, as the seed protocol has it."""
-    if type(message) is Text and not is_group(message.to):
+    if type(message) is msg.Text and not is_group(message.to):
         return relayed_text(sender, message.text)
     return encode(delivered(message, sender))
 
@@ -265,12 +251,12 @@ def live_frame(message: Sendable, sender: ClientId) -> bytes:
 def delivered(message: Sendable, sender: ClientId, ts: int | None = None, device: DeviceId | None = None) -> Delivered:
     group = _group_of(message)
     match message:
-        case Text():
-            return DeliveredText(sender, message.text, ts, device, group=group)
-        case Receipt():
-            return DeliveredReceipt(sender, message.ids, message.state, ts, device)
-        case File():
-            return DeliveredFile(
+        case msg.Text():
+            return msg.DeliveredText(sender, message.text, ts, device, group=group)
+        case msg.Receipt():
+            return msg.DeliveredReceipt(sender, message.ids, message.state, ts, device)
+        case msg.File():
+            return msg.DeliveredFile(
                 sender=sender,
                 url=message.url,
                 kind=message.kind,

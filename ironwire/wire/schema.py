@@ -18,21 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from ironwire.ids import (
-    CALL_ID,
-    CLIENT_ID,
-    CONVERSATION_ID,
-    DEVICE_ID,
-    GROUP_ID,
-    MESSAGE_ID,
-    Address,
-    CallId,
-    ClientId,
-    ConversationId,
-    DeviceId,
-    GroupId,
-    MessageId,
-)
+from ironwire import ids
 from ironwire.wire.messages import CLIENT_MESSAGES, DELIVERIES, NUMBERED, SERVER_MESSAGES, AuthChallenge, wire_key
 from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
 
@@ -138,22 +124,23 @@ _SIMPLE: dict[Any, Schema] = {
     str: {"type": "string"},
     bool: {"type": "boolean"},
     int: {"type": "integer", "minimum": -SAFE_INTEGER, "maximum": SAFE_INTEGER},
-    ClientId: _ref("client_id"),
-    DeviceId: _ref("device_id"),
-    GroupId: _ref("group_id"),
-    CallId: _ref("call_id"),
-    MessageId: _ref("message_id"),
-    Address: _ref("address"),
-    ConversationId: _ref("conversation_id"),
+    ids.ClientId: _ref("client_id"),
+    ids.DeviceId: _ref("device_id"),
+    ids.GroupId: _ref("group_id"),
+    ids.CallId: _ref("call_id"),
+    ids.MessageId: _ref("message_id"),
+    ids.Address: _ref("address"),
+    ids.ConversationId: _ref("conversation_id"),
 }
 
 _IDENTIFIERS: dict[str, Schema] = {
-    "client_id": {"type": "string"} | _pattern(CLIENT_ID.pattern, "64 lowercase hex digits"),
-    "device_id": {"type": "string"} | _pattern(DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
-    "group_id": {"type": "string"} | _pattern(GROUP_ID.pattern, "# and 32 lowercase hex digits"),
-    "conversation_id": {"type": "string"} | _pattern(CONVERSATION_ID.pattern, "@ or #, and 32 lowercase hex digits"),
-    "call_id": {"type": "string"} | _pattern(CALL_ID.pattern, "32 lowercase hex digits"),
-    "message_id": {"type": "string"} | _pattern(MESSAGE_ID.pattern, "1 to 64 characters from U+0020 to U+007E"),
+    "client_id": {"type": "string"} | _pattern(ids.CLIENT_ID.pattern, "64 lowercase hex digits"),
+    "device_id": {"type": "string"} | _pattern(ids.DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
+    "group_id": {"type": "string"} | _pattern(ids.GROUP_ID.pattern, "# and 32 lowercase hex digits"),
+    "conversation_id": {"type": "string"}
+    | _pattern(ids.CONVERSATION_ID.pattern, "@ or #, and 32 lowercase hex digits"),
+    "call_id": {"type": "string"} | _pattern(ids.CALL_ID.pattern, "32 lowercase hex digits"),
+    "message_id": {"type": "string"} | _pattern(ids.MESSAGE_ID.pattern, "1 to 64 characters from U+0020 to U+007E"),
     "address": {"oneOf": [_ref("client_id"), _ref("group_id")]},
 }
 

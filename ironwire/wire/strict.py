@@ -16,23 +16,8 @@ import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from ironwire import ids
 from ironwire.errors import InvalidId
-from ironwire.ids import (
-    Address,
-    CallId,
-    ClientId,
-    ConversationId,
-    DeviceId,
-    GroupId,
-    MessageId,
-    parse_address,
-    parse_call_id,
-    parse_client_id,
-    parse_conversation_id,
-    parse_device_id,
-    parse_group_id,
-    parse_message_id,
-)
 from ironwire.wire.messages import wire_key
 from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
 
@@ -58,14 +43,14 @@ def shown(text: str) -> str:
 
 
 _PARSERS: dict[Any, Callable[[str], Any]] = {
-    ClientId: parse_client_id,
-    DeviceId: parse_device_id,
+    ids.ClientId: ids.parse_client_id,
+    ids.DeviceId: ids.parse_device_id,
     # A client writes to few addresses many times. A hit costs a fifth of a match, and equal addresses share one string.
-    Address: lru_cache(maxsize=16_384)(parse_address),
-    GroupId: parse_group_id,
-    ConversationId: lru_cache(maxsize=16_384)(parse_conversation_id),
-    CallId: parse_call_id,
-    MessageId: parse_message_id,
+    ids.Address: lru_cache(maxsize=16_384)(ids.parse_address),
+    ids.GroupId: ids.parse_group_id,
+    ids.ConversationId: lru_cache(maxsize=16_384)(ids.parse_conversation_id),
+    ids.CallId: ids.parse_call_id,
+    ids.MessageId: ids.parse_message_id,
 }
 
 

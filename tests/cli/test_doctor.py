@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 import trio
 import trustme
@@ -110,6 +111,20 @@ def test_only_a_fault_is_an_exit_code(settings_file: Path, folder: Path) -> None
     assert ill.exit_code == 1
     assert "FAIL data folder" in ill.stdout
     assert "→ chmod 700" in ill.stdout
+
+
+def test_in_a_terminal_a_finding_wraps_between_words_below_its_column(
+    settings_file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "data").chmod(0o755)
+    lines = run().stdout.splitlines()
+    for name, value in {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": "60"}.items():
+        monkeypatch.setenv(name, value)
+    wrapped = [line.rstrip() for line in click.unstyle(run().stdout).splitlines()]
+    assert [line for line in wrapped if len(line) > 60] == []
+    assert max(map(len, lines)) > 60
+    assert [line for line in wrapped if line.startswith(" " * 21 + "→ chmod 700")]
+    assert {line[:21].rstrip() for line in wrapped} == {line[:21].rstrip() for line in lines}
 
 
 def test_settings_that_cannot_be_used_are_all_named(settings_file: Path) -> None:

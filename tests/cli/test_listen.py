@@ -13,8 +13,8 @@ import trio
 from attrs import define
 from structlog.testing import capture_logs
 
+from ironwire import client as library
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.scripting import listen as module
 from ironwire.cli.scripting.listen import Listener
 from ironwire.client import Client, FileMetadata, Identity, ServerAddress, connect, download, upload
 from ironwire.client.connection.dial import Dial
@@ -68,8 +68,8 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
                 stream: trio.abc.Stream = server.open_stream()
                 return stream
 
-            monkeypatch.setattr(module, "connect", partial(connect, dial=dial))
-            monkeypatch.setattr(module, "download", partial(download, dial=dial))
+            monkeypatch.setattr(library, "connect", partial(connect, dial=dial))
+            monkeypatch.setattr(library, "download", partial(download, dial=dial))
             async with connect(ADDRESS, ALICE, dial=dial) as alice, connect(ADDRESS, BOB, dial=dial):
                 yield World(alice, tmp_path, dial)
 

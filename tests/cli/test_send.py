@@ -12,10 +12,11 @@ import trio
 from attrs import asdict, define, field
 from click.testing import CliRunner, Result
 
+from ironwire import client as library
 from ironwire.cli import cli
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.scripting import files, messages
+from ironwire.cli.scripting import files
 from ironwire.client import Accepted, Client, ServerAddress, TransferFailed, Uploaded, create_identity
 from ironwire.ids import ClientId, MessageId
 from ironwire.wire.messages import File
@@ -59,7 +60,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
         yield client
 
     monkeypatch.setattr(files, "put", put)
-    monkeypatch.setattr(messages, "connect", connect)
+    monkeypatch.setattr(library, "connect", connect)
     monkeypatch.setenv("IRONWIRE_KEY", str(tmp_path / "key"))
     monkeypatch.chdir(tmp_path)
     make_sound(Path("word.ogg"), "libopus", seconds=1, loudness=0.5)

@@ -15,8 +15,8 @@ from typing import TypeVar
 import pytest
 import trio
 
+from ironwire import client as library
 from ironwire import unix_socket
-from ironwire.cli.scripting import outbound
 from ironwire.cli.scripting.outbound import send_as_device
 from ironwire.client import (
     Accepted,
@@ -298,7 +298,7 @@ async def test_a_program_that_is_killed_between_its_commit_and_its_reply_doubles
     server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr(outbound, "open_device", partial(open_device, dial=server.dial))
+    monkeypatch.setattr(library, "open_device", partial(open_device, dial=server.dial))
     store = LocalStore(default_store_path(OWNER))
     outcome: list[tuple[Stored, Accepted | None]] = []
     composed: list[Client | DeviceOwner] = []

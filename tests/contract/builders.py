@@ -19,7 +19,6 @@ from ironwire.store.contract.operations import (
     Audience,
     ChangeGroup,
     Logged,
-    Number,
     Operation,
     Register,
     Result,
@@ -28,7 +27,7 @@ from ironwire.store.contract.operations import (
     ToDevices,
     ToGroup,
 )
-from ironwire.store.contract.records import Envelope, Mailbox, Quota
+from ironwire.store.contract.records import Envelope, Mailbox, Number, Quota
 from ironwire.store.contract.store import Store
 
 ANN = ClientId("a" * 64)

@@ -27,7 +27,6 @@ from ironwire.store.contract.operations import (
     ChangeGroup,
     Forget,
     Logged,
-    Number,
     Operation,
     RefuseNumber,
     Register,
@@ -35,7 +34,7 @@ from ironwire.store.contract.operations import (
     RemoveBlock,
     Touch,
 )
-from ironwire.store.contract.records import MailboxId, Quota
+from ironwire.store.contract.records import MailboxId, Number, Quota
 from ironwire.store.contract.store import Store
 from ironwire.store.memory.store import MemoryStore
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes

@@ -23,7 +23,6 @@ from ironwire.store.contract.operations import (
     Appended,
     Held,
     MailboxFull,
-    Number,
     NumberRefused,
     Operation,
     OutOfTurn,
@@ -32,7 +31,7 @@ from ironwire.store.contract.operations import (
     SessionOver,
     Undeliverable,
 )
-from ironwire.store.contract.records import Mailbox, Quota
+from ironwire.store.contract.records import Mailbox, Number, Quota
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.wire.messages import ErrorCode

@@ -13,7 +13,6 @@ from ironwire.store.contract.operations import (
     Held,
     MailboxFull,
     NotMember,
-    Number,
     NumberRefused,
     Operation,
     OutOfTurn,
@@ -24,7 +23,7 @@ from ironwire.store.contract.operations import (
     ToClient,
     Undeliverable,
 )
-from ironwire.store.contract.records import Mailbox, Quota, RefusedSpan
+from ironwire.store.contract.records import Mailbox, Number, Quota, RefusedSpan
 from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,

@@ -1,6 +1,7 @@
 """Stores whose batches commit one by one, when a test says so."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -37,12 +38,20 @@ class Commits(Generic[T]):
         self, apply: Callable[[Sequence[Operation]], Awaitable[list[Result]]], batch: Sequence[Operation]
     ) -> list[Result]:
         await self._permits.acquire()
-        self._running += 1
-        results = await apply(batch)
-        self.happened += zip(batch, results, strict=True)
-        self._running -= 1
-        self._ended.set()
+        with self.under_way():
+            results = await apply(batch)
+            self.happened += zip(batch, results, strict=True)
         return results
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Have `let` and `wait` wait for the block, which may run in a thread."""
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+            self._ended.set()
 
     async def let(self, count: int = 1) -> None:
         """Let the batch commit that waits, and up to `count - 1` that follow, without a pause in between. Returns when
@@ -50,13 +59,17 @@ class Commits(Generic[T]):
         """
         if self.are_asked_for:
             self.let_freely(count)
-            await wait_all_tasks_blocked()
-            while self._running:  # in a thread
-                self._ended = trio.Event()
-                await self._ended.wait()
-                await wait_all_tasks_blocked()
+            await self.wait()
             while self._permits.value:
                 self._permits.acquire_nowait()
+
+    async def wait(self) -> None:
+        """Return when nobody has anything left to do, in threads too, but for the batches that need a permit."""
+        await wait_all_tasks_blocked()
+        while self._running:
+            self._ended = trio.Event()
+            await self._ended.wait()
+            await wait_all_tasks_blocked()
 
     def let_freely(self, count: int) -> None:
         """So many batches need not wait."""
@@ -86,3 +99,7 @@ class SteppedSqlite(SqliteStore):
 
     async def apply(self, batch: Sequence[Operation]) -> list[Result]:
         return await self._noted.apply(super().apply, batch)
+
+    async def read(self, mailbox: MailboxId, *, after: int, limit: int) -> list[Entry]:
+        with self._noted.under_way():
+            return await super().read(mailbox, after=after, limit=limit)

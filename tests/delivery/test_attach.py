@@ -5,6 +5,7 @@ gets what its mailbox holds exactly once, in order, without a hole, and nothing 
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -110,8 +111,10 @@ class Visit:
     async def run(self) -> None:
         with self.scope, self.rooms.hub.attached(self.endpoint):
             assert isinstance(await self.rooms.delivery.register(self.endpoint, self._opened), Mailbox)
-            assert self.endpoint.pump is not None
-            await self.endpoint.pump.run()
+            async with trio.open_nursery() as nursery:
+                assert self.endpoint.pump is not None
+                self.endpoint.pump.begin(partial(nursery.start_soon, self.endpoint.pump.run))
+                await trio.sleep_forever()
 
     def _opened(self, mailbox: Mailbox) -> None:
         if self.rooms.hub.open(self.endpoint):

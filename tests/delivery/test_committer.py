@@ -10,17 +10,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ironwire.delivery.committer import BATCH_COST, BUNCH_COST, LIGHT_COST, QUIET_SECONDS, TURN_COST, Committer, Settle
 from ironwire.errors import StoreError
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.operations import (
-    Acked,
-    Acknowledge,
-    Number,
-    Operation,
-    RefuseNumber,
-    Result,
-    Touch,
-    Touched,
-)
-from ironwire.store.contract.records import MailboxId
+from ironwire.store.contract.operations import Acked, Acknowledge, Operation, RefuseNumber, Result, Touch, Touched
+from ironwire.store.contract.records import MailboxId, Number
 from ironwire.store.memory.store import MemoryStore
 from ironwire.wire.messages import Error
 from tests.contract.builders import WIDE

@@ -9,11 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ironwire.delivery.hub import REPLACED, Endpoint, Hub, TooManySessions
 from ironwire.delivery.outbox import Outbox
-from ironwire.delivery.pump import Pump
+from ironwire.delivery.pump import Pump, Window
 from ironwire.ids import ClientId, DeviceId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
-from ironwire.protocol.mailbox import Window
 from ironwire.store.contract.records import MailboxId, Quota
 from ironwire.store.memory.store import MemoryStore
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,10 +11,9 @@ from attrs import define, field
 from trio.testing import wait_all_tasks_blocked
 
 from ironwire.delivery.outbox import Outbox
-from ironwire.delivery.pump import Pump
+from ironwire.delivery.pump import AckBeyondDelivery, Pump, Window
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, GroupId, Role
-from ironwire.protocol.mailbox import AckBeyondDelivery, Window
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.operations import Acknowledge, Appended, Result
 from ironwire.store.contract.records import (
@@ -72,7 +72,7 @@ class Recipient:
         self.outbox = Outbox(most_frames=1_000, most_bytes=10_000_000, ring=lambda: None)
         self.pump = Pump(self.store, self.outbox)
         self.pump.open(box.id, box.session, Window(box.acked, box.tail, WINDOW, most_bytes))
-        self.nursery.start_soon(self.pump.run)
+        self.pump.begin(partial(self.nursery.start_soon, self.pump.run))
         await wait_all_tasks_blocked()
 
     async def send(self, *texts: str, ts: int = 1_000) -> None:
@@ -134,6 +134,20 @@ async def test_what_waited_comes_first_then_caught_up_then_what_is_live(recipien
     await recipient.connect()
     await recipient.send("c")
     assert await recipient.got() == ["1:a", "2:b", "caught up 2", "3:c"]
+
+
+async def test_there_is_a_task_only_while_the_device_is_behind(recipient: Recipient) -> None:
+    await recipient.send(*(str(number) for number in range(1, WINDOW + 2)))
+    others = recipient.nursery.child_tasks
+    await recipient.connect()
+    assert (len(await recipient.got()), recipient.nursery.child_tasks) == (WINDOW, others)
+    await recipient.ack(1)
+    assert recipient.nursery.child_tasks != others
+    assert await recipient.got() == ["11:11", "caught up 11"]
+    await recipient.ack(11)
+    await recipient.send("12")
+    assert recipient.nursery.child_tasks == others
+    assert await recipient.got() == ["12:12"]
 
 
 async def test_an_empty_mailbox_is_caught_up_at_once_and_only_once(recipient: Recipient) -> None:

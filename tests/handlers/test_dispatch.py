@@ -3,8 +3,9 @@ them.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -25,27 +26,31 @@ from ironwire.handlers.history import HistoryHandler
 from ironwire.handlers.ice import IceHandler
 from ironwire.handlers.key_packages import KeyPackageHandler
 from ironwire.handlers.presence import PresenceHandler
+from ironwire.handlers.replies import reply, verb_handler
 from ironwire.handlers.tasks import TaskHandler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
+from ironwire.record import record
 from ironwire.store.files.blobs import Blobs
-from ironwire.wire.messages import Auth, Block, ClientMessage, Devices, GroupCreate, Ping, Text, Typing
+from ironwire.wire import messages as msg
+from ironwire.wire.messages.fields import ErrorCode
 from tests.house import ALICE, BOB, LIMITS, NOW_MS, House
 
 ID = MessageId("1")
 
 
-@pytest.fixture
-def dispatcher(house: House, tmp_path: Path) -> Dispatcher:
-    def now_ms() -> int:
-        return NOW_MS
+def now_ms() -> int:
+    return NOW_MS
 
+
+@pytest.fixture
+def make_dispatcher(house: House, tmp_path: Path) -> Callable[[], Dispatcher]:
     hub, store, delivery = house.hub, house.store, house.delivery
     presence, tasks = PresenceHandler(hub, store, now_ms), TaskHandler(hub, store)
     blobs = Blobs(tmp_path, bytes, now_ms, None)
-    return Dispatcher(
+    return lambda: Dispatcher(
         DeviceHandler(hub, delivery),
         DeviceLogHandler(hub, delivery, store, now_ms),
         HistoryHandler(store, is_kept=False),
@@ -61,6 +66,11 @@ def dispatcher(house: House, tmp_path: Path) -> Dispatcher:
 
 
 @pytest.fixture
+def dispatcher(make_dispatcher: Callable[[], Dispatcher]) -> Dispatcher:
+    return make_dispatcher()
+
+
+@pytest.fixture
 def alice() -> Endpoint:
     outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
     return Endpoint(Principal(ALICE, None), outbox, hold=Hold())
@@ -72,25 +82,48 @@ def answers(endpoint: Endpoint) -> list[tuple[str, str | None]]:
     return [(frame["type"], frame.get("payload", {}).get("msg")) for frame in frames]
 
 
+async def test_a_verb_without_a_handler_is_named_at_the_start(
+    make_dispatcher: Callable[[], Dispatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @record
+    class Echo(msg.ClientMessage):
+        verb: ClassVar[str] = "echo"
+
+    monkeypatch.setattr(msg, "CLIENT_MESSAGES", (*msg.CLIENT_MESSAGES, Echo))
+    with pytest.raises(TypeError, match="`echo` needs one handler"):
+        make_dispatcher()
+
+
+async def test_a_verb_with_two_handlers_is_named_at_the_start(
+    make_dispatcher: Callable[[], Dispatcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(self: DeviceHandler, endpoint: Endpoint, request: msg.Ping, id_: MessageId | None) -> ErrorCode | None:
+        return reply(endpoint, msg.Pong(), id_)
+
+    monkeypatch.setattr(DeviceHandler, "again", verb_handler(again), raising=False)
+    with pytest.raises(TypeError, match="`ping` needs one handler"):
+        make_dispatcher()
+
+
 @pytest.mark.parametrize(
     ("request_", "answer"),
     [
-        (Ping(), ("pong", None)),
-        (Typing(BOB, typing=True), ("accepted", None)),
-        (Auth("0"), ("error", "invalid")),
+        (msg.Ping(), ("pong", None)),
+        (msg.Typing(BOB, typing=True), ("accepted", None)),
+        (msg.Auth("0"), ("error", "invalid")),
     ],
     ids=["ping", "typing", "auth"],
 )
 async def test_what_waits_for_nothing_is_answered_at_once(
-    dispatcher: Dispatcher, alice: Endpoint, request_: ClientMessage, answer: tuple[str, str | None]
+    dispatcher: Dispatcher, alice: Endpoint, request_: msg.ClientMessage, answer: tuple[str, str | None]
 ) -> None:
     assert dispatcher.answer_at_once(alice, request_, ID)
     assert answers(alice) == [answer]
 
 
-@pytest.mark.parametrize("request_", [Devices(), Block(BOB)], ids=["devices", "block"])
+@pytest.mark.parametrize("request_", [msg.Devices(), msg.Block(BOB)], ids=["devices", "block"])
 async def test_what_asks_the_store_is_left_alone_until_it_is_awaited(
-    dispatcher: Dispatcher, alice: Endpoint, request_: ClientMessage
+    dispatcher: Dispatcher, alice: Endpoint, request_: msg.ClientMessage
 ) -> None:
     assert not dispatcher.answer_at_once(alice, request_, ID)
     await wait_all_tasks_blocked()
@@ -104,19 +137,19 @@ async def test_what_asks_the_store_is_left_alone_until_it_is_awaited(
 async def test_requests_are_counted_by_verb_and_refusals_by_code_too(dispatcher: Dispatcher, alice: Endpoint) -> None:
     statistics = dispatcher.statistics()
     assert ("ping",) in statistics.asked_total.counts, "there from the start"
-    assert (Text.verb,) not in statistics.asked_total.counts
-    dispatcher.answer_at_once(alice, Ping(), None)
-    await dispatcher.answer(alice, Block(ALICE), None)
+    assert (msg.Text.verb,) not in statistics.asked_total.counts
+    dispatcher.answer_at_once(alice, msg.Ping(), None)
+    await dispatcher.answer(alice, msg.Block(ALICE), None)
     statistics = dispatcher.statistics()
     assert statistics.asked_total.counts["ping",] == statistics.asked_total.counts["block",] == 1
     assert statistics.refused_total.counts == {("block", "invalid"): 1}
 
 
 @pytest.mark.parametrize(
-    ("request_", "is_held"), [(GroupCreate([BOB]), True), (Block(BOB), False)], ids=["group_create", "block"]
+    ("request_", "is_held"), [(msg.GroupCreate([BOB]), True), (msg.Block(BOB), False)], ids=["group_create", "block"]
 )
 async def test_a_store_that_fails_is_an_internal_error_and_holds_what_has_an_order(
-    house: House, dispatcher: Dispatcher, alice: Endpoint, request_: ClientMessage, is_held: bool
+    house: House, dispatcher: Dispatcher, alice: Endpoint, request_: msg.ClientMessage, is_held: bool
 ) -> None:
     house.store.fails = True
     with trio.fail_after(5):
@@ -133,6 +166,6 @@ async def test_a_store_that_cannot_be_read_fails_what_is_answered_at_once_too(
         raise StoreError("the disk is gone")
 
     monkeypatch.setattr(house.store.glance, "blocks_of", fail)
-    assert dispatcher.answer_at_once(alice, Typing(BOB, typing=True), ID)
+    assert dispatcher.answer_at_once(alice, msg.Typing(BOB, typing=True), ID)
     assert answers(alice) == [("error", "internal")]
     assert dispatcher.statistics().refused_total.counts == {("typing", "internal"): 1}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from attrs import define, field
 
 from ironwire.crypto.signing import SEED_BYTES, Identity
-from ironwire.mls import Event, Group, KeyPackagePrivate, Lifetime, PendingCommit, Policy, make_key_package
+from ironwire.mls import Event, KeyPackagePrivate, Lifetime, MLSGroup, PendingCommit, Policy, make_key_package
 
 GROUP_ID = b"conversation, generation, random"
 LIFETIME = Lifetime(1_000, 2_000)
@@ -18,7 +18,7 @@ class Device:
     name: str
     policy: Policy = field(factory=Policy)
     key: Identity = field(init=False)
-    _group: Group | None = field(init=False, default=None)
+    _group: MLSGroup | None = field(init=False, default=None)
     joined_at: int = field(init=False, default=0)
     """The first epoch that it was in."""
 
@@ -27,7 +27,7 @@ class Device:
         return Identity.from_seed(self.name.encode().ljust(SEED_BYTES, b"."))
 
     @property
-    def group(self) -> Group:
+    def group(self) -> MLSGroup:
         assert self._group is not None, f"{self.name} is in no group"
         return self._group
 
@@ -39,10 +39,10 @@ class Device:
         return make_key_package(self.key, self.name.encode(), LIFETIME, last_resort=last_resort)
 
     def create(self) -> None:
-        self._group = Group.create(self.key, GROUP_ID, self.package(), self.policy)
+        self._group = MLSGroup.create(self.key, GROUP_ID, self.package(), self.policy)
 
     def join(self, own: KeyPackagePrivate, welcome: bytes, tree: bytes | None = None) -> None:
-        self._group, _ = Group.join(self.key, own, welcome, self.policy, tree)
+        self._group, _ = MLSGroup.join(self.key, own, welcome, self.policy, tree)
         self.joined_at = self._group.epoch
 
     def restart(self) -> None:
@@ -50,7 +50,7 @@ class Device:
         self.recall(self.group.state())
 
     def recall(self, state: bytes) -> None:
-        self._group = Group.restore(state, self.key, self.policy)
+        self._group = MLSGroup.restore(state, self.key, self.policy)
 
 
 def devices(*names: str) -> list[Device]:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from attrs import evolve
 
 import ironwire.mls
-from ironwire.mls import Group, KeyPackagePrivate, paths, schedule, suite
+from ironwire.mls import KeyPackagePrivate, MLSGroup, paths, schedule, suite
 from ironwire.mls.epoch import Epoch
 from ironwire.mls.framing import (
     PUBLIC,
@@ -27,9 +27,9 @@ from ironwire.mls.messages import (
     Commit,
     Content,
     EncryptedGroupSecrets,
-    GroupInfo,
     GroupSecrets,
     MemberSender,
+    MLSGroupInfo,
     Proposal,
     UpdatePath,
     Welcome,
@@ -89,7 +89,7 @@ def forge(
     `leaf` changes the leaf of the path before it is signed anew, `path` the path afterwards, `secret` each path secret
     before it is encrypted, `tag` the confirmation tag.
     """
-    group = Group.restore(device.group.state(), device.key, device.policy)
+    group = MLSGroup.restore(device.group.state(), device.key, device.policy)
     epoch = group._epoch
     context, old = epoch.context, epoch.tree.leaf(epoch.leaf)
     items = tuple(each if isinstance(each, ByReference) else ByValue(each) for each in proposals)
@@ -106,7 +106,7 @@ def forge(
         commit = Commit(items, update)
         framed = FramedContent(context.group_id, context.epoch, MemberSender(epoch.leaf), b"", commit)
         message = AuthenticatedContent.sign(device.key, PUBLIC, framed, context)
-        following, _, _ = epoch.advance(changes, keys, message)
+        following, _ = epoch.advance(changes, keys, message)
     confirmed = evolve(message, auth=evolve(message.auth, confirmation_tag=tag(following.confirmation_tag)))
     return envelope(protect_public(confirmed, epoch.secrets.membership_key, context))
 
@@ -122,7 +122,7 @@ def edit_welcome(
     own: KeyPackagePrivate,
     welcome: bytes,
     *,
-    info: Callable[[GroupInfo], GroupInfo] = lambda info: info,
+    info: Callable[[MLSGroupInfo], MLSGroupInfo] = lambda info: info,
     secrets: Callable[[GroupSecrets], GroupSecrets] = lambda secrets: secrets,
     is_signed: bool = True,
 ) -> bytes:
@@ -133,7 +133,7 @@ def edit_welcome(
     encrypted = opened.encrypted_group_info
     inner = GroupSecrets.decode(suite.decrypt_with_label(own.init_private, "Welcome", encrypted, sealed))
     key = schedule.welcome_key(inner.joiner_secret, schedule.ZERO)
-    edited = info(GroupInfo.decode(suite.unseal(*key, b"", encrypted)))
+    edited = info(MLSGroupInfo.decode(suite.unseal(*key, b"", encrypted)))
     if is_signed:
         signature = suite.sign_with_label(signer.key, "GroupInfoTBS", edited.to_be_signed())
         edited = evolve(edited, signature=signature)

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ironwire.mls.codec import Fixed, Nested, OpaqueBytes, Optional, Select, Struct, Uint, Vector, grammar
-from ironwire.mls.framing import Authentication, FramedContent, MLSMessage, PublicMessage
+from ironwire.mls.framing import FramedContent, FramedContentAuth, MLSMessage, PublicMessage
 from ironwire.mls.messages import Commit, MemberSender
 
 _MOST_ITEMS = 2
@@ -41,7 +41,7 @@ def structs(struct: type[Struct]) -> st.SearchStrategy[Any]:
 
 def _public(content: FramedContent, signature: bytes, confirmation: bytes, membership: bytes) -> PublicMessage:
     """The parts of a message that stand or fall with its content and its sender."""
-    auth = Authentication(signature, confirmation if isinstance(content.content, Commit) else None)
+    auth = FramedContentAuth(signature, confirmation if isinstance(content.content, Commit) else None)
     return PublicMessage(content, auth, membership if isinstance(content.sender, MemberSender) else None)
 
 

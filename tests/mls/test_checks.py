@@ -9,11 +9,11 @@ from attrs import evolve
 from ironwire.errors import MLSError
 from ironwire.mls import (
     Extension,
-    Group,
     KeyPackage,
     KeyPackagePrivate,
     LeafNode,
     Lifetime,
+    MLSGroup,
     Policy,
     ProposalReceived,
     paths,
@@ -254,7 +254,7 @@ def test_a_proposal_comes_once_and_there_are_not_many() -> None:
     message = sign(alice, StandaloneProposal(RemoveProposal(0)))
     bob.group.process(message)
     refused(bob, message, "a proposal that came before")
-    with patch("ironwire.mls.group.MOST_PROPOSALS", 1):
+    with patch("ironwire.mls.state.MOST_PROPOSALS", 1):
         refused(bob, sign(alice, StandaloneProposal(RemoveProposal(1))), "too many proposals")
 
 
@@ -370,7 +370,7 @@ def test_extensions_that_may_not_be(extensions: tuple[Extension, ...], why: str)
     refused(bob, sign(alice, Commit((ByValue(changes),), None)), why)
     refused(bob, sign(alice, Commit((ByValue(changes), ByValue(changes)), None)), "two GroupContextExtensions")
     with pytest.raises(MLSError, match=why):
-        Group.create(alice.key, b"", alice.package(), Policy(), extensions)
+        MLSGroup.create(alice.key, b"", alice.package(), Policy(), extensions)
 
 
 def test_a_change_of_extensions_wants_a_path() -> None:
@@ -510,7 +510,7 @@ def capable(*names: str) -> tuple[list[Device], list[KeyPackagePrivate]]:
     """Devices that support the unknown extension, the first in a group that wants it."""
     members = devices(*names)
     packages = [repack(device, leaf=able(extensions=(0xF000,))) for device in members]
-    members[0]._group = Group.create(members[0].key, b"group", packages[0], Policy(), (UNKNOWN_EXTENSION,))
+    members[0]._group = MLSGroup.create(members[0].key, b"group", packages[0], Policy(), (UNKNOWN_EXTENSION,))
     return members, packages
 
 
@@ -525,10 +525,10 @@ def test_a_group_of_a_key_package_that_is_not_good() -> None:
     alice, bob = devices("alice", "bob")
     own = alice.package()
     with pytest.raises(MLSError, match="a key package of another device"):
-        Group.create(bob.key, b"group", own, Policy())
+        MLSGroup.create(bob.key, b"group", own, Policy())
     broken = evolve(own, package=evolve(own.package, signature=bytes(64)))
     with pytest.raises(MLSError, match="KeyPackageTBS"):
-        Group.create(alice.key, b"group", broken, Policy())
+        MLSGroup.create(alice.key, b"group", broken, Policy())
 
 
 # --- paths (sections 7.5, 7.6 and 12.4.2) ----------------------------------------------------------------------------

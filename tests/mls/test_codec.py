@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ironwire.errors import MLSError
-from ironwire.mls import Group, Policy
-from ironwire.mls.codec import Fixed, Optional, Reader, Select, Struct, Uint, length_prefix, opaque
+from ironwire.mls import MLSGroup, Policy
+from ironwire.mls.codec import Cursor, Fixed, Optional, Select, Struct, Uint, length_prefix, opaque
 from ironwire.mls.framing import MLSMessage, envelope, open_envelope
-from ironwire.mls.messages import Commit, GroupInfo, GroupSecrets, RemoveProposal
+from ironwire.mls.messages import Commit, GroupSecrets, MLSGroupInfo, RemoveProposal
 from ironwire.mls.nodes import KeyPackage, LeafNode, RequiredCapabilities
 from ironwire.mls.public import cut_welcome, inspect_application, inspect_commit, open_key_package
 from ironwire.mls.tree import Tree
 from tests.mls.crew import Device, crew
 from tests.mls.strategies import messages, structs
 
-STRUCTS: list[type[Struct]] = [GroupInfo, GroupSecrets, KeyPackage, LeafNode, Commit, RequiredCapabilities]
+STRUCTS: list[type[Struct]] = [MLSGroupInfo, GroupSecrets, KeyPackage, LeafNode, Commit, RequiredCapabilities]
 
 
 @settings(max_examples=20)
@@ -39,7 +39,7 @@ def real() -> list[bytes]:
     """A message of each kind."""
     alice, bob, carol = crew("alice", "bob", "carol")
     own = Device("dave").package()
-    info = GroupInfo(alice.group._epoch.context, (), b"tag", 0, b"signature")
+    info = MLSGroupInfo(alice.group._epoch.context, (), b"tag", 0, b"signature")
     pending = alice.group.commit(add=[own.public], remove=[carol.leaf])
     return [pending.commit, pending.welcome, own.public, bob.group.encrypt(b"x"), envelope(info), alice.group.tree()]
 
@@ -95,7 +95,7 @@ STATES = [device.group.state() for device in crew("alice", "bob")]
 def test_a_broken_state_raises_nothing_else(state: bytes, place: int, left_out: int, put_in: bytes) -> None:
     broken = state[:place] + put_in + state[place + left_out :]
     try:
-        group = Group.restore(broken, Device("alice").key, Policy())
+        group = MLSGroup.restore(broken, Device("alice").key, Policy())
     except MLSError:
         return
     assert group.state() == broken
@@ -104,18 +104,18 @@ def test_a_broken_state_raises_nothing_else(state: bytes, place: int, left_out: 
 @given(length=st.integers(0, (1 << 30) - 1) | st.sampled_from([0, 63, 64, 16383, 16384, (1 << 30) - 1]))
 def test_a_length_comes_back_and_is_as_short_as_it_can_be(length: int) -> None:
     encoded = length_prefix(length)
-    assert Reader.over(encoded).length() == length
+    assert Cursor.over(encoded).length() == length
     assert len(encoded) == (1 if length < 64 else 2 if length < 16384 else 4)
 
 
 def test_a_length_of_eight_bytes() -> None:
     with pytest.raises(MLSError, match="a length of more than 30 bits"):
-        Reader.over(b"\xc0" + bytes(8)).length()
+        Cursor.over(b"\xc0" + bytes(8)).length()
 
 
 def test_a_length_that_could_be_shorter() -> None:
     with pytest.raises(MLSError, match="not as short as it can be"):
-        Reader.over(b"\x40\x25" + bytes(99)).length()
+        Cursor.over(b"\x40\x25" + bytes(99)).length()
 
 
 def test_a_vector_that_is_too_long() -> None:
@@ -125,7 +125,7 @@ def test_a_vector_that_is_too_long() -> None:
 
 def test_a_vector_longer_than_what_is_there() -> None:
     with pytest.raises(MLSError, match="cut short"):
-        Reader.over(opaque(b"abc")[:-1]).opaque()
+        Cursor.over(opaque(b"abc")[:-1]).opaque()
 
 
 def test_bytes_behind_the_end() -> None:
@@ -135,12 +135,12 @@ def test_bytes_behind_the_end() -> None:
 
 def test_a_presence_octet_is_0_or_1() -> None:
     with pytest.raises(MLSError, match="a presence octet other than 0 and 1"):
-        Optional(Uint(1)).read(Reader.over(b"\2\0"))
+        Optional(Uint(1)).read(Cursor.over(b"\2\0"))
 
 
 def test_a_number_that_selects_nothing() -> None:
     with pytest.raises(MLSError, match="selects type 9"):
-        Select(1, {1: RemoveProposal}).read(Reader.over(b"\x09"))
+        Select(1, {1: RemoveProposal}).read(Cursor.over(b"\x09"))
 
 
 def test_values_that_do_not_fit() -> None:

@@ -9,8 +9,8 @@ from ironwire.mls import (
     Change,
     Committed,
     Extension,
-    Group,
     LeafNode,
+    MLSGroup,
     OwnCommit,
     Policy,
     RemovedFromGroup,
@@ -76,7 +76,7 @@ def test_a_removed_member_learns_it_and_reads_nothing_after_it() -> None:
 
 def test_a_removed_member_with_its_old_state_reads_nothing_after_it() -> None:
     alice, bob, carol = crew("alice", "bob", "carol")
-    thief = Group.restore(bob.group.state(), bob.key, bob.policy)
+    thief = MLSGroup.restore(bob.group.state(), bob.key, bob.policy)
     deliver(alice.group.commit(remove=[bob.leaf]).commit, [alice, carol])
     with pytest.raises(MLSError, match="another epoch"):
         thief.process(alice.group.encrypt(b"secret"))
@@ -261,9 +261,9 @@ def test_a_state_is_the_same_bytes_after_it_was_restored() -> None:
 def test_a_state_of_another_device_or_version_is_refused() -> None:
     alice, bob = crew("alice", "bob")
     with pytest.raises(MLSError, match="a state of another device"):
-        Group.restore(alice.group.state(), bob.key, bob.policy)
+        MLSGroup.restore(alice.group.state(), bob.key, bob.policy)
     with pytest.raises(MLSError, match="a state of another version"):
-        Group.restore(b"\0\2" + alice.group.state()[2:], alice.key, alice.policy)
+        MLSGroup.restore(b"\0\2" + alice.group.state()[2:], alice.key, alice.policy)
 
 
 def test_a_welcome_tells_what_its_sender_adds() -> None:
@@ -272,7 +272,7 @@ def test_a_welcome_tells_what_its_sender_adds() -> None:
     own = bob.package()
     roster = Extension(0xF1A0, b"roster")
     pending = alice.group.commit(add=[own.public], info_extensions=(roster,))
-    group, joined = Group.join(bob.key, own, pending.welcome, Policy())
+    group, joined = MLSGroup.join(bob.key, own, pending.welcome, Policy())
     assert joined.extensions == {0xF1A0: b"roster"}
     assert joined.inviter == alice.group.me
     assert group.members()[1].identity == b"bob"
@@ -399,7 +399,7 @@ def test_the_policy_is_asked_about_every_leaf() -> None:
     with pytest.raises(MLSError, match="nobody knows mallory"):
         picky.group.commit(add=[mallory.package().public])
     with pytest.raises(MLSError, match="nobody knows mallory"):
-        Group.create(mallory.key, b"", mallory.package(), Choosy())
+        MLSGroup.create(mallory.key, b"", mallory.package(), Choosy())
     assert mallory.package().package.leaf.source == LIFETIME
 
 

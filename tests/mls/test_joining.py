@@ -8,13 +8,13 @@ import pytest
 from attrs import evolve, frozen
 
 from ironwire.errors import MLSError
-from ironwire.mls import Extension, Group, KeyPackagePrivate, Policy, paths, suite
+from ironwire.mls import Extension, KeyPackagePrivate, MLSGroup, Policy, paths, suite
 from ironwire.mls.codec import Vector
 from ironwire.mls.framing import envelope, open_envelope
 from ironwire.mls.messages import (
     ExternalPsk,
-    GroupInfo,
     GroupSecrets,
+    MLSGroupInfo,
     PathSecret,
     PreSharedKeyId,
     Welcome,
@@ -41,11 +41,11 @@ class Invitation:
         with pytest.raises(MLSError, match=why):
             self.dave.join(self.own, welcome, tree)
 
-    def edited(self, edit: Callable[[GroupInfo], GroupInfo], *, signer: Device | None = None) -> bytes:
+    def edited(self, edit: Callable[[MLSGroupInfo], MLSGroupInfo], *, signer: Device | None = None) -> bytes:
         return edit_welcome(signer or self.alice, self.own, self.welcome, info=edit)
 
     def with_context(self, **parts: object) -> bytes:
-        def edit(info: GroupInfo) -> GroupInfo:
+        def edit(info: MLSGroupInfo) -> MLSGroupInfo:
             return evolve(info, context=evolve(info.context, **parts))  # type: ignore[arg-type]  # of a context
 
         return self.edited(edit)
@@ -53,7 +53,7 @@ class Invitation:
     def with_tree(self, edit: Callable[[Tree], None]) -> bytes:
         """The Welcome with another tree, whose hash is right."""
 
-        def edit_info(info: GroupInfo) -> GroupInfo:
+        def edit_info(info: MLSGroupInfo) -> MLSGroupInfo:
             tree = tree_of(info)
             edit(tree)
             fresh = Tree(tree.nodes)  # without hashes from before
@@ -62,12 +62,12 @@ class Invitation:
         return self.edited(edit_info)
 
 
-def tree_of(info: GroupInfo) -> Tree:
+def tree_of(info: MLSGroupInfo) -> Tree:
     (encoded,) = [each.data for each in info.extensions if each.type == RATCHET_TREE]
     return Tree.decode(encoded)
 
 
-def with_tree(info: GroupInfo, tree: Tree) -> GroupInfo:
+def with_tree(info: MLSGroupInfo, tree: Tree) -> MLSGroupInfo:
     context = evolve(info.context, tree_hash=tree.hash())
     return evolve(info, context=context, extensions=(Extension(RATCHET_TREE, tree.encode()),))
 
@@ -99,7 +99,7 @@ def test_a_welcome_for_somebody_else(invitation: Invitation) -> None:
 
 def test_another_device_with_the_key_package(invitation: Invitation) -> None:
     with pytest.raises(MLSError, match="a key package of another device"):
-        Group.join(invitation.alice.key, invitation.own, invitation.welcome, Policy())
+        MLSGroup.join(invitation.alice.key, invitation.own, invitation.welcome, Policy())
 
 
 def test_a_welcome_with_a_pre_shared_key(invitation: Invitation) -> None:
@@ -134,7 +134,7 @@ def test_a_group_of_another_version_or_suite(invitation: Invitation) -> None:
 def test_extensions_that_may_not_be(invitation: Invitation) -> None:
     twice = (Extension(0xF1A0, b""), Extension(0xF1A0, b""))
 
-    def edit(info: GroupInfo) -> GroupInfo:
+    def edit(info: MLSGroupInfo) -> MLSGroupInfo:
         return evolve(info, extensions=(*info.extensions, *twice))
 
     invitation.refuse(invitation.edited(edit), "two extensions of one type")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ironwire.crypto.signing import Identity
-from ironwire.mls import Committed, Group, KeyPackage, KeyPackagePrivate, LeafNode, Policy, ProposalReceived
+from ironwire.mls import Committed, KeyPackage, KeyPackagePrivate, LeafNode, MLSGroup, Policy, ProposalReceived
 from ironwire.mls.framing import open_envelope
 from ironwire.mls.messages import RESUME_APPLICATION, ExternalPsk, ResumptionPsk
 from tests.mls.vectors import cases
@@ -26,14 +26,14 @@ class Lenient(Policy):
         return self.psks.get(psk.encode())
 
 
-def join(case: dict[str, Any]) -> tuple[Group, Identity, Lenient]:
+def join(case: dict[str, Any]) -> tuple[MLSGroup, Identity, Lenient]:
     package = open_envelope(raw(case["key_package"]))
     assert isinstance(package, KeyPackage)
     own = KeyPackagePrivate(package, raw(case["init_priv"]), raw(case["encryption_priv"]))
     key = Identity.from_seed(raw(case["signature_priv"]))
     policy = Lenient({ExternalPsk(raw(each["psk_id"])).encode(): raw(each["psk"]) for each in case["external_psks"]})
     tree = raw(case["ratchet_tree"]) if case["ratchet_tree"] is not None else None
-    group, _ = Group.join(key, own, raw(case["welcome"]), policy, tree)
+    group, _ = MLSGroup.join(key, own, raw(case["welcome"]), policy, tree)
     assert group.authenticator().hex() == case["initial_epoch_authenticator"]
     return group, key, policy
 
@@ -51,6 +51,6 @@ def test_a_passive_client_handles_commits(case: dict[str, Any]) -> None:
         policy.psks[resumption.encode()] = group.resumption_psk()
         for proposal in epoch["proposals"]:
             assert isinstance(group.process(raw(proposal)), ProposalReceived)
-        group = Group.restore(group.state(), key, policy)
+        group = MLSGroup.restore(group.state(), key, policy)
         assert isinstance(group.process(raw(epoch["commit"])), Committed)
         assert group.authenticator().hex() == epoch["epoch_authenticator"]

@@ -7,13 +7,13 @@ import pytest
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
 from ironwire.mls import paths, suite, tree_math
-from ironwire.mls.codec import Reader, Struct, length_prefix
+from ironwire.mls.codec import Cursor, Struct, length_prefix
 from ironwire.mls.framing import (
     PRIVATE,
     PUBLIC,
     AuthenticatedContent,
-    Authentication,
     FramedContent,
+    FramedContentAuth,
     MLSMessage,
     PublicMessage,
     open_envelope,
@@ -32,9 +32,9 @@ from ironwire.mls.messages import (
     ExternalPsk,
     GroupContext,
     GroupContextExtensions,
-    GroupInfo,
     GroupSecrets,
     MemberSender,
+    MLSGroupInfo,
     PreSharedKey,
     PreSharedKeyId,
     PrivateMessage,
@@ -79,7 +79,7 @@ def test_tree_math(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("mls/deserialization.json"))
 def test_deserialization(case: Case) -> None:
     header, length = raw(case["vlbytes_header"]), case["length"]
-    assert Reader.over(header).length() == length
+    assert Cursor.over(header).length() == length
     assert length_prefix(length) == header
 
 
@@ -162,10 +162,10 @@ def test_psk_secret(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("mls/transcript-hashes.json"))
 def test_transcript_hashes(case: Case) -> None:
-    reader = Reader.over(raw(case["authenticated_content"]))
-    wire_format, content = reader.number(2), FramedContent.read(reader)
-    message = AuthenticatedContent(wire_format, content, Authentication.read_for(content.content, reader))
-    reader.finish()
+    cursor = Cursor.over(raw(case["authenticated_content"]))
+    wire_format, content = cursor.number(2), FramedContent.read(cursor)
+    message = AuthenticatedContent(wire_format, content, FramedContentAuth.read_for(content.content, cursor))
+    cursor.finish()
     confirmed = confirmed_hash(raw(case["interim_transcript_hash_before"]), message.confirmed_hash_input())
     assert confirmed.hex() == case["confirmed_transcript_hash_after"]
     tag = message.auth.confirmation_tag
@@ -184,7 +184,7 @@ def test_welcome(case: Case) -> None:
     secrets = GroupSecrets.decode(suite.decrypt_with_label(private, "Welcome", encrypted, sealed))
     assert secrets.psks == ()
     key, nonce = welcome_key(secrets.joiner_secret, psk_secret([]))
-    info = GroupInfo.decode(suite.unseal(key, nonce, b"", encrypted))
+    info = MLSGroupInfo.decode(suite.unseal(key, nonce, b"", encrypted))
     suite.verify_with_label(raw(case["signer_pub"]), "GroupInfoTBS", info.to_be_signed(), info.signature)
     epoch, _ = EpochSecrets.derive(epoch_secret(secrets.joiner_secret, psk_secret([]), info.context))
     assert epoch.confirmation_tag(info.context) == info.confirmation_tag
@@ -194,7 +194,7 @@ def test_welcome(case: Case) -> None:
 def test_tree_operations(case: Case) -> None:
     tree = Tree.decode(raw(case["tree_before"]))
     assert tree.hash().hex() == case["tree_hash_before"]
-    proposal = PROPOSALS.read(Reader.over(raw(case["proposal"])))
+    proposal = PROPOSALS.read(Cursor.over(raw(case["proposal"])))
     match proposal:
         case AddProposal(package):
             tree.add(package.leaf)
@@ -276,7 +276,7 @@ def test_message_protection(case: Case) -> None:
     key, signer = Identity.from_seed(raw(case["signature_priv"])), raw(case["signature_pub"])
     sender_data, membership = raw(case["sender_data_secret"]), raw(case["membership_key"])
     contents: dict[str, Content] = {
-        "proposal": StandaloneProposal(PROPOSALS.read(Reader.over(raw(case["proposal"])))),  # type: ignore[arg-type]
+        "proposal": StandaloneProposal(PROPOSALS.read(Cursor.over(raw(case["proposal"])))),  # type: ignore[arg-type]
         "commit": Commit.decode(raw(case["commit"])),
         "application": ApplicationData(raw(case["application"])),
     }

@@ -7,7 +7,7 @@ from attrs import define, field
 
 from ironwire.crypto.signing import DeviceKey, Identity
 from ironwire.ids import ClientId, ConversationId, Role
-from ironwire.mls import Group, KeyPackagePrivate, Lifetime, PendingCommit, Policy, make_key_package
+from ironwire.mls import KeyPackagePrivate, Lifetime, MLSGroup, PendingCommit, Policy, make_key_package
 from ironwire.protocol.conversations.declaration import Declaration, Op, roster_hash
 from ironwire.protocol.conversations.names import Generation
 from ironwire.protocol.devices.certificate import issue_certificate
@@ -31,7 +31,7 @@ class MlsActor:
     stage: Stage = field(repr=False)
     key: DeviceKey = field(init=False, repr=False)
     packages: dict[bytes, KeyPackagePrivate] = field(init=False, factory=dict, repr=False)
-    group: Group | None = field(init=False, default=None, repr=False)
+    group: MLSGroup | None = field(init=False, default=None, repr=False)
     roster: dict[ClientId, Role] = field(init=False, factory=dict, repr=False)
     arrived: list[Payload] = field(init=False, factory=list, repr=False)
     """Frames that were no answer to what `ask` asked last."""
@@ -54,7 +54,7 @@ class MlsActor:
         return self.name.partition(".")[2]
 
     @property
-    def mls(self) -> Group:
+    def mls(self) -> MLSGroup:
         assert self.group is not None, f"{self.name} is in no group"
         return self.group
 
@@ -119,7 +119,7 @@ class MlsActor:
     def found(self, conversation: ConversationId, generation: int = 1) -> None:
         """A group of this device alone, in epoch 0."""
         group_id = Generation(conversation, generation).group_id(self.name.encode()[:12].ljust(12, b"."))
-        self.group = Group.create(self.mls_key, group_id, self.package(), Policy())
+        self.group = MLSGroup.create(self.mls_key, group_id, self.package(), Policy())
         self.roster = {self.client: "admin"}
 
     def prepare(
@@ -169,7 +169,7 @@ class MlsActor:
         welcome = from_base64url(payload["data"])
         for own in self.packages.values():
             if own.ref in welcome:
-                self.group, _ = Group.join(self.mls_key, own, welcome, Policy())
+                self.group, _ = MLSGroup.join(self.mls_key, own, welcome, Policy())
         self.roster = dict(roster)
         return payload
 

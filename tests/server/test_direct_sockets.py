@@ -157,13 +157,13 @@ async def test_only_a_request_that_comes_later_than_its_connection_waits_for_a_t
     is_late: bool, turns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[Work] = []
-    turn = Scheduler.turn
+    slot = Scheduler.slot
 
     async def counted(scheduler: Scheduler, work: Work) -> None:
         waited.append(work)
-        await turn(scheduler, work)
+        await slot(scheduler, work)
 
-    monkeypatch.setattr(Scheduler, "turn", counted)
+    monkeypatch.setattr(Scheduler, "slot", counted)
     toy = Toy()
     ends = trio.socket.socketpair()
     client, accepted = map(trio.SocketStream, ends)

@@ -19,7 +19,7 @@ from ironwire.close_codes import CloseCode
 from ironwire.delivery.outbox import Ending, Outbox
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
-from ironwire.server.listener.direct import SocketTransport
+from ironwire.server.session.direct import SocketTransport
 from ironwire.server.session.reader import Feed, Reader, Wait
 from ironwire.server.session.scheduler import ROUND_BYTES, ROUND_SESSIONS
 from ironwire.wire.frames import Payload, encode_pong

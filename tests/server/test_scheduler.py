@@ -5,15 +5,16 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.server.session.intake import (
+from ironwire.server.session.intake import is_prompt, parts
+from ironwire.server.session.scheduler import (
     PART_CHARS,
     PART_MESSAGES,
     PROMPT_CHARS,
     PROMPT_MESSAGES,
-    is_prompt,
-    parts,
+    SHARES,
+    Scheduler,
+    Work,
 )
-from ironwire.server.session.scheduler import SHARES, Scheduler, Work
 
 
 class Turns(trio.abc.Instrument):
@@ -31,7 +32,7 @@ async def test_a_crowd_is_served_a_few_in_an_iteration(work: Work) -> None:
     served: list[int] = []
 
     async def come() -> None:
-        await scheduler.turn(work)
+        await scheduler.slot(work)
         served.append(turns.count)
 
     trio.lowlevel.add_instrument(turns)
@@ -47,8 +48,8 @@ async def test_one_class_of_work_does_not_wait_for_another() -> None:
     scheduler = Scheduler()
     async with trio.open_nursery() as nursery:
         for _ in range(100):
-            nursery.start_soon(scheduler.turn, Work.UNAUTHENTICATED)
-        await scheduler.turn(Work.HEAVY)
+            nursery.start_soon(scheduler.slot, Work.UNAUTHENTICATED)
+        await scheduler.slot(Work.HEAVY)
         assert nursery.child_tasks
         nursery.cancel_scope.cancel()
 
@@ -57,12 +58,12 @@ async def test_whoever_leaves_the_line_takes_no_turn_with_it() -> None:
     scheduler = Scheduler()
     async with trio.open_nursery() as nursery:
         for _ in range(100):
-            nursery.start_soon(scheduler.turn, Work.HEAVY)
+            nursery.start_soon(scheduler.slot, Work.HEAVY)
         await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     turns = Turns()
     trio.lowlevel.add_instrument(turns)
-    await scheduler.turn(Work.HEAVY)
+    await scheduler.slot(Work.HEAVY)
     assert turns.count <= 2
 
 

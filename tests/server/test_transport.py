@@ -12,7 +12,7 @@ from wsproto.events import Ping, Pong, TextMessage
 
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.limits import Limits
-from ironwire.server.listener.direct import ODD_FRAMES, UNAUTHENTICATED_BYTES, DirectTransport
+from ironwire.server.session.direct import ODD_FRAMES, UNAUTHENTICATED_BYTES, DirectTransport
 from ironwire.server.session.transport import Transport
 from tests.server.in_process import send
 from tests.server.raw_client import RawClient

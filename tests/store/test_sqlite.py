@@ -32,7 +32,6 @@ from ironwire.store.contract.operations import (
     Undeliverable,
 )
 from ironwire.store.contract.records import HISTORY_BYTES, Mailbox
-from ironwire.store.sqlite import boxes as sqlite_boxes
 from ironwire.store.sqlite import database as sqlite_database
 from ironwire.store.sqlite import devices as sqlite_devices
 from ironwire.store.sqlite import directory as sqlite_directory
@@ -535,7 +534,6 @@ async def test_no_hot_statement_reads_a_whole_table(store: SqliteStore) -> None:
         for module in (
             sqlite_writer,
             sqlite_devices,
-            sqlite_boxes,
             sqlite_expiry,
             sqlite_directory,
             sqlite_memtable,

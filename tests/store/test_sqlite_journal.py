@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from ironwire.errors import StoreError
 from ironwire.ids import DeviceId, MessageId
 from ironwire.store.contract.operations import Acknowledge, Appended, Duplicate, Operation, Remove, Touch
+from ironwire.store.sqlite import journal as sqlite_journal
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
 from tests.contract.builders import (
@@ -203,7 +204,7 @@ async def test_where_the_journal_cannot_be_read_again_nothing_is_answered_until_
 
     with monkeypatch.context() as broken:
         broken.setattr(store._mailboxes.batch_log, "write", fail)
-        broken.setattr(sqlite_mailboxes, "read_journal", fail)
+        broken.setattr(sqlite_journal, "read_journal", fail)
         with pytest.raises(StoreError):
             await apply(store, append(envelope(BOB, ANN, "lost")))
         with pytest.raises(StoreError):

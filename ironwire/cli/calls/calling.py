@@ -6,31 +6,11 @@ from contextlib import contextmanager, suppress
 import trio
 from attrs import define, field, frozen
 
+import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.calls.rtc_peer import RtcPeer, Sound, open_rtc_peer
 from ironwire.cli.options import answer_deadline
 from ironwire.cli.terminal import err
-from ironwire.client import (
-    Backoff,
-    CallFailed,
-    Client,
-    ClientError,
-    DeliveredFile,
-    DeliveredText,
-    Disconnected,
-    Identity,
-    Received,
-    Refused,
-    RelayedAnswer,
-    RelayedCandidate,
-    RelayedEnd,
-    RelayedOffer,
-    RelayedResumed,
-    RelayedRinging,
-    RelayedUpdate,
-    ServerAddress,
-    connect,
-)
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.ids import CallId, ClientId, DeviceId
 from ironwire.wire.messages.calls import EndReason, GivenReason
@@ -42,7 +22,7 @@ CONNECT_SECONDS = 30.0
 
 GOODBYE_SECONDS = 2.0
 
-OFTEN = Backoff(cap_seconds=2.0)
+OFTEN = iw.Backoff(cap_seconds=2.0)
 """A server keeps a device's part in a call for seconds only."""
 
 _ENDINGS: dict[GivenReason, str] = {
@@ -70,8 +50,8 @@ class Talk:
 
 
 async def run_call(
-    address: ServerAddress,
-    identity: Identity,
+    address: iw.ServerAddress,
+    identity: iw.Identity,
     book: AddressBook,
     peer: ClientId | None,
     talk: Talk,
@@ -84,7 +64,7 @@ async def run_call(
         CallFailed: there was no call, or no sound got through.
         ClientError: as from `connect`.
     """
-    async with connect(address, identity, device=talk.device, backoff=OFTEN) as client:
+    async with iw.connect(address, identity, device=talk.device, backoff=OFTEN) as client:
         with answer_deadline():
             servers = await client.calls.ice_servers()
         async with open_rtc_peer(servers, talk.sound, is_relayed=talk.is_relayed) as rtc_peer:
@@ -103,7 +83,7 @@ async def run_call(
 class _Line:
     """A call that was offered, seen from one of its ends."""
 
-    client: Client
+    client: iw.Client
     rtc_peer: RtcPeer
     peer: ClientId
     id: CallId
@@ -139,7 +119,7 @@ class _Line:
             with trio.move_on_after(GOODBYE_SECONDS, shield=True):
                 await self.hang_up("hangup" if self.is_connected else "failed")
         if not self.is_connected:
-            raise CallFailed("the call is over" if self.end is None else f"the call is over: {_ENDINGS[self.end]}")
+            raise iw.CallFailed("the call is over" if self.end is None else f"the call is over: {_ENDINGS[self.end]}")
         if self.end is not None:
             err().print(f"the call is over: {_ENDINGS[self.end]}")
         if self.messages:
@@ -149,31 +129,31 @@ class _Line:
     async def hang_up(self, reason: EndReason) -> None:
         """Say goodbye, unless the other side did."""
         if self.end is None:
-            with suppress(ClientError):
+            with suppress(iw.ClientError):
                 await self.client.calls.end(self.peer, self.id, reason)
 
     async def _listen(self, scope: trio.CancelScope) -> None:
         async for event in self.client:
             match event:
-                case Received(RelayedRinging(call=self.id)):
+                case iw.Received(iw.RelayedRinging(call=self.id)):
                     err().print("it rings")
-                case Received(RelayedAnswer(call=self.id, sdp=sdp)):
+                case iw.Received(iw.RelayedAnswer(call=self.id, sdp=sdp)):
                     await self._take_answer(sdp)
-                case Received(RelayedCandidate(call=self.id, candidate=candidate)):
+                case iw.Received(iw.RelayedCandidate(call=self.id, candidate=candidate)):
                     await self.rtc_peer.add(candidate)
-                case Received(RelayedUpdate(call=self.id, kind="answer", sdp=sdp)):
+                case iw.Received(iw.RelayedUpdate(call=self.id, kind="answer", sdp=sdp)):
                     await self._take_answer(sdp)
-                case Received(RelayedUpdate(call=self.id, sdp=sdp)):
+                case iw.Received(iw.RelayedUpdate(call=self.id, sdp=sdp)):
                     await self._change(sdp)
-                case Received(RelayedResumed(call=self.id)):
+                case iw.Received(iw.RelayedResumed(call=self.id)):
                     await self._resume()
-                case Received(RelayedEnd(call=self.id, reason=reason)):
+                case iw.Received(iw.RelayedEnd(call=self.id, reason=reason)):
                     self.end = reason
                     scope.cancel()
-                case Disconnected() if self.client.device is not None and not self.is_cut_off:
+                case iw.Disconnected() if self.client.device is not None and not self.is_cut_off:
                     self.is_cut_off = True
                     err().print("no connection to the server: the call goes on")
-                case Received(DeliveredText() | DeliveredFile()):
+                case iw.Received(iw.DeliveredText() | iw.DeliveredFile()):
                     self.messages += 1
                 case _:
                     pass  # it is not about this call
@@ -187,7 +167,7 @@ class _Line:
         """The other side wants another connection, or another sound in this one. aiortc cannot restart ICE."""
         try:
             answer = await self.rtc_peer.answer(sdp)
-        except CallFailed as error:
+        except iw.CallFailed as error:
             err().print(f"the other side wants to change the call, and that cannot be done: {error}")
             return
         await self._update_answer(answer)
@@ -201,12 +181,12 @@ class _Line:
             await self._update_answer(self.our_answer)
 
     async def _update_answer(self, sdp: str) -> None:
-        with suppress(Refused):  # the call is over, and that comes as an event
+        with suppress(iw.Refused):  # the call is over, and that comes as an event
             await self.client.calls.update(self.peer, self.id, "answer", sdp)
 
 
 async def _pick_up(
-    client: Client, rtc_peer: RtcPeer, book: AddressBook, peer: ClientId | None, wait_seconds: float
+    client: iw.Client, rtc_peer: RtcPeer, book: AddressBook, peer: ClientId | None, wait_seconds: float
 ) -> _Line:
     err().print(f"you are {client.client_id}")
     err().print("waiting for a call" + ("" if peer is None else f" from {book.label(peer)}"))
@@ -219,7 +199,7 @@ async def _pick_up(
             await client.calls.ringing(offer.sender, offer.call)
             line.our_answer = await rtc_peer.answer(offer.sdp)
             await client.calls.answer(offer.sender, offer.call, line.our_answer)
-    except CallFailed:
+    except iw.CallFailed:
         with trio.move_on_after(GOODBYE_SECONDS, shield=True):
             await line.hang_up("failed")
         raise
@@ -227,11 +207,11 @@ async def _pick_up(
     return line
 
 
-async def _next_offer(client: Client, peer: ClientId | None) -> RelayedOffer:
+async def _next_offer(client: iw.Client, peer: ClientId | None) -> iw.RelayedOffer:
     async for event in client:
         if (
-            isinstance(event, Received)
-            and isinstance(event.message, RelayedOffer)
+            isinstance(event, iw.Received)
+            and isinstance(event.message, iw.RelayedOffer)
             and peer in (None, event.message.sender)
         ):
             return event.message
@@ -244,4 +224,4 @@ def _within(seconds: float, complaint: str) -> Iterator[None]:
         with trio.fail_after(seconds):
             yield
     except trio.TooSlowError:
-        raise CallFailed(complaint) from None
+        raise iw.CallFailed(complaint) from None

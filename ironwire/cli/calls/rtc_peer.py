@@ -34,7 +34,7 @@ from ironwire.client.connection.nursery import plain_nursery
 
 CLOSE_SECONDS = 5.0
 LOUDNESS = 0.5
-"""Of a tone; 1 would be as loud as can be."""
+"""The amplitude of a tone; 1 is the loudest."""
 
 T = TypeVar("T")
 

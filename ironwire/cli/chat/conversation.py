@@ -17,55 +17,16 @@ import trio
 from attrs import define, field
 from rich.text import Text
 
+import ironwire.client as iw
+from ironwire.cli import render
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.chat.commands import (
-    SENDING,
-    USAGE,
-    Question,
-    Remark,
-    as_text,
-    ask_server,
-    is_command,
-    unknown,
-    words_of,
-)
+from ironwire.cli.chat import commands
 from ironwire.cli.chat.group_names import GroupNames
 from ironwire.cli.chat.own_lines import OwnLines, PendingLine
 from ironwire.cli.chat.presence_view import PresenceView
 from ironwire.cli.chat.transfers import dropped_line, leaving_drops
-from ironwire.cli.render import (
-    elsewhere,
-    group_change,
-    incident,
-    notice,
-    own,
-    received,
-    remembered,
-    sent_file,
-    speaker,
-    when,
-)
 from ironwire.cli.scripting.files import media_url
 from ironwire.cli.scripting.outbound import wait_sent, waiting_line
-from ironwire.client import (
-    Client,
-    Connected,
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
-    Disconnected,
-    Error,
-    Event,
-    GroupChanged,
-    Lost,
-    Missed,
-    PresenceUpdate,
-    Queued,
-    Received,
-    RelayedTyping,
-    Settled,
-    conversation_of,
-)
 from ironwire.errors import InvalidId
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.wire.messages import File, Receipt, ReceiptState
@@ -89,7 +50,7 @@ class LineChat:
     """
 
     to: Address
-    _client: Client
+    _client: iw.Client
     _book: AddressBook
     _show: Callable[[Text], None]
     _say: Callable[[Text], None]
@@ -104,7 +65,7 @@ class LineChat:
     receipt: ReceiptState | None = field(default=None, init=False)
     """The state of the last message with the other one, as far as their devices say."""
     presence_view: PresenceView = field(init=False)
-    _files: deque[DeliveredFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
+    _files: deque[iw.DeliveredFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
     _unsaved: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -143,9 +104,9 @@ class LineChat:
                 nursery.cancel_scope.cancel()
         finally:
             for transfer in self._own.transfers.dropped:
-                self._remark(Remark(dropped_line(transfer, self._book.label(transfer.peer)), "warning"))
+                self._remark(commands.Remark(dropped_line(transfer, self._book.label(transfer.peer)), "warning"))
         if self._client.waiting:
-            self._remark(Remark(waiting_line(self._client.waiting, self._client.connection.reason), "warning"))
+            self._remark(commands.Remark(waiting_line(self._client.waiting, self._client.connection.reason), "warning"))
         if self._client.connection.error is not None:
             raise self._client.connection.error
 
@@ -154,20 +115,20 @@ class LineChat:
     async def _obey(self, batches: AsyncIterable[list[str]], errands: trio.Nursery) -> None:
         await self._obey_lines(batches, errands)
         if running := len(self._own.transfers.running):
-            self._remark(Remark(leaving_drops(running, "Ctrl-C drops"), "warning"))
+            self._remark(commands.Remark(leaving_drops(running, "Ctrl-C drops"), "warning"))
 
     async def _obey_lines(self, batches: AsyncIterable[list[str]], errands: trio.Nursery) -> None:
         async for lines in batches:
             texts: list[SentText] = []
             for line in map(str.strip, lines):
-                if is_command(line):
+                if commands.is_command(line):
                     await self._own.queue(texts)
                     texts = []
                     if line == "/quit":
                         return
                     await self._do(*line.split(maxsplit=1), errands=errands)
                 elif line:
-                    texts.append(SentText(self.to, as_text(line)))
+                    texts.append(SentText(self.to, commands.as_text(line)))
             await self._own.queue(texts)
 
     async def _do(self, command: str, argument: str = "", *, errands: trio.Nursery) -> None:
@@ -175,33 +136,33 @@ class LineChat:
             case "/to":
                 await self._turn(argument)
             case "/help":
-                for usage, meaning in USAGE:
-                    self._say(notice(f"{usage.ljust(_USAGE_CHARS)}{meaning}"))
+                for usage, meaning in commands.USAGE:
+                    self._say(render.notice(f"{usage.ljust(_USAGE_CHARS)}{meaning}"))
             case "/who" | "/block" | "/unblock":
                 errands.start_soon(self._ask_server, command, self.to)
             case "/reconnect":
                 self._client.reconnect_now()
             case "/save":
                 self._save(argument, errands)
-            case _ if command in SENDING and not argument:
-                self._remark(Remark(f"{command} PATH: which file?", "warning"))
-            case _ if command in SENDING:
-                self._own.send_file(errands, self.to, SENDING[command], argument)
+            case _ if command in commands.SENDING and not argument:
+                self._remark(commands.Remark(f"{command} PATH: which file?", "warning"))
+            case _ if command in commands.SENDING:
+                self._own.send_file(errands, self.to, commands.SENDING[command], argument)
             case _:
-                self._remark(unknown(command))
+                self._remark(commands.unknown(command))
 
-    def _remark(self, remark: Remark) -> None:
+    def _remark(self, remark: commands.Remark) -> None:
         for line in remark.text.splitlines():
-            self._say(notice(line, _TONES[remark.tone]))
+            self._say(render.notice(line, _TONES[remark.tone]))
 
     async def _turn(self, name: str) -> None:
         try:
             self.to = self._book.address(name)
         except InvalidId as error:
-            self._remark(Remark(str(error), "warning"))
+            self._remark(commands.Remark(str(error), "warning"))
             return
         self.presence_view, self.receipt = PresenceView(self.to), None
-        self._remark(Remark(f"to {self._book.label(self.to)}, {self.to}"))
+        self._remark(commands.Remark(f"to {self._book.label(self.to)}, {self.to}"))
         await self._recall()
         self._changed()
 
@@ -211,10 +172,10 @@ class LineChat:
             return
         own_id = self._client.client_id
         for entry in await self._client.history(self.to, self._recalls):
-            self._show(remembered(entry, self._book, own_id, self.to))
-            if isinstance(entry.message, DeliveredFile):
+            self._show(render.remembered(entry, self._book, own_id, self.to))
+            if isinstance(entry.message, iw.DeliveredFile):
                 self._files.append(entry.message)
-            if entry.id is not None and not isinstance(entry.message, GroupChanged):
+            if entry.id is not None and not isinstance(entry.message, iw.GroupChanged):
                 self._recalled.add((entry.message.sender, entry.id))
         await self._note_read()
 
@@ -223,32 +184,32 @@ class LineChat:
             await self._client.mark_read(self.to, latest[-1].number)
 
     def _save(self, argument: str, errands: trio.Nursery) -> None:
-        words = words_of(argument)
+        words = commands.words_of(argument)
         if not words and not self._files:
-            self._remark(Remark("/save: no file has come yet", "warning"))
+            self._remark(commands.Remark("/save: no file has come yet", "warning"))
             return
         url = media_url(self._client.address, words[0]) if words else self._files[-1].url
         announced = {file.url: file for file in self._files}.get(url)
         path = words[1] if len(words) > 1 else None
         self._own.transfers.save(errands, self.to, url, announced, path, self._note_saved)
 
-    def _note_saved(self, remark: Remark) -> None:
+    def _note_saved(self, remark: commands.Remark) -> None:
         self._unsaved += remark.tone == "error"
         self._remark(remark)
 
-    async def _ask_server(self, question: Question, peer: Address) -> None:
-        self._remark(await ask_server(self._client, question, peer, self._book, self.presence_view.status))
+    async def _ask_server(self, question: commands.Question, peer: Address) -> None:
+        self._remark(await commands.ask_server(self._client, question, peer, self._book, self.presence_view.status))
 
     # --- what became of it -------------------------------------------------------------------------------------------
 
     def _said(self, message: SentText | File) -> str:
-        said = message.text if isinstance(message, SentText) else sent_file(message.name)
+        said = message.text if isinstance(message, SentText) else render.sent_file(message.name)
         return said if message.to == self.to else f"→ {self._book.label(message.to)} {said}"
 
     def _show_own(self, text: str, at: datetime, problem: str | None, to: Address) -> None:
         self.receipt = None
         show = self._show if to == self.to else self._say
-        show(own(text, at, problem))
+        show(render.own(text, at, problem))
         self._changed()
 
     # --- what comes --------------------------------------------------------------------------------------------------
@@ -259,50 +220,50 @@ class LineChat:
             peers = [peer for peer in (self.to, *_groups_of(event)) if not self._book.is_known(peer)]
             nursery.start_soon(self._names.look_up, peers)
             match event:
-                case Received(DeliveredText() | DeliveredFile() as message, message_id):
+                case iw.Received(iw.DeliveredText() | iw.DeliveredFile() as message, message_id):
                     await self._receive(message, message_id)
-                case Received(GroupChanged() as change):
-                    at = when(change.ts)
+                case iw.Received(iw.GroupChanged() as change):
+                    at = render.when(change.ts)
                     show = self._show if change.group == self.to else self._say
-                    show(group_change(change, self._book, self._client.client_id, at, self.to))
-                case Received(RelayedTyping() | PresenceUpdate() as news):
+                    show(render.group_change(change, self._book, self._client.client_id, at, self.to))
+                case iw.Received(iw.RelayedTyping() | iw.PresenceUpdate() as news):
                     self.presence_view.note(news)
-                case Received(DeliveredReceipt(sender)) if sender == self.to:
+                case iw.Received(iw.DeliveredReceipt(sender)) if sender == self.to:
                     await self._note_receipt()
-                case Received(Error() as error):
-                    self._say(incident(error))
-                case Received():
+                case iw.Received(iw.Error() as error):
+                    self._say(render.incident(error))
+                case iw.Received():
                     pass  # what other devices read, and that everything has come
-                case Queued(message_id, message):
+                case iw.Queued(message_id, message):
                     self._own.note_queued(message_id, message)
-                case Settled(message_id, sent, reply):
+                case iw.Settled(message_id, sent, reply):
                     self._own.settle(message_id, sent, reply)
-                case Connected():
-                    self._remark(Remark("connected again" if self._is_away else "connected", "good"))
+                case iw.Connected():
+                    self._remark(commands.Remark("connected again" if self._is_away else "connected", "good"))
                     self._is_away = False
-                case Disconnected(reason, retry_seconds):
+                case iw.Disconnected(reason, retry_seconds):
                     self._note_disconnected(reason, is_final=retry_seconds is None)
-                case Missed() | Lost() as missed:
-                    self._say(incident(missed))
+                case iw.Missed() | iw.Lost() as missed:
+                    self._say(render.incident(missed))
             self._changed()
 
     def _note_disconnected(self, reason: str, *, is_final: bool) -> None:
         """Say it once; how long it takes is for the state of the connection to show."""
         if not self._is_away or is_final:
-            self._remark(Remark(reason if is_final else f"{reason}; trying again", "warning"))
+            self._remark(commands.Remark(reason if is_final else f"{reason}; trying again", "warning"))
         self._is_away = True
         self.presence_view.forget()
 
-    async def _receive(self, message: DeliveredText | DeliveredFile, message_id: MessageId | None) -> None:
-        if isinstance(message, DeliveredFile):
+    async def _receive(self, message: iw.DeliveredText | iw.DeliveredFile, message_id: MessageId | None) -> None:
+        if isinstance(message, iw.DeliveredFile):
             self._files.append(message)
         self.presence_view.stop(message.sender)
-        peer = conversation_of(message, self._client.client_id)
-        name = speaker(message, self._book, self._client.client_id, self.to)
+        peer = iw.conversation_of(message, self._client.client_id)
+        name = render.speaker(message, self._book, self._client.client_id, self.to)
         if peer != self.to:
-            self._say(elsewhere(message, name, self._book.entry(peer)))
+            self._say(render.elsewhere(message, name, self._book.entry(peer)))
         elif message_id is None or (message.sender, message_id) not in self._recalled:
-            self._show(received(message, name, when(message.ts)))
+            self._show(render.received(message, name, render.when(message.ts)))
             await self._note_read()
         is_theirs = message.sender == self.to and message.group is None
         if is_theirs and message.device is not None and message_id is not None:
@@ -317,10 +278,12 @@ class LineChat:
         self._changed()
 
 
-def _groups_of(event: Event) -> list[GroupId]:
+def _groups_of(event: iw.Event) -> list[GroupId]:
     """The group in which something happened, if it was in one."""
     match event:
-        case Received(DeliveredText(group=group) | DeliveredFile(group=group) | GroupChanged(group=group)) if group:
+        case iw.Received(
+            iw.DeliveredText(group=group) | iw.DeliveredFile(group=group) | iw.GroupChanged(group=group)
+        ) if group:
             return [group]
         case _:
             return []

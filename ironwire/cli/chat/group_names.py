@@ -17,7 +17,7 @@ from ironwire.ids import Address, GroupId, is_group
 
 @define(eq=False)
 class GroupNames:
-    """Of one device. `tell` is called with all of them when one is new."""
+    """The names of the groups of one device. `tell` is called with all of them when one is new."""
 
     _client: Client
     _tell: Callable[[Mapping[GroupId, str]], None]

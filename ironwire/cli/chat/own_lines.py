@@ -45,9 +45,9 @@ class OwnLines:
     """Messages and files that did not get across."""
     _queued: dict[MessageId, PendingLine] = field(factory=dict, init=False)
     _own: set[MessageId] = field(factory=set, init=False)
-    """Of this chat, until it is shown what became of them."""
+    """The lines of this chat, until it is shown what became of them."""
     _earlier: int = field(default=0, init=False)
-    """How many others waited when this began: of earlier runs, and of other commands."""
+    """The number of waiting messages at the start that are not of this chat: of earlier runs, and of other commands."""
 
     def __attrs_post_init__(self) -> None:
         self.transfers = Transfers(self._client, self._queue_file, lambda *_: self._changed())
@@ -61,7 +61,7 @@ class OwnLines:
 
     @property
     def is_any_unsettled(self) -> bool:
-        """Whether it is still to be shown what became of a line."""
+        """Whether the fate of a line is still to be shown."""
         return bool(self._own) or self._earlier > 0
 
     async def queue(self, messages: Sequence[Text]) -> None:
@@ -84,7 +84,7 @@ class OwnLines:
             self._show(sent_file(transfer.name), transfer.began, problem, transfer.peer)
 
     def note_queued(self, message_id: MessageId, message: Text | File) -> None:
-        """A message is kept, of this chat or of another command."""
+        """Take note of a message that is kept, of this chat or of another command."""
         self._queued[message_id] = PendingLine(self._said(message))
 
     def settle(self, message_id: MessageId, message: Sendable, reply: Accepted | Error) -> None:
@@ -107,7 +107,7 @@ class OwnLines:
             await self._queue_own(file)
 
     def _refuse(self, message: Sendable, refused: Refused) -> None:
-        """No server would take it: it was not even kept."""
+        """Show a line that no server would take; it was not kept."""
         self.failures += 1
         if not isinstance(message, Receipt):
             self._show(self._said(message), now(), refusal(refused), message.to)

@@ -29,7 +29,7 @@ from ironwire.wire.messages import Text
 
 _READ_BYTES = 64 * 1024
 _LINE_BYTES = 1024 * 1024
-"""No server takes so long a text, and memory has an end."""
+"""The longest line that is read: no server takes a longer text, and memory is bounded."""
 
 
 async def through_pipes(
@@ -73,7 +73,7 @@ class Handed:
     _last: Stored = field(factory=lambda: Stored([], 0, ""))
 
     async def settle(self, queue: Callable[..., Awaitable[object]]) -> None:
-        """Queue them, so that none is in doubt."""
+        """Queue the texts in doubt again."""
         await queue_valid(queue, self.in_doubt, self._refuse)
         self.in_doubt = {}
 

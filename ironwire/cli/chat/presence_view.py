@@ -15,11 +15,11 @@ from ironwire.client import PresenceUpdate, RelayedTyping
 from ironwire.ids import Address, ClientId
 
 REPEAT_SECONDS = 4.0
-"""While somebody types, the others are told again so often."""
+"""The interval at which others are told again while this user types."""
 
 FORGET_SECONDS = 10.0
 PAUSE_SECONDS = 6.0
-"""A line that has not changed for so long is not being typed."""
+"""A line that has not changed for so long counts as no longer typed."""
 
 
 @define(eq=False)
@@ -32,10 +32,10 @@ class PresenceView:
     _typing_until: dict[ClientId, float] = field(factory=dict, init=False)
 
     def note(self, message: RelayedTyping | PresenceUpdate) -> None:
-        """Somebody is seen, or types: here or elsewhere."""
+        """Take a report on presence or typing, of this conversation or another."""
         match message:
             case PresenceUpdate(client, status) if client == self._to:
-                # Whoever does not show it is said to be offline too.
+                # A client that does not show its presence is reported as offline too.
                 self.status = "" if status == "offline" else status
             case RelayedTyping(sender, is_typing, group) if self._to == (group or sender):
                 if is_typing:
@@ -75,7 +75,7 @@ class OwnTyping:
     _told_at: float | None = field(default=None, init=False)
 
     def look(self, text: str) -> None:
-        """This is the line now. A command is nobody else's business."""
+        """Look at the line as it is now. Commands are not reported as typing."""
         now = trio.current_time()
         if text != self._text:
             self._text, self._changed_at = text, now

@@ -40,8 +40,8 @@ Then = Callable[[Transfer, str | None], None]
 
 @define(eq=False)
 class Transfers:
-    """Of one chat. `queue` sends an uploaded file; `changed` is called with each step of a transfer, and with True when
-    it is over. A transfer is `running` as soon as it is asked for, in a task of its own.
+    """The transfers of one chat. `queue` sends an uploaded file; `changed` is called with each step of a transfer, and
+    with True when it is over. A transfer is `running` as soon as it is asked for, in a task of its own.
     """
 
     _client: Client
@@ -49,7 +49,7 @@ class Transfers:
     _changed: Callable[[Transfer, bool], None]
     running: dict[int, Transfer] = field(factory=dict, init=False)
     dropped: list[Transfer] = field(factory=list, init=False)
-    """Cancelled before they were over."""
+    """Transfers that were cancelled before they were over."""
     _keys: Iterator[int] = field(factory=count, init=False)
 
     def send(self, nursery: trio.Nursery, peer: Address, kind: FileKind, argument: str, then: Then) -> None:
@@ -122,10 +122,10 @@ class Transfers:
 
 
 def leaving_drops(running: int, how: str = "leave again to drop") -> str:
-    """For a person who wants to leave while so many files are on their way."""
+    """The warning for a person who wants to leave while so many files are on their way."""
     return f"{counted(running, 'file')} still on the way; {how} {'it' if running == 1 else 'them'}"
 
 
 def dropped_line(transfer: Transfer, label: str) -> str:
-    """For a person who has left before `transfer` was over, in the conversation that is called `label`."""
+    """The line about a `transfer` that was dropped when the person left, in the conversation called `label`."""
     return f"not sent to {label}: {transfer.name}" if transfer.direction == "up" else f"not saved: {transfer.name}"

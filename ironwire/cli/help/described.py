@@ -27,7 +27,7 @@ _TYPES: dict[str, type[click.ParamType[Any]]] = {
 
 @cache
 def descriptions() -> Description:
-    """What the file says of each command, by name."""
+    """The description of each command in the file, by name."""
     content: Description = json.loads(FILE.read_text(encoding="utf-8"))
     return content
 

@@ -82,7 +82,7 @@ def _settings_option(option: OptionInfo) -> Callable[[Callable[..., None]], Call
     flag = option.path.removeprefix("server.").replace(".", "-").replace("_", "-")
     help_text = option.metadata["click"]["help"]
     section = option.path.rpartition(".")[0]
-    sentence = (inspect.getdoc(option.parent_cls) or "").partition(". ")[0] if section else "What belongs to no section"
+    sentence = (inspect.getdoc(option.parent_cls) or "").partition(". ")[0] if section else "Settings of no section"
     declare = partial(
         click.option,
         cls=SubjectOption,
@@ -136,7 +136,7 @@ def serve(config_file: Path | None, **options: object) -> None:
             raise
         raise Failure(ExitCode.USAGE, *faults) from None
     finally:
-        flush_log()  # what a thread still writes stands before the last words
+        flush_log()  # lines of the writer thread come before the last ones
     _print("Stopped.")
 
 
@@ -191,7 +191,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _print(line: str | Text) -> None:
-    """On standard output, if it takes it now: nobody may read it, and the server must not wait for them."""
+    """Write to standard output, if it takes the text now: the server must not wait for a reader."""
     # Rich leaves the program when the reader has left the pipe.
     with suppress(OSError, ValueError, Failure, SystemExit):
         if sys.stdout is None or not select.select([], [sys.stdout], [], 0)[1]:

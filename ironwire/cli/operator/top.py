@@ -56,7 +56,7 @@ class Overview:
     blobs: int
     blob_bytes: int
     cpu_percent: float
-    """Of one processor."""
+    """Share of one processor."""
     resident_bytes: int
     open_files: int
     open_files_most: int

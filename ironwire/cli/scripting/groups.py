@@ -23,10 +23,10 @@ from ironwire.ids import ClientId, GroupId, Role
 MOST_EPOCHS = 2**53 - 1
 """The largest number on the wire (docs/protocol.md, section 1)."""
 
-F = TypeVar("F", bound=Callable[..., None])
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
-def _change_options(command: F) -> F:
+def _change_options(command: Command) -> Command:
     """The options of every change of a group."""
     if_epoch = click.option(
         "--if-epoch",

@@ -9,27 +9,13 @@ from attrs import define, field
 from rich.console import Console
 from rich.text import Text
 
+import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.options import device_option, json_option, key_option, open_identity, server_option
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import group_change, incident, notice, received, speaker, when
 from ironwire.cli.terminal import err, free_path, out, safe_file_name
-from ironwire.client import (
-    Client,
-    ClientError,
-    DeliveredFile,
-    Error,
-    GroupChanged,
-    Identity,
-    Queued,
-    Received,
-    Said,
-    ServerAddress,
-    Settled,
-    connect,
-    download,
-)
 from ironwire.ids import ClientId, DeviceId, MessageId
 
 _FOLDER_MODE = 0o700
@@ -56,7 +42,7 @@ def listen(
     """Print what arrives, until Ctrl-C. As a device, begin with what came since it was here last."""
     identity = open_identity(key)
     listener = Listener(AddressBook.beside(key), folder, as_json)
-    trio.run(listener.listen, ServerAddress.parse(server), identity, device, count)
+    trio.run(listener.listen, iw.ServerAddress.parse(server), identity, device, count)
     if listener.failures:
         sys.exit(ExitCode.FILE)
 
@@ -76,7 +62,7 @@ class Listener:
     _aside: Console = field(factory=err, init=False)
 
     async def listen(
-        self, address: ServerAddress, identity: Identity, device: DeviceId | None, count: int | None
+        self, address: iw.ServerAddress, identity: iw.Identity, device: DeviceId | None, count: int | None
     ) -> None:
         """Return after `count` messages.
 
@@ -84,38 +70,38 @@ class Listener:
             ClientError: the client has stopped.
         """
         seen = 0
-        async with connect(address, identity, device=device) as client:
+        async with iw.connect(address, identity, device=device) as client:
             self._aside.print(notice(f"{client.client_id} listens; Ctrl-C stops it"))
             while seen != count:
                 message, id_, seq = await self._next(client)
                 if not self._as_json:
                     self._console.print(self._line(message, client.client_id))
-                saved = await self._save(client.address, message) if isinstance(message, DeliveredFile) else None
+                saved = await self._save(client.address, message) if isinstance(message, iw.DeliveredFile) else None
                 if self._as_json:
                     click.echo(json_line(message, id_, seq=seq, saved=saved))
                 elif saved is not None:
                     self._console.print(notice(f"saved as {saved}", "bright_blue"))
                 seen += 1
 
-    async def _next(self, client: Client) -> tuple[Said, MessageId | None, int | None]:
+    async def _next(self, client: iw.Client) -> tuple[iw.Said, MessageId | None, int | None]:
         async for event in client:
             match event:
-                case Received(message, id_, seq) if isinstance(message, Said):
+                case iw.Received(message, id_, seq) if isinstance(message, iw.Said):
                     return message, id_, seq
-                case Received(Error() as error):
+                case iw.Received(iw.Error() as error):
                     self._aside.print(incident(error))
-                case Received() | Queued() | Settled():
+                case iw.Received() | iw.Queued() | iw.Settled():
                     pass  # receipts, who is there, and the fate of what was sent: for those who converse
                 case _:
                     self._aside.print(incident(event))
         raise AssertionError("a client's events end with an exception")
 
-    def _line(self, message: Said, own: ClientId) -> Text:
-        if isinstance(message, GroupChanged):
+    def _line(self, message: iw.Said, own: ClientId) -> Text:
+        if isinstance(message, iw.GroupChanged):
             return group_change(message, self._book, own, when(message.ts))
         return received(message, speaker(message, self._book, own), when(message.ts), fetch="ironwire download")
 
-    async def _save(self, address: ServerAddress, file: DeliveredFile) -> str | None:
+    async def _save(self, address: iw.ServerAddress, file: iw.DeliveredFile) -> str | None:
         """The path of the saved file: in the folder, whatever its sender called it, and in no other file's place."""
         if self._folder is None:
             return None
@@ -125,8 +111,8 @@ class Listener:
             self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
             name = safe_file_name(file.name or "", fallback=file.url.rpartition("/")[2])
             target = free_path(self._folder, name)
-            await download(address, file.url, target, expected_size=file.size, expected_sha256=file.sha256)
-        except (ClientError, OSError) as error:
+            await iw.download(address, file.url, target, expected_size=file.size, expected_sha256=file.sha256)
+        except (iw.ClientError, OSError) as error:
             self.failures += 1
             self._aside.print(notice(f"not saved: {error}", "bold red"))
             return None

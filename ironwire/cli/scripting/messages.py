@@ -9,37 +9,16 @@ from typing import Any
 import click
 import trio
 
+import ironwire.client as iw
+from ironwire.cli import options
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.help.completion import ANYBODY
-from ironwire.cli.options import (
-    answer_deadline,
-    check_there,
-    device_option,
-    json_option,
-    key_option,
-    open_identity,
-    server_option,
-    this_device_option,
-)
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import notice, remembered
 from ironwire.cli.scripting.files import Uploader, attach_with_bar, source_of
 from ironwire.cli.scripting.outbound import send_as_device, waiting_line
 from ironwire.cli.streams import read_text
 from ironwire.cli.terminal import err, out
-from ironwire.client import (
-    Accepted,
-    Client,
-    Identity,
-    Owner,
-    ServerAddress,
-    Stored,
-    connect,
-    default_store_path,
-    new_message_id,
-    read_client_id,
-    read_history,
-)
 from ironwire.ids import Address, DeviceId
 from ironwire.wire.messages import File as SentFile
 from ironwire.wire.messages import FileKind
@@ -57,10 +36,10 @@ MOST_ENTRIES = 100_000
 @click.option("--image", "image", type=_PATH, help="A picture, with its size.")
 @click.option("--voice", "voice", type=_PATH, help="A voice message, with its length and its waveform.")
 @click.option("--circle", "circle", type=_PATH, help="A square film of a minute at most, with its length and size.")
-@device_option
-@server_option
-@key_option
-@json_option
+@options.device_option
+@options.server_option
+@options.key_option
+@options.json_option
 def send(
     to: str,
     text: str | None,
@@ -80,8 +59,8 @@ def send(
     TO is a person or a group. A file is uploaded first, and TEXT is its caption; the file - is standard input. To look
     into pictures, voice messages and circles takes the extra `ironwire[media]`.
     """
-    options: dict[FileKind, Path | None] = {"file": file, "image": image, "voice": voice, "circle": circle}
-    attached = [(kind, path) for kind, path in options.items() if path is not None]
+    given: dict[FileKind, Path | None] = {"file": file, "image": image, "voice": voice, "circle": circle}
+    attached = [(kind, path) for kind, path in given.items() if path is not None]
     if len(attached) > 1:
         raise click.UsageError("One file at a time: give one of --file, --image, --voice and --circle.")
     if not text and not attached:
@@ -89,8 +68,8 @@ def send(
     if text == "-" and any(source_of(path) != path for _, path in attached):
         raise click.UsageError("Standard input can be the text or the file: one of the two has to be something else.")
     recipient = AddressBook.beside(key).address(to)
-    identity = open_identity(key)
-    address = ServerAddress.parse(server)
+    identity = options.open_identity(key)
+    address = iw.ServerAddress.parse(server)
     if text == "-":
         text = read_text("TEXT -")
     compose = partial(_compose, recipient, text, attached[0] if attached else None)
@@ -110,17 +89,17 @@ def send(
     metavar="N",
     help="The last N messages.",
 )
-@this_device_option
-@server_option
-@key_option
-@json_option
+@options.this_device_option
+@options.server_option
+@options.key_option
+@options.json_option
 def history(who: str, limit: int, device: DeviceId, server: str, key: Path, *, as_json: bool) -> None:
     """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked."""
     book = AddressBook.beside(key)
     peer = book.address(who)
-    check_there(key)
-    owner = Owner(read_client_id(key), device, ServerAddress.parse(server).origin)
-    entries = read_history(default_store_path(owner), owner, peer, limit)
+    options.check_there(key)
+    owner = iw.Owner(iw.read_client_id(key), device, iw.ServerAddress.parse(server).origin)
+    entries = iw.read_history(iw.default_store_path(owner), owner, peer, limit)
     if not entries and not as_json:
         err().print(notice("nothing yet"))
     for entry in entries:
@@ -144,17 +123,17 @@ async def _compose(
 
 
 async def _send(
-    address: ServerAddress, identity: Identity, compose: Callable[[Client], Awaitable[Any]]
-) -> tuple[Stored, Accepted | None]:
+    address: iw.ServerAddress, identity: iw.Identity, compose: Callable[[iw.Client], Awaitable[Any]]
+) -> tuple[iw.Stored, iw.Accepted | None]:
     """Without a device nothing is kept."""
-    message_id = new_message_id()
-    async with connect(address, identity) as client:
+    message_id = iw.new_message_id()
+    async with iw.connect(address, identity) as client:
         message = await compose(client)
-        with answer_deadline():
-            return Stored([message_id], 0, ""), await client.send(message, message_id=message_id)
+        with options.answer_deadline():
+            return iw.Stored([message_id], 0, ""), await client.send(message, message_id=message_id)
 
 
-def _report(stored: Stored, accepted: Accepted | None, *, as_json: bool) -> None:
+def _report(stored: iw.Stored, accepted: iw.Accepted | None, *, as_json: bool) -> None:
     (message_id,) = stored.ids
     answer: dict[str, Any] = {"id": message_id}
     if accepted is None:

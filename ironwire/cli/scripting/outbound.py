@@ -9,20 +9,8 @@ from typing import TypeVar
 
 import trio
 
+import ironwire.client as iw
 from ironwire.cli.options import ANSWER_SECONDS
-from ironwire.client import (
-    Accepted,
-    Client,
-    DeviceInUse,
-    DeviceOwner,
-    Identity,
-    OwnerGone,
-    Refused,
-    ServerAddress,
-    Stored,
-    new_message_id,
-    open_device,
-)
 from ironwire.client.store.records import Sendable
 from ironwire.ids import DeviceId, MessageId
 
@@ -38,11 +26,11 @@ T = TypeVar("T")
 
 
 async def at_device(
-    address: ServerAddress,
-    identity: Identity,
+    address: iw.ServerAddress,
+    identity: iw.Identity,
     device: DeviceId,
-    here: Callable[[Client], Awaitable[T]],
-    there: Callable[[DeviceOwner], Awaitable[T]],
+    here: Callable[[iw.Client], Awaitable[T]],
+    there: Callable[[iw.DeviceOwner], Awaitable[T]],
 ) -> T:
     """Do it `here` with the device, or, where another program has it, `there`.
 
@@ -55,25 +43,25 @@ async def at_device(
     gives_up_at = trio.current_time() + HANDOVER_SECONDS
     while True:
         try:
-            async with open_device(address, identity, device) as client:
+            async with iw.open_device(address, identity, device) as client:
                 return await here(client)
-        except DeviceInUse as in_use:
+        except iw.DeviceInUse as in_use:
             if trio.current_time() >= gives_up_at:
                 raise
-            owner = DeviceOwner(address, in_use.path)
+            owner = iw.DeviceOwner(address, in_use.path)
         asked_at = trio.current_time()
-        with suppress(OwnerGone):
+        with suppress(iw.OwnerGone):
             return await there(owner)
         gives_up_at += trio.current_time() - asked_at
         await trio.sleep(_TICK_SECONDS)
 
 
 async def send_as_device(
-    address: ServerAddress,
-    identity: Identity,
+    address: iw.ServerAddress,
+    identity: iw.Identity,
     device: DeviceId,
-    compose: Callable[[Client | DeviceOwner], Awaitable[Sendable]],
-) -> tuple[Stored, Accepted | None]:
+    compose: Callable[[iw.Client | iw.DeviceOwner], Awaitable[Sendable]],
+) -> tuple[iw.Stored, iw.Accepted | None]:
     """Send the message that `compose` makes; return how it is kept, and the answer if there is one yet.
 
     It is made once, and has one id wherever it is queued: a program that was killed after it had kept the message, and
@@ -84,34 +72,34 @@ async def send_as_device(
         ClientError: it is not kept, or the server does not want this client.
     """
 
-    message_id = new_message_id()
+    message_id = iw.new_message_id()
     made: list[Sendable] = []
 
-    async def message(by: Client | DeviceOwner) -> Sendable:
+    async def message(by: iw.Client | iw.DeviceOwner) -> Sendable:
         if not made:
             made.append(await compose(by))
         return made[0]
 
-    async def here(client: Client) -> tuple[Stored, Accepted | None]:
+    async def here(client: iw.Client) -> tuple[iw.Stored, iw.Accepted | None]:
         async with client.sending(await message(client), message_id) as (stored, accepted):
             found = await _accepted_in_time(client, accepted)
             if found is None and client.connection.error is not None:
                 raise client.connection.error
-            return Stored(stored.ids, client.waiting, client.connection.reason), found
+            return iw.Stored(stored.ids, client.waiting, client.connection.reason), found
 
-    async def there(owner: DeviceOwner) -> tuple[Stored, Accepted | None]:
+    async def there(owner: iw.DeviceOwner) -> tuple[iw.Stored, iw.Accepted | None]:
         async with owner.sending(await message(owner), message_id) as (stored, accepted):
             if not stored.reason:
                 # Where the other program ends first, the message is kept all the same: there is nothing to wait for.
-                with trio.move_on_after(ANSWER_SECONDS), suppress(OwnerGone):
+                with trio.move_on_after(ANSWER_SECONDS), suppress(iw.OwnerGone):
                     return stored, await accepted()
             return stored, None
 
     return await at_device(address, identity, device, here, there)
 
 
-async def _accepted_in_time(client: Client, accepted: Callable[[], Awaitable[Accepted]]) -> Accepted | None:
-    found: Accepted | None = None
+async def _accepted_in_time(client: iw.Client, accepted: Callable[[], Awaitable[iw.Accepted]]) -> iw.Accepted | None:
+    found: iw.Accepted | None = None
     with trio.CancelScope() as waiting:
         async with trio.open_nursery() as nursery:
 
@@ -128,12 +116,12 @@ async def _accepted_in_time(client: Client, accepted: Callable[[], Awaitable[Acc
 async def queue_valid(
     queue: Callable[..., Awaitable[object]],
     messages: Mapping[MessageId, Sendable],
-    refuse: Callable[[Sendable, Refused], None],
+    refuse: Callable[[Sendable, iw.Refused], None],
 ) -> None:
     """Queue `messages` together under their ids; where no server would take one of them, all but those."""
     try:
         await queue(*messages.values(), ids=[*messages])
-    except Refused as refused:
+    except iw.Refused as refused:
         if len(messages) == 1:
             (message,) = messages.values()
             refuse(message, refused)
@@ -146,7 +134,7 @@ def _nothing_else() -> bool:
     return False
 
 
-async def wait_sent(client: Client, is_busy: Callable[[], bool] = _nothing_else) -> None:
+async def wait_sent(client: iw.Client, is_busy: Callable[[], bool] = _nothing_else) -> None:
     """Return once everything that is queued is answered for, and `is_busy` says no; or when nothing moves any more.
 
     The server has `ANSWER_SECONDS` for each answer, however many there are to come, and after the time for which it

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import ConnectionFailed
+from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId
 
@@ -18,7 +19,7 @@ CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
 Dial = Callable[[ServerAddress], Awaitable[trio.abc.Stream]]
 
 _DOUBLINGS = 32
-"""More would only overflow: the cap holds long before."""
+"""The largest exponent: the cap holds long before, and more would overflow."""
 
 
 @frozen
@@ -41,7 +42,7 @@ class Backoff:
 
 @frozen(eq=False)
 class Target:
-    """A server, who connects to it, and how."""
+    """A server, the identity that connects to it, and the way there."""
 
     address: ServerAddress
     identity: Identity
@@ -49,6 +50,8 @@ class Target:
     backoff: Backoff
     dial: Dial
     invite: str | None = None
+    keys: DeviceKeys | None = None
+    """Of a device that has a key of its own."""
 
 
 async def dial_tcp(address: ServerAddress, *, context: ssl.SSLContext | None = None) -> trio.abc.Stream:

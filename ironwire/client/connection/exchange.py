@@ -22,7 +22,7 @@ STALL_SECONDS = 30.0
 """A transfer in which nothing moves for so long has failed. How long all of it may take is for the caller to say."""
 
 PIECE_BYTES = 256 * 1024
-"""So much is read and written at once: the hops to the disk's thread then do not count."""
+"""Bytes that are read and written at once: enough to make the hops to the disk's thread cheap."""
 
 NextPiece = Callable[[], Awaitable[bytes]]
 """The next piece of a request's body; an empty one is the end."""

@@ -12,36 +12,41 @@ waits for `reconnect_now`.
 """
 
 import math
-from contextlib import suppress
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
 
 import trio
 from attrs import define, field
 
+from ironwire.client import errors
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import Answer, SendQueue
+from ironwire.client.connection.outgoing import SendQueue
 from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
 from ironwire.client.connection.session import ClientSession, open_session
-from ironwire.client.errors import (
-    ClientError,
-    ConnectionFailed,
-    ConnectionLost,
-    LocalStoreError,
-    NotTheProtocol,
-    SessionEnded,
-)
+from ironwire.client.device_log import catch_up
 from ironwire.client.events import Connected, Connection, Disconnected, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
 from ironwire.client.store.backlog import Backlog
+from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import AuthChallenge, AuthOk
+from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
+from ironwire.wire.messages.fields import is_retryable
+
+NOT_LOGGED_REASON = "Device not in the device log"
+"""As section 9.2 has it."""
+
+CATCH_UP_SECONDS = 20.0
+"""For the device log, after `auth_ok` and before anything else."""
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
@@ -49,7 +54,7 @@ STEADY_SECONDS = 30.0
 
 @define(eq=False)
 class Link:
-    """One client's way to its server. With a write queue it is a device's."""
+    """The link of one client to its server. With a write queue the client is a device."""
 
     target: Target
     write_queue: WriteQueue | None
@@ -65,12 +70,18 @@ class Link:
     _leaving: trio.Event = field(factory=trio.Event, init=False)
     _running: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _has_connected: bool = field(default=False, init=False)
-    _end: ClientError | None = field(default=None, init=False)
+    _end: errors.ClientError | None = field(default=None, init=False)
+    _enrolment: Literal["none", "due", "done"] = field(default="none", init=False)
+    """Of a device with a key: whether a session by the identity's key has to add it to the device log of this server
+    first.
+    """
 
     def __attrs_post_init__(self) -> None:
         self.requests = Requests(self.write_queue, self.events, self._calls)
         self.rosters = Rosters(self.target.identity.client_id)
         self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue)
+        if self.target.keys is not None and not self.target.keys.is_logged:
+            self._enrolment = "due"
 
     @property
     def backlog(self) -> Backlog | None:
@@ -117,13 +128,13 @@ class Link:
         if self.write_queue is not None:
             try:
                 await self.write_queue.run()
-            except LocalStoreError as error:
+            except errors.LocalStoreError as error:
                 self.write_queue.end(error)
                 self.stop(error)
                 self._running.cancel()
             finally:
                 # Cancelled: nobody is to wait any more for what will not be kept.
-                self.write_queue.end(SessionEnded(CloseCode.NORMAL, "the client was closed"))
+                self.write_queue.end(errors.SessionEnded(CloseCode.NORMAL, "the client was closed"))
 
     async def run(self) -> None:
         """Sessions, until the program leaves. Unless the link is a lasting one, the first attempt has to succeed, and a
@@ -136,19 +147,19 @@ class Link:
         """The program is done: say goodbye."""
         if isinstance(self.events, Inbox):
             # Where it cannot be kept that the last event is finished, it comes again. The program is gone by then.
-            with suppress(ClientError):
+            with suppress(errors.ClientError):
                 await self.events.finish()
         self._leaving.set()
         if not self.is_up:
             self._running.cancel()
 
-    def stop(self, error: ClientError) -> None:
-        """Nothing goes on: every task that waits for anything is told `error`, unless there was one before."""
+    def stop(self, error: errors.ClientError) -> None:
+        """Stop the client: raise `error`, or the one before it, in every task that waits."""
         self._end = self._end or error
         self.events.end(self._end)
         self._fail_waiting(self._end)
 
-    def _fail_waiting(self, error: ClientError) -> None:
+    def _fail_waiting(self, error: errors.ClientError) -> None:
         self.requests.stopped = error
         self._up.set()
         self.requests.fail_waiting(error)
@@ -159,33 +170,58 @@ class Link:
         while True:
             steady_at = math.inf
             try:
-                async with open_session(
-                    target.address, target.identity, target.device, invite=target.invite, dial=target.dial
-                ) as session:
+                if self._enrolment == "due":
+                    await self._enrol()
+                async with self._session(target.keys) as session:
+                    self._enrolment = "none"
                     steady_at = trio.current_time() + STEADY_SECONDS
                     await self._live(session)
                 return
-            except ClientError as error:
+            except errors.ClientError as error:
                 if self._leaving.is_set():
                     return
-                is_passing = isinstance(error, ConnectionFailed | ConnectionLost) or self._can_drop(error)
+                if self._must_enrol(error):
+                    self._enrolment = "due"
+                    continue
+                is_passing = isinstance(error, errors.ConnectionFailed | errors.ConnectionLost) or self._can_drop(error)
                 goes_on = self.is_lasting or (self._has_connected and is_passing)
-                if not goes_on or isinstance(error, LocalStoreError):
+                if not goes_on or isinstance(error, errors.LocalStoreError):
                     self.stop(error)
                     return
                 ended = error
             if trio.current_time() >= steady_at:
                 attempt = 0
             if is_passing:
-                spread_seconds = ended.spread_seconds if isinstance(ended, ConnectionLost) else None
+                spread_seconds = ended.spread_seconds if isinstance(ended, errors.ConnectionLost) else None
                 delay_seconds = target.backoff.delay_seconds(attempt, spread_seconds)
                 is_asked = await self._wait_to_retry(str(ended), delay_seconds)
                 attempt = 0 if is_asked else attempt + 1
             else:
                 await self._wait_to_be_told(ended)
 
+    @asynccontextmanager
+    async def _session(self, keys: DeviceKeys | None) -> AsyncGenerator[ClientSession]:
+        """A session, by the key of the device if it has one; then what is known of the device log is up to date."""
+        target = self.target
+        async with open_session(
+            target.address, target.identity, target.device, invite=target.invite, dial=target.dial, keys=keys
+        ) as session:
+            if target.keys is not None:
+                await _catch_up(session, target.keys)
+            yield session
+
+    async def _enrol(self) -> None:
+        """Add the device to its client's log, in a session of its own."""
+        async with self._session(None):
+            self._enrolment = "done"
+
+    def _must_enrol(self, error: errors.ClientError) -> bool:
+        """Whether the server knows less of the log than this device: it is another server, or was restored."""
+        is_unknown = isinstance(error, errors.AuthenticationRefused) and error.reason == NOT_LOGGED_REASON
+        return is_unknown and self.target.keys is not None and self._enrolment == "none"
+
     async def _wait_to_retry(self, reason: str, delay_seconds: float) -> bool:
-        """Wait so long, or until `reconnect_now`; then it is true."""
+        """Wait so long, or until `reconnect_now`, which returns True."""
         self.connection = Connection("waiting", reason, trio.current_time() + delay_seconds)
         self.events.put(Disconnected(reason, delay_seconds))
         self._end_lost_calls()
@@ -195,7 +231,7 @@ class Link:
         self.connection = Connection("connecting", reason)
         return self._retry.is_set()
 
-    async def _wait_to_be_told(self, error: ClientError) -> None:
+    async def _wait_to_be_told(self, error: errors.ClientError) -> None:
         self.connection = Connection("stopped", str(error), error=error)
         self.events.put(Disconnected(str(error), None))
         self._end_lost_calls()
@@ -203,6 +239,8 @@ class Link:
         self._retry = trio.Event()
         await self._retry.wait()
         self.connection = Connection("connecting", str(error))
+        if self._enrolment == "done":
+            self._enrolment = "none"
         self.requests.stopped = self._end
         self._up = trio.Event()
 
@@ -212,15 +250,17 @@ class Link:
 
     # --- one session -------------------------------------------------------------------------------------------------
 
-    def _can_drop(self, error: ClientError) -> bool:
+    def _can_drop(self, error: errors.ClientError) -> bool:
         """Whether the server ended the session over a frame that was too big, and that frame is now given up."""
-        return isinstance(error, SessionEnded) and error.code == CloseCode.TOO_BIG and self.requests.drop_largest()
+        return (
+            isinstance(error, errors.SessionEnded) and error.code == CloseCode.TOO_BIG and self.requests.drop_largest()
+        )
 
     def _come_up(self, session: ClientSession, nursery: trio.Nursery) -> tuple[SendQueue, Repeats]:
         welcome = session.welcome
         if self.write_queue is not None:
             if welcome.epoch is None or welcome.seq is None or welcome.sent is None:
-                raise NotTheProtocol("the server keeps no mailboxes: connect without a device")
+                raise errors.NotTheProtocol("the server keeps no mailboxes: connect without a device")
             self.write_queue.put(Begin(welcome.epoch, welcome.seq, welcome.sent), lambda _: None)
         self.rosters.forget_all()
         queue, repeats = self.requests.begin(nursery, welcome)
@@ -254,7 +294,7 @@ class Link:
             if self.requests.take(frame, repeats) or isinstance(frame.message, Answer):
                 continue  # an answer that is no reply: nobody waits for it any more
             if isinstance(frame.message, AuthChallenge | AuthOk):
-                raise NotTheProtocol(f"the server sent `{frame.message.verb}` in the middle of a session")
+                raise errors.NotTheProtocol(f"the server sent `{frame.message.verb}` in the middle of a session")
             await self._pushes.take(frame, queue)
 
     async def _write(self, session: ClientSession, queue: SendQueue) -> None:
@@ -266,3 +306,16 @@ class Link:
                     frame = encode(message).decode()
             if frame is not None:
                 await session.send(frame)
+
+
+async def _catch_up(session: ClientSession, keys: DeviceKeys) -> None:
+    """As `catch_up`; a server that cannot do it now may be tried again."""
+    try:
+        with trio.fail_after(CATCH_UP_SECONDS):
+            await catch_up(session, keys, time.time_ns() // 1_000_000)
+    except trio.TooSlowError:
+        raise errors.ConnectionFailed("the server did not answer about the device log: try again later") from None
+    except errors.Refused as refused:
+        if is_retryable(refused.code):
+            raise errors.ConnectionFailed(f"the server takes no entry of the device log now ({refused})") from None
+        raise

@@ -9,47 +9,31 @@ from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.client.store.numbers import Given
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import Address, MessageId
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_client, encode
-from ironwire.wire.messages import (
-    Accepted,
-    Ack,
-    BlockList,
-    ClientMessage,
-    DeviceList,
-    DeviceRemoved,
-    Error,
-    File,
-    GroupDetails,
-    GroupList,
-    IceServerList,
-    Receipt,
-    Text,
-    UploadGrant,
-)
 from ironwire.wire.messages.fields import SAFE_INTEGER
 
-Answer = Accepted | DeviceList | DeviceRemoved | GroupDetails | GroupList | BlockList | IceServerList | UploadGrant
-"""The server's reply to a request that it has carried out."""
-
-Reply = Answer | Error
+Reply = msg.Answer | msg.Error
 
 NUMBER_BYTES = len(f',"n":{SAFE_INTEGER}')
 
-_Ready = tuple[MessageId, int | None] | ClientMessage | None
-"""Of a message whose order matters: after how many holds it was put here. None is an ack."""
+_Ready = tuple[MessageId, int | None] | msg.ClientMessage | None
+"""A message that waits for its reply, by its id and, if its order matters, the number of holds before it; a message
+that is said once; None for an ack.
+"""
 
 
-R = TypeVar("R", bound=Answer)
+AskedAnswer = TypeVar("AskedAnswer", bound=msg.Answer)
 
 
-def checked(asked: str, reply: Reply, kind: type[R]) -> R:
+def checked(asked: str, reply: Reply, kind: type[AskedAnswer]) -> AskedAnswer:
     """`reply` to the verb `asked`, which has to be of that kind.
 
     Raises:
         Refused: it is an error.
         NotTheProtocol: it is something else.
     """
-    if isinstance(reply, Error):
+    if isinstance(reply, msg.Error):
         raise Refused(reply.msg, reply.detail, reply.user, reply.retry_after_ms)
     if not isinstance(reply, kind):
         raise NotTheProtocol(f"the server gave another answer to `{asked}` than there is")
@@ -66,7 +50,7 @@ class Pending:
     """
 
     id: MessageId
-    message: ClientMessage
+    message: msg.ClientMessage
     is_kept: bool = False
     is_awaited: bool = True
     is_announced: bool = False
@@ -78,7 +62,7 @@ class Pending:
     """The number under which it was sent last, or may have been."""
     frame: str = field(init=False)
     is_ordered: bool = field(init=False)
-    """No later message may be accepted before it."""
+    """Whether no later message may be accepted before it."""
     _bare_bytes: int = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -95,11 +79,11 @@ class Pending:
     @property
     def recipient(self) -> Address | None:
         """The client or group that an envelope is for; None for a request."""
-        return self.message.to if isinstance(self.message, Text | File | Receipt) else None
+        return self.message.to if isinstance(self.message, msg.Text | msg.File | msg.Receipt) else None
 
     @property
     def frame_bytes(self) -> int:
-        """With room for a number, if it gets one."""
+        """The size of its frame, with room for a number if it gets one."""
         return self._bare_bytes + (NUMBER_BYTES if self.is_kept else 0)
 
     def number(self, n: int) -> None:
@@ -139,7 +123,8 @@ class Pending:
 
 @define(eq=False)
 class SendQueue:
-    """To the writer of one session: the messages without a reply, what wants none, and one ack however many are due.
+    """The queue to the writer of one session: messages that wait for a reply, those that want none, and at most one
+    ack.
 
     While the server holds the session (docs/protocol.md, section 4), nothing whose order matters is written: all of it
     is sent again, in order, once the session goes on.
@@ -155,7 +140,7 @@ class SendQueue:
         self._ready, self._taken = trio.open_memory_channel[_Ready](float("inf"))
 
     def send(self, pending: Pending) -> None:
-        """A message that waits for its reply."""
+        """Queue a message that waits for its reply."""
         if not pending.is_ordered:
             self._ready.send_nowait((pending.id, None))
         elif not self.is_held:
@@ -170,23 +155,23 @@ class SendQueue:
         """The server takes what is sent from now on."""
         self.is_held = False
 
-    def say(self, message: ClientMessage) -> None:
-        """A message that is said once, in this session, and answered only if something is wrong with it."""
+    def say(self, message: msg.ClientMessage) -> None:
+        """Queue a message that is said once, in this session, and answered only if something is wrong with it."""
         self._ready.send_nowait(message)
 
     def ack(self, upto: int) -> None:
-        """Everything up to `upto` that came in this session is stored."""
+        """Queue an ack: everything up to `upto` that came in this session is stored."""
         if self._ack_upto is None:
             self._ready.send_nowait(None)
         self._ack_upto = upto
 
-    async def next(self) -> MessageId | ClientMessage:
+    async def next(self) -> MessageId | msg.ClientMessage:
         """The next to write: a message, or the id of one that waits for its reply."""
         while True:
             match await self._taken.receive():
                 case None:
                     upto, self._ack_upto = self._ack_upto, None
-                    return Ack(upto or 0)
+                    return msg.Ack(upto or 0)
                 case (message_id, hold):
                     if hold is None or hold == self._holds:
                         return message_id

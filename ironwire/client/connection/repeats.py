@@ -31,7 +31,9 @@ REST_SECONDS = 60.0
 
 @define(eq=False)
 class Repeats:
-    """Of one session. `pending` are the messages without a reply, in the order in which they are to be sent."""
+    """The repetitions of one session. `pending` are the messages without a reply, in the order in which they are to be
+    sent.
+    """
 
     _send_queue: SendQueue
     _pending: dict[MessageId, Pending]

@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import Pending, R, Reply, SendQueue, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
 from ironwire.client.events import EventQueue
@@ -36,7 +36,7 @@ def new_message_id() -> MessageId:
 
 @define(eq=False)
 class Requests:
-    """Of one client, over all its sessions. With a write queue they are a device's."""
+    """The requests of one client, over all its sessions. With a write queue the client is a device."""
 
     write_queue: WriteQueue | None
     events: EventQueue | Inbox
@@ -45,7 +45,7 @@ class Requests:
     stopped: ClientError | None = field(default=None, init=False)
     """Why nothing can be asked now: the client has ended, or waits for `reconnect_now`."""
     numbers: Numbers | None = field(default=None, init=False)
-    """Of a device whose file was read."""
+    """The numbers of a device, once its file was read."""
     _lacks_numbers: bool = field(default=False, init=False)
     """Messages wait for a number until another one is answered."""
     _standing: dict[str, ClientMessage] = field(factory=dict, init=False)
@@ -75,7 +75,9 @@ class Requests:
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    async def ask(self, message: ClientMessage, kind: type[R], message_id: MessageId | None = None) -> R:
+    async def ask(
+        self, message: ClientMessage, kind: type[AskedAnswer], message_id: MessageId | None = None
+    ) -> AskedAnswer:
         """Send `message`, which a device keeps first if it is for somebody else, and wait for the reply.
 
         Args:

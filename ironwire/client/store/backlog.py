@@ -32,7 +32,7 @@ WINDOW = 256
 
 @define(eq=False)
 class Backlog:
-    """Of one device, over all sessions. `run` sends in each of them."""
+    """The backlog of one device, over all sessions. `run` sends in each of them."""
 
     _write_queue: WriteQueue
     _events: EventQueue | Inbox
@@ -42,21 +42,21 @@ class Backlog:
     waiting: int = field(default=0, init=False)
     """Messages in the file without an answer."""
     _window: dict[MessageId, Pending] = field(factory=dict, init=False)
-    """Launched and unanswered."""
+    """Messages that were launched and have no answer."""
     _is_behind: bool = field(default=False, init=False)
-    """Whether messages are in the file that are not in the window."""
+    """Whether the file has messages that are not in the window."""
     _passed_by: int = field(default=0, init=False)
     """Messages that did not enter the window when they were queued."""
     _resting: Collection[Address] = field(default=(), init=False)
-    """Those to whom nothing is sent at the moment."""
+    """Recipients to whom nothing is sent at the moment."""
     _answered: dict[MessageId, Pending | None] = field(factory=dict, init=False)
-    """Taken out of the window, while the file does not know it yet."""
+    """Messages that were taken out of the window while the file does not know of the answer yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
     """Messages of this run that somebody wanted an answer to."""
     _coming: set[MessageId] = field(factory=set, init=False)
     """Messages that are being kept with a number, and enter the window then."""
     _unnumbered: int = field(default=0, init=False)
-    """The same without one: nothing overtakes them."""
+    """Messages that are being kept without a number: nothing overtakes them."""
     _work: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
     _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -129,7 +129,7 @@ class Backlog:
         return under_way
 
     def awaited(self) -> list[Pending]:
-        """Those for whose answer somebody waits."""
+        """Messages for whose answer a task waits."""
         return [pending for pending in self._awaited.values() if pending.is_awaited]
 
     def _put(self, pending: Pending, message: Sendable, now_ms: int) -> None:
@@ -173,7 +173,7 @@ class Backlog:
     # --- replies -----------------------------------------------------------------------------------------------------
 
     def take(self, pending: Pending, reply: Reply) -> None:
-        """The server has answered. Whoever sent the message is told once the reply is kept too."""
+        """Take an answer of the server. The sender of the message is told once the reply is kept too."""
         del self._window[pending.id]
         self._answered[pending.id] = pending
         self.waiting -= 1

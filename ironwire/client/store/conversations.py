@@ -15,7 +15,7 @@ from ironwire.ids import Address, GroupId, is_group
 from ironwire.wire.codec import decode_client, decode_server
 from ironwire.wire.messages import DeliveredFile, DeliveredText, File, GroupChanged, Text
 
-# What a client sends to itself comes back to the device that sent it; one of the two is enough.
+# A message to oneself comes back to the device that sent it; one of the two is enough.
 _HISTORY = """
     SELECT number, state, ts, receipt, reason, message_id, frame FROM entry
     WHERE peer = ? AND number < ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)

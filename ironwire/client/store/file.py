@@ -18,41 +18,13 @@ from attrs import define, evolve, field
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
+from ironwire.client.store import records
 from ironwire.client.store.conversations import conversations, group_names, history, own_message
-from ironwire.client.store.records import (
-    Arrive,
-    Begin,
-    Change,
-    Conversation,
-    Delivery,
-    Finish,
-    GiveNumber,
-    HistoryEntry,
-    Kept,
-    MarkRead,
-    Numbered,
-    Owner,
-    Queue,
-    Said,
-    Sendable,
-    Settle,
-    VoidNumber,
-    conversation_of,
-)
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
-from ironwire.wire.messages import (
-    Accepted,
-    DeliveredReceipt,
-    DeviceLogChanged,
-    Error,
-    ErrorCode,
-    Gap,
-    GroupChanged,
-    Receipt,
-)
 
 SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
@@ -104,7 +76,7 @@ _FINISH = "UPDATE entry SET state = 'seen' WHERE state = 'unseen' AND number <= 
 _CLEAR_FINISHED = "DELETE FROM entry WHERE state = 'unseen' AND number <= ? AND peer IS NULL"
 
 
-def read_history(path: Path, owner: Owner, peer: Address, limit: int) -> list[HistoryEntry]:
+def read_history(path: Path, owner: records.Owner, peer: Address, limit: int) -> list[records.HistoryEntry]:
     """The last `limit` entries of the conversation with `peer`, oldest first; also while a client has the file open.
 
     Raises:
@@ -122,7 +94,7 @@ def read_history(path: Path, owner: Owner, peer: Address, limit: int) -> list[Hi
 class LocalFile:
     """Open, until `close`. One process at a time may have it; others may read its history."""
 
-    _owner: Owner
+    _owner: records.Owner
     _lock: int
     _database: sqlite3.Connection
     last_number: int = 0
@@ -130,7 +102,7 @@ class LocalFile:
     _is_synced_fully: bool = field(default=True, init=False)
 
     @classmethod
-    def open(cls, path: Path, owner: Owner) -> Self:
+    def open(cls, path: Path, owner: records.Owner) -> Self:
         """Have the file at `path`; with its folders it is made where there is none, for its owner's eyes only.
 
         Raises:
@@ -159,9 +131,12 @@ class LocalFile:
         self._database.close()
         os.close(self._lock)
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[records.Change]) -> None:
         """Make the changes in their order, in one transaction."""
-        is_promise = any(isinstance(change, Begin | Arrive | Queue | GiveNumber) for change in changes)
+        is_promise = any(
+            isinstance(change, records.Begin | records.Arrive | records.Queue | records.GiveNumber)
+            for change in changes
+        )
         self._sync_fully(is_promise)
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -175,32 +150,32 @@ class LocalFile:
         if is_promise:
             self._note_newest()
 
-    def unseen(self, after: int, limit: int) -> list[Kept]:
+    def unseen(self, after: int, limit: int) -> list[records.Kept]:
         rows = self._database.execute(_UNSEEN, (after, limit))
-        return [Kept(number, decode_server(frame)) for number, frame in rows]
+        return [records.Kept(number, decode_server(frame)) for number, frame in rows]
 
-    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[tuple[MessageId, Sendable | None]]:
+    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[tuple[MessageId, records.Sendable | None]]:
         rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
         return [(MessageId(message_id), own_message(frame)) for message_id, frame in rows]
 
-    def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
+    def sent(self, ids: Collection[MessageId]) -> dict[MessageId, msg.Accepted | msg.Error | None]:
         rows = self._database.execute(_SENT, (self._owner.client, self._owner.device, json.dumps([*ids])))
         return {MessageId(message_id): _reply(*fate) for message_id, *fate in rows}
 
-    def numbered(self) -> Numbered:
+    def numbered(self) -> records.Numbered:
         epoch, highest = self._database.execute("SELECT epoch, highest FROM mailbox").fetchone()
         rows = self._database.execute(_NUMBERED)
         queued = {n: (MessageId(message_id), own_message(frame)) for n, message_id, frame in rows}
-        return Numbered(epoch, highest, queued)
+        return records.Numbered(epoch, highest, queued)
 
     def count_queued(self) -> int:
         count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
         return count
 
-    def history(self, peer: Address, limit: int, before: int | None = None) -> list[HistoryEntry]:
+    def history(self, peer: Address, limit: int, before: int | None = None) -> list[records.HistoryEntry]:
         return history(self._database, self._owner, peer, limit, before)
 
-    def conversations(self) -> list[Conversation]:
+    def conversations(self) -> list[records.Conversation]:
         return conversations(self._database, self._owner)
 
     def group_names(self) -> dict[GroupId, str]:
@@ -215,34 +190,34 @@ class LocalFile:
             self._database.execute(f"PRAGMA synchronous = {'FULL' if is_wanted else 'NORMAL'}")
             self._is_synced_fully = is_wanted
 
-    def _make(self, change: Change) -> None:
+    def _make(self, change: records.Change) -> None:
         owner, execute = self._owner, self._database.execute
         match change:
-            case Begin(epoch, tail, sent):
+            case records.Begin(epoch, tail, sent):
                 execute(_CLEAR_NUMBERS, (epoch, sent))
                 execute(_BEGIN_NUMBERS, (sent, epoch, sent))
                 # A tail below what is stored: the server was set back, and gives out numbers that were in use.
                 execute(_BEGIN, (epoch, epoch, tail))
-            case Arrive():
+            case records.Arrive():
                 self._arrive(change)
-            case Queue(message_id, message, ts, n):
-                peer = None if isinstance(message, Receipt) else message.to
+            case records.Queue(message_id, message, ts, n):
+                peer = None if isinstance(message, msg.Receipt) else message.to
                 frame = encode(message, message_id).decode()
                 self._insert("queued", peer, owner.client, owner.device, message_id, ts, frame)
                 if n is not None:
                     self._give_number(message_id, n)
-            case GiveNumber(message_id, n):
+            case records.GiveNumber(message_id, n):
                 self._give_number(message_id, n)
-            case VoidNumber(message_id):
+            case records.VoidNumber(message_id):
                 execute(_VOID_NUMBER, (owner.client, message_id, owner.device))
-            case Settle(message_id, ts, reason):
+            case records.Settle(message_id, ts, reason):
                 named = (owner.client, message_id, owner.device)
                 execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, *named))
                 execute(_CLEAR_SETTLED, named)
-            case Finish(number):
+            case records.Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
-            case MarkRead(peer, upto):
+            case records.MarkRead(peer, upto):
                 execute(_MARK_READ, (upto, peer))
 
     def _give_number(self, message_id: MessageId, n: int) -> None:
@@ -264,61 +239,53 @@ class LocalFile:
         if peer is not None:
             self._database.execute(_NOTE_NEWEST, (peer,))
 
-    def _arrive(self, arrival: Arrive) -> None:
+    def _arrive(self, arrival: records.Arrive) -> None:
         message = arrival.message
         (stored,) = self._database.execute("SELECT seq FROM mailbox").fetchone()
         if arrival.seq <= stored:
             return
         self._database.execute("UPDATE mailbox SET seq = ?", (arrival.seq,))
-        if isinstance(message, Gap):
+        if isinstance(message, msg.Gap):
             self._insert_gap(evolve(message, first=max(message.first, stored + 1)))
             return
         if 0 < stored < arrival.seq - 1:
             # Acknowledged, but not from this file: it was put back from a copy. Anything may have been there.
-            self._insert_gap(Gap(stored + 1, arrival.seq - 1, "expired", more_groups=True))
+            self._insert_gap(msg.Gap(stored + 1, arrival.seq - 1, "expired", more_groups=True))
         if not self._is_known(arrival.id, message):
             self._insert_delivery(arrival.id, message, arrival.seq)
 
-    def _is_known(self, message_id: MessageId | None, message: Delivery) -> bool:
+    def _is_known(self, message_id: MessageId | None, message: records.Delivery) -> bool:
         """Whether it came under another number: a server that was set back, and a sender that sent again."""
         if message_id is None:
             return False
-        known = self._database.execute(_KNOWN, (_sender(message), message_id, message.device or ""))
+        known = self._database.execute(_KNOWN, (records.sender_of(message), message_id, message.device or ""))
         return any(abs((message.ts or 0) - ts) < SAME_ID_MS for (ts,) in known)
 
-    def _insert_delivery(self, message_id: MessageId | None, message: Delivery, seq: int) -> None:
+    def _insert_delivery(self, message_id: MessageId | None, message: records.Delivery, seq: int) -> None:
         own = self._owner.client
         frame = frame_text(message.verb, encode_payload(message), id=message_id, seq=seq).decode()
         peer: Address | None = None
-        if isinstance(message, DeliveredReceipt):
+        if isinstance(message, msg.DeliveredReceipt):
             noted = [(message.state, own, receipted, message.sender) for receipted in message.ids]
             self._database.executemany(_NOTE_RECEIPT, noted)
-        elif isinstance(message, Said):
-            peer = conversation_of(message, own)
-        self._insert("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
+        elif isinstance(message, records.Said):
+            peer = records.conversation_of(message, own)
+        self._insert(
+            "unseen", peer, records.sender_of(message), message.device or "", message_id, message.ts or 0, frame
+        )
 
-    def _insert_gap(self, gap: Gap) -> None:
+    def _insert_gap(self, gap: msg.Gap) -> None:
         self._insert("unseen", None, self._owner.client, "", None, 0, encode(gap).decode())
 
 
-def _reply(state: str, ts: int, reason: ErrorCode | None) -> Accepted | Error | None:
+def _reply(state: str, ts: int, reason: msg.ErrorCode | None) -> msg.Accepted | msg.Error | None:
     match state:
         case "accepted":
-            return Accepted(ts, duplicate=True)
+            return msg.Accepted(ts, duplicate=True)
         case "refused":
-            return Error(reason or "invalid")
+            return msg.Error(reason or "invalid")
         case _:
             return None
-
-
-def _sender(message: Delivery) -> ClientId:
-    match message:
-        case GroupChanged(by=by):
-            return by
-        case DeviceLogChanged(client=client):
-            return client
-        case _:
-            return message.sender
 
 
 def _connection(path: Path) -> sqlite3.Connection:
@@ -328,7 +295,7 @@ def _connection(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _prepare(database: sqlite3.Connection, path: Path, owner: Owner) -> None:
+def _prepare(database: sqlite3.Connection, path: Path, owner: records.Owner) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     migrate(database, path, load_migrations("ironwire.client.store"))
@@ -338,14 +305,14 @@ def _prepare(database: sqlite3.Connection, path: Path, owner: Owner) -> None:
     _check_owner(database, path, owner)
 
 
-def _check_owner(database: sqlite3.Connection, path: Path, owner: Owner) -> None:
+def _check_owner(database: sqlite3.Connection, path: Path, owner: records.Owner) -> None:
     found = database.execute("SELECT client, device, origin FROM mailbox").fetchone()
     if found != (owner.client, owner.device, owner.origin):
         raise LocalStoreError(f"{path} belongs to another identity, device or server: choose another file")
 
 
 def _locked(path: Path) -> int:
-    """A lock that is held until it is closed, at the latest when the process ends. It says whose it is."""
+    """A lock file that names its owner; held until it is closed, at the latest when the process ends."""
     lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -30,64 +30,37 @@ from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Reply, checked
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
-from ironwire.client.store.handover_lines import (
-    Answered,
-    AskServer,
-    Failed,
-    Keep,
-    Line,
-    Stored,
-    decode_line,
-    encode_line,
-)
+from ironwire.client.store import handover_lines as lines
 from ironwire.client.store.records import Sendable
 from ironwire.errors import InvalidMessage
 from ironwire.ids import MessageId
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_client, decode_server, encode
-from ironwire.wire.messages import (
-    Accepted,
-    Block,
-    Blocks,
-    DeviceRemove,
-    Devices,
-    Error,
-    GroupAdd,
-    GroupCreate,
-    GroupInfo,
-    GroupLeave,
-    GroupRemove,
-    GroupRename,
-    GroupRole,
-    Groups,
-    Unblock,
-    UploadGrant,
-    UploadToken,
-)
 
 REQUEST_SECONDS = 5.0
 MOST_AT_A_TIME = 16
 LINE_BYTES = 16 * 1024 * 1024
 
-Sending = tuple[Stored, Callable[[], Awaitable[Accepted]]]
+Sending = tuple[lines.Stored, Callable[[], Awaitable[msg.Accepted]]]
 """A message that is kept, and a function that waits until the server has taken it over."""
 
 _OPEN_TO_OTHERS = 0o022
 
 _Question = (
-    Devices
-    | DeviceRemove
-    | UploadToken
-    | Groups
-    | GroupInfo
-    | GroupCreate
-    | GroupAdd
-    | GroupRemove
-    | GroupLeave
-    | GroupRole
-    | GroupRename
-    | Blocks
-    | Block
-    | Unblock
+    msg.Devices
+    | msg.DeviceRemove
+    | msg.UploadToken
+    | msg.Groups
+    | msg.GroupInfo
+    | msg.GroupCreate
+    | msg.GroupAdd
+    | msg.GroupRemove
+    | msg.GroupLeave
+    | msg.GroupRole
+    | msg.GroupRename
+    | msg.Blocks
+    | msg.Block
+    | msg.Unblock
 )
 """Questions that may be asked. The rest belongs to the session of the program that has the device."""
 
@@ -137,10 +110,10 @@ class Reception:
 
     async def _answer(self, stream: trio.SocketStream, line: bytes) -> None:
         try:
-            match decode_line(line):
-                case Keep(frames, is_awaited):
+            match lines.decode_line(line):
+                case lines.Keep(frames, is_awaited):
                     await self._keep(stream, dict(map(_sendable, frames)), is_awaited=is_awaited)
-                case AskServer(frame):
+                case lines.AskServer(frame):
                     question, _, _ = decode_client(frame)
                     if not isinstance(question, _Question):
                         raise NotTheProtocol(f"`{question.verb}` cannot be handed over")
@@ -148,12 +121,12 @@ class Reception:
                 case _:
                     raise NotTheProtocol("this is no request")
         except Refused as refused:
-            error = Error(refused.code, refused.detail, refused.user, refused.retry_after_ms)
+            error = msg.Error(refused.code, refused.detail, refused.user, refused.retry_after_ms)
             await _say(stream, _answered(error))
         except ClientError as failure:
-            await _say(stream, Failed.of(failure))
+            await _say(stream, lines.Failed.of(failure))
         except InvalidMessage as error:
-            await _say(stream, Failed("protocol", str(error)))
+            await _say(stream, lines.Failed("protocol", str(error)))
 
     async def _keep(self, stream: trio.SocketStream, messages: dict[MessageId, Sendable], *, is_awaited: bool) -> None:
         backlog = self._link.backlog
@@ -163,7 +136,7 @@ class Reception:
         with trio.CancelScope(shield=True):
             queued = await backlog.queue([*messages.values()], [*messages], is_awaited=is_awaited)
             ids = [pending.id for pending in queued]
-            await _say(stream, Stored(ids, backlog.waiting, self._link.offline_reason))
+            await _say(stream, lines.Stored(ids, backlog.waiting, self._link.offline_reason))
         for pending in queued if is_awaited else ():
             await _say(stream, _answered(await pending.reply_or_error()))
 
@@ -193,13 +166,13 @@ def _sendable(frame: str) -> tuple[MessageId, Sendable]:
     return message_id, message
 
 
-def _answered(reply: Reply) -> Answered:
-    return Answered(encode(reply).decode())
+def _answered(reply: Reply) -> lines.Answered:
+    return lines.Answered(encode(reply).decode())
 
 
-async def _say(stream: trio.SocketStream, line: Line) -> None:
+async def _say(stream: trio.SocketStream, line: lines.Line) -> None:
     with trio.fail_after(REQUEST_SECONDS):
-        await stream.send_all(encode_line(line))
+        await stream.send_all(lines.encode_line(line))
 
 
 # --- who hands over --------------------------------------------------------------------------------------------------
@@ -223,34 +196,34 @@ class DeviceOwner:
     address: ServerAddress
     _store: Path
 
-    async def queue(self, *messages: Sendable, ids: Sequence[MessageId]) -> Stored:
+    async def queue(self, *messages: Sendable, ids: Sequence[MessageId]) -> lines.Stored:
         """As `Client.queue`; and how many messages wait there."""
         frames = [encode(message, message_id).decode() for message, message_id in zip(messages, ids, strict=True)]
-        async with self._request(Keep(frames, is_awaited=False)) as hear:
-            stored: Stored = _expect(await hear(), Stored)
+        async with self._request(lines.Keep(frames, is_awaited=False)) as hear:
+            stored: lines.Stored = _expect(await hear(), lines.Stored)
             return stored
 
     @asynccontextmanager
     async def sending(self, message: Sendable, message_id: MessageId) -> AsyncGenerator[Sending]:
         """As `Client.sending`."""
-        async with self._request(Keep([encode(message, message_id).decode()], is_awaited=True)) as hear:
+        async with self._request(lines.Keep([encode(message, message_id).decode()], is_awaited=True)) as hear:
 
-            async def accepted() -> Accepted:
-                return checked(message.verb, _reply(await hear()), Accepted)
+            async def accepted() -> msg.Accepted:
+                return checked(message.verb, _reply(await hear()), msg.Accepted)
 
-            yield _expect(await hear(), Stored), accepted
+            yield _expect(await hear(), lines.Stored), accepted
 
     async def upload_token(self) -> str:
         """As `Client.upload_token`."""
-        async with self._request(AskServer(encode(UploadToken()).decode())) as hear:
-            return checked(UploadToken.verb, _reply(await hear()), UploadGrant).token
+        async with self._request(lines.AskServer(encode(msg.UploadToken()).decode())) as hear:
+            return checked(msg.UploadToken.verb, _reply(await hear()), msg.UploadGrant).token
 
     @asynccontextmanager
-    async def _request(self, request: Line) -> AsyncGenerator[Callable[[], Any]]:
+    async def _request(self, request: lines.Line) -> AsyncGenerator[Callable[[], Any]]:
         stream = await self._reach()
         async with stream:
             with _gone_if_broken():
-                await stream.send_all(encode_line(request))
+                await stream.send_all(lines.encode_line(request))
             yield partial(_hear, stream, bytearray())
 
     async def _reach(self) -> trio.SocketStream:
@@ -275,27 +248,27 @@ def _gone_if_broken() -> Iterator[None]:
         raise OwnerGone("the program that has the device has ended") from None
 
 
-async def _hear(stream: trio.SocketStream, rest: bytearray) -> Line:
+async def _hear(stream: trio.SocketStream, rest: bytearray) -> lines.Line:
     with _gone_if_broken():
         line, after = await unix_socket.read_line(stream, LINE_BYTES, bytes(rest))
     rest[:] = after
     if not line:
         raise OwnerGone("the program that has the device has ended before it answered")
-    return decode_line(line)
+    return lines.decode_line(line)
 
 
-def _expect(line: Line, kind: type[Stored] | type[Answered]) -> Any:
-    if isinstance(line, Failed):
+def _expect(line: lines.Line, kind: type[lines.Stored] | type[lines.Answered]) -> Any:
+    if isinstance(line, lines.Failed):
         raise line.error()
-    if isinstance(line, Answered) and kind is Stored:
-        checked("keep", _reply(line), Accepted)
+    if isinstance(line, lines.Answered) and kind is lines.Stored:
+        checked("keep", _reply(line), msg.Accepted)
     if not isinstance(line, kind):
         raise NotTheProtocol("the program that has the device gave another answer than there is")
     return line
 
 
-def _reply(line: Line) -> Reply:
-    message = decode_server(_expect(line, Answered).frame).message
+def _reply(line: lines.Line) -> Reply:
+    message = decode_server(_expect(line, lines.Answered).frame).message
     if not isinstance(message, Reply):
         raise NotTheProtocol(f"`{message.verb}` is no answer")
     return message

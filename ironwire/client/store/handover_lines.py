@@ -14,14 +14,7 @@ from typing import Any, Literal
 import orjson
 from attrs import frozen
 
-from ironwire.client.errors import (
-    AuthenticationRefused,
-    ClientError,
-    ConnectionFailed,
-    LocalStoreError,
-    NotTheProtocol,
-    SessionEnded,
-)
+from ironwire.client import errors
 from ironwire.ids import MessageId
 from ironwire.wire.strict import Fault, strict_converter
 
@@ -40,7 +33,7 @@ class Keep:
 
 @frozen
 class AskServer:
-    """Ask the server this."""
+    """Ask the server a question."""
 
     frame: str
 
@@ -70,32 +63,32 @@ class Failed:
     code: int = 0
 
     @classmethod
-    def of(cls, error: ClientError) -> "Failed":
+    def of(cls, error: errors.ClientError) -> "Failed":
         match error:
-            case AuthenticationRefused(reason):
+            case errors.AuthenticationRefused(reason):
                 return cls("auth", reason)
-            case SessionEnded(code, reason):
+            case errors.SessionEnded(code, reason):
                 return cls("ended", reason, code)
-            case LocalStoreError():
+            case errors.LocalStoreError():
                 return cls("store", str(error))
-            case NotTheProtocol():
+            case errors.NotTheProtocol():
                 return cls("protocol", str(error))
             case _:
                 return cls("connection", str(error))
 
-    def error(self) -> ClientError:
+    def error(self) -> errors.ClientError:
         """The exception, as it was where it was raised."""
         match self.kind:
             case "auth":
-                return AuthenticationRefused(self.detail)
+                return errors.AuthenticationRefused(self.detail)
             case "ended":
-                return SessionEnded(self.code, self.detail)
+                return errors.SessionEnded(self.code, self.detail)
             case "store":
-                return LocalStoreError(self.detail)
+                return errors.LocalStoreError(self.detail)
             case "protocol":
-                return NotTheProtocol(self.detail)
+                return errors.NotTheProtocol(self.detail)
             case "connection":
-                return ConnectionFailed(self.detail)
+                return errors.ConnectionFailed(self.detail)
 
 
 Line = Keep | AskServer | Stored | Answered | Failed
@@ -120,7 +113,9 @@ def decode_line(text: bytes) -> Line:
         said = orjson.loads(text)
         line: Line = _converter.structure(said, _VERBS[said.pop("verb")])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise NotTheProtocol(f"not a line of the device's socket: its verb is one of {', '.join(_VERBS)}") from None
+        raise errors.NotTheProtocol(
+            f"not a line of the device's socket: its verb is one of {', '.join(_VERBS)}"
+        ) from None
     except Fault as fault:
-        raise NotTheProtocol(f"{fault.where.removeprefix('.') or 'the line'} {fault.what}") from None
+        raise errors.NotTheProtocol(f"{fault.where.removeprefix('.') or 'the line'} {fault.what}") from None
     return line

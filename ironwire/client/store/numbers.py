@@ -33,7 +33,7 @@ class SettledNumbers:
 
 @define(eq=False)
 class Numbers:
-    """Of one device, over all sessions. `highest` is the highest number that was given in mailbox `epoch`."""
+    """The numbers of one device, over all sessions. `highest` is the highest one given in mailbox `epoch`."""
 
     epoch: int
     highest: int

@@ -14,26 +14,14 @@ from attrs import frozen
 
 from ironwire.client.errors import LocalStoreError
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import (
-    DeliveredFile,
-    DeliveredReceipt,
-    DeliveredText,
-    DeviceLogChanged,
-    ErrorCode,
-    File,
-    Gap,
-    GroupChanged,
-    Receipt,
-    ReceiptState,
-    Text,
-)
 
-Sendable = Text | File | Receipt
-Said = DeliveredText | DeliveredFile | GroupChanged
+Sendable = msg.Text | msg.File | msg.Receipt
+Said = msg.DeliveredText | msg.DeliveredFile | msg.GroupChanged
 """Messages that belong to a conversation."""
 
-Delivery = Said | DeliveredReceipt | DeviceLogChanged
+Delivery = Said | msg.DeliveredReceipt | msg.DeviceLogChanged
 
 
 @frozen
@@ -63,7 +51,7 @@ class Begin:
 class Arrive:
     """A delivery or a gap came; one that came before changes nothing. `seq` is its number, or the last of the gap."""
 
-    message: Delivery | Gap
+    message: Delivery | msg.Gap
     id: MessageId | None
     seq: int
 
@@ -101,7 +89,7 @@ class Settle:
 
     id: MessageId
     ts: int | None
-    reason: ErrorCode | None = None
+    reason: msg.ErrorCode | None = None
 
 
 @frozen
@@ -159,8 +147,8 @@ class HistoryEntry:
     message: Said
     id: MessageId | None
     state: HistoryState
-    receipt: ReceiptState | None = None
-    reason: ErrorCode | None = None
+    receipt: msg.ReceiptState | None = None
+    reason: msg.ErrorCode | None = None
 
 
 @frozen
@@ -171,6 +159,16 @@ class Conversation:
     last: HistoryEntry
     unread: int
     """Texts and files of others after the entry that `MarkRead` named last."""
+
+
+def sender_of(message: Delivery) -> ClientId:
+    match message:
+        case msg.GroupChanged(by=by):
+            return by
+        case msg.DeviceLogChanged(client=client):
+            return client
+        case _:
+            return message.sender
 
 
 def conversation_of(message: Said, own: ClientId) -> Address:

@@ -90,7 +90,7 @@ class LocalStore:
         return await self._run(lambda: self._opened.queued(limit, [*skipped]))
 
     async def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
-        """Of `ids`, those of messages that this device has sent or queued, with the server's reply if there is one.
+        """Those of `ids` under which this device has sent or queued a message, with the server's reply if there is one.
 
         Raises:
             LocalStoreError: the file cannot be read.

@@ -17,15 +17,8 @@ from attrs import evolve, field, frozen
 
 from ironwire.crypto.signing import PublicKey
 from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
-from ironwire.protocol.devices.log_entry import (
-    FIRST_PREV,
-    MOST_DEVICES,
-    MOST_ENTRIES,
-    LogEntry,
-    LogHead,
-    LogOp,
-    SignedEntry,
-)
+from ironwire.protocol.devices import log_entry
+from ironwire.protocol.devices.log_entry import LogEntry, LogHead, LogOp, SignedEntry
 
 HeadRelation = Literal["same", "older", "newer", "other"]
 DeviceStanding = Literal["unknown", "current", "removed"]
@@ -73,8 +66,8 @@ def apply_entry(devices: DevicesByKey, entry: LogEntry) -> dict[bytes, LoggedDev
         for raw, known in after.items():
             if known.is_current and raw not in named:
                 after[raw] = evolve(known, removed_ms=entry.time_ms)
-    if sum(device.is_current for device in after.values()) > MOST_DEVICES:
-        raise InvalidLogEntry(f"a client has {MOST_DEVICES} devices at most")
+    if sum(device.is_current for device in after.values()) > log_entry.MOST_DEVICES:
+        raise InvalidLogEntry(f"a client has {log_entry.MOST_DEVICES} devices at most")
     return after
 
 
@@ -84,7 +77,7 @@ def check_place(head: LogHead | None, entry: LogEntry) -> None:
     Raises:
         MisplacedLogEntry: it is not.
     """
-    index, prev = (0, FIRST_PREV) if head is None else (head.index + 1, head.hash)
+    index, prev = (0, log_entry.FIRST_PREV) if head is None else (head.index + 1, head.hash)
     if entry.index != index:
         raise MisplacedLogEntry(f"entry {entry.index} does not follow: the next one is {index}")
     if entry.prev != prev:
@@ -152,11 +145,11 @@ class DeviceLog:
         Raises:
             InvalidLogEntry: the table forbids it, or the log is full.
         """
-        if self.next_index >= MOST_ENTRIES:
-            raise InvalidLogEntry(f"a device log has {MOST_ENTRIES} entries at most")
+        if self.next_index >= log_entry.MOST_ENTRIES:
+            raise InvalidLogEntry(f"a device log has {log_entry.MOST_ENTRIES} entries at most")
         named = tuple(sorted(devices, key=lambda key: key.raw))
         head = self.head
-        prev = FIRST_PREV if head is None else head.hash
+        prev = log_entry.FIRST_PREV if head is None else head.hash
         entry = LogEntry(self.client, self.next_index, prev, op, is_owner, time_ms, named)
         apply_entry(self.devices, entry)
         return entry

@@ -25,26 +25,26 @@ MOST_ADDRESSES = 100_000
 HttpRefusal = Literal[403, 429]
 """403: a page of another site. 429: the address is over its rate."""
 
-K = TypeVar("K")
+Key = TypeVar("Key")
 
 
-class Tally(Generic[K]):
+class Tally(Generic[Key]):
     """A counter for each key. Keys with a count of zero take no memory."""
 
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts: dict[K, int] = {}
+        self._counts: dict[Key, int] = {}
 
-    def __getitem__(self, key: K | None) -> int:
+    def __getitem__(self, key: Key | None) -> int:
         return 0 if key is None else self._counts.get(key, 0)
 
-    def add(self, key: K | None) -> None:
+    def add(self, key: Key | None) -> None:
         """Count one more; None is not counted."""
         if key is not None:
             self._counts[key] = self._counts.get(key, 0) + 1
 
-    def remove(self, key: K | None) -> None:
+    def remove(self, key: Key | None) -> None:
         """Count one less; None is not counted."""
         if key is None:
             return
@@ -82,6 +82,8 @@ class ConnectionSlot:
     """The address at the other end, "" if it has none."""
     network: SourceNetwork | None
     """The network it counts towards; None for this machine, or for a proxy whose request has not been read yet."""
+    is_of_proxy: bool
+    """Whether the peer is a trusted proxy, whose requests name the network."""
     is_unauthenticated: bool = field(default=True, init=False)
     _refusal: HttpRefusal | None = field(default=None, init=False)
 
@@ -147,7 +149,8 @@ class ConnectionLimiter:
     def enter(self, peer: str) -> ConnectionSlot | None:
         """Count a connection from the address `peer`. None: it is one too many; close it at once."""
         limits = self._limits
-        network = None if self._proxies.is_proxy(peer) else self._proxies.network(peer, "")
+        is_of_proxy = self._proxies.is_proxy(peer)
+        network = None if is_of_proxy else self._proxies.network(peer, "")
         if (
             self._open_total >= limits.connections
             or self._unauthenticated_total >= limits.unauthenticated
@@ -159,7 +162,7 @@ class ConnectionLimiter:
         self._unauthenticated.add(network)
         self._open_total += 1
         self._unauthenticated_total += 1
-        return ConnectionSlot(self, peer, network)
+        return ConnectionSlot(self, peer, network, is_of_proxy)
 
     def statistics(self) -> ConnectionLimiterStatistics:
         return ConnectionLimiterStatistics(
@@ -175,7 +178,7 @@ class ConnectionLimiter:
         if origin is not None and not self._serves_page_of(origin, server):
             self._refused["origin"] += 1
             return 403
-        if not self._proxies.is_proxy(slot.peer):
+        if not slot.is_of_proxy:
             return None  # counted since it came
         network = self._proxies.network(slot.peer, forwarded_for)
         if not self._has_room(network):

@@ -54,9 +54,9 @@ class Http1Protocol(H11Protocol):
     async def handle(self, event: Event) -> None:
         try:
             if isinstance(event, RawData) and self.connection.their_state is not h11.IDLE:
-                await _connection(self.connection_state).guard.scheduler.turn(Work.BODY)
+                await _connection(self.connection_state).guard.scheduler.slot(Work.BODY)
             elif isinstance(event, RawData):
-                await _connection(self.connection_state).guard.scheduler.turn(Work.UNAUTHENTICATED)
+                await _connection(self.connection_state).guard.scheduler.slot(Work.UNAUTHENTICATED)
                 if has_too_many_lines(event.data):
                     raise _RefusalError(431)
             await super().handle(event)
@@ -75,7 +75,7 @@ class Http1Protocol(H11Protocol):
         self._is_head = event.method == b"HEAD"
         if event.http_version not in _HTTP_VERSIONS:
             raise _RefusalError(505)
-        await _connection(self.connection_state).guard.scheduler.turn(Work.REQUEST)  # pipelined ones too
+        await _connection(self.connection_state).guard.scheduler.slot(Work.REQUEST)  # pipelined ones too
         if not all(is_host(value) for name, value in event.headers if name == b"host"):
             raise _RefusalError(400)  # RFC 9112, section 3.2; Quart would fail before it could answer
         names = {name for name, _ in event.headers}

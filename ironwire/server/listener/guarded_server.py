@@ -6,7 +6,9 @@ cancellation passes. A plain upgrade goes straight to the application (docs/deci
 
 import contextlib
 import os
+import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from math import inf
 from typing import cast
 
@@ -23,10 +25,10 @@ from structlog.contextvars import bind_contextvars
 
 from ironwire.server.listener.addresses import Address
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.listener.direct import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.listener.guard import CONNECTION_KEY, DirectSockets, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import SECURITY_FIELDS, Http1Protocol
 from ironwire.server.listener.upgrade import HEAD_BYTES, parse_upgrade
+from ironwire.server.session.direct import GONE, half_close, linger, write_at_once, write_some
 from ironwire.server.session.scheduler import Work
 
 _FIRST_BYTES = 2 * HEAD_BYTES
@@ -94,7 +96,7 @@ async def _greet(
         first = _read_at_once(stream)
         if not first:
             first = await _read_first(guard, stream, deadline)
-            await guard.scheduler.turn(Work.UNAUTHENTICATED)
+            await guard.scheduler.slot(Work.UNAUTHENTICATED)
         if not first:
             return None
         upgrade = parse_upgrade(first, sockets.path)
@@ -102,11 +104,16 @@ async def _greet(
         # Hypercorn's path answers a refusal.
         if upgrade and slot.ask_for_socket(upgrade.forwarded_for, upgrade.origin, server) is None:
             await context.mark_request()
-            answer = upgrade.answer((*config.response_headers("h11"), *SECURITY_FIELDS))
-            if not await _write(guard, stream, answer):
+            if not await _write(guard, stream, upgrade.answer(_answer_fields(config, int(time.time())))):
                 return None
             return sockets.serve(stream, upgrade.leftover, server, slot)
     return GuardedTCPServer(guard, slot, app, config, context, state, stream).serve(first, deadline)
+
+
+@lru_cache(maxsize=1)
+def _answer_fields(config: Config, second: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The fields that every answer has, `date` among them: made once in each `second`."""
+    return (*config.response_headers("h11"), *SECURITY_FIELDS)
 
 
 def _direct_sockets(app: AppWrapper, config: Config) -> DirectSockets | None:

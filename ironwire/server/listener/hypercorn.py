@@ -34,11 +34,11 @@ from hypercorn.utils import LifespanFailureError, repr_socket_addr
 from ironwire.limits import Limits
 from ironwire.server.listener.addresses import TrustedProxies
 from ironwire.server.listener.connection_limiter import ConnectionLimiter
-from ironwire.server.listener.direct import DirectTransport, SocketTransport
 from ironwire.server.listener.guard import CONNECTION_KEY, Guard, GuardedConnection
 from ironwire.server.listener.guarded_http import GuardedHTTPStream, GuardedWSStream
 from ironwire.server.listener.guarded_server import serve_connection
 from ironwire.server.operator.log_writer import queue_lines_of
+from ironwire.server.session.direct import DirectTransport, SocketTransport
 from ironwire.server.session.scheduler import Scheduler
 from ironwire.server.session.transport import Transport
 

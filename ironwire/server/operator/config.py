@@ -86,7 +86,7 @@ def _parse_web_origins(texts: Iterable[str]) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class AuthSettings:
-    """What a client has to prove."""
+    """Authentication and admission of clients."""
 
     require_origin: bool = False
     """Whether a client must sign the origin it believes it talks to, which clients of the seed protocol cannot."""
@@ -110,7 +110,7 @@ def _parse_ice_urls(texts: Iterable[str]) -> tuple[IceUrl, ...]:
 
 @frozen(kw_only=True)
 class TurnSettings:
-    """What helps two clients in a call to reach each other."""
+    """STUN and TURN servers for calls."""
 
     urls: tuple[IceUrl, ...] = field(default=(), converter=_parse_ice_urls, validator=max_len(16))
     """STUN and TURN servers for calls, as in `turn:turn.example:3478`. Empty: calls have to get by without."""
@@ -124,7 +124,7 @@ class TurnSettings:
 
 @frozen(kw_only=True)
 class UploadSettings:
-    """What becomes of uploaded files."""
+    """Uploaded files: permission, room and expiry."""
 
     auth: Literal["open", "token"] = "open"
     """Permission to upload: anybody, or clients only, with a token from the socket for each upload."""
@@ -138,7 +138,7 @@ class UploadSettings:
 
 @frozen(kw_only=True)
 class LogSettings:
-    """What is said on standard error."""
+    """The log on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important kind of event that is written."""
@@ -149,7 +149,7 @@ class LogSettings:
 
 @frozen(kw_only=True)
 class MetricsSettings:
-    """Who may read the metrics, and where."""
+    """Access to the metrics."""
 
     token: str = field(default="", repr=False)
     """The bearer token that Prometheus sends. Empty: only this machine reads the metrics, past the proxy."""
@@ -163,7 +163,7 @@ class MetricsSettings:
 
 @frozen(kw_only=True)
 class HistorySettings:
-    """What stays readable after it was delivered."""
+    """Envelopes that stay readable after their delivery."""
 
     days: float = field(default=0, validator=[ge(0), le(MOST_DAYS)], converter=float)
     """How long envelopes stay readable after every device has acknowledged them; 0 erases them at once."""

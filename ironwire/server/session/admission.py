@@ -1,4 +1,4 @@
-"""Whether a client that has proven its key may come, the welcome that it gets, and how much it may leave behind
+"""Admission of a client that has proven its key, its `auth_ok`, and the bounds for what the server keeps for good
 (docs/protocol.md, sections 3 and 6.1).
 
 Rule: nothing is looked up before the signature is verified, so unauthenticated peers learn nothing about known clients.
@@ -22,16 +22,7 @@ from ironwire.server.session.services import Services
 from ironwire.store.contract.operations import DeviceNameTaken, DeviceNotLogged, Result
 from ironwire.store.contract.order import refused_of_late
 from ironwire.store.contract.records import Mailbox
-from ironwire.wire.messages import (
-    AuthOk,
-    Block,
-    ClientMessage,
-    DeviceLogAppend,
-    GroupCreate,
-    MlsCreate,
-    RefusedNumbers,
-    ServerLimits,
-)
+from ironwire.wire import messages as msg
 
 PROTOCOL = 1
 """The version that clients are told."""
@@ -96,7 +87,7 @@ def _refusal(registered: Result) -> Ending | None:
             return TOO_MANY_DEVICES
 
 
-def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSlot, services: Services) -> int:
+def wait_to_keep_ms(message: msg.ClientMessage, client: ClientId, slot: ConnectionSlot, services: Services) -> int:
     """0, or the milliseconds until somebody at this address may have the server keep one thing more for good.
 
     Mailboxes end when their devices are not seen any more. A group does not, nor do the blocks of a client, and new
@@ -104,24 +95,24 @@ def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSl
     device log, and a block of a client without a device.
     """
     match message:
-        case GroupCreate() | DeviceLogAppend() | MlsCreate():
+        case msg.GroupCreate() | msg.DeviceLogAppend() | msg.MlsCreate():
             return ceil(slot.registration() * 1000)
-        case Block() if not services.delivery.has_mailbox(client):
+        case msg.Block() if not services.delivery.has_mailbox(client):
             return ceil(slot.registration() * 1000)
         case _:
             return 0
 
 
-def announced(limits: Limits) -> ServerLimits:
+def announced(limits: Limits) -> msg.ServerLimits:
     """The limits that a client has to know: those that the message has a place for."""
-    return ServerLimits(**{field.name: getattr(limits, field.name) for field in fields(ServerLimits)})
+    return msg.ServerLimits(**{field.name: getattr(limits, field.name) for field in fields(msg.ServerLimits)})
 
 
-def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> AuthOk:
-    """What a client is told that has come, with its device's `mailbox` if it has one."""
+def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> msg.AuthOk:
+    """The `auth_ok` of a client, with its device's `mailbox` if it has one."""
     if admitted.speaks_seed:
-        return AuthOk()
-    return AuthOk(
+        return msg.AuthOk()
+    return msg.AuthOk(
         client=admitted.principal.client,
         device=admitted.principal.device,
         epoch=None if mailbox is None else mailbox.epoch,
@@ -135,5 +126,7 @@ def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> Aut
     )
 
 
-def _refused(mailbox: Mailbox) -> list[RefusedNumbers]:
-    return [RefusedNumbers(span.first, span.last, span.code) for span in refused_of_late(mailbox.sent, mailbox.refused)]
+def _refused(mailbox: Mailbox) -> list[msg.RefusedNumbers]:
+    return [
+        msg.RefusedNumbers(span.first, span.last, span.code) for span in refused_of_late(mailbox.sent, mailbox.refused)
+    ]

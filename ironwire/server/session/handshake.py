@@ -12,9 +12,8 @@ from ironwire.errors import InvalidMessage, TransportClosed
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Admit, Authentication, Challenge, Expected, Refuse
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.session.intake import PART_MESSAGES
 from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_limited
-from ironwire.server.session.scheduler import Work
+from ironwire.server.session.scheduler import PART_MESSAGES, Work
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client, encode
@@ -34,13 +33,13 @@ class Handshake:
     _error_budget: ErrorBudget
     _services: Services
     early: list[str | bytes] = field(init=False, factory=list)
-    """What came in the same read as the last message of the exchange."""
+    """Messages that came in the same read as the last one of the exchange."""
 
     id: MessageId | None = field(init=False, default=None)
-    """Of the message that proved who is there: `auth_ok` answers it."""
+    """The id of the message with the signature: `auth_ok` answers it."""
 
     async def run(self, machine: Authentication) -> Admit | None:
-        """Who is there; None once the outbox has an ending instead.
+        """Authenticate the peer; None once the outbox has an ending instead.
 
         Raises:
             TransportClosed: the peer is gone.
@@ -52,20 +51,20 @@ class Handshake:
                 if self._outbox.ending is not None:
                     return None
                 if index and index % PART_MESSAGES == 0:
-                    await self._services.scheduler.turn(Work.UNAUTHENTICATED)
+                    await self._services.scheduler.slot(Work.UNAUTHENTICATED)
                 admitted = await self._step(machine, text)
                 if admitted is not None:
                     self.early = batch[index + 1 :]
                     return admitted
 
     async def _receive(self) -> list[str | bytes]:
-        """One read. To leave takes a turn as well: a crowd that leaves at once is no smaller than one that comes."""
+        """One read. A peer that leaves takes a slot as well: a crowd may leave at once, as it may come."""
         batch: list[str | bytes] | TransportClosed
         try:
             batch = await self._transport.receive()
         except TransportClosed as closed:
             batch = closed
-        await self._services.scheduler.turn(Work.UNAUTHENTICATED)
+        await self._services.scheduler.slot(Work.UNAUTHENTICATED)
         if isinstance(batch, TransportClosed):
             raise batch
         return batch

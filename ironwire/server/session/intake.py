@@ -14,40 +14,31 @@ from ironwire.delivery.outbox import Outbox
 from ironwire.errors import InvalidMessage
 from ironwire.ids import MessageId, is_group
 from ironwire.server.listener.connection_limiter import ConnectionSlot
+from ironwire.server.session import scheduler
 from ironwire.server.session.admission import wait_to_keep_ms
 from ironwire.server.session.rates import Allowance
 from ironwire.server.session.reader import Wait
 from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_limited
-from ironwire.server.session.scheduler import Work
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client
 from ironwire.wire.messages import Ack, ClientMessage, Error, File, Receipt, Resume, Text
 
-PROMPT_MESSAGES = 16
-PROMPT_CHARS = 4 * 1024
-"""A read up to this size needs no scheduling slot."""
-PART_MESSAGES = 100
-PART_CHARS = 24 * 1024
-"""The part of a larger read that is handled in one slot: a millisecond's work. One message may be larger."""
-PART_SURCHARGE = 400
-"""Yield after this much accumulated surcharge; the rest of the part takes another slot."""
-
 
 def is_prompt(batch: list[str | bytes]) -> bool:
     """Whether a read is small enough to need no scheduling slot."""
-    return len(batch) <= PROMPT_MESSAGES and sum(map(len, batch)) <= PROMPT_CHARS
+    return len(batch) <= scheduler.PROMPT_MESSAGES and sum(map(len, batch)) <= scheduler.PROMPT_CHARS
 
 
 def parts(batch: list[str | bytes]) -> Iterator[list[str | bytes]]:
     """The parts of a large read, one scheduling slot each."""
-    if len(batch) <= PART_MESSAGES and sum(map(len, batch)) <= PART_CHARS:
+    if len(batch) <= scheduler.PART_MESSAGES and sum(map(len, batch)) <= scheduler.PART_CHARS:
         yield batch
         return
     part: list[str | bytes] = []
     chars = 0
     for text in batch:
-        if len(part) == PART_MESSAGES or (part and chars + len(text) > PART_CHARS):
+        if len(part) == scheduler.PART_MESSAGES or (part and chars + len(text) > scheduler.PART_CHARS):
             yield part
             part, chars = [], 0
         part.append(text)
@@ -72,7 +63,7 @@ class Toll:
     _allowance: Allowance
 
     def can_afford(self, batch: list[str | bytes]) -> bool:
-        """Pay for what arrived in one read. False: each message of it has to be looked at, and nothing was paid."""
+        """Pay for all messages of one read. False: nothing was paid, and each message has to be checked."""
         hold = self._endpoint.hold
         return (hold is None or not hold.is_held) and self._allowance.can_afford(batch, self._transport.last_heard)
 
@@ -85,7 +76,7 @@ class Toll:
     def lets_read(
         self, verb: str, id_: MessageId | None, n: int | None, size: int, message: ClientMessage | None = None
     ) -> bool:
-        """The same of what need not be a message."""
+        """As `lets_pass`, for a frame that may be no message."""
         wait_ms = self._allowance.refusal_ms(verb, 1, size, self._transport.last_heard)
         return not self._has_to_wait(wait_ms, message, id_, n)
 
@@ -102,12 +93,12 @@ class Toll:
         return message.surcharge(partial(self._services.delivery.members, self._endpoint.principal.client))
 
     def is_too_dear(self, message: ClientMessage, surcharge: int, id_: MessageId | None, n: int | None = None) -> bool:
-        """Whether there is no allowance for what the message costs beyond others."""
+        """Whether the allowance is too small for the surcharge of the message."""
         wait_ms = self._allowance.refusal_ms(message.verb, surcharge, 0, self._transport.last_heard, again=1)
         return self._has_to_wait(wait_ms, message, id_, n)
 
     def is_too_much_to_keep(self, message: ClientMessage, id_: MessageId | None) -> bool:
-        """Whether the address of this session has the server keep as much as it may."""
+        """Whether this address has used up its allowance for data that the server keeps for good."""
         client = self._endpoint.principal.client
         return self._has_to_wait(wait_to_keep_ms(message, client, self._slot, self._services), message, id_)
 
@@ -152,11 +143,11 @@ class Intake:
             yield from self._handle(batch)
             return
         for part in parts(batch):
-            yield self._turn
+            yield self._next_slot
             yield from self._handle(part)
 
-    async def _turn(self) -> None:
-        await self._services.scheduler.turn(Work.HEAVY)
+    async def _next_slot(self) -> None:
+        await self._services.scheduler.slot(scheduler.Work.HEAVY)
 
     def _handle(self, batch: list[str | bytes]) -> Iterator[Wait]:
         """Yields for a question to the store, for a `resume`, for backpressure (the uncommitted cost of this session is
@@ -202,6 +193,6 @@ class Intake:
                     if not services.dispatcher.answer_at_once(endpoint, message, id_):
                         yield partial(services.dispatcher.answer, endpoint, message, id_)
                     spent += surcharge
-                    if spent >= PART_SURCHARGE:
+                    if spent >= scheduler.PART_SURCHARGE:
                         spent = 0
-                        yield self._turn
+                        yield self._next_slot

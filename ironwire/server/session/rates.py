@@ -1,4 +1,4 @@
-"""How much one client may ask for: messages and bytes, over all its sessions together.
+"""Rates: the messages and bytes that one client may send, over all its sessions together.
 
 A batch that the client can afford is paid for at once, before it is decoded, which costs next to nothing. One that it
 cannot is looked at message by message, and what there is no allowance for is answered with `rate_limited`. An ack is
@@ -29,7 +29,7 @@ class RatesStatistics:
 
 
 class Allowance:
-    """What one client may still ask for now. All its sessions hold the same one.
+    """The allowance of one client. All its sessions hold the same one.
 
     Two token buckets (`protocol/bucket.py`) in one, that gain when they are short, or else once a second: a session
     asks with every read, and mostly there is enough.
@@ -45,7 +45,7 @@ class Allowance:
         self._refill_at = now + REFILL_SECONDS
 
     def can_afford(self, batch: list[str | bytes], now: float) -> bool:
-        """Pay for what arrived in one read. False: it is too much, and nothing was paid."""
+        """Pay for all messages of one read. False: it is too much, and nothing was paid."""
         count, size = len(batch), sum(map(len, batch))
         if self._messages < count or self._bytes < size or now >= self._refill_at:
             self._refill(now)
@@ -59,7 +59,7 @@ class Allowance:
         """Pay for one message; 0, or the milliseconds after which it should be sent again, and nothing was paid.
         `again` was paid before, and has to be paid again then.
 
-        One that is larger than what there ever is is let through when that is there, and leaves a debt.
+        A message above the burst passes when the bucket is full, and leaves a debt.
         """
         self._refill(now)
         messages, bytes_ = self._rates.messages, self._rates.bytes
@@ -76,7 +76,7 @@ class Allowance:
         return 0
 
     def is_whole(self, now: float) -> bool:
-        """Whether it is like that of a client nobody has seen."""
+        """Whether nothing of it is used, as for a new client."""
         self._refill(now)
         return self._messages >= self._rates.messages.burst and self._bytes >= self._rates.bytes.burst
 
@@ -90,7 +90,7 @@ class Allowance:
 
 
 class Rates:
-    """The allowances of all clients, of those too that have left and might come back to have another."""
+    """The allowances of all clients. One that reconnects finds its old allowance."""
 
     def __init__(self, limits: Limits) -> None:
         self.messages = Rate(limits.messages_per_second, limits.messages_at_once)
@@ -100,13 +100,13 @@ class Rates:
         self._recent: OrderedDict[ClientId, Allowance] = OrderedDict()
 
     def allowance(self, client: ClientId, now: float) -> Allowance:
-        """That of `client`, for a session to hold until its end."""
+        """The allowance of `client`, for a session to hold until its end."""
         allowance = self._in_use.get(client)
         if allowance is None:
             allowance = self._in_use[client] = Allowance(self, now)
         self._recent[client] = allowance
         self._recent.move_to_end(client)
-        for _ in range(2):  # more than one comes: what nobody holds and is whole is forgotten, and what is too much
+        for _ in range(2):  # two for each that comes: forget allowances that are whole again, and those above the bound
             oldest = next(iter(self._recent))
             if len(self._recent) > MOST_CLIENTS or (oldest != client and self._recent[oldest].is_whole(now)):
                 del self._recent[oldest]

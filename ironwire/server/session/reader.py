@@ -36,13 +36,13 @@ import trio
 from attrs import define, field
 
 from ironwire.delivery.outbox import Outbox
-from ironwire.server.listener.direct import SocketTransport
+from ironwire.server.session.direct import SocketTransport
 from ironwire.server.session.scheduler import ROUND_BYTES, ROUND_SESSIONS
 from ironwire.server.session.transport import Transport
 from ironwire.wire.frames import Payload
 
 Wait = Callable[[], Awaitable[None]]
-"""Has to be awaited before more of a session is handled."""
+"""A coroutine function to await before more of a session is handled."""
 
 Take = Callable[[list[Payload]], Iterator[Wait]]
 """Handles the messages of one read, and yields each thing that has to be awaited (`Intake.take`)."""
@@ -51,9 +51,9 @@ Take = Callable[[list[Payload]], Iterator[Wait]]
 class Feed(Protocol):
     """Brings one session the messages of its peer."""
 
-    async def next(self) -> Iterator[Wait]:
+    def next(self) -> Awaitable[Iterator[Wait]]:
         """Let messages be taken until the session's task has something to await, and return that. The iterator is
-        empty if the session has an ending, or if the next call will raise.
+        empty if the session has an ending, or if the next call will raise. Await the result at once.
 
         Raises:
             TransportClosed: as `Transport.receive` does.
@@ -94,14 +94,14 @@ class PolledFeed:
     _task: trio.lowlevel.Task | None = field(init=False, default=None)
     """The session's while it is parked in `next`."""
 
-    async def next(self) -> Iterator[Wait]:
+    def next(self) -> Awaitable[Iterator[Wait]]:
+        # No coroutine of its own: its frame would stay for as long as the session is idle.
         if self._transport.is_over:
             self.close()
-            return self._take(await self._transport.receive())
+            return TaskFeed(self._transport, self._take).next()
         self._reader.resume(self._descriptor, self)
         self._task = trio.lowlevel.current_task()
-        steps: Iterator[Wait] = await trio.lowlevel.wait_task_rescheduled(self._abort)
-        return steps
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105  # the session's task awaits it
 
     def close(self) -> None:
         self._reader.pause(self._descriptor, self)

@@ -1,4 +1,4 @@
-"""Whom this server takes that it does not know yet: anybody, those on a list, or those who bring an invite.
+"""Admission of clients that the server does not know yet: anybody, those on a list, or those who bring an invite.
 
 A client is known once it has a registered device; it stays known until its last device is removed or expires, whatever
 becomes of the list. An invite is good for one client each time: it makes a device known, so a client needs a device to
@@ -66,7 +66,7 @@ class AllowList:
 
 @define(eq=False)
 class Registration:
-    """What the operator has decided about those who are new."""
+    """The operator's policy for new clients."""
 
     _policy: Literal["open", "allow-list", "invite"]
     _allow_list: AllowList | None
@@ -74,16 +74,16 @@ class Registration:
 
     @property
     def is_open(self) -> bool:
-        """Whether everybody may come."""
+        """Whether everybody is admitted."""
         return self._policy == "open"
 
     def admits(self, client: ClientId) -> bool:
-        """Whether a client without a registered device may come as it is."""
+        """Whether a client without a registered device is admitted without an invite."""
         return self.is_open or (self._allow_list is not None and client in self._allow_list)
 
     @property
     def refusal(self) -> Refusal:
-        """Why a client may not come that is not admitted and brings no invite."""
+        """The reason against a client that is not admitted and brings no invite."""
         return "no invite" if self._policy == "invite" else "not listed"
 
     @contextmanager

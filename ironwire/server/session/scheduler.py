@@ -3,15 +3,19 @@
 In each iteration the reader (`reader.py`) reads one piece of every session that has sent something, and a small read is
 handled at once (`intake.py`). Work that could keep the others waiting needs a scheduling slot first. Rule: people never
 wait for a slot; they do not write that fast.
+
+The bounds that depend on each other stand here, whoever applies them. Elsewhere stand those of other resources: the
+order of commits (`delivery/committer.py`), the lookups of watchers (`handlers/presence.py`), and how much one client
+may send in the long run (`Limits`, by `rates.py`) or be refused (`refusals.py`).
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 import trio
 
 
-class Work(Enum):
+class Work(IntEnum):  # the hash of an `Enum` is computed in Python
     """The classes of work that need a scheduling slot."""
 
     UNAUTHENTICATED = auto()
@@ -40,10 +44,21 @@ SHARES = {
     Work.BODY: Share(2),
 }
 
+# The reader's round.
 ROUND_SESSIONS = 100
 """Sessions that the reader reads in one iteration; the others come first in the next one."""
 ROUND_BYTES = 256 * 1024
 """The reader ends its round after this much."""
+
+# The messages of one read.
+PROMPT_MESSAGES = 16
+PROMPT_CHARS = 4 * 1024
+"""A read up to this size needs no scheduling slot."""
+PART_MESSAGES = 100
+PART_CHARS = 24 * 1024
+"""The part of a larger read that is handled in one slot: a millisecond's work. One message may be larger."""
+PART_SURCHARGE = 400
+"""Yield after this much accumulated surcharge; the rest of the part takes another slot."""
 
 
 class Scheduler:
@@ -56,7 +71,7 @@ class Scheduler:
     def __init__(self) -> None:
         self._slots = {work: trio.Semaphore(share.slots) for work, share in SHARES.items()}
 
-    async def turn(self, work: Work) -> None:
+    async def slot(self, work: Work) -> None:
         """Wait for a scheduling slot, which is in the next iteration at the earliest."""
         async with self._slots[work]:
             for _ in range(SHARES[work].iterations - 1):

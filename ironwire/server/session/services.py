@@ -29,6 +29,6 @@ class Services:
     registration: Registration
     limits: Limits
     features: Sequence[str]
-    """What `auth_ok` tells."""
+    """The features that `auth_ok` names."""
     now_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]

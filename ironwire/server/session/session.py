@@ -20,11 +20,11 @@ order, whichever task handles them. The end of the connection and violations are
 session's task.
 
     run ── nursery ─┬─ authenticate, register, then `_read`
-                    ├─ pump ········· the mailbox of a device session
+                    ├─ pump ········· only while the device of the session is behind its mailbox
                     ├─ write ········ only while the connection does not take everything at once; has a deadline
                     └─ ping ········· only while the peer has been silent for long (see `sessions.py`)
 
-An idle session of a client without a device is one task in one nursery, and no timer.
+An idle session is one task in one nursery, and no timer.
 
 One owner per thing: one task at a time receives, only `flush` and `_write` send, and everyone else talks to the outbox.
 A session ends in one of two ways. The peer is gone: nothing more is written. Or the outbox was closed with an `Ending`:
@@ -33,6 +33,7 @@ what waits is written, the close frame follows, and a peer that does not take it
 Rule: a connection is closed after its feed, so that nobody reads a descriptor that somebody else may have by then.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -45,16 +46,17 @@ from structlog.contextvars import bind_contextvars
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint, TooManySessions
 from ironwire.delivery.outbox import INTERNAL_ERROR, Ending, Outbox
+from ironwire.delivery.pump import AckBeyondDelivery
 from ironwire.errors import FrameViolation, TransportClosed
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.holding import Hold
-from ironwire.protocol.mailbox import AckBeyondDelivery
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.operator.logs import short_client
 from ironwire.server.session.admission import admit, welcome
 from ironwire.server.session.handshake import Handshake
 from ironwire.server.session.intake import Intake, Toll
+from ironwire.server.session.reader import Wait
 from ironwire.server.session.refusals import ErrorBudget
 from ironwire.server.session.scheduler import Work
 from ironwire.server.session.services import Services
@@ -81,14 +83,14 @@ class Session:
     _nursery: trio.Nursery | None = field(init=False, default=None)
     _pinged_at: float = field(init=False, default=-inf)
     _early: list[str | bytes] = field(init=False, factory=list)
-    """What came in the same read as the last message of authentication."""
+    """Messages that came in the same read as the last one of authentication."""
     _auth_id: MessageId | None = field(init=False, default=None)
-    """What `auth_ok` answers."""
+    """The id of the message that `auth_ok` answers."""
     _error_budget: ErrorBudget = field(init=False)
-    _is_writing: bool = field(init=False, default=False)
-    """The connection did not take everything at once, and `_write` is at it."""
-    _written: trio.Event = field(init=False, factory=trio.Event)
-    """Set when `_write` has come to its end."""
+    _written: trio.Event | None = field(init=False, default=None)
+    """There while `_write` runs, because the connection did not take everything at once; set at its end. Stays where
+    `_write` fails.
+    """
     _intake: Intake | None = field(init=False, default=None)
     """Made when the peer has authenticated."""
     _is_cut_off: bool = field(init=False, default=False)
@@ -108,7 +110,9 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                await self._serve(nursery)
+                admitted = await self._authenticate(nursery.cancel_scope)
+                if admitted is not None:
+                    await self._stay(admitted, nursery)
             if nursery.cancel_scope.cancelled_caught and not self._is_cut_off:
                 self._outbox.close(AUTH_TIMEOUT)  # unless another ending stands: only the deadline names none
         except* TransportClosed:
@@ -152,17 +156,17 @@ class Session:
         Returns how many frames waited.
         """
         nursery = self._open_nursery()
-        if nursery is None or self._is_writing:
+        if nursery is None or self._written is not None:
             return 0
         frames = self._outbox.take()
         try:
-            self._is_writing = not self._transport.write(frames)
+            is_all_out = self._transport.write(frames)
         except TransportClosed:
             self._cut_off()
             return 0
-        if self._is_writing:
+        if not is_all_out:
             self._written = trio.Event()
-            nursery.start_soon(self._write)
+            nursery.start_soon(self._write, self._written)
         elif self._outbox.ending is not None:
             nursery.cancel_scope.cancel()
         return len(frames)
@@ -186,17 +190,8 @@ class Session:
         nursery = self._nursery
         return None if nursery is None or nursery.cancel_scope.cancel_called else nursery
 
-    async def _serve(self, nursery: trio.Nursery) -> None:
-        admitted = await self._authenticate(nursery.cancel_scope)
-        if admitted is None:
-            return
-        self._slot.authenticated()
-        self._transport.authenticated()
-        bind_contextvars(client=short_client(admitted.principal.client))
-        await self._stay(admitted, nursery)
-
     async def _stay(self, admitted: Admit, nursery: trio.Nursery) -> None:
-        """Serve a client that has proven its key."""
+        """Serve a client that has proven its key, until its session ends."""
         if self._is_banned(admitted):
             return
         services = self._services
@@ -212,10 +207,10 @@ class Session:
                     return
                 log.debug("session opened", has_mailbox=pump is not None)
                 if pump is not None:
-                    nursery.start_soon(pump.run)
+                    pump.begin(partial(nursery.start_soon, pump.run))
                 await self._read(endpoint)
                 if not self._is_cut_off:
-                    await trio.sleep_forever()  # until what is to be said has been written
+                    await trio.sleep_forever()  # until the waiting frames are written
         except TooManySessions:
             self._outbox.close(TOO_MANY_SESSIONS)
         finally:
@@ -237,13 +232,13 @@ class Session:
         return True
 
     async def _leave(self) -> None:
-        """Let go of the connection, after saying why if somebody is there to hear it."""
+        """Close the connection, after the close frame if the peer is still there."""
         ending = self._outbox.ending
         if ending is None or self._is_cut_off:
             await self._transport.abort()
         else:
-            if self._slot.is_unauthenticated:  # the time of a crowd that came together is up together
-                await self._services.scheduler.turn(Work.UNAUTHENTICATED)
+            if self._slot.is_unauthenticated:  # sessions that began together reach their deadline together
+                await self._services.scheduler.slot(Work.UNAUTHENTICATED)
             await self._transport.close(ending.code, ending.reason)
 
     # --- authentication ----------------------------------------------------------------------------------------------
@@ -261,6 +256,10 @@ class Session:
         scope.deadline = inf
         self._early = handshake.early
         self._auth_id = handshake.id
+        if admitted is not None:
+            self._slot.authenticated()
+            self._transport.authenticated()
+            bind_contextvars(client=short_client(admitted.principal.client))
         return admitted
 
     # --- the tasks of the nursery ------------------------------------------------------------------------------------
@@ -272,17 +271,13 @@ class Session:
         self._intake = intake = Intake(endpoint, self._outbox, self._error_budget, toll, services)
         feed = services.reader.feed(transport, self._outbox, intake.take, self.flush)
         try:
-            steps = intake.take(self._early)
+            await _finish(intake.take(self._early))
             self._early = []
-            while True:
-                for wait in steps:
-                    await wait()
-                if self._outbox.ending is not None:
-                    return
+            while self._outbox.ending is None:
                 if transport.is_over:  # the answers to what came before a close frame precede the answer to it
                     await endpoint.unsettled.wait_below(1)
                     await self._flush_all()
-                steps = await feed.next()
+                await _finish(await feed.next())
         except FrameViolation as violation:
             self._outbox.close(Ending(violation.code, violation.reason))
         except AckBeyondDelivery as misuse:
@@ -292,22 +287,24 @@ class Session:
         finally:
             feed.close()
 
-    async def _write(self) -> None:
+    async def _write(self, written: trio.Event) -> None:
+        is_all_out = False
         try:
-            while self._is_writing:
+            while not is_all_out:
                 with trio.fail_after(self._services.limits.write_seconds):
                     is_all_out = await self._transport.send_some()
                 if is_all_out:
-                    self._is_writing = not self._transport.write(self._outbox.take())
+                    is_all_out = self._transport.write(self._outbox.take())
+            self._written = None
         except (trio.TooSlowError, TransportClosed):
             self._cut_off()
-        self._written.set()
+        written.set()
         self.flush()
 
     async def _flush_all(self) -> None:
         """Send everything that waits. A peer that takes nothing is cut off by `_write`, which cancels this."""
         self.flush()
-        while self._is_writing:
+        while self._written is not None:
             await self._written.wait()
 
     def _cut_off(self) -> None:
@@ -318,6 +315,12 @@ class Session:
     async def _ping(self) -> None:
         with trio.move_on_after(self._services.limits.pong_seconds), suppress(TransportClosed):
             await self._transport.ping()
+
+
+async def _finish(steps: Iterator[Wait]) -> None:
+    """Await each step. They are forgotten when this returns, and an idle session does not hold its last messages."""
+    for wait in steps:
+        await wait()
 
 
 def _ending_of(violations: ExceptionGroup[FrameViolation]) -> Ending:

@@ -39,7 +39,7 @@ class Sessions:
         self._total = 0
         self._ended: dict[str, int] = {}
         self._received = self._sent = self._invalid = 0
-        """Of sessions that are over."""
+        """Frames of sessions that are over."""
         self._farewell: Ending | None = None
         self._all_left = trio.Event()
 

@@ -1,6 +1,6 @@
 """The contract by which a session reads and writes its peer.
 
-`DirectTransport` (`server/listener/direct.py`) keeps it on a connection's own stream, plain, TLS or in memory.
+`DirectTransport` (`direct.py`) keeps it on a connection's own stream, plain, TLS or in memory.
 Deadlines are the caller's; the one exception is an answer to the peer, which nobody asked the transport to write.
 """
 

@@ -44,7 +44,7 @@ class Directory(Protocol):
         ...
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        """Whom the client has blocked.
+        """The clients that this one has blocked.
 
         Raises:
             StoreError: the store cannot be read.

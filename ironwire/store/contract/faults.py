@@ -17,7 +17,7 @@ class FaultPoint(Enum):
     BEFORE_BEGIN = "before BEGIN"
     AFTER_BEGIN = "after BEGIN"
     APPLIED = "after the statements"
-    """Of a batch."""
+    """All operations of a batch are applied."""
     BEFORE_COMMIT = "before COMMIT"
     AFTER_COMMIT = "after COMMIT"
     BEFORE_REPLIES = "before the replies"

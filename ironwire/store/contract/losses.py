@@ -43,10 +43,11 @@ def change_of(verb: str, to: Recipient) -> ConversationId | None:
 
 
 def losses_between(first: int, last: int, expired: int, changes: Mapping[ConversationId | None, Span]) -> list[Loss]:
-    """What to say of numbers that are missing, all of them, in a mailbox of which number `expired` has expired last.
+    """The losses behind missing numbers, all of `first` to `last`, in a mailbox whose highest expired number is
+    `expired`.
 
     Args:
-        changes: of which groups a change was lost, and where; None stands for all groups that are not named.
+        changes: the groups of which a change was lost, with the numbers; None stands for all groups that are not named.
     """
     edge = min(max(expired, first - 1), last)
     losses = []

@@ -9,7 +9,7 @@ from ironwire.record import record
 
 @record
 class Expired:
-    """What `expire` removed: `entries` from mailboxes, and whole devices."""
+    """The result of `expire`: it removed `entries` from mailboxes, and whole devices."""
 
     entries: int
     devices: int
@@ -17,8 +17,8 @@ class Expired:
 
 @record
 class Erased:
-    """What `erase` removed of a client. `left_to_others` counts envelopes from or to it that stay in mailboxes of
-    others until they are acknowledged or expire.
+    """The result of `erase`: the data of a client that it removed. `left_to_others` counts envelopes from or to it that
+    stay in mailboxes of others until they are acknowledged or expire.
     """
 
     devices: int
@@ -31,7 +31,7 @@ class Erased:
 
 @record
 class StoreStatistics:
-    """What was applied since the store was opened, what waits in it, and how it is."""
+    """Operations since the store was opened, entries that wait in it, and its state."""
 
     batches_total: int = figure("Applied batches, those of the janitor included.")
     operations_total: int = figure("Operations in applied batches.")

@@ -14,31 +14,15 @@ from typing import Protocol
 from attrs import evolve
 
 from ironwire.limits import UNANSWERED_ENVELOPES
-from ironwire.store.contract.operations import (
-    AlreadySettled,
-    Append,
-    ChangeGroup,
-    Encrypted,
-    Held,
-    MailboxFull,
-    NotMember,
-    Number,
-    NumberRefused,
-    Operation,
-    OutOfTurn,
-    RefuseNumber,
-    Result,
-    SessionOver,
-    Undeliverable,
-)
-from ironwire.store.contract.records import RefusedSpan
+from ironwire.store.contract import operations as op
+from ironwire.store.contract.records import Number, RefusedSpan
 from ironwire.wire.messages import ErrorCode
 
 _CODES: dict[type[object], ErrorCode] = {
-    MailboxFull: "mailbox_full",
-    Undeliverable: "user_offline",
-    NotMember: "not_found",
-    Encrypted: "forbidden",
+    op.MailboxFull: "mailbox_full",
+    op.Undeliverable: "user_offline",
+    op.NotMember: "not_found",
+    op.Encrypted: "forbidden",
 }
 """By the result of an envelope that was refused, what its sender is told."""
 
@@ -46,37 +30,37 @@ _CODES: dict[type[object], ErrorCode] = {
 # --- lanes -----------------------------------------------------------------------------------------------------------
 
 
-def apply_in_lanes(batch: Sequence[Operation], apply: Callable[[int, Operation], Result]) -> list[Result]:
+def apply_in_lanes(batch: Sequence[op.Operation], apply: Callable[[int, op.Operation], op.Result]) -> list[op.Result]:
     """The result of every operation. `apply` does one, at its index in the batch; or what `held` makes of it, if its
     lane was refused before.
     """
-    results: list[Result] = []
+    results: list[op.Result] = []
     refused: set[Hashable] = set()
     for index, operation in enumerate(batch):
         if refused and lane_of(operation) in refused:
             refusal = held(operation, "mailbox_full")
-            results.append(Held() if refusal is None else held_if_refused(apply(index, refusal)))
+            results.append(op.Held() if refusal is None else held_if_refused(apply(index, refusal)))
             continue
         result = apply(index, operation)
-        if type(result) is MailboxFull and (lane := lane_of(operation)) is not None:
+        if type(result) is op.MailboxFull and (lane := lane_of(operation)) is not None:
             refused.add(lane)
         results.append(result)
     return results
 
 
-def lane_of(operation: Operation) -> Hashable | None:
-    return operation.lane if isinstance(operation, Append | ChangeGroup | RefuseNumber) else None
+def lane_of(operation: op.Operation) -> Hashable | None:
+    return operation.lane if isinstance(operation, op.Append | op.ChangeGroup | op.RefuseNumber) else None
 
 
-def held(operation: Operation, code: ErrorCode) -> RefuseNumber | None:
+def held(operation: op.Operation, code: ErrorCode) -> op.RefuseNumber | None:
     """The rest of an operation that is held because another was refused with `code`: its number is used up."""
-    number = operation.number if isinstance(operation, Append | RefuseNumber) else None
-    return None if number is None else RefuseNumber(number, code)
+    number = operation.number if isinstance(operation, op.Append | op.RefuseNumber) else None
+    return None if number is None else op.RefuseNumber(number, code)
 
 
-def held_if_refused(result: Result) -> Result:
+def held_if_refused(result: op.Result) -> op.Result:
     """The result of a held operation, from the result of its `RefuseNumber`."""
-    return Held() if type(result) is NumberRefused else result
+    return op.Held() if type(result) is op.NumberRefused else result
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -90,19 +74,19 @@ class Counted(Protocol):
     refused: tuple[RefusedSpan, ...]
 
 
-def answer_to(box: Counted | None, number: Number) -> AlreadySettled | OutOfTurn | SessionOver | None:
+def answer_to(box: Counted | None, number: Number) -> op.NotNext | None:
     """The answer to an envelope whose number is not the next one; None where it is."""
     if box is None or number.session != box.session:
-        return SessionOver()
+        return op.SessionOver()
     n = number.n
     if n == box.sent + 1:
         return None
     if not box.sent - UNANSWERED_ENVELOPES < n <= box.sent:
-        return OutOfTurn(box.sent + 1)
-    return AlreadySettled(next((span.code for span in box.refused if span.first <= n <= span.last), None))
+        return op.OutOfTurn(box.sent + 1)
+    return op.AlreadySettled(next((span.code for span in box.refused if span.first <= n <= span.last), None))
 
 
-def settle_next(box: Counted, result: Result) -> None:
+def settle_next(box: Counted, result: op.Result) -> None:
     """The next number of the device is settled with this result."""
     code = _CODES.get(type(result))
     if code is None:

@@ -25,7 +25,7 @@ class Quota:
 
     @classmethod
     def of(cls, limits: Limits) -> "Quota":
-        """What the operator has chosen."""
+        """The part of the operator's limits that the store enforces."""
         return cls(
             limits.mailbox_envelopes,
             limits.mailbox_bytes,
@@ -37,8 +37,8 @@ class Quota:
 
 @record
 class Envelope:
-    """What is stored and routed. `payload` is the JSON object that recipients get; `ts` is when it was accepted, in
-    Unix ms.
+    """An envelope as it is stored and routed. `payload` is the JSON object that recipients get; `ts` is when it was
+    accepted, in Unix ms.
     """
 
     verb: str
@@ -62,6 +62,15 @@ class Entry:
 
 
 @record
+class Number:
+    """Number `n` of the envelopes of a device, in session `session` of its mailbox."""
+
+    mailbox: MailboxId
+    session: int
+    n: int
+
+
+@record
 class RefusedSpan:
     """The numbers `first` to `last` of a device were refused, all of them with this code."""
 
@@ -78,7 +87,7 @@ class Mailbox:
     `epoch` tells this mailbox from one that the same device had before it was removed: a client that finds another
     epoch starts anew.
 
-    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`numbers.py`).
+    `session` counts the sessions of the device. Of what it numbers, everything up to `sent` is settled (`order.py`).
     """
 
     id: MailboxId

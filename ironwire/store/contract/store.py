@@ -24,7 +24,7 @@ There are two kinds of reads, told apart by their form:
 - **A glance** (`store.glance`) is synchronous, from memory, and may be old: for costs, typing, presence and calls,
   where a wrong answer costs a little time or a lost signal. A promise never follows from a glance.
 
-Operations and their results stand in `operations.py`. The reads, and the changes that are no operations, are declared
+Operations and their results stand in `operations/`. The reads, and the changes that are no operations, are declared
 by subject: here, in `directory.py`, `device_log.py`, `conversations.py` and `maintenance.py`.
 """
 

@@ -8,12 +8,10 @@ only after its bytes are on the disk. Whatever ends an upload before that, a cra
 import errno
 import hashlib
 import os
-import stat
 import time
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -21,24 +19,22 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.counting import figure
-from ironwire.errors import InvalidId, StoreError, StoreFull
-from ironwire.ids import BlobName, parse_blob_name
+from ironwire.errors import StoreError, StoreFull
+from ironwire.ids import BlobName
+from ironwire.store.files.folder import BlobFolder
 
 CHUNK_BYTES = 256 * 1024
-"""How much should be read with one hop to a thread."""
+"""Bytes to read with one hop to a thread."""
 
 # A hop costs 50-180 us, and more where the cores are busy. Hashing and writing 30 MiB ran at 810 MiB/s inline in steps
 # of 64 KiB, at 240 in a thread per 64 KiB and at 500 per 256 KiB. Inline was not taken: it needs the event loop for all
 # of that time, and one write that waits for a busy disk would stop every session.
 FLUSH_BYTES = 1024 * 1024
-"""How much is hashed and written with one hop to a thread; an upload holds that much in memory."""
+"""Bytes that are hashed and written with one hop to a thread; an upload holds as many in memory."""
 
 # Threads of their own: where the disk is slow, files never take the threads that the mailboxes' commits wait for.
 _THREADS = 8
 
-_NAMES_TRIED = 1_000
-
-_PARTIAL_SUFFIX = ".part"
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 _P = ParamSpec("_P")
@@ -56,7 +52,7 @@ class StoredBlob:
 
 @frozen
 class BlobsStatistics:
-    """What the folder holds, what goes on in it now, and what has gone on since the start."""
+    """The contents of the folder, transfers under way, and totals since the start."""
 
     stored: int = figure("Stored files.")
     stored_bytes: int = figure("Bytes of stored files.")
@@ -85,16 +81,21 @@ class Blobs:
     random_bytes: Callable[[int], bytes] = os.urandom
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     quota_bytes: int | None = None
+    _files: BlobFolder = field(init=False)
     _threads: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(_THREADS), init=False)
     _stored: int = field(default=0, init=False)
     _stored_bytes: int = field(default=0, init=False)
     _arriving_bytes: int = field(default=0, init=False)
-    """Of uploads that are under way."""
+    """Bytes of uploads that are under way."""
     _uploads_running: int = field(default=0, init=False)
     _downloads_running: int = field(default=0, init=False)
     _uploads_stored: int = field(default=0, init=False)
     _uploads_given_up: int = field(default=0, init=False)
     _downloads: int = field(default=0, init=False)
+
+    @_files.default
+    def _folder_of_files(self) -> BlobFolder:
+        return BlobFolder(self.folder, self.random_bytes)
 
     async def sweep(self) -> int:
         """Remove what crashed uploads left, and count what is stored; the number of leftovers removed.
@@ -102,21 +103,22 @@ class Blobs:
         Raises:
             StoreError: the folder cannot be made, listed or written.
         """
-        return await self._in_thread(self._sweep)
+        leftovers, self._stored, self._stored_bytes = await self._in_thread(self._files.sweep)
+        return leftovers
 
     async def expire(self, before_ms: int) -> int:
-        """Remove the blobs that were stored before that time; how many. Who reads one may read on.
+        """Remove the blobs that were stored before that time; returns how many. A reader may finish.
 
         Raises:
             StoreError: the folder cannot be listed or written.
         """
-        removed, removed_bytes = await self._in_thread(self._expire, before_ms)
+        removed, removed_bytes = await self._in_thread(self._files.expire, before_ms)
         self._stored -= removed
         self._stored_bytes -= removed_bytes
         return removed
 
     def has_room_for(self, more_bytes: int) -> bool:
-        """Whether the quota leaves so much, uploads under way counted in."""
+        """Whether the quota has room for so many bytes, besides uploads under way."""
         taken = self._stored_bytes + self._arriving_bytes
         return self.quota_bytes is None or taken + more_bytes <= self.quota_bytes
 
@@ -127,7 +129,7 @@ class Blobs:
         Raises:
             StoreFull: no room left. StoreError: any other failure of the disk.
         """
-        name, file = await self._in_thread(self._reserve)
+        name, file = await self._in_thread(self._files.reserve)
         self._uploads_running += 1
         writer = BlobWriter(self, name, file)
         try:
@@ -138,12 +140,11 @@ class Blobs:
             self._arriving_bytes -= writer.size_bytes
             # Inline, as cancelled tasks come here too: microseconds after a commit, milliseconds for what was given up.
             os.close(file)
-            with suppress(OSError):  # a commit has renamed it; what cannot be removed is left to the next sweep
-                self._partial_path(name).unlink()
+            self._files.discard(name)
 
     async def size_bytes(self, name: BlobName) -> int | None:
         """The size of a stored blob; `None` where there is none of that name."""
-        return await self._in_thread(self._size_bytes, name)
+        return await self._in_thread(self._files.size_bytes, name)
 
     async def open(self, name: BlobName) -> "BlobReader":
         """A stored blob, to be read, and to be closed by the caller.
@@ -151,7 +152,7 @@ class Blobs:
         Raises:
             StoreError: it cannot be read, or is not stored: ask `size_bytes` first.
         """
-        file = await self._in_thread(self._open, name)
+        file = await self._in_thread(self._files.open, name)
         self._downloads_running += 1
         self._downloads += 1
         return BlobReader(self, file)
@@ -176,92 +177,13 @@ class Blobs:
         return status.f_bavail * status.f_frsize
 
     async def _in_thread(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Run what touches the disk. Once begun it is never abandoned, so a result is not lost to a cancellation."""
+        """Run a function in a thread. It is never abandoned, so that no result is lost to a cancellation."""
         try:
             return await trio.to_thread.run_sync(lambda: function(*args, **kwargs), limiter=self._threads)
         except OSError as error:
             if error.errno in _FULL_DISK:
                 raise StoreFull(f"no room left for files in {self.folder}: free some, or enlarge the disk") from error
             raise StoreError(f"the folder of files failed, see to its disk and permissions: {error}") from error
-
-    # What follows runs in threads.
-
-    def _sweep(self) -> int:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        leftovers = blobs = stored_bytes = 0
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(_PARTIAL_SUFFIX):
-                    os.unlink(entry.path)
-                    leftovers += 1
-                elif _is_blob(entry):
-                    blobs += 1
-                    stored_bytes += entry.stat(follow_symlinks=False).st_size
-        self._stored, self._stored_bytes = blobs, stored_bytes
-        return leftovers
-
-    def _reserve(self) -> tuple[BlobName, int]:
-        """A name that is free, held by its partial file until that is renamed or removed; and the open partial file."""
-        for _ in range(_NAMES_TRIED):  # a second turn means a randomness that repeats, as a seeded one after a restart
-            name = parse_blob_name(f"{uuid.UUID(bytes=self.random_bytes(16), version=4)}.bin")
-            partial = self._partial_path(name)
-            try:
-                file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            except FileExistsError:
-                continue
-            if not os.path.lexists(self.folder / name):
-                return name, file
-            os.close(file)
-            partial.unlink()
-        raise StoreError("no name for the file is free: the source of randomness repeats itself")
-
-    def _expire(self, before_ms: int) -> tuple[int, int]:
-        removed = removed_bytes = 0
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if not _is_blob(entry):
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                if status.st_mtime_ns < before_ms * 1_000_000:
-                    os.unlink(entry.path)
-                    removed += 1
-                    removed_bytes += status.st_size
-        return removed, removed_bytes
-
-    def _publish(self, name: BlobName, file: int, stored_ms: int) -> None:
-        os.utime(file, ns=(stored_ms * 1_000_000, stored_ms * 1_000_000))
-        os.fsync(file)
-        os.rename(self._partial_path(name), self.folder / name)
-        try:
-            self._sync_folder()
-        except OSError:
-            (self.folder / name).unlink()
-            raise
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _size_bytes(self, name: BlobName) -> int | None:
-        try:
-            status = os.lstat(self.folder / name)
-        except FileNotFoundError:
-            return None
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-    def _open(self, name: BlobName) -> int:
-        # Not blocking, because a pipe that somebody put there would wait for its writer.
-        file = os.open(self.folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            os.close(file)
-            raise FileNotFoundError(errno.ENOENT, "not a regular file", name)
-        return file
-
-    def _partial_path(self, name: BlobName) -> Path:
-        return (self.folder / name).with_suffix(_PARTIAL_SUFFIX)
 
 
 @define(eq=False)
@@ -279,7 +201,7 @@ class BlobWriter:
 
     @property
     def size_bytes(self) -> int:
-        """How much was given to `write` so far."""
+        """Bytes that were given to `write` so far."""
         return self._written_bytes + self._pending_bytes
 
     async def write(self, chunk: bytes) -> None:
@@ -313,7 +235,7 @@ class BlobWriter:
 
     def _flush_and_publish(self, stored_ms: int) -> None:
         self._flush()
-        self._blobs._publish(self._name, self._file, stored_ms)
+        self._blobs._files.publish(self._name, self._file, stored_ms)
 
     def _flush(self) -> None:
         # At a known position, and counted and hashed once written: a flush that failed leaves nothing wrong behind.
@@ -359,11 +281,3 @@ def _start_writing_back(file: int, offset_bytes: int, size_bytes: int) -> None:
     """
     if hasattr(os, "posix_fadvise"):  # macOS has none
         os.posix_fadvise(file, offset_bytes, size_bytes, os.POSIX_FADV_DONTNEED)
-
-
-def _is_blob(entry: os.DirEntry[str]) -> bool:
-    try:
-        parse_blob_name(entry.name)
-    except InvalidId:
-        return False
-    return entry.is_file(follow_symlinks=False)

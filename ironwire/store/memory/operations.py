@@ -9,157 +9,88 @@ from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
 from ironwire.ids import ClientId, DeviceId, GroupId, is_group
 from ironwire.protocol.conversations.slots import Leaf, leaves_in
 from ironwire.protocol.devices.log import check_place
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.conversations import owed_commit
 from ironwire.store.contract.device_log import is_taken
-from ironwire.store.contract.operations import (
-    Acked,
-    Acknowledge,
-    AddBlock,
-    AdvanceConversation,
-    Advanced,
-    AlreadyLogged,
-    AlreadySettled,
-    Append,
-    Appended,
-    AppendToLog,
-    AskToRejoin,
-    Blocked,
-    ChangeGroup,
-    ClaimPackages,
-    ConversationMoved,
-    DeviceNameTaken,
-    DeviceNotLogged,
-    Encrypted,
-    EpochPassed,
-    Forget,
-    Forgotten,
-    Known,
-    Logged,
-    LogMoved,
-    LogRefused,
-    LostPlace,
-    MailboxFull,
-    NoSuchDevice,
-    NotMember,
-    Number,
-    NumberRefused,
-    Operation,
-    OutOfTurn,
-    Placed,
-    PublishPackages,
-    RefuseNumber,
-    Register,
-    Remove,
-    RemoveBlock,
-    Removed,
-    Result,
-    SessionOver,
-    Sweep,
-    Swept,
-    ToClient,
-    ToConversation,
-    ToDevices,
-    ToGroup,
-    TooManyBlocks,
-    TooManyDevices,
-    TooManyGroups,
-    Touch,
-    Touched,
-    Unblocked,
-    Undeliverable,
-)
 from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
-from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota
+from ironwire.store.contract.records import Archived, Entry, Envelope, MailboxId, Number, Quota
 from ironwire.store.memory import conversations
-from ironwire.store.memory.state import (
-    GroupState,
-    Member,
-    MemoryMailbox,
-    MemoryState,
-    MessageKey,
-    box_of,
-    boxes_of,
-    drop_box,
-    groups_of,
-    is_encrypted_by_now,
-    log_of,
-    recall,
-)
+from ironwire.store.memory import state as memory
 from ironwire.wire.messages import ErrorCode
 
 
-def apply(state: MemoryState, operation: Operation, quota: Quota) -> Result:
+def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> op.Result:
     match operation:
-        case Register():
+        case op.Register():
             return _register(state, operation, quota)
-        case Touch(mailbox, now_ms):
+        case op.Touch(mailbox, now_ms):
             if mailbox in state.boxes:
                 box = state.boxes[mailbox]
                 box.seen_ms = max(box.seen_ms, now_ms)
-            return Touched()
-        case Remove(client, device, session):
-            for box in boxes_of(state, client):
+            return op.Touched()
+        case op.Remove(client, device, session):
+            for box in memory.boxes_of(state, client):
                 if box.device == device:
                     if session not in (None, box.session):
-                        return SessionOver()
-                    drop_box(state, box)
-                    return Removed()
-            return NoSuchDevice()
-        case Sweep():
-            return Swept()
-        case Append(number=Number() as number):
+                        return op.SessionOver()
+                    memory.drop_box(state, box)
+                    return op.Removed()
+            return op.NoSuchDevice()
+        case op.Sweep():
+            return op.Swept()
+        case op.Append(number=Number() as number):
             return _append_numbered(state, operation, number, quota)
-        case Append():
+        case op.Append():
             return _append(state, operation, quota)
-        case RefuseNumber(number, code):
+        case op.RefuseNumber(number, code):
             return _refuse_number(state, number, code)
-        case Acknowledge():
+        case op.Acknowledge():
             return _ack(state, operation)
-        case ChangeGroup():
+        case op.ChangeGroup():
             return _change_group(state, operation, quota)
-        case Forget(envelope, Number() as number):
+        case op.Forget(envelope, Number() as number):
             state.archive = [archived for archived in state.archive if archived.envelope != envelope]
-            if isinstance(answer_to(state.boxes.get(number.mailbox), number), AlreadySettled):
+            if isinstance(answer_to(state.boxes.get(number.mailbox), number), op.AlreadySettled):
                 refuse_after_all(state.boxes[number.mailbox], number.n, "user_offline")
-            return Forgotten()
-        case Forget(envelope):
+            return op.Forgotten()
+        case op.Forget(envelope):
             if envelope.id is not None:
                 key = (envelope.sender, envelope.device, envelope.id)
                 known, _ = state.known_ids.pop(key, (None, b""))
                 state.archive = [archived for archived in state.archive if archived.envelope is not known]
-            return Forgotten()
-        case AddBlock(client, blocked):
+            return op.Forgotten()
+        case op.AddBlock(client, blocked):
             blocks = state.blocks.setdefault(client, set())
             if blocked not in blocks and len(blocks) >= quota.blocks_per_client:
-                return TooManyBlocks()
+                return op.TooManyBlocks()
             blocks.add(blocked)
-            return Blocked()
-        case RemoveBlock(client, blocked):
+            return op.Blocked()
+        case op.RemoveBlock(client, blocked):
             state.blocks.get(client, set()).discard(blocked)
-            return Unblocked()
-        case AppendToLog():
+            return op.Unblocked()
+        case op.AppendToLog():
             return _append_to_log(state, operation, quota)
-        case AdvanceConversation():
+        case op.AdvanceConversation():
             return _advance(state, operation, quota)
-        case PublishPackages(device):
-            return conversations.publish(state.encrypted, operation) if box_of(state, device) else SessionOver()
-        case ClaimPackages(claimer):
+        case op.PublishPackages(device):
+            if memory.box_of(state, device) is None:
+                return op.SessionOver()
+            return conversations.publish(state.encrypted, operation)
+        case op.ClaimPackages(claimer):
             blocked_by = frozenset(client for client, blocked in state.blocks.items() if claimer in blocked)
             return conversations.claim(state.encrypted, operation, blocked_by)
-        case AskToRejoin():
+        case op.AskToRejoin():
             return conversations.rejoin(state.encrypted, operation)
 
 
-def _register(
-    state: MemoryState, register: Register, quota: Quota
-) -> Mailbox | TooManyDevices | DeviceNotLogged | DeviceNameTaken:
-    boxes, key = boxes_of(state, register.client), register.device_key
+def _register(state: memory.MemoryState, register: op.Register, quota: Quota) -> op.RegisterResult:
+    boxes, key = memory.boxes_of(state, register.client), register.device_key
     if key is not None:
-        standing = log_of(state, register.client).standing_of(PublicKey(key))
+        standing = memory.log_of(state, register.client).standing_of(PublicKey(key))
         if standing != "current":
-            return DeviceNotLogged(standing)
+            return op.DeviceNotLogged(standing)
         if is_taken(boxes, register.device, key):
-            return DeviceNameTaken()
+            return op.DeviceNameTaken()
     for box in boxes:
         if box.device == register.device:
             box.device_key = key or box.device_key
@@ -167,8 +98,8 @@ def _register(
             box.session += 1
             return box.snapshot()
     if len(boxes) >= quota.devices_per_client:
-        return TooManyDevices()
-    box = MemoryMailbox(
+        return op.TooManyDevices()
+    box = memory.MemoryMailbox(
         id=MailboxId(state.next_mailbox),
         client=register.client,
         device=register.device,
@@ -182,115 +113,111 @@ def _register(
     return box.snapshot()
 
 
-def _append_numbered(state: MemoryState, append: Append, number: Number, quota: Quota) -> Result:
+def _append_numbered(state: memory.MemoryState, append: op.Append, number: Number, quota: Quota) -> op.Result:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
     if answer is not None or box is None:
-        return answer or SessionOver()
+        return answer or op.SessionOver()
     result = _append(state, append, quota)
     settle_next(box, result)
     return result
 
 
-def _refuse_number(
-    state: MemoryState, number: Number, code: ErrorCode
-) -> NumberRefused | AlreadySettled | OutOfTurn | SessionOver:
+def _refuse_number(state: memory.MemoryState, number: Number, code: ErrorCode) -> op.NumberRefused | op.NotNext:
     box = state.boxes.get(number.mailbox)
     answer = answer_to(box, number)
     if answer is not None or box is None:
-        return answer or SessionOver()
+        return answer or op.SessionOver()
     refuse_next(box, code)
-    return NumberRefused()
+    return op.NumberRefused()
 
 
-def _append(
-    state: MemoryState, append: Append, quota: Quota
-) -> Appended | Known | MailboxFull | Undeliverable | NotMember | ConversationMoved | Encrypted:
+def _append(state: memory.MemoryState, append: op.Append, quota: Quota) -> op.AppendResult:
     envelope = append.envelope
-    known = recall(state, _key(envelope, append.digest), append.digest)
+    known = memory.recall(state, _key(envelope, append.digest), append.digest)
     if known is not None:
         return known
-    if is_encrypted_by_now(state, envelope):
-        return Encrypted()
+    if memory.is_encrypted_by_now(state, envelope):
+        return op.Encrypted()
     match append.audience:
-        case ToClient(client, is_live):
+        case op.ToClient(client, is_live):
             return _append_to_client(state, append, client, quota, is_live=is_live)
-        case ToGroup(group):
+        case op.ToGroup(group):
             return _append_to_group(state, append, group, quota)
-        case ToDevices(devices):
+        case op.ToDevices(devices):
             return _append_to_devices(state, append, devices, quota)
-        case ToConversation() as to:
+        case op.ToConversation() as to:
             return _append_to_conversation(state, append, to, quota)
 
 
 def _append_to_client(
-    state: MemoryState, append: Append, client: ClientId, quota: Quota, *, is_live: bool
-) -> Appended | MailboxFull | Undeliverable:
+    state: memory.MemoryState, append: op.Append, client: ClientId, quota: Quota, *, is_live: bool
+) -> op.Appended | op.MailboxFull | op.Undeliverable:
     envelope = append.envelope
-    boxes = boxes_of(state, client)
+    boxes = memory.boxes_of(state, client)
     if not boxes and not is_live:
-        return Undeliverable()
+        return op.Undeliverable()
     have_room = [box.admits(len(envelope.payload), quota) for box in boxes]
     is_to_self = envelope.sender == client
     if boxes and not (any(have_room) if is_to_self else all(have_room)):
-        return MailboxFull()
+        return op.MailboxFull()
     is_blocked = envelope.sender in state.blocks.get(client, ())
     owed = [] if is_blocked else [(box, False) for box in boxes]
     if not is_to_self:
-        owed += [(box, True) for box in boxes_of(state, envelope.sender) if box.device != envelope.device]
+        owed += [(box, True) for box in memory.boxes_of(state, envelope.sender) if box.device != envelope.device]
     if is_blocked and append.is_archived:
         state.blocked.add(state.next_archived)
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
     return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
-def _append_to_conversation(
-    state: MemoryState, append: Append, to: ToConversation, quota: Quota
-) -> Appended | ConversationMoved | MailboxFull | NotMember:
-    envelope = append.envelope
-    found = state.encrypted.conversations.get(to.conversation)
-    if found is None or to.by not in found.slots:
-        return NotMember()
-    group = state.groups.get(GroupId(to.conversation))
-    if is_group(to.conversation) and (group is None or envelope.sender not in group.members):
-        return NotMember()
-    if (found.generation, found.epoch) != (to.generation, to.epoch):
-        return ConversationMoved(found.generation, found.epoch)
-    boxes = [box for leaf in leaves_in(found.slots) if leaf != to.by and (box := box_of(state, leaf)) is not None]
-    if not is_group(to.conversation):
-        theirs = [box for box in boxes if box.client != envelope.sender]
-        have_room = [box.admits(len(envelope.payload), quota) for box in theirs]
-        if not all(have_room):
-            return MailboxFull()
-        boxes = [box for box in boxes if not _blocks(state, box.client, envelope.sender)]
-    _remember(state, envelope, append.digest, is_archived=False)
-    return _spread(envelope, [(box, False) for box in boxes], quota)
-
-
-def _append_to_group(state: MemoryState, append: Append, to: GroupId, quota: Quota) -> Appended | NotMember:
+def _append_to_group(
+    state: memory.MemoryState, append: op.Append, to: GroupId, quota: Quota
+) -> op.Appended | op.NotMember:
     envelope = append.envelope
     group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
-        return NotMember()
+        return op.NotMember()
     _remember(state, envelope, append.digest, is_archived=append.is_archived)
     return _spread_in_group(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
 
 
 def _append_to_devices(
-    state: MemoryState, append: Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
-) -> Appended | Undeliverable:
-    boxes = [box for client, device in devices for box in boxes_of(state, client) if box.device == device]
+    state: memory.MemoryState, append: op.Append, devices: Sequence[tuple[ClientId, DeviceId]], quota: Quota
+) -> op.Appended | op.Undeliverable:
+    boxes = [box for client, device in devices for box in memory.boxes_of(state, client) if box.device == device]
     if not boxes:
-        return Undeliverable()
+        return op.Undeliverable()
     _remember(state, append.envelope, append.digest, is_archived=append.is_archived)
     return _spread(append.envelope, [(box, False) for box in boxes], quota)
 
 
-def _change_group(
-    state: MemoryState, change: ChangeGroup, quota: Quota
-) -> Appended | Known | EpochPassed | TooManyGroups:
+def _append_to_conversation(
+    state: memory.MemoryState, append: op.Append, to: op.ToConversation, quota: Quota
+) -> op.Appended | op.ConversationMoved | op.MailboxFull | op.NotMember:
+    envelope = append.envelope
+    found = state.encrypted.conversations.get(to.conversation)
+    if found is None or to.by not in found.slots:
+        return op.NotMember()
+    group = state.groups.get(GroupId(to.conversation))
+    if is_group(to.conversation) and (group is None or envelope.sender not in group.members):
+        return op.NotMember()
+    if (found.generation, found.epoch) != (to.generation, to.epoch):
+        return op.ConversationMoved(found.generation, found.epoch)
+    boxes = _boxes_of(state, [leaf for leaf in leaves_in(found.slots) if leaf != to.by])
+    if not is_group(to.conversation):
+        theirs = [box for box in boxes if box.client != envelope.sender]
+        have_room = [box.admits(len(envelope.payload), quota) for box in theirs]
+        if not all(have_room):
+            return op.MailboxFull()
+        boxes = [box for box in boxes if not _blocks(state, box.client, envelope.sender)]
+    _remember(state, envelope, append.digest, is_archived=False)
+    return _spread(envelope, [(box, False) for box in boxes], quota)
+
+
+def _change_group(state: memory.MemoryState, change: op.ChangeGroup, quota: Quota) -> op.ChangeResult:
     envelope = change.envelope
-    known = recall(state, _key(envelope, change.digest), change.digest)
+    known = memory.recall(state, _key(envelope, change.digest), change.digest)
     if known is not None:
         return known
     everyone = _move_group(state, change, quota)
@@ -302,15 +229,17 @@ def _change_group(
     return _spread_in_group(state, envelope, everyone, quota)
 
 
-def _move_group(state: MemoryState, change: ChangeGroup, quota: Quota) -> list[ClientId] | EpochPassed | TooManyGroups:
+def _move_group(
+    state: memory.MemoryState, change: op.ChangeGroup, quota: Quota
+) -> list[ClientId] | op.EpochPassed | op.TooManyGroups:
     """Bring the group to its next epoch; returns all who were members or are now."""
     group_id = GroupId(change.envelope.to)
-    group = state.groups.get(group_id, GroupState(group_id))
+    group = state.groups.get(group_id, memory.GroupState(group_id))
     if group.epoch != change.expected_epoch:
-        return EpochPassed()
+        return op.EpochPassed()
     for client in change.roles:
-        if client not in group.members and len(groups_of(state, client)) >= quota.groups_per_client:
-            return TooManyGroups(client)
+        if client not in group.members and len(memory.groups_of(state, client)) >= quota.groups_per_client:
+            return op.TooManyGroups(client)
     everyone = [*group.members, *(client for client in change.roles if client not in group.members)]
     for client in everyone:
         if client not in change.roles:
@@ -318,7 +247,7 @@ def _move_group(state: MemoryState, change: ChangeGroup, quota: Quota) -> list[C
         elif client in group.members:
             group.members[client].role = change.roles[client]
         else:
-            group.members[client] = Member(state.next_member, change.roles[client], state.next_archived)
+            group.members[client] = memory.Member(state.next_member, change.roles[client], state.next_archived)
             state.next_member += 1
     group.epoch += 1
     group.name = change.name
@@ -329,11 +258,9 @@ def _move_group(state: MemoryState, change: ChangeGroup, quota: Quota) -> list[C
     return everyone
 
 
-def _advance(
-    state: MemoryState, advance: AdvanceConversation, quota: Quota
-) -> Advanced | Known | ConversationMoved | EpochPassed | TooManyGroups:
+def _advance(state: memory.MemoryState, advance: op.AdvanceConversation, quota: Quota) -> op.AdvanceResult:
     envelope, after = advance.envelope, advance.after
-    known = recall(state, _key(envelope, advance.digest), advance.digest)
+    known = memory.recall(state, _key(envelope, advance.digest), advance.digest)
     if known is not None:
         return known
     moved = conversations.moved(state.encrypted, after.id, advance.seen)
@@ -345,43 +272,48 @@ def _advance(
     before = state.encrypted.conversations.get(after.id)
     conversations.advance(state.encrypted, advance)
     _remember(state, envelope, advance.digest, is_archived=False)
-    owed = [(leaf, envelope) for leaf in owed_commit(before, after)]
-    stored = [(envelope, _spread_to_leaves(state, envelope, [leaf for leaf, _ in owed], quota))]
+    owed = owed_commit(before, after)
+    stored = [(envelope, _spread_to_leaves(state, envelope, owed, quota))]
     for leaf, welcome in advance.welcomes:
         is_blocked = _blocks(state, leaf.client, envelope.sender)
         stored.append((welcome, _spread_to_leaves(state, welcome, [] if is_blocked else [leaf], quota)))
     if members is not None and advance.group is not None:
-        told = {leaf for leaf, _ in (*owed, *advance.welcomes)}
-        boxes = [box for client in members for box in boxes_of(state, client) if box.leaf not in told]
+        told = {*owed, *(leaf for leaf, _ in advance.welcomes)}
+        boxes = [box for client in members for box in memory.boxes_of(state, client) if box.leaf not in told]
         group = advance.group.envelope
         stored.append((group, evolve(_spread(group, [(box, False) for box in boxes], quota), owed=tuple(members))))
-    return Advanced(tuple(stored))
+    return op.Advanced(tuple(stored))
 
 
-def _spread_to_leaves(state: MemoryState, envelope: Envelope, leaves: Sequence[Leaf], quota: Quota) -> Appended:
-    boxes = [box for leaf in leaves if (box := box_of(state, leaf)) is not None]
-    return _spread(envelope, [(box, False) for box in boxes], quota)
+def _boxes_of(state: memory.MemoryState, leaves: Sequence[Leaf]) -> list[memory.MemoryMailbox]:
+    return [box for leaf in leaves if (box := memory.box_of(state, leaf)) is not None]
 
 
-def _blocks(state: MemoryState, client: ClientId, sender: ClientId) -> bool:
+def _spread_to_leaves(
+    state: memory.MemoryState, envelope: Envelope, leaves: Sequence[Leaf], quota: Quota
+) -> op.Appended:
+    return _spread(envelope, [(box, False) for box in _boxes_of(state, leaves)], quota)
+
+
+def _blocks(state: memory.MemoryState, client: ClientId, sender: ClientId) -> bool:
     return sender in state.blocks.get(client, ())
 
 
 def _spread_in_group(
-    state: MemoryState,
+    state: memory.MemoryState,
     envelope: Envelope,
     clients: Sequence[ClientId],
     quota: Quota,
     but: tuple[ClientId, DeviceId | None] | None = None,
-) -> Appended:
-    """Into all mailboxes of these clients, `but` that of one device."""
-    boxes = [box for client in clients for box in boxes_of(state, client) if (client, box.device) != but]
+) -> op.Appended:
+    """Put the envelope into all mailboxes of these clients, `but` that of one device."""
+    boxes = [box for client in clients for box in memory.boxes_of(state, client) if (client, box.device) != but]
     return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
-def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quota: Quota) -> Appended:
-    """Into these mailboxes, each the sender's own or not; one that is full gives the number out and holds nothing under
-    it.
+def _spread(envelope: Envelope, owed: Sequence[tuple[memory.MemoryMailbox, bool]], quota: Quota) -> op.Appended:
+    """Put the envelope into these mailboxes, each the sender's own or not. A full one gives out a number without an
+    entry.
     """
     placed, lost = [], []
     for box, is_own in owed:
@@ -389,44 +321,42 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[MemoryMailbox, bool]], quot
         box.tail += 1
         if has_room:
             box.entries[box.tail] = Entry(box.tail, envelope, is_own)
-            placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
+            placed.append(op.Placed(box.id, box.client, box.device, box.tail, is_own))
         else:
             box.lose(box.tail, envelope, quota)
-            lost.append(LostPlace(box.id, box.tail))
-    return Appended(tuple(placed), lost=tuple(lost))
+            lost.append(op.LostPlace(box.id, box.tail))
+    return op.Appended(tuple(placed), lost=tuple(lost))
 
 
-def _append_to_log(
-    state: MemoryState, append: AppendToLog, quota: Quota
-) -> Logged | AlreadyLogged | LogMoved | LogRefused | TooManyDevices:
+def _append_to_log(state: memory.MemoryState, append: op.AppendToLog, quota: Quota) -> op.LogResult:
     envelope, entry = append.envelope, append.entry
-    client, log = envelope.sender, log_of(state, envelope.sender)
+    client, log = envelope.sender, memory.log_of(state, envelope.sender)
     if log.at(entry.index) == entry:
-        return AlreadyLogged()
+        return op.AlreadyLogged()
     try:
         check_place(log.head, entry.entry)
         longer = log.append(entry)
     except MisplacedLogEntry:
-        return LogMoved(log.head)
+        return op.LogMoved(log.head)
     except InvalidLogEntry as error:
-        return LogRefused(str(error))
+        return op.LogRefused(str(error))
     if len(longer.current) > max(len(log.current), quota.devices_per_client):
-        return TooManyDevices()
+        return op.TooManyDevices()
     state.logs[client] = longer
     current = {device.key.raw for device in longer.current}
-    removed = [box for box in boxes_of(state, client) if box.device_key not in (None, *current)]
+    removed = [box for box in memory.boxes_of(state, client) if box.device_key not in (None, *current)]
     for box in removed:
-        drop_box(state, box)
-    stored = _spread(envelope, [(box, False) for box in boxes_of(state, client)], quota)
-    return Logged(evolve(stored, owed=(client,)), tuple(box.device for box in removed))
+        memory.drop_box(state, box)
+    stored = _spread(envelope, [(box, False) for box in memory.boxes_of(state, client)], quota)
+    return op.Logged(evolve(stored, owed=(client,)), tuple(box.device for box in removed))
 
 
-def _key(envelope: Envelope, digest: bytes) -> MessageKey | None:
-    """None: its id is not remembered."""
+def _key(envelope: Envelope, digest: bytes) -> memory.MessageKey | None:
+    """The key under which the id is remembered; None if it is not."""
     return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
 
 
-def _remember(state: MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
+def _remember(state: memory.MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
     key = _key(envelope, digest)
     if key is not None:
         state.known_ids[key] = (envelope, digest)
@@ -435,14 +365,14 @@ def _remember(state: MemoryState, envelope: Envelope, digest: bytes, *, is_archi
         state.next_archived += 1
 
 
-def _ack(state: MemoryState, ack: Acknowledge) -> Acked | SessionOver:
+def _ack(state: memory.MemoryState, ack: op.Acknowledge) -> op.Acked | op.SessionOver:
     box = state.boxes.get(ack.mailbox)
     if box is None:
-        return Acked()
+        return op.Acked()
     if ack.session not in (None, box.session):
-        return SessionOver()
+        return op.SessionOver()
     box.acked = max(box.acked, min(ack.upto, box.tail))
     for seq in [seq for seq in box.entries if seq <= box.acked]:
         del box.entries[seq]
     box.lost_changes = {group: span for group, span in box.lost_changes.items() if span[1] > box.acked}
-    return Acked()
+    return op.Acked()

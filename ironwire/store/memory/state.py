@@ -37,7 +37,7 @@ class MemoryMailbox:
     expired: int = 0
     """The last number that has expired."""
     lost_changes: dict[ConversationId | None, Span] = field(factory=dict)
-    """Of which groups a change was lost, and where; None stands for those that are not named."""
+    """The groups of which a change was lost, with the numbers; None stands for those that are not named."""
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
@@ -60,7 +60,7 @@ class MemoryMailbox:
         return not self.is_full
 
     def lose(self, seq: int, envelope: Envelope, quota: Quota) -> None:
-        """The envelope is not in the mailbox, and the number is given out."""
+        """Give out a number without an entry."""
         group = change_of(envelope.verb, envelope.to)
         if group is not None:
             if group not in self.lost_changes and len(self.lost_changes) >= quota.lost_groups:
@@ -118,7 +118,7 @@ MessageKey = tuple[ClientId, DeviceId | None, MessageId]
 class MemoryState:
     boxes: dict[MailboxId, MemoryMailbox] = field(factory=dict)
     known_ids: dict[MessageKey, tuple[Envelope, bytes]] = field(factory=dict)
-    """What was accepted under an id, and the digest of its body."""
+    """The envelopes that were accepted under an id, with the digest of the body."""
     archive: list[Archived] = field(factory=list)
     blocked: set[int] = field(factory=set)
     """Numbers in the archive that only their sender may read."""
@@ -172,7 +172,7 @@ def recall(state: MemoryState, key: MessageKey | None, digest: bytes) -> Known |
 
 
 def may_read(state: MemoryState, client: ClientId, peer: Address, archived: Archived) -> bool:
-    """Whether it belongs to the history of the client with a peer, or with a group of which it was a member by then."""
+    """Whether it is in the client's history with a peer, or with a group of which the client was a member then."""
     envelope = archived.envelope
     if archived.number in state.blocked and envelope.sender != client:
         return False

@@ -21,29 +21,18 @@ from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.order import apply_in_lanes
 from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
 from ironwire.store.memory import conversations
+from ironwire.store.memory import state as memory
 from ironwire.store.memory.operations import apply
-from ironwire.store.memory.state import (
-    MemoryState,
-    boxes_of,
-    erase,
-    expire,
-    groups_of,
-    log_of,
-    losses,
-    may_read,
-    newest_ms,
-    recall,
-)
 
 
 class MemoryGlance:
-    """As new as an exact read: nothing here is ever old."""
+    """A glance that is as new as an exact read."""
 
-    def __init__(self, state: MemoryState) -> None:
+    def __init__(self, state: memory.MemoryState) -> None:
         self._state = state
 
     def mailbox_count(self, client: ClientId) -> int:
-        return len(boxes_of(self._state, client))
+        return len(memory.boxes_of(self._state, client))
 
     def mailbox_counts(self, clients: Iterable[ClientId]) -> list[int]:
         return [*map(self.mailbox_count, clients)]
@@ -67,7 +56,7 @@ class MemoryStore:
 
     def __init__(self, quota: Quota) -> None:
         self._quota = quota
-        self._state = MemoryState()
+        self._state = memory.MemoryState()
         self.glance = MemoryGlance(self._state)
         self._batches = 0
         self._operations = 0
@@ -88,12 +77,12 @@ class MemoryStore:
     async def expire(self, *, before_ms: int, archived_before_ms: int) -> Expired:
         await trio.lowlevel.checkpoint()
         self._batches += 1
-        return expire(self._state, before_ms, archived_before_ms, self._quota)
+        return memory.expire(self._state, before_ms, archived_before_ms, self._quota)
 
     async def erase(self, client: ClientId) -> Erased:
         await trio.lowlevel.checkpoint()
         self._batches += 1
-        return erase(self._state, client)
+        return memory.erase(self._state, client)
 
     async def ban(self, client: ClientId, now_ms: int) -> bool:
         await trio.lowlevel.checkpoint()
@@ -115,23 +104,23 @@ class MemoryStore:
 
     async def newest_ms(self) -> int | None:
         await trio.lowlevel.checkpoint()
-        return newest_ms(self._state)
+        return memory.newest_ms(self._state)
 
     async def mailboxes_of(self, client: ClientId) -> Sequence[Mailbox]:
-        return [box.snapshot() for box in boxes_of(self._state, client)]
+        return [box.snapshot() for box in memory.boxes_of(self._state, client)]
 
     async def recall(self, sender: ClientId, device: DeviceId | None, id: MessageId, digest: bytes) -> Known | None:  # noqa: A002  # the frame's
-        return recall(self._state, (sender, device, id), digest)
+        return memory.recall(self._state, (sender, device, id), digest)
 
     async def group(self, group: GroupId) -> Group | None:
         return self.glance.group(group)
 
     async def groups_of(self, client: ClientId) -> Sequence[Membership]:
-        groups = groups_of(self._state, client)
+        groups = memory.groups_of(self._state, client)
         return [group.seen_by(client) for group in sorted(groups, key=lambda group: group.members[client].number)]
 
     async def device_log(self, client: ClientId, *, first: int, limit: int) -> LogPage | None:
-        log = log_of(self._state, client)
+        log = memory.log_of(self._state, client)
         if log.head is None:
             return None
         some = log.entries[first : first + limit]
@@ -157,7 +146,7 @@ class MemoryStore:
         return conversations.claimed(self._state.encrypted, conversation, claimer, refs)
 
     async def listed_devices(self, client: ClientId) -> frozenset[bytes]:
-        return frozenset(device.key.raw for device in log_of(self._state, client).current)
+        return frozenset(device.key.raw for device in memory.log_of(self._state, client).current)
 
     async def pool(self, device: Leaf) -> Pool:
         return conversations.pool_of(self._state.encrypted, device)
@@ -180,14 +169,14 @@ class MemoryStore:
         return [entry for seq, entry in sorted(box.entries.items()) if seq > after][:limit]
 
     async def losses(self, mailbox: MailboxId, first: int, last: int) -> Sequence[Loss]:
-        return losses(self._state, mailbox, first, last)
+        return memory.losses(self._state, mailbox, first, last)
 
     async def read_history(self, client: ClientId, peer: Address, *, before: int | None, limit: int) -> list[Archived]:
         await trio.lowlevel.checkpoint()
         return [
             archived
             for archived in reversed(self._state.archive)
-            if (before is None or archived.number < before) and may_read(self._state, client, peer, archived)
+            if (before is None or archived.number < before) and memory.may_read(self._state, client, peer, archived)
         ][:limit]
 
     def statistics(self) -> StoreStatistics:

@@ -17,8 +17,8 @@ would touch five B-trees twice. So the store writes a log first, as log-structur
   or one that the tables have already, changes nothing.
 - **Memtable** (`memtable.py`). The envelopes of the rows in the journal, by number and by message id. A reader finds an
   envelope in the tables or in the memtable, never in both.
-- **Mailboxes in memory** (`mailboxes.py`, `boxes.py`). Every mailbox that a row of the journal names, and others that
-  were used of late. Their counters include the current batch; `committed` leaves it out.
+- **Mailboxes in memory** (`mailboxes.py`). Every mailbox that a row of the journal names, and others that were used of
+  late. Their counters include the current batch; `committed` leaves it out.
 - **Checkpoint.** Brings the oldest rows of the journal into the tables, without the entries that were acknowledged
   meanwhile, and deletes the rows; all of it in the transaction of a batch.
 - **Watermarks.** A checkpoint begins when the journal weighs `HIGH_WATERMARK`, and ends below `LOW_WATERMARK`. The
@@ -44,8 +44,8 @@ The files, from the outside inwards:
     writer.py       batches, and what becomes of envelopes
     directory.py    groups, blocks, bans; device_log.py: device logs; conversations.py: encrypted ones
     devices.py      devices, acks, and what leaves mailboxes
-    mailboxes.py    the mailboxes in memory; boxes.py is one of them, journal.py their log
-    memtable.py     recent envelopes, and known message ids
+    mailboxes.py    the mailboxes in memory; journal.py is their log
+    memtable.py     one mailbox, recent envelopes, and known message ids
     pages.py        pages of mailboxes and of the history
     losses.py, expiry.py, erasure.py    what leaves the tables
     migrations.py, copy.py, schema/     the file and its versions

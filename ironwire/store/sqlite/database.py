@@ -28,13 +28,13 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _BUSY_MS = 5_000
-"""How long a thread waits for whoever else has the file locked. The event loop does not wait."""
+"""The longest that a thread waits for another program's lock on the file. The event loop does not wait."""
 _CACHE_KIB = 32 * 1024
-"""Of pages that are changed again and again: the ends of the indexes."""
+"""The page cache: enough for the pages that change again and again, the ends of the indexes."""
 
 
 class Workers(Protocol):
-    """Where the file's owner does what would hold up the event loop. Both methods return, or raise, as `work` does."""
+    """Threads for work that would block the event loop. Both methods return, or raise, as `work` does."""
 
     async def write(self, work: Callable[[], T]) -> T:
         """One piece of work at a time, and none is ever abandoned: a cancellation waits for its end."""
@@ -50,11 +50,11 @@ class Workers(Protocol):
 
 
 class Threads:
-    """One thread for what is written, and Trio's for the rest.
+    """One thread for the writer, and Trio's threads for the rest.
 
-    Trio's own way into a thread takes a turn of the loop to begin and two more to come back, and a turn of a busy loop
-    is milliseconds. In a thread of the writer's own work begins at once, and the turn that finds it done goes on with
-    it (docs/decisions/0011).
+    Trio's own way into a thread takes one iteration of the event loop to begin and two more to come back, and an
+    iteration of a busy loop is milliseconds. In a thread of the writer's own, work begins at once, and the iteration
+    that finds it done goes on with it (docs/decisions/0011).
     """
 
     def __init__(self) -> None:
@@ -82,11 +82,11 @@ class Database:
     """The file at `path`. One process at a time may have it open."""
 
     changes: sqlite3.Connection
-    """In which transactions are made."""
+    """The connection of the transactions."""
     lookups: sqlite3.Connection
-    """For the event loop, which is never kept waiting."""
+    """The connection of the event loop, which never waits."""
     pages: sqlite3.Connection
-    """For threads that read, one at a time."""
+    """The connection of threads that read, one at a time."""
     _lock: int
     _workers: Workers
 
@@ -171,7 +171,7 @@ class Database:
     # --- transactions ------------------------------------------------------------------------------------------------
 
     async def transaction(self, change: Callable[[], T], *, in_thread: bool) -> T:
-        """All of `change`, on the disk; or nothing of it.
+        """Make `change` in one transaction: all of it is on the disk when this returns.
 
         Raises:
             StoreError: nothing of it.
@@ -204,7 +204,7 @@ class Database:
     async def _begin(self) -> None:
         reach(FaultPoint.BEFORE_BEGIN)
         if self.changes.in_transaction:
-            self.changes.rollback()  # what could not be undone when it failed
+            self.changes.rollback()  # a transaction whose rollback has failed
         try:
             self.changes.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -274,7 +274,7 @@ class Database:
         return self._commits.statistics()
 
     def size_bytes(self) -> int:
-        """What it takes on the disk, its log included."""
+        """Its size on the disk, with the write-ahead log."""
         return _size_bytes(self.path) + _size_bytes(self.path.with_name(f"{self.path.name}-wal"))
 
 

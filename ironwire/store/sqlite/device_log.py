@@ -10,8 +10,8 @@ from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
 from ironwire.ids import ClientId
 from ironwire.protocol.devices.log import DevicesByKey, DeviceStanding, LoggedDevice, apply_entry, check_place
 from ironwire.protocol.devices.log_entry import LogHead, SignedEntry
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.device_log import KeptEntry, LogPage
-from ironwire.store.contract.operations import AlreadyLogged, LogMoved, LogRefused, TooManyDevices
 from ironwire.store.contract.records import Quota
 
 _SELECT_HEAD = "SELECT number, head FROM device_log WHERE client = ? ORDER BY number DESC LIMIT 1"
@@ -29,22 +29,22 @@ _DELETE_DEVICES = "DELETE FROM logged_device WHERE client = ?"
 
 def append_entry(
     changes: sqlite3.Connection, client: ClientId, signed: SignedEntry, quota: Quota
-) -> set[bytes] | AlreadyLogged | LogMoved | LogRefused | TooManyDevices:
+) -> set[bytes] | op.LogRefusal:
     """Put the entry behind the last one, within a transaction; returns the keys that it removes."""
     entry, head = signed.entry, _read_head(changes, client)
     kept = changes.execute(_SELECT_ENTRY_HEAD, (client, entry.index)).fetchone()
     if kept == (signed.head.hash,):
-        return AlreadyLogged()
+        return op.AlreadyLogged()
     before = _read_devices(changes, client)
     try:
         check_place(head, entry)
         after = apply_entry(before, entry)
     except MisplacedLogEntry:
-        return LogMoved(head)
+        return op.LogMoved(head)
     except InvalidLogEntry as error:
-        return LogRefused(str(error))
+        return op.LogRefused(str(error))
     if _current(after) > max(_current(before), quota.devices_per_client):
-        return TooManyDevices()
+        return op.TooManyDevices()
     changes.execute(_INSERT_ENTRY, (client, entry.index, entry.encode(), signed.signature, signed.head.hash))
     changed = {raw: device for raw, device in after.items() if before.get(raw) != device}
     rows = [(client, raw, each.is_owner, each.added_ms, each.removed_ms) for raw, each in changed.items()]

@@ -7,30 +7,16 @@ deleted there; its envelope is owed once less, and goes with the last.
 import sqlite3
 
 from ironwire.ids import ClientId, DeviceId
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.device_log import is_taken
-from ironwire.store.contract.operations import (
-    Acked,
-    Acknowledge,
-    DeviceNameTaken,
-    DeviceNotLogged,
-    NoSuchDevice,
-    Register,
-    Remove,
-    Removed,
-    SessionOver,
-    Sweep,
-    Swept,
-    TooManyDevices,
-    Touched,
-)
-from ironwire.store.contract.records import Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box
+from ironwire.store.contract.records import MailboxId, Quota
 from ironwire.store.sqlite.device_log import standing_of
 from ironwire.store.sqlite.losses import forget_lost_changes
 from ironwire.store.sqlite.mailboxes import MailboxCache
+from ironwire.store.sqlite.memtable import Box
 
 SWEPT_AT_ONCE = 250
-"""Entries of a mailbox that is removed which one operation erases: about 2 ms."""
+"""Entries that one operation erases of a removed mailbox, in about 2 ms."""
 
 _INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms, session, device_key) VALUES (?, ?, ?, ?, 1, ?)"
 _BIND_BOX = "UPDATE mailbox SET device_key = ? WHERE id = ?"
@@ -51,24 +37,24 @@ class DeviceWriter:
         self._mailboxes = mailboxes
         self._quota = quota
         self.released: list[tuple[int]] = []
-        """Envelopes of the tables that are owed once less."""
+        """Envelopes in the tables that have lost an entry."""
 
-    def acknowledge(self, ack: Acknowledge) -> Acked | SessionOver:
+    def acknowledge(self, ack: op.Acknowledge) -> op.Acked | op.SessionOver:
         box = self._mailboxes.by_id(ack.mailbox)
         if box is not None and ack.session not in (None, box.session):
-            return SessionOver()
+            return op.SessionOver()
         if box is not None and ack.upto > box.acked:
             self._erase(box, min(ack.upto, box.tail))
-        return Acked()
+        return op.Acked()
 
-    def register(self, register: Register) -> Mailbox | TooManyDevices | DeviceNotLogged | DeviceNameTaken:
+    def register(self, register: op.Register) -> op.RegisterResult:
         boxes, key = self._mailboxes.of(register.client), register.device_key
         if key is not None:
             standing = standing_of(self._changes, register.client, key)
             if standing != "current":
-                return DeviceNotLogged(standing)
+                return op.DeviceNotLogged(standing)
             if is_taken(boxes, register.device, key):
-                return DeviceNameTaken()
+                return op.DeviceNameTaken()
         for box in boxes:
             if box.device == register.device:
                 self._mailboxes.begin_session(box, register.now_ms)
@@ -77,7 +63,7 @@ class DeviceWriter:
                     self._changes.execute(_BIND_BOX, (key, box.id))
                 return box.snapshot()
         if len(boxes) >= self._quota.devices_per_client:
-            return TooManyDevices()
+            return op.TooManyDevices()
         row = (register.client, register.device, register.now_ms, register.now_ms, key)
         number = MailboxId(self._changes.execute(_INSERT_BOX, row).lastrowid or 0)
         box = Box(number, register.client, register.device, 0, 0, 0, 0, False, register.now_ms, register.now_ms, False)
@@ -85,21 +71,21 @@ class DeviceWriter:
         self._mailboxes.add(box)
         return box.snapshot()
 
-    def touch(self, mailbox: MailboxId, now_ms: int) -> Touched:
+    def touch(self, mailbox: MailboxId, now_ms: int) -> op.Touched:
         box = self._mailboxes.by_id(mailbox)
         if box is not None:
             self._mailboxes.see(box, now_ms)
-        return Touched()
+        return op.Touched()
 
-    def remove(self, remove: Remove) -> Removed | NoSuchDevice | SessionOver:
+    def remove(self, remove: op.Remove) -> op.Removed | op.NoSuchDevice | op.SessionOver:
         for box in self._mailboxes.of(remove.client):
             if box.device == remove.device:
                 if remove.session not in (None, box.session):
-                    return SessionOver()
-                return Removed(self._remove(box))
-        return NoSuchDevice()
+                    return op.SessionOver()
+                return op.Removed(self._remove(box))
+        return op.NoSuchDevice()
 
-    def remove_keys(self, client: ClientId, keys: set[bytes]) -> tuple[tuple[DeviceId, ...], tuple[Sweep, ...]]:
+    def remove_keys(self, client: ClientId, keys: set[bytes]) -> tuple[tuple[DeviceId, ...], tuple[op.Sweep, ...]]:
         """Delete the mailboxes that belong to these keys; returns the names of their devices, and what is left to be
         erased.
         """
@@ -107,7 +93,7 @@ class DeviceWriter:
         rest = [sweep for box in boxes for sweep in self._remove(box)]
         return tuple(box.device for box in boxes), tuple(rest)
 
-    def _remove(self, box: Box) -> tuple[Sweep, ...]:
+    def _remove(self, box: Box) -> tuple[op.Sweep, ...]:
         """Delete a mailbox and the first of its entries; returns what is left to be erased."""
         self._mailboxes.checkpoint(self._changes)
         swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
@@ -115,15 +101,15 @@ class DeviceWriter:
         self._changes.execute(_DELETE_BOX, (box.id,))
         self._mailboxes.drop(box)
         parts = range(swept + SWEPT_AT_ONCE, box.tail + SWEPT_AT_ONCE, SWEPT_AT_ONCE)
-        return tuple(Sweep(box.id, upto) for upto in parts)
+        return tuple(op.Sweep(box.id, upto) for upto in parts)
 
-    def sweep(self, mailbox: MailboxId, upto: int) -> Swept:
+    def sweep(self, mailbox: MailboxId, upto: int) -> op.Swept:
         if self._mailboxes.by_id(mailbox) is None:
             self.take_out(mailbox, 0, upto)
-        return Swept()
+        return op.Swept()
 
     def _erase(self, box: Box, upto: int) -> None:
-        """Everything up to `upto`, which was given out, leaves the mailbox."""
+        """Take everything up to `upto` out of the mailbox."""
         self._mailboxes.change(box)
         if box.acked < box.checkpointed:
             count, size = self.take_out(box.id, box.acked, min(upto, box.checkpointed))
@@ -149,7 +135,7 @@ class DeviceWriter:
         return len(rows), sum(size for _, size in rows)
 
     def release(self) -> None:
-        """Let go of the envelopes whose places were taken out, and erase those that nobody is owed any more."""
+        """Count down the envelopes whose entries were taken out, and erase those without an entry."""
         self._changes.executemany(_RELEASE, self.released)
         self._changes.execute(_DELETE_ERASED)
         self.released.clear()

@@ -13,23 +13,12 @@ import orjson
 from attrs import define, field
 
 from ironwire.ids import ClientId, GroupId
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.directory import Group, Membership
-from ironwire.store.contract.operations import (
-    AddBlock,
-    AdvanceConversation,
-    Blocked,
-    ChangeGroup,
-    EpochPassed,
-    Operation,
-    RemoveBlock,
-    TooManyBlocks,
-    TooManyGroups,
-    Unblocked,
-)
 from ironwire.store.contract.records import Quota
 
-K = TypeVar("K")
-V = TypeVar("V")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 CACHED_MEMBERS = 100_000
 """Members of all groups that a cache holds, which take 20 MB."""
@@ -63,7 +52,7 @@ _DELETE_BAN = "DELETE FROM ban WHERE client = ?"
 
 
 @define(eq=False)
-class Cache(Generic[K, V]):
+class Cache(Generic[Key, Value]):
     """Values that weigh `most` together, each 1 at least; one more than that, and all before it are dropped.
 
     A bound on the number of values would not bound the memory: strangers decide how large each is. So the weight of a
@@ -71,12 +60,12 @@ class Cache(Generic[K, V]):
     """
 
     _most: int
-    _weigh: Callable[[V], int]
-    held: dict[K, V] = field(init=False, factory=dict)
-    """To be read, and changed by the methods alone."""
+    _weigh: Callable[[Value], int]
+    held: dict[Key, Value] = field(init=False, factory=dict)
+    """Read-only for callers."""
     _weight: int = field(init=False, default=0)
 
-    def keep(self, key: K, value: V) -> V:
+    def keep(self, key: Key, value: Value) -> Value:
         """Hold a value for a key that has none; returns the value."""
         weight = 1 + self._weigh(value)
         if self._weight + weight > self._most:
@@ -85,7 +74,7 @@ class Cache(Generic[K, V]):
         self._weight += weight
         return value
 
-    def drop(self, key: K) -> None:
+    def drop(self, key: Key) -> None:
         if key in self.held:
             self._weight -= 1 + self._weigh(self.held.pop(key))
 
@@ -113,18 +102,20 @@ class DirectoryWriter:
             members = self._members.keep(group, tuple(client for (client,) in rows))
         return members
 
-    def change(self, change: ChangeGroup, last_envelope: int) -> tuple[ClientId, ...] | EpochPassed | TooManyGroups:
+    def change(
+        self, change: op.ChangeGroup, last_envelope: int
+    ) -> tuple[ClientId, ...] | op.EpochPassed | op.TooManyGroups:
         """Bring the group to its next epoch; returns all who were members or are now. Whoever is added reads the
         history that follows `last_envelope`.
         """
         group = GroupId(change.envelope.to)
         before = _read_group(self._changes, group) or Group(group, 0, None, {})
         if before.epoch != change.expected_epoch:
-            return EpochPassed()
+            return op.EpochPassed()
         added = [client for client in change.roles if client not in before.roles]
         full = self._full(added)
         if full:
-            return TooManyGroups(next(client for client in added if client in full))
+            return op.TooManyGroups(next(client for client in added if client in full))
         if change.roles:
             self._changes.execute(_UPSERT_ROSTER, (group, change.expected_epoch + 1, change.name, len(change.roles)))
         else:
@@ -151,20 +142,20 @@ class DirectoryWriter:
             blocks = self._blocks.keep(client, _read_blocks(self._changes, client))
         return blocks
 
-    def block(self, block: AddBlock) -> Blocked | TooManyBlocks:
+    def block(self, block: op.AddBlock) -> op.Blocked | op.TooManyBlocks:
         blocks = self.blocks_of(block.client)
         if block.blocked in blocks:
-            return Blocked()
+            return op.Blocked()
         if len(blocks) >= self._quota.blocks_per_client:
-            return TooManyBlocks()
+            return op.TooManyBlocks()
         self._changes.execute(_INSERT_BLOCK, (block.client, block.blocked))
         self._blocks.drop(block.client)
-        return Blocked()
+        return op.Blocked()
 
-    def unblock(self, unblock: RemoveBlock) -> Unblocked:
+    def unblock(self, unblock: op.RemoveBlock) -> op.Unblocked:
         self._changes.execute(_DELETE_BLOCK, (unblock.client, unblock.blocked))
         self._blocks.drop(unblock.client)
-        return Unblocked()
+        return op.Unblocked()
 
     def forget(self) -> None:
         """Drop what is cached: the transaction is undone."""
@@ -198,13 +189,13 @@ class DirectoryReader:
     def forget_blocks(self, client: ClientId) -> None:
         self._blocks.drop(client)
 
-    def forget_changed(self, batch: Sequence[Operation]) -> None:
+    def forget_changed(self, batch: Sequence[op.Operation]) -> None:
         """Drop what is cached of the groups and clients that this batch has changed, if it was committed."""
         for operation in batch:
             match operation:
-                case ChangeGroup(envelope) | AdvanceConversation(group=ChangeGroup(envelope)):
+                case op.ChangeGroup(envelope) | op.AdvanceConversation(group=op.ChangeGroup(envelope)):
                     self._groups.drop(GroupId(envelope.to))
-                case AddBlock(client) | RemoveBlock(client):
+                case op.AddBlock(client) | op.RemoveBlock(client):
                     self._blocks.drop(client)
                 case _:
                     pass
@@ -231,10 +222,10 @@ def read_bans(connection: sqlite3.Connection) -> set[ClientId]:
 
 
 def put_ban(connection: sqlite3.Connection, client: ClientId, now_ms: int) -> bool:
-    """Within a transaction; whether it is news."""
+    """Add a ban, within a transaction; returns whether there was none."""
     return connection.execute(_INSERT_BAN, (client, now_ms)).rowcount > 0
 
 
 def take_ban(connection: sqlite3.Connection, client: ClientId) -> bool:
-    """Within a transaction; whether there was one."""
+    """Remove a ban, within a transaction; returns whether there was one."""
     return connection.execute(_DELETE_BAN, (client,)).rowcount > 0

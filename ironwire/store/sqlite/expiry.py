@@ -1,4 +1,4 @@
-"""What is older than the operator keeps leaves the SQLite file: entries, archived payloads, ids.
+"""Expiry: data older than the operator keeps leaves the SQLite file: entries, archived payloads, ids.
 
 Functions on the transaction that the caller has begun; whatever nobody needs after them is the caller's to delete.
 """
@@ -31,8 +31,8 @@ _UNARCHIVE_OLD = """
 _FORGET_OLD_IDS = "DELETE FROM known WHERE key IN (SELECT key FROM known WHERE ts < ? LIMIT ?)"
 
 LET_GO_AT_ONCE = 500
-"""Ids, and archived payloads, that one transaction lets go, in 25 ms. Whoever sends waits meanwhile, and a busy server
-has millions in an hour, each on a page of its own.
+"""Ids, and archived payloads, that one transaction drops, in 25 ms. Senders wait meanwhile, and a busy server has
+millions in an hour, each on a page of its own.
 """
 
 

@@ -16,7 +16,7 @@ from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, MessageId, parse_recipient
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, MailboxId, RefusedSpan
-from ironwire.store.sqlite.boxes import Box, refused_spans
+from ironwire.store.sqlite.memtable import Box, refused_spans
 
 _INSERT = "INSERT INTO journal (effects) VALUES (?)"
 _SELECT = "SELECT number, effects FROM journal ORDER BY number"
@@ -61,7 +61,7 @@ class Standing:
 
 @record
 class SentSoFar:
-    """Of what the device numbers, this much is settled (`store/contract/order.py`)."""
+    """The highest number of a device that is settled (`store/contract/order.py`)."""
 
     mailbox: MailboxId
     sent: int
@@ -72,7 +72,7 @@ Effect = KeptEnvelope | Acknowledged | Standing | SentSoFar
 
 
 class BatchLog:
-    """What a batch has done so far, until it is written. Effects are told apart by their length."""
+    """The effects of a batch so far, until they are written. Effects are told apart by their length."""
 
     def __init__(self) -> None:
         self._effects: list[tuple[object, ...]] = []
@@ -116,7 +116,7 @@ class BatchLog:
         self._effects.append((box.id, box.sent, [(span.first, span.last, span.code) for span in box.refused]))
 
     def clear(self) -> None:
-        """Forget it: the tables have it, or it never was."""
+        """Drop the effects: the tables have them, or the batch was undone."""
         self._effects.clear()
         self._weight = 0
 
@@ -133,7 +133,7 @@ class BatchLog:
 
 
 def _weight(envelope: Envelope, places: Sequence[Place]) -> int:
-    """What an envelope adds to the weight of a row, which is the number of its effects otherwise."""
+    """The weight that an envelope adds to a row: for its entries, and for its size."""
     return len(places) + len(envelope.payload) // 1024
 
 

@@ -12,18 +12,8 @@ from attrs import frozen
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.records import Entry, Mailbox, MailboxId, Quota
-from ironwire.store.sqlite.boxes import Box, Depth, read_boxes, read_boxes_of_all
-from ironwire.store.sqlite.journal import (
-    Acknowledged,
-    BatchLog,
-    Effect,
-    KeptEnvelope,
-    SentSoFar,
-    Standing,
-    read_journal,
-    shorten_journal,
-)
-from ironwire.store.sqlite.memtable import Memtable, Recent, key_of
+from ironwire.store.sqlite import journal
+from ironwire.store.sqlite.memtable import Box, Depth, Memtable, Recent, key_of, read_boxes, read_boxes_of_all
 
 CACHED_CLIENTS = 20_000
 HIGH_WATERMARK = 4_500
@@ -32,7 +22,7 @@ LOW_WATERMARK = 4_250
 server one row with each batch, which takes about as long as the batch does; of a quiet one several, now and then.
 """
 YOUNG_ROWS = 2
-"""The newest rows wait: the acks of what they brought are on their way."""
+"""The newest rows are not checkpointed: acks of their envelopes are on their way."""
 
 _SELECT_OWNER = "SELECT client FROM mailbox WHERE id = ?"
 _SELECT_LAST = """
@@ -66,11 +56,11 @@ class MailboxCache:
         self._counted: set[Box] = set()
         """Mailboxes whose device had a number settled in the current batch; cleared in the same way."""
         self._before: dict[Box, Mailbox] = {}
-        """Those that the batch under way has changed, as they were."""
+        """Mailboxes that the current batch has changed, as they were before."""
         self._dropped: set[MailboxId] = set()
-        """Those that the batch under way has deleted."""
+        """Mailboxes that the current batch has deleted."""
         self.memtable = Memtable()
-        self.batch_log = BatchLog()
+        self.batch_log = journal.BatchLog()
         self.last_envelope = 0
         """The last number that was given out."""
         self.depth = Depth()
@@ -93,7 +83,7 @@ class MailboxCache:
         return boxes
 
     def of_all(self, clients: Iterable[ClientId]) -> list[list[Box]]:
-        """As `of` of each of these."""
+        """As `of`, for each of these clients."""
         self.ready()
         clients = [*clients]
         found = read_boxes_of_all(self._lookups, (client for client in clients if client not in self.cached))
@@ -142,7 +132,7 @@ class MailboxCache:
         return has_room
 
     def skip(self, box: Box) -> None:
-        """Give a number out, and hold nothing under it."""
+        """Give out a number without an entry."""
         self.change(box)
         box.tail += 1
         self._stand(box)
@@ -165,7 +155,7 @@ class MailboxCache:
         self._counted.add(box)
 
     def place(self, box: Box, recent: Recent, *, is_own: bool) -> None:
-        """The envelope waits in the mailbox under the next number."""
+        """Add an entry for the envelope under the next number."""
         self.change(box)
         box.tail += 1
         _hold(box, box.tail, recent, is_own=is_own)
@@ -191,7 +181,7 @@ class MailboxCache:
                 boxes |= checkpointed.boxes
             if checkpointed is not None:
                 self.memtable.checkpoint(changes, boxes, checkpointed.last_envelope)
-                shorten_journal(changes, checkpointed.number)
+                journal.shorten_journal(changes, checkpointed.number)
         for box in self._counted:
             self.batch_log.settle(box)
         self._counted.clear()
@@ -204,7 +194,7 @@ class MailboxCache:
         self.ready()
         self.memtable.checkpoint(changes, self._changed.union(*(row.boxes for row in self._rows)), self.last_envelope)
         if self._rows:
-            shorten_journal(changes, self._rows[-1].number)
+            journal.shorten_journal(changes, self._rows[-1].number)
         self._rows.clear()
         self._weight = 0
         self._changed = set()
@@ -231,7 +221,7 @@ class MailboxCache:
     # --- what is committed -------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """The transaction is on the disk."""
+        """Take over the changes of the batch: its transaction is on the disk."""
         self.memtable.commit(self.last_envelope)
         self._changed = set()
         for box, before in self._before.items():
@@ -243,7 +233,7 @@ class MailboxCache:
         self.depth.commit()
 
     def is_in_doubt(self, mailbox: MailboxId) -> bool:
-        """Whether the batch under way has deleted the mailbox: what waited in it can be read again if that fails."""
+        """Whether the current batch has deleted the mailbox: its entries can be read again if that batch fails."""
         return mailbox in self._dropped
 
     def committed(self, client: ClientId) -> list[Mailbox]:
@@ -253,7 +243,7 @@ class MailboxCache:
         return [self._before.get(box) or box.snapshot() for box in boxes]
 
     def committed_entries(self, mailbox: MailboxId, after: int) -> list[Entry]:
-        """What waits in the mailbox behind `after`, is committed, and may not be in the tables yet."""
+        """Committed entries of the mailbox behind `after` that may not be in the tables yet."""
         box = self.by_id(mailbox)
         return [] if box is None else [*self.memtable.entries(box, after)]
 
@@ -271,7 +261,7 @@ class MailboxCache:
             self.recover()
 
     def recover(self) -> None:
-        """Know what is committed and nothing else: the transaction is undone, or the tables were changed beside this.
+        """Read the committed state anew: the transaction is undone, or the tables were changed beside this.
 
         Raises:
             sqlite3.Error, StoreError: it cannot be read; whatever is asked next tries again.
@@ -282,13 +272,13 @@ class MailboxCache:
         self._changed = set()
         self._weight = 0
         self.memtable = Memtable()
-        self.batch_log = BatchLog()
+        self.batch_log = journal.BatchLog()
         self.last_envelope = self._lookups.execute(_SELECT_LAST).fetchone()[0]
         self.depth.recount(self._lookups)
-        journal = list(read_journal(self._lookups))
+        rows = list(journal.read_journal(self._lookups))
         self._must_recover = False  # `by_id` is asked for what the tables have
         try:
-            for number, weight, effects in journal:
+            for number, weight, effects in rows:
                 for effect in effects:
                     self._replay(effect)
                 self._add_row(number, weight)
@@ -297,11 +287,11 @@ class MailboxCache:
             raise
         self.commit()
 
-    def _replay(self, effect: Effect) -> None:
-        """Bring what a batch did to mind again. The tables may know of it, or of what came after it."""
+    def _replay(self, effect: journal.Effect) -> None:
+        """Replay the effects of a batch. The tables may have them already, or later ones."""
         box: Box | None
         match effect:
-            case KeptEnvelope(number, envelope, digest, is_archived, is_blocked, places):
+            case journal.KeptEnvelope(number, envelope, digest, is_archived, is_blocked, places):
                 recent = Recent(number, key_of(envelope, digest), envelope, digest, 0, is_archived, is_blocked)
                 for mailbox, seq, is_own in places:
                     box = self.by_id(mailbox)
@@ -313,19 +303,19 @@ class MailboxCache:
                             _hold(box, seq, recent, is_own=is_own)
                 self.memtable.keep(recent)
                 self.last_envelope = max(self.last_envelope, number)
-            case Acknowledged(mailbox, upto):
+            case journal.Acknowledged(mailbox, upto):
                 box = self.by_id(mailbox)
                 if box is not None and upto > box.acked:
                     self.change(box)
                     self._let_go(box, upto)
                     box.acked = upto
-            case Standing(mailbox, tail, is_full, seen_ms, session):
+            case journal.Standing(mailbox, tail, is_full, seen_ms, session):
                 box = self.by_id(mailbox)
                 if box is not None:
                     self.change(box)
                     box.tail, box.is_full, box.seen_ms = max(box.tail, tail), is_full, max(box.seen_ms, seen_ms)
                     box.session = max(box.session, session)
-            case SentSoFar(mailbox, sent, refused):
+            case journal.SentSoFar(mailbox, sent, refused):
                 box = self.by_id(mailbox)
                 if box is not None and sent >= box.sent:
                     self.change(box)

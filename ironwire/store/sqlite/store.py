@@ -214,7 +214,7 @@ class SqliteStore:
             copy_file(database, path, self._empty_journal)
 
     def _empty_journal(self, copy: sqlite3.Connection) -> None:
-        """Whoever reads the copy finds everything in its tables."""
+        """Checkpoint everything, so that a copy has all of it in its tables."""
         copy.execute("PRAGMA secure_delete = ON")
         writer = Writer(copy, copy, self._quota)
         copy.execute("BEGIN IMMEDIATE")

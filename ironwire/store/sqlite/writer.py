@@ -10,63 +10,13 @@ from collections.abc import Sequence
 
 from ironwire.ids import ClientId, DeviceId, GroupId, is_group
 from ironwire.protocol.conversations.slots import Leaf, leaves_in
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.conversations import owed_commit
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.losses import change_of
 from ironwire.store.contract.maintenance import Erased, Expired
-from ironwire.store.contract.operations import (
-    Acknowledge,
-    AddBlock,
-    AdvanceConversation,
-    Advanced,
-    AlreadyLogged,
-    AlreadySettled,
-    Append,
-    Appended,
-    AppendToLog,
-    AskToRejoin,
-    ChangeGroup,
-    ClaimPackages,
-    ConversationMoved,
-    Encrypted,
-    EpochPassed,
-    Forget,
-    Forgotten,
-    Known,
-    Logged,
-    LogMoved,
-    LogRefused,
-    LostPlace,
-    MailboxFull,
-    NotMember,
-    Number,
-    NumberRefused,
-    Operation,
-    OutOfTurn,
-    PackageKnown,
-    PackagesPublished,
-    Placed,
-    PublishPackages,
-    RefuseNumber,
-    Register,
-    Remove,
-    RemoveBlock,
-    Result,
-    SessionOver,
-    Sweep,
-    ToClient,
-    ToConversation,
-    ToDevices,
-    ToGroup,
-    TooManyDevices,
-    TooManyGroups,
-    TooManyPackages,
-    Touch,
-    Undeliverable,
-)
 from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
-from ironwire.store.contract.records import Envelope, Quota
-from ironwire.store.sqlite.boxes import Box
+from ironwire.store.contract.records import Envelope, Number, Quota
 from ironwire.store.sqlite.conversations import ConversationWriter, expire_conversations
 from ironwire.store.sqlite.device_log import append_entry
 from ironwire.store.sqlite.devices import DeviceWriter
@@ -75,7 +25,7 @@ from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
 from ironwire.store.sqlite.losses import note_lost_change
 from ironwire.store.sqlite.mailboxes import MailboxCache
-from ironwire.store.sqlite.memtable import KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
+from ironwire.store.sqlite.memtable import Box, KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
 from ironwire.wire.messages import ErrorCode
 
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
@@ -106,7 +56,7 @@ class Writer:
         self._devices = DeviceWriter(changes, self.mailboxes, quota)
         self.recover()
 
-    def apply(self, batch: Sequence[Operation]) -> list[Result]:
+    def apply(self, batch: Sequence[op.Operation]) -> list[op.Result]:
         """Bring the whole batch into the transaction."""
         mailboxes = self.mailboxes
         mailboxes.ready()
@@ -159,78 +109,76 @@ class Writer:
         self._conversations.forget()
         self.mailboxes.recover()
 
-    def recall(self, key: bytes, digest: bytes) -> Known | None:
+    def recall(self, key: bytes, digest: bytes) -> op.Known | None:
         """The result of an operation with this id, as of the last commit."""
         self.mailboxes.ready()
         return known_as(self.mailboxes.memtable.known_before(key) or read_known(self._lookups, key), digest)
 
-    def _apply(self, operation: Operation, key: bytes | None) -> Result:
+    def _apply(self, operation: op.Operation, key: bytes | None) -> op.Result:
         match operation:
-            case Append(number=Number() as number):
+            case op.Append(number=Number() as number):
                 return self._append_numbered(operation, number)
-            case Append():
+            case op.Append():
                 return self._append(operation, key)
-            case Acknowledge():
+            case op.Acknowledge():
                 return self._devices.acknowledge(operation)
-            case Register():
+            case op.Register():
                 return self._devices.register(operation)
-            case Touch(mailbox, now_ms):
+            case op.Touch(mailbox, now_ms):
                 return self._devices.touch(mailbox, now_ms)
-            case Remove():
+            case op.Remove():
                 return self._devices.remove(operation)
-            case Sweep(mailbox, upto):
+            case op.Sweep(mailbox, upto):
                 return self._devices.sweep(mailbox, upto)
-            case RefuseNumber(number, code):
+            case op.RefuseNumber(number, code):
                 return self._refuse_number(number, code)
-            case Forget():
+            case op.Forget():
                 return self._forget(operation)
-            case ChangeGroup():
+            case op.ChangeGroup():
                 return self._change_group(operation, key)
-            case AddBlock():
+            case op.AddBlock():
                 return self._directory.block(operation)
-            case RemoveBlock():
+            case op.RemoveBlock():
                 return self._directory.unblock(operation)
-            case AppendToLog():
+            case op.AppendToLog():
                 return self._append_to_log(operation)
-            case AdvanceConversation():
+            case op.AdvanceConversation():
                 return self._advance(operation, key)
-            case PublishPackages():
+            case op.PublishPackages():
                 return self._publish(operation)
-            case ClaimPackages(claimer, targets=targets):
+            case op.ClaimPackages(claimer, targets=targets):
                 owners = {device.client for device, _ in targets}
                 blocked_by = frozenset(client for client in owners if claimer in self._directory.blocks_of(client))
                 return self._conversations.claim(operation, blocked_by)
-            case AskToRejoin():
+            case op.AskToRejoin():
                 return self._conversations.rejoin(operation)
 
-    def _append(
-        self, append: Append, key: bytes | None
-    ) -> Appended | Known | MailboxFull | Undeliverable | NotMember | ConversationMoved | Encrypted:
+    def _append(self, append: op.Append, key: bytes | None) -> op.AppendResult:
         known = self._known(key, append.digest)
         if known is not None:
             return known
         if self._conversations.forbids(append.envelope):
-            return Encrypted()
+            return op.Encrypted()
         match append.audience:
-            case ToClient(client, is_live):
+            case op.ToClient(client, is_live):
                 return self._append_to_client(append, key, client, is_live=is_live)
-            case ToGroup(group):
+            case op.ToGroup(group):
                 return self._append_to_group(append, key, group)
-            case ToDevices(devices):
+            case op.ToDevices(devices):
                 return self._append_to_devices(append, key, devices)
-            case ToConversation() as to:
+            case op.ToConversation() as to:
                 return self._append_to_conversation(append, key, to)
 
     def _append_to_client(
-        self, append: Append, key: bytes | None, client: ClientId, *, is_live: bool
-    ) -> Appended | MailboxFull | Undeliverable:
+        self, append: op.Append, key: bytes | None, client: ClientId, *, is_live: bool
+    ) -> op.Appended | op.MailboxFull | op.Undeliverable:
         envelope, boxes = append.envelope, self.mailboxes.of(client)
         if not boxes and not is_live:
-            return Undeliverable()
+            return op.Undeliverable()
         size, is_to_self = len(envelope.payload), envelope.sender == client
         have_room = [self.mailboxes.admit(box, size) for box in boxes]
         if boxes and not (any(have_room) if is_to_self else all(have_room)):
-            return MailboxFull()
+            return op.MailboxFull()
         is_blocked = envelope.sender in self._directory.blocks_of(client)
         owed = [] if is_blocked else [(box, False) for box in boxes]
         if not is_to_self:
@@ -239,32 +187,30 @@ class Writer:
         clients = () if is_blocked else (client,)
         return self._spread(append, key, owed, clients, is_archived=append.is_archived, is_blocked=is_blocked)
 
-    def _append_numbered(self, append: Append, number: Number) -> Result:
+    def _append_numbered(self, append: op.Append, number: Number) -> op.Result:
         box = self.mailboxes.by_id(number.mailbox)
         answer = answer_to(box, number)
         if answer is not None or box is None:
-            return answer or SessionOver()
+            return answer or op.SessionOver()
         self.mailboxes.count(box)
         result = self._append(append, None)
         settle_next(box, result)
         return result
 
-    def _refuse_number(
-        self, number: Number, code: ErrorCode
-    ) -> NumberRefused | AlreadySettled | OutOfTurn | SessionOver:
+    def _refuse_number(self, number: Number, code: ErrorCode) -> op.NumberRefused | op.NotNext:
         box = self.mailboxes.by_id(number.mailbox)
         answer = answer_to(box, number)
         if answer is not None or box is None:
-            return answer or SessionOver()
+            return answer or op.SessionOver()
         self.mailboxes.count(box)
         refuse_next(box, code)
-        return NumberRefused()
+        return op.NumberRefused()
 
-    def _append_to_group(self, append: Append, key: bytes | None, group: GroupId) -> Appended | NotMember:
+    def _append_to_group(self, append: op.Append, key: bytes | None, group: GroupId) -> op.Appended | op.NotMember:
         envelope = append.envelope
         members = self._directory.members_of(group)
         if envelope.sender not in members:
-            return NotMember()
+            return op.NotMember()
         sending = (envelope.sender, envelope.device or "")
         owed = [
             (box, False)
@@ -275,31 +221,29 @@ class Writer:
         return self._spread(append, key, owed, members, is_archived=append.is_archived)
 
     def _append_to_devices(
-        self, append: Append, key: bytes | None, devices: Sequence[tuple[ClientId, DeviceId]]
-    ) -> Appended | Undeliverable:
+        self, append: op.Append, key: bytes | None, devices: Sequence[tuple[ClientId, DeviceId]]
+    ) -> op.Appended | op.Undeliverable:
         owed = [(box, False) for client, device in devices for box in self.mailboxes.of(client) if box.device == device]
         if not owed:
-            return Undeliverable()
+            return op.Undeliverable()
         return self._spread(append, key, owed, (), is_archived=append.is_archived)
 
     def _append_to_conversation(
-        self, append: Append, key: bytes | None, to: ToConversation
-    ) -> Appended | ConversationMoved | MailboxFull | NotMember:
-        found = self._conversations.conversation(to.conversation)
+        self, append: op.Append, key: bytes | None, to: op.ToConversation
+    ) -> op.Appended | op.ConversationMoved | op.MailboxFull | op.NotMember:
+        found, sender = self._conversations.conversation(to.conversation), append.envelope.sender
         if found is None or to.by not in found.slots:
-            return NotMember()
-        if is_group(to.conversation) and append.envelope.sender not in self._directory.members_of(
-            GroupId(to.conversation)
-        ):
-            return NotMember()
+            return op.NotMember()
+        if is_group(to.conversation) and sender not in self._directory.members_of(GroupId(to.conversation)):
+            return op.NotMember()
         if (found.generation, found.epoch) != (to.generation, to.epoch):
-            return ConversationMoved(found.generation, found.epoch)
-        sender, size = append.envelope.sender, len(append.envelope.payload)
+            return op.ConversationMoved(found.generation, found.epoch)
+        size = len(append.envelope.payload)
         boxes = self._boxes_of([leaf for leaf in leaves_in(found.slots) if leaf != to.by])
         if not is_group(to.conversation):
             have_room = [self.mailboxes.admit(box, size) for box in boxes if box.client != sender]
             if not all(have_room):
-                return MailboxFull()
+                return op.MailboxFull()
             boxes = [box for box in boxes if sender not in self._directory.blocks_of(box.client)]
         return self._spread(append, key, [(box, False) for box in boxes], ())
 
@@ -310,7 +254,7 @@ class Writer:
         keys = ((leaf.client, leaf.device) for leaf in leaves)
         return [found[key] for key in keys if key in found]
 
-    def _change_group(self, change: ChangeGroup, key: bytes | None) -> Appended | Known | EpochPassed | TooManyGroups:
+    def _change_group(self, change: op.ChangeGroup, key: bytes | None) -> op.ChangeResult:
         known = self._known(key, change.digest)
         if known is not None:
             return known
@@ -322,12 +266,10 @@ class Writer:
         owed = [(box, False) for boxes in self.mailboxes.of_all(everyone) for box in boxes]
         return self._spread(change, key, owed, everyone)
 
-    def _publish(self, publish: PublishPackages) -> PackagesPublished | PackageKnown | TooManyPackages | SessionOver:
-        return self._conversations.publish(publish) if self._boxes_of([publish.device]) else SessionOver()
+    def _publish(self, publish: op.PublishPackages) -> op.PublishResult:
+        return self._conversations.publish(publish) if self._boxes_of([publish.device]) else op.SessionOver()
 
-    def _advance(
-        self, advance: AdvanceConversation, key: bytes | None
-    ) -> Advanced | Known | ConversationMoved | EpochPassed | TooManyGroups:
+    def _advance(self, advance: op.AdvanceConversation, key: bytes | None) -> op.AdvanceResult:
         known = self._known(key, advance.digest)
         if known is not None:
             return known
@@ -355,28 +297,28 @@ class Writer:
             others = [(box, False) for box in boxes if (box.client, box.device_key) not in told]
             change = advance.group.envelope
             stored.append((change, self._spread(_untold(change), None, others, members)))
-        return Advanced(tuple(stored))
+        return op.Advanced(tuple(stored))
 
-    def _append_to_log(self, append: AppendToLog) -> Logged | AlreadyLogged | LogMoved | LogRefused | TooManyDevices:
+    def _append_to_log(self, append: op.AppendToLog) -> op.LogResult:
         client = append.envelope.sender
         gone = append_entry(self._changes, client, append.entry, self._quota)
         if not isinstance(gone, set):
             return gone
         removed, rest = self._devices.remove_keys(client, gone)
         owed = [(box, False) for box in self.mailboxes.of(client)]
-        told = Append(append.envelope, b"", ToClient(client))
-        return Logged(self._spread(told, None, owed, (client,)), removed, rest)
+        told = op.Append(append.envelope, b"", op.ToClient(client))
+        return op.Logged(self._spread(told, None, owed, (client,)), removed, rest)
 
     def _spread(
         self,
-        what: Append | ChangeGroup | AdvanceConversation,
+        what: op.Append | op.ChangeGroup | op.AdvanceConversation,
         key: bytes | None,
         owed: list[tuple[Box, bool]],
         clients: tuple[ClientId, ...],
         *,
         is_archived: bool = False,
         is_blocked: bool = False,
-    ) -> Appended:
+    ) -> op.Appended:
         """Store the envelope once, and an entry in each of these mailboxes, the sender's own or not. One that is full
         gives the number out and holds nothing under it. Sessions of `clients` may have it without a mailbox.
         """
@@ -388,25 +330,25 @@ class Writer:
             else:
                 lost.append(self._lose(box, what.envelope))
         placed = self._keep(what, key, having_room, is_archived=is_archived, is_blocked=is_blocked)
-        return Appended(placed, clients, tuple(lost))
+        return op.Appended(placed, clients, tuple(lost))
 
-    def _lose(self, box: Box, envelope: Envelope) -> LostPlace:
+    def _lose(self, box: Box, envelope: Envelope) -> op.LostPlace:
         self.mailboxes.skip(box)
         conversation = change_of(envelope.verb, envelope.to)
         if conversation is not None:
             note_lost_change(self._changes, box.id, conversation, box.tail, self._quota.lost_groups)
             box.has_lost_changes = True
-        return LostPlace(box.id, box.tail)
+        return op.LostPlace(box.id, box.tail)
 
     def _keep(
         self,
-        what: Append | ChangeGroup | AdvanceConversation,
+        what: op.Append | op.ChangeGroup | op.AdvanceConversation,
         key: bytes | None,
         owed: list[tuple[Box, bool]],
         *,
         is_archived: bool,
         is_blocked: bool,
-    ) -> tuple[Placed, ...]:
+    ) -> tuple[op.Placed, ...]:
         mailboxes, envelope = self.mailboxes, what.envelope
         mailboxes.last_envelope += 1
         if not owed and not is_archived and key is None:
@@ -416,24 +358,24 @@ class Writer:
         for box, is_own in owed:
             mailboxes.place(box, recent, is_own=is_own)
             places.append((box.id, box.tail, is_own))
-            placed.append(Placed(box.id, box.client, box.device, box.tail, is_own))
+            placed.append(op.Placed(box.id, box.client, box.device, box.tail, is_own))
         mailboxes.memtable.keep(recent)
         mailboxes.batch_log.keep(recent.number, envelope, what.digest, is_archived, is_blocked, places)
         return tuple(placed)
 
-    def _known(self, key: bytes | None, digest: bytes) -> Known | None:
+    def _known(self, key: bytes | None, digest: bytes) -> op.Known | None:
         if key is None:
             return None
         return known_as(self.mailboxes.memtable.known(key) or self._known_ids.get(key), digest)
 
-    def _forget(self, forget: Forget) -> Forgotten:
+    def _forget(self, forget: op.Forget) -> op.Forgotten:
         self.checkpoint()
         if forget.number is None:
             self._forget_id(forget.envelope)
         else:
             self._forget_number(forget.envelope, forget.number)
         self._changes.execute(_DELETE_ERASED)
-        return Forgotten()
+        return op.Forgotten()
 
     def _forget_id(self, envelope: Envelope) -> None:
         if envelope.id is None:
@@ -448,18 +390,18 @@ class Writer:
         named = (envelope.sender, envelope.to, envelope.device or "", envelope.id, envelope.ts, envelope.payload)
         self._changes.execute(_UNARCHIVE_ALL, named)
         box = self.mailboxes.by_id(number.mailbox)
-        if box is not None and isinstance(answer_to(box, number), AlreadySettled):
+        if box is not None and isinstance(answer_to(box, number), op.AlreadySettled):
             self.mailboxes.count(box)
             refuse_after_all(box, number.n, "user_offline")
 
 
-def _key_of(operation: Operation) -> bytes | None:
+def _key_of(operation: op.Operation) -> bytes | None:
     """Of an operation whose id is remembered."""
-    if isinstance(operation, Append | ChangeGroup | AdvanceConversation):
+    if isinstance(operation, op.Append | op.ChangeGroup | op.AdvanceConversation):
         return key_of(operation.envelope, operation.digest)
     return None
 
 
-def _untold(envelope: Envelope) -> Append:
+def _untold(envelope: Envelope) -> op.Append:
     """An envelope that follows from another operation: its id is not remembered."""
-    return Append(envelope, b"", ToDevices(()))
+    return op.Append(envelope, b"", op.ToDevices(()))

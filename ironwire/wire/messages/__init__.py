@@ -8,7 +8,7 @@ classes.
 from typing import TypeVar
 
 from ironwire.wire.messages import calls, conversations, devices, envelopes, groups, presence, session, uploads
-from ironwire.wire.messages.base import ClientMessage, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
 from ironwire.wire.messages.calls import (
     CallAnswer,
     CallCandidate,
@@ -135,10 +135,10 @@ from ironwire.wire.messages.session import (
 )
 from ironwire.wire.messages.uploads import UploadGrant, UploadToken
 
-M = TypeVar("M", ClientMessage, ServerMessage)
+Direction = TypeVar("Direction", ClientMessage, ServerMessage)
 
 
-def _declared(direction: type[M]) -> tuple[type[M], ...]:
+def _declared(direction: type[Direction]) -> tuple[type[Direction], ...]:
     """The classes of one direction, in the order in which the modules of their subjects declare them."""
     subjects = (session, envelopes, devices, groups, conversations, presence, calls, uploads)
     return tuple(
@@ -175,6 +175,7 @@ __all__ = [
     "WIRE_KEY",
     "Accepted",
     "Ack",
+    "Answer",
     "ArchivedEnvelope",
     "Auth",
     "AuthChallenge",

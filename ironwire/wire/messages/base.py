@@ -33,6 +33,12 @@ class ServerMessage:
     verb: ClassVar[str]
 
 
+class Answer(ServerMessage):
+    """The server's reply to a request that it has carried out."""
+
+    __slots__ = ()
+
+
 def members_at(to: Address, members: Members) -> int:
     """The surcharge of what goes to a client or to a group."""
     return members(GroupId(to)) if is_group(to) else 0

@@ -6,7 +6,7 @@ from attrs import field
 
 from ironwire.ids import CallId, ClientId
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, Between, Chars, Items, ShortText, UnixMs
 
 Sdp = Annotated[str, Chars(1, 32_768)]
@@ -192,7 +192,7 @@ class IceServer:
 
 
 @record
-class IceServerList(ServerMessage):
+class IceServerList(Answer):
     """The answer to `ice_servers`; empty if the operator has configured none."""
 
     verb: ClassVar[str] = "ice_servers"

@@ -7,7 +7,7 @@ from attrs import field
 from ironwire.ids import ClientId, ConversationId, DeviceId
 from ironwire.limits import DEVICES_PER_CLIENT, LOG_ENTRIES
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, Count, Items, LogEntryHex, Sha256Hex, SignatureHex, UnixMs
 
 
@@ -77,7 +77,7 @@ class Device:
 
 
 @record
-class DeviceList(ServerMessage):
+class DeviceList(Answer):
     """The answer to `devices`, oldest first (section 5)."""
 
     verb: ClassVar[str] = "devices"
@@ -86,7 +86,7 @@ class DeviceList(ServerMessage):
 
 
 @record
-class DeviceRemoved(ServerMessage):
+class DeviceRemoved(Answer):
     """The answer to `device_remove` (section 5)."""
 
     verb: ClassVar[str] = "device_removed"
@@ -116,7 +116,7 @@ class LoggedEntry:
 
 
 @record
-class DeviceLogPage(ServerMessage):
+class DeviceLogPage(Answer):
     """The answer to `device_log`. `index` and `head` are those of the last entry that the log has; with `more`, there
     are entries behind those that are given (section 9.3).
     """

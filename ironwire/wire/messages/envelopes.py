@@ -7,26 +7,8 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import HISTORY_ENVELOPES, RECEIPT_IDS
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
-from ironwire.wire.messages.fields import (
-    WIRE_KEY,
-    Between,
-    Caption,
-    Count,
-    FileKind,
-    FileName,
-    GivenCaption,
-    GivenFileName,
-    Items,
-    MediaPath,
-    Milliseconds,
-    MimeType,
-    Pixels,
-    ReceiptState,
-    Sha256Hex,
-    UnixMs,
-    Waveform,
-)
+from ironwire.wire.messages import fields
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage, members_at
 
 
 @record
@@ -51,17 +33,17 @@ class File(ClientMessage):
     is_ordered = True
 
     to: Address
-    url: MediaPath
-    kind: FileKind | None = None
-    name: FileName | None = None
-    mime: MimeType | None = None
-    size: Count | None = None
-    sha256: Sha256Hex | None = None
-    duration_ms: Milliseconds | None = None
-    width: Pixels | None = None
-    height: Pixels | None = None
-    waveform: Waveform | None = None
-    caption: Caption | None = None
+    url: fields.MediaPath
+    kind: fields.FileKind | None = None
+    name: fields.FileName | None = None
+    mime: fields.MimeType | None = None
+    size: fields.Count | None = None
+    sha256: fields.Sha256Hex | None = None
+    duration_ms: fields.Milliseconds | None = None
+    width: fields.Pixels | None = None
+    height: fields.Pixels | None = None
+    waveform: fields.Waveform | None = None
+    caption: fields.Caption | None = None
 
     def surcharge(self, members: Members) -> int:
         return members_at(self.to, members)
@@ -77,8 +59,8 @@ class Receipt(ClientMessage):
     is_ordered = True
 
     to: ClientId
-    ids: Annotated[list[MessageId], Items(1, RECEIPT_IDS)]
-    state: ReceiptState
+    ids: Annotated[list[MessageId], fields.Items(1, RECEIPT_IDS)]
+    state: fields.ReceiptState
 
 
 @record
@@ -87,9 +69,9 @@ class DeliveredText(ServerMessage):
 
     verb: ClassVar[str] = "text"
 
-    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    sender: ClientId = field(metadata={fields.WIRE_KEY: "from"})
     text: str
-    ts: UnixMs | None = None
+    ts: fields.UnixMs | None = None
     device: DeviceId | None = None
     to: Address | None = None
     """In a copy for another device of the sender."""
@@ -103,19 +85,19 @@ class DeliveredFile(ServerMessage):
 
     verb: ClassVar[str] = "file"
 
-    sender: ClientId = field(metadata={WIRE_KEY: "from"})
-    url: MediaPath
-    kind: FileKind | None = None
-    name: GivenFileName | None = None
-    mime: MimeType | None = None
-    size: Count | None = None
-    sha256: Sha256Hex | None = None
-    duration_ms: Milliseconds | None = None
-    width: Pixels | None = None
-    height: Pixels | None = None
-    waveform: Waveform | None = None
-    caption: GivenCaption | None = None
-    ts: UnixMs | None = None
+    sender: ClientId = field(metadata={fields.WIRE_KEY: "from"})
+    url: fields.MediaPath
+    kind: fields.FileKind | None = None
+    name: fields.GivenFileName | None = None
+    mime: fields.MimeType | None = None
+    size: fields.Count | None = None
+    sha256: fields.Sha256Hex | None = None
+    duration_ms: fields.Milliseconds | None = None
+    width: fields.Pixels | None = None
+    height: fields.Pixels | None = None
+    waveform: fields.Waveform | None = None
+    caption: fields.GivenCaption | None = None
+    ts: fields.UnixMs | None = None
     device: DeviceId | None = None
     to: Address | None = None
     group: GroupId | None = None
@@ -127,10 +109,10 @@ class DeliveredReceipt(ServerMessage):
 
     verb: ClassVar[str] = "receipt"
 
-    sender: ClientId = field(metadata={WIRE_KEY: "from"})
-    ids: Annotated[list[MessageId], Items(1, RECEIPT_IDS)]
-    state: ReceiptState
-    ts: UnixMs | None = None
+    sender: ClientId = field(metadata={fields.WIRE_KEY: "from"})
+    ids: Annotated[list[MessageId], fields.Items(1, RECEIPT_IDS)]
+    state: fields.ReceiptState
+    ts: fields.UnixMs | None = None
     device: DeviceId | None = None
     to: Address | None = None
 
@@ -143,9 +125,9 @@ class History(ClientMessage):
 
     verb: ClassVar[str] = "history"
 
-    peer: Address = field(metadata={WIRE_KEY: "with"})
-    limit: Annotated[int, Between(1, HISTORY_ENVELOPES)]
-    before: Count | None = None
+    peer: Address = field(metadata={fields.WIRE_KEY: "with"})
+    limit: Annotated[int, fields.Between(1, HISTORY_ENVELOPES)]
+    before: fields.Count | None = None
 
     def surcharge(self, members: Members) -> int:
         return self.limit
@@ -161,11 +143,11 @@ class ArchivedEnvelope:
 
 
 @record
-class HistoryPage(ServerMessage):
+class HistoryPage(Answer):
     """The answer to `history`, newest first (section 7.1). `before` leads to the next page; the last page has none."""
 
     verb: ClassVar[str] = "history"
 
-    peer: Address = field(metadata={WIRE_KEY: "with"})
-    envelopes: Annotated[list[ArchivedEnvelope], Items(0, HISTORY_ENVELOPES)]
-    before: Count | None = None
+    peer: Address = field(metadata={fields.WIRE_KEY: "with"})
+    envelopes: Annotated[list[ArchivedEnvelope], fields.Items(0, HISTORY_ENVELOPES)]
+    before: fields.Count | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
 from ironwire.limits import CLIENTS_PER_FRAME, GROUP_MEMBERS, GROUPS_PER_CLIENT
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage
 from ironwire.wire.messages.fields import Count, GivenGroupName, GroupName, Items, UnixMs
 
 Clients = Annotated[list[ClientId], Items(0, CLIENTS_PER_FRAME)]
@@ -150,7 +150,7 @@ class GroupChanged(ServerMessage):
 
 
 @record
-class GroupDetails(ServerMessage):
+class GroupDetails(Answer):
     """The answer to `group_info`: members in the order in which they came."""
 
     verb: ClassVar[str] = "group_info"
@@ -173,7 +173,7 @@ class GroupSummary:
 
 
 @record
-class GroupList(ServerMessage):
+class GroupList(Answer):
     """The answer to `groups`, oldest membership first."""
 
     verb: ClassVar[str] = "groups"

@@ -7,7 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, GroupId
 from ironwire.limits import BLOCKS_PER_CLIENT, CLIENTS_PER_FRAME
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage, members_at
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage, members_at
 from ironwire.wire.messages.fields import WIRE_KEY, Items
 
 Status = Literal["online", "away", "busy"]
@@ -110,7 +110,7 @@ class Blocks(ClientMessage):
 
 
 @record
-class BlockList(ServerMessage):
+class BlockList(Answer):
     """The answer to `blocks`."""
 
     verb: ClassVar[str] = "blocks"

@@ -7,19 +7,9 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, ServerMessage
-from ironwire.wire.messages.fields import (
-    WIRE_KEY,
-    CertificateHex,
-    Chars,
-    Count,
-    ErrorCode,
-    Items,
-    Number,
-    Sha256Hex,
-    ShortText,
-    UnixMs,
-)
+from ironwire.wire.messages import fields
+from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
+from ironwire.wire.messages.fields import WIRE_KEY, Chars, Count, ErrorCode, Items, Number, Sha256Hex, ShortText, UnixMs
 
 
 @record
@@ -34,7 +24,7 @@ class Auth(ClientMessage):
     device: DeviceId | None = None
     origin: Annotated[str, Chars(1, 255)] | None = None
     invite: ShortText | None = None
-    cert: CertificateHex | None = None
+    cert: fields.CertificateHex | None = None
     """With a certificate it is the device's key that signs (section 9.2); then the two keys below are there as well."""
     device_key: Sha256Hex | None = None
     log_head: Sha256Hex | None = None
@@ -118,7 +108,7 @@ class AuthOk(ServerMessage):
     sent: Count | None = None
     """The last number of the device that is settled."""
     refused: Annotated[list[RefusedNumbers], Items(0, UNANSWERED_ENVELOPES)] | None = None
-    """Of the last numbers up to `sent`, those that were refused."""
+    """The refused ones of the last numbers up to `sent`."""
     server_time: UnixMs | None = None
     limits: ServerLimits | None = None
     features: Annotated[list[ShortText], Items(0, 64)] | None = None
@@ -127,7 +117,7 @@ class AuthOk(ServerMessage):
 
 
 @record
-class Accepted(ServerMessage):
+class Accepted(Answer):
     """The message with the frame's `id` is the server's duty from now on (section 4). `ts` is when it was accepted."""
 
     verb: ClassVar[str] = "accepted"
@@ -179,7 +169,7 @@ class Ping(ClientMessage):
 
 
 @record
-class Pong(ServerMessage):
+class Pong(Answer):
     """The answer to `ping`."""
 
     verb: ClassVar[str] = "pong"

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage
+from ironwire.wire.messages.base import Answer, ClientMessage, Members
 from ironwire.wire.messages.fields import Count, ShortText, UnixMs
 
 
@@ -20,7 +20,7 @@ class UploadToken(ClientMessage):
 
 
 @record
-class UploadGrant(ServerMessage):
+class UploadGrant(Answer):
     """The answer to `upload_token`: one upload of up to `size` bytes, begun before `expires`."""
 
     verb: ClassVar[str] = "upload_token"

@@ -22,9 +22,9 @@ from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
 from ironwire.mls import (
     Application,
-    Group,
     KeyPackagePrivate,
     Lifetime,
+    MLSGroup,
     Policy,
     RemovedFromGroup,
     make_key_package,
@@ -84,10 +84,10 @@ class OurPeer:
     name: str
     _key: Identity = field(init=False, factory=Identity.generate)
     _own: KeyPackagePrivate | None = field(init=False, default=None)
-    group: Group | None = field(init=False, default=None)
+    group: MLSGroup | None = field(init=False, default=None)
 
     @property
-    def _group(self) -> Group:
+    def _group(self) -> MLSGroup:
         assert self.group is not None
         return self.group
 
@@ -100,11 +100,11 @@ class OurPeer:
         return self._own.public
 
     def create(self) -> None:
-        self.group = Group.create(self._key, GROUP_ID, self._package(), Policy())
+        self.group = MLSGroup.create(self._key, GROUP_ID, self._package(), Policy())
 
     def join(self, welcome: bytes) -> None:
         assert self._own is not None
-        self.group, _ = Group.join(self._key, self._own, welcome, Policy())
+        self.group, _ = MLSGroup.join(self._key, self._own, welcome, Policy())
 
     def commit(self, add: list[bytes], remove: list[int]) -> tuple[bytes, bytes]:
         pending = self._group.commit(add=add, remove=remove, authenticated_data=b"aad")

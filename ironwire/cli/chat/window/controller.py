@@ -16,32 +16,14 @@ from signal import SIGHUP, SIGTERM
 import trio
 from attrs import define, field
 
+import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat.commands import COMMANDS, Remark, ask_server, words_of
 from ironwire.cli.chat.editor import ChatCompleter
 from ironwire.cli.chat.presence_view import OwnTyping
 from ironwire.cli.chat.transfers import Transfer, Transfers, dropped_line
+from ironwire.cli.chat.window import events
 from ironwire.cli.chat.window.cells import steady
-from ironwire.cli.chat.window.events import (
-    Announced,
-    Ask,
-    BookChanged,
-    ConnectionChanged,
-    Effect,
-    Leave,
-    Load,
-    LoadBefore,
-    Noted,
-    Opened,
-    Reconnect,
-    Save,
-    Say,
-    SendFile,
-    StatusChanged,
-    Ticked,
-    Transferred,
-    Typed,
-)
 from ironwire.cli.chat.window.model import WindowState
 from ironwire.cli.chat.window.notify import Bell, notification
 from ironwire.cli.chat.window.reader import FileReader
@@ -51,25 +33,6 @@ from ironwire.cli.chat.window.view import gist
 from ironwire.cli.failures import refusal
 from ironwire.cli.render import change_told, incident, now
 from ironwire.cli.terminal import err, printable, printable_lines
-from ironwire.client import (
-    Client,
-    ClientError,
-    Connected,
-    DeliveredFile,
-    DeliveredText,
-    Disconnected,
-    Error,
-    Event,
-    GroupChanged,
-    Lost,
-    Missed,
-    PresenceUpdate,
-    Received,
-    Refused,
-    RelayedTyping,
-    Said,
-    conversation_of,
-)
 from ironwire.errors import ConfigError
 from ironwire.ids import Address, ClientId, MessageId, is_group
 from ironwire.wire.messages import Text
@@ -79,7 +42,7 @@ _BOOK_SECONDS = 2.0
 
 
 async def hold_window(
-    client: Client,
+    client: iw.Client,
     read_book: Callable[[], AddressBook],
     to: Address | None,
     *,
@@ -96,7 +59,7 @@ async def hold_window(
     Raises:
         LocalStoreError: the device's file cannot be used any more.
     """
-    send, effects = trio.open_memory_channel[Effect](math.inf)
+    send, effects = trio.open_memory_channel[events.Effect](math.inf)
     token = trio.lowlevel.current_trio_token()
     # Always through the token, so that effects of both threads stay in the order of the events that had them.
     live = LiveState(
@@ -106,7 +69,7 @@ async def hold_window(
     )
     shell = Shell(live, ChatCompleter(COMMANDS, lambda: [*live.state.book.all()]))
     if to is not None:
-        live.dispatch(Opened(to))
+        live.dispatch(events.Opened(to))
     controller = Controller(client, read_book, live, shell, is_visible, is_quiet)
     try:
         async with trio.open_nursery() as nursery:
@@ -121,7 +84,7 @@ async def hold_window(
 class Controller:
     """One run of the window."""
 
-    _client: Client
+    _client: iw.Client
     _read_book: Callable[[], AddressBook]
     _live: LiveState
     _shell: Shell
@@ -140,7 +103,7 @@ class Controller:
         self._transfers = Transfers(self._client, self._client.queue, self._note_transfer)
         self._typing = OwnTyping(self._tell_typing)
 
-    async def run(self, nursery: trio.Nursery, effects: trio.MemoryReceiveChannel[Effect]) -> None:
+    async def run(self, nursery: trio.Nursery, effects: trio.MemoryReceiveChannel[events.Effect]) -> None:
         """Until the person has left."""
         await self._reader.begin()
         nursery.start_soon(self._follow)
@@ -186,46 +149,46 @@ class Controller:
             self._take(event)
             self._reader.note_stale()
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: iw.Event) -> None:
         tell = self._live.dispatch
         match event:
-            case Received(DeliveredText() | DeliveredFile() | GroupChanged() as message, message_id):
+            case iw.Received(iw.DeliveredText() | iw.DeliveredFile() | iw.GroupChanged() as message, message_id):
                 self._came(message, message_id)
-            case Received(RelayedTyping(sender, is_typing, group)):
-                tell(Typed(group or sender, sender, is_typing))
-            case Received(PresenceUpdate(client, status)):
+            case iw.Received(iw.RelayedTyping(sender, is_typing, group)):
+                tell(events.Typed(group or sender, sender, is_typing))
+            case iw.Received(iw.PresenceUpdate(client, status)):
                 # Somebody who does not show it is said to be offline too.
-                tell(StatusChanged(client, "" if status == "offline" else status))
-            case Received(Error() as told) | (Missed() as told) | (Lost() as told):
-                tell(Noted(Remark(incident(told).plain.strip(), "error")))
-            case Connected() | Disconnected():
-                tell(ConnectionChanged(self._client.connection))
+                tell(events.StatusChanged(client, "" if status == "offline" else status))
+            case iw.Received(iw.Error() as told) | (iw.Missed() as told) | (iw.Lost() as told):
+                tell(events.Noted(Remark(incident(told).plain.strip(), "error")))
+            case iw.Connected() | iw.Disconnected():
+                tell(events.ConnectionChanged(self._client.connection))
             case _:
                 pass  # it stands in the file, and is shown from there
 
-    def _came(self, message: Said, message_id: MessageId | None) -> None:
+    def _came(self, message: iw.Said, message_id: MessageId | None) -> None:
         state = self._live.state
         own = state.own
-        peer = conversation_of(message, own)
-        by = message.by if isinstance(message, GroupChanged) else message.sender
-        self._live.dispatch(Typed(peer, by, is_typing=False))
+        peer = iw.conversation_of(message, own)
+        by = message.by if isinstance(message, iw.GroupChanged) else message.sender
+        self._live.dispatch(events.Typed(peer, by, is_typing=False))
         if by == own:
             return
         # An unknown client learns nothing, unless this person is in conversation with it.
         is_told = peer == by and (state.is_known(by) or peer == state.open)
-        if is_told and not isinstance(message, GroupChanged) and message.device and message_id:
+        if is_told and not isinstance(message, iw.GroupChanged) and message.device and message_id:
             self._reader.note_delivered(by, message_id)
         self._announce(peer, by, message)
 
-    def _announce(self, peer: Address, by: ClientId, message: Said) -> None:
+    def _announce(self, peer: Address, by: ClientId, message: iw.Said) -> None:
         state = self._live.state
         place = "" if peer == by else f"{state.label(peer)}, "
-        if isinstance(message, GroupChanged):
+        if isinstance(message, iw.GroupChanged):
             text = f"{state.label(peer)}: {steady(change_told(message, state.book, state.own, peer))}"
         else:
             text = f"{place}{state.label(by)}: {gist(message)}"
         is_here = peer == state.shown
-        self._live.dispatch(Announced(text, peer))
+        self._live.dispatch(events.Announced(text, peer))
         # A terminal that says nothing of the user's attention is believed to have it.
         is_missed = not is_here if state.is_focused is None else not state.is_focused
         if is_missed and not self._is_quiet and self._bell.is_due(trio.current_time()):
@@ -233,37 +196,37 @@ class Controller:
 
     # --- what the person wants ---------------------------------------------------------------------------------------
 
-    async def _act(self, nursery: trio.Nursery, effects: trio.MemoryReceiveChannel[Effect]) -> None:
+    async def _act(self, nursery: trio.Nursery, effects: trio.MemoryReceiveChannel[events.Effect]) -> None:
         async for effect in effects:
             match effect:
-                case Load(peer):
+                case events.Load(peer):
                     self._reader.note_stale()
                     self._watch(nursery, peer)
-                case LoadBefore(peer, before):
+                case events.LoadBefore(peer, before):
                     await self._reader.read_before(peer, before)
-                case Say(peer, text):
+                case events.Say(peer, text):
                     await self._say(peer, text)
-                case SendFile():
+                case events.SendFile():
                     self._transfers.send(nursery, effect.peer, effect.kind, effect.path, self._note_sent)
-                case Save():
+                case events.Save():
                     self._save(nursery, effect)
-                case Ask():
+                case events.Ask():
                     nursery.start_soon(self._ask, effect)
-                case Reconnect():
+                case events.Reconnect():
                     self._client.reconnect_now()
-                case Leave():
+                case events.Leave():
                     self._shell.leave()
 
     def _note_transfer(self, transfer: Transfer, is_over: bool) -> None:
-        self._live.dispatch(Transferred(transfer, is_over))
+        self._live.dispatch(events.Transferred(transfer, is_over))
 
     def _note(self, remark: Remark, peer: Address) -> None:
-        self._live.dispatch(Noted(remark, peer))
+        self._live.dispatch(events.Noted(remark, peer))
 
     async def _say(self, peer: Address, text: str) -> None:
         try:
             await self._client.queue(Text(peer, text))
-        except Refused as refused:
+        except iw.Refused as refused:
             self._note(Remark(f"not sent: {refusal(refused)}; the Up key brings it back", "error"), peer)
         self._reader.note_stale()
 
@@ -271,7 +234,7 @@ class Controller:
         if problem is not None:
             self._note(Remark(f"{transfer.name} is not sent: {problem}", "error"), transfer.peer)
 
-    def _save(self, nursery: trio.Nursery, order: Save) -> None:
+    def _save(self, nursery: trio.Nursery, order: events.Save) -> None:
         words = words_of(order.argument)
         file = _wanted(self._live.state, order.peer, words[0] if words else None)
         if file is None:
@@ -281,7 +244,7 @@ class Controller:
         path = words[1] if len(words) > 1 else None
         self._transfers.save(nursery, order.peer, file.url, file, path, partial(self._note, peer=order.peer))
 
-    async def _ask(self, order: Ask) -> None:
+    async def _ask(self, order: events.Ask) -> None:
         state = self._live.state
         status = "" if is_group(order.peer) else state.statuses.get(ClientId(order.peer), "")
         self._note(await ask_server(self._client, order.question, order.peer, state.book, status), order.peer)
@@ -296,7 +259,7 @@ class Controller:
 
     async def _look_around(self, scope: trio.CancelScope, peer: ClientId) -> None:
         # A server that refuses shows nobody.
-        with scope, suppress(ClientError):
+        with scope, suppress(iw.ClientError):
             await self._client.presence.watch([peer])
             if self._is_visible:
                 await self._client.presence.allow([peer])
@@ -308,10 +271,10 @@ class Controller:
         while True:
             state = self._live.state
             if self._client.connection != state.connection:
-                self._live.dispatch(ConnectionChanged(self._client.connection))
+                self._live.dispatch(events.ConnectionChanged(self._client.connection))
             moment, is_counting = now(), state.typing or state.connection.state == "waiting"
             if is_counting or moment.minute != state.now.minute:
-                self._live.dispatch(Ticked(moment, trio.current_time()))
+                self._live.dispatch(events.Ticked(moment, trio.current_time()))
             if state.open != self._typing_to:
                 self._typing.look("")
                 self._typing_to = state.open
@@ -325,7 +288,7 @@ class Controller:
             with suppress(ConfigError):
                 book = await trio.to_thread.run_sync(self._read_book)
                 if book.all() != self._live.state.book.all():
-                    self._live.dispatch(BookChanged(book))
+                    self._live.dispatch(events.BookChanged(book))
                     self._reader.note_stale()
 
     def _tell_typing(self, is_typing: bool) -> None:
@@ -333,12 +296,12 @@ class Controller:
             self._client.presence.typing(self._typing_to, is_typing)
 
 
-def _wanted(state: WindowState, peer: Address, number: str | None) -> DeliveredFile | None:
+def _wanted(state: WindowState, peer: Address, number: str | None) -> iw.DeliveredFile | None:
     """The file of the conversation with `peer` that has this number, or the last that came."""
     files = {
         str(entry.number): entry.message
         for entry in state.threads[peer].entries
-        if isinstance(entry.message, DeliveredFile)
+        if isinstance(entry.message, iw.DeliveredFile)
     }
     if number is not None:
         return files.get(number)

@@ -1,4 +1,4 @@
-"""What happens to the chat window, and what it wants done: plain values, from and to `update.py`."""
+"""Events and effects of the chat window: plain values, from and to `update.py`."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -43,7 +43,7 @@ class _Block:
 
 
 def visible_lines(state: WindowState, thread: Thread, width: int, height: int) -> list[Line]:
-    """At most `height` lines: those that are seen where `thread` is scrolled to."""
+    """The visible lines, at most `height`, where `thread` is scrolled to."""
     blocks = _blocks(thread)
     end, hidden = _place(blocks, thread.position)
     lines: list[Line] = []
@@ -147,7 +147,7 @@ def _name(state: WindowState, client: ClientId, width: int) -> Fragment:
 
 
 def speaker_style(state: WindowState, client: ClientId) -> str:
-    """Names of contacts have a colour each; an id that has no name looks like none."""
+    """The style of a speaker: contacts have a colour each, ids without a name have none."""
     return f"class:speaker{int(client[:8], 16) % _SPEAKERS}" if state.is_known(client) else "class:unknown"
 
 
@@ -163,7 +163,7 @@ def _hung(head: Line, said: list[Fragment], width: int) -> list[Line]:
 
 
 def _with_fate(lines: list[Line], entry: HistoryEntry, width: int) -> list[Line]:
-    """The last line with the sign of what became of it, or that on a line of its own."""
+    """The lines with the sign for the fate of the entry, on the last line or on a line of its own."""
     style, sign = _fate(entry)
     *head, (last_style, last) = lines[-1]
     last_line: Line = [*head, (last_style, last.rstrip(" "))]

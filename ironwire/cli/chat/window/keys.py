@@ -6,19 +6,7 @@ from attrs import define, field
 from prompt_toolkit.filters import Always, Condition, Filter, has_completions
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from ironwire.cli.chat.window.events import (
-    Chosen,
-    Entered,
-    Event,
-    FocusMoved,
-    FocusReported,
-    HelpScrolled,
-    LeavingAsked,
-    Moved,
-    Reconnect,
-    Stepped,
-    WentUnread,
-)
+from ironwire.cli.chat.window import events
 from ironwire.cli.chat.window.update import LiveState
 
 if TYPE_CHECKING:
@@ -29,7 +17,7 @@ _TOP = 1_000_000
 
 
 def bindings(live: LiveState, shell: "Shell") -> KeyBindings:
-    """Everything can be reached without a mouse."""
+    """All key bindings: everything can be reached without a mouse."""
     keys = _Keys(live, shell)
     keys.bind_always()
     keys.bind_outside_help()
@@ -41,7 +29,7 @@ def bindings(live: LiveState, shell: "Shell") -> KeyBindings:
 
 @define
 class _Keys:
-    """The bindings, by where they hold."""
+    """The bindings, by the place where they hold."""
 
     _live: LiveState
     _shell: "Shell"
@@ -54,10 +42,10 @@ class _Keys:
         self._in_list = Condition(lambda: self._live.state.focus == "list") & ~self._in_help
 
     def bind_always(self) -> None:
-        self._bind("c-c", LeavingAsked(), Always())
+        self._bind("c-c", events.LeavingAsked(), Always())
         # Reports of the terminal, asked for by `notify.FOCUS_REPORTS_ON`.
-        self._bind("escape+[+I", FocusReported(is_focused=True), Always())
-        self._bind("escape+[+O", FocusReported(is_focused=False), Always())
+        self._bind("escape+[+I", events.FocusReported(is_focused=True), Always())
+        self._bind("escape+[+O", events.FocusReported(is_focused=False), Always())
 
         @self.bindings.add("c-z")
         def suspend(event: KeyPressEvent) -> None:
@@ -65,50 +53,50 @@ class _Keys:
 
     def bind_outside_help(self) -> None:
         add, shell, outside = self.bindings.add, self._shell, ~self._in_help
-        self._bind("c-n", Stepped(1), outside)
-        self._bind("c-p", Stepped(-1), outside)
-        self._bind("c-g", WentUnread(), outside)
-        self._bind("f1", HelpScrolled(0), outside)
+        self._bind("c-n", events.Stepped(1), outside)
+        self._bind("c-p", events.Stepped(-1), outside)
+        self._bind("c-g", events.WentUnread(), outside)
+        self._bind("f1", events.HelpScrolled(0), outside)
         for digit in range(1, 10):
-            self._bind(f"escape+{digit}", Chosen(digit - 1), outside)
+            self._bind(f"escape+{digit}", events.Chosen(digit - 1), outside)
         add("pageup", filter=outside)(lambda _: shell.scroll(shell.page_lines))
         add("pagedown", filter=outside)(lambda _: shell.scroll(-shell.page_lines))
         add("c-home", filter=outside)(lambda _: shell.scroll(_TOP))
         add("c-end", filter=outside)(lambda _: shell.scroll(_BOTTOM))
-        add("f5", filter=outside)(lambda _: self._live.act(Reconnect()))
+        add("f5", filter=outside)(lambda _: self._live.act(events.Reconnect()))
 
         @add("c-d", filter=outside)
         def leave_unless_writing(event: KeyPressEvent) -> None:
             if self._live.state.focus == "list" or not event.current_buffer.text:
-                self._tell(LeavingAsked())
+                self._tell(events.LeavingAsked())
             else:
                 event.current_buffer.delete()
 
     def bind_in_list(self) -> None:
-        self._bind("up", Moved(-1), self._in_list)
-        self._bind("down", Moved(1), self._in_list)
-        self._bind("home", Moved(_BOTTOM), self._in_list)
-        self._bind("end", Moved(-_BOTTOM), self._in_list)
-        self._bind("enter right", Chosen(), self._in_list)
-        self._bind("tab escape", FocusMoved("composer"), self._in_list)
-        self._bind("?", HelpScrolled(0), self._in_list)
-        self.bindings.add("r", filter=self._in_list)(lambda _: self._live.act(Reconnect()))
+        self._bind("up", events.Moved(-1), self._in_list)
+        self._bind("down", events.Moved(1), self._in_list)
+        self._bind("home", events.Moved(_BOTTOM), self._in_list)
+        self._bind("end", events.Moved(-_BOTTOM), self._in_list)
+        self._bind("enter right", events.Chosen(), self._in_list)
+        self._bind("tab escape", events.FocusMoved("composer"), self._in_list)
+        self._bind("?", events.HelpScrolled(0), self._in_list)
+        self.bindings.add("r", filter=self._in_list)(lambda _: self._live.act(events.Reconnect()))
 
         @self.bindings.add("/", filter=self._in_list)
         def begin_command(event: KeyPressEvent) -> None:
-            self._tell(FocusMoved("composer"))
+            self._tell(events.FocusMoved("composer"))
             event.app.current_buffer.insert_text("/")
 
     def bind_in_composer(self) -> None:
         add, in_composer = self.bindings.add, ~self._in_list & ~self._in_help
-        self._bind("escape", FocusMoved("list"), in_composer)
+        self._bind("escape", events.FocusMoved("list"), in_composer)
 
         # A line feed is an Enter that was typed before the window had the terminal.
         @add("enter", filter=in_composer)
         @add("c-j", filter=in_composer)
         def enter(_: KeyPressEvent) -> None:
             peer = self._live.state.open
-            self._tell(Entered(peer, self._shell.take_line()))
+            self._tell(events.Entered(peer, self._shell.take_line()))
 
         @add("escape", "enter", filter=in_composer)
         def new_line(event: KeyPressEvent) -> None:
@@ -119,25 +107,25 @@ class _Keys:
             if event.current_buffer.text.startswith("/"):
                 event.current_buffer.start_completion(select_first=False, insert_common_part=True)
             else:
-                self._tell(FocusMoved("list"))
+                self._tell(events.FocusMoved("list"))
 
         @add("tab", filter=in_composer & has_completions)
         def next_completion(event: KeyPressEvent) -> None:
             event.current_buffer.complete_next()
 
     def bind_in_help(self) -> None:
-        self._bind("up", HelpScrolled(-1), self._in_help)
-        self._bind("down", HelpScrolled(1), self._in_help)
-        self._bind("pageup", HelpScrolled(-10), self._in_help)
-        self._bind("pagedown", HelpScrolled(10), self._in_help)
+        self._bind("up", events.HelpScrolled(-1), self._in_help)
+        self._bind("down", events.HelpScrolled(1), self._in_help)
+        self._bind("pageup", events.HelpScrolled(-10), self._in_help)
+        self._bind("pagedown", events.HelpScrolled(10), self._in_help)
         # Keys that prompt-toolkit has a meaning for are not `any`.
-        self._bind("escape enter tab f1 <any>", HelpScrolled(None), self._in_help)
+        self._bind("escape enter tab f1 <any>", events.HelpScrolled(None), self._in_help)
 
-    def _bind(self, names: str, event: Event, when: Filter) -> None:
-        """Each of these keys, or of these sequences of keys, is this event."""
+    def _bind(self, names: str, event: events.Event, when: Filter) -> None:
+        """Bind each of these keys, or sequences of keys, to the event."""
         for name in names.split():
             self.bindings.add(*name.split("+"), filter=when)(lambda _: self._tell(event))
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: events.Event) -> None:
         self._live.dispatch(event)
         self._shell.follow_focus()

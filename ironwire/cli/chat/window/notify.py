@@ -16,7 +16,7 @@ FOCUS_REPORTS_ON = "\x1b[?1004h"
 FOCUS_REPORTS_OFF = "\x1b[?1004l"
 
 BELL_SECONDS = 2.0
-"""At most so often is somebody called, however much comes."""
+"""The shortest time between two notifications, however much comes."""
 
 _BELL = "\x07"
 _NOTICE_CELLS = 120
@@ -28,7 +28,7 @@ _OSC_777_TERMS = ("foot", "rxvt-unicode")
 
 @define(eq=False)
 class Bell:
-    """When it was rung last, on Trio's clock."""
+    """The bell, with the time of its last ring on Trio's clock."""
 
     _rung_at: float = -math.inf
 

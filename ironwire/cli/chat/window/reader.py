@@ -12,7 +12,7 @@ from ironwire.ids import Address, ClientId, MessageId, is_group
 from ironwire.wire.messages import Receipt, ReceiptState
 
 _REFRESH_SECONDS = 0.05
-"""At most so often is the file read, however much comes."""
+"""The shortest time between two reads of the file, however much comes."""
 _MOST_LOADED = 1_000
 """Entries of the open conversation that are read again when something in it may have changed."""
 _RECEIPT_IDS = 100
@@ -27,9 +27,9 @@ class FileReader:
     names: GroupNames = field(init=False)
     _stale: trio.Event = field(factory=trio.Event, init=False)
     _delivered: dict[ClientId, list[MessageId]] = field(factory=dict, init=False)
-    """Messages whose senders have not been told that they came."""
+    """Messages whose senders have not got a receipt yet."""
     _read_early: set[tuple[Address, MessageId]] = field(factory=set, init=False)
-    """Read out of the file, and perhaps still on their way as events."""
+    """Messages that were read from the file, and may still come as events."""
 
     def __attrs_post_init__(self) -> None:
         self.names = GroupNames(self._client, lambda names: self._live.dispatch(GroupsNamed(names)))
@@ -112,7 +112,7 @@ class FileReader:
         if not is_group(peer):
             known = {*self._delivered.pop(ClientId(peer), [])}
             self._read_early.update((peer, message_id) for message_id in ids if message_id not in known)
-            # A group is told nothing, because of each message everybody would tell one.
+            # Groups get no receipts: every member would send one for each message.
             await self._send_receipts(ClientId(peer), ids, "read")
         await self._client.mark_read(peer, entries[-1].number)
 

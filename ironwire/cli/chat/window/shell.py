@@ -36,22 +36,13 @@ from prompt_toolkit.mouse_events import MouseEvent, MouseEventType
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
+from ironwire.cli.chat.window import view
 from ironwire.cli.chat.window.cells import Line
 from ironwire.cli.chat.window.events import Chosen, Moved, Resized, Scrolled
 from ironwire.cli.chat.window.keys import bindings
 from ironwire.cli.chat.window.model import WIDE_CELLS, WindowState
 from ironwire.cli.chat.window.notify import FOCUS_REPORTS_OFF, FOCUS_REPORTS_ON
 from ironwire.cli.chat.window.update import LiveState
-from ironwire.cli.chat.window.view import (
-    LINES_PER_ROW,
-    conversation_pane,
-    first_row,
-    help_pane,
-    list_cells,
-    list_pane,
-    rule_pane,
-    status_pane,
-)
 from ironwire.ids import Address
 
 _ESCAPE_SECONDS = 0.1
@@ -132,13 +123,13 @@ class Shell:
     def __attrs_post_init__(self) -> None:
         live = self._live
         self._list = Pane(
-            lambda width, height: list_pane(live.state, width, height),
+            lambda width, height: view.list_pane(live.state, width, height),
             lambda up: live.dispatch(Moved(-up)),
             self._click_list,
             is_focusable=True,
         )
         self._conversation = Pane(
-            lambda width, height: conversation_pane(live.state, width, height),
+            lambda width, height: view.conversation_pane(live.state, width, height),
             lambda up: self.scroll(up * _WHEEL_LINES),
             lambda _: None,
         )
@@ -159,7 +150,7 @@ class Shell:
     # --- for Trio's side ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until the person leaves, or `leave`."""
+        """Run until the person leaves, or `leave` is called."""
         try:
             self._app.run(pre_run=self._begin)
         finally:
@@ -173,17 +164,17 @@ class Shell:
         self._app.invalidate()
 
     def emit(self, sequence: str) -> None:
-        """Have the terminal itself do something, as ring its bell."""
+        """Send a control sequence to the terminal, such as the bell."""
         self._in_loop(lambda: self._write(sequence))
 
     @property
     def draft(self) -> str:
-        """What stands in the composer."""
+        """The text in the composer."""
         return self._buffer().text
 
     @property
     def drafts(self) -> Mapping[Address | None, str]:
-        """What was written and not sent."""
+        """The texts that were written and not sent."""
         return {peer: buffer.text for peer, buffer in self._buffers.items() if buffer.text.strip()}
 
     # --- for the keys ------------------------------------------------------------------------------------------------
@@ -193,7 +184,7 @@ class Shell:
             self._app.exit()
 
     def take_line(self) -> str:
-        """What stands in the composer; it is empty then."""
+        """Empty the composer, and return the text that stood in it."""
         buffer = self._buffer()
         text = buffer.text
         if text.strip():
@@ -202,7 +193,7 @@ class Shell:
         return text
 
     def scroll(self, lines: int) -> None:
-        """The conversation, up by so many lines."""
+        """Scroll the conversation up by so many lines."""
         pane = self._conversation
         self._live.dispatch(Scrolled(lines, pane.width, max(1, pane.height - 1)))
 
@@ -211,7 +202,7 @@ class Shell:
         return max(1, self._conversation.height - 2)
 
     def follow_focus(self) -> None:
-        """The keyboard goes where the state says, to the composer of the conversation that it says."""
+        """Focus the pane that the state names, or the composer of its conversation."""
         self._composer.buffer = self._buffer()
         target = self._list if self._live.state.focus == "list" else self._composer
         # In a terminal that has just become narrow, the target may not be in the layout before the next redraw.
@@ -254,8 +245,8 @@ class Shell:
         return self._app.output.get_size().columns
 
     def _click_list(self, y: int) -> None:
-        room = max(1, (self._list.height - 1) // LINES_PER_ROW)
-        index = first_row(self._live.state, room) + (y - 1) // LINES_PER_ROW
+        room = max(1, (self._list.height - 1) // view.LINES_PER_ROW)
+        index = view.first_row(self._live.state, room) + (y - 1) // view.LINES_PER_ROW
         if y > 0:
             self._live.dispatch(Chosen(index))
 
@@ -264,11 +255,11 @@ class Shell:
             return self._live.state
 
         def list_width() -> Dimension:
-            return Dimension.exact(list_cells(self._columns))
+            return Dimension.exact(view.list_cells(self._columns))
 
         prompt = Window(self._composer, wrap_lines=True, dont_extend_height=True, get_line_prefix=_prompt)
         prompt.height = Dimension(min=1, max=_COMPOSER_LINES)
-        rule = Window(_static(lambda width, _: [rule_pane(state(), width)]), height=1)
+        rule = Window(_static(lambda width, _: [view.rule_pane(state(), width)]), height=1)
         listing = Window(self._list)
         conversation = HSplit([Window(self._conversation), rule, prompt])
         both = VSplit(
@@ -281,12 +272,12 @@ class Shell:
             return HSplit([listing, rule]) if state().focus == "list" else conversation
 
         help_shown = Condition(lambda: state().help_top is not None)
-        status = Window(_static(lambda width, _: [status_pane(state(), width)]), height=1)
+        status = Window(_static(lambda width, _: [view.status_pane(state(), width)]), height=1)
         return FloatContainer(
             HSplit(
                 [
                     ConditionalContainer(DynamicContainer(main), ~help_shown),
-                    ConditionalContainer(Window(_static(lambda w, h: help_pane(state(), w, h))), help_shown),
+                    ConditionalContainer(Window(_static(lambda w, h: view.help_pane(state(), w, h))), help_shown),
                     status,
                 ]
             ),

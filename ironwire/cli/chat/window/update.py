@@ -1,4 +1,4 @@
-"""What changes the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
+"""Transitions of the chat window: events of the keyboard, of the device's file and of the client. No I/O, no clock.
 
 Rule: an event that belongs to one conversation names it, and changes no other.
 """
@@ -10,42 +10,7 @@ from attrs import define, evolve, field
 
 from ironwire.cli.chat.commands import SENDING, Remark, as_text, is_command, unknown
 from ironwire.cli.chat.transfers import Transfer
-from ironwire.cli.chat.window.events import (
-    Announced,
-    Ask,
-    BookChanged,
-    Chosen,
-    ConnectionChanged,
-    Effect,
-    Entered,
-    Event,
-    FocusMoved,
-    FocusReported,
-    GroupsNamed,
-    HelpScrolled,
-    Leave,
-    LeavingAsked,
-    Listed,
-    Load,
-    LoadBefore,
-    Moved,
-    Noted,
-    Opened,
-    Paged,
-    PagedBefore,
-    Reconnect,
-    Resized,
-    Save,
-    Say,
-    Scrolled,
-    SendFile,
-    StatusChanged,
-    Stepped,
-    Ticked,
-    Transferred,
-    Typed,
-    WentUnread,
-)
+from ironwire.cli.chat.window import events
 from ironwire.cli.chat.window.history import scrolled
 from ironwire.cli.chat.window.model import Announcement, Note, Thread, WindowState
 from ironwire.cli.chat.window.view import HELP
@@ -58,16 +23,16 @@ TYPING_SECONDS = 10.0
 """The word that somebody has stopped may get lost (docs/protocol.md, section 7.3)."""
 
 _Told = (
-    Listed
-    | Paged
-    | PagedBefore
-    | ConnectionChanged
-    | Typed
-    | StatusChanged
-    | Transferred
-    | GroupsNamed
-    | BookChanged
-    | Ticked
+    events.Listed
+    | events.Paged
+    | events.PagedBefore
+    | events.ConnectionChanged
+    | events.Typed
+    | events.StatusChanged
+    | events.Transferred
+    | events.GroupsNamed
+    | events.BookChanged
+    | events.Ticked
 )
 
 
@@ -78,12 +43,12 @@ class LiveState:
     `state` is replaced whole, so that it can be read at any time from both threads."""
 
     state: WindowState
-    act: Callable[[Effect], None]
+    act: Callable[[events.Effect], None]
     _changed: Callable[[], None]
     _turn: Lock = field(factory=Lock, init=False)
 
-    def dispatch(self, event: Event) -> None:
-        """`event` happened: the state is another once this returns, what follows is done soon."""
+    def dispatch(self, event: events.Event) -> None:
+        """Apply `event`: the state is changed when this returns, and its effects follow soon."""
         with self._turn:
             self.state, effects = update(self.state, event)
             for effect in effects:
@@ -91,80 +56,80 @@ class LiveState:
         self._changed()
 
 
-def update(state: WindowState, event: Event) -> tuple[WindowState, list[Effect]]:
+def update(state: WindowState, event: events.Event) -> tuple[WindowState, list[events.Effect]]:
     """The state after `event`, and what is to be done."""
     if isinstance(event, _Told):
         return _told(state, event), []
     match event:
-        case Noted(remark, peer):
+        case events.Noted(remark, peer):
             return _noted(state, remark, peer), []
-        case Announced(text, peer):
+        case events.Announced(text, peer):
             is_elsewhere = peer is None or peer != state.shown
             return (evolve(state, announcement=Announcement(text, peer)) if is_elsewhere else state), []
-        case FocusReported(is_focused):
+        case events.FocusReported(is_focused):
             return evolve(state, is_focused=is_focused), _load_open(state)
-        case Resized(is_wide):
+        case events.Resized(is_wide):
             return evolve(state, is_wide=is_wide), _load_open(state)
-        case FocusMoved(to):
+        case events.FocusMoved(to):
             return evolve(state, focus=to, selected=state.open or state.selected), _load_open(state)
-        case HelpScrolled(lines):
+        case events.HelpScrolled(lines):
             return evolve(state, help_top=_help_top(state, lines)), []
-        case Moved(rows):
+        case events.Moved(rows):
             return evolve(state, selected=_beside(state, state.selected, rows)), []
-        case Chosen(index):
+        case events.Chosen(index):
             peer = state.selected if index is None else _at(state, index)
             return _opened(state, peer)
-        case Opened(peer):
+        case events.Opened(peer):
             return _opened(state, peer)
-        case Stepped(rows):
+        case events.Stepped(rows):
             return _opened(state, _beside(state, state.open, rows))
-        case WentUnread():
+        case events.WentUnread():
             told = state.announcement
             return _opened(state, told.peer if told and told.peer else _next_unread(state))
-        case Scrolled(lines, width, height):
+        case events.Scrolled(lines, width, height):
             return _scrolled(state, lines, width, height)
-        case LeavingAsked():
+        case events.LeavingAsked():
             return _asked_to_leave(state)
-        case Entered(peer, text):
+        case events.Entered(peer, text):
             return _entered(state, peer, text)
 
 
 def _told(state: WindowState, event: _Told) -> WindowState:
     match event:
-        case Listed(rows, waiting):
+        case events.Listed(rows, waiting):
             selected = state.selected or state.open or (rows[0].peer if rows else None)
             return evolve(state, rows=rows, waiting=waiting, selected=selected)
-        case Paged(peer, entries, is_whole):
+        case events.Paged(peer, entries, is_whole):
             return _paged(state, peer, entries, is_whole)
-        case PagedBefore(peer, before, entries, is_whole):
+        case events.PagedBefore(peer, before, entries, is_whole):
             thread = evolve(_thread(state, peer), is_loading=False)
             if thread.entries and thread.entries[0].number == before:
                 thread = evolve(thread, entries=entries + thread.entries, is_whole=is_whole)
             return state.with_thread(thread)
-        case ConnectionChanged(connection):
+        case events.ConnectionChanged(connection):
             state = evolve(state, connection=connection)
             # Nobody says what changes while there is no session.
             return state if connection.state == "connected" else evolve(state, typing={}, statuses={})
-        case Typed(peer, client, is_typing):
+        case events.Typed(peer, client, is_typing):
             others = {key: until for key, until in state.typing.items() if key != (peer, client)}
             until = {(peer, client): state.clock + TYPING_SECONDS} if is_typing else {}
             return evolve(state, typing=others | until)
-        case StatusChanged(client, status):
+        case events.StatusChanged(client, status):
             return evolve(state, statuses={**state.statuses, client: status})
-        case Transferred(transfer, is_over):
+        case events.Transferred(transfer, is_over):
             thread = _thread(state, transfer.peer)
             return state.with_thread(evolve(thread, transfers=_transfers(thread, transfer, is_over)))
-        case GroupsNamed(names):
+        case events.GroupsNamed(names):
             return evolve(state, book=evolve(state.book, group_names=names))
-        case BookChanged(book):
+        case events.BookChanged(book):
             return evolve(state, book=evolve(book, group_names=state.book.group_names))
-        case Ticked(now, clock):
+        case events.Ticked(now, clock):
             return evolve(state, now=now, clock=clock)
 
 
-def _load_open(state: WindowState) -> list[Effect]:
-    """What is in the open conversation may be seen now, and so have been read."""
-    return [] if state.open is None else [Load(state.open)]
+def _load_open(state: WindowState) -> list[events.Effect]:
+    """The entries of the open conversation may be seen now, and count as read."""
+    return [] if state.open is None else [events.Load(state.open)]
 
 
 def _thread(state: WindowState, peer: Address) -> Thread:
@@ -207,11 +172,11 @@ def _noted(state: WindowState, remark: Remark, peer: Address | None) -> WindowSt
     return state.with_thread(evolve(thread, notes=(*thread.notes, note), position=None, unseen=0))
 
 
-def _asked_to_leave(state: WindowState) -> tuple[WindowState, list[Effect]]:
+def _asked_to_leave(state: WindowState) -> tuple[WindowState, list[events.Effect]]:
     """Leave, unless that would drop files and was not asked for while the same ones were on their way."""
     running = frozenset(transfer.key for transfer in state.transfers)
     if running <= state.dropping:
-        return state, [Leave()]
+        return state, [events.Leave()]
     return evolve(state, dropping=running), []
 
 
@@ -228,7 +193,7 @@ def _help_top(state: WindowState, lines: int | None) -> int | None:
 # --- to another conversation -----------------------------------------------------------------------------------------
 
 
-def _opened(state: WindowState, peer: Address | None) -> tuple[WindowState, list[Effect]]:
+def _opened(state: WindowState, peer: Address | None) -> tuple[WindowState, list[events.Effect]]:
     if peer is None:
         return state, []
     state = _closed(state)
@@ -240,11 +205,11 @@ def _opened(state: WindowState, peer: Address | None) -> tuple[WindowState, list
         focus="composer",
         announcement=None if told is None or told.peer in (peer, None) else told,
     )
-    return opened, [Load(peer)]
+    return opened, [events.Load(peer)]
 
 
 def _closed(state: WindowState) -> WindowState:
-    """Nothing is open. Of what was, the newest page stays in memory."""
+    """The state without an open conversation; the newest page of the one before stays in memory."""
     thread = state.thread
     if thread is None:
         return state
@@ -272,7 +237,7 @@ def _next_unread(state: WindowState) -> Address | None:
     return next((row.peer for row in (*state.rows[start:], *state.rows[:start]) if row.unread), None)
 
 
-def _scrolled(state: WindowState, lines: int, width: int, height: int) -> tuple[WindowState, list[Effect]]:
+def _scrolled(state: WindowState, lines: int, width: int, height: int) -> tuple[WindowState, list[events.Effect]]:
     thread = state.thread
     if thread is None:
         return state, []
@@ -283,14 +248,14 @@ def _scrolled(state: WindowState, lines: int, width: int, height: int) -> tuple[
         return state.with_thread(thread), _load_open(state)
     if is_near_top and not (thread.is_whole or thread.is_loading) and thread.entries:
         before = thread.entries[0].number
-        return state.with_thread(evolve(thread, is_loading=True)), [LoadBefore(thread.peer, before)]
+        return state.with_thread(evolve(thread, is_loading=True)), [events.LoadBefore(thread.peer, before)]
     return state.with_thread(thread), []
 
 
 # --- what is entered -------------------------------------------------------------------------------------------------
 
 
-def _entered(state: WindowState, peer: Address | None, text: str) -> tuple[WindowState, list[Effect]]:
+def _entered(state: WindowState, peer: Address | None, text: str) -> tuple[WindowState, list[events.Effect]]:
     command, _, argument = text.strip().partition(" ")
     argument = argument.strip()
     match command:
@@ -301,7 +266,7 @@ def _entered(state: WindowState, peer: Address | None, text: str) -> tuple[Windo
         case "/help":
             return evolve(state, help_top=0), []
         case "/reconnect":
-            return state, [Reconnect()]
+            return state, [events.Reconnect()]
         case "/to":
             return _to(state, argument)
         case _ if peer is None:
@@ -312,24 +277,24 @@ def _entered(state: WindowState, peer: Address | None, text: str) -> tuple[Windo
 
 def _entered_to(
     state: WindowState, peer: Address, said: str, command: str, argument: str
-) -> tuple[WindowState, list[Effect]]:
+) -> tuple[WindowState, list[events.Effect]]:
     match command:
         case "/who" | "/block" | "/unblock":
-            return state, [Ask(peer, command)]
+            return state, [events.Ask(peer, command)]
         case "/save":
-            return state, [Save(peer, argument)]
+            return state, [events.Save(peer, argument)]
         case _ if command in SENDING and not argument:
             return _warned(state, f"{command} PATH: which file?", peer), []
         case _ if command in SENDING:
-            return state, [SendFile(peer, SENDING[command], argument)]
+            return state, [events.SendFile(peer, SENDING[command], argument)]
         case _ if is_command(command):
             return _noted(state, unknown(command), peer), []
         case _:
             thread = evolve(_thread(state, peer), position=None, unseen=0)
-            return state.with_thread(thread), [Say(peer, as_text(said))]
+            return state.with_thread(thread), [events.Say(peer, as_text(said))]
 
 
-def _to(state: WindowState, name: str) -> tuple[WindowState, list[Effect]]:
+def _to(state: WindowState, name: str) -> tuple[WindowState, list[events.Effect]]:
     if not name:
         return _warned(state, "/to NAME: to whom?"), []
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import trio
+from rich.table import Table
 from rich.text import Text
 
 from ironwire.cli.exits import ExitCode
@@ -25,6 +26,7 @@ from ironwire.errors import ConfigError
 from ironwire.server.operator.loading import Loaded, load
 
 _STYLES = {Verdict.OK: "bright_blue", Verdict.WARN: "bold magenta", Verdict.FAIL: "bold red"}
+_VERDICT_CHARS, _CHECK_CHARS = 5, 16
 
 
 @click.command()
@@ -38,14 +40,32 @@ def doctor(url: str | None, data: Path | None, config_file: Path | None) -> None
     as a client sees it. The exit code is 1 if anything is FAIL.
     """
     findings = trio.run(examine, config_file, None if url is None else ServerAddress.parse(url), data)
-    console = out()
-    for finding in findings:
-        verdict = (f"{finding.verdict.name:<5}", _STYLES[finding.verdict])
-        console.print(Text.assemble(verdict, f"{finding.check:<16}", printable(finding.what)))
-        if finding.remedy:
-            console.print(f"{'':<21}→ {printable(finding.remedy)}")
+    _show(findings)
     if any(finding.verdict is Verdict.FAIL for finding in findings):
         sys.exit(ExitCode.REFUSED)
+
+
+def _show(findings: list[Finding]) -> None:
+    """One line each for programs; in a terminal the lines wrap between words, below their column."""
+    console = out()
+    table = Table.grid()
+    table.add_column(width=_VERDICT_CHARS)
+    table.add_column(width=_CHECK_CHARS)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        verdict, what = Text(finding.verdict.name, _STYLES[finding.verdict]), Text(printable(finding.what))
+        remedy = Text(f"→ {printable(finding.remedy)}" if finding.remedy else "")
+        if console.is_terminal:
+            table.add_row(verdict, finding.check, what)
+            if remedy:
+                table.add_row("", "", remedy)
+            continue
+        verdict.align("left", _VERDICT_CHARS)
+        console.print(Text.assemble(verdict, f"{finding.check:<{_CHECK_CHARS}}", what))
+        if remedy:
+            console.print(Text(" " * (_VERDICT_CHARS + _CHECK_CHARS)) + remedy)
+    if console.is_terminal:
+        console.print(table, soft_wrap=False)
 
 
 async def examine(config_file: Path | None, address: ServerAddress | None, folder: Path | None = None) -> list[Finding]:

@@ -177,7 +177,7 @@ def clock(settings: Settings) -> Finding:
 
 
 def holder(server: Serving, about: About | None, settings: ServerSettings) -> Finding:
-    """Who holds the folder answers at the address in the settings; nobody else does."""
+    """Check that the holder of the folder, and nobody else, answers at the address in the settings."""
     check = "server"
     here = f"{settings.host}:{settings.port}"
     who = f"process {server.process}" if server.process else "a process that cannot be seen from here"

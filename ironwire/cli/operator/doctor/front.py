@@ -43,7 +43,7 @@ class _Front:
     settings: Settings
     dial: Dial
     about: About | None
-    """Of the server that was asked about; None if it does not say."""
+    """The server that was asked about, if it says so."""
 
 
 @frozen

@@ -1,10 +1,10 @@
-"""`protocol/mailbox.py` against a model that remembers everything and computes nothing ahead."""
+"""The window of `delivery/pump.py` against a model that remembers everything and computes nothing ahead."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ironwire.protocol.mailbox import AckBeyondDelivery, MissingEntries, Window
+from ironwire.delivery.pump import AckBeyondDelivery, MissingEntries, Window
 
 MOST_ENVELOPES = 4
 MOST_BYTES = 100

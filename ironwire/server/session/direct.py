@@ -16,16 +16,7 @@ from attrs import define, field
 from ironwire.errors import TransportClosed
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Rate
-from ironwire.wire.frames import (
-    CloseFrame,
-    FrameParser,
-    Payload,
-    PingFrame,
-    encode_batch,
-    encode_close,
-    encode_ping,
-    encode_pong,
-)
+from ironwire.wire import frames
 
 READ_BYTES = 64 * 1024
 """The size of one read."""
@@ -108,8 +99,8 @@ async def half_close(stream: trio.abc.Stream) -> None:
 class DirectTransport:
     """The contract over the byte stream of a connection whose upgrade has been answered.
 
-    `leftover` came right behind the upgrade. Pongs and messages share one stream, so every write holds the lock. A
-    ping that arrives while the lock is held leaves its pong to whoever holds it, and only the newest pong waits (RFC
+    `leftover` came right behind the upgrade. Pongs and messages share one stream, so every write that waits holds the
+    lock. A ping that arrives while the lock is held leaves its pong to its holder, and only the newest pong waits (RFC
     6455 section 5.5.3): a flood of pings costs no memory.
     """
 
@@ -117,18 +108,19 @@ class DirectTransport:
     _leftover: bytes
     _limits: Limits
     last_heard: float = field(factory=trio.current_time, init=False)
-    _parser: FrameParser = field(init=False)
-    _write_lock: trio.Lock = field(factory=trio.Lock, init=False)
+    _parser: frames.FrameParser = field(init=False)
+    _write_lock: trio.Lock | None = field(default=None, init=False)
+    """There while it is held: most connections take everything that they are given at once."""
     _unsent: bytes = field(default=b"", init=False)
     """Bytes that `write` has accepted and the socket has not."""
     _waiting_pong: bytes = field(default=b"", init=False)
-    _peer_close: CloseFrame | None = field(default=None, init=False)
+    _peer_close: frames.CloseFrame | None = field(default=None, init=False)
     _is_sending_over: bool = field(default=False, init=False)
     _read_bytes: int = field(default=UNAUTHENTICATED_BYTES, init=False)
 
     @_parser.default
-    def _new_parser(self) -> FrameParser:
-        parser = FrameParser(self._limits.frame_bytes)
+    def _new_parser(self) -> frames.FrameParser:
+        parser = frames.FrameParser(self._limits.frame_bytes)
         parser.odd_frames_left = ODD_FRAMES.burst
         return parser
 
@@ -139,13 +131,13 @@ class DirectTransport:
     def is_over(self) -> bool:
         return self._peer_close is not None or self._parser.violation is not None
 
-    async def receive(self) -> list[Payload]:
+    async def receive(self) -> list[frames.Payload]:
         while True:
             if self._peer_close is not None:
-                await self._write_bounded(encode_close(self._peer_close.code, ""), is_last=True)
+                await self._write_bounded(frames.encode_close(self._peer_close.code, ""), is_last=True)
                 raise TransportClosed("the peer closed the connection")
             messages = self._messages_in(await self._read(), trio.current_time())
-            if self._waiting_pong and not self._write_lock.locked():
+            if self._waiting_pong and self._write_lock is None:
                 await self._write_bounded(b"")
             if messages:
                 return messages
@@ -153,8 +145,8 @@ class DirectTransport:
                 raise self._parser.violation
 
     def write(self, payloads: Sequence[bytes]) -> bool:
-        data = encode_batch(payloads)
-        if self._write_lock.locked():  # the holder sends the pong too
+        data = frames.encode_batch(payloads)
+        if self._write_lock is not None:  # its holder sends the pong too
             self._unsent += data
             return False
         if self._is_sending_over:
@@ -168,27 +160,29 @@ class DirectTransport:
         return not self._unsent
 
     async def send_some(self) -> bool:
-        async with self._write_lock:
+        lock = await self._acquire()
+        try:
             if self._is_sending_over:
                 raise TransportClosed("nothing more can be sent on this connection")
             data, self._unsent, self._waiting_pong = self._unsent + self._waiting_pong, b"", b""
             if data:
                 self._is_sending_over = True  # and it stays so if this is cancelled or fails: half a frame may be out
-                try:
-                    sent_bytes = await write_some(self._stream, memoryview(data))
-                except (*GONE, OSError) as error:
-                    raise TransportClosed("the connection broke") from error
+                sent_bytes = await write_some(self._stream, memoryview(data))
                 self._is_sending_over = False
                 self._unsent = data[sent_bytes:] + self._unsent
             return not self._unsent and not self._waiting_pong
+        except (*GONE, OSError) as error:
+            raise TransportClosed("the connection broke") from error
+        finally:
+            self._release(lock)
 
     async def ping(self) -> None:
-        await self._write(encode_ping(b""))
+        await self._write(frames.encode_ping(b""))
 
     async def close(self, code: int, reason: str) -> None:
         try:
             with contextlib.suppress(TransportClosed):
-                await self._write(encode_close(code, reason), is_last=True)
+                await self._write(frames.encode_close(code, reason), is_last=True)
             await linger(self._stream)
         finally:
             await trio.aclose_forcefully(self._stream)
@@ -196,7 +190,7 @@ class DirectTransport:
     async def abort(self) -> None:
         await trio.aclose_forcefully(self._stream)
 
-    def _messages_in(self, data: bytes, now: float) -> list[Payload]:
+    def _messages_in(self, data: bytes, now: float) -> list[frames.Payload]:
         """Every message that `data` completes."""
         parser = self._parser
         odd_frames_left = parser.odd_frames_left
@@ -206,14 +200,14 @@ class DirectTransport:
         self.last_heard = now
         items = parser.feed(data)
         if parser.odd_frames_left == odd_frames_left:
-            return cast("list[Payload]", items)  # whole texts, and nothing else
-        messages: list[Payload] = []
+            return cast("list[frames.Payload]", items)  # whole texts, and nothing else
+        messages: list[frames.Payload] = []
         for item in items:
             if isinstance(item, (str, bytes)):
                 messages.append(item)
-            elif isinstance(item, PingFrame):
-                self._waiting_pong = encode_pong(item.data)
-            elif isinstance(item, CloseFrame):
+            elif isinstance(item, frames.PingFrame):
+                self._waiting_pong = frames.encode_pong(item.data)
+            elif isinstance(item, frames.CloseFrame):
                 self._peer_close = item
         return messages
 
@@ -238,10 +232,7 @@ class DirectTransport:
 
     async def _write(self, data: bytes, *, is_last: bool = False) -> None:
         """Send `data` and the waiting pong, if any. Nothing is sent after a last write (`is_last`) or half a frame."""
-        try:
-            self._write_lock.acquire_nowait()  # spares acquire()'s trip around the scheduler: the write makes its own
-        except trio.WouldBlock:
-            await self._write_lock.acquire()
+        lock = await self._acquire()
         try:
             if self._is_sending_over:
                 await trio.lowlevel.checkpoint()
@@ -255,7 +246,22 @@ class DirectTransport:
         except GONE as error:
             raise TransportClosed("the connection broke") from error
         finally:
-            self._write_lock.release()
+            self._release(lock)
+
+    async def _acquire(self) -> trio.Lock:
+        """Wait until nobody else holds the lock. Without a holder this is no checkpoint: the write makes its own."""
+        lock = self._write_lock
+        if lock is not None:
+            await lock.acquire()
+            return lock
+        self._write_lock = lock = trio.Lock()
+        lock.acquire_nowait()
+        return lock
+
+    def _release(self, lock: trio.Lock) -> None:
+        lock.release()
+        if not lock.locked():  # nobody has waited for it
+            self._write_lock = None
 
     async def _write_bounded(self, data: bytes, *, is_last: bool = False) -> None:
         """Write for the reader, bounded in time: a peer that sends pings and reads no pongs is cut."""
@@ -273,7 +279,7 @@ class SocketTransport(DirectTransport):
     A read waits first, because the socket was emptied by the one before, as a write (`write_at_once`) is tried first,
     because the socket nearly always takes it. Trio's own methods do it the other way round and with more bookkeeping;
     at one message a read they cost a third of the throughput (docs/decisions/0006). Somebody who knows that the socket
-    is readable (`server/session/reader.py`) need not wait at all.
+    is readable (`reader.py`) need not wait at all.
     """
 
     _socket: trio.socket.SocketType = field(init=False)
@@ -297,7 +303,7 @@ class SocketTransport(DirectTransport):
         """Whether a pong waits for the next write."""
         return bool(self._waiting_pong)
 
-    def receive_nowait(self, now: float) -> tuple[int, list[Payload]]:
+    def receive_nowait(self, now: float) -> tuple[int, list[frames.Payload]]:
         """Read once, without waiting: the number of bytes, and every message that is complete with them. Where the
         connection turns out to be over there are none, and `is_over` says so.
         """
