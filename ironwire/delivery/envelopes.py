@@ -20,15 +20,13 @@ from ironwire.delivery.metrics import DeliveryMetrics
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.protocol.auth import Principal
-from ironwire.protocol.conversations.slots import Leaf
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Glance, Store
-from ironwire.wire.codec import Sendable, accepted, encode, encode_payload, live_frame, stored_payload
-from ironwire.wire.messages import Accepted, ClientMessage, Error, MlsMessage, Receipt, Text
+from ironwire.wire.codec import Sendable, accepted, encode, live_frame, stored_payload
+from ironwire.wire.messages import Accepted, ClientMessage, Error, Receipt, Text
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
-NO_SUCH_CONVERSATION = Error("not_found", detail="this device is in no such conversation")
 IS_ENCRYPTED = Error("forbidden", detail="this conversation is encrypted: send with mls_send")
 ID_TAKEN = Error("invalid", detail="id was used for another message")
 
@@ -139,75 +137,6 @@ class Envelopes:
         cost = max(entries_of_all(self._store.glance, change.roles), 1)
         return await self._committer.committed(change.envelope.sender, change, tell, cost)
 
-    def submit_encrypted(self, sender: Endpoint, message: MlsMessage, by: Leaf, id: MessageId | None) -> None:  # noqa: A002  # as above
-        """Take an encrypted message of the device `by`. Replies go to the session's outbox, after the commit."""
-        client, device, group = sender.principal.client, sender.principal.device, message.group
-        try:
-            stands = self._store.glance.conversation(group)
-            entries = 1 if stands is None or by not in stands.slots else len(stands.slots)
-        except StoreError:
-            entries = 1  # the commit fails as well, and answers
-        payload = encode_payload(message)
-        envelope = Envelope(message.verb, client, device, group, id, message.ts, payload)
-        # Encrypted anew under the same id, for another epoch, it is the same message.
-        digest = blake2b(group.encode()).digest()[:DIGEST_BYTES]
-        audience = op.ToConversation(group, by, message.generation, message.epoch)
-        append = op.Append(envelope, digest, audience, lane=sender.hold)
-        cost = cost_of(len(payload), entries)
-        sender.unsettled.begin(cost)
-        self._committer.ask(client, append, partial(self._settle_encrypted, sender, envelope, cost), cost)
-
-    @ends_session_on_error
-    def _settle_encrypted(
-        self, sender: Endpoint, envelope: Envelope, cost: int, result: op.Result | StoreError
-    ) -> None:
-        sender.unsettled.settle(cost)
-        verb, id_ = envelope.verb, envelope.id
-        match result:
-            case op.Appended():
-                self.metrics.stored[verb] += 1
-                if id_ is not None:
-                    sender.outbox.put(accepted(envelope.ts, id_))
-            case op.Duplicate(ts, _):
-                self.metrics.duplicates[verb] += 1
-                sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
-            case op.ConversationMoved(generation, epoch):
-                detail = "the conversation is in another epoch: process its commits, then encrypt again"
-                moved = Error("conflict", detail, generation=generation, epoch=epoch)
-                self._reply_refused(sender, moved, verb, id_)
-            case op.NotMember():
-                self._reply_refused(sender, NO_SUCH_CONVERSATION, verb, id_)
-            case op.IdTaken():
-                self._reply_refused(sender, ID_TAKEN, verb, id_)
-            case op.Held() if sender.hold is not None:
-                self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
-            case op.MailboxFull():
-                self._refuse_at_commit(sender, Error("mailbox_full", detail="the other client's is full"), envelope)
-            case _:
-                self.metrics.refuse(verb, "internal")
-                self._fail(sender, id_)
-
-    async def advance(self, advance: op.AdvanceConversation, frame: Callable[[], bytes]) -> op.Result:
-        """Move an encrypted conversation on, and tell everybody whom it concerns: whatever becomes of the caller.
-
-        Args:
-            frame: what sessions without a mailbox get of the change of its group.
-
-        Raises:
-            StoreError: the store cannot work.
-        """
-
-        def tell(result: op.Result | StoreError) -> None:
-            if isinstance(result, op.Advanced):
-                for envelope, stored in result.stored:
-                    self.metrics.stored[envelope.verb] += 1
-                    self._hub.fan_out(stored, frame)
-
-        size = len(advance.envelope.payload) + sum(len(welcome.payload) for _, welcome in advance.welcomes)
-        entries = len(advance.after.slots) + len(advance.welcomes) + len(advance.after.roster)
-        cost = cost_of(2 * size, entries)  # the commit is kept besides
-        return await self._committer.committed(advance.envelope.sender, advance, tell, cost)
-
     def _relay(self, sender: Endpoint, message: Sendable, to: ClientId, id: MessageId | None) -> None:  # noqa: A002  # as above
         """Hand an envelope to the recipient's live sessions at once: nobody involved has a mailbox. Nothing comes
         between the look at the blocks and the hand-over.
@@ -277,22 +206,22 @@ class Envelopes:
             case op.Undeliverable():
                 self._reply_offline(sender, message.to, verb, id_)
             case op.NotMember():
-                self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
+                self.reply_refused(sender, NO_SUCH_GROUP, verb, id_)
             case op.Encrypted():
-                self._reply_refused(sender, IS_ENCRYPTED, verb, id_)
+                self.reply_refused(sender, IS_ENCRYPTED, verb, id_)
             case op.IdTaken():
-                self._reply_refused(sender, ID_TAKEN, verb, id_)
+                self.reply_refused(sender, ID_TAKEN, verb, id_)
             case op.Held() if sender.hold is not None:
-                self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
+                self.reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
             case op.MailboxFull():
-                self._refuse_at_commit(sender, Error("mailbox_full", user=message.to), envelope)
+                self.refuse_at_commit(sender, Error("mailbox_full", user=message.to), envelope)
             case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
                 if result == op.AlreadySettled(None):
                     self.metrics.duplicates[verb] += 1
                 self._settle_number(sender, id_, result)
             case _:
                 self.metrics.refuse(verb, "internal")
-                self._fail(sender, id_)
+                self.fail(sender, id_)
 
     def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: op.Append, stored: op.Appended) -> bool:
         """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
@@ -323,7 +252,7 @@ class Envelopes:
             case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
                 self._settle_number(sender, id, result)
             case _:
-                self._fail(sender, id)
+                self.fail(sender, id)
 
     def _settle_number(
         self,
@@ -351,7 +280,7 @@ class Envelopes:
         if envelope.id is not None or number is not None:
             self._committer.ask(envelope.sender, op.Forget(envelope, number), lambda _: None)
 
-    def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
         """Answer an envelope that the store could not commit: nothing was accepted, and no number is used up."""
         error = Error("internal", detail="the message could not be stored")
         sender.outbox.put(encode(error, id))
@@ -362,12 +291,12 @@ class Envelopes:
         self.metrics.undeliverable[verb] += 1
         sender.outbox.put(encode(Error("user_offline", user=to), id))
 
-    def _reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self.metrics.refuse(verb, error.msg)
         sender.outbox.put(encode(error, id))
 
-    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
+    def refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
         """Refuse an envelope for now, and everything that the session sent after it."""
-        self._reply_refused(sender, error, envelope.verb, envelope.id)
+        self.reply_refused(sender, error, envelope.verb, envelope.id)
         if sender.hold is not None:
             sender.hold.refused_at_commit(error)

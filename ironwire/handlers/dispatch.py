@@ -18,6 +18,7 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.commits import CommitHandler
 from ironwire.handlers.conversations import ConversationHandler
 from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
@@ -60,6 +61,7 @@ class Dispatcher:
         calls: CallHandler,
         uploads: UploadHandler,
         packages: KeyPackageHandler,
+        commits: CommitHandler,
         conversations: ConversationHandler,
         tasks: TaskHandler,
     ) -> None:
@@ -67,8 +69,8 @@ class Dispatcher:
         self._plain: dict[type[msg.ClientMessage], PlainHandler] = {}
         self._asking: dict[type[msg.ClientMessage], AskingHandler] = {}
         handled: list[type[msg.ClientMessage]] = []
-        subjects = (devices, device_log, history, groups, presence, blocks, calls, uploads, packages, conversations)
-        for handler in (self, *subjects):
+        clear = (devices, device_log, history, groups, presence, blocks, calls, uploads)
+        for handler in (self, *clear, packages, commits, conversations):
             for kind, method in registered_in(handler):
                 handled.append(kind)
                 if iscoroutinefunction(method):

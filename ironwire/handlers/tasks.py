@@ -17,27 +17,13 @@ from ironwire.ids import ClientId, ConversationId, GroupId
 from ironwire.limits import TASKS_AT_ONCE
 from ironwire.protocol.conversations.slots import Leaf, leaves_in
 from ironwire.protocol.conversations.tasks import LEASE_SECONDS, Leases, Task, TaskKind, is_due
-from ironwire.store.contract.operations import (
-    AdvanceConversation,
-    Advanced,
-    AppendToLog,
-    AskedToRejoin,
-    AskToRejoin,
-    ChangeGroup,
-    Logged,
-    Operation,
-    PackagesPublished,
-    PublishPackages,
-    Remove,
-    Removed,
-    Result,
-)
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.store import Store
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import encode
-from ironwire.wire.messages import MlsDevice, MlsTask
 
 CHECK_SECONDS = 1.0
-_WATCHED = {AdvanceConversation, AskToRejoin, PublishPackages, Remove, AppendToLog, ChangeGroup}
+WATCHED = (op.AdvanceConversation, op.AskToRejoin, op.PublishPackages, op.Remove, op.AppendToLog, op.ChangeGroup)
 
 
 @frozen
@@ -58,22 +44,20 @@ class TaskHandler:
     """In which something may be to do."""
     _asked: int = field(init=False, default=0)
 
-    def watch(self, operation: Operation, result: Result | StoreError) -> None:
+    def watch(self, operation: op.Operation, result: op.Result | StoreError) -> None:
         """An operation was committed, after which somebody may have to commit something, or has."""
-        if type(operation) not in _WATCHED:  # hardly any is; and every envelope passes here
-            return
         match result:
-            case Advanced() if isinstance(operation, AdvanceConversation):
+            case op.Advanced() if isinstance(operation, op.AdvanceConversation):
                 self._conversations[operation.after.id] = None
-            case AskedToRejoin(conversations):
+            case op.AskedToRejoin(conversations):
                 self._conversations.update(dict.fromkeys(conversations))
-            case PackagesPublished() if isinstance(operation, PublishPackages):
+            case op.PackagesPublished() if isinstance(operation, op.PublishPackages):
                 self._clients[operation.device.client] = None
-            case Removed() if isinstance(operation, Remove):
+            case op.Removed() if isinstance(operation, op.Remove):
                 self._clients[operation.client] = None
-            case Logged() if isinstance(operation, AppendToLog):
+            case op.Logged() if isinstance(operation, op.AppendToLog):
                 self._clients[operation.envelope.sender] = None
-            case _ if type(operation) is ChangeGroup:
+            case _ if type(operation) is op.ChangeGroup:
                 self._conversations[GroupId(operation.envelope.to)] = None
             case _:
                 pass
@@ -142,11 +126,11 @@ class TaskHandler:
         return TaskStatistics(self._asked)
 
 
-def _asked(conversation: ConversationId, due: list[Task]) -> MlsTask:
-    def devices(kind: TaskKind) -> list[MlsDevice] | None:
-        found = [MlsDevice(task.client, task.device.hex()) for task in due if task.kind == kind]
+def _asked(conversation: ConversationId, due: list[Task]) -> msg.MlsTask:
+    def devices(kind: TaskKind) -> list[msg.MlsDevice] | None:
+        found = [msg.MlsDevice(task.client, task.device.hex()) for task in due if task.kind == kind]
         return found[:TASKS_AT_ONCE] or None
 
     gone = [task.client for task in due if task.kind == "left"][:TASKS_AT_ONCE] or None
     lease_ms = int(LEASE_SECONDS * 1000)
-    return MlsTask(conversation, lease_ms, devices("add"), devices("remove"), devices("readd"), gone)
+    return msg.MlsTask(conversation, lease_ms, devices("add"), devices("remove"), devices("readd"), gone)

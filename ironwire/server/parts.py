@@ -14,6 +14,7 @@ from ironwire.crypto.tokens import UploadTokens
 from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.commits import CommitHandler
 from ironwire.handlers.conversations import ConversationHandler
 from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
@@ -23,7 +24,7 @@ from ironwire.handlers.ice import IceHandler
 from ironwire.handlers.key_packages import KeyPackageHandler
 from ironwire.handlers.operator import Answer
 from ironwire.handlers.presence import PresenceHandler
-from ironwire.handlers.tasks import TaskHandler
+from ironwire.handlers.tasks import WATCHED, TaskHandler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import ClientId
 from ironwire.protocol.auth import AuthPolicy
@@ -70,8 +71,8 @@ class Server:
         self.presence = PresenceHandler(core.hub, core.store, now_ms)
         self.calls = CallHandler(core.hub, core.store, ice, limits, now_ms)
         self.tasks = TaskHandler(core.hub, core.store)
-        core.delivery.watchers.append(self.tasks.watch)
-        self.conversations = ConversationHandler(core.hub, core.store, core.delivery, core.blobs, limits, now_ms)
+        core.delivery.watch(WATCHED, self.tasks.watch)
+        self.conversations = ConversationHandler(core.hub, core.store, core.delivery, now_ms)
         self.dispatcher = Dispatcher(
             DeviceHandler(core.hub, core.delivery),
             DeviceLogHandler(core.hub, core.delivery, core.store, now_ms),
@@ -82,6 +83,7 @@ class Server:
             self.calls,
             UploadHandler(tokens, core.blobs, limits, now_ms),
             KeyPackageHandler(core.hub, core.store, core.delivery, now_ms),
+            CommitHandler(core.store, core.delivery, core.blobs, limits, now_ms),
             self.conversations,
             self.tasks,
         )

@@ -17,6 +17,7 @@ from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.commits import CommitHandler
 from ironwire.handlers.conversations import ConversationHandler
 from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
@@ -60,7 +61,8 @@ def make_dispatcher(house: House, tmp_path: Path) -> Callable[[], Dispatcher]:
         CallHandler(hub, store, IceHandler((), "", 60, now_ms, bytes), LIMITS, now_ms),
         UploadHandler(UploadTokens(bytes), blobs, LIMITS, now_ms),
         KeyPackageHandler(hub, store, delivery, now_ms),
-        ConversationHandler(hub, store, delivery, blobs, LIMITS, now_ms),
+        CommitHandler(store, delivery, blobs, LIMITS, now_ms),
+        ConversationHandler(hub, store, delivery, now_ms),
         tasks,
     )
 

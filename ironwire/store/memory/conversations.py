@@ -8,27 +8,8 @@ from ironwire.ids import ClientId, ConversationId
 from ironwire.protocol.conversations.key_packages import POOL_PACKAGES
 from ironwire.protocol.conversations.slots import Leaf, leaves_in
 from ironwire.protocol.conversations.tasks import Task, TaskKind, due_after
-from ironwire.store.contract.conversations import (
-    COMMITS_BYTES,
-    ConversationSummary,
-    KeptCommit,
-    Pool,
-    PoolPackage,
-    StoredConversation,
-)
-from ironwire.store.contract.operations import (
-    AdvanceConversation,
-    AskedToRejoin,
-    AskToRejoin,
-    ClaimedPackage,
-    ClaimPackages,
-    ConversationMoved,
-    PackageKnown,
-    PackagesClaimed,
-    PackagesPublished,
-    PublishPackages,
-    TooManyPackages,
-)
+from ironwire.store.contract import conversations as kept
+from ironwire.store.contract import operations as op
 
 
 @define
@@ -36,14 +17,14 @@ class PublishedPackage:
     """One that was taken stays known until it has expired."""
 
     device: Leaf
-    package: PoolPackage
+    package: kept.PoolPackage
     is_taken: bool = False
 
 
 @define
 class ConversationsState:
-    conversations: dict[ConversationId, StoredConversation] = field(factory=dict)
-    commits: dict[tuple[ConversationId, int, int], tuple[KeptCommit, int]] = field(factory=dict)
+    conversations: dict[ConversationId, kept.StoredConversation] = field(factory=dict)
+    commits: dict[tuple[ConversationId, int, int], tuple[kept.KeptCommit, int]] = field(factory=dict)
     """By generation and epoch, with when it was accepted."""
     packages: list[PublishedPackage] = field(factory=list)
     claims: dict[tuple[ConversationId, ClientId, bytes], tuple[Leaf, int]] = field(factory=dict)
@@ -54,13 +35,13 @@ class ConversationsState:
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
-def conversations_of(state: ConversationsState, client: ClientId) -> list[StoredConversation]:
+def conversations_of(state: ConversationsState, client: ClientId) -> list[kept.StoredConversation]:
     return [each for _, each in sorted(state.conversations.items()) if client in each.roster]
 
 
-def summaries(state: ConversationsState, device: Leaf, after: ConversationId | None) -> list[ConversationSummary]:
+def summaries(state: ConversationsState, device: Leaf, after: ConversationId | None) -> list[kept.ConversationSummary]:
     return [
-        ConversationSummary(
+        kept.ConversationSummary(
             each.id, each.generation, each.epoch, len(leaves_in(each.slots)), is_in=device in each.slots
         )
         for each in conversations_of(state, device.client)
@@ -70,21 +51,21 @@ def summaries(state: ConversationsState, device: Leaf, after: ConversationId | N
 
 def read_commits(
     state: ConversationsState, conversation: ConversationId, generation: int, first: int, limit: int
-) -> list[KeptCommit]:
+) -> list[kept.KeptCommit]:
     page, size = [], 0
     for (its_conversation, its_generation, epoch), (commit, _) in sorted(state.commits.items()):
         if (its_conversation, its_generation) == (conversation, generation) and epoch >= first:
             page.append(commit)
             size += len(commit.payload)
-            if len(page) == limit or size >= COMMITS_BYTES:
+            if len(page) == limit or size >= kept.COMMITS_BYTES:
                 break
     return page
 
 
-def pool_of(state: ConversationsState, device: Leaf) -> Pool:
+def pool_of(state: ConversationsState, device: Leaf) -> kept.Pool:
     waiting = [each.package for each in state.packages if each.device == device and not each.is_taken]
     count = sum(not package.is_last_resort for package in waiting)
-    return Pool(count, has_last_resort=count < len(waiting))
+    return kept.Pool(count, has_last_resort=count < len(waiting))
 
 
 def tasks_of(state: ConversationsState, conversation: ConversationId) -> list[Task]:
@@ -95,17 +76,19 @@ def tasks_of(state: ConversationsState, conversation: ConversationId) -> list[Ta
 # --- pools -----------------------------------------------------------------------------------------------------------
 
 
-def publish(state: ConversationsState, publish: PublishPackages) -> PackagesPublished | PackageKnown | TooManyPackages:
+def publish(
+    state: ConversationsState, publish: op.PublishPackages
+) -> op.PackagesPublished | op.PackageKnown | op.TooManyPackages:
     """Of a device that has a mailbox."""
     device = publish.device
     known = {value for each in state.packages for value in (each.package.ref, each.package.init_key)}
     for index, package in enumerate(publish.packages):
         if package.ref in known or package.init_key in known:
-            return PackageKnown(index)
+            return op.PackageKnown(index)
         known |= {package.ref, package.init_key}
     added = sum(not package.is_last_resort for package in publish.packages)
     if pool_of(state, device).count + added > POOL_PACKAGES:
-        return TooManyPackages()
+        return op.TooManyPackages()
     if all(each.device != device for each in state.packages):
         for conversation in conversations_of(state, device.client):
             if device not in conversation.slots:
@@ -116,10 +99,10 @@ def publish(state: ConversationsState, publish: PublishPackages) -> PackagesPubl
                 if each.device == device and each.package.is_last_resort:
                     each.is_taken = True
         state.packages.append(PublishedPackage(device, package))
-    return PackagesPublished(pool_of(state, device))
+    return op.PackagesPublished(pool_of(state, device))
 
 
-def claim(state: ConversationsState, claim: ClaimPackages, blocked_by: frozenset[ClientId]) -> PackagesClaimed:
+def claim(state: ConversationsState, claim: op.ClaimPackages, blocked_by: frozenset[ClientId]) -> op.PackagesClaimed:
     """`blocked_by` are clients that have blocked the claimer."""
     claimed = []
     for device, may_take in claim.targets:
@@ -136,8 +119,8 @@ def claim(state: ConversationsState, claim: ClaimPackages, blocked_by: frozenset
             key = (claim.conversation, claim.claimer, taken.package.ref)
             state.claims[key] = (device, claim.now_ms)
             left = pool_of(state, device).count
-            claimed.append(ClaimedPackage(device, taken.package.data, taken.package.is_last_resort, left))
-    return PackagesClaimed(tuple(claimed))
+            claimed.append(op.ClaimedPackage(device, taken.package.data, taken.package.is_last_resort, left))
+    return op.PackagesClaimed(tuple(claimed))
 
 
 def drop_device(state: ConversationsState, device: Leaf) -> None:
@@ -150,21 +133,23 @@ def drop_device(state: ConversationsState, device: Leaf) -> None:
 # --- conversations ---------------------------------------------------------------------------------------------------
 
 
-def advance(state: ConversationsState, advance: AdvanceConversation) -> None:
+def advance(state: ConversationsState, advance: op.AdvanceConversation) -> None:
     """To be asked after `moved`."""
     after = advance.after
     state.conversations[after.id] = after
     key = (after.id, after.generation, after.epoch)
-    state.commits[key] = (KeptCommit(after.epoch, advance.envelope.payload), advance.envelope.ts)
+    state.commits[key] = (kept.KeptCommit(after.epoch, advance.envelope.payload), advance.envelope.ts)
     due = due_after(tasks_of(state, after.id), after.slots, after.roster, advance.added)
     state.tasks = [(each, task) for each, task in state.tasks if each != after.id or task in due]
 
 
-def moved(state: ConversationsState, conversation: ConversationId, seen: tuple[int, int]) -> ConversationMoved | None:
+def moved(
+    state: ConversationsState, conversation: ConversationId, seen: tuple[int, int]
+) -> op.ConversationMoved | None:
     """None: the conversation is still as it was seen."""
     found = state.conversations.get(conversation)
     current = (0, 0) if found is None else (found.generation, found.epoch)
-    return None if current == seen else ConversationMoved(*current)
+    return None if current == seen else op.ConversationMoved(*current)
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -188,7 +173,7 @@ def ask_for_those_who_left(state: ConversationsState, conversation: Conversation
             ask(state, conversation, Task("left", client))
 
 
-def rejoin(state: ConversationsState, rejoin: AskToRejoin) -> AskedToRejoin:
+def rejoin(state: ConversationsState, rejoin: op.AskToRejoin) -> op.AskedToRejoin:
     device, asked = rejoin.device, []
     for conversation in rejoin.conversations:
         found = state.conversations.get(conversation)
@@ -196,7 +181,7 @@ def rejoin(state: ConversationsState, rejoin: AskToRejoin) -> AskedToRejoin:
             kind: TaskKind = "readd" if device in found.slots else "add"
             ask(state, conversation, Task(kind, device.client, device.device))
             asked.append(conversation)
-    return AskedToRejoin(tuple(asked))
+    return op.AskedToRejoin(tuple(asked))
 
 
 # --- what ends -------------------------------------------------------------------------------------------------------

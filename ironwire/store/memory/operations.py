@@ -6,15 +6,13 @@ from attrs import evolve
 
 from ironwire.crypto.signing import PublicKey
 from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
-from ironwire.ids import ClientId, DeviceId, GroupId, is_group
-from ironwire.protocol.conversations.slots import Leaf, leaves_in
+from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.protocol.devices.log import check_place
 from ironwire.store.contract import operations as op
-from ironwire.store.contract.conversations import owed_commit
 from ironwire.store.contract.device_log import is_taken
 from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
-from ironwire.store.contract.records import Archived, Entry, Envelope, MailboxId, Number, Quota
-from ironwire.store.memory import conversations
+from ironwire.store.contract.records import Envelope, MailboxId, Number, Quota
+from ironwire.store.memory import conversations, epochs, placing
 from ironwire.store.memory import state as memory
 from ironwire.wire.messages import ErrorCode
 
@@ -71,7 +69,7 @@ def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> o
         case op.AppendToLog():
             return _append_to_log(state, operation, quota)
         case op.AdvanceConversation():
-            return _advance(state, operation, quota)
+            return epochs.advance(state, operation, quota)
         case op.PublishPackages(device):
             if memory.box_of(state, device) is None:
                 return op.SessionOver()
@@ -134,7 +132,7 @@ def _refuse_number(state: memory.MemoryState, number: Number, code: ErrorCode) -
 
 def _append(state: memory.MemoryState, append: op.Append, quota: Quota) -> op.AppendResult:
     envelope = append.envelope
-    known = memory.recall(state, _key(envelope, append.digest), append.digest)
+    known = memory.recall(state, placing.key_of(envelope, append.digest), append.digest)
     if known is not None:
         return known
     if memory.is_encrypted_by_now(state, envelope):
@@ -147,7 +145,7 @@ def _append(state: memory.MemoryState, append: op.Append, quota: Quota) -> op.Ap
         case op.ToDevices(devices):
             return _append_to_devices(state, append, devices, quota)
         case op.ToConversation() as to:
-            return _append_to_conversation(state, append, to, quota)
+            return epochs.append(state, append, to, quota)
 
 
 def _append_to_client(
@@ -167,8 +165,8 @@ def _append_to_client(
         owed += [(box, True) for box in memory.boxes_of(state, envelope.sender) if box.device != envelope.device]
     if is_blocked and append.is_archived:
         state.blocked.add(state.next_archived)
-    _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
+    placing.remember(state, envelope, append.digest, is_archived=append.is_archived)
+    return evolve(placing.spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
 def _append_to_group(
@@ -178,7 +176,7 @@ def _append_to_group(
     group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
         return op.NotMember()
-    _remember(state, envelope, append.digest, is_archived=append.is_archived)
+    placing.remember(state, envelope, append.digest, is_archived=append.is_archived)
     return _spread_in_group(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
 
 
@@ -188,115 +186,22 @@ def _append_to_devices(
     boxes = [box for client, device in devices for box in memory.boxes_of(state, client) if box.device == device]
     if not boxes:
         return op.Undeliverable()
-    _remember(state, append.envelope, append.digest, is_archived=append.is_archived)
-    return _spread(append.envelope, [(box, False) for box in boxes], quota)
-
-
-def _append_to_conversation(
-    state: memory.MemoryState, append: op.Append, to: op.ToConversation, quota: Quota
-) -> op.Appended | op.ConversationMoved | op.MailboxFull | op.NotMember:
-    envelope = append.envelope
-    found = state.encrypted.conversations.get(to.conversation)
-    if found is None or to.by not in found.slots:
-        return op.NotMember()
-    group = state.groups.get(GroupId(to.conversation))
-    if is_group(to.conversation) and (group is None or envelope.sender not in group.members):
-        return op.NotMember()
-    if (found.generation, found.epoch) != (to.generation, to.epoch):
-        return op.ConversationMoved(found.generation, found.epoch)
-    boxes = _boxes_of(state, [leaf for leaf in leaves_in(found.slots) if leaf != to.by])
-    if not is_group(to.conversation):
-        theirs = [box for box in boxes if box.client != envelope.sender]
-        have_room = [box.admits(len(envelope.payload), quota) for box in theirs]
-        if not all(have_room):
-            return op.MailboxFull()
-        boxes = [box for box in boxes if not _blocks(state, box.client, envelope.sender)]
-    _remember(state, envelope, append.digest, is_archived=False)
-    return _spread(envelope, [(box, False) for box in boxes], quota)
+    placing.remember(state, append.envelope, append.digest, is_archived=append.is_archived)
+    return placing.spread(append.envelope, [(box, False) for box in boxes], quota)
 
 
 def _change_group(state: memory.MemoryState, change: op.ChangeGroup, quota: Quota) -> op.ChangeResult:
     envelope = change.envelope
-    known = memory.recall(state, _key(envelope, change.digest), change.digest)
+    known = memory.recall(state, placing.key_of(envelope, change.digest), change.digest)
     if known is not None:
         return known
-    everyone = _move_group(state, change, quota)
+    everyone = placing.move_group(state, change, quota)
     if not isinstance(everyone, list):
         return everyone
     gone = [client for client in everyone if client not in change.roles]
     conversations.ask_for_those_who_left(state.encrypted, GroupId(envelope.to), gone)
-    _remember(state, envelope, change.digest, is_archived=False)
+    placing.remember(state, envelope, change.digest, is_archived=False)
     return _spread_in_group(state, envelope, everyone, quota)
-
-
-def _move_group(
-    state: memory.MemoryState, change: op.ChangeGroup, quota: Quota
-) -> list[ClientId] | op.EpochPassed | op.TooManyGroups:
-    """Bring the group to its next epoch; returns all who were members or are now."""
-    group_id = GroupId(change.envelope.to)
-    group = state.groups.get(group_id, memory.GroupState(group_id))
-    if group.epoch != change.expected_epoch:
-        return op.EpochPassed()
-    for client in change.roles:
-        if client not in group.members and len(memory.groups_of(state, client)) >= quota.groups_per_client:
-            return op.TooManyGroups(client)
-    everyone = [*group.members, *(client for client in change.roles if client not in group.members)]
-    for client in everyone:
-        if client not in change.roles:
-            del group.members[client]
-        elif client in group.members:
-            group.members[client].role = change.roles[client]
-        else:
-            group.members[client] = memory.Member(state.next_member, change.roles[client], state.next_archived)
-            state.next_member += 1
-    group.epoch += 1
-    group.name = change.name
-    if group.members:
-        state.groups[group_id] = group
-    else:
-        state.groups.pop(group_id, None)
-    return everyone
-
-
-def _advance(state: memory.MemoryState, advance: op.AdvanceConversation, quota: Quota) -> op.AdvanceResult:
-    envelope, after = advance.envelope, advance.after
-    known = memory.recall(state, _key(envelope, advance.digest), advance.digest)
-    if known is not None:
-        return known
-    moved = conversations.moved(state.encrypted, after.id, advance.seen)
-    if moved is not None:
-        return moved
-    members = None if advance.group is None else _move_group(state, advance.group, quota)
-    if members is not None and not isinstance(members, list):
-        return members
-    before = state.encrypted.conversations.get(after.id)
-    conversations.advance(state.encrypted, advance)
-    _remember(state, envelope, advance.digest, is_archived=False)
-    owed = owed_commit(before, after)
-    stored = [(envelope, _spread_to_leaves(state, envelope, owed, quota))]
-    for leaf, welcome in advance.welcomes:
-        is_blocked = _blocks(state, leaf.client, envelope.sender)
-        stored.append((welcome, _spread_to_leaves(state, welcome, [] if is_blocked else [leaf], quota)))
-    if members is not None and advance.group is not None:
-        told = {*owed, *(leaf for leaf, _ in advance.welcomes)}
-        boxes = [box for client in members for box in memory.boxes_of(state, client) if box.leaf not in told]
-        group = advance.group.envelope
-        stored.append((group, evolve(_spread(group, [(box, False) for box in boxes], quota), owed=tuple(members))))
-    return op.Advanced(tuple(stored))
-
-
-def _boxes_of(state: memory.MemoryState, leaves: Sequence[Leaf]) -> list[memory.MemoryMailbox]:
-    return [box for leaf in leaves if (box := memory.box_of(state, leaf)) is not None]
-
-
-def _spread_to_leaves(
-    state: memory.MemoryState, envelope: Envelope, leaves: Sequence[Leaf], quota: Quota
-) -> op.Appended:
-    return _spread(envelope, [(box, False) for box in _boxes_of(state, leaves)], quota)
-
-
-def _blocks(state: memory.MemoryState, client: ClientId, sender: ClientId) -> bool:
-    return sender in state.blocks.get(client, ())
 
 
 def _spread_in_group(
@@ -308,24 +213,7 @@ def _spread_in_group(
 ) -> op.Appended:
     """Put the envelope into all mailboxes of these clients, `but` that of one device."""
     boxes = [box for client in clients for box in memory.boxes_of(state, client) if (client, box.device) != but]
-    return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
-
-
-def _spread(envelope: Envelope, owed: Sequence[tuple[memory.MemoryMailbox, bool]], quota: Quota) -> op.Appended:
-    """Put the envelope into these mailboxes, each the sender's own or not. A full one gives out a number without an
-    entry.
-    """
-    placed, lost = [], []
-    for box, is_own in owed:
-        has_room = box.admits(len(envelope.payload), quota)
-        box.tail += 1
-        if has_room:
-            box.entries[box.tail] = Entry(box.tail, envelope, is_own)
-            placed.append(op.Placed(box.id, box.client, box.device, box.tail, is_own))
-        else:
-            box.lose(box.tail, envelope, quota)
-            lost.append(op.LostPlace(box.id, box.tail))
-    return op.Appended(tuple(placed), lost=tuple(lost))
+    return evolve(placing.spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
 def _append_to_log(state: memory.MemoryState, append: op.AppendToLog, quota: Quota) -> op.LogResult:
@@ -347,22 +235,8 @@ def _append_to_log(state: memory.MemoryState, append: op.AppendToLog, quota: Quo
     removed = [box for box in memory.boxes_of(state, client) if box.device_key not in (None, *current)]
     for box in removed:
         memory.drop_box(state, box)
-    stored = _spread(envelope, [(box, False) for box in memory.boxes_of(state, client)], quota)
+    stored = placing.spread(envelope, [(box, False) for box in memory.boxes_of(state, client)], quota)
     return op.Logged(evolve(stored, owed=(client,)), tuple(box.device for box in removed))
-
-
-def _key(envelope: Envelope, digest: bytes) -> memory.MessageKey | None:
-    """The key under which the id is remembered; None if it is not."""
-    return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
-
-
-def _remember(state: memory.MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
-    key = _key(envelope, digest)
-    if key is not None:
-        state.known_ids[key] = (envelope, digest)
-    if is_archived:
-        state.archive.append(Archived(state.next_archived, envelope))
-        state.next_archived += 1
 
 
 def _ack(state: memory.MemoryState, ack: op.Acknowledge) -> op.Acked | op.SessionOver:

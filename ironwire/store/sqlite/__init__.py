@@ -42,7 +42,8 @@ The files, from the outside inwards:
     store.py        the contract, one turn at a time, and the glance
     database.py     connections, transactions, and the threads that wait for the disk
     writer.py       batches, and what becomes of envelopes
-    directory.py    groups, blocks, bans; device_log.py: device logs; conversations.py: encrypted ones
+    directory.py    groups, blocks, bans; device_log.py: device logs
+    conversations.py, key_packages.py, epochs.py    encrypted conversations
     devices.py      devices, acks, and what leaves mailboxes
     mailboxes.py    the mailboxes in memory; journal.py is their log
     memtable.py     one mailbox, recent envelopes, and known message ids

@@ -9,36 +9,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
-import orjson
-
 from ironwire.ids import ClientId, ConversationId, parse_conversation_id
 from ironwire.protocol.conversations.declaration import CLIENT_BYTES, decode_roster, encode_roster
-from ironwire.protocol.conversations.key_packages import POOL_PACKAGES
 from ironwire.protocol.conversations.slots import Leaf, Slots, leaves_in
 from ironwire.protocol.conversations.tasks import Task, TaskKind, due_after
-from ironwire.store.contract.conversations import (
-    CLEARTEXT_VERBS,
-    COMMITS_BYTES,
-    ConversationSummary,
-    KeptCommit,
-    Pool,
-    StoredConversation,
-    conversation_of,
-)
-from ironwire.store.contract.operations import (
-    AdvanceConversation,
-    AskedToRejoin,
-    AskToRejoin,
-    ClaimedPackage,
-    ClaimPackages,
-    ConversationMoved,
-    Operation,
-    PackageKnown,
-    PackagesClaimed,
-    PackagesPublished,
-    PublishPackages,
-    TooManyPackages,
-)
+from ironwire.store.contract import conversations as kept
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Envelope
 from ironwire.store.sqlite.directory import Cache
 
@@ -81,30 +57,6 @@ _SELECT_WITH_TASKS = """
     SELECT conversation FROM conversation_member
     WHERE client = ? AND conversation IN (SELECT conversation FROM conversation_task) ORDER BY conversation"""
 
-_OF_DEVICE = "client = ? AND device_key = ?"
-_EVER_PUBLISHED = f"SELECT EXISTS (SELECT 1 FROM key_package WHERE {_OF_DEVICE})"  # noqa: S608  # a constant
-_SELECT_POOL = f"""
-    SELECT total(is_last_resort = 0), total(is_last_resort) FROM key_package
-    WHERE {_OF_DEVICE} AND is_taken = 0"""  # noqa: S608  # a constant
-_PUT_PACKAGE = """
-    INSERT OR IGNORE INTO key_package (client, device_key, ref, init_key, data, is_last_resort, not_after_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?)"""
-_PACKAGE_KNOWN = "SELECT EXISTS (SELECT 1 FROM key_package WHERE ref = ? OR init_key = ?)"
-_REPLACE_LAST_RESORT = f"""
-    UPDATE key_package SET is_taken = 1, data = X''
-    WHERE {_OF_DEVICE} AND is_taken = 0 AND is_last_resort = 1"""  # noqa: S608  # a constant
-_SELECT_PACKAGE = f"""
-    SELECT number, ref, data FROM key_package
-    WHERE {_OF_DEVICE} AND is_taken = 0 AND is_last_resort = ? AND not_after_ms > ?
-    ORDER BY number LIMIT 1"""  # noqa: S608  # a constant
-_TAKE_PACKAGE = "UPDATE key_package SET is_taken = 1, data = X'' WHERE number = ?"
-_PUT_CLAIM = """
-    INSERT OR REPLACE INTO package_claim (conversation, claimer, ref, client, device_key, claimed_ms)
-    VALUES (?, ?, ?, ?, ?, ?)"""
-_SELECT_CLAIMED = """
-    SELECT ref, client, device_key FROM package_claim
-    WHERE conversation = ? AND claimer = ? AND hex(ref) IN (SELECT value FROM json_each(?))"""
-
 _SELECT_LISTED = "SELECT device_key FROM logged_device WHERE client = ? AND removed_ms IS NULL"
 
 _EXPIRE = (
@@ -122,7 +74,7 @@ _DELETE_ALL = (
 _BLANK = bytes(2 * CLIENT_BYTES)
 
 
-def _weigh(conversation: StoredConversation | None) -> int:
+def _weigh(conversation: kept.StoredConversation | None) -> int:
     return 0 if conversation is None else len(conversation.slots) + len(conversation.roster)
 
 
@@ -131,12 +83,12 @@ class ConversationWriter:
 
     def __init__(self, changes: sqlite3.Connection) -> None:
         self._changes = changes
-        self._cached: Cache[ConversationId, StoredConversation | None] = Cache(CACHED_LEAVES, _weigh)
+        self._cached: Cache[ConversationId, kept.StoredConversation | None] = Cache(CACHED_LEAVES, _weigh)
         """The current batch included."""
         self._encrypted: Cache[tuple[str, str], bool] = Cache(CACHED_ANSWERS, lambda _: 0)
         """By sender and recipient of an envelope. Asked for with every text."""
 
-    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
+    def conversation(self, conversation: ConversationId) -> kept.StoredConversation | None:
         if conversation in self._cached.held:
             return self._cached.held[conversation]
         return self._cached.keep(conversation, read_conversation(self._changes, conversation))
@@ -146,17 +98,17 @@ class ConversationWriter:
         key = (envelope.sender, envelope.to)
         is_encrypted = self._encrypted.held.get(key)
         if is_encrypted is None:
-            row = self._changes.execute(_EXISTS, (conversation_of(*key),)).fetchone()
+            row = self._changes.execute(_EXISTS, (kept.conversation_of(*key),)).fetchone()
             is_encrypted = self._encrypted.keep(key, bool(row[0]))
-        return is_encrypted and envelope.verb in CLEARTEXT_VERBS
+        return is_encrypted and envelope.verb in kept.CLEARTEXT_VERBS
 
-    def moved(self, conversation: ConversationId, seen: tuple[int, int]) -> ConversationMoved | None:
+    def moved(self, conversation: ConversationId, seen: tuple[int, int]) -> op.ConversationMoved | None:
         """None: the conversation is still as it was seen."""
         found = self.conversation(conversation)
         current = (0, 0) if found is None else (found.generation, found.epoch)
-        return None if current == seen else ConversationMoved(*current)
+        return None if current == seen else op.ConversationMoved(*current)
 
-    def advance(self, advance: AdvanceConversation) -> None:
+    def advance(self, advance: op.AdvanceConversation) -> None:
         """To be asked after `moved`."""
         run, after = self._changes, advance.after
         before = self.conversation(after.id)
@@ -183,7 +135,7 @@ class ConversationWriter:
             rows = [(conversation, "left", client, b"") for client in gone if client in found.roster]
             self._changes.executemany(_ASK, rows)
 
-    def rejoin(self, rejoin: AskToRejoin) -> AskedToRejoin:
+    def rejoin(self, rejoin: op.AskToRejoin) -> op.AskedToRejoin:
         device, asked = rejoin.device, []
         for conversation in rejoin.conversations:
             found = self.conversation(conversation)
@@ -191,48 +143,7 @@ class ConversationWriter:
                 kind: TaskKind = "readd" if device in found.slots else "add"
                 self._changes.execute(_ASK, (conversation, kind, device.client, device.device))
                 asked.append(conversation)
-        return AskedToRejoin(tuple(asked))
-
-    def publish(self, publish: PublishPackages) -> PackagesPublished | PackageKnown | TooManyPackages:
-        """Of a device that has a mailbox."""
-        run, device = self._changes.execute, publish.device
-        named = (device.client, device.device)
-        fresh: set[bytes] = set()
-        for index, package in enumerate(publish.packages):
-            is_known = run(_PACKAGE_KNOWN, (package.ref, package.init_key)).fetchone()[0]
-            if is_known or package.ref in fresh or package.init_key in fresh:
-                return PackageKnown(index)
-            fresh |= {package.ref, package.init_key}
-        added = sum(not package.is_last_resort for package in publish.packages)
-        if read_pool(self._changes, device).count + added > POOL_PACKAGES:
-            return TooManyPackages()
-        if not run(_EVER_PUBLISHED, named).fetchone()[0]:
-            run(_ASK_TO_ADD, (device.device, device.client, _encode_leaf(device)))
-        for each in publish.packages:
-            if each.is_last_resort:
-                run(_REPLACE_LAST_RESORT, named)
-            run(_PUT_PACKAGE, (*named, each.ref, each.init_key, each.data, each.is_last_resort, each.not_after_ms))
-        return PackagesPublished(read_pool(self._changes, device))
-
-    def claim(self, claim: ClaimPackages, blocked_by: frozenset[ClientId]) -> PackagesClaimed:
-        """`blocked_by` are those of the targets' clients that have blocked the claimer."""
-        run, claimed = self._changes.execute, []
-        for device, may_take in claim.targets:
-            named = (device.client, device.device)
-            taken, is_last_resort = None, False
-            if may_take and device.client not in blocked_by:
-                taken = run(_SELECT_PACKAGE, (*named, False, claim.now_ms)).fetchone()
-            if taken is None:
-                taken, is_last_resort = run(_SELECT_PACKAGE, (*named, True, claim.now_ms)).fetchone(), True
-            if taken is None:
-                continue
-            number, ref, data = taken
-            if not is_last_resort:
-                run(_TAKE_PACKAGE, (number,))
-            run(_PUT_CLAIM, (claim.conversation, claim.claimer, ref, *named, claim.now_ms))
-            left = read_pool(self._changes, device).count
-            claimed.append(ClaimedPackage(device, data, is_last_resort, left))
-        return PackagesClaimed(tuple(claimed))
+        return op.AskedToRejoin(tuple(asked))
 
     def forget(self) -> None:
         """Drop what is cached: the transaction is undone."""
@@ -245,17 +156,17 @@ class ConversationReader:
 
     def __init__(self, lookups: sqlite3.Connection) -> None:
         self._lookups = lookups
-        self._cached: Cache[ConversationId, StoredConversation | None] = Cache(CACHED_LEAVES, _weigh)
+        self._cached: Cache[ConversationId, kept.StoredConversation | None] = Cache(CACHED_LEAVES, _weigh)
 
-    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
+    def conversation(self, conversation: ConversationId) -> kept.StoredConversation | None:
         if conversation in self._cached.held:
             return self._cached.held[conversation]
         return self._cached.keep(conversation, read_conversation(self._lookups, conversation))
 
-    def forget_changed(self, batch: Sequence[Operation]) -> None:
+    def forget_changed(self, batch: Sequence[op.Operation]) -> None:
         """Drop what is cached of the conversations that this batch has changed, if it was committed."""
         for operation in batch:
-            if isinstance(operation, AdvanceConversation):
+            if isinstance(operation, op.AdvanceConversation):
                 self._cached.drop(operation.after.id)
 
     def forget(self) -> None:
@@ -265,49 +176,41 @@ class ConversationReader:
 # --- reads -----------------------------------------------------------------------------------------------------------
 
 
-def read_conversation(connection: sqlite3.Connection, conversation: ConversationId) -> StoredConversation | None:
+def read_conversation(connection: sqlite3.Connection, conversation: ConversationId) -> kept.StoredConversation | None:
     row = connection.execute(_SELECT, (conversation,)).fetchone()
     return None if row is None else _conversation(*row)
 
 
 def read_conversations_of(
     connection: sqlite3.Connection, device: Leaf, after: ConversationId | None, limit: int
-) -> list[ConversationSummary]:
+) -> list[kept.ConversationSummary]:
     rows = connection.execute(_SELECT_OF_CLIENT, (_encode_leaf(device), device.client, after or "", limit))
     return [
-        ConversationSummary(parse_conversation_id(name), generation, epoch, devices, bool(is_in))
+        kept.ConversationSummary(parse_conversation_id(name), generation, epoch, devices, bool(is_in))
         for name, generation, epoch, devices, is_in in rows
     ]
 
 
 def read_commits(
     connection: sqlite3.Connection, conversation: ConversationId, generation: int, first: int, limit: int
-) -> list[KeptCommit]:
+) -> list[kept.KeptCommit]:
     page, size = [], 0
     with closing(connection.execute(_SELECT_COMMITS, (conversation, generation, first, limit))) as rows:
         for epoch, payload in rows:
-            page.append(KeptCommit(epoch, payload))
+            page.append(kept.KeptCommit(epoch, payload))
             size += len(payload)
-            if size >= COMMITS_BYTES:
+            if size >= kept.COMMITS_BYTES:
                 break
     return page
 
 
-def read_claimed(
-    connection: sqlite3.Connection, conversation: ConversationId, claimer: ClientId, refs: Sequence[bytes]
-) -> dict[bytes, Leaf]:
-    wanted = orjson.dumps([ref.hex().upper() for ref in refs]).decode()
-    rows = connection.execute(_SELECT_CLAIMED, (conversation, claimer, wanted))
-    return {ref: Leaf(client, device) for ref, client, device in rows}
+def ask_to_add(changes: sqlite3.Connection, device: Leaf) -> None:
+    """Within a transaction: make it a task to add the device to all conversations of its client that it is not in."""
+    changes.execute(_ASK_TO_ADD, (device.device, device.client, _encode_leaf(device)))
 
 
 def read_listed_devices(connection: sqlite3.Connection, client: ClientId) -> frozenset[bytes]:
     return frozenset(key for (key,) in connection.execute(_SELECT_LISTED, (client,)))
-
-
-def read_pool(connection: sqlite3.Connection, device: Leaf) -> Pool:
-    count, last_resorts = connection.execute(_SELECT_POOL, (device.client, device.device)).fetchone()
-    return Pool(int(count), has_last_resort=bool(last_resorts))
 
 
 def read_tasks(connection: sqlite3.Connection, conversation: ConversationId) -> list[Task]:
@@ -336,8 +239,8 @@ def _decode_slots(data: bytes) -> Slots:
 
 def _conversation(
     name: str, generation: int, epoch: int, group_id: bytes, slots: bytes, roster: bytes
-) -> StoredConversation:
-    return StoredConversation(
+) -> kept.StoredConversation:
+    return kept.StoredConversation(
         parse_conversation_id(name), generation, epoch, group_id, _decode_slots(slots), decode_roster(roster)
     )
 

@@ -8,10 +8,8 @@ and checkpoint.
 import sqlite3
 from collections.abc import Sequence
 
-from ironwire.ids import ClientId, DeviceId, GroupId, is_group
-from ironwire.protocol.conversations.slots import Leaf, leaves_in
+from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract import operations as op
-from ironwire.store.contract.conversations import owed_commit
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.losses import change_of
 from ironwire.store.contract.maintenance import Erased, Expired
@@ -21,8 +19,10 @@ from ironwire.store.sqlite.conversations import ConversationWriter, expire_conve
 from ironwire.store.sqlite.device_log import append_entry
 from ironwire.store.sqlite.devices import DeviceWriter
 from ironwire.store.sqlite.directory import DirectoryWriter
+from ironwire.store.sqlite.epochs import EpochWriter
 from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
+from ironwire.store.sqlite.key_packages import PackageWriter
 from ironwire.store.sqlite.losses import note_lost_change
 from ironwire.store.sqlite.mailboxes import MailboxCache
 from ironwire.store.sqlite.memtable import Box, KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
@@ -50,10 +50,12 @@ class Writer:
         self._quota = quota
         self._directory = DirectoryWriter(changes, quota)
         self._conversations = ConversationWriter(changes)
+        self._packages = PackageWriter(changes)
         self.mailboxes = MailboxCache(lookups, quota)
         self._known_ids: dict[bytes, KnownRow] = {}
         """Ids of the current batch that the tables know."""
         self._devices = DeviceWriter(changes, self.mailboxes, quota)
+        self._epochs = EpochWriter(self._conversations, self._packages, self._directory, self.mailboxes, self._spread)
         self.recover()
 
     def apply(self, batch: Sequence[op.Operation]) -> list[op.Result]:
@@ -143,13 +145,13 @@ class Writer:
             case op.AppendToLog():
                 return self._append_to_log(operation)
             case op.AdvanceConversation():
-                return self._advance(operation, key)
+                return self._known(key, operation.digest) or self._epochs.advance(operation, key)
             case op.PublishPackages():
-                return self._publish(operation)
+                return self._epochs.publish(operation)
             case op.ClaimPackages(claimer, targets=targets):
                 owners = {device.client for device, _ in targets}
                 blocked_by = frozenset(client for client in owners if claimer in self._directory.blocks_of(client))
-                return self._conversations.claim(operation, blocked_by)
+                return self._packages.claim(operation, blocked_by)
             case op.AskToRejoin():
                 return self._conversations.rejoin(operation)
 
@@ -167,7 +169,7 @@ class Writer:
             case op.ToDevices(devices):
                 return self._append_to_devices(append, key, devices)
             case op.ToConversation() as to:
-                return self._append_to_conversation(append, key, to)
+                return self._epochs.append(append, key, to)
 
     def _append_to_client(
         self, append: op.Append, key: bytes | None, client: ClientId, *, is_live: bool
@@ -228,32 +230,6 @@ class Writer:
             return op.Undeliverable()
         return self._spread(append, key, owed, (), is_archived=append.is_archived)
 
-    def _append_to_conversation(
-        self, append: op.Append, key: bytes | None, to: op.ToConversation
-    ) -> op.Appended | op.ConversationMoved | op.MailboxFull | op.NotMember:
-        found, sender = self._conversations.conversation(to.conversation), append.envelope.sender
-        if found is None or to.by not in found.slots:
-            return op.NotMember()
-        if is_group(to.conversation) and sender not in self._directory.members_of(GroupId(to.conversation)):
-            return op.NotMember()
-        if (found.generation, found.epoch) != (to.generation, to.epoch):
-            return op.ConversationMoved(found.generation, found.epoch)
-        size = len(append.envelope.payload)
-        boxes = self._boxes_of([leaf for leaf in leaves_in(found.slots) if leaf != to.by])
-        if not is_group(to.conversation):
-            have_room = [self.mailboxes.admit(box, size) for box in boxes if box.client != sender]
-            if not all(have_room):
-                return op.MailboxFull()
-            boxes = [box for box in boxes if sender not in self._directory.blocks_of(box.client)]
-        return self._spread(append, key, [(box, False) for box in boxes], ())
-
-    def _boxes_of(self, leaves: Sequence[Leaf]) -> list[Box]:
-        """The mailboxes of these devices, in their order, of those that have one."""
-        clients = dict.fromkeys(leaf.client for leaf in leaves)
-        found = {(box.client, box.device_key): box for boxes in self.mailboxes.of_all(clients) for box in boxes}
-        keys = ((leaf.client, leaf.device) for leaf in leaves)
-        return [found[key] for key in keys if key in found]
-
     def _change_group(self, change: op.ChangeGroup, key: bytes | None) -> op.ChangeResult:
         known = self._known(key, change.digest)
         if known is not None:
@@ -265,39 +241,6 @@ class Writer:
         self._conversations.ask_for_those_who_left(GroupId(change.envelope.to), gone)
         owed = [(box, False) for boxes in self.mailboxes.of_all(everyone) for box in boxes]
         return self._spread(change, key, owed, everyone)
-
-    def _publish(self, publish: op.PublishPackages) -> op.PublishResult:
-        return self._conversations.publish(publish) if self._boxes_of([publish.device]) else op.SessionOver()
-
-    def _advance(self, advance: op.AdvanceConversation, key: bytes | None) -> op.AdvanceResult:
-        known = self._known(key, advance.digest)
-        if known is not None:
-            return known
-        envelope, after = advance.envelope, advance.after
-        moved = self._conversations.moved(after.id, advance.seen)
-        if moved is not None:
-            return moved
-        members: tuple[ClientId, ...] = ()
-        if advance.group is not None:
-            everyone = self._directory.change(advance.group, self.mailboxes.last_envelope)
-            if not isinstance(everyone, tuple):
-                return everyone
-            members = everyone
-        before = self._conversations.conversation(after.id)
-        self._conversations.advance(advance)
-        owed = owed_commit(before, after)
-        stored = [(envelope, self._spread(advance, key, [(box, False) for box in self._boxes_of(owed)], ()))]
-        for leaf, welcome in advance.welcomes:
-            is_blocked = envelope.sender in self._directory.blocks_of(leaf.client)
-            boxes = [] if is_blocked else self._boxes_of([leaf])
-            stored.append((welcome, self._spread(_untold(welcome), None, [(box, False) for box in boxes], ())))
-        if advance.group is not None:
-            told = {(leaf.client, leaf.device) for leaf in (*owed, *(leaf for leaf, _ in advance.welcomes))}
-            boxes = [box for found in self.mailboxes.of_all(members) for box in found]
-            others = [(box, False) for box in boxes if (box.client, box.device_key) not in told]
-            change = advance.group.envelope
-            stored.append((change, self._spread(_untold(change), None, others, members)))
-        return op.Advanced(tuple(stored))
 
     def _append_to_log(self, append: op.AppendToLog) -> op.LogResult:
         client = append.envelope.sender
@@ -400,8 +343,3 @@ def _key_of(operation: op.Operation) -> bytes | None:
     if isinstance(operation, op.Append | op.ChangeGroup | op.AdvanceConversation):
         return key_of(operation.envelope, operation.digest)
     return None
-
-
-def _untold(envelope: Envelope) -> op.Append:
-    """An envelope that follows from another operation: its id is not remembered."""
-    return op.Append(envelope, b"", op.ToDevices(()))

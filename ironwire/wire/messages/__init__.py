@@ -7,7 +7,17 @@ classes.
 
 from typing import TypeVar
 
-from ironwire.wire.messages import calls, conversations, devices, envelopes, groups, presence, session, uploads
+from ironwire.wire.messages import (
+    calls,
+    conversations,
+    devices,
+    envelopes,
+    groups,
+    key_packages,
+    presence,
+    session,
+    uploads,
+)
 from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
 from ironwire.wire.messages.calls import (
     CallAnswer,
@@ -30,25 +40,16 @@ from ironwire.wire.messages.calls import (
 )
 from ironwire.wire.messages.conversations import (
     BlobRef,
-    MlsClaim,
-    MlsClaimed,
     MlsCommit,
     MlsCommitPage,
     MlsCommits,
     MlsCommitted,
     MlsCreate,
-    MlsDevice,
     MlsGroup,
     MlsGroupPage,
     MlsGroups,
-    MlsLogHead,
-    MlsLow,
     MlsMessage,
     MlsNack,
-    MlsPackage,
-    MlsPackages,
-    MlsPool,
-    MlsPublish,
     MlsRejoin,
     MlsSend,
     MlsSignal,
@@ -108,6 +109,17 @@ from ironwire.wire.messages.groups import (
     Groups,
     GroupSummary,
 )
+from ironwire.wire.messages.key_packages import (
+    MlsClaim,
+    MlsClaimed,
+    MlsDevice,
+    MlsLogHead,
+    MlsLow,
+    MlsPackage,
+    MlsPackages,
+    MlsPool,
+    MlsPublish,
+)
 from ironwire.wire.messages.presence import (
     Block,
     BlockList,
@@ -140,7 +152,7 @@ Direction = TypeVar("Direction", ClientMessage, ServerMessage)
 
 def _declared(direction: type[Direction]) -> tuple[type[Direction], ...]:
     """The classes of one direction, in the order in which the modules of their subjects declare them."""
-    subjects = (session, envelopes, devices, groups, conversations, presence, calls, uploads)
+    subjects = (session, envelopes, devices, groups, key_packages, conversations, presence, calls, uploads)
     return tuple(
         kind
         for subject in subjects

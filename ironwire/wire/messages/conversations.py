@@ -1,44 +1,17 @@
-"""Encrypted conversations: key packages, commits, messages, and tasks (docs/protocol.md, section 10)."""
+"""Encrypted conversations: commits, messages, healing and tasks (docs/protocol.md, section 10)."""
 
 from typing import Annotated, ClassVar
 
 from attrs import field
 
+from ironwire import limits
 from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId, is_group
-from ironwire.limits import (
-    CLAIMED_AT_ONCE,
-    COMMITS_PER_PAGE,
-    CONVERSATIONS_PER_PAGE,
-    MLS_INLINE_BYTES,
-    PACKAGES_AT_ONCE,
-    PACKAGES_PER_CLAIM,
-    REJOINED_AT_ONCE,
-    TASKS_AT_ONCE,
-)
 from ironwire.record import record
-from ironwire.wire.messages.base import ClientMessage, Members, ServerMessage
-from ironwire.wire.messages.fields import (
-    WIRE_KEY,
-    Between,
-    Count,
-    Items,
-    MediaPath,
-    Number,
-    Pattern,
-    Sha256Hex,
-    ShortText,
-    UnixMs,
-)
+from ironwire.wire.messages import fields
+from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage
+from ironwire.wire.messages.key_packages import MlsDevice
 
-_MOST_CHARS = -(-MLS_INLINE_BYTES * 4 // 3)
-MlsBytes = Annotated[
-    str, Pattern(rf"[A-Za-z0-9_-]{{1,{_MOST_CHARS}}}", description="base64url without padding, of up to 32 KiB")
-]
-MlsText = Annotated[str, Pattern(r"[A-Za-z0-9_-]+", description="base64url without padding")]
-"""The same from a server."""
-DeviceKeyHex = Sha256Hex
-"""64 lowercase hex digits, too."""
-Generation = Annotated[int, Between(1, 2**32 - 1)]
+Generation = Annotated[int, fields.Between(1, 2**32 - 1)]
 
 
 def _members_of(conversation: ConversationId, members: Members) -> int:
@@ -46,110 +19,17 @@ def _members_of(conversation: ConversationId, members: Members) -> int:
 
 
 @record
-class MlsDevice:
-    """A device of a client, by its key."""
-
-    client: ClientId
-    device_key: DeviceKeyHex
-
-
-@record
 class BlobRef:
     """Bytes that were uploaded."""
 
-    url: MediaPath
-    sha256: Sha256Hex
-    size: Count
+    url: fields.MediaPath
+    sha256: fields.Sha256Hex
+    size: fields.Count
 
 
 def _read_of(*refs: BlobRef | None) -> int:
     """The surcharge of blobs that the server has to read: a MiB takes it up to a second."""
     return sum(ref.size for ref in refs if ref is not None) // 256
-
-
-# --- key packages ----------------------------------------------------------------------------------------------------
-
-
-@record
-class MlsPublish(ClientMessage):
-    """Puts key packages of this device into its pool, a last resort in the place of the former."""
-
-    verb: ClassVar[str] = "mls_publish"
-
-    packages: Annotated[list[MlsBytes], Items(1, PACKAGES_AT_ONCE)]
-
-    def surcharge(self, members: Members) -> int:
-        return 10 * len(self.packages)
-
-
-@record
-class MlsPackages(ClientMessage):
-    """Asks what is left in the pool of this device."""
-
-    verb: ClassVar[str] = "mls_packages"
-
-
-@record
-class MlsPool(ServerMessage):
-    """The answer to `mls_packages`: packages that are left, and whether there is a last resort."""
-
-    verb: ClassVar[str] = "mls_packages"
-
-    count: Count
-    last_resort: bool
-
-
-@record
-class MlsClaim(ClientMessage):
-    """Takes a key package of each device of `clients`, or of each of `devices`, to add them to a conversation."""
-
-    verb: ClassVar[str] = "mls_claim"
-
-    group: ConversationId
-    clients: Annotated[list[ClientId], Items(1, CLAIMED_AT_ONCE)] | None = None
-    devices: Annotated[list[MlsDevice], Items(1, CLAIMED_AT_ONCE)] | None = None
-
-    def surcharge(self, members: Members) -> int:
-        return len(self.clients or ()) + len(self.devices or ())
-
-
-@record
-class MlsPackage:
-    """A key package of a device. `last`: a last resort, so that the device updates itself at once."""
-
-    client: ClientId
-    device_key: DeviceKeyHex
-    package: MlsText
-    last: bool = False
-
-
-@record
-class MlsLogHead:
-    """The last entry of a client's device log, as the server has it."""
-
-    client: ClientId
-    index: Count
-    head: Sha256Hex
-
-
-@record
-class MlsClaimed(ServerMessage):
-    """The answer to `mls_claim`. `missing` are clients of which no device had a package."""
-
-    verb: ClassVar[str] = "mls_claimed"
-
-    packages: Annotated[list[MlsPackage], Items(0, PACKAGES_PER_CLAIM)]
-    missing: Annotated[list[ClientId], Items(0, CLAIMED_AT_ONCE)]
-    logs: Annotated[list[MlsLogHead], Items(0, CLAIMED_AT_ONCE)]
-
-
-@record
-class MlsLow(ServerMessage):
-    """Few packages are left in the pool of this device: publish more."""
-
-    verb: ClassVar[str] = "mls_low"
-
-    count: Count
 
 
 # --- commits ---------------------------------------------------------------------------------------------------------
@@ -165,9 +45,9 @@ class MlsCreate(ClientMessage):
 
     group: ConversationId
     generation: Generation
-    commit: MlsBytes | None = None
+    commit: fields.MlsBytes | None = None
     commit_ref: BlobRef | None = None
-    welcome: MlsBytes | None = None
+    welcome: fields.MlsBytes | None = None
     welcome_ref: BlobRef | None = None
 
     def surcharge(self, members: Members) -> int:
@@ -182,9 +62,9 @@ class MlsCommit(ClientMessage):
 
     group: ConversationId
     generation: Generation
-    commit: MlsBytes | None = None
+    commit: fields.MlsBytes | None = None
     commit_ref: BlobRef | None = None
-    welcome: MlsBytes | None = None
+    welcome: fields.MlsBytes | None = None
     welcome_ref: BlobRef | None = None
 
     def surcharge(self, members: Members) -> int:
@@ -199,14 +79,14 @@ class MlsCommitted(ServerMessage):
 
     verb: ClassVar[str] = "mls_committed"
 
-    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    sender: ClientId = field(metadata={fields.WIRE_KEY: "from"})
     device: DeviceId
     group: ConversationId
     generation: Generation
-    epoch: Number
-    ts: UnixMs
-    sha256: Sha256Hex
-    data: MlsText | None = None
+    epoch: fields.Number
+    ts: fields.UnixMs
+    sha256: fields.Sha256Hex
+    data: fields.MlsText | None = None
     ref: BlobRef | None = None
 
 
@@ -216,13 +96,13 @@ class MlsWelcome(ServerMessage):
 
     verb: ClassVar[str] = "mls_welcome"
 
-    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    sender: ClientId = field(metadata={fields.WIRE_KEY: "from"})
     device: DeviceId
     group: ConversationId
     generation: Generation
-    epoch: Number
-    ts: UnixMs
-    data: MlsText | None = None
+    epoch: fields.Number
+    ts: fields.UnixMs
+    data: fields.MlsText | None = None
     ref: BlobRef | None = None
 
 
@@ -234,19 +114,19 @@ class MlsCommits(ClientMessage):
 
     group: ConversationId
     generation: Generation
-    first: Number = field(metadata={WIRE_KEY: "from"})
+    first: fields.Number = field(metadata={fields.WIRE_KEY: "from"})
 
     def surcharge(self, members: Members) -> int:
         return 99
 
 
 @record
-class MlsCommitPage(ServerMessage):
+class MlsCommitPage(Answer):
     """The answer to `mls_commits`, in order. `more`: there are later ones."""
 
     verb: ClassVar[str] = "mls_commits"
 
-    commits: Annotated[list[MlsCommitted], Items(1, COMMITS_PER_PAGE)]
+    commits: Annotated[list[MlsCommitted], fields.Items(1, limits.COMMITS_PER_PAGE)]
     more: bool = False
 
 
@@ -262,8 +142,8 @@ class MlsSend(ClientMessage):
 
     group: ConversationId
     generation: Generation
-    epoch: Number
-    data: MlsBytes
+    epoch: fields.Number
+    data: fields.MlsBytes
 
     def surcharge(self, members: Members) -> int:
         return _members_of(self.group, members)
@@ -275,13 +155,13 @@ class MlsMessage(ServerMessage):
 
     verb: ClassVar[str] = "mls_message"
 
-    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    sender: ClientId = field(metadata={fields.WIRE_KEY: "from"})
     device: DeviceId
     group: ConversationId
     generation: Generation
-    epoch: Number
-    ts: UnixMs
-    data: MlsText
+    epoch: fields.Number
+    ts: fields.UnixMs
+    data: fields.MlsText
 
 
 @record
@@ -292,8 +172,8 @@ class MlsSignal(ClientMessage):
 
     group: ConversationId
     generation: Generation
-    epoch: Number
-    data: MlsBytes
+    epoch: fields.Number
+    data: fields.MlsBytes
 
     def surcharge(self, members: Members) -> int:
         return _members_of(self.group, members)
@@ -305,12 +185,12 @@ class RelayedMlsSignal(ServerMessage):
 
     verb: ClassVar[str] = "mls_signal"
 
-    sender: ClientId = field(metadata={WIRE_KEY: "from"})
+    sender: ClientId = field(metadata={fields.WIRE_KEY: "from"})
     device: DeviceId
     group: ConversationId
     generation: Generation
-    epoch: Number
-    data: MlsText
+    epoch: fields.Number
+    data: fields.MlsText
 
 
 # --- healing and tasks -----------------------------------------------------------------------------------------------
@@ -324,9 +204,9 @@ class MlsNack(ClientMessage):
 
     group: ConversationId
     generation: Generation
-    epoch: Number
-    sha256: Sha256Hex
-    reason: ShortText
+    epoch: fields.Number
+    sha256: fields.Sha256Hex
+    reason: fields.ShortText
 
     def surcharge(self, members: Members) -> int:
         return 9
@@ -338,7 +218,7 @@ class MlsRejoin(ClientMessage):
 
     verb: ClassVar[str] = "mls_rejoin"
 
-    groups: Annotated[list[ConversationId], Items(1, REJOINED_AT_ONCE)]
+    groups: Annotated[list[ConversationId], fields.Items(1, limits.REJOINED_AT_ONCE)]
 
     def surcharge(self, members: Members) -> int:
         return 9 + len(self.groups)
@@ -362,18 +242,18 @@ class MlsGroup:
 
     group: ConversationId
     generation: Generation
-    epoch: Number
-    devices: Count
+    epoch: fields.Number
+    devices: fields.Count
     is_in: bool
 
 
 @record
-class MlsGroupPage(ServerMessage):
+class MlsGroupPage(Answer):
     """The answer to `mls_groups`, in the order of their ids. `more`: there are others behind the last."""
 
     verb: ClassVar[str] = "mls_groups"
 
-    groups: Annotated[list[MlsGroup], Items(0, CONVERSATIONS_PER_PAGE)]
+    groups: Annotated[list[MlsGroup], fields.Items(0, limits.CONVERSATIONS_PER_PAGE)]
     more: bool = False
 
 
@@ -386,8 +266,8 @@ class MlsTask(ServerMessage):
     verb: ClassVar[str] = "mls_task"
 
     group: ConversationId
-    lease_ms: Count
-    add: Annotated[list[MlsDevice], Items(1, TASKS_AT_ONCE)] | None = None
-    remove: Annotated[list[MlsDevice], Items(1, TASKS_AT_ONCE)] | None = None
-    readd: Annotated[list[MlsDevice], Items(1, TASKS_AT_ONCE)] | None = None
-    left: Annotated[list[ClientId], Items(1, TASKS_AT_ONCE)] | None = None
+    lease_ms: fields.Count
+    add: Annotated[list[MlsDevice], fields.Items(1, limits.TASKS_AT_ONCE)] | None = None
+    remove: Annotated[list[MlsDevice], fields.Items(1, limits.TASKS_AT_ONCE)] | None = None
+    readd: Annotated[list[MlsDevice], fields.Items(1, limits.TASKS_AT_ONCE)] | None = None
+    left: Annotated[list[ClientId], fields.Items(1, limits.TASKS_AT_ONCE)] | None = None
