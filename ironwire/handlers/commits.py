@@ -213,15 +213,19 @@ class CommitHandler:
         group = await self._store.group(GroupId(step.after.id))
         if group is None:
             return NO_SUCH_CONVERSATION
-        before = {} if current is None else current.roster
-        roles = group_after(group.roles, before, step.checked.roster)
+        roster = step.checked.roster
+        if current is None:
+            roles = group_after(group.roles, {}, roster)
+        elif current.generation == step.after.generation:
+            roles = group_after(group.roles, current.roster, roster)
+        else:  # a restart: whom it leaves out stays a member, and who has left stays away
+            roles = {client: roster.get(client, role) for client, role in group.roles.items()}
         if len(roles) > self._limits.group_members:
             return msg.Error("quota", detail=f"a group has at most {self._limits.group_members} members")
-        if len(roles.keys() ^ group.roles.keys()) > CLIENTS_PER_FRAME:
-            return msg.Error(
-                "quota", detail=f"a commit adds and removes at most {CLIENTS_PER_FRAME} clients of a group"
-            )
-        if roles == group.roles and current is not None:
+        changed = {client for client in (*roles, *group.roles) if roles.get(client) != group.roles.get(client)}
+        if len(changed) > CLIENTS_PER_FRAME:
+            return msg.Error("quota", detail=f"a commit concerns at most {CLIENTS_PER_FRAME} members of a group")
+        if not changed and current is not None:
             return step
         return evolve(step, group=group, roles=roles)
 

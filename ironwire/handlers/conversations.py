@@ -14,7 +14,7 @@ from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import InvalidId, MLSError
 from ironwire.handlers.certified import NO_KEY, conflict_with, leaf_of, place_of, too_often
 from ironwire.handlers.replies import reply, verb_handler
-from ironwire.ids import ClientId, ConversationId, MessageId, is_group
+from ironwire.ids import ClientId, ConversationId, GroupId, MessageId, is_group
 from ironwire.limits import COMMITS_PER_PAGE, CONVERSATIONS_PER_PAGE
 from ironwire.mls.public import inspect_application
 from ironwire.protocol.bucket import Buckets, Rate
@@ -80,7 +80,7 @@ class ConversationHandler:
             return reply(endpoint, NO_KEY, id_)
         leaf, device = who
         current = self._store.glance.conversation(request.group)
-        if current is None or leaf not in current.slots:
+        if current is None or leaf not in current.slots or self._has_left(leaf.client, request.group):
             return reply(endpoint, NO_SUCH_CONVERSATION, id_)
         fault = _fault_of(request)
         if fault is not None:
@@ -94,6 +94,11 @@ class ConversationHandler:
             if session is not None and not self._is_blocked(leaf.client, other.client, request.group):
                 session.outbox.put_ephemeral(frame)
         return reply(endpoint, msg.Accepted(self._now_ms()), id_)
+
+    def _has_left(self, client: ClientId, conversation: ConversationId) -> bool:
+        """Whether the client has left the group, and only a commit is missing that takes it out."""
+        group = self._store.glance.group(GroupId(conversation)) if is_group(conversation) else None
+        return is_group(conversation) and (group is None or client not in group.roles)
 
     def _is_blocked(self, sender: ClientId, by: ClientId, conversation: ConversationId) -> bool:
         """Blocks hold in pairs alone, as for messages."""

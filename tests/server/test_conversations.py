@@ -436,6 +436,23 @@ async def test_a_restart_begins_the_next_generation(mock_clock: MockClock) -> No
         assert await bob.read() == "again"
 
 
+async def test_a_restart_leaves_members_out_and_lets_nobody_back_in(mock_clock: MockClock) -> None:
+    """Bob is left out and stays a member; Carol has left, and the restart does not bring her back."""
+    async with open_stage(auth=AUTH) as stage:
+        alice, bob, carol = await enter_all(stage, "alice.phone", "bob.phone", "carol.phone")
+        group = await begin_group(alice, bob, carol)
+        await carol.accepted("group_leave", group=group)
+        for verb in ("mls_signal", "mls_send"):
+            assert (await carol.refused(verb, **carol.sealed(group, "still here?")))[0] == "not_found"
+        claimed = await alice.accepted("mls_claim", group=group, clients=[CAROL])
+        alice.found(group, generation=2)
+        pending = alice.prepare("members", add=claimed["packages"])
+        await alice.accepted("mls_create", **alice.said(group, pending, generation=2))
+        info = await alice.accepted("group_info", group=group)
+        assert {each["client"] for each in info["members"]} == {ALICE, BOB}
+        assert (await bob.refused("mls_send", **bob.sealed(group, "and I?")))[0] == "not_found"
+
+
 async def test_a_generation_begins_as_it_says(mock_clock: MockClock) -> None:
     async with open_stage(auth=AUTH) as stage:
         alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
