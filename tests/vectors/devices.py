@@ -245,6 +245,20 @@ def logs() -> list[Case]:
             [],
             "misplaced",
         ),
+        case(
+            "the right entry before it, and a wrong index",
+            [*two, signed(raw_entry(3, head(two[1]), ADD, [WATCH]))],
+            [PHONE, LAPTOP],
+            [],
+            "misplaced",
+        ),
+        case(
+            "a snapshot that follows on another entry",
+            [*two, chain([ADD_PHONE, ADD_WATCH, ONLY_WATCH])[2]],
+            [PHONE, LAPTOP],
+            [],
+            "misplaced",
+        ),
         case("beginning in the middle", chain([ADD_LAPTOP], two)[1:2], [], [], "misplaced"),
     ]
 
