@@ -314,6 +314,7 @@ def test_a_person_converses_at_a_terminal(tmp_path: Path, alice: User, bob: User
         screen.read_until("one more")
         assert carol.run("send", alice.client, "psst").returncode == 0
         screen.read_until("elsewhere, carol: psst")
+        screen.read_until("half a line")  # the prompt is back, and takes Ctrl-C as a key
         screen.type("\x03/to carol\r")
         screen.read_until("carol.* psst")
         assert screen.leave("\x03" + CTRL_D) == 0
