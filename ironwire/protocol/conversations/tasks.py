@@ -41,13 +41,11 @@ class Task:
 
 def is_due(task: Task, slots: Slots, roster: Mapping[ClientId, Role]) -> bool:
     """Whether the conversation still needs it."""
-    match task.kind:
-        case "left":
-            return task.client in roster
-        case "add":
-            return task.client in roster and task.leaf not in slots
-        case "remove" | "readd":
-            return task.leaf in slots
+    if task.kind == "left":
+        return task.client in roster
+    if task.kind == "add":
+        return task.client in roster and task.leaf not in slots
+    return task.leaf in slots
 
 
 def due_after(
