@@ -5,14 +5,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from attrs import frozen
 from hypothesis import strategies as st
 
-from fuzz import codec, devices, e2e, frames, http, mls, session
+from fuzz import codec, conversations, devices, e2e, frames, http, mls, session
 from fuzz.house import BLOB_NAME
 from fuzz.session import PARTICIPANTS, SAYINGS, chunk, step
 from ironwire.e2e.content import encode_content
+from ironwire.ids import ClientId, Role
+from ironwire.protocol.conversations.declaration import Declaration, Op, encode_roster, roster_hash
 from tests.e2e.strategies import contents
 from tests.e2e.vectors import known_inputs
 from tests.server.raw_client import upgrade_request
@@ -174,6 +177,37 @@ def _mls(draw: st.DrawFn) -> bytes:
     return made
 
 
+# --- conversations ---------------------------------------------------------------------------------------------------
+
+
+def _declarations() -> Bytes:
+    clients = st.sampled_from([conversations.ANN, conversations.BOB])
+    several = st.sets(clients).map(lambda found: tuple(sorted(found)))
+    roles: st.SearchStrategy[dict[ClientId, Role]] = st.dictionaries(clients, st.sampled_from(["admin", "member"]))
+    declared = st.builds(
+        Declaration,
+        by=clients,
+        op=st.sampled_from(get_args(Op)),
+        add=several,
+        remove=several,
+        roles=roles,
+        name=st.none() | st.just("1" * 64),
+        roster=(roles | st.just(conversations.ROSTER)).map(roster_hash),
+        re=st.none() | st.just("task 7"),
+    )
+    return declared.map(Declaration.encode) | roles.map(encode_roster)
+
+
+@st.composite
+def _conversations(draw: st.DrawFn) -> bytes:
+    """What was declared, but for a few bytes."""
+    made = draw(_declarations())
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(made)))
+        made = made[:place] + draw(st.binary(max_size=3)) + made[place + draw(st.integers(0, 3)) :]
+    return made
+
+
 # --- HTTP ------------------------------------------------------------------------------------------------------------
 
 _TARGETS = [
@@ -282,6 +316,7 @@ CAMPAIGNS = {
         Campaign("codec", codec.one, _codec()),
         Campaign("devices", devices.one, _devices()),
         Campaign("e2e", e2e.one, _e2e()),
+        Campaign("conversations", conversations.one, _conversations()),
         Campaign("session", session.one, _session()),
         Campaign("mls", mls.one, _mls()),
         Campaign("http", http.one, _http()),

@@ -2,6 +2,7 @@
 
     IronWireError
     ├── InvalidId              a malformed client id, device id, ... (ids)
+    ├── InvalidDeclaration     what a commit says it is for, or a roster, has no valid form (protocol/conversations)
     ├── WireError              malformed input from a peer
     │   ├── InvalidMessage     one frame's content: answered with `error invalid`, the session goes on
     │   └── FrameViolation     the frame layer itself: the connection closes with `code`
@@ -43,6 +44,10 @@ class IronWireError(Exception):
 
 class InvalidId(IronWireError, ValueError):
     """A string is not a valid identifier."""
+
+
+class InvalidDeclaration(IronWireError, ValueError):
+    """The authenticated data of a commit, or a roster, is not in its one valid form."""
 
 
 class WireError(IronWireError):

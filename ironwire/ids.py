@@ -27,11 +27,14 @@ Address = ClientId | GroupId
 
 PairId = NewType("PairId", str)
 """`@` and 32 lowercase hex digits: the conversation of two clients, or of a client with itself
-(`protocol/conversations.py`).
+(`protocol/conversations/names.py`).
 """
 
 ConversationId = PairId | GroupId
 """Where encrypted messages go."""
+
+Recipient = ClientId | GroupId | PairId
+"""What an envelope names as its destination."""
 
 CallId = NewType("CallId", str)
 """32 lowercase hex digits, chosen by the client that calls."""
@@ -116,13 +119,17 @@ def parse_address(text: str) -> Address:
     raise InvalidId("must be a client id (64 lowercase hex digits) or a group id (# and 32 lowercase hex digits)")
 
 
+def parse_recipient(text: str) -> Recipient:
+    return PairId(text) if text[:1] == "@" and CONVERSATION_ID.fullmatch(text) is not None else parse_address(text)
+
+
 def parse_call_id(text: str) -> CallId:
     if CALL_ID.fullmatch(text) is None:
         raise InvalidId("must be a call id: 32 lowercase hex digits")
     return CallId(text)
 
 
-def is_group(address: Address | ConversationId) -> bool:
+def is_group(address: Recipient) -> bool:
     return address[0] == "#"
 
 

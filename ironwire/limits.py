@@ -15,6 +15,19 @@ HISTORY_ENVELOPES = 100
 """Envelopes that one page of the history may hold."""
 UNANSWERED_ENVELOPES = 256
 """Envelopes that a device has numbered and may have no answer to: of so many numbers it is known which were refused."""
+MLS_INLINE_BYTES = 32 * 1024
+"""Bytes of MLS that stand in a frame. More of them are uploaded."""
+PACKAGES_AT_ONCE = 21
+"""Key packages that one frame may publish."""
+CLAIMED_AT_ONCE = 50
+"""Clients, or devices, of which one frame may claim key packages."""
+PACKAGES_PER_CLAIM = 1_000
+COMMITS_PER_PAGE = 100
+CONVERSATIONS_PER_PAGE = 1_000
+REJOINED_AT_ONCE = 100
+TASKS_AT_ONCE = 100
+"""Of each kind: the rest comes with the next lease."""
+MLS_LEAVES = 2_048
 LOG_ENTRIES = 64
 """Entries of a device log that one frame may hold."""
 GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
@@ -138,6 +151,11 @@ class Limits:
 
     blocks_per_client: int = _count(1_000, most=BLOCKS_PER_CLIENT)
     """Clients that one client may have blocked."""
+
+    mls_leaves: int = _count(1_024, most=MLS_LEAVES)
+    """Devices in one encrypted conversation; a commit that would make more is refused. Browsers take seconds for each
+    commit of a thousand.
+    """
 
     call_ring_seconds: float = _positive(90)
     """How long a call rings that nobody answers."""

@@ -27,7 +27,7 @@ _IDENTIFIERS: dict[Any, SearchStrategy[Any]] = {
     ClientId: _client_ids,
     GroupId: _group_ids,
     Address: _client_ids | _group_ids,
-    ConversationId: _group_ids.flatmap(lambda group: st.sampled_from([group, "@" + group[1:]])),
+    ConversationId: _group_ids | _group_ids.map(lambda name: "@" + name[1:]),
     DeviceId: st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
     CallId: st.binary(min_size=16, max_size=16).map(bytes.hex),
     MessageId: st.text(_printable, min_size=1, max_size=64),

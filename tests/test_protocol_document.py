@@ -30,6 +30,7 @@ FILLED = [
     (r"<128 hex[^>]*>", "e5" * 64),
     ("<certificate>", "01" * 105),
     ("<entry>", "01" * 115),
+    ("<mls>", "AAEA"),
     (r"/media/<uuid>", "/media/123e4567-e89b-42d3-a456-426614174000"),
     (r'"<code>"', '"invalid"'),
     (r'"user":"…"', f'"user":"{ALICE}"'),

@@ -14,6 +14,7 @@ from ironwire.client.events import Event, EventQueue, Lost, Received
 from ironwire.client.store.records import Finish, Kept
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
+from ironwire.ids import GroupId, is_group
 from ironwire.wire.messages import Gap
 
 PAGE_ENTRIES = 100
@@ -95,5 +96,6 @@ class Inbox:
 def _event(kept: Kept) -> Event:
     message, id_, seq = kept.frame
     if isinstance(message, Gap):
-        return Lost(message.first, message.last, message.reason, tuple(message.groups or ()), message.more_groups)
+        groups = tuple(GroupId(each) for each in message.groups or () if is_group(each))
+        return Lost(message.first, message.last, message.reason, groups, message.more_groups)
     return Received(message, id_, seq)

@@ -88,6 +88,8 @@ class Committer:
     def __init__(self, store: Store, watcher: Watcher) -> None:
         self._store = store
         self._watcher = watcher
+        self.watchers: dict[type[object], Watcher] = {}
+        """Others that hear of some kinds of operations, behind `watcher`."""
         self._arrived: list[_Asked] = []
         """Operations that came since the last batch was put together."""
         self._backlog: FairQueue[ClientId | None, list[_Asked]] = FairQueue()
@@ -260,6 +262,9 @@ class Committer:
                 self._watcher(operation, result)
             except Exception:
                 log.exception("a result could not be told to the watcher", operation=type(operation).__name__)
+            watcher = self.watchers.get(type(operation))
+            if watcher is not None:
+                _tell(partial(watcher, operation), result)
             _tell(settle, result)
             told += cost
             if told >= TURN_COST:

@@ -6,12 +6,13 @@
 Rules: nothing is told to anyone before the commit. What arrives while a commit runs goes into the next.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import structlog
 
-from ironwire.delivery.committer import Committer
+from ironwire.delivery.committer import Committer, Watcher
+from ironwire.delivery.encrypted import EncryptedEnvelopes
 from ironwire.delivery.envelopes import Envelopes, cost_of
 from ironwire.delivery.hub import Endpoint, Hub, ends_session_on_error
 from ironwire.delivery.metrics import DeliveryStatistics
@@ -48,6 +49,12 @@ class Delivery:
         self._limits = limits
         self._committer = Committer(store, hub.wake_pumps)
         self.envelopes = Envelopes(hub, store, self._committer, now_ms, keeps_history)
+        self.encrypted = EncryptedEnvelopes(hub, store, self._committer, self.envelopes)
+
+    def watch(self, operations: Iterable[type[op.Operation]], watcher: Watcher) -> None:
+        """Have `watcher` hear of each operation of these kinds after its commit, or after the failure of its batch."""
+        for kind in operations:
+            self._committer.watchers[kind] = watcher
 
     async def resume(self, endpoint: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # the frame's
         """The client goes on after a refusal, once all that it had sent before has its answer."""

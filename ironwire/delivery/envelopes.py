@@ -27,6 +27,7 @@ from ironwire.wire.codec import Sendable, accepted, encode, live_frame, stored_p
 from ironwire.wire.messages import Accepted, ClientMessage, Error, Receipt, Text
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
+IS_ENCRYPTED = Error("forbidden", detail="this conversation is encrypted: send with mls_send")
 ID_TAKEN = Error("invalid", detail="id was used for another message")
 
 DIGEST_BYTES = 16
@@ -194,7 +195,7 @@ class Envelopes:
             case op.Appended():
                 if self._reaches_nobody(sender, message, append, result):
                     self._forget(append)
-                    self._reply_offline(sender, envelope.to, verb, id_)
+                    self._reply_offline(sender, message.to, verb, id_)
                     return
                 self.metrics.stored[verb] += 1
                 if id_ is not None:
@@ -203,22 +204,24 @@ class Envelopes:
                 self.metrics.duplicates[verb] += 1
                 sender.outbox.put(encode(Accepted(ts=ts, duplicate=True), id_))
             case op.Undeliverable():
-                self._reply_offline(sender, envelope.to, verb, id_)
+                self._reply_offline(sender, message.to, verb, id_)
             case op.NotMember():
-                self._reply_refused(sender, NO_SUCH_GROUP, verb, id_)
+                self.reply_refused(sender, NO_SUCH_GROUP, verb, id_)
+            case op.Encrypted():
+                self.reply_refused(sender, IS_ENCRYPTED, verb, id_)
             case op.IdTaken():
-                self._reply_refused(sender, ID_TAKEN, verb, id_)
+                self.reply_refused(sender, ID_TAKEN, verb, id_)
             case op.Held() if sender.hold is not None:
-                self._reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
+                self.reply_refused(sender, sender.hold.answer(trio.current_time()), verb, id_)
             case op.MailboxFull():
-                self._refuse_at_commit(sender, Error("mailbox_full", user=envelope.to), envelope)
+                self.refuse_at_commit(sender, Error("mailbox_full", user=message.to), envelope)
             case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
                 if result == op.AlreadySettled(None):
                     self.metrics.duplicates[verb] += 1
                 self._settle_number(sender, id_, result)
             case _:
                 self.metrics.refuse(verb, "internal")
-                self._fail(sender, id_)
+                self.fail(sender, id_)
 
     def _reaches_nobody(self, sender: Endpoint, message: Sendable, append: op.Append, stored: op.Appended) -> bool:
         """Bring what was stored to everybody it is owed to. True: it was for sessions without a mailbox alone, and they
@@ -249,7 +252,7 @@ class Envelopes:
             case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
                 self._settle_number(sender, id, result)
             case _:
-                self._fail(sender, id)
+                self.fail(sender, id)
 
     def _settle_number(
         self,
@@ -277,7 +280,7 @@ class Envelopes:
         if envelope.id is not None or number is not None:
             self._committer.ask(envelope.sender, op.Forget(envelope, number), lambda _: None)
 
-    def _fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def fail(self, sender: Endpoint, id: MessageId | None) -> None:  # noqa: A002  # as above
         """Answer an envelope that the store could not commit: nothing was accepted, and no number is used up."""
         error = Error("internal", detail="the message could not be stored")
         sender.outbox.put(encode(error, id))
@@ -288,12 +291,12 @@ class Envelopes:
         self.metrics.undeliverable[verb] += 1
         sender.outbox.put(encode(Error("user_offline", user=to), id))
 
-    def _reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
+    def reply_refused(self, sender: Endpoint, error: Error, verb: str, id: MessageId | None) -> None:  # noqa: A002  # as above
         self.metrics.refuse(verb, error.msg)
         sender.outbox.put(encode(error, id))
 
-    def _refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
+    def refuse_at_commit(self, sender: Endpoint, error: Error, envelope: Envelope) -> None:
         """Refuse an envelope for now, and everything that the session sent after it."""
-        self._reply_refused(sender, error, envelope.verb, envelope.id)
+        self.reply_refused(sender, error, envelope.verb, envelope.id)
         if sender.hold is not None:
             sender.hold.refused_at_commit(error)

@@ -28,9 +28,10 @@ from ironwire.delivery.pump import Pump
 from ironwire.errors import IronWireError, StoreError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.holding import Hold
 from ironwire.store.contract import operations as op
-from ironwire.store.contract.records import MailboxId, Number
+from ironwire.store.contract.records import Envelope, MailboxId, Number
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
@@ -211,21 +212,34 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
+        if isinstance(result, op.Advanced):
+            for envelope, stored in result.stored:
+                self._wake(envelope, stored)
+            return
         if not isinstance(result, op.Appended):
             if not isinstance(result, op.Logged):
                 return
             result = result.stored
-        if not isinstance(operation, op.Append | op.ChangeGroup | op.AppendToLog):
-            return
-        envelope = operation.envelope
-        for place in result.placed:
+        if isinstance(operation, op.Append | op.ChangeGroup | op.AppendToLog):
+            self._wake(operation.envelope, result)
+
+    def _wake(self, envelope: Envelope, stored: op.Appended) -> None:
+        for place in stored.placed:
             pump = self._pumps.get(place.mailbox)
             if pump is not None:
                 pump.offer(place.seq, envelope, is_own=place.is_own)
-        for lost in result.lost:
+        for lost in stored.lost:
             pump = self._pumps.get(lost.mailbox)
             if pump is not None:
                 pump.note(lost.seq)
+
+    def session_of_key(self, device: Leaf) -> Endpoint | None:
+        """The live session of the device with this key."""
+        for endpoint in self.sessions_of(device.client):
+            key = endpoint.principal.device_key
+            if key is not None and key.raw == device.device:
+                return endpoint
+        return None
 
     def statistics(self) -> HubStatistics:
         return HubStatistics(clients=len(self._open), sessions=self._sessions)

@@ -18,12 +18,16 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.commits import CommitHandler
+from ironwire.handlers.conversations import ConversationHandler
 from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
+from ironwire.handlers.key_packages import KeyPackageHandler
 from ironwire.handlers.presence import PresenceHandler
 from ironwire.handlers.replies import registered_in, reply, verb_handler
+from ironwire.handlers.tasks import TaskHandler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
 from ironwire.wire import messages as msg
@@ -56,12 +60,17 @@ class Dispatcher:
         blocks: BlockHandler,
         calls: CallHandler,
         uploads: UploadHandler,
+        packages: KeyPackageHandler,
+        commits: CommitHandler,
+        conversations: ConversationHandler,
+        tasks: TaskHandler,
     ) -> None:
-        self._presence, self._calls = presence, calls
+        self._presence, self._calls, self._tasks = presence, calls, tasks
         self._plain: dict[type[msg.ClientMessage], PlainHandler] = {}
         self._asking: dict[type[msg.ClientMessage], AskingHandler] = {}
         handled: list[type[msg.ClientMessage]] = []
-        for handler in (self, devices, device_log, history, groups, presence, blocks, calls, uploads):
+        clear = (devices, device_log, history, groups, presence, blocks, calls, uploads)
+        for handler in (self, *clear, packages, commits, conversations):
             for kind, method in registered_in(handler):
                 handled.append(kind)
                 if iscoroutinefunction(method):
@@ -104,11 +113,13 @@ class Dispatcher:
         """The session has begun: it is open, and was welcomed."""
         self._presence.arrived(endpoint)
         self._calls.arrived(endpoint)
+        self._tasks.arrived(endpoint)
 
     def left(self, endpoint: Endpoint) -> None:
         """The session has ended and is not attached any more. One that was never open may be named too."""
         self._presence.left(endpoint)
         self._calls.left(endpoint)
+        self._tasks.left(endpoint)
 
     def statistics(self) -> DispatcherStatistics:
         return DispatcherStatistics(tallied("verb", self._asked), Tallied(("verb", "code"), dict(self._refused)))

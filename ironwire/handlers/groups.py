@@ -26,6 +26,7 @@ from ironwire.wire.codec import encode, encode_payload
 from ironwire.wire.messages.fields import ErrorCode
 
 GROUP_ID_BYTES = 16
+IS_ENCRYPTED = ChangeRefused("forbidden", "this group is encrypted: its members change it with mls_commit")
 
 
 @frozen
@@ -104,6 +105,8 @@ class GroupHandler:
         if isinstance(request, msg.GroupCreate):
             group = GroupId("#" + self._random_bytes(GROUP_ID_BYTES).hex())
             return group, create(by, request, self._most_members)
+        if not isinstance(request, msg.GroupLeave) and await self._store.conversation(request.group) is not None:
+            return request.group, IS_ENCRYPTED
         roster = _roster(await self._store.group(request.group))
         return request.group, change(roster, by, request, self._most_members)
 

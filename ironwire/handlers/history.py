@@ -6,6 +6,7 @@ from ironwire.delivery.envelopes import NO_SUCH_GROUP
 from ironwire.delivery.hub import Endpoint
 from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
+from ironwire.store.contract.conversations import conversation_of
 from ironwire.store.contract.records import HISTORY_BYTES
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import archived_text, history_text
@@ -34,6 +35,8 @@ class HistoryHandler:
     async def _page(self, client: ClientId, request: History, id_: MessageId | None) -> bytes | Error:
         if not self._is_kept:
             return Error("forbidden", detail="this server keeps no history")
+        if await self._store.conversation(conversation_of(client, request.peer)) is not None:
+            return Error("forbidden", detail="this conversation is encrypted: there is no history of it here")
         if is_group(request.peer):
             group = await self._store.group(GroupId(request.peer))
             if group is None or client not in group.roles:

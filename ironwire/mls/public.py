@@ -11,13 +11,15 @@ from ironwire.mls import messages as msg
 from ironwire.mls.codec import need
 from ironwire.mls.framing import PublicMessage, envelope, open_envelope
 from ironwire.mls.messages import AddProposal, RemoveProposal
-from ironwire.mls.nodes import KeyPackage
+from ironwire.mls.nodes import OUR_CAPABILITIES, KeyPackage, Lifetime
 from ironwire.mls.secret_tree import APPLICATION
 from ironwire.mls.suite import CIPHER_SUITE
 
 __all__ = [
+    "OUR_CAPABILITIES",
     "AddProposal",
     "KeyPackage",
+    "Lifetime",
     "PublicCommit",
     "RemoveProposal",
     "cut_welcome",

@@ -14,13 +14,17 @@ from ironwire.crypto.tokens import UploadTokens
 from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.commits import CommitHandler
+from ironwire.handlers.conversations import ConversationHandler
 from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.dispatch import Dispatcher
 from ironwire.handlers.history import HistoryHandler
 from ironwire.handlers.ice import IceHandler
+from ironwire.handlers.key_packages import KeyPackageHandler
 from ironwire.handlers.operator import Answer
 from ironwire.handlers.presence import PresenceHandler
+from ironwire.handlers.tasks import WATCHED, TaskHandler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import ClientId
 from ironwire.protocol.auth import AuthPolicy
@@ -68,6 +72,9 @@ class Server:
         ice = IceHandler(turn.urls, turn.secret, turn.ttl_seconds, now_ms, core.random_bytes)
         self.presence = PresenceHandler(core.hub, core.store, now_ms)
         self.calls = CallHandler(core.hub, core.store, ice, limits, now_ms)
+        self.tasks = TaskHandler(core.hub, core.store)
+        core.delivery.watch(WATCHED, self.tasks.watch)
+        self.conversations = ConversationHandler(core.hub, core.store, core.delivery, now_ms)
         self.dispatcher = Dispatcher(
             DeviceHandler(core.hub, core.delivery),
             DeviceLogHandler(core.hub, core.delivery, core.store, now_ms),
@@ -77,6 +84,10 @@ class Server:
             BlockHandler(core.delivery, core.store, self.presence, now_ms),
             self.calls,
             UploadHandler(tokens, core.blobs, limits, now_ms),
+            KeyPackageHandler(core.hub, core.store, core.delivery, now_ms),
+            CommitHandler(core.store, core.delivery, core.blobs, limits, now_ms),
+            self.conversations,
+            self.tasks,
         )
 
         # Sessions, and the connections and requests that they come through.
@@ -126,7 +137,11 @@ class Server:
         """The parts that every session is given."""
         core, auth, upload = self.core, self.core.settings.auth, self.core.settings.upload
         allow_list = None if auth.allow_list is None else AllowList(auth.allow_list)
-        features = {"history": core.delivery.envelopes.keeps_history, "upload_token": upload.auth == "token"}
+        features = {
+            "history": core.delivery.envelopes.keeps_history,
+            "upload_token": upload.auth == "token",
+            "mls": True,
+        }
         return Services(
             hub=core.hub,
             delivery=core.delivery,
@@ -155,6 +170,8 @@ class Server:
             "requests": self.dispatcher.statistics,
             "presence": self.presence.statistics,
             "calls": self.calls.statistics,
+            "conversations": self.conversations.statistics,
+            "tasks": self.tasks.statistics,
             "store": self.core.store.statistics,
             "blobs": self.core.blobs.statistics,
             "uploads": self.uploads.statistics,
@@ -177,6 +194,7 @@ class Server:
                 self.presence.tell,
                 self.presence.catch_up,
                 self.calls.run,
+                self.tasks.run,
                 self.sessions.keepalive,
                 core.janitor.run,
                 core.file_janitor.run,

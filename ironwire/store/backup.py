@@ -6,7 +6,8 @@
 
 Rules: a backup appears under its name when it is whole and on the disk. Putting one back overwrites nothing, and gives
 every mailbox a new epoch with a numbering that begins at 1: numbers that were given out after the backup was made come
-again, and must not mean another envelope under the epoch that devices know (docs/protocol.md, section 5).
+again, and must not mean another envelope under the epoch that devices know (docs/protocol.md, section 5). A new epoch
+also makes devices ask how their encrypted conversations stand, which are as old as the backup (section 10.7).
 """
 
 import json
@@ -68,6 +69,8 @@ _RENUMBER_LATER = "UPDATE sqlite_sequence SET seq = seq + :leap WHERE name = 'ma
 _COUNT_MAILBOXES_EVER = """
     INSERT INTO sqlite_sequence (name, seq)
     SELECT 'mailbox', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'mailbox')"""
+_TAKE_PACKAGES = "UPDATE key_package SET is_taken = 1, data = X'' WHERE is_last_resort = 0 AND is_taken = 0"
+"""Key packages may have been handed out since the backup was made: who joins by one a second time cannot."""
 _SELECT_LAST = "SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'"
 
 
@@ -204,6 +207,7 @@ def _begin_new_epochs(database: sqlite3.Connection) -> None:
         leap = secrets.randbelow(_LAST_EPOCH) + 1 - lowest
     for statement in (_RENUMBER_ENTRIES, _RENUMBER_LOST_CHANGES, _RENUMBER_MAILBOXES, _RENUMBER_LATER):
         run(statement, {"leap": leap})
+    run(_TAKE_PACKAGES)
     run("COMMIT")
 
 

@@ -291,6 +291,13 @@ def archived_text(verb: str, payload: bytes, *, id: MessageId | None) -> bytes: 
     return b'{%b"%b":%b}' % (named, verb.encode(), payload)
 
 
+def commits_text(payloads: list[bytes], *, is_more: bool, id: MessageId | None) -> bytes:  # noqa: A002  # the key's name
+    """The frame of an `MlsCommitPage` whose commits are encoded already (section 10.6)."""
+    named = b"" if id is None else b',"id":' + orjson.dumps(id)
+    more = b',"more":true' if is_more else b""
+    return b'{"type":"mls_commits"%b,"payload":{"commits":[%b]%b}}' % (named, b",".join(payloads), more)
+
+
 def history_text(
     peer: Address,
     envelopes: list[bytes],

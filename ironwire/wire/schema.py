@@ -138,10 +138,10 @@ IDENTIFIER_SCHEMAS: dict[str, Schema] = {
     "client_id": {"type": "string"} | _pattern(ids.CLIENT_ID.pattern, "64 lowercase hex digits"),
     "device_id": {"type": "string"} | _pattern(ids.DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
     "group_id": {"type": "string"} | _pattern(ids.GROUP_ID.pattern, "# and 32 lowercase hex digits"),
-    "call_id": {"type": "string"} | _pattern(ids.CALL_ID.pattern, "32 lowercase hex digits"),
-    "message_id": {"type": "string"} | _pattern(ids.MESSAGE_ID.pattern, "1 to 64 characters from U+0020 to U+007E"),
     "conversation_id": {"type": "string"}
     | _pattern(ids.CONVERSATION_ID.pattern, "@ or #, and 32 lowercase hex digits"),
+    "call_id": {"type": "string"} | _pattern(ids.CALL_ID.pattern, "32 lowercase hex digits"),
+    "message_id": {"type": "string"} | _pattern(ids.MESSAGE_ID.pattern, "1 to 64 characters from U+0020 to U+007E"),
     "address": {"oneOf": [_ref("client_id"), _ref("group_id")]},
 }
 

@@ -1,24 +1,29 @@
 """Short names for what store tests are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 import orjson
 from attrs import evolve
 
-from ironwire.crypto.signing import PublicKey
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.crypto.signing import KEY_BYTES, PublicKey
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import LogOp, SignedEntry
+from ironwire.store.contract.conversations import PoolPackage, StoredConversation
 from ironwire.store.contract.operations import (
+    AdvanceConversation,
     Append,
     AppendToLog,
     Audience,
     ChangeGroup,
+    Logged,
     Operation,
     Register,
     Result,
     ToClient,
+    ToConversation,
     ToDevices,
     ToGroup,
 )
@@ -119,3 +124,73 @@ async def texts(store: Store, mailbox: Mailbox) -> list[tuple[int, str]]:
     """What waits in the mailbox: seq and text."""
     page = await store.read(mailbox.id, after=0, limit=1_000)
     return [(entry.seq, orjson.loads(entry.envelope.payload)["text"]) for entry in page]
+
+
+# --- encrypted conversations -----------------------------------------------------------------------------------------
+
+
+async def keyed(store: Store, client: ClientId, device: DeviceId, key: bytes) -> Leaf:
+    """A device with a mailbox that belongs to its key."""
+    page = await store.device_log(client, first=0, limit=99)
+    log = DeviceLog(PublicKey(bytes.fromhex(client)))
+    if page is not None:
+        keys = [kept.entry[-KEY_BYTES:] for kept in page.entries]
+        for each in keys:
+            log = log.append(log_entry(log, LogOp.ADD, each))
+    assert isinstance(await apply(store, logged(log_entry(log, LogOp.ADD, key))), Logged)
+    assert isinstance(await apply(store, Register(client, device, 1_000, key)), Mailbox)
+    return Leaf(client, key)
+
+
+def package(name: str, *, is_last_resort: bool = False, not_after_ms: int = 9_000) -> PoolPackage:
+    kind = b"last resort" if is_last_resort else b"package"
+    return PoolPackage(
+        b"ref " + name.encode(), b"key " + name.encode(), kind + name.encode(), is_last_resort, not_after_ms
+    )
+
+
+def state(
+    conversation: ConversationId, generation: int, epoch: int, roster: Mapping[ClientId, Role], *slots: Leaf | None
+) -> StoredConversation:
+    return StoredConversation(conversation, generation, epoch, b"group id %d" % generation, slots, roster)
+
+
+def commit(
+    after: StoredConversation,
+    by: Leaf,
+    device: DeviceId,
+    *,
+    seen: tuple[int, int] | None = None,
+    id: str | None = None,  # noqa: A002  # the frame's
+    ts: int = 1_000,
+    added: Sequence[Leaf] = (),
+    group: ChangeGroup | None = None,
+) -> AdvanceConversation:
+    """Its text is its epoch; that of the welcome for each that is added, the device's key."""
+
+    def told(verb: str, text: str, message_id: MessageId | None = None) -> Envelope:
+        return Envelope(verb, by.client, device, after.id, message_id, ts, orjson.dumps({"text": text}))
+
+    message_id = None if id is None else MessageId(id)
+    committed = told("mls_committed", f"epoch {after.epoch}", message_id)
+    digest = blake2b(committed.payload, digest_size=16).digest()
+    welcomes = tuple((leaf, told("mls_welcome", f"welcome {leaf.device.hex()[:2]}")) for leaf in added)
+    expected = (after.generation, after.epoch - 1) if seen is None else seen
+    return AdvanceConversation(committed, digest, expected, after, tuple(added), welcomes, group)
+
+
+def say(
+    conversation: ConversationId,
+    by: Leaf,
+    device: DeviceId,
+    epoch: tuple[int, int],
+    text: str = "hello",
+    *,
+    id: str | None = None,  # noqa: A002  # the frame's
+    ts: int = 1_000,
+) -> Append:
+    """An encrypted message."""
+    payload = orjson.dumps({"text": text})
+    sent = Envelope("mls_message", by.client, device, conversation, None if id is None else MessageId(id), ts, payload)
+    digest = blake2b(conversation.encode(), digest_size=16).digest()
+    return Append(sent, digest, ToConversation(conversation, by, *epoch))

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ironwire.crypto.signing import PublicKey
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import FIRST_PREV, LogEntry, LogOp, SignedEntry
 from ironwire.store.contract.operations import (
@@ -39,7 +40,8 @@ from ironwire.store.memory.store import MemoryStore
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.wire.messages import ErrorCode
-from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope, logged
+from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope, log_entry, logged
+from tests.contract.conversation_strategies import CONVERSATIONS, LEAVES, REFS, conversation_operations
 
 CLIENTS = [ANN, BOB, CAT]
 GROUPS = [GroupId("#" + digit * 32) for digit in "123"]
@@ -121,6 +123,9 @@ operations = st.one_of(
     st.builds(Forget, st.builds(attrgetter("envelope"), appends()), numbers()),
     st.builds(AddBlock, clients, clients),
     st.builds(RemoveBlock, clients, clients),
+    conversation_operations,
+    conversation_operations,
+    conversation_operations,
 )
 
 
@@ -155,6 +160,10 @@ class Stores(RuleBasedStateMachine):
         self.bounds.setattr(sqlite_mailboxes, "YOUNG_ROWS", young)
         self.both("apply", [Register(client, device, 20) for client in (ANN, BOB) for device in (PHONE, LAPTOP)])
         self.both("apply", [change(GROUPS[0], 0, {ANN: "admin", BOB: "member"})])
+        for (client, device), leaf in zip(((ANN, PHONE), (ANN, LAPTOP), (BOB, PHONE)), LEAVES, strict=False):
+            entry = log_entry(self.logs[client], LogOp.ADD, leaf.device)
+            self.logs[client] = self.logs[client].append(entry)
+            self.both("apply", [logged(entry), Register(client, device, 20, leaf.device)])
 
     @rule(batch=st.lists(operations, min_size=1, max_size=12))
     def apply(self, batch: Sequence[Operation]) -> None:
@@ -229,6 +238,9 @@ class Stores(RuleBasedStateMachine):
         assert look("SELECT mailbox FROM lost_change JOIN mailbox ON id = mailbox WHERE last <= acked").fetchall() == []
         assert look("SELECT id FROM roster WHERE id NOT IN (SELECT roster FROM member)").fetchall() == []
         assert look("SELECT roster FROM member WHERE roster NOT IN (SELECT id FROM roster)").fetchall() == []
+        conversations = "SELECT id FROM conversation"
+        for table in ("conversation_member", "conversation_commit", "conversation_task"):
+            assert look(f"SELECT * FROM {table} WHERE conversation NOT IN ({conversations})").fetchall() == []
 
 
 async def told(store: Store) -> dict[str, Any]:
@@ -253,6 +265,7 @@ async def told(store: Store) -> dict[str, Any]:
     for group in GROUPS:
         answers[f"group {group}"] = await store.group(group)
         assert store.glance.group(group) == answers[f"group {group}"]
+    answers.update(await told_of_conversations(store))
     for mailbox in MAILBOXES:
         entries, after = [], 0
         while entry_page := await store.read(MailboxId(mailbox), after=after, limit=3):
@@ -262,6 +275,27 @@ async def told(store: Store) -> dict[str, Any]:
         answers[f"losses {mailbox}"] = [
             await store.losses(MailboxId(mailbox), seq, seq) for seq in range(1, after + 10)
         ]
+    return answers
+
+
+async def told_of_conversations(store: Store) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    for client in CLIENTS:
+        of_client = await store.conversations_of(Leaf(client, LEAVES[0].device), after=None, limit=9)
+        answers[f"conversations of {client}"] = list(of_client)
+        answers[f"devices of {client}"] = await store.listed_devices(client)
+        answers[f"to do for {client}"] = list(await store.conversations_with_tasks(client))
+    for conversation in CONVERSATIONS:
+        answers[f"{conversation}"] = await store.conversation(conversation)
+        assert store.glance.conversation(conversation) == answers[f"{conversation}"]
+        answers[f"tasks in {conversation}"] = list(await store.tasks(conversation))
+        for generation in range(1, 5):
+            page = await store.commits(conversation, generation, first=1, limit=99)
+            answers[f"commits {conversation} {generation}"] = list(page)
+        for client in CLIENTS:
+            answers[f"claims {conversation} {client}"] = await store.claimed(conversation, client, REFS)
+    for leaf in LEAVES:
+        answers[f"pool of {leaf}"] = await store.pool(leaf)
     return answers
 
 

@@ -17,14 +17,18 @@ from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.commits import CommitHandler
+from ironwire.handlers.conversations import ConversationHandler
 from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.dispatch import Dispatcher
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
 from ironwire.handlers.ice import IceHandler
+from ironwire.handlers.key_packages import KeyPackageHandler
 from ironwire.handlers.presence import PresenceHandler
 from ironwire.handlers.replies import reply, verb_handler
+from ironwire.handlers.tasks import TaskHandler
 from ironwire.handlers.uploads import UploadHandler
 from ironwire.ids import MessageId
 from ironwire.protocol.auth import Principal
@@ -45,7 +49,8 @@ def now_ms() -> int:
 @pytest.fixture
 def make_dispatcher(house: House, tmp_path: Path) -> Callable[[], Dispatcher]:
     hub, store, delivery = house.hub, house.store, house.delivery
-    presence = PresenceHandler(hub, store, now_ms)
+    presence, tasks = PresenceHandler(hub, store, now_ms), TaskHandler(hub, store)
+    blobs = Blobs(tmp_path, bytes, now_ms, None)
     return lambda: Dispatcher(
         DeviceHandler(hub, delivery),
         DeviceLogHandler(hub, delivery, store, now_ms),
@@ -54,7 +59,11 @@ def make_dispatcher(house: House, tmp_path: Path) -> Callable[[], Dispatcher]:
         presence,
         BlockHandler(delivery, store, presence, now_ms),
         CallHandler(hub, store, IceHandler((), "", 60, now_ms, bytes), LIMITS, now_ms),
-        UploadHandler(UploadTokens(bytes), Blobs(tmp_path, bytes, now_ms, None), LIMITS, now_ms),
+        UploadHandler(UploadTokens(bytes), blobs, LIMITS, now_ms),
+        KeyPackageHandler(hub, store, delivery, now_ms),
+        CommitHandler(store, delivery, blobs, LIMITS, now_ms),
+        ConversationHandler(hub, store, delivery, now_ms),
+        tasks,
     )
 
 

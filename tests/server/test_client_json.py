@@ -36,7 +36,7 @@ async def test_it_says_what_auth_ok_says_to_everybody(mock_clock: MockClock) -> 
         "origins": ["http://localhost", "https://chat.example"],
         "registration": "invite",
         "upload_token": True,
-        "features": ["history", "upload_token"],
+        "features": ["history", "upload_token", "mls"],
     }
     assert (told["limits"]["window_envelopes"], told["limits"]["retention_ms"]) == (7, 43_200_000)
 

@@ -104,7 +104,7 @@ async def test_the_history_ends_with_its_days(mock_clock: MockClock) -> None:
 
 
 async def test_the_welcome_says_whether_there_is_a_history(mock_clock: MockClock) -> None:
-    for days, features in ((0, []), (1, ["history"])):
+    for days, features in ((0, ["mls"]), (1, ["history", "mls"])):
         async with open_stage(history_days=days) as stage:
             await stage.connect("alice")
             await stage.play("""

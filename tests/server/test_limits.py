@@ -355,7 +355,7 @@ async def test_only_a_server_that_wants_tokens_says_so(mock_clock: MockClock) ->
                 alice >> {"type":"verify","payload":{"attempt":"$alice_signs"}}
             """)
             features.append(json.loads(await stage.next_text("alice"))["payload"]["features"])
-    assert features == [[], ["upload_token"]]
+    assert features == [["mls"], ["upload_token", "mls"]]
 
 
 # --- a proxy on a Unix socket ----------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ import pytest
 
 from ironwire.errors import BackupError, StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, parse_blob_name
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.store.backup import MANIFEST, RESTORING, examine_backup, make_backup, restore_backup
+from ironwire.store.contract.conversations import Pool
 from ironwire.store.contract.losses import Loss
-from ironwire.store.contract.operations import Acknowledge, Touch
+from ironwire.store.contract.operations import Acknowledge, Appended, PackageKnown, PublishPackages, Touch
 from ironwire.store.contract.records import Mailbox, Quota
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.store.survey import DATABASE, MEDIA
@@ -28,10 +30,15 @@ from tests.contract.builders import (
     append,
     apply,
     change,
+    commit,
     envelope,
+    keyed,
     mailbox_of,
     numbered,
+    package,
     registered,
+    say,
+    state,
     texts,
 )
 
@@ -201,12 +208,38 @@ async def test_numbers_begin_anew_after_a_restore(data: Path, tmp_path: Path) ->
     await again.close()
 
 
+async def test_conversations_are_as_old_as_the_backup_and_packages_are_handed_out_once(
+    data: Path, tmp_path: Path
+) -> None:
+    """A package may have been handed out since: only last resorts are given again."""
+    store = SqliteStore(data / DATABASE, SMALL)
+    await store.open()
+    ann, bob = await keyed(store, ANN, TABLET, b"a" * 32), await keyed(store, BOB, LAPTOP, b"b" * 32)
+    pair = pair_id(ANN, BOB)
+    after = state(pair, 1, 1, {ANN: "admin", BOB: "admin"}, ann, bob)
+    await apply(store, commit(after, ann, TABLET, seen=(0, 0), added=[bob]))
+    await apply(store, PublishPackages(bob, (package("1"), package("2", is_last_resort=True))))
+    await store.close()
+    await back_up(data, tmp_path / "backup")
+    restore_backup(tmp_path / "backup", tmp_path / "again")
+    store = SqliteStore(tmp_path / "again" / DATABASE, SMALL)
+    await store.open()
+    assert await store.conversation(pair) == after
+    assert [kept.epoch for kept in await store.commits(pair, 1, first=1, limit=9)] == [1]
+    assert await store.pool(bob) == Pool(0, has_last_resort=True)
+    assert await apply(store, PublishPackages(bob, (package("1"),))) == PackageKnown(0)
+    assert isinstance(await apply(store, say(pair, bob, LAPTOP, (1, 1))), Appended)
+    await store.close()
+
+
 async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, backup: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(backup / DATABASE)) as database, database:
-        database.execute("DROP TRIGGER mailbox_removed")
-        database.execute("DROP TABLE lost_change")
-        for table in ("device_log", "logged_device", "backup"):
+        for trigger in ("mailbox_removed", "device_removed"):
+            database.execute(f"DROP TRIGGER {trigger}")
+        for table in ("lost_change", "device_log", "logged_device", "backup", "key_package", "package_claim"):
             database.execute(f"DROP TABLE {table}")
+        for table in ("", "_member", "_commit", "_task"):
+            database.execute(f"DROP TABLE conversation{table}")
         for column in ("expired", "session", "sent", "refused", "device_key"):
             database.execute(f"ALTER TABLE mailbox DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 6")

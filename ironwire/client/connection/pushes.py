@@ -17,6 +17,7 @@ from ironwire.client.rosters import Rosters
 from ironwire.client.store.records import Arrive
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
+from ironwire.ids import GroupId, is_group
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 
@@ -44,7 +45,7 @@ class Pushes:
             if frame.message.more_groups:
                 self.rosters.forget_all()
             else:
-                self.rosters.forget(frame.message.groups or ())
+                self.rosters.forget(GroupId(each) for each in frame.message.groups or () if is_group(each))
         if self._write_queue is None:
             self.events.put(Received(frame.message, frame.id, frame.seq))
         else:

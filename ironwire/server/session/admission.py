@@ -91,11 +91,11 @@ def wait_to_keep_ms(message: msg.ClientMessage, client: ClientId, slot: Connecti
     """0, or the milliseconds until somebody at this address may have the server keep one thing more for good.
 
     Mailboxes end when their devices are not seen any more. A group does not, nor do the blocks of a client, and new
-    identities cost nothing: so a group counts as a new device does, and so do an entry of a device log, and a block of
-    a client without a device.
+    identities cost nothing: so a group counts as a new device does, and so do an encrypted conversation, an entry of a
+    device log, and a block of a client without a device.
     """
     match message:
-        case msg.GroupCreate() | msg.DeviceLogAppend():
+        case msg.GroupCreate() | msg.DeviceLogAppend() | msg.MlsCreate():
             return ceil(slot.registration() * 1000)
         case msg.Block() if not services.delivery.has_mailbox(client):
             return ceil(slot.registration() * 1000)

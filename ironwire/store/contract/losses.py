@@ -2,17 +2,21 @@
 
 A mailbox remembers one number for that. Envelopes expire in the order in which they came, so what is missing up to the
 last number that has expired has expired, or would have by now; what is missing behind it was never there. Besides, it
-remembers of which groups a change was lost, and between which numbers: a bounded number of groups, because somebody
-else decides how many there are (docs/decisions/0014).
+remembers of which groups and other conversations a change was lost, and between which numbers: a bounded number of
+them, because somebody else decides how many there are (docs/decisions/0014).
 """
 
 from collections.abc import Mapping
 from typing import Literal
 
-from ironwire.ids import GroupId
+from ironwire.ids import ConversationId, GroupId, PairId, Recipient, is_group
 from ironwire.record import record
+from ironwire.wire.messages import GroupChanged, MlsCommitted, MlsWelcome
 
 Reason = Literal["expired", "full"]
+
+CHANGE_VERBS = (GroupChanged.verb, MlsCommitted.verb, MlsWelcome.verb)
+"""Envelopes without which a device is out of step with their conversation."""
 
 Span = tuple[int, int]
 """From the first to the last number under which a change of a group was lost."""
@@ -20,18 +24,25 @@ Span = tuple[int, int]
 
 @record
 class Loss:
-    """The numbers `first` to `last` hold nothing. `groups` are those of which a change was lost between them, in the
-    order of their ids; with `more_groups`, there were others that nobody has counted.
+    """The numbers `first` to `last` hold nothing. `groups` are the conversations of which a change was lost between
+    them, in the order of their ids; with `more_groups`, there were others that nobody has counted.
     """
 
     first: int
     last: int
     reason: Reason
-    groups: tuple[GroupId, ...] = ()
+    groups: tuple[ConversationId, ...] = ()
     more_groups: bool = False
 
 
-def losses_between(first: int, last: int, expired: int, changes: Mapping[GroupId | None, Span]) -> list[Loss]:
+def change_of(verb: str, to: Recipient) -> ConversationId | None:
+    """The conversation of which an envelope tells a change; None: it tells none."""
+    if verb not in CHANGE_VERBS:
+        return None
+    return GroupId(to) if is_group(to) else PairId(to)
+
+
+def losses_between(first: int, last: int, expired: int, changes: Mapping[ConversationId | None, Span]) -> list[Loss]:
     """The losses behind missing numbers, all of `first` to `last`, in a mailbox whose highest expired number is
     `expired`.
 

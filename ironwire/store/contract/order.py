@@ -22,6 +22,7 @@ _CODES: dict[type[object], ErrorCode] = {
     op.MailboxFull: "mailbox_full",
     op.Undeliverable: "user_offline",
     op.NotMember: "not_found",
+    op.Encrypted: "forbidden",
 }
 """By the result of an envelope that was refused, what its sender is told."""
 

@@ -2,7 +2,7 @@
 
 from typing import NewType
 
-from ironwire.ids import Address, ClientId, DeviceId, MessageId
+from ironwire.ids import ClientId, DeviceId, MessageId, Recipient
 from ironwire.limits import Limits
 from ironwire.record import record
 from ironwire.wire.messages import ErrorCode
@@ -47,7 +47,7 @@ class Envelope:
     verb: str
     sender: ClientId
     device: DeviceId | None
-    to: Address
+    to: Recipient
     id: MessageId | None
     ts: int
     payload: bytes

@@ -25,14 +25,15 @@ There are two kinds of reads, told apart by their form:
   where a wrong answer costs a little time or a lost signal. A promise never follows from a glance.
 
 Operations and their results stand in `operations/`. The reads, and the changes that are no operations, are declared
-by subject: here, in `directory.py`, in `device_log.py`, in `backups.py` and in `maintenance.py`.
+by subject: here, in `directory.py`, `device_log.py`, `conversations.py`, `backups.py` and `maintenance.py`.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, GroupId, MessageId
 from ironwire.store.contract.backups import Backups
+from ironwire.store.contract.conversations import Conversations, StoredConversation
 from ironwire.store.contract.device_log import DeviceLogs
 from ironwire.store.contract.directory import Directory, Group
 from ironwire.store.contract.losses import Loss
@@ -122,6 +123,12 @@ class Glance(Protocol):
         """
         ...
 
+    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        ...
+
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         """The clients that the client has blocked. `Append` looks for itself: this is for signals that are not stored.
 
@@ -133,7 +140,7 @@ class Glance(Protocol):
     def is_banned(self, client: ClientId) -> bool: ...
 
 
-class Store(Mailboxes, Directory, DeviceLogs, Backups, Archive, Maintenance, Protocol):
+class Store(Mailboxes, Directory, DeviceLogs, Conversations, Backups, Archive, Maintenance, Protocol):
     """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or
     after `close`.
     """

@@ -11,7 +11,8 @@ from ironwire.protocol.devices.log import check_place
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.device_log import is_taken
 from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
-from ironwire.store.contract.records import Archived, Entry, Envelope, MailboxId, Number, Quota
+from ironwire.store.contract.records import Envelope, MailboxId, Number, Quota
+from ironwire.store.memory import conversations, epochs, placing
 from ironwire.store.memory import state as memory
 from ironwire.wire.messages import ErrorCode
 
@@ -30,7 +31,7 @@ def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> o
                 if box.device == device:
                     if session not in (None, box.session):
                         return op.SessionOver()
-                    del state.boxes[box.id]
+                    memory.drop_box(state, box)
                     return op.Removed()
             return op.NoSuchDevice()
         case op.Sweep():
@@ -67,6 +68,17 @@ def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> o
             return op.Unblocked()
         case op.AppendToLog():
             return _append_to_log(state, operation, quota)
+        case op.AdvanceConversation():
+            return epochs.advance(state, operation, quota)
+        case op.PublishPackages(device):
+            if memory.box_of(state, device) is None:
+                return op.SessionOver()
+            return conversations.publish(state.encrypted, operation)
+        case op.ClaimPackages(claimer):
+            blocked_by = frozenset(client for client, blocked in state.blocks.items() if claimer in blocked)
+            return conversations.claim(state.encrypted, operation, blocked_by)
+        case op.AskToRejoin():
+            return conversations.rejoin(state.encrypted, operation)
 
 
 def _register(state: memory.MemoryState, register: op.Register, quota: Quota) -> op.RegisterResult:
@@ -120,9 +132,11 @@ def _refuse_number(state: memory.MemoryState, number: Number, code: ErrorCode) -
 
 def _append(state: memory.MemoryState, append: op.Append, quota: Quota) -> op.AppendResult:
     envelope = append.envelope
-    known = memory.recall(state, _key(envelope, append.digest), append.digest)
+    known = memory.recall(state, placing.key_of(envelope, append.digest), append.digest)
     if known is not None:
         return known
+    if memory.is_encrypted_by_now(state, envelope):
+        return op.Encrypted()
     match append.audience:
         case op.ToClient(client, is_live):
             return _append_to_client(state, append, client, quota, is_live=is_live)
@@ -130,6 +144,8 @@ def _append(state: memory.MemoryState, append: op.Append, quota: Quota) -> op.Ap
             return _append_to_group(state, append, group, quota)
         case op.ToDevices(devices):
             return _append_to_devices(state, append, devices, quota)
+        case op.ToConversation() as to:
+            return epochs.append(state, append, to, quota)
 
 
 def _append_to_client(
@@ -149,8 +165,8 @@ def _append_to_client(
         owed += [(box, True) for box in memory.boxes_of(state, envelope.sender) if box.device != envelope.device]
     if is_blocked and append.is_archived:
         state.blocked.add(state.next_archived)
-    _remember(state, envelope, append.digest, is_archived=append.is_archived)
-    return evolve(_spread(envelope, owed, quota), owed=() if is_blocked else (client,))
+    placing.remember(state, envelope, append.digest, is_archived=append.is_archived)
+    return evolve(placing.spread(envelope, owed, quota), owed=() if is_blocked else (client,))
 
 
 def _append_to_group(
@@ -160,7 +176,7 @@ def _append_to_group(
     group = state.groups.get(to)
     if group is None or envelope.sender not in group.members:
         return op.NotMember()
-    _remember(state, envelope, append.digest, is_archived=append.is_archived)
+    placing.remember(state, envelope, append.digest, is_archived=append.is_archived)
     return _spread_in_group(state, envelope, list(group.members), quota, but=(envelope.sender, envelope.device))
 
 
@@ -170,38 +186,21 @@ def _append_to_devices(
     boxes = [box for client, device in devices for box in memory.boxes_of(state, client) if box.device == device]
     if not boxes:
         return op.Undeliverable()
-    _remember(state, append.envelope, append.digest, is_archived=append.is_archived)
-    return _spread(append.envelope, [(box, False) for box in boxes], quota)
+    placing.remember(state, append.envelope, append.digest, is_archived=append.is_archived)
+    return placing.spread(append.envelope, [(box, False) for box in boxes], quota)
 
 
 def _change_group(state: memory.MemoryState, change: op.ChangeGroup, quota: Quota) -> op.ChangeResult:
     envelope = change.envelope
-    known = memory.recall(state, _key(envelope, change.digest), change.digest)
+    known = memory.recall(state, placing.key_of(envelope, change.digest), change.digest)
     if known is not None:
         return known
-    group_id = GroupId(envelope.to)
-    group = state.groups.get(group_id, memory.GroupState(group_id))
-    if group.epoch != change.expected_epoch:
-        return op.EpochPassed()
-    for client in change.roles:
-        if client not in group.members and len(memory.groups_of(state, client)) >= quota.groups_per_client:
-            return op.TooManyGroups(client)
-    everyone = [*group.members, *(client for client in change.roles if client not in group.members)]
-    for client in everyone:
-        if client not in change.roles:
-            del group.members[client]
-        elif client in group.members:
-            group.members[client].role = change.roles[client]
-        else:
-            group.members[client] = memory.Member(state.next_member, change.roles[client], state.next_archived)
-            state.next_member += 1
-    group.epoch += 1
-    group.name = change.name
-    if group.members:
-        state.groups[group_id] = group
-    else:
-        state.groups.pop(group_id, None)
-    _remember(state, envelope, change.digest, is_archived=False)
+    everyone = placing.move_group(state, change, quota)
+    if not isinstance(everyone, list):
+        return everyone
+    gone = [client for client in everyone if client not in change.roles]
+    conversations.ask_for_those_who_left(state.encrypted, GroupId(envelope.to), gone)
+    placing.remember(state, envelope, change.digest, is_archived=False)
     return _spread_in_group(state, envelope, everyone, quota)
 
 
@@ -214,24 +213,7 @@ def _spread_in_group(
 ) -> op.Appended:
     """Put the envelope into all mailboxes of these clients, `but` that of one device."""
     boxes = [box for client in clients for box in memory.boxes_of(state, client) if (client, box.device) != but]
-    return evolve(_spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
-
-
-def _spread(envelope: Envelope, owed: Sequence[tuple[memory.MemoryMailbox, bool]], quota: Quota) -> op.Appended:
-    """Put the envelope into these mailboxes, each the sender's own or not. A full one gives out a number without an
-    entry.
-    """
-    placed, lost = [], []
-    for box, is_own in owed:
-        has_room = box.admits(len(envelope.payload), quota)
-        box.tail += 1
-        if has_room:
-            box.entries[box.tail] = Entry(box.tail, envelope, is_own)
-            placed.append(op.Placed(box.id, box.client, box.device, box.tail, is_own))
-        else:
-            box.lose(box.tail, envelope, quota)
-            lost.append(op.LostPlace(box.id, box.tail))
-    return op.Appended(tuple(placed), lost=tuple(lost))
+    return evolve(placing.spread(envelope, [(box, False) for box in boxes], quota), owed=tuple(clients))
 
 
 def _append_to_log(state: memory.MemoryState, append: op.AppendToLog, quota: Quota) -> op.LogResult:
@@ -252,23 +234,9 @@ def _append_to_log(state: memory.MemoryState, append: op.AppendToLog, quota: Quo
     current = {device.key.raw for device in longer.current}
     removed = [box for box in memory.boxes_of(state, client) if box.device_key not in (None, *current)]
     for box in removed:
-        del state.boxes[box.id]
-    stored = _spread(envelope, [(box, False) for box in memory.boxes_of(state, client)], quota)
+        memory.drop_box(state, box)
+    stored = placing.spread(envelope, [(box, False) for box in memory.boxes_of(state, client)], quota)
     return op.Logged(evolve(stored, owed=(client,)), tuple(box.device for box in removed))
-
-
-def _key(envelope: Envelope, digest: bytes) -> memory.MessageKey | None:
-    """The key under which the id is remembered; None if it is not."""
-    return None if envelope.id is None or not digest else (envelope.sender, envelope.device, envelope.id)
-
-
-def _remember(state: memory.MemoryState, envelope: Envelope, digest: bytes, *, is_archived: bool) -> None:
-    key = _key(envelope, digest)
-    if key is not None:
-        state.known_ids[key] = (envelope, digest)
-    if is_archived:
-        state.archive.append(Archived(state.next_archived, envelope))
-        state.next_archived += 1
 
 
 def _ack(state: memory.MemoryState, ack: op.Acknowledge) -> op.Acked | op.SessionOver:

@@ -6,15 +6,19 @@ Nothing is counted that can be looked at.
 from attrs import define, field
 
 from ironwire.crypto.signing import PublicKey
-from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.ids import Address, BackupName, ClientId, ConversationId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.store.contract.backups import BACKUPS_PER_CLIENT, BackupRefusal
+from ironwire.store.contract.conversations import CLEARTEXT_VERBS, conversation_of
 from ironwire.store.contract.directory import Group, Membership
-from ironwire.store.contract.losses import Loss, Span, losses_between, widened
+from ironwire.store.contract.losses import Loss, Span, change_of, losses_between, widened
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.operations import Duplicate, IdTaken, Known
 from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Quota, RefusedSpan
-from ironwire.wire.messages import GroupChanged
+from ironwire.store.memory.conversations import ConversationsState, drop_device
+from ironwire.store.memory.conversations import erase as erase_from_conversations
+from ironwire.store.memory.conversations import expire as expire_conversations
 
 
 @define
@@ -33,12 +37,16 @@ class MemoryMailbox:
     entries: dict[int, Entry] = field(factory=dict)
     expired: int = 0
     """The last number that has expired."""
-    lost_changes: dict[GroupId | None, Span] = field(factory=dict)
+    lost_changes: dict[ConversationId | None, Span] = field(factory=dict)
     """The groups of which a change was lost, with the numbers; None stands for those that are not named."""
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
     device_key: bytes | None = None
+
+    @property
+    def leaf(self) -> Leaf | None:
+        return None if self.device_key is None else Leaf(self.client, self.device_key)
 
     @property
     def waiting_bytes(self) -> int:
@@ -54,8 +62,8 @@ class MemoryMailbox:
 
     def lose(self, seq: int, envelope: Envelope, quota: Quota) -> None:
         """Give out a number without an entry."""
-        if envelope.verb == GroupChanged.verb:
-            group: GroupId | None = GroupId(envelope.to)
+        group = change_of(envelope.verb, envelope.to)
+        if group is not None:
             if group not in self.lost_changes and len(self.lost_changes) >= quota.lost_groups:
                 group = None
             self.lost_changes[group] = widened(self.lost_changes.get(group), seq)
@@ -120,6 +128,7 @@ class MemoryState:
     banned: set[ClientId] = field(factory=set)
     backups: dict[BackupName, tuple[ClientId, bytes]] = field(factory=dict)
     logs: dict[ClientId, DeviceLog] = field(factory=dict)
+    encrypted: ConversationsState = field(factory=ConversationsState)
     next_mailbox: int = 1
     next_archived: int = 1
     next_member: int = 1
@@ -131,6 +140,24 @@ def boxes_of(state: MemoryState, client: ClientId) -> list[MemoryMailbox]:
 
 def log_of(state: MemoryState, client: ClientId) -> DeviceLog:
     return state.logs.get(client) or DeviceLog(PublicKey(bytes.fromhex(client)))
+
+
+def box_of(state: MemoryState, leaf: Leaf) -> MemoryMailbox | None:
+    """The mailbox of a device that is a leaf."""
+    return next((box for box in boxes_of(state, leaf.client) if box.device_key == leaf.device), None)
+
+
+def drop_box(state: MemoryState, box: MemoryMailbox) -> None:
+    del state.boxes[box.id]
+    if box.leaf is not None:
+        drop_device(state.encrypted, box.leaf)
+
+
+def is_encrypted_by_now(state: MemoryState, envelope: Envelope) -> bool:
+    """Whether nothing may be said in the clear any more where this goes."""
+    if envelope.verb not in CLEARTEXT_VERBS:
+        return False
+    return conversation_of(envelope.sender, envelope.to) in state.encrypted.conversations
 
 
 def groups_of(state: MemoryState, client: ClientId) -> list[GroupState]:
@@ -182,7 +209,8 @@ def expire(state: MemoryState, before_ms: int, archived_before_ms: int, quota: Q
     state.archive = [archived for archived in state.archive if archived.envelope.ts >= archived_before_ms]
     unseen = [box.id for box in state.boxes.values() if box.seen_ms < before_ms]
     for mailbox in unseen:
-        del state.boxes[mailbox]
+        drop_box(state, state.boxes[mailbox])
+    expire_conversations(state.encrypted, before_ms)
     return Expired(entries, len(unseen))
 
 
@@ -206,7 +234,8 @@ def erase(state: MemoryState, client: ClientId) -> Erased:
 
     boxes = boxes_of(state, client)
     for box in boxes:
-        del state.boxes[box.id]
+        drop_box(state, box)
+    erase_from_conversations(state.encrypted, client)
     state.backups = {name: kept for name, kept in state.backups.items() if kept[0] != client}
     archive = state.archive
     state.archive = [archived for archived in archive if not concerns(archived.envelope)]

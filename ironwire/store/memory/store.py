@@ -4,13 +4,16 @@ It is the oracle that every other store is compared with, and what the server ru
 to be read, as are its other parts, `state.py` and `operations.py`: nothing is counted that can be looked at.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
-from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, BackupName, ClientId, ConversationId, DeviceId, GroupId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.conversations.tasks import Task
 from ironwire.store.contract.backups import BackupRefusal
+from ironwire.store.contract.conversations import ConversationSummary, KeptCommit, Pool, StoredConversation
 from ironwire.store.contract.device_log import KeptEntry, LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
@@ -18,6 +21,7 @@ from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.order import apply_in_lanes
 from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.memory import conversations
 from ironwire.store.memory import state as memory
 from ironwire.store.memory.operations import apply
 
@@ -37,6 +41,9 @@ class MemoryGlance:
     def group(self, group: GroupId) -> Group | None:
         found = self._state.groups.get(group)
         return None if found is None else found.snapshot()
+
+    def conversation(self, conversation: ConversationId) -> StoredConversation | None:
+        return self._state.encrypted.conversations.get(conversation)
 
     def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return frozenset(self._state.blocks.get(client, ()))
@@ -128,6 +135,38 @@ class MemoryStore:
             return None
         some = log.entries[first : first + limit]
         return LogPage([KeptEntry(each.entry.encode(), each.signature) for each in some], log.head)
+
+    async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
+        return self.glance.conversation(conversation)
+
+    async def conversations_of(
+        self, device: Leaf, *, after: ConversationId | None, limit: int
+    ) -> Sequence[ConversationSummary]:
+        return conversations.summaries(self._state.encrypted, device, after)[:limit]
+
+    async def commits(
+        self, conversation: ConversationId, generation: int, *, first: int, limit: int
+    ) -> Sequence[KeptCommit]:
+        await trio.lowlevel.checkpoint()
+        return conversations.read_commits(self._state.encrypted, conversation, generation, first, limit)
+
+    async def claimed(
+        self, conversation: ConversationId, claimer: ClientId, refs: Sequence[bytes]
+    ) -> Mapping[bytes, Leaf]:
+        return conversations.claimed(self._state.encrypted, conversation, claimer, refs)
+
+    async def listed_devices(self, client: ClientId) -> frozenset[bytes]:
+        return frozenset(device.key.raw for device in memory.log_of(self._state, client).current)
+
+    async def pool(self, device: Leaf) -> Pool:
+        return conversations.pool_of(self._state.encrypted, device)
+
+    async def tasks(self, conversation: ConversationId) -> Sequence[Task]:
+        return conversations.tasks_of(self._state.encrypted, conversation)
+
+    async def conversations_with_tasks(self, client: ClientId) -> Sequence[ConversationId]:
+        found = conversations.conversations_of(self._state.encrypted, client)
+        return [each.id for each in found if conversations.tasks_of(self._state.encrypted, each.id)]
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

@@ -193,7 +193,7 @@ class DirectoryReader:
         """Drop what is cached of the groups and clients that this batch has changed, if it was committed."""
         for operation in batch:
             match operation:
-                case op.ChangeGroup(envelope):
+                case op.ChangeGroup(envelope) | op.AdvanceConversation(group=op.ChangeGroup(envelope)):
                     self._groups.drop(GroupId(envelope.to))
                 case op.AddBlock(client) | op.RemoveBlock(client):
                     self._blocks.drop(client)

@@ -7,6 +7,7 @@ import sqlite3
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.maintenance import Erased
+from ironwire.store.sqlite.conversations import erase_from_conversations
 from ironwire.store.sqlite.device_log import erase_log
 
 _OWN_MAILBOXES = "(SELECT id FROM mailbox WHERE client = :client)"
@@ -33,6 +34,7 @@ def erase_client(database: sqlite3.Connection, client: ClientId) -> Erased:
     run(_RELEASE_OWN)
     waiting = run(_DELETE_ENTRIES).rowcount
     devices = run(_DELETE_MAILBOXES).rowcount
+    erase_from_conversations(database, client)
     run(_DELETE_BACKUPS)
     archived, left = map(int, run(_COUNT_ENVELOPES).fetchone())
     run(_UNARCHIVE)

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from ironwire.errors import StoreError
-from ironwire.ids import ClientId, DeviceId, MessageId, parse_address
+from ironwire.ids import ClientId, DeviceId, MessageId, parse_recipient
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, MailboxId, RefusedSpan
 from ironwire.store.sqlite.memtable import Box, refused_spans
@@ -187,7 +187,7 @@ def _kept(
         verb=verb,
         sender=ClientId(sender),
         device=None if device is None else DeviceId(device),
-        to=parse_address(to),
+        to=parse_recipient(to),
         id=None if id is None else MessageId(id),
         ts=ts,
         payload=payload.encode("latin-1"),

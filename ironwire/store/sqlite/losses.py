@@ -6,10 +6,9 @@ journal.
 
 import sqlite3
 
-from ironwire.ids import GroupId
-from ironwire.store.contract.losses import Loss, losses_between, widened
+from ironwire.ids import ConversationId, parse_conversation_id
+from ironwire.store.contract.losses import CHANGE_VERBS, Loss, losses_between, widened
 from ironwire.store.contract.records import MailboxId
-from ironwire.wire.messages import GroupChanged
 
 _OTHERS = ""
 """The name under which groups stand that are too many to be named."""
@@ -27,10 +26,12 @@ _MARK_EXPIRED = f"""
     WHERE mailbox.id = gone.id"""  # noqa: S608  # constants
 _SELECT_OLD_CHANGES = """
     SELECT mailbox, recipient, seq FROM entry JOIN envelope ON envelope.id = entry.envelope
-    WHERE ts < ? AND owed > 0 AND verb = ? AND mailbox IN (SELECT id FROM mailbox) ORDER BY mailbox, seq"""
+    WHERE ts < ? AND owed > 0 AND verb IN (?, ?, ?) AND mailbox IN (SELECT id FROM mailbox) ORDER BY mailbox, seq"""
 
 
-def note_lost_change(changes: sqlite3.Connection, mailbox: MailboxId, group: str, seq: int, most: int) -> None:
+def note_lost_change(
+    changes: sqlite3.Connection, mailbox: MailboxId, group: ConversationId, seq: int, most: int
+) -> None:
     """A change of the group was lost under this number. No more than `most` groups are named."""
     spans = {roster: (first, last) for roster, first, last in changes.execute(_SELECT_CHANGES, (mailbox,))}
     name = group if group in spans or len(spans) < most else _OTHERS
@@ -46,7 +47,7 @@ def forget_lost_changes(changes: sqlite3.Connection, mailbox: MailboxId, upto: i
 def note_expiry(changes: sqlite3.Connection, before_ms: int, most: int) -> None:
     """Entries of envelopes that were accepted before `before_ms` are about to be dropped."""
     changes.execute(_MARK_EXPIRED, (before_ms,))
-    for mailbox, group, seq in changes.execute(_SELECT_OLD_CHANGES, (before_ms, GroupChanged.verb)).fetchall():
+    for mailbox, group, seq in changes.execute(_SELECT_OLD_CHANGES, (before_ms, *CHANGE_VERBS)).fetchall():
         note_lost_change(changes, mailbox, group, seq, most)
 
 
@@ -55,5 +56,5 @@ def read_losses(lookups: sqlite3.Connection, mailbox: MailboxId, first: int, las
     if row is None:
         return []
     rows = lookups.execute(_SELECT_CHANGES, (mailbox,))
-    spans = {GroupId(roster) if roster else None: (begin, end) for roster, begin, end in rows}
+    spans = {parse_conversation_id(roster) if roster else None: (begin, end) for roster, begin, end in rows}
     return losses_between(first, last, row[0], spans)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
-from ironwire.ids import Address, ClientId, DeviceId, MessageId, is_group, parse_address
+from ironwire.ids import Address, ClientId, DeviceId, MessageId, is_group, parse_recipient
 from ironwire.store.contract.records import HISTORY_BYTES, Archived, Entry, Envelope, MailboxId
 
 PAGE_BYTES = 128 * 1024
@@ -85,7 +85,7 @@ def _envelope(
         verb=verb,
         sender=ClientId(sender),
         device=DeviceId(device) if device else None,
-        to=parse_address(recipient),
+        to=parse_recipient(recipient),
         id=None if message_id is None else MessageId(message_id),
         ts=ts,
         payload=payload,

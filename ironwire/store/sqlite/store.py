@@ -1,7 +1,7 @@
 """The durable store in one SQLite file, written by one writer in batches."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -10,8 +10,11 @@ import structlog
 import trio
 
 from ironwire.errors import StoreError
-from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, BackupName, ClientId, ConversationId, DeviceId, GroupId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.conversations.tasks import Task
 from ironwire.store.contract.backups import BackupRefusal
+from ironwire.store.contract.conversations import ConversationSummary, KeptCommit, Pool, StoredConversation
 from ironwire.store.contract.device_log import LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.faults import FaultPoint, reach
@@ -19,11 +22,13 @@ from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.sqlite import conversations, key_packages
 from ironwire.store.sqlite.backups import put_backup, read_backup
 from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.database import Database, Threads, Workers
 from ironwire.store.sqlite.device_log import read_log
 from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans, take_ban
+from ironwire.store.sqlite.glance import SqliteGlance
 from ironwire.store.sqlite.losses import read_losses
 from ironwire.store.sqlite.mailboxes import MailboxCache
 from ironwire.store.sqlite.memtable import message_key
@@ -33,51 +38,6 @@ from ironwire.store.sqlite.writer import Writer
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-
-class SqliteGlance:
-    """The caches of the store, and a look-up on the event loop on a miss. `turn` is held while a batch is under way."""
-
-    _mailboxes: MailboxCache
-    _directory: DirectoryReader
-
-    def __init__(self, database: Database, turn: trio.Lock) -> None:
-        self._database = database
-        self._turn = turn
-        self.banned: set[ClientId] = set()
-        """Kept up to date by the store."""
-
-    def open(self, mailboxes: MailboxCache, directory: DirectoryReader, banned: set[ClientId]) -> None:
-        self._mailboxes, self._directory, self.banned = mailboxes, directory, banned
-
-    def mailbox_count(self, client: ClientId) -> int:
-        boxes = self._mailboxes.cached.get(client)
-        if boxes is None:
-            if not self._turn.locked():
-                self._mailboxes.trim()
-            with self._database.errors():
-                boxes = self._mailboxes.of(client)
-        return len(boxes)
-
-    def mailbox_counts(self, clients: Iterable[ClientId]) -> list[int]:
-        if not self._turn.locked():
-            self._mailboxes.trim()
-        with self._database.errors():
-            return [*map(len, self._mailboxes.of_all(clients))]
-
-    def group(self, group: GroupId) -> Group | None:
-        with self._database.errors():
-            return self._directory.group(group)
-
-    def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
-        blocks = self._directory.blocks.get(client)  # first: to enter the context below costs more than all else here
-        if blocks is None:
-            with self._database.errors():
-                blocks = self._directory.blocks_of(client)
-        return blocks
-
-    def is_banned(self, client: ClientId) -> bool:
-        return client in self.banned
 
 
 class SqliteStore:
@@ -90,6 +50,7 @@ class SqliteStore:
     _writer: Writer
     _mailboxes: MailboxCache
     _directory: DirectoryReader
+    _conversations: conversations.ConversationReader
 
     def __init__(self, path: Path, quota: Quota, open_workers: Callable[[], Workers] = Threads) -> None:
         self._quota = quota
@@ -116,7 +77,8 @@ class SqliteStore:
         self._writer = Writer(database.changes, database.lookups, self._quota)
         self._mailboxes = self._writer.mailboxes
         self._directory = DirectoryReader(database.lookups)
-        self.glance.open(self._mailboxes, self._directory, read_bans(database.lookups))
+        self._conversations = conversations.ConversationReader(database.lookups)
+        self.glance.open(self._mailboxes, self._directory, self._conversations, read_bans(database.lookups))
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -127,6 +89,7 @@ class SqliteStore:
                 results = await self._transaction(lambda: self._writer.apply(batch), in_thread=False)
             finally:
                 self._directory.forget_changed(batch)
+                self._conversations.forget_changed(batch)
             self._batches += 1
             self._operations += len(batch)
             reach(FaultPoint.BEFORE_REPLIES)
@@ -152,6 +115,7 @@ class SqliteStore:
             erased = await self._transaction(lambda: self._writer.erase(client), in_thread=True)
             self._writer.recover()
             self._directory.forget_blocks(client)
+            self._conversations.forget()
             self._batches += 1
             return erased
 
@@ -276,6 +240,44 @@ class SqliteStore:
     async def device_log(self, client: ClientId, *, first: int, limit: int) -> LogPage | None:
         with self._database.errors():
             return read_log(self._database.lookups, client, first, limit)
+
+    async def conversation(self, conversation: ConversationId) -> StoredConversation | None:
+        return self.glance.conversation(conversation)
+
+    async def conversations_of(
+        self, device: Leaf, *, after: ConversationId | None, limit: int
+    ) -> Sequence[ConversationSummary]:
+        with self._database.errors():
+            return conversations.read_conversations_of(self._database.lookups, device, after, limit)
+
+    async def commits(
+        self, conversation: ConversationId, generation: int, *, first: int, limit: int
+    ) -> Sequence[KeptCommit]:
+        return await self._database.read_page(
+            lambda pages: conversations.read_commits(pages, conversation, generation, first, limit)
+        )
+
+    async def claimed(
+        self, conversation: ConversationId, claimer: ClientId, refs: Sequence[bytes]
+    ) -> Mapping[bytes, Leaf]:
+        with self._database.errors():
+            return key_packages.read_claimed(self._database.lookups, conversation, claimer, refs)
+
+    async def listed_devices(self, client: ClientId) -> frozenset[bytes]:
+        with self._database.errors():
+            return conversations.read_listed_devices(self._database.lookups, client)
+
+    async def pool(self, device: Leaf) -> Pool:
+        with self._database.errors():
+            return key_packages.read_pool(self._database.lookups, device)
+
+    async def tasks(self, conversation: ConversationId) -> Sequence[Task]:
+        with self._database.errors():
+            return conversations.read_tasks(self._database.lookups, conversation)
+
+    async def conversations_with_tasks(self, client: ClientId) -> Sequence[ConversationId]:
+        with self._database.errors():
+            return conversations.read_conversations_with_tasks(self._database.lookups, client)
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

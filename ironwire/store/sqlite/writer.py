@@ -11,18 +11,22 @@ from collections.abc import Sequence
 from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.faults import FaultPoint, reach
+from ironwire.store.contract.losses import change_of
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Envelope, Number, Quota
+from ironwire.store.sqlite.conversations import ConversationWriter, expire_conversations
 from ironwire.store.sqlite.device_log import append_entry
 from ironwire.store.sqlite.devices import DeviceWriter
 from ironwire.store.sqlite.directory import DirectoryWriter
+from ironwire.store.sqlite.epochs import EpochWriter
 from ironwire.store.sqlite.erasure import erase_client
 from ironwire.store.sqlite.expiry import drop_old_entries, let_go, unreachable_entries, unseen_mailboxes
+from ironwire.store.sqlite.key_packages import PackageWriter
 from ironwire.store.sqlite.losses import note_lost_change
 from ironwire.store.sqlite.mailboxes import MailboxCache
 from ironwire.store.sqlite.memtable import Box, KnownRow, Recent, find_known, key_of, known_as, message_key, read_known
-from ironwire.wire.messages import ErrorCode, GroupChanged
+from ironwire.wire.messages import ErrorCode
 
 _FORGET_ID = "DELETE FROM known WHERE key = ? RETURNING envelope"
 _UNARCHIVE = "UPDATE envelope SET is_archived = 0 WHERE id = ? AND sender = ? AND message_id = ?"
@@ -45,10 +49,13 @@ class Writer:
         self._lookups = lookups
         self._quota = quota
         self._directory = DirectoryWriter(changes, quota)
+        self._conversations = ConversationWriter(changes)
+        self._packages = PackageWriter(changes)
         self.mailboxes = MailboxCache(lookups, quota)
         self._known_ids: dict[bytes, KnownRow] = {}
         """Ids of the current batch that the tables know."""
         self._devices = DeviceWriter(changes, self.mailboxes, quota)
+        self._epochs = EpochWriter(self._conversations, self._packages, self._directory, self.mailboxes, self._spread)
         self.recover()
 
     def apply(self, batch: Sequence[op.Operation]) -> list[op.Result]:
@@ -78,6 +85,7 @@ class Writer:
         for mailbox, tail in unreachable_entries(self._changes):
             self._devices.take_out(mailbox, 0, tail)
         self._devices.release()
+        expire_conversations(self._changes, before_ms)
         reach(FaultPoint.EXPIRING)
         return Expired(entries, len(unseen))
 
@@ -100,6 +108,7 @@ class Writer:
         """
         self._devices.forget()
         self._directory.forget()
+        self._conversations.forget()
         self.mailboxes.recover()
 
     def recall(self, key: bytes, digest: bytes) -> op.Known | None:
@@ -135,11 +144,23 @@ class Writer:
                 return self._directory.unblock(operation)
             case op.AppendToLog():
                 return self._append_to_log(operation)
+            case op.AdvanceConversation():
+                return self._known(key, operation.digest) or self._epochs.advance(operation, key)
+            case op.PublishPackages():
+                return self._epochs.publish(operation)
+            case op.ClaimPackages(claimer, targets=targets):
+                owners = {device.client for device, _ in targets}
+                blocked_by = frozenset(client for client in owners if claimer in self._directory.blocks_of(client))
+                return self._packages.claim(operation, blocked_by)
+            case op.AskToRejoin():
+                return self._conversations.rejoin(operation)
 
     def _append(self, append: op.Append, key: bytes | None) -> op.AppendResult:
         known = self._known(key, append.digest)
         if known is not None:
             return known
+        if self._conversations.forbids(append.envelope):
+            return op.Encrypted()
         match append.audience:
             case op.ToClient(client, is_live):
                 return self._append_to_client(append, key, client, is_live=is_live)
@@ -147,6 +168,8 @@ class Writer:
                 return self._append_to_group(append, key, group)
             case op.ToDevices(devices):
                 return self._append_to_devices(append, key, devices)
+            case op.ToConversation() as to:
+                return self._epochs.append(append, key, to)
 
     def _append_to_client(
         self, append: op.Append, key: bytes | None, client: ClientId, *, is_live: bool
@@ -214,6 +237,8 @@ class Writer:
         everyone = self._directory.change(change, self.mailboxes.last_envelope)
         if not isinstance(everyone, tuple):
             return everyone
+        gone = [client for client in everyone if client not in change.roles]
+        self._conversations.ask_for_those_who_left(GroupId(change.envelope.to), gone)
         owed = [(box, False) for boxes in self.mailboxes.of_all(everyone) for box in boxes]
         return self._spread(change, key, owed, everyone)
 
@@ -229,7 +254,7 @@ class Writer:
 
     def _spread(
         self,
-        what: op.Append | op.ChangeGroup,
+        what: op.Append | op.ChangeGroup | op.AdvanceConversation,
         key: bytes | None,
         owed: list[tuple[Box, bool]],
         clients: tuple[ClientId, ...],
@@ -252,14 +277,15 @@ class Writer:
 
     def _lose(self, box: Box, envelope: Envelope) -> op.LostPlace:
         self.mailboxes.skip(box)
-        if envelope.verb == GroupChanged.verb:
-            note_lost_change(self._changes, box.id, envelope.to, box.tail, self._quota.lost_groups)
+        conversation = change_of(envelope.verb, envelope.to)
+        if conversation is not None:
+            note_lost_change(self._changes, box.id, conversation, box.tail, self._quota.lost_groups)
             box.has_lost_changes = True
         return op.LostPlace(box.id, box.tail)
 
     def _keep(
         self,
-        what: op.Append | op.ChangeGroup,
+        what: op.Append | op.ChangeGroup | op.AdvanceConversation,
         key: bytes | None,
         owed: list[tuple[Box, bool]],
         *,
@@ -313,4 +339,7 @@ class Writer:
 
 
 def _key_of(operation: op.Operation) -> bytes | None:
-    return key_of(operation.envelope, operation.digest) if isinstance(operation, op.Append | op.ChangeGroup) else None
+    """Of an operation whose id is remembered."""
+    if isinstance(operation, op.Append | op.ChangeGroup | op.AdvanceConversation):
+        return key_of(operation.envelope, operation.digest)
+    return None

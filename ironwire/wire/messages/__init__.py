@@ -7,7 +7,17 @@ classes.
 
 from typing import TypeVar
 
-from ironwire.wire.messages import calls, devices, envelopes, groups, presence, session, uploads
+from ironwire.wire.messages import (
+    calls,
+    conversations,
+    devices,
+    envelopes,
+    groups,
+    key_packages,
+    presence,
+    session,
+    uploads,
+)
 from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
 from ironwire.wire.messages.calls import (
     CallAnswer,
@@ -27,6 +37,25 @@ from ironwire.wire.messages.calls import (
     RelayedResumed,
     RelayedRinging,
     RelayedUpdate,
+)
+from ironwire.wire.messages.conversations import (
+    BlobRef,
+    MlsCommit,
+    MlsCommitPage,
+    MlsCommits,
+    MlsCommitted,
+    MlsCreate,
+    MlsGroup,
+    MlsGroupPage,
+    MlsGroups,
+    MlsMessage,
+    MlsNack,
+    MlsRejoin,
+    MlsSend,
+    MlsSignal,
+    MlsTask,
+    MlsWelcome,
+    RelayedMlsSignal,
 )
 from ironwire.wire.messages.devices import (
     Ack,
@@ -80,6 +109,17 @@ from ironwire.wire.messages.groups import (
     Groups,
     GroupSummary,
 )
+from ironwire.wire.messages.key_packages import (
+    MlsClaim,
+    MlsClaimed,
+    MlsDevice,
+    MlsLogHead,
+    MlsLow,
+    MlsPackage,
+    MlsPackages,
+    MlsPool,
+    MlsPublish,
+)
 from ironwire.wire.messages.presence import (
     Block,
     BlockList,
@@ -112,7 +152,7 @@ Direction = TypeVar("Direction", ClientMessage, ServerMessage)
 
 def _declared(direction: type[Direction]) -> tuple[type[Direction], ...]:
     """The classes of one direction, in the order in which the modules of their subjects declare them."""
-    subjects = (session, envelopes, devices, groups, presence, calls, uploads)
+    subjects = (session, envelopes, devices, groups, key_packages, conversations, presence, calls, uploads)
     return tuple(
         kind
         for subject in subjects
@@ -124,7 +164,16 @@ def _declared(direction: type[Direction]) -> tuple[type[Direction], ...]:
 CLIENT_MESSAGES = _declared(ClientMessage)
 SERVER_MESSAGES = _declared(ServerMessage)
 
-DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged, DeviceLogChanged)
+DELIVERIES = (
+    DeliveredText,
+    DeliveredFile,
+    DeliveredReceipt,
+    GroupChanged,
+    DeviceLogChanged,
+    MlsMessage,
+    MlsCommitted,
+    MlsWelcome,
+)
 """Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
 NUMBERED = (Text, File, Receipt)
@@ -143,6 +192,7 @@ __all__ = [
     "Auth",
     "AuthChallenge",
     "AuthOk",
+    "BlobRef",
     "Block",
     "BlockList",
     "Blocks",
@@ -192,6 +242,30 @@ __all__ = [
     "IceServers",
     "LoggedEntry",
     "Milliseconds",
+    "MlsClaim",
+    "MlsClaimed",
+    "MlsCommit",
+    "MlsCommitPage",
+    "MlsCommits",
+    "MlsCommitted",
+    "MlsCreate",
+    "MlsDevice",
+    "MlsGroup",
+    "MlsGroupPage",
+    "MlsGroups",
+    "MlsLogHead",
+    "MlsLow",
+    "MlsMessage",
+    "MlsNack",
+    "MlsPackage",
+    "MlsPackages",
+    "MlsPool",
+    "MlsPublish",
+    "MlsRejoin",
+    "MlsSend",
+    "MlsSignal",
+    "MlsTask",
+    "MlsWelcome",
     "Ping",
     "Pixels",
     "Pong",
@@ -205,6 +279,7 @@ __all__ = [
     "RelayedAnswer",
     "RelayedCandidate",
     "RelayedEnd",
+    "RelayedMlsSignal",
     "RelayedOffer",
     "RelayedResumed",
     "RelayedRinging",

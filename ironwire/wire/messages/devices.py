@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from attrs import field
 
-from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.ids import ClientId, ConversationId, DeviceId
 from ironwire.limits import DEVICES_PER_CLIENT, LOG_ENTRIES
 from ironwire.record import record
 from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage
@@ -34,7 +34,8 @@ class CaughtUp(ServerMessage):
 @record
 class Gap(ServerMessage):
     """The entries `first` to `last` of the mailbox are gone: they have expired, or the mailbox was full when they came.
-    `groups` names the groups with a lost change; `more_groups` says that there are others (section 5).
+    `groups` names the groups and other conversations with a lost change; `more_groups` says that there are others
+    (section 5).
     """
 
     verb: ClassVar[str] = "gap"
@@ -42,7 +43,7 @@ class Gap(ServerMessage):
     first: Count = field(metadata={WIRE_KEY: "from"})
     last: Count = field(metadata={WIRE_KEY: "to"})
     reason: Literal["expired", "full"]
-    groups: Annotated[list[GroupId], Items(1, 100)] | None = None
+    groups: Annotated[list[ConversationId], Items(1, 100)] | None = None
     more_groups: bool = False
 
 

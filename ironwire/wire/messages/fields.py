@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from attrs import Attribute, field, frozen
 
-from ironwire.limits import DEVICES_PER_CLIENT
+from ironwire.limits import DEVICES_PER_CLIENT, MLS_INLINE_BYTES
 
 WIRE_KEY = "wire_key"
 
@@ -114,6 +114,16 @@ MimeType = Annotated[
     str,
     Pattern(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}", description="a media type such as image/jpeg"),
 ]
+
+MlsBytes = Annotated[
+    str,
+    Pattern(
+        rf"[A-Za-z0-9_-]{{1,{-(-MLS_INLINE_BYTES * 4 // 3)}}}",
+        description="base64url without padding, of up to 32 KiB",
+    ),
+]
+MlsText = Annotated[str, Pattern(r"[A-Za-z0-9_-]+", description="base64url without padding")]
+"""The same from a server."""
 
 ReceiptState = Literal["delivered", "read"]
 FileKind = Literal["file", "image", "voice", "circle"]

@@ -76,6 +76,7 @@ class ServerLimits:
     group_members: Count
     groups_per_client: Count
     blocks_per_client: Count
+    mls_leaves: Count
     call_ring_ms: Count
     call_resume_ms: Count
     calls_per_client: Count
@@ -126,6 +127,10 @@ class Accepted(Answer):
     group: GroupId | None = None
     epoch: Count | None = None
     """Where a change of a group was accepted: the group, and what its epoch is now (section 7.2)."""
+    generation: Count | None = None
+    """Where a commit was accepted: the generation, beside the epoch that it began (section 10.2)."""
+    count: Count | None = None
+    """Where key packages were accepted: how many are in the pool now (section 10.4)."""
     index: Count | None = None
     """Where an entry of a device log was accepted: its index (section 9.3)."""
     sent: Count | None = None
@@ -142,6 +147,9 @@ class Error(ServerMessage):
     detail: str | None = None
     user: Address | None = None
     retry_after_ms: Count | None = None
+    generation: Count | None = None
+    epoch: Count | None = None
+    """With `conflict` about an encrypted conversation: how it stands, 0 and 0 if there is none (section 10)."""
     held: bool = False
     """The frame itself was not examined: an earlier one of the session was refused (section 4)."""
 

@@ -3,6 +3,21 @@
 The classes are the vocabulary, in a module of each subject; what is atomic, ordered and told stands in `store.py`.
 """
 
+from ironwire.store.contract.operations.conversations import (
+    AdvanceConversation,
+    Advanced,
+    AskedToRejoin,
+    AskToRejoin,
+    ClaimedPackage,
+    ClaimPackages,
+    ConversationMoved,
+    Encrypted,
+    PackageKnown,
+    PackagesClaimed,
+    PackagesPublished,
+    PublishPackages,
+    TooManyPackages,
+)
 from ironwire.store.contract.operations.devices import (
     Acked,
     Acknowledge,
@@ -52,6 +67,7 @@ from ironwire.store.contract.operations.envelopes import (
     Placed,
     RefuseNumber,
     ToClient,
+    ToConversation,
     ToDevices,
     ToGroup,
     Undeliverable,
@@ -59,7 +75,7 @@ from ironwire.store.contract.operations.envelopes import (
 from ironwire.store.contract.records import Mailbox
 
 Known = Duplicate | IdTaken
-AppendResult = Appended | Known | MailboxFull | Undeliverable | NotMember
+AppendResult = Appended | Known | MailboxFull | Undeliverable | NotMember | ConversationMoved | Encrypted
 ChangeResult = Appended | Known | EpochPassed | TooManyGroups
 NotNext = AlreadySettled | OutOfTurn | SessionOver
 """Why a number was not the next one."""
@@ -69,32 +85,67 @@ BlockResult = Blocked | TooManyBlocks | Unblocked
 LogRefusal = AlreadyLogged | LogMoved | LogRefused | TooManyDevices
 LogResult = Logged | LogRefusal
 
+AdvanceResult = Advanced | Known | ConversationMoved | EpochPassed | TooManyGroups
+PublishResult = PackagesPublished | PackageKnown | TooManyPackages | SessionOver
+ConversationResult = AdvanceResult | PublishResult | PackagesClaimed | AskedToRejoin
+ConversationOperation = AdvanceConversation | PublishPackages | ClaimPackages | AskToRejoin
+
 DeviceOperation = Register | Touch | Remove | Sweep | Acknowledge
-Operation = DeviceOperation | Append | ChangeGroup | RefuseNumber | Forget | AddBlock | RemoveBlock | AppendToLog
+Operation = (
+    DeviceOperation
+    | Append
+    | ChangeGroup
+    | RefuseNumber
+    | Forget
+    | AddBlock
+    | RemoveBlock
+    | AppendToLog
+    | ConversationOperation
+)
 Result = (
-    DeviceResult | AppendResult | ChangeResult | Held | NumberRefused | NotNext | Forgotten | BlockResult | LogResult
+    DeviceResult
+    | AppendResult
+    | ChangeResult
+    | Held
+    | NumberRefused
+    | NotNext
+    | Forgotten
+    | BlockResult
+    | LogResult
+    | ConversationResult
 )
 
 __all__ = [
     "Acked",
     "Acknowledge",
     "AddBlock",
+    "AdvanceConversation",
+    "AdvanceResult",
+    "Advanced",
     "AlreadyLogged",
     "AlreadySettled",
     "Append",
     "AppendResult",
     "AppendToLog",
     "Appended",
+    "AskToRejoin",
+    "AskedToRejoin",
     "Audience",
     "BlockResult",
     "Blocked",
     "ChangeGroup",
     "ChangeResult",
+    "ClaimPackages",
+    "ClaimedPackage",
+    "ConversationMoved",
+    "ConversationOperation",
+    "ConversationResult",
     "DeviceNameTaken",
     "DeviceNotLogged",
     "DeviceOperation",
     "DeviceResult",
     "Duplicate",
+    "Encrypted",
     "EpochPassed",
     "Forget",
     "Forgotten",
@@ -114,7 +165,12 @@ __all__ = [
     "NumberRefused",
     "Operation",
     "OutOfTurn",
+    "PackageKnown",
+    "PackagesClaimed",
+    "PackagesPublished",
     "Placed",
+    "PublishPackages",
+    "PublishResult",
     "RefuseNumber",
     "Register",
     "RegisterResult",
@@ -126,11 +182,13 @@ __all__ = [
     "Sweep",
     "Swept",
     "ToClient",
+    "ToConversation",
     "ToDevices",
     "ToGroup",
     "TooManyBlocks",
     "TooManyDevices",
     "TooManyGroups",
+    "TooManyPackages",
     "Touch",
     "Touched",
     "Unblocked",

@@ -14,8 +14,9 @@ class ChangeGroup:
     order with the group's messages. Otherwise as `Append` with `ToGroup`.
 
     `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
-    afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
-    `Appended`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
+    afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Where the
+    group is encrypted, a member has to remove those that have left: that is a task. Results in `Appended`, `Duplicate`,
+    `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
     """
 
     envelope: Envelope

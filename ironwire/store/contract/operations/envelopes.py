@@ -2,7 +2,8 @@
 
 from collections.abc import Hashable
 
-from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.record import record
 from ironwire.store.contract.records import Envelope, MailboxId, Number
 from ironwire.wire.messages import ErrorCode
@@ -42,7 +43,22 @@ class ToDevices:
     devices: tuple[tuple[ClientId, DeviceId], ...]
 
 
-Audience = ToClient | ToGroup | ToDevices
+@record
+class ToConversation:
+    """The mailboxes of all leaves of an encrypted conversation, except that of the device `by`, which sends.
+
+    In a pair a full mailbox of the other client refuses the envelope, and one that has blocked the sender gets nothing,
+    as with `ToClient`. Elsewhere a full mailbox loses the place. `NotMember`: there is no such conversation, the device
+    is not in it, or its client has left the group. `ConversationMoved`: it is in another epoch.
+    """
+
+    conversation: ConversationId
+    by: Leaf
+    generation: int
+    epoch: int
+
+
+Audience = ToClient | ToGroup | ToDevices | ToConversation
 """The recipients of an envelope, resolved when the operation takes effect: blocks, members and devices count as the
 operations before it left them.
 """
@@ -55,7 +71,8 @@ class Append:
     `digest` tells bodies apart when an id comes again; where it is empty, the id is not remembered. An envelope that
     `is_archived` stays readable after its last ack, until `expire`. Of one `lane`, nothing more goes through in the
     batch once one was refused for a full mailbox (`order.py`). Results in `Appended`, `Duplicate`, `IdTaken`, `Held`,
-    or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`.
+    or a refusal that its audience explains: `MailboxFull`, `Undeliverable`, `NotMember`, `ConversationMoved`. A `text`
+    or a `file` to a client or a group whose conversation is encrypted is `Encrypted`.
 
     An envelope with a `number` has an empty digest, and is not known by its id: the mailbox of its sender counts it
     (`order.py`) in the same commit, a refusal too. It may also result in `AlreadySettled`, `OutOfTurn` or

@@ -1,0 +1,184 @@
+"""Messages of encrypted conversations, and how devices find out where these stand (docs/protocol.md, section 10)."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+import trio
+from attrs import field, frozen
+
+from ironwire.counting import Tallied, figure, tallied
+from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.encrypted import NO_SUCH_CONVERSATION
+from ironwire.delivery.hub import Endpoint, Hub
+from ironwire.errors import InvalidId, MLSError
+from ironwire.handlers.certified import NO_KEY, conflict_with, leaf_of, place_of, too_often
+from ironwire.handlers.replies import reply, verb_handler
+from ironwire.ids import ClientId, ConversationId, GroupId, MessageId, is_group
+from ironwire.limits import COMMITS_PER_PAGE, CONVERSATIONS_PER_PAGE
+from ironwire.mls.public import inspect_application
+from ironwire.protocol.bucket import Buckets, Rate
+from ironwire.protocol.conversations.names import Generation
+from ironwire.protocol.conversations.slots import Leaf, leaves_in
+from ironwire.store.contract import operations as op
+from ironwire.store.contract.store import Store
+from ironwire.wire import messages as msg
+from ironwire.wire.base64url import from_base64url
+from ironwire.wire.codec import commits_text, encode
+from ironwire.wire.messages.fields import ErrorCode
+
+log = structlog.get_logger(__name__)
+
+REJOINS = Rate(per_second=3 / 86_400, burst=3)
+"""Of one device into one conversation: each costs a commit."""
+_MOST_KEYS = 100_000
+
+
+@frozen
+class ConversationStatistics:
+    nacks_total: Tallied = figure("Commits that a device could not apply, by the kind of the conversation.")
+
+
+@frozen
+class ConversationHandler:
+    """Answers devices about encrypted conversations."""
+
+    _hub: Hub
+    _store: Store
+    _delivery: Delivery
+    _now_ms: Callable[[], int]
+    _rejoins: Buckets[tuple[Leaf, ConversationId]] = field(init=False, factory=lambda: Buckets(REJOINS, _MOST_KEYS))
+    _nacks: Counter[str] = field(init=False, factory=Counter)
+
+    # --- messages ----------------------------------------------------------------------------------------------------
+
+    @verb_handler
+    def send(self, endpoint: Endpoint, request: msg.MlsSend, id_: MessageId | None) -> ErrorCode | None:
+        """Take an encrypted message. It is answered after its commit."""
+        who = leaf_of(endpoint)
+        if who is None:
+            return reply(endpoint, NO_KEY, id_)
+        fault = _fault_of(request)
+        if fault is not None:
+            return reply(endpoint, fault, id_)
+        leaf, device = who
+        message = msg.MlsMessage(
+            leaf.client, device, request.group, request.generation, request.epoch, self._now_ms(), request.data
+        )
+        self._delivery.encrypted.submit(endpoint, message, leaf, id_)
+        return None
+
+    @verb_handler
+    def signal(self, endpoint: Endpoint, request: msg.MlsSignal, id_: MessageId | None) -> ErrorCode | None:
+        """Hand a message to live sessions.
+
+        Raises:
+            StoreError: the conversation cannot be read.
+        """
+        who = leaf_of(endpoint)
+        if who is None:
+            return reply(endpoint, NO_KEY, id_)
+        leaf, device = who
+        current = self._store.glance.conversation(request.group)
+        if current is None or leaf not in current.slots or self._has_left(leaf.client, request.group):
+            return reply(endpoint, NO_SUCH_CONVERSATION, id_)
+        fault = _fault_of(request)
+        if fault is not None:
+            return reply(endpoint, fault, id_)
+        if (request.generation, request.epoch) != place_of(current):
+            return reply(endpoint, conflict_with(current), id_)
+        told = msg.RelayedMlsSignal(leaf.client, device, request.group, request.generation, request.epoch, request.data)
+        frame = encode(told)
+        for other in leaves_in(current.slots):
+            session = None if other == leaf else self._hub.session_of_key(other)
+            if session is not None and not self._is_blocked(leaf.client, other.client, request.group):
+                session.outbox.put_ephemeral(frame)
+        return reply(endpoint, msg.Accepted(self._now_ms()), id_)
+
+    def _has_left(self, client: ClientId, conversation: ConversationId) -> bool:
+        """Whether the client has left the group, and only a commit is missing that takes it out."""
+        group = self._store.glance.group(GroupId(conversation)) if is_group(conversation) else None
+        return is_group(conversation) and (group is None or client not in group.roles)
+
+    def _is_blocked(self, sender: ClientId, by: ClientId, conversation: ConversationId) -> bool:
+        """Blocks hold in pairs alone, as for messages."""
+        return not is_group(conversation) and sender in self._store.glance.blocks_of(by)
+
+    # --- where things stand ------------------------------------------------------------------------------------------
+
+    @verb_handler
+    async def commits(self, endpoint: Endpoint, request: msg.MlsCommits, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        if leaf_of(endpoint) is None:
+            return reply(endpoint, NO_KEY, id_)
+        current = await self._store.conversation(request.group)
+        if current is None or endpoint.principal.client not in current.roster:
+            return reply(endpoint, NO_SUCH_CONVERSATION, id_)
+        page = await self._store.commits(request.group, request.generation, first=request.first, limit=COMMITS_PER_PAGE)
+        if not page or page[0].epoch != request.first:
+            return reply(endpoint, msg.Error("not_found", detail="this commit is not kept, or not made"), id_)
+        newest = await self._store.commits(request.group, request.generation, first=page[-1].epoch + 1, limit=1)
+        endpoint.outbox.put(commits_text([each.payload for each in page], is_more=bool(newest), id=id_))
+        return None
+
+    @verb_handler
+    async def list_groups(self, endpoint: Endpoint, request: msg.MlsGroups, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        who = leaf_of(endpoint)
+        if who is None:
+            return reply(endpoint, NO_KEY, id_)
+        found = await self._store.conversations_of(who[0], after=request.after, limit=CONVERSATIONS_PER_PAGE + 1)
+        page = [
+            msg.MlsGroup(each.id, each.generation, each.epoch, each.devices, each.is_in)
+            for each in found[:CONVERSATIONS_PER_PAGE]
+        ]
+        return reply(endpoint, msg.MlsGroupPage(page, len(found) > len(page)), id_)
+
+    @verb_handler
+    async def nack(self, endpoint: Endpoint, request: msg.MlsNack, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot be read.
+        """
+        if leaf_of(endpoint) is None:
+            return reply(endpoint, NO_KEY, id_)
+        current = await self._store.conversation(request.group)
+        if current is None or endpoint.principal.client not in current.roster:
+            return reply(endpoint, NO_SUCH_CONVERSATION, id_)
+        self._nacks["group" if is_group(request.group) else "pair"] += 1
+        log.warning("a device cannot apply a commit", epoch=request.epoch, sha256=request.sha256)
+        return reply(endpoint, msg.Accepted(self._now_ms()), id_)
+
+    @verb_handler
+    async def rejoin(self, endpoint: Endpoint, request: msg.MlsRejoin, id_: MessageId | None) -> ErrorCode | None:
+        """Raises:
+        StoreError: the store cannot work.
+        """
+        who = leaf_of(endpoint)
+        if who is None:
+            return reply(endpoint, NO_KEY, id_)
+        leaf, _ = who
+        now = trio.current_time()
+        waits = {group: self._rejoins.take((leaf, group), 1, now) for group in dict.fromkeys(request.groups)}
+        allowed = tuple(group for group, wait in waits.items() if not wait)
+        if not allowed:
+            return reply(endpoint, too_often(min(waits.values())), id_)
+        await self._delivery.change(leaf.client, op.AskToRejoin(leaf, allowed))
+        return reply(endpoint, msg.Accepted(self._now_ms()), id_)
+
+    def statistics(self) -> ConversationStatistics:
+        return ConversationStatistics(tallied("kind", {"pair": 0, "group": 0} | self._nacks))
+
+
+def _fault_of(request: msg.MlsSend | msg.MlsSignal) -> msg.Error | None:
+    """Something is wrong with the message itself."""
+    try:
+        group_id, epoch = inspect_application(from_base64url(request.data))
+    except (MLSError, InvalidId) as error:
+        return msg.Error("invalid", detail=f"data: {error}")
+    if epoch != request.epoch or not Generation(request.group, request.generation).is_named_by(group_id):
+        return msg.Error("invalid", detail="data: a message of another generation or epoch than the frame says")
+    return None
