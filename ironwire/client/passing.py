@@ -1,5 +1,5 @@
 """A file between the disk and the network: hashed, or encrypted and decrypted, as it passes (docs/protocol.md, section
-8; docs/between-devices.md, section 10.1). What takes or gives a piece of it blocks: `transfer.py` uses a thread.
+8; docs/between-devices.md, section 11.1). What takes or gives a piece of it blocks: `transfer.py` uses a thread.
 """
 
 import hashlib

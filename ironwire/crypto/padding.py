@@ -1,4 +1,4 @@
-"""Sizes that tell little: whatever is encrypted is padded to one of few (docs/between-devices.md, section 10)."""
+"""Sizes that tell little: whatever is encrypted is padded to one of few (docs/between-devices.md, section 11)."""
 
 _STEP_BYTES = 256
 _MOST_BY_STEP = 4096

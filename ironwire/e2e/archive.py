@@ -1,4 +1,4 @@
-"""A client's history for its own new device, in parts (docs/between-devices.md, section 11.3).
+"""A client's history for its own new device, in parts (docs/between-devices.md, section 12.3).
 
     part    = IWA1 of gzip of lines, each of them JSON
     line 1  = {"v":1,"client":"<client id>"}

@@ -1,4 +1,4 @@
-"""The backup of a client: what a recovery code brings back (docs/between-devices.md, section 11.2).
+"""The backup of a client: what a recovery code brings back (docs/between-devices.md, section 12.2).
 
     blob    = "IWB1" ‖ nonce (24) ‖ XChaCha20-Poly1305(key, nonce, AAD = "IWB1" ‖ id, padded)
     padded  = signature (64) ‖ u32 length ‖ JSON ‖ zeros, up to a padded size

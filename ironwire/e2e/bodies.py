@@ -1,4 +1,4 @@
-"""The kinds of message inside the encryption: one class for each `t` (docs/between-devices.md, section 10.2).
+"""The kinds of message inside the encryption: one class for each `t` (docs/between-devices.md, section 11.2).
 
 The annotations are the rules, as those of `wire/messages/` are; docs/schema/e2e/ is generated from them. No body names
 its sender: that is the device whose leaf signed the message.
@@ -43,7 +43,7 @@ class Body:
 
 @record
 class SealedFile:
-    """An uploaded file that is encrypted (section 10.1): `size` is that of its content, `sha256` is of the blob."""
+    """An uploaded file that is encrypted (section 11.1): `size` is that of its content, `sha256` is of the blob."""
 
     url: fields.MediaPath
     key: Base64Key

@@ -1,4 +1,4 @@
-"""The inside of a message, as JSON in UTF-8 (docs/between-devices.md, section 10.2).
+"""The inside of a message, as JSON in UTF-8 (docs/between-devices.md, section 11.2).
 
     {"v":1,"id":"9f2c","ts":1790000000000,"t":"text","text":"Hello"}
 

@@ -1,5 +1,5 @@
 """IWA1, the encryption of files: in chunks, so that neither side holds a file whole (docs/between-devices.md, section
-10.1).
+11.1).
 
     content, padded with zeros  =  chunk 0 ‖ chunk 1 ‖ … ‖ chunk n, all but the last of 64 KiB
     encrypted file              =  seal(chunk 0) ‖ seal(chunk 1) ‖ … ‖ seal(chunk n)

@@ -1,4 +1,4 @@
-"""Linking a device: a new device shows a text, an owner device answers it (docs/between-devices.md, section 11.4).
+"""Linking a device: a new device shows a text, an owner device answers it (docs/between-devices.md, section 12.4).
 
     text   = iwlink:1:<origin>:<link id>:<device key>:<box key>:<secret>          the last four in base64url
     answer = "IWL1" ‖ MAC ‖ box

@@ -1,5 +1,5 @@
 """The recovery code: 160 random bits that a person writes down, and what follows from them (docs/between-devices.md,
-section 11.1).
+section 12.1).
 
     code    = 32 characters of Crockford's base 32, and 4 of check, in groups of four
     check   = the first 20 bits of SHA-256("IronWire recovery v1\\0" ‖ code)

@@ -1,4 +1,4 @@
-"""History for a new device, docs/between-devices.md, section 11.3."""
+"""History for a new device, docs/between-devices.md, section 12.3."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The encrypted backup, docs/between-devices.md, section 11.2."""
+"""The encrypted backup, docs/between-devices.md, section 12.2."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The inside of messages, docs/between-devices.md, section 10.2."""
+"""The inside of messages, docs/between-devices.md, section 11.2."""
 
 import json
 import runpy

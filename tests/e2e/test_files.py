@@ -1,4 +1,4 @@
-"""IWA1, docs/between-devices.md, section 10.1."""
+"""IWA1, docs/between-devices.md, section 11.1."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Linking a device, docs/between-devices.md, section 11.4."""
+"""Linking a device, docs/between-devices.md, section 12.4."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The recovery code, docs/between-devices.md, section 11.1."""
+"""The recovery code, docs/between-devices.md, section 12.1."""
 
 from typing import Any
 
