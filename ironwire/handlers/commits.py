@@ -11,12 +11,12 @@ import trio
 from attrs import evolve, field, frozen
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.encrypted import NO_SUCH_CONVERSATION
+from ironwire.delivery.encrypted import NO_KEY, NO_SUCH_CONVERSATION, leaf_of
 from ironwire.delivery.envelopes import ID_TAKEN, digest_of
 from ironwire.delivery.hub import Endpoint
 from ironwire.errors import MLSError
-from ironwire.handlers.certified import NO_KEY, conflict_with, leaf_of, place_of, too_often
 from ironwire.handlers.commit_reader import ReadCommit, read_commit
+from ironwire.handlers.epochs import conflict_with, place_of, too_often
 from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId, MessageId, Role, is_group
 from ironwire.limits import CLIENTS_PER_FRAME, Limits

@@ -10,9 +10,9 @@ from attrs import field, frozen
 
 from ironwire.crypto.signing import public_key_from
 from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.encrypted import NO_KEY, leaf_of
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import InvalidCertificate, InvalidId, InvalidPublicKey, MLSError
-from ironwire.handlers.certified import NO_KEY, leaf_of
 from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.limits import PACKAGES_PER_CLAIM

@@ -1,6 +1,7 @@
 """Encrypted conversations with the server in this process, by devices that speak MLS in earnest (section 10)."""
 
 import hashlib
+import math
 from itertools import count
 
 import pytest
@@ -485,6 +486,7 @@ async def test_what_is_too_large_for_a_frame_is_uploaded(mock_clock: MockClock) 
         claimed = await alice.accepted("mls_claim", group=PAIR, clients=[BOB])
         alice.found(PAIR)
         pending = alice.prepare("members", add=claimed["packages"], roles={BOB: "admin"})
+        mock_clock.autojump_threshold = math.inf  # blobs are read in threads, during which no time may pass
         commit, welcome = upload(stage, pending.commit), upload(stage, pending.welcome)
         place = {"group": PAIR, "generation": 1}
         for wrong, why in (
@@ -500,6 +502,34 @@ async def test_what_is_too_large_for_a_frame_is_uploaded(mock_clock: MockClock) 
         assert (told["ref"], told["sha256"], "data" in told) == (commit, commit["sha256"], False)
         alice.mls.process(pending.commit)
         assert (await bob.delivery("mls_welcome"))["ref"] == welcome
+
+
+async def test_messages_are_numbered_like_others(mock_clock: MockClock) -> None:
+    """After a reconnect the device knows which of them were accepted, and encrypts the others again."""
+    async with open_stage(auth=AUTH) as stage:
+        alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
+        await begin_pair(alice, bob)
+        early = alice.sealed(PAIR, "one")
+        late = bob.prepare("update")
+        await bob.accepted("mls_commit", **bob.said(PAIR, late))
+        answer = await alice.ask_numbered(1, "mls_send", **early)
+        assert (answer["payload"]["msg"], answer["payload"]["epoch"]) == ("conflict", 2)
+        await alice.take_commit(roster=BOTH)
+        await bob.take_commit(roster=BOTH)
+        damaged = {**alice.sealed(PAIR, ""), "data": "AAAA"}
+        assert (await alice.ask_numbered(2, "mls_send", **damaged))["payload"]["msg"] == "invalid"
+        said = alice.sealed(PAIR, "one")
+        assert (await alice.ask_numbered(3, "mls_send", **said))["payload"] == {"ts": NOW_MS}
+        assert (await alice.ask_numbered(3, "mls_send", **said))["payload"] == {"ts": NOW_MS, "duplicate": True}
+        assert (
+            "the next n of this device is 4" in (await alice.ask_numbered(9, "mls_send", **said))["payload"]["detail"]
+        )
+        alice.arrived.clear()
+        await alice.enter()
+        told = next(frame for frame in alice.arrived if frame["type"] == "auth_ok")["payload"]
+        refused = [{"from": 1, "to": 1, "msg": "conflict"}, {"from": 2, "to": 2, "msg": "invalid"}]
+        assert (told["sent"], told["refused"]) == (3, refused)
+        assert await bob.read() == "one"
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_l
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client
-from ironwire.wire.messages import Ack, ClientMessage, Error, File, Receipt, Resume, Text
+from ironwire.wire.messages import Ack, ClientMessage, Error, File, MlsSend, Receipt, Resume, Text
 
 
 def is_prompt(batch: list[str | bytes]) -> bool:
@@ -182,6 +182,9 @@ class Intake:
                 case Text() | File() | Receipt():
                     if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_, n):
                         envelopes.submit(endpoint, message, id_, n)
+                case MlsSend():
+                    if not toll.is_too_dear(message, toll.surcharge(message), id_, n):
+                        delivery.encrypted.submit(endpoint, message, id_, n)
                 case Ack(upto):
                     delivery.ack(endpoint, upto, id_)
                 case Resume():
