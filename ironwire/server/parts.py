@@ -85,7 +85,7 @@ class Server:
             self.calls,
             UploadHandler(tokens, core.blobs, limits, now_ms),
             KeyPackageHandler(core.hub, core.store, core.delivery, now_ms),
-            CommitHandler(core.store, core.delivery, core.blobs, limits, now_ms),
+            CommitHandler(core.store, core.delivery, core.blobs, core.file_janitor, limits, now_ms),
             self.conversations,
             self.tasks,
         )

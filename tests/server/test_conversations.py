@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from itertools import count
 
 import pytest
@@ -13,6 +14,8 @@ from ironwire.limits import Limits
 from ironwire.mls import Lifetime
 from ironwire.protocol.conversations.declaration import roster_hash
 from ironwire.protocol.conversations.names import Generation, pair_id
+from ironwire.server.operator.config import UploadSettings
+from ironwire.store.files.folder import BlobFolder
 from ironwire.store.survey import MEDIA
 from ironwire.wire.base64url import to_base64url
 from tests.playbook import NONCE, NOW_MS, Stage, identity_of, open_stage
@@ -479,8 +482,15 @@ def upload(stage: Stage, data: bytes) -> dict[str, object]:
     return {"url": media_path(name), "sha256": digest, "size": len(data)}
 
 
-async def test_what_is_too_large_for_a_frame_is_uploaded(mock_clock: MockClock) -> None:
-    """All joiners get the same blob, and every device the commit as it was named."""
+def stored_ms(stage: Stage, ref: dict[str, object]) -> int:
+    """The time from which the blob's age counts."""
+    return (stage.data / str(ref["url"]).removeprefix("/")).stat().st_mtime_ns // 1_000_000
+
+
+async def test_what_is_too_large_for_a_frame_is_uploaded(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All joiners get the same blob, and every device the commit as it was named. Both stay as long as the commit."""
     async with open_stage(auth=AUTH) as stage:
         alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
         claimed = await alice.accepted("mls_claim", group=PAIR, clients=[BOB])
@@ -497,7 +507,19 @@ async def test_what_is_too_large_for_a_frame_is_uploaded(mock_clock: MockClock) 
             assert await alice.refused("mls_create", **place, commit_ref=wrong) == ("invalid", why)
         both = {"commit": to_base64url(pending.commit), "commit_ref": commit}
         assert await alice.refused("mls_create", **place, **both) == ("invalid", "there are two of commit")
-        await alice.accepted("mls_create", **place, commit_ref=commit, welcome_ref=welcome)
+        refs = {"commit_ref": commit, "welcome_ref": welcome}
+        with monkeypatch.context() as expired:
+            expired.setattr(BlobFolder, "keep", lambda *_: False)
+            assert await alice.refused("mls_create", **place, **refs) == (
+                "invalid",
+                "a file of this commit has expired",
+            )
+        for ref in (commit, welcome):
+            os.utime(stage.data / str(ref["url"]).removeprefix("/"), (0, 0))
+        await alice.accepted("mls_create", **place, **refs)
+        for ref in (commit, welcome):
+            expires_ms = stored_ms(stage, ref) + int(UploadSettings().expire_days) * DAY * 1000
+            assert expires_ms == NOW_MS + (30 * DAY + 3600) * 1000
         told = await alice.delivery("mls_committed")
         assert (told["ref"], told["sha256"], "data" in told) == (commit, commit["sha256"], False)
         alice.mls.process(pending.commit)
@@ -521,9 +543,8 @@ async def test_messages_are_numbered_like_others(mock_clock: MockClock) -> None:
         said = alice.sealed(PAIR, "one")
         assert (await alice.ask_numbered(3, "mls_send", **said))["payload"] == {"ts": NOW_MS}
         assert (await alice.ask_numbered(3, "mls_send", **said))["payload"] == {"ts": NOW_MS, "duplicate": True}
-        assert (
-            "the next n of this device is 4" in (await alice.ask_numbered(9, "mls_send", **said))["payload"]["detail"]
-        )
+        hole = (await alice.ask_numbered(9, "mls_send", **said))["payload"]
+        assert hole == {"msg": "invalid", "detail": "the next n of this device is 4"}
         alice.arrived.clear()
         await alice.enter()
         told = next(frame for frame in alice.arrived if frame["type"] == "auth_ok")["payload"]

@@ -182,13 +182,13 @@ class Intake:
                 case Text() | File() | Receipt():
                     if not is_group(message.to) or not toll.is_too_dear(message, toll.surcharge(message), id_, n):
                         envelopes.submit(endpoint, message, id_, n)
-                case MlsSend():
-                    if not toll.is_too_dear(message, toll.surcharge(message), id_, n):
-                        delivery.encrypted.submit(endpoint, message, id_, n)
                 case Ack(upto):
                     delivery.ack(endpoint, upto, id_)
                 case Resume():
                     yield partial(delivery.resume, endpoint, id_)
+                case MlsSend():
+                    if not toll.is_too_dear(message, toll.surcharge(message), id_, n):
+                        delivery.encrypted.submit(endpoint, message, id_, n)
                 case _:
                     surcharge = toll.surcharge(message)
                     if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):
