@@ -21,6 +21,7 @@ from ironwire.wire.base64url import to_base64url
 from tests.playbook import NONCE, NOW_MS, Stage, identity_of, open_stage
 from tests.server.mls_devices import DAY, MlsActor, enter_all
 from tests.server.test_device_log import AUTH
+from tests.server.test_links import get
 
 ALICE, BOB, CAROL = (identity_of(name).client_id for name in ("alice", "bob", "carol"))
 PAIR = pair_id(ALICE, BOB)
@@ -377,6 +378,9 @@ async def test_whoever_is_blocked_takes_nothing_and_learns_nothing(mock_clock: M
         await alice.accepted("mls_send", **alice.sealed(PAIR, "can you hear me?"))
         await bob.accepted("ping")
         assert [frame for frame in bob.arrived if frame["type"] in ("mls_welcome", "mls_message")] == []
+        page = (await get(stage, "/metrics")).body
+        assert b'ironwire_packages_claimed_total{kind="fresh"} 0.0\n' in page
+        assert b'ironwire_packages_claimed_total{kind="last_resort"} 1.0\n' in page
 
 
 # --- where things stand ----------------------------------------------------------------------------------------------
