@@ -25,8 +25,8 @@ BASE_KIB = 160 * 1024
 SQLite, and answers and uploads on their way.
 """
 CONNECTION_KIB = 64 + 2 * _LIMITS.frame_bytes / 1024
-"""`b`: an idle session takes 11 KiB; a peer may leave half a message or half a head of a request behind, and what holds
-it grows by doubling.
+"""`b`: an idle session takes 7.5 KiB; a peer may leave half a message or half a head of a request behind, in a buffer
+that grows by doubling.
 """
 MAILBOX_KIB = 16
 """`c`: a registered device takes 5 KiB beside its connection."""

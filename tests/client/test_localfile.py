@@ -34,7 +34,7 @@ class Model:
     """In the order of arrival: what came and is not finished."""
     queued: dict[str, str] = field(factory=dict)
     numbers: dict[int, str] = field(factory=dict)
-    """What is queued, by the number under which it may have been sent."""
+    """The queued messages, by the number under which each may have been sent."""
     highest: int = 0
     history: list[list[str]] = field(factory=list)
     """State and text of each entry of the conversation."""

@@ -1,4 +1,4 @@
-"""What every store does with the lanes of a batch: after a refusal, nothing more of the same lane goes through."""
+"""Every store, and the lanes of a batch: after a refusal, nothing more of the same lane goes through."""
 
 from attrs import evolve
 

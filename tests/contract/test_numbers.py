@@ -1,4 +1,4 @@
-"""What every store does with the numbers of a device: each is settled once, in order, and answered the same again."""
+"""Every store settles each number of a device once, in order, and answers it the same again."""
 
 import pytest
 from attrs import evolve

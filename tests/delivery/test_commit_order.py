@@ -1,5 +1,5 @@
-"""Who gets what is decided by the order of commits, however texts, blocks, devices that are removed and come back,
-removed members and other changes of a group interleave.
+"""The order of commits decides who gets what, however texts, blocks, devices that are removed and come back, removed
+members and other changes of a group interleave.
 
 The oracle here knows nothing of stores: it reads what was committed, in order, and says who has to have heard what.
 """
@@ -117,7 +117,7 @@ scripts = st.lists(
 
 @define
 class Oracle:
-    """Who has to have heard what: texts, and the epochs of the group."""
+    """The texts and the epochs of the group that everybody has to have heard."""
 
     heard: dict[Seat, list[list[str]]] = field(factory=lambda: {seat: [[]] for seat in SEATS})
     """In each of its sessions: a device that comes back has another."""

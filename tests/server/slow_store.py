@@ -25,7 +25,7 @@ class SlowStore(MemoryStore):
 
 
 def slow_stores(opened: list[SlowStore] | None = None) -> Callable[[Quota], SlowStore]:
-    """What a stage opens as its store; added to `opened` where that is given."""
+    """The store of a stage; added to `opened` where that is given."""
 
     def open_store(quota: Quota) -> SlowStore:
         store = SlowStore(quota)

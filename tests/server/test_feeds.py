@@ -133,7 +133,7 @@ LAST = [b"", close(1000), frame(frame_builder.TEXT, b"\xff"), frame(0x3, b"x"), 
 
 
 async def transcript(stream_pair: StreamPair, chunks: list[bytes]) -> list[list[str]]:
-    """What two clients are told, of whom one sends these bytes."""
+    """The frames that two clients get when one of them sends these bytes."""
     async with open_stage() as stage:
         await stage.enter("carol", device="phone")
         await stage.enter("alice", "bob", stream_pair=stream_pair)

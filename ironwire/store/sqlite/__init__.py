@@ -25,8 +25,8 @@ would touch five B-trees twice. So the store writes a log first, as log-structur
   weight is the number of effects, and a KiB of payload counts as one more. The newest rows always stay: the acks of
   their envelopes are on the way.
 
-What is rare goes into the tables at once, in the same transaction: groups, blocks, bans, lost changes, new devices.
-What works on the tables (expiry, erasure, a removed device, an id that is forgotten, a copy) checkpoints everything
+Groups, blocks, bans, lost changes and new devices are rare, and go into the tables at once, in the same transaction.
+Expiry, erasure, the removal of a device, the release of an id and a copy work on the tables, and checkpoint everything
 first.
 
 Invariants:
