@@ -35,6 +35,7 @@ from ironwire.store.contract.records import MailboxId, Number
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
 
 _session_numbers = count(1)
+_CARRIES_ENVELOPE = (Append, ChangeGroup)
 
 Component = TypeVar("Component")
 Arguments = ParamSpec("Arguments")
@@ -211,7 +212,7 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup):
+        if not isinstance(result, Appended) or not isinstance(operation, _CARRIES_ENVELOPE):
             return
         envelope = operation.envelope
         for place in result.placed:

@@ -30,6 +30,8 @@ _UNARCHIVE_ALL = """
     WHERE is_archived = 1 AND sender = ? AND recipient = ?
         AND device = ? AND message_id IS ? AND ts = ? AND payload = ?"""
 
+_CARRIES_ENVELOPE = (op.Append, op.ChangeGroup)
+
 _DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
 
 
@@ -300,4 +302,4 @@ class Writer:
 
 
 def _key_of(operation: op.Operation) -> bytes | None:
-    return key_of(operation.envelope, operation.digest) if isinstance(operation, op.Append | op.ChangeGroup) else None
+    return key_of(operation.envelope, operation.digest) if isinstance(operation, _CARRIES_ENVELOPE) else None
