@@ -95,9 +95,8 @@ class Envelopes:
     def submit(self, sender: Endpoint, message: Sendable, id: MessageId | None, n: int | None = None) -> None:  # noqa: A002  # the frame's
         """Take an envelope to a client or to a group. Replies go to the session's outbox, now or after the commit."""
         if is_group(message.to):
-            group = GroupId(message.to)
-            entries = entries_in(self._store.glance, sender.principal.client, group)
-            self._submit_to_store(sender, message, id, n, op.ToGroup(group), entries)
+            entries = entries_in(self._store.glance, sender.principal.client, GroupId(message.to))
+            self._submit_to_store(sender, message, id, n, entries)
             return
         to = ClientId(message.to)
         try:
@@ -108,8 +107,7 @@ class Envelopes:
                 return
         except StoreError:
             entries = 1  # the commit fails as well, and answers
-        is_live = not isinstance(message, Receipt) and self._hub.is_live(to)
-        self._submit_to_store(sender, message, id, n, op.ToClient(to, is_live), entries)
+        self._submit_to_store(sender, message, id, n, entries)
 
     def refuse(self, sender: Endpoint, error: Error, id: MessageId | None, n: int | None) -> None:  # noqa: A002  # as above
         """Answer a frame that goes no further with an error. Its number is used up, and the answer comes after the
@@ -166,7 +164,6 @@ class Envelopes:
         message: Sendable,
         id: MessageId | None,  # noqa: A002  # as above
         n: int | None,
-        audience: op.Audience,
         entries: int,
     ) -> None:
         client, device, now = sender.principal.client, sender.principal.device, self._now_ms()
@@ -175,10 +172,16 @@ class Envelopes:
         is_archived = self.keeps_history and not isinstance(message, Receipt)
         number = sender.number(n)
         digest = digest_of(message) if number is None else b""
-        append = op.Append(envelope, digest, audience, is_archived, sender.hold, number)
+        append = op.Append(envelope, digest, self._audience_of(message), is_archived, sender.hold, number)
         cost = cost_of(len(payload), max(entries, 1))
         sender.unsettled.begin(cost)
         self._committer.ask(client, append, partial(self._settle, sender, message, append, cost), cost)
+
+    def _audience_of(self, message: Sendable) -> op.Audience:
+        if is_group(message.to):
+            return op.ToGroup(GroupId(message.to))
+        to = ClientId(message.to)
+        return op.ToClient(to, not isinstance(message, Receipt) and self._hub.is_live(to))
 
     @ends_session_on_error
     def _settle(

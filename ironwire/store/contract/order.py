@@ -26,7 +26,7 @@ _CODES: dict[type[object], ErrorCode] = {
 """By the result of an envelope that was refused, what its sender is told."""
 
 # A union that stands inside a function is made anew at each call.
-_InLane = op.Append | op.ChangeGroup | op.RefuseNumber
+_InLane = op.Carrying | op.RefuseNumber
 _Numbered = op.Append | op.RefuseNumber
 
 

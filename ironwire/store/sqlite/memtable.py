@@ -11,7 +11,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from itertools import takewhile
+from itertools import starmap, takewhile
 from operator import attrgetter, itemgetter
 
 import orjson
@@ -52,8 +52,6 @@ _SELECT_ALL_KNOWN = f"""
 
 Waiting = tuple[int, int, int, bool]
 """A place that waits for its ack: seq, number of the envelope, size, and whether it is the sender's own copy."""
-
-_NO_KEY = bytearray()
 
 KnownRow = tuple[int, int, bytes, str | None]
 """Number of the envelope, when it was accepted, its digest, and its group."""
@@ -131,14 +129,13 @@ class Box:
 
 
 def read_boxes(connection: sqlite3.Connection, client: ClientId) -> list[Box]:
-    return [Box(*row) for row in connection.execute(_SELECT_BOXES, (client,))]
+    return [*starmap(Box, connection.execute(_SELECT_BOXES, (client,)))]
 
 
 def read_boxes_of_all(connection: sqlite3.Connection, clients: Iterable[ClientId]) -> dict[ClientId, list[Box]]:
     """The mailboxes of each of many clients, in a tenth of the time that one statement for each takes."""
     boxes: dict[ClientId, list[Box]] = {client: [] for client in clients}
-    for row in connection.execute(_SELECT_BOXES_OF_ALL, (orjson.dumps([*boxes]).decode(),)):
-        box = Box(*row)
+    for box in starmap(Box, connection.execute(_SELECT_BOXES_OF_ALL, (orjson.dumps([*boxes]).decode(),))):
         boxes[box.client].append(box)
     return boxes
 
@@ -200,10 +197,9 @@ class Recent:
     """Whether it was written into the tables in the current batch."""
 
     def row(self) -> tuple[object, ...]:
-        envelope = self.envelope
-        named = (envelope.verb, envelope.sender, envelope.device or "", envelope.to, envelope.id, envelope.ts)
-        flags = (int(self.is_archived), int(self.is_blocked))
-        return (self.number, *named, self.owed, bytearray(envelope.payload), *flags)
+        of = self.envelope
+        named = (of.verb, of.sender, of.device or "", of.to, of.id, of.ts)
+        return (self.number, *named, self.owed, bytearray(of.payload), int(self.is_archived), int(self.is_blocked))
 
     def id_row(self, key: bytes) -> tuple[object, ...]:
         number, ts, digest, group = self.known()
@@ -292,8 +288,7 @@ class Memtable:
                     ids.append((recent.key, recent))
                 if recent.owed or recent.is_archived:
                     envelopes.append(recent.row())
-        ids.sort(key=itemgetter(0))
-        connection.executemany(_INSERT_ID, [recent.id_row(key) for key, recent in ids])
+        connection.executemany(_INSERT_ID, [recent.id_row(key) for key, recent in sorted(ids, key=itemgetter(0))])
         connection.executemany(_INSERT_ENVELOPE, envelopes)
         connection.executemany(_INSERT_ENTRY, entries)
         connection.executemany(_UPDATE_BOX, rows)
@@ -335,7 +330,7 @@ def find_known(connection: sqlite3.Connection, keys: Iterable[bytes]) -> dict[by
     found: dict[bytes, KnownRow] = {}
     for start in range(0, len(wanted), ASKED_AT_ONCE):
         some = wanted[start : start + ASKED_AT_ONCE]
-        some += [_NO_KEY] * (ASKED_AT_ONCE - len(some))
+        some += [bytearray()] * (ASKED_AT_ONCE - len(some))
         for key, *row in connection.execute(_SELECT_ALL_KNOWN, some):
             found[key] = tuple(row)
     return found

@@ -30,8 +30,6 @@ _UNARCHIVE_ALL = """
     WHERE is_archived = 1 AND sender = ? AND recipient = ?
         AND device = ? AND message_id IS ? AND ts = ? AND payload = ?"""
 
-_CARRIES_ENVELOPE = (op.Append, op.ChangeGroup)
-
 _DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
 
 
@@ -302,4 +300,4 @@ class Writer:
 
 
 def _key_of(operation: op.Operation) -> bytes | None:
-    return key_of(operation.envelope, operation.digest) if isinstance(operation, _CARRIES_ENVELOPE) else None
+    return key_of(operation.envelope, operation.digest) if isinstance(operation, op.Carrying) else None
