@@ -29,7 +29,7 @@ from ironwire.errors import IronWireError, StoreError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Operation, Result
+from ironwire.store.contract.operations import Appended, Carrying, Operation, Result
 from ironwire.store.contract.records import MailboxId, Number
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
@@ -211,7 +211,7 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup):
+        if not isinstance(result, Appended) or not isinstance(operation, Carrying):
             return
         envelope = operation.envelope
         for place in result.placed:

@@ -192,6 +192,10 @@ class ChangeGroup:
     lane: Hashable | None = None
 
 
+Carrying = Append | ChangeGroup
+"""Operations that carry an envelope into mailboxes."""
+
+
 @record
 class EpochPassed:
     """The group has another epoch than the expected one, or does not exist, or does already; nothing was changed."""
