@@ -212,16 +212,14 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if isinstance(result, op.Advanced):
+        if isinstance(result, op.Appended):
+            if isinstance(operation, op.Carrying):
+                self._wake(operation.envelope, result)
+        elif isinstance(result, op.Advanced):
             for envelope, stored in result.stored:
                 self._wake(envelope, stored)
-            return
-        if not isinstance(result, op.Appended):
-            if not isinstance(result, op.Logged):
-                return
-            result = result.stored
-        if isinstance(operation, op.Append | op.ChangeGroup | op.AppendToLog):
-            self._wake(operation.envelope, result)
+        elif isinstance(result, op.Logged) and isinstance(operation, op.AppendToLog):
+            self._wake(operation.envelope, result.stored)
 
     def _wake(self, envelope: Envelope, stored: op.Appended) -> None:
         for place in stored.placed:

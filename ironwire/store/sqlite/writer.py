@@ -37,6 +37,8 @@ _UNARCHIVE_ALL = """
 
 _DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
 
+_Remembered = op.Carrying | op.AdvanceConversation
+
 
 class Writer:
     """Operations on the database behind `changes`, within the transaction that the caller has begun.
@@ -340,6 +342,4 @@ class Writer:
 
 def _key_of(operation: op.Operation) -> bytes | None:
     """Of an operation whose id is remembered."""
-    if isinstance(operation, op.Append | op.ChangeGroup | op.AdvanceConversation):
-        return key_of(operation.envelope, operation.digest)
-    return None
+    return key_of(operation.envelope, operation.digest) if isinstance(operation, _Remembered) else None

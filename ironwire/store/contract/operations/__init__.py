@@ -74,6 +74,8 @@ from ironwire.store.contract.operations.envelopes import (
 )
 from ironwire.store.contract.records import Mailbox
 
+Carrying = Append | ChangeGroup
+"""Operations that carry one envelope into mailboxes, in the order of a session."""
 Known = Duplicate | IdTaken
 AppendResult = Appended | Known | MailboxFull | Undeliverable | NotMember | ConversationMoved | Encrypted
 ChangeResult = Appended | Known | EpochPassed | TooManyGroups
@@ -133,6 +135,7 @@ __all__ = [
     "Audience",
     "BlockResult",
     "Blocked",
+    "Carrying",
     "ChangeGroup",
     "ChangeResult",
     "ClaimPackages",
