@@ -38,9 +38,8 @@ _INSERT_ENVELOPE = """
 _INSERT_ID = "INSERT INTO known (key, envelope, ts, digest, recipient) VALUES (?, ?, ?, ?, nullif(?, ''))"
 _INSERT_ENTRY = "INSERT INTO entry (mailbox, seq, envelope, size, is_own) VALUES (?, ?, ?, ?, ?)"
 _UPDATE_BOX = """
-    UPDATE mailbox
-    SET acked = ?, tail = ?, waiting = ?, waiting_bytes = ?, is_full = ?, seen_ms = ?,
-        session = ?, sent = ?, refused = ?
+    UPDATE mailbox SET acked = ?, tail = ?, waiting = ?, waiting_bytes = ?, is_full = ?, seen_ms = ?, session = ?,
+        sent = ?, refused = ?
     WHERE id = ?"""
 
 ASKED_AT_ONCE = 32
@@ -52,7 +51,6 @@ _SELECT_ALL_KNOWN = f"""
 
 Waiting = tuple[int, int, int, bool]
 """A place that waits for its ack: seq, number of the envelope, size, and whether it is the sender's own copy."""
-
 KnownRow = tuple[int, int, bytes, str | None]
 """Number of the envelope, when it was accepted, its digest, and its group."""
 
