@@ -33,6 +33,7 @@ from ironwire.e2e.content import KnownHead
 from ironwire.errors import InvalidCertificate, InvalidId, InvalidLink, InvalidPublicKey
 from ironwire.ids import ConversationId, LinkName, Origin, parse_origin
 from ironwire.limits import LINK_BYTES, LINK_SECONDS
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.devices.certificate import Certificate, decode_certificate
 from ironwire.record import record
 from ironwire.wire.base64url import from_base64url, to_base64url
@@ -214,3 +215,5 @@ class PendingLink:
             raise InvalidLink(f"the answer has a certificate for nobody here: {error}") from None
         if certificate.client.client_id != offer.log.client:
             raise InvalidLink("the answer has the certificate of one client and the device log of another")
+        if offer.own.conversation != pair_id(offer.log.client, offer.log.client):
+            raise InvalidLink("the answer names another conversation than that of the client with itself")

@@ -11,7 +11,8 @@ from nacl.bindings import crypto_box, crypto_scalarmult_base
 from ironwire.crypto.signing import DeviceKey, Identity
 from ironwire.e2e.content import KnownHead
 from ironwire.e2e.linking import LinkOffer, LinkRequest, PendingLink, SelfConversation
-from ironwire.ids import Origin, PairId
+from ironwire.ids import Origin
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.devices.certificate import issue_certificate
 from ironwire.wire.strict import strict_converter
 
@@ -24,7 +25,7 @@ BOX_PRIVATE, EPHEMERAL = b"\x04" * 32, b"\x05" * 32
 REQUEST = LinkRequest(ORIGIN, bytes(range(16)), PHONE.public_key, crypto_scalarmult_base(BOX_PRIVATE), b"\xaa" * 16)
 PENDING = PendingLink(REQUEST, NOW_MS + 300_000, BOX_PRIVATE)
 LOG = KnownHead(ALICE.client_id, 3, "9c" * 32)
-OWN = SelfConversation(PairId("@" + "5e" * 16), 1)
+OWN = SelfConversation(pair_id(ALICE.client_id, ALICE.client_id), 1)
 OFFER = LinkOffer.make(issue_certificate(ALICE, PHONE.public_key), LOG, OWN, "month")
 
 

@@ -15,6 +15,7 @@ from ironwire.e2e.linking import LinkOffer, PendingLink, answer_link, parse_link
 from ironwire.errors import InvalidLink
 from ironwire.ids import ClientId, Origin
 from ironwire.limits import LINK_BYTES
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.devices.certificate import issue_certificate
 from tests.e2e.link_vectors import (
     ALICE,
@@ -172,6 +173,9 @@ OTHER_OFFERS: dict[str, Callable[[], LinkOffer]] = {
     "that has ended": lambda: LinkOffer.make(issue_certificate(ALICE, PHONE.public_key, NOW_MS - 1), LOG, OWN),
     "of another client": lambda: LinkOffer.make(issue_certificate(MALLORY, PHONE.public_key), LOG, OWN),
     "with another log": lambda: attrs.evolve(OFFER, log=attrs.evolve(LOG, client=ClientId("ab" * 32))),
+    "with another conversation": lambda: attrs.evolve(
+        OFFER, own=attrs.evolve(OWN, conversation=pair_id(ALICE.client_id, MALLORY.client_id))
+    ),
     "that is none": lambda: attrs.evolve(OFFER, cert="A" * 140),
     "of a newer version": lambda: attrs.evolve(OFFER, v=2),
 }
