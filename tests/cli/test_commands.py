@@ -19,6 +19,7 @@ from ironwire.client import (
     DeliveredText,
     Owner,
     ServerAddress,
+    StoreKey,
     default_store_path,
     load_identity,
 )
@@ -200,7 +201,7 @@ def test_a_history_that_there_is_not(home: Path) -> None:
 def test_the_history_is_that_of_the_device(home: Path) -> None:
     alice = ClientId(run("keygen", "--no-passphrase", "key").stdout.strip())
     owner = Owner(alice, DeviceId("phone"), ServerAddress.parse("http://localhost:8080").origin)
-    file = LocalFile.open(default_store_path(owner), owner)
+    file = LocalFile.open(default_store_path(owner), owner, StoreKey.of(load_identity(home / "key")))
     said = [Text(ClientId(BOB), word) for word in ("one", "two", "three")]
     file.apply([Begin(1, 1), *(Queue(MessageId(message.text), message, 1_000) for message in said)])
     theirs = DeliveredText(ClientId(BOB), "four\x1b[2J", ts=3_000, device=DeviceId("desk"))
