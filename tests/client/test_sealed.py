@@ -141,6 +141,12 @@ def test_the_copy_before_a_migration_is_encrypted_too(path: Path) -> None:
     assert everything(copy)[0] != []
 
 
+def test_nothing_is_sorted_in_a_file(path: Path) -> None:
+    """SQLCipher does not encrypt temporary files."""
+    with closing(open_sealed(path, KEY)) as database:
+        assert database.execute("PRAGMA temp_store").fetchone() == (2,)
+
+
 @pytest.mark.parametrize("other", [StoreKey(b"k" * 32), StoreKey.of(Identity.from_seed(b"b" * 32))])
 def test_another_key_opens_nothing_and_changes_nothing(
     path: Path, other: StoreKey, capfd: pytest.CaptureFixture[str]
@@ -167,7 +173,7 @@ def test_a_file_that_is_not_encrypted_is_refused(path: Path) -> None:
 
 def test_without_sqlcipher_nothing_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dbapi2, "connect", sqlite3.connect)
-    with pytest.raises(LocalStoreError, match="without SQLCipher"):
+    with pytest.raises(LocalStoreError, match="cannot encrypt"):
         LocalFile.open(path, OWNER, KEY)
     assert path.read_bytes() == b""
 

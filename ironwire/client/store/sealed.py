@@ -43,16 +43,19 @@ def open_sealed(path: Path, key: StoreKey) -> sqlite3.Connection:
     threads take turns. A wrong key is noticed by the first statement that reads.
 
     Raises:
-        LocalStoreError: SQLite was installed without encryption.
+        LocalStoreError: the SQLite of this process cannot encrypt.
         sqlcipher3.dbapi2.Error: the file cannot be opened.
     """
     database = dbapi2.connect(str(path), isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA cipher_log_level = NONE")  # it would repeat errors on stderr, across a window
         answer = database.execute(f"PRAGMA key = \"x'{key.raw.hex()}'\"").fetchone()
-        if answer != ("ok",):  # plain SQLite ignores a pragma that it does not know, and would write in the clear
-            raise LocalStoreError("the package sqlcipher3 is installed without SQLCipher: nothing can be kept")
+        # Plain SQLite ignores the pragma, and would write in the clear. It may be there without anybody's wish: the
+        # linker prefers a libsqlite3 that the program has loaded for everybody (sqlcipher/sqlcipher#385).
+        if answer != ("ok",):
+            raise LocalStoreError("another SQLite is loaded into this program, and cannot encrypt: nothing is kept")
         database.execute(f"PRAGMA cipher_compatibility = {_FORMAT}")
+        database.execute("PRAGMA temp_store = MEMORY")  # temporary files are not encrypted
         database.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     except BaseException:
         database.close()
