@@ -178,6 +178,12 @@ def test_without_sqlcipher_nothing_is_written(path: Path, monkeypatch: pytest.Mo
     assert path.read_bytes() == b""
 
 
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_of_another_length_is_none(size: int) -> None:
+    with pytest.raises(ValueError, match="Length of 'raw'"):
+        StoreKey(b"k" * size)
+
+
 def test_a_key_is_not_printed() -> None:
     assert KEY.raw.hex() not in repr(KEY)
     assert str(KEY.raw) not in repr(KEY)

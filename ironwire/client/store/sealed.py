@@ -4,8 +4,8 @@
     page = AES-256-CBC with a fresh IV, then HMAC-SHA-512 over ciphertext, IV and the number of the page;
            its key follows from `key` and the 16 random bytes with which the file begins
 
-So write-ahead log, copies, indexes and free pages hold nothing else, and a page of another file or another place is an
-error. A passphrase of the key file encrypts the secret and does not change it: it comes and goes without this file.
+So the write-ahead log, copies, indexes and free pages are encrypted too, and a page of another file or another place is
+an error. A passphrase of the key file encrypts the secret and does not change it: it comes and goes without this file.
 """
 
 import sqlite3
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self, cast
 
 from attrs import field, frozen
+from attrs.validators import max_len, min_len
 from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import LocalStoreError
@@ -22,7 +23,7 @@ from ironwire.crypto.signing import KeyPair
 _LABEL = b"IronWire device store v1"
 _KEY_BYTES = 32
 _FORMAT = 4
-"""Of SQLCipher: a release with another format as its default reads and writes this one."""
+"""Of SQLCipher's files; a release that prefers a newer format still reads and writes this one."""
 _BUSY_MS = 5_000
 
 
@@ -30,7 +31,8 @@ _BUSY_MS = 5_000
 class StoreKey:
     """The key of every device store of one identity."""
 
-    raw: bytes = field(repr=False)
+    raw: bytes = field(repr=False, validator=[min_len(_KEY_BYTES), max_len(_KEY_BYTES)])
+    """SQLCipher takes one of another length for a passphrase."""
 
     @classmethod
     def of(cls, pair: KeyPair) -> Self:
