@@ -5,6 +5,7 @@
                            ├─ files      upload and download
                            ├─ depth      mailboxes in which much waits
                            ├─ mls        groups of MLS, in this process
+                           ├─ device     the encrypted file of a device, in this process
                            └─ profile    where the microseconds go                           py-spy
              └── report ── table.py, plot.py, goals.py
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from bench import arrivals, depth, files, flows, mls, profile, report
+from bench import arrivals, depth, device, files, flows, mls, profile, report
 from bench.cache import Missing
 from bench.contenders import CONTENDERS, Contender, DidNotStart
 from bench.crowd import Refused
@@ -35,6 +35,7 @@ SECTIONS: dict[str, tuple[Section, tuple[str, ...]]] = {
     "connections": (flows.connections, ("ironwire",)),
     "depth": (depth.waiting, ("ironwire",)),
     "mls": (mls.groups, ("ironwire",)),
+    "device": (device.stores, ("ironwire",)),
     "profile": (profile.paths, ("ironwire",)),
 }
 """What can be asked for with --only, and who takes part."""

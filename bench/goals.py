@@ -124,6 +124,8 @@ GOALS: tuple[Versus | Steady | Quick | Within, ...] = (
     Steady("connections", "100, all busy", "5,000, all busy", 1 / 1.3),
     Versus("upload", ONE_FILE, "fastapi", 1),
     Versus("download", ONE_FILE, "fastapi", 1),
+    Within("device", "a page of 50 more", "encrypted", 1.2),
+    Within("device", "a search through 100,000 messages", "encrypted", 2_400),
     *(Within(measure, "1,000 leaves", subject, most) for (measure, subject), most in _BUDGETS.items()),
 )
 

@@ -21,6 +21,7 @@ class Scale:
     depths: tuple[int, ...]
     profile_seconds: float
     group_leaves: tuple[int, ...]
+    device_messages: int
 
 
 FULL = Scale(
@@ -38,6 +39,7 @@ FULL = Scale(
     depths=(1000, 1_000_000),
     profile_seconds=8,
     group_leaves=(100, 1000),
+    device_messages=100_000,
 )
 
 QUICK = Scale(
@@ -55,4 +57,5 @@ QUICK = Scale(
     depths=(1000, 10_000),
     profile_seconds=2,
     group_leaves=(4, 100),
+    device_messages=2_000,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from bench import cache, flows, mls, profile, report
+from bench import cache, device, flows, mls, profile, report
 from bench.contenders import ironwire
 from bench.figures import Figure, medians
 from bench.goals import judge
@@ -90,6 +90,13 @@ def test_groups_of_mls_are_measured() -> None:
     figures = list(mls.groups(ironwire(), TINY))
     assert {figure.measure for figure in figures} == {"mls", "mls_bytes"}
     assert {figure.case for figure in figures} == {"4 leaves"}
+    assert all(figure.value > 0 for figure in figures)
+
+
+def test_the_store_of_a_device_is_measured_encrypted_and_not() -> None:
+    figures = list(device.stores(ironwire(), TINY))
+    assert {figure.subject for figure in figures} == {"encrypted", "not encrypted"}
+    assert len({figure.case for figure in figures}) * 2 == len(figures)
     assert all(figure.value > 0 for figure in figures)
 
 

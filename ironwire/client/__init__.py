@@ -63,6 +63,7 @@ from ironwire.client.store.records import (
     conversation_of,
     default_store_path,
 )
+from ironwire.client.store.sealed import StoreKey
 from ironwire.client.store.store import LocalStore
 from ironwire.client.transfer import Downloaded, FileMetadata, Uploaded, download, upload
 from ironwire.close_codes import CloseCode
@@ -198,6 +199,7 @@ __all__ = [
     "ServerAddress",
     "SessionEnded",
     "Settled",
+    "StoreKey",
     "Stored",
     "Text",
     "TransferFailed",

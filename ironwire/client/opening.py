@@ -24,6 +24,7 @@ from ironwire.client.inbox import Inbox
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.handover import Reception
 from ironwire.client.store.records import Owner, default_store_path
+from ironwire.client.store.sealed import StoreKey
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
@@ -110,7 +111,7 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
         if target.device is not None:
             owner = Owner(target.identity.client_id, target.device, target.address.origin)
             kept = store if isinstance(store, LocalStore) else LocalStore(store or default_store_path(owner))
-            await stack.enter_async_context(kept.opened(owner))
+            await stack.enter_async_context(kept.opened(owner, StoreKey.of(target.identity)))
             write_queue = WriteQueue(kept)
         link = Link(target, write_queue, EventQueue() if write_queue is None else Inbox(write_queue), is_lasting)
         await link.restore()

@@ -17,8 +17,11 @@ from ironwire.cli.scripting import identity
 from ironwire.client import (
     DeliveredReceipt,
     DeliveredText,
+    Identity,
     Owner,
     ServerAddress,
+    StoreKey,
+    create_identity,
     default_store_path,
     load_identity,
 )
@@ -197,10 +200,34 @@ def test_a_history_that_there_is_not(home: Path) -> None:
     assert not (home / ".local").exists()
 
 
+def phone_of(identity: Identity) -> LocalFile:
+    owner = Owner(identity.client_id, DeviceId("phone"), ServerAddress.parse("http://localhost:8080").origin)
+    return LocalFile.open(default_store_path(owner), owner, StoreKey.of(identity))
+
+
+def test_a_history_opens_with_the_passphrase_of_the_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_identity(home / "key", "correct horse")
+    file = phone_of(load_identity(home / "key", "correct horse"))
+    file.apply([Queue(MessageId("1"), Text(ClientId(BOB), "hello"), 1_000)])
+    file.close()
+    history = ("history", BOB, "--key", "key", "--device", "phone")
+    refused(run(*history), ExitCode.USAGE, "set IRONWIRE_PASSPHRASE")
+    monkeypatch.setenv("IRONWIRE_PASSPHRASE", "correct horse")
+    assert "hello" in run(*history).stdout
+
+
+def test_the_history_of_another_identity_does_not_open(home: Path) -> None:
+    run("keygen", "--no-passphrase", "key")
+    run("keygen", "--no-passphrase", "other")
+    phone_of(load_identity(home / "key")).close()
+    (kept,) = home.rglob("*-phone.db")
+    kept.rename(kept.with_name(f"{load_identity(home / 'other').client_id[:16]}-phone.db"))
+    refused(run("history", BOB, "--key", "other", "--device", "phone"), ExitCode.USAGE, "does not open with the key")
+
+
 def test_the_history_is_that_of_the_device(home: Path) -> None:
     alice = ClientId(run("keygen", "--no-passphrase", "key").stdout.strip())
-    owner = Owner(alice, DeviceId("phone"), ServerAddress.parse("http://localhost:8080").origin)
-    file = LocalFile.open(default_store_path(owner), owner)
+    file = phone_of(load_identity(home / "key"))
     said = [Text(ClientId(BOB), word) for word in ("one", "two", "three")]
     file.apply([Begin(1, 1), *(Queue(MessageId(message.text), message, 1_000) for message in said)])
     theirs = DeliveredText(ClientId(BOB), "four\x1b[2J", ts=3_000, device=DeviceId("desk"))

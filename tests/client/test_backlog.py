@@ -11,6 +11,7 @@ from attrs import define, field
 from ironwire.client.connection.outgoing import Pending
 from ironwire.client.events import EventQueue
 from ironwire.client.store.backlog import Backlog
+from ironwire.client.store.sealed import StoreKey
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.ids import Address
@@ -34,7 +35,7 @@ class Desk:
     async def opened(self) -> AsyncIterator[None]:
         self.disk.set()
         store = LocalStore(self.path, self._in_thread)
-        async with store.opened(OWNER), trio.open_nursery() as nursery:
+        async with store.opened(OWNER, StoreKey(b"k" * 32)), trio.open_nursery() as nursery:
             write_queue = WriteQueue(store)
             self.backlog = Backlog(write_queue, EventQueue(), self._launch, lambda _: None)
             nursery.start_soon(write_queue.run)

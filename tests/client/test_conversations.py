@@ -1,17 +1,15 @@
 """The conversations of a device, out of its file: which there are, in what order, and what in them is unread."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ironwire.client import Owner, ServerAddress
+from ironwire.client import Owner, ServerAddress, StoreKey
 from ironwire.client.store.file import LocalFile
 from ironwire.client.store.records import Arrive, MarkRead, Queue, Settle
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
-from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire.messages import DeliveredText, GroupChanged, Text
 
 ALICE = ClientId("a1" * 32)
@@ -21,11 +19,12 @@ FRIENDS = GroupId("#" + "f0" * 16)
 PHONE = DeviceId("phone")
 LAPTOP = DeviceId("laptop")
 OWNER = Owner(ALICE, PHONE, ServerAddress.parse("http://localhost:8080").origin)
+KEY = StoreKey(b"k" * 32)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[LocalFile]:
-    with closing(LocalFile.open(tmp_path / "phone.db", OWNER)) as file:
+    with closing(LocalFile.open(tmp_path / "phone.db", OWNER, KEY)) as file:
         yield file
 
 
@@ -53,13 +52,13 @@ def test_only_what_others_said_is_unread(file: LocalFile) -> None:
 
 
 def test_what_was_read_stays_read(tmp_path: Path) -> None:
-    with closing(LocalFile.open(tmp_path / "phone.db", OWNER)) as file:
+    with closing(LocalFile.open(tmp_path / "phone.db", OWNER, KEY)) as file:
         file.apply([Arrive(DeliveredText(BOB, str(seq)), None, seq) for seq in (1, 2, 3)])
         second = file.history(BOB, 10)[1].number
         file.apply([MarkRead(BOB, second)])
         file.apply([MarkRead(BOB, second - 1), MarkRead(CAROL, 99)])
         assert listed(file) == [(BOB, "3", 1)]
-    with closing(LocalFile.open(tmp_path / "phone.db", OWNER)) as again:
+    with closing(LocalFile.open(tmp_path / "phone.db", OWNER, KEY)) as again:
         assert listed(again) == [(BOB, "3", 1)]
 
 
@@ -82,21 +81,6 @@ def test_a_note_that_came_back_alone_is_no_conversation(file: LocalFile) -> None
     """To a device whose file is new: it shows what it sent itself, and of that it has nothing."""
     file.apply([Arrive(DeliveredText(ALICE, "note", device=PHONE), None, 1)])
     assert listed(file) == []
-
-
-def test_a_file_from_before_has_its_conversations_and_nothing_unread(tmp_path: Path) -> None:
-    path = tmp_path / "phone.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        migrate(database, path, {1: load_migrations("ironwire.client.store")[1]})
-        database.execute("INSERT INTO mailbox (client, device, origin) VALUES (?, ?, ?)", (ALICE, PHONE, OWNER.origin))
-        frame = '{"type":"text","payload":{"from":"%s","text":"hi","ts":1}}'
-        for peer in (BOB, CAROL):
-            row = ("seen", peer, peer, "", 1, frame % peer)
-            database.execute("INSERT INTO entry (state, peer, sender, device, ts, frame) VALUES (?,?,?,?,?,?)", row)
-    with closing(LocalFile.open(path, OWNER)) as file:
-        assert listed(file) == [(CAROL, "hi", 0), (BOB, "hi", 0)]
-        file.apply([Arrive(DeliveredText(BOB, "again"), None, 1)])
-        assert listed(file) == [(BOB, "again", 1), (CAROL, "hi", 0)]
 
 
 def test_a_group_has_the_name_of_the_last_change_that_gave_it_one(file: LocalFile) -> None:

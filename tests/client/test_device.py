@@ -1,6 +1,5 @@
 """A device session as a program sees it: what is kept before it is told, and what is handed out once."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TypeVar
 import pytest
 import trio
 from attrs import define, field
+from sqlcipher3 import dbapi2
 
 from ironwire.client import (
     Accepted,
@@ -32,6 +32,7 @@ from ironwire.client import (
     Refused,
     SessionEnded,
     Settled,
+    StoreKey,
     connect,
     default_store_path,
     read_history,
@@ -50,6 +51,7 @@ BOB = Identity.from_seed(b"b" * 32).client_id
 PHONE = DeviceId("phone")
 CLUB = GroupId("#" + "f0" * 16)
 OWNER = Owner(ALICE.client_id, PHONE, ADDRESS.origin)
+KEY = StoreKey.of(ALICE)
 AT_ONCE = Backoff(base_seconds=0)
 DAY_MS = 24 * 3_600_000
 
@@ -89,7 +91,7 @@ class RtcPeer:
             yield client, await self.server.accept()
 
     def history(self) -> list[tuple[str, str]]:
-        entries = read_history(self.path, OWNER, BOB, 100)
+        entries = read_history(self.path, OWNER, KEY, BOB, 100)
         return [(entry.state, getattr(entry.message, "text", "")) for entry in entries]
 
 
@@ -352,7 +354,7 @@ async def test_what_is_sent_is_kept_first(phone: RtcPeer) -> None:
         assert phone.history() == [("queued", "hello")]
         await peer.send(Accepted(77), message_id)
     assert phone.history() == [("accepted", "hello")]
-    assert read_history(phone.path, OWNER, BOB, 1)[0].message.ts == 77
+    assert read_history(phone.path, OWNER, KEY, BOB, 1)[0].message.ts == 77
 
 
 async def test_what_was_not_answered_is_sent_again_by_the_next_run(phone: RtcPeer) -> None:
@@ -495,7 +497,7 @@ async def test_a_disk_that_fails_stops_the_client_and_acknowledges_nothing(phone
         await peer.deliver(text(1), 1)
         assert await anext(client) == received(1)
         assert await peer.receive() == (Ack(1), None)
-        disk.error = sqlite3.OperationalError("database or disk is full")
+        disk.error = dbapi2.OperationalError("database or disk is full")
         await peer.deliver(text(2), 2)
         with pytest.raises(LocalStoreError, match="disk is full"):
             await anext(client)
@@ -527,13 +529,13 @@ async def test_a_file_of_another_device(phone: RtcPeer) -> None:
         async with connect(ADDRESS, ALICE, device=DeviceId("tablet"), store=phone.path, dial=phone.server.dial):
             pytest.fail("there should be no client")
     with pytest.raises(LocalStoreError, match="belongs to another"):
-        read_history(phone.path, Owner(BOB, PHONE, ADDRESS.origin), BOB, 1)
+        read_history(phone.path, Owner(BOB, PHONE, ADDRESS.origin), KEY, BOB, 1)
 
 
 async def test_what_is_no_database(phone: RtcPeer) -> None:
     phone.path.parent.mkdir()
     phone.path.write_bytes(b"something else altogether" * 100)
-    with pytest.raises(LocalStoreError, match="not a database"):
+    with pytest.raises(LocalStoreError, match="does not open with the key of this identity"):
         async with phone.on():
             pytest.fail("there should be no client")
 
@@ -568,4 +570,4 @@ async def test_a_client_without_a_device_keeps_nothing(
             await client.history(BOB, 1)
     assert not default_store_path(OWNER).parent.exists()
     with pytest.raises(LocalStoreError, match="no history"):
-        read_history(phone.path, OWNER, BOB, 1)
+        read_history(phone.path, OWNER, KEY, BOB, 1)

@@ -26,6 +26,7 @@ from ironwire.client import (
     Received,
     Refused,
     Said,
+    StoreKey,
     connect,
     conversation_of,
     read_history,
@@ -63,7 +64,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def history(path: Path, peer: Address) -> list[HistoryEntry]:
-    return read_history(path, OWNER, peer, 100)
+    return read_history(path, OWNER, StoreKey.of(ALICE), peer, 100)
 
 
 async def test_changes_and_messages_are_kept_acknowledged_and_handed_out_in_order(path: Path) -> None:

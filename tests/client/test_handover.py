@@ -37,6 +37,7 @@ from ironwire.client import (
     SessionEnded,
     Settled,
     Stored,
+    StoreKey,
     default_store_path,
     new_message_id,
     open_device,
@@ -312,7 +313,7 @@ async def test_a_program_that_is_killed_between_its_commit_and_its_reply_doubles
         outcome.append(await send_as_device(ADDRESS, ALICE, PHONE, compose))
 
     async with trio.open_nursery() as nursery:
-        async with store.opened(OWNER):
+        async with store.opened(OWNER, StoreKey.of(ALICE)):
             listener = unix_socket.listen(socket_path(store.path))
             nursery.start_soon(send)
             async with await listener.accept() as stream:
@@ -330,7 +331,7 @@ async def test_a_program_that_is_killed_between_its_commit_and_its_reply_doubles
         await peer.send(Accepted(7), message_id)
     assert outcome == [(Stored([message_id], 0, ""), Accepted(7))]
     assert len(composed) == 1
-    entries = read_history(store.path, OWNER, BOB, 9)
+    entries = read_history(store.path, OWNER, StoreKey.of(ALICE), BOB, 9)
     assert [(entry.id, entry.state) for entry in entries] == [(message_id, "accepted")]
 
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ironwire.client import HistoryEntry, LocalStoreError, Owner, ServerAddress
+from ironwire.client import HistoryEntry, LocalStoreError, Owner, ServerAddress, StoreKey
 from ironwire.client.store.file import LocalFile, as_local_store_error, read_history
 from ironwire.client.store.records import Arrive, Begin, Change, Finish, GiveNumber, MarkRead, Queue, Settle
 from ironwire.ids import ClientId, DeviceId, MessageId
@@ -20,6 +20,7 @@ from ironwire.wire.messages import DeliveredText, Gap, Receipt, Text
 ALICE = ClientId("a1" * 32)
 BOB = ClientId("b0" * 32)
 OWNER = Owner(ALICE, DeviceId("phone"), ServerAddress.parse("http://localhost:8080").origin)
+KEY = StoreKey(b"k" * 32)
 
 numbers = st.integers(1, 12)
 
@@ -48,7 +49,7 @@ class FileMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name, "phone.db")
-        self.file = LocalFile.open(self.path, OWNER)
+        self.file = LocalFile.open(self.path, OWNER, KEY)
         self.model = Model()
         self.words = 0
 
@@ -148,7 +149,7 @@ class FileMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.file.close()
-        self.file = LocalFile.open(self.path, OWNER)
+        self.file = LocalFile.open(self.path, OWNER, KEY)
 
     @invariant()
     def both_say_the_same(self) -> None:
@@ -163,7 +164,7 @@ class FileMachine(RuleBasedStateMachine):
         assert [message_id for message_id, _ in self.file.queued(1_000)] == [*self.model.queued]
         history = [[entry.state, getattr(entry.message, "text", "")] for entry in self.file.history(BOB, 1_000)]
         assert history == self.model.history
-        assert read_history(self.path, OWNER, BOB, 3) == self.file.history(BOB, 3)
+        assert read_history(self.path, OWNER, KEY, BOB, 3) == self.file.history(BOB, 3)
         assert [*self.pages(3)] == self.file.history(BOB, 1_000)[::-1]
         found = [(each.peer, each.last, each.unread) for each in self.file.conversations()]
         assert found == [(BOB, entry, self.model.unread) for entry in self.file.history(BOB, 1)]
@@ -187,11 +188,11 @@ TestFile.settings = settings(max_examples=20, deadline=None)  # every change wai
 
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "phone.db"
-    file = LocalFile.open(path, OWNER)
+    file = LocalFile.open(path, OWNER, KEY)
     newest = max(load_migrations("ironwire.client.store"))
     file._database.execute(f"PRAGMA user_version = {newest + 1}")
     file.close()
     with pytest.raises(LocalStoreError, match="install the newer one"), as_local_store_error(path):
-        LocalFile.open(path, OWNER)
+        LocalFile.open(path, OWNER, KEY)
     with pytest.raises(LocalStoreError, match="install the newer one"):
-        read_history(path, OWNER, BOB, 1)
+        read_history(path, OWNER, KEY, BOB, 1)

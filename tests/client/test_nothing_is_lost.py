@@ -33,6 +33,7 @@ from ironwire.client import (
     Owner,
     Received,
     ServerAddress,
+    StoreKey,
     connect,
     open_device,
     read_history,
@@ -297,12 +298,12 @@ async def play(
         await trio.sleep(QUIET_SECONDS)
         nursery.cancel_scope.cancel()
 
-    sent = [*_texts(read_history(alice.path, DESK, alice.to, 1_000))]
+    sent = [*_texts(read_history(alice.path, DESK, StoreKey.of(ALICE), alice.to, 1_000))]
     texts = [text for text, _ in sent]
     assert {state for _, state in sent} <= {"accepted"}
     assert set(alice.accepted) <= set(texts)
     assert bob.lines == texts
-    got = read_history(bob.path, PHONE, alice.to if in_group else ALICE.client_id, 1_000)
+    got = read_history(bob.path, PHONE, StoreKey.of(BOB), alice.to if in_group else ALICE.client_id, 1_000)
     assert [text for text, _ in _texts(got)] == texts
     (box,) = await world.store.mailboxes_of(BOB.client_id)
     assert box.waiting == 0

@@ -18,7 +18,7 @@ from ironwire.ids import ClientId, MessageId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.wire.messages import Resume, Text
 from tests.client.scripted_server import ADDRESS, FRAME_BYTES, Peer, scripted_server
-from tests.client.test_device import ALICE, AT_ONCE, BOB, OWNER, RtcPeer
+from tests.client.test_device import ALICE, AT_ONCE, BOB, KEY, OWNER, RtcPeer
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ async def test_a_mailbox_that_was_made_anew_gets_everything_that_had_no_answer(p
 
 async def test_a_file_that_was_put_back_from_a_copy_knows_nothing_of_its_numbers(phone: RtcPeer) -> None:
     """It is not told by numbers that were given to other messages meanwhile."""
-    file = LocalFile.open(phone.path, OWNER)
+    file = LocalFile.open(phone.path, OWNER, KEY)
     file.apply([Begin(1, 0), Queue(MessageId("a"), Text(BOB, "1"), 0), GiveNumber(MessageId("a"), 3)])
     file.close()
     phone.server.ledgers[1].sent = 7
@@ -118,7 +118,7 @@ async def test_a_file_that_was_put_back_from_a_copy_knows_nothing_of_its_numbers
 
 async def test_a_number_that_was_never_used_stands_for_nothing(phone: RtcPeer) -> None:
     """The program ended between keeping two numbers and sending them, and comes back to a server that had neither."""
-    file = LocalFile.open(phone.path, OWNER)
+    file = LocalFile.open(phone.path, OWNER, KEY)
     file.apply([Begin(1, 0), *(Queue(MessageId(name), Text(BOB, name), 0, n) for n, name in enumerate("ab", 4))])
     file.close()
     phone.server.ledgers[1].sent = 3

@@ -1,7 +1,6 @@
 """A client that is refused for now waits, says `resume`, and repeats in order; what nobody will ever take it drops."""
 
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -22,10 +21,12 @@ from ironwire.client import (
     Owner,
     Received,
     Refused,
+    StoreKey,
     connect,
     read_history,
 )
 from ironwire.client.connection.repeats import PAUSE_SECONDS, REST_SECONDS
+from ironwire.client.store.sealed import open_sealed
 from ironwire.ids import Address, DeviceId, MessageId
 from ironwire.limits import Limits
 from ironwire.server.operator.config import AuthSettings
@@ -39,6 +40,7 @@ ALICE, BOB_ITSELF = (Identity.from_seed(letter * 32) for letter in (b"a", b"b"))
 BOB, CAROL = BOB_ITSELF.client_id, Identity.from_seed(b"c" * 32).client_id
 PHONE = DeviceId("phone")
 OWNER = Owner(ALICE.client_id, PHONE, ADDRESS.origin)
+KEY = StoreKey.of(ALICE)
 AT_ONCE = Backoff(base_seconds=0)
 URL = "/media/123e4567-e89b-42d3-a456-426614174000.bin"
 T = TypeVar("T")
@@ -227,7 +229,7 @@ async def test_what_no_server_takes_is_refused_before_it_is_stored(
         with pytest.raises(Refused, match="name"):
             await client.send_file(BOB, URL, name="gpj.\u202eexe")
         assert client.connected
-    assert read_history(tmp_path / "phone.db", OWNER, BOB, 9) == []
+    assert read_history(tmp_path / "phone.db", OWNER, KEY, BOB, 9) == []
 
 
 async def test_a_frame_that_was_too_big_is_dropped_and_the_rest_goes_on(
@@ -263,11 +265,10 @@ async def test_poison_in_the_file_of_an_older_version_is_sent_to_nobody(
                 nursery.start_soon(send, client, text)
                 await sent(peer)
             nursery.cancel_scope.cancel()
-        with closing(sqlite3.connect(path)) as database:
+        with closing(open_sealed(path, KEY)) as database:
             database.execute("UPDATE entry SET frame = replace(frame, '\"2\"', '5')")
             longer = "UPDATE entry SET frame = replace(frame, '\"3\"', ?) WHERE frame LIKE '%\"3\"%'"
             database.execute(longer, (f'"{"x" * FRAME_BYTES}"',))
-            database.commit()
         for answer in (None, Accepted(1)):
             async with phone(server, path) as (client, peer):
                 text, message_id = await sent(peer)
@@ -278,7 +279,7 @@ async def test_poison_in_the_file_of_an_older_version_is_sent_to_nobody(
         async with phone(server, path) as (client, peer):
             with trio.move_on_after(5):
                 pytest.fail(f"sent once more: {await peer.receive()}")
-    assert [entry.state for entry in read_history(path, OWNER, BOB, 9)] == ["accepted", "refused"]
+    assert [entry.state for entry in read_history(path, OWNER, KEY, BOB, 9)] == ["accepted", "refused"]
 
 
 async def test_what_a_newer_server_says_besides_is_ignored() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ironwire.client import Identity, Owner, ServerAddress, create_identity, read_history
+from ironwire.client import Identity, Owner, ServerAddress, StoreKey, create_identity, read_history
 from ironwire.ids import DeviceId
 from tests.system.conftest import REPOSITORY, Server
 
@@ -78,7 +78,8 @@ def test_programs_that_are_killed(tmp_path: Path, ironwire_server: Server) -> No
 
 def history(path: Path, identity: Identity, server: str, device: str, peer: Identity) -> list[tuple[str, str]]:
     owner = Owner(identity.client_id, DeviceId(device), ServerAddress.parse(server).origin)
-    return [(getattr(e.message, "text", ""), e.state) for e in read_history(path, owner, peer.client_id, 100_000)]
+    entries = read_history(path, owner, StoreKey.of(identity), peer.client_id, 100_000)
+    return [(getattr(entry.message, "text", ""), entry.state) for entry in entries]
 
 
 def once_each(lines: list[str]) -> list[str]:

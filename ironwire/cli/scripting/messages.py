@@ -97,9 +97,9 @@ def history(who: str, limit: int, device: DeviceId, server: str, key: Path, *, a
     """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked."""
     book = AddressBook.beside(key)
     peer = book.address(who)
-    options.check_there(key)
-    owner = iw.Owner(iw.read_client_id(key), device, iw.ServerAddress.parse(server).origin)
-    entries = iw.read_history(iw.default_store_path(owner), owner, peer, limit)
+    identity = options.open_identity(key)
+    owner = iw.Owner(identity.client_id, device, iw.ServerAddress.parse(server).origin)
+    entries = iw.read_history(iw.default_store_path(owner), owner, iw.StoreKey.of(identity), peer, limit)
     if not entries and not as_json:
         err().print(notice("nothing yet"))
     for entry in entries:

@@ -1,4 +1,4 @@
-"""A device's store in one SQLite file. Everything here blocks; `store.py` is for async callers.
+"""A device's store in one encrypted SQLite file (`sealed.py`). Everything here blocks; `store.py` is for async callers.
 
 A batch that somebody else will be told of is on the disk when `apply` returns. The rest - a message was answered for, a
 delivery is finished - outlives the process at once, and a loss of power with the next such batch: what is lost is
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Self
 
 from attrs import define, evolve, field
+from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
 from ironwire.client.store import records
 from ironwire.client.store.conversations import conversations, group_names, history, own_message
+from ironwire.client.store.sealed import StoreKey, open_sealed
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
@@ -29,7 +31,6 @@ from ironwire.wire.codec import decode_server, encode, encode_payload, frame_tex
 SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
 
-_BUSY_MS = 5_000
 _PID_BYTES = 20
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
@@ -76,7 +77,9 @@ _FINISH = "UPDATE entry SET state = 'seen' WHERE state = 'unseen' AND number <= 
 _CLEAR_FINISHED = "DELETE FROM entry WHERE state = 'unseen' AND number <= ? AND peer IS NULL"
 
 
-def read_history(path: Path, owner: records.Owner, peer: Address, limit: int) -> list[records.HistoryEntry]:
+def read_history(
+    path: Path, owner: records.Owner, key: StoreKey, peer: Address, limit: int
+) -> list[records.HistoryEntry]:
     """The last `limit` entries of the conversation with `peer`, oldest first; also while a client has the file open.
 
     Raises:
@@ -84,7 +87,7 @@ def read_history(path: Path, owner: records.Owner, peer: Address, limit: int) ->
     """
     if not path.exists():
         raise LocalStoreError(f"{owner.device} has no history with {owner.origin}: there is no {path}")
-    with as_local_store_error(path), closing(_connection(path)) as database:
+    with as_local_store_error(path), closing(open_sealed(path, key)) as database:
         migrate(database, path, load_migrations("ironwire.client.store"))
         _check_owner(database, path, owner)
         return history(database, owner, peer, limit)
@@ -102,19 +105,19 @@ class LocalFile:
     _is_synced_fully: bool = field(default=True, init=False)
 
     @classmethod
-    def open(cls, path: Path, owner: records.Owner) -> Self:
+    def open(cls, path: Path, owner: records.Owner, key: StoreKey) -> Self:
         """Have the file at `path`; with its folders it is made where there is none, for its owner's eyes only.
 
         Raises:
             LocalStoreError: another process has it, or it belongs to another device, or is of a newer version.
-            OSError, sqlite3.Error: it cannot be read or written.
+            OSError, sqlcipher3.dbapi2.Error: it cannot be read or written.
         """
         path.parent.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
         lock = _locked(path)
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
             sync_folder(path.parent)
-            database = _connection(path)
+            database = open_sealed(path, key)
             try:
                 _prepare(database, path, owner)
                 file = cls(owner, lock, database)
@@ -288,13 +291,6 @@ def _reply(state: str, ts: int, reason: msg.ErrorCode | None) -> msg.Accepted | 
             return None
 
 
-def _connection(path: Path) -> sqlite3.Connection:
-    """Transactions are begun by hand, and threads take turns."""
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    database.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    return database
-
-
 def _prepare(database: sqlite3.Connection, path: Path, owner: records.Owner) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -335,7 +331,13 @@ def as_local_store_error(path: Path) -> Iterator[None]:
         yield
     except StoreError as error:
         raise LocalStoreError(str(error)) from error
-    except sqlite3.Error as error:
-        raise LocalStoreError(f"{path}: {error} ({getattr(error, 'sqlite_errorname', 'unknown')})") from error
+    except dbapi2.Error as error:
+        name = getattr(error, "sqlite_errorname", "unknown")
+        if name == "SQLITE_NOTADB":
+            raise LocalStoreError(
+                f"{path} does not open with the key of this identity: it belongs to another one, was not written"
+                " encrypted, or is damaged. Open it with its own key file, or move it away and begin a new one"
+            ) from error
+        raise LocalStoreError(f"{path}: {error} ({name})") from error
     except OSError as error:
         raise LocalStoreError(f"{path} cannot be used: {error.strerror}") from error

@@ -16,6 +16,7 @@ from attrs import define, field
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.store.file import LocalFile, as_local_store_error
 from ironwire.client.store.records import Change, Conversation, HistoryEntry, Kept, Numbered, Owner, Sendable
+from ironwire.client.store.sealed import StoreKey
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error
 
@@ -45,14 +46,14 @@ class LocalStore:
     _file: LocalFile | None = field(default=None, init=False)
 
     @asynccontextmanager
-    async def opened(self, owner: Owner) -> AsyncGenerator[None]:
+    async def opened(self, owner: Owner, key: StoreKey) -> AsyncGenerator[None]:
         """Have the file until the end of the block.
 
         Raises:
             LocalStoreError: another program has it, it belongs to another device, or it cannot be read or written.
         """
         try:
-            await self._run(lambda: self._open(owner))
+            await self._run(lambda: self._open(owner, key))
             yield
         finally:
             with trio.CancelScope(shield=True):
@@ -148,8 +149,8 @@ class LocalStore:
             with as_local_store_error(self.path):
                 return await self._in_thread(work)
 
-    def _open(self, owner: Owner) -> None:
-        self._file = LocalFile.open(self.path, owner)
+    def _open(self, owner: Owner, key: StoreKey) -> None:
+        self._file = LocalFile.open(self.path, owner, key)
 
     def _close(self) -> None:
         if self._file is not None:
