@@ -150,10 +150,12 @@ class Deliveries:
     def apply(self, member: Membership, commit: MlsCommitted) -> Steps[bool]:
         """Process the next commit of the conversation. False: it is refused, and so the device has fallen out."""
         data = yield from self._bytes(commit)
-        if not data or hashlib.sha256(data).hexdigest() != commit.sha256:
+        if not data:
             member.wedge(self._state.now)
             return False
         try:
+            if hashlib.sha256(data).hexdigest() != commit.sha256:
+                raise MLSError("a commit with other bytes than its hash says")
             yield from self._state.logs.need(self._added_by(data))
             if commit.epoch != member.place[1] + 1 or member.group is None:
                 return True  # meanwhile it came on another way

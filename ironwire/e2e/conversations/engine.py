@@ -303,6 +303,8 @@ class Engine:
         published_at = self._state.now
         while True:
             self._reading.give_up()
+            for conversation in {conversation for conversation, _, _ in self._state.missing}:
+                self._touch(self._state.member(conversation))
             self._renew_keys()
             if published_at + PUBLISH_MS <= self._state.now:
                 published_at = self._state.now

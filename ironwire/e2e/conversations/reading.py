@@ -31,7 +31,7 @@ from ironwire.e2e.conversations.outgoing import OutgoingMessages
 from ironwire.e2e.conversations.packages import DAY_MS
 from ironwire.e2e.conversations.state import DeviceState
 from ironwire.errors import InvalidContent, InvalidId, MLSError, UpdateNeeded
-from ironwire.ids import ClientId, MessageId
+from ironwire.ids import ClientId, ConversationId, MessageId
 from ironwire.limits import RECEIPT_IDS
 from ironwire.mls import Application
 from ironwire.protocol.conversations.slots import Leaf
@@ -44,6 +44,7 @@ MOST_RESENT = 3
 
 
 MOST_MISSING = 10_000
+ASK_AGAIN_MS = 3_600_000
 
 
 @define(eq=False)
@@ -55,7 +56,8 @@ class Reading:
     _outgoing: OutgoingMessages
     _start: Callable[[Steps[None]], None]
     """Have something done beside the mailbox."""
-    _asked: set[tuple[str, ClientId, MessageId]] = field(factory=set, init=False)
+    _asked: dict[tuple[ConversationId, ClientId, MessageId], int] = field(factory=dict, init=False)
+    """What was asked for again in this session, and when."""
     _resent: dict[MessageId, int] = field(factory=dict, init=False)
 
     def message(self, message: MlsMessage, envelope_id: MessageId | None, seq: int) -> Steps[None]:
@@ -168,10 +170,14 @@ class Reading:
             state.write(fx.Missing(message.group, sender, envelope_id, message.ts))
 
     def ask_again(self, member: Membership) -> None:
-        """Ask for what was missed in a conversation that can be read now, once a session."""
-        wanted = [key for key in self._state.missing if key[0] == member.id and key not in self._asked]
-        if wanted and member.standing == "active":
-            self._asked.update(wanted)
+        """Ask for what was missed in a conversation that can be read now, and now and then once more."""
+        if member.standing != "active" or not self._state.is_caught_up:
+            return
+        now = self._state.now
+        late = [key for key in self._state.missing if key[0] == member.id]
+        wanted = [key for key in late if now >= self._asked.get(key, 0) + ASK_AGAIN_MS]
+        if wanted:
+            self._asked.update(dict.fromkeys(wanted, now))
             for start in range(0, len(wanted), RECEIPT_IDS):
                 self._outgoing.say(member, ResendBody([id_ for _, _, id_ in wanted[start : start + RECEIPT_IDS]]))
 

@@ -108,6 +108,8 @@ class EngineDevice:
     is_up: bool = field(default=False, init=False)
     is_cut: bool = field(default=False, init=False)
     _asked: dict[str, int] = field(factory=dict, init=False)
+    _answers: dict[str, trio.Event] = field(factory=dict, init=False)
+    _answered: dict[str, Answer | Error] = field(factory=dict, init=False)
     _ids: "count[int]" = field(factory=count, init=False)
     _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _written: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(init=False, repr=False)
@@ -193,7 +195,10 @@ class EngineDevice:
                 self.do(self.engine.tick())
 
     def take(self, frame: ServerFrame) -> None:
-        if frame.seq is None and frame.id in self._asked:
+        if frame.seq is None and frame.id in self._answers and isinstance(frame.message, Answer | Error):
+            self._answered[frame.id] = frame.message
+            self._answers.pop(frame.id).set()
+        elif frame.seq is None and frame.id in self._asked:
             number = self._asked.pop(frame.id)
             if isinstance(frame.message, Answer | Error):
                 self.do(self.engine.answer(number, frame.message))
@@ -266,6 +271,14 @@ class EngineDevice:
             await self.stage.actors[self.name].send(data)
 
     # --- what a person does ------------------------------------------------------------------------------------------
+
+    async def ask(self, message: ClientMessage) -> Answer | Error:
+        """Ask the server something that is none of the engine's business."""
+        id_ = self._new_id()
+        self._answers[id_] = event = trio.Event()
+        self._write(message, id_)
+        await event.wait()
+        return self._answered.pop(id_)
 
     def say(self, to: Address, text: str) -> MessageId:
         return self.send(to, TextBody(text))

@@ -16,8 +16,9 @@ async def test_the_first_message_begins_to_encrypt(mock_clock: MockClock) -> Non
         alice, bob = await world.enter("alice.phone", "bob.phone")
         sent = alice.say(bob.client, "Hello, Bob")
         await world.until(lambda: bob.texts == ["Hello, Bob"])
-        assert isinstance(alice.reports[sent], fx.Sent)
-        assert isinstance(alice.reports[sent].reply, Accepted)
+        report = alice.reports[sent]
+        assert isinstance(report, fx.Sent)
+        assert isinstance(report.reply, Accepted)
         bob.say(alice.client, "Hello, Alice")
         await world.until(lambda: alice.texts == ["Hello, Alice"])
         assert alice.member(bob.client).place == bob.member(alice.client).place == (1, 1)
