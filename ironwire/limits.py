@@ -92,8 +92,9 @@ class Limits:
     """
 
     registrations_per_hour: int = _count(100)
-    """New devices, groups, entries of device logs, and blocks by clients without a device, from one address in an hour,
-    and at once: what the server keeps. Above it a new device is closed with 1013, and the others get `rate_limited`.
+    """New devices, groups, encrypted conversations, entries of device logs, and blocks by clients without a device,
+    from one address in an hour, and at once: what the server keeps. Above it a new device is closed with 1013, and the
+    others get `rate_limited`.
     """
 
     auth_seconds: float = _positive(10)

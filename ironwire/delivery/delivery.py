@@ -49,7 +49,7 @@ class Delivery:
         self._limits = limits
         self._committer = Committer(store, hub.wake_pumps)
         self.envelopes = Envelopes(hub, store, self._committer, now_ms, keeps_history)
-        self.encrypted = EncryptedEnvelopes(hub, store, self._committer, self.envelopes)
+        self.encrypted = EncryptedEnvelopes(hub, store, self._committer, self.envelopes, now_ms)
 
     def watch(self, operations: Iterable[type[op.Operation]], watcher: Watcher) -> None:
         """Have `watcher` hear of each operation of these kinds after its commit, or after the failure of its batch."""

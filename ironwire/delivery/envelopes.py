@@ -218,7 +218,7 @@ class Envelopes:
             case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
                 if result == op.AlreadySettled(None):
                     self.metrics.duplicates[verb] += 1
-                self._settle_number(sender, id_, result)
+                self.settle_number(sender, id_, result)
             case _:
                 self.metrics.refuse(verb, "internal")
                 self.fail(sender, id_)
@@ -250,11 +250,11 @@ class Envelopes:
             case op.Held() if sender.hold is not None:
                 sender.outbox.put(encode(sender.hold.answer(trio.current_time()), id))
             case op.AlreadySettled() | op.OutOfTurn() | op.SessionOver():
-                self._settle_number(sender, id, result)
+                self.settle_number(sender, id, result)
             case _:
                 self.fail(sender, id)
 
-    def _settle_number(
+    def settle_number(
         self,
         sender: Endpoint,
         id: MessageId | None,  # noqa: A002  # as above

@@ -13,6 +13,7 @@ import trio
 from attrs import define
 
 from ironwire.delivery.delivery import Delivery
+from ironwire.ids import BlobName
 from ironwire.limits import Limits
 from ironwire.store.contract.maintenance import Expired
 from ironwire.store.contract.store import Store
@@ -95,6 +96,14 @@ class FileJanitor:
     def expires_ms(self) -> int:
         """When a file expires that is stored now: at that time or within the hour after it."""
         return self._now_ms() + int(self._expire_days * DAY_MS)
+
+    async def keep(self, name: BlobName, until_ms: int) -> bool:
+        """Let a file expire at that time, unless it does later by itself. False: it has expired already.
+
+        Raises:
+            StoreError: as `run` says.
+        """
+        return await self._blobs.keep(name, until_ms - int(self._expire_days * DAY_MS))
 
     async def expire(self) -> int:
         """Remove the files that are older than files may get; says how many.

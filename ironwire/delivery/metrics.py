@@ -16,7 +16,8 @@ class DeliveryStatistics:
     duplicates_total: Tallied = figure("Envelopes that were sent again after they had been accepted.")
     undeliverable_total: Tallied = figure("Envelopes without any recipient that could get them; the sender was told.")
     refused_total: Tallied = figure(
-        "Envelopes refused for a full mailbox, an id in use or a failing store; the sender was told."
+        "Envelopes refused for a full mailbox, an id in use, an epoch that is over or a failing store; the sender was "
+        "told."
     )
     operations_waiting: int = figure("Operations waiting for a batch.")
     batch_operations: Distribution = figure("Operations per batch, acks included.")

@@ -11,14 +11,15 @@ import trio
 from attrs import evolve, field, frozen
 
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.encrypted import NO_SUCH_CONVERSATION
+from ironwire.delivery.encrypted import NO_KEY, NO_SUCH_CONVERSATION, leaf_of
 from ironwire.delivery.envelopes import ID_TAKEN, digest_of
 from ironwire.delivery.hub import Endpoint
+from ironwire.delivery.janitor import DAY_MS, FileJanitor
 from ironwire.errors import MLSError
-from ironwire.handlers.certified import NO_KEY, conflict_with, leaf_of, place_of, too_often
 from ironwire.handlers.commit_reader import ReadCommit, read_commit
+from ironwire.handlers.epochs import conflict_with, place_of, too_often
 from ironwire.handlers.replies import reply, verb_handler
-from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.ids import ClientId, ConversationId, DeviceId, GroupId, MessageId, Role, is_group, parse_media_path
 from ironwire.limits import CLIENTS_PER_FRAME, Limits
 from ironwire.protocol.bucket import Buckets, Rate
 from ironwire.protocol.conversations.membership import Checked, ConversationState, Logs, check, check_first
@@ -64,6 +65,7 @@ class CommitHandler:
     _store: Store
     _delivery: Delivery
     _blobs: Blobs
+    _files: FileJanitor
     _limits: Limits
     _now_ms: Callable[[], int]
     _attempts: Buckets[tuple[ClientId, ConversationId]] = field(
@@ -118,7 +120,7 @@ class CommitHandler:
         """Decide and submit, again where the ground of the decision has moved meanwhile.
 
         Raises:
-            MLSError: the commit adds what was not claimed.
+            MLSError: the commit adds what was not claimed, or a blob of it has expired meanwhile.
         """
         while True:
             step = await self._decide(leaf, request, read)
@@ -128,6 +130,7 @@ class CommitHandler:
             if wait:
                 return too_often(wait)
             now = self._now_ms()
+            await self._keep_blobs(read, now)
             result = await self._submit(leaf, device, read, step, named, now)
             match result:
                 case op.Advanced():
@@ -138,6 +141,18 @@ class CommitHandler:
                     continue
                 case _:
                     return _answer(result)
+
+    async def _keep_blobs(self, read: ReadCommit, now: int) -> None:
+        """Keep the blobs of a commit as long as the commit itself, and a welcome in a mailbox.
+
+        Raises:
+            MLSError: one has expired meanwhile.
+        """
+        until_ms = now + int((self._limits.retention_days + 1 / 24) * DAY_MS)  # all expire once an hour
+        for part in (read.commit, read.welcome):
+            ref = None if part is None else part.ref
+            if ref is not None and not await self._files.keep(parse_media_path(ref.url), until_ms):
+                raise MLSError("a file of this commit has expired")
 
     def _wait_to_commit(self, conversation: ConversationId, read: ReadCommit) -> float:
         """Count a commit that may be; or the seconds until the conversation takes one more."""

@@ -9,21 +9,17 @@ from attrs import field, frozen
 
 from ironwire.counting import Tallied, figure, tallied
 from ironwire.delivery.delivery import Delivery
-from ironwire.delivery.encrypted import NO_SUCH_CONVERSATION
+from ironwire.delivery.encrypted import NO_KEY, NO_SUCH_CONVERSATION, fault_of, leaf_of
 from ironwire.delivery.hub import Endpoint, Hub
-from ironwire.errors import InvalidId, MLSError
-from ironwire.handlers.certified import NO_KEY, conflict_with, leaf_of, place_of, too_often
+from ironwire.handlers.epochs import conflict_with, place_of, too_often
 from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, ConversationId, GroupId, MessageId, is_group
 from ironwire.limits import COMMITS_PER_PAGE, CONVERSATIONS_PER_PAGE
-from ironwire.mls.public import inspect_application
 from ironwire.protocol.bucket import Buckets, Rate
-from ironwire.protocol.conversations.names import Generation
 from ironwire.protocol.conversations.slots import Leaf, leaves_in
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.store import Store
 from ironwire.wire import messages as msg
-from ironwire.wire.base64url import from_base64url
 from ironwire.wire.codec import commits_text, encode
 from ironwire.wire.messages.fields import ErrorCode
 
@@ -50,23 +46,7 @@ class ConversationHandler:
     _rejoins: Buckets[tuple[Leaf, ConversationId]] = field(init=False, factory=lambda: Buckets(REJOINS, _MOST_KEYS))
     _nacks: Counter[str] = field(init=False, factory=Counter)
 
-    # --- messages ----------------------------------------------------------------------------------------------------
-
-    @verb_handler
-    def send(self, endpoint: Endpoint, request: msg.MlsSend, id_: MessageId | None) -> ErrorCode | None:
-        """Take an encrypted message. It is answered after its commit."""
-        who = leaf_of(endpoint)
-        if who is None:
-            return reply(endpoint, NO_KEY, id_)
-        fault = _fault_of(request)
-        if fault is not None:
-            return reply(endpoint, fault, id_)
-        leaf, device = who
-        message = msg.MlsMessage(
-            leaf.client, device, request.group, request.generation, request.epoch, self._now_ms(), request.data
-        )
-        self._delivery.encrypted.submit(endpoint, message, leaf, id_)
-        return None
+    # --- signals -----------------------------------------------------------------------------------------------------
 
     @verb_handler
     def signal(self, endpoint: Endpoint, request: msg.MlsSignal, id_: MessageId | None) -> ErrorCode | None:
@@ -82,7 +62,7 @@ class ConversationHandler:
         current = self._store.glance.conversation(request.group)
         if current is None or leaf not in current.slots or self._has_left(leaf.client, request.group):
             return reply(endpoint, NO_SUCH_CONVERSATION, id_)
-        fault = _fault_of(request)
+        fault = fault_of(request)
         if fault is not None:
             return reply(endpoint, fault, id_)
         if (request.generation, request.epoch) != place_of(current):
@@ -171,14 +151,3 @@ class ConversationHandler:
 
     def statistics(self) -> ConversationStatistics:
         return ConversationStatistics(tallied("kind", {"pair": 0, "group": 0} | self._nacks))
-
-
-def _fault_of(request: msg.MlsSend | msg.MlsSignal) -> msg.Error | None:
-    """Something is wrong with the message itself."""
-    try:
-        group_id, epoch = inspect_application(from_base64url(request.data))
-    except (MLSError, InvalidId) as error:
-        return msg.Error("invalid", detail=f"data: {error}")
-    if epoch != request.epoch or not Generation(request.group, request.generation).is_named_by(group_id):
-        return msg.Error("invalid", detail="data: a message of another generation or epoch than the frame says")
-    return None

@@ -35,7 +35,14 @@ from ironwire.wire import messages as msg
 PlainHandler = Callable[[Endpoint, msg.ClientMessage, MessageId | None], msg.ErrorCode | None]
 AskingHandler = Callable[[Endpoint, msg.ClientMessage, MessageId | None], Awaitable[msg.ErrorCode | None]]
 
-TAKEN_BY_DELIVERY: tuple[type[msg.ClientMessage], ...] = (msg.Text, msg.File, msg.Receipt, msg.Ack, msg.Resume)
+TAKEN_BY_DELIVERY: tuple[type[msg.ClientMessage], ...] = (
+    msg.Text,
+    msg.File,
+    msg.Receipt,
+    msg.MlsSend,
+    msg.Ack,
+    msg.Resume,
+)
 """Verbs that need no handler: a session hands them to `Delivery` itself."""
 
 log = structlog.get_logger(__name__)

@@ -3,16 +3,18 @@
 Rule: a claim says nothing about blocks and limits. Whoever may not take from a pool gets the last resort.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import trio
 from attrs import field, frozen
 
+from ironwire.counting import Tallied, figure, tallied
 from ironwire.crypto.signing import public_key_from
 from ironwire.delivery.delivery import Delivery
+from ironwire.delivery.encrypted import NO_KEY, leaf_of
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.errors import InvalidCertificate, InvalidId, InvalidPublicKey, MLSError
-from ironwire.handlers.certified import NO_KEY, leaf_of
 from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import ClientId, GroupId, MessageId, is_group
 from ironwire.limits import PACKAGES_PER_CLAIM
@@ -34,6 +36,14 @@ NO_SUCH_CONVERSATION = msg.Error("not_found", detail="no such conversation of th
 
 
 @frozen
+class KeyPackageStatistics:
+    claimed_total: Tallied = figure(
+        "Key packages that were handed out: `fresh` ones, or the `last_resort` of a device that has no other, or for "
+        "who claims too many."
+    )
+
+
+@frozen
 class KeyPackageHandler:
     """Answers devices about key packages."""
 
@@ -42,6 +52,10 @@ class KeyPackageHandler:
     _delivery: Delivery
     _now_ms: Callable[[], int]
     _rules: ClaimRules = field(init=False, factory=ClaimRules)
+    _claimed: Counter[str] = field(init=False, factory=Counter)
+
+    def statistics(self) -> KeyPackageStatistics:
+        return KeyPackageStatistics(tallied("kind", {"fresh": 0, "last_resort": 0} | self._claimed))
 
     @verb_handler
     async def publish(self, endpoint: Endpoint, request: msg.MlsPublish, id_: MessageId | None) -> ErrorCode | None:
@@ -106,6 +120,7 @@ class KeyPackageHandler:
         result = await self._delivery.change(leaf.client, operation)
         if not isinstance(result, op.PackagesClaimed):
             return msg.Error("internal", detail="no package could be claimed")
+        self._claimed.update("last_resort" if each.is_last_resort else "fresh" for each in result.packages)
         self._ask_for_more(result.packages)
         having = {each.device.client for each in result.packages} | {leaf.client}
         heads = [head for client in clients if (head := await self._log_head(client)) is not None]

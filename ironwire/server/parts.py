@@ -75,6 +75,7 @@ class Server:
         self.tasks = TaskHandler(core.hub, core.store)
         core.delivery.watch(WATCHED, self.tasks.watch)
         self.conversations = ConversationHandler(core.hub, core.store, core.delivery, now_ms)
+        self.packages = KeyPackageHandler(core.hub, core.store, core.delivery, now_ms)
         self.dispatcher = Dispatcher(
             DeviceHandler(core.hub, core.delivery),
             DeviceLogHandler(core.hub, core.delivery, core.store, now_ms),
@@ -84,8 +85,8 @@ class Server:
             BlockHandler(core.delivery, core.store, self.presence, now_ms),
             self.calls,
             UploadHandler(tokens, core.blobs, limits, now_ms),
-            KeyPackageHandler(core.hub, core.store, core.delivery, now_ms),
-            CommitHandler(core.store, core.delivery, core.blobs, limits, now_ms),
+            self.packages,
+            CommitHandler(core.store, core.delivery, core.blobs, core.file_janitor, limits, now_ms),
             self.conversations,
             self.tasks,
         )
@@ -170,6 +171,7 @@ class Server:
             "requests": self.dispatcher.statistics,
             "presence": self.presence.statistics,
             "calls": self.calls.statistics,
+            "packages": self.packages.statistics,
             "conversations": self.conversations.statistics,
             "tasks": self.tasks.statistics,
             "store": self.core.store.statistics,

@@ -231,6 +231,8 @@ def _take_blobs(source: Path, target: Path) -> None:
             partial = taken.with_suffix(".part")
             partial.touch(mode=0o600)
             shutil.copyfile(blob, partial)
+            times = blob.stat()
+            os.utime(partial, ns=(times.st_atime_ns, times.st_mtime_ns))  # by which it expires
             _sync(partial)
             partial.rename(taken)
     _sync(target)

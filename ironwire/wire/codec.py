@@ -91,7 +91,7 @@ def decode_client(text: str | bytes) -> ClientFrame:
         unknown = next(key for key in frame if key != "type")
         raise InvalidMessage(f"{shown(unknown)} is not a key of a frame", message_id, n)
     if n is not None and cls not in msg.NUMBERED:
-        raise InvalidMessage(f"n numbers a text, a file or a receipt, not {shown(cls.verb)}", message_id, n)
+        raise InvalidMessage(f"n numbers envelopes, and {shown(cls.verb)} is none", message_id, n)
     try:
         return _client_message_of[cls](payload, None), message_id, n
     except Fault as fault:

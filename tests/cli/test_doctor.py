@@ -23,11 +23,15 @@ from ironwire.cli.exits import ExitCode
 from ironwire.cli.operator.doctor import data, examine, machine
 from ironwire.cli.operator.doctor.findings import Finding, Verdict
 from ironwire.cli.operator.doctor.turn import examine_turn
+from ironwire.crypto.signing import DeviceKey, Identity
 from ironwire.handlers.ice import IceUrl
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.protocol.devices.log_entry import LogOp, sign_entry
 from ironwire.server.operator.loading import load_settings
 from ironwire.store.contract.records import Quota
 from ironwire.store.sqlite.store import SqliteStore
 
+ANN = Identity.from_seed(b"a" * 32)
 NOBODY = 65534
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -198,6 +202,48 @@ async def test_a_database_of_a_later_version(settings_file: Path, folder: Path) 
     finding = await found(settings_file, "database")
     assert finding.verdict is Verdict.FAIL
     assert "schema 999" in finding.what
+
+
+async def test_what_clients_leave_for_good(settings_file: Path, folder: Path) -> None:
+    path = await database(folder)
+    log = DeviceLog(ANN.public_key)
+    for number in (1, 2):
+        key = DeviceKey.from_seed(bytes([number]) * 32).public_key
+        log = log.append(sign_entry(ANN, log.next_entry(LogOp.ADD, [key], time_ms=number)))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for entry in log.entries:
+            row = (ANN.client_id, entry.index, entry.entry.encode(), entry.signature, entry.head.hash)
+            connection.execute("INSERT INTO device_log VALUES (?, ?, ?, ?, ?)", row)
+        connection.execute("INSERT INTO conversation VALUES ('@00', 1, 1, '', '', '', 3)".replace("''", "X''"))
+        connection.execute("INSERT INTO conversation_task VALUES ('@00', 'left', ?, X'')", (ANN.client_id,))
+        connection.execute("INSERT INTO backup VALUES ('00', ?, 0, 943718, X'')", (ANN.client_id,))
+    append(settings_file, "limits.backups_bytes = 1048576\n")
+    assert (await found(settings_file, "device logs")).what == "1 of 1 verified"
+    assert (await found(settings_file, "conversations")).what == (
+        "1 encrypted, of 3 devices; 1 wait for a member to change them"
+    )
+    assert (await found(settings_file, "client backups")).what == "1 take 1 of 1 MiB"
+
+
+async def test_backups_that_have_no_more_room(settings_file: Path, folder: Path) -> None:
+    with closing(sqlite3.connect(await database(folder))) as connection, connection:
+        connection.execute("INSERT INTO backup VALUES ('00', '', 0, 943719, X'')")
+    append(settings_file, "limits.backups_bytes = 1048576\n")
+    finding = await found(settings_file, "client backups")
+    assert finding.verdict is Verdict.WARN
+    assert "limits.backups_bytes" in finding.remedy
+
+
+async def test_a_device_log_that_was_changed(settings_file: Path, folder: Path) -> None:
+    log = DeviceLog(ANN.public_key)
+    entry = log.next_entry(LogOp.ADD, [DeviceKey.from_seed(bytes(32)).public_key], time_ms=1)
+    row = (ANN.client_id, 0, entry.encode(), bytes(64), bytes(32))
+    with closing(sqlite3.connect(await database(folder))) as connection, connection:
+        connection.execute("INSERT INTO device_log VALUES (?, ?, ?, ?, ?)", row)
+    finding = await found(settings_file, "device logs")
+    assert finding.verdict is Verdict.FAIL
+    assert ANN.client_id[:8] in finding.what
+    assert ANN.client_id not in finding.what
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,12 @@ def append(
 
 def numbered(sent: Envelope, mailbox: Mailbox, n: int, *, is_live: bool = False, lane: str | None = None) -> Append:
     """Sent by the device of `mailbox` under `n`, in the session in which the mailbox stood so."""
-    number = Number(mailbox.id, mailbox.session, n)
-    return evolve(append(sent, is_live=is_live), digest=b"", lane=lane, number=number)
+    return counted(evolve(append(sent, is_live=is_live), lane=lane), mailbox, n)
+
+
+def counted(append: Append, mailbox: Mailbox, n: int) -> Append:
+    """The same under `n`."""
+    return evolve(append, digest=b"", number=Number(mailbox.id, mailbox.session, n))
 
 
 def change(

@@ -24,6 +24,7 @@ from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.operations import (
     AddBlock,
     Advanced,
+    AlreadySettled,
     Append,
     Appended,
     AskedToRejoin,
@@ -46,7 +47,7 @@ from ironwire.store.contract.operations import (
     TooManyGroups,
     TooManyPackages,
 )
-from ironwire.store.contract.records import Quota
+from ironwire.store.contract.records import Quota, RefusedSpan
 from ironwire.store.contract.store import Store
 from tests.contract.builders import (
     ANN,
@@ -60,6 +61,7 @@ from tests.contract.builders import (
     apply,
     change,
     commit,
+    counted,
     envelope,
     keyed,
     log_entry,
@@ -392,6 +394,24 @@ async def test_a_number_is_used_up_by_it(people: Store) -> None:
     assert await apply(people, numbered(envelope(ANN, BOB, device=PHONE), box, 1)) == Encrypted()
     after = await mailbox_of(people, ANN, PHONE)
     assert (after.sent, [span.code for span in after.refused]) == (1, ["forbidden"])
+
+
+async def test_a_message_of_another_epoch_uses_its_number_up(people: Store) -> None:
+    await begin(people, PAIR, ANN_1, BOB_1, roster=BOTH)
+    box = await mailbox_of(people, ANN, PHONE)
+    early = say(PAIR, ANN_1, PHONE, (1, 9), id="1")
+    one, two = (say(PAIR, ANN_1, PHONE, (1, 1), text, id="1") for text in ("one", "two"))
+    results = await people.apply([counted(early, box, 1), counted(one, box, 2), counted(two, box, 2)])
+    assert results[0] == ConversationMoved(1, 1)
+    assert isinstance(results[1], Appended)
+    assert results[2] == AlreadySettled(None)
+    assert await apply(people, counted(two, box, 1)) == AlreadySettled("conflict")
+    assert await waits(people, BOB, PHONE) == ["welcome 03", "one"]
+    outsider = Leaf(ANN, K4)
+    assert await apply(people, counted(say(PAIR, outsider, PHONE, (1, 1)), box, 3)) == NotMember()
+    after = await mailbox_of(people, ANN, PHONE)
+    assert after.sent == 3
+    assert after.refused == (RefusedSpan(1, 1, "conflict"), RefusedSpan(3, 3, "not_found"))
 
 
 # --- losses and commits ----------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.wire.messages import ErrorCode
 from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope, log_entry, logged
-from tests.contract.conversation_strategies import CONVERSATIONS, LEAVES, REFS, conversation_operations
+from tests.contract.conversation_strategies import CONVERSATIONS, LEAVES, REFS, conversation_operations, messages
 
 CLIENTS = [ANN, BOB, CAT]
 GROUPS = [GroupId("#" + digit * 32) for digit in "123"]
@@ -126,6 +126,7 @@ operations = st.one_of(
     conversation_operations,
     conversation_operations,
     conversation_operations,
+    st.builds(lambda sent, number: evolve(sent, digest=b"", number=number), messages(), numbers()),
 )
 
 

@@ -56,6 +56,24 @@ async def test_a_file_goes_when_it_has_expired_and_makes_room(blobs: Blobs, cloc
     assert (blobs.statistics().stored, blobs.statistics().stored_bytes) == (1, 4)
 
 
+async def test_a_file_that_is_kept_goes_later_and_no_file_goes_earlier(blobs: Blobs, clock: Clock) -> None:
+    janitor = FileJanitor(blobs, clock, expire_days=2)
+    kept, other = await store(blobs, b"123"), await store(blobs, b"456")
+    until_ms = clock.now_ms + 5 * DAY_MS
+    assert await janitor.keep(kept, until_ms)
+    assert await janitor.keep(other, clock.now_ms + DAY_MS)
+    assert await janitor.keep(kept, until_ms - DAY_MS)
+    clock.now_ms += 2 * DAY_MS
+    assert await janitor.expire() == 0
+    clock.now_ms = until_ms
+    assert await janitor.expire() == 1
+    assert await blobs.size_bytes(other) is None
+    clock.now_ms += 1
+    assert await janitor.expire() == 1
+    assert not await janitor.keep(kept, until_ms + DAY_MS)
+    assert await blobs.size_bytes(kept) is None
+
+
 async def test_nothing_else_in_the_folder_expires(blobs: Blobs, clock: Clock) -> None:
     (blobs.folder / "notes.txt").write_text("somebody else's")
     async with blobs.writer() as writer:

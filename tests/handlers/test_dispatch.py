@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ironwire.crypto.tokens import UploadTokens
 from ironwire.delivery.hub import Endpoint
+from ironwire.delivery.janitor import FileJanitor
 from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
@@ -61,7 +62,7 @@ def make_dispatcher(house: House, tmp_path: Path) -> Callable[[], Dispatcher]:
         CallHandler(hub, store, IceHandler((), "", 60, now_ms, bytes), LIMITS, now_ms),
         UploadHandler(UploadTokens(bytes), blobs, LIMITS, now_ms),
         KeyPackageHandler(hub, store, delivery, now_ms),
-        CommitHandler(store, delivery, blobs, LIMITS, now_ms),
+        CommitHandler(store, delivery, blobs, FileJanitor(blobs, now_ms, 30), LIMITS, now_ms),
         ConversationHandler(hub, store, delivery, now_ms),
         tasks,
     )

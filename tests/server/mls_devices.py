@@ -72,10 +72,15 @@ class MlsActor:
 
     async def ask(self, verb: str, **payload: object) -> Payload:
         """The answer; what comes before it is kept in `arrived`."""
+        return await self._ask({"type": verb, "payload": payload})
+
+    async def ask_numbered(self, n: int, verb: str, **payload: object) -> Payload:
+        return await self._ask({"type": verb, "n": n, "payload": payload})
+
+    async def _ask(self, frame: Payload) -> Payload:
         self._ids += 1
         id_ = f"{self.name} {self._ids}"
-        frame = json.dumps({"type": verb, "id": id_, "payload": payload})
-        await self.stage.actors[self.name].send(frame_builder.text(frame))
+        await self.stage.actors[self.name].send(frame_builder.text(json.dumps({**frame, "id": id_})))
         while (answer := await self.next_frame()).get("id") != id_ or "seq" in answer:
             self.arrived.append(answer)
         return answer

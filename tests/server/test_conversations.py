@@ -1,6 +1,8 @@
 """Encrypted conversations with the server in this process, by devices that speak MLS in earnest (section 10)."""
 
 import hashlib
+import math
+import os
 from itertools import count
 
 import pytest
@@ -12,11 +14,14 @@ from ironwire.limits import Limits
 from ironwire.mls import Lifetime
 from ironwire.protocol.conversations.declaration import roster_hash
 from ironwire.protocol.conversations.names import Generation, pair_id
+from ironwire.server.operator.config import UploadSettings
+from ironwire.store.files.folder import BlobFolder
 from ironwire.store.survey import MEDIA
 from ironwire.wire.base64url import to_base64url
 from tests.playbook import NONCE, NOW_MS, Stage, identity_of, open_stage
 from tests.server.mls_devices import DAY, MlsActor, enter_all
 from tests.server.test_device_log import AUTH
+from tests.server.test_links import get
 
 ALICE, BOB, CAROL = (identity_of(name).client_id for name in ("alice", "bob", "carol"))
 PAIR = pair_id(ALICE, BOB)
@@ -373,6 +378,9 @@ async def test_whoever_is_blocked_takes_nothing_and_learns_nothing(mock_clock: M
         await alice.accepted("mls_send", **alice.sealed(PAIR, "can you hear me?"))
         await bob.accepted("ping")
         assert [frame for frame in bob.arrived if frame["type"] in ("mls_welcome", "mls_message")] == []
+        page = (await get(stage, "/metrics")).body
+        assert b'ironwire_packages_claimed_total{kind="fresh"} 0.0\n' in page
+        assert b'ironwire_packages_claimed_total{kind="last_resort"} 1.0\n' in page
 
 
 # --- where things stand ----------------------------------------------------------------------------------------------
@@ -478,13 +486,21 @@ def upload(stage: Stage, data: bytes) -> dict[str, object]:
     return {"url": media_path(name), "sha256": digest, "size": len(data)}
 
 
-async def test_what_is_too_large_for_a_frame_is_uploaded(mock_clock: MockClock) -> None:
-    """All joiners get the same blob, and every device the commit as it was named."""
+def stored_ms(stage: Stage, ref: dict[str, object]) -> int:
+    """The time from which the blob's age counts."""
+    return (stage.data / str(ref["url"]).removeprefix("/")).stat().st_mtime_ns // 1_000_000
+
+
+async def test_what_is_too_large_for_a_frame_is_uploaded(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All joiners get the same blob, and every device the commit as it was named. Both stay as long as the commit."""
     async with open_stage(auth=AUTH) as stage:
         alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
         claimed = await alice.accepted("mls_claim", group=PAIR, clients=[BOB])
         alice.found(PAIR)
         pending = alice.prepare("members", add=claimed["packages"], roles={BOB: "admin"})
+        mock_clock.autojump_threshold = math.inf  # blobs are read in threads, during which no time may pass
         commit, welcome = upload(stage, pending.commit), upload(stage, pending.welcome)
         place = {"group": PAIR, "generation": 1}
         for wrong, why in (
@@ -495,11 +511,50 @@ async def test_what_is_too_large_for_a_frame_is_uploaded(mock_clock: MockClock) 
             assert await alice.refused("mls_create", **place, commit_ref=wrong) == ("invalid", why)
         both = {"commit": to_base64url(pending.commit), "commit_ref": commit}
         assert await alice.refused("mls_create", **place, **both) == ("invalid", "there are two of commit")
-        await alice.accepted("mls_create", **place, commit_ref=commit, welcome_ref=welcome)
+        refs = {"commit_ref": commit, "welcome_ref": welcome}
+        with monkeypatch.context() as expired:
+            expired.setattr(BlobFolder, "keep", lambda *_: False)
+            assert await alice.refused("mls_create", **place, **refs) == (
+                "invalid",
+                "a file of this commit has expired",
+            )
+        for ref in (commit, welcome):
+            os.utime(stage.data / str(ref["url"]).removeprefix("/"), (0, 0))
+        await alice.accepted("mls_create", **place, **refs)
+        for ref in (commit, welcome):
+            expires_ms = stored_ms(stage, ref) + int(UploadSettings().expire_days) * DAY * 1000
+            assert expires_ms == NOW_MS + (30 * DAY + 3600) * 1000
         told = await alice.delivery("mls_committed")
         assert (told["ref"], told["sha256"], "data" in told) == (commit, commit["sha256"], False)
         alice.mls.process(pending.commit)
         assert (await bob.delivery("mls_welcome"))["ref"] == welcome
+
+
+async def test_messages_are_numbered_like_others(mock_clock: MockClock) -> None:
+    """After a reconnect the device knows which of them were accepted, and encrypts the others again."""
+    async with open_stage(auth=AUTH) as stage:
+        alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
+        await begin_pair(alice, bob)
+        early = alice.sealed(PAIR, "one")
+        late = bob.prepare("update")
+        await bob.accepted("mls_commit", **bob.said(PAIR, late))
+        answer = await alice.ask_numbered(1, "mls_send", **early)
+        assert (answer["payload"]["msg"], answer["payload"]["epoch"]) == ("conflict", 2)
+        await alice.take_commit(roster=BOTH)
+        await bob.take_commit(roster=BOTH)
+        damaged = {**alice.sealed(PAIR, ""), "data": "AAAA"}
+        assert (await alice.ask_numbered(2, "mls_send", **damaged))["payload"]["msg"] == "invalid"
+        said = alice.sealed(PAIR, "one")
+        assert (await alice.ask_numbered(3, "mls_send", **said))["payload"] == {"ts": NOW_MS}
+        assert (await alice.ask_numbered(3, "mls_send", **said))["payload"] == {"ts": NOW_MS, "duplicate": True}
+        hole = (await alice.ask_numbered(9, "mls_send", **said))["payload"]
+        assert hole == {"msg": "invalid", "detail": "the next n of this device is 4"}
+        alice.arrived.clear()
+        await alice.enter()
+        told = next(frame for frame in alice.arrived if frame["type"] == "auth_ok")["payload"]
+        refused = [{"from": 1, "to": 1, "msg": "conflict"}, {"from": 2, "to": 2, "msg": "invalid"}]
+        assert (told["sent"], told["refused"]) == (3, refused)
+        assert await bob.read() == "one"
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

@@ -285,6 +285,7 @@ async def test_all_backups_together_have_so_much_room(mock_clock: MockClock) -> 
         assert (await put(stage, BACKUP, bytes(6), await token_of(stage, "alice"))).status == 200
         full = await put(stage, OTHER_BACKUP, bytes(6), await token_of(stage, "bob"))
         assert (full.status, full.json["error"]) == (507, "storage_full")
+        assert b"ironwire_backups_no_room_total 1.0\n" in (await get(stage, "/metrics")).body
 
 
 class Broken(MemoryStore):

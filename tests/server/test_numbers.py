@@ -176,7 +176,7 @@ async def test_a_session_without_a_device_has_no_numbers(mock_clock: MockClock) 
 async def test_a_request_has_no_number(mock_clock: MockClock) -> None:
     async with open_stage() as stage:
         await stage.enter("alice", device="phone")
-        detail = "n numbers a text, a file or a receipt, not 'group_create'"
+        detail = "n numbers envelopes, and 'group_create' is none"
         await stage.play(f"""
             alice >> {{"type":"group_create","id":"1","n":1,"payload":{{"clients":[]}}}}
             alice << {{"type":"error","id":"1","payload":{{"msg":"invalid","detail":"{detail}"}}}}

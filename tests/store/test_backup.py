@@ -359,4 +359,5 @@ async def test_files_are_copied_where_they_cannot_be_linked(
     copied = tmp_path / "backup" / MEDIA / BLOB
     assert copied.read_bytes() == b"a file"
     assert copied.stat().st_nlink == 1
+    assert copied.stat().st_mtime_ns == (data / MEDIA / BLOB).stat().st_mtime_ns, "it expires when it would have"
     assert mode_of(copied) == 0o600

@@ -38,6 +38,7 @@ class BackupRulesStatistics:
     stored_total: int = figure("Backups that were stored, or removed by their clients.")
     fetched_total: int = figure("Backups that were fetched.")
     refused_total: int = figure("Requests for backups that were answered with 429.")
+    no_room_total: int = figure("Backups that were refused because all together have what they may take.")
 
 
 @define(eq=False)
@@ -51,6 +52,7 @@ class BackupRules:
     reads: RequestAllowance = field(init=False)
     stored_total: int = field(default=0, init=False)
     fetched_total: int = field(default=0, init=False)
+    no_room_total: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         rate = per_hour(self._limits.backups_per_hour)
@@ -58,7 +60,7 @@ class BackupRules:
 
     def statistics(self) -> BackupRulesStatistics:
         refused_total = self.writes.refused_total + self.reads.refused_total
-        return BackupRulesStatistics(self.stored_total, self.fetched_total, refused_total)
+        return BackupRulesStatistics(self.stored_total, self.fetched_total, refused_total, self.no_room_total)
 
 
 def backup_routes(store: Store, rules: BackupRules, limits: Limits, now_ms: Callable[[], int]) -> Blueprint:
@@ -73,6 +75,7 @@ def backup_routes(store: Store, rules: BackupRules, limits: Limits, now_ms: Call
         body = await read_small_body(BACKUP_BYTES, limits.upload_idle_seconds)
         refusal = await store.keep_backup(client, backup, body, now_ms())
         if refusal is not None:
+            rules.no_room_total += refusal == "no_room"
             raise RequestRefused(*_REFUSALS[refusal])
         rules.stored_total += 1
         return json_response({"size": len(body), "sha256": sha256(body).hexdigest()})

@@ -133,7 +133,7 @@ class UploadSettings:
     """The room for all files together. An upload that does not fit gets 507: the mailboxes need the disk too."""
 
     expire_days: float = field(default=90, validator=[gt(0), le(MOST_DAYS)], converter=float)
-    """How long a file is kept."""
+    """How long a file is kept. Files of changes of encrypted conversations stay `limits.retention_days` at least."""
 
 
 @frozen(kw_only=True)

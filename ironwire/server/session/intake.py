@@ -22,7 +22,7 @@ from ironwire.server.session.refusals import ErrorBudget, id_of, invalid, rate_l
 from ironwire.server.session.services import Services
 from ironwire.server.session.transport import Transport
 from ironwire.wire.codec import decode_client
-from ironwire.wire.messages import Ack, ClientMessage, Error, File, Receipt, Resume, Text
+from ironwire.wire.messages import Ack, ClientMessage, Error, File, MlsSend, Receipt, Resume, Text
 
 
 def is_prompt(batch: list[str | bytes]) -> bool:
@@ -186,6 +186,9 @@ class Intake:
                     delivery.ack(endpoint, upto, id_)
                 case Resume():
                     yield partial(delivery.resume, endpoint, id_)
+                case MlsSend():
+                    if not toll.is_too_dear(message, toll.surcharge(message), id_, n):
+                        delivery.encrypted.submit(endpoint, message, id_, n)
                 case _:
                     surcharge = toll.surcharge(message)
                     if toll.is_too_dear(message, surcharge, id_) or toll.is_too_much_to_keep(message, id_):

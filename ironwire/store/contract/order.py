@@ -23,6 +23,7 @@ _CODES: dict[type[object], ErrorCode] = {
     op.Undeliverable: "user_offline",
     op.NotMember: "not_found",
     op.Encrypted: "forbidden",
+    op.ConversationMoved: "conflict",
 }
 """By the result of an envelope that was refused, what its sender is told."""
 

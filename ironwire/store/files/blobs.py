@@ -83,6 +83,8 @@ class Blobs:
     quota_bytes: int | None = None
     _files: BlobFolder = field(init=False)
     _threads: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(_THREADS), init=False)
+    _aging: trio.Lock = field(factory=trio.Lock, init=False)
+    """Nothing becomes younger between the look at its age and its removal."""
     _stored: int = field(default=0, init=False)
     _stored_bytes: int = field(default=0, init=False)
     _arriving_bytes: int = field(default=0, init=False)
@@ -112,10 +114,21 @@ class Blobs:
         Raises:
             StoreError: the folder cannot be listed or written.
         """
-        removed, removed_bytes = await self._in_thread(self._files.expire, before_ms)
+        async with self._aging:
+            removed, removed_bytes = await self._in_thread(self._files.expire, before_ms)
         self._stored -= removed
         self._stored_bytes -= removed_bytes
         return removed
+
+    async def keep(self, name: BlobName, stored_ms: int) -> bool:
+        """Let the blob expire as if it had been stored at that time, or when it does by itself if that is later. False:
+        there is none of that name.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        async with self._aging:
+            return await self._in_thread(self._files.keep, name, stored_ms)
 
     def has_room_for(self, more_bytes: int) -> bool:
         """Whether the quota has room for so many bytes, besides uploads under way."""

@@ -71,6 +71,22 @@ class BlobFolder:
                     removed_bytes += status.st_size
         return removed, removed_bytes
 
+    def keep(self, name: BlobName, stored_ms: int) -> bool:
+        """Let the blob count as stored at that time, which may be to come, unless it counts as stored later already.
+        False: there is none of that name.
+        """
+        try:
+            file = self.open(name)
+        except FileNotFoundError:
+            return False
+        try:
+            if os.fstat(file).st_mtime_ns < stored_ms * 1_000_000:
+                os.utime(file, ns=(stored_ms * 1_000_000, stored_ms * 1_000_000))
+                os.fsync(file)
+        finally:
+            os.close(file)
+        return True
+
     def publish(self, name: BlobName, file: int, stored_ms: int) -> None:
         """Give the partial file its public name, once its bytes are on the disk."""
         os.utime(file, ns=(stored_ms * 1_000_000, stored_ms * 1_000_000))

@@ -176,7 +176,7 @@ DELIVERIES = (
 )
 """Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
-NUMBERED = (Text, File, Receipt)
+NUMBERED = (Text, File, Receipt, MlsSend)
 """Envelopes that a device may number by the frame's `n`."""
 
 __all__ = [

@@ -1,8 +1,8 @@
 """`ironwire doctor`: finds faults in the setup of a server before its users do.
 
 Each check is a function that looks at one thing and returns a finding; nothing is changed, and nothing is sent but what
-any client sends. `machine.py` and `data.py` look at this machine, `turn.py` at the servers for calls, `front.py` at the
-way that clients take.
+any client sends. `machine.py` and `data.py` look at this machine, `clients.py` at what clients leave here for good,
+`turn.py` at the servers for calls, `front.py` at the way that clients take.
 """
 
 import sys
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.operator.doctor import data, machine
+from ironwire.cli.operator.doctor.clients import examine_clients
 from ironwire.cli.operator.doctor.findings import Finding, Verdict, fail, ok
 from ironwire.cli.operator.doctor.front import examine_front
 from ironwire.cli.operator.doctor.turn import examine_turn
@@ -103,5 +104,6 @@ def _examine_machine(loaded: Loaded, about: data.About | None) -> list[Finding]:
             data.database(settings.data),
             data.room(settings.data),
             data.clock(settings),
+            *examine_clients(settings.data, settings.limits),
         ]
     return findings

@@ -124,7 +124,7 @@ def database(data: Path) -> Finding:
     if not path.exists():
         return ok(check, "none yet; the first start makes it")
     try:
-        with closing(sqlite3.connect(_look_only(path), uri=True)) as connection:
+        with closing(sqlite3.connect(look_only(path), uri=True)) as connection:
             damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             schema = connection.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.Error as error:
@@ -140,7 +140,7 @@ def database(data: Path) -> Finding:
     return ok(check, f"no damage; schema {schema}")
 
 
-def _look_only(path: Path) -> str:
+def look_only(path: Path) -> str:
     """The URI that opens the database and creates no file beside it: without a log, no changes can be missed."""
     is_closed = not path.with_name(f"{path.name}-wal").exists()
     return f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' if is_closed else ''}"
