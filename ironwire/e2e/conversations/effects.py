@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.content import Content
-from ironwire.ids import ClientId, ConversationId, DeviceId, MessageId, Role
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, MessageId, Role
 from ironwire.protocol.devices.log_reader import Verdict
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, Answer, ClientMessage, Error
@@ -44,9 +44,9 @@ class StoreBlob:
 
 @frozen
 class Recall:
-    """The `Recalled` messages among `ids` that this device has sent into the conversation."""
+    """The `Recalled` messages among `ids` that this device has sent to the client or group, encrypted."""
 
-    conversation: ConversationId
+    to: Address
     ids: tuple[MessageId, ...]
 
 
@@ -161,6 +161,8 @@ class Opened:
     conversation: ConversationId
     peer: ClientId | None
     """The other client of a pair; None in a group."""
+    place: tuple[int, int]
+    """Generation and epoch."""
     sender: ClientId
     device_key: bytes
     device: DeviceId
@@ -179,8 +181,11 @@ class KeptFrame:
 
 @frozen
 class Passed:
-    """Everything up to `seq` in the mailbox has been dealt with, and may be acknowledged."""
+    """Everything up to `seq` in the mailbox has been dealt with, and may be acknowledged; now the entries from `first`
+    on.
+    """
 
+    first: int
     seq: int
 
 

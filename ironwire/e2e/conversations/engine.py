@@ -164,13 +164,19 @@ class Engine:
     def _read_inbox(self) -> Steps[None]:
         while self._inbox:
             frame = self._inbox.popleft()
-            if frame.seq is None or frame.seq > self._position:
+            if not self._is_known(frame):
                 yield from self._read(frame)
-            seq = frame.message.last if isinstance(frame.message, msg.Gap) else frame.seq
-            if seq is not None:
+            gap = frame.message if isinstance(frame.message, msg.Gap) else None
+            first, seq = (frame.seq, frame.seq) if gap is None else (min(gap.first, self._position + 1), gap.last)
+            if first is not None and seq is not None:
                 self._position = max(self._position, seq)
-                self._state.write(fx.Passed(seq))
+                self._state.write(fx.Passed(first, seq))
         self._is_reading = False
+
+    def _is_known(self, frame: ServerFrame) -> bool:
+        """Whether it has been dealt with, and only the ack got lost."""
+        seq = frame.message.last if isinstance(frame.message, msg.Gap) else frame.seq
+        return seq is not None and seq <= self._position
 
     def _read(self, frame: ServerFrame) -> Steps[None]:
         match frame.message:

@@ -31,7 +31,7 @@ from ironwire.e2e.conversations.outgoing import OutgoingMessages
 from ironwire.e2e.conversations.packages import DAY_MS
 from ironwire.e2e.conversations.state import DeviceState
 from ironwire.errors import InvalidContent, InvalidId, MLSError, UpdateNeeded
-from ironwire.ids import ClientId, ConversationId, MessageId
+from ironwire.ids import ClientId, ConversationId, GroupId, MessageId
 from ironwire.limits import RECEIPT_IDS
 from ironwire.mls import Application
 from ironwire.protocol.conversations.slots import Leaf
@@ -156,7 +156,8 @@ class Reading:
         seq: int | None,
     ) -> fx.Opened:
         peer = member.facts.peer
-        return fx.Opened(member.id, peer, leaf.client, leaf.device, message.device, ts, content, seq)
+        place = message.generation, message.epoch
+        return fx.Opened(member.id, peer, place, leaf.client, leaf.device, message.device, ts, content, seq)
 
     # --- what is not -------------------------------------------------------------------------------------------------
 
@@ -192,7 +193,8 @@ class Reading:
     def _resend(self, member: Membership, asking: ClientId, ids: list[MessageId]) -> Steps[None]:
         """Encrypt messages again that this device has sent, under their ids, for a client that could read them then."""
         since = member.since_of(asking)
-        found: list[fx.Recalled] = yield fx.Ask(fx.Recall(member.id, tuple(ids)))
+        to = GroupId(member.id) if member.is_group else member.facts.peer
+        found: list[fx.Recalled] = [] if to is None else (yield fx.Ask(fx.Recall(to, tuple(ids))))
         for recalled in found:
             times = self._resent.get(recalled.id, 0)
             is_recent = recalled.ts + GIVEN_UP_MS > self._state.now

@@ -70,7 +70,7 @@ class Disk:
                         self.opened.append(write)
                 case fx.KeptFrame(frame):
                     self.plain.append(frame)
-                case fx.Passed(seq):
+                case fx.Passed(_, seq):
                     self.position = max(self.position, seq)
 
 
