@@ -22,7 +22,7 @@ from ironwire.e2e.conversations.logs import KnownLogs
 from ironwire.e2e.conversations.membership import CommitFrame, Membership, Roster
 from ironwire.e2e.conversations.packages import KeyPackagePool
 from ironwire.e2e.conversations.policy import MemberPolicy, need_valid, roster_extension
-from ironwire.e2e.conversations.wishes import Draft, Found, RenewKeys, Wish, draft
+from ironwire.e2e.conversations.wishes import Draft, Found, Rename, RenewKeys, Wish, draft
 from ironwire.errors import InvalidDeclaration, InvalidId, MLSError
 from ironwire.ids import MessageId
 from ironwire.limits import CLAIMED_AT_ONCE, MLS_INLINE_BYTES
@@ -79,7 +79,8 @@ class CommitAuthor:
             roster = self._prepare(member, drafted, claimed, is_first=isinstance(wish, Found))
         except (MLSError, InvalidDeclaration) as error:
             return Error("forbidden", str(error))
-        frame = CommitFrame(self._new_id(), roster, drafted.name)
+        name = wish.name if isinstance(wish, Found | Rename) else None
+        frame = CommitFrame(self._new_id(), roster, name)
         member.note(commit=frame)
         return (yield from self.send(member, is_optional=isinstance(wish, RenewKeys)))
 

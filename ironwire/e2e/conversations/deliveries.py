@@ -145,6 +145,8 @@ class Deliveries:
         own = self._state.own.client
         member.note(peer=_peer_of(member, roster, own), update_at=self._state.now + RENEW_MS)
         self._state.tell(fx.Secured(member.id, commit.generation, own, restarted=was_encrypted))
+        if frame.name is not None:
+            member.note(name=frame.name)
         self._tell_name(member)
 
     def apply(self, member: Membership, commit: MlsCommitted) -> Steps[bool]:

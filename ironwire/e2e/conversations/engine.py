@@ -23,6 +23,7 @@ from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations.beginnings import Beginnings
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.committing import CommitAuthor
 from ironwire.e2e.conversations.deliveries import Deliveries
@@ -33,7 +34,7 @@ from ironwire.e2e.conversations.membership import Membership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, Found, RenewKeys, TakeOut, Wish
+from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, RenewKeys, TakeOut, Wish
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -45,9 +46,6 @@ from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
 
 CHORES_MS = 60_000
 PUBLISH_MS = 12 * 3_600_000
-PLAIN_MS = 10 * 60_000
-"""So long nobody asks again whether somebody has devices that read encrypted messages."""
-LOG_AGAIN_MS = 5_000
 
 
 @define(eq=False)
@@ -61,6 +59,7 @@ class Engine:
     _deliveries: Deliveries = field(init=False)
     _healing: Healing = field(init=False)
     _reading: Reading = field(init=False)
+    _beginnings: Beginnings = field(init=False)
     _inbox: deque[ServerFrame] = field(factory=deque, init=False)
     _is_reading: bool = field(default=False, init=False)
     _position: int = field(default=0, init=False)
@@ -68,9 +67,6 @@ class Engine:
     _touched: dict[ConversationId, Membership] = field(factory=dict, init=False)
     """Where something may go on."""
     _watched: set[ConversationId] = field(factory=set, init=False)
-    _deciding: set[ConversationId] = field(factory=set, init=False)
-    _plain: dict[ConversationId, int] = field(factory=dict, init=False)
-    """Pairs whose other client reads nothing encrypted, and until when that is believed."""
 
     @classmethod
     def new(cls, key: KeyPair, certificate: bytes, client: ClientId, around: Surroundings) -> "Engine":
@@ -86,6 +82,7 @@ class Engine:
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._changes.want)
         self._deliveries.healing = self._healing
+        self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start)
 
     def restore(
@@ -124,7 +121,7 @@ class Engine:
         self._jobs.end()
         self._inbox.clear()
         self._is_reading = False
-        self._deciding.clear()
+        self._beginnings.end_session()
         self._watched.clear()
         self._outgoing.end_session()
         self._changes.end_session()
@@ -192,6 +189,7 @@ class Engine:
             case wire.RelayedMlsSignal() as signal:
                 self._reading.signal(signal)
             case msg.CaughtUp():
+                self._state.write(fx.KeptFrame(frame))
                 self._catch_up()
             case _:
                 self._keep_plain(frame)
@@ -233,7 +231,7 @@ class Engine:
         """Send a message; `Sent` or `GoesPlain` follows."""
         member = self._place_with(to)
         content = Content(message_id, self._state.now, body)
-        if not member.is_encrypted and (member.is_group or self._plain.get(member.id, 0) > self._state.now):
+        if not self.may_encrypt(to):
             self._state.report(fx.GoesPlain(message_id))
         else:
             self._outgoing.put(member, OutgoingMessage(message_id, content, is_reported=True))
@@ -251,6 +249,24 @@ class Engine:
 
     def _done(self, wish_id: MessageId, refused: msg.Error | None) -> None:
         self._state.report(fx.Done(wish_id, refused))
+
+    def is_encrypted(self, to: Address) -> bool:
+        """Whether nothing goes to this client or group in the clear."""
+        member = self.member_of(to)
+        return member is not None and member.is_encrypted
+
+    def may_encrypt(self, to: Address) -> bool:
+        """Whether a message to this client or group is a matter of the engine, or certainly goes in the clear."""
+        is_plain = is_group(to) or self._beginnings.is_plain(self._place_with(to))
+        return self.is_encrypted(to) or not is_plain
+
+    def give_back(self) -> Effects:
+        """The server does not know encrypted conversations: what waits and was never encrypted goes in the clear."""
+        for member in self._state.members.values():
+            if not member.is_encrypted:
+                for message in self._outgoing.take_all(member):
+                    self._state.report(fx.GoesPlain(message.id))
+        return self._effects()
 
     def member_of(self, to: Address) -> Membership | None:
         """The place in the conversation with a client or group, for looking at."""
@@ -287,7 +303,7 @@ class Engine:
             self._watched.add(member.id)
             self._jobs.start(self._healing.watch(member), lambda _: self._watched.discard(member.id))
         elif member.standing == "absent" and self._state.is_caught_up and self._outgoing.waiting_in(member):
-            self._decide(member)
+            self._beginnings.decide(member)
         self._changes.work(member)
         self._reading.ask_again(member)
         self._outgoing.pump(member)
@@ -326,37 +342,6 @@ class Engine:
 
     def _reconcile(self) -> None:
         self._jobs.start(self._healing.reconcile())
-
-    # --- the first message of a pair ---------------------------------------------------------------------------------
-
-    def _decide(self, member: Membership) -> None:
-        """Begin to encrypt, if the other client has devices that read it; otherwise its messages go in the clear."""
-        if member.id not in self._deciding and member.facts.peer is not None:
-            self._deciding.add(member.id)
-            self._jobs.start(self._look_up(member, member.facts.peer))
-
-    def _look_up(self, member: Membership, peer: ClientId) -> Steps[None]:
-        logs = self._state.logs
-        while not (yield from logs.refresh(peer)) and logs.of(peer).head is None:
-            yield Pause(LOG_AGAIN_MS)
-        if logs.of(peer).current:
-            self._changes.want(member, Found((peer,), {peer: "admin"}), partial(self._founded, member))
-        else:
-            self._go_plain(member)
-
-    def _founded(self, member: Membership, refused: msg.Error | None) -> None:
-        self._deciding.discard(member.id)
-        if refused is not None and refused.msg == "not_found":
-            self._go_plain(member)
-        elif refused is not None:
-            for message in self._outgoing.take_all(member):
-                self._state.report(fx.Sent(message.id, refused))
-
-    def _go_plain(self, member: Membership) -> None:
-        self._deciding.discard(member.id)
-        self._plain[member.id] = self._state.now + PLAIN_MS
-        for message in self._outgoing.take_all(member):
-            self._state.report(fx.GoesPlain(message.id))
 
 
 def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:

@@ -30,12 +30,14 @@ from ironwire.protocol.conversations.slots import Leaf, leaves_of
 @frozen
 class Found:
     """Begin the next generation, with these clients besides one's own. `roles` are theirs, if not member. Those who
-    `may_be_missing` are left out where they have no device that reads encrypted messages.
+    `may_be_missing` are left out where they have no device that reads encrypted messages. `name` is the group's, which
+    is told in a message.
     """
 
     clients: tuple[ClientId, ...]
     roles: Mapping[ClientId, Role] = field(factory=dict)
     may_be_missing: bool = False
+    name: str | None = None
 
 
 @frozen
@@ -122,7 +124,7 @@ def draft(wish: Wish, member: Membership, own: Leaf) -> Draft | None:
     """The commit that makes it so; None: it is so."""
     roster, slots = member.roster, member.slots
     match wish:
-        case Found(clients, roles, may_be_missing):
+        case Found(clients, roles, may_be_missing, _):
             others = tuple(client for client in clients if client != own.client)
             op: Op = "members" if others else "devices"
             return Draft(op, (*others, own.client), roles=roles, may_be_missing=may_be_missing)
