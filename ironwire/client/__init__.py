@@ -65,9 +65,30 @@ from ironwire.client.store.records import (
 )
 from ironwire.client.store.sealed import StoreKey
 from ironwire.client.store.store import LocalStore
-from ironwire.client.transfer import Downloaded, FileMetadata, Uploaded, download, upload
+from ironwire.client.transfer import (
+    Downloaded,
+    FileMetadata,
+    Uploaded,
+    download,
+    download_sealed,
+    upload,
+    upload_sealed,
+)
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
+from ironwire.e2e.bodies import FileBody, SealedFile
+from ironwire.e2e.content import Content
+from ironwire.e2e.conversations.effects import (
+    CommitRefused,
+    DeviceLinked,
+    DevicesChanged,
+    GroupRenamed,
+    LogDisputed,
+    MembersChanged,
+    NotEncrypted,
+    Secured,
+    Unreadable,
+)
 from ironwire.errors import InvalidId
 from ironwire.ids import (
     Address,
@@ -128,10 +149,12 @@ __all__ = [
     "ClientError",
     "ClientId",
     "CloseCode",
+    "CommitRefused",
     "Connected",
     "Connection",
     "ConnectionFailed",
     "ConnectionLost",
+    "Content",
     "Conversation",
     "DeliveredFile",
     "DeliveredReceipt",
@@ -140,22 +163,26 @@ __all__ = [
     "DeviceId",
     "DeviceInUse",
     "DeviceKeys",
+    "DeviceLinked",
     "DeviceLog",
     "DeviceLogChanged",
     "DeviceLogDisputed",
     "DeviceOwner",
+    "DevicesChanged",
     "Disconnected",
     "Downloaded",
     "Error",
     "Event",
     "Extended",
     "File",
+    "FileBody",
     "FileMetadata",
     "Forked",
     "GroupChanged",
     "GroupDetails",
     "GroupId",
     "GroupMember",
+    "GroupRenamed",
     "GroupSummary",
     "HistoryEntry",
     "IceServer",
@@ -167,11 +194,14 @@ __all__ = [
     "KeystoreError",
     "LocalStore",
     "LocalStoreError",
+    "LogDisputed",
     "LoggedDevice",
     "Lost",
     "MediaError",
+    "MembersChanged",
     "MessageId",
     "Missed",
+    "NotEncrypted",
     "NotTheProtocol",
     "OwnCalls",
     "OwnDeviceLog",
@@ -195,6 +225,8 @@ __all__ = [
     "RelayedUpdate",
     "RolledBack",
     "Said",
+    "SealedFile",
+    "Secured",
     "Sendable",
     "ServerAddress",
     "SessionEnded",
@@ -203,6 +235,7 @@ __all__ = [
     "Stored",
     "Text",
     "TransferFailed",
+    "Unreadable",
     "Uploaded",
     "connect",
     "conversation_of",
@@ -210,6 +243,7 @@ __all__ = [
     "default_identity_path",
     "default_store_path",
     "download",
+    "download_sealed",
     "in_groups",
     "load_identity",
     "new_message_id",
@@ -223,4 +257,5 @@ __all__ = [
     "read_history",
     "safety_number",
     "upload",
+    "upload_sealed",
 ]

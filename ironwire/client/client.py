@@ -25,7 +25,9 @@ from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import FileMetadata
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.e2e.bodies import FileBody
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, parse_client_id
+from ironwire.protocol.devices.log_reader import Extended
 from ironwire.wire import messages as msg
 
 
@@ -157,6 +159,35 @@ class Client:
             LocalStoreError: the client has stopped; whether the message will be sent is not known.
         """
         return await self.send(msg.File(to, url, **metadata), message_id=message_id)
+
+    async def send_sealed_file(
+        self, to: Address, body: FileBody, *, message_id: MessageId | None = None
+    ) -> msg.Accepted:
+        """Send a file that `upload_sealed` has encrypted, in an encrypted message. See `send_file` for exceptions, and:
+
+        Raises:
+            Refused: `forbidden`: the recipient has no device that reads encrypted messages (`will_encrypt`).
+        """
+        shown = msg.File(to, body.file.url, body.kind, body.name, body.mime, body.file.size, caption=body.caption)
+        ids = None if message_id is None else [message_id]
+        (pending,) = await self._backlog.queue([shown], ids, is_awaited=True, body=body)
+        return checked(shown.verb, await pending.reply_or_error(), msg.Accepted)
+
+    async def will_encrypt(self, to: Address) -> bool:
+        """Whether what is sent to a client or group next goes encrypted, as far as can be known without sending it.
+
+        Raises as `send_file` does.
+        """
+        encryption = self._link.encryption
+        if encryption is None or not encryption.engine.may_encrypt(to):
+            return False
+        if encryption.engine.is_encrypted(to):
+            return True
+        match await self.device_log.read(parse_client_id(to)):
+            case Extended(log):
+                return bool(log.current)
+            case _:
+                return True
 
     async def send_receipt(self, to: ClientId, ids: list[MessageId], state: msg.ReceiptState) -> msg.Accepted:
         """Tell the devices of `to` what became of up to 100 of its messages. See `send_file` for what it raises."""

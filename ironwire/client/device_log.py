@@ -8,7 +8,7 @@ client: somebody else signs with its key.
 """
 
 import time
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import trio
 from attrs import define
@@ -18,12 +18,16 @@ from ironwire.client.errors import DeviceLogDisputed, KeystoreError, NotTheProto
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import PublicKey, parse_public_key
+from ironwire.e2e.conversations.effects import Ask, Steps
+from ironwire.e2e.conversations.logs import reading
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import ClientId
 from ironwire.protocol.devices.log import DeviceLog
-from ironwire.protocol.devices.log_entry import MOST_ENTRIES, LogHead, LogOp, SignedEntry, open_entry, sign_entry
-from ironwire.protocol.devices.log_reader import Extended, Forked, KeyCopied, RolledBack, Verdict, examine
-from ironwire.wire.messages import Accepted, ClientMessage, DeviceLogAppend, DeviceLogPage, DeviceLogRead
+from ironwire.protocol.devices.log_entry import LogOp, SignedEntry, sign_entry
+from ironwire.protocol.devices.log_reader import Extended, Forked, KeyCopied, RolledBack, Verdict
+from ironwire.wire.messages import Accepted, ClientMessage, DeviceLogAppend, DeviceLogPage, DeviceLogRead, Error
+
+T = TypeVar("T")
 
 ATTEMPTS = 10
 """Other devices may change the log at the same time, and win; more often than this is the server's doing."""
@@ -85,15 +89,34 @@ async def read_log(server: Asker, known: DeviceLog) -> Verdict:
         Refused: the server answered with an error.
         NotTheProtocol: what it shows is no device log.
     """
-    offered, head = await _fetch(server, known.client, max(known.next_index - 1, 0))
-    if head is None or known.head is None:
-        return _examined(known, offered)
-    relation = known.compare(head)
-    if relation == "older":
-        return RolledBack(known.head, head)
-    if relation == "other":
-        offered, _ = await _fetch(server, known.client, known.first_index)
-    return _examined(known, offered)
+    try:
+        verdict = await _carry_out(server, reading(known))
+    except InvalidLogEntry as error:
+        raise NotTheProtocol(f"the server shows what is no device log: {error}") from None
+    if isinstance(verdict, Error):
+        raise Refused(verdict.msg, verdict.detail, verdict.user, verdict.retry_after_ms)
+    return verdict
+
+
+async def _carry_out(server: Asker, steps: Steps[T]) -> T:
+    """Ask what the reading of a log asks."""
+    page: DeviceLogPage | Error | None = None
+    while True:
+        try:
+            step = steps.send(page)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        if not isinstance(step, Ask) or not isinstance(step.question, DeviceLogRead):
+            raise NotTheProtocol("a log is read by its own verb alone")
+        page = await _page(server, step.question)
+
+
+async def _page(server: Asker, question: DeviceLogRead) -> DeviceLogPage | Error:
+    try:
+        return await server.ask(question, DeviceLogPage)
+    except Refused as refused:
+        return Error(refused.code, refused.detail, refused.user, refused.retry_after_ms)
 
 
 async def catch_up(server: Asker, keys: DeviceKeys, now_ms: int) -> None:
@@ -175,32 +198,6 @@ async def _append(server: Asker, signed: SignedEntry) -> bool:
             return False
         raise
     return True
-
-
-def _examined(known: DeviceLog, offered: list[SignedEntry]) -> Verdict:
-    try:
-        return examine(known, offered)
-    except InvalidLogEntry as error:
-        raise NotTheProtocol(f"the server shows what is no device log: {error}") from None
-
-
-async def _fetch(server: Asker, client: PublicKey, first: int) -> tuple[list[SignedEntry], LogHead | None]:
-    """What the server shows of a log from `first` on, and its last head; None: there is no log."""
-    offered: list[SignedEntry] = []
-    while len(offered) <= MOST_ENTRIES:
-        try:
-            page = await server.ask(DeviceLogRead(client.client_id, first + len(offered)), DeviceLogPage)
-        except Refused as refused:
-            if refused.code == "not_found":
-                return [], None
-            raise
-        try:
-            offered += [open_entry(client, bytes.fromhex(each.entry), bytes.fromhex(each.sig)) for each in page.entries]
-        except (ValueError, InvalidLogEntry) as error:
-            raise NotTheProtocol(f"the server shows what is no entry of a device log: {error}") from None
-        if not page.more or not page.entries:
-            return offered, LogHead(page.index, bytes.fromhex(page.head))
-    raise NotTheProtocol(f"the server shows a device log of more than {MOST_ENTRIES} entries")
 
 
 def _unsettled() -> NotTheProtocol:

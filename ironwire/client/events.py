@@ -11,6 +11,18 @@ from typing import Literal
 import trio
 from attrs import define, field, frozen
 
+from ironwire.e2e.content import Content
+from ironwire.e2e.conversations.effects import (
+    CommitRefused,
+    DeviceLinked,
+    DevicesChanged,
+    GroupRenamed,
+    LogDisputed,
+    MembersChanged,
+    NotEncrypted,
+    Secured,
+    Unreadable,
+)
 from ironwire.errors import ClientError
 from ironwire.ids import GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Receipt, RelayedTyping, ServerMessage, Text
@@ -21,11 +33,17 @@ EVENT_LIMIT = 1_000
 
 @frozen
 class Received:
-    """The server sent what was not a reply. `id` is the sender's, `seq` the number in this device's mailbox."""
+    """The server sent what was not a reply. `id` is the sender's, `seq` the number in this device's mailbox.
+
+    `content` is the inside of a message that was encrypted; None: it came in the clear. A text, a file, a receipt or
+    who types has the same `message` either way. Other kinds, such as a reaction, have a `message` of which only sender,
+    device and time mean anything.
+    """
 
     message: ServerMessage
     id: MessageId | None = None
     seq: int | None = None
+    content: Content | None = None
 
 
 @frozen
@@ -105,7 +123,20 @@ class Connection:
     error: ClientError | None = None
 
 
-Event = Received | Connected | Disconnected | Missed | Lost | Queued | Settled
+ConversationEvent = (
+    CommitRefused
+    | DeviceLinked
+    | DevicesChanged
+    | GroupRenamed
+    | LogDisputed
+    | MembersChanged
+    | NotEncrypted
+    | Secured
+    | Unreadable
+)
+"""Of encrypted conversations (`ironwire.e2e.conversations.effects` explains each)."""
+
+Event = Received | Connected | Disconnected | Missed | Lost | Queued | Settled | ConversationEvent
 
 
 @define(eq=False)

@@ -2,15 +2,21 @@
 
 Texts and files go to a group as they go to a client, through `Client`. What comes from one carries `group`, and every
 change comes as a `GroupChanged`, in order with them.
+
+In an encrypted group the same calls make commits: the members' devices see who changes what, and the server cannot add
+anybody. There `if_epoch` means nothing, because a change is made after those that came before it.
 """
 
+import time
 from collections.abc import Iterable
 
-from attrs import define
+from attrs import define, evolve
 
 from ironwire.client.connection.requests import Requests
-from ironwire.client.errors import NotTheProtocol
+from ironwire.client.encryption import Encryption
+from ironwire.client.errors import KeystoreError, NotTheProtocol, Refused
 from ironwire.client.rosters import Rosters
+from ironwire.e2e.conversations.wishes import ChangeMembers, Found, GiveRoles, Rename, Wish
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.wire import messages as msg
 
@@ -33,18 +39,44 @@ class OwnGroups:
     _rosters: Rosters
 
     async def create(self, clients: Iterable[ClientId], name: str | None = None) -> GroupId:
-        """Make a group of this client, which is its admin, and `clients`."""
-        accepted = await self._change(msg.GroupCreate([*clients], name))
-        if accepted.group is None:
-            raise NotTheProtocol("the server made a group and did not say which")
-        return accepted.group
+        """Make a group of this client, which is its admin, and `clients`: an encrypted one, if all of them have devices
+        that read encrypted messages.
+        """
+        members = [*clients]
+        if self._encryption is None:
+            return await self._create(members, name)
+        group = await self._create([], None)
+        try:
+            await self._encryption.change(group, Found(tuple(members), name=name))
+        except Refused as refused:
+            if refused.code != "not_found":
+                raise
+            await self._make_plain(group, members, name)
+        return group
+
+    async def encrypt(self, group: GroupId) -> None:
+        """Encrypt a group for good, of which this client is an admin. Members that have no device with a key can read
+        nothing from then on; they can be added again when they have one.
+        """
+        details = await self.info(group)
+        roles = {member.client: member.role for member in details.members}
+        wish = Found(tuple(roles), roles, may_be_missing=True, name=details.name)
+        await self._encrypted.change(group, wish)
+
+    def is_encrypted(self, group: GroupId) -> bool:
+        """Whether nothing of the group goes in the clear."""
+        return self._encryption is not None and self._encryption.engine.is_encrypted(group)
 
     async def add(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> msg.Accepted:
         """Make `clients` members."""
+        if self.is_encrypted(group):
+            return await self._wish(group, ChangeMembers(add=tuple(clients)))
         return await self._change(msg.GroupAdd(group, [*clients], if_epoch))
 
     async def remove(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> msg.Accepted:
         """Remove `clients`; they learn of it, and of nothing after it."""
+        if self.is_encrypted(group):
+            return await self._wish(group, ChangeMembers(remove=tuple(clients)))
         return await self._change(msg.GroupRemove(group, [*clients], if_epoch))
 
     async def leave(self, group: GroupId, *, if_epoch: int | None = None) -> msg.Accepted:
@@ -55,10 +87,14 @@ class OwnGroups:
         self, group: GroupId, client: ClientId, role: Role, *, if_epoch: int | None = None
     ) -> msg.Accepted:
         """Make a member an admin, or an admin a member like others."""
+        if self.is_encrypted(group):
+            return await self._wish(group, GiveRoles({client: role}))
         return await self._change(msg.GroupRole(group, client, role, if_epoch))
 
     async def rename(self, group: GroupId, name: str, *, if_epoch: int | None = None) -> msg.Accepted:
         """Give the group another name, for all of its members."""
+        if self.is_encrypted(group):
+            return await self._wish(group, Rename(name))
         return await self._change(msg.GroupRename(group, name, if_epoch))
 
     async def info(self, group: GroupId) -> msg.GroupDetails:
@@ -66,16 +102,49 @@ class OwnGroups:
         rosters = self._rosters
         known = rosters.get(group)
         if known is not None:
-            return known
+            return self._named(known)
         forgotten = rosters.forgotten
         details = await self._requests.ask(msg.GroupInfo(group), msg.GroupDetails)
         if rosters.forgotten == forgotten:
             rosters.learn(details)
-        return details
+        return self._named(details)
 
     async def all(self) -> list[msg.GroupSummary]:
         """The groups in which this client is, oldest membership first, as the server has them."""
         return (await self._requests.ask(msg.Groups(), msg.GroupList)).groups
+
+    @property
+    def _encryption(self) -> Encryption | None:
+        return self._requests.encryption
+
+    @property
+    def _encrypted(self) -> Encryption:
+        if self._encryption is None:
+            raise KeystoreError("this client has no device keys: open them beside the identity first")
+        return self._encryption
+
+    def _named(self, details: msg.GroupDetails) -> msg.GroupDetails:
+        """With the name of an encrypted group, which its server does not know."""
+        member = None if self._encryption is None else self._encryption.engine.member_of(details.group)
+        name = None if member is None else member.facts.name
+        return details if name is None else evolve(details, name=name)
+
+    async def _wish(self, group: GroupId, wish: Wish) -> msg.Accepted:
+        await self._encrypted.change(group, wish)
+        return msg.Accepted(time.time_ns() // 1_000_000, group=group)
+
+    async def _create(self, clients: list[ClientId], name: str | None) -> GroupId:
+        accepted = await self._change(msg.GroupCreate(clients, name))
+        if accepted.group is None:
+            raise NotTheProtocol("the server made a group and did not say which")
+        return accepted.group
+
+    async def _make_plain(self, group: GroupId, members: list[ClientId], name: str | None) -> None:
+        """Not all of `members` can read encrypted messages."""
+        if members:
+            await self._change(msg.GroupAdd(group, members))
+        if name is not None:
+            await self._change(msg.GroupRename(group, name))
 
     async def _change(self, change: msg.ClientMessage) -> msg.Accepted:
         accepted = await self._requests.ask(change, msg.Accepted)

@@ -98,4 +98,4 @@ def _event(kept: Kept) -> Event:
     if isinstance(message, Gap):
         groups = tuple(GroupId(each) for each in message.groups or () if is_group(each))
         return Lost(message.first, message.last, message.reason, groups, message.more_groups)
-    return Received(message, id_, seq)
+    return Received(message, id_, seq, kept.content)

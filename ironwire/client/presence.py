@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from attrs import define
 
 from ironwire.client.connection.requests import Requests
+from ironwire.e2e.bodies import TypingBody
 from ironwire.ids import Address, ClientId
 from ironwire.wire.messages import Accepted, Presence, PresenceAllow, PresenceWatch, Typing
 from ironwire.wire.messages.presence import Status
@@ -38,4 +39,6 @@ class OwnPresence:
 
     def typing(self, to: Address, is_typing: bool) -> None:
         """Tell a client or a group that this one is typing, or has stopped. Without a session, nobody is told."""
-        self._requests.say(Typing(to, is_typing))
+        encryption = self._requests.encryption
+        if encryption is None or not encryption.signal(to, TypingBody(is_typing)):
+            self._requests.say(Typing(to, is_typing))

@@ -27,7 +27,7 @@ from ironwire.wire.base64url import to_base64url
 from ironwire.wire.messages import FileKind
 
 _FILE_MODE = 0o600
-_OK = 200
+OK = 200
 
 
 class FileMetadata(TypedDict, total=False):
@@ -119,8 +119,8 @@ async def _upload(
         if token is not None:
             headers["Authorization"] = f"IronWire {token}"
         async with exchange(dial, address, "POST", UPLOAD_PATH, headers, body.next_piece) as answered:
-            answer = await _read_answer(answered)
-    uploaded = _parse_uploaded(answer)
+            answer = await read_answer(answered)
+    uploaded = parse_uploaded(answer)
     sha256 = body.sha256
     if (
         body.sent != body.size
@@ -182,8 +182,8 @@ async def _download(
     except InvalidId as error:
         raise TransferFailed(f"{url!r} is not a file of the server: it {error}") from None
     async with exchange(dial, address, "GET", path, {}, _nothing) as answered:
-        if answered.status != _OK:
-            await _read_answer(answered)
+        if answered.status != OK:
+            await read_answer(answered)
         size = _content_length(answered)
         check.begin(size)
         try:
@@ -225,21 +225,21 @@ def _content_length(answered: Exchange) -> int:
     return int(length)
 
 
-async def _read_answer(answered: Exchange) -> bytes:
+async def read_answer(answered: Exchange) -> bytes:
     """The body of a short answer.
 
     Raises:
         TransferFailed: the answer is a refusal, or not short.
     """
     answer = await answered.receive()
-    if answered.status != _OK:
+    if answered.status != OK:
         raise TransferFailed(explanation(answer), answered.status)
     if len(answer) > ANSWER_BYTES:
         raise TransferFailed("the server's answer is longer than any should be", answered.status)
     return answer
 
 
-def _parse_uploaded(answer: bytes) -> Mapping[str, Any]:
+def parse_uploaded(answer: bytes) -> Mapping[str, Any]:
     try:
         uploaded: dict[str, Any] = orjson.loads(answer)
         parse_media_path(uploaded["url"])

@@ -5,7 +5,7 @@ from typing import Self
 
 from attrs import evolve, frozen
 
-from ironwire.crypto.signing import Identity
+from ironwire.crypto.signing import KeyPair
 from ironwire.errors import MLSError
 from ironwire.mls import schedule
 from ironwire.mls.changes import Changes
@@ -28,7 +28,7 @@ class Channel(Struct):
     keys: SecretTree
     tree: Tree
 
-    def seal(self, key: Identity, leaf: int, data: bytes, authenticated_data: bytes) -> tuple[PrivateMessage, Self]:
+    def seal(self, key: KeyPair, leaf: int, data: bytes, authenticated_data: bytes) -> tuple[PrivateMessage, Self]:
         """The message, and the channel without the key that it took."""
         context = self.context
         parts = (context.group_id, context.epoch, MemberSender(leaf), authenticated_data, ApplicationData(data))

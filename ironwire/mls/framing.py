@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from attrs import frozen
 
 from ironwire.crypto.padding import padded_size
-from ironwire.crypto.signing import Identity
+from ironwire.crypto.signing import KeyPair
 from ironwire.errors import MLSError
 from ironwire.mls import messages as msg
 from ironwire.mls import suite
@@ -67,7 +67,7 @@ class AuthenticatedContent:
     @classmethod
     def sign(
         cls,
-        key: Identity,
+        key: KeyPair,
         wire_format: int,
         content: FramedContent,
         context: msg.GroupContext,

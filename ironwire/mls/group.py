@@ -9,7 +9,7 @@ from typing import Self
 
 from attrs import define, evolve, field
 
-from ironwire.crypto.signing import Identity
+from ironwire.crypto.signing import KeyPair
 from ironwire.errors import MLSError
 from ironwire.mls import framing, paths, suite
 from ironwire.mls import messages as msg
@@ -29,7 +29,7 @@ from ironwire.mls.tree import Tree
 class MLSGroup:
     """One device's place in one group."""
 
-    _device_key: Identity = field(repr=False)
+    _device_key: KeyPair = field(repr=False)
     _policy: Policy
     _state: states.MemberState = field(repr=False)
 
@@ -38,7 +38,7 @@ class MLSGroup:
     @classmethod
     def create(
         cls,
-        device_key: Identity,
+        device_key: KeyPair,
         group_id: bytes,
         own: KeyPackagePrivate,
         policy: Policy,
@@ -61,7 +61,7 @@ class MLSGroup:
 
     @classmethod
     def join(
-        cls, device_key: Identity, own: KeyPackagePrivate, welcome: bytes, policy: Policy, tree: bytes | None = None
+        cls, device_key: KeyPair, own: KeyPackagePrivate, welcome: bytes, policy: Policy, tree: bytes | None = None
     ) -> tuple[Self, Joined]:
         """The group that a Welcome leads into, and what its GroupInfo says besides (section 12.4.3.1).
 
@@ -72,7 +72,7 @@ class MLSGroup:
         return cls(device_key, policy, states.MemberState.begin(epoch)), joined
 
     @classmethod
-    def restore(cls, state: bytes, device_key: Identity, policy: Policy) -> Self:
+    def restore(cls, state: bytes, device_key: KeyPair, policy: Policy) -> Self:
         """The group that `state` was taken from. Restoring an old state uses keys twice: see `mark`.
 
         Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from attrs import evolve, field, frozen
 
-from ironwire.crypto.signing import Identity
+from ironwire.crypto.signing import KeyPair
 from ironwire.errors import MLSError
 from ironwire.mls import nodes as leaves
 from ironwire.mls import paths, schedule, suite
@@ -41,7 +41,7 @@ class KeyPackagePrivate(Struct):
 
 
 def make_key_package(
-    device_key: Identity, certificate: bytes, lifetime: leaves.Lifetime, *, last_resort: bool = False
+    device_key: KeyPair, certificate: bytes, lifetime: leaves.Lifetime, *, last_resort: bool = False
 ) -> KeyPackagePrivate:
     """A fresh key package of the device whose credential is `certificate`."""
     init_private, init_key = suite.derive_key_pair(suite.random(KEY_BYTES))
@@ -56,7 +56,7 @@ def make_key_package(
 
 def make_welcome(
     epoch: Epoch,
-    device_key: Identity,
+    device_key: KeyPair,
     secrets: tuple[bytes, bytes],
     changes: Changes,
     path: NewPath | None,
@@ -95,7 +95,7 @@ class Joined:
 
 
 def open_welcome(
-    device_key: Identity, own: KeyPackagePrivate, data: bytes, policy: Policy, tree: bytes | None
+    device_key: KeyPair, own: KeyPackagePrivate, data: bytes, policy: Policy, tree: bytes | None
 ) -> tuple[Epoch, Joined]:
     """The epoch that a Welcome leads into. `tree` is the ratchet tree where the Welcome does not carry it.
 

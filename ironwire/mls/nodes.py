@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from attrs import evolve, frozen
 
-from ironwire.crypto.signing import Identity
+from ironwire.crypto.signing import KeyPair
 from ironwire.errors import MLSError
 from ironwire.mls import suite
 from ironwire.mls.codec import U16, U32, U64, Opaque, Optional, Select, Struct, need, opaque
@@ -138,7 +138,7 @@ class LeafNode(TreeNode):
             return fields
         return fields + opaque(group_id) + leaf.to_bytes(4, "big")
 
-    def signed(self, key: Identity, group_id: bytes, leaf: int) -> "LeafNode":
+    def signed(self, key: KeyPair, group_id: bytes, leaf: int) -> "LeafNode":
         signature = suite.sign_with_label(key, self.LABEL, self.to_be_signed(group_id, leaf))
         return evolve(self, signature=signature)
 

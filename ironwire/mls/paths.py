@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from ironwire.crypto.signing import Identity
+from ironwire.crypto.signing import KeyPair
 from ironwire.errors import MLSError
 from ironwire.mls import suite
 from ironwire.mls.codec import need
@@ -45,7 +45,7 @@ class NewPath:
         return UpdatePath(self.leaf, tuple(nodes))
 
 
-def new_path(tree: Tree, index: int, device_key: Identity, group_id: bytes, old: LeafNode) -> NewPath:
+def new_path(tree: Tree, index: int, device_key: KeyPair, group_id: bytes, old: LeafNode) -> NewPath:
     """Give the path of leaf `index` in `tree` fresh keys (section 7.4)."""
     leaf_private, leaf_public = derive_key_pair(suite.random(KEY_BYTES))
     places = [place for place, _ in tree.filtered_direct_path(index)]

@@ -17,7 +17,7 @@ from nacl.bindings import (
 from nacl.exceptions import CryptoError
 
 from ironwire.crypto import kdf
-from ironwire.crypto.signing import Identity, PublicKey, parse_public_key
+from ironwire.crypto.signing import KeyPair, PublicKey, parse_public_key
 from ironwire.errors import MLSError, SigningError
 from ironwire.mls.codec import Opaque, Struct, Uint, need, opaque
 
@@ -88,7 +88,7 @@ def ref_hash(label: str, value: bytes) -> bytes:
 # --- signatures (section 5.1.2) --------------------------------------------------------------------------------------
 
 
-def sign_with_label(key: Identity, label: str, content: bytes) -> bytes:
+def sign_with_label(key: KeyPair, label: str, content: bytes) -> bytes:
     return key.sign(_labeled(label, content))
 
 

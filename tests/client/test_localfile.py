@@ -161,7 +161,7 @@ class FileMachine(RuleBasedStateMachine):
         numbered = self.file.numbered()
         assert (numbered.epoch, numbered.highest) == (self.model.epoch, self.model.highest)
         assert {n: message_id for n, (message_id, _) in numbered.queued.items()} == self.model.numbers
-        assert [message_id for message_id, _ in self.file.queued(1_000)] == [*self.model.queued]
+        assert [each.id for each in self.file.queued(1_000)] == [*self.model.queued]
         history = [[entry.state, getattr(entry.message, "text", "")] for entry in self.file.history(BOB, 1_000)]
         assert history == self.model.history
         assert read_history(self.path, OWNER, KEY, BOB, 3) == self.file.history(BOB, 3)

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import define, field
 
-from ironwire.crypto.signing import DeviceKey, Identity
+from ironwire.crypto.signing import DeviceKey
 from ironwire.ids import ClientId, ConversationId, Role
 from ironwire.mls import KeyPackagePrivate, Lifetime, MLSGroup, PendingCommit, Policy, make_key_package
 from ironwire.protocol.conversations.declaration import Declaration, Op, roster_hash
@@ -40,10 +40,6 @@ class MlsActor:
     @key.default
     def _named(self) -> DeviceKey:
         return DeviceKey.from_seed(self.name.encode().ljust(32, b"."))
-
-    @property
-    def mls_key(self) -> Identity:
-        return Identity.from_seed(self.key.seed)
 
     @property
     def client(self) -> ClientId:
@@ -112,7 +108,7 @@ class MlsActor:
 
     def package(self, *, last_resort: bool = False, lifetime: Lifetime = LIFETIME) -> KeyPackagePrivate:
         certificate = issue_certificate(identity_of(self.name), self.key.public_key).encode()
-        own = make_key_package(self.mls_key, certificate, lifetime, last_resort=last_resort)
+        own = make_key_package(self.key, certificate, lifetime, last_resort=last_resort)
         self.packages[own.ref] = own
         return own
 
@@ -124,7 +120,7 @@ class MlsActor:
     def found(self, conversation: ConversationId, generation: int = 1) -> None:
         """A group of this device alone, in epoch 0."""
         group_id = Generation(conversation, generation).group_id(self.name.encode()[:12].ljust(12, b"."))
-        self.group = MLSGroup.create(self.mls_key, group_id, self.package(), Policy())
+        self.group = MLSGroup.create(self.key, group_id, self.package(), Policy())
         self.roster = {self.client: "admin"}
 
     def prepare(
@@ -174,7 +170,7 @@ class MlsActor:
         welcome = from_base64url(payload["data"])
         for own in self.packages.values():
             if own.ref in welcome:
-                self.group, _ = MLSGroup.join(self.mls_key, own, welcome, Policy())
+                self.group, _ = MLSGroup.join(self.key, own, welcome, Policy())
         self.roster = dict(roster)
         return payload
 

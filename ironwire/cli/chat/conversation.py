@@ -27,6 +27,7 @@ from ironwire.cli.chat.presence_view import PresenceView
 from ironwire.cli.chat.transfers import dropped_line, leaving_drops
 from ironwire.cli.scripting.files import media_url
 from ironwire.cli.scripting.outbound import wait_sent, waiting_line
+from ironwire.cli.secrets import secret_event
 from ironwire.errors import InvalidId
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.wire.messages import File, Receipt, ReceiptState
@@ -245,6 +246,8 @@ class LineChat:
                     self._note_disconnected(reason, is_final=retry_seconds is None)
                 case iw.Missed() | iw.Lost() as missed:
                     self._say(render.incident(missed))
+                case secret:
+                    self._say(secret_event(secret, self._book))
             self._changed()
 
     def _note_disconnected(self, reason: str, *, is_final: bool) -> None:

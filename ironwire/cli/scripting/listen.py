@@ -15,6 +15,7 @@ from ironwire.cli.exits import ExitCode
 from ironwire.cli.options import device_option, json_option, key_option, open_identity, server_option
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import group_change, incident, notice, received, speaker, when
+from ironwire.cli.secrets import secret_event
 from ironwire.cli.terminal import err, free_path, out, safe_file_name
 from ironwire.ids import ClientId, DeviceId, MessageId
 
@@ -92,8 +93,10 @@ class Listener:
                     self._aside.print(incident(error))
                 case iw.Received() | iw.Queued() | iw.Settled():
                     pass  # receipts, who is there, and the fate of what was sent: for those who converse
-                case _:
+                case iw.Connected() | iw.Disconnected() | iw.Missed() | iw.Lost():
                     self._aside.print(incident(event))
+                case secret:
+                    self._aside.print(secret_event(secret, self._book))
         raise AssertionError("a client's events end with an exception")
 
     def _line(self, message: iw.Said, own: ClientId) -> Text:

@@ -30,6 +30,7 @@ from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
 from ironwire.client.connection.session import ClientSession, open_session
 from ironwire.client.device_log import catch_up
+from ironwire.client.encryption import Encryption
 from ironwire.client.events import Connected, Connection, Disconnected, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
@@ -79,9 +80,21 @@ class Link:
     def __attrs_post_init__(self) -> None:
         self.requests = Requests(self.write_queue, self.events, self._calls)
         self.rosters = Rosters(self.target.identity.client_id)
-        self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue)
+        if self.target.keys is not None and self.write_queue is not None:
+            self.requests.encryption = self._encryption(self.target.keys, self.write_queue)
+        self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue, self.encryption)
         if self.target.keys is not None and not self.target.keys.is_logged:
             self._enrolment = "due"
+
+    def _encryption(self, keys: DeviceKeys, write_queue: WriteQueue) -> Encryption:
+        requests = self.requests
+        ways = (requests.launch, requests.forget, requests.launch_plain, requests.settle)
+        return Encryption(self.target, keys, write_queue, self.events, *ways)
+
+    @property
+    def encryption(self) -> Encryption | None:
+        """The encrypted conversations of a device with a key."""
+        return self.requests.encryption
 
     @property
     def backlog(self) -> Backlog | None:
@@ -120,6 +133,8 @@ class Link:
         Raises:
             LocalStoreError: the store cannot be read.
         """
+        if self.encryption is not None:
+            await self.encryption.open()
         if self.backlog is not None:
             self.requests.numbers = await self.backlog.restore()
 
@@ -163,6 +178,8 @@ class Link:
         self.requests.stopped = error
         self._up.set()
         self.requests.fail_waiting(error)
+        if self.encryption is not None:
+            self.encryption.fail_waiting(error)
 
     async def _run_sessions(self) -> None:
         target = self.target
@@ -275,6 +292,8 @@ class Link:
         try:
             async with plain_nursery() as nursery:
                 queue, repeats = self._come_up(session, nursery)
+                if self.encryption is not None:
+                    await self.encryption.begin(session.welcome, nursery, queue)
                 nursery.start_soon(self._read, session, queue, repeats)
                 nursery.start_soon(self._write, session, queue)
                 nursery.start_soon(session.keep_alive)
@@ -284,6 +303,8 @@ class Link:
                 nursery.cancel_scope.cancel()
         finally:
             self.requests.end()
+            if self.encryption is not None:
+                self.encryption.end()
             self.connection = Connection("connecting")
             if self._end is None and self._up.is_set():
                 self._up = trio.Event()

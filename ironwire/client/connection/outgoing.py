@@ -7,6 +7,7 @@ from attrs import define, field
 
 from ironwire.client.errors import NotTheProtocol, Refused
 from ironwire.client.store.numbers import Given
+from ironwire.e2e.bodies import AnyBody
 from ironwire.errors import ClientError, InvalidMessage
 from ironwire.ids import Address, MessageId
 from ironwire.wire import messages as msg
@@ -44,6 +45,7 @@ def checked(asked: str, reply: Reply, kind: type[AskedAnswer]) -> AskedAnswer:
 class Pending:
     """A message without a reply, to be sent again in every new session.
 
+    `body` goes encrypted instead of the message, or not at all.
     `is_kept`: it is in the device's store, and goes out whether or not somebody awaits the reply. `is_announced`: the
     program hears of it, and of its reply, as of events. To make one raises `Refused` where every server would refuse
     the message: nobody has to wait for that.
@@ -51,6 +53,7 @@ class Pending:
 
     id: MessageId
     message: msg.ClientMessage
+    body: AnyBody | None = None
     is_kept: bool = False
     is_awaited: bool = True
     is_announced: bool = False

@@ -10,6 +10,7 @@ from attrs import define
 
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.outgoing import SendQueue
+from ironwire.client.encryption import Encryption
 from ironwire.client.errors import NotTheProtocol
 from ironwire.client.events import EventQueue, Received
 from ironwire.client.inbox import Inbox
@@ -30,6 +31,7 @@ class Pushes:
     rosters: Rosters
     _calls: CallBook
     _write_queue: WriteQueue | None
+    _encryption: Encryption | None = None
 
     async def take(self, frame: ServerFrame, queue: SendQueue) -> None:
         """Take one frame that came in the session of `queue`; waits while more is to be kept than should be.
@@ -53,6 +55,8 @@ class Pushes:
             await self._write_queue.wait_room()
 
     def _keep(self, write_queue: WriteQueue, frame: ServerFrame, queue: SendQueue) -> None:
+        if self._encryption is not None and self._encryption.take(frame):
+            return
         match frame.message:
             case (
                 msg.DeliveredText()

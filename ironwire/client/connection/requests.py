@@ -16,6 +16,7 @@ from attrs import define, field
 from ironwire.client.callbook import CallBook
 from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked
 from ironwire.client.connection.repeats import Repeats
+from ironwire.client.encryption import CANNOT_READ, Encryption
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
 from ironwire.client.events import EventQueue
 from ironwire.client.inbox import Inbox
@@ -55,6 +56,8 @@ class Requests:
     _send_queue: SendQueue | None = field(default=None, init=False)
     _repeats: Repeats | None = field(default=None, init=False)
     """These two are of the live session."""
+    encryption: Encryption | None = field(default=None, init=False)
+    """Of a device with a key: has messages before they are sent in the clear."""
     _frame_bytes: int | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -98,7 +101,7 @@ class Requests:
         if self.backlog is not None and isinstance(message, Sendable):
             self.backlog.keep(pending, message)
         else:
-            self._launch(pending)
+            self.launch_plain(pending)
         try:
             return await pending.reply_or_error()
         finally:
@@ -181,10 +184,44 @@ class Requests:
         self._reply(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
         return True
 
-    def _launch(self, pending: Pending) -> None:
+    def launch(self, message: ClientMessage, message_id: MessageId | None = None) -> Pending:
+        """Send a question now; its reply is to be waited for, and then to be forgotten.
+
+        Raises:
+            Refused: the server would end the session over it.
+        """
+        pending = Pending(message_id or new_message_id(), message)
+        pending.check_size(self._frame_bytes)
+        self.launch_plain(pending)
+        return pending
+
+    def forget(self, pending: Pending) -> None:
+        """Nobody waits for the reply any more."""
+        self._pending.pop(pending.id, None)
+
+    def launch_plain(self, pending: Pending) -> None:
+        """Send it as it is."""
         self._pending[pending.id] = pending
         if self._repeats is not None:
             self._send(pending, self._repeats)
+
+    def settle(self, pending: Pending, reply: Reply) -> None:
+        """The fate of a message that went encrypted, or could not."""
+        if self.backlog is not None:
+            self.backlog.take(pending, reply, is_encrypted=isinstance(reply, Accepted))
+
+    def _launch(self, pending: Pending) -> None:
+        """Send a message that is kept: encrypted, unless its recipient reads nothing encrypted. One with a number was
+        sent in the clear before.
+        """
+        message = pending.message
+        encryption = self.encryption if pending.n is None else None
+        if encryption is not None and isinstance(message, Sendable) and encryption.takes(pending, message):
+            return
+        if pending.body is not None:
+            self.settle(pending, CANNOT_READ)
+        else:
+            self.launch_plain(pending)
 
     def _send(self, pending: Pending, repeats: Repeats) -> None:
         try:
@@ -244,8 +281,10 @@ class Requests:
 
     def _give_number(self, pending: Pending) -> Given | None:
         """The next number of this session. None: the message gets one later, or is too large to be sent."""
-        numbers, repeats = self.numbers, self._repeats
+        numbers, repeats, message = self.numbers, self._repeats, pending.message
         if numbers is None or repeats is None or repeats.is_held or pending.is_above(self._frame_bytes):
+            return None
+        if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_take(message):
             return None
         given = numbers.give()
         if given is None:

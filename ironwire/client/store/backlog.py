@@ -22,6 +22,7 @@ from ironwire.client.inbox import Inbox
 from ironwire.client.store.numbers import Given, Numbers
 from ironwire.client.store.records import Queue, Sendable, Settle
 from ironwire.client.store.write_queue import WriteQueue
+from ironwire.e2e.bodies import AnyBody
 from ironwire.errors import ClientError
 from ironwire.ids import Address, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Text
@@ -87,19 +88,25 @@ class Backlog:
         self._put(pending, message, _now_ms())
 
     async def queue(
-        self, messages: Sequence[Sendable], ids: Sequence[MessageId] | None = None, *, is_awaited: bool = False
+        self,
+        messages: Sequence[Sendable],
+        ids: Sequence[MessageId] | None = None,
+        *,
+        is_awaited: bool = False,
+        body: AnyBody | None = None,
     ) -> list[Pending]:
         """Return once `messages` are kept; they go out in their order, and the program hears of each.
 
         Args:
             ids: make this idempotent: a message whose id the device's file knows is not kept a second time.
+            body: what is sent instead of each message, encrypted.
 
         Raises:
             ClientError: they are not kept.
         """
         names = ids or [MessageId(uuid4().hex) for _ in messages]
         queued = [
-            Pending(message_id, message, is_awaited=is_awaited, is_announced=True)
+            Pending(message_id, message, body, is_awaited=is_awaited, is_announced=True)
             for message_id, message in zip(names, messages, strict=True)
         ]
         sent = await self._write_queue.store.sent(ids) if ids else {}
@@ -141,7 +148,8 @@ class Backlog:
         else:
             self._coming.add(pending.id)
         n = None if pending.given is None else pending.given.n
-        self._write_queue.put(Queue(pending.id, message, now_ms, n), partial(self._kept, pending, message, now_ms))
+        change = Queue(pending.id, message, now_ms, n, pending.body)
+        self._write_queue.put(change, partial(self._kept, pending, message, now_ms))
 
     def _may_enter(self, message: Sendable) -> bool:
         """Whether the window takes it next. Of those to whom nothing is sent, some may be in the file alone: none
@@ -172,7 +180,7 @@ class Backlog:
 
     # --- replies -----------------------------------------------------------------------------------------------------
 
-    def take(self, pending: Pending, reply: Reply) -> None:
+    def take(self, pending: Pending, reply: Reply, *, is_encrypted: bool = False) -> None:
         """Take an answer of the server. The sender of the message is told once the reply is kept too."""
         del self._window[pending.id]
         self._answered[pending.id] = pending
@@ -181,7 +189,8 @@ class Backlog:
         # Of what was settled in an earlier session, the server does not know when: then it is as old as it was.
         ts = reply.ts if isinstance(reply, Accepted) and not reply.duplicate else None
         reason = reply.msg if isinstance(reply, Error) else None
-        self._write_queue.put(Settle(pending.id, ts, reason), partial(self._settled, pending, reply))
+        change = Settle(pending.id, ts, reason, is_encrypted)
+        self._write_queue.put(change, partial(self._settled, pending, reply))
 
     def _settled(self, pending: Pending, reply: Reply, error: ClientError | None) -> None:
         del self._answered[pending.id]
@@ -227,13 +236,13 @@ class Backlog:
         known, passed_by, room = {*self._window, *self._answered, *self._coming}, self._passed_by, self._room
         limit, resting = len(known) + room, {*self._resting}
         found = await self._write_queue.store.queued(limit=limit, skipped=resting)
-        unknown = [each for each in found if each[0] not in known]
-        for message_id, message in unknown[:room]:
-            if message is None:
-                self._drop(message_id)
+        unknown = [each for each in found if each.id not in known]
+        for each in unknown[:room]:
+            if each.message is None:
+                self._drop(each.id)
             else:
-                awaited = self._awaited.get(message_id)
-                self._enter(awaited or Pending(message_id, message, is_kept=True, is_awaited=False))
+                awaited = self._awaited.get(each.id)
+                self._enter(awaited or Pending(each.id, each.message, each.body, is_kept=True, is_awaited=False))
         # Answers that were kept before the file was read make room in `limit` that the window did not have.
         is_all = len(found) < limit and len(unknown) <= room
         if is_all and self._passed_by == passed_by and resting <= {*self._resting}:

@@ -10,6 +10,7 @@ from attrs import asdict
 
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.store.records import Conversation, HistoryEntry, Owner, Said, Sendable
+from ironwire.e2e.content import decode_content
 from ironwire.errors import InvalidMessage
 from ironwire.ids import Address, GroupId, is_group
 from ironwire.wire.codec import decode_client, decode_server
@@ -17,7 +18,7 @@ from ironwire.wire.messages import DeliveredFile, DeliveredText, File, GroupChan
 
 # A message to oneself comes back to the device that sent it; one of the two is enough.
 _HISTORY = """
-    SELECT number, state, ts, receipt, reason, message_id, frame FROM entry
+    SELECT number, state, ts, receipt, reason, message_id, frame, encrypted, content FROM entry
     WHERE peer = ? AND number < ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY number DESC LIMIT ?"""
 _CONVERSATIONS = """
@@ -82,17 +83,18 @@ def own_message(frame: str) -> Sendable | None:
 
 
 def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry | None:
-    number, state, ts, receipt, reason, message_id, frame = row
+    number, state, ts, receipt, reason, message_id, frame, encrypted, inside = row
+    secret = (bool(encrypted), None if inside is None else decode_content(inside, None))
     if state in ("unseen", "seen"):
         theirs, id_, _ = decode_server(frame)
         if isinstance(theirs, Said):
-            return HistoryEntry(number, theirs, id_, "received", receipt)
+            return HistoryEntry(number, theirs, id_, "received", receipt, None, *secret)
     else:
         own = own_message(frame)
         if own is None:
             return None
         if isinstance(own, Text | File):
-            return HistoryEntry(number, _as_delivered(own, owner, ts), message_id, state, receipt, reason)
+            return HistoryEntry(number, _as_delivered(own, owner, ts), message_id, state, receipt, reason, *secret)
     raise LocalStoreError(f"what stands in the history as {state} belongs to no conversation")
 
 

@@ -14,22 +14,23 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
-from attrs import define, evolve, field
+from attrs import define, field
 from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
-from ironwire.client.store import records
+from ironwire.client.store import records, secrets
+from ironwire.client.store.arrivals import Arrivals, insert_entry
 from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.sealed import StoreKey, open_sealed
+from ironwire.e2e.bodies import AnyBody
+from ironwire.e2e.content import Content, decode_content, encode_content
+from ironwire.e2e.conversations.effects import Recalled
 from ironwire.errors import StoreError
-from ironwire.ids import Address, ClientId, GroupId, MessageId
+from ironwire.ids import Address, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire import messages as msg
-from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
-
-SAME_ID_MS = 30 * 24 * 3_600_000
-"""A sender's id names one message for so long; after that it may name another (section 4)."""
+from ironwire.wire.codec import decode_server, encode
 
 _PID_BYTES = 20
 _FILE_MODE = 0o600
@@ -46,18 +47,10 @@ _GIVE_NUMBER = """
 _VOID_NUMBER = "UPDATE entry SET n = NULL WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"
 _NOTE_HIGHEST = "UPDATE mailbox SET highest = max(highest, ?)"
 _NUMBERED = "SELECT n, message_id, frame FROM entry WHERE n IS NOT NULL AND state = 'queued' ORDER BY n"
-_INSERT = "INSERT INTO entry (state, peer, sender, device, message_id, ts, frame) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_KNOWN = """
-    SELECT ts FROM entry WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('unseen', 'seen')"""
-_NOTE_RECEIPT = """
-    UPDATE entry SET receipt = ? WHERE sender = ? AND message_id = ? AND peer = ? AND coalesce(receipt, '') <> 'read'"""
-_NOTE_NEWEST = """
-    INSERT INTO conversation (peer, newest) VALUES (?, last_insert_rowid())
-    ON CONFLICT (peer) DO UPDATE SET newest = excluded.newest"""
 _MARK_READ = "UPDATE conversation SET read_upto = max(read_upto, min(?, newest)) WHERE peer = ?"
-_UNSEEN = "SELECT number, frame FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
+_UNSEEN = "SELECT number, frame, content FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
 _QUEUED = """
-    SELECT message_id, frame FROM entry
+    SELECT message_id, frame, content FROM entry
     WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
     ORDER BY number LIMIT ?"""
 _SENT = """
@@ -68,7 +61,7 @@ _COUNT_QUEUED = "SELECT count(*) FROM entry WHERE state = 'queued'"
 
 # Receipts and gaps belong to no conversation: once they have done their work they are erased.
 _SETTLE = """
-    UPDATE entry SET state = ?, ts = coalesce(?, ts), reason = ?
+    UPDATE entry SET state = ?, ts = coalesce(?, ts), reason = ?, encrypted = ?
     WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
 _CLEAR_SETTLED = """
     DELETE FROM entry
@@ -103,6 +96,10 @@ class LocalFile:
     last_number: int = 0
     """The newest entry there has been."""
     _is_synced_fully: bool = field(default=True, init=False)
+    _arrivals: Arrivals = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._arrivals = Arrivals(self._database, self._owner)
 
     @classmethod
     def open(cls, path: Path, owner: records.Owner, key: StoreKey) -> Self:
@@ -137,7 +134,7 @@ class LocalFile:
     def apply(self, changes: Sequence[records.Change]) -> None:
         """Make the changes in their order, in one transaction."""
         is_promise = any(
-            isinstance(change, records.Begin | records.Arrive | records.Queue | records.GiveNumber)
+            isinstance(change, records.Begin | records.Arrive | records.Absorb | records.Queue | records.GiveNumber)
             for change in changes
         )
         self._sync_fully(is_promise)
@@ -155,11 +152,14 @@ class LocalFile:
 
     def unseen(self, after: int, limit: int) -> list[records.Kept]:
         rows = self._database.execute(_UNSEEN, (after, limit))
-        return [records.Kept(number, decode_server(frame)) for number, frame in rows]
+        return [records.Kept(number, decode_server(frame), content_of(inside)) for number, frame, inside in rows]
 
-    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[tuple[MessageId, records.Sendable | None]]:
+    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[records.QueuedMessage]:
         rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
-        return [(MessageId(message_id), own_message(frame)) for message_id, frame in rows]
+        return [
+            records.QueuedMessage(MessageId(message_id), own_message(frame), body_of(inside))
+            for message_id, frame, inside in rows
+        ]
 
     def sent(self, ids: Collection[MessageId]) -> dict[MessageId, msg.Accepted | msg.Error | None]:
         rows = self._database.execute(_SENT, (self._owner.client, self._owner.device, json.dumps([*ids])))
@@ -170,6 +170,17 @@ class LocalFile:
         rows = self._database.execute(_NUMBERED)
         queued = {n: (MessageId(message_id), own_message(frame)) for n, message_id, frame in rows}
         return records.Numbered(epoch, highest, queued)
+
+    def position(self) -> int:
+        """The last number of the mailbox that is dealt with."""
+        position: int = self._database.execute("SELECT seq FROM mailbox").fetchone()[0]
+        return position
+
+    def secrets(self) -> secrets.KeptSecrets:
+        return secrets.load(self._database)
+
+    def recall(self, to: Address, ids: Collection[MessageId]) -> list[Recalled]:
+        return secrets.recall(self._database, self._owner.client, self._owner.device, to, ids)
 
     def count_queued(self) -> int:
         count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
@@ -202,21 +213,25 @@ class LocalFile:
                 # A tail below what is stored: the server was set back, and gives out numbers that were in use.
                 execute(_BEGIN, (epoch, epoch, tail))
             case records.Arrive():
-                self._arrive(change)
-            case records.Queue(message_id, message, ts, n):
+                self._arrivals.arrive(change)
+            case records.Absorb(writes):
+                self._arrivals.absorb(writes)
+            case records.Queue(message_id, message, ts, n, body):
                 peer = None if isinstance(message, msg.Receipt) else message.to
                 frame = encode(message, message_id).decode()
-                self._insert("queued", peer, owner.client, owner.device, message_id, ts, frame)
+                inside = None if body is None else encode_content(Content(message_id, ts, body))
+                named = (owner.client, owner.device, message_id)
+                insert_entry(self._database, "queued", peer, named, ts, frame, inside)
                 if n is not None:
                     self._give_number(message_id, n)
             case records.GiveNumber(message_id, n):
                 self._give_number(message_id, n)
             case records.VoidNumber(message_id):
                 execute(_VOID_NUMBER, (owner.client, message_id, owner.device))
-            case records.Settle(message_id, ts, reason):
-                named = (owner.client, message_id, owner.device)
-                execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, *named))
-                execute(_CLEAR_SETTLED, named)
+            case records.Settle(message_id, ts, reason, is_encrypted):
+                settled = (owner.client, message_id, owner.device)
+                execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, is_encrypted, *settled))
+                execute(_CLEAR_SETTLED, settled)
             case records.Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
@@ -228,57 +243,15 @@ class LocalFile:
         self._database.execute(_GIVE_NUMBER, (n, self._owner.client, message_id, self._owner.device))
         self._database.execute(_NOTE_HIGHEST, (n,))
 
-    def _insert(
-        self,
-        state: str,
-        peer: Address | None,
-        sender: ClientId,
-        device: str,
-        message_id: MessageId | None,
-        ts: int,
-        frame: str,
-    ) -> None:
-        self._database.execute(_INSERT, (state, peer, sender, device, message_id, ts, frame))
-        if peer is not None:
-            self._database.execute(_NOTE_NEWEST, (peer,))
 
-    def _arrive(self, arrival: records.Arrive) -> None:
-        message = arrival.message
-        (stored,) = self._database.execute("SELECT seq FROM mailbox").fetchone()
-        if arrival.seq <= stored:
-            return
-        self._database.execute("UPDATE mailbox SET seq = ?", (arrival.seq,))
-        if isinstance(message, msg.Gap):
-            self._insert_gap(evolve(message, first=max(message.first, stored + 1)))
-            return
-        if 0 < stored < arrival.seq - 1:
-            # Acknowledged, but not from this file: it was put back from a copy. Anything may have been there.
-            self._insert_gap(msg.Gap(stored + 1, arrival.seq - 1, "expired", more_groups=True))
-        if not self._is_known(arrival.id, message):
-            self._insert_delivery(arrival.id, message, arrival.seq)
+def content_of(inside: bytes | None) -> Content | None:
+    """The inside of an encrypted message."""
+    return None if inside is None else decode_content(inside, None)
 
-    def _is_known(self, message_id: MessageId | None, message: records.Delivery) -> bool:
-        """Whether it came under another number: a server that was set back, and a sender that sent again."""
-        if message_id is None:
-            return False
-        known = self._database.execute(_KNOWN, (records.sender_of(message), message_id, message.device or ""))
-        return any(abs((message.ts or 0) - ts) < SAME_ID_MS for (ts,) in known)
 
-    def _insert_delivery(self, message_id: MessageId | None, message: records.Delivery, seq: int) -> None:
-        own = self._owner.client
-        frame = frame_text(message.verb, encode_payload(message), id=message_id, seq=seq).decode()
-        peer: Address | None = None
-        if isinstance(message, msg.DeliveredReceipt):
-            noted = [(message.state, own, receipted, message.sender) for receipted in message.ids]
-            self._database.executemany(_NOTE_RECEIPT, noted)
-        elif isinstance(message, records.Said):
-            peer = records.conversation_of(message, own)
-        self._insert(
-            "unseen", peer, records.sender_of(message), message.device or "", message_id, message.ts or 0, frame
-        )
-
-    def _insert_gap(self, gap: msg.Gap) -> None:
-        self._insert("unseen", None, self._owner.client, "", None, 0, encode(gap).decode())
+def body_of(inside: bytes | None) -> AnyBody | None:
+    """What a message says, where it has to be encrypted."""
+    return None if inside is None else decode_content(inside, None).body
 
 
 def _reply(state: str, ts: int, reason: msg.ErrorCode | None) -> msg.Accepted | msg.Error | None:
@@ -294,6 +267,7 @@ def _reply(state: str, ts: int, reason: msg.ErrorCode | None) -> msg.Accepted | 
 def _prepare(database: sqlite3.Connection, path: Path, owner: records.Owner) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
+    database.execute("PRAGMA secure_delete = ON")  # keys that were used are overwritten
     migrate(database, path, load_migrations("ironwire.client.store"))
     if database.execute("SELECT count(*) FROM mailbox").fetchone() == (0,):
         row = (owner.client, owner.device, owner.origin)

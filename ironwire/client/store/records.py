@@ -13,9 +13,13 @@ from typing import Literal
 from attrs import frozen
 
 from ironwire.client.errors import LocalStoreError
+from ironwire.e2e.bodies import AnyBody
+from ironwire.e2e.content import Content
+from ironwire.e2e.conversations.effects import Write
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages.conversations import MlsMessage
 
 Sendable = msg.Text | msg.File | msg.Receipt
 Said = msg.DeliveredText | msg.DeliveredFile | msg.GroupChanged
@@ -57,15 +61,23 @@ class Arrive:
 
 
 @frozen
+class Absorb:
+    """Everything that follows from one input of the engine of encrypted conversations."""
+
+    writes: tuple[Write, ...]
+
+
+@frozen
 class Queue:
     """`message` is to be sent, under the same `id` in every attempt. `ts` is now, in Unix ms; `n` is its number, if it
-    is sent at once.
+    is sent at once. With a `body`, that is sent, and encrypted or not at all; `message` is how the history shows it.
     """
 
     id: MessageId
     message: Sendable
     ts: int
     n: int | None = None
+    body: AnyBody | None = None
 
 
 @frozen
@@ -90,6 +102,7 @@ class Settle:
     id: MessageId
     ts: int | None
     reason: msg.ErrorCode | None = None
+    is_encrypted: bool = False
 
 
 @frozen
@@ -107,7 +120,7 @@ class MarkRead:
     upto: int
 
 
-Change = Begin | Arrive | Queue | GiveNumber | VoidNumber | Settle | Finish | MarkRead
+Change = Begin | Arrive | Absorb | Queue | GiveNumber | VoidNumber | Settle | Finish | MarkRead
 
 
 # --- what can be read ------------------------------------------------------------------------------------------------
@@ -115,10 +128,22 @@ Change = Begin | Arrive | Queue | GiveNumber | VoidNumber | Settle | Finish | Ma
 
 @frozen
 class Kept:
-    """A delivery or a gap that the program has not finished. Numbers grow in the order of arrival."""
+    """A delivery or a gap that the program has not finished. Numbers grow in the order of arrival. `content` is the
+    inside of one that was encrypted.
+    """
 
     number: int
     frame: ServerFrame
+    content: Content | None = None
+
+
+@frozen
+class QueuedMessage:
+    """A message that has to be sent; None for one that no server takes any more."""
+
+    id: MessageId
+    message: Sendable | None
+    body: AnyBody | None = None
 
 
 @frozen
@@ -140,7 +165,9 @@ class HistoryEntry:
 
     So what the client said itself, here or there, has its id as `message.sender` and the recipient as `message.to` or
     `message.group`. `receipt` is what the recipient said of it; of what is said in a group there are none. `reason` is
-    why it was refused. Numbers grow in the order in which entries came or were queued.
+    why it was refused. Numbers grow in the order in which entries came or were queued. `is_encrypted`: nobody but the
+    devices of the conversation could read it; `content` is then what `message` has no room for, such as the key of a
+    file.
     """
 
     number: int
@@ -149,6 +176,8 @@ class HistoryEntry:
     state: HistoryState
     receipt: msg.ReceiptState | None = None
     reason: msg.ErrorCode | None = None
+    is_encrypted: bool = False
+    content: Content | None = None
 
 
 @frozen
@@ -161,7 +190,7 @@ class Conversation:
     """Texts and files of others after the entry that `MarkRead` named last."""
 
 
-def sender_of(message: Delivery) -> ClientId:
+def sender_of(message: Delivery | MlsMessage) -> ClientId:
     match message:
         case msg.GroupChanged(by=by):
             return by

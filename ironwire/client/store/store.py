@@ -15,8 +15,10 @@ from attrs import define, field
 
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.store.file import LocalFile, as_local_store_error
-from ironwire.client.store.records import Change, Conversation, HistoryEntry, Kept, Numbered, Owner, Sendable
+from ironwire.client.store.records import Change, Conversation, HistoryEntry, Kept, Numbered, Owner, QueuedMessage
 from ironwire.client.store.sealed import StoreKey
+from ironwire.client.store.secrets import KeptSecrets
+from ironwire.e2e.conversations.effects import Recalled
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error
 
@@ -80,10 +82,8 @@ class LocalStore:
         """
         return await self._run(lambda: self._opened.unseen(after, limit))
 
-    async def queued(self, *, limit: int, skipped: Collection[Address] = ()) -> list[tuple[MessageId, Sendable | None]]:
+    async def queued(self, *, limit: int, skipped: Collection[Address] = ()) -> list[QueuedMessage]:
         """The first messages that have to be sent, in the order in which they were queued, without those to `skipped`.
-
-        None is one of an older version that no server takes any more.
 
         Raises:
             LocalStoreError: the file cannot be read.
@@ -105,6 +105,30 @@ class LocalStore:
             LocalStoreError: the file cannot be read.
         """
         return await self._run(lambda: self._opened.numbered())
+
+    async def position(self) -> int:
+        """The last number of the mailbox that this device has dealt with.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.position())
+
+    async def secrets(self) -> KeptSecrets:
+        """What the engine of encrypted conversations is restored from.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.secrets())
+
+    async def recall(self, to: Address, ids: Collection[MessageId]) -> list[Recalled]:
+        """Those of `ids` under which this device has sent encrypted messages to `to`.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.recall(to, ids))
 
     async def count_queued(self) -> int:
         """How many messages have to be sent.

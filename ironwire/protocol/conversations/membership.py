@@ -282,7 +282,7 @@ def _leave(commit: _Commit) -> dict[ClientId, Role]:
     _need(not commit.added and commit.removes_all_of(gone), "the removed leaves are not those of the clients that left")
     for client in gone:
         del roster[client]
-    return _with_admin(roster)
+    return with_admin(roster)
 
 
 def _readd(commit: _Commit) -> dict[ClientId, Role]:
@@ -311,7 +311,7 @@ def _need_no_proposals(commit: _Commit) -> None:
     _need(not commit.added and not commit.removed, f"a commit for {commit.declared.op} with proposals")
 
 
-def _with_admin(roster: dict[ClientId, Role]) -> dict[ClientId, Role]:
+def with_admin(roster: dict[ClientId, Role]) -> dict[ClientId, Role]:
     """Where the last admin has left, the client with the smallest id is the next: nobody chooses it, the server neither
     chooses nor says it.
     """

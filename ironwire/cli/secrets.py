@@ -1,0 +1,50 @@
+"""What happens in encrypted conversations, in words: a warning where the server or somebody else does what is not to
+be, one grey line where devices come and go.
+"""
+
+from rich.text import Text
+
+import ironwire.client as iw
+from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.render import notice
+from ironwire.client.events import ConversationEvent
+from ironwire.ids import ClientId, Role
+
+_ALARM = "bold red"
+
+
+def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
+    """An event of an encrypted conversation, as one line."""
+    match event:
+        case iw.Secured(by=by, restarted=True):
+            return notice(f"encryption was restarted by {book.label(by)}")
+        case iw.Secured(by=by):
+            return notice(f"encrypted from now on, by {book.label(by)}")
+        case iw.MembersChanged(by=by, added=added, removed=removed, roles=roles):
+            return notice(f"{book.label(by)} changed who is in it: {_members(book, added, removed, dict(roles))}")
+        case iw.DevicesChanged(added=added, removed=removed):
+            whose = sorted({book.label(client) for client, _ in (*added, *removed)})
+            return notice(f"devices of {', '.join(whose)} changed", "dim")
+        case iw.GroupRenamed(by=by, name=name):
+            return notice(f"{book.label(by)} calls the group {name}")
+        case iw.Unreadable(sender=sender, is_given_up=True):
+            return notice(f"a message of {book.label(sender)} is lost: nobody has sent it again", _ALARM)
+        case iw.Unreadable(sender=sender, reason=reason):
+            return notice(f"a message of {book.label(sender)} cannot be read yet: {reason}", "magenta")
+        case iw.NotEncrypted(sender=sender):
+            return notice(f"NOT ENCRYPTED: anybody may have written the last message of {book.label(sender)}", _ALARM)
+        case iw.CommitRefused(by=by, reason=reason):
+            return notice(f"a change in the name of {book.label(by)} is not valid, and was refused: {reason}", _ALARM)
+        case iw.LogDisputed(client=client):
+            return notice(f"the server hides, or has altered, which devices {book.label(client)} has", _ALARM)
+        case iw.DeviceLinked(device_key=key):
+            return notice(f"a device was linked to your identity: {key.hex()[:16]}. Not you? Revoke it", _ALARM)
+
+
+def _members(
+    book: AddressBook, added: tuple[ClientId, ...], removed: tuple[ClientId, ...], roles: dict[ClientId, Role]
+) -> str:
+    said = [f"{book.label(client)} came" for client in added]
+    said += [f"{book.label(client)} went" for client in removed]
+    said += [f"{book.label(client)} is {role} now" for client, role in roles.items() if client not in added]
+    return ", ".join(said)

@@ -1,0 +1,336 @@
+"""Drives the engine of encrypted conversations of one device, over all its sessions (`ironwire.e2e.conversations`).
+
+    server ─frames─> Pushes ─┐                      ┌─ Absorb ─> WriteQueue ─> the device's file
+    program ─messages, wishes┼─> Encryption ─> Engine                │ kept
+    the clock ───────────────┘        ^             └─────────────── v ─> acks, requests, events, answers to the program
+                                      └────────── replies ───────────┘
+
+Rule: what the engine wants kept is kept before anything that follows from it leaves or is told. The queue to the file
+keeps the order, so a message never leaves before the key that it was encrypted with is known to be used.
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+from attrs import define, field, frozen
+
+from ironwire.client.blobs import fetch_blob, store_blob
+from ironwire.client.connection.dial import Target
+from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
+from ironwire.client.errors import LocalStoreError, Refused
+from ironwire.client.events import EventQueue, Received
+from ironwire.client.inbox import Inbox
+from ironwire.client.store.arrivals import as_delivered
+from ironwire.client.store.device_keys import DeviceKeys
+from ironwire.client.store.records import Absorb, Sendable
+from ironwire.client.store.write_queue import WriteQueue
+from ironwire.e2e.bodies import AnyBody, ReceiptBody, TextBody, TypingBody
+from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations.engine import Engine
+from ironwire.e2e.conversations.state import Surroundings
+from ironwire.e2e.conversations.wishes import Wish
+from ironwire.errors import ClientError, InvalidId, InvalidLogEntry, MLSError
+from ironwire.ids import Address, GroupId, MessageId
+from ironwire.wire import messages as msg
+from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages.conversations import MlsTask, RelayedMlsSignal
+from ironwire.wire.messages.key_packages import MlsLow
+
+FEATURE = "mls"
+PLAIN_FILE = msg.Error("forbidden", "the conversation is encrypted: encrypt the file too (`send_sealed_file`)")
+CANNOT_READ = msg.Error("forbidden", "the recipient has no device that reads encrypted messages")
+_PUSHES = MlsTask | MlsLow | RelayedMlsSignal
+
+
+@frozen(eq=False)
+class EncryptedSession:
+    """One session of a server that knows encrypted conversations."""
+
+    nursery: trio.Nursery
+    queue: SendQueue
+
+
+@define(eq=False)
+class Clock:
+    """The time in Unix ms, as Trio's clock goes on from where it was set."""
+
+    _offset_ms: int = 0
+
+    def set(self) -> None:
+        self._offset_ms = time.time_ns() // 1_000_000 - int(trio.current_time() * 1000)
+
+    def now_ms(self) -> int:
+        return self._offset_ms + int(trio.current_time() * 1000)
+
+
+@define(eq=False)
+class Encryption:
+    """The engine of one device and everything around it. `launch_plain` and `settle` are those of its requests."""
+
+    _target: Target
+    _keys: DeviceKeys
+    _write_queue: WriteQueue
+    _events: EventQueue | Inbox
+    _launch: Callable[[msg.ClientMessage, MessageId | None], Pending]
+    _forget: Callable[[Pending], None]
+    _launch_plain: Callable[[Pending], None]
+    _settle: Callable[[Pending, Reply], None]
+    engine: Engine = field(init=False)
+    _clock: Clock = field(factory=Clock, init=False)
+    _session: EncryptedSession | None = field(default=None, init=False)
+    _epoch: int = field(default=0, init=False)
+    """Of the mailbox whose deliveries have been dealt with."""
+    _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
+    """Messages that the engine has, and that have no answer yet."""
+    _wishes: dict[MessageId, "_Awaited"] = field(factory=dict, init=False)
+    _timer: trio.Event = field(factory=trio.Event, init=False)
+
+    async def open(self) -> None:
+        """Take up what is in the device's file.
+
+        Raises:
+            LocalStoreError: it cannot be read, or is damaged.
+        """
+        self._clock.set()
+        keys, around = self._keys, Surroundings(self._clock.now_ms, _new_id, os.urandom)
+        self.engine = Engine.new(keys.key, keys.certificate.encode(), keys.identity.client_id, around)
+        store = self._write_queue.store
+        kept = await store.secrets()
+        self._epoch = (await store.numbered()).epoch
+        try:
+            self.engine.restore(kept.memberships, kept.packages, kept.logs, kept.missing)
+        except (MLSError, InvalidLogEntry, ValueError) as error:
+            raise LocalStoreError(
+                f"{store.path}: what it has of encrypted conversations is damaged: {error}"
+            ) from error
+
+    # --- sessions ----------------------------------------------------------------------------------------------------
+
+    async def begin(self, welcome: msg.AuthOk, nursery: trio.Nursery, queue: SendQueue) -> None:
+        """A session began, and is in the file. `end` follows.
+
+        Raises:
+            ClientError: the file cannot be read.
+        """
+        is_new, self._epoch = welcome.epoch != self._epoch, welcome.epoch or 0
+        if FEATURE not in (welcome.features or ()):
+            self._carry_out(self.engine.give_back())
+            return
+        await self._write_queue.commit(None)
+        position = await self._write_queue.store.position()
+        self._clock.set()
+        self._session = EncryptedSession(nursery, queue)
+        self._carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
+        nursery.start_soon(self._keep_time)
+
+    def end(self) -> None:
+        """The session is over."""
+        if self._session is not None:
+            self._session = None
+            self._carry_out(self.engine.end_session())
+
+    async def _keep_time(self) -> None:
+        while True:
+            due_at, self._timer = self.engine.due_at, trio.Event()
+            with trio.move_on_after(float("inf") if due_at is None else max(due_at - self._clock.now_ms(), 1) / 1000):
+                await self._timer.wait()
+            if self.engine.due_at is not None and self.engine.due_at <= self._clock.now_ms():
+                self._carry_out(self.engine.tick())
+
+    def take(self, frame: ServerFrame) -> bool:
+        """Whether this push is a matter of the engine; then it has it."""
+        is_for_it = frame.seq is not None or isinstance(frame.message, msg.Gap | msg.CaughtUp | _PUSHES)
+        if self._session is None or not is_for_it:
+            return False
+        self._carry_out(self.engine.take(frame))
+        return True
+
+    # --- what follows ------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effects: fx.Effects) -> None:
+        self._timer.set()
+        if effects == fx.Effects():
+            return
+        change = Absorb(tuple(effects.writes)) if effects.writes else None
+        self._write_queue.put(change, partial(self._kept, effects, self._session))
+
+    def _kept(self, effects: fx.Effects, session: EncryptedSession | None, error: ClientError | None) -> None:
+        if error is not None:
+            return  # the client stops
+        for write in effects.writes:
+            self._tell_kept(write, session)
+        if session is not None and session is self._session:
+            for request in effects.requests:
+                self._ask(request, session)
+        for event in effects.events:
+            self._tell(event)
+        for report in effects.reports:
+            self._report(report)
+
+    def _tell_kept(self, write: fx.Write, session: EncryptedSession | None) -> None:
+        match write:
+            case fx.Passed(_, seq) if session is not None:
+                session.queue.ack(seq)
+                self._events.wake()
+            case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
+                self._events.put(Received(frame.message))
+            case _:
+                pass
+
+    def _tell(self, event: fx.EngineEvent) -> None:
+        if not isinstance(event, fx.Opened):
+            self._events.put(event)
+        elif event.seq is None and isinstance(event.content.body, TypingBody):
+            group = GroupId(event.conversation) if event.peer is None else None
+            typing = msg.RelayedTyping(event.sender, event.content.body.typing, group)
+            self._events.put(Received(typing, content=event.content))
+        elif event.seq is None:
+            self._events.put(Received(as_delivered(event), content=event.content))
+
+    def _ask(self, request: fx.Request, session: EncryptedSession) -> None:
+        """Ask at once, in the order in which the engine asks, and wait for the answer in a task."""
+        question = request.ask.question
+        if isinstance(question, msg.ClientMessage):
+            try:
+                pending = self._launch(question, request.ask.id)
+            except Refused as refused:
+                self._carry_out(self.engine.answer(request.number, msg.Error(refused.code, refused.detail)))
+                return
+            session.nursery.start_soon(self._await_reply, request.number, pending, session)
+        else:
+            session.nursery.start_soon(self._look_up, request.number, question, session)
+
+    async def _await_reply(self, number: int, pending: Pending, session: EncryptedSession) -> None:
+        try:
+            reply = await pending.reply_or_error()
+        except ClientError:
+            return
+        finally:
+            self._forget(pending)
+        self._answer(number, reply, session)
+
+    async def _look_up(self, number: int, question: fx.Question, session: EncryptedSession) -> None:
+        found: object = None
+        match question:
+            case fx.Recall(to, ids):
+                found = await self._write_queue.store.recall(to, ids)
+            case fx.FetchBlob(ref):
+                found = await self._try(partial(fetch_blob, self._target.address, ref, self._target.dial))
+            case fx.StoreBlob(data):
+                found = await self._try(partial(self._store, data))
+            case _:
+                return
+        self._answer(number, found, session)
+
+    async def _store(self, data: bytes) -> object:
+        pending = self._launch(msg.UploadToken(), None)
+        try:
+            grant = await pending.reply_or_error()
+        finally:
+            self._forget(pending)
+        token = grant.token if isinstance(grant, msg.UploadGrant) else None
+        return await store_blob(self._target.address, data, token, self._target.dial)
+
+    async def _try(self, transfer: Callable[[], Awaitable[object]]) -> object:
+        try:
+            return await transfer()
+        except (ClientError, InvalidId):
+            return None
+
+    def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
+        if session is self._session:
+            self._carry_out(self.engine.answer(number, reply))
+
+    def _report(self, report: fx.Report) -> None:
+        if isinstance(report, fx.Done):
+            awaited = self._wishes.pop(report.wish, None)
+            if awaited is not None:
+                awaited.done = report
+                awaited.event.set()
+            return
+        pending = self._letters.pop(report.id, None)
+        if pending is None:
+            return
+        if isinstance(report, fx.Sent):
+            self._settle(pending, report.reply)
+        elif pending.body is not None:
+            self._settle(pending, CANNOT_READ)
+        else:
+            self._launch_plain(pending)
+
+    # --- what the program wants --------------------------------------------------------------------------------------
+
+    def may_take(self, message: Sendable) -> bool:
+        """Whether a message is not certainly sent in the clear."""
+        return self.engine.may_encrypt(message.to)
+
+    def takes(self, pending: Pending, message: Sendable) -> bool:
+        """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
+        body = pending.body or _body_of(message)
+        if body is None:
+            if self.engine.is_encrypted(message.to):
+                self._settle(pending, PLAIN_FILE)
+                return True
+            return False
+        if not self.engine.may_encrypt(message.to) and pending.body is None:
+            return False
+        self._letters[pending.id] = pending
+        self._carry_out(self.engine.send(message.to, pending.id, body))
+        return True
+
+    def signal(self, to: Address, body: AnyBody) -> bool:
+        """Say something that is worth nothing later. False: the conversation is not encrypted."""
+        if not self.engine.is_encrypted(to):
+            return False
+        self._carry_out(self.engine.signal(to, body))
+        return True
+
+    async def change(self, to: Address, wish: Wish) -> None:
+        """Have a conversation changed; waits through reconnections.
+
+        Raises:
+            Refused: it cannot be.
+            SessionEnded: the client has stopped.
+        """
+        wish_id = _new_id()
+        awaited = self._wishes[wish_id] = _Awaited()
+        self._carry_out(self.engine.want(to, wish, wish_id))
+        try:
+            await awaited.event.wait()
+        finally:
+            self._wishes.pop(wish_id, None)
+        if awaited.error is not None:
+            raise awaited.error
+        refused = None if awaited.done is None else awaited.done.refused
+        if refused is not None:
+            raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
+
+    def fail_waiting(self, error: ClientError) -> None:
+        """The client has stopped: raise `error` for every change that is waited for."""
+        for awaited in self._wishes.values():
+            awaited.error = error
+            awaited.event.set()
+
+
+@define(eq=False)
+class _Awaited:
+    event: trio.Event = field(factory=trio.Event)
+    done: fx.Done | None = None
+    error: ClientError | None = None
+
+
+def _body_of(message: Sendable) -> AnyBody | None:
+    match message:
+        case msg.Text(_, text):
+            return TextBody(text)
+        case msg.Receipt(_, ids, state):
+            return ReceiptBody(ids, state)
+        case _:
+            return None
+
+
+def _new_id() -> MessageId:
+    return MessageId(os.urandom(16).hex())

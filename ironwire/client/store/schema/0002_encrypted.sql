@@ -1,0 +1,38 @@
+-- The inside of a message that is encrypted, as JSON, where `frame` does not say all of it; and whether it came, or went, encrypted.
+ALTER TABLE entry ADD COLUMN content BLOB;
+ALTER TABLE entry ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0;
+
+-- This device's place in each encrypted conversation: MLS states, and facts as JSON. What a new state replaces is overwritten (secure_delete):
+-- keys that were used are nowhere.
+CREATE TABLE membership (
+    conversation TEXT PRIMARY KEY,
+    state        BLOB,
+    founding     BLOB,
+    facts        BLOB NOT NULL
+) STRICT;
+
+-- Key packages of this device with their private halves. Times are Unix ms.
+CREATE TABLE key_package (
+    ref            BLOB    PRIMARY KEY,
+    data           BLOB    NOT NULL,
+    is_last_resort INTEGER NOT NULL,
+    made_at        INTEGER NOT NULL,
+    destroy_at     INTEGER NOT NULL,
+    is_published   INTEGER NOT NULL,
+    is_used        INTEGER NOT NULL
+) STRICT;
+
+-- Device logs of clients, as far as they are known here: signed entries one after the other.
+CREATE TABLE device_log (
+    client  TEXT PRIMARY KEY,
+    entries BLOB NOT NULL
+) STRICT;
+
+-- Messages that could not be read, and are asked for again.
+CREATE TABLE missing (
+    conversation TEXT    NOT NULL,
+    sender       TEXT    NOT NULL,
+    message_id   TEXT    NOT NULL,
+    since        INTEGER NOT NULL,
+    PRIMARY KEY (conversation, sender, message_id)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,101 @@
+"""What a device keeps of encrypted conversations: tables that the engine fills and is restored from.
+
+Everything here blocks, as `file.py` does.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection
+
+from attrs import astuple, field, frozen
+
+from ironwire.e2e.bodies import AnyBody, TextBody
+from ironwire.e2e.content import decode_content
+from ironwire.e2e.conversations import effects as fx
+from ironwire.ids import Address, ClientId, MessageId, parse_conversation_id
+from ironwire.wire.codec import decode_client
+from ironwire.wire.messages import Text
+
+Secret = fx.SavedMembership | fx.SavedPackage | fx.DropPackage | fx.SavedLog | fx.Missing | fx.Found
+
+_KEEP_MEMBERSHIP = """
+    INSERT INTO membership (conversation, state, founding, facts) VALUES (?, ?, ?, ?)
+    ON CONFLICT (conversation) DO UPDATE
+    SET state = excluded.state, founding = excluded.founding, facts = excluded.facts"""
+_KEEP_PACKAGE = """
+    INSERT INTO key_package (ref, data, is_last_resort, made_at, destroy_at, is_published, is_used)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (ref) DO UPDATE
+    SET destroy_at = excluded.destroy_at, is_published = excluded.is_published, is_used = excluded.is_used"""
+_KEEP_LOG = """
+    INSERT INTO device_log (client, entries) VALUES (?, ?)
+    ON CONFLICT (client) DO UPDATE SET entries = excluded.entries"""
+_KEEP_MISSING = "INSERT OR IGNORE INTO missing (conversation, sender, message_id, since) VALUES (?, ?, ?, ?)"
+_DROP_MISSING = "DELETE FROM missing WHERE conversation = ? AND sender = ? AND message_id = ?"
+_RECALL = """
+    SELECT message_id, ts, frame, content FROM entry
+    WHERE sender = ? AND device = ? AND peer = ? AND encrypted AND state = 'accepted'
+        AND message_id IN (SELECT value FROM json_each(?))"""
+
+
+@frozen
+class KeptSecrets:
+    """Everything with which an engine begins."""
+
+    memberships: list[fx.SavedMembership]
+    packages: list[fx.SavedPackage]
+    logs: list[fx.SavedLog] = field(repr=False)
+    missing: list[fx.Missing]
+
+
+def keep(database: sqlite3.Connection, secret: Secret) -> None:
+    match secret:
+        case fx.SavedMembership(conversation, state, founding, facts):
+            database.execute(_KEEP_MEMBERSHIP, (conversation, state, founding, facts))
+        case fx.SavedPackage():
+            database.execute(_KEEP_PACKAGE, astuple(secret))
+        case fx.DropPackage(ref):
+            database.execute("DELETE FROM key_package WHERE ref = ?", (ref,))
+        case fx.SavedLog(client, entries):
+            database.execute(_KEEP_LOG, (client, entries))
+        case fx.Missing():
+            database.execute(_KEEP_MISSING, astuple(secret))
+        case fx.Found():
+            database.execute(_DROP_MISSING, astuple(secret))
+
+
+def load(database: sqlite3.Connection) -> KeptSecrets:
+    memberships = database.execute("SELECT conversation, state, founding, facts FROM membership")
+    packages = database.execute(
+        "SELECT ref, data, is_last_resort, made_at, destroy_at, is_published, is_used FROM key_package"
+    )
+    logs = database.execute("SELECT client, entries FROM device_log")
+    missing = database.execute("SELECT conversation, sender, message_id, since FROM missing")
+    return KeptSecrets(
+        [fx.SavedMembership(parse_conversation_id(name), *rest) for name, *rest in memberships],
+        [
+            fx.SavedPackage(ref, data, bool(is_last), made, destroy, bool(is_published), bool(is_used))
+            for ref, data, is_last, made, destroy, is_published, is_used in packages
+        ],
+        [fx.SavedLog(ClientId(client), entries) for client, entries in logs],
+        [
+            fx.Missing(parse_conversation_id(name), ClientId(sender), MessageId(message_id), since)
+            for name, sender, message_id, since in missing
+        ],
+    )
+
+
+def recall(
+    database: sqlite3.Connection, client: ClientId, device: str, to: Address, ids: Collection[MessageId]
+) -> list[fx.Recalled]:
+    """Encrypted messages of this device, as they are sent again."""
+    rows = database.execute(_RECALL, (client, device, to, json.dumps([*ids])))
+    found = [(MessageId(message_id), _body(frame, content), ts) for message_id, ts, frame, content in rows]
+    return [fx.Recalled(message_id, body, ts) for message_id, body, ts in found if body is not None]
+
+
+def _body(frame: str, content: bytes | None) -> AnyBody | None:
+    if content is not None:
+        return decode_content(content, None).body
+    message, _, _ = decode_client(frame)
+    return TextBody(message.text) if isinstance(message, Text) else None

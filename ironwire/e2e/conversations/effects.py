@@ -1,0 +1,347 @@
+"""The vocabulary of the engine: what it asks, what it wants kept, and what it tells.
+
+    input ──> engine ──> Effects: writes     one transaction of the device's store
+                                  requests   then these go to the server
+                                  events     and these to the program
+
+Rule: nothing is sent or told before the writes of the same `Effects`, and of all earlier ones, are on the disk. So a
+key that has encrypted something is never used again, and a message that was acknowledged was kept.
+"""
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+
+from ironwire.e2e.bodies import AnyBody
+from ironwire.e2e.content import Content
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, MessageId, Role
+from ironwire.protocol.devices.log_reader import Verdict
+from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages import Accepted, Answer, ClientMessage, Error
+from ironwire.wire.messages.conversations import BlobRef
+
+T = TypeVar("T")
+SomeAnswer = TypeVar("SomeAnswer", bound=Answer)
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class FetchBlob:
+    """The bytes of an uploaded blob, or None."""
+
+    ref: BlobRef
+
+
+@frozen
+class StoreBlob:
+    """The `BlobRef` of these bytes, uploaded; or None."""
+
+    data: bytes = field(repr=False)
+
+
+@frozen
+class Recall:
+    """The `Recalled` messages among `ids` that this device has sent to the client or group, encrypted."""
+
+    to: Address
+    ids: tuple[MessageId, ...]
+
+
+@frozen
+class Recalled:
+    """A message of one's own. `ts` is when the server accepted it, or when it was written."""
+
+    id: MessageId
+    body: AnyBody
+    ts: int
+
+
+Question = ClientMessage | FetchBlob | StoreBlob | Recall
+
+
+@frozen
+class Ask:
+    """A question, with the id of its frame: a new one, unless it is repeated."""
+
+    question: Question
+    id: MessageId | None = None
+
+
+@frozen
+class Pause:
+    ms: int
+
+
+Steps = Generator[Ask | Pause, Any, T]
+"""A piece of work that stops at questions and pauses. It is closed where the session ends, and begun anew in the next
+one: nothing that has to outlive a session is in it.
+"""
+
+
+def ask(
+    message: ClientMessage, kind: type[SomeAnswer], message_id: MessageId | None = None
+) -> Steps[SomeAnswer | Error]:
+    """The server's answer; an answer of another kind is an error."""
+    reply = yield Ask(message, message_id)
+    if isinstance(reply, kind | Error):
+        return reply
+    return Error("internal", "the server gave another answer than there is")
+
+
+# --- writes ----------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class SavedMembership:
+    """A device's place in a conversation: two MLS states, and JSON (`membership.py`)."""
+
+    conversation: ConversationId
+    state: bytes | None = field(repr=False)
+    founding: bytes | None = field(repr=False)
+    facts: bytes
+
+
+@frozen
+class SavedPackage:
+    """A key package of this device with its private halves. Times are Unix ms.
+
+    `destroy_at` is when nobody can use it any more.
+    """
+
+    ref: bytes
+    data: bytes = field(repr=False)
+    is_last_resort: bool
+    made_at: int
+    destroy_at: int
+    is_published: bool = False
+    is_used: bool = False
+
+
+@frozen
+class DropPackage:
+    """The private halves are destroyed."""
+
+    ref: bytes
+
+
+@frozen
+class SavedLog:
+    """The device log of a client, as far as it is known here."""
+
+    client: ClientId
+    entries: bytes = field(repr=False)
+
+
+@frozen
+class Missing:
+    """A message that could not be read, and is asked for."""
+
+    conversation: ConversationId
+    sender: ClientId
+    id: MessageId
+    since: int
+
+
+@frozen
+class Found:
+    """It is there now, or was given up."""
+
+    conversation: ConversationId
+    sender: ClientId
+    id: MessageId
+
+
+@frozen
+class Opened:
+    """A message that was encrypted: an event, and kept before it is one."""
+
+    conversation: ConversationId
+    peer: ClientId | None
+    """The other client of a pair; None in a group."""
+    place: tuple[int, int]
+    """Generation and epoch."""
+    sender: ClientId
+    device_key: bytes
+    device: DeviceId
+    ts: int
+    content: Content
+    seq: int | None
+    """Of the delivery; None of a signal, which is not kept."""
+
+
+@frozen
+class KeptFrame:
+    """A delivery that was not encrypted, to be kept as it came."""
+
+    frame: ServerFrame
+
+
+@frozen
+class Passed:
+    """Everything up to `seq` in the mailbox has been dealt with, and may be acknowledged; now the entries from `first`
+    on.
+    """
+
+    first: int
+    seq: int
+
+
+Write = SavedMembership | SavedPackage | DropPackage | SavedLog | Missing | Found | Opened | KeptFrame | Passed
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@frozen
+class Unreadable:
+    """A message that cannot be read: now (it is asked for again), or any more (`is_given_up`)."""
+
+    conversation: ConversationId
+    sender: ClientId
+    id: MessageId | None
+    ts: int
+    reason: str
+    is_given_up: bool = False
+
+
+@frozen
+class NotEncrypted:
+    """A message came in the clear although the conversation is encrypted: the server, or who has its key, may have
+    written it.
+    """
+
+    conversation: ConversationId
+    sender: ClientId
+    id: MessageId | None
+
+
+@frozen
+class Secured:
+    """The conversation is encrypted from now on, by a generation that `by` began; `restarted`: it was before."""
+
+    conversation: ConversationId
+    generation: int
+    by: ClientId
+    restarted: bool = False
+
+
+@frozen
+class MembersChanged:
+    """An admin's device, or the server for those who left, changed who is in the conversation."""
+
+    conversation: ConversationId
+    by: ClientId
+    added: tuple[ClientId, ...] = ()
+    removed: tuple[ClientId, ...] = ()
+    roles: tuple[tuple[ClientId, Role], ...] = ()
+
+
+@frozen
+class DevicesChanged:
+    """Devices of members came or went: one grey line."""
+
+    conversation: ConversationId
+    added: tuple[tuple[ClientId, bytes], ...] = ()
+    removed: tuple[tuple[ClientId, bytes], ...] = ()
+
+
+@frozen
+class CommitRefused:
+    """A commit that the server let through is not valid. `by` has made it, or the server in its name."""
+
+    conversation: ConversationId
+    by: ClientId
+    epoch: int
+    reason: str
+
+
+@frozen
+class LogDisputed:
+    """What the server shows of a device log is shorter than, or different from, what is known: `verdict` has the
+    evidence, where somebody has signed two things.
+    """
+
+    client: ClientId
+    verdict: Verdict | None
+
+
+@frozen
+class DeviceLinked:
+    """A device was added to the own device log, and by another device: "not you? Revoke it"."""
+
+    device_key: bytes
+    added_at: int
+
+
+@frozen
+class GroupRenamed:
+    """An admin says that the group has this name."""
+
+    conversation: ConversationId
+    by: ClientId
+    name: str
+
+
+EngineEvent = (
+    Opened
+    | Unreadable
+    | NotEncrypted
+    | Secured
+    | MembersChanged
+    | DevicesChanged
+    | CommitRefused
+    | LogDisputed
+    | DeviceLinked
+    | GroupRenamed
+)
+
+
+# --- what becomes of wishes ------------------------------------------------------------------------------------------
+
+
+@frozen
+class Sent:
+    """The server's answer to a message."""
+
+    id: MessageId
+    reply: Accepted | Error
+
+
+@frozen
+class GoesPlain:
+    """The message is to be sent in the clear: the recipient cannot read another."""
+
+    id: MessageId
+
+
+@frozen
+class Done:
+    """A change that a person wanted was made, was not needed any more, or was refused."""
+
+    wish: MessageId
+    refused: Error | None = None
+    group: ConversationId | None = None
+
+
+Report = Sent | GoesPlain | Done
+
+
+@frozen
+class Request:
+    """A question that is under way; its answer comes back with this number."""
+
+    number: int
+    ask: Ask
+
+
+@define
+class Effects:
+    """What follows from one input. The three rules stand at the head of this module."""
+
+    writes: list[Write] = field(factory=list)
+    requests: list[Request] = field(factory=list)
+    events: list[EngineEvent] = field(factory=list)
+    reports: list[Report] = field(factory=list)

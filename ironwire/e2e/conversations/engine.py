@@ -1,0 +1,348 @@
+"""The engine of encrypted conversations: one device, without I/O, without a loop, without a clock.
+
+    mailbox, pushes ─> take        ┐                  ┌> deliveries.py   welcomes and commits
+    answers         ─> answer      │                  ├> reading.py      messages
+    a person        ─> send, want  ├─> Engine ─ Jobs ─┼> outgoing.py     one's own messages
+    the clock       ─> tick        │                  ├> changes.py      one's own commits (wishes, committing)
+    sessions        ─> begin, end  ┘                  └> healing.py      what was missed
+                          │
+                          └─> Effects: to be kept, then to be asked, then to be told (`effects.py`)
+
+What comes from the mailbox is processed in its order, one delivery at a time: while one waits for a device log or a
+blob, those behind it wait too, and nothing of them is acknowledged. Nothing is sent before everything that waited in
+the mailbox was processed.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+
+from attrs import define, evolve, field
+
+from ironwire.crypto.signing import KeyPair
+from ironwire.e2e.bodies import AnyBody
+from ironwire.e2e.content import Content
+from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations.beginnings import Beginnings
+from ironwire.e2e.conversations.changes import ChangeQueue
+from ironwire.e2e.conversations.committing import CommitAuthor
+from ironwire.e2e.conversations.deliveries import Deliveries
+from ironwire.e2e.conversations.effects import Effects, Pause, Steps
+from ironwire.e2e.conversations.healing import Healing
+from ironwire.e2e.conversations.jobs import Jobs
+from ironwire.e2e.conversations.membership import Membership
+from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
+from ironwire.e2e.conversations.reading import Reading
+from ironwire.e2e.conversations.state import DeviceState, Surroundings
+from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, RenewKeys, TakeOut, Wish
+from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
+from ironwire.protocol.conversations.names import pair_id
+from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.wire import messages as msg
+from ironwire.wire.codec import ServerFrame
+from ironwire.wire.messages import conversations as wire
+from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
+
+CHORES_MS = 60_000
+PUBLISH_MS = 12 * 3_600_000
+
+
+@define(eq=False)
+class Engine:
+    """Made with the key of a device and its certificate; then what its store has is restored, before anything else."""
+
+    _state: DeviceState
+    _jobs: Jobs = field(init=False)
+    _outgoing: OutgoingMessages = field(init=False)
+    _changes: ChangeQueue = field(init=False)
+    _deliveries: Deliveries = field(init=False)
+    _healing: Healing = field(init=False)
+    _reading: Reading = field(init=False)
+    _beginnings: Beginnings = field(init=False)
+    _inbox: deque[ServerFrame] = field(factory=deque, init=False)
+    _is_reading: bool = field(default=False, init=False)
+    _position: int = field(default=0, init=False)
+    _must_reconcile: bool = field(default=False, init=False)
+    _touched: dict[ConversationId, Membership] = field(factory=dict, init=False)
+    """Where something may go on."""
+    _watched: set[ConversationId] = field(factory=set, init=False)
+
+    @classmethod
+    def new(cls, key: KeyPair, certificate: bytes, client: ClientId, around: Surroundings) -> "Engine":
+        return cls(DeviceState(key, certificate, Leaf(client, key.public_key.raw), around))
+
+    def __attrs_post_init__(self) -> None:
+        state, around = self._state, self._state.around
+        self._jobs = Jobs(around.now_ms, state.request)
+        self._outgoing = OutgoingMessages(state, self._jobs, self._touch, self._reconcile)
+        parts = (state.key, state.own, state.logs, state.pool, state.policy_of)
+        author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
+        self._changes = ChangeQueue(state, self._jobs, author, self._touch)
+        self._deliveries = Deliveries(state, self._outgoing)
+        self._healing = Healing(state, self._deliveries.apply, self._changes.want)
+        self._deliveries.healing = self._healing
+        self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
+        self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start)
+
+    def restore(
+        self,
+        memberships: Iterable[fx.SavedMembership],
+        packages: Iterable[fx.SavedPackage],
+        logs: Iterable[fx.SavedLog],
+        missing: Iterable[fx.Missing],
+    ) -> None:
+        """What the store of the device has.
+
+        Raises:
+            MLSError, InvalidLogEntry, ValueError: it is damaged, or another device's.
+        """
+        for log in logs:
+            self._state.logs.restore(log)
+        for package in packages:
+            self._state.pool.restore(package)
+        for membership in memberships:
+            self._state.restore(membership)
+        for each in missing:
+            self._state.missing[each.conversation, each.sender, each.id] = each.since
+
+    # --- sessions and the clock --------------------------------------------------------------------------------------
+
+    def begin_session(self, own_log: DeviceLog, position: int, *, is_new_mailbox: bool) -> Effects:
+        """There is a session. Everything up to `position` in the mailbox has been dealt with."""
+        self._position = position
+        self._must_reconcile = self._must_reconcile or is_new_mailbox
+        self._state.logs.adopt(own_log)
+        return self._effects()
+
+    def end_session(self) -> Effects:
+        """The session is over: what was under way is taken up in the next one."""
+        self._state.is_caught_up = False
+        self._jobs.end()
+        self._inbox.clear()
+        self._is_reading = False
+        self._beginnings.end_session()
+        self._watched.clear()
+        self._outgoing.end_session()
+        self._changes.end_session()
+        self._reading.end_session()
+        return self._effects()
+
+    @property
+    def due_at(self) -> int | None:
+        """When `tick` is due, in Unix ms."""
+        return self._jobs.due_at
+
+    def tick(self) -> Effects:
+        self._jobs.tick()
+        return self._effects()
+
+    def answer(self, number: int, reply: object) -> Effects:
+        """The answer to a request."""
+        self._jobs.answer(number, reply)
+        return self._effects()
+
+    # --- what comes --------------------------------------------------------------------------------------------------
+
+    def take(self, frame: ServerFrame) -> Effects:
+        """A delivery or a push of the server."""
+        match frame.message:
+            case wire.MlsTask() as task:
+                self._take_task(task)
+            case MlsLow():
+                self._jobs.start(self._state.pool.publishing())
+            case _:
+                self._inbox.append(frame)
+                if not self._is_reading:
+                    self._is_reading = True
+                    self._jobs.start(self._read_inbox())
+        return self._effects()
+
+    def _read_inbox(self) -> Steps[None]:
+        while self._inbox:
+            frame = self._inbox.popleft()
+            if not self._is_known(frame):
+                yield from self._read(frame)
+            gap = frame.message if isinstance(frame.message, msg.Gap) else None
+            first, seq = (frame.seq, frame.seq) if gap is None else (min(gap.first, self._position + 1), gap.last)
+            if first is not None and seq is not None:
+                self._position = max(self._position, seq)
+                self._state.write(fx.Passed(first, seq))
+        self._is_reading = False
+
+    def _is_known(self, frame: ServerFrame) -> bool:
+        """Whether it has been dealt with, and only the ack got lost."""
+        seq = frame.message.last if isinstance(frame.message, msg.Gap) else frame.seq
+        return seq is not None and seq <= self._position
+
+    def _read(self, frame: ServerFrame) -> Steps[None]:
+        match frame.message:
+            case wire.MlsWelcome() as welcome:
+                yield from self._deliveries.welcome(welcome)
+                self._touch(self._state.member(welcome.group))
+            case wire.MlsCommitted() as commit:
+                yield from self._deliveries.committed(commit)
+                self._touch(self._state.member(commit.group))
+            case wire.MlsMessage() as message:
+                yield from self._reading.message(message, frame.id, frame.seq or 0)
+                self._touch(self._state.member(message.group))
+            case wire.RelayedMlsSignal() as signal:
+                self._reading.signal(signal)
+            case msg.CaughtUp():
+                self._state.write(fx.KeptFrame(frame))
+                self._catch_up()
+            case _:
+                self._keep_plain(frame)
+                if isinstance(frame.message, msg.DeviceLogChanged):
+                    yield from self._state.logs.refresh(frame.message.client)
+
+    def _keep_plain(self, frame: ServerFrame) -> None:
+        message = frame.message
+        if isinstance(message, msg.Gap):
+            self._must_reconcile = self._must_reconcile or bool(message.groups) or message.more_groups
+            if self._state.is_caught_up:
+                self._reconcile()
+        self._state.write(fx.KeptFrame(frame))
+        if isinstance(message, msg.DeliveredText | msg.DeliveredFile):
+            other = message.to if message.sender == self._state.own.client else message.sender
+            conversation = message.group or pair_id(self._state.own.client, ClientId(other or message.sender))
+            known = self._state.members.get(conversation)
+            if known is not None and known.is_encrypted:
+                self._state.tell(fx.NotEncrypted(conversation, message.sender, frame.id))
+
+    def _take_task(self, task: wire.MlsTask) -> None:
+        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
+        members may do.
+        """
+        member = self._state.members.get(task.group)
+        if member is None or member.standing not in ("active", "pending"):
+            return
+        wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
+        if task.add or task.remove:
+            wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
+        if task.left:
+            wishes.append(TakeOut(tuple(task.left)))
+        for wish in wishes:
+            self._changes.want(member, wish)
+
+    # --- what a person wants -----------------------------------------------------------------------------------------
+
+    def send(self, to: Address, message_id: MessageId, body: AnyBody) -> Effects:
+        """Send a message; `Sent` or `GoesPlain` follows."""
+        member = self._place_with(to)
+        content = Content(message_id, self._state.now, body)
+        if not self.may_encrypt(to):
+            self._state.report(fx.GoesPlain(message_id))
+        else:
+            self._outgoing.put(member, OutgoingMessage(message_id, content, is_reported=True))
+        return self._effects()
+
+    def signal(self, to: Address, body: AnyBody) -> Effects:
+        """Say something that is worth nothing later."""
+        self._outgoing.signal(self._place_with(to), body)
+        return self._effects()
+
+    def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:
+        """Have a conversation changed; `Done` follows."""
+        self._changes.want(self._place_with(to), wish, partial(self._done, wish_id))
+        return self._effects()
+
+    def _done(self, wish_id: MessageId, refused: msg.Error | None) -> None:
+        self._state.report(fx.Done(wish_id, refused))
+
+    def is_encrypted(self, to: Address) -> bool:
+        """Whether nothing goes to this client or group in the clear."""
+        member = self.member_of(to)
+        return member is not None and member.is_encrypted
+
+    def may_encrypt(self, to: Address) -> bool:
+        """Whether a message to this client or group is a matter of the engine, or certainly goes in the clear."""
+        is_plain = is_group(to) or self._beginnings.is_plain(self._place_with(to))
+        return self.is_encrypted(to) or not is_plain
+
+    def give_back(self) -> Effects:
+        """The server does not know encrypted conversations: what waits and was never encrypted goes in the clear."""
+        for member in self._state.members.values():
+            if not member.is_encrypted:
+                for message in self._outgoing.take_all(member):
+                    self._state.report(fx.GoesPlain(message.id))
+        return self._effects()
+
+    def member_of(self, to: Address) -> Membership | None:
+        """The place in the conversation with a client or group, for looking at."""
+        return self._state.members.get(to if is_group(to) else pair_id(self._state.own.client, ClientId(to)))  # type: ignore[arg-type]  # a GroupId
+
+    def _place_with(self, to: Address) -> Membership:
+        own = self._state.own.client
+        if is_group(to):
+            return self._state.member(to)  # type: ignore[arg-type]  # a GroupId
+        peer = ClientId(to)
+        member = self._state.member(pair_id(own, peer))
+        if member.facts.peer is None:
+            member.facts = evolve(member.facts, peer=peer)
+        return member
+
+    # --- what goes on ------------------------------------------------------------------------------------------------
+
+    def _touch(self, member: Membership) -> None:
+        self._touched[member.id] = member
+
+    def _effects(self) -> Effects:
+        """Let everything go on that may, and take what has been gathered."""
+        while self._touched:
+            _, member = self._touched.popitem()
+            self._go_on(member)
+        return self._state.take_effects()
+
+    def _go_on(self, member: Membership) -> None:
+        if member.standing == "out":
+            for message in self._outgoing.take_all(member):
+                refused = msg.Error("not_found", "this device is not in the conversation")
+                self._state.report(fx.Sent(message.id, refused))
+        elif member.standing == "wedged" and self._state.is_caught_up and member.id not in self._watched:
+            self._watched.add(member.id)
+            self._jobs.start(self._healing.watch(member), lambda _: self._watched.discard(member.id))
+        elif member.standing == "absent" and self._state.is_caught_up and self._outgoing.waiting_in(member):
+            self._beginnings.decide(member)
+        self._changes.work(member)
+        self._reading.ask_again(member)
+        self._outgoing.pump(member)
+
+    def _catch_up(self) -> None:
+        """Everything that waited was processed: now this device speaks."""
+        self._state.is_caught_up = True
+        self._jobs.start(self._start_up())
+        for member in self._state.members.values():
+            self._touch(member)
+
+    def _start_up(self) -> Steps[None]:
+        yield from self._state.pool.publishing()
+        if self._must_reconcile:
+            yield from self._healing.reconcile()
+            self._must_reconcile = False
+            for member in self._state.members.values():
+                self._touch(member)
+        published_at = self._state.now
+        while True:
+            self._reading.give_up()
+            for conversation in {conversation for conversation, _, _ in self._state.missing}:
+                self._touch(self._state.member(conversation))
+            self._renew_keys()
+            if published_at + PUBLISH_MS <= self._state.now:
+                published_at = self._state.now
+                yield from self._state.pool.publishing()
+            yield Pause(CHORES_MS)
+
+    def _renew_keys(self) -> None:
+        for member in self._state.members.values():
+            due_at = member.facts.update_at
+            is_due = due_at is not None and due_at <= self._state.now and member.facts.was_used
+            if is_due and member.standing == "active":
+                self._changes.want(member, RenewKeys())
+
+    def _reconcile(self) -> None:
+        self._jobs.start(self._healing.reconcile())
+
+
+def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
+    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())

@@ -1,0 +1,169 @@
+"""Messages of this device on their way out, in the order of each conversation.
+
+    waiting    --conversation active, caught up, nothing of an older epoch under way: encrypted, kept--> under way
+    under way  --accepted--> sent      --conflict--> waiting, for the commits that are on their way
+               --rate_limited, mailbox_full, internal--> waiting, for a while      --other errors--> refused
+               --the session ends--> waiting
+
+A message keeps its id however often it is encrypted: what was accepted under it is accepted again and not delivered
+again. A new key is kept before anything that was encrypted with it leaves, so no crash makes it be used twice.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from attrs import define, evolve, field
+
+from ironwire.e2e.bodies import AnyBody, LogBody
+from ironwire.e2e.content import Content, KnownHead, encode_content
+from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations.effects import Pause, Steps, ask
+from ironwire.e2e.conversations.jobs import Jobs
+from ironwire.e2e.conversations.membership import Membership
+from ironwire.e2e.conversations.packages import DAY_MS
+from ironwire.e2e.conversations.state import DeviceState
+from ironwire.ids import ConversationId, MessageId
+from ironwire.wire.base64url import to_base64url
+from ironwire.wire.messages import Accepted, Error
+from ironwire.wire.messages.conversations import MlsSend, MlsSignal
+
+WINDOW = 32
+"""Messages of one conversation that are under way at a time: so many are encrypted anew after a commit."""
+REST_MS = 60_000
+"""After this a full mailbox is tried again."""
+LATER_MS = 5_000
+
+
+@define(eq=False)
+class OutgoingMessage:
+    """`content.id` is the id inside; it differs from that of the envelope where a message is sent again on request."""
+
+    id: MessageId
+    content: Content
+    is_reported: bool
+    place: tuple[int, int] | None = None
+    """Where it was encrypted, if it is under way."""
+
+
+@define(eq=False)
+class OutgoingMessages:
+    """The messages of one device that have no answer yet."""
+
+    _state: DeviceState
+    _jobs: Jobs
+    _settled: Callable[[Membership], None]
+    """Told when something may go on in the conversation."""
+    _fell_behind: Callable[[], None]
+    """Told when the mailbox does not bring what the server has accepted."""
+    _queues: dict[ConversationId, deque[OutgoingMessage]] = field(factory=dict, init=False)
+    _resting: set[ConversationId] = field(factory=set, init=False)
+
+    def put(self, member: Membership, message: OutgoingMessage) -> None:
+        self._queues.setdefault(member.id, deque()).append(message)
+        self._settled(member)
+
+    def say(self, member: Membership, body: AnyBody, inner_id: MessageId | None = None, ts: int | None = None) -> None:
+        """A message of the device itself: nobody is told of its answer, and it does not outlive the session."""
+        new_id = self._state.around.new_id()
+        content = Content(inner_id or new_id, self._state.now if ts is None else ts, body)
+        self.put(member, OutgoingMessage(new_id, content, is_reported=False))
+
+    def waiting_in(self, member: Membership) -> list[OutgoingMessage]:
+        return list(self._queues.get(member.id, ()))
+
+    def take_all(self, member: Membership) -> list[OutgoingMessage]:
+        """Take out what is not under way."""
+        queue = self._queues.get(member.id, deque())
+        taken = [message for message in queue if message.place is None]
+        self._queues[member.id] = deque(message for message in queue if message.place is not None)
+        return taken
+
+    def end_session(self) -> None:
+        """What is under way has no answer: it is encrypted anew in the next session."""
+        self._resting.clear()
+        for queue in self._queues.values():
+            for message in queue:
+                message.place = None
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def pump(self, member: Membership) -> None:
+        """Send what may be sent."""
+        queue = self._queues.get(member.id)
+        is_ready = member.standing == "active" and self._state.is_caught_up and member.place >= member.awaited
+        if not queue or not is_ready or member.id in self._resting:
+            return
+        for message in list(queue)[:WINDOW]:
+            if message.place is None:
+                self._launch(member, message)
+            elif message.place != member.place:
+                return  # its answer comes first, so that the order stays
+
+    def _launch(self, member: Membership, message: OutgoingMessage) -> None:
+        data = self._encrypt(member, message.content)
+        if data is None:
+            return
+        message.place = member.place
+        request = MlsSend(member.id, *member.place, data)
+        self._jobs.start(self._send(member, message, request))
+
+    def _send(self, member: Membership, message: OutgoingMessage, request: MlsSend) -> Steps[None]:
+        reply = yield from ask(request, Accepted, message.id)
+        message.place = None
+        if isinstance(reply, Error) and reply.msg in ("conflict", "rate_limited", "mailbox_full", "internal"):
+            yield from self._rest(member, reply)
+        else:
+            self._queues[member.id].remove(message)
+            if message.is_reported:
+                self._state.report(fx.Sent(message.id, reply))
+        self._settled(member)
+
+    def _rest(self, member: Membership, error: Error) -> Steps[None]:
+        """Wait until it is worth another try. A conflict means that a commit is on its way; if it does not come, it has
+        to be asked for.
+        """
+        if error.msg == "conflict":
+            member.awaited = max(member.awaited, (error.generation or 0, error.epoch or 0))
+            if member.place < member.awaited:
+                yield Pause(LATER_MS)
+            if member.place < member.awaited:
+                self._fell_behind()
+        elif member.id not in self._resting:
+            self._resting.add(member.id)
+            yield Pause(REST_MS if error.msg == "mailbox_full" else error.retry_after_ms or LATER_MS)
+            self._resting.discard(member.id)
+
+    def signal(self, member: Membership, body: AnyBody) -> None:
+        """Say something that is worth nothing later."""
+        if member.standing == "active" and self._state.is_caught_up:
+            content = Content(self._state.around.new_id(), self._state.now, body)
+            data = self._encrypt(member, content)
+            if data is not None:
+                self._jobs.start(_signalling(MlsSignal(member.id, *member.place, data)))
+
+    def tell_logs(self, member: Membership) -> None:
+        """Say nothing but what this device knows of device logs."""
+        self.say(member, LogBody())
+
+    def _encrypt(self, member: Membership, content: Content) -> str | None:
+        """The message in the current epoch, with what is known of device logs where that is due."""
+        if member.group is None:
+            return None
+        if self._logs_are_due(member):
+            content = evolve(content, logs=self._heads(member) or None)
+            member.note(logs_at=self._state.now)
+        elif isinstance(content.body, LogBody):
+            content = evolve(content, logs=self._heads(member) or None)
+        member.note(was_used=True)
+        return to_base64url(member.group.encrypt(encode_content(content)))
+
+    def _logs_are_due(self, member: Membership) -> bool:
+        return member.facts.logs_at + DAY_MS <= self._state.now
+
+    def _heads(self, member: Membership) -> list[KnownHead]:
+        peer = member.facts.peer
+        return self._state.logs.heads({self._state.own.client, *(() if peer is None else (peer,))})
+
+
+def _signalling(signal: MlsSignal) -> Steps[None]:
+    yield from ask(signal, Accepted)

@@ -1,0 +1,207 @@
+"""Encrypted messages from the mailbox: opened, checked, and handed to the program; or asked for again.
+
+    message ──MLS──> sender's leaf, plaintext ──log: not revoked──> content ──id of its envelope──> by kind
+        │ of an epoch ahead: the commits between are fetched first
+        └ does not open: a placeholder, `resend` to the sender's devices, and after seven days the last word
+
+Rule: who has sent a message is its leaf. What the envelope says of sender and time is the server's word; it is used for
+placeholders, for the time, and for the name of the device.
+"""
+
+from collections.abc import Callable
+
+from attrs import define, field
+
+from ironwire.e2e.bodies import (
+    CallBody,
+    GroupBody,
+    LogBody,
+    ReceiptBody,
+    ResendBody,
+    RevokeMeBody,
+    SyncBody,
+    TypingBody,
+)
+from ironwire.e2e.content import Content, decode_content
+from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations.effects import Steps
+from ironwire.e2e.conversations.healing import Healing
+from ironwire.e2e.conversations.membership import Membership, leaf_of
+from ironwire.e2e.conversations.outgoing import OutgoingMessages
+from ironwire.e2e.conversations.packages import DAY_MS
+from ironwire.e2e.conversations.state import DeviceState
+from ironwire.errors import InvalidContent, InvalidId, MLSError, UpdateNeeded
+from ironwire.ids import ClientId, ConversationId, GroupId, MessageId
+from ironwire.limits import RECEIPT_IDS
+from ironwire.mls import Application
+from ironwire.protocol.conversations.slots import Leaf
+from ironwire.wire.base64url import from_base64url
+from ironwire.wire.messages.conversations import MlsMessage, RelayedMlsSignal
+
+GIVEN_UP_MS = 7 * DAY_MS
+MOST_RESENT = 3
+"""How often one message is sent again in a session: each time costs everybody in the conversation."""
+
+
+MOST_MISSING = 10_000
+ASK_AGAIN_MS = 3_600_000
+
+
+@define(eq=False)
+class Reading:
+    """Reads the messages of one device."""
+
+    _state: DeviceState
+    _healing: Healing
+    _outgoing: OutgoingMessages
+    _start: Callable[[Steps[None]], None]
+    """Have something done beside the mailbox."""
+    _asked: dict[tuple[ConversationId, ClientId, MessageId], int] = field(factory=dict, init=False)
+    """What was asked for again in this session, and when."""
+    _resent: dict[MessageId, int] = field(factory=dict, init=False)
+
+    def message(self, message: MlsMessage, envelope_id: MessageId | None, seq: int) -> Steps[None]:
+        """Take a message as the mailbox brings it."""
+        member = self._state.members.get(message.group)
+        place = message.generation, message.epoch
+        if member is not None and place > member.place and message.generation == member.facts.generation:
+            yield from self._healing.fill(member, message.epoch)
+        try:
+            leaf, data = self._open(member, message)
+            content = self._content(message, leaf, data, envelope_id)
+        except (MLSError, InvalidContent) as error:
+            self._miss(message, envelope_id, error)
+            return
+        if member is not None:
+            self._take(member, message, leaf, content, seq)
+
+    def signal(self, signal: RelayedMlsSignal) -> None:
+        """Take what is not stored; what cannot be read of it is worth nothing."""
+        member = self._state.members.get(signal.group)
+        try:
+            leaf, data = self._open(member, signal)
+            content = decode_content(data, None)
+        except (MLSError, InvalidContent):
+            return
+        if member is not None and isinstance(content.body, TypingBody | CallBody):
+            self._state.tell(self._opened(member, leaf, signal, self._state.now, content, None))
+
+    def _open(self, member: Membership | None, message: MlsMessage | RelayedMlsSignal) -> tuple[Leaf, bytes]:
+        """Raises:
+        MLSError: it cannot be read here, or its device was revoked.
+        """
+        group = None if member is None else member.group
+        if member is None or group is None or not group.is_active or message.generation != member.facts.generation:
+            raise MLSError("a message of a group that is not here")
+        try:
+            opened = group.process(from_base64url(message.data))
+        except InvalidId as error:
+            raise MLSError(str(error)) from None
+        member.is_dirty = True
+        if not isinstance(opened, Application) or opened.epoch != message.epoch:
+            raise MLSError("not the message that the server says")
+        leaf = leaf_of(opened.sender)
+        if self._state.logs.standing_of(leaf) == "removed":
+            raise MLSError("a message of a device that was revoked")
+        return leaf, opened.data
+
+    def _content(self, message: MlsMessage, leaf: Leaf, data: bytes, envelope_id: MessageId | None) -> Content:
+        """Raises:
+        InvalidContent: it is damaged, of a newer version, or has another id than its envelope; unless it was missed
+            under that id and is sent again.
+        """
+        content = decode_content(data, None)
+        is_missed = (message.group, leaf.client, content.id) in self._state.missing
+        if content.id != envelope_id and not is_missed:
+            raise InvalidContent("the message has another id than its envelope")
+        return content
+
+    # --- what is read ------------------------------------------------------------------------------------------------
+
+    def _take(self, member: Membership, message: MlsMessage, leaf: Leaf, content: Content, seq: int) -> None:
+        state, body = self._state, content.body
+        if state.missing.pop((member.id, leaf.client, content.id), None) is not None:
+            state.write(fx.Found(member.id, leaf.client, content.id))
+        member.note(was_used=True)
+        if content.logs:
+            self._start(state.logs.hear(content.logs))
+        opened = self._opened(member, leaf, message, message.ts, content, seq)
+        match body:
+            case LogBody():
+                return
+            case ResendBody(ids):
+                self._start(self._resend(member, leaf.client, ids))
+                return
+            case GroupBody(name) if member.roster.get(leaf.client) != "admin" or not member.is_group:
+                return
+            case GroupBody(name):
+                member.note(name=name)
+                state.tell(fx.GroupRenamed(member.id, leaf.client, name))
+            case ReceiptBody() if member.is_group:
+                return
+            case SyncBody() | RevokeMeBody() if member.facts.peer != state.own.client:
+                return
+            case _:
+                pass
+        state.write(opened)
+        state.tell(opened)
+
+    def _opened(
+        self,
+        member: Membership,
+        leaf: Leaf,
+        message: MlsMessage | RelayedMlsSignal,
+        ts: int,
+        content: Content,
+        seq: int | None,
+    ) -> fx.Opened:
+        peer = member.facts.peer
+        place = message.generation, message.epoch
+        return fx.Opened(member.id, peer, place, leaf.client, leaf.device, message.device, ts, content, seq)
+
+    # --- what is not -------------------------------------------------------------------------------------------------
+
+    def _miss(self, message: MlsMessage, envelope_id: MessageId | None, error: Exception) -> None:
+        """Tell that something was said, and have it said again, unless that would be in vain."""
+        state, sender = self._state, message.sender
+        state.tell(fx.Unreadable(message.group, sender, envelope_id, message.ts, str(error)))
+        is_wanted = envelope_id is not None and not isinstance(error, UpdateNeeded)
+        if envelope_id is not None and is_wanted and len(state.missing) < MOST_MISSING:
+            state.missing[message.group, sender, envelope_id] = message.ts
+            state.write(fx.Missing(message.group, sender, envelope_id, message.ts))
+
+    def ask_again(self, member: Membership) -> None:
+        """Ask for what was missed in a conversation that can be read now, and now and then once more."""
+        if member.standing != "active" or not self._state.is_caught_up:
+            return
+        now = self._state.now
+        late = [key for key in self._state.missing if key[0] == member.id]
+        wanted = [key for key in late if now >= self._asked.get(key, 0) + ASK_AGAIN_MS]
+        if wanted:
+            self._asked.update(dict.fromkeys(wanted, now))
+            for start in range(0, len(wanted), RECEIPT_IDS):
+                self._outgoing.say(member, ResendBody([id_ for _, _, id_ in wanted[start : start + RECEIPT_IDS]]))
+
+    def give_up(self) -> None:
+        """What nobody has sent again within a week is lost, and that is said."""
+        over = [key for key, ts in self._state.missing.items() if ts + GIVEN_UP_MS <= self._state.now]
+        for conversation, sender, id_ in over:
+            ts = self._state.missing.pop((conversation, sender, id_))
+            self._state.write(fx.Found(conversation, sender, id_))
+            self._state.tell(fx.Unreadable(conversation, sender, id_, ts, "nobody has sent it again", True))
+
+    def _resend(self, member: Membership, asking: ClientId, ids: list[MessageId]) -> Steps[None]:
+        """Encrypt messages again that this device has sent, under their ids, for a client that could read them then."""
+        since = member.since_of(asking)
+        to = GroupId(member.id) if member.is_group else member.facts.peer
+        found: list[fx.Recalled] = [] if to is None else (yield fx.Ask(fx.Recall(to, tuple(ids))))
+        for recalled in found:
+            times = self._resent.get(recalled.id, 0)
+            is_recent = recalled.ts + GIVEN_UP_MS > self._state.now
+            if since is not None and since <= recalled.ts and is_recent and times < MOST_RESENT:
+                self._resent[recalled.id] = times + 1
+                self._outgoing.say(member, recalled.body, recalled.id, recalled.ts)
+
+    def end_session(self) -> None:
+        self._asked.clear()
+        self._resent.clear()

@@ -1,0 +1,213 @@
+"""Clients with device keys write to each other in encrypted messages, on the server of this project."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from attrs import define, field
+
+from ironwire.client import (
+    Client,
+    DeliveredFile,
+    DeliveredReceipt,
+    DeliveredText,
+    DeviceId,
+    Event,
+    FileBody,
+    Identity,
+    NotEncrypted,
+    Received,
+    Refused,
+    RelayedTyping,
+    SealedFile,
+    Secured,
+    ServerAddress,
+    connect,
+    open_device_keys,
+)
+from ironwire.ids import ClientId
+from ironwire.server.app import create_app
+from ironwire.server.operator.config import AuthSettings, Settings
+from tests.client.test_with_the_server import Dialler
+from tests.server.in_process import serve_in_process
+
+ADDRESS = ServerAddress.parse("http://chat.test")
+SEALED = SealedFile("/media/123e4567-e89b-42d3-a456-426614174000.bin", "A" * 43, 100, "5a" * 32)
+
+
+@pytest.fixture
+async def dial(tmp_path: Path) -> AsyncIterator[Dialler]:
+    settings = Settings(data=tmp_path / "data", auth=AuthSettings(origins=(ADDRESS.origin,)))
+    with trio.fail_after(60):
+        async with serve_in_process(create_app(settings), limits=settings.limits) as server:
+            yield Dialler(server)
+
+
+@define(eq=False)
+class Person:
+    """A device of a client, whose events are gathered."""
+
+    name: str
+    client: Client
+    events: list[Event] = field(factory=list, init=False)
+    _news: trio.Event = field(factory=trio.Event, init=False)
+
+    @property
+    def id(self) -> ClientId:
+        return self.client.client_id
+
+    async def follow(self) -> None:
+        async for event in self.client:
+            self.events.append(event)
+            self._news.set()
+            self._news = trio.Event()
+
+    async def sees(self, condition: Callable[[Event], bool]) -> Event:
+        """The first event for which this holds, now or later."""
+        while True:
+            for event in self.events:
+                if condition(event):
+                    return event
+            await self._news.wait()
+
+    async def reads(self, text: str) -> Received:
+        event = await self.sees(lambda event: _text(event) == text)
+        assert isinstance(event, Received)
+        return event
+
+
+def _text(event: Event) -> str | None:
+    message = event.message if isinstance(event, Received) else None
+    return message.text if isinstance(message, DeliveredText) else None
+
+
+def identity_of(name: str) -> Identity:
+    return Identity.from_seed(name.partition(".")[0].encode().ljust(32, b"."))
+
+
+@asynccontextmanager
+async def person(name: str, dial: Dialler, folder: Path, *, has_keys: bool = True) -> AsyncIterator[Person]:
+    identity, device = identity_of(name), DeviceId(name.partition(".")[2])
+    (folder / name).mkdir(exist_ok=True)
+    keys = open_device_keys(folder / name / "identity.key", identity, device) if has_keys else None
+    store = folder / name / "device.db"
+    async with (
+        connect(ADDRESS, identity, device=device, store=store, keys=keys, dial=dial) as client,
+        trio.open_nursery() as nursery,
+    ):
+        who = Person(name, client)
+        nursery.start_soon(who.follow)
+        yield who
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def people(dial: Dialler, folder: Path, *names: str) -> AsyncIterator[list[Person]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(person(name, dial, folder)) for name in names]
+
+
+async def test_texts_are_encrypted_between_clients_with_device_keys(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        accepted = await alice.client.send_text(bob.id, "Hello, Bob")
+        received = await bob.reads("Hello, Bob")
+        assert received.content is not None, "it came encrypted"
+        assert isinstance(received.message, DeliveredText)
+        assert (received.message.sender, received.message.ts) == (alice.id, accepted.ts)
+        await bob.client.send_receipt(alice.id, [received.id or received.content.id], "read")
+        receipt = await alice.sees(lambda event: isinstance(getattr(event, "message", None), DeliveredReceipt))
+        assert isinstance(receipt, Received)
+        assert receipt.content is not None
+        (entry,) = await alice.client.history(bob.id, 10)
+        assert (entry.state, entry.receipt, entry.is_encrypted) == ("accepted", "read", True)
+        (entry,) = await bob.client.history(alice.id, 10)
+        assert entry.is_encrypted
+        assert await alice.client.will_encrypt(bob.id)
+
+
+async def test_what_is_kept_goes_on_in_the_next_run_of_the_program(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        await alice.client.send_text(bob.id, "one")
+        await bob.reads("one")
+    async with person("alice.phone", dial, tmp_path) as alice:
+        await alice.client.send_text(identity_of("bob").client_id, "two")
+    async with person("bob.phone", dial, tmp_path) as bob:
+        assert (await bob.reads("two")).content is not None
+        texts = [entry.message for entry in await bob.client.history(identity_of("alice").client_id, 10)]
+        assert [message.text for message in texts if isinstance(message, DeliveredText)] == ["one", "two"]
+
+
+async def test_a_client_without_keys_goes_on_as_before_and_is_marked(dial: Dialler, tmp_path: Path) -> None:
+    async with (
+        person("alice.phone", dial, tmp_path) as alice,
+        person("carol.phone", dial, tmp_path, has_keys=False) as carol,
+    ):
+        await alice.client.send_text(carol.id, "Hello, Carol")
+        assert (await carol.reads("Hello, Carol")).content is None
+        await carol.client.send_text(alice.id, "Hello, Alice")
+        assert (await alice.reads("Hello, Alice")).content is None
+        assert not await alice.client.will_encrypt(carol.id)
+        assert [entry.is_encrypted for entry in await alice.client.history(carol.id, 10)] == [False, False]
+
+
+async def test_a_text_in_the_clear_is_said_to_be_one_where_there_is_encryption(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        await alice.client.send_text(bob.id, "Hello, Bob")
+        await bob.reads("Hello, Bob")
+        async with connect(ADDRESS, identity_of("alice"), dial=dial) as without_device:
+            with pytest.raises(Refused, match="forbidden"):
+                await without_device.send_text(bob.id, "in the clear")
+        assert not any(isinstance(event, NotEncrypted) for event in bob.events)
+
+
+async def test_files_and_typing_go_encrypted_too(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        body = FileBody(SEALED, name="cat.jpg")
+        await alice.client.send_sealed_file(bob.id, body)
+        event = await bob.sees(lambda event: isinstance(getattr(event, "message", None), DeliveredFile))
+        assert isinstance(event, Received)
+        assert event.content is not None
+        assert event.content.body == body
+        with pytest.raises(Refused, match="encrypt the file too"):
+            await alice.client.send_file(bob.id, SEALED.url)
+        bob.client.presence.typing(alice.id, True)
+        event = await alice.sees(lambda event: isinstance(getattr(event, "message", None), RelayedTyping))
+        assert isinstance(event, Received)
+        assert event.content is not None
+
+
+async def test_a_sealed_file_is_refused_where_nobody_can_read_it(dial: Dialler, tmp_path: Path) -> None:
+    async with person("alice.phone", dial, tmp_path) as alice:
+        with pytest.raises(Refused, match="no device that reads"):
+            await alice.client.send_sealed_file(identity_of("carol").client_id, FileBody(SEALED))
+
+
+async def test_groups_are_encrypted_by_default(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone", "carol.phone") as (alice, bob, carol):
+        group = await alice.client.groups.create([bob.id], "Club")
+        await bob.sees(lambda event: isinstance(event, Secured))
+        await alice.client.send_text(group, "Hello")
+        received = await bob.reads("Hello")
+        assert received.content is not None
+        assert isinstance(received.message, DeliveredText)
+        assert received.message.group == group
+        await alice.client.groups.add(group, [carol.id])
+        await carol.sees(lambda event: isinstance(event, Secured))
+        await bob.client.send_text(group, "Hello, Carol")
+        await carol.reads("Hello, Carol")
+        assert (await alice.client.groups.info(group)).name == "Club"
+
+
+async def test_a_group_with_somebody_without_keys_is_as_before(dial: Dialler, tmp_path: Path) -> None:
+    async with (
+        person("alice.phone", dial, tmp_path) as alice,
+        person("carol.phone", dial, tmp_path, has_keys=False) as carol,
+    ):
+        group = await alice.client.groups.create([carol.id], "Club")
+        await alice.client.send_text(group, "Hello")
+        assert (await carol.reads("Hello")).content is None
+        assert not alice.client.groups.is_encrypted(group)
+        details = await carol.client.groups.info(group)
+        assert (details.name, {member.client for member in details.members}) == ("Club", {alice.id, carol.id})
