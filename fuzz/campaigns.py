@@ -9,9 +9,12 @@ from pathlib import Path
 from attrs import frozen
 from hypothesis import strategies as st
 
-from fuzz import codec, frames, http, mls, session
+from fuzz import codec, devices, e2e, frames, http, mls, session
 from fuzz.house import BLOB_NAME
 from fuzz.session import PARTICIPANTS, SAYINGS, chunk, step
+from ironwire.e2e.content import encode_content
+from tests.e2e.strategies import contents
+from tests.e2e.vectors import known_inputs
 from tests.server.raw_client import upgrade_request
 from tests.strategies import any_frame_text, client_messages, server_messages
 from tests.wire.frame_builder import BINARY, BOUNDARY_LENGTHS, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
@@ -80,6 +83,44 @@ def _codec() -> Bytes:
     return any_frame_text(client_messages() | server_messages()).map(lambda text: text.encode(errors="surrogatepass"))
 
 
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+def _devices() -> Bytes:
+    keys = st.sampled_from(devices.KEYS) | st.binary(min_size=32, max_size=32)
+    signed = st.builds(
+        devices.signed_entry,
+        st.integers(0, 2) | st.integers(0, 2**32 - 1),
+        st.sampled_from([bytes(32), b"\1" * 32, *devices.HEADS]),
+        st.integers(1, 3) | st.integers(0, 255),
+        st.lists(keys, max_size=4).map(sorted) | st.lists(keys, max_size=3),
+        flags=st.integers(0, 1) | st.integers(0, 255),
+        time=st.integers(0, 2**64 - 1),
+        count=st.none() | st.integers(0, 255),
+    )
+    certificates = st.builds(devices.certified, keys, st.integers(0, 2**64 - 1))
+    known = st.sampled_from(devices.LOG)
+    torn = st.builds(lambda data, end: data[:end], signed | known | certificates, st.integers(0, 200))
+    return _joined(signed | signed | known | certificates | torn, most=4)
+
+
+# --- what devices write for devices ----------------------------------------------------------------------------------
+
+
+def _e2e() -> Bytes:
+    """The known answers, with a change here and there."""
+    known = [e2e.for_target(name, data) for name, answers in known_inputs().items() for data in answers]
+    torn = st.builds(
+        lambda data, place, size, more: data[:place] + more + data[place + size :],
+        st.sampled_from(known),
+        st.integers(1, 400),
+        st.integers(0, 4),
+        st.binary(max_size=4),
+    )
+    messages = contents().map(lambda content: e2e.for_target("content", encode_content(content)))
+    return st.sampled_from(known) | torn | torn.flatmap(lambda data: st.binary().map(data.__add__)) | messages
+
+
 # --- session ---------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +184,9 @@ _TARGETS = [
     "/readyz",
     "/metrics",
     f"/media/{BLOB_NAME}",
+    "/link/" + "1f" * 16,
+    "/backup/" + "1f" * 16,
+    "/link/1f",
     "/media/../media/x",
     "/media/%2e%2e/%2e%2e/etc/passwd",
     "/media//",
@@ -236,6 +280,8 @@ CAMPAIGNS = {
     for campaign in (
         Campaign("frames", frames.one, _frames()),
         Campaign("codec", codec.one, _codec()),
+        Campaign("devices", devices.one, _devices()),
+        Campaign("e2e", e2e.one, _e2e()),
         Campaign("session", session.one, _session()),
         Campaign("mls", mls.one, _mls()),
         Campaign("http", http.one, _http()),

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from fuzz.house import House, Peer, quiet, run
 
-KNOWN_STATUSES = frozenset({100, 101, 200, 206, 304, 400, 404, 405, 408, 412, 413, 416, 426, 431, 501, 505})
+KNOWN_STATUSES = frozenset({100, 101, 200, 206, 304, 400, 401, 404, 405, 408, 409, 412, 413, 416, 426, 431, 501, 505})
 _LEAVE_SECONDS = 60.0
 _MOST_READS = 64
 _FALLS_SILENT = 0x80

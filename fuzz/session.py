@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable
 from attrs import define, field
 
 from fuzz.house import BLOB_NAME, ORIGIN, House, Peer, quiet, run
-from ironwire.crypto.signing import Identity
+from ironwire.crypto.signing import DeviceKey, Identity
 from ironwire.ids import DeviceId
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.protocol.devices.log_entry import LogOp, sign_entry
 from ironwire.wire.messages import Auth, GroupChanged, Verify
 from tests.server.raw_client import upgrade_request
 from tests.wire.frame_builder import CLOSE, PING, PONG, frame, text
@@ -76,6 +78,18 @@ def _say_in_calls(client: Identity) -> list[str]:
     ]
 
 
+def _say_of_logs(client: Identity) -> list[str]:
+    key = DeviceKey.from_seed(client.seed[::-1]).public_key
+    log = DeviceLog(client.public_key)
+    sayings = [f'{{"type":"device_log","id":"13","payload":{{"client":"{client.client_id}"}}}}']
+    for op in (LogOp.ADD, LogOp.REMOVE):
+        signed = sign_entry(client, log.next_entry(op, [key], time_ms=0))
+        log = log.append(signed)
+        entry, sig = signed.entry.encode().hex(), signed.signature.hex()
+        sayings.append(f'{{"type":"device_log_append","payload":{{"entry":"{entry}","sig":"{sig}"}}}}')
+    return sayings
+
+
 SAYINGS = [
     *(saying for identity in [*IDENTITIES, Identity.from_seed(b"\1" * 32)] for saying in _say_to(identity)),
     *_say_to(Identity.from_seed(b"\xff" * 32)),  # who is never there
@@ -92,6 +106,7 @@ SAYINGS = [
     '{"type":"text","id":7}',
     *_say_of_groups(),
     *(saying for identity in IDENTITIES for saying in _say_in_calls(identity)),
+    *(saying for identity in IDENTITIES for saying in _say_of_logs(identity)),
 ]
 """What a client may say, and what it had better not."""
 

@@ -26,7 +26,7 @@ class CloseCode(IntEnum):
     RESTART = 1012, "the server restarts; the reason is `retry_ms=<n>`"
     OVERLOADED = 1013, "overloaded, more sessions than a client may have, or a limit was exceeded for too long"
     MISUSE = 4400, "protocol misuse, such as an ack of what was never delivered"
-    REMOVED = 4403, "the device was removed, or the client was banned or erased by the operator"
+    REMOVED = 4403, "the device was removed or revoked, or the client was banned or erased by the operator"
     NO_SIGN_OF_LIFE = 4408, "no sign of life"
     REPLACED = 4409, "replaced by a newer session of the same device"
     TOO_SLOW = 4508, "too slow: what waited for this session was more than its outbox holds"

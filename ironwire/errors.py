@@ -5,9 +5,12 @@
     ├── WireError              malformed input from a peer
     │   ├── InvalidMessage     one frame's content: answered with `error invalid`, the session goes on
     │   └── FrameViolation     the frame layer itself: the connection closes with `code`
-    ├── SigningError           an invalid key or signature
+    ├── SigningError           an invalid key or signature, or a statement that should have had a good one
     │   ├── InvalidPublicKey
-    │   └── InvalidSignature
+    │   ├── InvalidSignature
+    │   ├── InvalidCertificate
+    │   └── InvalidLogEntry    of a device log
+    │       └── MisplacedLogEntry
     ├── MLSError               what a peer sent, or what was asked, breaks RFC 9420; nothing was changed
     ├── TransportClosed        the peer is gone
     ├── StoreError             the durable store has failed
@@ -16,6 +19,14 @@
     ├── AdminError             a request of the operator has failed
     ├── ConfigError            an invalid setting
     ├── NoHome                 the user has no home folder
+    ├── E2EError               what another device wrote, or a person typed, is not what it should be (`ironwire.e2e`)
+    │   ├── InvalidFile        an encrypted file
+    │   ├── InvalidContent     the inside of a message
+    │   │   └── UpdateNeeded   it is of a newer version
+    │   ├── InvalidRecoveryCode
+    │   ├── InvalidBackup
+    │   ├── InvalidArchive
+    │   └── InvalidLink        a text that links a device, or the answer to it
     └── ClientError            errors of the client library: see `ironwire.client.errors`
 
 A `WireError` is always the peer's fault. No message of these exceptions carries a key, a token or a message body.
@@ -81,6 +92,18 @@ class InvalidSignature(SigningError):
     """The signature was not made by that key over that text."""
 
 
+class InvalidCertificate(SigningError):
+    """The bytes are no certificate, or not one for that device at that time."""
+
+
+class InvalidLogEntry(SigningError):
+    """The bytes are no entry of that client's device log, or the log forbids the change."""
+
+
+class MisplacedLogEntry(InvalidLogEntry):
+    """The entry is a good one, and does not follow on the last one of the log."""
+
+
 class MLSError(IronWireError):
     """Bytes or a request that RFC 9420 does not allow. The group stands as it did before."""
 
@@ -114,6 +137,38 @@ class ConfigError(IronWireError):
 
 class NoHome(IronWireError):
     """A file in the home folder is needed, and the user has none."""
+
+
+class E2EError(IronWireError):
+    """What only devices read cannot be read. The server could not have known."""
+
+
+class InvalidFile(E2EError):
+    """An encrypted file was cut or changed, or is not the one that was sent."""
+
+
+class InvalidContent(E2EError):
+    """The inside of a message is not of this protocol."""
+
+
+class UpdateNeeded(InvalidContent):
+    """The inside of a message is of a newer version of the protocol, or of a kind that this version does not know."""
+
+
+class InvalidRecoveryCode(E2EError, ValueError):
+    """A recovery code was mistyped."""
+
+
+class InvalidBackup(E2EError):
+    """A backup does not open with this recovery code, or was changed."""
+
+
+class InvalidArchive(E2EError):
+    """A part of an archived history cannot be read."""
+
+
+class InvalidLink(E2EError):
+    """A text that links a device is not one, or the answer to it was not made for it."""
 
 
 class ClientError(IronWireError):

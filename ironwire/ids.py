@@ -25,6 +25,14 @@ GroupId = NewType("GroupId", str)
 Address = ClientId | GroupId
 """The destination of an envelope."""
 
+PairId = NewType("PairId", str)
+"""`@` and 32 lowercase hex digits: the conversation of two clients, or of a client with itself
+(`protocol/conversations.py`).
+"""
+
+ConversationId = PairId | GroupId
+"""Where encrypted messages go."""
+
 CallId = NewType("CallId", str)
 """32 lowercase hex digits, chosen by the client that calls."""
 
@@ -36,6 +44,12 @@ MessageId = NewType("MessageId", str)
 
 BlobName = NewType("BlobName", str)
 """`<uuid4>.bin`: the name of an uploaded file."""
+
+LinkName = NewType("LinkName", str)
+"""32 lowercase hex digits: where the answer to a device that asks to be linked is left."""
+
+BackupName = NewType("BackupName", str)
+"""32 lowercase hex digits that follow from a recovery code."""
 
 Origin = NewType("Origin", str)
 """`http://host` or `https://host`, with `:port` unless it is the scheme's own: the address under which clients reach
@@ -53,10 +67,11 @@ class EndpointId:
     """Distinguishes sessions without a device; 0 for a device."""
 
 
-# The first five are public because `wire/schema.py` publishes them.
+# The first six are public because `wire/schema.py` publishes them.
 CLIENT_ID = re.compile(r"[0-9a-f]{64}")
 DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 GROUP_ID = re.compile(r"#[0-9a-f]{32}")
+CONVERSATION_ID = re.compile(r"[@#][0-9a-f]{32}")
 CALL_ID = re.compile(r"[0-9a-f]{32}")
 MESSAGE_ID = re.compile(r"[\x20-\x7e]{1,64}")
 _BLOB = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.bin")
@@ -66,6 +81,7 @@ _ORIGIN = re.compile(
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MEDIA_PREFIX = "/media/"
+_HIDDEN_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 def parse_client_id(text: str) -> ClientId:
@@ -86,6 +102,12 @@ def parse_group_id(text: str) -> GroupId:
     return GroupId(text)
 
 
+def parse_conversation_id(text: str) -> ConversationId:
+    if CONVERSATION_ID.fullmatch(text) is None:
+        raise InvalidId("must be a conversation id: @ or #, and 32 lowercase hex digits")
+    return GroupId(text) if text[0] == "#" else PairId(text)
+
+
 def parse_address(text: str) -> Address:
     if CLIENT_ID.fullmatch(text) is not None:
         return ClientId(text)
@@ -100,7 +122,7 @@ def parse_call_id(text: str) -> CallId:
     return CallId(text)
 
 
-def is_group(address: Address) -> bool:
+def is_group(address: Address | ConversationId) -> bool:
     return address[0] == "#"
 
 
@@ -125,6 +147,20 @@ def parse_media_path(text: str) -> BlobName:
     if not text.startswith(_MEDIA_PREFIX):
         raise InvalidId("must be /media/<uuid4>.bin")
     return parse_blob_name(text.removeprefix(_MEDIA_PREFIX))
+
+
+def parse_link_name(text: str) -> LinkName:
+    return LinkName(_parse_hidden_name(text))
+
+
+def parse_backup_name(text: str) -> BackupName:
+    return BackupName(_parse_hidden_name(text))
+
+
+def _parse_hidden_name(text: str) -> str:
+    if _HIDDEN_NAME.fullmatch(text) is None:
+        raise InvalidId("must be 32 lowercase hex digits")
+    return text
 
 
 def parse_origin(text: str) -> Origin:

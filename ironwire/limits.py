@@ -15,11 +15,19 @@ HISTORY_ENVELOPES = 100
 """Envelopes that one page of the history may hold."""
 UNANSWERED_ENVELOPES = 256
 """Envelopes that a device has numbered and may have no answer to: of so many numbers it is known which were refused."""
+LOG_ENTRIES = 64
+"""Entries of a device log that one frame may hold."""
 GROUP_MEMBERS = GROUPS_PER_CLIENT = BLOCKS_PER_CLIENT = 1_000
 """Lists of these are one frame; an operator may allow fewer."""
 DEVICES_PER_CLIENT = 64
 SERVER_FRAME_BYTES = 1024 * 1024
 """The server sends no larger frame: the longest list above fits, in the longest names."""
+LINK_BYTES = 8 * 1024
+"""The answer to a device that asks to be linked (docs/protocol.md, section 8.2)."""
+LINK_SECONDS = 300
+"""How long such a request is good, and its answer kept."""
+BACKUP_BYTES = 1024 * 1024
+"""The backup of one client (section 8.3)."""
 ADDED_BYTES = 4 * 1024
 """Upper bound on the growth of a relayed frame: sender, times, device and the like."""
 
@@ -71,8 +79,8 @@ class Limits:
     """
 
     registrations_per_hour: int = _count(100)
-    """New devices, groups, and blocks by clients without a device, from one address in an hour, and at once: what the
-    server keeps. Above it a new device is closed with 1013, and the others get `rate_limited`.
+    """New devices, groups, entries of device logs, and blocks by clients without a device, from one address in an hour,
+    and at once: what the server keeps. Above it a new device is closed with 1013, and the others get `rate_limited`.
     """
 
     auth_seconds: float = _positive(10)
@@ -172,7 +180,7 @@ class Limits:
     """The largest body of `POST /upload`; above it: 413."""
 
     upload_idle_seconds: float = _positive(15)
-    """How long an upload may send nothing before it is ended with 408."""
+    """How long the body of an upload, a link or a backup may stall before it is ended with 408."""
 
     uploads_at_a_time: int = _count(64)
     """Uploads under way in total; each may hold a few MiB of memory. One more is refused with 429."""
@@ -185,6 +193,22 @@ class Limits:
 
     upload_bytes_per_hour: int = _count(4 * 1024 * 1024 * 1024)
     """The same in bytes in an hour."""
+
+    links_per_minute: int = _count(10)
+    """Answers to devices that ask to be linked: so many are left, and as often one is asked for, by one address in a
+    minute. Above it: 429.
+    """
+
+    links_at_a_time: int = _count(1_000)
+    """Answers that wait for a new device; each takes up to 8 KiB of memory for five minutes. One more is refused with
+    429.
+    """
+
+    backups_per_hour: int = _count(10)
+    """Backups of clients that one address stores in an hour, and as many that it fetches. Above it: 429."""
+
+    backups_bytes: int = _count(1024**3)
+    """The room for the backups of all clients together. One that does not fit gets 507."""
 
     header_seconds: float = _positive(10)
     """How long a request may take to arrive up to the end of its headers, and a connection may stay idle between

@@ -18,7 +18,7 @@ from ironwire.ids import ClientId, DeviceId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Principal
 from ironwire.store.contract.operations import Operation, Result
-from ironwire.store.contract.records import Quota
+from ironwire.store.contract.records import Mailbox, Quota
 from ironwire.store.contract.store import Store
 from ironwire.store.memory.store import MemoryStore
 
@@ -74,7 +74,7 @@ class Rooms:
         outbox = Outbox(most_frames=100, most_bytes=100_000, ring=lambda: None)
         pump = self.delivery.pump(outbox)
         endpoint = self._attach(Endpoint(Principal(client, device), outbox, pump))
-        if not await self.delivery.register(endpoint, lambda _: self._open(endpoint)):
+        if not isinstance(await self.delivery.register(endpoint, lambda _: self._open(endpoint)), Mailbox):
             raise AssertionError("no room for this device")
         pump.begin(partial(self.nursery.start_soon, pump.run))
         return endpoint

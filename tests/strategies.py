@@ -12,7 +12,7 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from ironwire.ids import Address, CallId, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, CallId, ClientId, ConversationId, DeviceId, GroupId, MessageId
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import CLIENT_MESSAGES, SERVER_MESSAGES
 from ironwire.wire.messages.fields import SAFE_INTEGER, Between, Chars, Items, Pattern
@@ -27,6 +27,7 @@ _IDENTIFIERS: dict[Any, SearchStrategy[Any]] = {
     ClientId: _client_ids,
     GroupId: _group_ids,
     Address: _client_ids | _group_ids,
+    ConversationId: _group_ids.flatmap(lambda group: st.sampled_from([group, "@" + group[1:]])),
     DeviceId: st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
     CallId: st.binary(min_size=16, max_size=16).map(bytes.hex),
     MessageId: st.text(_printable, min_size=1, max_size=64),

@@ -28,6 +28,8 @@ ALICE = "a1" * 32
 FILLED = [
     (r"<(?:client id|alice|bob|carol|64 hex[^>]*)>", ALICE),
     (r"<128 hex[^>]*>", "e5" * 64),
+    ("<certificate>", "01" * 105),
+    ("<entry>", "01" * 115),
     (r"/media/<uuid>", "/media/123e4567-e89b-42d3-a456-426614174000"),
     (r'"<code>"', '"invalid"'),
     (r'"user":"…"', f'"user":"{ALICE}"'),

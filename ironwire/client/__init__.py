@@ -22,10 +22,11 @@ Programs import from here and from nowhere below; docs/client.md explains every 
 '''
 
 from ironwire.client.calls import OwnCalls
-from ironwire.client.client import Client, connect, open_device
+from ironwire.client.client import Client
 from ironwire.client.connection.dial import Backoff
 from ironwire.client.connection.requests import new_message_id
 from ironwire.client.connection.urls import ServerAddress
+from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import (
     AuthenticationRefused,
     CallFailed,
@@ -33,6 +34,7 @@ from ironwire.client.errors import (
     ConnectionFailed,
     ConnectionLost,
     DeviceInUse,
+    DeviceLogDisputed,
     InvalidServerAddress,
     KeystoreError,
     LocalStoreError,
@@ -44,7 +46,10 @@ from ironwire.client.errors import (
 )
 from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
 from ironwire.client.groups import OwnGroups
+from ironwire.client.opening import connect, open_device
+from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
+from ironwire.client.store.device_keys import DeviceKeys, open_device_keys
 from ironwire.client.store.file import read_history
 from ironwire.client.store.handover import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
@@ -59,7 +64,7 @@ from ironwire.client.store.records import (
     default_store_path,
 )
 from ironwire.client.store.store import LocalStore
-from ironwire.client.transfer import Downloaded, FileMetadata, Progress, Uploaded, download, upload
+from ironwire.client.transfer import Downloaded, FileMetadata, Uploaded, download, upload
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.errors import InvalidId
@@ -76,6 +81,9 @@ from ironwire.ids import (
     parse_group_id,
 )
 from ironwire.paths import default_identity_path
+from ironwire.protocol.devices.log import DeviceLog, LoggedDevice
+from ironwire.protocol.devices.log_reader import Extended, Forked, KeyCopied, RolledBack
+from ironwire.protocol.devices.safety import in_groups, safety_number
 from ironwire.wire.messages import (
     Accepted,
     Candidate,
@@ -84,6 +92,7 @@ from ironwire.wire.messages import (
     DeliveredReceipt,
     DeliveredText,
     Device,
+    DeviceLogChanged,
     Error,
     File,
     GroupChanged,
@@ -129,13 +138,19 @@ __all__ = [
     "Device",
     "DeviceId",
     "DeviceInUse",
+    "DeviceKeys",
+    "DeviceLog",
+    "DeviceLogChanged",
+    "DeviceLogDisputed",
     "DeviceOwner",
     "Disconnected",
     "Downloaded",
     "Error",
     "Event",
+    "Extended",
     "File",
     "FileMetadata",
+    "Forked",
     "GroupChanged",
     "GroupDetails",
     "GroupId",
@@ -147,15 +162,18 @@ __all__ = [
     "Identity",
     "InvalidId",
     "InvalidServerAddress",
+    "KeyCopied",
     "KeystoreError",
     "LocalStore",
     "LocalStoreError",
+    "LoggedDevice",
     "Lost",
     "MediaError",
     "MessageId",
     "Missed",
     "NotTheProtocol",
     "OwnCalls",
+    "OwnDeviceLog",
     "OwnGroups",
     "OwnPresence",
     "Owner",
@@ -174,6 +192,7 @@ __all__ = [
     "RelayedRinging",
     "RelayedTyping",
     "RelayedUpdate",
+    "RolledBack",
     "Said",
     "Sendable",
     "ServerAddress",
@@ -189,14 +208,17 @@ __all__ = [
     "default_identity_path",
     "default_store_path",
     "download",
+    "in_groups",
     "load_identity",
     "new_message_id",
     "open_device",
+    "open_device_keys",
     "parse_address",
     "parse_client_id",
     "parse_device_id",
     "parse_group_id",
     "read_client_id",
     "read_history",
+    "safety_number",
     "upload",
 ]

@@ -1,53 +1,37 @@
 """The client as a program has it: one identity, one server, a connection that comes back by itself.
 
-    connect()        waits for the first session
-    open_device()    waits for nobody: what the device keeps can be read and added to without a server
-      ├─ Link.keep
-      ├─ Reception.run    what other programs hand over (`client/store/handover.py`)
-      └─ Link.run         drawn in `client/connection/link.py`
-
-Both own the nurseries; what their block raises comes out as it was raised.
-
 A message is sent at least once, and with an id, so that a server that remembers ids takes it once. With a device this
 holds across the end of the program, and the program gets what came exactly once (`inbox.py` says what that means).
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import Self, Unpack
 
 from attrs import define
 
 from ironwire.client.calls import OwnCalls
-from ironwire.client.connection.dial import Backoff, Dial, Target, dial_tcp
 from ironwire.client.connection.link import Link
-from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
-from ironwire.client.errors import LocalStoreError, SessionEnded
-from ironwire.client.events import Connection, Event, EventQueue
+from ironwire.client.device_log import OwnDeviceLog
+from ironwire.client.errors import LocalStoreError
+from ironwire.client.events import Connection, Event
 from ironwire.client.groups import OwnGroups
-from ironwire.client.inbox import Inbox
 from ironwire.client.presence import OwnPresence
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.handover import Reception, Sending
+from ironwire.client.store.handover import Sending
 from ironwire.client.store.handover_lines import Stored
-from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Owner, Sendable, default_store_path
-from ironwire.client.store.store import LocalStore
+from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import FileMetadata
-from ironwire.close_codes import CloseCode
-from ironwire.crypto.signing import Identity
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire import messages as msg
-
-_DEFAULT_BACKOFF = Backoff()
 
 
 @define(eq=False)
 class Client:
-    """Made by `connect` or `open_device`. Iterate over it for events; send from any task."""
+    """Made by `connect` or `open_device` (`opening.py`). Iterate over it for events; send from any task."""
 
     _link: Link
 
@@ -89,6 +73,11 @@ class Client:
     def presence(self) -> OwnPresence:
         """The presence of this client, and of others."""
         return OwnPresence(self._link.requests)
+
+    @property
+    def device_log(self) -> OwnDeviceLog:
+        """The device log of this client, and of others."""
+        return OwnDeviceLog(self._link.requests, self._link.target.keys)
 
     @property
     def calls(self) -> OwnCalls:
@@ -258,93 +247,3 @@ class Client:
             trio.BusyResourceError: with a device, another task asks already.
         """
         return await self._link.events.get()
-
-
-@asynccontextmanager
-async def connect(
-    server: ServerAddress | str,
-    identity: Identity,
-    *,
-    device: DeviceId | None = None,
-    store: LocalStore | Path | None = None,
-    invite: str | None = None,
-    backoff: Backoff = _DEFAULT_BACKOFF,
-    dial: Dial = dial_tcp,
-) -> AsyncGenerator[Client]:
-    """A client with a session; from then on it comes back by itself, as often as it takes.
-
-    Args:
-        server: as `ServerAddress.parse` takes it.
-        device: names this installation, for which the server then keeps what comes while we are away, and for which
-            this client keeps what comes and goes; without it nothing is kept on either side.
-        store: where the device keeps it; `default_store_path` unless given.
-        invite: lets a device in that the server does not know, where the server wants one.
-        backoff: how long to wait between attempts.
-        dial: how to get a stream to the server.
-
-    Raises:
-        InvalidServerAddress: `server` is not an address.
-        LocalStoreError: the device's store cannot be used; another program may have it.
-        ConnectionFailed, ConnectionLost, NotTheProtocol, AuthenticationRefused, SessionEnded: the first session could
-            not be opened.
-    """
-    address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite)
-    async with _client(target, store, is_lasting=False) as client:
-        await client.wait_connected()
-        yield client
-
-
-@asynccontextmanager
-async def open_device(
-    server: ServerAddress | str,
-    identity: Identity,
-    device: DeviceId,
-    *,
-    store: LocalStore | Path | None = None,
-    invite: str | None = None,
-    backoff: Backoff = _DEFAULT_BACKOFF,
-    dial: Dial = dial_tcp,
-) -> AsyncGenerator[Client]:
-    """A device as soon as its store is open; sessions come and go beneath it, from the first on.
-
-    Its conversations can be read and messages be queued whether or not there was ever a session. The events `Connected`
-    and `Disconnected`, and `Client.connection`, tell how it stands. What asks the server waits for a session; where the
-    server has said that this client should stop, it raises that. The arguments are those of `connect`.
-
-    Raises:
-        InvalidServerAddress: `server` is not an address.
-        LocalStoreError: the device's store cannot be used; another program may have it (`DeviceInUse`).
-    """
-    address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite)
-    async with _client(target, store, is_lasting=True) as client:
-        yield client
-
-
-@asynccontextmanager
-async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting: bool) -> AsyncGenerator[Client]:
-    async with AsyncExitStack() as stack:
-        write_queue = None
-        if target.device is not None:
-            owner = Owner(target.identity.client_id, target.device, target.address.origin)
-            kept = store if isinstance(store, LocalStore) else LocalStore(store or default_store_path(owner))
-            await stack.enter_async_context(kept.opened(owner))
-            write_queue = WriteQueue(kept)
-        link = Link(target, write_queue, EventQueue() if write_queue is None else Inbox(write_queue), is_lasting)
-        await link.restore()
-        try:
-            async with plain_nursery() as keeping:
-                keeping.start_soon(link.keep)
-                if write_queue is not None:
-                    keeping.start_soon(Reception(link, write_queue.store.path).run)
-                async with plain_nursery() as nursery:
-                    nursery.start_soon(link.run)
-                    yield Client(link)
-                    await link.leave()
-                keeping.cancel_scope.cancel()
-        finally:
-            ended = SessionEnded(CloseCode.NORMAL, "the client was closed")
-            link.stop(ended)
-            if write_queue is not None:
-                write_queue.end(ended)

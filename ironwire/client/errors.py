@@ -3,6 +3,7 @@
     ClientError
     ├── InvalidServerAddress   what was typed is not the address of a server
     ├── KeystoreError          the identity file cannot be used: permissions, passphrase, damage
+    ├── DeviceLogDisputed      a server shows another device log of this client than the one that is known here
     ├── LocalStoreError        the device's own store cannot be used: the disk is full, damage
     │   └── DeviceInUse        another program has it
     ├── ConnectionFailed       no session could be opened; trying again may help
@@ -41,6 +42,10 @@ class InvalidServerAddress(ClientError, ValueError):
 
 class KeystoreError(ClientError):
     """The identity file cannot be read, unlocked or written."""
+
+
+class DeviceLogDisputed(ClientError):
+    """Entries of this client's device log contradict each other: somebody else signs with its key. Both are kept."""
 
 
 class LocalStoreError(ClientError):
@@ -145,6 +150,7 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "DeviceInUse",
+    "DeviceLogDisputed",
     "InvalidServerAddress",
     "KeystoreError",
     "LocalStoreError",

@@ -1,6 +1,6 @@
-"""Files that appear under their name whole or not at all, and never in the place of another.
+"""Files that appear under their name whole or not at all, and in the place of another only where that is meant.
 
-Both the key store and downloads write through this one door. Everything here blocks on the disk: async callers use a
+The key store and downloads write through this one door. Everything here blocks on the disk: async callers use a
 thread.
 """
 
@@ -71,6 +71,19 @@ def _rename_to_nothing(source: Path, target: Path) -> None:
         if os.path.lexists(target):
             raise FileExistsError(f"{target} exists already") from None
         source.rename(target)
+
+
+def replace_file(path: Path, data: bytes, mode: int) -> None:
+    """Put a file in the place of another, or of none: on disk once this returns, and whole at any time.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with NewFile.create(path.with_name(f".{secrets.token_hex(8)}.new"), mode) as file:
+        file.write(data)
+        file.keep()
+        file.path.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

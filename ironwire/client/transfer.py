@@ -4,34 +4,30 @@ The rule kept here: a file is on the other side whole and unchanged, or there is
 Bytes are hashed as they pass; the disk is read and written in threads, in pieces so large that the hops do not count.
 """
 
-import hashlib
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict
+from typing import Any, TypedDict
 
 import orjson
 import trio
-from attrs import define, field, frozen
+from attrs import frozen
 
 from ironwire.client.connection.dial import Dial, dial_tcp
-from ironwire.client.connection.exchange import PIECE_BYTES, Exchange, exchange
+from ironwire.client.connection.exchange import ANSWER_BYTES, Exchange, exchange, explanation
 from ironwire.client.connection.urls import UPLOAD_PATH, ServerAddress
 from ironwire.client.errors import TransferFailed
 from ironwire.client.files import NewFile
+from ironwire.client.passing import HashedDownload, Incoming, Progress, SealedDownload, body_of
 from ironwire.client.sources import regular_file
-from ironwire.errors import InvalidId
+from ironwire.e2e.bodies import SealedFile
+from ironwire.e2e.files import FileSealer
+from ironwire.errors import InvalidFile, InvalidId
 from ironwire.ids import media_path, parse_media_path
+from ironwire.wire.base64url import to_base64url
 from ironwire.wire.messages import FileKind
-
-ANSWER_BYTES = 16 * 1024
-"""The longest answer to an upload, or explanation of an error, that is taken."""
 
 _FILE_MODE = 0o600
 _OK = 200
-
-Progress = Callable[[int, int], None]
-"""Told how many bytes are done, and how many there are."""
 
 
 class FileMetadata(TypedDict, total=False):
@@ -87,23 +83,45 @@ async def upload(
         TransferFailed: the file cannot be read, the server refuses it, or what arrived is not what was sent.
     """
     async with regular_file(source) as path:
-        return await _upload(address, path, progress or _tell_nobody, token, dial)
+        return await _upload(address, path, progress or _tell_nobody, token, dial, None)
 
 
-async def _upload(address: ServerAddress, path: Path, progress: Progress, token: str | None, dial: Dial) -> Uploaded:
+async def upload_sealed(
+    address: ServerAddress,
+    source: Path | int,
+    progress: Progress | None = None,
+    *,
+    most_bytes: int,
+    token: str | None = None,
+    dial: Dial = dial_tcp,
+) -> SealedFile:
+    """As `upload`, encrypted on the way with a key of its own, which is in what this returns, and nowhere else.
+
+    Args:
+        most_bytes: the largest upload that the server takes: `limits.upload_bytes` of `auth_ok`.
+    """
+    sealer = FileSealer(most_bytes)
+    async with regular_file(source) as path:
+        uploaded = await _upload(address, path, progress or _tell_nobody, token, dial, sealer)
+    return SealedFile(uploaded.url, to_base64url(sealer.key), sealer.size, uploaded.sha256)
+
+
+async def _upload(
+    address: ServerAddress, path: Path, progress: Progress, token: str | None, dial: Dial, sealer: FileSealer | None
+) -> Uploaded:
     try:
         file = await trio.to_thread.run_sync(path.open, "rb")
     except OSError as error:
         raise TransferFailed(f"cannot read {path}: {error.strerror}") from error
     with file:
-        body = _Body(file, os.fstat(file.fileno()).st_size, progress)
+        body = body_of(file, progress, sealer)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(body.size)}
         if token is not None:
             headers["Authorization"] = f"IronWire {token}"
         async with exchange(dial, address, "POST", UPLOAD_PATH, headers, body.next_piece) as answered:
             answer = await _read_answer(answered)
     uploaded = _parse_uploaded(answer)
-    sha256 = body.digest.hexdigest()
+    sha256 = body.sha256
     if (
         body.sent != body.size
         or uploaded.get("size", body.size) != body.size
@@ -135,6 +153,30 @@ async def download(
         TransferFailed: the file cannot be fetched or written, it is not the one of which the message spoke, or there is
             something at `destination`.
     """
+    check = HashedDownload(expected_size, expected_sha256)
+    await _download(address, url, destination, progress or _tell_nobody, check, dial)
+    return Downloaded(check.size, check.sha256)
+
+
+async def download_sealed(
+    address: ServerAddress,
+    file: SealedFile,
+    destination: Path,
+    progress: Progress | None = None,
+    *,
+    dial: Dial = dial_tcp,
+) -> None:
+    """As `download`, of a file that is encrypted. Nothing is left at `destination` unless it is the one that was sent.
+
+    Raises:
+        ConnectionFailed, TransferFailed: as `download` says.
+    """
+    await _download(address, file.url, destination, progress or _tell_nobody, SealedDownload.of(file), dial)
+
+
+async def _download(
+    address: ServerAddress, url: str, destination: Path, progress: Progress, check: Incoming, dial: Dial
+) -> None:
     try:
         path = media_path(parse_media_path(url))
     except InvalidId as error:
@@ -143,19 +185,17 @@ async def download(
         if answered.status != _OK:
             await _read_answer(answered)
         size = _content_length(answered)
-        if expected_size not in (None, size):
-            raise TransferFailed(f"not the file that was sent: it has {size} bytes instead of {expected_size}")
+        check.begin(size)
         try:
             with await trio.to_thread.run_sync(NewFile.create, destination, _FILE_MODE) as file:
-                sha256 = await _receive(answered, file, size, progress or _tell_nobody)
-                if expected_sha256 not in (None, sha256):
-                    raise TransferFailed("not the file that was sent: its SHA-256 is another")
+                await _receive(answered, file, size, progress, check)
                 await trio.to_thread.run_sync(file.keep)
         except FileExistsError:
             raise TransferFailed(f"{destination} exists already and is not replaced: choose another name") from None
+        except InvalidFile as error:
+            raise TransferFailed(f"not the file that was sent: {error}") from error
         except OSError as error:
             raise TransferFailed(f"cannot write {destination}: {error.strerror}") from error
-    return Downloaded(size, sha256)
 
 
 def _tell_nobody(done: int, total: int) -> None:
@@ -167,49 +207,14 @@ async def _nothing() -> bytes:
     return b""
 
 
-@define(eq=False)
-class _Body:
-    """A file as the body of a request, hashed as it passes."""
-
-    _file: BinaryIO
-    size: int
-    _progress: Progress
-    digest: Any = field(factory=hashlib.sha256)
-    sent: int = 0
-
-    async def next_piece(self) -> bytes:
-        self._progress(self.sent, self.size)
-        if self.sent == self.size:
-            return b""
-        piece = await trio.to_thread.run_sync(self._read, min(PIECE_BYTES, self.size - self.sent))
-        if not piece:
-            raise TransferFailed("the file became shorter while it was being sent")
-        self.sent += len(piece)
-        return piece
-
-    def _read(self, most: int) -> bytes:
-        try:
-            piece = self._file.read(most)
-        except OSError as error:
-            raise TransferFailed(f"cannot read the file: {error.strerror}") from error
-        self.digest.update(piece)
-        return piece
-
-
-async def _receive(answered: Exchange, file: NewFile, size: int, progress: Progress) -> str:
-    digest = hashlib.sha256()
+async def _receive(answered: Exchange, file: NewFile, size: int, progress: Progress, check: Incoming) -> None:
     done = 0
-
-    def keep(piece: bytes) -> None:
-        digest.update(piece)
-        file.write(piece)
-
     progress(done, size)
     while piece := await answered.receive():
-        await trio.to_thread.run_sync(keep, piece)
+        await trio.to_thread.run_sync(lambda piece: file.write(check.take(piece)), piece)
         done += len(piece)
         progress(done, size)
-    return digest.hexdigest()
+    await trio.to_thread.run_sync(lambda: file.write(check.end()))
 
 
 def _content_length(answered: Exchange) -> int:
@@ -228,18 +233,10 @@ async def _read_answer(answered: Exchange) -> bytes:
     """
     answer = await answered.receive()
     if answered.status != _OK:
-        raise TransferFailed(_explanation(answer), answered.status)
+        raise TransferFailed(explanation(answer), answered.status)
     if len(answer) > ANSWER_BYTES:
         raise TransferFailed("the server's answer is longer than any should be", answered.status)
     return answer
-
-
-def _explanation(answer: bytes) -> str:
-    try:
-        detail = orjson.loads(answer)["detail"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        detail = None
-    return detail if isinstance(detail, str) else "the server refused"
 
 
 def _parse_uploaded(answer: bytes) -> Mapping[str, Any]:

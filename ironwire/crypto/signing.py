@@ -1,6 +1,8 @@
-"""Ed25519 identities, and the exact bytes that they sign (docs/protocol.md, sections 2 and 3; RFC 8032).
+"""Ed25519 keys of clients and devices, and the exact bytes that they sign (docs/protocol.md, sections 2, 3 and 9;
+RFC 8032).
 
-The server only parses public keys and verifies signatures. `Identity` holds a private key, and is used in clients.
+The server only parses public keys and verifies signatures. `Identity` and `DeviceKey` hold private keys, and are used
+in clients.
 """
 
 import re
@@ -21,13 +23,16 @@ SIGNATURE_BYTES = 64
 SEED_BYTES = 32
 AUTH_CONTEXT = b"ironwire-auth-v1\0"
 """Domain separation: a signature over an `auth` text is valid for nothing else."""
+CERTIFIED_AUTH_CONTEXT = b"ironwire-auth-v2\0"
 
 _PUBLIC_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @frozen
 class PublicKey:
-    """A client's Ed25519 public key that passed every check. Made by `parse_public_key`."""
+    """The Ed25519 public key of a client or a device, which passed every check. Made by `parse_public_key` and
+    `public_key_from`.
+    """
 
     raw: bytes = field(repr=lambda raw: raw.hex()[:8] + "…", validator=min_len(KEY_BYTES))
     """32 bytes: libsodium reads that many without a length."""
@@ -58,8 +63,16 @@ def parse_public_key(token: str) -> PublicKey:
     """
     if _PUBLIC_KEY.fullmatch(token) is None:
         raise InvalidPublicKey("a public key is 64 hex digits")
-    raw = bytes.fromhex(token)
-    if not crypto_core_ed25519_is_valid_point(raw):
+    return public_key_from(bytes.fromhex(token))
+
+
+def public_key_from(raw: bytes) -> PublicKey:
+    """As `parse_public_key`, from 32 bytes.
+
+    Raises:
+        InvalidPublicKey: not 32 bytes, or refused as there.
+    """
+    if len(raw) != KEY_BYTES or not crypto_core_ed25519_is_valid_point(raw):
         raise InvalidPublicKey("not a usable Ed25519 point")
     return PublicKey(raw)
 
@@ -77,13 +90,23 @@ def auth_text(*, origin: str, nonce: bytes, public_key: bytes, device: str) -> b
     )
 
 
+def certified_auth_text(
+    *, origin: str, nonce: bytes, public_key: bytes, device: str, device_key: bytes, log_head: bytes
+) -> bytes:
+    """The text that a device with a certificate signs (section 9.2): that of `auth_text` in a domain of its own, then
+    its public key (32) and the hash of the last entry of the device log that it knows (32).
+    """
+    named = _prefixed(origin.encode()), nonce, public_key, _prefixed(device.encode())
+    return b"".join((CERTIFIED_AUTH_CONTEXT, *named, device_key, log_head))
+
+
 def _prefixed(part: bytes) -> bytes:
     return len(part).to_bytes(2, "big") + part
 
 
 @frozen
-class Identity:
-    """A client's private key. It never leaves the client; its `repr` shows the public half only."""
+class KeyPair:
+    """A private key, which never leaves the program that made it. Its `repr` shows the public half only."""
 
     _key: SigningKey = field(repr=False)
     public_key: PublicKey = field(init=False)
@@ -94,12 +117,12 @@ class Identity:
 
     @classmethod
     def generate(cls) -> Self:
-        """A new identity from the operating system's randomness."""
+        """A new key from the operating system's randomness."""
         return cls(SigningKey.generate())
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:
-        """The identity of a 32-byte seed (RFC 8032, section 5.1.5).
+        """The key of a 32-byte seed (RFC 8032, section 5.1.5).
 
         Raises:
             InvalidPublicKey: the seed is not 32 bytes long.
@@ -113,10 +136,22 @@ class Identity:
         """The 32 secret bytes, for the key store alone."""
         return bytes(self._key)
 
+    def sign(self, text: bytes) -> bytes:
+        """A signature of 64 bytes. Callers pass a challenge, or a text that begins with a context of this program;
+        never a text of the peer's choice.
+        """
+        return self._key.sign(text).signature
+
+
+@frozen
+class Identity(KeyPair):
+    """The key of a client: it says who somebody is, on every device of that client that holds it."""
+
     @property
     def client_id(self) -> ClientId:
         return self.public_key.client_id
 
-    def sign(self, text: bytes) -> bytes:
-        """A signature of 64 bytes. Callers pass a challenge or an `auth_text`, never a text of the peer's choice."""
-        return self._key.sign(text).signature
+
+@frozen
+class DeviceKey(KeyPair):
+    """The key of one installation, made there and never copied. A certificate says whose it is."""

@@ -20,7 +20,7 @@ from ironwire.delivery.pump import Pump, Window
 from ironwire.errors import StoreError
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.limits import Limits
-from ironwire.store.contract.operations import Acked, Operation, Register, Remove, Removed, Result, Touch
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Mailbox, MailboxId
 from ironwire.store.contract.store import Store
 from ironwire.wire.codec import accepted, encode
@@ -88,11 +88,11 @@ class Delivery:
             self._committer.ack(pump.mailbox, upto, cost_of(arrived, 1), session=pump.session)
 
     @ends_session_on_error
-    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: Result | StoreError) -> None:  # noqa: A002  # as above
+    def _settle_ack(self, endpoint: Endpoint, id: MessageId, result: op.Result | StoreError) -> None:  # noqa: A002  # as above
         endpoint.unsettled.settle(1)
         if isinstance(result, StoreError):
             endpoint.outbox.put(encode(Error("internal", detail="the ack could not be stored"), id))
-        elif isinstance(result, Acked):  # else a newer session has begun, and this one is told so by its close code
+        elif isinstance(result, op.Acked):  # else a newer session has begun, and this one is told so by its close code
             endpoint.outbox.put(accepted(self._now_ms(), id))
 
     def pump(self, outbox: Outbox) -> Pump:
@@ -124,9 +124,9 @@ class Delivery:
         except StoreError:
             return True
 
-    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> bool:
-        """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. False: the client has
-        too many devices.
+    async def register(self, endpoint: Endpoint, opened: Callable[[Mailbox], None]) -> op.Result:
+        """Make a mailbox for the endpoint's device if it has none, and open the endpoint's pump. Any other result than
+        a mailbox says why not.
 
         Args:
             opened: is called with the mailbox after the commit, and before anything is told that was committed later.
@@ -134,17 +134,18 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        client, device, pump = endpoint.principal.client, endpoint.principal.device, endpoint.pump
+        principal, pump = endpoint.principal, endpoint.pump
+        client, device = principal.client, principal.device
         if device is None or pump is None:
             raise ValueError("this session has no device")
 
-        def settle(result: Result | StoreError) -> None:
+        def settle(result: op.Result | StoreError) -> None:
             if isinstance(result, Mailbox):
                 pump.open(result.id, result.session, self._window(result))
                 opened(result)
 
-        result = await self._committer.committed(client, Register(client, device, self._now_ms()), settle)
-        return isinstance(result, Mailbox)
+        key = None if principal.device_key is None else principal.device_key.raw
+        return await self._committer.committed(client, op.Register(client, device, self._now_ms(), key), settle)
 
     def _window(self, mailbox: Mailbox) -> Window:
         """The window of a session that opens now. It begins behind an ack of a former session that waits: once that is
@@ -161,9 +162,9 @@ class Delivery:
         """Note that every device with a live session has been seen now."""
         for other in self._hub.everyone():
             if other.pump is not None:
-                self._committer.ask(None, Touch(other.pump.mailbox, self._now_ms()), lambda _: None)
+                self._committer.ask(None, op.Touch(other.pump.mailbox, self._now_ms()), lambda _: None)
 
-    async def change(self, client: ClientId, operation: Operation) -> Result:
+    async def change(self, client: ClientId, operation: op.Operation) -> op.Result:
         """Have the operation committed, after everything that the client has asked for before.
 
         Raises:
@@ -173,7 +174,7 @@ class Delivery:
 
     async def remove(
         self, client: ClientId, device: DeviceId, removed: Callable[[], None], session: int | None = None
-    ) -> Result:
+    ) -> op.Result:
         """Delete the device with its mailbox. The rest of a large mailbox is erased as fast as this client may have
         things done.
 
@@ -185,13 +186,38 @@ class Delivery:
             StoreError: the store cannot work.
         """
 
-        def settle(result: Result | StoreError) -> None:
-            if isinstance(result, Removed):
+        def settle(result: op.Result | StoreError) -> None:
+            if isinstance(result, op.Removed):
                 for sweep in result.rest:
                     self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
                 removed()
 
-        return await self._committer.committed(client, Remove(client, device, session), settle, SWEEP_COST)
+        return await self._committer.committed(client, op.Remove(client, device, session), settle, SWEEP_COST)
+
+    async def append_to_log(
+        self, append: op.AppendToLog, frame: Callable[[], bytes], logged: Callable[[op.Logged], None]
+    ) -> op.Result:
+        """Put an entry into its client's device log, and tell all the client's devices: whatever becomes of the caller
+        meanwhile.
+
+        Args:
+            logged: is called after the commit, and before anything is told that was committed later. Sessions that the
+                removed devices have then are those that lost their mailboxes.
+
+        Raises:
+            StoreError: the store cannot work.
+        """
+        client = append.envelope.sender
+
+        def settle(result: op.Result | StoreError) -> None:
+            if isinstance(result, op.Logged):
+                for sweep in result.rest:
+                    self._committer.ask(client, sweep, lambda _: None, SWEEP_COST)
+                self.envelopes.metrics.stored[append.envelope.verb] += 1
+                self._hub.fan_out(result.stored, frame)
+                logged(result)
+
+        return await self._committer.committed(client, append, settle, SWEEP_COST)
 
     async def settled(self, client: ClientId) -> None:
         """Wait until everything that the client has asked for is committed.
@@ -199,7 +225,7 @@ class Delivery:
         Raises:
             StoreError: the store cannot work.
         """
-        await self.change(client, Touch(NO_MAILBOX, self._now_ms()))
+        await self.change(client, op.Touch(NO_MAILBOX, self._now_ms()))
 
     async def run(self) -> None:
         """Commit what waits, batch after batch, until cancelled. One task runs this."""

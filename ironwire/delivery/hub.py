@@ -29,7 +29,7 @@ from ironwire.errors import IronWireError, StoreError
 from ironwire.ids import ClientId, DeviceId, EndpointId
 from ironwire.protocol.auth import Principal
 from ironwire.protocol.holding import Hold
-from ironwire.store.contract.operations import Append, Appended, ChangeGroup, Operation, Result
+from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import MailboxId, Number
 
 REPLACED = Ending(CloseCode.REPLACED, "replaced by a newer session of this device")
@@ -193,7 +193,7 @@ class Hub:
                 is_taken = endpoint.outbox.put(frame) or is_taken
         return is_taken
 
-    def fan_out(self, stored: Appended, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
+    def fan_out(self, stored: op.Appended, live_frame: Callable[[], bytes] | None, but: Endpoint | None = None) -> bool:
         """Hand the frame that `live_frame` makes to the sessions without a mailbox that are owed it, `but` one; None
         stands for an envelope that is for devices alone. Returns whether one took it.
         """
@@ -207,11 +207,15 @@ class Hub:
                         is_taken = endpoint.outbox.put(frame) or is_taken
         return is_taken
 
-    def wake_pumps(self, operation: Operation, result: Result | StoreError) -> None:
+    def wake_pumps(self, operation: op.Operation, result: op.Result | StoreError) -> None:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if not isinstance(result, Appended) or not isinstance(operation, Append | ChangeGroup):
+        if not isinstance(result, op.Appended):
+            if not isinstance(result, op.Logged):
+                return
+            result = result.stored
+        if not isinstance(operation, op.Append | op.ChangeGroup | op.AppendToLog):
             return
         envelope = operation.envelope
         for place in result.placed:

@@ -18,6 +18,7 @@ from ironwire.delivery.hub import Endpoint
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.history import HistoryHandler
@@ -48,6 +49,7 @@ class Dispatcher:
     def __init__(
         self,
         devices: DeviceHandler,
+        device_log: DeviceLogHandler,
         history: HistoryHandler,
         groups: GroupHandler,
         presence: PresenceHandler,
@@ -59,7 +61,7 @@ class Dispatcher:
         self._plain: dict[type[msg.ClientMessage], PlainHandler] = {}
         self._asking: dict[type[msg.ClientMessage], AskingHandler] = {}
         handled: list[type[msg.ClientMessage]] = []
-        for handler in (self, devices, history, groups, presence, blocks, calls, uploads):
+        for handler in (self, devices, device_log, history, groups, presence, blocks, calls, uploads):
             for kind, method in registered_in(handler):
                 handled.append(kind)
                 if iscoroutinefunction(method):

@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from attrs import frozen
 
+from ironwire.crypto.padding import padded_size
 from ironwire.crypto.signing import Identity
 from ironwire.errors import MLSError
 from ironwire.mls import messages as msg
@@ -18,8 +19,6 @@ PUBLIC, PRIVATE = 1, 2
 _SAMPLE_BYTES = 32
 _GUARD_BYTES = 4
 _LABEL = "FramedContentTBS"
-_BUCKET = 256
-_MOST_BY_BUCKET = 4096
 
 
 @frozen
@@ -192,12 +191,6 @@ def sender_data_key(secret: bytes, ciphertext: bytes) -> tuple[bytes, bytes]:
 def _guarded(nonce: bytes, guard: bytes) -> bytes:
     start = bytes(one ^ other for one, other in zip(nonce, guard, strict=False))
     return start + nonce[_GUARD_BYTES:]
-
-
-def padded_size(size: int) -> int:
-    """Multiples of 256 bytes up to 4 KiB, then four steps between one power of two and the next."""
-    step = _BUCKET if size <= _MOST_BY_BUCKET else 1 << (size - 1).bit_length() - 3
-    return -(-size // step) * step
 
 
 # --- the envelope of every message (section 6) -----------------------------------------------------------------------

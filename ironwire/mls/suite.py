@@ -16,6 +16,7 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
+from ironwire.crypto import kdf
 from ironwire.crypto.signing import Identity, PublicKey, parse_public_key
 from ironwire.errors import MLSError, SigningError
 from ironwire.mls.codec import Opaque, Struct, Uint, need, opaque
@@ -58,11 +59,7 @@ def extract(salt: bytes, material: bytes) -> bytes:
 
 def expand(secret: bytes, info: bytes, size: int) -> bytes:
     need(size <= 255 * HASH_BYTES, "HKDF gives no more than 255 blocks")
-    output, block, counter = b"", b"", 1
-    while len(output) < size:
-        block = mac(secret, block + info + bytes([counter]))
-        output, counter = output + block, counter + 1
-    return output[:size]
+    return kdf.expand(secret, info, size)
 
 
 def expand_with_label(secret: bytes, label: str, context: bytes, size: int) -> bytes:

@@ -1,13 +1,17 @@
-"""auth -> challenge -> verify -> principal (docs/protocol.md, sections 2 and 3), as a pure machine.
+"""auth -> challenge -> verify -> principal (docs/protocol.md, sections 2, 3 and 9.2), as a pure machine.
 
     state        message    outcome                                                 next state
     -----------  ---------  ------------------------------------------------------  ---------------------
-    AwaitAuth    auth       Challenge, or Refuse: bad key, banned, not our origin   AwaitVerify, or Done
+    AwaitAuth    auth       Challenge, or Refuse: bad key or certificate, banned,   AwaitVerify, or Done
+                            not our origin
     AwaitAuth    any other  Expected auth_required                                  AwaitAuth
-    AwaitVerify  verify     Admit, or Refuse: a bad signature                       Done
+    AwaitVerify  verify     Admit, or Refuse: a bad signature, of either kind       Done
     AwaitVerify  any other  Expected expected_verify                                AwaitVerify
 
 A challenge is good for one attempt: every `verify` ends the machine. The session owns the deadline of 10 s.
+
+With a certificate the device's key signs, and the certificate says that its client's key stands behind it; both are
+verified. Whether the device is in the client's log still is the store's to decide, when the session is registered.
 """
 
 import re
@@ -16,9 +20,10 @@ from collections.abc import Callable
 from attrs import define, frozen
 
 from ironwire.close_codes import CloseCode
-from ironwire.crypto.signing import SIGNATURE_BYTES, PublicKey, auth_text, parse_public_key
-from ironwire.errors import InvalidPublicKey, InvalidSignature
+from ironwire.crypto.signing import SIGNATURE_BYTES, PublicKey, auth_text, certified_auth_text, parse_public_key
+from ironwire.errors import InvalidCertificate, InvalidPublicKey, InvalidSignature
 from ironwire.ids import ClientId, DeviceId, Origin
+from ironwire.protocol.devices.certificate import Certificate, decode_certificate
 from ironwire.wire.messages import Auth, ClientMessage, ErrorCode, Verify
 
 _HEX_SIGNATURE = re.compile(rf"[0-9a-fA-F]{{{SIGNATURE_BYTES * 2}}}")
@@ -30,12 +35,22 @@ class AwaitAuth:
 
 
 @frozen
+class ClaimedDevice:
+    """A device shows a certificate, and says which entry of its log it knows as the last."""
+
+    key: PublicKey
+    certificate: Certificate
+    log_head: bytes
+
+
+@frozen
 class AwaitVerify:
-    """The peer claims `key` and has to sign `nonce`."""
+    """The peer claims the client's `key`, or a device of that client, and has to sign `nonce`."""
 
     auth: Auth
     key: PublicKey
     nonce: bytes
+    device: ClaimedDevice | None = None
 
 
 @frozen
@@ -45,10 +60,13 @@ class Done:
 
 @frozen
 class Principal:
-    """The owner of a session, proven by signature. Without a device it is a seed session (section 5)."""
+    """The owner of a session, proven by signature. Without a device it is a seed session (section 5). With a
+    `device_key` it was that key that signed, and the client's key has certified it.
+    """
 
     client: ClientId
     device: DeviceId | None
+    device_key: PublicKey | None = None
 
 
 @frozen
@@ -73,6 +91,7 @@ class Refuse:
     code: CloseCode = CloseCode.REFUSED
 
 
+INVALID_CERTIFICATE = Refuse("Invalid certificate")
 BANNED = Refuse("banned by the operator", CloseCode.REMOVED)
 
 
@@ -95,15 +114,20 @@ def _nobody(_: ClientId) -> bool:
     return False
 
 
+def _before_every_date() -> int:
+    return 0
+
+
 @frozen
 class AuthPolicy:
     """The operator's demands on an `auth`. `origins` are the names under which this server may be reached; a client
-    that `is_banned` is refused before any signature is verified.
+    that `is_banned` is refused before any signature is verified. `now_ms` tells when a certificate has ended.
     """
 
     origins: frozenset[Origin]
     require_origin: bool
     is_banned: Callable[[ClientId], bool] = _nobody
+    now_ms: Callable[[], int] = _before_every_date
 
 
 @define
@@ -123,7 +147,7 @@ class Authentication:
             case AwaitAuth(), _:
                 outcome = Expected("auth_required")
             case AwaitVerify() as state, Verify():
-                self._state, outcome = Done(), _verified(state, message)
+                self._state, outcome = Done(), _verified(state, message, self._policy.now_ms())
             case AwaitVerify(), _:
                 outcome = Expected("expected_verify")
             case _:
@@ -141,22 +165,56 @@ class Authentication:
             return Done(), Refuse("Origin required")
         if auth.origin is not None and auth.origin not in self._policy.origins:
             return Done(), Refuse("Origin not served here")
-        return AwaitVerify(auth, key, nonce), Challenge(nonce)
+        device = _claimed_device(auth, key)
+        if isinstance(device, Refuse):
+            return Done(), device
+        return AwaitVerify(auth, key, nonce, device), Challenge(nonce)
 
 
-def _verified(state: AwaitVerify, verify: Verify) -> Outcome:
+def _claimed_device(auth: Auth, client: PublicKey) -> ClaimedDevice | Refuse | None:
+    """What the `auth` says of a certificate; None if it has none. Nothing is verified yet."""
+    claims = auth.cert, auth.device_key, auth.log_head
+    if claims == (None, None, None):
+        return None
+    match claims, auth:
+        case (str(cert), str(device_key), str(log_head)), Auth(device=str(), origin=str()):
+            try:
+                certificate = decode_certificate(bytes.fromhex(cert))
+                key = parse_public_key(device_key)
+            except (InvalidCertificate, InvalidPublicKey):
+                return INVALID_CERTIFICATE
+            if certificate.client != client:
+                return INVALID_CERTIFICATE
+            return ClaimedDevice(key, certificate, bytes.fromhex(log_head))
+        case _:
+            return Refuse("A certificate needs device, origin, device_key and log_head")
+
+
+def _verified(state: AwaitVerify, verify: Verify, now_ms: int) -> Outcome:
     if _HEX_SIGNATURE.fullmatch(verify.attempt) is None:
         return Refuse("Invalid signature length")
+    device = state.device
     try:
-        state.key.verify(_signed_text(state), bytes.fromhex(verify.attempt))
+        signer = state.key if device is None else device.key
+        signer.verify(_signed_text(state), bytes.fromhex(verify.attempt))
+        if device is not None:
+            device.certificate.verify(device.key, now_ms)
     except InvalidSignature:
         return Refuse("Signature verification failed")
+    except InvalidCertificate:
+        return INVALID_CERTIFICATE
     speaks_seed = state.auth.origin is None and state.auth.device is None
-    return Admit(Principal(state.key.client_id, state.auth.device), speaks_seed, state.auth.invite)
+    principal = Principal(state.key.client_id, state.auth.device, None if device is None else device.key)
+    return Admit(principal, speaks_seed, state.auth.invite)
 
 
 def _signed_text(state: AwaitVerify) -> bytes:
-    auth = state.auth
+    auth, device = state.auth, state.device
     if auth.origin is None:
         return state.nonce
-    return auth_text(origin=auth.origin, nonce=state.nonce, public_key=state.key.raw, device=auth.device or "")
+    named = {"origin": auth.origin, "device": auth.device or ""}
+    if device is None:
+        return auth_text(**named, nonce=state.nonce, public_key=state.key.raw)
+    return certified_auth_text(
+        **named, nonce=state.nonce, public_key=state.key.raw, device_key=device.key.raw, log_head=device.log_head
+    )

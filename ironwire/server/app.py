@@ -34,6 +34,8 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 
 from ironwire.errors import ConfigError, StoreError
 from ironwire.server.core import Core, wall_clock_ms
+from ironwire.server.http.backups import backup_routes
+from ironwire.server.http.links import link_routes
 from ironwire.server.http.media import media_routes
 from ironwire.server.http.pages import client_json_routes, page_routes
 from ironwire.server.http.responses import install_cors, install_response_rules
@@ -113,6 +115,8 @@ def _register_routes(app: App, server: Server) -> None:
     for files in (
         upload_routes(core.blobs, limits, server.uploads, core.file_janitor.expires_ms),
         media_routes(core.blobs),
+        link_routes(server.links, limits),
+        backup_routes(core.store, server.backups, limits, core.now_ms),
     ):
         install_cors(files, auth.web_origins)
         app.register_blueprint(files)

@@ -14,6 +14,7 @@ from ironwire.crypto.tokens import UploadTokens
 from ironwire.delivery.outbox import OutboxFlusher
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.dispatch import Dispatcher
 from ironwire.handlers.history import HistoryHandler
@@ -25,6 +26,8 @@ from ironwire.ids import ClientId
 from ironwire.protocol.auth import AuthPolicy
 from ironwire.server.background import Background
 from ironwire.server.core import Core
+from ironwire.server.http.backups import BackupRules
+from ironwire.server.http.links import Links
 from ironwire.server.http.monitoring import MetricsServer, Readiness, metrics_routes, probe_routes
 from ironwire.server.http.pages import Status
 from ironwire.server.http.upload_rules import UploadRules
@@ -67,6 +70,7 @@ class Server:
         self.calls = CallHandler(core.hub, core.store, ice, limits, now_ms)
         self.dispatcher = Dispatcher(
             DeviceHandler(core.hub, core.delivery),
+            DeviceLogHandler(core.hub, core.delivery, core.store, now_ms),
             HistoryHandler(core.store, is_kept=core.delivery.envelopes.keeps_history),
             core.groups,
             self.presence,
@@ -83,10 +87,12 @@ class Server:
         self.services = self._services()
         self.sessions = Sessions(limits)
         proxies = TrustedProxies.parse(settings.server.trusted_proxies)
-        self.policies = AuthPolicies(settings, core.store.glance.is_banned)
+        self.policies = AuthPolicies(settings, core.store.glance.is_banned, now_ms)
         self.limiter = ConnectionLimiter(limits, proxies, self.policies.serves_page_of)
         self.guard = install(limits, self.sessions.drain, self.limiter, self.scheduler)
+        self.links = Links(limits, proxies, now_ms)
         self.uploads = UploadRules(limits, tokens, proxies, settings.upload.auth == "token", now_ms)
+        self.backups = BackupRules(limits, self.uploads, proxies)
 
         # What the operator sees, and the tasks.
         self.sources = self._sources()
@@ -152,6 +158,8 @@ class Server:
             "store": self.core.store.statistics,
             "blobs": self.core.blobs.statistics,
             "uploads": self.uploads.statistics,
+            "links": self.links.statistics,
+            "backups": self.backups.statistics,
             "process": process_statistics,
             "log": log_statistics,
             "clock": self.core.clock.statistics,
@@ -181,9 +189,10 @@ class Server:
 class AuthPolicies:
     """Which origins a client may sign and a page may come from, by the address that its connection arrived at."""
 
-    def __init__(self, settings: Settings, is_banned: Callable[[ClientId], bool]) -> None:
+    def __init__(self, settings: Settings, is_banned: Callable[[ClientId], bool], now_ms: Callable[[], int]) -> None:
         self._settings = settings
         self._is_banned = is_banned
+        self._now_ms = now_ms
         self._at = lru_cache(_ADDRESSES_REMEMBERED)(self._make)
 
     def at(self, server: tuple[str, int | None] | None) -> AuthPolicy:
@@ -197,4 +206,5 @@ class AuthPolicies:
 
     def _make(self, address: str, port: int) -> AuthPolicy:
         settings = self._settings
-        return AuthPolicy(settings.served_origins(address, port), settings.auth.require_origin, self._is_banned)
+        origins = settings.served_origins(address, port)
+        return AuthPolicy(origins, settings.auth.require_origin, self._is_banned, self._now_ms)

@@ -27,8 +27,8 @@ MEDIA = "media"
 
 @frozen
 class SurveyedClient:
-    """A client with a device, in a group, or banned; others leave no trace but envelopes. `seen_ms` is when one of its
-    devices was here last.
+    """A client with a device or a device log, in a group, or banned; others leave no trace but envelopes. `seen_ms` is
+    when one of its devices was here last.
     """
 
     client: ClientId
@@ -89,7 +89,8 @@ class BlobPage(SurveyPage):
 
 
 _KNOWN_CLIENTS = """(
-    SELECT client FROM mailbox UNION SELECT client FROM member UNION SELECT client FROM ban)"""
+    SELECT client FROM mailbox UNION SELECT client FROM member UNION SELECT client FROM ban
+    UNION SELECT client FROM logged_device)"""
 _CLIENTS = """
     SELECT known.client,
         (SELECT count(*) FROM mailbox WHERE mailbox.client = known.client),

@@ -43,7 +43,7 @@ def _document(title: str, classes: tuple[type[Any], ...], *, is_open: bool) -> S
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
         "oneOf": [_ref(cls.verb) for cls in classes],
-        "$defs": {cls.verb: _frame(cls, is_open=is_open) for cls in classes} | _IDENTIFIERS,
+        "$defs": {cls.verb: _frame(cls, is_open=is_open) for cls in classes} | IDENTIFIER_SCHEMAS,
     }
 
 
@@ -56,7 +56,7 @@ def _frame(cls: type[Any], *, is_open: bool) -> Schema:
         head["seq"] = False  # a number belongs to deliveries alone: the one key that is not ignored elsewhere
     if cls in NUMBERED:
         head["n"] = counted
-    payload = _object(cls, is_open=is_open)
+    payload = object_schema(cls, is_open=is_open)
     if cls is AuthChallenge:
         properties, required = head | payload["properties"], ["type", *payload["required"]]
     else:
@@ -64,7 +64,8 @@ def _frame(cls: type[Any], *, is_open: bool) -> Schema:
     return {"description": inspect.getdoc(cls)} | _keys(properties, required, is_open=is_open)
 
 
-def _object(cls: type[Any], *, is_open: bool) -> Schema:
+def object_schema(cls: type[Any], *, is_open: bool) -> Schema:
+    """The schema of a class in the annotations of `messages/`; identifiers are references to `IDENTIFIER_SCHEMAS`."""
     fields = attrs.fields(cls)
     required = [wire_key(field) for field in fields if field.default is attrs.NOTHING]
     properties = {wire_key(field): _schema(field.type, is_open=is_open) for field in fields}
@@ -80,7 +81,7 @@ def _schema(kind: Any, *, is_open: bool) -> Schema:
     if kind in _SIMPLE:
         return _SIMPLE[kind]
     if attrs.has(kind):
-        return _object(kind, is_open=is_open)
+        return object_schema(kind, is_open=is_open)
     origin: Any = get_origin(kind)
     if origin is Literal:
         return {"enum": list(get_args(kind))}
@@ -130,14 +131,17 @@ _SIMPLE: dict[Any, Schema] = {
     ids.CallId: _ref("call_id"),
     ids.MessageId: _ref("message_id"),
     ids.Address: _ref("address"),
+    ids.ConversationId: _ref("conversation_id"),
 }
 
-_IDENTIFIERS: dict[str, Schema] = {
+IDENTIFIER_SCHEMAS: dict[str, Schema] = {
     "client_id": {"type": "string"} | _pattern(ids.CLIENT_ID.pattern, "64 lowercase hex digits"),
     "device_id": {"type": "string"} | _pattern(ids.DEVICE_ID.pattern, "1 to 64 characters of A-Z a-z 0-9 . _ -"),
     "group_id": {"type": "string"} | _pattern(ids.GROUP_ID.pattern, "# and 32 lowercase hex digits"),
     "call_id": {"type": "string"} | _pattern(ids.CALL_ID.pattern, "32 lowercase hex digits"),
     "message_id": {"type": "string"} | _pattern(ids.MESSAGE_ID.pattern, "1 to 64 characters from U+0020 to U+007E"),
+    "conversation_id": {"type": "string"}
+    | _pattern(ids.CONVERSATION_ID.pattern, "@ or #, and 32 lowercase hex digits"),
     "address": {"oneOf": [_ref("client_id"), _ref("group_id")]},
 }
 

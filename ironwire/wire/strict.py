@@ -33,6 +33,10 @@ class Fault(Exception):
         self.what = what
         self.where = where
 
+    def about(self, whole: str) -> str:
+        """In words; `whole` is the name of the value itself."""
+        return f"{self.where.removeprefix('.') or whole} {self.what}"
+
     def inside(self, step: str) -> "Fault":
         return Fault(self.what, step + self.where)
 
@@ -48,6 +52,7 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
     # A client writes to few addresses many times. A hit costs a fifth of a match, and equal addresses share one string.
     ids.Address: lru_cache(maxsize=16_384)(ids.parse_address),
     ids.GroupId: ids.parse_group_id,
+    ids.ConversationId: ids.parse_conversation_id,
     ids.CallId: ids.parse_call_id,
     ids.MessageId: ids.parse_message_id,
 }

@@ -6,9 +6,13 @@ from hashlib import blake2b
 import orjson
 from attrs import evolve
 
+from ironwire.crypto.signing import PublicKey
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.protocol.devices.log_entry import LogOp, SignedEntry
 from ironwire.store.contract.operations import (
     Append,
+    AppendToLog,
     Audience,
     ChangeGroup,
     Operation,
@@ -79,6 +83,21 @@ def change(
     payload = orjson.dumps({"text": str(expected_epoch + 1)})
     told = Envelope("group_changed", by, device, group, None if id is None else MessageId(id), ts, payload)
     return ChangeGroup(told, blake2b(asked, digest_size=16).digest(), expected_epoch, name, roles)
+
+
+def log_entry(log: DeviceLog, op: LogOp, *keys: bytes, is_owner: bool = False) -> SignedEntry:
+    """The next entry of the log; its signature is none, because stores do not look at it."""
+    devices = [PublicKey(key) for key in keys]
+    return SignedEntry(log.next_entry(op, devices, time_ms=1_000 + log.next_index, is_owner=is_owner), bytes(64))
+
+
+def logged(entry: SignedEntry, device: DeviceId | None = None) -> AppendToLog:
+    """The text of what tells of it is the index."""
+    client = entry.entry.client.client_id
+    payload = orjson.dumps({"text": str(entry.index)})
+    return AppendToLog(
+        Envelope("device_log_changed", client, device, client, None, entry.entry.time_ms, payload), entry
+    )
 
 
 async def apply(store: Store, operation: Operation) -> Result:

@@ -74,7 +74,7 @@ async def test_of_two_changes_from_one_epoch_one_wins_in_one_batch_and_across(st
     async with trio.open_nursery() as nursery:
         nursery.start_soon(add, BOB)
         nursery.start_soon(add, CAT)
-    assert sorted(outcomes, key=str) == [Appended, EpochPassed]
+    assert sorted(outcomes, key=lambda outcome: outcome.__name__) == [Appended, EpochPassed]
     assert await apply(store, change(CLUB, 0, {ANN: "admin"})) == EpochPassed()
 
 

@@ -15,13 +15,17 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from ironwire.crypto.signing import PublicKey
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.protocol.devices.log_entry import FIRST_PREV, LogEntry, LogOp, SignedEntry
 from ironwire.store.contract.operations import (
     Acknowledge,
     AddBlock,
     Append,
     ChangeGroup,
     Forget,
+    Logged,
     Operation,
     RefuseNumber,
     Register,
@@ -35,7 +39,7 @@ from ironwire.store.memory.store import MemoryStore
 from ironwire.store.sqlite import mailboxes as sqlite_mailboxes
 from ironwire.store.sqlite.store import SqliteStore
 from ironwire.wire.messages import ErrorCode
-from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope
+from tests.contract.builders import ANN, BOB, CAT, LAPTOP, PHONE, TABLET, append, change, envelope, logged
 
 CLIENTS = [ANN, BOB, CAT]
 GROUPS = [GroupId("#" + digit * 32) for digit in "123"]
@@ -52,6 +56,7 @@ SMALL = Quota(
 
 clients = st.sampled_from(CLIENTS)
 devices = st.sampled_from([PHONE, LAPTOP, TABLET])
+keys = st.sampled_from([bytes([number]) * 32 for number in range(1, 5)])
 times = st.integers(0, 30)
 mailboxes = st.sampled_from(MAILBOXES).map(MailboxId)
 message_ids = st.sampled_from("123").map(MessageId)
@@ -107,7 +112,7 @@ operations = st.one_of(
     appends(),
     changes(),
     changes(),
-    st.builds(Register, clients, devices, times),
+    st.builds(Register, clients, devices, times, st.none() | keys),
     st.builds(Acknowledge, mailboxes, st.integers(0, 20), st.none() | st.integers(1, 3)),
     st.builds(Touch, mailboxes, times),
     st.builds(Remove, clients, devices, st.none() | st.integers(1, 3)),
@@ -127,6 +132,7 @@ class Stores(RuleBasedStateMachine):
         self.path = Path(self.folder.name) / "ironwire.db"
         self.memory = MemoryStore(SMALL)
         self.sqlite = SqliteStore(self.path, SMALL)
+        self.logs = {client: DeviceLog(PublicKey(bytes.fromhex(client))) for client in CLIENTS}
         trio.run(self.sqlite.open)
 
     def teardown(self) -> None:
@@ -134,12 +140,13 @@ class Stores(RuleBasedStateMachine):
         self.folder.cleanup()
         self.bounds.undo()
 
-    def both(self, method: str, *args: object, **kwargs: object) -> None:
+    def both(self, method: str, *args: object, **kwargs: object) -> Any:
         """Ask both stores the same; the answers have to be equal."""
         ours, theirs = (
             trio.run(partial(getattr(store, method), *args, **kwargs)) for store in (self.sqlite, self.memory)
         )
         assert ours == theirs
+        return ours
 
     @initialize(heavy=st.sampled_from([1, 5, 20, 1_000]), young=st.sampled_from([0, 1, 2]))
     def begin_with_devices(self, heavy: int, young: int) -> None:
@@ -152,6 +159,28 @@ class Stores(RuleBasedStateMachine):
     @rule(batch=st.lists(operations, min_size=1, max_size=12))
     def apply(self, batch: Sequence[Operation]) -> None:
         self.both("apply", batch)
+
+    @rule(
+        client=clients,
+        op=st.sampled_from(LogOp),
+        named=st.sets(keys, min_size=1, max_size=3),
+        place=st.sampled_from(["next", "next", "next", "before", "elsewhere"]),
+        batch=st.lists(operations, max_size=4),
+    )
+    def change_a_device_log(
+        self, client: ClientId, op: LogOp, named: set[bytes], place: str, batch: list[Operation]
+    ) -> None:
+        """The entry that comes next, allowed or not; the one before again; or one behind an entry that nobody knows."""
+        log = self.logs[client]
+        chosen = sorted(named) if op is LogOp.SNAPSHOT else sorted(named)[:1]
+        prev = b"?" * 32 if place == "elsewhere" else FIRST_PREV if log.head is None else log.head.hash
+        devices = tuple(map(PublicKey, chosen))
+        entry = SignedEntry(LogEntry(log.client, log.next_index, prev, op, False, 20, devices), bytes(64))
+        if place == "before" and log.entries:
+            entry = log.entries[-1]
+        (result, *_) = self.both("apply", [logged(entry), *batch])
+        if isinstance(result, Logged):
+            self.logs[client] = log.append(entry)
 
     @rule(before_ms=times, archived_before_ms=times)
     def expire(self, before_ms: int, archived_before_ms: int) -> None:
@@ -212,6 +241,7 @@ async def told(store: Store) -> dict[str, Any]:
         answers[f"has {client}"] = store.glance.mailbox_count(client)
         answers[f"mailboxes of {client}"] = list(await store.mailboxes_of(client))
         answers[f"groups of {client}"] = list(await store.groups_of(client))
+        answers[f"log of {client}"] = await store.device_log(client, first=1, limit=99)
         answers[f"blocks of {client}"] = await store.blocks_of(client)
         assert store.glance.blocks_of(client) == answers[f"blocks of {client}"]
         for peer in PEERS:

@@ -37,7 +37,7 @@ async def test_erasing_takes_what_is_the_clients_alone(store: Store) -> None:
     await apply(store, append(envelope(BOB, ANN, "to ann", device=PHONE, id="1")))
     await apply(store, append(envelope(ANN, ANN, "to herself", device=PHONE, id="2")))
     erased = await store.erase(ANN)
-    assert erased == Erased(devices=2, waiting=4, archived=0, blocks=0, left_to_others=0)
+    assert erased == Erased(devices=2, waiting=4, archived=0, blocks=0, left_to_others=0, log_entries=0)
     assert await store.mailboxes_of(ANN) == []
     assert not store.glance.mailbox_count(ANN)
     assert await texts(store, await mailbox_of(store, BOB, PHONE)) == []
@@ -83,7 +83,7 @@ async def test_who_was_erased_can_begin_anew(store: Store) -> None:
 
 async def test_erasing_again_or_an_unknown_client_changes_nothing(store: Store) -> None:
     await registered(store, BOB, DeviceId("other"))
-    assert await store.erase(ANN) == Erased(0, 0, 0, 0, 0)
+    assert await store.erase(ANN) == Erased(0, 0, 0, 0, 0, 0)
     assert len(await store.mailboxes_of(BOB)) == 1
 
 

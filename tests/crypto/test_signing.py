@@ -18,9 +18,11 @@ from ironwire.crypto.signing import (
     Identity,
     PublicKey,
     auth_text,
+    certified_auth_text,
     parse_public_key,
 )
 from ironwire.errors import InvalidPublicKey, InvalidSignature
+from tests.vectors.devices import FILE as DEVICE_CASES
 
 _FIELD_PRIME = 2**255 - 19
 _GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -106,6 +108,39 @@ def test_the_text_of_section_3_byte_by_byte() -> None:
 def test_the_text_of_section_3_without_a_device() -> None:
     text = auth_text(origin="http://é", nonce=b"\x11" * 32, public_key=b"\x22" * 32, device="")
     assert text == b"ironwire-auth-v1\0\x00\x09http://\xc3\xa9" + b"\x11" * 32 + b"\x22" * 32 + b"\0\0"
+
+
+def test_the_text_of_section_9_byte_by_byte() -> None:
+    text = certified_auth_text(
+        origin="http://é",
+        nonce=b"\x11" * 32,
+        public_key=b"\x22" * 32,
+        device="phone",
+        device_key=b"\x33" * 32,
+        log_head=b"\x44" * 32,
+    )
+    assert text == (
+        b"ironwire-auth-v2\0\x00\x09http://\xc3\xa9"
+        + b"\x11" * 32
+        + b"\x22" * 32
+        + b"\x00\x05phone"
+        + b"\x33" * 32
+        + b"\x44" * 32
+    )
+
+
+@pytest.mark.parametrize("case", json.loads(DEVICE_CASES.read_text(encoding="utf-8"))["auth"])
+def test_a_device_signs_the_text_of_the_cases(case: dict[str, str]) -> None:
+    text = certified_auth_text(
+        origin=case["origin"],
+        nonce=bytes.fromhex(case["nonce"]),
+        public_key=bytes.fromhex(case["client"]),
+        device=case["device"],
+        device_key=bytes.fromhex(case["device_key"]),
+        log_head=bytes.fromhex(case["log_head"]),
+    )
+    assert text.hex() == case["text"]
+    parse_public_key(case["device_key"]).verify(text, bytes.fromhex(case["signature"]))
 
 
 def _wycheproof() -> list[Any]:

@@ -110,7 +110,7 @@ class Visit:
 
     async def run(self) -> None:
         with self.scope, self.rooms.hub.attached(self.endpoint):
-            assert await self.rooms.delivery.register(self.endpoint, self._opened)
+            assert isinstance(await self.rooms.delivery.register(self.endpoint, self._opened), Mailbox)
             async with trio.open_nursery() as nursery:
                 assert self.endpoint.pump is not None
                 self.endpoint.pump.begin(partial(nursery.start_soon, self.endpoint.pump.run))

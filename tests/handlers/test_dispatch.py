@@ -17,6 +17,7 @@ from ironwire.delivery.outbox import Outbox
 from ironwire.errors import StoreError
 from ironwire.handlers.blocks import BlockHandler
 from ironwire.handlers.calls import CallHandler
+from ironwire.handlers.device_log import DeviceLogHandler
 from ironwire.handlers.devices import DeviceHandler
 from ironwire.handlers.dispatch import Dispatcher
 from ironwire.handlers.groups import GroupHandler
@@ -47,6 +48,7 @@ def make_dispatcher(house: House, tmp_path: Path) -> Callable[[], Dispatcher]:
     presence = PresenceHandler(hub, store, now_ms)
     return lambda: Dispatcher(
         DeviceHandler(hub, delivery),
+        DeviceLogHandler(hub, delivery, store, now_ms),
         HistoryHandler(store, is_kept=False),
         GroupHandler(store, delivery, now_ms, bytes, most_members=10),
         presence,

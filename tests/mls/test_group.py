@@ -16,7 +16,7 @@ from ironwire.mls import (
     RemovedFromGroup,
 )
 from ironwire.mls.codec import opaque
-from ironwire.mls.framing import open_envelope, padded_size
+from ironwire.mls.framing import open_envelope
 from ironwire.mls.messages import PrivateMessage
 from ironwire.mls.nodes import X509Credential
 from ironwire.mls.secret_tree import APPLICATION, SecretTree
@@ -322,14 +322,6 @@ def test_the_resumption_key_is_that_of_the_epoch() -> None:
     assert key == bob.group.resumption_psk()
     deliver(alice.group.commit(path=True).commit, members)
     assert key != alice.group.resumption_psk() == bob.group.resumption_psk()
-
-
-@pytest.mark.parametrize(
-    ("size", "padded"),
-    [(0, 0), (1, 256), (256, 256), (257, 512), (4096, 4096), (4097, 5120), (5121, 6144), (8192, 8192), (8193, 10240)],
-)
-def test_padding_goes_to_the_next_bucket(size: int, padded: int) -> None:
-    assert padded_size(size) == padded
 
 
 def test_messages_of_one_bucket_are_of_one_size() -> None:

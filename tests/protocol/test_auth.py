@@ -1,6 +1,7 @@
 """Nobody becomes a principal but by one signature over one challenge, and the machine does what its own table says."""
 
 import re
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from ironwire.crypto.signing import NONCE_BYTES, Identity, auth_text
+from ironwire.crypto.signing import NONCE_BYTES, DeviceKey, Identity, auth_text, certified_auth_text
 from ironwire.ids import DeviceId, Origin
 from ironwire.protocol import auth
 from ironwire.protocol.auth import (
@@ -22,6 +23,7 @@ from ironwire.protocol.auth import (
     Principal,
     Refuse,
 )
+from ironwire.protocol.devices.certificate import issue_certificate
 from ironwire.wire.messages import Auth, ClientMessage, File, Text, Verify
 from tests.strategies import client_messages
 
@@ -29,6 +31,8 @@ ALICE = Identity.from_seed(b"alice".ljust(32))
 MALLORY = Identity.from_seed(b"mallory".ljust(32))
 ORIGIN, ELSEWHERE = Origin("https://chat.example"), Origin("https://evil.example")
 PHONE, LAPTOP = DeviceId("phone"), DeviceId("laptop")
+KEY, OTHER_KEY = (DeviceKey.from_seed(name.ljust(32)) for name in (b"phone", b"laptop"))
+NOW_MS = 1_790_000_000_000
 NONCE, OTHER_NONCE = b"n" * NONCE_BYTES, b"o" * NONCE_BYTES
 UNUSED = b"u" * NONCE_BYTES
 """Given with a message that earns no challenge."""
@@ -165,6 +169,104 @@ def test_an_upper_case_token_is_folded() -> None:
     machine = _challenged(Auth(ALICE.client_id.upper(), device=PHONE, origin=ORIGIN))
     outcome = machine.receive(_signed(_auth_text()), UNUSED)
     assert outcome == Admit(Principal(ALICE.client_id, PHONE), speaks_seed=False)
+
+
+# --- certificates ----------------------------------------------------------------------------------------------------
+
+HEAD = b"h" * 32
+CERTIFICATE = issue_certificate(ALICE, KEY.public_key, NOW_MS).encode().hex()
+CERTIFIED = Auth(ALICE.client_id, PHONE, ORIGIN, None, CERTIFICATE, KEY.public_key.raw.hex(), HEAD.hex())
+IN_TIME = evolve(POLICY, now_ms=lambda: NOW_MS)
+
+
+def _by_device(by: DeviceKey = KEY, **changed: Any) -> Verify:
+    signed = {
+        "origin": ORIGIN,
+        "nonce": NONCE,
+        "public_key": ALICE.public_key.raw,
+        "device": PHONE,
+        "device_key": KEY.public_key.raw,
+        "log_head": HEAD,
+    }
+    return Verify(by.sign(certified_auth_text(**{**signed, **changed})).hex())
+
+
+def test_a_device_with_a_certificate_signs_by_its_own_key() -> None:
+    machine = _challenged(evolve(CERTIFIED, invite="ticket"), IN_TIME)
+    principal = Principal(ALICE.client_id, PHONE, KEY.public_key)
+    assert machine.receive(_by_device(), UNUSED) == Admit(principal, speaks_seed=False, invite="ticket")
+
+
+@pytest.mark.parametrize(
+    "verify",
+    [
+        pytest.param(_by_device(OTHER_KEY), id="another device's key"),
+        pytest.param(_by_device(origin=ELSEWHERE), id="another origin: a relayed challenge"),
+        pytest.param(_by_device(nonce=OTHER_NONCE), id="another nonce"),
+        pytest.param(_by_device(public_key=MALLORY.public_key.raw), id="another client"),
+        pytest.param(_by_device(device=LAPTOP), id="another name"),
+        pytest.param(_by_device(device_key=OTHER_KEY.public_key.raw), id="a text of another device key"),
+        pytest.param(_by_device(log_head=bytes(32)), id="another head of the log"),
+        pytest.param(Verify(KEY.sign(_auth_text()).hex()), id="the text without a certificate"),
+        pytest.param(Verify(KEY.sign(NONCE).hex()), id="the bare challenge"),
+        pytest.param(_signed(_auth_text()), id="the identity key, as without a certificate"),
+    ],
+)
+def test_a_device_signs_one_text_and_no_other(verify: Verify) -> None:
+    assert _challenged(CERTIFIED).receive(verify, UNUSED) == Refuse("Signature verification failed")
+
+
+def test_the_identity_key_does_not_stand_in_for_the_device() -> None:
+    text = certified_auth_text(
+        origin=ORIGIN,
+        nonce=NONCE,
+        public_key=ALICE.public_key.raw,
+        device=PHONE,
+        device_key=KEY.public_key.raw,
+        log_head=HEAD,
+    )
+    assert _challenged(CERTIFIED).receive(_signed(text), UNUSED) == Refuse("Signature verification failed")
+
+
+@pytest.mark.parametrize("missing", ["cert", "device_key", "log_head", "device", "origin"])
+def test_a_certificate_comes_with_all_that_it_needs(missing: str) -> None:
+    absent: dict[str, Any] = {missing: None}
+    outcome = Authentication(POLICY).receive(evolve(CERTIFIED, **absent), NONCE)
+    assert outcome == Refuse("A certificate needs device, origin, device_key and log_head")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"cert": "02" + CERTIFICATE[2:]}, id="of a later version"),
+        pytest.param({"cert": issue_certificate(MALLORY, KEY.public_key).encode().hex()}, id="of another client"),
+        pytest.param({"device_key": "00" * 32}, id="a device key that is no point"),
+    ],
+)
+def test_a_certificate_that_cannot_be_good_earns_no_challenge(changed: dict[str, Any]) -> None:
+    outcome = Authentication(POLICY).receive(evolve(CERTIFIED, **changed), NONCE)
+    assert outcome == Refuse("Invalid certificate")
+
+
+def test_a_certificate_is_verified_with_the_attempt() -> None:
+    forged = CERTIFICATE[: 41 * 2] + issue_certificate(MALLORY, KEY.public_key, NOW_MS).encode().hex()[41 * 2 :]
+    machine = _challenged(evolve(CERTIFIED, cert=forged))
+    assert machine.receive(_by_device(), UNUSED) == Refuse("Invalid certificate")
+    foreign = issue_certificate(ALICE, OTHER_KEY.public_key, NOW_MS).encode().hex()
+    machine = _challenged(evolve(CERTIFIED, cert=foreign))
+    assert machine.receive(_by_device(), UNUSED) == Refuse("Invalid certificate")
+
+
+def test_a_certificate_ends_at_its_time() -> None:
+    machine = _challenged(CERTIFIED, evolve(POLICY, now_ms=lambda: NOW_MS + 1))
+    assert machine.receive(_by_device(), UNUSED) == Refuse("Invalid certificate")
+
+
+def test_the_origin_policy_and_the_ban_come_before_the_certificate() -> None:
+    bad = evolve(CERTIFIED, cert="02" + CERTIFICATE[2:])
+    banned = evolve(POLICY, is_banned=lambda _: True)
+    assert Authentication(banned).receive(bad, NONCE) == BANNED
+    assert Authentication(POLICY).receive(evolve(bad, origin=ELSEWHERE), NONCE) == Refuse("Origin not served here")
 
 
 # --- what the operator demands ---------------------------------------------------------------------------------------

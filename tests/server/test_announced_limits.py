@@ -45,6 +45,7 @@ OWN_MATTER = {
     *("connections", "connections_per_address", "connections_per_minute", "unauthenticated"),
     *("unauthenticated_per_address", "attempts_per_minute", "registrations_per_hour", "uploads_at_a_time"),
     *("uploads_at_a_time_per_address", "uploads_per_minute", "upload_bytes_per_hour", "header_seconds"),
+    *("links_per_minute", "links_at_a_time", "backups_per_hour", "backups_bytes"),
     # what a client meets as `retry_after_ms`
     *("messages_per_second", "bytes_per_second"),
     # how long the server waits for somebody: a client that does its part never meets them

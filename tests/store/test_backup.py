@@ -205,7 +205,9 @@ async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, 
     with closing(sqlite3.connect(backup / DATABASE)) as database, database:
         database.execute("DROP TRIGGER mailbox_removed")
         database.execute("DROP TABLE lost_change")
-        for column in ("expired", "session", "sent", "refused"):
+        for table in ("device_log", "logged_device", "backup"):
+            database.execute(f"DROP TABLE {table}")
+        for column in ("expired", "session", "sent", "refused", "device_key"):
             database.execute(f"ALTER TABLE mailbox DROP COLUMN {column}")
         database.execute("PRAGMA user_version = 6")
     manifest = json.loads((backup / MANIFEST).read_text())

@@ -20,7 +20,7 @@ from ironwire.wire import schema
 from ironwire.wire.codec import decode_client, decode_server, encode
 from ironwire.wire.messages import NUMBERED
 from ironwire.wire.messages.fields import SAFE_INTEGER
-from ironwire.wire.schema import schema_documents, write_documents
+from ironwire.wire.schema import Schema, schema_documents, write_documents
 from tests.strategies import (
     any_frame_text,
     client_messages,
@@ -45,8 +45,16 @@ _STRICT = extend(  # type: ignore[no-untyped-call]  # its stubs leave this one u
     # The difference that the documents name: to a schema 5.0 is an integer, to the protocol it is not.
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
 )
-_CLIENT = _STRICT(schema_documents()["client.json"])
-_SERVER = _STRICT(schema_documents()["server.json"])
+
+
+def strict_validator(document: Schema) -> Draft202012Validator:
+    """A validator that takes no value for another, as the decoders do."""
+    validator: Draft202012Validator = _STRICT(document)
+    return validator
+
+
+_CLIENT = strict_validator(schema_documents()["client.json"])
+_SERVER = strict_validator(schema_documents()["server.json"])
 
 
 def _decodes(decode: Callable[[str], object], text: str) -> bool:

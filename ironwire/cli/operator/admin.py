@@ -278,9 +278,9 @@ def erase(client: ClientId, data: Path | None, config_file: Path | None, *, yes:
     """Erase what the server knows of CLIENT; this cannot be undone.
 
     Its devices and mailboxes go, what waits in them, every envelope from or to it with its id and its place in the
-    history, its memberships in groups, and its blocks; its sessions end. What stays: copies in the mailboxes of others
-    until they have them, the blocks of others, files that it uploaded, because nothing says whose they are, and a ban.
-    Without a ban it may come again, as somebody new.
+    history, its encrypted backups, its memberships in groups, its blocks, and the log of its devices; its sessions end.
+    What stays: copies in the mailboxes of others until they have them, the blocks of others, files that it uploaded,
+    because nothing says whose they are, and a ban. Without a ban it may come again, as somebody new.
     """
     confirm(f"Erase {client}? This cannot be undone.", yes)
     answer = _ask(data, config_file, asking.Erase(client))
@@ -294,6 +294,7 @@ def erase(client: ClientId, data: Path | None, config_file: Path | None, *, yes:
         "places in the history": "archived",
         "memberships": "groups",
         "blocks": "blocks",
+        "entries of its device log": "log_entries",
         "envelopes left to others": "left_to_others",
     }
     for what, key in lines.items():

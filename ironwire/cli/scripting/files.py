@@ -20,10 +20,10 @@ from ironwire.cli.options import home_key, json_option, open_identity, optional_
 from ironwire.cli.scripting.asking import asked
 from ironwire.cli.terminal import err, free_path, printable, safe_file_name
 from ironwire.client import Client, Downloaded, FileMetadata, MediaError, ServerAddress, TransferFailed, Uploaded
+from ironwire.client import Progress as Report
 from ironwire.client import download as fetch
 from ironwire.client import upload as put
 from ironwire.client.sources import regular_file
-from ironwire.client.transfer import Progress as Report
 from ironwire.wire.messages import FileKind
 from ironwire.wire.messages.fields import as_file_name
 

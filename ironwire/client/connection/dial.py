@@ -9,6 +9,7 @@ from attrs import frozen
 
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import ConnectionFailed
+from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId
 
@@ -49,6 +50,8 @@ class Target:
     backoff: Backoff
     dial: Dial
     invite: str | None = None
+    keys: DeviceKeys | None = None
+    """Of a device that has a key of its own."""
 
 
 async def dial_tcp(address: ServerAddress, *, context: ssl.SSLContext | None = None) -> trio.abc.Stream:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager
 
 import h11
+import orjson
 import trio
 from attrs import define, field
 
@@ -20,6 +21,9 @@ from ironwire.client.errors import ConnectionFailed, TransferFailed
 CONNECT_SECONDS = 20.0
 STALL_SECONDS = 30.0
 """A transfer in which nothing moves for so long has failed. How long all of it may take is for the caller to say."""
+
+ANSWER_BYTES = 16 * 1024
+"""The longest answer to an upload, or explanation of an error, that is taken."""
 
 PIECE_BYTES = 256 * 1024
 """Bytes that are read and written at once: enough to make the hops to the disk's thread cheap."""
@@ -118,6 +122,45 @@ async def exchange(
             yield exchanged
     finally:
         await trio.aclose_forcefully(stream)
+
+
+async def ask(
+    dial: Dial,
+    address: ServerAddress,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    *,
+    most_bytes: int = ANSWER_BYTES,
+) -> tuple[int, bytes]:
+    """A request and an answer that are small enough to be held whole: the status, and the body.
+
+    Raises:
+        ConnectionFailed, TransferFailed: as `exchange` says; or the answer has more than `most_bytes`.
+    """
+    pieces = [] if body is None else [body]
+    length = {} if body is None else {"Content-Length": str(len(body))}
+
+    async def next_piece() -> bytes:
+        return pieces.pop() if pieces else b""
+
+    async with exchange(dial, address, method, path, {**length, **(headers or {})}, next_piece) as answered:
+        answer = bytearray()
+        while piece := await answered.receive():
+            answer += piece
+            if len(answer) > most_bytes:
+                raise TransferFailed("the server's answer is longer than any should be", answered.status)
+        return answered.status, bytes(answer)
+
+
+def explanation(answer: bytes) -> str:
+    """What the server says for people in an error."""
+    try:
+        detail = orjson.loads(answer)["detail"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        detail = None
+    return detail if isinstance(detail, str) else "the server refused"
 
 
 async def _connect(dial: Dial, address: ServerAddress) -> trio.abc.Stream:

@@ -12,7 +12,10 @@ waits for `reconnect_now`.
 """
 
 import math
-from contextlib import suppress
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
 
 import trio
 from attrs import define, field
@@ -26,15 +29,24 @@ from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
 from ironwire.client.connection.session import ClientSession, open_session
+from ironwire.client.device_log import catch_up
 from ironwire.client.events import Connected, Connection, Disconnected, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.rosters import Rosters
 from ironwire.client.store.backlog import Backlog
+from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
+from ironwire.wire.messages.fields import is_retryable
+
+NOT_LOGGED_REASON = "Device not in the device log"
+"""As section 9.2 has it."""
+
+CATCH_UP_SECONDS = 20.0
+"""For the device log, after `auth_ok` and before anything else."""
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
@@ -59,11 +71,17 @@ class Link:
     _running: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _has_connected: bool = field(default=False, init=False)
     _end: errors.ClientError | None = field(default=None, init=False)
+    _enrolment: Literal["none", "due", "done"] = field(default="none", init=False)
+    """Of a device with a key: whether a session by the identity's key has to add it to the device log of this server
+    first.
+    """
 
     def __attrs_post_init__(self) -> None:
         self.requests = Requests(self.write_queue, self.events, self._calls)
         self.rosters = Rosters(self.target.identity.client_id)
         self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue)
+        if self.target.keys is not None and not self.target.keys.is_logged:
+            self._enrolment = "due"
 
     @property
     def backlog(self) -> Backlog | None:
@@ -152,15 +170,19 @@ class Link:
         while True:
             steady_at = math.inf
             try:
-                async with open_session(
-                    target.address, target.identity, target.device, invite=target.invite, dial=target.dial
-                ) as session:
+                if self._enrolment == "due":
+                    await self._enrol()
+                async with self._session(target.keys) as session:
+                    self._enrolment = "none"
                     steady_at = trio.current_time() + STEADY_SECONDS
                     await self._live(session)
                 return
             except errors.ClientError as error:
                 if self._leaving.is_set():
                     return
+                if self._must_enrol(error):
+                    self._enrolment = "due"
+                    continue
                 is_passing = isinstance(error, errors.ConnectionFailed | errors.ConnectionLost) or self._can_drop(error)
                 goes_on = self.is_lasting or (self._has_connected and is_passing)
                 if not goes_on or isinstance(error, errors.LocalStoreError):
@@ -176,6 +198,27 @@ class Link:
                 attempt = 0 if is_asked else attempt + 1
             else:
                 await self._wait_to_be_told(ended)
+
+    @asynccontextmanager
+    async def _session(self, keys: DeviceKeys | None) -> AsyncGenerator[ClientSession]:
+        """A session, by the key of the device if it has one; then what is known of the device log is up to date."""
+        target = self.target
+        async with open_session(
+            target.address, target.identity, target.device, invite=target.invite, dial=target.dial, keys=keys
+        ) as session:
+            if target.keys is not None:
+                await _catch_up(session, target.keys)
+            yield session
+
+    async def _enrol(self) -> None:
+        """Add the device to its client's log, in a session of its own."""
+        async with self._session(None):
+            self._enrolment = "done"
+
+    def _must_enrol(self, error: errors.ClientError) -> bool:
+        """Whether the server knows less of the log than this device: it is another server, or was restored."""
+        is_unknown = isinstance(error, errors.AuthenticationRefused) and error.reason == NOT_LOGGED_REASON
+        return is_unknown and self.target.keys is not None and self._enrolment == "none"
 
     async def _wait_to_retry(self, reason: str, delay_seconds: float) -> bool:
         """Wait so long, or until `reconnect_now`, which returns True."""
@@ -196,6 +239,8 @@ class Link:
         self._retry = trio.Event()
         await self._retry.wait()
         self.connection = Connection("connecting", str(error))
+        if self._enrolment == "done":
+            self._enrolment = "none"
         self.requests.stopped = self._end
         self._up = trio.Event()
 
@@ -261,3 +306,16 @@ class Link:
                     frame = encode(message).decode()
             if frame is not None:
                 await session.send(frame)
+
+
+async def _catch_up(session: ClientSession, keys: DeviceKeys) -> None:
+    """As `catch_up`; a server that cannot do it now may be tried again."""
+    try:
+        with trio.fail_after(CATCH_UP_SECONDS):
+            await catch_up(session, keys, time.time_ns() // 1_000_000)
+    except trio.TooSlowError:
+        raise errors.ConnectionFailed("the server did not answer about the device log: try again later") from None
+    except errors.Refused as refused:
+        if is_retryable(refused.code):
+            raise errors.ConnectionFailed(f"the server takes no entry of the device log now ({refused})") from None
+        raise

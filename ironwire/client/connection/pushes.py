@@ -17,8 +17,8 @@ from ironwire.client.rosters import Rosters
 from ironwire.client.store.records import Arrive
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.errors import ClientError
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import CaughtUp, DeliveredFile, DeliveredReceipt, DeliveredText, Gap, GroupChanged
 
 
 @define(eq=False)
@@ -38,9 +38,9 @@ class Pushes:
         """
         for end in self._calls.heard(frame.message):
             self.events.put(Received(end))
-        if isinstance(frame.message, GroupChanged):
+        if isinstance(frame.message, msg.GroupChanged):
             self.rosters.follow(frame.message)
-        elif isinstance(frame.message, Gap):
+        elif isinstance(frame.message, msg.Gap):
             if frame.message.more_groups:
                 self.rosters.forget_all()
             else:
@@ -53,13 +53,19 @@ class Pushes:
 
     def _keep(self, write_queue: WriteQueue, frame: ServerFrame, queue: SendQueue) -> None:
         match frame.message:
-            case DeliveredText() | DeliveredFile() | DeliveredReceipt() | GroupChanged() as delivery:
+            case (
+                msg.DeliveredText()
+                | msg.DeliveredFile()
+                | msg.DeliveredReceipt()
+                | msg.GroupChanged()
+                | msg.DeviceLogChanged() as delivery
+            ):
                 if frame.seq is None:
                     raise NotTheProtocol("the server sent this device a delivery without a number")
                 write_queue.put(Arrive(delivery, frame.id, frame.seq), partial(self._arrived, queue, frame.seq))
-            case Gap() as gap:
+            case msg.Gap() as gap:
                 write_queue.put(Arrive(gap, None, gap.last), partial(self._arrived, queue, gap.last))
-            case CaughtUp() as caught_up:
+            case msg.CaughtUp() as caught_up:
                 # Behind the deliveries that it is about.
                 write_queue.put(None, partial(self._caught_up, caught_up))
             case message:
@@ -71,6 +77,6 @@ class Pushes:
             queue.ack(seq)
             self.events.wake()
 
-    def _caught_up(self, caught_up: CaughtUp, error: ClientError | None) -> None:
+    def _caught_up(self, caught_up: msg.CaughtUp, error: ClientError | None) -> None:
         if error is None:
             self.events.put(Received(caught_up))

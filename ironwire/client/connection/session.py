@@ -5,28 +5,33 @@ a server that stalls is cut. Whatever ends the connection comes out of `receive`
 `ironwire.client.errors`.
 """
 
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
+from uuid import uuid4
 
 import h11
 import trio
-from attrs import define
+from attrs import define, evolve, field
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 from wsproto.utilities import LocalProtocolError
 
 from ironwire.client.connection.closing import error_for_close
 from ironwire.client.connection.dial import Dial, dial_tcp
 from ironwire.client.connection.nursery import plain_nursery
+from ironwire.client.connection.outgoing import AskedAnswer, Reply, checked
 from ironwire.client.connection.urls import SOCKET_PATH, ServerAddress
 from ironwire.client.errors import AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol
+from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.close_codes import CloseCode
-from ironwire.crypto.signing import Identity, auth_text
+from ironwire.crypto.signing import Identity, auth_text, certified_auth_text
 from ironwire.errors import InvalidMessage, UnknownVerb
-from ironwire.ids import DeviceId
+from ironwire.ids import DeviceId, MessageId
 from ironwire.limits import SERVER_FRAME_BYTES
+from ironwire.protocol.devices.log_entry import FIRST_PREV
 from ironwire.wire.codec import ServerFrame, decode_server, encode
-from ironwire.wire.messages import Auth, AuthChallenge, AuthOk, Error, Verify
+from ironwire.wire.messages import Auth, AuthChallenge, AuthOk, ClientMessage, Error, Verify
 
 OPEN_SECONDS = 20.0
 """From the first packet to `auth_ok`; the server itself waits 10 s for the authentication."""
@@ -49,6 +54,22 @@ class ClientSession:
     welcome: AuthOk
     _websocket: WebSocketConnection
     _stream: trio.abc.Stream
+    _early: deque[ServerFrame] = field(factory=deque, init=False)
+    """Frames that came while an answer was waited for."""
+
+    async def ask(self, message: ClientMessage, kind: type[AskedAnswer]) -> AskedAnswer:
+        """Ask something before anybody receives. Raises as `receive` does, and:
+
+        Raises:
+            Refused: the server answered with an error.
+        """
+        id_ = MessageId(uuid4().hex)
+        await self.send(encode(message, id_).decode())
+        while True:
+            frame = await _receive(self._websocket, is_authenticated=True)
+            if frame.id == id_ and isinstance(frame.message, Reply):
+                return checked(message.verb, frame.message, kind)
+            self._early.append(frame)
 
     async def receive(self) -> ServerFrame:
         """The next frame.
@@ -57,6 +78,9 @@ class ClientSession:
             ConnectionLost, SessionEnded, AuthenticationRefused: over; which one says whether to come back.
             NotTheProtocol: the server sent what cannot be understood.
         """
+        if self._early:
+            await trio.lowlevel.checkpoint()
+            return self._early.popleft()
         return await _receive(self._websocket, is_authenticated=True)
 
     async def send(self, text: str) -> None:
@@ -91,11 +115,13 @@ async def open_session(
     *,
     invite: str | None = None,
     dial: Dial = dial_tcp,
+    keys: DeviceKeys | None = None,
 ) -> AsyncGenerator[ClientSession]:
     """Reach the server and prove who we are; leaving the block says goodbye.
 
     Args:
         invite: what a server may want from a client that it does not know; it uses up one of the invite's uses.
+        keys: those of the device, which proves by its own key who it is, and not by the identity's.
 
     Raises:
         ConnectionFailed: nobody answers, or not in time.
@@ -110,7 +136,7 @@ async def open_session(
     try:
         async with _open_websocket(stream, address, deadline) as websocket:
             with _answered_by(deadline, address):
-                welcome = await _authenticate(websocket, address, identity, device, invite)
+                welcome = await _authenticate(websocket, address, identity, device, invite, keys)
             yield ClientSession(welcome, websocket, stream)
     finally:
         await trio.aclose_forcefully(stream)
@@ -192,24 +218,47 @@ async def _authenticate(
     identity: Identity,
     device: DeviceId | None,
     invite: str | None,
+    keys: DeviceKeys | None,
 ) -> AuthOk:
-    origin = address.origin
+    auth = Auth(identity.client_id, device, address.origin, invite)
+    if keys is not None:
+        auth = _certified(auth, keys)
     try:
-        await websocket.send_message(encode(Auth(identity.client_id, device, origin, invite)).decode())
+        await websocket.send_message(encode(auth).decode())
         challenge = await _expect(websocket, AuthChallenge)
-        signed = auth_text(
-            origin=origin,
-            nonce=bytes.fromhex(challenge.challenge),
-            public_key=identity.public_key.raw,
-            device=device or "",
-        )
-        await websocket.send_message(encode(Verify(identity.sign(signed).hex())).decode())
+        signature = _sign(auth, bytes.fromhex(challenge.challenge), identity, keys)
+        await websocket.send_message(encode(Verify(signature.hex())).decode())
         welcome = await _expect(websocket, AuthOk)
     except ConnectionClosed as closed:
         raise _ending(closed, is_authenticated=False) from None
     if welcome.client not in (None, identity.client_id):
         raise NotTheProtocol(f"{address} took us for somebody else")
     return welcome
+
+
+def _certified(auth: Auth, keys: DeviceKeys) -> Auth:
+    head = keys.log.head
+    return evolve(
+        auth,
+        cert=keys.certificate.encode().hex(),
+        device_key=keys.key.public_key.raw.hex(),
+        log_head=(FIRST_PREV if head is None else head.hash).hex(),
+    )
+
+
+def _sign(auth: Auth, nonce: bytes, identity: Identity, keys: DeviceKeys | None) -> bytes:
+    named = {"origin": auth.origin or "", "device": auth.device or ""}
+    client = identity.public_key.raw
+    if keys is None:
+        return identity.sign(auth_text(**named, nonce=nonce, public_key=client))
+    text = certified_auth_text(
+        **named,
+        nonce=nonce,
+        public_key=client,
+        device_key=keys.key.public_key.raw,
+        log_head=bytes.fromhex(auth.log_head or ""),
+    )
+    return keys.key.sign(text)
 
 
 async def _expect(websocket: WebSocketConnection, kind: type[ExpectedMessage]) -> ExpectedMessage:

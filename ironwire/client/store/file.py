@@ -23,8 +23,8 @@ from ironwire.client.store.conversations import conversations, group_names, hist
 from ironwire.errors import StoreError
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
+from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_server, encode, encode_payload, frame_text
-from ironwire.wire.messages import Accepted, DeliveredReceipt, Error, ErrorCode, Gap, GroupChanged, Receipt
 
 SAME_ID_MS = 30 * 24 * 3_600_000
 """A sender's id names one message for so long; after that it may name another (section 4)."""
@@ -158,7 +158,7 @@ class LocalFile:
         rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
         return [(MessageId(message_id), own_message(frame)) for message_id, frame in rows]
 
-    def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
+    def sent(self, ids: Collection[MessageId]) -> dict[MessageId, msg.Accepted | msg.Error | None]:
         rows = self._database.execute(_SENT, (self._owner.client, self._owner.device, json.dumps([*ids])))
         return {MessageId(message_id): _reply(*fate) for message_id, *fate in rows}
 
@@ -201,7 +201,7 @@ class LocalFile:
             case records.Arrive():
                 self._arrive(change)
             case records.Queue(message_id, message, ts, n):
-                peer = None if isinstance(message, Receipt) else message.to
+                peer = None if isinstance(message, msg.Receipt) else message.to
                 frame = encode(message, message_id).decode()
                 self._insert("queued", peer, owner.client, owner.device, message_id, ts, frame)
                 if n is not None:
@@ -245,12 +245,12 @@ class LocalFile:
         if arrival.seq <= stored:
             return
         self._database.execute("UPDATE mailbox SET seq = ?", (arrival.seq,))
-        if isinstance(message, Gap):
+        if isinstance(message, msg.Gap):
             self._insert_gap(evolve(message, first=max(message.first, stored + 1)))
             return
         if 0 < stored < arrival.seq - 1:
             # Acknowledged, but not from this file: it was put back from a copy. Anything may have been there.
-            self._insert_gap(Gap(stored + 1, arrival.seq - 1, "expired", more_groups=True))
+            self._insert_gap(msg.Gap(stored + 1, arrival.seq - 1, "expired", more_groups=True))
         if not self._is_known(arrival.id, message):
             self._insert_delivery(arrival.id, message, arrival.seq)
 
@@ -258,37 +258,34 @@ class LocalFile:
         """Whether it came under another number: a server that was set back, and a sender that sent again."""
         if message_id is None:
             return False
-        known = self._database.execute(_KNOWN, (_sender(message), message_id, message.device or ""))
+        known = self._database.execute(_KNOWN, (records.sender_of(message), message_id, message.device or ""))
         return any(abs((message.ts or 0) - ts) < SAME_ID_MS for (ts,) in known)
 
     def _insert_delivery(self, message_id: MessageId | None, message: records.Delivery, seq: int) -> None:
         own = self._owner.client
         frame = frame_text(message.verb, encode_payload(message), id=message_id, seq=seq).decode()
-        peer: Address | None
-        if isinstance(message, DeliveredReceipt):
-            peer = None
+        peer: Address | None = None
+        if isinstance(message, msg.DeliveredReceipt):
             noted = [(message.state, own, receipted, message.sender) for receipted in message.ids]
             self._database.executemany(_NOTE_RECEIPT, noted)
-        else:
+        elif isinstance(message, records.Said):
             peer = records.conversation_of(message, own)
-        self._insert("unseen", peer, _sender(message), message.device or "", message_id, message.ts or 0, frame)
+        self._insert(
+            "unseen", peer, records.sender_of(message), message.device or "", message_id, message.ts or 0, frame
+        )
 
-    def _insert_gap(self, gap: Gap) -> None:
+    def _insert_gap(self, gap: msg.Gap) -> None:
         self._insert("unseen", None, self._owner.client, "", None, 0, encode(gap).decode())
 
 
-def _reply(state: str, ts: int, reason: ErrorCode | None) -> Accepted | Error | None:
+def _reply(state: str, ts: int, reason: msg.ErrorCode | None) -> msg.Accepted | msg.Error | None:
     match state:
         case "accepted":
-            return Accepted(ts, duplicate=True)
+            return msg.Accepted(ts, duplicate=True)
         case "refused":
-            return Error(reason or "invalid")
+            return msg.Error(reason or "invalid")
         case _:
             return None
-
-
-def _sender(message: records.Delivery) -> ClientId:
-    return message.by if isinstance(message, GroupChanged) else message.sender
 
 
 def _connection(path: Path) -> sqlite3.Connection:

@@ -117,5 +117,5 @@ def decode_line(text: bytes) -> Line:
             f"not a line of the device's socket: its verb is one of {', '.join(_VERBS)}"
         ) from None
     except Fault as fault:
-        raise errors.NotTheProtocol(f"{fault.where.removeprefix('.') or 'the line'} {fault.what}") from None
+        raise errors.NotTheProtocol(fault.about("the line")) from None
     return line

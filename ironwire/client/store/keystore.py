@@ -99,7 +99,7 @@ def read_client_id(path: Path) -> ClientId:
     Raises:
         KeystoreError: no such file; others may read it; it is damaged.
     """
-    if sealed := _SEALED.fullmatch(_read_private(path)):
+    if sealed := _SEALED.fullmatch(read_private(path)):
         return ClientId(sealed.group(2).decode())
     return load_identity(path).client_id
 
@@ -111,7 +111,7 @@ def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
         KeystoreError: no such file; others may read it; it is damaged; it is sealed and the passphrase is missing or
             wrong.
     """
-    content = _read_private(path)
+    content = read_private(path)
     if plain := _PLAIN.fullmatch(content):
         _, client, seed_hex = plain.groups()
         seed = bytes.fromhex(seed_hex.decode())
@@ -128,7 +128,12 @@ def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
     return identity
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path, most_bytes: int = _FILE_BYTES) -> bytes:
+    """A file that only its owner can read, with the ends of lines as they were written; cut at `most_bytes`.
+
+    Raises:
+        KeystoreError: no such file; others may read it; it cannot be read.
+    """
     try:
         with open(path, "rb", opener=_opened_at_once) as file:
             status = os.fstat(file.fileno())
@@ -136,7 +141,7 @@ def _read_private(path: Path) -> bytes:
                 raise KeystoreError(f"{path} is not a regular file")
             if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise KeystoreError(f"other users may read or change {path}: run `chmod 600 {path}` first")
-            return _unified(file.read(_FILE_BYTES))
+            return _unified(file.read(most_bytes))
     except FileNotFoundError:
         raise KeystoreError(f"there is no identity at {path}: create one first") from None
     except OSError as error:

@@ -21,7 +21,7 @@ Sendable = msg.Text | msg.File | msg.Receipt
 Said = msg.DeliveredText | msg.DeliveredFile | msg.GroupChanged
 """Messages that belong to a conversation."""
 
-Delivery = Said | msg.DeliveredReceipt
+Delivery = Said | msg.DeliveredReceipt | msg.DeviceLogChanged
 
 
 @frozen
@@ -159,6 +159,16 @@ class Conversation:
     last: HistoryEntry
     unread: int
     """Texts and files of others after the entry that `MarkRead` named last."""
+
+
+def sender_of(message: Delivery) -> ClientId:
+    match message:
+        case msg.GroupChanged(by=by):
+            return by
+        case msg.DeviceLogChanged(client=client):
+            return client
+        case _:
+            return message.sender
 
 
 def conversation_of(message: Said, own: ClientId) -> Address:

@@ -11,15 +11,46 @@ from typing import Any
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
-from quart import Quart
+from quart import Quart, request
 from quart.typing import ResponseTypes
 from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers.request import TrioBody
 
+from ironwire.server.http.responses import RequestRefused
+
 # A chunk is one read of Hypercorn, whose own queue (`max_app_queue_size`) holds ten more.
 _WAITING_CHUNKS = 16
 _LARGE_BYTES = 64 * 1024
+
+
+def asking_peer() -> tuple[str, str]:
+    """The address that the current request came from, and its X-Forwarded-For; each "" where there is none."""
+    peer, *_ = request.scope.get("client") or ("",)
+    return peer, ",".join(request.headers.getlist("X-Forwarded-For"))
+
+
+async def read_small_body(most_bytes: int, idle_seconds: float) -> bytes:
+    """The whole body of the current request.
+
+    Raises:
+        RequestRefused: it is larger than `most_bytes`, sends nothing for `idle_seconds`, or ends before its end.
+    """
+    declared_bytes = request.content_length
+    body = bytearray()
+    while max(len(body), declared_bytes or 0) <= most_bytes:
+        try:
+            with trio.fail_after(idle_seconds):
+                chunk = await anext(request.body, None)
+        except trio.TooSlowError:
+            raise RequestRefused(408, "timeout", f"nothing came for {idle_seconds:g} s; send it again") from None
+        if chunk is not None:
+            body += chunk
+        elif declared_bytes in (None, len(body)):
+            return bytes(body)
+        else:
+            raise RequestRefused(400, "invalid", f"the body ended after {len(body)} of {declared_bytes} bytes")
+    raise RequestRefused(413, "too_large", f"this may have {most_bytes} bytes at most")
 
 
 class StreamedBody(TrioBody):

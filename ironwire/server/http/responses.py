@@ -8,8 +8,11 @@ from http import HTTPStatus
 from typing import Literal
 
 import orjson
+from attrs import field, frozen
 from quart import Blueprint, Quart, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from ironwire.errors import IronWireError
 
 HttpErrorCode = Literal[
     "invalid",
@@ -18,6 +21,7 @@ HttpErrorCode = Literal[
     "not_found",
     "method_not_allowed",
     "timeout",
+    "conflict",
     "precondition_failed",
     "too_large",
     "range_not_satisfiable",
@@ -71,6 +75,32 @@ def error_response(status: int, code: HttpErrorCode, detail: str, headers: Mappi
     response = json_response({"error": code, "detail": detail}, status)
     response.headers.update(headers or {})
     return response
+
+
+@frozen(slots=False)
+class RequestRefused(IronWireError):
+    """The request gets this answer, and nothing of it is kept."""
+
+    status: int
+    code: HttpErrorCode
+    detail: str
+    headers: dict[str, str] = field(factory=dict)
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def response(self) -> Response:
+        return error_response(self.status, self.code, self.detail, self.headers)
+
+
+def sealed_response(body: bytes) -> Response:
+    """Bytes that only devices understand, for whoever knows their name. No cache keeps them."""
+    headers = {
+        "Content-Disposition": "attachment",
+        "Content-Security-Policy": "sandbox",
+        "Cache-Control": "no-store",
+    }
+    return Response(body, content_type="application/octet-stream", headers=headers)
 
 
 def install_response_rules(app: Quart) -> None:

@@ -15,9 +15,9 @@ from quart_trio import QuartTrio
 from ironwire.errors import StoreError, StoreFull
 from ironwire.ids import media_path
 from ironwire.limits import Limits
-from ironwire.server.http.body import StreamedHTTPConnection
-from ironwire.server.http.responses import error_response, json_response
-from ironwire.server.http.upload_rules import Upload, UploadRefused, UploadRules
+from ironwire.server.http.body import StreamedHTTPConnection, asking_peer
+from ironwire.server.http.responses import RequestRefused, error_response, json_response
+from ironwire.server.http.upload_rules import Upload, UploadRules
 from ironwire.store.files.blobs import Blobs, StoredBlob
 
 _log = structlog.get_logger(__name__)
@@ -34,13 +34,11 @@ def upload_routes(blobs: Blobs, limits: Limits, rules: UploadRules, expires_ms: 
 
     @routes.post("/upload")
     async def upload() -> Response:
-        peer, *_ = request.scope.get("client") or ("",)
-        forwarded_for = ",".join(request.headers.getlist("X-Forwarded-For"))
         try:
-            with rules.upload(peer, forwarded_for, request.headers.get("Authorization")) as allowed:
+            with rules.upload(*asking_peer(), request.headers.get("Authorization")) as allowed:
                 blob, expires = await _receive(allowed)
-        except UploadRefused as refused:
-            return error_response(refused.status, refused.code, refused.detail, refused.headers)
+        except RequestRefused as refused:
+            return refused.response()
         except trio.TooSlowError:
             return error_response(408, "timeout", f"nothing came for {limits.upload_idle_seconds:g} s; upload it again")
         except StoreFull as error:
@@ -74,7 +72,7 @@ def upload_routes(blobs: Blobs, limits: Limits, rules: UploadRules, expires_ms: 
                 await writer.write(chunk)
             if declared_bytes is not None and writer.size_bytes != declared_bytes:
                 detail = f"the body ended after {writer.size_bytes} of {declared_bytes} bytes; upload it again"
-                raise UploadRefused(400, "invalid", detail)
+                raise RequestRefused(400, "invalid", detail)
             expires = expires_ms()  # before the commit, so that it is never too late
             return await writer.commit(), expires
 
@@ -87,5 +85,5 @@ def _stream_bodies(state: BlueprintSetupState) -> None:
     state.app.asgi_http_class = StreamedHTTPConnection
 
 
-def _too_large(allowed: Upload) -> UploadRefused:
-    return UploadRefused(413, "too_large", f"a file may have {allowed.most_bytes} bytes at most")
+def _too_large(allowed: Upload) -> RequestRefused:
+    return RequestRefused(413, "too_large", f"a file may have {allowed.most_bytes} bytes at most")

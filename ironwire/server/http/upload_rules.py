@@ -13,29 +13,15 @@ from attrs import define, field, frozen
 
 from ironwire.counting import figure
 from ironwire.crypto.tokens import Grant, UploadTokens
-from ironwire.errors import IronWireError
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.bucket import Buckets
-from ironwire.server.http.responses import HttpErrorCode
+from ironwire.server.http.responses import RequestRefused
 from ironwire.server.listener.addresses import SourceNetwork, TrustedProxies
 from ironwire.server.listener.connection_limiter import MOST_ADDRESSES, RETRY_AFTER_SECONDS, Tally, per_hour, per_minute
 
 SCHEME = "IronWire"
 """The authentication scheme of the token in the header Authorization."""
-
-
-@frozen(slots=False)
-class UploadRefused(IronWireError):
-    """The upload gets this answer, and nothing of it is kept."""
-
-    status: int
-    code: HttpErrorCode
-    detail: str
-    headers: dict[str, str] = field(factory=dict)
-
-    def __str__(self) -> str:
-        return self.detail
 
 
 @frozen
@@ -55,7 +41,7 @@ class Upload:
         """Charge `size_bytes` that have arrived or are declared.
 
         Raises:
-            UploadRefused: the hour's allowance is used up.
+            RequestRefused: the hour's allowance is used up.
         """
         for payer in self._payers:
             self._rules._take(self._rules._bytes, payer, size_bytes)
@@ -90,7 +76,7 @@ class UploadRules:
             authorization: its Authorization, if it has one.
 
         Raises:
-            UploadRefused: too many uploads, or no valid token.
+            RequestRefused: too many uploads, or no valid token.
         """
         network = self._proxies.network(peer, forwarded_for)
         limits = self._limits
@@ -100,7 +86,8 @@ class UploadRules:
         ):
             raise self._too_many(RETRY_AFTER_SECONDS)
         self._take(self._uploads, network, 1)
-        grant = self._redeem(authorization)
+        is_open = authorization is None and not self._requires_token
+        grant = None if is_open else self._redeem(authorization or "")
         if grant is not None:
             self._take(self._uploads, grant.client, 1)
         most_bytes = limits.upload_bytes if grant is None else grant.size_bytes
@@ -113,18 +100,24 @@ class UploadRules:
             self._running.remove(network)
             self._running_total -= 1
 
+    def client_of(self, authorization: str | None) -> ClientId:
+        """The client to whom the token in this Authorization was given. It is used up.
+
+        Raises:
+            RequestRefused: there is none that is good.
+        """
+        return self._redeem(authorization or "").client
+
     def statistics(self) -> UploadRulesStatistics:
         return UploadRulesStatistics(self._refused_total)
 
-    def _redeem(self, authorization: str | None) -> Grant | None:
-        if authorization is None and not self._requires_token:
-            return None
-        scheme, _, token = (authorization or "").partition(" ")
+    def _redeem(self, authorization: str) -> Grant:
+        scheme, _, token = authorization.partition(" ")
         grant = self._tokens.redeem(token.strip(), self._now_ms()) if scheme.lower() == SCHEME.lower() else None
         if grant is None:
             self._refused_total += 1
-            detail = "an upload needs a token that is fresh and unused: ask for one with upload_token over the socket"
-            raise UploadRefused(401, "unauthorized", detail, {"WWW-Authenticate": SCHEME})
+            detail = "this needs a token that is fresh and unused: ask for one with upload_token over the socket"
+            raise RequestRefused(401, "unauthorized", detail, {"WWW-Authenticate": SCHEME})
         return grant
 
     def _take(
@@ -134,7 +127,7 @@ class UploadRules:
         if wait:
             raise self._too_many(ceil(wait))
 
-    def _too_many(self, retry_after_seconds: int) -> UploadRefused:
+    def _too_many(self, retry_after_seconds: int) -> RequestRefused:
         self._refused_total += 1
         detail = f"too many or too large uploads: try again in {retry_after_seconds} s"
-        return UploadRefused(429, "rate_limited", detail, {"Retry-After": str(retry_after_seconds)})
+        return RequestRefused(429, "rate_limited", detail, {"Retry-After": str(retry_after_seconds)})

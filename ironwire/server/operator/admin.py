@@ -162,5 +162,5 @@ def _decoded(line: bytes) -> Request:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AdminError(f"not a request: give a JSON object whose verb is one of {', '.join(REQUESTS)}") from None
     except Fault as fault:
-        raise AdminError(f"{fault.where.removeprefix('.') or 'the request'} {fault.what}") from None
+        raise AdminError(fault.about("the request")) from None
     return request

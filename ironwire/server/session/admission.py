@@ -12,15 +12,17 @@ from attrs import fields
 from ironwire.close_codes import CloseCode
 from ironwire.delivery.hub import Endpoint
 from ironwire.delivery.outbox import Ending
+from ironwire.handlers.device_log import REVOKED
 from ironwire.ids import ClientId
 from ironwire.limits import Limits
 from ironwire.protocol.auth import Admit
 from ironwire.server.listener.connection_limiter import ConnectionSlot
 from ironwire.server.session.registration import Refusal
 from ironwire.server.session.services import Services
+from ironwire.store.contract.operations import DeviceNameTaken, DeviceNotLogged, Result
 from ironwire.store.contract.order import refused_of_late
 from ironwire.store.contract.records import Mailbox
-from ironwire.wire.messages import AuthOk, Block, ClientMessage, GroupCreate, RefusedNumbers, ServerLimits
+from ironwire.wire import messages as msg
 
 PROTOCOL = 1
 """The version that clients are told."""
@@ -31,6 +33,8 @@ NOT_REGISTERED: Mapping[Refusal, Ending] = {
     "spent invite": Ending(CloseCode.REFUSED, "Not registered here: the invite is used up or has ended"),
 }
 TOO_MANY_DEVICES = Ending(CloseCode.REFUSED, "Too many devices: remove one")
+DEVICE_NOT_LOGGED = Ending(CloseCode.REFUSED, "Device not in the device log")
+DEVICE_NAME_TAKEN = Ending(CloseCode.REFUSED, "Device name of another device key")
 TOO_MANY_REGISTRATIONS = Ending(CloseCode.OVERLOADED, "too many new devices from this address")
 
 
@@ -62,38 +66,53 @@ async def admit(
         opened(None)
         return None
     if is_known:
-        return None if await services.delivery.register(endpoint, opened) else TOO_MANY_DEVICES
+        return _refusal(await services.delivery.register(endpoint, opened))
     with services.registration.invited(admitted.invite) as refusal:
         if refusal is not None:
             return NOT_REGISTERED[refusal]
-        return None if await services.delivery.register(endpoint, opened) else TOO_MANY_DEVICES
+        return _refusal(await services.delivery.register(endpoint, opened))
 
 
-def wait_to_keep_ms(message: ClientMessage, client: ClientId, slot: ConnectionSlot, services: Services) -> int:
+def _refusal(registered: Result) -> Ending | None:
+    match registered:
+        case Mailbox():
+            return None
+        case DeviceNotLogged("removed"):
+            return REVOKED
+        case DeviceNotLogged():
+            return DEVICE_NOT_LOGGED
+        case DeviceNameTaken():
+            return DEVICE_NAME_TAKEN
+        case _:
+            return TOO_MANY_DEVICES
+
+
+def wait_to_keep_ms(message: msg.ClientMessage, client: ClientId, slot: ConnectionSlot, services: Services) -> int:
     """0, or the milliseconds until somebody at this address may have the server keep one thing more for good.
 
     Mailboxes end when their devices are not seen any more. A group does not, nor do the blocks of a client, and new
-    identities cost nothing: so a group counts as a new device does, and so does a block of a client without one.
+    identities cost nothing: so a group counts as a new device does, and so do an entry of a device log, and a block of
+    a client without a device.
     """
     match message:
-        case GroupCreate():
+        case msg.GroupCreate() | msg.DeviceLogAppend():
             return ceil(slot.registration() * 1000)
-        case Block() if not services.delivery.has_mailbox(client):
+        case msg.Block() if not services.delivery.has_mailbox(client):
             return ceil(slot.registration() * 1000)
         case _:
             return 0
 
 
-def announced(limits: Limits) -> ServerLimits:
+def announced(limits: Limits) -> msg.ServerLimits:
     """The limits that a client has to know: those that the message has a place for."""
-    return ServerLimits(**{field.name: getattr(limits, field.name) for field in fields(ServerLimits)})
+    return msg.ServerLimits(**{field.name: getattr(limits, field.name) for field in fields(msg.ServerLimits)})
 
 
-def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> AuthOk:
+def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> msg.AuthOk:
     """The `auth_ok` of a client, with its device's `mailbox` if it has one."""
     if admitted.speaks_seed:
-        return AuthOk()
-    return AuthOk(
+        return msg.AuthOk()
+    return msg.AuthOk(
         client=admitted.principal.client,
         device=admitted.principal.device,
         epoch=None if mailbox is None else mailbox.epoch,
@@ -107,5 +126,7 @@ def welcome(admitted: Admit, mailbox: Mailbox | None, services: Services) -> Aut
     )
 
 
-def _refused(mailbox: Mailbox) -> list[RefusedNumbers]:
-    return [RefusedNumbers(span.first, span.last, span.code) for span in refused_of_late(mailbox.sent, mailbox.refused)]
+def _refused(mailbox: Mailbox) -> list[msg.RefusedNumbers]:
+    return [
+        msg.RefusedNumbers(span.first, span.last, span.code) for span in refused_of_late(mailbox.sent, mailbox.refused)
+    ]

@@ -26,6 +26,7 @@ class Erased:
     archived: int
     blocks: int
     left_to_others: int
+    log_entries: int
 
 
 @record
@@ -55,9 +56,10 @@ class Maintenance(Protocol):
         ...
 
     async def erase(self, client: ClientId) -> Erased:
-        """Remove the client's devices with their mailboxes, its blocks, and every envelope from or to it, with its
-        place in the history. A copy in somebody else's mailbox stays, and is gone with its last ack. Groups, blocks of
-        others and a ban are not touched, and ids are known for the retention period: by themselves they name nobody.
+        """Remove the client's devices with their mailboxes, its device log, its backups, its blocks, and every envelope
+        from or to it, with its place in the history. A copy in somebody else's mailbox stays, and is gone with its last
+        ack. Groups, blocks of others and a ban are not touched, and ids are known for the retention period: by
+        themselves they name nobody.
 
         Waits its turn like a batch, and is one: atomic and durable.
 

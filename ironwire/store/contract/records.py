@@ -19,6 +19,8 @@ class Quota:
     devices_per_client: int
     groups_per_client: int = 1_000
     blocks_per_client: int = 1_000
+    backup_bytes: int = 1024**3
+    """Of all clients together."""
     lost_groups: int = 100
     """How many groups, of which a change was lost, a mailbox names: as many as a gap may (docs/protocol.md, section 5).
     """
@@ -32,6 +34,7 @@ class Quota:
             limits.devices_per_client,
             limits.groups_per_client,
             limits.blocks_per_client,
+            limits.backups_bytes,
         )
 
 
@@ -103,6 +106,8 @@ class Mailbox:
     session: int = 0
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
+    device_key: bytes | None = None
+    """The key that the mailbox belongs to, if it has been registered with one."""
 
 
 HISTORY_BYTES = 256 * 1024

@@ -24,14 +24,16 @@ There are two kinds of reads, told apart by their form:
 - **A glance** (`store.glance`) is synchronous, from memory, and may be old: for costs, typing, presence and calls,
   where a wrong answer costs a little time or a lost signal. A promise never follows from a glance.
 
-Operations and their results stand in `operations.py`. The reads, and the changes that are no operations, are declared
-by subject: here, in `directory.py` and in `maintenance.py`.
+Operations and their results stand in `operations/`. The reads, and the changes that are no operations, are declared
+by subject: here, in `directory.py`, in `device_log.py`, in `backups.py` and in `maintenance.py`.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.backups import Backups
+from ironwire.store.contract.device_log import DeviceLogs
 from ironwire.store.contract.directory import Directory, Group
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Maintenance
@@ -131,7 +133,7 @@ class Glance(Protocol):
     def is_banned(self, client: ClientId) -> bool: ...
 
 
-class Store(Mailboxes, Directory, Archive, Maintenance, Protocol):
+class Store(Mailboxes, Directory, DeviceLogs, Backups, Archive, Maintenance, Protocol):
     """See the module's docstring for what every implementation owes. Nothing may be asked of it before `open` or
     after `close`.
     """

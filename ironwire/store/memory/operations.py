@@ -4,10 +4,14 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
+from ironwire.crypto.signing import PublicKey
+from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
 from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.protocol.devices.log import check_place
 from ironwire.store.contract import operations as op
+from ironwire.store.contract.device_log import is_taken
 from ironwire.store.contract.order import answer_to, refuse_after_all, refuse_next, settle_next
-from ironwire.store.contract.records import Archived, Entry, Envelope, Mailbox, MailboxId, Number, Quota
+from ironwire.store.contract.records import Archived, Entry, Envelope, MailboxId, Number, Quota
 from ironwire.store.memory import state as memory
 from ironwire.wire.messages import ErrorCode
 
@@ -61,12 +65,21 @@ def apply(state: memory.MemoryState, operation: op.Operation, quota: Quota) -> o
         case op.RemoveBlock(client, blocked):
             state.blocks.get(client, set()).discard(blocked)
             return op.Unblocked()
+        case op.AppendToLog():
+            return _append_to_log(state, operation, quota)
 
 
-def _register(state: memory.MemoryState, register: op.Register, quota: Quota) -> Mailbox | op.TooManyDevices:
-    boxes = memory.boxes_of(state, register.client)
+def _register(state: memory.MemoryState, register: op.Register, quota: Quota) -> op.RegisterResult:
+    boxes, key = memory.boxes_of(state, register.client), register.device_key
+    if key is not None:
+        standing = memory.log_of(state, register.client).standing_of(PublicKey(key))
+        if standing != "current":
+            return op.DeviceNotLogged(standing)
+        if is_taken(boxes, register.device, key):
+            return op.DeviceNameTaken()
     for box in boxes:
         if box.device == register.device:
+            box.device_key = key or box.device_key
             box.seen_ms = max(box.seen_ms, register.now_ms)
             box.session += 1
             return box.snapshot()
@@ -79,6 +92,7 @@ def _register(state: memory.MemoryState, register: op.Register, quota: Quota) ->
         epoch=state.next_mailbox,
         created_ms=register.now_ms,
         seen_ms=register.now_ms,
+        device_key=key,
     )
     state.next_mailbox += 1
     state.boxes[box.id] = box
@@ -218,6 +232,29 @@ def _spread(envelope: Envelope, owed: Sequence[tuple[memory.MemoryMailbox, bool]
             box.lose(box.tail, envelope, quota)
             lost.append(op.LostPlace(box.id, box.tail))
     return op.Appended(tuple(placed), lost=tuple(lost))
+
+
+def _append_to_log(state: memory.MemoryState, append: op.AppendToLog, quota: Quota) -> op.LogResult:
+    envelope, entry = append.envelope, append.entry
+    client, log = envelope.sender, memory.log_of(state, envelope.sender)
+    if log.at(entry.index) == entry:
+        return op.AlreadyLogged()
+    try:
+        check_place(log.head, entry.entry)
+        longer = log.append(entry)
+    except MisplacedLogEntry:
+        return op.LogMoved(log.head)
+    except InvalidLogEntry as error:
+        return op.LogRefused(str(error))
+    if len(longer.current) > max(len(log.current), quota.devices_per_client):
+        return op.TooManyDevices()
+    state.logs[client] = longer
+    current = {device.key.raw for device in longer.current}
+    removed = [box for box in memory.boxes_of(state, client) if box.device_key not in (None, *current)]
+    for box in removed:
+        del state.boxes[box.id]
+    stored = _spread(envelope, [(box, False) for box in memory.boxes_of(state, client)], quota)
+    return op.Logged(evolve(stored, owed=(client,)), tuple(box.device for box in removed))
 
 
 def _key(envelope: Envelope, digest: bytes) -> memory.MessageKey | None:

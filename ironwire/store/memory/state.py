@@ -5,7 +5,10 @@ Nothing is counted that can be looked at.
 
 from attrs import define, field
 
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.crypto.signing import PublicKey
+from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId, Role, is_group
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.store.contract.backups import BACKUPS_PER_CLIENT, BackupRefusal
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss, Span, losses_between, widened
 from ironwire.store.contract.maintenance import Erased, Expired
@@ -35,6 +38,7 @@ class MemoryMailbox:
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = ()
+    device_key: bytes | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -71,6 +75,7 @@ class MemoryMailbox:
             session=self.session,
             sent=self.sent,
             refused=self.refused,
+            device_key=self.device_key,
         )
 
 
@@ -113,6 +118,8 @@ class MemoryState:
     groups: dict[GroupId, GroupState] = field(factory=dict)
     blocks: dict[ClientId, set[ClientId]] = field(factory=dict)
     banned: set[ClientId] = field(factory=set)
+    backups: dict[BackupName, tuple[ClientId, bytes]] = field(factory=dict)
+    logs: dict[ClientId, DeviceLog] = field(factory=dict)
     next_mailbox: int = 1
     next_archived: int = 1
     next_member: int = 1
@@ -120,6 +127,10 @@ class MemoryState:
 
 def boxes_of(state: MemoryState, client: ClientId) -> list[MemoryMailbox]:
     return [box for box in state.boxes.values() if box.client == client]
+
+
+def log_of(state: MemoryState, client: ClientId) -> DeviceLog:
+    return state.logs.get(client) or DeviceLog(PublicKey(bytes.fromhex(client)))
 
 
 def groups_of(state: MemoryState, client: ClientId) -> list[GroupState]:
@@ -175,6 +186,20 @@ def expire(state: MemoryState, before_ms: int, archived_before_ms: int, quota: Q
     return Expired(entries, len(unseen))
 
 
+def keep_backup(
+    state: MemoryState, client: ClientId, name: BackupName, body: bytes, most_bytes: int
+) -> BackupRefusal | None:
+    others = {other: kept for other, kept in state.backups.items() if other != name}
+    if state.backups.get(name, (client,))[0] != client:
+        return "not_yours"
+    if body and sum(owner == client for owner, _ in others.values()) >= BACKUPS_PER_CLIENT:
+        return "too_many"
+    if body and sum(len(kept) for _, kept in others.values()) + len(body) > most_bytes:
+        return "no_room"
+    state.backups = others | ({name: (client, body)} if body else {})
+    return None
+
+
 def erase(state: MemoryState, client: ClientId) -> Erased:
     def concerns(envelope: Envelope) -> bool:
         return client in (envelope.sender, envelope.to)
@@ -182,6 +207,7 @@ def erase(state: MemoryState, client: ClientId) -> Erased:
     boxes = boxes_of(state, client)
     for box in boxes:
         del state.boxes[box.id]
+    state.backups = {name: kept for name, kept in state.backups.items() if kept[0] != client}
     archive = state.archive
     state.archive = [archived for archived in archive if not concerns(archived.envelope)]
     waiting = [entry.envelope for box in state.boxes.values() for entry in box.entries.values()]
@@ -190,5 +216,6 @@ def erase(state: MemoryState, client: ClientId) -> Erased:
         waiting=sum(len(box.entries) for box in boxes),
         archived=len(archive) - len(state.archive),
         blocks=len(state.blocks.pop(client, ())),
+        log_entries=len(state.logs.pop(client, log_of(state, client)).entries),
         left_to_others=len({id(envelope) for envelope in waiting if concerns(envelope)}),
     )

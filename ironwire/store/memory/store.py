@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 import trio
 
 from ironwire.counting import LATENCY_SECONDS, Histogram
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.backups import BackupRefusal
+from ironwire.store.contract.device_log import KeptEntry, LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
@@ -88,6 +90,15 @@ class MemoryStore:
         self._state.banned.discard(client)
         return is_news
 
+    async def keep_backup(self, client: ClientId, name: BackupName, body: bytes, now_ms: int) -> BackupRefusal | None:
+        await trio.lowlevel.checkpoint()
+        return memory.keep_backup(self._state, client, name, body, self._quota.backup_bytes)
+
+    async def backup(self, name: BackupName) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        _, body = self._state.backups.get(name, (None, None))
+        return body
+
     async def checkpoint(self) -> None:
         await trio.lowlevel.checkpoint()
 
@@ -110,6 +121,13 @@ class MemoryStore:
     async def groups_of(self, client: ClientId) -> Sequence[Membership]:
         groups = memory.groups_of(self._state, client)
         return [group.seen_by(client) for group in sorted(groups, key=lambda group: group.members[client].number)]
+
+    async def device_log(self, client: ClientId, *, first: int, limit: int) -> LogPage | None:
+        log = memory.log_of(self._state, client)
+        if log.head is None:
+            return None
+        some = log.entries[first : first + limit]
+        return LogPage([KeptEntry(each.entry.encode(), each.signature) for each in some], log.head)
 
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)

@@ -25,9 +25,9 @@ would touch five B-trees twice. So the store writes a log first, as log-structur
   weight is the number of effects, and a KiB of payload counts as one more. The newest rows always stay: the acks of
   their envelopes are on the way.
 
-Groups, blocks, bans, lost changes and new devices are rare, and go into the tables at once, in the same transaction.
-Expiry, erasure, the removal of a device, the release of an id and a copy work on the tables, and checkpoint everything
-first.
+Groups, blocks, bans, device logs, lost changes and new devices are rare, and go into the tables at once, in the same
+transaction. Expiry, erasure, the removal of a device, the release of an id and a copy work on the tables, and checkpoint
+everything first.
 
 Invariants:
 
@@ -42,7 +42,7 @@ The files, from the outside inwards:
     store.py        the contract, one turn at a time, and the glance
     database.py     connections, transactions, and the threads that wait for the disk
     writer.py       batches, and what becomes of envelopes
-    directory.py    groups, blocks, bans
+    directory.py    groups, blocks, bans; device_log.py: device logs
     devices.py      devices, acks, and what leaves mailboxes
     mailboxes.py    the mailboxes in memory; journal.py is their log
     memtable.py     one mailbox, recent envelopes, and known message ids

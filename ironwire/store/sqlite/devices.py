@@ -6,8 +6,11 @@ deleted there; its envelope is owed once less, and goes with the last.
 
 import sqlite3
 
+from ironwire.ids import ClientId, DeviceId
 from ironwire.store.contract import operations as op
-from ironwire.store.contract.records import Mailbox, MailboxId, Quota
+from ironwire.store.contract.device_log import is_taken
+from ironwire.store.contract.records import MailboxId, Quota
+from ironwire.store.sqlite.device_log import standing_of
 from ironwire.store.sqlite.losses import forget_lost_changes
 from ironwire.store.sqlite.mailboxes import MailboxCache
 from ironwire.store.sqlite.memtable import Box
@@ -15,7 +18,8 @@ from ironwire.store.sqlite.memtable import Box
 SWEPT_AT_ONCE = 250
 """Entries that one operation erases of a removed mailbox, in about 2 ms."""
 
-_INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms, session) VALUES (?, ?, ?, ?, 1)"
+_INSERT_BOX = "INSERT INTO mailbox (client, device, created_ms, seen_ms, session, device_key) VALUES (?, ?, ?, ?, 1, ?)"
+_BIND_BOX = "UPDATE mailbox SET device_key = ? WHERE id = ?"
 _TAKE_FROM_BOX = """
     UPDATE mailbox SET acked = ?, waiting = waiting - ?, waiting_bytes = waiting_bytes - ? WHERE id = ?"""
 _DELETE_BOX = "DELETE FROM mailbox WHERE id = ?"
@@ -43,17 +47,27 @@ class DeviceWriter:
             self._erase(box, min(ack.upto, box.tail))
         return op.Acked()
 
-    def register(self, register: op.Register) -> Mailbox | op.TooManyDevices:
-        boxes = self._mailboxes.of(register.client)
+    def register(self, register: op.Register) -> op.RegisterResult:
+        boxes, key = self._mailboxes.of(register.client), register.device_key
+        if key is not None:
+            standing = standing_of(self._changes, register.client, key)
+            if standing != "current":
+                return op.DeviceNotLogged(standing)
+            if is_taken(boxes, register.device, key):
+                return op.DeviceNameTaken()
         for box in boxes:
             if box.device == register.device:
                 self._mailboxes.begin_session(box, register.now_ms)
+                if key is not None and box.device_key is None:
+                    box.device_key = key
+                    self._changes.execute(_BIND_BOX, (key, box.id))
                 return box.snapshot()
         if len(boxes) >= self._quota.devices_per_client:
             return op.TooManyDevices()
-        row = (register.client, register.device, register.now_ms, register.now_ms)
+        row = (register.client, register.device, register.now_ms, register.now_ms, key)
         number = MailboxId(self._changes.execute(_INSERT_BOX, row).lastrowid or 0)
         box = Box(number, register.client, register.device, 0, 0, 0, 0, False, register.now_ms, register.now_ms, False)
+        box.device_key = key
         self._mailboxes.add(box)
         return box.snapshot()
 
@@ -68,14 +82,26 @@ class DeviceWriter:
             if box.device == remove.device:
                 if remove.session not in (None, box.session):
                     return op.SessionOver()
-                self._mailboxes.checkpoint(self._changes)
-                swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
-                self._erase(box, swept)
-                self._changes.execute(_DELETE_BOX, (box.id,))
-                self._mailboxes.drop(box)
-                parts = range(swept + SWEPT_AT_ONCE, box.tail + SWEPT_AT_ONCE, SWEPT_AT_ONCE)
-                return op.Removed(tuple(op.Sweep(box.id, upto) for upto in parts))
+                return op.Removed(self._remove(box))
         return op.NoSuchDevice()
+
+    def remove_keys(self, client: ClientId, keys: set[bytes]) -> tuple[tuple[DeviceId, ...], tuple[op.Sweep, ...]]:
+        """Delete the mailboxes that belong to these keys; returns the names of their devices, and what is left to be
+        erased.
+        """
+        boxes = [box for box in self._mailboxes.of(client) if box.device_key in keys]
+        rest = [sweep for box in boxes for sweep in self._remove(box)]
+        return tuple(box.device for box in boxes), tuple(rest)
+
+    def _remove(self, box: Box) -> tuple[op.Sweep, ...]:
+        """Delete a mailbox and the first of its entries; returns what is left to be erased."""
+        self._mailboxes.checkpoint(self._changes)
+        swept = min(box.acked + SWEPT_AT_ONCE, box.tail)
+        self._erase(box, swept)
+        self._changes.execute(_DELETE_BOX, (box.id,))
+        self._mailboxes.drop(box)
+        parts = range(swept + SWEPT_AT_ONCE, box.tail + SWEPT_AT_ONCE, SWEPT_AT_ONCE)
+        return tuple(op.Sweep(box.id, upto) for upto in parts)
 
     def sweep(self, mailbox: MailboxId, upto: int) -> op.Swept:
         if self._mailboxes.by_id(mailbox) is None:

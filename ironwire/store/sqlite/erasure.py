@@ -7,6 +7,7 @@ import sqlite3
 
 from ironwire.ids import ClientId
 from ironwire.store.contract.maintenance import Erased
+from ironwire.store.sqlite.device_log import erase_log
 
 _OWN_MAILBOXES = "(SELECT id FROM mailbox WHERE client = :client)"
 _CONCERNS = "(sender = :client OR recipient = :client)"
@@ -17,6 +18,7 @@ _RELEASE_OWN = f"""
 _DELETE_ENTRIES = f"DELETE FROM entry WHERE mailbox IN {_OWN_MAILBOXES}"  # noqa: S608  # constants
 _DELETE_MAILBOXES = "DELETE FROM mailbox WHERE client = :client"
 _DELETE_BLOCKS = "DELETE FROM block WHERE client = :client"
+_DELETE_BACKUPS = "DELETE FROM backup WHERE client = :client"
 _COUNT_ENVELOPES = f"SELECT total(is_archived), total(owed > 0) FROM envelope WHERE {_CONCERNS}"  # noqa: S608  # constants
 _UNARCHIVE = f"UPDATE envelope SET is_archived = 0 WHERE {_CONCERNS}"  # noqa: S608  # constants
 _DELETE_ERASED = "DELETE FROM envelope WHERE owed = 0 AND is_archived = 0"
@@ -31,7 +33,8 @@ def erase_client(database: sqlite3.Connection, client: ClientId) -> Erased:
     run(_RELEASE_OWN)
     waiting = run(_DELETE_ENTRIES).rowcount
     devices = run(_DELETE_MAILBOXES).rowcount
+    run(_DELETE_BACKUPS)
     archived, left = map(int, run(_COUNT_ENVELOPES).fetchone())
     run(_UNARCHIVE)
     database.execute(_DELETE_ERASED)
-    return Erased(devices, waiting, archived, run(_DELETE_BLOCKS).rowcount, left)
+    return Erased(devices, waiting, archived, run(_DELETE_BLOCKS).rowcount, left, erase_log(database, client))

@@ -24,7 +24,7 @@ from ironwire.wire.messages import ErrorCode
 
 _BOX_COLUMNS = """
     id, client, device, acked, tail, waiting, waiting_bytes, is_full, created_ms, seen_ms,
-    EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id), session, sent, refused"""
+    EXISTS (SELECT 1 FROM lost_change WHERE mailbox = mailbox.id), session, sent, refused, device_key"""
 _SELECT_BOXES = f"SELECT {_BOX_COLUMNS} FROM mailbox WHERE client = ? ORDER BY id"  # noqa: S608  # a constant
 _SELECT_BOXES_OF_ALL = f"""
     SELECT {_BOX_COLUMNS} FROM mailbox WHERE client IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608  # as above
@@ -87,6 +87,7 @@ class Box:
     session: int = 1
     sent: int = 0
     refused: tuple[RefusedSpan, ...] = field(default="[]", converter=_read_refused)
+    device_key: bytes | None = None
     checkpointed: int = field(init=False)
     """Waiting entries up to this seq are in the tables; later ones are recent."""
     recent: deque[Waiting] = field(init=False, factory=deque)
@@ -119,6 +120,7 @@ class Box:
             session=self.session,
             sent=self.sent,
             refused=self.refused,
+            device_key=self.device_key,
         )
 
     def refused_text(self) -> str:

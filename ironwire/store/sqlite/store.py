@@ -10,15 +10,19 @@ import structlog
 import trio
 
 from ironwire.errors import StoreError
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
+from ironwire.ids import Address, BackupName, ClientId, DeviceId, GroupId, MessageId
+from ironwire.store.contract.backups import BackupRefusal
+from ironwire.store.contract.device_log import LogPage
 from ironwire.store.contract.directory import Group, Membership
 from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.losses import Loss
 from ironwire.store.contract.maintenance import Erased, Expired, StoreStatistics
 from ironwire.store.contract.operations import Known, Operation, Result
 from ironwire.store.contract.records import Archived, Entry, Mailbox, MailboxId, Quota
+from ironwire.store.sqlite.backups import put_backup, read_backup
 from ironwire.store.sqlite.copy import copy_file
 from ironwire.store.sqlite.database import Database, Threads, Workers
+from ironwire.store.sqlite.device_log import read_log
 from ironwire.store.sqlite.directory import DirectoryReader, put_ban, read_bans, take_ban
 from ironwire.store.sqlite.losses import read_losses
 from ironwire.store.sqlite.mailboxes import MailboxCache
@@ -164,6 +168,14 @@ class SqliteStore:
             self.glance.banned.discard(client)
             return is_news
 
+    async def keep_backup(self, client: ClientId, name: BackupName, body: bytes, now_ms: int) -> BackupRefusal | None:
+        most_bytes = self._quota.backup_bytes
+        async with self._turn:
+            changes = self._database.changes
+            return await self._transaction(
+                lambda: put_backup(changes, client, name, body, now_ms, most_bytes), in_thread=True
+            )
+
     async def copy_to(self, path: Path) -> None:
         """Put a consistent copy, as of some moment of this call, at `path`: whole, or not at all. Everything else goes
         on meanwhile; only what was erased stays in the log until the copy is done.
@@ -261,6 +273,10 @@ class SqliteStore:
         with self._database.errors():
             return self._directory.groups_of(client)
 
+    async def device_log(self, client: ClientId, *, first: int, limit: int) -> LogPage | None:
+        with self._database.errors():
+            return read_log(self._database.lookups, client, first, limit)
+
     async def blocks_of(self, client: ClientId) -> frozenset[ClientId]:
         return self.glance.blocks_of(client)
 
@@ -284,6 +300,9 @@ class SqliteStore:
         if self._mailboxes.memtable.have_archived:
             await self.checkpoint()
         return await self._database.read_page(lambda pages: read_archived(pages, client, peer, before, limit))
+
+    async def backup(self, name: BackupName) -> bytes | None:
+        return await self._database.read_page(lambda pages: read_backup(pages, name))
 
     async def newest_ms(self) -> int | None:
         await self.checkpoint()

@@ -14,6 +14,7 @@ from ironwire.store.contract.faults import FaultPoint, reach
 from ironwire.store.contract.maintenance import Erased, Expired
 from ironwire.store.contract.order import answer_to, apply_in_lanes, refuse_after_all, refuse_next, settle_next
 from ironwire.store.contract.records import Envelope, Number, Quota
+from ironwire.store.sqlite.device_log import append_entry
 from ironwire.store.sqlite.devices import DeviceWriter
 from ironwire.store.sqlite.directory import DirectoryWriter
 from ironwire.store.sqlite.erasure import erase_client
@@ -132,6 +133,8 @@ class Writer:
                 return self._directory.block(operation)
             case op.RemoveBlock():
                 return self._directory.unblock(operation)
+            case op.AppendToLog():
+                return self._append_to_log(operation)
 
     def _append(self, append: op.Append, key: bytes | None) -> op.AppendResult:
         known = self._known(key, append.digest)
@@ -213,6 +216,16 @@ class Writer:
             return everyone
         owed = [(box, False) for boxes in self.mailboxes.of_all(everyone) for box in boxes]
         return self._spread(change, key, owed, everyone)
+
+    def _append_to_log(self, append: op.AppendToLog) -> op.LogResult:
+        client = append.envelope.sender
+        gone = append_entry(self._changes, client, append.entry, self._quota)
+        if not isinstance(gone, set):
+            return gone
+        removed, rest = self._devices.remove_keys(client, gone)
+        owed = [(box, False) for box in self.mailboxes.of(client)]
+        told = op.Append(append.envelope, b"", op.ToClient(client))
+        return op.Logged(self._spread(told, None, owed, (client,)), removed, rest)
 
     def _spread(
         self,

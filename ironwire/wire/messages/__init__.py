@@ -28,7 +28,21 @@ from ironwire.wire.messages.calls import (
     RelayedRinging,
     RelayedUpdate,
 )
-from ironwire.wire.messages.devices import Ack, CaughtUp, Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Gap
+from ironwire.wire.messages.devices import (
+    Ack,
+    CaughtUp,
+    Device,
+    DeviceList,
+    DeviceLogAppend,
+    DeviceLogChanged,
+    DeviceLogPage,
+    DeviceLogRead,
+    DeviceRemove,
+    DeviceRemoved,
+    Devices,
+    Gap,
+    LoggedEntry,
+)
 from ironwire.wire.messages.envelopes import (
     ArchivedEnvelope,
     DeliveredFile,
@@ -110,7 +124,7 @@ def _declared(direction: type[Direction]) -> tuple[type[Direction], ...]:
 CLIENT_MESSAGES = _declared(ClientMessage)
 SERVER_MESSAGES = _declared(ServerMessage)
 
-DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged)
+DELIVERIES = (DeliveredText, DeliveredFile, DeliveredReceipt, GroupChanged, DeviceLogChanged)
 """Messages that a mailbox delivers, numbered by the frame's `seq`."""
 
 NUMBERED = (Text, File, Receipt)
@@ -146,6 +160,10 @@ __all__ = [
     "DeliveredText",
     "Device",
     "DeviceList",
+    "DeviceLogAppend",
+    "DeviceLogChanged",
+    "DeviceLogPage",
+    "DeviceLogRead",
     "DeviceRemove",
     "DeviceRemoved",
     "Devices",
@@ -172,6 +190,7 @@ __all__ = [
     "IceServer",
     "IceServerList",
     "IceServers",
+    "LoggedEntry",
     "Milliseconds",
     "Ping",
     "Pixels",

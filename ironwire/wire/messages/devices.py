@@ -1,14 +1,14 @@
-"""Devices and their mailboxes (docs/protocol.md, section 5)."""
+"""Devices, their mailboxes, and the logs of their keys (docs/protocol.md, sections 5 and 9)."""
 
 from typing import Annotated, ClassVar, Literal
 
 from attrs import field
 
-from ironwire.ids import DeviceId, GroupId
-from ironwire.limits import DEVICES_PER_CLIENT
+from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.limits import DEVICES_PER_CLIENT, LOG_ENTRIES
 from ironwire.record import record
 from ironwire.wire.messages.base import Answer, ClientMessage, Members, ServerMessage
-from ironwire.wire.messages.fields import WIRE_KEY, Count, Items, UnixMs
+from ironwire.wire.messages.fields import WIRE_KEY, Count, Items, LogEntryHex, Sha256Hex, SignatureHex, UnixMs
 
 
 @record
@@ -91,3 +91,67 @@ class DeviceRemoved(Answer):
     verb: ClassVar[str] = "device_removed"
 
     device: DeviceId
+
+
+@record
+class DeviceLogRead(ClientMessage):
+    """Asks for a client's device log, from the entry with index `first` on (section 9.3)."""
+
+    verb: ClassVar[str] = "device_log"
+
+    client: ClientId
+    first: Count = field(metadata={WIRE_KEY: "from"}, default=0)
+
+    def surcharge(self, members: Members) -> int:
+        return 9
+
+
+@record
+class LoggedEntry:
+    """One entry of a device log, with the signature of its client (section 9.1)."""
+
+    entry: LogEntryHex
+    sig: SignatureHex
+
+
+@record
+class DeviceLogPage(Answer):
+    """The answer to `device_log`. `index` and `head` are those of the last entry that the log has; with `more`, there
+    are entries behind those that are given (section 9.3).
+    """
+
+    verb: ClassVar[str] = "device_log"
+
+    client: ClientId
+    entries: Annotated[list[LoggedEntry], Items(0, LOG_ENTRIES)]
+    index: Count
+    head: Sha256Hex
+    more: bool = False
+
+
+@record
+class DeviceLogAppend(ClientMessage):
+    """Puts an entry behind the last one of this client's device log (section 9.3)."""
+
+    verb: ClassVar[str] = "device_log_append"
+
+    entry: LogEntryHex
+    sig: SignatureHex
+
+    def surcharge(self, members: Members) -> int:
+        return 9
+
+
+@record
+class DeviceLogChanged(ServerMessage):
+    """The client's device log has an entry more, whose index and head these are: an envelope to all its devices
+    (section 9.3).
+    """
+
+    verb: ClassVar[str] = "device_log_changed"
+
+    client: ClientId
+    index: Count
+    head: Sha256Hex
+    ts: UnixMs | None = None
+    device: DeviceId | None = None

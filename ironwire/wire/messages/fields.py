@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from attrs import Attribute, field, frozen
 
+from ironwire.limits import DEVICES_PER_CLIENT
+
 WIRE_KEY = "wire_key"
 
 
@@ -95,6 +97,12 @@ UnixMs = Annotated[int, Between(0, SAFE_INTEGER)]
 """Milliseconds since 1970-01-01T00:00:00Z."""
 
 Sha256Hex = Annotated[str, Pattern(r"[0-9a-f]{64}", description="64 lowercase hex digits")]
+SignatureHex = Annotated[str, Pattern(r"[0-9a-f]{128}", description="128 lowercase hex digits")]
+CertificateHex = Annotated[str, Pattern(r"[0-9a-f]{210}", description="210 lowercase hex digits")]
+LogEntryHex = Annotated[
+    str, Chars(230, 166 + 64 * DEVICES_PER_CLIENT), Pattern("[0-9a-f]*", description="lowercase hex digits")
+]
+"""An entry of a device log that names one device, or a snapshot of as many as a client may have here."""
 MediaPath = Annotated[
     str,
     Pattern(

@@ -7,6 +7,7 @@ from attrs import field
 from ironwire.ids import Address, ClientId, DeviceId, GroupId
 from ironwire.limits import UNANSWERED_ENVELOPES
 from ironwire.record import record
+from ironwire.wire.messages import fields
 from ironwire.wire.messages.base import Answer, ClientMessage, ServerMessage
 from ironwire.wire.messages.fields import WIRE_KEY, Chars, Count, ErrorCode, Items, Number, Sha256Hex, ShortText, UnixMs
 
@@ -23,6 +24,11 @@ class Auth(ClientMessage):
     device: DeviceId | None = None
     origin: Annotated[str, Chars(1, 255)] | None = None
     invite: ShortText | None = None
+    cert: fields.CertificateHex | None = None
+    """With a certificate it is the device's key that signs (section 9.2); then the two keys below are there as well."""
+    device_key: Sha256Hex | None = None
+    log_head: Sha256Hex | None = None
+    """The hash of the last entry of the own device log that the device knows."""
 
 
 @record
@@ -120,6 +126,8 @@ class Accepted(Answer):
     group: GroupId | None = None
     epoch: Count | None = None
     """Where a change of a group was accepted: the group, and what its epoch is now (section 7.2)."""
+    index: Count | None = None
+    """Where an entry of a device log was accepted: its index (section 9.3)."""
     sent: Count | None = None
     """Where `resume` was accepted of a device: as in `auth_ok`."""
 

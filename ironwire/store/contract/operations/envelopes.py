@@ -1,79 +1,11 @@
-"""The operations of a store, and the results that each may have.
+"""Envelopes: to whom they go, what becomes of them, and of their numbers."""
 
-The classes are the vocabulary; what is atomic, ordered and told stands in `store.py`.
-"""
+from collections.abc import Hashable
 
-from collections.abc import Hashable, Mapping
-
-from ironwire.ids import ClientId, DeviceId, GroupId, Role
+from ironwire.ids import ClientId, DeviceId, GroupId
 from ironwire.record import record
-from ironwire.store.contract.records import Envelope, Mailbox, MailboxId, Number
+from ironwire.store.contract.records import Envelope, MailboxId, Number
 from ironwire.wire.messages import ErrorCode
-
-
-@record
-class Register:
-    """The device begins a session now; make its mailbox if it has none. Results in `Mailbox`, or `TooManyDevices`."""
-
-    client: ClientId
-    device: DeviceId
-    now_ms: int
-
-
-@record
-class TooManyDevices:
-    pass
-
-
-@record
-class Touch:
-    """The device of this mailbox was seen now; a mailbox that is gone stays gone. Results in `Touched`."""
-
-    mailbox: MailboxId
-    now_ms: int
-
-
-@record
-class Touched:
-    pass
-
-
-@record
-class Remove:
-    """Delete the device with its mailbox. Results in `Removed`, or `NoSuchDevice`; or in `SessionOver`, if a `session`
-    of this device asks for it that is not the newest: that one was promised the mailbox.
-    """
-
-    client: ClientId
-    device: DeviceId
-    session: int | None = None
-
-
-@record
-class Sweep:
-    """Erase what a mailbox that was removed held up to `upto`; repeating it changes nothing. Results in `Swept`."""
-
-    mailbox: MailboxId
-    upto: int
-
-
-@record
-class Swept:
-    pass
-
-
-@record
-class Removed:
-    """Nobody reads any more what the mailbox held. What is left of it is erased by `rest`, one part after the other, or
-    with the next `expire`: to erase a full mailbox at once takes a second.
-    """
-
-    rest: tuple[Sweep, ...] = ()
-
-
-@record
-class NoSuchDevice:
-    pass
 
 
 @record
@@ -169,42 +101,6 @@ class OutOfTurn:
 
 
 @record
-class SessionOver:
-    """The device has begun another session since, or was removed: the store accepts nothing of this one any more."""
-
-
-@record
-class ChangeGroup:
-    """Bring the group that the envelope goes to from one epoch to the next, and put the envelope into all mailboxes of
-    all who were members or are now, that of the device which asked for the change included: each sees the change in
-    order with the group's messages. Otherwise as `Append` with `ToGroup`.
-
-    `expected_epoch` is the one that the change was made from; 0 makes the group. `name` and `roles` are the whole of it
-    afterwards; whoever is a member already keeps the place in the order. A group without members is gone. Results in
-    `Appended`, `Duplicate`, `IdTaken`, `Held`, `EpochPassed`, or `TooManyGroups`.
-    """
-
-    envelope: Envelope
-    digest: bytes
-    expected_epoch: int
-    name: str | None
-    roles: Mapping[ClientId, Role]
-    lane: Hashable | None = None
-
-
-@record
-class EpochPassed:
-    """The group has another epoch than the expected one, or does not exist, or does already; nothing was changed."""
-
-
-@record
-class TooManyGroups:
-    """This client, the first such of those to be added, is in as many groups as one may be; nothing was changed."""
-
-    client: ClientId
-
-
-@record
 class NotMember:
     """There is no such group, or the sender is not in it; nothing was stored."""
 
@@ -268,23 +164,6 @@ class Held:
 
 
 @record
-class Acknowledge:
-    """Everything up to `upto` may be erased from the mailbox; repeating it, or going back, changes nothing. Results
-    in `Acked`; or in `SessionOver`, if it comes from a `session` that is not the device's newest: what the newest is
-    about to be sent must not be erased under its hands.
-    """
-
-    mailbox: MailboxId
-    upto: int
-    session: int | None = None
-
-
-@record
-class Acked:
-    pass
-
-
-@record
 class Forget:
     """The envelope reached nobody after all: its id may come again, or its number counts as refused, and the archive
     drops it. Copies for other devices of the sender stay where they are. Results in `Forgotten`.
@@ -297,49 +176,3 @@ class Forget:
 @record
 class Forgotten:
     pass
-
-
-@record
-class AddBlock:
-    """`client` wants nothing more from `blocked`; repeating it changes nothing. Results in `Blocked`, or
-    `TooManyBlocks`.
-    """
-
-    client: ClientId
-    blocked: ClientId
-
-
-@record
-class Blocked:
-    pass
-
-
-@record
-class TooManyBlocks:
-    pass
-
-
-@record
-class RemoveBlock:
-    """Ends a block, if there is one. Results in `Unblocked`."""
-
-    client: ClientId
-    blocked: ClientId
-
-
-@record
-class Unblocked:
-    pass
-
-
-Known = Duplicate | IdTaken
-AppendResult = Appended | Known | MailboxFull | Undeliverable | NotMember
-ChangeResult = Appended | Known | EpochPassed | TooManyGroups
-NotNext = AlreadySettled | OutOfTurn | SessionOver
-"""Why a number was not the next one."""
-DeviceResult = Mailbox | TooManyDevices | Touched | Removed | NoSuchDevice | Swept | Acked | SessionOver
-BlockResult = Blocked | TooManyBlocks | Unblocked
-
-DeviceOperation = Register | Touch | Remove | Sweep | Acknowledge
-Operation = DeviceOperation | Append | ChangeGroup | RefuseNumber | Forget | AddBlock | RemoveBlock
-Result = DeviceResult | AppendResult | ChangeResult | Held | NumberRefused | NotNext | Forgotten | BlockResult

@@ -1,0 +1,207 @@
+"""The device logs of this client and of others, next to those that the server shows (docs/protocol.md, section 9).
+
+    catch_up    the own log: takes what is new, gives the server back what it has lost, adds this device
+    read_log    somebody's log, compared with what is known of it
+
+Rule: nothing is taken but what extends the known log. Two entries that contradict each other are kept and stop the
+client: somebody else signs with its key.
+"""
+
+import time
+from typing import Protocol
+
+import trio
+from attrs import define
+
+from ironwire.client.connection.outgoing import AskedAnswer
+from ironwire.client.errors import DeviceLogDisputed, KeystoreError, NotTheProtocol, Refused, SessionEnded
+from ironwire.client.store.device_keys import DeviceKeys
+from ironwire.close_codes import CloseCode
+from ironwire.crypto.signing import PublicKey, parse_public_key
+from ironwire.errors import InvalidLogEntry
+from ironwire.ids import ClientId
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.protocol.devices.log_entry import MOST_ENTRIES, LogHead, LogOp, SignedEntry, open_entry, sign_entry
+from ironwire.protocol.devices.log_reader import Extended, Forked, KeyCopied, RolledBack, Verdict, examine
+from ironwire.wire.messages import Accepted, ClientMessage, DeviceLogAppend, DeviceLogPage, DeviceLogRead
+
+ATTEMPTS = 10
+"""Other devices may change the log at the same time, and win; more often than this is the server's doing."""
+
+
+@define(eq=False)
+class OwnDeviceLog:
+    """`Client.device_log`. What it asks waits through reconnections."""
+
+    _server: "Asker"
+    _keys: DeviceKeys | None
+
+    @property
+    def known(self) -> DeviceLog:
+        """The own log, as far as it is known here.
+
+        Raises:
+            KeystoreError: this client has no device keys.
+        """
+        return self._own.log
+
+    async def read(self, client: ClientId, known: DeviceLog | None = None) -> Verdict:
+        """Compare the log of a client that the server shows with what is `known` of it, or with nothing.
+
+        Raises:
+            Refused: the server answered with an error.
+            NotTheProtocol: what it shows is no device log.
+            SessionEnded, AuthenticationRefused: the client has stopped.
+        """
+        return await read_log(self._server, known or DeviceLog(parse_public_key(client)))
+
+    async def revoke(self, device_key: str) -> None:
+        """Remove a device of this client by its key in hex: it is put out, and stays out.
+
+        Raises:
+            KeystoreError: this client has no device keys, or cannot keep what it has signed.
+            DeviceLogDisputed: entries of the log contradict each other.
+            Refused, NotTheProtocol, SessionEnded, AuthenticationRefused: as above; 4403, it was this device.
+        """
+        await revoke(self._server, self._own, parse_public_key(device_key), time.time_ns() // 1_000_000)
+
+    @property
+    def _own(self) -> DeviceKeys:
+        if self._keys is None:
+            raise KeystoreError("this client has no device keys: open them beside the identity first")
+        return self._keys
+
+
+class Asker(Protocol):
+    """A way to ask the server: one session, or the client over all its sessions."""
+
+    async def ask(self, message: ClientMessage, kind: type[AskedAnswer]) -> AskedAnswer: ...
+
+
+async def read_log(server: Asker, known: DeviceLog) -> Verdict:
+    """Compare the log of `known.client` that the server shows with what is known of it.
+
+    Raises:
+        Refused: the server answered with an error.
+        NotTheProtocol: what it shows is no device log.
+    """
+    offered, head = await _fetch(server, known.client, max(known.next_index - 1, 0))
+    if head is None or known.head is None:
+        return _examined(known, offered)
+    relation = known.compare(head)
+    if relation == "older":
+        return RolledBack(known.head, head)
+    if relation == "other":
+        offered, _ = await _fetch(server, known.client, known.first_index)
+    return _examined(known, offered)
+
+
+async def catch_up(server: Asker, keys: DeviceKeys, now_ms: int) -> None:
+    """Bring the own log here and at the server together, and add this device to it. Only signed entries travel: a
+    server that was restored from a backup gets its revocations back.
+
+    Raises:
+        DeviceLogDisputed: entries contradict each other.
+        SessionEnded: 4403, this device was removed.
+        Refused, NotTheProtocol, KeystoreError: it cannot be done.
+    """
+    own = keys.key.public_key
+    for _ in range(ATTEMPTS):
+        await _agree(server, keys)
+        standing = keys.log.standing_of(own)
+        if standing == "removed":
+            raise SessionEnded(CloseCode.REMOVED, "this device was revoked")
+        if standing == "current" or await _append_own(server, keys, LogOp.ADD, own, now_ms):
+            return
+    raise _unsettled()
+
+
+async def revoke(server: Asker, keys: DeviceKeys, device: PublicKey, now_ms: int) -> None:
+    """Remove a device of this client from its log; a device that is not in it stays out. Raises as `catch_up`."""
+    for _ in range(ATTEMPTS):
+        await _agree(server, keys)
+        if keys.log.standing_of(device) != "current":
+            return
+        if await _append_own(server, keys, LogOp.REMOVE, device, now_ms):
+            return
+    raise _unsettled()
+
+
+async def _agree(server: Asker, keys: DeviceKeys) -> None:
+    """Take what is new, and give back what the server does not have."""
+    for _ in range(ATTEMPTS):
+        match await read_log(server, keys.log):
+            case Extended(log, news):
+                if news:
+                    await trio.to_thread.run_sync(keys.keep, log)
+                return
+            case RolledBack(_, theirs):
+                first = 0 if theirs is None else theirs.index + 1
+                for signed in keys.log.entries[first - keys.log.first_index :]:
+                    if not await _append(server, signed):
+                        break
+            case Forked(evidence) | KeyCopied(evidence):
+                path = await trio.to_thread.run_sync(keys.keep_evidence, evidence)
+                raise DeviceLogDisputed(
+                    "two entries of this client's device log contradict each other, and both are signed with its key:"
+                    f" somebody else may have it. They are kept in {path}"
+                )
+    raise _unsettled()
+
+
+async def _append_own(server: Asker, keys: DeviceKeys, op: LogOp, device: PublicKey, now_ms: int) -> bool:
+    """Sign the next entry and send it; or one that was signed for its place and had no answer. False: the log has moved
+    meanwhile, or another entry went.
+    """
+    try:
+        entry = keys.log.next_entry(op, [device], time_ms=now_ms, is_owner=op is LogOp.ADD)
+    except InvalidLogEntry as error:
+        raise Refused("quota", str(error)) from None
+    if keys.unanswered is None:
+        await trio.to_thread.run_sync(keys.keep, keys.log, sign_entry(keys.identity, entry))
+    signed = keys.unanswered
+    if signed is None or not await _append(server, signed):
+        return False
+    await trio.to_thread.run_sync(keys.keep, keys.log.append(signed))
+    return (signed.entry.op, signed.entry.devices) == (op, (device,))
+
+
+async def _append(server: Asker, signed: SignedEntry) -> bool:
+    """Whether the server has the entry now; False: another one is in its place, or one before it is missing."""
+    try:
+        await server.ask(DeviceLogAppend(signed.entry.encode().hex(), signed.signature.hex()), Accepted)
+    except Refused as refused:
+        if refused.code == "conflict":
+            return False
+        raise
+    return True
+
+
+def _examined(known: DeviceLog, offered: list[SignedEntry]) -> Verdict:
+    try:
+        return examine(known, offered)
+    except InvalidLogEntry as error:
+        raise NotTheProtocol(f"the server shows what is no device log: {error}") from None
+
+
+async def _fetch(server: Asker, client: PublicKey, first: int) -> tuple[list[SignedEntry], LogHead | None]:
+    """What the server shows of a log from `first` on, and its last head; None: there is no log."""
+    offered: list[SignedEntry] = []
+    while len(offered) <= MOST_ENTRIES:
+        try:
+            page = await server.ask(DeviceLogRead(client.client_id, first + len(offered)), DeviceLogPage)
+        except Refused as refused:
+            if refused.code == "not_found":
+                return [], None
+            raise
+        try:
+            offered += [open_entry(client, bytes.fromhex(each.entry), bytes.fromhex(each.sig)) for each in page.entries]
+        except (ValueError, InvalidLogEntry) as error:
+            raise NotTheProtocol(f"the server shows what is no entry of a device log: {error}") from None
+        if not page.more or not page.entries:
+            return offered, LogHead(page.index, bytes.fromhex(page.head))
+    raise NotTheProtocol(f"the server shows a device log of more than {MOST_ENTRIES} entries")
+
+
+def _unsettled() -> NotTheProtocol:
+    return NotTheProtocol("the server takes no entry of the device log, and shows none that came before it")

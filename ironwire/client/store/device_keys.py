@@ -1,0 +1,191 @@
+"""The key of a device, and what is known of its client's device log, in files beside the identity's (docs/protocol.md,
+section 9).
+
+    identity.key                 the identity (`keystore.py`)
+    identity.key.phone.device    the key of the device `phone`, sealed with a key that follows from the identity
+    identity.key.log             the client's own device log: entries line by line, and one that was signed and has no
+                                 answer yet
+    identity.key.evidence        entries that contradict each other, where somebody has shown such
+
+So an identity that exists becomes an owner device by its first session, and nothing has to be typed. An entry is kept
+before it is sent, and sent again as it is: an index is signed once. All functions block: async callers use a thread.
+"""
+
+import os
+import re
+from hashlib import blake2b
+from pathlib import Path
+
+from attrs import define, field
+from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_decrypt,
+    crypto_aead_xchacha20poly1305_ietf_encrypt,
+    crypto_aead_xchacha20poly1305_ietf_KEYBYTES,
+    crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,
+)
+from nacl.exceptions import CryptoError
+from nacl.utils import random as random_bytes
+
+from ironwire.client.errors import KeystoreError
+from ironwire.client.files import NewFile, replace_file
+from ironwire.client.store.keystore import read_private
+from ironwire.crypto.signing import DeviceKey, Identity
+from ironwire.errors import InvalidLogEntry
+from ironwire.ids import DeviceId
+from ironwire.protocol.devices import log_entry
+from ironwire.protocol.devices.certificate import Certificate, issue_certificate
+from ironwire.protocol.devices.log import DeviceLog
+from ironwire.protocol.devices.log_reader import Evidence
+
+_FILE_MODE = 0o600
+_MOST_LOG_BYTES = log_entry.MOST_ENTRIES * log_entry.MOST_ENTRY_BYTES * 3
+_KEY_FILE = re.compile(
+    rb"(ironwire-device 1 client=([0-9a-f]{64}) device=([A-Za-z0-9._-]{1,64}) nonce=([0-9a-f]{48}))\n([0-9a-f]{96})\n"
+)
+_LOG_FILE = re.compile(rb"ironwire-device-log 1 client=([0-9a-f]{64})\n((?:[0-9a-f]+\n)*)(?:unanswered ([0-9a-f]+)\n)?")
+
+
+@define(eq=False)
+class DeviceKeys:
+    """Made by `open_device_keys`. `log` is the own device log, as far as it is known here."""
+
+    identity: Identity
+    device: DeviceId
+    key: DeviceKey
+    log: DeviceLog
+    unanswered: log_entry.SignedEntry | None
+    """Signed for the next place of the log; whether the server has it is not known."""
+    _path: Path = field(repr=False)
+
+    @property
+    def certificate(self) -> Certificate:
+        return issue_certificate(self.identity, self.key.public_key)
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the device has been added to the log, and not been removed, as far as is known here."""
+        return self.log.standing_of(self.key.public_key) == "current"
+
+    def keep(self, log: DeviceLog, unanswered: log_entry.SignedEntry | None = None) -> None:
+        """Go on from this log, perhaps with an entry that is about to be sent. Where another program of this identity
+        has kept a longer log meanwhile, go on from that one; and what it has signed for the next place comes first.
+
+        Raises:
+            KeystoreError: it cannot be written.
+        """
+        kept, signed = _read_log(log_path(self._path), self.identity)
+        if kept.next_index > log.next_index:
+            self.log, self.unanswered = kept, signed
+            return
+        unanswered = next((each for each in (signed, unanswered) if each is not None and _fits(log, each)), None)
+        header = f"ironwire-device-log 1 client={self.identity.client_id}\n"
+        lines = "".join(f"{entry.encode().hex()}\n" for entry in log.entries)
+        last = "" if unanswered is None else f"unanswered {unanswered.encode().hex()}\n"
+        try:
+            replace_file(log_path(self._path), (header + lines + last).encode(), _FILE_MODE)
+        except OSError as error:
+            raise KeystoreError(f"cannot write the device log to {log_path(self._path)}: {error.strerror}") from error
+        self.log, self.unanswered = log, unanswered
+
+    def keep_evidence(self, evidence: Evidence) -> Path:
+        """Write down the first entries that contradict each other; returns where they are.
+
+        Raises:
+            KeystoreError: they cannot be written.
+        """
+        path = self._path.with_name(f"{self._path.name}.evidence")
+        try:
+            with NewFile.create(path, _FILE_MODE) as file:
+                file.write(evidence.encode())
+                file.keep()
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise KeystoreError(f"cannot write to {path}: {error.strerror}") from error
+        return path
+
+
+def open_device_keys(path: Path, identity: Identity, device: DeviceId) -> DeviceKeys:
+    """The keys of a device of the identity in the file at `path`, from the files beside it; a new key is made, and safe
+    on disk when this returns, where there is none.
+
+    Raises:
+        KeystoreError: a file is damaged, belongs to another identity, can be read by others, or cannot be written.
+    """
+    key_path = path.with_name(f"{path.name}.{device}.device")
+    key = _read_key(key_path, identity, device) if os.path.lexists(key_path) else _make_key(key_path, identity, device)
+    log, unanswered = _read_log(log_path(path), identity)
+    return DeviceKeys(identity, device, key, log, unanswered, path)
+
+
+def log_path(path: Path) -> Path:
+    """Where the own device log of the identity at `path` is."""
+    return path.with_name(f"{path.name}.log")
+
+
+# --- the key ---------------------------------------------------------------------------------------------------------
+
+
+def _make_key(path: Path, identity: Identity, device: DeviceId) -> DeviceKey:
+    key = DeviceKey.generate()
+    nonce = random_bytes(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES)
+    header = f"ironwire-device 1 client={identity.client_id} device={device} nonce={nonce.hex()}".encode()
+    box = crypto_aead_xchacha20poly1305_ietf_encrypt(key.seed, header, nonce, _sealing_key(identity))
+    try:
+        with NewFile.create(path, _FILE_MODE) as file:
+            file.write(header + b"\n" + box.hex().encode() + b"\n")
+            file.keep()
+    except FileExistsError:  # another program was quicker
+        return _read_key(path, identity, device)
+    except OSError as error:
+        raise KeystoreError(f"cannot write the key of the device to {path}: {error.strerror}") from error
+    return key
+
+
+def _read_key(path: Path, identity: Identity, device: DeviceId) -> DeviceKey:
+    match = _KEY_FILE.fullmatch(read_private(path))
+    if match is None:
+        raise KeystoreError(f"{path} is damaged, or not the key of a device: without it the device is a new one")
+    header, client, named, nonce, box = match.groups()
+    if (client, named) != (identity.client_id.encode(), device.encode()):
+        raise KeystoreError(f"{path} belongs to another identity or device")
+    try:
+        seed = crypto_aead_xchacha20poly1305_ietf_decrypt(
+            bytes.fromhex(box.decode()), header, bytes.fromhex(nonce.decode()), _sealing_key(identity)
+        )
+    except CryptoError:
+        raise KeystoreError(f"{path} is damaged: without it the device is a new one") from None
+    return DeviceKey.from_seed(seed)
+
+
+def _sealing_key(identity: Identity) -> bytes:
+    """Whoever can open the identity can open its devices, with no passphrase more."""
+    size = crypto_aead_xchacha20poly1305_ietf_KEYBYTES
+    return blake2b(key=identity.seed, person=b"ironwire-device", digest_size=size).digest()
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+def _fits(log: DeviceLog, signed: log_entry.SignedEntry) -> bool:
+    try:
+        log.append(signed)
+    except InvalidLogEntry:
+        return False
+    return True
+
+
+def _read_log(path: Path, identity: Identity) -> tuple[DeviceLog, log_entry.SignedEntry | None]:
+    empty = DeviceLog(identity.public_key)
+    if not os.path.lexists(path):
+        return empty, None
+    match = _LOG_FILE.fullmatch(read_private(path, _MOST_LOG_BYTES))
+    if match is None or match[1] != identity.client_id.encode():
+        raise KeystoreError(f"{path} is damaged, or the device log of another identity: move it away")
+    try:
+        data = bytes.fromhex(match[2].decode())
+        log = empty.append(*log_entry.decode_entries(identity.public_key, data))
+        unanswered = log_entry.decode_entries(identity.public_key, bytes.fromhex((match[3] or b"").decode()))
+    except (ValueError, InvalidLogEntry) as error:
+        raise KeystoreError(f"{path} is damaged ({error}): move it away, and the server's log is read anew") from error
+    return log, next((signed for signed in unanswered if _fits(log, signed)), None)
