@@ -32,7 +32,7 @@ SECTIONS = {
         "keygen": "scripting.identity:keygen",
         "id": "scripting.identity:show_id",
         "sign": "scripting.identity:sign",
-        "devices": "scripting.devices:devices",
+        "device": "scripting.devices:device",
         "join": "scripting.join:join",
     },
     "Server": {

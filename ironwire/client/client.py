@@ -38,7 +38,7 @@ class Client:
     @property
     def client_id(self) -> ClientId:
         """The id of this client."""
-        return self._link.target.identity.client_id
+        return self._link.target.account.client_id
 
     @property
     def device(self) -> DeviceId | None:
@@ -77,7 +77,8 @@ class Client:
     @property
     def device_log(self) -> OwnDeviceLog:
         """The device log of this client, and of others."""
-        return OwnDeviceLog(self._link.requests, self._link.target.keys)
+        target = self._link.target
+        return OwnDeviceLog(self._link.requests, target.keys or target.log)
 
     @property
     def calls(self) -> OwnCalls:

@@ -20,6 +20,7 @@ from tests.system.test_cli import serving
 CHALLENGE = "0123456789abcdef" * 4
 BOB = "b0" * 32
 BLOB = "/media/00000000-0000-4000-8000-000000000000.bin"
+LINK = f"iwlink:1:https://chat.example:{'A' * 22}:{'A' * 43}:{'A' * 43}:{'A' * 22}"
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "serve": ("--data", "file"),
@@ -62,8 +63,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "block": ("bob",),
     "unblock": ("bob",),
     "blocks": (),
-    "devices list": (),
-    "devices remove": ("tablet", "--yes"),
+    "device list": (),
+    "device name": ("tablet", "sofa"),
+    "device revoke": ("tablet", "--yes"),
+    "device accept": (LINK, "--yes"),
+    "device link": ("--no-passphrase",),
     "join": ("invite",),
     "keygen": ("--no-passphrase", "new"),
     "id": (),

@@ -12,7 +12,8 @@ from rich.text import Text
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.options import device_option, json_option, key_option, open_identity, server_option
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import device_option, json_option, key_option, server_option
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import group_change, incident, notice, received, speaker, when
 from ironwire.cli.terminal import err, free_path, out, safe_file_name
@@ -40,9 +41,9 @@ def listen(
     count: int | None, folder: Path | None, device: DeviceId | None, server: str, key: Path, *, as_json: bool
 ) -> None:
     """Print what arrives, until Ctrl-C. As a device, begin with what came since it was here last."""
-    identity = open_identity(key)
+    key_file = KeyFile.open(key)
     listener = Listener(AddressBook.beside(key), folder, as_json)
-    trio.run(listener.listen, iw.ServerAddress.parse(server), identity, device, count)
+    trio.run(listener.listen, iw.ServerAddress.parse(server), key_file, device, count)
     if listener.failures:
         sys.exit(ExitCode.FILE)
 
@@ -62,7 +63,7 @@ class Listener:
     _aside: Console = field(factory=err, init=False)
 
     async def listen(
-        self, address: iw.ServerAddress, identity: iw.Identity, device: DeviceId | None, count: int | None
+        self, address: iw.ServerAddress, key_file: KeyFile, device: DeviceId | None, count: int | None
     ) -> None:
         """Return after `count` messages.
 
@@ -70,7 +71,7 @@ class Listener:
             ClientError: the client has stopped.
         """
         seen = 0
-        async with iw.connect(address, identity, device=device) as client:
+        async with key_file.connect(address, device) as client:
             self._aside.print(notice(f"{client.client_id} listens; Ctrl-C stops it"))
             while seen != count:
                 message, id_, seq = await self._next(client)

@@ -13,6 +13,7 @@ import ironwire.client as iw
 from ironwire.cli import options
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.help.completion import ANYBODY
+from ironwire.cli.keyfile import KeyFile, device_beside
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import notice, remembered
 from ironwire.cli.scripting.files import Uploader, attach_with_bar, source_of
@@ -68,15 +69,15 @@ def send(
     if text == "-" and any(source_of(path) != path for _, path in attached):
         raise click.UsageError("Standard input can be the text or the file: one of the two has to be something else.")
     recipient = AddressBook.beside(key).address(to)
-    identity = options.open_identity(key)
+    key_file = KeyFile.open(key)
     address = iw.ServerAddress.parse(server)
     if text == "-":
         text = read_text("TEXT -")
     compose = partial(_compose, recipient, text, attached[0] if attached else None)
-    if device is None:
-        _report(*trio.run(_send, address, identity, compose), as_json=as_json)
+    if device is None and not isinstance(key_file.account, iw.LinkedDevice):
+        _report(*trio.run(_send, address, key_file, compose), as_json=as_json)
     else:
-        _report(*trio.run(send_as_device, address, identity, device, compose), as_json=as_json)
+        _report(*trio.run(send_as_device, address, key_file, key_file.device(device), compose), as_json=as_json)
 
 
 @click.command()
@@ -93,12 +94,12 @@ def send(
 @options.server_option
 @options.key_option
 @options.json_option
-def history(who: str, limit: int, device: DeviceId, server: str, key: Path, *, as_json: bool) -> None:
+def history(who: str, limit: int, device: DeviceId | None, server: str, key: Path, *, as_json: bool) -> None:
     """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked."""
     book = AddressBook.beside(key)
     peer = book.address(who)
-    options.check_there(key)
-    owner = iw.Owner(iw.read_client_id(key), device, iw.ServerAddress.parse(server).origin)
+    own = device_beside(key, device)
+    owner = iw.Owner(iw.read_client_id(key), own, iw.ServerAddress.parse(server).origin)
     entries = iw.read_history(iw.default_store_path(owner), owner, peer, limit)
     if not entries and not as_json:
         err().print(notice("nothing yet"))
@@ -123,11 +124,11 @@ async def _compose(
 
 
 async def _send(
-    address: iw.ServerAddress, identity: iw.Identity, compose: Callable[[iw.Client], Awaitable[Any]]
+    address: iw.ServerAddress, key_file: KeyFile, compose: Callable[[iw.Client], Awaitable[Any]]
 ) -> tuple[iw.Stored, iw.Accepted | None]:
     """Without a device nothing is kept."""
     message_id = iw.new_message_id()
-    async with iw.connect(address, identity) as client:
+    async with key_file.connect(address) as client:
         message = await compose(client)
         with options.answer_deadline():
             return iw.Stored([message_id], 0, ""), await client.send(message, message_id=message_id)

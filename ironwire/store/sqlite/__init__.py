@@ -26,8 +26,8 @@ would touch five B-trees twice. So the store writes a log first, as log-structur
   their envelopes are on the way.
 
 Groups, blocks, bans, device logs, lost changes and new devices are rare, and go into the tables at once, in the same
-transaction. Expiry, erasure, the removal of a device, the release of an id and a copy work on the tables, and checkpoint
-everything first.
+transaction. Expiry, erasure, the removal of a device, the release of an id and a copy work on the tables, and
+checkpoint everything first.
 
 Invariants:
 
