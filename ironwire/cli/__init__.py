@@ -23,6 +23,7 @@ SECTIONS = {
     },
     "People and groups": {
         "contacts": "scripting.contacts:contacts",
+        "verify": "scripting.verify:verify",
         "group": "scripting.groups:group",
         "block": "scripting.blocks:block",
         "unblock": "scripting.blocks:unblock",

@@ -130,6 +130,10 @@ class AddressBook:
             raise InvalidId(f"{text!r} is a client; `ironwire group list` shows your groups")
         return GroupId(address)
 
+    def differs(self, other: "AddressBook") -> bool:
+        """Whether the files have changed between the two."""
+        return (self._ids, self._verified) != (other._ids, other._verified)
+
     def is_verified(self, address: Address) -> bool:
         """Whether the user has compared the safety number of this client."""
         return address in self._verified

@@ -167,7 +167,9 @@ def test_contacts_are_kept_beside_the_key(home: Path) -> None:
     assert run("contacts", "add", "bob", BOB.upper(), "--key", "keys/mine").stdout == f"bob is {BOB}.\n"
     assert (home / "keys" / "mine.contacts").exists()
     assert run("contacts", "list", "--key", "keys/mine").stdout == f"bob  {BOB}\n"
-    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {"bob": BOB}
+    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == [
+        {"name": "bob", "id": BOB, "verified": None}
+    ]
     assert run("contacts", "list", "--key", "keys/other").stdout.startswith("Nobody yet")
     assert run("contacts", "remove", "bob", "--key", "keys/mine").stdout == "Forgot bob.\n"
     assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {}

@@ -60,6 +60,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "contacts add": ("陳", BOB),
     "contacts list": (),
     "contacts remove": ("陳",),
+    "verify": ("bob",),
     "block": ("bob",),
     "unblock": ("bob",),
     "blocks": (),

@@ -8,7 +8,7 @@ import trio
 from attrs import define, field
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.addressbook import VERIFIED, AddressBook
 from ironwire.cli.chat.commands import COMMANDS
 from ironwire.cli.chat.conversation import LineChat
 from ironwire.cli.chat.editor import ChatCompleter, LineEditor
@@ -132,6 +132,7 @@ class Screen:
         self._prompt = prompt
         facts = (
             f"to {self._book.label(conversation.to)}",
+            f"{VERIFIED} verified" if self._book.is_verified(conversation.to) else "",
             conversation.presence_view.describe(self._book),
             conversation.receipt,
             str(self._client.address),

@@ -287,7 +287,7 @@ class Controller:
             # Contacts that cannot be read at the moment stay as they are.
             with suppress(ConfigError):
                 book = await trio.to_thread.run_sync(self._read_book)
-                if book.all() != self._live.state.book.all():
+                if book.differs(self._live.state.book):
                     self._live.dispatch(events.BookChanged(book))
                     self._reader.note_stale()
 
