@@ -179,13 +179,16 @@ async def _accept(address: iw.ServerAddress, key_file: KeyFile, identity: iw.Ide
     certificate = issue_certificate(identity, request.device)
     own = SelfConversation.before_any(identity.client_id)
     offer = LinkOffer.make(certificate, KnownHead(identity.client_id, head.index, head.hash.hex()), own)
+    failure: Exception | None = None
     try:
         await leave_answer(address, request, offer)
-    except (iw.ClientError, InvalidLink):
+    except (iw.ClientError, InvalidLink) as error:
+        failure = error
+    if failure is not None:
         if not was_there:
             # The device will never learn that it is one: it must not stay in the log.
             await asked(address, key_file, lambda client: client.device_log.revoke(request.device.raw.hex()))
-        raise
+        raise failure
 
 
 def _now_ms() -> int:
