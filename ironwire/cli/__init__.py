@@ -17,6 +17,7 @@ SECTIONS = {
         "send": "scripting.messages:send",
         "listen": "scripting.listen:listen",
         "history": "scripting.messages:history",
+        "export": "scripting.export:export",
         "call": "calls.command:call",
         "upload": "scripting.files:upload",
         "download": "scripting.files:download",
@@ -34,6 +35,7 @@ SECTIONS = {
         "id": "scripting.identity:show_id",
         "sign": "scripting.identity:sign",
         "device": "scripting.devices:device",
+        "recovery": "scripting.recovery:recovery",
         "join": "scripting.join:join",
     },
     "Server": {

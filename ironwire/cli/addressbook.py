@@ -138,6 +138,10 @@ class AddressBook:
         """Whether the user has compared the safety number of this client."""
         return address in self._verified
 
+    def verified(self) -> list[ClientId]:
+        """Everybody whose safety number was compared."""
+        return [*map(ClientId, sorted(self._verified))]
+
     def verified_ms(self, client: ClientId) -> int | None:
         """When that was."""
         return self._verified.get(client)

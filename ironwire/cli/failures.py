@@ -8,7 +8,7 @@ import click
 
 import ironwire.client as iw
 from ironwire.cli.exits import ExitCode, Failure
-from ironwire.errors import AdminError, BackupError, ConfigError, IronWireError
+from ironwire.errors import AdminError, BackupError, ConfigError, InvalidBackup, IronWireError
 from ironwire.wire.messages import ErrorCode
 
 _REFUSALS: dict[ErrorCode, str] = {
@@ -85,7 +85,7 @@ def _code_of(error: IronWireError) -> ExitCode:
             return ExitCode.UNREACHABLE
         case iw.AuthenticationRefused():
             return ExitCode.AUTHENTICATION
-        case iw.MediaError() | BackupError():
+        case iw.MediaError() | BackupError() | InvalidBackup():
             return ExitCode.FILE
         case iw.TransferFailed(status=None):
             # What went wrong on the way has a cause that is not the disk's.

@@ -30,6 +30,7 @@ class Notes(Generic[Value]):
     subject: str
     parse: Callable[[str, object], tuple[str, Value]]
     """Raises ValueError for what cannot stand there."""
+    encode: Callable[[Value], object] = lambda value: value
 
     def read(self) -> dict[str, Value]:
         """The content; empty where there is no file.
@@ -63,7 +64,8 @@ class Notes(Generic[Value]):
             with _locked(self.path):
                 content = self.read()
                 yield content
-                _replace(self.path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+                encoded = {name: self.encode(value) for name, value in content.items()}
+                _replace(self.path, json.dumps(encoded, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
         except OSError as error:
             raise ConfigError(f"{self.path}: the {self.subject} cannot be saved: {error.strerror}") from error
 

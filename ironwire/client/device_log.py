@@ -46,6 +46,11 @@ class OwnDeviceLog:
         """
         return self._own.log
 
+    @property
+    def device_key(self) -> str | None:
+        """The key of this device in hex; None if it has none of its own."""
+        return self._kept.key.public_key.raw.hex() if isinstance(self._kept, DeviceKeys) else None
+
     async def update(self) -> DeviceLog:
         """The own log, after what the server has more of it; the server gets what it has lost.
 

@@ -203,3 +203,42 @@ def test_a_sealed_key_is_asked_for_once(owner: User, tmp_path: Path) -> None:
         screen.type("open sesame\n")
         screen.read_until("No devices")
         assert screen.wait() == 0
+
+
+def test_every_device_tells_of_a_new_one_and_of_one_that_is_revoked(owner: User, tmp_path: Path) -> None:
+    bob = make_user(tmp_path / "bob", owner.server)
+    tablet = link(owner, "tablet")
+    with (
+        tablet.start("listen") as listening,
+        owner.start("chat", bob.client, "--device", "desk") as desk,
+        owner.at_terminal("chat", bob.client, "--device", "study") as window,
+    ):
+        for program in (listening, desk):
+            program.read_until("connected")
+        window.read_until("connected")
+        phone = another_computer(owner, "phone")
+        with linking(phone, "phone") as (waiting, text, fingerprint):
+            assert owner.run("device", "accept", text, "--yes").returncode == 0
+            for program in (listening, desk):
+                told = program.read_until("Not you")
+                assert fingerprint[:9] in told
+                program.read_until(f"ironwire device revoke {fingerprint.replace(' ', '')[:8]}")
+            window.read_until("was linked at")
+            assert waiting.finish()[0] == 0
+        assert owner.run("device", "revoke", "phone", "--yes").returncode == 0
+        listening.read_until("was revoked at")
+        window.read_until("was revoked at")
+
+
+def test_what_happened_while_a_device_was_away_is_told_when_it_returns(owner: User) -> None:
+    tablet = link(owner, "tablet")
+    assert "Not you" not in tablet.run("send", owner.client, "hello").stderr
+    with tablet.start("listen") as listening:
+        listening.read_until("connected")
+    link(owner, "phone")
+    with tablet.start("listen") as listening:
+        listening.read_until("was linked at")
+    with tablet.start("listen") as listening:
+        listening.read_until("connected")
+        code, output = listening.interrupt()
+    assert (code, "was linked" in output) == (130, False), "once is enough"

@@ -16,6 +16,7 @@ import trio
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat.piped import through_pipes
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.help.completion import ANYBODY
 from ironwire.cli.keyfile import KeyFile
@@ -56,9 +57,9 @@ def chat(
     address = ServerAddress.parse(server)
     if is_interactive:
         hold = (
-            partial(_in_lines, book, recipient)
+            partial(_in_lines, key, book, recipient)
             if is_plain and recipient
-            else partial(_in_window, read_book, recipient, quiet)
+            else partial(_in_window, key, read_book, recipient, quiet)
         )
         trio.run(partial(_at_terminal, address, key_file, own, hold, is_visible=visible))
     elif recipient is not None and trio.run(through_pipes, address, key_file, own, book, recipient):
@@ -76,15 +77,21 @@ async def _at_terminal(
         await hold(client, is_visible)
 
 
-async def _in_lines(book: AddressBook, to: Address, client: Client, is_visible: bool) -> None:
+async def _in_lines(key: Path, book: AddressBook, to: Address, client: Client, is_visible: bool) -> None:
     from ironwire.cli.chat.plain import hold_lines  # noqa: PLC0415 - the editor takes its time to load
 
-    await hold_lines(client, book, to, is_visible=is_visible)
+    await hold_lines(client, book, NewsSource(client, key), to, is_visible=is_visible)
 
 
 async def _in_window(
-    read_book: Callable[[], AddressBook], to: Address | None, is_quiet: bool, client: Client, is_visible: bool
+    key: Path,
+    read_book: Callable[[], AddressBook],
+    to: Address | None,
+    is_quiet: bool,
+    client: Client,
+    is_visible: bool,
 ) -> None:
     from ironwire.cli.chat.window import hold_window  # noqa: PLC0415 - the window takes its time to load
 
-    await hold_window(client, read_book, to, is_visible=is_visible, is_quiet=is_quiet)
+    news = NewsSource(client, key)
+    await hold_window(client, read_book, to, news=news, is_visible=is_visible, is_quiet=is_quiet)

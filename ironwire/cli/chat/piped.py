@@ -16,6 +16,7 @@ from attrs import define, field
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat.commands import as_text, is_command
 from ironwire.cli.chat.conversation import LineChat
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.failures import refusal
 from ironwire.cli.keyfile import KeyFile
@@ -46,7 +47,8 @@ async def through_pipes(
         async def here(client: Client) -> int:
             err().print(notice(f"you are {client.client_id}, on {client.device}"))
             await handed.settle(client.queue)
-            conversation = LineChat(to, client, book, out().print, err().print, lambda: None)
+            news = NewsSource(client, key_file.path)
+            conversation = LineChat(to, client, book, out().print, err().print, lambda: None, news=news)
             await conversation.hold(batches)
             return conversation.failures + handed.refused
 

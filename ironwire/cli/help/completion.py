@@ -30,7 +30,6 @@ class Contact(click.ParamType[Any]):
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The contacts or devices of the identity that `--key` names on this line, or of the default one."""
         from ironwire.cli.addressbook import AddressBook  # noqa: PLC0415 - not needed where no contact is completed
-        from ironwire.cli.devicebook import DeviceBook  # noqa: PLC0415 - as above
         from ironwire.errors import IronWireError  # noqa: PLC0415 - as above
         from ironwire.paths import default_identity_path  # noqa: PLC0415 - as above
 
@@ -38,6 +37,8 @@ class Contact(click.ParamType[Any]):
         try:
             key = default_identity_path() if typed is None else Path(typed).expanduser()
             if self.kind == "device":
+                from ironwire.cli.devicebook import DeviceBook  # noqa: PLC0415 - as above
+
                 return [CompletionItem(each) for each in DeviceBook.beside(key).names if each.startswith(incomplete)]
             book = AddressBook.beside(key)
         except (IronWireError, RuntimeError):  # no home folder, or contacts that cannot be read

@@ -18,7 +18,7 @@ from ironwire.cli.render import when
 from ironwire.cli.scripting.asking import asked, confirm, yes_option
 from ironwire.cli.scripting.linking import accept, link
 from ironwire.cli.table import show_table
-from ironwire.cli.terminal import counted, err, out, printable
+from ironwire.cli.terminal import counted, explain, out, printable
 from ironwire.client import Client, Device, DeviceId, LoggedDevice, ServerAddress
 from ironwire.client.store.device_keys import device_keys_here
 
@@ -132,10 +132,11 @@ def revoke(device: str, server: str, key: Path, *, yes: bool) -> None:
         raise click.UsageError(f"{found.name} is this computer: revoke it on another device that has the identity.")
     key_file.identity()
     if not yes:
-        err().print(Text(f"{found.name}: {fingerprint(found.key or '')}"), soft_wrap=False)
-        err().print(Text(_MEANING), soft_wrap=False)
+        explain(f"{found.name}: {fingerprint(found.key or '')}")
+        explain(_MEANING)
     confirm(f"Revoke {found.name}{f', and delete {lost}' if lost else ''}?", yes)
     _ask(server, key_file, lambda client: client.device_log.revoke(found.key or ""))
+    book.mark_revoked(found.key or "")
     click.echo(f"Revoked {found.name}.")
 
 

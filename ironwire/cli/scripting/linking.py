@@ -17,12 +17,13 @@ from rich.text import Text
 
 import ironwire.client as iw
 from ironwire.cli.devicebook import DeviceBook, NamedDevice, fingerprint, parse_device_name
+from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import json_option, key_option, new_passphrase, parse_device, server_option, this_device
 from ironwire.cli.qr import show_qr
 from ironwire.cli.scripting.asking import asked, confirm, yes_option
 from ironwire.cli.streams import read_text
-from ironwire.cli.terminal import err, out
+from ironwire.cli.terminal import err, explain, out
 from ironwire.client.linking import leave_answer, wait_for_answer
 from ironwire.client.store.keystore import check_free
 from ironwire.crypto.signing import DeviceKey
@@ -71,27 +72,31 @@ async def _link(
     key = DeviceKey.generate()
     pending = PendingLink.begin(address.origin, key.public_key, _now_ms())
     _show(pending, as_json)
-    offer = await wait_for_answer(address, pending, _now_ms)
+    try:
+        offer = await wait_for_answer(address, pending, _now_ms)
+    except InvalidLink:
+        if pending.is_over(_now_ms()):
+            raise Failure(ExitCode.UNREACHABLE, "nobody has accepted this device in time: begin again") from None
+        raise
     certificate = offer.certificate()
     linked = iw.LinkedDevice(certificate.client, device, key, certificate)
-    err().print(Text(f"Accepted: this is a device of {linked.client_id} now."), soft_wrap=False, overflow="fold")
+    explain(f"Accepted: this is a device of {linked.client_id} now.")
     linked = await _settle_in(address, linked, path, passphrase, offer)
-    err().print(Text(f"The key is in {path}. `ironwire chat` opens your conversations as {linked.device}."))
+    explain(f"The key is in {path}. `ironwire chat` opens your conversations as {linked.device}.")
     return linked
 
 
 def _show(pending: PendingLink, as_json: bool) -> None:
     text, until = pending.request.text, datetime.fromtimestamp(pending.expires_ms / 1000).astimezone()
-    aside = err()
-    aside.print("On a device that has your identity, scan this, or run there\n  ironwire device accept\nand paste:\n")
-    show_qr(aside, text)
+    explain("On a device that has your identity, scan this, or run there\n  ironwire device accept\nand paste:\n")
+    show_qr(err(), text)
     if as_json:
         click.echo(json.dumps({"link": text, "expires": pending.expires_ms}))
     else:
         out().print(Text(text), soft_wrap=True)
     sys.stdout.flush()
-    aside.print(f"\nIt will show this fingerprint:\n{fingerprint(pending.request.device.raw.hex())}")
-    aside.print(Text(f"Waiting until {until:%H:%M}; Ctrl-C gives up. Show the text to nobody else.", "dim"))
+    explain(f"\nIt will show this fingerprint:\n{fingerprint(pending.request.device.raw.hex())}")
+    explain(f"Waiting until {until:%H:%M}; Ctrl-C gives up. Show the text to nobody else.", "dim")
 
 
 async def _settle_in(
@@ -111,7 +116,7 @@ async def _settle_in(
         await trio.Path(path).unlink()
         name = DeviceId(f"{wanted[:60]}-{number}")
         linked = iw.LinkedDevice(linked.client, name, linked.key, linked.certificate)
-        err().print(Text(f"Another of your devices is called {wanted}: this one is {name}."))
+        explain(f"Another of your devices is called {wanted}: this one is {name}.")
     raise InvalidLink(f"too many of your devices are called {wanted}: choose another name with --device")
 
 
@@ -146,10 +151,9 @@ def accept(text: str | None, name: str | None, server: str, key: Path, *, yes: b
     identity = key_file.identity()
     device_key = request.device.raw.hex()
     if not yes:
-        aside = err()
-        aside.print(Text(f"A new device at {request.origin} asks to be linked. Its fingerprint:"), soft_wrap=False)
-        aside.print(f"{fingerprint(device_key)}")
-        aside.print(Text(_MEANING), soft_wrap=False)
+        explain(f"A new device at {request.origin} asks to be linked. Its fingerprint:")
+        explain(f"{fingerprint(device_key)}")
+        explain(_MEANING)
     confirm("Is this the fingerprint on your new device? Link it?", yes)
     trio.run(_accept, address, key_file, identity, request)
     book = DeviceBook.beside(key)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import device_option, json_option, key_option, server_option
@@ -73,8 +74,9 @@ class Listener:
         seen = 0
         async with key_file.connect(address, device) as client:
             self._aside.print(notice(f"{client.client_id} listens; Ctrl-C stops it"))
+            news = NewsSource(client, key_file.path)
             while seen != count:
-                message, id_, seq = await self._next(client)
+                message, id_, seq = await self._next(client, news)
                 if not self._as_json:
                     self._console.print(self._line(message, client.client_id))
                 saved = await self._save(client.address, message) if isinstance(message, iw.DeliveredFile) else None
@@ -84,18 +86,27 @@ class Listener:
                     self._console.print(notice(f"saved as {saved}", "bright_blue"))
                 seen += 1
 
-    async def _next(self, client: iw.Client) -> tuple[iw.Said, MessageId | None, int | None]:
+    async def _next(self, client: iw.Client, news: NewsSource) -> tuple[iw.Said, MessageId | None, int | None]:
         async for event in client:
             match event:
                 case iw.Received(message, id_, seq) if isinstance(message, iw.Said):
                     return message, id_, seq
                 case iw.Received(iw.Error() as error):
                     self._aside.print(incident(error))
+                case iw.Received(iw.DeviceLogChanged()):
+                    await self._tell_of_devices(news, is_changed=True)
                 case iw.Received() | iw.Queued() | iw.Settled():
                     pass  # receipts, who is there, and the fate of what was sent: for those who converse
+                case iw.Connected():
+                    self._aside.print(incident(event))
+                    await self._tell_of_devices(news, is_changed=False)
                 case _:
                     self._aside.print(incident(event))
         raise AssertionError("a client's events end with an exception")
+
+    async def _tell_of_devices(self, news: NewsSource, *, is_changed: bool) -> None:
+        for line in await news.take(is_changed=is_changed):
+            self._aside.print(notice(line, "bold red"))
 
     def _line(self, message: iw.Said, own: ClientId) -> Text:
         if isinstance(message, iw.GroupChanged):

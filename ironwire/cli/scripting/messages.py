@@ -1,12 +1,15 @@
 """`ironwire send` and `history`: one message out, and what was said before."""
 
+import heapq
 import json
-from collections.abc import Awaitable, Callable
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import rich.text
 import trio
 
 import ironwire.client as iw
@@ -81,7 +84,8 @@ def send(
 
 
 @click.command()
-@click.argument("who", type=ANYBODY)
+@click.argument("who", type=ANYBODY, required=False)
+@click.option("--search", metavar="TEXT", help="Messages with TEXT in them, in all conversations or in that with WHO.")
 @click.option(
     "--limit",
     type=click.IntRange(1, MOST_ENTRIES),
@@ -94,21 +98,65 @@ def send(
 @options.server_option
 @options.key_option
 @options.json_option
-def history(who: str, limit: int, device: DeviceId | None, server: str, key: Path, *, as_json: bool) -> None:
-    """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked."""
+def history(
+    who: str | None, search: str | None, limit: int, device: DeviceId | None, server: str, key: Path, *, as_json: bool
+) -> None:
+    """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked.
+
+    With --search, messages, captions and names of files are looked through, everywhere unless WHO is given; capitals
+    and small letters are the same.
+    """
+    if who is None and not search:
+        raise click.UsageError("Whose messages? Give WHO, or --search TEXT to look everywhere.")
     book = AddressBook.beside(key)
-    peer = book.address(who)
+    peer = None if who is None else book.address(who)
     own = device_beside(key, device)
     owner = iw.Owner(iw.read_client_id(key), own, iw.ServerAddress.parse(server).origin)
-    entries = iw.read_history(iw.default_store_path(owner), owner, peer, limit)
+    path = iw.default_store_path(owner)
+    if search:
+        entries = _found(iw.read_everything(path, owner), search, peer, limit)
+    elif peer is not None:
+        entries = [(peer, entry) for entry in iw.read_history(path, owner, peer, limit)]
+    else:
+        entries = []
     if not entries and not as_json:
-        err().print(notice("nothing yet"))
-    for entry in entries:
+        err().print(notice("nothing found" if search else "nothing yet"))
+    shown = peer
+    for where, entry in entries:
         if as_json:
             state = None if entry.state == "received" else entry.state
-            click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt))
-        else:
-            out().print(remembered(entry, book, owner.client, peer, fetch="ironwire download"))
+            place = where if search else None
+            click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt, conversation=place))
+            continue
+        if where != shown:
+            out().print(rich.text.Text(book.label(where), "bold underline"))
+            shown = where
+        out().print(remembered(entry, book, owner.client, where, fetch="ironwire download"))
+
+
+def _found(
+    entries: Iterable[tuple[Address, iw.HistoryEntry]], text: str, peer: Address | None, limit: int
+) -> list[tuple[Address, iw.HistoryEntry]]:
+    """The last `limit` entries with the text in them, oldest first in each conversation."""
+    wanted = _folded(text)
+    matching = (each for each in entries if peer in (None, each[0]) and wanted in _folded(_words(each[1].message)))
+    newest = heapq.nlargest(limit, matching, key=lambda each: each[1].number)
+    return sorted(newest, key=lambda each: (each[0], each[1].number))
+
+
+def _words(message: iw.Said) -> str:
+    match message:
+        case iw.DeliveredText(text=text):
+            return text
+        case iw.DeliveredFile(name=name, caption=caption):
+            return f"{name or ''}\n{caption or ''}"
+        case iw.GroupChanged(name=name):
+            return name or ""
+
+
+def _folded(text: str) -> str:
+    """For a comparison that takes no notice of case, nor of how letters are composed (Unicode, section 3.13)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 async def _compose(

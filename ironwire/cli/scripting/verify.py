@@ -13,7 +13,7 @@ from ironwire.cli.help.completion import CLIENT
 from ironwire.cli.options import check_there, json_option, key_option
 from ironwire.cli.qr import show_qr
 from ironwire.cli.render import when
-from ironwire.cli.terminal import out
+from ironwire.cli.terminal import explain, out
 from ironwire.client import in_groups, read_client_id, safety_number
 from ironwire.ids import ClientId
 from ironwire.protocol.devices.safety import compare_safety_text, safety_text
@@ -74,7 +74,7 @@ def _described(own: ClientId, peer: ClientId, book: AddressBook) -> dict[str, st
 
 def _show(own: ClientId, peer: ClientId, who: str, book: AddressBook) -> None:
     console, verified_ms = out(), book.verified_ms(peer)
-    console.print(Text(f"The safety number of you and {book.label(peer)}:\n"), soft_wrap=False)
+    explain(f"The safety number of you and {book.label(peer)}:\n", console=console)
     groups = in_groups(safety_number(own, peer)).split()
     for start in range(0, len(groups), _GROUPS_A_LINE):
         console.print(Text("  " + " ".join(groups[start : start + _GROUPS_A_LINE]), "bold"))
@@ -86,5 +86,5 @@ def _show(own: ClientId, peer: ClientId, who: str, book: AddressBook) -> None:
         console.print(Text(f"{VERIFIED} verified on {when(verified_ms):%Y-%m-%d}", "bright_blue"))
         return
     name = who if book.is_known(peer) else peer
-    console.print(Text("Not compared yet. If it is the same there:"), soft_wrap=False)
+    explain("Not compared yet. If it is the same there:", console=console)
     console.print(Text(f"  ironwire verify {name} --confirm"))
