@@ -106,7 +106,8 @@ def explain(text: str, style: str = "", *, console: "Console | None" = None) -> 
     from rich.text import Text  # noqa: PLC0415 - as above
 
     console = console or err()
-    console.print(Text(text, style), soft_wrap=not console.is_terminal, overflow="fold")
+    is_wrapped = console.is_terminal
+    console.print(Text(text, style), soft_wrap=not is_wrapped, overflow="fold" if is_wrapped else "ignore")
 
 
 def err() -> "Console":

@@ -207,34 +207,46 @@ def test_a_sealed_key_is_asked_for_once(owner: User, tmp_path: Path) -> None:
 
 def test_every_device_tells_of_a_new_one_and_of_one_that_is_revoked(owner: User, tmp_path: Path) -> None:
     bob = make_user(tmp_path / "bob", owner.server)
-    tablet = link(owner, "tablet")
+    assert bob.run("chat", owner.client, "--device", "pc").returncode == 0
+    tablet, laptop = link(owner, "tablet"), link(owner, "laptop")
     with (
         tablet.start("listen") as listening,
-        owner.start("chat", bob.client, "--device", "desk") as desk,
+        laptop.start("chat", bob.client) as chat,
         owner.at_terminal("chat", bob.client, "--device", "study") as window,
     ):
-        for program in (listening, desk):
+        for program in (listening, chat):
             program.read_until("connected")
-        window.read_until("connected")
+        window.read_until("● connected")
         phone = another_computer(owner, "phone")
         with linking(phone, "phone") as (waiting, text, fingerprint):
-            assert owner.run("device", "accept", text, "--yes").returncode == 0
-            for program in (listening, desk):
-                told = program.read_until("Not you")
-                assert fingerprint[:9] in told
-                program.read_until(f"ironwire device revoke {fingerprint.replace(' ', '')[:8]}")
-            window.read_until("was linked at")
+            assert owner.run("device", "accept", text, "--yes", "--name", "Mallory").returncode == 0
+            revoke = f"revoke {fingerprint.replace(' ', '')[:8]}"
+            for program in (listening, chat):
+                assert f"A new device ({fingerprint[:9]}) was linked at" in program.read_until(revoke)
             assert waiting.finish()[0] == 0
+        assert owner.run("device", "revoke", "Mallory", "--yes").returncode == 0
+        for program in (listening, chat):
+            program.read_until("was revoked at")
+
+
+def test_the_window_tells_of_a_device_that_another_computer_has_let_in(owner: User, tmp_path: Path) -> None:
+    bob = make_user(tmp_path / "bob", owner.server)
+    code = owner.run("recovery", "create", "--yes").stdout
+    second = another_computer(owner, "second")
+    restoring = ("recovery", "restore", "--keep-devices", "--yes", "--no-passphrase", "--device", "second")
+    assert second.pipe(code, *restoring).returncode == 0
+    with second.at_terminal("chat", bob.client, "--device", "second") as window:
+        window.read_until("● connected")
+        link(owner, "phone")
+        window.read_until("was linked at")
         assert owner.run("device", "revoke", "phone", "--yes").returncode == 0
-        listening.read_until("was revoked at")
         window.read_until("was revoked at")
+        window.type("\x03")
+        assert window.wait() == 0
 
 
 def test_what_happened_while_a_device_was_away_is_told_when_it_returns(owner: User) -> None:
     tablet = link(owner, "tablet")
-    assert "Not you" not in tablet.run("send", owner.client, "hello").stderr
-    with tablet.start("listen") as listening:
-        listening.read_until("connected")
     link(owner, "phone")
     with tablet.start("listen") as listening:
         listening.read_until("was linked at")

@@ -108,7 +108,10 @@ async def _settle_in(
         await trio.to_thread.run_sync(iw.keep_account, path, linked, passphrase)
         try:
             async with KeyFile(path, linked).connect(address) as client:
-                _check_log(client.device_log.known, offer)
+                log = client.device_log.known
+                _check_log(log, offer)
+            # The devices that there are now are no news to whoever has just linked this one.
+            await trio.to_thread.run_sync(DeviceBook.beside(path).take_news, log, linked.key.public_key.raw.hex())
             return linked
         except iw.AuthenticationRefused as refused:
             if refused.reason != NAME_TAKEN:

@@ -19,6 +19,7 @@ from rich.text import Text
 
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook, parse_name
+from ironwire.cli.devicebook import DeviceBook
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import (
@@ -226,7 +227,10 @@ async def _begin_anew(address: iw.ServerAddress, key_file: KeyFile, device: Devi
 
     if not keep_devices:
         others = await asked(address, key_file, revoke_others)
-    async with key_file.connect(address, device):
+    async with key_file.connect(address, device) as client:
+        # The devices that there are now are no news to whoever has just restored.
+        log, own_key = client.device_log.known, client.device_log.device_key
+        await trio.to_thread.run_sync(DeviceBook.beside(key_file.path).take_news, log, own_key)
         return others
 
 
