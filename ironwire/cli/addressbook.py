@@ -1,27 +1,30 @@
-"""Names for clients and groups: a small JSON file beside the identity's key, of that identity alone.
+"""Names for clients and groups, and who is verified: JSON files beside the identity's key, of that identity alone.
+
+    identity.key.contacts    {"bob": "<client id>", "friends": "#…"}
+    identity.key.verified    {"<client id>": <when, in Unix ms>}
+
+A verification is of an id, whatever it is called.
 
 Rule: the names are this user's own. No peer can choose one, a name never looks like an id, and an id needs no name to
 be used. A group that is no contact is shown by the name that its admins gave it, in quotation marks, which no contact's
 name contains; nothing can be addressed by that name.
 """
 
-import fcntl
-import json
-import os
 import re
-import tempfile
 import unicodedata
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import define, field
 
+from ironwire.cli.notes import Notes
 from ironwire.cli.terminal import printable, short_id
-from ironwire.errors import ConfigError, InvalidId
-from ironwire.ids import Address, ClientId, GroupId, is_group, parse_address
+from ironwire.errors import InvalidId
+from ironwire.ids import Address, ClientId, GroupId, is_group, parse_address, parse_client_id
 
-_FILE_MODE = 0o600
+VERIFIED = "✓"
+"""Behind the name of somebody whose safety number was compared."""
+
 _NAME = re.compile(r"[^\W_][\w.-]{0,31}")
 
 
@@ -32,12 +35,12 @@ def contacts_path(key: Path) -> Path:
 
 @define
 class AddressBook:
-    """The contacts of one identity. A change is made to the file as it is then, under a lock, and written as a whole:
-    programs that change it at the same time lose nothing.
-    """
+    """The contacts of one identity, and whom its user has verified."""
 
-    _path: Path
+    _contacts: Notes[Address]
+    _verifications: Notes[int]
     _ids: dict[str, Address]
+    _verified: dict[str, int] = field(factory=dict)
     group_names: Mapping[GroupId, str] = field(factory=dict)
     """The own names of groups, where they are known."""
 
@@ -48,8 +51,9 @@ class AddressBook:
         Raises:
             ConfigError: the file cannot be read, or does not hold names and ids.
         """
-        path = contacts_path(key)
-        return cls(path, _read(path))
+        contacts = Notes(contacts_path(key), "contacts", _parse_contact)
+        verifications = Notes(key.with_name(f"{key.name}.verified"), "verified ids", _parse_verification)
+        return cls(contacts, verifications, contacts.read(), verifications.read())
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -69,11 +73,12 @@ class AddressBook:
             ConfigError: the file cannot be written.
         """
         known = parse_name(name)
-        with self._changing() as ids:
+        with self._contacts.changing() as ids:
             if is_new and known in ids:
                 raise InvalidId(f"{name!r} is a contact already")
             former = ids.get(known)
             ids[known] = address
+        self._ids = ids
         return former
 
     def remove(self, name: str) -> None:
@@ -81,9 +86,10 @@ class AddressBook:
         InvalidId: nobody has that name.
         ConfigError: the file cannot be written.
         """
-        with self._changing() as ids:
+        with self._contacts.changing() as ids:
             if ids.pop(unicodedata.normalize("NFC", name), None) is None:
                 raise InvalidId(f"no contact is named {name!r}; `ironwire contacts list` shows them all")
+        self._ids = ids
 
     def address(self, text: str) -> Address:
         """The address that `text` means: a contact's name, or an id, in upper or in lower case.
@@ -124,6 +130,35 @@ class AddressBook:
             raise InvalidId(f"{text!r} is a client; `ironwire group list` shows your groups")
         return GroupId(address)
 
+    def differs(self, other: "AddressBook") -> bool:
+        """Whether the files have changed between the two."""
+        return (self._ids, self._verified) != (other._ids, other._verified)
+
+    def is_verified(self, address: Address) -> bool:
+        """Whether the user has compared the safety number of this client."""
+        return address in self._verified
+
+    def verified(self) -> list[ClientId]:
+        """Everybody whose safety number was compared."""
+        return [*map(ClientId, sorted(self._verified))]
+
+    def verified_ms(self, client: ClientId) -> int | None:
+        """When that was."""
+        return self._verified.get(client)
+
+    def verify(self, client: ClientId, now_ms: int | None) -> None:
+        """Note that the safety number was compared at `now_ms`; None takes that back.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        with self._verifications.changing() as verified:
+            if now_ms is None:
+                verified.pop(client, None)
+            else:
+                verified[client] = now_ms
+        self._verified = verified
+
     def is_known(self, address: Address) -> bool:
         """Whether it is a contact."""
         return self._name(address) is not None
@@ -140,19 +175,6 @@ class AddressBook:
     def _name(self, address: Address) -> str | None:
         return next((name for name, known in self._ids.items() if known == address), None)
 
-    @contextmanager
-    def _changing(self) -> Iterator[dict[str, Address]]:
-        """The contacts as they are now, to be changed; they are written when the block ends without an exception."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with _locked(self._path):
-                ids = _read(self._path)
-                yield ids
-                _replace(self._path, json.dumps(ids, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-                self._ids = ids
-        except OSError as error:
-            raise ConfigError(f"{self._path}: the contacts cannot be saved: {error.strerror}") from error
-
 
 def parse_name(text: str) -> str:
     """A contact's name: 1 to 32 letters, digits, `.`, `_` and `-`, the first a letter or a digit; so never an id.
@@ -166,44 +188,13 @@ def parse_name(text: str) -> str:
     return name
 
 
-def _read(path: Path) -> dict[str, Address]:
-    """The content of the file; empty where there is none."""
-    try:
-        return _parse(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise ConfigError(f"{path}: the contacts cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: these are no contacts ({error}); mend the file or move it away") from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Alone with `path`. The lock is a file beside it, because `path` is replaced by another file."""
-    lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _parse(text: str) -> dict[str, Address]:
-    content = json.loads(text)
-    if not isinstance(content, dict) or not all(isinstance(address, str) for address in content.values()):
+def _parse_contact(name: str, address: object) -> tuple[str, Address]:
+    if not isinstance(address, str):
         raise InvalidId("not an object of names and ids")
-    return {parse_name(name): parse_address(address) for name, address in content.items()}
+    return parse_name(name), parse_address(address)
 
 
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _parse_verification(client: str, when_ms: object) -> tuple[str, int]:
+    if type(when_ms) is not int:
+        raise InvalidId("not an object of ids and times")
+    return parse_client_id(client), when_ms

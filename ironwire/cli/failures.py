@@ -8,7 +8,7 @@ import click
 
 import ironwire.client as iw
 from ironwire.cli.exits import ExitCode, Failure
-from ironwire.errors import AdminError, BackupError, ConfigError, IronWireError
+from ironwire.errors import AdminError, BackupError, ConfigError, InvalidBackup, IronWireError
 from ironwire.wire.messages import ErrorCode
 
 _REFUSALS: dict[ErrorCode, str] = {
@@ -35,6 +35,15 @@ _HOW_TO_JOIN = (
 )
 """The close reason of docs/protocol.md, section 3.2, and what to do about it."""
 
+_REFUSED_DEVICES = {
+    "Device name of another device key": "Another of your devices has this name: choose another one with --device.",
+    "Device not in the device log": (
+        "The server does not know this device. Use a device that has the identity's key once, as with `ironwire device"
+        " list`: it tells the server again. If that does not help, link this device anew."
+    ),
+}
+"""The close reasons of section 9.2, and what to do about them."""
+
 
 def refusal(error: iw.Refused) -> str:
     """Why something was not accepted, for people."""
@@ -58,6 +67,8 @@ def expected(error: BaseException) -> click.ClickException | click.exceptions.Ex
             return Failure(ExitCode.REFUSED, refusal(error))
         case iw.AuthenticationRefused(reason) if reason.startswith(_NOT_REGISTERED):
             return Failure(ExitCode.AUTHENTICATION, str(error), _HOW_TO_JOIN)
+        case iw.AuthenticationRefused(reason) if reason in _REFUSED_DEVICES:
+            return Failure(ExitCode.AUTHENTICATION, str(error), _REFUSED_DEVICES[reason])
         case ConfigError():
             return Failure(ExitCode.USAGE, *error.args)
         case IronWireError():
@@ -74,7 +85,7 @@ def _code_of(error: IronWireError) -> ExitCode:
             return ExitCode.UNREACHABLE
         case iw.AuthenticationRefused():
             return ExitCode.AUTHENTICATION
-        case iw.MediaError() | BackupError():
+        case iw.MediaError() | BackupError() | InvalidBackup():
             return ExitCode.FILE
         case iw.TransferFailed(status=None):
             # What went wrong on the way has a cause that is not the disk's.

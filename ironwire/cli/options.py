@@ -96,7 +96,6 @@ this_device_option = click.option(
     "--device",
     metavar="NAME",
     callback=parse_device,
-    default=this_device,
     help="Be this device: what comes while it is away waits for it.  [default: this computer's name]",
 )
 
@@ -105,10 +104,10 @@ def open_identity(key: Path) -> Identity:
     """The identity in the file; its passphrase, if it has one, from the environment or the person at the terminal.
 
     Raises:
-        KeystoreError: it cannot be opened.
+        KeystoreError: it cannot be opened, or holds a linked device.
     """
     check_there(key)
-    return load_identity(key, _passphrase)
+    return load_identity(key, ask_passphrase)
 
 
 def check_there(key: Path) -> None:
@@ -168,7 +167,12 @@ def answer_deadline() -> Iterator[None]:
         ) from None
 
 
-def _passphrase() -> str:
+def ask_passphrase() -> str:
+    """The passphrase of a sealed key: from the environment, else asked for on a terminal.
+
+    Raises:
+        KeystoreError: there is neither.
+    """
     passphrase = os.environ.get(PASSPHRASE_VARIABLE)
     if passphrase is not None:
         return passphrase

@@ -99,6 +99,17 @@ def out() -> "Console":
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+def explain(text: str, style: str = "", *, console: "Console | None" = None) -> None:
+    """Tell a person something, beside the result unless a `console` is given. Lines end between words on a terminal,
+    and nowhere else.
+    """
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    console = console or err()
+    is_wrapped = console.is_terminal
+    console.print(Text(text, style), soft_wrap=not is_wrapped, overflow="fold" if is_wrapped else "ignore")
+
+
 def err() -> "Console":
     """Standard error: what is said beside the result."""
     from rich.console import Console  # noqa: PLC0415 - as above

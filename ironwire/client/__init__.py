@@ -49,11 +49,20 @@ from ironwire.client.groups import OwnGroups
 from ironwire.client.opening import connect, open_device
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
-from ironwire.client.store.device_keys import DeviceKeys, open_device_keys
-from ironwire.client.store.file import read_history
+from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
+from ironwire.client.store.file import read_everything, read_history
 from ironwire.client.store.handover import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
-from ironwire.client.store.keystore import create_identity, load_identity, read_client_id
+from ironwire.client.store.keystore import (
+    Account,
+    LinkedDevice,
+    create_identity,
+    keep_account,
+    load_account,
+    load_identity,
+    read_client_id,
+    read_linked_device,
+)
 from ironwire.client.store.records import (
     Conversation,
     HistoryEntry,
@@ -138,6 +147,7 @@ from ironwire.wire.messages import (
 
 __all__ = [
     "Accepted",
+    "Account",
     "Address",
     "AuthenticationRefused",
     "Backoff",
@@ -190,8 +200,10 @@ __all__ = [
     "Identity",
     "InvalidId",
     "InvalidServerAddress",
+    "KeptLog",
     "KeyCopied",
     "KeystoreError",
+    "LinkedDevice",
     "LocalStore",
     "LocalStoreError",
     "LogDisputed",
@@ -245,16 +257,21 @@ __all__ = [
     "download",
     "download_sealed",
     "in_groups",
+    "keep_account",
+    "load_account",
     "load_identity",
     "new_message_id",
     "open_device",
     "open_device_keys",
+    "open_log",
     "parse_address",
     "parse_client_id",
     "parse_device_id",
     "parse_group_id",
     "read_client_id",
+    "read_everything",
     "read_history",
+    "read_linked_device",
     "safety_number",
     "upload",
     "upload_sealed",

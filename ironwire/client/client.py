@@ -40,7 +40,7 @@ class Client:
     @property
     def client_id(self) -> ClientId:
         """The id of this client."""
-        return self._link.target.identity.client_id
+        return self._link.target.account.client_id
 
     @property
     def device(self) -> DeviceId | None:
@@ -79,7 +79,8 @@ class Client:
     @property
     def device_log(self) -> OwnDeviceLog:
         """The device log of this client, and of others."""
-        return OwnDeviceLog(self._link.requests, self._link.target.keys)
+        target = self._link.target
+        return OwnDeviceLog(self._link.requests, target.keys or target.log)
 
     @property
     def calls(self) -> OwnCalls:

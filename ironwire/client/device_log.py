@@ -1,7 +1,8 @@
 """The device logs of this client and of others, next to those that the server shows (docs/protocol.md, section 9).
 
-    catch_up    the own log: takes what is new, gives the server back what it has lost, adds this device
-    read_log    somebody's log, compared with what is known of it
+    catch_up           the own log: takes what is new, gives the server back what it has lost, adds this device
+    add, revoke, only  change it
+    read_log           somebody's log, compared with what is known of it
 
 Rule: nothing is taken but what extends the known log. Two entries that contradict each other are kept and stop the
 client: somebody else signs with its key.
@@ -15,7 +16,7 @@ from attrs import define
 
 from ironwire.client.connection.outgoing import AskedAnswer
 from ironwire.client.errors import DeviceLogDisputed, KeystoreError, NotTheProtocol, Refused, SessionEnded
-from ironwire.client.store.device_keys import DeviceKeys
+from ironwire.client.store.device_keys import DeviceKeys, KeptLog
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import PublicKey, parse_public_key
 from ironwire.e2e.conversations.effects import Ask, Steps
@@ -38,15 +39,31 @@ class OwnDeviceLog:
     """`Client.device_log`. What it asks waits through reconnections."""
 
     _server: "Asker"
-    _keys: DeviceKeys | None
+    _kept: KeptLog | None
 
     @property
     def known(self) -> DeviceLog:
         """The own log, as far as it is known here.
 
         Raises:
-            KeystoreError: this client has no device keys.
+            KeystoreError: this client was given neither device keys nor a log.
         """
+        return self._own.log
+
+    @property
+    def device_key(self) -> str | None:
+        """The key of this device in hex; None if it has none of its own."""
+        return self._kept.key.public_key.raw.hex() if isinstance(self._kept, DeviceKeys) else None
+
+    async def update(self) -> DeviceLog:
+        """The own log, after what the server has more of it; the server gets what it has lost.
+
+        Raises:
+            KeystoreError: as `known` says; or what is new cannot be kept.
+            DeviceLogDisputed: entries of the log contradict each other.
+            Refused, NotTheProtocol, SessionEnded, AuthenticationRefused: as `read` says.
+        """
+        await _agree(self._server, self._own)
         return self._own.log
 
     async def read(self, client: ClientId, known: DeviceLog | None = None) -> Verdict:
@@ -59,21 +76,35 @@ class OwnDeviceLog:
         """
         return await read_log(self._server, known or DeviceLog(parse_public_key(client)))
 
+    async def add(self, device_key: str) -> None:
+        """Add a linked device by its key in hex: it may be a device of this client from now on.
+
+        Raises:
+            KeystoreError: this client does not have its identity's key, or cannot keep what it has signed.
+            DeviceLogDisputed: entries of the log contradict each other.
+            Refused, NotTheProtocol, SessionEnded, AuthenticationRefused: as above; `quota`, there are too many, or the
+                device was removed before.
+        """
+        await add(self._server, self._own, parse_public_key(device_key), _now_ms())
+
     async def revoke(self, device_key: str) -> None:
         """Remove a device of this client by its key in hex: it is put out, and stays out.
 
-        Raises:
-            KeystoreError: this client has no device keys, or cannot keep what it has signed.
-            DeviceLogDisputed: entries of the log contradict each other.
-            Refused, NotTheProtocol, SessionEnded, AuthenticationRefused: as above; 4403, it was this device.
+        Raises as `add` does; `SessionEnded` with 4403, it was this device.
         """
-        await revoke(self._server, self._own, parse_public_key(device_key), time.time_ns() // 1_000_000)
+        await revoke(self._server, self._own, parse_public_key(device_key), _now_ms())
+
+    async def only(self, device_key: str) -> None:
+        """Make one owner device, by its key in hex, the only device of this client, and remove all others: for a client
+        that has lost them. Raises as `add` does.
+        """
+        await only(self._server, self._own, parse_public_key(device_key), _now_ms())
 
     @property
-    def _own(self) -> DeviceKeys:
-        if self._keys is None:
+    def _own(self) -> KeptLog:
+        if self._kept is None:
             raise KeystoreError("this client has no device keys: open them beside the identity first")
-        return self._keys
+        return self._kept
 
 
 class Asker(Protocol):
@@ -134,37 +165,55 @@ async def catch_up(server: Asker, keys: DeviceKeys, now_ms: int) -> None:
         standing = keys.log.standing_of(own)
         if standing == "removed":
             raise SessionEnded(CloseCode.REMOVED, "this device was revoked")
-        if standing == "current" or await _append_own(server, keys, LogOp.ADD, own, now_ms):
+        if standing == "current" or await _append_own(server, keys, LogOp.ADD, own, now_ms, is_owner=True):
             return
     raise _unsettled()
 
 
-async def revoke(server: Asker, keys: DeviceKeys, device: PublicKey, now_ms: int) -> None:
+async def add(server: Asker, kept: KeptLog, device: PublicKey, now_ms: int) -> None:
+    """Add a linked device to its client's log; one that is in it stays as it is. Raises as `catch_up`."""
+    for _ in range(ATTEMPTS):
+        await _agree(server, kept)
+        if kept.log.standing_of(device) == "current" or await _append_own(server, kept, LogOp.ADD, device, now_ms):
+            return
+    raise _unsettled()
+
+
+async def revoke(server: Asker, kept: KeptLog, device: PublicKey, now_ms: int) -> None:
     """Remove a device of this client from its log; a device that is not in it stays out. Raises as `catch_up`."""
     for _ in range(ATTEMPTS):
-        await _agree(server, keys)
-        if keys.log.standing_of(device) != "current":
+        await _agree(server, kept)
+        if kept.log.standing_of(device) != "current":
             return
-        if await _append_own(server, keys, LogOp.REMOVE, device, now_ms):
+        if await _append_own(server, kept, LogOp.REMOVE, device, now_ms):
             return
     raise _unsettled()
 
 
-async def _agree(server: Asker, keys: DeviceKeys) -> None:
+async def only(server: Asker, kept: KeptLog, device: PublicKey, now_ms: int) -> None:
+    """Remove every device of this client but one, an owner. Raises as `catch_up`."""
+    for _ in range(ATTEMPTS):
+        await _agree(server, kept)
+        if await _append_own(server, kept, LogOp.SNAPSHOT, device, now_ms, is_owner=True):
+            return
+    raise _unsettled()
+
+
+async def _agree(server: Asker, kept: KeptLog) -> None:
     """Take what is new, and give back what the server does not have."""
     for _ in range(ATTEMPTS):
-        match await read_log(server, keys.log):
+        match await read_log(server, kept.log):
             case Extended(log, news):
                 if news:
-                    await trio.to_thread.run_sync(keys.keep, log)
+                    await trio.to_thread.run_sync(kept.keep, log)
                 return
             case RolledBack(_, theirs):
                 first = 0 if theirs is None else theirs.index + 1
-                for signed in keys.log.entries[first - keys.log.first_index :]:
+                for signed in kept.log.entries[first - kept.log.first_index :]:
                     if not await _append(server, signed):
                         break
             case Forked(evidence) | KeyCopied(evidence):
-                path = await trio.to_thread.run_sync(keys.keep_evidence, evidence)
+                path = await trio.to_thread.run_sync(kept.keep_evidence, evidence)
                 raise DeviceLogDisputed(
                     "two entries of this client's device log contradict each other, and both are signed with its key:"
                     f" somebody else may have it. They are kept in {path}"
@@ -172,20 +221,22 @@ async def _agree(server: Asker, keys: DeviceKeys) -> None:
     raise _unsettled()
 
 
-async def _append_own(server: Asker, keys: DeviceKeys, op: LogOp, device: PublicKey, now_ms: int) -> bool:
+async def _append_own(
+    server: Asker, kept: KeptLog, op: LogOp, device: PublicKey, now_ms: int, *, is_owner: bool = False
+) -> bool:
     """Sign the next entry and send it; or one that was signed for its place and had no answer. False: the log has moved
     meanwhile, or another entry went.
     """
     try:
-        entry = keys.log.next_entry(op, [device], time_ms=now_ms, is_owner=op is LogOp.ADD)
+        entry = kept.log.next_entry(op, [device], time_ms=now_ms, is_owner=is_owner)
     except InvalidLogEntry as error:
         raise Refused("quota", str(error)) from None
-    if keys.unanswered is None:
-        await trio.to_thread.run_sync(keys.keep, keys.log, sign_entry(keys.identity, entry))
-    signed = keys.unanswered
+    if kept.unanswered is None:
+        await trio.to_thread.run_sync(kept.keep, kept.log, sign_entry(kept.identity, entry))
+    signed = kept.unanswered
     if signed is None or not await _append(server, signed):
         return False
-    await trio.to_thread.run_sync(keys.keep, keys.log.append(signed))
+    await trio.to_thread.run_sync(kept.keep, kept.log.append(signed))
     return (signed.entry.op, signed.entry.devices) == (op, (device,))
 
 
@@ -198,6 +249,10 @@ async def _append(server: Asker, signed: SignedEntry) -> bool:
             return False
         raise
     return True
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _unsettled() -> NotTheProtocol:

@@ -96,7 +96,7 @@ class Encryption:
         """
         self._clock.set()
         keys, around = self._keys, Surroundings(self._clock.now_ms, _new_id, os.urandom)
-        self.engine = Engine.new(keys.key, keys.certificate.encode(), keys.identity.client_id, around)
+        self.engine = Engine.new(keys.key, keys.certificate.encode(), keys.account.client_id, around)
         store = self._write_queue.store
         kept = await store.secrets()
         self._epoch = (await store.numbered()).epoch

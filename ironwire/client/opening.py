@@ -21,14 +21,14 @@ from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import KeystoreError, SessionEnded
 from ironwire.client.events import EventQueue
 from ironwire.client.inbox import Inbox
-from ironwire.client.store.device_keys import DeviceKeys
+from ironwire.client.store.device_keys import DeviceKeys, KeptLog
 from ironwire.client.store.handover import Reception
+from ironwire.client.store.keystore import Account
 from ironwire.client.store.records import Owner, default_store_path
 from ironwire.client.store.sealed import StoreKey
 from ironwire.client.store.store import LocalStore
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
-from ironwire.crypto.signing import Identity
 from ironwire.ids import DeviceId
 
 _DEFAULT_BACKOFF = Backoff()
@@ -37,12 +37,13 @@ _DEFAULT_BACKOFF = Backoff()
 @asynccontextmanager
 async def connect(
     server: ServerAddress | str,
-    identity: Identity,
+    account: Account,
     *,
     device: DeviceId | None = None,
     store: LocalStore | Path | None = None,
     invite: str | None = None,
     keys: DeviceKeys | None = None,
+    log: KeptLog | None = None,
     backoff: Backoff = _DEFAULT_BACKOFF,
     dial: Dial = dial_tcp,
 ) -> AsyncGenerator[Client]:
@@ -50,12 +51,14 @@ async def connect(
 
     Args:
         server: as `ServerAddress.parse` takes it.
+        account: an identity; or a linked device, which needs its name as `device` and its `keys`.
         device: names this installation, for which the server then keeps what comes while we are away, and for which
             this client keeps what comes and goes; without it nothing is kept on either side.
         store: where the device keeps it; `default_store_path` unless given.
         invite: lets a device in that the server does not know, where the server wants one.
         keys: of the device, from `open_device_keys`: it proves by its own key who it is. In its first session with a
-            server it is added to the client's device log there.
+            server the device of an identity is added to the client's device log there.
+        log: from `open_log`, for `Client.device_log` where there are no `keys`.
         backoff: how long to wait between attempts.
         dial: how to get a stream to the server.
 
@@ -67,7 +70,7 @@ async def connect(
             not be opened.
     """
     address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite, keys)
+    target = Target(address, account, device, backoff, dial, invite, keys, log)
     async with _client(target, store, is_lasting=False) as client:
         await client.wait_connected()
         yield client
@@ -76,7 +79,7 @@ async def connect(
 @asynccontextmanager
 async def open_device(
     server: ServerAddress | str,
-    identity: Identity,
+    account: Account,
     device: DeviceId,
     *,
     store: LocalStore | Path | None = None,
@@ -96,7 +99,7 @@ async def open_device(
         LocalStoreError: the device's store cannot be used; another program may have it (`DeviceInUse`).
     """
     address = server if isinstance(server, ServerAddress) else ServerAddress.parse(server)
-    target = Target(address, identity, device, backoff, dial, invite, keys)
+    target = Target(address, account, device, backoff, dial, invite, keys)
     async with _client(target, store, is_lasting=True) as client:
         yield client
 
@@ -104,14 +107,14 @@ async def open_device(
 @asynccontextmanager
 async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting: bool) -> AsyncGenerator[Client]:
     keys = target.keys
-    if keys is not None and (keys.identity.client_id, keys.device) != (target.identity.client_id, target.device):
+    if keys is not None and (keys.account.client_id, keys.device) != (target.account.client_id, target.device):
         raise KeystoreError("the device keys belong to another identity or device")
     async with AsyncExitStack() as stack:
         write_queue = None
         if target.device is not None:
-            owner = Owner(target.identity.client_id, target.device, target.address.origin)
+            owner = Owner(target.account.client_id, target.device, target.address.origin)
             kept = store if isinstance(store, LocalStore) else LocalStore(store or default_store_path(owner))
-            await stack.enter_async_context(kept.opened(owner, StoreKey.of(target.identity)))
+            await stack.enter_async_context(kept.opened(owner, StoreKey.of_account(target.account)))
             write_queue = WriteQueue(kept)
         link = Link(target, write_queue, EventQueue() if write_queue is None else Inbox(write_queue), is_lasting)
         await link.restore()

@@ -20,6 +20,7 @@ import hmac
 import os
 import re
 from base64 import urlsafe_b64decode
+from hashlib import sha256
 from typing import Annotated, Literal, Self
 
 import orjson
@@ -31,7 +32,7 @@ from ironwire.crypto.padding import padded_size
 from ironwire.crypto.signing import PublicKey, public_key_from
 from ironwire.e2e.content import KnownHead
 from ironwire.errors import InvalidCertificate, InvalidId, InvalidLink, InvalidPublicKey
-from ironwire.ids import ConversationId, LinkName, Origin, parse_origin
+from ironwire.ids import ClientId, ConversationId, LinkName, Origin, PairId, parse_origin
 from ironwire.limits import LINK_BYTES, LINK_SECONDS
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.devices.certificate import Certificate, decode_certificate
@@ -114,6 +115,12 @@ class SelfConversation:
 
     conversation: ConversationId
     generation: Annotated[int, Between(0, 2**32 - 1)]
+
+    @classmethod
+    def before_any(cls, client: ClientId) -> Self:
+        """That of a client which has not begun a generation of it."""
+        raw = bytes.fromhex(client)
+        return cls(PairId("@" + sha256(b"IronWire 1:1\0" + raw + raw).hexdigest()[:32]), 0)
 
 
 @record

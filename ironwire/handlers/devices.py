@@ -9,6 +9,7 @@ from ironwire.delivery.outbox import Ending
 from ironwire.handlers.replies import reply, verb_handler
 from ironwire.ids import MessageId
 from ironwire.store.contract.operations import NoSuchDevice, SessionOver
+from ironwire.store.contract.records import Mailbox
 from ironwire.wire.messages import Device, DeviceList, DeviceRemove, DeviceRemoved, Devices, Error
 from ironwire.wire.messages.fields import ErrorCode
 
@@ -28,8 +29,7 @@ class DeviceHandler:
         StoreError: the store cannot be read.
         """
         mailboxes = await self._delivery.mailboxes_of(endpoint.principal.client)
-        devices = [Device(box.device, box.created_ms, box.seen_ms, box.waiting) for box in mailboxes]
-        return reply(endpoint, DeviceList(devices), id_)
+        return reply(endpoint, DeviceList([*map(_listed, mailboxes)]), id_)
 
     @verb_handler
     async def remove(self, endpoint: Endpoint, request: DeviceRemove, id_: MessageId | None) -> ErrorCode | None:
@@ -51,3 +51,8 @@ class DeviceHandler:
         if isinstance(result, NoSuchDevice):
             return reply(endpoint, Error("not_found", detail="this client has no such device"), id_)
         return None
+
+
+def _listed(box: Mailbox) -> Device:
+    key = None if box.device_key is None else box.device_key.hex()
+    return Device(box.device, box.created_ms, box.seen_ms, box.waiting, key)

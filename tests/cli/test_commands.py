@@ -125,7 +125,7 @@ def test_no_passphrase_overrules_the_environment(monkeypatch: pytest.MonkeyPatch
         ("listen",),
         ("chat", BOB),
         ("history", BOB),
-        ("devices", "list"),
+        ("device", "list"),
     ],
 )
 def test_without_an_identity_the_way_to_one_is_named(command: tuple[str, ...]) -> None:
@@ -170,10 +170,12 @@ def test_contacts_are_kept_beside_the_key(home: Path) -> None:
     assert run("contacts", "add", "bob", BOB.upper(), "--key", "keys/mine").stdout == f"bob is {BOB}.\n"
     assert (home / "keys" / "mine.contacts").exists()
     assert run("contacts", "list", "--key", "keys/mine").stdout == f"bob  {BOB}\n"
-    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {"bob": BOB}
+    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == [
+        {"name": "bob", "id": BOB, "verified": None}
+    ]
     assert run("contacts", "list", "--key", "keys/other").stdout.startswith("Nobody yet")
     assert run("contacts", "remove", "bob", "--key", "keys/mine").stdout == "Forgot bob.\n"
-    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == {}
+    assert json.loads(run("contacts", "list", "--json", "--key", "keys/mine").stdout) == []
 
 
 def test_columns_of_contacts_line_up() -> None:
@@ -202,7 +204,7 @@ def test_a_history_that_there_is_not(home: Path) -> None:
 
 def phone_of(identity: Identity) -> LocalFile:
     owner = Owner(identity.client_id, DeviceId("phone"), ServerAddress.parse("http://localhost:8080").origin)
-    return LocalFile.open(default_store_path(owner), owner, StoreKey.of(identity))
+    return LocalFile.open(default_store_path(owner), owner, StoreKey.of_account(identity))
 
 
 def test_a_history_opens_with_the_passphrase_of_the_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ async def test_who_the_other_one_is(tmp_path: Path) -> None:
         table.client.happen(Received(PresenceUpdate(BOB, "busy")))
         await table.settled()
         table.enter("/who")
-    assert table.said == [f"bob is {BOB}", f"bob is {BOB}, busy"]
+    assert table.said == [f"bob is {BOB}, not verified", f"bob is {BOB}, not verified, busy"]
 
 
 async def test_a_group_without_a_contact_is_shown_by_its_own_name(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from ironwire.cli import cli, render
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
+from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.render import group_change
-from ironwire.cli.scripting import asking
 from ironwire.cli.terminal import printable
 from ironwire.client import Accepted, GroupChanged, GroupDetails, GroupMember, GroupSummary, Refused, create_identity
 from ironwire.ids import ClientId, GroupId
@@ -64,7 +64,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     async def connect(*_: object) -> AsyncGenerator[FakeClient]:
         yield client
 
-    monkeypatch.setattr(asking, "connect", connect)
+    monkeypatch.setattr(KeyFile, "connect", connect)
     monkeypatch.setenv("IRONWIRE_KEY", str(key))
     monkeypatch.chdir(tmp_path)
     return client

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from ironwire import client as library
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.scripting.listen import Listener
 from ironwire.client import Client, FileMetadata, Identity, ServerAddress, connect, download, upload
 from ironwire.client.connection.dial import Dial
@@ -77,7 +78,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def listen(listener: Listener, count: int, send: Any) -> None:
     """Let it hear `count` messages, which `send` sends."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.listen, ADDRESS, BOB, None, count)
+        nursery.start_soon(listener.listen, ADDRESS, KeyFile(Path("bob.key"), BOB), None, count)
         await trio.testing.wait_all_tasks_blocked(0.05)
         await send()
 

@@ -83,7 +83,7 @@ def test_what_is_announced_is_what_holds() -> None:
         GroupDetails(GROUP, SAFE_INTEGER, [GroupMember(CLIENT, "member")] * GROUP_MEMBERS, NAME),
         GroupList([GroupSummary(GROUP, SAFE_INTEGER, "member", GROUP_MEMBERS, NAME)] * GROUPS_PER_CLIENT),
         BlockList([CLIENT] * BLOCKS_PER_CLIENT),
-        DeviceList([Device(DEVICE, SAFE_INTEGER, SAFE_INTEGER, SAFE_INTEGER)] * DEVICES_PER_CLIENT),
+        DeviceList([Device(DEVICE, SAFE_INTEGER, SAFE_INTEGER, SAFE_INTEGER, CLIENT)] * DEVICES_PER_CLIENT),
         GroupChanged(
             GROUP,
             SAFE_INTEGER,

@@ -163,13 +163,14 @@ class Screen:
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def read_until(self, pattern: str) -> None:
-        """Read what is written to the terminal until it matches; what came before is forgotten."""
+    def read_until(self, pattern: str) -> str:
+        """Read what is written to the terminal until it matches; all of it up to there."""
         while (match := re.search(pattern, self._unread)) is None:
             written = self._read()
             assert written, f"the command ended without {pattern!r}: {self._unread!r}"
             self._unread += written
-        self._unread = self._unread[match.end() :]
+        read, self._unread = self._unread[: match.end()], self._unread[match.end() :]
+        return read
 
     def leave(self, keys: str) -> int:
         """Type `keys` until the command ends: while it writes above its prompt, the terminal is not its own to read."""

@@ -20,6 +20,7 @@ from tests.system.test_cli import serving
 CHALLENGE = "0123456789abcdef" * 4
 BOB = "b0" * 32
 BLOB = "/media/00000000-0000-4000-8000-000000000000.bin"
+LINK = f"iwlink:1:https://chat.example:{'A' * 22}:{'A' * 43}:{'A' * 43}:{'A' * 22}"
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "serve": ("--data", "file"),
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "send": ("me", "…", "--device", "phone", "--json"),
     "listen": ("--count", "1", "--device", "phone"),
     "history": ("me", "--device", "phone"),
+    "export": ("out",),
     "call": ("me", "--seconds", "1", "--wait", "1"),
     "upload": ("file",),
     "download": (BLOB,),
@@ -59,11 +61,20 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "contacts add": ("陳", BOB),
     "contacts list": (),
     "contacts remove": ("陳",),
+    "verify": ("bob",),
     "block": ("bob",),
     "unblock": ("bob",),
     "blocks": (),
-    "devices list": (),
-    "devices remove": ("tablet", "--yes"),
+    "device list": (),
+    "device name": ("tablet", "sofa"),
+    "device revoke": ("tablet", "--yes"),
+    "device accept": (LINK, "--yes"),
+    "device link": ("--no-passphrase",),
+    "recovery create": ("--yes",),
+    "recovery update": (),
+    "recovery check": (),
+    "recovery status": (),
+    "recovery restore": ("--yes",),
     "join": ("invite",),
     "keygen": ("--no-passphrase", "new"),
     "id": (),

@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.calls.rtc_peer import RtcPeer, Sound, open_rtc_peer
+from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import answer_deadline
 from ironwire.cli.terminal import err
 from ironwire.client.connection.nursery import plain_nursery
@@ -51,7 +52,7 @@ class Talk:
 
 async def run_call(
     address: iw.ServerAddress,
-    identity: iw.Identity,
+    key_file: KeyFile,
     book: AddressBook,
     peer: ClientId | None,
     talk: Talk,
@@ -64,7 +65,7 @@ async def run_call(
         CallFailed: there was no call, or no sound got through.
         ClientError: as from `connect`.
     """
-    async with iw.connect(address, identity, device=talk.device, backoff=OFTEN) as client:
+    async with key_file.connect(address, talk.device, backoff=OFTEN) as client:
         with answer_deadline():
             servers = await client.calls.ice_servers()
         async with open_rtc_peer(servers, talk.sound, is_relayed=talk.is_relayed) as rtc_peer:

@@ -13,7 +13,8 @@ import trio
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.help.completion import CLIENT
-from ironwire.cli.options import SecondsRange, key_option, open_identity, parse_device, server_option
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import SecondsRange, key_option, parse_device, server_option
 from ironwire.client import ServerAddress
 from ironwire.ids import ClientId, DeviceId, is_group
 
@@ -92,6 +93,6 @@ def call(
         raise Failure(ExitCode.USAGE, f"calls need an extra ({error}): pip install 'ironwire[calls]'") from None
     talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed, device)
     callee = None if peer is None else ClientId(peer)
-    run = partial(run_call, ServerAddress.parse(server), open_identity(key), book, callee, talk, is_called=is_answering)
+    run = partial(run_call, ServerAddress.parse(server), KeyFile.open(key), book, callee, talk, is_called=is_answering)
     heard_seconds = trio.run(run)
     click.echo(f"heard {heard_seconds:.1f} s" + ("" if record is None else f", recorded in {record}"))

@@ -16,10 +16,12 @@ import trio
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat.piped import through_pipes
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.help.completion import ANYBODY
-from ironwire.cli.options import key_option, open_identity, server_option, this_device_option
-from ironwire.client import Client, Identity, ServerAddress, open_device
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import key_option, server_option, this_device_option
+from ironwire.client import Client, ServerAddress
 from ironwire.ids import Address, DeviceId
 
 
@@ -33,7 +35,9 @@ from ironwire.ids import Address, DeviceId
 @this_device_option
 @server_option
 @key_option
-def chat(to: str | None, device: DeviceId, server: str, key: Path, *, visible: bool, plain: bool, quiet: bool) -> None:
+def chat(
+    to: str | None, device: DeviceId | None, server: str, key: Path, *, visible: bool, plain: bool, quiet: bool
+) -> None:
     """Converse with TO, a person or a group; or see all your conversations.
 
     It opens with or without a server: what you say while the server is away is kept, and goes out later. Where standard
@@ -48,16 +52,17 @@ def chat(to: str | None, device: DeviceId, server: str, key: Path, *, visible: b
     is_plain = plain or os.environ.get("TERM") in (None, "", "dumb")
     if recipient is None and (is_plain or not is_interactive):
         raise click.UsageError("Nobody to talk to: give TO. Only the window, without --plain, opens without.")
-    identity = open_identity(key)
+    key_file = KeyFile.open(key)
+    own = key_file.device(device)
     address = ServerAddress.parse(server)
     if is_interactive:
         hold = (
-            partial(_in_lines, book, recipient)
+            partial(_in_lines, key, book, recipient)
             if is_plain and recipient
-            else partial(_in_window, read_book, recipient, quiet)
+            else partial(_in_window, key, read_book, recipient, quiet)
         )
-        trio.run(partial(_at_terminal, address, identity, device, hold, is_visible=visible))
-    elif recipient is not None and trio.run(through_pipes, address, identity, device, book, recipient):
+        trio.run(partial(_at_terminal, address, key_file, own, hold, is_visible=visible))
+    elif recipient is not None and trio.run(through_pipes, address, key_file, own, book, recipient):
         sys.exit(ExitCode.REFUSED)
 
 
@@ -66,21 +71,27 @@ Hold = Callable[[Client, bool], Awaitable[None]]
 
 
 async def _at_terminal(
-    address: ServerAddress, identity: Identity, device: DeviceId, hold: Hold, *, is_visible: bool
+    address: ServerAddress, key_file: KeyFile, device: DeviceId, hold: Hold, *, is_visible: bool
 ) -> None:
-    async with open_device(address, identity, device) as client:
+    async with key_file.open_device(address, device) as client:
         await hold(client, is_visible)
 
 
-async def _in_lines(book: AddressBook, to: Address, client: Client, is_visible: bool) -> None:
+async def _in_lines(key: Path, book: AddressBook, to: Address, client: Client, is_visible: bool) -> None:
     from ironwire.cli.chat.plain import hold_lines  # noqa: PLC0415 - the editor takes its time to load
 
-    await hold_lines(client, book, to, is_visible=is_visible)
+    await hold_lines(client, book, NewsSource(client, key), to, is_visible=is_visible)
 
 
 async def _in_window(
-    read_book: Callable[[], AddressBook], to: Address | None, is_quiet: bool, client: Client, is_visible: bool
+    key: Path,
+    read_book: Callable[[], AddressBook],
+    to: Address | None,
+    is_quiet: bool,
+    client: Client,
+    is_visible: bool,
 ) -> None:
     from ironwire.cli.chat.window import hold_window  # noqa: PLC0415 - the window takes its time to load
 
-    await hold_window(client, read_book, to, is_visible=is_visible, is_quiet=is_quiet)
+    news = NewsSource(client, key)
+    await hold_window(client, read_book, to, news=news, is_visible=is_visible, is_quiet=is_quiet)

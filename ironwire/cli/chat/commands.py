@@ -104,4 +104,5 @@ async def _carried_out(client: Client, question: Question, peer: Address, book: 
             await client.unblock(person)
             return Remark(f"you get again what {label} sends from now on", "good")
         case _:
-            return Remark(f"{label} is {peer}{f', {status}' if status else ''}")
+            verified = "verified" if book.is_verified(peer) else "not verified"
+            return Remark(f"{label} is {peer}, {verified}{f', {status}' if status else ''}")

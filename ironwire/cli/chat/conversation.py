@@ -25,11 +25,12 @@ from ironwire.cli.chat.group_names import GroupNames
 from ironwire.cli.chat.own_lines import OwnLines, PendingLine
 from ironwire.cli.chat.presence_view import PresenceView
 from ironwire.cli.chat.transfers import dropped_line, leaving_drops
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.scripting.files import media_url
 from ironwire.cli.scripting.outbound import wait_sent, waiting_line
 from ironwire.cli.secrets import secret_event
-from ironwire.errors import InvalidId
-from ironwire.ids import Address, ClientId, GroupId, MessageId
+from ironwire.errors import ConfigError, InvalidId
+from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.wire.messages import File, Receipt, ReceiptState
 from ironwire.wire.messages import Text as SentText
 
@@ -58,6 +59,7 @@ class LineChat:
     _changed: Callable[[], None]
     _receipts: ReceiptState = "delivered"
     _recalls: int = 0
+    _news: NewsSource | None = None
     _recalled: set[tuple[ClientId, MessageId]] = field(factory=set, init=False)
     """Shown already as the last lines, and perhaps still on their way as events."""
     _own: OwnLines = field(init=False)
@@ -231,6 +233,8 @@ class LineChat:
                     self.presence_view.note(news)
                 case iw.Received(iw.DeliveredReceipt(sender)) if sender == self.to:
                     await self._note_receipt()
+                case iw.Received(iw.DeviceLogChanged()):
+                    nursery.start_soon(self._tell_of_devices, True)
                 case iw.Received(iw.Error() as error):
                     self._say(render.incident(error))
                 case iw.Received():
@@ -242,6 +246,9 @@ class LineChat:
                 case iw.Connected():
                     self._remark(commands.Remark("connected again" if self._is_away else "connected", "good"))
                     self._is_away = False
+                    nursery.start_soon(self._tell_of_devices, False)
+                    if not is_group(self.to):
+                        nursery.start_soon(self._tell_of_peer, ClientId(self.to))
                 case iw.Disconnected(reason, retry_seconds):
                     self._note_disconnected(reason, is_final=retry_seconds is None)
                 case iw.Missed() | iw.Lost() as missed:
@@ -249,6 +256,22 @@ class LineChat:
                 case secret:
                     self._say(secret_event(secret, self._book))
             self._changed()
+
+    async def _tell_of_devices(self, is_changed: bool) -> None:
+        if self._news is not None:
+            for line in await self._news.take(is_changed=is_changed):
+                self._remark(commands.Remark(line, "error"))
+
+    async def _tell_of_peer(self, peer: ClientId) -> None:
+        if self._news is None:
+            return
+        try:
+            for line in await self._news.take_of(peer, self._book.label(peer)):
+                self._remark(commands.Remark(line))
+        except (iw.DeviceLogDisputed, ConfigError) as error:
+            self._remark(commands.Remark(str(error), "error"))
+        except iw.ClientError:
+            pass  # the server shows no log, or does not answer: there is nothing to tell
 
     def _note_disconnected(self, reason: str, *, is_final: bool) -> None:
         """Say it once; how long it takes is for the state of the connection to show."""

@@ -16,12 +16,14 @@ from attrs import define, field
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat.commands import as_text, is_command
 from ironwire.cli.chat.conversation import LineChat
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.failures import refusal
+from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.render import notice
 from ironwire.cli.scripting.outbound import at_device, queue_valid, waiting_line
 from ironwire.cli.terminal import err, out
-from ironwire.client import Client, DeviceOwner, Identity, Refused, ServerAddress, Stored, new_message_id
+from ironwire.client import Client, DeviceOwner, Refused, ServerAddress, Stored, new_message_id
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.store.records import Sendable
 from ironwire.ids import Address, DeviceId, MessageId
@@ -33,7 +35,7 @@ _LINE_BYTES = 1024 * 1024
 
 
 async def through_pipes(
-    address: ServerAddress, identity: Identity, device: DeviceId, book: AddressBook, to: Address
+    address: ServerAddress, key_file: KeyFile, device: DeviceId, book: AddressBook, to: Address
 ) -> int:
     """Send every line to `to`, and print what comes; how much did not get across is returned.
 
@@ -45,7 +47,8 @@ async def through_pipes(
         async def here(client: Client) -> int:
             err().print(notice(f"you are {client.client_id}, on {client.device}"))
             await handed.settle(client.queue)
-            conversation = LineChat(to, client, book, out().print, err().print, lambda: None)
+            news = NewsSource(client, key_file.path)
+            conversation = LineChat(to, client, book, out().print, err().print, lambda: None, news=news)
             await conversation.hold(batches)
             return conversation.failures + handed.refused
 
@@ -58,7 +61,7 @@ async def through_pipes(
             handed.report()
             return handed.refused
 
-        return await at_device(address, identity, device, here, there)
+        return await at_device(address, key_file, device, here, there)
 
 
 @define(eq=False)

@@ -8,11 +8,12 @@ import trio
 from attrs import define, field
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.addressbook import VERIFIED, AddressBook
 from ironwire.cli.chat.commands import COMMANDS
 from ironwire.cli.chat.conversation import LineChat
 from ironwire.cli.chat.editor import ChatCompleter, LineEditor
 from ironwire.cli.chat.presence_view import OwnTyping
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.render import YOU, notice
 from ironwire.cli.terminal import out, printable, printable_lines
 from ironwire.client import Client, ClientError
@@ -23,7 +24,7 @@ _OTHER_LINES = 8
 """On the screen beside the last lines of a conversation when it opens: what is said first, and the prompt."""
 
 
-async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visible: bool) -> None:
+async def hold_lines(client: Client, book: AddressBook, news: NewsSource, to: Address, *, is_visible: bool) -> None:
     """Converse with `to` until the person leaves."""
     console = out()
     say = partial(console.print, soft_wrap=False, overflow="fold")
@@ -37,6 +38,7 @@ async def hold_lines(client: Client, book: AddressBook, to: Address, *, is_visib
         lambda: screen.draw(conversation),
         receipts="read",
         recalls=max(1, console.height - _OTHER_LINES),
+        news=news,
     )
     async with screen.editor.lines() as lines, trio.open_nursery() as nursery:
         say(notice(f"{book.label(to)} is {to}"))
@@ -132,6 +134,7 @@ class Screen:
         self._prompt = prompt
         facts = (
             f"to {self._book.label(conversation.to)}",
+            f"{VERIFIED} verified" if self._book.is_verified(conversation.to) else "",
             conversation.presence_view.describe(self._book),
             conversation.receipt,
             str(self._client.address),

@@ -14,11 +14,13 @@ from ironwire.cli.help.topics import TOPICS
 VARIABLE = "_IRONWIRE_COMPLETE"
 """The name that click looks for by itself; the scripts set it when they ask for completions."""
 
-Kind = Literal["anybody", "client", "group", "name"]
+Kind = Literal["anybody", "client", "group", "name", "device"]
 
 
 class Contact(click.ParamType[Any]):
-    """An argument that means a contact: `anybody`, a `client` or a `group`, or as `name` only what has a name here."""
+    """An argument that means a contact: `anybody`, a `client`, a `group`, or as `name` only what has a name here. Or a
+    `device` of one's own.
+    """
 
     name = "text"
 
@@ -26,14 +28,19 @@ class Contact(click.ParamType[Any]):
         self.kind: Kind = kind
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The contacts of the identity that `--key` names on this line, or of the default one."""
+        """The contacts or devices of the identity that `--key` names on this line, or of the default one."""
         from ironwire.cli.addressbook import AddressBook  # noqa: PLC0415 - not needed where no contact is completed
         from ironwire.errors import IronWireError  # noqa: PLC0415 - as above
         from ironwire.paths import default_identity_path  # noqa: PLC0415 - as above
 
         typed = ctx.params.get("key")
         try:
-            book = AddressBook.beside(default_identity_path() if typed is None else Path(typed).expanduser())
+            key = default_identity_path() if typed is None else Path(typed).expanduser()
+            if self.kind == "device":
+                from ironwire.cli.devicebook import DeviceBook  # noqa: PLC0415 - as above
+
+                return [CompletionItem(each) for each in DeviceBook.beside(key).names if each.startswith(incomplete)]
+            book = AddressBook.beside(key)
         except (IronWireError, RuntimeError):  # no home folder, or contacts that cannot be read
             return []
         is_wanted = {"client": lambda id_: id_[0] != "#", "group": lambda id_: id_[0] == "#"}.get(self.kind)
@@ -48,6 +55,7 @@ ANYBODY = Contact("anybody")
 CLIENT = Contact("client")
 GROUP = Contact("group")
 NAME = Contact("name")
+DEVICE = Contact("device")
 
 
 class HelpWord(click.ParamType[Any]):

@@ -47,7 +47,8 @@ TOPICS = {
         "Identities: what a key file is, where it is kept and how to keep it safe.",
         (
             """You are a key: the file is all it takes to write in your name and to read what comes for you, and nothing
-            else will do. No server can give it back, so keep a copy. `ironwire keygen` makes it, at
+            else will do. No server can give it back: keep a copy, or make a recovery code (`ironwire recovery create`).
+            `ironwire keygen` makes the file, at
             ~/.config/ironwire/identity.key unless PATH, --key or IRONWIRE_KEY names another place.""",
             """The file is text: one line that names the client id, and one with the seed of an Ed25519 key. With a
             passphrase the seed is sealed (Argon2id, XChaCha20-Poly1305). `ironwire keygen` asks for one, or takes it
@@ -55,7 +56,11 @@ TOPICS = {
             0600): one that others can read is refused.""",
             """The client id is the public half, 64 hex digits, and the address of your messages. `ironwire id` prints
             it. It is no secret: give it to the people who are to write to you.""",
-            """Your contacts are kept beside the key, in identity.key.contacts. The history of your devices is kept in
+            """A computer that has this file is an owner device. Others are linked (`ironwire device link`): their file
+            holds a key of their own in its place, which an owner can revoke. Link devices; do not copy the file.""",
+            """Beside the key are, under its name: .contacts; .verified, whom you have verified; .devices, what your
+            devices are called; .log, the list of your devices, signed; .NAME.device, the key of a device here; and
+            .recovery, what is kept of your recovery code, sealed. The history of your devices is kept in
             the data folder: see `ironwire help environment`.""",
         ),
     ),

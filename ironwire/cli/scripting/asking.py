@@ -8,8 +8,9 @@ from typing import TypeVar
 import click
 import trio
 
-from ironwire.cli.options import answer_deadline, open_identity
-from ironwire.client import Client, Identity, ServerAddress, connect
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import answer_deadline
+from ironwire.client import Client, ServerAddress
 
 T = TypeVar("T")
 
@@ -31,17 +32,17 @@ def confirm(question: str, is_agreed: bool) -> None:
 
 
 def ask(server: str, key: Path, question: Callable[[Client], Awaitable[T]]) -> T:
-    """The answer to `question`, over a session of the identity in the file `key`.
+    """The answer to `question`, over a session by the key in the file `key`.
 
     Raises:
         ClientError: there is none.
     """
 
-    return trio.run(asked, ServerAddress.parse(server), open_identity(key), question)
+    return trio.run(asked, ServerAddress.parse(server), KeyFile.open(key), question)
 
 
-async def asked(address: ServerAddress, identity: Identity, question: Callable[[Client], Awaitable[T]]) -> T:
+async def asked(address: ServerAddress, key_file: KeyFile, question: Callable[[Client], Awaitable[T]]) -> T:
     """The same, for those who run already."""
-    async with connect(address, identity) as client:
+    async with key_file.connect(address) as client:
         with answer_deadline():
             return await question(client)

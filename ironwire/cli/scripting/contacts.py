@@ -7,11 +7,11 @@ import click
 from rich.cells import cell_len
 from rich.text import Text
 
-from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.addressbook import VERIFIED, AddressBook
 from ironwire.cli.help.completion import NAME
 from ironwire.cli.options import json_option, key_option
 from ironwire.cli.terminal import out
-from ironwire.ids import parse_address
+from ironwire.ids import Address, ClientId, is_group, parse_address
 
 
 @click.group()
@@ -34,16 +34,22 @@ def add(name: str, id_: str, key: Path) -> None:
 @key_option
 @json_option
 def list_contacts(key: Path, *, as_json: bool) -> None:
-    """Show every name and the id behind it."""
+    """Show every name, the id behind it, and whether you have verified it."""
     book = AddressBook.beside(key)
     if as_json:
-        click.echo(json.dumps(book.all()))
+        click.echo(json.dumps([_described(name, address, book) for name, address in book.all().items()]))
     elif not book:
         out().print(Text("Nobody yet: ironwire contacts add NAME ID", "dim"))
     else:
         width = max(map(cell_len, book.all()))
         for name, address in book.all().items():
-            out().print(Text.assemble((name, "bold"), " " * (width - cell_len(name)), "  ", address))
+            line = Text.assemble((name, "bold"), " " * (width - cell_len(name)), "  ", address)
+            out().print(line.append(f"  {VERIFIED} verified", "bright_blue") if book.is_verified(address) else line)
+
+
+def _described(name: str, address: Address, book: AddressBook) -> dict[str, str | int | None]:
+    verified_ms = None if is_group(address) else book.verified_ms(ClientId(address))
+    return {"name": name, "id": address, "verified": verified_ms}
 
 
 @contacts.command()

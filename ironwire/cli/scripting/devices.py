@@ -1,59 +1,185 @@
-"""`ironwire devices`: the installations of this identity that the server keeps a mailbox for."""
+"""`ironwire device`: the installations of this identity; linking one is in `linking.py`."""
 
 import json
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import click
-from attrs import asdict
+import trio
+from attrs import frozen
 from rich.text import Text
 
-from ironwire.cli.options import json_option, key_option, parse_device, server_option
+from ironwire.cli.devicebook import DeviceBook, NamedDevice, find_device, fingerprint
+from ironwire.cli.help.completion import DEVICE
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import json_option, key_option, server_option
 from ironwire.cli.render import when
-from ironwire.cli.scripting.asking import ask, confirm, yes_option
+from ironwire.cli.scripting.asking import asked, confirm, yes_option
+from ironwire.cli.scripting.linking import accept, link
 from ironwire.cli.table import show_table
-from ironwire.cli.terminal import counted, out
-from ironwire.client import Client
-from ironwire.ids import DeviceId
+from ironwire.cli.terminal import counted, explain, out, printable
+from ironwire.client import Client, Device, DeviceId, LoggedDevice, ServerAddress
+from ironwire.client.store.device_keys import device_keys_here
+
+T = TypeVar("T")
 
 
 @click.group()
-def devices() -> None:
-    """See what waits for your devices, and remove those you no longer have."""
+def device() -> None:
+    """See your devices, link a new one, and revoke one that is lost.
+
+    A device that has the identity's key is an owner: it links and revokes. A linked device has only a key of its own.
+    """
 
 
-@devices.command("list")
+device.add_command(link)
+device.add_command(accept)
+
+
+@frozen
+class OwnDevice:
+    """A device in the log, with its mailbox if there is one; or a mailbox of a device without a key."""
+
+    name: str
+    logged: LoggedDevice | None
+    mailbox: Device | None
+    is_here: bool
+
+    @property
+    def key(self) -> str | None:
+        return None if self.logged is None else self.logged.key.raw.hex()
+
+    @property
+    def role(self) -> str:
+        if self.logged is None:
+            return "no key"
+        return "owner" if self.logged.is_owner else "linked"
+
+
+async def own_devices(client: Client, key_file: KeyFile, book: DeviceBook) -> list[OwnDevice]:
+    """Every device that is one now. What the server calls a device that has no name here yet becomes its name."""
+    log = await client.device_log.update()
+    mailboxes = {box.device_key or box.device: box for box in await client.devices()}
+    here = await trio.to_thread.run_sync(device_keys_here, key_file.path, key_file.account)
+    current = {each.key.raw.hex(): each for each in log.current}
+    book.note(NamedDevice(mailboxes[key].device if key in mailboxes else "", key) for key in current)
+    found = [OwnDevice(book.label(key), logged, mailboxes.get(key), key in here) for key, logged in current.items()]
+    return [*found, *(OwnDevice(box.device, None, box, False) for box in mailboxes.values() if box.device_key is None)]
+
+
+def _found(server: str, key_file: KeyFile, book: DeviceBook) -> list[OwnDevice]:
+    return _ask(server, key_file, lambda client: own_devices(client, key_file, book))
+
+
+def _ask(server: str, key_file: KeyFile, question: Callable[[Client], Awaitable[T]]) -> T:
+    return trio.run(asked, ServerAddress.parse(server), key_file, question)
+
+
+@device.command("list")
 @server_option
 @key_option
 @json_option
 def list_devices(server: str, key: Path, *, as_json: bool) -> None:
-    """Show every device, when it was here last and how many messages wait for it."""
-    found = ask(server, key, Client.devices)
+    """Show every device: whether it is an owner, when it was linked and last here, and what waits for it."""
+    found = _found(server, KeyFile.open(key), DeviceBook.beside(key))
     if as_json:
-        click.echo(json.dumps([asdict(device) for device in found]))
+        click.echo(json.dumps([_described(each) for each in found]))
         return
     if not found:
         out().print(Text("No devices: `ironwire chat` makes this computer one.", "dim"))
         return
-    show_table(
-        ("device", "last here", "waiting"),
-        [(each.device, f"{when(each.seen):%Y-%m-%d %H:%M}", str(each.waiting)) for each in found],
-    )
+    show_table(("device", "role", "since", "last here", "waiting", "fingerprint"), [_row(each) for each in found])
 
 
-@devices.command()
-@click.argument("name", callback=parse_device)
+@device.command()
+@click.argument("device", metavar="DEVICE", type=DEVICE)
+@click.argument("name")
+@server_option
+@key_option
+def name(device: str, name: str, server: str, key: Path) -> None:
+    """Call DEVICE by NAME here from now on. DEVICE is its name now, or the first digits of its fingerprint."""
+    book = DeviceBook.beside(key)
+    found = _find(_found(server, KeyFile.open(key), book), device)
+    if found.key is None:
+        raise click.UsageError(f"{found.name} has no key of its own, and so no other name.")
+    book.rename(found.key, name)
+    click.echo(f"{fingerprint(found.key)} is {printable(name.strip())}.")
+
+
+@device.command()
+@click.argument("device", metavar="NAME", type=DEVICE)
 @yes_option
 @server_option
 @key_option
-def remove(name: DeviceId, server: str, key: Path, *, yes: bool) -> None:
-    """Forget the device NAME, with everything that waits for it. If it is connected, it is thrown out.
+def revoke(device: str, server: str, key: Path, *, yes: bool) -> None:
+    """Put out the device NAME for good, because it is lost or not yours. You are asked first.
 
-    Where messages wait for it, you are asked first.
+    Its connection ends at once, its key is never taken again, and everything that waits for it is deleted. What it had
+    received stays on it. Your other devices and the people you write to see that it was revoked. Only a device that has
+    the identity's key can revoke.
     """
-    found = ask(server, key, Client.devices)
-    waiting = next((device.waiting for device in found if device.device == name), 0)
-    lost = f"{counted(waiting, 'message')} that {'waits' if waiting == 1 else 'wait'} for it"
-    if waiting:
-        confirm(f"Remove {name}, with {lost}?", yes)
-    ask(server, key, lambda client: client.remove_device(name))
-    click.echo(f"Removed {name}" + (f", with {lost}." if waiting else "; nothing waited for it."))
+    key_file, book = KeyFile.open(key), DeviceBook.beside(key)
+    found = _find(_found(server, key_file, book), device)
+    lost = _waiting(found.mailbox)
+    if found.logged is None:
+        if lost:
+            confirm(f"Remove {found.name}, with {lost}?", yes)
+        _ask(server, key_file, lambda client: client.remove_device(DeviceId(found.name)))
+        click.echo(f"Removed {found.name}" + (f", with {lost}." if lost else "; nothing waited for it."))
+        return
+    if found.is_here:
+        raise click.UsageError(f"{found.name} is this computer: revoke it on another device that has the identity.")
+    key_file.identity()
+    if not yes:
+        explain(f"{found.name}: {fingerprint(found.key or '')}")
+        explain(_MEANING)
+    confirm(f"Revoke {found.name}{f', and delete {lost}' if lost else ''}?", yes)
+    _ask(server, key_file, lambda client: client.device_log.revoke(found.key or ""))
+    book.mark_revoked(found.key or "")
+    click.echo(f"Revoked {found.name}.")
+
+
+_MEANING = (
+    "It is put out at once and can never come back. What it has received stays on it: if somebody else has it, they can"
+    " read that."
+)
+
+
+def _find(devices: Iterable[OwnDevice], text: str) -> OwnDevice:
+    by_name = {NamedDevice(each.name, each.key): each for each in devices}
+    return by_name[find_device(by_name, text)]
+
+
+def _waiting(mailbox: Device | None) -> str:
+    """What is lost with a device; empty where nothing waits for it."""
+    if mailbox is None or not mailbox.waiting:
+        return ""
+    return f"{counted(mailbox.waiting, 'message')} that {'waits' if mailbox.waiting == 1 else 'wait'} for it"
+
+
+def _row(device: OwnDevice) -> tuple[str, ...]:
+    mailbox, logged = device.mailbox, device.logged
+    since = logged.added_ms if logged is not None else mailbox.created if mailbox is not None else None
+    return (
+        f"{device.name} (here)" if device.is_here else device.name,
+        device.role,
+        "" if since is None else f"{when(since):%Y-%m-%d %H:%M}",
+        "never" if mailbox is None else f"{when(mailbox.seen):%Y-%m-%d %H:%M}",
+        "" if mailbox is None else str(mailbox.waiting),
+        "" if device.key is None else fingerprint(device.key),
+    )
+
+
+def _described(device: OwnDevice) -> dict[str, object]:
+    mailbox, logged = device.mailbox, device.logged
+    return {
+        "name": device.name,
+        "role": device.role,
+        "here": device.is_here,
+        "key": device.key,
+        "since": logged.added_ms if logged is not None else mailbox.created if mailbox is not None else None,
+        "device": None if mailbox is None else mailbox.device,
+        "seen": None if mailbox is None else mailbox.seen,
+        "waiting": 0 if mailbox is None else mailbox.waiting,
+    }

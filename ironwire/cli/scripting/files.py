@@ -16,7 +16,8 @@ import trio
 from attrs import asdict, frozen
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from ironwire.cli.options import home_key, json_option, open_identity, optional_key_option, server_option
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import home_key, json_option, optional_key_option, server_option
 from ironwire.cli.scripting.asking import asked
 from ironwire.cli.terminal import err, free_path, printable, safe_file_name
 from ironwire.client import Client, Downloaded, FileMetadata, MediaError, ServerAddress, TransferFailed, Uploaded
@@ -190,7 +191,7 @@ async def _upload(address: ServerAddress, source: Path | int, key: Path | None) 
         except TransferFailed as failed:
             if failed.status != _UNAUTHORIZED:
                 raise
-        token = await asked(address, open_identity(key or home_key()), Client.upload_token)
+        token = await asked(address, KeyFile.open(key or home_key()), Client.upload_token)
         with _bar(source) as report:
             return await put(address, path, report, token=token)
 

@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from ironwire.cli.options import check_there, json_option, key_argument, key_option, new_passphrase, open_identity
-from ironwire.cli.terminal import err
+from ironwire.cli.terminal import explain
 from ironwire.client.store.keystore import check_free, create_identity, read_client_id
 from ironwire.crypto.signing import NONCE_BYTES
 from ironwire.errors import InvalidId
+
+_LOST = (
+    "If this file is lost, this identity is lost for good: nobody can give it back. Keep a copy, or make a recovery"
+    " code: `ironwire recovery create`."
+)
 
 
 @click.command()
@@ -20,12 +24,14 @@ from ironwire.errors import InvalidId
 def keygen(key: Path, *, no_passphrase: bool, as_json: bool) -> None:
     """Create an identity at PATH and print its client id.
 
-    The id is what others write to; the file is what makes it yours. Keep a copy: without it the identity is lost. The
-    key is sealed with a passphrase, from the terminal or from IRONWIRE_PASSPHRASE.
+    The id is what others write to; the file is what makes it yours. Without it the identity is lost: keep a copy, or
+    make a recovery code (`ironwire recovery create`). The key is sealed with a passphrase, from the terminal or from
+    IRONWIRE_PASSPHRASE.
     """
     check_free(key)
     identity = create_identity(key, None if no_passphrase else new_passphrase())
-    err().print(Text(f"Created {key}", "dim"))
+    explain(f"Created {key}", "dim")
+    explain(_LOST, "dim")
     click.echo(json.dumps({"client": identity.client_id, "key": str(key)}) if as_json else identity.client_id)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 import trio
 
-from ironwire.cli.options import key_option, open_identity, server_option, this_device_option
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import key_option, server_option, this_device_option
 from ironwire.cli.terminal import out
-from ironwire.client import ServerAddress, connect
-from ironwire.crypto.signing import Identity
+from ironwire.client import ServerAddress
 from ironwire.ids import DeviceId
 
 
@@ -17,13 +17,15 @@ from ironwire.ids import DeviceId
 @server_option
 @key_option
 @this_device_option
-def join(invite: str, server: str, key: Path, device: DeviceId) -> None:
+def join(invite: str, server: str, key: Path, device: DeviceId | None) -> None:
     """Register this device with INVITE, which the server's operator gave you. From then on the server knows you."""
     address = ServerAddress.parse(server)
-    trio.run(_join, address, open_identity(key), device, invite)
-    out().print(f"{address} knows you now, and keeps what comes for your device {device}.", highlight=False)
+    key_file = KeyFile.open(key)
+    name = key_file.device(device)
+    trio.run(_join, address, key_file, name, invite)
+    out().print(f"{address} knows you now, and keeps what comes for your device {name}.", highlight=False)
 
 
-async def _join(address: ServerAddress, identity: Identity, device: DeviceId, invite: str) -> None:
-    async with connect(address, identity, device=device, invite=invite):
+async def _join(address: ServerAddress, key_file: KeyFile, device: DeviceId, invite: str) -> None:
+    async with key_file.connect(address, device, invite=invite):
         pass

@@ -11,8 +11,10 @@ from rich.text import Text
 
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.exits import ExitCode
-from ironwire.cli.options import device_option, json_option, key_option, open_identity, server_option
+from ironwire.cli.keyfile import KeyFile
+from ironwire.cli.options import device_option, json_option, key_option, server_option
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import group_change, incident, notice, received, speaker, when
 from ironwire.cli.secrets import secret_event
@@ -41,9 +43,9 @@ def listen(
     count: int | None, folder: Path | None, device: DeviceId | None, server: str, key: Path, *, as_json: bool
 ) -> None:
     """Print what arrives, until Ctrl-C. As a device, begin with what came since it was here last."""
-    identity = open_identity(key)
+    key_file = KeyFile.open(key)
     listener = Listener(AddressBook.beside(key), folder, as_json)
-    trio.run(listener.listen, iw.ServerAddress.parse(server), identity, device, count)
+    trio.run(listener.listen, iw.ServerAddress.parse(server), key_file, device, count)
     if listener.failures:
         sys.exit(ExitCode.FILE)
 
@@ -63,7 +65,7 @@ class Listener:
     _aside: Console = field(factory=err, init=False)
 
     async def listen(
-        self, address: iw.ServerAddress, identity: iw.Identity, device: DeviceId | None, count: int | None
+        self, address: iw.ServerAddress, key_file: KeyFile, device: DeviceId | None, count: int | None
     ) -> None:
         """Return after `count` messages.
 
@@ -71,10 +73,11 @@ class Listener:
             ClientError: the client has stopped.
         """
         seen = 0
-        async with iw.connect(address, identity, device=device) as client:
+        async with key_file.connect(address, device) as client:
             self._aside.print(notice(f"{client.client_id} listens; Ctrl-C stops it"))
+            news = NewsSource(client, key_file.path)
             while seen != count:
-                message, id_, seq = await self._next(client)
+                message, id_, seq = await self._next(client, news)
                 if not self._as_json:
                     self._console.print(self._line(message, client.client_id))
                 saved = await self._save(client.address, message) if isinstance(message, iw.DeliveredFile) else None
@@ -84,20 +87,29 @@ class Listener:
                     self._console.print(notice(f"saved as {saved}", "bright_blue"))
                 seen += 1
 
-    async def _next(self, client: iw.Client) -> tuple[iw.Said, MessageId | None, int | None]:
+    async def _next(self, client: iw.Client, news: NewsSource) -> tuple[iw.Said, MessageId | None, int | None]:
         async for event in client:
             match event:
                 case iw.Received(message, id_, seq) if isinstance(message, iw.Said):
                     return message, id_, seq
                 case iw.Received(iw.Error() as error):
                     self._aside.print(incident(error))
+                case iw.Received(iw.DeviceLogChanged()):
+                    await self._tell_of_devices(news, is_changed=True)
                 case iw.Received() | iw.Queued() | iw.Settled():
                     pass  # receipts, who is there, and the fate of what was sent: for those who converse
-                case iw.Connected() | iw.Disconnected() | iw.Missed() | iw.Lost():
+                case iw.Connected():
+                    self._aside.print(incident(event))
+                    await self._tell_of_devices(news, is_changed=False)
+                case iw.Disconnected() | iw.Missed() | iw.Lost():
                     self._aside.print(incident(event))
                 case secret:
                     self._aside.print(secret_event(secret, self._book))
         raise AssertionError("a client's events end with an exception")
+
+    async def _tell_of_devices(self, news: NewsSource, *, is_changed: bool) -> None:
+        for line in await news.take(is_changed=is_changed):
+            self._aside.print(notice(line, "bold red"))
 
     def _line(self, message: iw.Said, own: ClientId) -> Text:
         if isinstance(message, iw.GroupChanged):

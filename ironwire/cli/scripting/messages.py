@@ -1,18 +1,22 @@
 """`ironwire send` and `history`: one message out, and what was said before."""
 
+import heapq
 import json
-from collections.abc import Awaitable, Callable
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import rich.text
 import trio
 
 import ironwire.client as iw
 from ironwire.cli import options
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.help.completion import ANYBODY
+from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import notice, remembered
 from ironwire.cli.scripting.files import Uploader, attach_with_bar, source_of
@@ -68,19 +72,20 @@ def send(
     if text == "-" and any(source_of(path) != path for _, path in attached):
         raise click.UsageError("Standard input can be the text or the file: one of the two has to be something else.")
     recipient = AddressBook.beside(key).address(to)
-    identity = options.open_identity(key)
+    key_file = KeyFile.open(key)
     address = iw.ServerAddress.parse(server)
     if text == "-":
         text = read_text("TEXT -")
     compose = partial(_compose, recipient, text, attached[0] if attached else None)
-    if device is None:
-        _report(*trio.run(_send, address, identity, compose), as_json=as_json)
+    if device is None and not isinstance(key_file.account, iw.LinkedDevice):
+        _report(*trio.run(_send, address, key_file, compose), as_json=as_json)
     else:
-        _report(*trio.run(send_as_device, address, identity, device, compose), as_json=as_json)
+        _report(*trio.run(send_as_device, address, key_file, key_file.device(device), compose), as_json=as_json)
 
 
 @click.command()
-@click.argument("who", type=ANYBODY)
+@click.argument("who", type=ANYBODY, required=False)
+@click.option("--search", metavar="TEXT", help="Messages with TEXT in them, in all conversations or in that with WHO.")
 @click.option(
     "--limit",
     type=click.IntRange(1, MOST_ENTRIES),
@@ -93,21 +98,65 @@ def send(
 @options.server_option
 @options.key_option
 @options.json_option
-def history(who: str, limit: int, device: DeviceId, server: str, key: Path, *, as_json: bool) -> None:
-    """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked."""
+def history(
+    who: str | None, search: str | None, limit: int, device: DeviceId | None, server: str, key: Path, *, as_json: bool
+) -> None:
+    """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked.
+
+    With --search, messages, captions and names of files are looked through, everywhere unless WHO is given; capitals
+    and small letters are the same.
+    """
+    if who is None and not search:
+        raise click.UsageError("Whose messages? Give WHO, or --search TEXT to look everywhere.")
     book = AddressBook.beside(key)
-    peer = book.address(who)
-    identity = options.open_identity(key)
-    owner = iw.Owner(identity.client_id, device, iw.ServerAddress.parse(server).origin)
-    entries = iw.read_history(iw.default_store_path(owner), owner, iw.StoreKey.of(identity), peer, limit)
+    peer = None if who is None else book.address(who)
+    key_file = KeyFile.open(key)
+    owner = iw.Owner(key_file.client_id, key_file.device(device), iw.ServerAddress.parse(server).origin)
+    path, store_key = iw.default_store_path(owner), iw.StoreKey.of_account(key_file.account)
+    if search:
+        entries = _found(iw.read_everything(path, owner, store_key), search, peer, limit)
+    elif peer is not None:
+        entries = [(peer, entry) for entry in iw.read_history(path, owner, store_key, peer, limit)]
+    else:
+        entries = []
     if not entries and not as_json:
-        err().print(notice("nothing yet"))
-    for entry in entries:
+        err().print(notice("nothing found" if search else "nothing yet"))
+    shown = peer
+    for where, entry in entries:
         if as_json:
             state = None if entry.state == "received" else entry.state
-            click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt))
-        else:
-            out().print(remembered(entry, book, owner.client, peer, fetch="ironwire download"))
+            place = where if search else None
+            click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt, conversation=place))
+            continue
+        if where != shown:
+            out().print(rich.text.Text(book.label(where), "bold underline"))
+            shown = where
+        out().print(remembered(entry, book, owner.client, where, fetch="ironwire download"))
+
+
+def _found(
+    entries: Iterable[tuple[Address, iw.HistoryEntry]], text: str, peer: Address | None, limit: int
+) -> list[tuple[Address, iw.HistoryEntry]]:
+    """The last `limit` entries with the text in them, oldest first in each conversation."""
+    wanted = _folded(text)
+    matching = (each for each in entries if peer in (None, each[0]) and wanted in _folded(_words(each[1].message)))
+    newest = heapq.nlargest(limit, matching, key=lambda each: each[1].number)
+    return sorted(newest, key=lambda each: (each[0], each[1].number))
+
+
+def _words(message: iw.Said) -> str:
+    match message:
+        case iw.DeliveredText(text=text):
+            return text
+        case iw.DeliveredFile(name=name, caption=caption):
+            return f"{name or ''}\n{caption or ''}"
+        case iw.GroupChanged(name=name):
+            return name or ""
+
+
+def _folded(text: str) -> str:
+    """For a comparison that takes no notice of case, nor of how letters are composed (Unicode, section 3.13)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 async def _compose(
@@ -123,11 +172,11 @@ async def _compose(
 
 
 async def _send(
-    address: iw.ServerAddress, identity: iw.Identity, compose: Callable[[iw.Client], Awaitable[Any]]
+    address: iw.ServerAddress, key_file: KeyFile, compose: Callable[[iw.Client], Awaitable[Any]]
 ) -> tuple[iw.Stored, iw.Accepted | None]:
     """Without a device nothing is kept."""
     message_id = iw.new_message_id()
-    async with iw.connect(address, identity) as client:
+    async with key_file.connect(address) as client:
         message = await compose(client)
         with options.answer_deadline():
             return iw.Stored([message_id], 0, ""), await client.send(message, message_id=message_id)

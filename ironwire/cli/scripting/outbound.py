@@ -10,6 +10,7 @@ from typing import TypeVar
 import trio
 
 import ironwire.client as iw
+from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.client.store.records import Sendable
 from ironwire.ids import DeviceId, MessageId
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 async def at_device(
     address: iw.ServerAddress,
-    identity: iw.Identity,
+    key_file: KeyFile,
     device: DeviceId,
     here: Callable[[iw.Client], Awaitable[T]],
     there: Callable[[iw.DeviceOwner], Awaitable[T]],
@@ -43,7 +44,7 @@ async def at_device(
     gives_up_at = trio.current_time() + HANDOVER_SECONDS
     while True:
         try:
-            async with iw.open_device(address, identity, device) as client:
+            async with key_file.open_device(address, device) as client:
                 return await here(client)
         except iw.DeviceInUse as in_use:
             if trio.current_time() >= gives_up_at:
@@ -58,7 +59,7 @@ async def at_device(
 
 async def send_as_device(
     address: iw.ServerAddress,
-    identity: iw.Identity,
+    key_file: KeyFile,
     device: DeviceId,
     compose: Callable[[iw.Client | iw.DeviceOwner], Awaitable[Sendable]],
 ) -> tuple[iw.Stored, iw.Accepted | None]:
@@ -95,7 +96,7 @@ async def send_as_device(
                     return stored, await accepted()
             return stored, None
 
-    return await at_device(address, identity, device, here, there)
+    return await at_device(address, key_file, device, here, there)
 
 
 async def _accepted_in_time(client: iw.Client, accepted: Callable[[], Awaitable[iw.Accepted]]) -> iw.Accepted | None:

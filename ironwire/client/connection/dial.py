@@ -9,8 +9,8 @@ from attrs import frozen
 
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import ConnectionFailed
-from ironwire.client.store.device_keys import DeviceKeys
-from ironwire.crypto.signing import Identity
+from ironwire.client.store.device_keys import DeviceKeys, KeptLog
+from ironwire.client.store.keystore import Account
 from ironwire.ids import DeviceId
 
 CERTIFICATES_VARIABLE = "SSL_CERT_FILE"
@@ -42,16 +42,18 @@ class Backoff:
 
 @frozen(eq=False)
 class Target:
-    """A server, the identity that connects to it, and the way there."""
+    """A server, the identity or linked device that connects to it, and the way there."""
 
     address: ServerAddress
-    identity: Identity
+    account: Account
     device: DeviceId | None
     backoff: Backoff
     dial: Dial
     invite: str | None = None
     keys: DeviceKeys | None = None
     """Of a device that has a key of its own."""
+    log: KeptLog | None = None
+    """The own device log, for a session that is no device's."""
 
 
 async def dial_tcp(address: ServerAddress, *, context: ssl.SSLContext | None = None) -> trio.abc.Stream:

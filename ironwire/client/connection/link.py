@@ -39,6 +39,7 @@ from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
+from ironwire.crypto.signing import Identity
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
 from ironwire.wire.messages.fields import is_retryable
@@ -79,11 +80,11 @@ class Link:
 
     def __attrs_post_init__(self) -> None:
         self.requests = Requests(self.write_queue, self.events, self._calls)
-        self.rosters = Rosters(self.target.identity.client_id)
+        self.rosters = Rosters(self.target.account.client_id)
         if self.target.keys is not None and self.write_queue is not None:
             self.requests.encryption = self._encryption(self.target.keys, self.write_queue)
         self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue, self.encryption)
-        if self.target.keys is not None and not self.target.keys.is_logged:
+        if self._can_enrol and self.target.keys is not None and not self.target.keys.is_logged:
             self._enrolment = "due"
 
     def _encryption(self, keys: DeviceKeys, write_queue: WriteQueue) -> Encryption:
@@ -221,7 +222,7 @@ class Link:
         """A session, by the key of the device if it has one; then what is known of the device log is up to date."""
         target = self.target
         async with open_session(
-            target.address, target.identity, target.device, invite=target.invite, dial=target.dial, keys=keys
+            target.address, target.account, target.device, invite=target.invite, dial=target.dial, keys=keys
         ) as session:
             if target.keys is not None:
                 await _catch_up(session, target.keys)
@@ -235,7 +236,12 @@ class Link:
     def _must_enrol(self, error: errors.ClientError) -> bool:
         """Whether the server knows less of the log than this device: it is another server, or was restored."""
         is_unknown = isinstance(error, errors.AuthenticationRefused) and error.reason == NOT_LOGGED_REASON
-        return is_unknown and self.target.keys is not None and self._enrolment == "none"
+        return is_unknown and self._can_enrol and self._enrolment == "none"
+
+    @property
+    def _can_enrol(self) -> bool:
+        """Only an owner device adds itself to the log."""
+        return self.target.keys is not None and isinstance(self.target.account, Identity)
 
     async def _wait_to_retry(self, reason: str, delay_seconds: float) -> bool:
         """Wait so long, or until `reconnect_now`, which returns True."""

@@ -22,10 +22,11 @@ from ironwire.client.connection.dial import Dial, dial_tcp
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import AskedAnswer, Reply, checked
 from ironwire.client.connection.urls import SOCKET_PATH, ServerAddress
-from ironwire.client.errors import AuthenticationRefused, ClientError, ConnectionFailed, NotTheProtocol
+from ironwire.client.errors import AuthenticationRefused, ClientError, ConnectionFailed, KeystoreError, NotTheProtocol
 from ironwire.client.store.device_keys import DeviceKeys
+from ironwire.client.store.keystore import Account, LinkedDevice
 from ironwire.close_codes import CloseCode
-from ironwire.crypto.signing import Identity, auth_text, certified_auth_text
+from ironwire.crypto.signing import auth_text, certified_auth_text
 from ironwire.errors import InvalidMessage, UnknownVerb
 from ironwire.ids import DeviceId, MessageId
 from ironwire.limits import SERVER_FRAME_BYTES
@@ -110,7 +111,7 @@ class ClientSession:
 @asynccontextmanager
 async def open_session(
     address: ServerAddress,
-    identity: Identity,
+    account: Account,
     device: DeviceId | None = None,
     *,
     invite: str | None = None,
@@ -121,7 +122,8 @@ async def open_session(
 
     Args:
         invite: what a server may want from a client that it does not know; it uses up one of the invite's uses.
-        keys: those of the device, which proves by its own key who it is, and not by the identity's.
+        keys: those of the device, which proves by its own key who it is, and not by the identity's. A linked device
+            cannot do without.
 
     Raises:
         ConnectionFailed: nobody answers, or not in time.
@@ -129,6 +131,7 @@ async def open_session(
         NotTheProtocol: what answers is not an IronWire server.
         AuthenticationRefused: the server does not let us in.
         SessionEnded: the server says that this client should stop.
+        KeystoreError: a linked device has no keys here.
     """
     deadline = trio.current_time() + OPEN_SECONDS
     with _answered_by(deadline, address):
@@ -136,7 +139,7 @@ async def open_session(
     try:
         async with _open_websocket(stream, address, deadline) as websocket:
             with _answered_by(deadline, address):
-                welcome = await _authenticate(websocket, address, identity, device, invite, keys)
+                welcome = await _authenticate(websocket, address, account, device, invite, keys)
             yield ClientSession(welcome, websocket, stream)
     finally:
         await trio.aclose_forcefully(stream)
@@ -215,23 +218,23 @@ class _OpeningStream(trio.abc.Stream):
 async def _authenticate(
     websocket: WebSocketConnection,
     address: ServerAddress,
-    identity: Identity,
+    account: Account,
     device: DeviceId | None,
     invite: str | None,
     keys: DeviceKeys | None,
 ) -> AuthOk:
-    auth = Auth(identity.client_id, device, address.origin, invite)
+    auth = Auth(account.client_id, device, address.origin, invite)
     if keys is not None:
         auth = _certified(auth, keys)
     try:
         await websocket.send_message(encode(auth).decode())
         challenge = await _expect(websocket, AuthChallenge)
-        signature = _sign(auth, bytes.fromhex(challenge.challenge), identity, keys)
+        signature = _sign(auth, bytes.fromhex(challenge.challenge), account, keys)
         await websocket.send_message(encode(Verify(signature.hex())).decode())
         welcome = await _expect(websocket, AuthOk)
     except ConnectionClosed as closed:
         raise _ending(closed, is_authenticated=False) from None
-    if welcome.client not in (None, identity.client_id):
+    if welcome.client not in (None, account.client_id):
         raise NotTheProtocol(f"{address} took us for somebody else")
     return welcome
 
@@ -246,11 +249,13 @@ def _certified(auth: Auth, keys: DeviceKeys) -> Auth:
     )
 
 
-def _sign(auth: Auth, nonce: bytes, identity: Identity, keys: DeviceKeys | None) -> bytes:
+def _sign(auth: Auth, nonce: bytes, account: Account, keys: DeviceKeys | None) -> bytes:
     named = {"origin": auth.origin or "", "device": auth.device or ""}
-    client = identity.public_key.raw
+    client = account.public_key.raw
     if keys is None:
-        return identity.sign(auth_text(**named, nonce=nonce, public_key=client))
+        if isinstance(account, LinkedDevice):
+            raise KeystoreError(f"a linked device needs its keys: connect as the device {account.device}, with them")
+        return account.sign(auth_text(**named, nonce=nonce, public_key=client))
     text = certified_auth_text(
         **named,
         nonce=nonce,

@@ -4,6 +4,7 @@ Everything here blocks, as `file.py` does.
 """
 
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 from attrs import asdict
@@ -21,6 +22,10 @@ _HISTORY = """
     SELECT number, state, ts, receipt, reason, message_id, frame, encrypted, content FROM entry
     WHERE peer = ? AND number < ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY number DESC LIMIT ?"""
+_EVERYTHING = """
+    SELECT peer, number, state, ts, receipt, reason, message_id, frame, encrypted, content FROM entry
+    WHERE peer IS NOT NULL AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
+    ORDER BY peer, number"""
 _CONVERSATIONS = """
     SELECT peer, (
         SELECT count(*) FROM entry
@@ -59,6 +64,14 @@ def history(
         entries += [entry for row in rows if (entry := _history_entry(row, owner)) is not None]
         upto = rows[-1][0]
     return entries[::-1]
+
+
+def everything(database: sqlite3.Connection, owner: Owner) -> Iterator[tuple[Address, HistoryEntry]]:
+    """Every entry with its conversation, one conversation after the other and each from its beginning."""
+    for peer, *row in database.execute(_EVERYTHING, (owner.client, owner.device)):
+        entry = _history_entry(tuple(row), owner)
+        if entry is not None:
+            yield peer, entry
 
 
 def group_names(database: sqlite3.Connection) -> dict[GroupId, str]:

@@ -7,8 +7,9 @@ section 9).
                                  answer yet
     identity.key.evidence        entries that contradict each other, where somebody has shown such
 
-So an identity that exists becomes an owner device by its first session, and nothing has to be typed. An entry is kept
-before it is sent, and sent again as it is: an index is signed once. All functions block: async callers use a thread.
+So an identity that exists becomes an owner device by its first session, and nothing has to be typed. A linked device
+has its key in the place of the identity, and no file for it beside. An entry is kept before it is sent, and sent again
+as it is: an index is signed once. All functions block: async callers use a thread.
 """
 
 import os
@@ -28,8 +29,8 @@ from nacl.utils import random as random_bytes
 
 from ironwire.client.errors import KeystoreError
 from ironwire.client.files import NewFile, replace_file
-from ironwire.client.store.keystore import read_private
-from ironwire.crypto.signing import DeviceKey, Identity
+from ironwire.client.store.keystore import Account, LinkedDevice, read_private
+from ironwire.crypto.signing import DeviceKey, Identity, PublicKey
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import DeviceId
 from ironwire.protocol.devices import log_entry
@@ -46,25 +47,25 @@ _LOG_FILE = re.compile(rb"ironwire-device-log 1 client=([0-9a-f]{64})\n((?:[0-9a
 
 
 @define(eq=False)
-class DeviceKeys:
-    """Made by `open_device_keys`. `log` is the own device log, as far as it is known here."""
+class KeptLog:
+    """Made by `open_log`. `log` is the own device log, as far as it is known here."""
 
-    identity: Identity
-    device: DeviceId
-    key: DeviceKey
+    account: Account
     log: DeviceLog
     unanswered: log_entry.SignedEntry | None
     """Signed for the next place of the log; whether the server has it is not known."""
     _path: Path = field(repr=False)
 
     @property
-    def certificate(self) -> Certificate:
-        return issue_certificate(self.identity, self.key.public_key)
+    def identity(self) -> Identity:
+        """The key that signs entries.
 
-    @property
-    def is_logged(self) -> bool:
-        """Whether the device has been added to the log, and not been removed, as far as is known here."""
-        return self.log.standing_of(self.key.public_key) == "current"
+        Raises:
+            KeystoreError: it is elsewhere.
+        """
+        if isinstance(self.account, LinkedDevice):
+            raise KeystoreError("a linked device cannot change the device log: do it on a device that has the identity")
+        return self.account
 
     def keep(self, log: DeviceLog, unanswered: log_entry.SignedEntry | None = None) -> None:
         """Go on from this log, perhaps with an entry that is about to be sent. Where another program of this identity
@@ -73,12 +74,12 @@ class DeviceKeys:
         Raises:
             KeystoreError: it cannot be written.
         """
-        kept, signed = _read_log(log_path(self._path), self.identity)
+        kept, signed = _read_log(log_path(self._path), self.account.public_key)
         if kept.next_index > log.next_index:
             self.log, self.unanswered = kept, signed
             return
         unanswered = next((each for each in (signed, unanswered) if each is not None and _fits(log, each)), None)
-        header = f"ironwire-device-log 1 client={self.identity.client_id}\n"
+        header = f"ironwire-device-log 1 client={self.account.client_id}\n"
         lines = "".join(f"{entry.encode().hex()}\n" for entry in log.entries)
         last = "" if unanswered is None else f"unanswered {unanswered.encode().hex()}\n"
         try:
@@ -105,17 +106,71 @@ class DeviceKeys:
         return path
 
 
-def open_device_keys(path: Path, identity: Identity, device: DeviceId) -> DeviceKeys:
-    """The keys of a device of the identity in the file at `path`, from the files beside it; a new key is made, and safe
-    on disk when this returns, where there is none.
+@define(eq=False)
+class DeviceKeys(KeptLog):
+    """Made by `open_device_keys`: the key of a device, and the log of its client."""
+
+    device: DeviceId
+    key: DeviceKey
+
+    @property
+    def certificate(self) -> Certificate:
+        match self.account:
+            case LinkedDevice(certificate=certificate):
+                return certificate
+            case identity:
+                return issue_certificate(identity, self.key.public_key)
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the device has been added to the log, and not been removed, as far as is known here."""
+        return self.log.standing_of(self.key.public_key) == "current"
+
+
+def open_device_keys(path: Path, account: Account, device: DeviceId) -> DeviceKeys:
+    """The keys of a device, for the identity or the linked device in the file at `path`, from the files beside it; for
+    an identity a new key is made, and safe on disk when this returns, where there is none.
 
     Raises:
-        KeystoreError: a file is damaged, belongs to another identity, can be read by others, or cannot be written.
+        KeystoreError: a file is damaged, belongs to another identity, can be read by others, or cannot be written; the
+            linked device has another name.
     """
-    key_path = path.with_name(f"{path.name}.{device}.device")
-    key = _read_key(key_path, identity, device) if os.path.lexists(key_path) else _make_key(key_path, identity, device)
-    log, unanswered = _read_log(log_path(path), identity)
-    return DeviceKeys(identity, device, key, log, unanswered, path)
+    match account:
+        case LinkedDevice(device=named, key=key):
+            if named != device:
+                raise KeystoreError(f"{path} is the key of the linked device {named}, and no other can be used with it")
+        case identity:
+            key_path = path.with_name(f"{path.name}.{device}.device")
+            is_there = os.path.lexists(key_path)
+            key = _read_key(key_path, identity, device) if is_there else _make_key(key_path, identity, device)
+    log, unanswered = _read_log(log_path(path), account.public_key)
+    return DeviceKeys(account, log, unanswered, path, device, key)
+
+
+def open_log(path: Path, account: Account) -> KeptLog:
+    """The own device log beside the key file at `path`, for a program that is no device.
+
+    Raises:
+        KeystoreError: the file is damaged, belongs to another identity, or can be read by others.
+    """
+    log, unanswered = _read_log(log_path(path), account.public_key)
+    return KeptLog(account, log, unanswered, path)
+
+
+def device_keys_here(path: Path, account: Account) -> set[str]:
+    """The keys of the devices that are on this computer, of the identity or the linked device at `path`; in hex.
+
+    Raises:
+        KeystoreError: a file is damaged, belongs to another identity, or can be read by others.
+    """
+    if isinstance(account, LinkedDevice):
+        return {account.key.public_key.raw.hex()}
+    files = {
+        name.removeprefix(f"{path.name}.").removesuffix(".device"): path.with_name(name)
+        for name in os.listdir(path.parent)
+        if name.startswith(f"{path.name}.") and name.endswith(".device")
+    }
+    return {_read_key(file, account, DeviceId(name)).public_key.raw.hex() for name, file in files.items()}
 
 
 def log_path(path: Path) -> Path:
@@ -175,17 +230,17 @@ def _fits(log: DeviceLog, signed: log_entry.SignedEntry) -> bool:
     return True
 
 
-def _read_log(path: Path, identity: Identity) -> tuple[DeviceLog, log_entry.SignedEntry | None]:
-    empty = DeviceLog(identity.public_key)
+def _read_log(path: Path, client: PublicKey) -> tuple[DeviceLog, log_entry.SignedEntry | None]:
+    empty = DeviceLog(client)
     if not os.path.lexists(path):
         return empty, None
     match = _LOG_FILE.fullmatch(read_private(path, _MOST_LOG_BYTES))
-    if match is None or match[1] != identity.client_id.encode():
+    if match is None or match[1] != client.client_id.encode():
         raise KeystoreError(f"{path} is damaged, or the device log of another identity: move it away")
     try:
         data = bytes.fromhex(match[2].decode())
-        log = empty.append(*log_entry.decode_entries(identity.public_key, data))
-        unanswered = log_entry.decode_entries(identity.public_key, bytes.fromhex((match[3] or b"").decode()))
+        log = empty.append(*log_entry.decode_entries(client, data))
+        unanswered = log_entry.decode_entries(client, bytes.fromhex((match[3] or b"").decode()))
     except (ValueError, InvalidLogEntry) as error:
         raise KeystoreError(f"{path} is damaged ({error}): move it away, and the server's log is read anew") from error
     return log, next((signed for signed in unanswered if _fits(log, signed)), None)

@@ -21,7 +21,7 @@ from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
 from ironwire.client.store import records, secrets
 from ironwire.client.store.arrivals import Arrivals, insert_entry
-from ironwire.client.store.conversations import conversations, group_names, history, own_message
+from ironwire.client.store.conversations import conversations, everything, group_names, history, own_message
 from ironwire.client.store.sealed import StoreKey, open_sealed
 from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.content import Content, decode_content, encode_content
@@ -78,12 +78,28 @@ def read_history(
     Raises:
         LocalStoreError: there is no such file, it belongs to somebody else, or it cannot be read.
     """
+    with _for_reading(path, owner, key) as database:
+        return history(database, owner, peer, limit)
+
+
+def read_everything(path: Path, owner: records.Owner, key: StoreKey) -> Iterator[tuple[Address, records.HistoryEntry]]:
+    """Every entry with its conversation, one conversation after the other; also while a client has the file open.
+
+    Raises:
+        LocalStoreError: there is no such file, it belongs to somebody else, or it cannot be read.
+    """
+    with _for_reading(path, owner, key) as database:
+        yield from everything(database, owner)
+
+
+@contextmanager
+def _for_reading(path: Path, owner: records.Owner, key: StoreKey) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise LocalStoreError(f"{owner.device} has no history with {owner.origin}: there is no {path}")
     with as_local_store_error(path), closing(open_sealed(path, key)) as database:
         migrate(database, path, load_migrations("ironwire.client.store"))
         _check_owner(database, path, owner)
-        return history(database, owner, peer, limit)
+        yield database
 
 
 @define(eq=False)

@@ -1,4 +1,4 @@
-"""The client's identity in a file that only its owner can read.
+"""The key of a client, or of a linked device, in a file that only its owner can read.
 
     ironwire-identity 1 plain client=<64 hex>\\n
     <seed: 64 hex>\\n
@@ -6,7 +6,10 @@
     ironwire-identity 1 sealed client=<64 hex> kdf=argon2id ops=<n> mem=<bytes> salt=<32 hex> nonce=<48 hex>\\n
     <seed, encrypted: 96 hex>\\n
 
-A sealed seed is encrypted with XChaCha20-Poly1305 under Argon2id of the passphrase (RFC 9106); the first line, as it
+    ironwire-linked 1 … client=<64 hex> device=<name> cert=<210 hex> …
+
+A linked device has no identity: the seed is that of its own key, which the certificate says is the client's. A sealed
+seed is encrypted with XChaCha20-Poly1305 under Argon2id of the passphrase (RFC 9106); the first line, as it
 stands, is the associated data. So a changed byte anywhere is noticed. What a file asks of Argon2id is bounded before it
 is done: a file that somebody else prepared must not eat the memory. All functions block: async callers use a thread.
 """
@@ -32,20 +35,24 @@ from nacl.utils import random as random_bytes
 
 from ironwire.client.errors import KeystoreError
 from ironwire.client.files import NewFile
-from ironwire.crypto.signing import Identity
-from ironwire.ids import ClientId
+from ironwire.crypto.signing import DeviceKey, Identity, PublicKey
+from ironwire.errors import InvalidCertificate
+from ironwire.ids import ClientId, DeviceId, parse_device_id
+from ironwire.protocol.devices.certificate import Certificate, decode_certificate
 
 MOST_OPERATIONS = 16
 MOST_MEMORY_BYTES = argon2id.MEMLIMIT_SENSITIVE
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _FILE_BYTES = 1024
-"""More than any identity file has."""
+"""More than any key file has."""
+_PLAIN_DIGITS, _SEALED_DIGITS = 64, 96
 
-_PLAIN = re.compile(rb"(ironwire-identity 1 plain client=([0-9a-f]{64}))\n([0-9a-f]{64})\n")
-_SEALED = re.compile(
-    rb"(ironwire-identity 1 sealed client=([0-9a-f]{64}) kdf=argon2id ops=([1-9][0-9]{0,9}) mem=([1-9][0-9]{0,11})"
-    rb" salt=([0-9a-f]{32}) nonce=([0-9a-f]{48}))\n([0-9a-f]{96})\n"
+_FILE = re.compile(
+    rb"(?P<header>ironwire-(?P<kind>identity|linked) 1 (?P<form>plain|sealed) client=(?P<client>[0-9a-f]{64})"
+    rb"(?: device=(?P<device>[A-Za-z0-9._-]{1,64}) cert=(?P<cert>[0-9a-f]{210}))?"
+    rb"(?: kdf=argon2id ops=(?P<ops>[1-9][0-9]{0,9}) mem=(?P<mem>[1-9][0-9]{0,11})"
+    rb" salt=(?P<salt>[0-9a-f]{32}) nonce=(?P<nonce>[0-9a-f]{48}))?)\n(?P<secret>[0-9a-f]{64}|[0-9a-f]{96})\n"
 )
 
 Passphrase = str | Callable[[], str]
@@ -60,6 +67,29 @@ class Cost:
     memory_bytes: int = argon2id.MEMLIMIT_MODERATE
 
 
+@frozen
+class LinkedDevice:
+    """A device of a client whose identity key is elsewhere: its own key, and the certificate of an owner device."""
+
+    client: PublicKey
+    device: DeviceId
+    key: DeviceKey
+    certificate: Certificate
+
+    @property
+    def client_id(self) -> ClientId:
+        return self.client.client_id
+
+    @property
+    def public_key(self) -> PublicKey:
+        """That of the client."""
+        return self.client
+
+
+Account = Identity | LinkedDevice
+"""By what a program acts for a client."""
+
+
 def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | None = None) -> Identity:
     """A new identity, safe on disk at `path` with mode 0600 once this returns; sealed if there is a passphrase.
 
@@ -68,7 +98,14 @@ def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | N
     """
     check_free(path)
     identity = Identity.generate()
-    content = _plain(identity) if passphrase is None else _seal(identity, passphrase, cost or Cost())
+    keep_account(path, identity, passphrase, cost=cost)
+    return identity
+
+
+def keep_account(path: Path, account: Account, passphrase: str | None = None, *, cost: Cost | None = None) -> None:
+    """Write the key of a client or a linked device, as `create_identity` does. Raises as it does."""
+    check_free(path)
+    content = _encoded(account, passphrase, cost or Cost())
     try:
         path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         with NewFile.create(path, _FILE_MODE) as file:
@@ -77,8 +114,7 @@ def create_identity(path: Path, passphrase: str | None = None, *, cost: Cost | N
     except FileExistsError:
         raise _taken(path) from None
     except OSError as error:
-        raise KeystoreError(f"cannot write the identity to {path}: {error.strerror}") from error
-    return identity
+        raise KeystoreError(f"cannot write the key to {path}: {error.strerror}") from error
 
 
 def check_free(path: Path) -> None:
@@ -94,38 +130,49 @@ def _taken(path: Path) -> KeystoreError:
 
 
 def read_client_id(path: Path) -> ClientId:
-    """The client id of the identity in the file at `path`. A sealed file says so in the clear, and stays sealed.
+    """The client id of the key in the file at `path`. A sealed file says so in the clear, and stays sealed.
 
     Raises:
         KeystoreError: no such file; others may read it; it is damaged.
     """
-    if sealed := _SEALED.fullmatch(read_private(path)):
-        return ClientId(sealed.group(2).decode())
-    return load_identity(path).client_id
+    match = _parsed(path, read_private(path))
+    if match["form"] == b"plain":
+        return _opened(path, match, None).client_id
+    return ClientId(match["client"].decode())
+
+
+def read_linked_device(path: Path) -> DeviceId | None:
+    """The name of the linked device whose key is in the file at `path`; None if it is an identity's.
+
+    Raises:
+        KeystoreError: as `read_client_id` says.
+    """
+    device: bytes | None = _parsed(path, read_private(path))["device"]
+    return None if device is None else parse_device_id(device.decode())
+
+
+def load_account(path: Path, passphrase: Passphrase | None = None) -> Account:
+    """The identity or the linked device in the file at `path`.
+
+    Raises:
+        KeystoreError: no such file; others may read it; it is damaged; it is sealed and the passphrase is missing or
+            wrong.
+    """
+    return _opened(path, _parsed(path, read_private(path)), passphrase)
 
 
 def load_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
     """The identity in the file at `path`.
 
     Raises:
-        KeystoreError: no such file; others may read it; it is damaged; it is sealed and the passphrase is missing or
-            wrong.
+        KeystoreError: as `load_account` says; or it holds a linked device, which has no identity.
     """
-    content = read_private(path)
-    if plain := _PLAIN.fullmatch(content):
-        _, client, seed_hex = plain.groups()
-        seed = bytes.fromhex(seed_hex.decode())
-    elif sealed := _SEALED.fullmatch(content):
-        if passphrase is None:
-            raise KeystoreError(f"{path} is sealed: its passphrase is needed")
-        client = sealed.group(2)
-        seed = _unseal(path, sealed, passphrase)
-    else:
-        raise KeystoreError(f"{path} is damaged, or not an identity file of this version")
-    identity = Identity.from_seed(seed)
-    if identity.client_id.encode() != client:
-        raise KeystoreError(f"{path} is damaged: the key in it does not belong to the client that it names")
-    return identity
+    account = load_account(path, passphrase)
+    if isinstance(account, LinkedDevice):
+        raise KeystoreError(
+            f"{path} is the key of the linked device {account.device}: this needs a device that has the identity's key"
+        )
+    return account
 
 
 def read_private(path: Path, most_bytes: int = _FILE_BYTES) -> bytes:
@@ -158,27 +205,70 @@ def _unified(content: bytes) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
 
 
-def _plain(identity: Identity) -> bytes:
-    return f"ironwire-identity 1 plain client={identity.client_id}\n{identity.seed.hex()}\n".encode()
+def _parsed(path: Path, content: bytes) -> re.Match[bytes]:
+    match = _FILE.fullmatch(content)
+    if match is not None:
+        is_linked, is_sealed = match["kind"] == b"linked", match["form"] == b"sealed"
+        has_parts = (match["device"] is not None, match["ops"] is not None) == (is_linked, is_sealed)
+        if has_parts and len(match["secret"]) == (_SEALED_DIGITS if is_sealed else _PLAIN_DIGITS):
+            return match
+    raise KeystoreError(f"{path} is damaged, or not a key file of this version")
 
 
-def _seal(identity: Identity, passphrase: str, cost: Cost) -> bytes:
+def _opened(path: Path, match: re.Match[bytes], passphrase: Passphrase | None) -> Account:
+    if match["form"] == b"plain":
+        seed = bytes.fromhex(match["secret"].decode())
+    elif passphrase is None:
+        raise KeystoreError(f"{path} is sealed: its passphrase is needed")
+    else:
+        seed = _unseal(path, match, passphrase)
+    if match["kind"] == b"identity":
+        identity = Identity.from_seed(seed)
+        if identity.client_id.encode() == match["client"]:
+            return identity
+    else:
+        try:
+            return _linked(match, DeviceKey.from_seed(seed))
+        except InvalidCertificate:
+            pass
+    raise KeystoreError(f"{path} is damaged: the key in it does not belong to the client that it names")
+
+
+def _linked(match: re.Match[bytes], key: DeviceKey) -> LinkedDevice:
+    certificate = decode_certificate(bytes.fromhex(match["cert"].decode()))
+    certificate.verify(key.public_key, now_ms=0)
+    if certificate.client.client_id.encode() != match["client"]:
+        raise InvalidCertificate("it is another client's")
+    return LinkedDevice(certificate.client, parse_device_id(match["device"].decode()), key, certificate)
+
+
+def _encoded(account: Account, passphrase: str | None, cost: Cost) -> bytes:
+    form = "plain" if passphrase is None else "sealed"
+    if isinstance(account, LinkedDevice):
+        seed, cert = account.key.seed, account.certificate.encode().hex()
+        header = f"ironwire-linked 1 {form} client={account.client_id} device={account.device} cert={cert}"
+    else:
+        seed = account.seed
+        header = f"ironwire-identity 1 {form} client={account.client_id}"
+    return f"{header}\n{seed.hex()}\n".encode() if passphrase is None else _seal(header, seed, passphrase, cost)
+
+
+def _seal(opening: str, seed: bytes, passphrase: str, cost: Cost) -> bytes:
     salt = random_bytes(argon2id.SALTBYTES)
     nonce = random_bytes(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES)
     header = (
-        f"ironwire-identity 1 sealed client={identity.client_id}"
-        f" kdf=argon2id ops={cost.operations} mem={cost.memory_bytes} salt={salt.hex()} nonce={nonce.hex()}"
+        f"{opening} kdf=argon2id ops={cost.operations} mem={cost.memory_bytes} salt={salt.hex()} nonce={nonce.hex()}"
     ).encode()
     key = _stretch(passphrase, salt, cost)
-    box = crypto_aead_xchacha20poly1305_ietf_encrypt(identity.seed, header, nonce, key)
+    box = crypto_aead_xchacha20poly1305_ietf_encrypt(seed, header, nonce, key)
     return header + b"\n" + box.hex().encode() + b"\n"
 
 
 def _unseal(path: Path, sealed: re.Match[bytes], passphrase: Passphrase) -> bytes:
-    header, _, operations, memory, salt, nonce, box = sealed.groups()
+    header, operations, memory, salt, nonce, box = sealed.group("header", "ops", "mem", "salt", "nonce", "secret")
     cost = Cost(int(operations), int(memory))
     if cost.operations > MOST_OPERATIONS or cost.memory_bytes > MOST_MEMORY_BYTES:
-        raise KeystoreError(f"{path} is damaged or hostile: it asks for more work than any identity file needs")
+        raise KeystoreError(f"{path} is damaged or hostile: it asks for more work than any key file needs")
     secret = passphrase if isinstance(passphrase, str) else passphrase()
     try:
         key = _stretch(secret, bytes.fromhex(salt.decode()), cost)

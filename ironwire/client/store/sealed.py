@@ -17,6 +17,7 @@ from attrs.validators import max_len, min_len
 from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import LocalStoreError
+from ironwire.client.store.keystore import Account, LinkedDevice
 from ironwire.crypto.kdf import hkdf
 from ironwire.crypto.signing import KeyPair
 
@@ -38,6 +39,11 @@ class StoreKey:
     def of(cls, pair: KeyPair) -> Self:
         """The key that follows from the secret in the key file."""
         return cls(hkdf(pair.seed, _LABEL, _KEY_BYTES))
+
+    @classmethod
+    def of_account(cls, account: Account) -> Self:
+        """The key that follows from the secret of an identity, or of a linked device, which has none but its own."""
+        return cls.of(account.key if isinstance(account, LinkedDevice) else account)
 
 
 def open_sealed(path: Path, key: StoreKey) -> sqlite3.Connection:

@@ -68,12 +68,15 @@ class DeviceRemove(ClientMessage):
 
 @record
 class Device:
-    """One of the client's devices: when it was registered and last connected, and how many envelopes wait for it."""
+    """One of the client's devices: when it was registered and last connected, how many envelopes wait for it, and the
+    key that its mailbox belongs to, if there is one.
+    """
 
     device: DeviceId
     created: UnixMs
     seen: UnixMs
     waiting: Count
+    device_key: Sha256Hex | None = None
 
 
 @record

@@ -60,6 +60,14 @@ def talking(state: WindowState) -> WindowState:
     return after(conversing(state, BOB, *TALK), Listed(rows, 1), StatusChanged(BOB, "online"))
 
 
+def test_who_is_verified_is_seen_in_the_list_and_above_the_conversation(state: WindowState) -> None:
+    state.book.verify(BOB, 1)
+    wide, narrow = (screen(talking(state), columns, 12) for columns in (80, 40))
+    assert "bob ✓" in wide
+    assert " bob  ✓ verified  online" in wide
+    assert " bob  ✓ verified  online" in narrow
+
+
 def test_a_list_and_a_conversation_side_by_side(state: WindowState) -> None:
     shows(
         screen(talking(state), 80, 12, "half a line"),

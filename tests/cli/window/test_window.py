@@ -139,7 +139,7 @@ async def window(
             trio.open_nursery() as nursery,
         ):
             read_book = partial(AddressBook.beside, tmp_path / "key")
-            nursery.start_soon(partial(hold_window, client, read_book, to, **options))
+            nursery.start_soon(partial(hold_window, client, read_book, to, news=None, **options))
             await glass.shows("F1")
             yield Window(client, keyboard, glass)
             keyboard.send_text(CTRL_C)

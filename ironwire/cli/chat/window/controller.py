@@ -30,6 +30,7 @@ from ironwire.cli.chat.window.reader import FileReader
 from ironwire.cli.chat.window.shell import Shell
 from ironwire.cli.chat.window.update import LiveState
 from ironwire.cli.chat.window.view import gist
+from ironwire.cli.device_news import NewsSource
 from ironwire.cli.failures import refusal
 from ironwire.cli.render import change_told, incident, now
 from ironwire.cli.terminal import err, printable, printable_lines
@@ -46,6 +47,7 @@ async def hold_window(
     read_book: Callable[[], AddressBook],
     to: Address | None,
     *,
+    news: NewsSource | None,
     is_visible: bool = False,
     is_quiet: bool = False,
 ) -> None:
@@ -53,6 +55,7 @@ async def hold_window(
 
     Args:
         read_book: asked now and then, because other commands change the contacts.
+        news: of the other devices of this identity.
         is_visible: let the other one see that this user is here, and types.
         is_quiet: no bell, no notification.
 
@@ -70,7 +73,7 @@ async def hold_window(
     shell = Shell(live, ChatCompleter(COMMANDS, lambda: [*live.state.book.all()]))
     if to is not None:
         live.dispatch(events.Opened(to))
-    controller = Controller(client, read_book, live, shell, is_visible, is_quiet)
+    controller = Controller(client, read_book, news, live, shell, is_visible, is_quiet)
     try:
         async with trio.open_nursery() as nursery:
             await controller.run(nursery, effects)
@@ -86,6 +89,7 @@ class Controller:
 
     _client: iw.Client
     _read_book: Callable[[], AddressBook]
+    _news: NewsSource | None
     _live: LiveState
     _shell: Shell
     _is_visible: bool
@@ -106,7 +110,7 @@ class Controller:
     async def run(self, nursery: trio.Nursery, effects: trio.MemoryReceiveChannel[events.Effect]) -> None:
         """Until the person has left."""
         await self._reader.begin()
-        nursery.start_soon(self._follow)
+        nursery.start_soon(self._follow, nursery)
         nursery.start_soon(self._reader.run, nursery)
         nursery.start_soon(self._act, nursery, effects)
         nursery.start_soon(self._tick)
@@ -143,10 +147,14 @@ class Controller:
 
     # --- what comes --------------------------------------------------------------------------------------------------
 
-    async def _follow(self) -> None:
+    async def _follow(self, nursery: trio.Nursery) -> None:
         async for event in self._client:
             self._reader.names.note(event)
             self._take(event)
+            if isinstance(event, iw.Connected) or (
+                isinstance(event, iw.Received) and isinstance(event.message, iw.DeviceLogChanged)
+            ):
+                nursery.start_soon(self._tell_of_devices, isinstance(event, iw.Received))
             self._reader.note_stale()
 
     def _take(self, event: iw.Event) -> None:
@@ -179,6 +187,15 @@ class Controller:
         if is_told and not isinstance(message, iw.GroupChanged) and message.device and message_id:
             self._reader.note_delivered(by, message_id)
         self._announce(peer, by, message)
+
+    async def _tell_of_devices(self, is_changed: bool) -> None:
+        """In the open conversation and above the composer, and with the bell: it matters wherever the person looks."""
+        lines = [] if self._news is None else await self._news.take(is_changed=is_changed)
+        for line in lines:
+            self._live.dispatch(events.Noted(Remark(line, "error")))
+            self._live.dispatch(events.Announced(line, None))
+            if not self._is_quiet:
+                self._shell.emit(notification(line, os.environ))
 
     def _announce(self, peer: Address, by: ClientId, message: iw.Said) -> None:
         state = self._live.state
@@ -256,6 +273,7 @@ class Controller:
         self._watching.cancel()
         self._watched, self._watching = peer, trio.CancelScope()
         nursery.start_soon(self._look_around, self._watching, ClientId(peer))
+        nursery.start_soon(self._tell_of_peer, ClientId(peer))
 
     async def _look_around(self, scope: trio.CancelScope, peer: ClientId) -> None:
         # A server that refuses shows nobody.
@@ -264,6 +282,17 @@ class Controller:
             if self._is_visible:
                 await self._client.presence.allow([peer])
                 await self._client.presence.say("online")
+
+    async def _tell_of_peer(self, peer: ClientId) -> None:
+        if self._news is None:
+            return
+        try:
+            for line in await self._news.take_of(peer, self._live.state.label(peer)):
+                self._note(Remark(line), peer)
+        except (iw.DeviceLogDisputed, ConfigError) as error:
+            self._note(Remark(str(error), "error"), peer)
+        except iw.ClientError:
+            pass  # the server shows no log, or does not answer: there is nothing to tell
 
     # --- the clock ---------------------------------------------------------------------------------------------------
 
@@ -287,7 +316,7 @@ class Controller:
             # Contacts that cannot be read at the moment stay as they are.
             with suppress(ConfigError):
                 book = await trio.to_thread.run_sync(self._read_book)
-                if book.all() != self._live.state.book.all():
+                if book.differs(self._live.state.book):
                     self._live.dispatch(events.BookChanged(book))
                     self._reader.note_stale()
 

@@ -9,6 +9,7 @@ Every pane is as many lines as it is high, and every line as many cells as it is
 
 from datetime import datetime
 
+from ironwire.cli.addressbook import VERIFIED
 from ironwire.cli.chat.commands import USAGE
 from ironwire.cli.chat.transfers import leaving_drops
 from ironwire.cli.chat.window.cells import Fragment, Line, cells, clipped, padded, steady, width_of, wrapped
@@ -38,6 +39,7 @@ HELP = (
     ("✓✓", "it was delivered"),
     ("✓✓ read", "it was read"),
     ("✗", "it was refused"),
+    (f"{VERIFIED} at a name", "verified: `ironwire verify NAME`"),
 )
 """A key, a command or a sign, and what it is for."""
 
@@ -146,7 +148,8 @@ def _row(state: WindowState, row: ListRow, index: int, width: int) -> list[Line]
     at = _short_time(row, state.now)
     mark = "▌" if row.peer == state.open else ">" if is_selected else " "
     room = max(1, width - len(mark) - cells(at) - 2)
-    name = clipped(state.label(row.peer), room, "~")
+    sign = f" {VERIFIED}" if state.book.is_verified(row.peer) else ""
+    name = clipped(state.label(row.peer), max(1, room - cells(sign)), "~") + sign
     style = "" if base else _name_style(state, row.peer)
     head: Line = [(base, mark), (f"{base}{style}{weight}", name), (base, " " * (room - cells(name) + 1)), (muted, at)]
     count = f" {row.unread}" if row.unread else ""
@@ -194,7 +197,8 @@ def _short_time(row: ListRow, now: datetime) -> str:
 def _title(state: WindowState, peer: Address) -> Line:
     title: Line = [("class:title", f" {state.label(peer)}")]
     status = "" if is_group(peer) else state.statuses.get(ClientId(peer), "")
-    facts = [status] if status else []
+    facts = [f"{VERIFIED} verified"] if state.book.is_verified(peer) else []
+    facts += [status] if status else []
     if not state.is_known(peer):
         facts.append("not a contact, /who shows the id")
     return [*title, *(("class:title", f"  {fact}") for fact in facts)]
