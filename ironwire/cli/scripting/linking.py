@@ -157,7 +157,7 @@ def accept(text: str | None, name: str | None, server: str, key: Path, *, yes: b
         explain(f"A new device at {request.origin} asks to be linked. Its fingerprint:")
         explain(f"{fingerprint(device_key)}")
         explain(_MEANING)
-    confirm("Is this the fingerprint on your new device? Link it?", yes)
+    confirm("Is it the same there? Link it?", yes)
     trio.run(_accept, address, key_file, identity, request)
     book = DeviceBook.beside(key)
     book.note([NamedDevice(name or "", device_key)])
