@@ -6,6 +6,7 @@ new device:    link     shows a text ──────────────�
 """
 
 import json
+import shlex
 import sys
 import time
 from datetime import datetime
@@ -162,7 +163,7 @@ def accept(text: str | None, name: str | None, server: str, key: Path, *, yes: b
     book = DeviceBook.beside(key)
     book.note([NamedDevice(name or "", device_key)])
     label = book.label(device_key)
-    click.echo(f"Linked {label}; `ironwire device revoke {label.rstrip('…')!r}` puts it out again.")
+    click.echo(f"Linked {label}; `ironwire device revoke {shlex.quote(label.rstrip('…'))}` puts it out again.")
 
 
 _MEANING = "It will read what comes for you, and write in your name, until you revoke it."
