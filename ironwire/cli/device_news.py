@@ -20,7 +20,8 @@ from ironwire.cli.devicebook import DeviceBook, DeviceNews, fingerprint, short_f
 from ironwire.cli.notes import Notes
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.cli.render import now, when
-from ironwire.errors import ConfigError, InvalidLogEntry
+from ironwire.crypto.signing import parse_public_key
+from ironwire.errors import ConfigError, InvalidLogEntry, InvalidPublicKey
 from ironwire.ids import ClientId, parse_client_id
 from ironwire.protocol.devices.log_entry import LogHead, LogOp
 
@@ -67,7 +68,11 @@ class NewsSource:
             ClientError: it shows none.
             ConfigError: what was shown before cannot be read or written.
         """
-        verdict = await self._client.device_log.read(peer)
+        try:
+            known = iw.DeviceLog(parse_public_key(peer))
+        except InvalidPublicKey:
+            return []  # an id that nobody can have
+        verdict = await self._client.device_log.read(peer, known)
         if not isinstance(verdict, iw.Extended):
             raise iw.DeviceLogDisputed(_disputed(label))
         return await trio.to_thread.run_sync(self._peer_news, peer, label, verdict.log)

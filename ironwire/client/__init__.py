@@ -50,7 +50,6 @@ from ironwire.client.opening import connect, open_device
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
-from ironwire.client.store.file import read_everything, read_history
 from ironwire.client.store.handover import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.keystore import (
@@ -63,6 +62,7 @@ from ironwire.client.store.keystore import (
     read_client_id,
     read_linked_device,
 )
+from ironwire.client.store.reading import read_everything, read_history
 from ironwire.client.store.records import (
     Conversation,
     HistoryEntry,

@@ -157,15 +157,15 @@ def bobs_log(*changes: tuple[LogOp, object]) -> DeviceLog:
     return log
 
 
-async def lines_about_bob(key: Path, verdict: object) -> list[str]:
+async def lines_about_bob(key: Path, verdict: object, peer: ClientId = BOB.client_id) -> list[str]:
     class Server:
-        async def read(self, client: ClientId) -> object:
+        async def read(self, client: ClientId, _: DeviceLog) -> object:
             await trio.lowlevel.checkpoint()
             assert client == BOB.client_id
             return verdict
 
     client = cast("Client", SimpleNamespace(device_log=Server()))
-    return await NewsSource(client, key).take_of(BOB.client_id, "bob")
+    return await NewsSource(client, key).take_of(peer, "bob")
 
 
 async def test_a_line_about_the_devices_of_somebody_else(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +179,7 @@ async def test_a_line_about_the_devices_of_somebody_else(key: Path, monkeypatch:
 
 
 async def test_who_has_no_log_is_no_news(key: Path) -> None:
+    assert await lines_about_bob(key, None, ClientId("b0" * 32)) == [], "nobody can have such an id"
     assert await lines_about_bob(key, Extended(DeviceLog(BOB.public_key), ())) == []
 
 

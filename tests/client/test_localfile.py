@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ironwire.client import HistoryEntry, LocalStoreError, Owner, ServerAddress, StoreKey
-from ironwire.client.store.file import LocalFile, as_local_store_error, read_history
+from ironwire.client.store.file import LocalFile, as_local_store_error
+from ironwire.client.store.reading import read_history
 from ironwire.client.store.records import Arrive, Begin, Change, Finish, GiveNumber, MarkRead, Queue, Settle
 from ironwire.ids import ClientId, DeviceId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations

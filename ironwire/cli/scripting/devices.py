@@ -8,7 +8,6 @@ from typing import TypeVar
 import click
 import trio
 from attrs import frozen
-from rich.text import Text
 
 from ironwire.cli.devicebook import DeviceBook, NamedDevice, find_device, fingerprint
 from ironwire.cli.help.completion import DEVICE
@@ -87,9 +86,9 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
         click.echo(json.dumps([_described(each) for each in found]))
         return
     if not found:
-        out().print(Text("No devices: `ironwire chat` makes this computer one.", "dim"))
+        explain("No devices: `ironwire chat` makes this computer one.", "dim", console=out())
         return
-    show_table(("device", "role", "since", "last here", "waiting", "fingerprint"), [_row(each) for each in found])
+    show_table(("device", "role", "since", "last here", "waiting", ""), [_row(each) for each in found])
 
 
 @device.command()

@@ -6,6 +6,7 @@ new device:    link     shows a text ──────────────�
 """
 
 import json
+import shlex
 import sys
 import time
 from datetime import datetime
@@ -157,12 +158,12 @@ def accept(text: str | None, name: str | None, server: str, key: Path, *, yes: b
         explain(f"A new device at {request.origin} asks to be linked. Its fingerprint:")
         explain(f"{fingerprint(device_key)}")
         explain(_MEANING)
-    confirm("Is this the fingerprint on your new device? Link it?", yes)
+    confirm("Is it the same there? Link it?", yes)
     trio.run(_accept, address, key_file, identity, request)
     book = DeviceBook.beside(key)
     book.note([NamedDevice(name or "", device_key)])
     label = book.label(device_key)
-    click.echo(f"Linked {label}; `ironwire device revoke {label.rstrip('…')!r}` puts it out again.")
+    click.echo(f"Linked {label}; `ironwire device revoke {shlex.quote(label.rstrip('…'))}` puts it out again.")
 
 
 _MEANING = "It will read what comes for you, and write in your name, until you revoke it."

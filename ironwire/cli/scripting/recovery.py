@@ -18,18 +18,11 @@ from attrs import evolve
 from rich.text import Text
 
 import ironwire.client as iw
+from ironwire.cli import options
 from ironwire.cli.addressbook import AddressBook, parse_name
 from ironwire.cli.devicebook import DeviceBook
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.keyfile import KeyFile
-from ironwire.cli.options import (
-    json_option,
-    key_option,
-    new_passphrase,
-    parse_device,
-    server_option,
-    this_device,
-)
 from ironwire.cli.render import now, when
 from ironwire.cli.scripting.asking import asked, confirm, yes_option
 from ironwire.cli.streams import read_text
@@ -66,8 +59,8 @@ def recovery() -> None:
 
 @recovery.command()
 @click.option("--yes", is_flag=True, help="Do not ask the code back: a program keeps it. It goes to standard output.")
-@server_option
-@key_option
+@options.server_option
+@options.key_option
 def create(server: str, key: Path, *, yes: bool) -> None:
     """Make a recovery code, show it once, and store the backup that it opens.
 
@@ -92,8 +85,8 @@ def create(server: str, key: Path, *, yes: bool) -> None:
 
 
 @recovery.command()
-@server_option
-@key_option
+@options.server_option
+@options.key_option
 def update(server: str, key: Path) -> None:
     """Store the backup anew, with the contacts and verified people of today. The code stays as it is."""
     key_file = KeyFile.open(key)
@@ -103,7 +96,7 @@ def update(server: str, key: Path) -> None:
 
 
 @recovery.command()
-@key_option
+@options.key_option
 def check(key: Path) -> None:
     """Type your code, to see that you still have it and that it is the right one. Nothing is sent."""
     key_file = KeyFile.open(key)
@@ -119,9 +112,9 @@ def check(key: Path) -> None:
 
 
 @recovery.command()
-@server_option
-@key_option
-@json_option
+@options.server_option
+@options.key_option
+@options.json_option
 def status(server: str, key: Path, *, as_json: bool) -> None:
     """Say whether there is a recovery code, and whether the server has its backup: it is fetched and opened."""
     key_file = KeyFile.open(key)
@@ -168,15 +161,15 @@ def due_again(kept: KeptRecovery) -> str:
 @click.option(
     "--device",
     metavar="NAME",
-    callback=parse_device,
-    default=this_device,
+    callback=options.parse_device,
+    default=options.this_device,
     help="The name of this device.  [default: this computer's name]",
 )
 @click.option("--keep-devices", is_flag=True, help="Do not revoke the other devices: they are not lost.")
 @click.option("--no-passphrase", is_flag=True, help="Leave the key unencrypted and do not ask.")
 @yes_option
-@server_option
-@key_option
+@options.server_option
+@options.key_option
 def restore(device: DeviceId, server: str, key: Path, *, keep_devices: bool, no_passphrase: bool, yes: bool) -> None:
     """Get your identity back on this computer, with the recovery code.
 
@@ -192,7 +185,7 @@ def restore(device: DeviceId, server: str, key: Path, *, keep_devices: bool, no_
     identity = backup.load_identity()
     explain(f"Found {_named(backup)}.")
     confirm(_question(identity.client_id, keep_devices), yes)
-    iw.keep_account(key, identity, None if no_passphrase else new_passphrase())
+    iw.keep_account(key, identity, None if no_passphrase else options.new_passphrase())
     key_file = KeyFile(key, identity)
     _bring_back(key, backup)
     kept = KeptRecovery(code, from_base64url(backup.archive_key), backup.number, backup.ts, _now_ms())

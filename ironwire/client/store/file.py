@@ -21,7 +21,7 @@ from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
 from ironwire.client.store import records, secrets
 from ironwire.client.store.arrivals import Arrivals, insert_entry
-from ironwire.client.store.conversations import conversations, everything, group_names, history, own_message
+from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.sealed import StoreKey, open_sealed
 from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.content import Content, decode_content, encode_content
@@ -70,30 +70,13 @@ _FINISH = "UPDATE entry SET state = 'seen' WHERE state = 'unseen' AND number <= 
 _CLEAR_FINISHED = "DELETE FROM entry WHERE state = 'unseen' AND number <= ? AND peer IS NULL"
 
 
-def read_history(
-    path: Path, owner: records.Owner, key: StoreKey, peer: Address, limit: int
-) -> list[records.HistoryEntry]:
-    """The last `limit` entries of the conversation with `peer`, oldest first; also while a client has the file open.
-
-    Raises:
-        LocalStoreError: there is no such file, it belongs to somebody else, or it cannot be read.
-    """
-    with _for_reading(path, owner, key) as database:
-        return history(database, owner, peer, limit)
-
-
-def read_everything(path: Path, owner: records.Owner, key: StoreKey) -> Iterator[tuple[Address, records.HistoryEntry]]:
-    """Every entry with its conversation, one conversation after the other; also while a client has the file open.
-
-    Raises:
-        LocalStoreError: there is no such file, it belongs to somebody else, or it cannot be read.
-    """
-    with _for_reading(path, owner, key) as database:
-        yield from everything(database, owner)
-
-
 @contextmanager
-def _for_reading(path: Path, owner: records.Owner, key: StoreKey) -> Iterator[sqlite3.Connection]:
+def opened_for_reading(path: Path, owner: records.Owner, key: StoreKey) -> Iterator[sqlite3.Connection]:
+    """The file, also while a client has it open.
+
+    Raises:
+        LocalStoreError: there is no such file, it belongs to somebody else, or it cannot be read.
+    """
     if not path.exists():
         raise LocalStoreError(f"{owner.device} has no history with {owner.origin}: there is no {path}")
     with as_local_store_error(path), closing(open_sealed(path, key)) as database:
