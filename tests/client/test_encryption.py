@@ -16,6 +16,7 @@ from ironwire.client import (
     DeliveredText,
     DeviceId,
     DeviceRenewed,
+    DevicesChanged,
     Event,
     FileBody,
     Identity,
@@ -232,6 +233,7 @@ async def test_a_store_that_was_put_back_from_a_copy_makes_the_device_a_new_one(
         await alice.sees(lambda event: isinstance(event, DeviceRenewed))
         new = alice.client.device_log.known.current
         assert {device.key for device in new}.isdisjoint(device.key for device in old)
+        await bob.sees(lambda event: isinstance(event, DevicesChanged) and bool(event.added))
         await bob.client.send_text(alice.id, "three")
         await alice.reads("three")
         await alice.client.send_text(bob.id, "four")

@@ -112,6 +112,7 @@ class Engine:
 
     def begin_session(self, own_log: DeviceLog, position: int, *, is_new_mailbox: bool) -> Effects:
         """There is a session. Everything up to `position` in the mailbox has been dealt with."""
+        self._end_work()
         self._position = position
         self._must_reconcile = self._must_reconcile or is_new_mailbox
         self._state.logs.adopt(own_log)
@@ -119,6 +120,10 @@ class Engine:
 
     def end_session(self) -> Effects:
         """The session is over: what was under way is taken up in the next one."""
+        self._end_work()
+        return self._effects()
+
+    def _end_work(self) -> None:
         self._state.is_caught_up = False
         self._jobs.end()
         self._inbox.clear()
@@ -129,7 +134,6 @@ class Engine:
         self._outgoing.end_session()
         self._changes.end_session()
         self._reading.end_session()
-        return self._effects()
 
     @property
     def due_at(self) -> int | None:
