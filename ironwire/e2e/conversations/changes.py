@@ -19,7 +19,7 @@ from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
 from ironwire.e2e.conversations.wishes import BeginGeneration, RenewKeys, Wish
-from ironwire.ids import ConversationId
+from ironwire.ids import ConversationId, MessageId
 from ironwire.wire.messages import Error
 
 FIRST_PAUSE_MS = 50
@@ -50,6 +50,8 @@ class ChangeQueue:
     _fell_behind: Callable[[], None]
     _queues: dict[ConversationId, deque[WantedChange]] = field(factory=dict, init=False)
     _busy: set[ConversationId] = field(factory=set, init=False)
+    _accepted: set[MessageId] = field(factory=set, init=False)
+    """Commits of this session that the mailbox has to bring back."""
 
     def want(self, member: DeviceMembership, wish: Wish, then: Callable[[Error | None], None] | None = None) -> None:
         """Have it made. What nobody waits for is wanted once, and so is what a later wish of its kind includes."""
@@ -64,6 +66,7 @@ class ChangeQueue:
 
     def end_session(self) -> None:
         self._busy.clear()
+        self._accepted.clear()
 
     def work(self, member: DeviceMembership) -> None:
         """Take the next turn, if there may be one."""
@@ -71,6 +74,8 @@ class ChangeQueue:
             return
         queue = self._queues.get(member.id)
         if member.facts.commit is not None:
+            if member.facts.commit.id in self._accepted:
+                return
             self._busy.add(member.id)
             self._jobs.start(self._author.send(member), partial(self._sent_again, member))
         elif queue and self._has_turn(member, queue[0]):
@@ -92,7 +97,20 @@ class ChangeQueue:
     def _sent_again(self, member: DeviceMembership, fate: Fate) -> None:
         """A commit of an earlier session has its answer. The wish behind it, if there is one, is still in the queue."""
         self._busy.discard(member.id)
+        self._watch_for(member, fate)
         self._settled(member)
+
+    def _watch_for(self, member: DeviceMembership, fate: Fate) -> None:
+        """An accepted commit comes back by the mailbox; where it does not, the server has to say where things stand."""
+        frame = member.facts.commit
+        if fate == "made" and frame is not None:
+            self._accepted.add(frame.id)
+            self._jobs.start(self._await_own(member, frame.id))
+
+    def _await_own(self, member: DeviceMembership, commit_id: MessageId) -> Steps[None]:
+        yield Pause(WELCOME_MS)
+        if member.facts.commit is not None and member.facts.commit.id == commit_id:
+            self._fell_behind()
 
     def _ended(self, member: DeviceMembership, change: WantedChange, fate: Fate) -> None:
         if fate == "again" and not isinstance(change.wish, RenewKeys):
@@ -100,6 +118,7 @@ class ChangeQueue:
             self._jobs.start(self._wait(member, change))
             return
         self._busy.discard(member.id)
+        self._watch_for(member, fate)
         self._end(member, change, fate if isinstance(fate, Error) else None)
 
     def _end(self, member: DeviceMembership, change: WantedChange, refused: Error | None) -> None:

@@ -47,6 +47,7 @@ from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
 
 CHORES_MS = 60_000
 PUBLISH_MS = 12 * 3_600_000
+ADD_AGAIN_MS = 3_600_000
 
 
 @define(eq=False)
@@ -69,6 +70,8 @@ class Engine:
     _touched: dict[ConversationId, DeviceMembership] = field(factory=dict, init=False)
     """Where something may go on."""
     _watched: set[ConversationId] = field(factory=set, init=False)
+    _added_at: dict[ConversationId, int] = field(factory=dict, init=False)
+    """When this device last tried to add its client's other ones."""
 
     @classmethod
     def new(cls, key: KeyPair, certificate: bytes, client: ClientId, around: Surroundings) -> "Engine":
@@ -82,7 +85,7 @@ class Engine:
         author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
         self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
         self._deliveries = Deliveries(state, self._outgoing)
-        self._healing = Healing(state, self._deliveries.apply, self._changes.want)
+        self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
@@ -341,10 +344,23 @@ class Engine:
             for conversation in {conversation for conversation, _, _ in self._state.missing}:
                 self._touch(self._state.member(conversation))
             self._renew_keys()
+            self._add_own_devices()
             if published_at + PUBLISH_MS <= self._state.now:
                 published_at = self._state.now
                 yield from self._state.pool.publishing()
             yield Pause(CHORES_MS)
+
+    def _add_own_devices(self) -> None:
+        """The server asks to add a device when it publishes its first key packages: to conversations that begin at that
+        moment nobody does.
+        """
+        now, own = self._state.now, self._state.own.client
+        devices = [Leaf(own, each.key.raw) for each in self._state.logs.of(own).current]
+        for member in [each for each in self._state.members.values() if each.standing == "active"]:
+            missing = tuple(leaf for leaf in devices if leaf not in member.slots)
+            if missing and self._added_at.get(member.id, 0) + ADD_AGAIN_MS <= now:
+                self._added_at[member.id] = now
+                self._changes.want(member, ChangeDevices(missing))
 
     def _renew_keys(self) -> None:
         for member in self._state.members.values():

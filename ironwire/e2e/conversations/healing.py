@@ -16,7 +16,7 @@ from functools import partial
 
 from attrs import define
 
-from ironwire.e2e.conversations.effects import CommitRefused, Pause, Steps, ask
+from ironwire.e2e.conversations.effects import CommitRefused, MembersChanged, Pause, Steps, ask
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
 from ironwire.e2e.conversations.wishes import BeginGeneration, Wish
@@ -42,6 +42,8 @@ class Healing:
     _state: DeviceState
     _apply: Callable[[DeviceMembership, wire.MlsCommitted], Steps[bool]]
     """Process one commit, the next of the conversation."""
+    _take: Callable[[wire.MlsCommitted], Steps[None]]
+    """Take a commit as if the mailbox had brought it."""
     _wish: Callable[[DeviceMembership, Wish, Callable[[Error | None], None] | None], None]
     """Have a change made when its turn comes, and hear of it."""
 
@@ -105,7 +107,7 @@ class Healing:
             after = page.groups[-1].group
         for member in unnamed.values():
             if member.standing == "active":
-                self.restart(member)  # the server has lost it, or this client is out of it
+                self._bring_back(member)
         for start in range(0, len(lost), REJOINED_AT_ONCE):
             yield from self.rejoin(lost[start : start + REJOINED_AT_ONCE])
 
@@ -114,6 +116,10 @@ class Healing:
         member.highest = max(member.highest, stands.generation)
         there = (stands.generation, stands.epoch)
         if member.standing in ("founding", "restarting"):
+            if stands.generation == member.facts.founding_generation:
+                page = yield from ask(wire.MlsCommits(member.id, stands.generation, 1), wire.MlsCommitPage)
+                if isinstance(page, wire.MlsCommitPage):
+                    yield from self._take(page.commits[0])  # perhaps it is the own one, whose delivery was lost
             return True
         if here > there and member.standing in ("active", "pending"):
             self.restart(member)
@@ -127,6 +133,21 @@ class Healing:
         if member.standing != "wedged":
             member.wedge(self._state.now)
         return False
+
+    def _bring_back(self, member: DeviceMembership) -> None:
+        """The server does not name it: it was set back, and the conversation is to be begun anew by who may; or this
+        client was removed, which members take from the server.
+        """
+        own = self._state.own.client
+        if member.is_group and member.roster.get(own) != "admin":
+            self._leave(member)
+        else:
+            self.restart(member)
+
+    def _leave(self, member: DeviceMembership) -> None:
+        own = self._state.own.client
+        member.leave()
+        self._state.tell(MembersChanged(member.id, own, removed=(own,)))
 
     # --- restarts ----------------------------------------------------------------------------------------------------
 
@@ -144,7 +165,7 @@ class Healing:
     def _not_restarted(self, member: DeviceMembership, refused: Error | None) -> None:
         """There is no such group for this client any more."""
         if refused is not None and refused.msg == "not_found" and member.standing != "out":
-            member.leave()
+            self._leave(member)
 
     def watch(self, member: DeviceMembership) -> Steps[None]:
         """Wait until somebody has added the device again; where nobody does, ask once more, and restart at last."""

@@ -124,6 +124,7 @@ class EngineDevice:
     """Whether the program ends now, before or after these effects are on the disk."""
     is_up: bool = field(default=False, init=False)
     is_cut: bool = field(default=False, init=False)
+    written: list[ClientMessage] = field(factory=list, init=False, repr=False)
     _asked: dict[str, int] = field(factory=dict, init=False)
     _answers: dict[str, trio.Event] = field(factory=dict, init=False)
     _answered: dict[str, Answer | Error] = field(factory=dict, init=False)
@@ -296,6 +297,7 @@ class EngineDevice:
 
     def _write(self, message: ClientMessage, id_: MessageId | None) -> None:
         if self.is_up:
+            self.written.append(message)
             self._written[0].send_nowait(frame_builder.text(encode(message, id_).decode()))
 
     async def _write_all(self) -> None:
