@@ -37,6 +37,8 @@ def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
             return notice(f"a change in the name of {book.label(by)} is not valid, and was refused: {reason}", _ALARM)
         case iw.LogDisputed(client=client):
             return notice(f"the server hides, or has altered, which devices {book.label(client)} has", _ALARM)
+        case iw.DeviceRenewed():
+            return notice("the store was put back from a copy: this device has a new key, and catches up", "magenta")
         case iw.DeviceLinked(device_key=key):
             return notice(f"a device was linked to your identity: {key.hex()[:16]}. Not you? Revoke it", _ALARM)
 

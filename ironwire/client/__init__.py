@@ -44,7 +44,18 @@ from ironwire.client.errors import (
     SessionEnded,
     TransferFailed,
 )
-from ironwire.client.events import Connected, Connection, Disconnected, Event, Lost, Missed, Queued, Received, Settled
+from ironwire.client.events import (
+    Connected,
+    Connection,
+    DeviceRenewed,
+    Disconnected,
+    Event,
+    Lost,
+    Missed,
+    Queued,
+    Received,
+    Settled,
+)
 from ironwire.client.groups import OwnGroups
 from ironwire.client.opening import connect, open_device
 from ironwire.client.passing import Progress
@@ -178,6 +189,7 @@ __all__ = [
     "DeviceLogChanged",
     "DeviceLogDisputed",
     "DeviceOwner",
+    "DeviceRenewed",
     "DevicesChanged",
     "Disconnected",
     "Downloaded",

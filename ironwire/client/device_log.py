@@ -19,7 +19,7 @@ from ironwire.client.errors import DeviceLogDisputed, KeystoreError, NotTheProto
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import PublicKey, parse_public_key
-from ironwire.e2e.conversations.effects import Ask, Steps
+from ironwire.e2e.conversations.effects import Inquiry, Steps
 from ironwire.e2e.conversations.logs import reading
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import ClientId
@@ -138,7 +138,7 @@ async def _carry_out(server: Asker, steps: Steps[T]) -> T:
         except StopIteration as done:
             result: T = done.value
             return result
-        if not isinstance(step, Ask) or not isinstance(step.question, DeviceLogRead):
+        if not isinstance(step, Inquiry) or not isinstance(step.question, DeviceLogRead):
             raise NotTheProtocol("a log is read by its own verb alone")
         page = await _page(server, step.question)
 
@@ -159,6 +159,9 @@ async def catch_up(server: Asker, keys: DeviceKeys, now_ms: int) -> None:
         SessionEnded: 4403, this device was removed.
         Refused, NotTheProtocol, KeystoreError: it cannot be done.
     """
+    if keys.replaced is not None:
+        await revoke(server, keys, keys.replaced, now_ms)
+        await trio.to_thread.run_sync(keys.forget_replaced)
     own = keys.key.public_key
     for _ in range(ATTEMPTS):
         await _agree(server, keys)

@@ -21,11 +21,11 @@ from ironwire.client.blobs import fetch_blob, store_blob
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
-from ironwire.client.events import EventQueue, Received
+from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
-from ironwire.client.store.records import Absorb, Sendable
+from ironwire.client.store.records import Absorb, ForgetSecrets, NoteMark, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.e2e.bodies import AnyBody, ReceiptBody, TextBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
@@ -54,7 +54,7 @@ class EncryptedSession:
 
 
 @define(eq=False)
-class Clock:
+class SessionClock:
     """The time in Unix ms, as Trio's clock goes on from where it was set."""
 
     _offset_ms: int = 0
@@ -79,7 +79,7 @@ class Encryption:
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
     engine: Engine = field(init=False)
-    _clock: Clock = field(factory=Clock, init=False)
+    _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
     _epoch: int = field(default=0, init=False)
     """Of the mailbox whose deliveries have been dealt with."""
@@ -87,14 +87,17 @@ class Encryption:
     """Messages that the engine has, and that have no answer yet."""
     _wishes: dict[MessageId, "_Awaited"] = field(factory=dict, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
+    _mark: int = field(default=0, init=False)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
 
         Raises:
             LocalStoreError: it cannot be read, or is damaged.
+            KeystoreError: the files of the device's key cannot be read or written.
         """
         self._clock.set()
+        await self._note_opened()
         keys, around = self._keys, Surroundings(self._clock.now_ms, _new_id, os.urandom)
         self.engine = Engine.new(keys.key, keys.certificate.encode(), keys.account.client_id, around)
         store = self._write_queue.store
@@ -106,6 +109,31 @@ class Encryption:
             raise LocalStoreError(
                 f"{store.path}: what it has of encrypted conversations is damaged: {error}"
             ) from error
+
+    async def _note_opened(self) -> None:
+        """Count, in the file and beside it. Where the file counts less, it was put back from a copy: then this is
+        another device from now on, with a key of its own.
+        """
+        store, keys = self._write_queue.store, self._keys
+        here, beside = await store.mark(), await trio.to_thread.run_sync(keys.read_mark)
+        if here < beside:
+            await trio.to_thread.run_sync(keys.renew)
+            await store.apply([ForgetSecrets()])
+            self._events.put(DeviceRenewed())
+        await self._count(max(here, beside) + 1)
+
+    async def close(self) -> None:
+        """The program ends. Nothing is lost where this is not called.
+
+        Raises:
+            LocalStoreError, KeystoreError: it cannot be noted.
+        """
+        await self._count(self._mark + 1)
+
+    async def _count(self, mark: int) -> None:
+        await self._write_queue.store.apply([NoteMark(mark)])
+        await trio.to_thread.run_sync(self._keys.write_mark, mark)
+        self._mark = mark
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -181,7 +209,7 @@ class Encryption:
                 pass
 
     def _tell(self, event: fx.EngineEvent) -> None:
-        if not isinstance(event, fx.Opened):
+        if not isinstance(event, fx.OpenedMessage):
             self._events.put(event)
         elif event.seq is None and isinstance(event.content.body, TypingBody):
             group = GroupId(event.conversation) if event.peer is None else None
@@ -217,6 +245,8 @@ class Encryption:
         match question:
             case fx.Recall(to, ids):
                 found = await self._write_queue.store.recall(to, ids)
+            case fx.WasOpened(sender, device, message_id):
+                found = await self._write_queue.store.was_opened(sender, device, message_id)
             case fx.FetchBlob(ref):
                 found = await self._try(partial(fetch_blob, self._target.address, ref, self._target.dial))
             case fx.StoreBlob(data):
@@ -245,7 +275,7 @@ class Encryption:
             self._carry_out(self.engine.answer(number, reply))
 
     def _report(self, report: fx.Report) -> None:
-        if isinstance(report, fx.Done):
+        if isinstance(report, fx.WishDone):
             awaited = self._wishes.pop(report.wish, None)
             if awaited is not None:
                 awaited.done = report
@@ -318,7 +348,7 @@ class Encryption:
 @define(eq=False)
 class _Awaited:
     event: trio.Event = field(factory=trio.Event)
-    done: fx.Done | None = None
+    done: fx.WishDone | None = None
     error: ClientError | None = None
 
 

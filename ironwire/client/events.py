@@ -12,17 +12,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.e2e.content import Content
-from ironwire.e2e.conversations.effects import (
-    CommitRefused,
-    DeviceLinked,
-    DevicesChanged,
-    GroupRenamed,
-    LogDisputed,
-    MembersChanged,
-    NotEncrypted,
-    Secured,
-    Unreadable,
-)
+from ironwire.e2e.conversations import effects as fx
 from ironwire.errors import ClientError
 from ironwire.ids import GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Receipt, RelayedTyping, ServerMessage, Text
@@ -123,16 +113,24 @@ class Connection:
     error: ClientError | None = None
 
 
+@frozen
+class DeviceRenewed:
+    """The device's store was put back from a copy. Its keys must not be used again, so the device has a new one, and is
+    added to its conversations anew.
+    """
+
+
 ConversationEvent = (
-    CommitRefused
-    | DeviceLinked
-    | DevicesChanged
-    | GroupRenamed
-    | LogDisputed
-    | MembersChanged
-    | NotEncrypted
-    | Secured
-    | Unreadable
+    DeviceRenewed
+    | fx.CommitRefused
+    | fx.DeviceLinked
+    | fx.DevicesChanged
+    | fx.GroupRenamed
+    | fx.LogDisputed
+    | fx.MembersChanged
+    | fx.NotEncrypted
+    | fx.Secured
+    | fx.Unreadable
 )
 """Of encrypted conversations (`ironwire.e2e.conversations.effects` explains each)."""
 

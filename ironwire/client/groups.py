@@ -16,7 +16,7 @@ from ironwire.client.connection.requests import Requests
 from ironwire.client.encryption import Encryption
 from ironwire.client.errors import KeystoreError, NotTheProtocol, Refused
 from ironwire.client.rosters import Rosters
-from ironwire.e2e.conversations.wishes import ChangeMembers, Found, GiveRoles, Rename, Wish
+from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Rename, Wish
 from ironwire.ids import ClientId, GroupId, Role
 from ironwire.wire import messages as msg
 
@@ -47,7 +47,7 @@ class OwnGroups:
             return await self._create(members, name)
         group = await self._create([], None)
         try:
-            await self._encryption.change(group, Found(tuple(members), name=name))
+            await self._encryption.change(group, BeginGeneration(tuple(members), name=name))
         except Refused as refused:
             if refused.code != "not_found":
                 raise
@@ -60,7 +60,7 @@ class OwnGroups:
         """
         details = await self.info(group)
         roles = {member.client: member.role for member in details.members}
-        wish = Found(tuple(roles), roles, may_be_missing=True, name=details.name)
+        wish = BeginGeneration(tuple(roles), roles, may_be_missing=True, name=details.name)
         await self._encrypted.change(group, wish)
 
     def is_encrypted(self, group: GroupId) -> bool:

@@ -10,15 +10,17 @@ Both own the nurseries; what their block raises comes out as it was raised.
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+
+import trio
 
 from ironwire.client.client import Client
 from ironwire.client.connection.dial import Backoff, Dial, Target, dial_tcp
 from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.urls import ServerAddress
-from ironwire.client.errors import KeystoreError, SessionEnded
+from ironwire.client.errors import ClientError, KeystoreError, SessionEnded
 from ironwire.client.events import EventQueue
 from ironwire.client.inbox import Inbox
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog
@@ -104,6 +106,13 @@ async def open_device(
         yield client
 
 
+async def _close(link: Link) -> None:
+    """Note that the device's store is closed. Without that it looks like one that was in use."""
+    if link.encryption is not None:
+        with trio.CancelScope(shield=True), suppress(ClientError):
+            await link.encryption.close()
+
+
 @asynccontextmanager
 async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting: bool) -> AsyncGenerator[Client]:
     keys = target.keys
@@ -131,5 +140,6 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
         finally:
             ended = SessionEnded(CloseCode.NORMAL, "the client was closed")
             link.stop(ended)
+            await _close(link)
             if write_queue is not None:
                 write_queue.end(ended)

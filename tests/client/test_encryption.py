@@ -10,10 +10,13 @@ from attrs import define, field
 
 from ironwire.client import (
     Client,
+    ConnectionFailed,
     DeliveredFile,
     DeliveredReceipt,
     DeliveredText,
     DeviceId,
+    DeviceRenewed,
+    DevicesChanged,
     Event,
     FileBody,
     Identity,
@@ -24,7 +27,9 @@ from ironwire.client import (
     SealedFile,
     Secured,
     ServerAddress,
+    Text,
     connect,
+    open_device,
     open_device_keys,
 )
 from ironwire.ids import ClientId
@@ -211,3 +216,45 @@ async def test_a_group_with_somebody_without_keys_is_as_before(dial: Dialler, tm
         assert not alice.client.groups.is_encrypted(group)
         details = await carol.client.groups.info(group)
         assert (details.name, {member.client for member in details.members}) == ("Club", {alice.id, carol.id})
+
+
+async def test_a_store_that_was_put_back_from_a_copy_makes_the_device_a_new_one(dial: Dialler, tmp_path: Path) -> None:
+    """Its keys have encrypted what the copy does not know of."""
+    store = tmp_path / "alice.phone" / "device.db"
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        await alice.client.send_text(bob.id, "one")
+        await bob.reads("one")
+    copy = store.read_bytes()
+    async with person("alice.phone", dial, tmp_path) as alice:
+        await alice.client.send_text(identity_of("bob").client_id, "two")
+        old = alice.client.device_log.known.current
+    store.write_bytes(copy)
+    async with people(dial, tmp_path, "bob.phone", "alice.phone") as (bob, alice):
+        await alice.sees(lambda event: isinstance(event, DeviceRenewed))
+        new = alice.client.device_log.known.current
+        assert {device.key for device in new}.isdisjoint(device.key for device in old)
+        await bob.sees(lambda event: isinstance(event, DevicesChanged) and bool(event.added))
+        await bob.client.send_text(alice.id, "three")
+        await alice.reads("three")
+        await alice.client.send_text(bob.id, "four")
+        await bob.reads("four")
+
+
+async def test_what_is_sent_while_a_server_is_away_goes_encrypted_later(dial: Dialler, tmp_path: Path) -> None:
+    bob_id = identity_of("bob").client_id
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        await alice.client.send_text(bob.id, "one")
+        await bob.reads("one")
+    (tmp_path / "alice.phone").mkdir(exist_ok=True)
+    keys = open_device_keys(tmp_path / "alice.phone" / "identity.key", identity_of("alice"), DeviceId("phone"))
+    store = tmp_path / "alice.phone" / "device.db"
+
+    async def nowhere(address: ServerAddress) -> trio.abc.Stream:
+        raise ConnectionFailed("there is no server")
+
+    async with open_device(
+        ADDRESS, identity_of("alice"), DeviceId("phone"), store=store, keys=keys, dial=nowhere
+    ) as offline:
+        await offline.queue(Text(bob_id, "two"))
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (_, bob):
+        assert (await bob.reads("two")).content is not None

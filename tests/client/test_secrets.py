@@ -24,10 +24,10 @@ NOW = 1_790_000_000_000
 SEALED = SealedFile("/media/123e4567-e89b-42d3-a456-426614174000.bin", "A" * 43, 100, "5a" * 32)
 
 
-def opened(body: object, number: int, sender: ClientId = BOB, peer: ClientId | None = BOB) -> fx.Opened:
+def opened(body: object, number: int, sender: ClientId = BOB, peer: ClientId | None = BOB) -> fx.OpenedMessage:
     content = Content(MessageId(f"m{number}"), NOW, body)  # type: ignore[arg-type]  # a body
     conversation = PAIR if peer is not None else CLUB
-    return fx.Opened(conversation, peer, (1, 2), sender, b"k" * 32, DeviceId("tablet"), NOW, content, number)
+    return fx.OpenedMessage(conversation, peer, (1, 2), sender, b"k" * 32, DeviceId("tablet"), NOW, content, number)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_secrets_and_the_position_come_back_as_they_were_kept_in_one_transaction
     file.apply([Absorb((membership, package, log, missing, opened(TextBody("Hello"), 1), fx.Passed(1, 1)))])
     later, other = fx.SavedMembership(PAIR, b"later", b"next", b"{}"), fx.SavedPackage(b"s" * 32, b"", False, 0, 0)
     file.apply([Absorb((later, other))])
-    file.apply([Absorb((fx.DropPackage(b"s" * 32), fx.Found(PAIR, BOB, MessageId("m9"))))])
+    file.apply([Absorb((fx.DropPackage(b"s" * 32), fx.NoLongerMissing(PAIR, BOB, MessageId("m9"))))])
     file.close()
     file = LocalFile.open(path, OWNER, KEY)
     assert file._database.execute("PRAGMA secure_delete").fetchone() == (1,), "what a new state replaces is overwritten"

@@ -83,6 +83,7 @@ def forge(
     path: Callable[[UpdatePath], UpdatePath] = lambda path: path,
     secret: Callable[[bytes], bytes] = lambda secret: secret,
     tag: Callable[[bytes], bytes] = lambda tag: tag,
+    authenticated_data: bytes = b"",
 ) -> bytes:
     """A commit of whatever proposals, which holds together as far as it can.
 
@@ -104,7 +105,7 @@ def forge(
             update = path(new.encrypt(changes.tree, epoch.leaf, epoch.provisional(changes), changes.joiners))
             keys = new.keys
         commit = Commit(items, update)
-        framed = FramedContent(context.group_id, context.epoch, MemberSender(epoch.leaf), b"", commit)
+        framed = FramedContent(context.group_id, context.epoch, MemberSender(epoch.leaf), authenticated_data, commit)
         message = AuthenticatedContent.sign(device.key, PUBLIC, framed, context)
         following, _ = epoch.advance(changes, keys, message)
     confirmed = evolve(message, auth=evolve(message.auth, confirmation_tag=tag(following.confirmation_tag)))

@@ -40,6 +40,7 @@ from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
+from ironwire.ids import DeviceId
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
 from ironwire.wire.messages.fields import is_retryable
@@ -84,8 +85,6 @@ class Link:
         if self.target.keys is not None and self.write_queue is not None:
             self.requests.encryption = self._encryption(self.target.keys, self.write_queue)
         self._pushes = Pushes(self.events, self.rosters, self._calls, self.write_queue, self.encryption)
-        if self._can_enrol and self.target.keys is not None and not self.target.keys.is_logged:
-            self._enrolment = "due"
 
     def _encryption(self, keys: DeviceKeys, write_queue: WriteQueue) -> Encryption:
         requests = self.requests
@@ -136,6 +135,8 @@ class Link:
         """
         if self.encryption is not None:
             await self.encryption.open()
+        if self._can_enrol and self.target.keys is not None and not self.target.keys.is_logged:
+            self._enrolment = "due"
         if self.backlog is not None:
             self.requests.numbers = await self.backlog.restore()
 
@@ -190,7 +191,7 @@ class Link:
             try:
                 if self._enrolment == "due":
                     await self._enrol()
-                async with self._session(target.keys) as session:
+                async with self._session(target.keys, target.device) as session:
                     self._enrolment = "none"
                     steady_at = trio.current_time() + STEADY_SECONDS
                     await self._live(session)
@@ -218,11 +219,11 @@ class Link:
                 await self._wait_to_be_told(ended)
 
     @asynccontextmanager
-    async def _session(self, keys: DeviceKeys | None) -> AsyncGenerator[ClientSession]:
+    async def _session(self, keys: DeviceKeys | None, device: DeviceId | None) -> AsyncGenerator[ClientSession]:
         """A session, by the key of the device if it has one; then what is known of the device log is up to date."""
         target = self.target
         async with open_session(
-            target.address, target.account, target.device, invite=target.invite, dial=target.dial, keys=keys
+            target.address, target.account, device, invite=target.invite, dial=target.dial, keys=keys
         ) as session:
             if target.keys is not None:
                 await _catch_up(session, target.keys)
@@ -230,7 +231,9 @@ class Link:
 
     async def _enrol(self) -> None:
         """Add the device to its client's log, in a session of its own."""
-        async with self._session(None):
+        keys = self.target.keys
+        is_renewed = keys is not None and keys.replaced is not None  # then its mailbox goes
+        async with self._session(None, None if is_renewed else self.target.device):
             self._enrolment = "done"
 
     def _must_enrol(self, error: errors.ClientError) -> bool:

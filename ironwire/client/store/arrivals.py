@@ -77,7 +77,7 @@ class Arrivals:
             match write:
                 case fx.Passed():
                     pass
-                case fx.Opened():
+                case fx.OpenedMessage():
                     self._insert_opened(write)
                 case fx.KeptFrame(frame):
                     if isinstance(frame.message, records.Delivery | msg.Gap):
@@ -136,14 +136,14 @@ class Arrivals:
         is_encrypted = content is not None
         insert_entry(self._database, "unseen", peer, named, message.ts or 0, frame, content, is_encrypted=is_encrypted)
 
-    def _insert_opened(self, opened: fx.Opened) -> None:
+    def _insert_opened(self, opened: fx.OpenedMessage) -> None:
         content = opened.content
         if not self._is_known(content.id, opened.sender, opened.device, opened.ts):
             self._insert_delivery(content.id, as_delivered(opened), opened.seq or 0, encode_content(content))
 
 
 def as_delivered(
-    opened: fx.Opened,
+    opened: fx.OpenedMessage,
 ) -> msg.DeliveredText | msg.DeliveredFile | msg.DeliveredReceipt | MlsMessage:
     """An encrypted message in the form of one in the clear, where there is one; else its envelope, around what was in
     it.
@@ -163,7 +163,9 @@ def as_delivered(
             return MlsMessage(opened.sender, device, opened.conversation, *opened.place, ts, data)
 
 
-def _delivered_file(opened: fx.Opened, body: FileBody, to: ClientId | None, group: GroupId | None) -> msg.DeliveredFile:
+def _delivered_file(
+    opened: fx.OpenedMessage, body: FileBody, to: ClientId | None, group: GroupId | None
+) -> msg.DeliveredFile:
     """The hash is that of the encrypted file, so it is left out: nobody is to take that for the content."""
     return msg.DeliveredFile(
         opened.sender,

@@ -3,6 +3,9 @@ section 9).
 
     identity.key                 the identity (`keystore.py`)
     identity.key.phone.device    the key of the device `phone`, sealed with a key that follows from the identity
+    identity.key.phone.mark      counts how often the device's store was opened and closed: a store that counts less was
+                                 put back from a copy
+    identity.key.phone.replaced  the former key of the device, while it is to be revoked
     identity.key.log             the client's own device log: entries line by line, and one that was signed and has no
                                  answer yet
     identity.key.evidence        entries that contradict each other, where somebody has shown such
@@ -30,7 +33,7 @@ from nacl.utils import random as random_bytes
 from ironwire.client.errors import KeystoreError
 from ironwire.client.files import NewFile, replace_file
 from ironwire.client.store.keystore import Account, LinkedDevice, read_private
-from ironwire.crypto.signing import DeviceKey, Identity, PublicKey
+from ironwire.crypto.signing import DeviceKey, Identity, PublicKey, parse_public_key
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import DeviceId
 from ironwire.protocol.devices import log_entry
@@ -125,6 +128,65 @@ class DeviceKeys(KeptLog):
     def is_logged(self) -> bool:
         """Whether the device has been added to the log, and not been removed, as far as is known here."""
         return self.log.standing_of(self.key.public_key) == "current"
+
+    # --- copies of the device's store --------------------------------------------------------------------------------
+
+    def read_mark(self) -> int:
+        """How often the device's store was opened or closed, as far as is known here, outside of it.
+
+        Raises:
+            KeystoreError: the file is damaged, or can be read by others.
+        """
+        path = self._beside("mark")
+        if not os.path.lexists(path):
+            return 0
+        text = read_private(path).strip()
+        if not text.isdigit():
+            raise KeystoreError(f"{path} is damaged: move it away, and the device becomes a new one")
+        return int(text)
+
+    def write_mark(self, mark: int) -> None:
+        """Raises:
+        KeystoreError: it cannot be written.
+        """
+        self._replace("mark", str(mark))
+
+    @property
+    def replaced(self) -> PublicKey | None:
+        """The former key of this device, which is still to be revoked."""
+        path = self._beside("replaced")
+        return parse_public_key(read_private(path).decode().strip()) if os.path.lexists(path) else None
+
+    def renew(self) -> None:
+        """Go on as a new device, because the store of the old one was put back from a copy: what it has encrypted since
+        is not known any more, and its keys must not be used again.
+
+        Raises:
+            KeystoreError: the files cannot be written; or this is a linked device, which its owner has to link anew.
+        """
+        if isinstance(self.account, LinkedDevice):
+            raise KeystoreError(
+                "what this device keeps was put back from a copy, and its keys must not be used again: revoke it on a"
+                " device that has the identity's key, and link it anew"
+            )
+        path = self._beside("device")
+        if self.replaced is None:
+            self._replace("replaced", self.key.public_key.raw.hex())
+        path.unlink(missing_ok=True)
+        self.key = _make_key(path, self.account, self.device)
+
+    def forget_replaced(self) -> None:
+        """The former key is revoked."""
+        self._beside("replaced").unlink(missing_ok=True)
+
+    def _beside(self, kind: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{self.device}.{kind}")
+
+    def _replace(self, kind: str, text: str) -> None:
+        try:
+            replace_file(self._beside(kind), text.encode() + b"\n", _FILE_MODE)
+        except OSError as error:
+            raise KeystoreError(f"cannot write {self._beside(kind)}: {error.strerror}") from error
 
 
 def open_device_keys(path: Path, account: Account, device: DeviceId) -> DeviceKeys:

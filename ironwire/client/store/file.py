@@ -27,11 +27,20 @@ from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.content import Content, decode_content, encode_content
 from ironwire.e2e.conversations.effects import Recalled
 from ironwire.errors import StoreError
-from ironwire.ids import Address, GroupId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_server, encode
 
+_PROMISES = (
+    records.Begin
+    | records.Arrive
+    | records.Absorb
+    | records.Queue
+    | records.GiveNumber
+    | records.NoteMark
+    | records.ForgetSecrets
+)
 _PID_BYTES = 20
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
@@ -132,10 +141,7 @@ class LocalFile:
 
     def apply(self, changes: Sequence[records.Change]) -> None:
         """Make the changes in their order, in one transaction."""
-        is_promise = any(
-            isinstance(change, records.Begin | records.Arrive | records.Absorb | records.Queue | records.GiveNumber)
-            for change in changes
-        )
+        is_promise = any(isinstance(change, _PROMISES) for change in changes)
         self._sync_fully(is_promise)
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -175,8 +181,15 @@ class LocalFile:
         position: int = self._database.execute("SELECT seq FROM mailbox").fetchone()[0]
         return position
 
+    def mark(self) -> int:
+        mark: int = self._database.execute("SELECT mark FROM mailbox").fetchone()[0]
+        return mark
+
     def secrets(self) -> secrets.KeptSecrets:
         return secrets.load(self._database)
+
+    def was_opened(self, sender: ClientId, device: DeviceId, message_id: MessageId) -> bool:
+        return secrets.was_opened(self._database, sender, device, message_id)
 
     def recall(self, to: Address, ids: Collection[MessageId]) -> list[Recalled]:
         return secrets.recall(self._database, self._owner.client, self._owner.device, to, ids)
@@ -234,6 +247,10 @@ class LocalFile:
             case records.Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
+            case records.NoteMark(mark):
+                execute("UPDATE mailbox SET mark = ?", (mark,))
+            case records.ForgetSecrets():
+                secrets.forget(self._database)
             case records.MarkRead(peer, upto):
                 execute(_MARK_READ, (upto, peer))
 

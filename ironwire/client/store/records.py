@@ -120,7 +120,21 @@ class MarkRead:
     upto: int
 
 
-Change = Begin | Arrive | Absorb | Queue | GiveNumber | VoidNumber | Settle | Finish | MarkRead
+@frozen
+class NoteMark:
+    """The file was opened or closed for the `mark`th time, by a device that encrypts."""
+
+    mark: int
+
+
+@frozen
+class ForgetSecrets:
+    """This file was put back from a copy: no key in it may be used again. What is encrypted stays known as that."""
+
+
+Change = (
+    Begin | Arrive | Absorb | Queue | GiveNumber | VoidNumber | Settle | Finish | MarkRead | NoteMark | ForgetSecrets
+)
 
 
 # --- what can be read ------------------------------------------------------------------------------------------------

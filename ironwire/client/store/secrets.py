@@ -16,7 +16,7 @@ from ironwire.ids import Address, ClientId, MessageId, parse_conversation_id
 from ironwire.wire.codec import decode_client
 from ironwire.wire.messages import Text
 
-Secret = fx.SavedMembership | fx.SavedPackage | fx.DropPackage | fx.SavedLog | fx.Missing | fx.Found
+Secret = fx.SavedMembership | fx.SavedPackage | fx.DropPackage | fx.SavedLog | fx.Missing | fx.NoLongerMissing
 
 _KEEP_MEMBERSHIP = """
     INSERT INTO membership (conversation, state, founding, facts) VALUES (?, ?, ?, ?)
@@ -32,6 +32,9 @@ _KEEP_LOG = """
     ON CONFLICT (client) DO UPDATE SET entries = excluded.entries"""
 _KEEP_MISSING = "INSERT OR IGNORE INTO missing (conversation, sender, message_id, since) VALUES (?, ?, ?, ?)"
 _DROP_MISSING = "DELETE FROM missing WHERE conversation = ? AND sender = ? AND message_id = ?"
+_OPENED = """
+    SELECT 1 FROM entry
+    WHERE sender = ? AND message_id = ? AND device = ? AND encrypted AND state IN ('unseen', 'seen') LIMIT 1"""
 _RECALL = """
     SELECT message_id, ts, frame, content FROM entry
     WHERE sender = ? AND device = ? AND peer = ? AND encrypted AND state = 'accepted'
@@ -60,7 +63,7 @@ def keep(database: sqlite3.Connection, secret: Secret) -> None:
             database.execute(_KEEP_LOG, (client, entries))
         case fx.Missing():
             database.execute(_KEEP_MISSING, astuple(secret))
-        case fx.Found():
+        case fx.NoLongerMissing():
             database.execute(_DROP_MISSING, astuple(secret))
 
 
@@ -99,3 +102,14 @@ def _body(frame: str, content: bytes | None) -> AnyBody | None:
         return decode_content(content, None).body
     message, _, _ = decode_client(frame)
     return TextBody(message.text) if isinstance(message, Text) else None
+
+
+def was_opened(database: sqlite3.Connection, sender: ClientId, device: str, message_id: MessageId) -> bool:
+    """Whether an encrypted message of this device has come before."""
+    return database.execute(_OPENED, (sender, message_id, device)).fetchone() is not None
+
+
+def forget(database: sqlite3.Connection) -> None:
+    """Destroy every key."""
+    database.execute("UPDATE membership SET state = NULL, founding = NULL")
+    database.execute("DELETE FROM key_package")

@@ -19,7 +19,7 @@ from ironwire.client.store.records import Change, Conversation, HistoryEntry, Ke
 from ironwire.client.store.sealed import StoreKey
 from ironwire.client.store.secrets import KeptSecrets
 from ironwire.e2e.conversations.effects import Recalled
-from ironwire.ids import Address, GroupId, MessageId
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error
 
 T = TypeVar("T")
@@ -114,6 +114,14 @@ class LocalStore:
         """
         return await self._run(lambda: self._opened.position())
 
+    async def mark(self) -> int:
+        """How often the file was opened and closed by a device that encrypts.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.mark())
+
     async def secrets(self) -> KeptSecrets:
         """What the engine of encrypted conversations is restored from.
 
@@ -121,6 +129,14 @@ class LocalStore:
             LocalStoreError: the file cannot be read.
         """
         return await self._run(lambda: self._opened.secrets())
+
+    async def was_opened(self, sender: ClientId, device: DeviceId, message_id: MessageId) -> bool:
+        """Whether an encrypted message with this id has come before, of this client and device.
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: self._opened.was_opened(sender, device, message_id))
 
     async def recall(self, to: Address, ids: Collection[MessageId]) -> list[Recalled]:
         """Those of `ids` under which this device has sent encrypted messages to `to`.

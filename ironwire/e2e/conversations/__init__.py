@@ -1,4 +1,4 @@
-"""Encrypted conversations as a device lives them (docs/protocol.md, section 10; docs/between-devices.md, section 10).
+"""Encrypted conversations as a device lives them (docs/protocol.md, section 10; docs/between-devices.md, section 11).
 
 `engine.py` is the way in, and draws the parts; `effects.py` is the way out. What can be known of a conversation without
 keys is in `ironwire.protocol.conversations`, the cryptography in `ironwire.mls`.

@@ -17,12 +17,12 @@ from attrs import define, evolve, field, frozen
 
 from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.content import KnownHead
-from ironwire.e2e.conversations.effects import Ask, Pause, Steps, StoreBlob, ask
+from ironwire.e2e.conversations.effects import Inquiry, Pause, Steps, StoreBlob, ask
 from ironwire.e2e.conversations.logs import KnownLogs
-from ironwire.e2e.conversations.membership import CommitFrame, Membership, Roster
+from ironwire.e2e.conversations.membership import CommitFrame, DeviceMembership, Roster
 from ironwire.e2e.conversations.packages import KeyPackagePool
 from ironwire.e2e.conversations.policy import MemberPolicy, need_valid, roster_extension
-from ironwire.e2e.conversations.wishes import Draft, Found, Rename, RenewKeys, Wish, draft
+from ironwire.e2e.conversations.wishes import BeginGeneration, Draft, Rename, RenewKeys, Wish, draft
 from ironwire.errors import InvalidDeclaration, InvalidId, MLSError
 from ironwire.ids import MessageId
 from ironwire.limits import CLAIMED_AT_ONCE, MLS_INLINE_BYTES
@@ -57,12 +57,12 @@ class CommitAuthor:
     _own: Leaf
     _logs: KnownLogs
     _pool: KeyPackagePool
-    _policy_of: Callable[[Membership], MemberPolicy]
+    _policy_of: Callable[[DeviceMembership], MemberPolicy]
     _now_ms: Callable[[], int]
     _new_id: Callable[[], MessageId]
     _random: Callable[[int], bytes]
 
-    def carry_out(self, member: Membership, wish: Wish) -> Steps[Fate]:
+    def carry_out(self, member: DeviceMembership, wish: Wish) -> Steps[Fate]:
         """Make a commit for the wish, and send it."""
         drafted = draft(wish, member, self._own)
         if drafted is None:
@@ -76,15 +76,15 @@ class CommitAuthor:
         if drafted.op == "readd" and not claimed:
             return "not needed"
         try:
-            roster = self._prepare(member, drafted, claimed, is_first=isinstance(wish, Found))
+            roster = self._prepare(member, drafted, claimed, is_first=isinstance(wish, BeginGeneration))
         except (MLSError, InvalidDeclaration) as error:
             return Error("forbidden", str(error))
-        name = wish.name if isinstance(wish, Found | Rename) else None
+        name = wish.name if isinstance(wish, BeginGeneration | Rename) else None
         frame = CommitFrame(self._new_id(), roster, name)
         member.note(commit=frame)
         return (yield from self.send(member, is_optional=isinstance(wish, RenewKeys)))
 
-    def send(self, member: Membership, *, is_optional: bool = False) -> Steps[Fate]:
+    def send(self, member: DeviceMembership, *, is_optional: bool = False) -> Steps[Fate]:
         """Send the commit that is under way, in this session for the first time. An optional one waits for nothing."""
         frame = member.facts.commit
         while frame is not None and (yield from self._upload(member)):
@@ -101,13 +101,14 @@ class CommitAuthor:
             member.drop_commit()
             if reply.msg == "conflict":
                 member.highest = max(member.highest, reply.generation or 0)
+                member.awaited = max(member.awaited, (reply.generation or 0, reply.epoch or 0))
                 return "again"
             return reply
         return "again"
 
     # --- making it ---------------------------------------------------------------------------------------------------
 
-    def _prepare(self, member: Membership, drafted: Draft, claimed: list[_Claimed], *, is_first: bool) -> str:
+    def _prepare(self, member: DeviceMembership, drafted: Draft, claimed: list[_Claimed], *, is_first: bool) -> str:
         """Have the commit pending, and return the roster after it in hex.
 
         Raises:
@@ -132,13 +133,13 @@ class CommitAuthor:
             member.founding = group
         return roster_extension(after)[0].data.hex()
 
-    def _next_group(self, member: Membership) -> MLSGroup:
+    def _next_group(self, member: DeviceMembership) -> MLSGroup:
         number = max(member.facts.generation, member.highest) + 1
         member.note(founding_generation=number)
         group_id = Generation(member.id, number).group_id(self._random(RANDOM_BYTES))
         return MLSGroup.create(self._key, group_id, self._pool.make_own(), self._policy_of(member))
 
-    def _request(self, member: Membership) -> MlsCreate | MlsCommit:
+    def _request(self, member: DeviceMembership) -> MlsCreate | MlsCommit:
         frame, pending = member.facts.commit, _pending_of(member)
         if frame is None or pending is None:
             raise MLSError("no commit is under way")
@@ -149,7 +150,7 @@ class CommitAuthor:
             return MlsCreate(member.id, member.facts.founding_generation, *parts)
         return MlsCommit(member.id, member.facts.generation, *parts)
 
-    def _upload(self, member: Membership) -> Steps[bool]:
+    def _upload(self, member: DeviceMembership) -> Steps[bool]:
         """Upload what is too large for a frame, once. False: that cannot be done now."""
         pending = _pending_of(member)
         frame = member.facts.commit
@@ -157,7 +158,7 @@ class CommitAuthor:
             return False
         for name, data in (("commit_ref", pending.commit), ("welcome_ref", pending.welcome)):
             if len(data) > MLS_INLINE_BYTES and getattr(frame, name) is None:
-                ref: BlobRef | None = yield Ask(StoreBlob(data))
+                ref: BlobRef | None = yield Inquiry(StoreBlob(data))
                 if ref is None or not _is_under_way(member, frame):
                     return False
                 frame = evolve(frame, commit_ref=ref) if name == "commit_ref" else evolve(frame, welcome_ref=ref)
@@ -166,7 +167,7 @@ class CommitAuthor:
 
     # --- claiming ----------------------------------------------------------------------------------------------------
 
-    def _claim(self, member: Membership, drafted: Draft) -> Steps[list[_Claimed] | Error]:
+    def _claim(self, member: DeviceMembership, drafted: Draft) -> Steps[list[_Claimed] | Error]:
         """Key packages of everybody who is to be added, each checked."""
         found: dict[Leaf, _Claimed] = {}
         questions = [
@@ -203,12 +204,12 @@ class CommitAuthor:
         return _Claimed(leaf, data) if is_named and self._logs.standing_of(leaf) == "current" else None
 
 
-def _pending_of(member: Membership) -> PendingCommit | None:
+def _pending_of(member: DeviceMembership) -> PendingCommit | None:
     group = member.founding or member.group
     return None if group is None or not group.is_active else group.pending
 
 
-def _is_under_way(member: Membership, frame: CommitFrame) -> bool:
+def _is_under_way(member: DeviceMembership, frame: CommitFrame) -> bool:
     """Whether this commit is still waited for."""
     return member.facts.commit is not None and member.facts.commit.id == frame.id
 

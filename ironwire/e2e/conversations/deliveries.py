@@ -18,7 +18,7 @@ from ironwire.e2e.bodies import GroupBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.effects import Steps
 from ironwire.e2e.conversations.healing import Healing
-from ironwire.e2e.conversations.membership import CommitFrame, Membership, Roster, leaf_of, slots_of
+from ironwire.e2e.conversations.membership import CommitFrame, DeviceMembership, Roster, leaf_of, slots_of
 from ironwire.e2e.conversations.outgoing import OutgoingMessages
 from ironwire.e2e.conversations.packages import DAY_MS
 from ironwire.e2e.conversations.policy import certified_leaf, joined_roster, need_restart_allowed
@@ -61,7 +61,7 @@ class Deliveries:
             if member.standing in ("absent", "wedged"):
                 member.wedge(self._state.now)
 
-    def _join(self, member: Membership, welcome: MlsWelcome, data: bytes) -> Steps[None]:
+    def _join(self, member: DeviceMembership, welcome: MlsWelcome, data: bytes) -> Steps[None]:
         """Raises:
         MLSError: the welcome is not to be believed. Nothing was changed.
         """
@@ -87,7 +87,7 @@ class Deliveries:
             by = leaf_of(joined.inviter).client
             state.tell(fx.Secured(member.id, welcome.generation, by, restarted=was_encrypted))
 
-    def _check_inviter(self, member: Membership, welcome: MlsWelcome, joined: Joined, roster: Roster) -> None:
+    def _check_inviter(self, member: DeviceMembership, welcome: MlsWelcome, joined: Joined, roster: Roster) -> None:
         inviter = leaf_of(joined.inviter)
         if self._state.logs.standing_of(inviter) != "current":
             raise MLSError("a welcome by a device that was revoked")
@@ -120,12 +120,10 @@ class Deliveries:
         if not is_following or commit.epoch <= epoch:
             return
         if commit.epoch > epoch + 1 and not (yield from self.healing.fill(member, commit.epoch - 1)):
-            if member.standing in ("active", "pending"):
-                member.wedge(self._state.now)
             return
         yield from self.apply(member, commit)
 
-    def _begins_own(self, member: Membership, commit: MlsCommitted) -> bool:
+    def _begins_own(self, member: DeviceMembership, commit: MlsCommitted) -> bool:
         """Whether it is the first commit of the generation that this device founds."""
         pending = None if member.founding is None else member.founding.pending
         return (
@@ -134,7 +132,7 @@ class Deliveries:
             and commit.sha256 == pending.sha256.hex()
         )
 
-    def _begin(self, member: Membership, commit: MlsCommitted) -> None:
+    def _begin(self, member: DeviceMembership, commit: MlsCommitted) -> None:
         group, frame = member.founding, member.facts.commit
         if group is None or group.pending is None or frame is None:
             return
@@ -149,7 +147,7 @@ class Deliveries:
             member.note(name=frame.name)
         self._tell_name(member)
 
-    def apply(self, member: Membership, commit: MlsCommitted) -> Steps[bool]:
+    def apply(self, member: DeviceMembership, commit: MlsCommitted) -> Steps[bool]:
         """Process the next commit of the conversation. False: it is refused, and so the device has fallen out."""
         data = yield from self._bytes(commit)
         if not data:
@@ -180,17 +178,17 @@ class Deliveries:
                 raise MLSError("a commit that is none")
         return True
 
-    def _advance(self, member: Membership, change: Change, roster: Roster, ts: int) -> None:
+    def _advance(self, member: DeviceMembership, change: Change, roster: Roster, ts: int) -> None:
         before = member.roster
         member.note(commit=None)
         member.have_roster(roster, ts)
         self._tell_change(member, change, before, roster)
 
-    def _checked_roster(self, member: Membership) -> Roster:
+    def _checked_roster(self, member: DeviceMembership) -> Roster:
         checked = self._state.policy_of(member).checked
         return member.roster if checked is None else checked.roster
 
-    def _after_own(self, member: Membership, change: Change, frame: CommitFrame) -> None:
+    def _after_own(self, member: DeviceMembership, change: Change, frame: CommitFrame) -> None:
         """An own commit holds: keys that are new, and a name that joiners and members do not know."""
         if change.has_path:
             member.note(update_at=self._state.now + RENEW_MS, was_used=False)
@@ -200,11 +198,11 @@ class Deliveries:
         if frame.name is not None or change.added:
             self._tell_name(member)
 
-    def _tell_name(self, member: Membership) -> None:
+    def _tell_name(self, member: DeviceMembership) -> None:
         if member.is_group and member.facts.name is not None:
             self._outgoing.say(member, GroupBody(member.facts.name))
 
-    def _tell_change(self, member: Membership, change: Change, before: Roster, after: Roster) -> None:
+    def _tell_change(self, member: DeviceMembership, change: Change, before: Roster, after: Roster) -> None:
         by = leaf_of(change.committer).client
         added = tuple(client for client in after if client not in before)
         removed = tuple(client for client in before if client not in after)
@@ -237,14 +235,14 @@ class Deliveries:
             except InvalidId:
                 return b""
         for _ in range(FETCH_ATTEMPTS if message.ref is not None else 0):
-            data: bytes | None = yield fx.Ask(fx.FetchBlob(message.ref))  # type: ignore[arg-type]  # not None
+            data: bytes | None = yield fx.Inquiry(fx.FetchBlob(message.ref))  # type: ignore[arg-type]  # not None
             if data is not None:
                 return data
             yield fx.Pause(FETCH_AGAIN_MS)
         return b""
 
 
-def _peer_of(member: Membership, roster: Roster, own: ClientId) -> ClientId | None:
+def _peer_of(member: DeviceMembership, roster: Roster, own: ClientId) -> ClientId | None:
     """The other client of a pair, or one's own with itself; None of a group."""
     return None if member.is_group else next((client for client in roster if client != own), own)
 

@@ -59,11 +59,20 @@ class Recalled:
     ts: int
 
 
-Question = ClientMessage | FetchBlob | StoreBlob | Recall
+@frozen
+class WasOpened:
+    """Whether a message with this id was read before, of this client and the device with this name."""
+
+    sender: ClientId
+    device: DeviceId
+    id: MessageId
+
+
+Question = ClientMessage | FetchBlob | StoreBlob | Recall | WasOpened
 
 
 @frozen
-class Ask:
+class Inquiry:
     """A question, with the id of its frame: a new one, unless it is repeated."""
 
     question: Question
@@ -75,7 +84,7 @@ class Pause:
     ms: int
 
 
-Steps = Generator[Ask | Pause, Any, T]
+Steps = Generator[Inquiry | Pause, Any, T]
 """A piece of work that stops at questions and pauses. It is closed where the session ends, and begun anew in the next
 one: nothing that has to outlive a session is in it.
 """
@@ -85,7 +94,7 @@ def ask(
     message: ClientMessage, kind: type[SomeAnswer], message_id: MessageId | None = None
 ) -> Steps[SomeAnswer | Error]:
     """The server's answer; an answer of another kind is an error."""
-    reply = yield Ask(message, message_id)
+    reply = yield Inquiry(message, message_id)
     if isinstance(reply, kind | Error):
         return reply
     return Error("internal", "the server gave another answer than there is")
@@ -146,7 +155,7 @@ class Missing:
 
 
 @frozen
-class Found:
+class NoLongerMissing:
     """It is there now, or was given up."""
 
     conversation: ConversationId
@@ -155,7 +164,7 @@ class Found:
 
 
 @frozen
-class Opened:
+class OpenedMessage:
     """A message that was encrypted: an event, and kept before it is one."""
 
     conversation: ConversationId
@@ -189,7 +198,17 @@ class Passed:
     seq: int
 
 
-Write = SavedMembership | SavedPackage | DropPackage | SavedLog | Missing | Found | Opened | KeptFrame | Passed
+Write = (
+    SavedMembership
+    | SavedPackage
+    | DropPackage
+    | SavedLog
+    | Missing
+    | NoLongerMissing
+    | OpenedMessage
+    | KeptFrame
+    | Passed
+)
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -286,7 +305,7 @@ class GroupRenamed:
 
 
 EngineEvent = (
-    Opened
+    OpenedMessage
     | Unreadable
     | NotEncrypted
     | Secured
@@ -318,7 +337,7 @@ class GoesPlain:
 
 
 @frozen
-class Done:
+class WishDone:
     """A change that a person wanted was made, was not needed any more, or was refused."""
 
     wish: MessageId
@@ -326,7 +345,7 @@ class Done:
     group: ConversationId | None = None
 
 
-Report = Sent | GoesPlain | Done
+Report = Sent | GoesPlain | WishDone
 
 
 @frozen
@@ -334,7 +353,7 @@ class Request:
     """A question that is under way; its answer comes back with this number."""
 
     number: int
-    ask: Ask
+    ask: Inquiry
 
 
 @define

@@ -30,7 +30,7 @@ from ironwire.e2e.conversations.deliveries import Deliveries
 from ironwire.e2e.conversations.effects import Effects, Pause, Steps
 from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.jobs import Jobs
-from ironwire.e2e.conversations.membership import Membership
+from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
@@ -39,6 +39,7 @@ from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceLog
+from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import conversations as wire
@@ -46,6 +47,7 @@ from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
 
 CHORES_MS = 60_000
 PUBLISH_MS = 12 * 3_600_000
+ADD_AGAIN_MS = 3_600_000
 
 
 @define(eq=False)
@@ -64,9 +66,12 @@ class Engine:
     _is_reading: bool = field(default=False, init=False)
     _position: int = field(default=0, init=False)
     _must_reconcile: bool = field(default=False, init=False)
-    _touched: dict[ConversationId, Membership] = field(factory=dict, init=False)
+    _is_reconciling: bool = field(default=False, init=False)
+    _touched: dict[ConversationId, DeviceMembership] = field(factory=dict, init=False)
     """Where something may go on."""
     _watched: set[ConversationId] = field(factory=set, init=False)
+    _added_at: dict[ConversationId, int] = field(factory=dict, init=False)
+    """When this device last tried to add its client's other ones."""
 
     @classmethod
     def new(cls, key: KeyPair, certificate: bytes, client: ClientId, around: Surroundings) -> "Engine":
@@ -78,12 +83,12 @@ class Engine:
         self._outgoing = OutgoingMessages(state, self._jobs, self._touch, self._reconcile)
         parts = (state.key, state.own, state.logs, state.pool, state.policy_of)
         author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
-        self._changes = ChangeQueue(state, self._jobs, author, self._touch)
+        self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
         self._deliveries = Deliveries(state, self._outgoing)
-        self._healing = Healing(state, self._deliveries.apply, self._changes.want)
+        self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
-        self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start)
+        self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
 
     def restore(
         self,
@@ -110,6 +115,7 @@ class Engine:
 
     def begin_session(self, own_log: DeviceLog, position: int, *, is_new_mailbox: bool) -> Effects:
         """There is a session. Everything up to `position` in the mailbox has been dealt with."""
+        self._end_work()
         self._position = position
         self._must_reconcile = self._must_reconcile or is_new_mailbox
         self._state.logs.adopt(own_log)
@@ -117,16 +123,20 @@ class Engine:
 
     def end_session(self) -> Effects:
         """The session is over: what was under way is taken up in the next one."""
+        self._end_work()
+        return self._effects()
+
+    def _end_work(self) -> None:
         self._state.is_caught_up = False
         self._jobs.end()
         self._inbox.clear()
         self._is_reading = False
+        self._is_reconciling = False
         self._beginnings.end_session()
         self._watched.clear()
         self._outgoing.end_session()
         self._changes.end_session()
         self._reading.end_session()
-        return self._effects()
 
     @property
     def due_at(self) -> int | None:
@@ -200,8 +210,7 @@ class Engine:
         message = frame.message
         if isinstance(message, msg.Gap):
             self._must_reconcile = self._must_reconcile or bool(message.groups) or message.more_groups
-            if self._state.is_caught_up:
-                self._reconcile()
+            self._reconcile()
         self._state.write(fx.KeptFrame(frame))
         if isinstance(message, msg.DeliveredText | msg.DeliveredFile):
             other = message.to if message.sender == self._state.own.client else message.sender
@@ -243,12 +252,12 @@ class Engine:
         return self._effects()
 
     def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:
-        """Have a conversation changed; `Done` follows."""
+        """Have a conversation changed; `WishDone` follows."""
         self._changes.want(self._place_with(to), wish, partial(self._done, wish_id))
         return self._effects()
 
     def _done(self, wish_id: MessageId, refused: msg.Error | None) -> None:
-        self._state.report(fx.Done(wish_id, refused))
+        self._state.report(fx.WishDone(wish_id, refused))
 
     def is_encrypted(self, to: Address) -> bool:
         """Whether nothing goes to this client or group in the clear."""
@@ -260,6 +269,12 @@ class Engine:
         is_plain = is_group(to) or self._beginnings.is_plain(self._place_with(to))
         return self.is_encrypted(to) or not is_plain
 
+    def epoch_code(self, to: Address) -> str | None:
+        """Thirty digits that are the same on all devices, unless somebody has split the conversation."""
+        member = self.member_of(to)
+        group = None if member is None or member.standing not in ("active", "pending") else member.group
+        return None if group is None else epoch_code(group.export("ironwire epoch", b"", EPOCH_SECRET_BYTES))
+
     def give_back(self) -> Effects:
         """The server does not know encrypted conversations: what waits and was never encrypted goes in the clear."""
         for member in self._state.members.values():
@@ -268,11 +283,15 @@ class Engine:
                     self._state.report(fx.GoesPlain(message.id))
         return self._effects()
 
-    def member_of(self, to: Address) -> Membership | None:
+    def find(self, conversation: ConversationId) -> DeviceMembership | None:
+        """The place in a conversation, for looking at."""
+        return self._state.members.get(conversation)
+
+    def member_of(self, to: Address) -> DeviceMembership | None:
         """The place in the conversation with a client or group, for looking at."""
         return self._state.members.get(to if is_group(to) else pair_id(self._state.own.client, ClientId(to)))  # type: ignore[arg-type]  # a GroupId
 
-    def _place_with(self, to: Address) -> Membership:
+    def _place_with(self, to: Address) -> DeviceMembership:
         own = self._state.own.client
         if is_group(to):
             return self._state.member(to)  # type: ignore[arg-type]  # a GroupId
@@ -284,7 +303,7 @@ class Engine:
 
     # --- what goes on ------------------------------------------------------------------------------------------------
 
-    def _touch(self, member: Membership) -> None:
+    def _touch(self, member: DeviceMembership) -> None:
         self._touched[member.id] = member
 
     def _effects(self) -> Effects:
@@ -294,7 +313,7 @@ class Engine:
             self._go_on(member)
         return self._state.take_effects()
 
-    def _go_on(self, member: Membership) -> None:
+    def _go_on(self, member: DeviceMembership) -> None:
         if member.standing == "out":
             for message in self._outgoing.take_all(member):
                 refused = msg.Error("not_found", "this device is not in the conversation")
@@ -318,20 +337,30 @@ class Engine:
     def _start_up(self) -> Steps[None]:
         yield from self._state.pool.publishing()
         if self._must_reconcile:
-            yield from self._healing.reconcile()
-            self._must_reconcile = False
-            for member in self._state.members.values():
-                self._touch(member)
+            self._reconcile()
         published_at = self._state.now
         while True:
             self._reading.give_up()
             for conversation in {conversation for conversation, _, _ in self._state.missing}:
                 self._touch(self._state.member(conversation))
             self._renew_keys()
+            self._add_own_devices()
             if published_at + PUBLISH_MS <= self._state.now:
                 published_at = self._state.now
                 yield from self._state.pool.publishing()
             yield Pause(CHORES_MS)
+
+    def _add_own_devices(self) -> None:
+        """The server asks to add a device when it publishes its first key packages: to conversations that begin at that
+        moment nobody does.
+        """
+        now, own = self._state.now, self._state.own.client
+        devices = [Leaf(own, each.key.raw) for each in self._state.logs.of(own).current]
+        for member in [each for each in self._state.members.values() if each.standing == "active"]:
+            missing = tuple(leaf for leaf in devices if leaf not in member.slots)
+            if missing and self._added_at.get(member.id, 0) + ADD_AGAIN_MS <= now:
+                self._added_at[member.id] = now
+                self._changes.want(member, ChangeDevices(missing))
 
     def _renew_keys(self) -> None:
         for member in self._state.members.values():
@@ -341,7 +370,16 @@ class Engine:
                 self._changes.want(member, RenewKeys())
 
     def _reconcile(self) -> None:
-        self._jobs.start(self._healing.reconcile())
+        """Ask the server where things stand, unless that is being asked."""
+        if self._state.is_caught_up and not self._is_reconciling:
+            self._is_reconciling = True
+            self._jobs.start(self._reconciling())
+
+    def _reconciling(self) -> Steps[None]:
+        yield from self._healing.reconcile()
+        self._is_reconciling = self._must_reconcile = False
+        for member in self._state.members.values():
+            self._touch(member)
 
 
 def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:

@@ -12,30 +12,24 @@ nobody adds the device again                 a day in a group, seconds in a pair
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from attrs import define
 
-from ironwire.e2e.conversations.effects import CommitRefused, Pause, Steps, ask
-from ironwire.e2e.conversations.membership import Membership
+from ironwire.e2e.conversations.effects import CommitRefused, MembersChanged, Pause, Steps, ask
+from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
-from ironwire.e2e.conversations.wishes import Found, Wish
+from ironwire.e2e.conversations.wishes import BeginGeneration, Wish
 from ironwire.ids import ConversationId
+from ironwire.limits import REJOINED_AT_ONCE
 from ironwire.wire.messages import Accepted, Error
-from ironwire.wire.messages.conversations import (
-    MlsCommitPage,
-    MlsCommits,
-    MlsCommitted,
-    MlsGroup,
-    MlsGroupPage,
-    MlsGroups,
-    MlsNack,
-    MlsRejoin,
-)
+from ironwire.wire.messages import conversations as wire
 from ironwire.wire.messages.fields import ShortText
 
 PAIR_MS = 5_000
 """In a pair the other one answers within seconds, or is not there."""
 GROUP_MS = 24 * 3_600_000
+LATER_MS = 5_000
 ASK_AGAIN_MS = 9 * 3_600_000
 """The server takes three `mls_rejoin` a day."""
 _REASON_CHARS = 255
@@ -46,73 +40,86 @@ class Healing:
     """Heals the memberships of one device."""
 
     _state: DeviceState
-    _apply: Callable[[Membership, MlsCommitted], Steps[bool]]
+    _apply: Callable[[DeviceMembership, wire.MlsCommitted], Steps[bool]]
     """Process one commit, the next of the conversation."""
-    _wish: Callable[[Membership, Wish], None]
-    """Have a change made when its turn comes."""
+    _take: Callable[[wire.MlsCommitted], Steps[None]]
+    """Take a commit as if the mailbox had brought it."""
+    _wish: Callable[[DeviceMembership, Wish, Callable[[Error | None], None] | None], None]
+    """Have a change made when its turn comes, and hear of it."""
 
-    def fill(self, member: Membership, upto: int) -> Steps[bool]:
+    def fill(self, member: DeviceMembership, upto: int) -> Steps[bool]:
         """Process the commits that were missed, up to the one that began epoch `upto`, and no further: messages of that
-        epoch may still be on their way. Whether it was reached.
+        epoch may still be on their way. Where they cannot be had, the device has fallen out of the conversation.
         """
         while member.standing in ("active", "pending") and member.place[1] < upto:
             generation, epoch = member.place
-            page = yield from ask(MlsCommits(member.id, generation, epoch + 1), MlsCommitPage)
-            if isinstance(page, Error):
-                return False
-            for commit in page.commits:
+            page = yield from ask(wire.MlsCommits(member.id, generation, epoch + 1), wire.MlsCommitPage)
+            if isinstance(page, Error) and page.msg in ("rate_limited", "internal"):
+                yield Pause(page.retry_after_ms or LATER_MS)
+                continue
+            for commit in [] if isinstance(page, Error) else page.commits:
                 is_next = commit.epoch == member.place[1] + 1 and commit.epoch <= upto
                 if is_next and (commit.generation != generation or not (yield from self._apply(member, commit))):
-                    return False
+                    break
             if member.place == (generation, epoch):
-                return False
-        return member.place[1] >= upto
+                member.wedge(self._state.now)
+        return member.standing != "wedged" and member.place[1] >= upto
 
-    def refuse(self, member: Membership, commit: MlsCommitted, reason: str) -> Steps[None]:
+    def refuse(self, member: DeviceMembership, commit: wire.MlsCommitted, reason: str) -> Steps[None]:
         """A commit that the server has ordered is not valid: this device stays behind, and asks to be added again."""
         self._state.tell(CommitRefused(member.id, commit.sender, commit.epoch, reason))
         self.wedge(member)
         said: ShortText = reason[:_REASON_CHARS]
-        yield from ask(MlsNack(member.id, commit.generation, commit.epoch, commit.sha256, said), Accepted)
+        yield from ask(wire.MlsNack(member.id, commit.generation, commit.epoch, commit.sha256, said), Accepted)
         yield from self.rejoin([member])
 
-    def wedge(self, member: Membership) -> None:
+    def wedge(self, member: DeviceMembership) -> None:
         member.wedge(self._state.now)
 
-    def rejoin(self, members: list[Membership]) -> Steps[None]:
+    def rejoin(self, members: list[DeviceMembership]) -> Steps[None]:
         """Ask to be added again, where that was not asked lately."""
         now = self._state.now
         due = [each for each in members if each.facts.asked_at is None or each.facts.asked_at + ASK_AGAIN_MS <= now]
         for each in due:
             each.note(asked_at=now)
         if due:
-            yield from ask(MlsRejoin([each.id for each in due]), Accepted)
+            yield from ask(wire.MlsRejoin([each.id for each in due]), Accepted)
 
     # --- where things stand ------------------------------------------------------------------------------------------
 
     def reconcile(self) -> Steps[None]:
         """Compare every conversation with what the server has of it: after a gap, and with a new mailbox."""
         after: ConversationId | None = None
-        lost: list[Membership] = []
+        lost: list[DeviceMembership] = []
+        unnamed = {member.id: member for member in self._state.members.values() if member.standing == "active"}
         while True:
-            page = yield from ask(MlsGroups(after), MlsGroupPage)
+            page = yield from ask(wire.MlsGroups(after), wire.MlsGroupPage)
             if isinstance(page, Error):
-                break
+                return
+            here = {stands.group: self._state.member(stands.group).place for stands in page.groups}  # as of the page
             for stands in page.groups:
                 member = self._state.member(stands.group)
-                if not (yield from self._compare(member, stands)):
+                unnamed.pop(stands.group, None)
+                if not (yield from self._compare(member, here[stands.group], stands)):
                     lost.append(member)
             if not page.more or not page.groups:
                 break
             after = page.groups[-1].group
-        for start in range(0, len(lost), 100):
-            yield from self.rejoin(lost[start : start + 100])
+        for member in unnamed.values():
+            if member.standing == "active":
+                self._bring_back(member)
+        for start in range(0, len(lost), REJOINED_AT_ONCE):
+            yield from self.rejoin(lost[start : start + REJOINED_AT_ONCE])
 
-    def _compare(self, member: Membership, stands: MlsGroup) -> Steps[bool]:
-        """Whether the device can read, or will by its own doing."""
+    def _compare(self, member: DeviceMembership, here: tuple[int, int], stands: wire.MlsGroup) -> Steps[bool]:
+        """Whether the device can read, or will by its own doing. It was `here` when the server said how it stands."""
         member.highest = max(member.highest, stands.generation)
-        here, there = member.place, (stands.generation, stands.epoch)
+        there = (stands.generation, stands.epoch)
         if member.standing in ("founding", "restarting"):
+            if stands.generation == member.facts.founding_generation:
+                page = yield from ask(wire.MlsCommits(member.id, stands.generation, 1), wire.MlsCommitPage)
+                if isinstance(page, wire.MlsCommitPage):
+                    yield from self._take(page.commits[0])  # perhaps it is the own one, whose delivery was lost
             return True
         if here > there and member.standing in ("active", "pending"):
             self.restart(member)
@@ -127,26 +134,48 @@ class Healing:
             member.wedge(self._state.now)
         return False
 
+    def _bring_back(self, member: DeviceMembership) -> None:
+        """The server does not name it: it was set back, and the conversation is to be begun anew by who may; or this
+        client was removed, which members take from the server.
+        """
+        own = self._state.own.client
+        if member.is_group and member.roster.get(own) != "admin":
+            self._leave(member)
+        else:
+            self.restart(member)
+
+    def _leave(self, member: DeviceMembership) -> None:
+        own = self._state.own.client
+        member.leave()
+        self._state.tell(MembersChanged(member.id, own, removed=(own,)))
+
     # --- restarts ----------------------------------------------------------------------------------------------------
 
-    def restart(self, member: Membership) -> None:
+    def restart(self, member: DeviceMembership) -> None:
         """Begin the next generation, if this client may."""
-        own = self._state.own.client
-        if not member.is_group:
-            peer = member.facts.peer
-            self._wish(member, Found(() if peer is None else (peer,), {} if peer is None else {peer: "admin"}, True))
+        own, peer = self._state.own.client, member.facts.peer
+        if not member.is_group and peer is not None:
+            self._wish(member, BeginGeneration((peer,), {peer: "admin"}), None)
         elif member.roster.get(own) == "admin":
             others = tuple(client for client in sorted(member.roster) if client != own)
-            self._wish(member, Found(others, {client: member.roster[client] for client in others}, True))
+            roles = {client: member.roster[client] for client in others}
+            wish = BeginGeneration(others, roles, may_be_missing=True, name=member.facts.name)
+            self._wish(member, wish, partial(self._not_restarted, member))
 
-    def watch(self, member: Membership) -> Steps[None]:
+    def _not_restarted(self, member: DeviceMembership, refused: Error | None) -> None:
+        """There is no such group for this client any more."""
+        if refused is not None and refused.msg == "not_found" and member.standing != "out":
+            self._leave(member)
+
+    def watch(self, member: DeviceMembership) -> Steps[None]:
         """Wait until somebody has added the device again; where nobody does, ask once more, and restart at last."""
+        patience = pause = GROUP_MS if member.is_group else PAIR_MS
         while member.standing == "wedged":
             since = member.facts.wedged_at or 0
-            patience = GROUP_MS if member.is_group else PAIR_MS
             if since + patience <= self._state.now:
                 self.restart(member)
-                yield Pause(patience)
+                yield Pause(pause)
+                pause = min(2 * pause, GROUP_MS)
                 continue
             yield from self.rejoin([member])
             yield Pause(min(max(since + patience - self._state.now, 1), ASK_AGAIN_MS))

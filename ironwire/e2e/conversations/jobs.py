@@ -1,6 +1,6 @@
 """Runs pieces of work that stop at questions and pauses, without a loop and without a clock.
 
-    start ──> until the next Ask ───> Request out, answer in ──┐
+    start ──> until the next Inquiry ───> Request out, answer in ──┐
                        or Pause ───> the clock reaches it ────┴──> on
 
 A piece is advanced only by an input of the engine, so between two of its stops nothing else happens. All pieces end
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 
-from ironwire.e2e.conversations.effects import Ask, Pause, Request, Steps
+from ironwire.e2e.conversations.effects import Inquiry, Pause, Request, Steps
 
 T = TypeVar("T")
 Then = Callable[[Any], None]
@@ -73,6 +73,6 @@ class Jobs:
         self._number += 1
         if isinstance(stop, Pause):
             heappush(self._paused, (self._now_ms() + stop.ms, self._number, job))
-        elif isinstance(stop, Ask):
+        elif isinstance(stop, Inquiry):
             self._asked[self._number] = job
             self._request(Request(self._number, stop))

@@ -15,16 +15,8 @@ from ironwire.e2e.conversations.effects import DeviceLinked, EngineEvent, LogDis
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import ClientId
 from ironwire.protocol.conversations.slots import Leaf
+from ironwire.protocol.devices import log_entry
 from ironwire.protocol.devices.log import DeviceLog, DeviceStanding
-from ironwire.protocol.devices.log_entry import (
-    MOST_ENTRIES,
-    LogHead,
-    LogOp,
-    SignedEntry,
-    decode_entries,
-    encode_entries,
-    open_entry,
-)
 from ironwire.protocol.devices.log_reader import Extended, RolledBack, Verdict, examine
 from ironwire.wire.messages import DeviceLogPage, DeviceLogRead, Error
 
@@ -52,20 +44,25 @@ def reading(known: DeviceLog) -> Steps[Verdict | Error]:
     return examine(known, offered)
 
 
-def _fetching(client: PublicKey, first: int) -> Steps[tuple[list[SignedEntry], LogHead | None] | Error]:
+def _fetching(
+    client: PublicKey, first: int
+) -> Steps[tuple[list[log_entry.SignedEntry], log_entry.LogHead | None] | Error]:
     """What the server shows of a log from `first` on, and its last head; None: there is no log."""
-    offered: list[SignedEntry] = []
-    while len(offered) <= MOST_ENTRIES:
+    offered: list[log_entry.SignedEntry] = []
+    while len(offered) <= log_entry.MOST_ENTRIES:
         page = yield from ask(DeviceLogRead(client.client_id, first + len(offered)), DeviceLogPage)
         if isinstance(page, Error):
             return ([], None) if page.msg == "not_found" else page
         try:
-            offered += [open_entry(client, bytes.fromhex(each.entry), bytes.fromhex(each.sig)) for each in page.entries]
+            offered += [
+                log_entry.open_entry(client, bytes.fromhex(each.entry), bytes.fromhex(each.sig))
+                for each in page.entries
+            ]
         except ValueError as error:
             raise InvalidLogEntry(f"an entry is hex: {error}") from None
         if not page.more or not page.entries:
-            return offered, LogHead(page.index, bytes.fromhex(page.head))
-    raise InvalidLogEntry(f"it has more than {MOST_ENTRIES} entries")
+            return offered, log_entry.LogHead(page.index, bytes.fromhex(page.head))
+    raise InvalidLogEntry(f"it has more than {log_entry.MOST_ENTRIES} entries")
 
 
 @define(eq=False)
@@ -84,7 +81,7 @@ class KnownLogs:
         InvalidLogEntry: the device's store is damaged.
         """
         client = parse_public_key(saved.client)
-        self._logs[saved.client] = DeviceLog(client).append(*decode_entries(client, saved.entries))
+        self._logs[saved.client] = DeviceLog(client).append(*log_entry.decode_entries(client, saved.entries))
 
     def of(self, client: ClientId) -> DeviceLog:
         """The log of the client as it is known; an empty one, where nothing is."""
@@ -143,7 +140,7 @@ class KnownLogs:
         was shown to them alone; or ours to us.
         """
         for told in heads:
-            head = LogHead(told.index, bytes.fromhex(told.head))
+            head = log_entry.LogHead(told.index, bytes.fromhex(told.head))
             relation = self.of(told.client).compare(head)
             if relation == "newer":
                 is_read = yield from self.refresh(told.client)
@@ -157,10 +154,10 @@ class KnownLogs:
         is_first = self.of(client).head is None
         self._logs[client] = extended.log
         self._disputed.discard(client)
-        self._write(SavedLog(client, encode_entries(extended.log.entries)))
+        self._write(SavedLog(client, log_entry.encode_entries(extended.log.entries)))
         if client == self.own and not is_first:
             for signed in extended.news:
-                if signed.entry.op is LogOp.ADD and signed.entry.devices[0].raw != self._device:
+                if signed.entry.op is log_entry.LogOp.ADD and signed.entry.devices[0].raw != self._device:
                     self._tell(DeviceLinked(signed.entry.devices[0].raw, signed.entry.time_ms))
 
     def _dispute(self, client: ClientId, verdict: Verdict | None) -> None:

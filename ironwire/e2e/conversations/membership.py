@@ -85,7 +85,7 @@ class Facts:
 
 
 @define(eq=False)
-class Membership:
+class DeviceMembership:
     """A conversation as this device has it. `is_dirty`: it has to be stored before anything else happens."""
 
     id: ConversationId
@@ -104,7 +104,7 @@ class Membership:
         self._roster = decode_roster(bytes.fromhex(self.facts.roster))
 
     @classmethod
-    def of_pair(cls, own: ClientId, peer: ClientId) -> "Membership":
+    def of_pair(cls, own: ClientId, peer: ClientId) -> "DeviceMembership":
         return cls(pair_id(own, peer), Facts(peer=peer))
 
     # --- what it is --------------------------------------------------------------------------------------------------

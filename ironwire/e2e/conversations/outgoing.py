@@ -19,7 +19,7 @@ from ironwire.e2e.content import Content, KnownHead, encode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.effects import Pause, Steps, ask
 from ironwire.e2e.conversations.jobs import Jobs
-from ironwire.e2e.conversations.membership import Membership
+from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.packages import DAY_MS
 from ironwire.e2e.conversations.state import DeviceState
 from ironwire.ids import ConversationId, MessageId
@@ -51,27 +51,29 @@ class OutgoingMessages:
 
     _state: DeviceState
     _jobs: Jobs
-    _settled: Callable[[Membership], None]
+    _settled: Callable[[DeviceMembership], None]
     """Told when something may go on in the conversation."""
     _fell_behind: Callable[[], None]
     """Told when the mailbox does not bring what the server has accepted."""
     _queues: dict[ConversationId, deque[OutgoingMessage]] = field(factory=dict, init=False)
     _resting: set[ConversationId] = field(factory=set, init=False)
 
-    def put(self, member: Membership, message: OutgoingMessage) -> None:
+    def put(self, member: DeviceMembership, message: OutgoingMessage) -> None:
         self._queues.setdefault(member.id, deque()).append(message)
         self._settled(member)
 
-    def say(self, member: Membership, body: AnyBody, inner_id: MessageId | None = None, ts: int | None = None) -> None:
+    def say(
+        self, member: DeviceMembership, body: AnyBody, inner_id: MessageId | None = None, ts: int | None = None
+    ) -> None:
         """A message of the device itself: nobody is told of its answer, and it does not outlive the session."""
         new_id = self._state.around.new_id()
         content = Content(inner_id or new_id, self._state.now if ts is None else ts, body)
         self.put(member, OutgoingMessage(new_id, content, is_reported=False))
 
-    def waiting_in(self, member: Membership) -> list[OutgoingMessage]:
+    def waiting_in(self, member: DeviceMembership) -> list[OutgoingMessage]:
         return list(self._queues.get(member.id, ()))
 
-    def take_all(self, member: Membership) -> list[OutgoingMessage]:
+    def take_all(self, member: DeviceMembership) -> list[OutgoingMessage]:
         """Take out what is not under way."""
         queue = self._queues.get(member.id, deque())
         taken = [message for message in queue if message.place is None]
@@ -87,7 +89,7 @@ class OutgoingMessages:
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
-    def pump(self, member: Membership) -> None:
+    def pump(self, member: DeviceMembership) -> None:
         """Send what may be sent."""
         queue = self._queues.get(member.id)
         is_ready = member.standing == "active" and self._state.is_caught_up and member.place >= member.awaited
@@ -99,7 +101,7 @@ class OutgoingMessages:
             elif message.place != member.place:
                 return  # its answer comes first, so that the order stays
 
-    def _launch(self, member: Membership, message: OutgoingMessage) -> None:
+    def _launch(self, member: DeviceMembership, message: OutgoingMessage) -> None:
         data = self._encrypt(member, message.content)
         if data is None:
             return
@@ -107,33 +109,39 @@ class OutgoingMessages:
         request = MlsSend(member.id, *member.place, data)
         self._jobs.start(self._send(member, message, request))
 
-    def _send(self, member: Membership, message: OutgoingMessage, request: MlsSend) -> Steps[None]:
+    def _send(self, member: DeviceMembership, message: OutgoingMessage, request: MlsSend) -> Steps[None]:
         reply = yield from ask(request, Accepted, message.id)
         message.place = None
         if isinstance(reply, Error) and reply.msg in ("conflict", "rate_limited", "mailbox_full", "internal"):
-            yield from self._rest(member, reply)
+            yield from self._rest(member, (request.generation, request.epoch), reply)
         else:
             self._queues[member.id].remove(message)
             if message.is_reported:
                 self._state.report(fx.Sent(message.id, reply))
         self._settled(member)
 
-    def _rest(self, member: Membership, error: Error) -> Steps[None]:
-        """Wait until it is worth another try. A conflict means that a commit is on its way; if it does not come, it has
-        to be asked for.
+    def _rest(self, member: DeviceMembership, place: tuple[int, int], error: Error) -> Steps[None]:
+        """Wait until another try is worth it. A conflict means that a commit is on its way, or came a moment ago. If
+        none comes, or the server is not even where this device is, it has to say where things stand.
         """
-        if error.msg == "conflict":
-            member.awaited = max(member.awaited, (error.generation or 0, error.epoch or 0))
-            if member.place < member.awaited:
+        is_conflict, there = error.msg == "conflict", (error.generation or 0, error.epoch or 0)
+        if is_conflict:
+            member.awaited = max(member.awaited, there)
+            if place < member.place == there:
+                return
+            if member.place < there:
                 yield Pause(LATER_MS)
-            if member.place < member.awaited:
-                self._fell_behind()
-        elif member.id not in self._resting:
+                if member.place < there:
+                    self._fell_behind()
+                return
+        if member.id not in self._resting:
             self._resting.add(member.id)
             yield Pause(REST_MS if error.msg == "mailbox_full" else error.retry_after_ms or LATER_MS)
             self._resting.discard(member.id)
+            if is_conflict:
+                self._fell_behind()
 
-    def signal(self, member: Membership, body: AnyBody) -> None:
+    def signal(self, member: DeviceMembership, body: AnyBody) -> None:
         """Say something that is worth nothing later."""
         if member.standing == "active" and self._state.is_caught_up:
             content = Content(self._state.around.new_id(), self._state.now, body)
@@ -141,11 +149,11 @@ class OutgoingMessages:
             if data is not None:
                 self._jobs.start(_signalling(MlsSignal(member.id, *member.place, data)))
 
-    def tell_logs(self, member: Membership) -> None:
+    def tell_logs(self, member: DeviceMembership) -> None:
         """Say nothing but what this device knows of device logs."""
         self.say(member, LogBody())
 
-    def _encrypt(self, member: Membership, content: Content) -> str | None:
+    def _encrypt(self, member: DeviceMembership, content: Content) -> str | None:
         """The message in the current epoch, with what is known of device logs where that is due."""
         if member.group is None:
             return None
@@ -157,10 +165,10 @@ class OutgoingMessages:
         member.note(was_used=True)
         return to_base64url(member.group.encrypt(encode_content(content)))
 
-    def _logs_are_due(self, member: Membership) -> bool:
+    def _logs_are_due(self, member: DeviceMembership) -> bool:
         return member.facts.logs_at + DAY_MS <= self._state.now
 
-    def _heads(self, member: Membership) -> list[KnownHead]:
+    def _heads(self, member: DeviceMembership) -> list[KnownHead]:
         peer = member.facts.peer
         return self._state.logs.heads({self._state.own.client, *(() if peer is None else (peer,))})
 

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from ironwire.crypto.signing import public_key_from
 from ironwire.e2e.conversations.logs import KnownLogs
-from ironwire.e2e.conversations.membership import Membership, Roster, leaf_of
+from ironwire.e2e.conversations.membership import DeviceMembership, Roster, leaf_of
 from ironwire.errors import InvalidCertificate, InvalidDeclaration, InvalidPublicKey, MLSError
 from ironwire.ids import ClientId, ConversationId, is_group
 from ironwire.mls import Change, Extension, Joined, KeyPackage, LeafNode, Lifetime, Participant, Policy
@@ -60,7 +60,7 @@ def need_valid(package: KeyPackage, now_ms: int) -> Leaf:
 class MemberPolicy(Policy):
     """The policy of the groups of one conversation. `checked` is the outcome of the last commit that it let through."""
 
-    _membership: Membership
+    _membership: DeviceMembership
     _logs: KnownLogs
     _now_ms: Callable[[], int]
     checked: rules.Checked | None = field(default=None, init=False)

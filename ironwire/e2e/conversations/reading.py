@@ -12,21 +12,12 @@ from collections.abc import Callable
 
 from attrs import define, field
 
-from ironwire.e2e.bodies import (
-    CallBody,
-    GroupBody,
-    LogBody,
-    ReceiptBody,
-    ResendBody,
-    RevokeMeBody,
-    SyncBody,
-    TypingBody,
-)
+from ironwire.e2e import bodies
 from ironwire.e2e.content import Content, decode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.effects import Steps
 from ironwire.e2e.conversations.healing import Healing
-from ironwire.e2e.conversations.membership import Membership, leaf_of
+from ironwire.e2e.conversations.membership import DeviceMembership, leaf_of
 from ironwire.e2e.conversations.outgoing import OutgoingMessages
 from ironwire.e2e.conversations.packages import DAY_MS
 from ironwire.e2e.conversations.state import DeviceState
@@ -56,6 +47,8 @@ class Reading:
     _outgoing: OutgoingMessages
     _start: Callable[[Steps[None]], None]
     """Have something done beside the mailbox."""
+    _fell_behind: Callable[[], None]
+    """Have it found out where things stand."""
     _asked: dict[tuple[ConversationId, ClientId, MessageId], int] = field(factory=dict, init=False)
     """What was asked for again in this session, and when."""
     _resent: dict[MessageId, int] = field(factory=dict, init=False)
@@ -64,13 +57,15 @@ class Reading:
         """Take a message as the mailbox brings it."""
         member = self._state.members.get(message.group)
         place = message.generation, message.epoch
-        if member is not None and place > member.place and message.generation == member.facts.generation:
+        if member is None or message.generation > member.facts.generation:
+            self._fell_behind()  # its welcome was lost, or is held back
+        elif place > member.place:
             yield from self._healing.fill(member, message.epoch)
         try:
             leaf, data = self._open(member, message)
             content = self._content(message, leaf, data, envelope_id)
         except (MLSError, InvalidContent) as error:
-            self._miss(message, envelope_id, error)
+            yield from self._miss(message, envelope_id, error)
             return
         if member is not None:
             self._take(member, message, leaf, content, seq)
@@ -83,10 +78,10 @@ class Reading:
             content = decode_content(data, None)
         except (MLSError, InvalidContent):
             return
-        if member is not None and isinstance(content.body, TypingBody | CallBody):
+        if member is not None and isinstance(content.body, bodies.TypingBody | bodies.CallBody):
             self._state.tell(self._opened(member, leaf, signal, self._state.now, content, None))
 
-    def _open(self, member: Membership | None, message: MlsMessage | RelayedMlsSignal) -> tuple[Leaf, bytes]:
+    def _open(self, member: DeviceMembership | None, message: MlsMessage | RelayedMlsSignal) -> tuple[Leaf, bytes]:
         """Raises:
         MLSError: it cannot be read here, or its device was revoked.
         """
@@ -118,28 +113,28 @@ class Reading:
 
     # --- what is read ------------------------------------------------------------------------------------------------
 
-    def _take(self, member: Membership, message: MlsMessage, leaf: Leaf, content: Content, seq: int) -> None:
+    def _take(self, member: DeviceMembership, message: MlsMessage, leaf: Leaf, content: Content, seq: int) -> None:
         state, body = self._state, content.body
         if state.missing.pop((member.id, leaf.client, content.id), None) is not None:
-            state.write(fx.Found(member.id, leaf.client, content.id))
+            state.write(fx.NoLongerMissing(member.id, leaf.client, content.id))
         member.note(was_used=True)
         if content.logs:
             self._start(state.logs.hear(content.logs))
         opened = self._opened(member, leaf, message, message.ts, content, seq)
         match body:
-            case LogBody():
+            case bodies.LogBody():
                 return
-            case ResendBody(ids):
+            case bodies.ResendBody(ids):
                 self._start(self._resend(member, leaf.client, ids))
                 return
-            case GroupBody(name) if member.roster.get(leaf.client) != "admin" or not member.is_group:
+            case bodies.GroupBody(name) if member.roster.get(leaf.client) != "admin" or not member.is_group:
                 return
-            case GroupBody(name):
+            case bodies.GroupBody(name):
                 member.note(name=name)
                 state.tell(fx.GroupRenamed(member.id, leaf.client, name))
-            case ReceiptBody() if member.is_group:
+            case bodies.ReceiptBody() if member.is_group:
                 return
-            case SyncBody() | RevokeMeBody() if member.facts.peer != state.own.client:
+            case bodies.SyncBody() | bodies.RevokeMeBody() if member.facts.peer != state.own.client:
                 return
             case _:
                 pass
@@ -148,29 +143,35 @@ class Reading:
 
     def _opened(
         self,
-        member: Membership,
+        member: DeviceMembership,
         leaf: Leaf,
         message: MlsMessage | RelayedMlsSignal,
         ts: int,
         content: Content,
         seq: int | None,
-    ) -> fx.Opened:
+    ) -> fx.OpenedMessage:
         peer = member.facts.peer
         place = message.generation, message.epoch
-        return fx.Opened(member.id, peer, place, leaf.client, leaf.device, message.device, ts, content, seq)
+        return fx.OpenedMessage(member.id, peer, place, leaf.client, leaf.device, message.device, ts, content, seq)
 
     # --- what is not -------------------------------------------------------------------------------------------------
 
-    def _miss(self, message: MlsMessage, envelope_id: MessageId | None, error: Exception) -> None:
-        """Tell that something was said, and have it said again, unless that would be in vain."""
+    def _miss(self, message: MlsMessage, envelope_id: MessageId | None, error: Exception) -> Steps[None]:
+        """Tell that something was said, and have it said again, unless that would be in vain. What was read before is
+        only a repetition, by a server that was set back or that lies.
+        """
         state, sender = self._state, message.sender
+        if envelope_id is not None and isinstance(error, MLSError):
+            was_opened: bool = yield fx.Inquiry(fx.WasOpened(sender, message.device, envelope_id))
+            if was_opened:
+                return
         state.tell(fx.Unreadable(message.group, sender, envelope_id, message.ts, str(error)))
         is_wanted = envelope_id is not None and not isinstance(error, UpdateNeeded)
         if envelope_id is not None and is_wanted and len(state.missing) < MOST_MISSING:
             state.missing[message.group, sender, envelope_id] = message.ts
             state.write(fx.Missing(message.group, sender, envelope_id, message.ts))
 
-    def ask_again(self, member: Membership) -> None:
+    def ask_again(self, member: DeviceMembership) -> None:
         """Ask for what was missed in a conversation that can be read now, and now and then once more."""
         if member.standing != "active" or not self._state.is_caught_up:
             return
@@ -180,21 +181,23 @@ class Reading:
         if wanted:
             self._asked.update(dict.fromkeys(wanted, now))
             for start in range(0, len(wanted), RECEIPT_IDS):
-                self._outgoing.say(member, ResendBody([id_ for _, _, id_ in wanted[start : start + RECEIPT_IDS]]))
+                self._outgoing.say(
+                    member, bodies.ResendBody([id_ for _, _, id_ in wanted[start : start + RECEIPT_IDS]])
+                )
 
     def give_up(self) -> None:
         """What nobody has sent again within a week is lost, and that is said."""
         over = [key for key, ts in self._state.missing.items() if ts + GIVEN_UP_MS <= self._state.now]
         for conversation, sender, id_ in over:
             ts = self._state.missing.pop((conversation, sender, id_))
-            self._state.write(fx.Found(conversation, sender, id_))
+            self._state.write(fx.NoLongerMissing(conversation, sender, id_))
             self._state.tell(fx.Unreadable(conversation, sender, id_, ts, "nobody has sent it again", True))
 
-    def _resend(self, member: Membership, asking: ClientId, ids: list[MessageId]) -> Steps[None]:
+    def _resend(self, member: DeviceMembership, asking: ClientId, ids: list[MessageId]) -> Steps[None]:
         """Encrypt messages again that this device has sent, under their ids, for a client that could read them then."""
         since = member.since_of(asking)
         to = GroupId(member.id) if member.is_group else member.facts.peer
-        found: list[fx.Recalled] = [] if to is None else (yield fx.Ask(fx.Recall(to, tuple(ids))))
+        found: list[fx.Recalled] = [] if to is None else (yield fx.Inquiry(fx.Recall(to, tuple(ids))))
         for recalled in found:
             times = self._resent.get(recalled.id, 0)
             is_recent = recalled.ts + GIVEN_UP_MS > self._state.now

@@ -7,7 +7,7 @@ from attrs import define, field
 from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.logs import KnownLogs
-from ironwire.e2e.conversations.membership import Membership, facts_of
+from ironwire.e2e.conversations.membership import DeviceMembership, facts_of
 from ironwire.e2e.conversations.packages import KeyPackagePool
 from ironwire.e2e.conversations.policy import MemberPolicy
 from ironwire.ids import ClientId, ConversationId, MessageId
@@ -38,7 +38,7 @@ class DeviceState:
     own: Leaf
     around: Surroundings
     effects: fx.Effects = field(factory=fx.Effects, init=False)
-    members: dict[ConversationId, Membership] = field(factory=dict, init=False)
+    members: dict[ConversationId, DeviceMembership] = field(factory=dict, init=False)
     missing: dict[tuple[ConversationId, ClientId, MessageId], int] = field(factory=dict, init=False)
     """Messages that could not be read, with when they came."""
     is_caught_up: bool = field(default=False, init=False)
@@ -56,14 +56,14 @@ class DeviceState:
 
     # --- conversations -----------------------------------------------------------------------------------------------
 
-    def member(self, conversation: ConversationId) -> Membership:
+    def member(self, conversation: ConversationId) -> DeviceMembership:
         """The place in this conversation, perhaps none yet."""
         found = self.members.get(conversation)
         if found is None:
-            found = self.members[conversation] = Membership(conversation)
+            found = self.members[conversation] = DeviceMembership(conversation)
         return found
 
-    def policy_of(self, member: Membership) -> MemberPolicy:
+    def policy_of(self, member: DeviceMembership) -> MemberPolicy:
         policy = self._policies.get(member.id)
         if policy is None:
             policy = self._policies[member.id] = MemberPolicy(member, self.logs, self.around.now_ms)
@@ -73,10 +73,12 @@ class DeviceState:
         """Raises:
         MLSError, ValueError: the device's store is damaged.
         """
-        member = self.members[saved.conversation] = Membership(saved.conversation, facts_of(saved))
+        member = self.members[saved.conversation] = DeviceMembership(saved.conversation, facts_of(saved))
         policy = self.policy_of(member)
         if saved.state is not None:
             member.group = MLSGroup.restore(saved.state, self.key, policy)
+        elif member.facts.generation and not member.facts.is_out:
+            member.wedge(self.now)  # its keys were lost
         if saved.founding is not None:
             member.founding = MLSGroup.restore(saved.founding, self.key, policy)
 

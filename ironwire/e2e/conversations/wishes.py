@@ -2,7 +2,7 @@
 
     wish            wanted by                                  op
     --------------  -----------------------------------------  ------------------------------------
-    Found           a first message, a person, or healing      members, devices or update; epoch 0
+    BeginGeneration           a first message, a person, or healing      members, devices or update; epoch 0
     ChangeMembers   a person                                   members
     GiveRoles       a person                                   roles
     Rename          a person                                   rename
@@ -20,7 +20,7 @@ from collections.abc import Collection, Mapping
 
 from attrs import field, frozen
 
-from ironwire.e2e.conversations.membership import Membership, Roster
+from ironwire.e2e.conversations.membership import DeviceMembership, Roster
 from ironwire.ids import ClientId, Role
 from ironwire.protocol.conversations.declaration import Declaration, Op, roster_hash
 from ironwire.protocol.conversations.membership import with_admin
@@ -28,7 +28,7 @@ from ironwire.protocol.conversations.slots import Leaf, leaves_of
 
 
 @frozen
-class Found:
+class BeginGeneration:
     """Begin the next generation, with these clients besides one's own. `roles` are theirs, if not member. Those who
     `may_be_missing` are left out where they have no device that reads encrypted messages. `name` is the group's, which
     is told in a message.
@@ -79,7 +79,7 @@ class RenewKeys:
     pass
 
 
-Wish = Found | ChangeMembers | GiveRoles | Rename | ChangeDevices | TakeOut | AddAgain | RenewKeys
+Wish = BeginGeneration | ChangeMembers | GiveRoles | Rename | ChangeDevices | TakeOut | AddAgain | RenewKeys
 
 
 @frozen
@@ -120,11 +120,11 @@ class Draft:
         return declared, after
 
 
-def draft(wish: Wish, member: Membership, own: Leaf) -> Draft | None:
+def draft(wish: Wish, member: DeviceMembership, own: Leaf) -> Draft | None:
     """The commit that makes it so; None: it is so."""
     roster, slots = member.roster, member.slots
     match wish:
-        case Found(clients, roles, may_be_missing, _):
+        case BeginGeneration(clients, roles, may_be_missing, _):
             others = tuple(client for client in clients if client != own.client)
             op: Op = "members" if others else "devices"
             return Draft(op, (*others, own.client), roles=roles, may_be_missing=may_be_missing)

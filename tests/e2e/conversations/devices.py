@@ -8,12 +8,13 @@ from typing import Protocol
 
 import trio
 from attrs import define, field
+from wsproto.events import Ping, TextMessage
 
 from ironwire.crypto.signing import DeviceKey
 from ironwire.e2e.bodies import AnyBody, TextBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.engine import Engine
-from ironwire.e2e.conversations.membership import Membership
+from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
 from ironwire.ids import Address, ClientId, ConversationId, MessageId
@@ -42,19 +43,30 @@ class Disk:
     packages: dict[bytes, fx.SavedPackage] = field(factory=dict)
     logs: dict[ClientId, fx.SavedLog] = field(factory=dict)
     missing: dict[tuple[ConversationId, ClientId, MessageId], fx.Missing] = field(factory=dict)
-    opened: list[fx.Opened] = field(factory=list)
+    opened: list[fx.OpenedMessage] = field(factory=list)
     plain: list[ServerFrame] = field(factory=list)
     outbox: dict[MessageId, tuple[Address, AnyBody]] = field(factory=dict)
     """Messages without an answer."""
     sent: dict[MessageId, fx.Recalled] = field(factory=dict)
     epoch: int = 0
     position: int = 0
+    wedged: set[ConversationId] = field(factory=set)
+    """Where the device could not read for a time."""
+    left: set[ConversationId] = field(factory=set)
+    joined: dict[ConversationId, int] = field(factory=dict)
+    """When the device came into each."""
 
     def apply(self, writes: list[fx.Write]) -> None:
         for write in writes:
             match write:
                 case fx.SavedMembership():
                     self.memberships[write.conversation] = write
+                    if b'"wedged_at"' in write.facts:
+                        self.wedged.add(write.conversation)
+                    if b'"is_out":true' in write.facts:
+                        self.left.add(write.conversation)
+                    if write.state is not None:
+                        self.joined.setdefault(write.conversation, now_ms())
                 case fx.SavedPackage():
                     self.packages[write.ref] = write
                 case fx.DropPackage(ref):
@@ -63,9 +75,9 @@ class Disk:
                     self.logs[write.client] = write
                 case fx.Missing():
                     self.missing[write.conversation, write.sender, write.id] = write
-                case fx.Found(conversation, sender, id_):
+                case fx.NoLongerMissing(conversation, sender, id_):
                     self.missing.pop((conversation, sender, id_), None)
-                case fx.Opened():
+                case fx.OpenedMessage():
                     if not any(_same(write, each) for each in self.opened):
                         self.opened.append(write)
                 case fx.KeptFrame(frame):
@@ -74,8 +86,13 @@ class Disk:
                     self.position = max(self.position, seq)
 
 
-def _same(one: fx.Opened, other: fx.Opened) -> bool:
+def _same(one: fx.OpenedMessage, other: fx.OpenedMessage) -> bool:
     return (one.sender, one.device, one.content.id) == (other.sender, other.device, other.content.id)
+
+
+def key_of(name: str) -> DeviceKey:
+    """The key of the device with this name."""
+    return DeviceKey.from_seed(name.encode().ljust(32, b"."))
 
 
 class Fails(Protocol):
@@ -107,16 +124,18 @@ class EngineDevice:
     """Whether the program ends now, before or after these effects are on the disk."""
     is_up: bool = field(default=False, init=False)
     is_cut: bool = field(default=False, init=False)
+    written: list[ClientMessage] = field(factory=list, init=False, repr=False)
     _asked: dict[str, int] = field(factory=dict, init=False)
     _answers: dict[str, trio.Event] = field(factory=dict, init=False)
     _answered: dict[str, Answer | Error] = field(factory=dict, init=False)
     _ids: "count[int]" = field(factory=count, init=False)
     _reading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    _poke: trio.Event = field(factory=trio.Event, init=False)
     _written: tuple[trio.MemorySendChannel[bytes], trio.MemoryReceiveChannel[bytes]] = field(init=False, repr=False)
 
     @key.default
     def _named(self) -> DeviceKey:
-        return DeviceKey.from_seed(self.name.encode().ljust(32, b"."))
+        return key_of(self.name)
 
     def __attrs_post_init__(self) -> None:
         self.fails = _never
@@ -178,7 +197,10 @@ class EngineDevice:
                 nursery.start_soon(self._write_all)
                 while True:
                     event = await self.stage.actors[self.name].event()
-                    if event is None or not hasattr(event, "data"):
+                    if isinstance(event, Ping):
+                        self._written[0].send_nowait(frame_builder.pong())
+                        continue
+                    if not isinstance(event, TextMessage):
                         break
                     frame = self.spoil(decode_server(event.data))
                     if frame is not None:
@@ -186,10 +208,19 @@ class EngineDevice:
                         if isinstance(frame.message, CaughtUp):
                             caught_up.set()
                 nursery.cancel_scope.cancel()
+            self._lose_session()
+
+    def _lose_session(self) -> None:
+        self.is_up = False
+        self._asked.clear()
+        self.do(self.engine.end_session())
 
     async def _tick(self) -> None:
         while True:
-            await trio.sleep(0.05)
+            self._poke = trio.Event()
+            due_at = self.engine.due_at
+            with trio.move_on_after(float("inf") if due_at is None else max(due_at - now_ms(), 1) / 1000):
+                await self._poke.wait()
             due_at = self.engine.due_at
             if due_at is not None and due_at <= now_ms():
                 self.do(self.engine.tick())
@@ -208,11 +239,9 @@ class EngineDevice:
     async def leave(self) -> None:
         """The connection breaks."""
         if self.is_up:
-            self.is_up = False
             self._reading.cancel()
             await self.stage.actors[self.name].hang_up()
-            self._asked.clear()
-            self.do(self.engine.end_session())
+            self._lose_session()
 
     async def crash(self) -> None:
         """The program ends without a word, and begins again."""
@@ -225,6 +254,7 @@ class EngineDevice:
 
     def do(self, effects: fx.Effects) -> None:
         """Carry out what follows from an input: first the disk, then the network, then the program."""
+        self._poke.set()
         if self.is_cut or self.fails(effects, is_kept=False):
             self.is_cut = True
             return
@@ -242,7 +272,7 @@ class EngineDevice:
             self._take_report(report)
 
     def _take_report(self, report: fx.Report) -> None:
-        id_ = report.wish if isinstance(report, fx.Done) else report.id
+        id_ = report.wish if isinstance(report, fx.WishDone) else report.id
         self.reports[id_] = report
         _, body = self.disk.outbox.pop(id_, (None, None))
         if isinstance(report, fx.Sent) and not isinstance(report.reply, Error) and body is not None:
@@ -254,6 +284,9 @@ class EngineDevice:
                 self.do(self.engine.answer(request.number, self.blobs.get(ref.url)))
             case fx.StoreBlob():
                 self.do(self.engine.answer(request.number, None))
+            case fx.WasOpened(sender, device, id_):
+                seen = [(each.sender, each.device, each.content.id) for each in self.disk.opened]
+                self.do(self.engine.answer(request.number, (sender, device, id_) in seen))
             case fx.Recall(_, ids):
                 found = [self.disk.sent[id_] for id_ in ids if id_ in self.disk.sent]
                 self.do(self.engine.answer(request.number, found))
@@ -264,6 +297,7 @@ class EngineDevice:
 
     def _write(self, message: ClientMessage, id_: MessageId | None) -> None:
         if self.is_up:
+            self.written.append(message)
             self._written[0].send_nowait(frame_builder.text(encode(message, id_).decode()))
 
     async def _write_all(self) -> None:
@@ -300,7 +334,7 @@ class EngineDevice:
     def texts(self) -> list[str]:
         return [each.content.body.text for each in self.disk.opened if isinstance(each.content.body, TextBody)]
 
-    def member(self, to: Address) -> Membership:
+    def member(self, to: Address) -> DeviceMembership:
         member = self.engine.member_of(to)
         assert member is not None, f"{self.name} knows nothing of {to}"
         return member
@@ -355,9 +389,11 @@ class EngineWorld:
 
     async def until(self, condition: Callable[[], bool], seconds: float = SETTLE_SECONDS) -> None:
         """Let time pass until something is so."""
+        pause = 0.05
         with trio.move_on_after(seconds):
-            while not condition():  # noqa: ASYNC110 - of many devices, whatever happens
-                await trio.sleep(0.1)
+            while not condition():
+                await trio.sleep(pause)
+                pause = min(2 * pause, 30.0)
         assert condition(), "it has not come so"
 
     async def quiet(self, seconds: float = 3.0) -> None:

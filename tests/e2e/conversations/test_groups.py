@@ -3,7 +3,7 @@
 from trio.testing import MockClock
 
 from ironwire.e2e.conversations import effects as fx
-from ironwire.e2e.conversations.wishes import ChangeMembers, Found, GiveRoles, Rename, Wish
+from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Rename, Wish
 from ironwire.ids import GroupId, MessageId
 from ironwire.wire.messages import Accepted, GroupCreate, GroupLeave
 from tests.e2e.conversations.devices import EngineDevice, EngineWorld, open_world
@@ -15,16 +15,16 @@ async def begin_group(world: EngineWorld, admin: EngineDevice, *others: EngineDe
     assert isinstance(made, Accepted)
     group = made.group
     assert group is not None
-    await change(world, admin, group, Found(tuple(sorted({other.client for other in others}))))
+    await change(world, admin, group, BeginGeneration(tuple(sorted({other.client for other in others}))))
     await world.until(lambda: agree(group, admin, *others))
     return group
 
 
-async def change(world: EngineWorld, device: EngineDevice, group: GroupId, wish: Wish) -> fx.Done:
+async def change(world: EngineWorld, device: EngineDevice, group: GroupId, wish: Wish) -> fx.WishDone:
     wanted: MessageId = device.want(group, wish)
     await world.until(lambda: wanted in device.reports)
     done = device.reports[wanted]
-    assert isinstance(done, fx.Done)
+    assert isinstance(done, fx.WishDone)
     return done
 
 
@@ -57,7 +57,7 @@ async def test_admins_add_and_remove_clients_and_give_roles(mock_clock: MockCloc
         group = await begin_group(world, alice, bob)
         alice.say(group, "before Carol")
         await world.until(lambda: bob.texts == ["before Carol"])
-        assert await change(world, alice, group, ChangeMembers(add=(carol.client,))) == fx.Done(_last(alice))
+        assert await change(world, alice, group, ChangeMembers(add=(carol.client,))) == fx.WishDone(_last(alice))
         await world.until(lambda: agree(group, alice, bob, carol))
         assert bob.told(fx.MembersChanged)[-1] == fx.MembersChanged(
             group, alice.client, added=(carol.client,), roles=((carol.client, "member"),)
@@ -79,7 +79,7 @@ async def test_admins_add_and_remove_clients_and_give_roles(mock_clock: MockCloc
 
 
 def _last(device: EngineDevice) -> MessageId:
-    return [report.wish for report in device.reports.values() if isinstance(report, fx.Done)][-1]
+    return [report.wish for report in device.reports.values() if isinstance(report, fx.WishDone)][-1]
 
 
 async def test_a_member_cannot_change_who_is_in_it(mock_clock: MockClock) -> None:

@@ -128,7 +128,7 @@ async def test_reactions_are_messages_and_typing_is_not_kept(mock_clock: MockClo
         await world.until(lambda: bool(alice.disk.opened))
         assert alice.disk.opened[0].content.body == ReactionBody(MessageName(alice.client, sent), "👍")
         bob.do(bob.engine.signal(alice.client, TypingBody(True)))
-        await world.until(lambda: len(alice.told(fx.Opened)) == 2)
+        await world.until(lambda: len(alice.told(fx.OpenedMessage)) == 2)
         assert len(alice.disk.opened) == 1
 
 

@@ -36,3 +36,7 @@ CREATE TABLE missing (
     since        INTEGER NOT NULL,
     PRIMARY KEY (conversation, sender, message_id)
 ) STRICT, WITHOUT ROWID;
+
+-- How often this file was opened and closed by a device that encrypts. The same number stands beside the device's key: where it is higher, this
+-- file was put back from a copy.
+ALTER TABLE mailbox ADD COLUMN mark INTEGER NOT NULL DEFAULT 0;
