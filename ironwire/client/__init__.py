@@ -98,7 +98,7 @@ from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
 from ironwire.e2e.bodies import FileBody, SealedFile
 from ironwire.e2e.content import Content
-from ironwire.e2e.conversations.effects import (
+from ironwire.e2e.conversations.events import (
     CommitRefused,
     DeviceLinked,
     DevicesChanged,

@@ -25,10 +25,12 @@ from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
-from ironwire.client.store.records import Absorb, ForgetSecrets, NoteMark, Sendable
+from ironwire.client.store.mark import StoreMark
+from ironwire.client.store.records import Absorb, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.e2e.bodies import AnyBody, ReceiptBody, TextBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
@@ -87,7 +89,10 @@ class Encryption:
     """Messages that the engine has, and that have no answer yet."""
     _wishes: dict[MessageId, "_Awaited"] = field(factory=dict, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
-    _mark: int = field(default=0, init=False)
+    _mark: StoreMark = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._mark = StoreMark(self._write_queue.store, self._keys)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -97,7 +102,8 @@ class Encryption:
             KeystoreError: the files of the device's key cannot be read or written.
         """
         self._clock.set()
-        await self._note_opened()
+        if await self._mark.opened():
+            self._events.put(DeviceRenewed())
         keys, around = self._keys, Surroundings(self._clock.now_ms, _new_id, os.urandom)
         self.engine = Engine.new(keys.key, keys.certificate.encode(), keys.account.client_id, around)
         store = self._write_queue.store
@@ -110,30 +116,13 @@ class Encryption:
                 f"{store.path}: what it has of encrypted conversations is damaged: {error}"
             ) from error
 
-    async def _note_opened(self) -> None:
-        """Count, in the file and beside it. Where the file counts less, it was put back from a copy: then this is
-        another device from now on, with a key of its own.
-        """
-        store, keys = self._write_queue.store, self._keys
-        here, beside = await store.mark(), await trio.to_thread.run_sync(keys.read_mark)
-        if here < beside:
-            await trio.to_thread.run_sync(keys.renew)
-            await store.apply([ForgetSecrets()])
-            self._events.put(DeviceRenewed())
-        await self._count(max(here, beside) + 1)
-
     async def close(self) -> None:
         """The program ends. Nothing is lost where this is not called.
 
         Raises:
             LocalStoreError, KeystoreError: it cannot be noted.
         """
-        await self._count(self._mark + 1)
-
-    async def _count(self, mark: int) -> None:
-        await self._write_queue.store.apply([NoteMark(mark)])
-        await trio.to_thread.run_sync(self._keys.write_mark, mark)
-        self._mark = mark
+        await self._mark.closed()
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
@@ -208,8 +197,8 @@ class Encryption:
             case _:
                 pass
 
-    def _tell(self, event: fx.EngineEvent) -> None:
-        if not isinstance(event, fx.OpenedMessage):
+    def _tell(self, event: ev.EngineEvent) -> None:
+        if not isinstance(event, ev.OpenedMessage):
             self._events.put(event)
         elif event.seq is None and isinstance(event.content.body, TypingBody):
             group = GroupId(event.conversation) if event.peer is None else None

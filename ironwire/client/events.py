@@ -12,7 +12,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.e2e.content import Content
-from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.errors import ClientError
 from ironwire.ids import GroupId, MessageId
 from ironwire.wire.messages import Accepted, Error, File, Receipt, RelayedTyping, ServerMessage, Text
@@ -122,17 +122,17 @@ class DeviceRenewed:
 
 ConversationEvent = (
     DeviceRenewed
-    | fx.CommitRefused
-    | fx.DeviceLinked
-    | fx.DevicesChanged
-    | fx.GroupRenamed
-    | fx.LogDisputed
-    | fx.MembersChanged
-    | fx.NotEncrypted
-    | fx.Secured
-    | fx.Unreadable
+    | ev.CommitRefused
+    | ev.DeviceLinked
+    | ev.DevicesChanged
+    | ev.GroupRenamed
+    | ev.LogDisputed
+    | ev.MembersChanged
+    | ev.NotEncrypted
+    | ev.Secured
+    | ev.Unreadable
 )
-"""Of encrypted conversations (`ironwire.e2e.conversations.effects` explains each)."""
+"""Of encrypted conversations (`ironwire.e2e.conversations.events` explains each)."""
 
 Event = Received | Connected | Disconnected | Missed | Lost | Queued | Settled | ConversationEvent
 

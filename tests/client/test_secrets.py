@@ -11,6 +11,7 @@ from ironwire.client.store.records import Absorb, Begin, Queue, Settle
 from ironwire.e2e.bodies import FileBody, MessageName, ReactionBody, ReceiptBody, SealedFile, TextBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.ids import ClientId, DeviceId, GroupId, MessageId
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.wire.messages import DeliveredFile, DeliveredReceipt, DeliveredText, File, Gap, Text
@@ -24,10 +25,10 @@ NOW = 1_790_000_000_000
 SEALED = SealedFile("/media/123e4567-e89b-42d3-a456-426614174000.bin", "A" * 43, 100, "5a" * 32)
 
 
-def opened(body: object, number: int, sender: ClientId = BOB, peer: ClientId | None = BOB) -> fx.OpenedMessage:
+def opened(body: object, number: int, sender: ClientId = BOB, peer: ClientId | None = BOB) -> ev.OpenedMessage:
     content = Content(MessageId(f"m{number}"), NOW, body)  # type: ignore[arg-type]  # a body
     conversation = PAIR if peer is not None else CLUB
-    return fx.OpenedMessage(conversation, peer, (1, 2), sender, b"k" * 32, DeviceId("tablet"), NOW, content, number)
+    return ev.OpenedMessage(conversation, peer, (1, 2), sender, b"k" * 32, DeviceId("tablet"), NOW, content, number)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from ironwire.client.store.secrets import keep
 from ironwire.e2e.bodies import FileBody, ReceiptBody, TextBody
 from ironwire.e2e.content import encode_content
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.ids import Address, ClientId, GroupId, MessageId
 from ironwire.wire import messages as msg
 from ironwire.wire.base64url import to_base64url
@@ -77,7 +78,7 @@ class Arrivals:
             match write:
                 case fx.Passed():
                     pass
-                case fx.OpenedMessage():
+                case ev.OpenedMessage():
                     self._insert_opened(write)
                 case fx.KeptFrame(frame):
                     if isinstance(frame.message, records.Delivery | msg.Gap):
@@ -136,14 +137,14 @@ class Arrivals:
         is_encrypted = content is not None
         insert_entry(self._database, "unseen", peer, named, message.ts or 0, frame, content, is_encrypted=is_encrypted)
 
-    def _insert_opened(self, opened: fx.OpenedMessage) -> None:
+    def _insert_opened(self, opened: ev.OpenedMessage) -> None:
         content = opened.content
         if not self._is_known(content.id, opened.sender, opened.device, opened.ts):
             self._insert_delivery(content.id, as_delivered(opened), opened.seq or 0, encode_content(content))
 
 
 def as_delivered(
-    opened: fx.OpenedMessage,
+    opened: ev.OpenedMessage,
 ) -> msg.DeliveredText | msg.DeliveredFile | msg.DeliveredReceipt | MlsMessage:
     """An encrypted message in the form of one in the clear, where there is one; else its envelope, around what was in
     it.
@@ -164,7 +165,7 @@ def as_delivered(
 
 
 def _delivered_file(
-    opened: fx.OpenedMessage, body: FileBody, to: ClientId | None, group: GroupId | None
+    opened: ev.OpenedMessage, body: FileBody, to: ClientId | None, group: GroupId | None
 ) -> msg.DeliveredFile:
     """The hash is that of the encrypted file, so it is left out: nobody is to take that for the content."""
     return msg.DeliveredFile(

@@ -16,6 +16,7 @@ from attrs import define, field
 
 from ironwire.e2e.bodies import GroupBody
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.effects import Steps
 from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.membership import CommitFrame, DeviceMembership, Roster, leaf_of, slots_of
@@ -57,7 +58,7 @@ class Deliveries:
         try:
             yield from self._join(member, welcome, data)
         except MLSError as error:
-            self._state.tell(fx.CommitRefused(member.id, welcome.sender, welcome.epoch, str(error)))
+            self._state.tell(ev.CommitRefused(member.id, welcome.sender, welcome.epoch, str(error)))
             if member.standing in ("absent", "wedged"):
                 member.wedge(self._state.now)
 
@@ -85,7 +86,7 @@ class Deliveries:
         member.note(peer=_peer_of(member, roster, state.own.client), update_at=update_at, was_used=True)
         if is_new:
             by = leaf_of(joined.inviter).client
-            state.tell(fx.Secured(member.id, welcome.generation, by, restarted=was_encrypted))
+            state.tell(ev.Secured(member.id, welcome.generation, by, restarted=was_encrypted))
 
     def _check_inviter(self, member: DeviceMembership, welcome: MlsWelcome, joined: Joined, roster: Roster) -> None:
         inviter = leaf_of(joined.inviter)
@@ -142,7 +143,7 @@ class Deliveries:
         member.enter(group, commit.generation, roster, commit.ts)
         own = self._state.own.client
         member.note(peer=_peer_of(member, roster, own), update_at=self._state.now + RENEW_MS)
-        self._state.tell(fx.Secured(member.id, commit.generation, own, restarted=was_encrypted))
+        self._state.tell(ev.Secured(member.id, commit.generation, own, restarted=was_encrypted))
         if frame.name is not None:
             member.note(name=frame.name)
         self._tell_name(member)
@@ -194,7 +195,7 @@ class Deliveries:
             member.note(update_at=self._state.now + RENEW_MS, was_used=False)
         if frame.name is not None:
             member.note(name=frame.name)
-            self._state.tell(fx.GroupRenamed(member.id, self._state.own.client, frame.name))
+            self._state.tell(ev.GroupRenamed(member.id, self._state.own.client, frame.name))
         if frame.name is not None or change.added:
             self._tell_name(member)
 
@@ -210,11 +211,11 @@ class Deliveries:
             (client, role) for client, role in after.items() if before.get(client) != role
         )
         if added or removed or roles:
-            self._state.tell(fx.MembersChanged(member.id, by, added, removed, roles))
+            self._state.tell(ev.MembersChanged(member.id, by, added, removed, roles))
         came = tuple(_named(leaf_of(each)) for each in change.added if leaf_of(each).client in before)
         went = tuple(_named(leaf_of(each)) for each in change.removed if leaf_of(each).client in after)
         if came != went:
-            self._state.tell(fx.DevicesChanged(member.id, came, went))
+            self._state.tell(ev.DevicesChanged(member.id, came, went))
 
     # --- parts -------------------------------------------------------------------------------------------------------
 

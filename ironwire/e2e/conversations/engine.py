@@ -23,18 +23,20 @@ from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.beginnings import Beginnings
 from ironwire.e2e.conversations.changes import ChangeQueue
+from ironwire.e2e.conversations.chores import Chores
 from ironwire.e2e.conversations.committing import CommitAuthor
 from ironwire.e2e.conversations.deliveries import Deliveries
-from ironwire.e2e.conversations.effects import Effects, Pause, Steps
+from ironwire.e2e.conversations.effects import Effects, Steps
 from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, RenewKeys, TakeOut, Wish
+from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, TakeOut, Wish
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -44,10 +46,6 @@ from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import conversations as wire
 from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
-
-CHORES_MS = 60_000
-PUBLISH_MS = 12 * 3_600_000
-ADD_AGAIN_MS = 3_600_000
 
 
 @define(eq=False)
@@ -62,6 +60,7 @@ class Engine:
     _healing: Healing = field(init=False)
     _reading: Reading = field(init=False)
     _beginnings: Beginnings = field(init=False)
+    _chores: Chores = field(init=False)
     _inbox: deque[ServerFrame] = field(factory=deque, init=False)
     _is_reading: bool = field(default=False, init=False)
     _position: int = field(default=0, init=False)
@@ -70,8 +69,6 @@ class Engine:
     _touched: dict[ConversationId, DeviceMembership] = field(factory=dict, init=False)
     """Where something may go on."""
     _watched: set[ConversationId] = field(factory=set, init=False)
-    _added_at: dict[ConversationId, int] = field(factory=dict, init=False)
-    """When this device last tried to add its client's other ones."""
 
     @classmethod
     def new(cls, key: KeyPair, certificate: bytes, client: ClientId, around: Surroundings) -> "Engine":
@@ -89,6 +86,7 @@ class Engine:
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
+        self._chores = Chores(state, self._changes, self._reading, self._touch, self._look)
 
     def restore(
         self,
@@ -217,7 +215,7 @@ class Engine:
             conversation = message.group or pair_id(self._state.own.client, ClientId(other or message.sender))
             known = self._state.members.get(conversation)
             if known is not None and known.is_encrypted:
-                self._state.tell(fx.NotEncrypted(conversation, message.sender, frame.id))
+                self._state.tell(ev.NotEncrypted(conversation, message.sender, frame.id))
 
     def _take_task(self, task: wire.MlsTask) -> None:
         """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
@@ -320,6 +318,7 @@ class Engine:
                 self._state.report(fx.Sent(message.id, refused))
         elif member.standing == "wedged" and self._state.is_caught_up and member.id not in self._watched:
             self._watched.add(member.id)
+            self._reconcile()
             self._jobs.start(self._healing.watch(member), lambda _: self._watched.discard(member.id))
         elif member.standing == "absent" and self._state.is_caught_up and self._outgoing.waiting_in(member):
             self._beginnings.decide(member)
@@ -330,44 +329,13 @@ class Engine:
     def _catch_up(self) -> None:
         """Everything that waited was processed: now this device speaks."""
         self._state.is_caught_up = True
-        self._jobs.start(self._start_up())
+        self._jobs.start(self._chores.run())
         for member in self._state.members.values():
             self._touch(member)
 
-    def _start_up(self) -> Steps[None]:
-        yield from self._state.pool.publishing()
+    def _look(self) -> None:
         if self._must_reconcile:
             self._reconcile()
-        published_at = self._state.now
-        while True:
-            self._reading.give_up()
-            for conversation in {conversation for conversation, _, _ in self._state.missing}:
-                self._touch(self._state.member(conversation))
-            self._renew_keys()
-            self._add_own_devices()
-            if published_at + PUBLISH_MS <= self._state.now:
-                published_at = self._state.now
-                yield from self._state.pool.publishing()
-            yield Pause(CHORES_MS)
-
-    def _add_own_devices(self) -> None:
-        """The server asks to add a device when it publishes its first key packages: to conversations that begin at that
-        moment nobody does.
-        """
-        now, own = self._state.now, self._state.own.client
-        devices = [Leaf(own, each.key.raw) for each in self._state.logs.of(own).current]
-        for member in [each for each in self._state.members.values() if each.standing == "active"]:
-            missing = tuple(leaf for leaf in devices if leaf not in member.slots)
-            if missing and self._added_at.get(member.id, 0) + ADD_AGAIN_MS <= now:
-                self._added_at[member.id] = now
-                self._changes.want(member, ChangeDevices(missing))
-
-    def _renew_keys(self) -> None:
-        for member in self._state.members.values():
-            due_at = member.facts.update_at
-            is_due = due_at is not None and due_at <= self._state.now and member.facts.was_used
-            if is_due and member.standing == "active":
-                self._changes.want(member, RenewKeys())
 
     def _reconcile(self) -> None:
         """Ask the server where things stand, unless that is being asked."""

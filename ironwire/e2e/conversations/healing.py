@@ -16,7 +16,8 @@ from functools import partial
 
 from attrs import define
 
-from ironwire.e2e.conversations.effects import CommitRefused, MembersChanged, Pause, Steps, ask
+from ironwire.e2e.conversations.effects import Pause, Steps, ask
+from ironwire.e2e.conversations.events import CommitRefused, MembersChanged
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
 from ironwire.e2e.conversations.wishes import BeginGeneration, Wish
@@ -91,7 +92,7 @@ class Healing:
         """Compare every conversation with what the server has of it: after a gap, and with a new mailbox."""
         after: ConversationId | None = None
         lost: list[DeviceMembership] = []
-        unnamed = {member.id: member for member in self._state.members.values() if member.standing == "active"}
+        unnamed = {each.id: each for each in self._state.members.values() if each.standing in ("active", "wedged")}
         while True:
             page = yield from ask(wire.MlsGroups(after), wire.MlsGroupPage)
             if isinstance(page, Error):
@@ -106,7 +107,7 @@ class Healing:
                 break
             after = page.groups[-1].group
         for member in unnamed.values():
-            if member.standing == "active":
+            if member.standing in ("active", "wedged"):
                 self._bring_back(member)
         for start in range(0, len(lost), REJOINED_AT_ONCE):
             yield from self.rejoin(lost[start : start + REJOINED_AT_ONCE])
@@ -139,7 +140,7 @@ class Healing:
         client was removed, which members take from the server.
         """
         own = self._state.own.client
-        if member.is_group and member.roster.get(own) != "admin":
+        if member.is_group and (member.standing == "wedged" or member.roster.get(own) != "admin"):
             self._leave(member)
         else:
             self.restart(member)

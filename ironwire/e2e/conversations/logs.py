@@ -11,7 +11,8 @@ from attrs import define, field
 
 from ironwire.crypto.signing import PublicKey, parse_public_key
 from ironwire.e2e.content import KnownHead
-from ironwire.e2e.conversations.effects import DeviceLinked, EngineEvent, LogDisputed, SavedLog, Steps, Write, ask
+from ironwire.e2e.conversations.effects import SavedLog, Steps, Write, ask
+from ironwire.e2e.conversations.events import DeviceLinked, EngineEvent, LogDisputed
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import ClientId
 from ironwire.protocol.conversations.slots import Leaf

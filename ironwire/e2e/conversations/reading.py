@@ -15,6 +15,7 @@ from attrs import define, field
 from ironwire.e2e import bodies
 from ironwire.e2e.content import Content, decode_content
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.effects import Steps
 from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.membership import DeviceMembership, leaf_of
@@ -131,7 +132,7 @@ class Reading:
                 return
             case bodies.GroupBody(name):
                 member.note(name=name)
-                state.tell(fx.GroupRenamed(member.id, leaf.client, name))
+                state.tell(ev.GroupRenamed(member.id, leaf.client, name))
             case bodies.ReceiptBody() if member.is_group:
                 return
             case bodies.SyncBody() | bodies.RevokeMeBody() if member.facts.peer != state.own.client:
@@ -149,10 +150,10 @@ class Reading:
         ts: int,
         content: Content,
         seq: int | None,
-    ) -> fx.OpenedMessage:
+    ) -> ev.OpenedMessage:
         peer = member.facts.peer
         place = message.generation, message.epoch
-        return fx.OpenedMessage(member.id, peer, place, leaf.client, leaf.device, message.device, ts, content, seq)
+        return ev.OpenedMessage(member.id, peer, place, leaf.client, leaf.device, message.device, ts, content, seq)
 
     # --- what is not -------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ class Reading:
             was_opened: bool = yield fx.Inquiry(fx.WasOpened(sender, message.device, envelope_id))
             if was_opened:
                 return
-        state.tell(fx.Unreadable(message.group, sender, envelope_id, message.ts, str(error)))
+        state.tell(ev.Unreadable(message.group, sender, envelope_id, message.ts, str(error)))
         is_wanted = envelope_id is not None and not isinstance(error, UpdateNeeded)
         if envelope_id is not None and is_wanted and len(state.missing) < MOST_MISSING:
             state.missing[message.group, sender, envelope_id] = message.ts
@@ -191,7 +192,7 @@ class Reading:
         for conversation, sender, id_ in over:
             ts = self._state.missing.pop((conversation, sender, id_))
             self._state.write(fx.NoLongerMissing(conversation, sender, id_))
-            self._state.tell(fx.Unreadable(conversation, sender, id_, ts, "nobody has sent it again", True))
+            self._state.tell(ev.Unreadable(conversation, sender, id_, ts, "nobody has sent it again", True))
 
     def _resend(self, member: DeviceMembership, asking: ClientId, ids: list[MessageId]) -> Steps[None]:
         """Encrypt messages again that this device has sent, under their ids, for a client that could read them then."""

@@ -6,6 +6,7 @@ from attrs import define, field
 
 from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.logs import KnownLogs
 from ironwire.e2e.conversations.membership import DeviceMembership, facts_of
 from ironwire.e2e.conversations.packages import KeyPackagePool
@@ -87,7 +88,7 @@ class DeviceState:
     def write(self, write: fx.Write) -> None:
         self.effects.writes.append(write)
 
-    def tell(self, event: fx.EngineEvent) -> None:
+    def tell(self, event: ev.EngineEvent) -> None:
         self.effects.events.append(event)
 
     def report(self, report: fx.Report) -> None:

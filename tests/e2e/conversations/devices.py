@@ -13,6 +13,7 @@ from wsproto.events import Ping, TextMessage
 from ironwire.crypto.signing import DeviceKey
 from ironwire.e2e.bodies import AnyBody, TextBody
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import Surroundings
@@ -43,7 +44,7 @@ class Disk:
     packages: dict[bytes, fx.SavedPackage] = field(factory=dict)
     logs: dict[ClientId, fx.SavedLog] = field(factory=dict)
     missing: dict[tuple[ConversationId, ClientId, MessageId], fx.Missing] = field(factory=dict)
-    opened: list[fx.OpenedMessage] = field(factory=list)
+    opened: list[ev.OpenedMessage] = field(factory=list)
     plain: list[ServerFrame] = field(factory=list)
     outbox: dict[MessageId, tuple[Address, AnyBody]] = field(factory=dict)
     """Messages without an answer."""
@@ -77,7 +78,7 @@ class Disk:
                     self.missing[write.conversation, write.sender, write.id] = write
                 case fx.NoLongerMissing(conversation, sender, id_):
                     self.missing.pop((conversation, sender, id_), None)
-                case fx.OpenedMessage():
+                case ev.OpenedMessage():
                     if not any(_same(write, each) for each in self.opened):
                         self.opened.append(write)
                 case fx.KeptFrame(frame):
@@ -86,7 +87,7 @@ class Disk:
                     self.position = max(self.position, seq)
 
 
-def _same(one: fx.OpenedMessage, other: fx.OpenedMessage) -> bool:
+def _same(one: ev.OpenedMessage, other: ev.OpenedMessage) -> bool:
     return (one.sender, one.device, one.content.id) == (other.sender, other.device, other.content.id)
 
 
@@ -113,7 +114,7 @@ class EngineDevice:
     logs: dict[str, DeviceLog] = field(repr=False)
     """Of every client, by the first part of the names."""
     disk: Disk = field(factory=Disk, repr=False)
-    events: list[fx.EngineEvent] = field(factory=list, init=False, repr=False)
+    events: list[ev.EngineEvent] = field(factory=list, init=False, repr=False)
     reports: dict[MessageId, fx.Report] = field(factory=dict, init=False, repr=False)
     engine: Engine = field(init=False, repr=False)
     key: DeviceKey = field(init=False, repr=False)
@@ -339,7 +340,7 @@ class EngineDevice:
         assert member is not None, f"{self.name} knows nothing of {to}"
         return member
 
-    def told(self, kind: type[fx.EngineEvent]) -> list[fx.EngineEvent]:
+    def told(self, kind: type[ev.EngineEvent]) -> list[ev.EngineEvent]:
         return [event for event in self.events if isinstance(event, kind)]
 
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, RenewKeys
 from ironwire.ids import Address, ConversationId, GroupId, MessageId
 from ironwire.mls import suite
@@ -125,12 +126,11 @@ class Play:
     async def settle(self) -> None:
         """Everybody comes back, and nothing goes wrong any more."""
         for name, device in self.world.devices.items():
-            device.spoil = lambda frame: frame
+            device.spoil, device.fails = (lambda frame: frame), _never
             if device.is_cut:
                 await device.crash()
             if not device.is_up and name not in self.revoked:
                 await device.enter()
-            device.fails = _never
         await self.world.until(self.is_settled, seconds=3 * 3_600)
 
     @property
@@ -174,7 +174,7 @@ class Play:
 
     def check(self) -> None:
         for device in self.world.devices.values():
-            told = [event for event in device.told(fx.OpenedMessage) if isinstance(event, fx.OpenedMessage)]
+            told = [event for event in device.told(ev.OpenedMessage) if isinstance(event, ev.OpenedMessage)]
             names = Counter((event.sender, event.content.id) for event in told)
             assert not [name for name, times in names.items() if times > 1], f"{device.name} was told twice"
             assert len(set(device.texts)) == len(device.texts)
@@ -197,7 +197,7 @@ class Play:
                     assert device.name in readers or self.is_missed(device, message_id), f"{device.name} lost it"
 
     def is_missed(self, device: EngineDevice, message_id: MessageId) -> bool:
-        unread = [event.id for event in device.told(fx.Unreadable) if isinstance(event, fx.Unreadable)]
+        unread = [event.id for event in device.told(ev.Unreadable) if isinstance(event, ev.Unreadable)]
         return message_id in unread or any(id_ == message_id for _, _, id_ in device.disk.missing)
 
 

@@ -3,6 +3,7 @@
 from trio.testing import MockClock
 
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Rename, Wish
 from ironwire.ids import GroupId, MessageId
 from ironwire.wire.messages import Accepted, GroupCreate, GroupLeave
@@ -59,7 +60,7 @@ async def test_admins_add_and_remove_clients_and_give_roles(mock_clock: MockCloc
         await world.until(lambda: bob.texts == ["before Carol"])
         assert await change(world, alice, group, ChangeMembers(add=(carol.client,))) == fx.WishDone(_last(alice))
         await world.until(lambda: agree(group, alice, bob, carol))
-        assert bob.told(fx.MembersChanged)[-1] == fx.MembersChanged(
+        assert bob.told(ev.MembersChanged)[-1] == ev.MembersChanged(
             group, alice.client, added=(carol.client,), roles=((carol.client, "member"),)
         )
         bob.say(group, "welcome")

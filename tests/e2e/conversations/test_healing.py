@@ -5,7 +5,7 @@ from collections.abc import Callable
 from attrs import evolve
 from trio.testing import MockClock
 
-from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import GiveRoles, RenewKeys
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage
@@ -52,7 +52,7 @@ async def test_a_missed_commit_is_fetched(mock_clock: MockClock) -> None:
         alice.say(group, "in epoch 3")
         await world.until(lambda: bob.texts == ["in epoch 3"])
         assert agree(group, alice, bob)
-        assert not bob.told(fx.Unreadable)
+        assert not bob.told(ev.Unreadable)
 
 
 async def test_a_commit_that_does_not_verify_is_refused_and_the_device_added_again(mock_clock: MockClock) -> None:
@@ -62,8 +62,8 @@ async def test_a_commit_that_does_not_verify_is_refused_and_the_device_added_aga
         bob.spoil = with_broken_commits
         await change(world, alice, group, RenewKeys())
         await world.quiet(0.5)
-        (refused,) = bob.told(fx.CommitRefused)
-        assert isinstance(refused, fx.CommitRefused)
+        (refused,) = bob.told(ev.CommitRefused)
+        assert isinstance(refused, ev.CommitRefused)
         assert (refused.by, refused.epoch) == (alice.client, 2)
         bob.spoil = lambda frame: frame
         await world.until(lambda: agree(group, alice, bob, carol))
@@ -78,7 +78,7 @@ async def test_a_message_that_cannot_be_read_is_sent_again(mock_clock: MockClock
         await world.until(lambda: bob.texts == ["one"])
         bob.spoil = broken_once()
         alice.say(bob.client, "two")
-        await world.until(lambda: bool(bob.told(fx.Unreadable)))
+        await world.until(lambda: bool(bob.told(ev.Unreadable)))
         await world.until(lambda: bob.texts == ["one", "two"])
         assert not bob.disk.missing
 
@@ -95,7 +95,7 @@ async def test_a_pair_that_has_lost_its_state_is_restarted(mock_clock: MockClock
         await world.until(lambda: bob.member(alice.client).place == (2, 1))
         await alice.enter()
         await world.until(lambda: alice.texts == ["two"])
-        assert alice.told(fx.Secured)[-1] == fx.Secured(bob.member(alice.client).id, 2, bob.client, restarted=True)
+        assert alice.told(ev.Secured)[-1] == ev.Secured(bob.member(alice.client).id, 2, bob.client, restarted=True)
 
 
 async def test_a_new_device_is_added_to_everything(mock_clock: MockClock) -> None:
@@ -106,11 +106,11 @@ async def test_a_new_device_is_added_to_everything(mock_clock: MockClock) -> Non
         await world.until(lambda: bob.texts == ["one"])
         (tablet,) = await world.enter("bob.tablet")
         await world.until(lambda: agree(group, alice, bob, tablet))
-        assert any(isinstance(each, fx.DeviceLinked) for each in bob.events)
+        assert any(isinstance(each, ev.DeviceLinked) for each in bob.events)
         assert (bob.client, tablet.key.public_key.raw) in [
             added
-            for each in alice.told(fx.DevicesChanged)
-            if isinstance(each, fx.DevicesChanged)
+            for each in alice.told(ev.DevicesChanged)
+            if isinstance(each, ev.DevicesChanged)
             for added in each.added
         ]
         alice.say(bob.client, "two")

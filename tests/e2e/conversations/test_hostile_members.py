@@ -7,7 +7,7 @@ from typing import Any
 from attrs import evolve
 from trio.testing import MockClock
 
-from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.ids import GroupId
 from ironwire.mls.nodes import BasicCredential
 from ironwire.protocol.devices.log_entry import LogOp
@@ -29,8 +29,8 @@ async def a_group() -> AsyncIterator[tuple[EngineWorld, GroupId, EngineDevice, E
 
 def refusal(victim: EngineDevice, group: GroupId) -> str:
     """Why the victim has refused the commit; it has changed nothing."""
-    (told,) = victim.told(fx.CommitRefused)
-    assert isinstance(told, fx.CommitRefused)
+    (told,) = victim.told(ev.CommitRefused)
+    assert isinstance(told, ev.CommitRefused)
     member = victim.member(group)
     assert member.standing == "wedged"
     assert member.group is not None
@@ -93,7 +93,7 @@ async def test_a_device_that_no_log_knows_is_added(mock_clock: MockClock) -> Non
     async with a_group() as (_, group, alice, _, carol):
         forger = Forger(alice, group)
         give(carol, forger.commit(forger.declared("devices"), add=[package_of("alice.ghost")]))
-        assert not carol.told(fx.CommitRefused), "the log is read first"
+        assert not carol.told(ev.CommitRefused), "the log is read first"
         answer(carol, Error("not_found"))
         assert refusal(carol, group) == "an Add of a device that is not in the log of its client"
 
@@ -146,8 +146,8 @@ async def test_a_message_is_a_thousand_generations_ahead(mock_clock: MockClock) 
             forger.group.encrypt(b"skipped")
         give(carol, forger.message(forger.group.encrypt(b"ahead")), "ahead")
         answer_unread(carol)
-        (told,) = carol.told(fx.Unreadable)
-        assert isinstance(told, fx.Unreadable)
+        (told,) = carol.told(ev.Unreadable)
+        assert isinstance(told, ev.Unreadable)
         assert "too far ahead" in told.reason
         assert carol.member(group).standing == "active"
 
@@ -161,8 +161,8 @@ async def test_a_member_restarts_the_group_without_being_admin(mock_clock: MockC
     async with a_group() as (_, group, _, bob, carol):
         roster = dict(carol.member(group).roster)
         give(carol, Forger(bob, group).welcome(carol, roster, 2))
-        (told,) = carol.told(fx.CommitRefused)
-        assert isinstance(told, fx.CommitRefused)
+        (told,) = carol.told(ev.CommitRefused)
+        assert isinstance(told, ev.CommitRefused)
         assert told.reason == "a restart by somebody who was no admin"
         assert carol.member(group).place == (1, 1)
 
@@ -172,8 +172,8 @@ async def test_a_restart_brings_in_a_client(mock_clock: MockClock) -> None:
         await world.link("eve.phone")
         roster = {**carol.member(group).roster, world.devices["eve.phone"].client: "member"}
         give(carol, Forger(alice, group).welcome(carol, roster, 2))
-        (told,) = carol.told(fx.CommitRefused)
-        assert isinstance(told, fx.CommitRefused)
+        (told,) = carol.told(ev.CommitRefused)
+        assert isinstance(told, ev.CommitRefused)
         assert told.reason == "a restart that brings in a client that was not in the conversation"
         assert carol.member(group).standing == "active"
 
@@ -181,6 +181,6 @@ async def test_a_restart_brings_in_a_client(mock_clock: MockClock) -> None:
 async def test_a_welcome_whose_roster_does_not_fit_to_its_leaves(mock_clock: MockClock) -> None:
     async with a_group() as (_, group, alice, bob, carol):
         give(carol, Forger(alice, group).welcome(carol, {alice.client: "admin", bob.client: "member"}, 2))
-        (told,) = carol.told(fx.CommitRefused)
-        assert isinstance(told, fx.CommitRefused)
+        (told,) = carol.told(ev.CommitRefused)
+        assert isinstance(told, ev.CommitRefused)
         assert "nobody in its roster" in told.reason

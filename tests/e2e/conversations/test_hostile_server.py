@@ -6,6 +6,7 @@ from attrs import evolve
 from trio.testing import MockClock
 
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import ChangeMembers, RenewKeys
 from ironwire.ids import DeviceId, MessageId
 from ironwire.protocol.devices.log_entry import LogOp
@@ -43,7 +44,7 @@ async def test_it_writes_in_the_clear_in_the_name_of_somebody(mock_clock: MockCl
         await world.until(lambda: bob.texts == ["one"])
         await bob.leave()
         give(bob, DeliveredText(alice.client, "send money", NOW_MS, DeviceId("phone")), "m")
-        assert bob.told(fx.NotEncrypted) == [fx.NotEncrypted(bob.member(alice.client).id, alice.client, MessageId("m"))]
+        assert bob.told(ev.NotEncrypted) == [ev.NotEncrypted(bob.member(alice.client).id, alice.client, MessageId("m"))]
 
 
 async def test_it_replays_a_message(mock_clock: MockClock) -> None:
@@ -62,7 +63,7 @@ async def test_it_replays_a_message(mock_clock: MockClock) -> None:
         (frame,) = [frame for frame in seen if isinstance(frame.message, MlsMessage)]
         give(bob, frame.message, sent)
         assert bob.texts == ["one"]
-        assert not bob.told(fx.Unreadable), "what was read before is not said to be missing"
+        assert not bob.told(ev.Unreadable), "what was read before is not said to be missing"
         give(bob, frame.message, "under another name")
         assert bob.texts == ["one"]
 
@@ -74,9 +75,9 @@ async def test_it_gives_a_message_the_name_of_another(mock_clock: MockClock) -> 
         await world.until(lambda: bob.texts == ["one"])
         bob.spoil = lambda frame: frame._replace(id=MessageId("x")) if isinstance(frame.message, MlsMessage) else frame
         alice.say(bob.client, "two")
-        await world.until(lambda: bool(bob.told(fx.Unreadable)))
-        (told,) = bob.told(fx.Unreadable)
-        assert isinstance(told, fx.Unreadable)
+        await world.until(lambda: bool(bob.told(ev.Unreadable)))
+        (told,) = bob.told(ev.Unreadable)
+        assert isinstance(told, ev.Unreadable)
         assert told.reason == "the message has another id than its envelope"
         assert bob.texts == ["one"]
 
@@ -109,7 +110,7 @@ async def test_it_changes_what_a_commit_declares(mock_clock: MockClock) -> None:
 
         lying(bob, lie)
         await change(world, alice, group, RenewKeys())
-        await world.until(lambda: bool(bob.told(fx.CommitRefused)))
+        await world.until(lambda: bool(bob.told(ev.CommitRefused)))
 
 
 async def test_it_forks_a_group_and_the_epoch_code_shows_it(mock_clock: MockClock) -> None:
@@ -229,9 +230,9 @@ async def test_it_hides_a_revocation_and_the_members_find_out(mock_clock: MockCl
         await world.quiet()
         alice.member(bob.client).note(logs_at=0)  # as if a day had passed
         alice.say(bob.client, "two")
-        await world.until(lambda: bool(bob.told(fx.LogDisputed)))
-        (told,) = bob.told(fx.LogDisputed)
-        assert isinstance(told, fx.LogDisputed)
+        await world.until(lambda: bool(bob.told(ev.LogDisputed)))
+        (told,) = bob.told(ev.LogDisputed)
+        assert isinstance(told, ev.LogDisputed)
         assert told.client == alice.client
 
 
@@ -257,9 +258,9 @@ async def test_it_rolls_a_log_back(mock_clock: MockClock) -> None:
         await laptop.enter()
         bob.say(laptop.client, "Hello")
         laptop.take(ServerFrame(DeviceLogChanged(alice.client, 1, "00" * 32), None, laptop.disk.position + 1_000))
-        await world.until(lambda: bool(laptop.told(fx.LogDisputed)))
-        (told,) = laptop.told(fx.LogDisputed)
-        assert isinstance(told, fx.LogDisputed)
+        await world.until(lambda: bool(laptop.told(ev.LogDisputed)))
+        (told,) = laptop.told(ev.LogDisputed)
+        assert isinstance(told, ev.LogDisputed)
         assert isinstance(told.verdict, RolledBack)
 
 

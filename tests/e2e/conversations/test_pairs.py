@@ -5,6 +5,7 @@ from trio.testing import MockClock
 
 from ironwire.e2e.bodies import MessageName, ReactionBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations import events as ev
 from ironwire.protocol.devices.log_entry import LogOp
 from ironwire.wire.messages import Accepted
 from tests.e2e.conversations.devices import open_world
@@ -22,8 +23,8 @@ async def test_the_first_message_begins_to_encrypt(mock_clock: MockClock) -> Non
         bob.say(alice.client, "Hello, Alice")
         await world.until(lambda: alice.texts == ["Hello, Alice"])
         assert alice.member(bob.client).place == bob.member(alice.client).place == (1, 1)
-        (told,) = bob.told(fx.Secured)
-        assert told == fx.Secured(alice.member(bob.client).id, 1, alice.client)
+        (told,) = bob.told(ev.Secured)
+        assert told == ev.Secured(alice.member(bob.client).id, 1, alice.client)
 
 
 async def test_all_devices_of_both_read_everything(mock_clock: MockClock) -> None:
@@ -71,7 +72,7 @@ async def test_a_device_that_was_away_reads_it_later(mock_clock: MockClock) -> N
         await world.quiet()
         await bob.enter()
         assert bob.texts == ["one", "two"]
-        assert not bob.told(fx.Unreadable)
+        assert not bob.told(ev.Unreadable)
 
 
 async def test_a_client_without_certificates_gets_it_in_the_clear(mock_clock: MockClock) -> None:
@@ -98,7 +99,7 @@ async def test_a_program_that_crashes_sends_what_had_no_answer_and_reads_nothing
         bob.say(alice.client, "three")
         await world.until(lambda: bob.texts == ["one", "two"] and alice.texts == ["three"])
         assert not alice.disk.outbox
-        assert not bob.told(fx.Unreadable)
+        assert not bob.told(ev.Unreadable)
 
 
 @pytest.mark.parametrize("is_kept", [False, True])
@@ -128,7 +129,7 @@ async def test_reactions_are_messages_and_typing_is_not_kept(mock_clock: MockClo
         await world.until(lambda: bool(alice.disk.opened))
         assert alice.disk.opened[0].content.body == ReactionBody(MessageName(alice.client, sent), "👍")
         bob.do(bob.engine.signal(alice.client, TypingBody(True)))
-        await world.until(lambda: len(alice.told(fx.OpenedMessage)) == 2)
+        await world.until(lambda: len(alice.told(ev.OpenedMessage)) == 2)
         assert len(alice.disk.opened) == 1
 
 
