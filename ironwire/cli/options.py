@@ -89,9 +89,6 @@ def this_device() -> DeviceId:
     return DeviceId(name or "computer")
 
 
-device_option = click.option(
-    "--device", metavar="NAME", callback=parse_device, help="Be this device: what comes while it is away waits for it."
-)
 this_device_option = click.option(
     "--device",
     metavar="NAME",

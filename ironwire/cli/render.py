@@ -5,6 +5,7 @@ JSON is ASCII.
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -49,8 +50,12 @@ def speaker(
     return name if message.group is None or message.group == here else f"{name} in {book.label(message.group)}"
 
 
-def received(message: iw.DeliveredText | iw.DeliveredFile, sender: str, at: datetime, *, fetch: str = "/save") -> Text:
-    """A message from `sender`, by the name that this user has for them. `fetch` is the command that gets a file."""
+def received(
+    message: iw.DeliveredText | iw.DeliveredFile, sender: str, at: datetime, *, fetch: str | None = None
+) -> Text:
+    """A message from `sender`, by the name that this user has for them. `fetch` is the command that gets a file, where
+    that is not the one of a chat.
+    """
     lines = _file_lines(message, fetch) if isinstance(message, iw.DeliveredFile) else _text_lines(message.text)
     return _utterance(sender, "bold bright_blue", at, lines)
 
@@ -135,7 +140,7 @@ def members(group: iw.GroupDetails, book: AddressBook, own: ClientId) -> list[st
 
 
 def remembered(
-    entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str = "/save"
+    entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str | None = None
 ) -> Text:
     """An entry of the conversation with `peer`, as the device keeps it."""
     message, at = entry.message, when(entry.message.ts)
@@ -206,7 +211,12 @@ def _clock(at: datetime) -> str:
     return f"{at:%H:%M}" if at.date() == now().date() else f"{at:%Y-%m-%d %H:%M}"
 
 
-def _file_lines(file: iw.DeliveredFile, fetch: str) -> list[Text]:
+def download_line(link: str) -> str:
+    """The command that gets a file by its path, or by the link of one that is encrypted."""
+    return f"ironwire download {shlex.quote(link)}"
+
+
+def _file_lines(file: iw.DeliveredFile, fetch: str | None) -> list[Text]:
     name = f"“{printable(file.name)}”" if file.name else "a file"
     facts: list[str] = [file.kind or "file"]
     if file.duration_ms is not None:
@@ -217,5 +227,5 @@ def _file_lines(file: iw.DeliveredFile, fetch: str) -> list[Text]:
     return [
         Text(f"sends {name} ({', '.join(facts)})"),
         *(Text(line, "italic") for line in caption),
-        Text(f"{fetch} {file.url}", "dim"),
+        Text(fetch or f"/save {file.url}", "dim"),
     ]

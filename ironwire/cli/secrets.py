@@ -2,13 +2,14 @@
 be, one grey line where devices come and go.
 """
 
+from attrs import define, field
 from rich.text import Text
 
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.render import notice
 from ironwire.client.events import ConversationEvent
-from ironwire.ids import ClientId, Role
+from ironwire.ids import Address, ClientId, Role
 
 _ALARM = "bold red"
 
@@ -50,3 +51,21 @@ def _members(
     said += [f"{book.label(client)} went" for client in removed]
     said += [f"{book.label(client)} is {role} now" for client, role in roles.items() if client not in added]
     return ", ".join(said)
+
+
+@define(eq=False)
+class SecrecyNotices:
+    """Says of each conversation whether it is encrypted: once, and again where that changes."""
+
+    _book: AddressBook
+    _said: dict[Address, bool] = field(factory=dict, init=False)
+
+    def of(self, peer: Address, *, is_encrypted: bool) -> Text | None:
+        """The line for the conversation with `peer`, if it was not said before."""
+        if self._said.get(peer) is is_encrypted:
+            return None
+        self._said[peer] = is_encrypted
+        label = self._book.label(peer)
+        if is_encrypted:
+            return notice(f"encrypted: only devices that are in the conversation with {label} read it")
+        return notice(f"not encrypted: the server can read the conversation with {label}", "magenta")

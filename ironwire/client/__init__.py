@@ -60,6 +60,7 @@ from ironwire.client.groups import OwnGroups
 from ironwire.client.opening import connect, open_device
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
+from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
 from ironwire.client.store.handover import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
@@ -87,6 +88,7 @@ from ironwire.client.store.sealed import StoreKey
 from ironwire.client.store.store import LocalStore
 from ironwire.client.transfer import (
     Downloaded,
+    FileDescription,
     FileMetadata,
     Uploaded,
     download,
@@ -198,7 +200,9 @@ __all__ = [
     "Extended",
     "File",
     "FileBody",
+    "FileDescription",
     "FileMetadata",
+    "FileTerms",
     "Forked",
     "GroupChanged",
     "GroupDetails",
@@ -261,6 +265,7 @@ __all__ = [
     "TransferFailed",
     "Unreadable",
     "Uploaded",
+    "as_file_message",
     "connect",
     "conversation_of",
     "create_identity",
@@ -268,6 +273,7 @@ __all__ = [
     "default_store_path",
     "download",
     "download_sealed",
+    "file_link",
     "in_groups",
     "keep_account",
     "load_account",
@@ -279,12 +285,14 @@ __all__ = [
     "parse_address",
     "parse_client_id",
     "parse_device_id",
+    "parse_file_link",
     "parse_group_id",
     "read_client_id",
     "read_everything",
     "read_history",
     "read_linked_device",
     "safety_number",
+    "sealed_file",
     "upload",
     "upload_sealed",
 ]

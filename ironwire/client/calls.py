@@ -4,16 +4,29 @@ The other side's words come as events: `RelayedOffer`, `RelayedRinging`, `Relaye
 `RelayedUpdate` and `RelayedEnd`. A call of a device goes on after a short loss of its connection: `RelayedResumed` says
 so, on both sides, and asks to repeat a description that the other side may have missed. Every other call has ended with
 its session, and `RelayedEnd` says that too.
+
+Between devices that read encrypted messages, descriptions and candidates are encrypted: the server relays them, and
+does not learn how the two reach each other.
 """
 
 from uuid import uuid4
 
+import trio
 from attrs import define
 
 from ironwire.client.connection.requests import Requests
+from ironwire.client.encryption import Encryption
+from ironwire.client.errors import Refused
+from ironwire.client.sealed_files import will_encrypt
+from ironwire.e2e.bodies import CallBody
+from ironwire.e2e.conversations.wishes import BeginGeneration
 from ironwire.ids import CallId, ClientId
 from ironwire.wire import messages as msg
 from ironwire.wire.messages.calls import EndReason, Media, UpdateKind
+
+_AGAIN_SECONDS = 0.1
+_LATER_SECONDS = 2.0
+_ATTEMPTS = 5
 
 
 @define(eq=False)
@@ -36,7 +49,7 @@ class OwnCalls:
     async def offer(self, to: ClientId, sdp: str, media: Media) -> CallId:
         """Call every session of `to`."""
         call = CallId(uuid4().hex)
-        await self._requests.ask(msg.CallOffer(to, call, sdp, media), msg.Accepted)
+        await self._requests.ask(msg.CallOffer(to, call, await self._secret_sdp(to, call, sdp), media), msg.Accepted)
         return call
 
     async def ringing(self, to: ClientId, call: CallId) -> None:
@@ -45,18 +58,49 @@ class OwnCalls:
 
     async def answer(self, to: ClientId, call: CallId, sdp: str) -> None:
         """Take the call in this session; `conflict`: another one was quicker."""
-        await self._requests.ask(msg.CallAnswer(to, call, sdp), msg.Accepted)
+        await self._requests.ask(msg.CallAnswer(to, call, await self._secret_sdp(to, call, sdp)), msg.Accepted)
 
     async def candidate(self, to: ClientId, call: CallId, candidate: msg.Candidate) -> None:
         """Name one way to reach this session."""
-        await self._requests.ask(msg.CallCandidate(to, call, candidate), msg.Accepted)
+        text = await self._secret(to, CallBody(call, candidate=candidate))
+        hidden = candidate if text is None else msg.Candidate(text)
+        await self._requests.ask(msg.CallCandidate(to, call, hidden), msg.Accepted)
 
     async def update(self, to: ClientId, call: CallId, kind: UpdateKind, sdp: str) -> None:
         """Change the connection of a call that was answered, or answer such a change; `conflict`: not answered yet.
         Where both sides offer at once, the caller's offer wins.
         """
-        await self._requests.ask(msg.CallUpdate(to, call, kind, sdp), msg.Accepted)
+        await self._requests.ask(msg.CallUpdate(to, call, kind, await self._secret_sdp(to, call, sdp)), msg.Accepted)
 
     async def end(self, to: ClientId, call: CallId, reason: EndReason = "hangup") -> None:
         """End the call, or refuse it for every session of this client."""
         await self._requests.ask(msg.CallEnd(to, call, reason), msg.Accepted)
+
+    async def _secret_sdp(self, to: ClientId, call: CallId, sdp: str) -> str:
+        return await self._secret(to, CallBody(call, sdp=sdp)) or sdp
+
+    async def _secret(self, to: ClientId, body: CallBody) -> str | None:
+        """What stands in its place on the wire; None where the other side reads nothing encrypted.
+
+        Raises:
+            Refused: it does, and cannot be reached.
+        """
+        encryption = self._requests.encryption
+        if encryption is None or not await will_encrypt(self._requests, to):
+            return None
+        if not encryption.engine.is_encrypted(to):
+            await self._begin(encryption, to)
+        while (text := await encryption.seal(to, body)) is None:  # noqa: ASYNC110 - a commit is on its way
+            await trio.sleep(_AGAIN_SECONDS)
+        return text
+
+    async def _begin(self, encryption: Encryption, to: ClientId) -> None:
+        """Begin the pair. A device that was added a moment ago is about to publish its key packages."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await encryption.change(to, BeginGeneration((to,), {to: "admin"}))
+                return
+            except Refused as refused:
+                if refused.code != "not_found" or attempt == _ATTEMPTS:
+                    raise
+            await trio.sleep(_LATER_SECONDS)

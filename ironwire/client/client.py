@@ -19,6 +19,7 @@ from ironwire.client.errors import LocalStoreError
 from ironwire.client.events import Connection, Event
 from ironwire.client.groups import OwnGroups
 from ironwire.client.presence import OwnPresence
+from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.handover import Sending
 from ironwire.client.store.handover_lines import Stored
@@ -26,8 +27,7 @@ from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, 
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import FileMetadata
 from ironwire.e2e.bodies import FileBody
-from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId, parse_client_id
-from ironwire.protocol.devices.log_reader import Extended
+from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire import messages as msg
 
 
@@ -95,11 +95,14 @@ class Client:
         """
         await self._link.wait_up()
 
-    async def queue(self, *messages: Sendable, ids: Sequence[MessageId] | None = None) -> list[MessageId]:
+    async def queue(
+        self, *messages: Sendable, ids: Sequence[MessageId] | None = None, body: FileBody | None = None
+    ) -> list[MessageId]:
         """Keep `messages`, with or without a server, and return once they are kept; their ids are those of `Settled`.
 
         Args:
             ids: new ones, unless given. A message whose id this device has sent or queued before is not sent again.
+            body: of one message, `as_file_message(to, body)`: goes in its place, encrypted.
 
         They go out in their order, behind what was queued before, now or in a later run of the program. A server that
         asks for a pause (`rate_limited`) gets it.
@@ -107,12 +110,14 @@ class Client:
         Raises:
             LocalStoreError: there is no device whose store could keep them, or it fails.
         """
-        return [pending.id for pending in await self._backlog.queue(messages, ids)]
+        return [pending.id for pending in await self._backlog.queue(messages, ids, body=body)]
 
     @asynccontextmanager
-    async def sending(self, message: Sendable, message_id: MessageId) -> AsyncGenerator[Sending]:
+    async def sending(
+        self, message: Sendable, message_id: MessageId, body: FileBody | None = None
+    ) -> AsyncGenerator[Sending]:
         """The same for one message, with a function that waits for the answer as `send_text` does."""
-        (pending,) = await self._backlog.queue([message], [message_id], is_awaited=True)
+        (pending,) = await self._backlog.queue([message], [message_id], is_awaited=True, body=body)
 
         async def accepted() -> msg.Accepted:
             return checked(message.verb, await pending.reply_or_error(), msg.Accepted)
@@ -169,7 +174,7 @@ class Client:
         Raises:
             Refused: `forbidden`: the recipient has no device that reads encrypted messages (`will_encrypt`).
         """
-        shown = msg.File(to, body.file.url, body.kind, body.name, body.mime, body.file.size, caption=body.caption)
+        shown = as_file_message(to, body)
         ids = None if message_id is None else [message_id]
         (pending,) = await self._backlog.queue([shown], ids, is_awaited=True, body=body)
         return checked(shown.verb, await pending.reply_or_error(), msg.Accepted)
@@ -179,16 +184,11 @@ class Client:
 
         Raises as `send_file` does.
         """
-        encryption = self._link.encryption
-        if encryption is None or not encryption.engine.may_encrypt(to):
-            return False
-        if encryption.engine.is_encrypted(to):
-            return True
-        match await self.device_log.read(parse_client_id(to)):
-            case Extended(log):
-                return bool(log.current)
-            case _:
-                return True
+        return await will_encrypt(self._link.requests, to)
+
+    async def file_terms(self, to: Address) -> FileTerms:
+        """How a file goes to a client or group. Raises as `send_file` does."""
+        return await file_terms(self._link.requests, to)
 
     async def send_receipt(self, to: ClientId, ids: list[MessageId], state: msg.ReceiptState) -> msg.Accepted:
         """Tell the devices of `to` what became of up to 100 of its messages. See `send_file` for what it raises."""

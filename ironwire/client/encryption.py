@@ -28,9 +28,10 @@ from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
 from ironwire.client.store.records import Absorb, Sendable
 from ironwire.client.store.write_queue import WriteQueue
-from ironwire.e2e.bodies import AnyBody, ReceiptBody, TextBody, TypingBody
+from ironwire.e2e.bodies import AnyBody, CallBody, ReceiptBody, TextBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
+from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
@@ -44,7 +45,7 @@ from ironwire.wire.messages.key_packages import MlsLow
 FEATURE = "mls"
 PLAIN_FILE = msg.Error("forbidden", "the conversation is encrypted: encrypt the file too (`send_sealed_file`)")
 CANNOT_READ = msg.Error("forbidden", "the recipient has no device that reads encrypted messages")
-_PUSHES = MlsTask | MlsLow | RelayedMlsSignal
+_PUSHES = MlsTask | MlsLow | RelayedMlsSignal | CallSignal
 
 
 @frozen(eq=False)
@@ -198,7 +199,9 @@ class Encryption:
                 pass
 
     def _tell(self, event: ev.EngineEvent) -> None:
-        if not isinstance(event, ev.OpenedMessage):
+        if isinstance(event, ev.CallSignalled):
+            self._events.put(Received(event.message, content=event.content))
+        elif not isinstance(event, ev.OpenedMessage):
             self._events.put(event)
         elif event.seq is None and isinstance(event.content.body, TypingBody):
             group = GroupId(event.conversation) if event.peer is None else None
@@ -264,7 +267,7 @@ class Encryption:
             self._carry_out(self.engine.answer(number, reply))
 
     def _report(self, report: fx.Report) -> None:
-        if isinstance(report, fx.WishDone):
+        if isinstance(report, fx.WishDone | fx.Sealed):
             awaited = self._wishes.pop(report.wish, None)
             if awaited is not None:
                 awaited.done = report
@@ -314,18 +317,32 @@ class Encryption:
             Refused: it cannot be.
             SessionEnded: the client has stopped.
         """
+        done = await self._done(lambda wish_id: self.engine.want(to, wish, wish_id))
+        refused = done.refused if isinstance(done, fx.WishDone) else None
+        if refused is not None:
+            raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
+
+    async def seal(self, to: Address, body: CallBody) -> str | None:
+        """The text for the secret half of a signal of a call, once the key that it took is known to be used; None: it
+        cannot be made now.
+
+        Raises:
+            SessionEnded: the client has stopped.
+        """
+        done = await self._done(lambda wish_id: self.engine.seal(to, body, wish_id))
+        return done.text if isinstance(done, fx.Sealed) else None
+
+    async def _done(self, ask: Callable[[MessageId], fx.Effects]) -> fx.WishDone | fx.Sealed | None:
         wish_id = _new_id()
         awaited = self._wishes[wish_id] = _Awaited()
-        self._carry_out(self.engine.want(to, wish, wish_id))
+        self._carry_out(ask(wish_id))
         try:
             await awaited.event.wait()
         finally:
             self._wishes.pop(wish_id, None)
         if awaited.error is not None:
             raise awaited.error
-        refused = None if awaited.done is None else awaited.done.refused
-        if refused is not None:
-            raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
+        return awaited.done
 
     def fail_waiting(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for every change that is waited for."""
@@ -337,7 +354,7 @@ class Encryption:
 @define(eq=False)
 class _Awaited:
     event: trio.Event = field(factory=trio.Event)
-    done: fx.WishDone | None = None
+    done: fx.WishDone | fx.Sealed | None = None
     error: ClientError | None = None
 
 

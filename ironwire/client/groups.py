@@ -9,16 +9,30 @@ anybody. There `if_epoch` means nothing, because a change is made after those th
 
 import time
 from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 from attrs import define, evolve
 
-from ironwire.client.connection.requests import Requests
+from ironwire.client.connection.outgoing import AskedAnswer
 from ironwire.client.encryption import Encryption
 from ironwire.client.errors import KeystoreError, NotTheProtocol, Refused
 from ironwire.client.rosters import Rosters
 from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Rename, Wish
-from ironwire.ids import ClientId, GroupId, Role
+from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.wire import messages as msg
+
+Details = TypeVar("Details", msg.GroupDetails, msg.GroupSummary)
+
+
+class Asks(Protocol):
+    """Asks the server: this client's requests, or another program that has the device."""
+
+    @property
+    def encryption(self) -> Encryption | None: ...
+
+    async def ask(
+        self, message: msg.ClientMessage, kind: type[AskedAnswer], message_id: MessageId | None = None
+    ) -> AskedAnswer: ...
 
 
 @define(eq=False)
@@ -35,8 +49,9 @@ class OwnGroups:
             not known.
     """
 
-    _requests: Requests
-    _rosters: Rosters
+    _requests: Asks
+    _rosters: Rosters | None = None
+    """What this client knows of its groups without asking."""
 
     async def create(self, clients: Iterable[ClientId], name: str | None = None) -> GroupId:
         """Make a group of this client, which is its admin, and `clients`: an encrypted one, if all of them have devices
@@ -100,18 +115,19 @@ class OwnGroups:
     async def info(self, group: GroupId) -> msg.GroupDetails:
         """Name, epoch and members of the group: from what this client knows, as long as it knows of every change."""
         rosters = self._rosters
-        known = rosters.get(group)
+        known = None if rosters is None else rosters.get(group)
         if known is not None:
             return self._named(known)
-        forgotten = rosters.forgotten
+        forgotten = 0 if rosters is None else rosters.forgotten
         details = await self._requests.ask(msg.GroupInfo(group), msg.GroupDetails)
-        if rosters.forgotten == forgotten:
+        if rosters is not None and rosters.forgotten == forgotten:
             rosters.learn(details)
         return self._named(details)
 
     async def all(self) -> list[msg.GroupSummary]:
         """The groups in which this client is, oldest membership first, as the server has them."""
-        return (await self._requests.ask(msg.Groups(), msg.GroupList)).groups
+        found = (await self._requests.ask(msg.Groups(), msg.GroupList)).groups
+        return [self._named(each) for each in found]
 
     @property
     def _encryption(self) -> Encryption | None:
@@ -123,7 +139,7 @@ class OwnGroups:
             raise KeystoreError("this client has no device keys: open them beside the identity first")
         return self._encryption
 
-    def _named(self, details: msg.GroupDetails) -> msg.GroupDetails:
+    def _named(self, details: Details) -> Details:
         """With the name of an encrypted group, which its server does not know."""
         member = None if self._encryption is None else self._encryption.engine.member_of(details.group)
         name = None if member is None else member.facts.name
@@ -148,6 +164,6 @@ class OwnGroups:
 
     async def _change(self, change: msg.ClientMessage) -> msg.Accepted:
         accepted = await self._requests.ask(change, msg.Accepted)
-        if accepted.group is not None and accepted.epoch is not None:
+        if self._rosters is not None and accepted.group is not None and accepted.epoch is not None:
             self._rosters.hear(accepted.group, accepted.epoch)
         return accepted

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ironwire.client.errors import MediaError
-from ironwire.client.transfer import FileMetadata
+from ironwire.client.transfer import FileDescription
 
 MediaKind = Literal["voice", "circle", "image"]
 
@@ -43,7 +43,7 @@ _OPTIONS = {"format_whitelist": ",".join(sorted(_PICTURES | _SOUNDS_AND_FILMS)),
 """Nothing else is tried: FFmpeg would fetch what a playlist names, and draw a text as a film."""
 
 
-def measure(path: Path, kind: MediaKind) -> FileMetadata:
+def measure(path: Path, kind: MediaKind) -> FileDescription:
     """The metadata of the file at `path`, which is to be sent as `kind`: pixels as they are to be
     shown, and for each of 64 slices of the sound its peak, 0 to 255. Blocks: async callers use a thread.
 
@@ -69,7 +69,7 @@ def measure(path: Path, kind: MediaKind) -> FileMetadata:
         raise MediaError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _voice(container: InputContainer) -> FileMetadata:
+def _voice(container: InputContainer) -> FileDescription:
     if _video(container) is not None:
         raise MediaError("has a picture: it can be a circle or a file, and no voice message")
     peaks: list[int] = []
@@ -79,10 +79,10 @@ def _voice(container: InputContainer) -> FileMetadata:
         peaks.append(peak)
     if not peaks:
         raise MediaError("has no sound: it cannot be a voice message")
-    return FileMetadata(kind="voice", duration_ms=_duration_ms(Fraction(samples, _HERTZ)), waveform=waveform(peaks))
+    return FileDescription(kind="voice", duration_ms=_duration_ms(Fraction(samples, _HERTZ)), waveform=waveform(peaks))
 
 
-def _circle(container: InputContainer) -> FileMetadata:
+def _circle(container: InputContainer) -> FileDescription:
     video = None if container.format.name in _PICTURES else _video(container)
     first = None if video is None else next(container.decode(video), None)
     if first is None:
@@ -94,16 +94,16 @@ def _circle(container: InputContainer) -> FileMetadata:
     if seconds > LONGEST_CIRCLE_SECONDS:
         most = f"{LONGEST_CIRCLE_SECONDS} s at most"
         raise MediaError(f"lasts {float(seconds):.0f} s, and a circle {most}: cut it, or send it as a file")
-    return FileMetadata(kind="circle", duration_ms=_duration_ms(seconds), width=width, height=height)
+    return FileDescription(kind="circle", duration_ms=_duration_ms(seconds), width=width, height=height)
 
 
-def _image(container: InputContainer) -> FileMetadata:
+def _image(container: InputContainer) -> FileDescription:
     video = _video(container) if container.format.name in _PICTURES else None
     first = None if video is None else next(container.decode(video), None)
     if first is None:
         raise MediaError("is not a picture: send it as a file")
     width, height = _size(first)
-    return FileMetadata(kind="image", width=width, height=height)
+    return FileDescription(kind="image", width=width, height=height)
 
 
 def _video(container: InputContainer) -> VideoStream | None:

@@ -30,19 +30,24 @@ _FILE_MODE = 0o600
 OK = 200
 
 
-class FileMetadata(TypedDict, total=False):
-    """Metadata of a file; the keys, units and bounds of `File`."""
+class FileDescription(TypedDict, total=False):
+    """What a message says of a file, whether it is encrypted or not; the keys, units and bounds of `File`."""
 
     kind: FileKind
     name: str
     mime: str
-    size: int
-    sha256: str
     duration_ms: int
     width: int
     height: int
     waveform: list[int]
     caption: str
+
+
+class FileMetadata(FileDescription, total=False):
+    """Metadata of a file that is not encrypted."""
+
+    size: int
+    sha256: str
 
 
 @frozen

@@ -64,16 +64,3 @@ def test_a_call_goes_on_while_the_server_cannot_be_reached(place: Place) -> None
         assert "the other side hung up" in output
     assert abs(loudest_hertz(alice.folder / "heard.wav") - 880) <= STEP_HZ
     assert abs(loudest_hertz(bob.folder / "heard.wav") - 660) <= STEP_HZ
-
-
-def test_without_a_device_the_call_ends_and_says_why(place: Place) -> None:
-    with place.bob.start("--answer", "--seconds", "50") as answering:
-        answering.read_until("waiting for a call")
-        with place.alice.start(place.bob.id, "--seconds", "50") as calling:
-            calling.read_until("connected")
-            answering.read_until("connected")
-            place.cable.pull_out()
-            for process in (calling, answering):
-                code, output = process.finish()
-                assert code == 0, output
-                assert "one side lost its connection to the server" in output

@@ -18,6 +18,8 @@ from ironwire.client import (
     Connection,
     Error,
     Event,
+    FileBody,
+    FileTerms,
     GroupDetails,
     GroupSummary,
     HistoryEntry,
@@ -90,6 +92,9 @@ class FakeClient:
     blocked: list[ClientId] = field(factory=list)
     kept_names: dict[GroupId, str] = field(factory=dict)
     reconnects: int = 0
+    is_encrypted: bool = False
+    bodies: list[FileBody] = field(factory=list)
+    """Of files that go encrypted."""
 
     @property
     def connected(self) -> bool:
@@ -110,10 +115,20 @@ class FakeClient:
         await trio.lowlevel.checkpoint()
         return self.kept_names
 
-    async def queue(self, *messages: Sendable, ids: list[MessageId] | None = None) -> list[MessageId]:
+    async def will_encrypt(self, _: Address) -> bool:
+        await trio.lowlevel.checkpoint()
+        return self.is_encrypted
+
+    async def file_terms(self, to: Address) -> FileTerms:
+        return FileTerms(await self.will_encrypt(to), 1_000_000)
+
+    async def queue(
+        self, *messages: Sendable, ids: list[MessageId] | None = None, body: FileBody | None = None
+    ) -> list[MessageId]:
         await trio.lowlevel.checkpoint()
         if any(isinstance(message, Text) and message.text == self.poison for message in messages):
             raise Refused("invalid", "poison")
+        self.bodies += [] if body is None else [body]
         ids = ids or [new_message_id() for _ in messages]
         for message_id, message in zip(ids, messages, strict=True):
             self.waiting += 1
@@ -180,6 +195,8 @@ class Table:
     enter_batch: Callable[[list[str]], None]
     shown: list[str]
     said: list[str]
+    secrecy: list[str]
+    """What is said of encryption, which stands between the others."""
     book: AddressBook
 
     def enter(self, line: str) -> None:
@@ -196,16 +213,21 @@ async def held(tmp_path: Path, client: FakeClient, to: Address = BOB, *, recalls
     book.add("friends", FRIENDS)
     shown: list[str] = []
     said: list[str] = []
+    secrecy: list[str] = []
 
     def collect(target: list[str]) -> Callable[[Line], None]:
         return lambda text: target.append(text.plain[len("00:00 ") :])
+
+    def say(text: Line) -> None:
+        line = text.plain.strip()
+        collect(secrecy if line.startswith(("encrypted: ", "not encrypted: ")) else said)(text)
 
     conversation = LineChat(
         to,
         cast("Client", client),
         book,
         collect(shown),
-        collect(said),
+        say,
         lambda: None,
         receipts="read" if recalls else "delivered",
         recalls=recalls,
@@ -215,6 +237,6 @@ async def held(tmp_path: Path, client: FakeClient, to: Address = BOB, *, recalls
         sending.start_soon(client.send)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(conversation.hold, batches)
-            yield Table(client, conversation, send.send_nowait, shown, said, book)
+            yield Table(client, conversation, send.send_nowait, shown, said, secrecy, book)
             send.close()
         sending.cancel_scope.cancel()

@@ -252,8 +252,14 @@ def test_the_history_is_that_of_the_device(home: Path) -> None:
             "id": "three",
             "payload": {"from": alice, "text": "three", "ts": 1_000, "device": "phone", "to": BOB},
             "state": "queued",
+            "encrypted": False,
         },
-        {"type": "text", "id": "4", "payload": {"from": BOB, "text": "four\x1b[2J", "ts": 3_000, "device": "desk"}},
+        {
+            "type": "text",
+            "id": "4",
+            "payload": {"from": BOB, "text": "four\x1b[2J", "ts": 3_000, "device": "desk"},
+            "encrypted": False,
+        },
     ]
 
 
@@ -311,7 +317,7 @@ def test_what_is_no_server(server: str) -> None:
 
 def test_nobody_listens_there() -> None:
     run("keygen", "--no-passphrase")
-    refused(run("send", BOB, "hi", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
+    refused(run("device", "list", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
     refused(run("listen", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")
     Path("file").touch()
     refused(run("upload", "file", "--server", "http://127.0.0.1:1"), ExitCode.UNREACHABLE, "Is the server running")

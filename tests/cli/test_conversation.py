@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ironwire.cli.chat import transfers as module
+from ironwire import client as library
 from ironwire.cli.chat.commands import COMMANDS
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.cli.scripting import files
@@ -18,22 +18,27 @@ from ironwire.client import (
     AuthenticationRefused,
     Connected,
     Connection,
+    Content,
     DeliveredFile,
     DeliveredText,
     Disconnected,
     Downloaded,
     Error,
+    FileBody,
     HistoryEntry,
     Lost,
     Missed,
     Received,
     Refused,
+    SealedFile,
     ServerAddress,
     SessionEnded,
     Settled,
     TransferFailed,
     Uploaded,
+    file_link,
 )
+from ironwire.e2e.bodies import TextBody
 from ironwire.ids import DeviceId, MessageId
 from ironwire.wire.messages import DeliveredReceipt, File, Receipt, Text
 
@@ -385,7 +390,7 @@ async def test_a_file_is_saved_under_a_safe_name(tmp_path: Path, monkeypatch: py
         saved.append((url, target, expected["expected_size"], expected["expected_sha256"]))
         return Downloaded(200, SHA256)
 
-    monkeypatch.setattr(module, "download", download)
+    monkeypatch.setattr(library, "download", download)
     monkeypatch.chdir(tmp_path)
     other = URL.replace("0000.bin", "0001.bin")
     async with held(tmp_path, FakeClient()) as table:
@@ -412,7 +417,7 @@ async def test_a_file_that_cannot_be_saved(tmp_path: Path, monkeypatch: pytest.M
         await trio.lowlevel.checkpoint()
         raise TransferFailed("not found", 404)
 
-    monkeypatch.setattr(module, "download", download)
+    monkeypatch.setattr(library, "download", download)
     async with held(tmp_path, FakeClient()) as table:
         table.enter(f"/save {URL}")
         await table.settled()
@@ -491,3 +496,49 @@ async def test_every_command_of_the_table_is_known(tmp_path: Path, monkeypatch: 
         for command in COMMANDS:
             table.enter(command)
     assert not any("there is no /" in line for line in table.said)
+
+
+async def test_a_conversation_says_once_whether_it_is_encrypted(tmp_path: Path) -> None:
+    async with held(tmp_path, FakeClient()) as table:
+        table.client.happen(Connected())
+        for text in ("one", "two"):
+            table.client.happen(Received(DeliveredText(BOB, text, device=DESK), MessageId(text)))
+        await table.settled()
+        assert table.secrecy == ["not encrypted: the server can read the conversation with bob"]
+        content = Content(MessageId("three"), 0, TextBody("three"))
+        table.client.happen(Received(DeliveredText(BOB, "three", device=DESK), MessageId("three"), content=content))
+        table.client.happen(Received(DeliveredText(CAROL, "psst"), MessageId("four")))
+        await table.settled()
+    assert [line.partition(":")[0] for line in table.secrecy[1:]] == ["encrypted", "not encrypted"]
+
+
+async def test_an_encrypted_file_goes_and_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[tuple[SealedFile, Path]] = []
+    sealed = SealedFile(URL, "A" * 43, 200, SHA256)
+
+    async def upload(_: ServerAddress, path: Path, report: object, *, most_bytes: int) -> SealedFile:
+        await trio.lowlevel.checkpoint()
+        assert (path.name, most_bytes) == ("cat.png", 1_000_000)
+        return sealed
+
+    async def download(_: ServerAddress, file: SealedFile, target: Path, report: object) -> None:
+        await trio.lowlevel.checkpoint()
+        saved.append((file, target))
+
+    monkeypatch.setattr(files, "put_sealed", upload)
+    monkeypatch.setattr(library, "download_sealed", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat.png").touch()
+    async with held(tmp_path, FakeClient(is_encrypted=True)) as table:
+        table.enter("/file cat.png")
+        await table.settled()
+        body = FileBody(sealed, name="hers.png", caption="look")
+        content = Content(MessageId("hers"), 0, body)
+        message = DeliveredFile(BOB, URL, name="hers.png", size=200, device=DESK)
+        table.client.happen(Received(message, MessageId("hers"), content=content))
+        await table.settled()
+        table.enter("/save")
+        await table.settled()
+        table.enter(f"/save {file_link(sealed)} again.png")
+    assert table.client.bodies == [FileBody(sealed, kind="image", name="cat.png", mime="image/png")]
+    assert saved == [(sealed, Path("hers.png")), (sealed, Path("again.png"))]

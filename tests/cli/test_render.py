@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ironwire.cli import render
 from ironwire.cli.addressbook import AddressBook
-from ironwire.cli.render import as_json, elsewhere, incident, notice, own, received, speaker, when
+from ironwire.cli.render import as_json, download_line, elsewhere, incident, notice, own, received, speaker, when
 from ironwire.cli.terminal import printable
 from ironwire.client import Connected, DeliveredFile, DeliveredText, Disconnected, Error, Lost, Missed
 from ironwire.ids import ClientId, GroupId, MessageId
@@ -66,7 +66,7 @@ def test_no_line_of_a_text_passes_for_somebody_elses() -> None:
 
 def test_a_file() -> None:
     file = DeliveredFile(ALICE, URL, kind="image", name="cat.png", size=1_500_000, caption="my cat")
-    assert received(file, "alice", NOON, fetch="ironwire download").plain.splitlines() == [
+    assert received(file, "alice", NOON, fetch=download_line(URL)).plain.splitlines() == [
         "12:00 alice sends “cat.png” (image, 1.5 MB)",
         "            my cat",
         f"            ironwire download {URL}",

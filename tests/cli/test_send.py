@@ -17,8 +17,21 @@ from ironwire.cli import cli
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.scripting import files
-from ironwire.client import Accepted, Client, ServerAddress, TransferFailed, Uploaded, create_identity
-from ironwire.ids import ClientId, MessageId
+from ironwire.client import (
+    Accepted,
+    Client,
+    Connection,
+    FileBody,
+    FileTerms,
+    SealedFile,
+    ServerAddress,
+    Stored,
+    TransferFailed,
+    Uploaded,
+    create_identity,
+)
+from ironwire.client.store.handover import Sending
+from ironwire.ids import Address, ClientId, MessageId
 from ironwire.wire.messages import File
 from tests.client.test_media import make_film, make_picture, make_sound
 
@@ -35,13 +48,31 @@ class FakeClient:
     uploads: list[Path] = field(factory=list)
     sent: list[tuple[Any, ...]] = field(factory=list)
     ids: list[MessageId] = field(factory=list)
+    bodies: list[FileBody] = field(factory=list)
 
-    async def send(self, message: File, *, message_id: MessageId) -> Accepted:
+    is_encrypted: bool = False
+    connection: Connection = field(factory=lambda: Connection("connected"))
+    waiting: int = 0
+    hold_until: float = 0.0
+
+    async def file_terms(self, _: Address) -> FileTerms:
         await trio.lowlevel.checkpoint()
+        return FileTerms(self.is_encrypted, 1_000_000)
+
+    async def wait_moved(self) -> None:
+        await trio.sleep_forever()
+
+    @asynccontextmanager
+    async def sending(self, message: File, message_id: MessageId, body: FileBody | None) -> AsyncGenerator[Sending]:
+        async def accepted() -> Accepted:
+            await trio.lowlevel.checkpoint()
+            return Accepted(7)
+
         self.ids.append(message_id)
+        self.bodies += [] if body is None else [body]
         said = asdict(message, filter=lambda _, value: value is not None)
         self.sent.append((said.pop("to"), said.pop("url"), said))
-        return Accepted(7)
+        yield Stored([message_id], 0, ""), accepted
 
 
 @pytest.fixture
@@ -56,11 +87,11 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClient:
         return Uploaded(URL, 3, SHA256)
 
     @asynccontextmanager
-    async def connect(*_: object, **__: object) -> AsyncGenerator[FakeClient]:
+    async def open_device(*_: object, **__: object) -> AsyncGenerator[FakeClient]:
         yield client
 
     monkeypatch.setattr(files, "put", put)
-    monkeypatch.setattr(library, "connect", connect)
+    monkeypatch.setattr(library, "open_device", open_device)
     monkeypatch.setenv("IRONWIRE_KEY", str(tmp_path / "key"))
     monkeypatch.chdir(tmp_path)
     make_sound(Path("word.ogg"), "libopus", seconds=1, loudness=0.5)
@@ -105,7 +136,7 @@ def test_a_name_that_is_not_utf8_is_refused_before_the_upload(client: FakeClient
     name = os.fsdecode(b"caf\xe9.png")
     Path(name).touch()
     with pytest.raises(TransferFailed, match="is not UTF-8"):
-        trio.run(files.attach, cast("Client", client), Path(name), "file", lambda _, __: None)
+        trio.run(files.attach, cast("Client", client), BOB, Path(name), "file", lambda _, __: None)
     assert client.uploads == []
 
 
@@ -135,3 +166,20 @@ def test_what_cannot_be_sent_so(client: FakeClient, arguments: tuple[str, ...], 
     assert (refused.exit_code, refused.stdout) == (code, "")
     assert word in refused.stderr
     assert (client.uploads, client.sent) == ([], [])
+
+
+def test_a_file_for_those_who_can_read_it_goes_encrypted(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed = SealedFile(URL, "A" * 43, 3, SHA256)
+
+    async def put_sealed(*_: object, **limit: object) -> SealedFile:
+        await trio.lowlevel.checkpoint()
+        assert limit == {"most_bytes": 1_000_000}
+        return sealed
+
+    monkeypatch.setattr(files, "put_sealed", put_sealed)
+    client.is_encrypted = True
+    assert send("--image", "cat.png", "my cat").exit_code == 0
+    assert client.uploads == [], "nothing goes in the clear"
+    (body,) = client.bodies
+    expected = FileBody(sealed, "image", "cat.png", "image/png", width=30, height=20, caption="my cat")
+    assert body == expected

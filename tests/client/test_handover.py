@@ -18,7 +18,7 @@ import trio
 from ironwire import client as library
 from ironwire import unix_socket
 from ironwire.cli.keyfile import KeyFile
-from ironwire.cli.scripting.outbound import send_as_device
+from ironwire.cli.scripting.outbound import Outgoing, send_as_device
 from ironwire.client import (
     Accepted,
     AuthenticationRefused,
@@ -287,9 +287,9 @@ async def test_a_text_that_was_kept_is_not_kept_again_where_the_other_program_en
     path = default_store_path(OWNER)
     outcome: list[tuple[Stored, Accepted | None]] = []
 
-    async def compose(_: Client | DeviceOwner) -> Text:
+    async def compose(_: Client | DeviceOwner) -> Outgoing:
         await trio.lowlevel.checkpoint()
-        return Text(BOB, "hello")
+        return Outgoing(Text(BOB, "hello"))
 
     async def send() -> None:
         outcome.append(await send_as_device(ADDRESS, _Keyless(tmp_path / "alice.key", ALICE), PHONE, compose))
@@ -312,10 +312,10 @@ async def test_a_program_that_is_killed_between_its_commit_and_its_reply_doubles
     outcome: list[tuple[Stored, Accepted | None]] = []
     composed: list[Client | DeviceOwner] = []
 
-    async def compose(by: Client | DeviceOwner) -> Text:
+    async def compose(by: Client | DeviceOwner) -> Outgoing:
         await trio.lowlevel.checkpoint()
         composed.append(by)
-        return Text(BOB, "hello")
+        return Outgoing(Text(BOB, "hello"))
 
     async def send() -> None:
         outcome.append(await send_as_device(ADDRESS, _Keyless(tmp_path / "alice.key", ALICE), PHONE, compose))

@@ -46,8 +46,7 @@ class Talk:
     seconds: float
     wait_seconds: float
     is_relayed: bool
-    device: DeviceId | None
-    """With one, the call outlives a short loss of the connection to the server."""
+    device: DeviceId
 
 
 async def run_call(
@@ -151,7 +150,7 @@ class _Line:
                 case iw.Received(iw.RelayedEnd(call=self.id, reason=reason)):
                     self.end = reason
                     scope.cancel()
-                case iw.Disconnected() if self.client.device is not None and not self.is_cut_off:
+                case iw.Disconnected() if not self.is_cut_off:
                     self.is_cut_off = True
                     err().print("no connection to the server: the call goes on")
                 case iw.Received(iw.DeliveredText() | iw.DeliveredFile()):

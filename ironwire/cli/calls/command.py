@@ -14,7 +14,7 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.help.completion import CLIENT
 from ironwire.cli.keyfile import KeyFile
-from ironwire.cli.options import SecondsRange, key_option, parse_device, server_option
+from ironwire.cli.options import SecondsRange, key_option, server_option, this_device_option
 from ironwire.client import ServerAddress
 from ironwire.ids import ClientId, DeviceId, is_group
 
@@ -53,12 +53,7 @@ from ironwire.ids import ClientId, DeviceId, is_group
     is_flag=True,
     help="Let all sound go through the server's TURN: the other side does not learn our address.",
 )
-@click.option(
-    "--device",
-    metavar="NAME",
-    callback=parse_device,
-    help="Be this device: the call then goes on when the connection to the server is lost for some seconds.",
-)
+@this_device_option
 @server_option
 @key_option
 def call(
@@ -77,6 +72,9 @@ def call(
 ) -> None:
     """Call TO and talk for a while, or answer a call.
 
+    The call goes on when the connection to the server is lost for some seconds. Where both sides have devices that read
+    encrypted messages, the server does not learn how the two reach each other.
+
     Needs the extra `ironwire[calls]`.
     """
     if to is None and not is_answering:
@@ -91,8 +89,9 @@ def call(
         from ironwire.cli.calls.calling import Sound, Talk, run_call  # noqa: PLC0415  # aiortc is optional, and slow to import
     except ImportError as error:
         raise Failure(ExitCode.USAGE, f"calls need an extra ({error}): pip install 'ironwire[calls]'") from None
-    talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed, device)
+    key_file = KeyFile.open(key)
+    talk = Talk(Sound(tone_hz, file, record), seconds, wait_seconds, is_relayed, key_file.device(device))
     callee = None if peer is None else ClientId(peer)
-    run = partial(run_call, ServerAddress.parse(server), KeyFile.open(key), book, callee, talk, is_called=is_answering)
+    run = partial(run_call, ServerAddress.parse(server), key_file, book, callee, talk, is_called=is_answering)
     heard_seconds = trio.run(run)
     click.echo(f"heard {heard_seconds:.1f} s" + ("" if record is None else f", recorded in {record}"))

@@ -11,6 +11,7 @@ pipes.
 
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import trio
@@ -26,9 +27,9 @@ from ironwire.cli.chat.own_lines import OwnLines, PendingLine
 from ironwire.cli.chat.presence_view import PresenceView
 from ironwire.cli.chat.transfers import dropped_line, leaving_drops
 from ironwire.cli.device_news import NewsSource
-from ironwire.cli.scripting.files import media_url
+from ironwire.cli.scripting.files import RemoteFile, media_url
 from ironwire.cli.scripting.outbound import wait_sent, waiting_line
-from ironwire.cli.secrets import secret_event
+from ironwire.cli.secrets import SecrecyNotices, secret_event
 from ironwire.errors import ConfigError, InvalidId
 from ironwire.ids import Address, ClientId, GroupId, MessageId, is_group
 from ironwire.wire.messages import File, Receipt, ReceiptState
@@ -68,13 +69,15 @@ class LineChat:
     receipt: ReceiptState | None = field(default=None, init=False)
     """The state of the last message with the other one, as far as their devices say."""
     presence_view: PresenceView = field(init=False)
-    _files: deque[iw.DeliveredFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
+    _files: deque[RemoteFile] = field(factory=lambda: deque(maxlen=_REMEMBERED_FILES), init=False)
     _unsaved: int = field(default=0, init=False)
+    _secrecy: SecrecyNotices = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.presence_view = PresenceView(self.to)
         self._own = OwnLines(self._client, self._said, self._show_own, self._changed)
         self._names = GroupNames(self._client, self._note_names)
+        self._secrecy = SecrecyNotices(self._book)
 
     @property
     def pending(self) -> tuple[PendingLine, ...]:
@@ -138,6 +141,8 @@ class LineChat:
         match command:
             case "/to":
                 await self._turn(argument)
+                if self._client.connected:
+                    errands.start_soon(self._tell_of_secrecy, self.to)
             case "/help":
                 for usage, meaning in commands.USAGE:
                     self._say(render.notice(f"{usage.ljust(_USAGE_CHARS)}{meaning}"))
@@ -177,7 +182,7 @@ class LineChat:
         for entry in await self._client.history(self.to, self._recalls):
             self._show(render.remembered(entry, self._book, own_id, self.to))
             if isinstance(entry.message, iw.DeliveredFile):
-                self._files.append(entry.message)
+                self._files.append(RemoteFile.of(entry.message, entry.content))
             if entry.id is not None and not isinstance(entry.message, iw.GroupChanged):
                 self._recalled.add((entry.message.sender, entry.id))
         await self._note_read()
@@ -191,10 +196,10 @@ class LineChat:
         if not words and not self._files:
             self._remark(commands.Remark("/save: no file has come yet", "warning"))
             return
-        url = media_url(self._client.address, words[0]) if words else self._files[-1].url
-        announced = {file.url: file for file in self._files}.get(url)
+        typed = RemoteFile.named(media_url(self._client.address, words[0])) if words else self._files[-1]
+        file = next((file for file in self._files if file.url == typed.url), typed)
         path = words[1] if len(words) > 1 else None
-        self._own.transfers.save(errands, self.to, url, announced, path, self._note_saved)
+        self._own.transfers.save(errands, self.to, file, path, self._note_saved)
 
     def _note_saved(self, remark: commands.Remark) -> None:
         self._unsaved += remark.tone == "error"
@@ -223,8 +228,8 @@ class LineChat:
             peers = [peer for peer in (self.to, *_groups_of(event)) if not self._book.is_known(peer)]
             nursery.start_soon(self._names.look_up, peers)
             match event:
-                case iw.Received(iw.DeliveredText() | iw.DeliveredFile() as message, message_id):
-                    await self._receive(message, message_id)
+                case iw.Received(iw.DeliveredText() | iw.DeliveredFile() as message, message_id, _, content):
+                    await self._receive(message, message_id, content)
                 case iw.Received(iw.GroupChanged() as change):
                     at = render.when(change.ts)
                     show = self._show if change.group == self.to else self._say
@@ -247,6 +252,7 @@ class LineChat:
                     self._remark(commands.Remark("connected again" if self._is_away else "connected", "good"))
                     self._is_away = False
                     nursery.start_soon(self._tell_of_devices, False)
+                    nursery.start_soon(self._tell_of_secrecy, self.to)
                     if not is_group(self.to):
                         nursery.start_soon(self._tell_of_peer, ClientId(self.to))
                 case iw.Disconnected(reason, retry_seconds):
@@ -261,6 +267,15 @@ class LineChat:
         if self._news is not None:
             for line in await self._news.take(is_changed=is_changed):
                 self._remark(commands.Remark(line, "error"))
+
+    async def _tell_of_secrecy(self, peer: Address) -> None:
+        with suppress(iw.ClientError):  # the server does not say whether the other one has devices
+            self._note_secrecy(peer, is_encrypted=await self._client.will_encrypt(peer))
+
+    def _note_secrecy(self, peer: Address, *, is_encrypted: bool) -> None:
+        line = self._secrecy.of(peer, is_encrypted=is_encrypted)
+        if line is not None:
+            self._say(line)
 
     async def _tell_of_peer(self, peer: ClientId) -> None:
         if self._news is None:
@@ -280,12 +295,15 @@ class LineChat:
         self._is_away = True
         self.presence_view.forget()
 
-    async def _receive(self, message: iw.DeliveredText | iw.DeliveredFile, message_id: MessageId | None) -> None:
+    async def _receive(
+        self, message: iw.DeliveredText | iw.DeliveredFile, message_id: MessageId | None, content: iw.Content | None
+    ) -> None:
         if isinstance(message, iw.DeliveredFile):
-            self._files.append(message)
+            self._files.append(RemoteFile.of(message, content))
         self.presence_view.stop(message.sender)
         peer = iw.conversation_of(message, self._client.client_id)
         name = render.speaker(message, self._book, self._client.client_id, self.to)
+        self._note_secrecy(peer, is_encrypted=content is not None)
         if peer != self.to:
             self._say(render.elsewhere(message, name, self._book.entry(peer)))
         elif message_id is None or (message.sender, message_id) not in self._recalled:

@@ -13,7 +13,7 @@ from attrs import define, field
 from ironwire.cli.chat.transfers import Transfer, Transfers
 from ironwire.cli.failures import refusal
 from ironwire.cli.render import now, sent_file
-from ironwire.cli.scripting.outbound import queue_valid
+from ironwire.cli.scripting.outbound import Outgoing, queue_valid
 from ironwire.client import Accepted, Client, Error, Refused, new_message_id
 from ironwire.client.store.records import Sendable
 from ironwire.ids import Address, MessageId
@@ -102,9 +102,9 @@ class OwnLines:
     async def _queue_own(self, *messages: Sendable, ids: Sequence[MessageId] | None = None) -> None:
         self._own.update(await self._client.queue(*messages, ids=ids))
 
-    async def _queue_file(self, file: File) -> None:
+    async def _queue_file(self, file: Outgoing) -> None:
         with trio.CancelScope(shield=True):
-            await self._queue_own(file)
+            self._own.update(await self._client.queue(file.message, body=file.body))
 
     def _refuse(self, message: Sendable, refused: Refused) -> None:
         """Show a line that no server would take; it was not kept."""

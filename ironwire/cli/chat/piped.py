@@ -61,7 +61,7 @@ async def through_pipes(
             handed.report()
             return handed.refused
 
-        return await at_device(address, key_file, device, here, there)
+        return await at_device(address, partial(key_file.open_device, address, device), here, there)
 
 
 @define(eq=False)

@@ -14,11 +14,12 @@ from attrs import define, evolve, field, frozen
 from ironwire.cli.chat.commands import Remark, path_of, words_of
 from ironwire.cli.failures import refusal
 from ironwire.cli.render import now
-from ironwire.cli.scripting.files import attach, destination, media_url
+from ironwire.cli.scripting.files import RemoteFile, attach, destination
+from ironwire.cli.scripting.outbound import Outgoing
 from ironwire.cli.terminal import counted
-from ironwire.client import Client, ConnectionFailed, DeliveredFile, MediaError, Refused, TransferFailed, download
+from ironwire.client import Client, ConnectionFailed, MediaError, Refused, TransferFailed
 from ironwire.ids import Address
-from ironwire.wire.messages import File, FileKind
+from ironwire.wire.messages import FileKind
 
 
 @frozen
@@ -45,7 +46,7 @@ class Transfers:
     """
 
     _client: Client
-    _queue: Callable[[File], Awaitable[object]]
+    _queue: Callable[[Outgoing], Awaitable[object]]
     _changed: Callable[[Transfer, bool], None]
     running: dict[int, Transfer] = field(factory=dict, init=False)
     dropped: list[Transfer] = field(factory=list, init=False)
@@ -58,8 +59,7 @@ class Transfers:
         transfer = self._begin(peer, path.name, "up")
 
         async def work() -> None:
-            attachment = await attach(self._client, path, kind, self._report(transfer))
-            await self._queue(File(peer, attachment.url, **attachment.metadata))
+            await self._queue(await attach(self._client, peer, path, kind, self._report(transfer)))
 
         nursery.start_soon(self._run, transfer, work, then)
 
@@ -67,25 +67,16 @@ class Transfers:
         self,
         nursery: trio.Nursery,
         peer: Address,
-        url: str,
-        announced: DeliveredFile | None,
+        file: RemoteFile,
         path: str | None,
         then: Callable[[Remark], None],
     ) -> None:
-        """Download `url`, which `announced` describes if that is known, to `path` or under the name that it has."""
-        name = (announced.name if announced else None) or url.rpartition("/")[2]
-        target = destination(None if path is None else path_of(path), name)
+        """Download a file to `path`, or under the name that it has."""
+        target = destination(None if path is None else path_of(path), file.name or file.last_word)
         transfer = self._begin(peer, target.name, "down")
 
         async def work() -> None:
-            await download(
-                self._client.address,
-                media_url(self._client.address, url),
-                target,
-                self._report(transfer),
-                expected_size=announced.size if announced else None,
-                expected_sha256=announced.sha256 if announced else None,
-            )
+            await file.save(self._client.address, target, self._report(transfer))
 
         def tell(_: Transfer, problem: str | None) -> None:
             saved = Remark(f"saved as {target.absolute()}", "good")

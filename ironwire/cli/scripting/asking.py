@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,7 +11,9 @@ import trio
 
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import answer_deadline
-from ironwire.client import Client, ServerAddress
+from ironwire.cli.scripting.outbound import at_device
+from ironwire.client import Client, DeviceOwner, ServerAddress
+from ironwire.ids import DeviceId
 
 T = TypeVar("T")
 
@@ -41,7 +44,30 @@ def ask(server: str, key: Path, question: Callable[[Client], Awaitable[T]]) -> T
     return trio.run(asked, ServerAddress.parse(server), KeyFile.open(key), question)
 
 
-async def asked(address: ServerAddress, key_file: KeyFile, question: Callable[[Client], Awaitable[T]]) -> T:
+def ask_as_device(
+    server: str, key: Path, device: DeviceId | None, question: Callable[[Client | DeviceOwner], Awaitable[T]]
+) -> T:
+    """The same as a device, the one that was named or this computer: devices have a part in encrypted conversations.
+    Where another program has it, that one asks.
+
+    Raises:
+        ClientError: there is no answer.
+    """
+    address, key_file = ServerAddress.parse(server), KeyFile.open(key)
+
+    async def told(by: Client | DeviceOwner) -> T:
+        with answer_deadline():
+            return await question(by)
+
+    opened = partial(key_file.connect, address, key_file.device(device))
+    return trio.run(at_device, address, opened, told, told)
+
+
+async def asked(
+    address: ServerAddress,
+    key_file: KeyFile,
+    question: Callable[[Client], Awaitable[T]],
+) -> T:
     """The same, for those who run already."""
     async with key_file.connect(address) as client:
         with answer_deadline():

@@ -28,6 +28,7 @@ from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import key_option, server_option, this_device_option
 from ironwire.cli.render import YOU, change_told, now, when
 from ironwire.cli.render import as_json as json_line
+from ironwire.cli.scripting.files import RemoteFile
 from ironwire.cli.terminal import counted, explain, free_path, printable_lines, safe_file_name
 from ironwire.ids import Address, ClientId, DeviceId
 
@@ -97,7 +98,7 @@ class ExportFolder:
     _page: TextIO
     messages: int = field(default=0, init=False)
     conversations: int = field(default=0, init=False)
-    _files: dict[str, tuple[Path, iw.DeliveredFile]] = field(factory=dict, init=False)
+    _files: dict[str, tuple[Path, RemoteFile]] = field(factory=dict, init=False)
     """By URL: where each is going to be."""
 
     @classmethod
@@ -137,10 +138,15 @@ class ExportFolder:
 
     def add(self, peer: Address, entry: iw.HistoryEntry) -> None:
         message = entry.message
-        path = self._place(message) if isinstance(message, iw.DeliveredFile) else None
+        path = self._place(RemoteFile.of(message, entry.content)) if isinstance(message, iw.DeliveredFile) else None
         state = None if entry.state == "received" else entry.state
-        beside = {"conversation": peer, "state": state, "receipt": entry.receipt, "path": path}
-        self._lines.write(json_line(message, entry.id, **beside) + "\n")
+        beside: dict[str, int | str | None] = {
+            "conversation": peer,
+            "state": state,
+            "receipt": entry.receipt,
+            "path": path,
+        }
+        self._lines.write(json_line(message, entry.id, encrypted=entry.is_encrypted, **beside) + "\n")
         self._page.write("".join(self._html(message, entry, peer, path)))
         self.messages += not isinstance(message, iw.GroupChanged)
 
@@ -162,14 +168,15 @@ class ExportFolder:
     def _name(self, client: ClientId) -> str:
         return YOU if client == self._owner.client else self._book.label(client)
 
-    def _place(self, file: iw.DeliveredFile) -> str:
+    def _place(self, file: RemoteFile) -> str:
         """Where the file is going to be, as a path in the folder."""
-        if file.url not in self._files:
-            name = safe_file_name(file.name or "", fallback=file.url.rpartition("/")[2])
+        url = file.url
+        if url not in self._files:
+            name = safe_file_name(file.name or "", fallback=url.rpartition("/")[2])
             path = free_path(self._folder / "files", name)
             path.touch(mode=_FILE_MODE)
-            self._files[file.url] = path, file
-        return f"files/{self._files[file.url][0].name}"
+            self._files[url] = path, file
+        return f"files/{self._files[url][0].name}"
 
     async def fetch(self, address: iw.ServerAddress) -> int:
         """Download the files; how many the server does not have any more.
@@ -182,7 +189,7 @@ class ExportFolder:
             explain(f"file {number} of {len(self._files)}: {path.name}", "dim")
 
             try:
-                await iw.download(address, file.url, path, expected_size=file.size, expected_sha256=file.sha256)
+                await file.save(address, path)
             except iw.TransferFailed as error:
                 missing += 1
                 explain(f"{path.name}: {error}", "red")

@@ -6,27 +6,34 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import click
 import trio
 from attrs import asdict, frozen
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+import ironwire.client as iw
 from ironwire.cli.keyfile import KeyFile
-from ironwire.cli.options import home_key, json_option, optional_key_option, server_option
+from ironwire.cli.options import answer_deadline, home_key, json_option, optional_key_option, server_option
 from ironwire.cli.scripting.asking import asked
+from ironwire.cli.scripting.outbound import Outgoing
 from ironwire.cli.terminal import err, free_path, printable, safe_file_name
-from ironwire.client import Client, Downloaded, FileMetadata, MediaError, ServerAddress, TransferFailed, Uploaded
+from ironwire.client import Client, File, FileBody, FileDescription, FileTerms, MediaError, ServerAddress
 from ironwire.client import Progress as Report
 from ironwire.client import download as fetch
 from ironwire.client import upload as put
+from ironwire.client import upload_sealed as put_sealed
 from ironwire.client.sources import regular_file
+from ironwire.ids import Address
 from ironwire.wire.messages import FileKind
 from ironwire.wire.messages.fields import as_file_name
+
+T = TypeVar("T")
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _DASH = Path("-")
@@ -60,21 +67,25 @@ def upload(path: Path, server: str, key: Path | None, *, as_json: bool) -> None:
 def download(url: str, path: Path | None, sha256: str | None, server: str, *, as_json: bool) -> None:
     """Download URL to PATH, and print where it is; or to standard output, if PATH is -.
 
+    The URL of an encrypted file has its key behind a #, which stays here: `listen` and `history` print it. Quote it.
+
     PATH may be a folder. A file that is there already is never replaced. Nothing is written before all of it has come
     and is what was asked for.
     """
     if sha256 is not None and _SHA256.fullmatch(sha256) is None:
         raise click.BadParameter("a SHA-256 is 64 hex digits", param_hint="--sha256")
+    if sha256 is not None and "#" in url:
+        raise click.UsageError("The URL of an encrypted file says what is in it: leave out --sha256.")
     if path == _DASH and as_json:
         raise click.UsageError("Standard output can take the file or --json: name a file.")
     address = ServerAddress.parse(server)
     if path == _DASH:
         _download_to_output(address, url, sha256)
         return
-    target = destination(path, url.rpartition("/")[2])
+    target = destination(path, url.partition("#")[0].rpartition("/")[2])
     downloaded = trio.run(_download_with_bar, address, url, target, sha256)
     if as_json:
-        click.echo(json.dumps({"path": str(target), "size": downloaded.size, "sha256": downloaded.sha256}))
+        click.echo(json.dumps({"path": str(target), **downloaded}))
     else:
         click.echo(str(target))
 
@@ -94,24 +105,21 @@ def source_of(path: Path) -> Path | int:
 
 
 class Uploader(Protocol):
-    """Has a server, and can ask it for a token to upload a file."""
+    """Has a server, and can ask it how a file goes to somebody, and for a token to upload one."""
 
     @property
     def address(self) -> ServerAddress: ...
 
+    async def file_terms(self, to: Address) -> FileTerms: ...
+
     async def upload_token(self) -> str: ...
 
 
-@frozen
-class Attachment:
-    """An uploaded file, ready to be sent."""
-
-    url: str
-    metadata: FileMetadata
-
-
-async def attach(uploader: Uploader, source: Path | int, kind: FileKind, report: Report) -> Attachment:
-    """Upload the file at `source`, or what that descriptor gives, to be sent as `kind` by `uploader`.
+async def attach(
+    uploader: Uploader, to: Address, source: Path | int, kind: FileKind, report: Report, caption: str | None = None
+) -> Outgoing:
+    """Upload the file at `source`, or what that descriptor gives, to be sent as `kind` by `uploader`: encrypted, where
+    `to` can read that.
 
     Raises:
         MediaError: it is not of that kind, or nobody can say: PyAV is not installed.
@@ -119,38 +127,55 @@ async def attach(uploader: Uploader, source: Path | int, kind: FileKind, report:
     """
     name = _name_of(source)
     async with regular_file(source) as path:
-        measured = FileMetadata() if kind == "file" else await trio.to_thread.run_sync(_measured, path, kind)
-        try:
-            uploaded = await put(uploader.address, path, report)
-        except TransferFailed as failed:
-            if failed.status != _UNAUTHORIZED:
-                raise
-            uploaded = await put(uploader.address, path, report, token=await uploader.upload_token())
-    return Attachment(uploaded.url, _described(name, uploaded) | measured)
+        described = _described(name)
+        if kind != "file":
+            described |= await trio.to_thread.run_sync(_measured, path, kind)
+        if caption:
+            described["caption"] = caption
+        with answer_deadline():
+            terms = await uploader.file_terms(to)
+        if terms.is_encrypted:
+            seal = partial(put_sealed, uploader.address, path, report, most_bytes=terms.upload_bytes)
+            body = FileBody(await _with_token(uploader, seal), **described)
+            return Outgoing(iw.as_file_message(to, body), body)
+        uploaded = await _with_token(uploader, partial(put, uploader.address, path, report))
+    return Outgoing(File(to, uploaded.url, size=uploaded.size, sha256=uploaded.sha256, **described))
 
 
-async def attach_with_bar(uploader: Uploader, source: Path | int, kind: FileKind) -> Attachment:
+async def _with_token(uploader: Uploader, upload: Callable[..., Awaitable[T]]) -> T:
+    """Upload, and again with a token where the server wants one."""
+    try:
+        return await upload()
+    except iw.TransferFailed as failed:
+        if failed.status != _UNAUTHORIZED:
+            raise
+    return await upload(token=await uploader.upload_token())
+
+
+async def attach_with_bar(
+    uploader: Uploader, to: Address, source: Path | int, kind: FileKind, caption: str | None
+) -> Outgoing:
     """The same; a bar on standard error shows how far the upload is, if that is a terminal."""
     with _bar(source) as report:
-        return await attach(uploader, source, kind, report)
+        return await attach(uploader, to, source, kind, report, caption)
 
 
 def _name_of(source: Path | int) -> str | None:
     """The name that the recipient is told: a pipe has none.
 
     Raises:
-        TransferFailed: the name cannot be told, because it is not UTF-8.
+        iw.TransferFailed: the name cannot be told, because it is not UTF-8.
     """
     if isinstance(source, int) or not source.is_file():
         return None
     try:
         source.name.encode()
     except UnicodeEncodeError:
-        raise TransferFailed(f"the name of {source} is not UTF-8: rename it, and send it then") from None
+        raise iw.TransferFailed(f"the name of {source} is not UTF-8: rename it, and send it then") from None
     return as_file_name(source.name)
 
 
-def _measured(path: Path, kind: Literal["image", "voice", "circle"]) -> FileMetadata:
+def _measured(path: Path, kind: Literal["image", "voice", "circle"]) -> FileDescription:
     try:
         from ironwire.client.media import measure  # noqa: PLC0415 - optional, and it takes its time to load
     except ModuleNotFoundError:
@@ -160,8 +185,8 @@ def _measured(path: Path, kind: Literal["image", "voice", "circle"]) -> FileMeta
     return measure(path, kind)
 
 
-def _described(name: str | None, uploaded: Uploaded) -> FileMetadata:
-    metadata = FileMetadata(size=uploaded.size, sha256=uploaded.sha256)
+def _described(name: str | None) -> FileDescription:
+    metadata = FileDescription()
     mime = None
     if name is not None:
         metadata["name"] = name
@@ -183,12 +208,52 @@ def media_url(address: ServerAddress, url: str) -> str:
     return url.removeprefix(address.origin)
 
 
-async def _upload(address: ServerAddress, source: Path | int, key: Path | None) -> Uploaded:
+@frozen
+class RemoteFile:
+    """A file on the server, as far as it is known; and how it is opened, if it is encrypted."""
+
+    url: str
+    name: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    sealed: iw.SealedFile | None = None
+
+    @classmethod
+    def of(cls, message: iw.DeliveredFile, content: iw.Content | None) -> Self:
+        """The file of a message."""
+        return cls(message.url, message.name, message.size, message.sha256, iw.sealed_file(content))
+
+    @classmethod
+    def named(cls, link: str) -> Self:
+        """The file that a user has typed."""
+        sealed = iw.parse_file_link(link)
+        return cls(link if sealed is None else sealed.url, sealed=sealed)
+
+    @property
+    def link(self) -> str:
+        """The name that `ironwire download` takes."""
+        return self.url if self.sealed is None else iw.file_link(self.sealed)
+
+    @property
+    def last_word(self) -> str:
+        """The end of its path, for a file without a name."""
+        return self.url.rpartition("/")[2]
+
+    async def save(self, address: ServerAddress, target: Path, report: Report | None = None) -> None:
+        """Download it to `target`. Raises as `download` does."""
+        if self.sealed is None:
+            size, sha256 = self.size, self.sha256
+            await iw.download(address, self.url, target, report, expected_size=size, expected_sha256=sha256)
+        else:
+            await iw.download_sealed(address, self.sealed, target, report)
+
+
+async def _upload(address: ServerAddress, source: Path | int, key: Path | None) -> iw.Uploaded:
     async with regular_file(source) as path:
         try:
             with _bar(source) as report:
                 return await put(address, path, report)
-        except TransferFailed as failed:
+        except iw.TransferFailed as failed:
             if failed.status != _UNAUTHORIZED:
                 raise
         token = await asked(address, KeyFile.open(key or home_key()), Client.upload_token)
@@ -196,10 +261,15 @@ async def _upload(address: ServerAddress, source: Path | int, key: Path | None) 
             return await put(address, path, report, token=token)
 
 
-async def _download_with_bar(address: ServerAddress, url: str, target: Path, sha256: str | None) -> Downloaded:
-    expected_sha256 = None if sha256 is None else sha256.lower()
+async def _download_with_bar(address: ServerAddress, url: str, target: Path, sha256: str | None) -> dict[str, Any]:
+    """Returns what is known of the file then."""
+    file = RemoteFile.named(media_url(address, url))
     with _bar(target) as report:
-        return await fetch(address, media_url(address, url), target, report, expected_sha256=expected_sha256)
+        if file.sealed is not None:
+            await file.save(address, target, report)
+            return {"size": file.sealed.size}
+        expected_sha256 = None if sha256 is None else sha256.lower()
+        return asdict(await fetch(address, file.url, target, report, expected_sha256=expected_sha256))
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.help.completion import CLIENT, GROUP
-from ironwire.cli.options import json_option, key_option, server_option
+from ironwire.cli.options import json_option, key_option, server_option, this_device_option
 from ironwire.cli.render import ROLES, notice, roster
-from ironwire.cli.scripting.asking import ask, confirm, yes_option
+from ironwire.cli.scripting.asking import ask_as_device, confirm, yes_option
 from ironwire.cli.table import show_table
 from ironwire.cli.terminal import err, out, printable
-from ironwire.client import Accepted, Client, GroupDetails, GroupSummary
+from ironwire.client import Accepted, GroupDetails, GroupSummary, read_client_id
 from ironwire.errors import InvalidId
-from ironwire.ids import ClientId, GroupId, Role
+from ironwire.ids import ClientId, DeviceId, GroupId, Role
 
 MOST_EPOCHS = 2**53 - 1
 """The largest number on the wire (docs/protocol.md, section 1)."""
@@ -34,7 +34,7 @@ def _change_options(command: Command) -> Command:
         metavar="N",
         help="Only if the group is still as it was at epoch N.",
     )
-    return if_epoch(server_option(key_option(json_option(command))))
+    return if_epoch(this_device_option(server_option(key_option(json_option(command)))))
 
 
 @click.group()
@@ -49,14 +49,17 @@ def group() -> None:
 @group.command()
 @click.argument("name")
 @click.argument("clients", nargs=-1, type=CLIENT, metavar="[CLIENT]...")
+@this_device_option
 @server_option
 @key_option
 @json_option
-def create(name: str, clients: tuple[str, ...], server: str, key: Path, *, as_json: bool) -> None:
+def create(
+    name: str, clients: tuple[str, ...], device: DeviceId | None, server: str, key: Path, *, as_json: bool
+) -> None:
     """Make a group NAME of you and every CLIENT, and print its id. You are its admin, and NAME becomes a contact."""
     book = AddressBook.beside(key)
     members = [book.client(client) for client in clients]
-    made = ask(server, key, lambda client: client.groups.create(members, name))
+    made = ask_as_device(server, key, device, lambda client: client.groups.create(members, name))
     click.echo(json.dumps({"group": made}) if as_json else made)
     _name(book, name, made)
 
@@ -65,11 +68,20 @@ def create(name: str, clients: tuple[str, ...], server: str, key: Path, *, as_js
 @click.argument("group", type=GROUP)
 @click.argument("clients", nargs=-1, type=CLIENT, required=True, metavar="CLIENT...")
 @_change_options
-def add(group: str, clients: tuple[str, ...], if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
+def add(
+    group: str,
+    clients: tuple[str, ...],
+    if_epoch: int | None,
+    device: DeviceId | None,
+    server: str,
+    key: Path,
+    *,
+    as_json: bool,
+) -> None:
     """Make every CLIENT a member of GROUP."""
     book = AddressBook.beside(key)
     group_id, members = book.group(group), [book.client(client) for client in clients]
-    changed = ask(server, key, lambda client: client.groups.add(group_id, members, if_epoch=if_epoch))
+    changed = ask_as_device(server, key, device, lambda client: client.groups.add(group_id, members, if_epoch=if_epoch))
     _report(changed, as_json, f"{_are(book, members)} in {book.label(group_id)}")
 
 
@@ -78,12 +90,21 @@ def add(group: str, clients: tuple[str, ...], if_epoch: int | None, server: str,
 @click.argument("clients", nargs=-1, type=CLIENT, required=True, metavar="CLIENT...")
 @_change_options
 def remove(
-    group: str, clients: tuple[str, ...], if_epoch: int | None, server: str, key: Path, *, as_json: bool
+    group: str,
+    clients: tuple[str, ...],
+    if_epoch: int | None,
+    device: DeviceId | None,
+    server: str,
+    key: Path,
+    *,
+    as_json: bool,
 ) -> None:
     """Remove every CLIENT from GROUP. They learn of it, and of nothing after it."""
     book = AddressBook.beside(key)
     group_id, members = book.group(group), [book.client(client) for client in clients]
-    changed = ask(server, key, lambda client: client.groups.remove(group_id, members, if_epoch=if_epoch))
+    changed = ask_as_device(
+        server, key, device, lambda client: client.groups.remove(group_id, members, if_epoch=if_epoch)
+    )
     _report(changed, as_json, f"{_are(book, members)} not in {book.label(group_id)} any more")
 
 
@@ -91,23 +112,26 @@ def remove(
 @click.argument("group", type=GROUP)
 @yes_option
 @_change_options
-def leave(group: str, if_epoch: int | None, server: str, key: Path, *, yes: bool, as_json: bool) -> None:
+def leave(
+    group: str, if_epoch: int | None, device: DeviceId | None, server: str, key: Path, *, yes: bool, as_json: bool
+) -> None:
     """Leave GROUP. Its last admin makes somebody else one first. To come back, one has to be added by an admin."""
     book = AddressBook.beside(key)
     group_id = book.group(group)
     confirm(f"Leave {book.label(group_id)}? Only its admins can add you again.", yes)
-    changed = ask(server, key, lambda client: client.groups.leave(group_id, if_epoch=if_epoch))
+    changed = ask_as_device(server, key, device, lambda client: client.groups.leave(group_id, if_epoch=if_epoch))
     _report(changed, as_json, f"you are not in {book.label(group_id)} any more")
 
 
 @group.command("list")
+@this_device_option
 @server_option
 @key_option
 @json_option
-def list_groups(server: str, key: Path, *, as_json: bool) -> None:
+def list_groups(device: DeviceId | None, server: str, key: Path, *, as_json: bool) -> None:
     """Show every group that you are in: what you call it, its own name, how many are in it, what you are there."""
     book = AddressBook.beside(key)
-    found = ask(server, key, lambda client: client.groups.all())
+    found = ask_as_device(server, key, device, lambda client: client.groups.all())
     if as_json:
         click.echo(json.dumps([_known(each) for each in found]))
         return
@@ -123,18 +147,19 @@ def list_groups(server: str, key: Path, *, as_json: bool) -> None:
 
 @group.command()
 @click.argument("group", type=GROUP)
+@this_device_option
 @server_option
 @key_option
 @json_option
-def info(group: str, server: str, key: Path, *, as_json: bool) -> None:
+def info(group: str, device: DeviceId | None, server: str, key: Path, *, as_json: bool) -> None:
     """Show who is in GROUP, in the order in which they came."""
     book = AddressBook.beside(key)
     group_id = book.group(group)
-    own, details = ask(server, key, lambda client: _info(client, group_id))
+    details = ask_as_device(server, key, device, lambda client: client.groups.info(group_id))
     if as_json:
         click.echo(json.dumps(_known(details)))
         return
-    for line in roster(details, book, own):
+    for line in roster(details, book, read_client_id(key)):
         out().print(line)
 
 
@@ -143,11 +168,23 @@ def info(group: str, server: str, key: Path, *, as_json: bool) -> None:
 @click.argument("client", type=CLIENT)
 @click.argument("role", type=click.Choice(get_args(Role)))
 @_change_options
-def role(group: str, client: str, role: Role, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
+def role(
+    group: str,
+    client: str,
+    role: Role,
+    if_epoch: int | None,
+    device: DeviceId | None,
+    server: str,
+    key: Path,
+    *,
+    as_json: bool,
+) -> None:
     """Make CLIENT an admin of GROUP, or a member like others."""
     book = AddressBook.beside(key)
     group_id, member = book.group(group), book.client(client)
-    changed = ask(server, key, lambda client: client.groups.set_role(group_id, member, role, if_epoch=if_epoch))
+    changed = ask_as_device(
+        server, key, device, lambda client: client.groups.set_role(group_id, member, role, if_epoch=if_epoch)
+    )
     _report(changed, as_json, f"{book.label(member)} is {ROLES[role]} of {book.label(group_id)}")
 
 
@@ -155,16 +192,14 @@ def role(group: str, client: str, role: Role, if_epoch: int | None, server: str,
 @click.argument("group", type=GROUP)
 @click.argument("name")
 @_change_options
-def rename(group: str, name: str, if_epoch: int | None, server: str, key: Path, *, as_json: bool) -> None:
+def rename(
+    group: str, name: str, if_epoch: int | None, device: DeviceId | None, server: str, key: Path, *, as_json: bool
+) -> None:
     """Call GROUP NAME, for everybody in it. Your contact for it stays as it is."""
     book = AddressBook.beside(key)
     group_id = book.group(group)
-    changed = ask(server, key, lambda client: client.groups.rename(group_id, name, if_epoch=if_epoch))
+    changed = ask_as_device(server, key, device, lambda client: client.groups.rename(group_id, name, if_epoch=if_epoch))
     _report(changed, as_json, f"{book.label(group_id)} is called “{printable(name)}” by everybody in it")
-
-
-async def _info(client: Client, group: GroupId) -> tuple[ClientId, GroupDetails]:
-    return client.client_id, await client.groups.info(group)
 
 
 def _known(group: GroupDetails | GroupSummary) -> dict[str, Any]:

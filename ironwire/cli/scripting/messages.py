@@ -3,7 +3,7 @@
 import heapq
 import json
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.help.completion import ANYBODY
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.render import as_json as json_line
-from ironwire.cli.render import notice, remembered
-from ironwire.cli.scripting.files import Uploader, attach_with_bar, source_of
-from ironwire.cli.scripting.outbound import send_as_device, waiting_line
+from ironwire.cli.render import download_line, notice, remembered
+from ironwire.cli.scripting.files import RemoteFile, Uploader, attach_with_bar, source_of
+from ironwire.cli.scripting.outbound import Outgoing, send_as_device, waiting_line
 from ironwire.cli.streams import read_text
 from ironwire.cli.terminal import err, out
 from ironwire.ids import Address, DeviceId
-from ironwire.wire.messages import File as SentFile
 from ironwire.wire.messages import FileKind
 from ironwire.wire.messages import Text as SentText
 
@@ -40,7 +39,7 @@ MOST_ENTRIES = 100_000
 @click.option("--image", "image", type=_PATH, help="A picture, with its size.")
 @click.option("--voice", "voice", type=_PATH, help="A voice message, with its length and its waveform.")
 @click.option("--circle", "circle", type=_PATH, help="A square film of a minute at most, with its length and size.")
-@options.device_option
+@options.this_device_option
 @options.server_option
 @options.key_option
 @options.json_option
@@ -59,7 +58,8 @@ def send(
 ) -> None:
     """Send TEXT to TO, and wait until the server has accepted it. TEXT - is read from standard input.
 
-    With --device, TEXT is kept before it is sent: where the server is away, it goes out when the device is used again.
+    TEXT is kept before it is sent: where the server is away, it goes out when the device is used again. It goes
+    encrypted, to whoever has a device that can read that.
     TO is a person or a group. A file is uploaded first, and TEXT is its caption; the file - is standard input. To look
     into pictures, voice messages and circles takes the extra `ironwire[media]`.
     """
@@ -77,10 +77,7 @@ def send(
     if text == "-":
         text = read_text("TEXT -")
     compose = partial(_compose, recipient, text, attached[0] if attached else None)
-    if device is None and not isinstance(key_file.account, iw.LinkedDevice):
-        _report(*trio.run(_send, address, key_file, compose), as_json=as_json)
-    else:
-        _report(*trio.run(send_as_device, address, key_file, key_file.device(device), compose), as_json=as_json)
+    _report(*trio.run(send_as_device, address, key_file, key_file.device(device), compose), as_json=as_json)
 
 
 @click.command()
@@ -126,12 +123,15 @@ def history(
         if as_json:
             state = None if entry.state == "received" else entry.state
             place = where if search else None
-            click.echo(json_line(entry.message, entry.id, state=state, receipt=entry.receipt, conversation=place))
+            beside = {"state": state, "receipt": entry.receipt, "conversation": place, "encrypted": entry.is_encrypted}
+            click.echo(json_line(entry.message, entry.id, link=_link(entry), **beside))
             continue
         if where != shown:
             out().print(rich.text.Text(book.label(where), "bold underline"))
             shown = where
-        out().print(remembered(entry, book, owner.client, where, fetch="ironwire download"))
+        link = _link(entry)
+        fetch = None if link is None else download_line(link)
+        out().print(remembered(entry, book, owner.client, where, fetch=fetch))
 
 
 def _found(
@@ -159,27 +159,18 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
+def _link(entry: iw.HistoryEntry) -> str | None:
+    message = entry.message
+    return RemoteFile.of(message, entry.content).link if isinstance(message, iw.DeliveredFile) else None
+
+
 async def _compose(
     to: Address, text: str | None, attached: tuple[FileKind, Path] | None, uploader: Uploader
-) -> SentText | SentFile:
+) -> Outgoing:
     if attached is None:
-        return SentText(to, text or "")
+        return Outgoing(SentText(to, text or ""))
     kind, path = attached
-    attachment = await attach_with_bar(uploader, source_of(path), kind)
-    if text:
-        attachment.metadata["caption"] = text
-    return SentFile(to, attachment.url, **attachment.metadata)
-
-
-async def _send(
-    address: iw.ServerAddress, key_file: KeyFile, compose: Callable[[iw.Client], Awaitable[Any]]
-) -> tuple[iw.Stored, iw.Accepted | None]:
-    """Without a device nothing is kept."""
-    message_id = iw.new_message_id()
-    async with key_file.connect(address) as client:
-        message = await compose(client)
-        with options.answer_deadline():
-            return iw.Stored([message_id], 0, ""), await client.send(message, message_id=message_id)
+    return await attach_with_bar(uploader, to, source_of(path), kind, text)
 
 
 def _report(stored: iw.Stored, accepted: iw.Accepted | None, *, as_json: bool) -> None:

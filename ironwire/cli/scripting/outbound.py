@@ -4,10 +4,12 @@ Rule: nothing is lost by not waiting. What is queued is kept by the device, whic
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import TypeVar
 
 import trio
+from attrs import frozen
 
 import ironwire.client as iw
 from ironwire.cli.keyfile import KeyFile
@@ -26,14 +28,21 @@ _TICK_SECONDS = 0.1
 T = TypeVar("T")
 
 
+@frozen
+class Outgoing:
+    """A message that is ready to be sent. With a `body`, that is sent, and encrypted."""
+
+    message: iw.Text | iw.File
+    body: iw.FileBody | None = None
+
+
 async def at_device(
     address: iw.ServerAddress,
-    key_file: KeyFile,
-    device: DeviceId,
+    opened: Callable[[], AbstractAsyncContextManager[iw.Client]],
     here: Callable[[iw.Client], Awaitable[T]],
     there: Callable[[iw.DeviceOwner], Awaitable[T]],
 ) -> T:
-    """Do it `here` with the device, or, where another program has it, `there`.
+    """Do it `here` with the device, which `opened` opens, or, where another program has it, `there`.
 
     Between the two there is no gap: the loser of a race for the file asks the winner, and tries the file again where
     that one is gone. `there` says so with `OwnerGone`, and is called anew for what it has not done.
@@ -44,7 +53,7 @@ async def at_device(
     gives_up_at = trio.current_time() + HANDOVER_SECONDS
     while True:
         try:
-            async with key_file.open_device(address, device) as client:
+            async with opened() as client:
                 return await here(client)
         except iw.DeviceInUse as in_use:
             if trio.current_time() >= gives_up_at:
@@ -61,7 +70,7 @@ async def send_as_device(
     address: iw.ServerAddress,
     key_file: KeyFile,
     device: DeviceId,
-    compose: Callable[[iw.Client | iw.DeviceOwner], Awaitable[Sendable]],
+    compose: Callable[[iw.Client | iw.DeviceOwner], Awaitable[Outgoing]],
 ) -> tuple[iw.Stored, iw.Accepted | None]:
     """Send the message that `compose` makes; return how it is kept, and the answer if there is one yet.
 
@@ -74,29 +83,31 @@ async def send_as_device(
     """
 
     message_id = iw.new_message_id()
-    made: list[Sendable] = []
+    made: list[Outgoing] = []
 
-    async def message(by: iw.Client | iw.DeviceOwner) -> Sendable:
+    async def outgoing(by: iw.Client | iw.DeviceOwner) -> Outgoing:
         if not made:
             made.append(await compose(by))
         return made[0]
 
     async def here(client: iw.Client) -> tuple[iw.Stored, iw.Accepted | None]:
-        async with client.sending(await message(client), message_id) as (stored, accepted):
+        sent = await outgoing(client)
+        async with client.sending(sent.message, message_id, sent.body) as (stored, accepted):
             found = await _accepted_in_time(client, accepted)
             if found is None and client.connection.error is not None:
                 raise client.connection.error
             return iw.Stored(stored.ids, client.waiting, client.connection.reason), found
 
     async def there(owner: iw.DeviceOwner) -> tuple[iw.Stored, iw.Accepted | None]:
-        async with owner.sending(await message(owner), message_id) as (stored, accepted):
+        sent = await outgoing(owner)
+        async with owner.sending(sent.message, message_id, sent.body) as (stored, accepted):
             if not stored.reason:
                 # Where the other program ends first, the message is kept all the same: there is nothing to wait for.
                 with trio.move_on_after(ANSWER_SECONDS), suppress(iw.OwnerGone):
                     return stored, await accepted()
             return stored, None
 
-    return await at_device(address, key_file, device, here, there)
+    return await at_device(address, partial(key_file.open_device, address, device), here, there)
 
 
 async def _accepted_in_time(client: iw.Client, accepted: Callable[[], Awaitable[iw.Accepted]]) -> iw.Accepted | None:

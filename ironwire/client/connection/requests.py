@@ -25,6 +25,7 @@ from ironwire.client.store.numbers import Given, Numbers
 from ironwire.client.store.records import GiveNumber, Sendable, VoidNumber
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.ids import MessageId
+from ironwire.limits import Limits
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
 from ironwire.wire.messages.fields import is_retryable
@@ -59,6 +60,8 @@ class Requests:
     encryption: Encryption | None = field(default=None, init=False)
     """Of a device with a key: has messages before they are sent in the clear."""
     _frame_bytes: int | None = field(default=None, init=False)
+    upload_bytes: int = field(default=Limits().upload_bytes, init=False)
+    """The largest upload that the server takes; that of a server with the defaults, until it has said so."""
 
     def __attrs_post_init__(self) -> None:
         if self.write_queue is None:
@@ -139,6 +142,7 @@ class Requests:
         """
         if welcome.limits is not None:
             self._frame_bytes = welcome.limits.frame_bytes
+            self.upload_bytes = welcome.limits.upload_bytes
         if self.numbers is not None:
             self._take_answers(self.numbers, welcome)
         send_queue = SendQueue()

@@ -2,6 +2,7 @@
 
     keep ──> stored, and an answer to each where that is awaited
     ask ───> answered: what the server alone can say
+    ask_terms > terms: how a file goes to somebody
     anything may be answered with failed
 
 Lines of JSON over a Unix socket beside the file, one request a connection. Who has the file is decided by its lock;
@@ -15,6 +16,7 @@ the one that had the device may have been killed between its commit and its repl
 """
 
 import os
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -27,13 +29,17 @@ from attrs import define, field
 from ironwire import unix_socket
 from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import Reply, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Reply, checked
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
+from ironwire.client.groups import OwnGroups
+from ironwire.client.sealed_files import FileTerms, file_terms
 from ironwire.client.store import handover_lines as lines
 from ironwire.client.store.records import Sendable
-from ironwire.errors import InvalidMessage
-from ironwire.ids import MessageId
+from ironwire.e2e.bodies import FileBody
+from ironwire.e2e.content import Content, decode_content, encode_content
+from ironwire.errors import InvalidContent, InvalidMessage
+from ironwire.ids import Address, MessageId
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_client, decode_server, encode
 
@@ -111,13 +117,16 @@ class Reception:
     async def _answer(self, stream: trio.SocketStream, line: bytes) -> None:
         try:
             match lines.decode_line(line):
-                case lines.Keep(frames, is_awaited):
-                    await self._keep(stream, dict(map(_sendable, frames)), is_awaited=is_awaited)
+                case lines.Keep(frames, is_awaited, inside):
+                    body = None if inside is None else _file_body(inside, frames)
+                    await self._keep(stream, dict(map(_sendable, frames)), body, is_awaited=is_awaited)
+                case lines.AskTerms(to):
+                    await _say(stream, await file_terms(self._link.requests, to))
                 case lines.AskServer(frame):
                     question, _, _ = decode_client(frame)
                     if not isinstance(question, _Question):
                         raise NotTheProtocol(f"`{question.verb}` cannot be handed over")
-                    await _say(stream, _answered(await self._link.requests.reply_to(question)))
+                    await _say(stream, _answered(await self._reply_to(question)))
                 case _:
                     raise NotTheProtocol("this is no request")
         except Refused as refused:
@@ -128,13 +137,41 @@ class Reception:
         except InvalidMessage as error:
             await _say(stream, lines.Failed("protocol", str(error)))
 
-    async def _keep(self, stream: trio.SocketStream, messages: dict[MessageId, Sendable], *, is_awaited: bool) -> None:
+    async def _reply_to(self, question: msg.ClientMessage) -> Reply:
+        """Groups may be encrypted, and then a change of one is a commit of this device."""
+        groups = OwnGroups(self._link.requests, self._link.rosters)
+        match question:
+            case msg.GroupCreate(clients, name):
+                return msg.Accepted(time.time_ns() // 1_000_000, group=await groups.create(clients, name))
+            case msg.GroupAdd(group, clients, if_epoch):
+                return await groups.add(group, clients, if_epoch=if_epoch)
+            case msg.GroupRemove(group, clients, if_epoch):
+                return await groups.remove(group, clients, if_epoch=if_epoch)
+            case msg.GroupRole(group, client, role, if_epoch):
+                return await groups.set_role(group, client, role, if_epoch=if_epoch)
+            case msg.GroupRename(group, name, if_epoch):
+                return await groups.rename(group, name, if_epoch=if_epoch)
+            case msg.GroupInfo(group):
+                return await groups.info(group)
+            case msg.Groups():
+                return msg.GroupList(await groups.all())
+            case _:
+                return await self._link.requests.reply_to(question)
+
+    async def _keep(
+        self,
+        stream: trio.SocketStream,
+        messages: dict[MessageId, Sendable],
+        body: FileBody | None,
+        *,
+        is_awaited: bool,
+    ) -> None:
         backlog = self._link.backlog
         if backlog is None:
             raise LocalStoreError("this client has no device")
         # What was kept is said to be so, also while this program ends: the other one would keep it once more.
         with trio.CancelScope(shield=True):
-            queued = await backlog.queue([*messages.values()], [*messages], is_awaited=is_awaited)
+            queued = await backlog.queue([*messages.values()], [*messages], is_awaited=is_awaited, body=body)
             ids = [pending.id for pending in queued]
             await _say(stream, lines.Stored(ids, backlog.waiting, self._link.offline_reason))
         for pending in queued if is_awaited else ():
@@ -164,6 +201,16 @@ def _sendable(frame: str) -> tuple[MessageId, Sendable]:
     if message_id is None:
         raise NotTheProtocol("a frame that is to be kept has an id")
     return message_id, message
+
+
+def _file_body(inside: str, frames: list[str]) -> FileBody:
+    try:
+        body = decode_content(inside.encode(), None).body
+    except InvalidContent as error:
+        raise NotTheProtocol(str(error)) from None
+    if not isinstance(body, FileBody) or len(frames) != 1:
+        raise NotTheProtocol("what is handed over encrypted is one file")
+    return body
 
 
 def _answered(reply: Reply) -> lines.Answered:
@@ -204,19 +251,46 @@ class DeviceOwner:
             return stored
 
     @asynccontextmanager
-    async def sending(self, message: Sendable, message_id: MessageId) -> AsyncGenerator[Sending]:
+    async def sending(
+        self, message: Sendable, message_id: MessageId, body: FileBody | None = None
+    ) -> AsyncGenerator[Sending]:
         """As `Client.sending`."""
-        async with self._request(lines.Keep([encode(message, message_id).decode()], is_awaited=True)) as hear:
+        now_ms = time.time_ns() // 1_000_000
+        inside = None if body is None else encode_content(Content(message_id, now_ms, body)).decode()
+        frame = encode(message, message_id).decode()
+        async with self._request(lines.Keep([frame], is_awaited=True, inside=inside)) as hear:
 
             async def accepted() -> msg.Accepted:
                 return checked(message.verb, _reply(await hear()), msg.Accepted)
 
             yield _expect(await hear(), lines.Stored), accepted
 
+    @property
+    def groups(self) -> OwnGroups:
+        """As `Client.groups`."""
+        return OwnGroups(self)
+
+    @property
+    def encryption(self) -> None:
+        """The other program has it."""
+        return None
+
+    async def ask(
+        self, message: msg.ClientMessage, kind: type[AskedAnswer], message_id: MessageId | None = None
+    ) -> AskedAnswer:
+        """The server's answer to a question."""
+        async with self._request(lines.AskServer(encode(message, message_id).decode())) as hear:
+            return checked(message.verb, _reply(await hear()), kind)
+
+    async def file_terms(self, to: Address) -> FileTerms:
+        """As `Client.file_terms`."""
+        async with self._request(lines.AskTerms(to)) as hear:
+            terms: FileTerms = _expect(await hear(), FileTerms)
+            return terms
+
     async def upload_token(self) -> str:
         """As `Client.upload_token`."""
-        async with self._request(lines.AskServer(encode(msg.UploadToken()).decode())) as hear:
-            return checked(msg.UploadToken.verb, _reply(await hear()), msg.UploadGrant).token
+        return (await self.ask(msg.UploadToken(), msg.UploadGrant)).token
 
     @asynccontextmanager
     async def _request(self, request: lines.Line) -> AsyncGenerator[Callable[[], Any]]:
@@ -257,7 +331,7 @@ async def _hear(stream: trio.SocketStream, rest: bytearray) -> lines.Line:
     return lines.decode_line(line)
 
 
-def _expect(line: lines.Line, kind: type[lines.Stored] | type[lines.Answered]) -> Any:
+def _expect(line: lines.Line, kind: type[lines.Stored | lines.Answered | FileTerms]) -> Any:
     if isinstance(line, lines.Failed):
         raise line.error()
     if isinstance(line, lines.Answered) and kind is lines.Stored:

@@ -3,6 +3,8 @@
     {"verb": "keep", "frames": ["<frame of docs/protocol.md, with an id>", …], "is_awaited": true}
     {"verb": "stored", "ids": […], "waiting": 3, "reason": ""}
     {"verb": "ask", "frame": "<frame>"}
+    {"verb": "ask_terms", "to": "<client or group>"}
+    {"verb": "terms", "is_encrypted": true, "upload_bytes": 31457280}
     {"verb": "answered", "frame": "<frame>"}
     {"verb": "failed", "kind": "ended", "detail": "removed", "code": 4403}
 
@@ -15,7 +17,8 @@ import orjson
 from attrs import frozen
 
 from ironwire.client import errors
-from ironwire.ids import MessageId
+from ironwire.client.sealed_files import FileTerms
+from ironwire.ids import Address, MessageId
 from ironwire.wire.strict import Fault, strict_converter
 
 _Kind = Literal["auth", "ended", "protocol", "connection", "store"]
@@ -24,11 +27,13 @@ _Kind = Literal["auth", "ended", "protocol", "connection", "store"]
 @frozen
 class Keep:
     """Send these, in their order; with or without an answer to each. Idempotent: a frame whose id the device has sent
-    or queued before is not sent again.
+    or queued before is not sent again. `inside` goes in the place of the only frame, encrypted: an object of
+    docs/between-devices.md, section 11.2.
     """
 
     frames: list[str]
     is_awaited: bool
+    inside: str | None = None
 
 
 @frozen
@@ -36,6 +41,13 @@ class AskServer:
     """Ask the server a question."""
 
     frame: str
+
+
+@frozen
+class AskTerms:
+    """Say how a file goes to a client or group."""
+
+    to: Address
 
 
 @frozen
@@ -91,11 +103,13 @@ class Failed:
                 return errors.ConnectionFailed(self.detail)
 
 
-Line = Keep | AskServer | Stored | Answered | Failed
+Line = Keep | AskServer | AskTerms | FileTerms | Stored | Answered | Failed
 
 _VERBS: dict[str, type[Any]] = {
     "keep": Keep,
     "ask": AskServer,
+    "ask_terms": AskTerms,
+    "terms": FileTerms,
     "stored": Stored,
     "answered": Answered,
     "failed": Failed,

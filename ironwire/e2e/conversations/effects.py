@@ -219,7 +219,15 @@ class WishDone:
     group: ConversationId | None = None
 
 
-Report = Sent | GoesPlain | WishDone
+@frozen
+class Sealed:
+    """The text that stands for the secret half of a signal of a call; None: it cannot be made now."""
+
+    wish: MessageId
+    text: str | None = field(repr=False)
+
+
+Report = Sent | GoesPlain | WishDone | Sealed
 
 
 @frozen

@@ -20,11 +20,12 @@ from functools import partial
 from attrs import define, evolve, field
 
 from ironwire.crypto.signing import KeyPair
-from ironwire.e2e.bodies import AnyBody
+from ironwire.e2e.bodies import AnyBody, CallBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.beginnings import Beginnings
+from ironwire.e2e.conversations.calls import CallSignal, CallSignals
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.chores import Chores
 from ironwire.e2e.conversations.committing import CommitAuthor
@@ -60,6 +61,7 @@ class Engine:
     _healing: Healing = field(init=False)
     _reading: Reading = field(init=False)
     _beginnings: Beginnings = field(init=False)
+    _calls: CallSignals = field(init=False)
     _chores: Chores = field(init=False)
     _inbox: deque[ServerFrame] = field(factory=deque, init=False)
     _is_reading: bool = field(default=False, init=False)
@@ -86,6 +88,7 @@ class Engine:
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
+        self._calls = CallSignals(state, self._reading.open)
         self._chores = Chores(state, self._changes, self._reading, self._touch, self._look)
 
     def restore(
@@ -196,6 +199,8 @@ class Engine:
                 self._touch(self._state.member(message.group))
             case wire.RelayedMlsSignal() as signal:
                 self._reading.signal(signal)
+            case message if isinstance(message, CallSignal):
+                self._calls.take(message)
             case msg.CaughtUp():
                 self._state.write(fx.KeptFrame(frame))
                 self._catch_up()
@@ -247,6 +252,11 @@ class Engine:
     def signal(self, to: Address, body: AnyBody) -> Effects:
         """Say something that is worth nothing later."""
         self._outgoing.signal(self._place_with(to), body)
+        return self._effects()
+
+    def seal(self, to: Address, body: CallBody, wish: MessageId) -> Effects:
+        """Encrypt the secret half of a signal of a call; `Sealed` follows."""
+        self._state.report(fx.Sealed(wish, self._outgoing.seal(self._place_with(to), body)))
         return self._effects()
 
     def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:

@@ -5,6 +5,7 @@ from attrs import frozen
 from ironwire.e2e.content import Content
 from ironwire.ids import ClientId, ConversationId, DeviceId, MessageId, Role
 from ironwire.protocol.devices.log_reader import Verdict
+from ironwire.wire.messages import ServerMessage
 
 
 @frozen
@@ -115,8 +116,17 @@ class GroupRenamed:
     name: str
 
 
+@frozen
+class CallSignalled:
+    """A signal of a call, with what it says; `content` is the secret half, where it came encrypted."""
+
+    message: ServerMessage
+    content: Content | None = None
+
+
 EngineEvent = (
     OpenedMessage
+    | CallSignalled
     | Unreadable
     | NotEncrypted
     | Secured

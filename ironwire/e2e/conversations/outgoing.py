@@ -17,6 +17,7 @@ from attrs import define, evolve, field
 from ironwire.e2e.bodies import AnyBody, LogBody
 from ironwire.e2e.content import Content, KnownHead, encode_content
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.conversations.calls import secret_text
 from ironwire.e2e.conversations.effects import Pause, Steps, ask
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
@@ -148,6 +149,13 @@ class OutgoingMessages:
             data = self._encrypt(member, content)
             if data is not None:
                 self._jobs.start(_signalling(MlsSignal(member.id, *member.place, data)))
+
+    def seal(self, member: DeviceMembership, body: AnyBody) -> str | None:
+        """The text that stands for the secret half of a signal of a call; None where it cannot be made now."""
+        if member.standing != "active" or not self._state.is_caught_up:
+            return None
+        data = self._encrypt(member, Content(self._state.around.new_id(), self._state.now, body))
+        return None if data is None else secret_text(member.place, data)
 
     def tell_logs(self, member: DeviceMembership) -> None:
         """Say nothing but what this device knows of device logs."""

@@ -63,7 +63,7 @@ class Reading:
         elif place > member.place:
             yield from self._healing.fill(member, message.epoch)
         try:
-            leaf, data = self._open(member, message)
+            leaf, data = self.open(member, message)
             content = self._content(message, leaf, data, envelope_id)
         except (MLSError, InvalidContent) as error:
             yield from self._miss(message, envelope_id, error)
@@ -75,14 +75,14 @@ class Reading:
         """Take what is not stored; what cannot be read of it is worth nothing."""
         member = self._state.members.get(signal.group)
         try:
-            leaf, data = self._open(member, signal)
+            leaf, data = self.open(member, signal)
             content = decode_content(data, None)
         except (MLSError, InvalidContent):
             return
         if member is not None and isinstance(content.body, bodies.TypingBody | bodies.CallBody):
             self._state.tell(self._opened(member, leaf, signal, self._state.now, content, None))
 
-    def _open(self, member: DeviceMembership | None, message: MlsMessage | RelayedMlsSignal) -> tuple[Leaf, bytes]:
+    def open(self, member: DeviceMembership | None, message: MlsMessage | RelayedMlsSignal) -> tuple[Leaf, bytes]:
         """Raises:
         MLSError: it cannot be read here, or its device was revoked.
         """

@@ -50,16 +50,16 @@ def at(minutes: int) -> int:
 
 def theirs(number: int, text: str, sender: ClientId = BOB, **more: object) -> HistoryEntry:
     message = DeliveredText(sender, text, **{"ts": at(number), "device": DESK, **more})  # type: ignore[arg-type]  # kwargs
-    return HistoryEntry(number, message, MessageId(str(number)), "received")
+    return HistoryEntry(number, message, MessageId(str(number)), "received", is_encrypted=True)
 
 
 def ours(number: int, text: str, to: Address = BOB, **fate: object) -> HistoryEntry:
     said = DeliveredText(ALICE, text, ts=at(number), device=DESK, to=to)
-    return HistoryEntry(number, said, MessageId(str(number)), **{"state": "accepted", **fate})  # type: ignore[arg-type]  # kwargs
+    return HistoryEntry(number, said, MessageId(str(number)), **{"state": "accepted", "is_encrypted": True, **fate})  # type: ignore[arg-type]  # kwargs
 
 
 def said(number: int, message: DeliveredFile | GroupChanged) -> HistoryEntry:
-    return HistoryEntry(number, message, MessageId(str(number)), "received")
+    return HistoryEntry(number, message, MessageId(str(number)), "received", is_encrypted=True)
 
 
 def conversing(state: WindowState, peer: Address, *entries: HistoryEntry, is_whole: bool = True) -> WindowState:

@@ -261,3 +261,9 @@ def test_an_empty_device_says_what_to_do(tmp_path: Path) -> None:
 def test_a_waveform_shows_the_loudest_of_each_part() -> None:
     assert waveform([0, 255, 0, 0, 128, 128], 3) == "█▁▄"
     assert waveform([0, 255], 10) == "▁█"
+
+
+def test_a_conversation_that_is_not_encrypted_says_so_above_it(state: WindowState) -> None:
+    plain = evolve(theirs(6, "from an older program"), is_encrypted=False)
+    assert " bob  not encrypted" in screen(conversing(state, BOB, plain), 80, 12)
+    assert "not encrypted" not in screen(conversing(state, BOB, plain, theirs(7, "now with keys")), 80, 12)

@@ -16,10 +16,11 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
 
+from ironwire import client as library
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat import transfers
 from ironwire.cli.chat.window import hold_window
-from ironwire.cli.scripting.files import Attachment
+from ironwire.cli.scripting.outbound import Outgoing
 from ironwire.client import (
     Accepted,
     Client,
@@ -270,12 +271,12 @@ async def test_the_server_is_asked_who_is_in_a_group(
 async def test_files_go_and_come(
     tmp_path: Path, keyboard: PipeInput, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def attach(_: Client, path: Path, kind: str, report: Any) -> Attachment:
+    async def attach(_: Client, to: Address, path: Path, kind: str, report: Any) -> Outgoing:
         report(50, 200)
         await there.glass.shows("25 %")
         if path.name == "gone":
             raise TransferFailed("unreadable")
-        return Attachment(URL, {"name": path.name})
+        return Outgoing(File(to, URL, name=path.name))
 
     async def download(_: object, url: str, target: Path, report: Any, **expected: object) -> Downloaded:
         assert (url, expected) == (URL, {"expected_size": 3, "expected_sha256": None})
@@ -286,7 +287,7 @@ async def test_files_go_and_come(
         return Downloaded(3, "")
 
     monkeypatch.setattr(transfers, "attach", attach)
-    monkeypatch.setattr(transfers, "download", download)
+    monkeypatch.setattr(library, "download", download)
     monkeypatch.chdir(tmp_path)
     async with window(tmp_path, keyboard, server.dial, BOB) as there:
         peer = await server.accept()
@@ -310,7 +311,7 @@ async def test_files_go_and_come(
 async def test_a_file_that_is_on_its_way_is_dropped_only_by_leaving_twice(
     tmp_path: Path, keyboard: PipeInput, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    async def attach(_: Client, path: Path, kind: str, report: Any) -> Attachment:
+    async def attach(_: Client, to: Address, path: Path, kind: str, report: Any) -> Outgoing:
         report(50, 200)
         await trio.sleep_forever()
         raise AssertionError

@@ -273,7 +273,7 @@ class EngineDevice:
             self._take_report(report)
 
     def _take_report(self, report: fx.Report) -> None:
-        id_ = report.wish if isinstance(report, fx.WishDone) else report.id
+        id_ = report.wish if isinstance(report, fx.WishDone | fx.Sealed) else report.id
         self.reports[id_] = report
         _, body = self.disk.outbox.pop(id_, (None, None))
         if isinstance(report, fx.Sent) and not isinstance(report.reply, Error) and body is not None:

@@ -33,6 +33,9 @@ from ironwire.cli.chat.window.view import gist
 from ironwire.cli.device_news import NewsSource
 from ironwire.cli.failures import refusal
 from ironwire.cli.render import change_told, incident, now
+from ironwire.cli.scripting.files import RemoteFile
+from ironwire.cli.scripting.outbound import Outgoing
+from ironwire.cli.secrets import secret_event
 from ironwire.cli.terminal import err, printable, printable_lines
 from ironwire.errors import ConfigError
 from ironwire.ids import Address, ClientId, MessageId, is_group
@@ -104,7 +107,7 @@ class Controller:
 
     def __attrs_post_init__(self) -> None:
         self._reader = FileReader(self._client, self._live)
-        self._transfers = Transfers(self._client, self._client.queue, self._note_transfer)
+        self._transfers = Transfers(self._client, self._queue_file, self._note_transfer)
         self._typing = OwnTyping(self._tell_typing)
 
     async def run(self, nursery: trio.Nursery, effects: trio.MemoryReceiveChannel[events.Effect]) -> None:
@@ -171,8 +174,10 @@ class Controller:
                 tell(events.Noted(Remark(incident(told).plain.strip(), "error")))
             case iw.Connected() | iw.Disconnected():
                 tell(events.ConnectionChanged(self._client.connection))
-            case _:
+            case iw.Received() | iw.Queued() | iw.Settled():
                 pass  # it stands in the file, and is shown from there
+            case secret:
+                tell(events.Noted(Remark(secret_event(secret, self._live.state.book).plain.strip(), "warning")))
 
     def _came(self, message: iw.Said, message_id: MessageId | None) -> None:
         state = self._live.state
@@ -240,6 +245,9 @@ class Controller:
     def _note(self, remark: Remark, peer: Address) -> None:
         self._live.dispatch(events.Noted(remark, peer))
 
+    async def _queue_file(self, file: Outgoing) -> None:
+        await self._client.queue(file.message, body=file.body)
+
     async def _say(self, peer: Address, text: str) -> None:
         try:
             await self._client.queue(Text(peer, text))
@@ -259,7 +267,7 @@ class Controller:
             self._note(Remark(f"/save: {reason}", "warning"), order.peer)
             return
         path = words[1] if len(words) > 1 else None
-        self._transfers.save(nursery, order.peer, file.url, file, path, partial(self._note, peer=order.peer))
+        self._transfers.save(nursery, order.peer, file, path, partial(self._note, peer=order.peer))
 
     async def _ask(self, order: events.Ask) -> None:
         state = self._live.state
@@ -325,13 +333,12 @@ class Controller:
             self._client.presence.typing(self._typing_to, is_typing)
 
 
-def _wanted(state: WindowState, peer: Address, number: str | None) -> iw.DeliveredFile | None:
+def _wanted(state: WindowState, peer: Address, number: str | None) -> RemoteFile | None:
     """The file of the conversation with `peer` that has this number, or the last that came."""
-    files = {
-        str(entry.number): entry.message
-        for entry in state.threads[peer].entries
-        if isinstance(entry.message, iw.DeliveredFile)
-    }
-    if number is not None:
-        return files.get(number)
-    return next((file for file in reversed(files.values()) if file.sender != state.own), None)
+    found: RemoteFile | None = None
+    for entry in state.threads[peer].entries:
+        message = entry.message
+        if isinstance(message, iw.DeliveredFile):
+            is_wanted = message.sender != state.own if number is None else str(entry.number) == number
+            found = RemoteFile.of(message, entry.content) if is_wanted else found
+    return found

@@ -198,10 +198,18 @@ def _title(state: WindowState, peer: Address) -> Line:
     title: Line = [("class:title", f" {state.label(peer)}")]
     status = "" if is_group(peer) else state.statuses.get(ClientId(peer), "")
     facts = [f"{VERIFIED} verified"] if state.book.is_verified(peer) else []
+    facts += ["not encrypted"] if _is_plain(state, peer) else []
     facts += [status] if status else []
     if not state.is_known(peer):
         facts.append("not a contact, /who shows the id")
     return [*title, *(("class:title", f"  {fact}") for fact in facts)]
+
+
+def _is_plain(state: WindowState, peer: Address) -> bool:
+    """Whether what was said last went in the clear."""
+    thread = state.threads.get(peer)
+    said = [each for each in thread.entries if not isinstance(each.message, GroupChanged)] if thread else []
+    return bool(said) and not said[-1].is_encrypted
 
 
 def _connection(state: WindowState) -> Fragment:
