@@ -10,7 +10,6 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 """
 
 import os
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -18,6 +17,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.client.blobs import fetch_blob, store_blob
+from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
@@ -53,19 +53,6 @@ class EncryptedSession:
 
     nursery: trio.Nursery
     queue: SendQueue
-
-
-@define(eq=False)
-class SessionClock:
-    """The time in Unix ms, as Trio's clock goes on from where it was set."""
-
-    _offset_ms: int = 0
-
-    def set(self) -> None:
-        self._offset_ms = time.time_ns() // 1_000_000 - int(trio.current_time() * 1000)
-
-    def now_ms(self) -> int:
-        return self._offset_ms + int(trio.current_time() * 1000)
 
 
 @define(eq=False)

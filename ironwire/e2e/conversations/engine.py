@@ -15,7 +15,6 @@ the mailbox was processed.
 
 from collections import deque
 from collections.abc import Iterable
-from functools import partial
 
 from attrs import define, evolve, field
 
@@ -86,7 +85,7 @@ class Engine:
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
-        self._chores = Chores(state, self._changes, self._reading, self._touch, self._look)
+        self._chores = Chores(state, self._changes, self._reading, self._touch, self._reconcile_if_due)
 
     def restore(
         self,
@@ -245,17 +244,14 @@ class Engine:
         return self._effects()
 
     def signal(self, to: Address, body: AnyBody) -> Effects:
-        """Say something that is worth nothing later."""
         self._outgoing.signal(self._place_with(to), body)
         return self._effects()
 
     def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:
         """Have a conversation changed; `WishDone` follows."""
-        self._changes.want(self._place_with(to), wish, partial(self._done, wish_id))
+        member = self._place_with(to)
+        self._changes.want(member, wish, lambda refused: self._state.report(fx.WishDone(wish_id, refused)))
         return self._effects()
-
-    def _done(self, wish_id: MessageId, refused: msg.Error | None) -> None:
-        self._state.report(fx.WishDone(wish_id, refused))
 
     def is_encrypted(self, to: Address) -> bool:
         """Whether nothing goes to this client or group in the clear."""
@@ -333,7 +329,7 @@ class Engine:
         for member in self._state.members.values():
             self._touch(member)
 
-    def _look(self) -> None:
+    def _reconcile_if_due(self) -> None:
         if self._must_reconcile:
             self._reconcile()
 
