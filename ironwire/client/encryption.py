@@ -10,7 +10,6 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 """
 
 import os
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -18,6 +17,7 @@ import trio
 from attrs import define, field, frozen
 
 from ironwire.client.blobs import fetch_blob, store_blob
+from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
@@ -28,6 +28,7 @@ from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
 from ironwire.client.store.records import Absorb, Sendable
 from ironwire.client.store.write_queue import WriteQueue
+from ironwire.client.wishes import AwaitedWishes
 from ironwire.e2e.bodies import AnyBody, CallBody, ReceiptBody, TextBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
@@ -57,19 +58,6 @@ class EncryptedSession:
 
 
 @define(eq=False)
-class SessionClock:
-    """The time in Unix ms, as Trio's clock goes on from where it was set."""
-
-    _offset_ms: int = 0
-
-    def set(self) -> None:
-        self._offset_ms = time.time_ns() // 1_000_000 - int(trio.current_time() * 1000)
-
-    def now_ms(self) -> int:
-        return self._offset_ms + int(trio.current_time() * 1000)
-
-
-@define(eq=False)
 class Encryption:
     """The engine of one device and everything around it. `launch_plain` and `settle` are those of its requests."""
 
@@ -88,7 +76,7 @@ class Encryption:
     """Of the mailbox whose deliveries have been dealt with."""
     _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
     """Messages that the engine has, and that have no answer yet."""
-    _wishes: dict[MessageId, "_Awaited"] = field(factory=dict, init=False)
+    _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
 
@@ -268,10 +256,7 @@ class Encryption:
 
     def _report(self, report: fx.Report) -> None:
         if isinstance(report, fx.WishDone | fx.Sealed):
-            awaited = self._wishes.pop(report.wish, None)
-            if awaited is not None:
-                awaited.done = report
-                awaited.event.set()
+            self._wishes.note(report)
             return
         pending = self._letters.pop(report.id, None)
         if pending is None:
@@ -317,7 +302,8 @@ class Encryption:
             Refused: it cannot be.
             SessionEnded: the client has stopped.
         """
-        done = await self._done(lambda wish_id: self.engine.want(to, wish, wish_id))
+        wish_id = _new_id()
+        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.want(to, wish, wish_id)))
         refused = done.refused if isinstance(done, fx.WishDone) else None
         if refused is not None:
             raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
@@ -329,33 +315,13 @@ class Encryption:
         Raises:
             SessionEnded: the client has stopped.
         """
-        done = await self._done(lambda wish_id: self.engine.seal(to, body, wish_id))
-        return done.text if isinstance(done, fx.Sealed) else None
-
-    async def _done(self, ask: Callable[[MessageId], fx.Effects]) -> fx.WishDone | fx.Sealed | None:
         wish_id = _new_id()
-        awaited = self._wishes[wish_id] = _Awaited()
-        self._carry_out(ask(wish_id))
-        try:
-            await awaited.event.wait()
-        finally:
-            self._wishes.pop(wish_id, None)
-        if awaited.error is not None:
-            raise awaited.error
-        return awaited.done
+        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.seal(to, body, wish_id)))
+        return done.text if isinstance(done, fx.Sealed) else None
 
     def fail_waiting(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for every change that is waited for."""
-        for awaited in self._wishes.values():
-            awaited.error = error
-            awaited.event.set()
-
-
-@define(eq=False)
-class _Awaited:
-    event: trio.Event = field(factory=trio.Event)
-    done: fx.WishDone | fx.Sealed | None = None
-    error: ClientError | None = None
+        self._wishes.fail(error)
 
 
 def _body_of(message: Sendable) -> AnyBody | None:

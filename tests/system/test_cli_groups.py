@@ -142,7 +142,7 @@ def test_a_voice_message_and_a_circle_arrive_in_a_folder(people: tuple[User, Use
         done(alice, "send", "bob", "--circle", "round.mp4")
         code, output = listening.finish()
     assert code == 0
-    said, shown = (json.loads(line) for line in output.splitlines())
+    said, shown = (json.loads(line) for line in output.splitlines() if line.startswith("{"))
     assert (said["payload"]["kind"], len(said["payload"]["waveform"]), said["payload"]["caption"]) == (
         "voice",
         64,

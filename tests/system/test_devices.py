@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -103,17 +103,24 @@ def test_what_is_no_text_for_linking_is_refused(owner: User) -> None:
 
 
 def test_three_devices_read_and_write_in_one_name(owner: User, tmp_path: Path) -> None:
+    """A device that is linked later has a part in what is said from then on."""
     bob = make_user(tmp_path / "bob", owner.server)
-    with owner.start("chat", bob.client, "--device", "desk") as desk:
+    with owner.start("chat", bob.client, "--device", "desk") as desk, ExitStack() as stack:
         desk.read_until("connected")
-        tablet, phone = link(owner, "tablet"), link(owner, "phone")
+        assert bob.run("send", owner.client, "hello", "--device", "pc").returncode == 0
+        desk.read_until("hello")
+        linked = []
+        for name in ("tablet", "phone"):
+            user = link(owner, name)
+            linked.append((user, stack.enter_context(user.start("listen"))))
+            desk.read_until("devices of .* changed")
+        (tablet, first), (phone, second) = linked
         assert bob.run("send", owner.client, "to all of you", "--device", "pc").returncode == 0
-        desk.read_until("to all of you")
-        for device in (tablet, phone):
-            assert "to all of you" in device.run("listen", "--count", "1").stdout
+        for each in (desk, first, second):
+            each.read_until("to all of you")
         assert tablet.run("send", bob.client, "from the tablet").returncode == 0
-        assert "from the tablet" in phone.run("listen", "--count", "1").stdout
-        desk.read_until("from the tablet")
+        for each in (desk, second):
+            each.read_until("from the tablet")
     assert "from the tablet" in phone.run("history", bob.client).stdout
     assert {name: each["role"] for name, each in devices_of(owner).items()} == {
         "desk": "owner",

@@ -231,8 +231,7 @@ class Link:
 
     async def _enrol(self) -> None:
         """Add the device to its client's log, in a session of its own."""
-        keys = self.target.keys
-        is_renewed = keys is not None and keys.replaced is not None  # then its mailbox goes
+        is_renewed = self.target.keys is not None and self.target.keys.replaced is not None  # its mailbox goes then
         async with self._session(None, None if is_renewed else self.target.device):
             self._enrolment = "done"
 

@@ -15,7 +15,6 @@ the mailbox was processed.
 
 from collections import deque
 from collections.abc import Iterable
-from functools import partial
 
 from attrs import define, evolve, field
 
@@ -23,9 +22,8 @@ from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.bodies import AnyBody, CallBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations import effects as fx
-from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.beginnings import Beginnings
-from ironwire.e2e.conversations.calls import CallSignal, CallSignals
+from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.chores import Chores
 from ironwire.e2e.conversations.committing import CommitAuthor
@@ -61,7 +59,6 @@ class Engine:
     _healing: Healing = field(init=False)
     _reading: Reading = field(init=False)
     _beginnings: Beginnings = field(init=False)
-    _calls: CallSignals = field(init=False)
     _chores: Chores = field(init=False)
     _inbox: deque[ServerFrame] = field(factory=deque, init=False)
     _is_reading: bool = field(default=False, init=False)
@@ -88,8 +85,7 @@ class Engine:
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
-        self._calls = CallSignals(state, self._reading.open)
-        self._chores = Chores(state, self._changes, self._reading, self._touch, self._look)
+        self._chores = Chores(state, self._changes, self._reading, self._touch, self._reconcile_if_due)
 
     def restore(
         self,
@@ -197,10 +193,8 @@ class Engine:
             case wire.MlsMessage() as message:
                 yield from self._reading.message(message, frame.id, frame.seq or 0)
                 self._touch(self._state.member(message.group))
-            case wire.RelayedMlsSignal() as signal:
+            case signal if isinstance(signal, wire.RelayedMlsSignal | CallSignal):
                 self._reading.signal(signal)
-            case message if isinstance(message, CallSignal):
-                self._calls.take(message)
             case msg.CaughtUp():
                 self._state.write(fx.KeptFrame(frame))
                 self._catch_up()
@@ -215,12 +209,7 @@ class Engine:
             self._must_reconcile = self._must_reconcile or bool(message.groups) or message.more_groups
             self._reconcile()
         self._state.write(fx.KeptFrame(frame))
-        if isinstance(message, msg.DeliveredText | msg.DeliveredFile):
-            other = message.to if message.sender == self._state.own.client else message.sender
-            conversation = message.group or pair_id(self._state.own.client, ClientId(other or message.sender))
-            known = self._state.members.get(conversation)
-            if known is not None and known.is_encrypted:
-                self._state.tell(ev.NotEncrypted(conversation, message.sender, frame.id))
+        self._reading.plain(frame)
 
     def _take_task(self, task: wire.MlsTask) -> None:
         """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
@@ -250,7 +239,6 @@ class Engine:
         return self._effects()
 
     def signal(self, to: Address, body: AnyBody) -> Effects:
-        """Say something that is worth nothing later."""
         self._outgoing.signal(self._place_with(to), body)
         return self._effects()
 
@@ -261,11 +249,9 @@ class Engine:
 
     def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:
         """Have a conversation changed; `WishDone` follows."""
-        self._changes.want(self._place_with(to), wish, partial(self._done, wish_id))
+        member = self._place_with(to)
+        self._changes.want(member, wish, lambda refused: self._state.report(fx.WishDone(wish_id, refused)))
         return self._effects()
-
-    def _done(self, wish_id: MessageId, refused: msg.Error | None) -> None:
-        self._state.report(fx.WishDone(wish_id, refused))
 
     def is_encrypted(self, to: Address) -> bool:
         """Whether nothing goes to this client or group in the clear."""
@@ -343,7 +329,7 @@ class Engine:
         for member in self._state.members.values():
             self._touch(member)
 
-    def _look(self) -> None:
+    def _reconcile_if_due(self) -> None:
         if self._must_reconcile:
             self._reconcile()
 

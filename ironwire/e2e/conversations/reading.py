@@ -16,6 +16,7 @@ from ironwire.e2e import bodies
 from ironwire.e2e.content import Content, decode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
+from ironwire.e2e.conversations.calls import CallSignal, CallSignals
 from ironwire.e2e.conversations.effects import Steps
 from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.membership import DeviceMembership, leaf_of
@@ -26,8 +27,11 @@ from ironwire.errors import InvalidContent, InvalidId, MLSError, UpdateNeeded
 from ironwire.ids import ClientId, ConversationId, GroupId, MessageId
 from ironwire.limits import RECEIPT_IDS
 from ironwire.mls import Application
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
+from ironwire.wire import messages as msg
 from ironwire.wire.base64url import from_base64url
+from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages.conversations import MlsMessage, RelayedMlsSignal
 
 GIVEN_UP_MS = 7 * DAY_MS
@@ -53,6 +57,10 @@ class Reading:
     _asked: dict[tuple[ConversationId, ClientId, MessageId], int] = field(factory=dict, init=False)
     """What was asked for again in this session, and when."""
     _resent: dict[MessageId, int] = field(factory=dict, init=False)
+    _calls: CallSignals = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._calls = CallSignals(self._state, self.open)
 
     def message(self, message: MlsMessage, envelope_id: MessageId | None, seq: int) -> Steps[None]:
         """Take a message as the mailbox brings it."""
@@ -71,15 +79,30 @@ class Reading:
         if member is not None:
             self._take(member, message, leaf, content, seq)
 
-    def signal(self, signal: RelayedMlsSignal) -> None:
+    def plain(self, frame: ServerFrame) -> None:
+        """Something came in the clear."""
+        message = frame.message
+        if not isinstance(message, msg.DeliveredText | msg.DeliveredFile):
+            return
+        own = self._state.own.client
+        other = message.to if message.sender == own else message.sender
+        conversation = message.group or pair_id(own, ClientId(other or message.sender))
+        known = self._state.members.get(conversation)
+        if known is not None and known.is_encrypted:
+            self._state.tell(ev.NotEncrypted(conversation, message.sender, frame.id))
+
+    def signal(self, signal: RelayedMlsSignal | CallSignal) -> None:
         """Take what is not stored; what cannot be read of it is worth nothing."""
+        if not isinstance(signal, RelayedMlsSignal):
+            self._calls.take(signal)
+            return
         member = self._state.members.get(signal.group)
         try:
             leaf, data = self.open(member, signal)
             content = decode_content(data, None)
         except (MLSError, InvalidContent):
             return
-        if member is not None and isinstance(content.body, bodies.TypingBody | bodies.CallBody):
+        if member is not None and isinstance(content.body, bodies.TypingBody):
             self._state.tell(self._opened(member, leaf, signal, self._state.now, content, None))
 
     def open(self, member: DeviceMembership | None, message: MlsMessage | RelayedMlsSignal) -> tuple[Leaf, bytes]:

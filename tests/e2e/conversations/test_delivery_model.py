@@ -132,6 +132,8 @@ class Play:
             if not device.is_up and name not in self.revoked:
                 await device.enter()
         await self.world.until(self.is_settled, seconds=3 * 3_600)
+        await self.world.quiet(30)  # for what has just come
+        await self.world.until(self.is_settled, seconds=3 * 3_600)
 
     @property
     def current(self) -> list[EngineDevice]:
