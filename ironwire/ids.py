@@ -84,6 +84,7 @@ _ORIGIN = re.compile(
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MEDIA_PREFIX = "/media/"
+_SHORT_DIGITS = 8
 _HIDDEN_NAME = re.compile(r"[0-9a-f]{32}")
 
 
@@ -127,6 +128,11 @@ def parse_call_id(text: str) -> CallId:
     if CALL_ID.fullmatch(text) is None:
         raise InvalidId("must be a call id: 32 lowercase hex digits")
     return CallId(text)
+
+
+def short_client(client: ClientId) -> str:
+    """A prefix of a client's id for the operator, long enough to find the client and to distinguish its sessions."""
+    return client[:_SHORT_DIGITS]
 
 
 def is_group(address: Recipient) -> bool:

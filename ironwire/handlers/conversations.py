@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
+import orjson
 import structlog
 import trio
 from attrs import field, frozen
@@ -13,7 +14,7 @@ from ironwire.delivery.encrypted import NO_KEY, NO_SUCH_CONVERSATION, fault_of, 
 from ironwire.delivery.hub import Endpoint, Hub
 from ironwire.handlers.epochs import conflict_with, place_of, too_often
 from ironwire.handlers.replies import reply, verb_handler
-from ironwire.ids import ClientId, ConversationId, GroupId, MessageId, is_group
+from ironwire.ids import ClientId, ConversationId, GroupId, MessageId, is_group, short_client
 from ironwire.limits import COMMITS_PER_PAGE, CONVERSATIONS_PER_PAGE
 from ironwire.protocol.bucket import Buckets, Rate
 from ironwire.protocol.conversations.slots import Leaf, leaves_in
@@ -23,10 +24,14 @@ from ironwire.wire import messages as msg
 from ironwire.wire.codec import commits_text, encode
 from ironwire.wire.messages.fields import ErrorCode
 
+NO_SUCH_COMMIT = msg.Error("not_found", detail="this commit is not kept, or not made")
+
 log = structlog.get_logger(__name__)
 
 REJOINS = Rate(per_second=3 / 86_400, burst=3)
 """Of one device into one conversation: each costs a commit."""
+NACKS = Rate(per_second=6 / 60, burst=6)
+"""Of one device: each is a line in the log."""
 _MOST_KEYS = 100_000
 
 
@@ -44,6 +49,7 @@ class ConversationHandler:
     _delivery: Delivery
     _now_ms: Callable[[], int]
     _rejoins: Buckets[tuple[Leaf, ConversationId]] = field(init=False, factory=lambda: Buckets(REJOINS, _MOST_KEYS))
+    _nacking: Buckets[Leaf] = field(init=False, factory=lambda: Buckets(NACKS, _MOST_KEYS))
     _nacks: Counter[str] = field(init=False, factory=Counter)
 
     # --- signals -----------------------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ class ConversationHandler:
             return reply(endpoint, NO_SUCH_CONVERSATION, id_)
         page = await self._store.commits(request.group, request.generation, first=request.first, limit=COMMITS_PER_PAGE)
         if not page or page[0].epoch != request.first:
-            return reply(endpoint, msg.Error("not_found", detail="this commit is not kept, or not made"), id_)
+            return reply(endpoint, NO_SUCH_COMMIT, id_)
         newest = await self._store.commits(request.group, request.generation, first=page[-1].epoch + 1, limit=1)
         endpoint.outbox.put(commits_text([each.payload for each in page], is_more=bool(newest), id=id_))
         return None
@@ -123,13 +129,22 @@ class ConversationHandler:
         """Raises:
         StoreError: the store cannot be read.
         """
-        if leaf_of(endpoint) is None:
+        who = leaf_of(endpoint)
+        if who is None:
             return reply(endpoint, NO_KEY, id_)
         current = await self._store.conversation(request.group)
-        if current is None or endpoint.principal.client not in current.roster:
+        if current is None or who[0].client not in current.roster:
             return reply(endpoint, NO_SUCH_CONVERSATION, id_)
+        wait = self._nacking.take(who[0], 1, trio.current_time())
+        if wait:
+            return reply(endpoint, too_often(wait), id_)
+        page = await self._store.commits(request.group, request.generation, first=request.epoch, limit=1)
+        commit = orjson.loads(page[0].payload) if page and page[0].epoch == request.epoch else {}
+        if commit.get("sha256") != request.sha256:
+            return reply(endpoint, NO_SUCH_COMMIT, id_)
         self._nacks["group" if is_group(request.group) else "pair"] += 1
-        log.warning("a device cannot apply a commit", epoch=request.epoch, sha256=request.sha256)
+        by, sha256 = short_client(commit["from"]), request.sha256
+        log.warning("a device cannot apply a commit", committer=by, epoch=request.epoch, sha256=sha256)
         return reply(endpoint, msg.Accepted(self._now_ms()), id_)
 
     @verb_handler

@@ -122,7 +122,10 @@ class GroupHandler:
                 group = await self._store.group(membership.group)
                 if group is None or client not in group.roles:
                     continue
-                changed = expel(Roster(group.epoch, group.name, group.roles), client)
+                encrypted = await self._store.conversation(group.id)
+                # The commit that takes the client out of the roster will make the same member admin.
+                heirs = () if encrypted is None else sorted(encrypted.roster)
+                changed = expel(Roster(group.epoch, group.name, group.roles), client, heirs)
                 now = self._now_ms()
                 told = evolve(_told(group.id, client, changed), ts=now)
                 envelope = Envelope(told.verb, client, None, group.id, None, now, encode_payload(told))

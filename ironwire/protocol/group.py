@@ -8,7 +8,7 @@ Rules: only members see a group, and only admins change it, except that everyone
 of them is an admin. A group without members is over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import assert_never
 
 from attrs import frozen
@@ -96,13 +96,13 @@ def change(roster: Roster | None, by: ClientId, request: Change, most_members: i
     return _outcome(roster, Roster(roster.epoch + 1, name, roles), most_members)
 
 
-def expel(roster: Roster, client: ClientId) -> Changed:
-    """The group after the operator has erased a member. If that was the last admin, the member with the oldest
-    membership becomes admin.
+def expel(roster: Roster, client: ClientId, heirs: Iterable[ClientId] = ()) -> Changed:
+    """The group after the operator has erased a member. If that was the last admin, the first of `heirs` that is a
+    member becomes admin; or where none is, the member with the oldest membership.
     """
     roles = {each: role for each, role in roster.roles.items() if each != client}
     if roles and "admin" not in roles.values():
-        roles[next(iter(roles))] = "admin"
+        roles[next(each for each in (*heirs, *roles) if each in roles)] = "admin"
     return _changed(roster, Roster(roster.epoch + 1, roster.name, roles))
 
 

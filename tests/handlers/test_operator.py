@@ -17,13 +17,16 @@ from ironwire.delivery.outbox import Ending
 from ironwire.errors import StoreError
 from ironwire.handlers.groups import GroupHandler
 from ironwire.handlers.operator import REQUESTS, Admin, Ban, Erase, Observe, Request, Unban
-from ironwire.ids import GroupId, MessageId
+from ironwire.ids import ClientId, GroupId, MessageId, Role
 from ironwire.limits import Limits
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.store.clock import TrustedClock
+from ironwire.store.contract.operations import Advanced
 from ironwire.store.files.blobs import Blobs
 from ironwire.store.invites import Invites
 from ironwire.store.survey import Survey
 from ironwire.wire.messages import GroupCreate, Text
+from tests.contract.builders import apply, commit, state
 from tests.house import ALICE, BOB, CAROL, NOW_MS, PHONE, House, taken
 
 CLUB = GroupId("#" + "0" * 32)
@@ -104,6 +107,25 @@ async def test_the_groups_of_the_erased_are_told_and_keep_an_admin(
     group = await house.store.group(made["payload"]["group"])
     assert group is not None
     assert group.roles == {BOB: "admin", CAROL: "member"}
+
+
+async def test_an_encrypted_group_of_the_erased_gets_the_admin_that_its_roster_gets(
+    house: House, handler: GroupHandler, admin: Admin
+) -> None:
+    """The member with the smallest id of those in the roster, and not the one with the oldest membership."""
+    seat = house.seat(ALICE)
+    smallest, oldest = sorted([BOB, CAROL])
+    await handler.change(seat, GroupCreate([oldest, smallest]), MessageId("1"))
+    (membership,) = await house.store.groups_of(ALICE)
+    roster: dict[ClientId, Role] = {ALICE: "admin", oldest: "member", smallest: "member"}
+    device = Leaf(ALICE, b"a" * 32)
+    begun = commit(state(membership.group, 1, 1, roster, device), device, PHONE, seen=(0, 0))
+    assert isinstance(await apply(house.store, begun), Advanced)
+    house.leave(seat)
+    await admin.answer(Erase(ALICE))
+    group = await house.store.group(membership.group)
+    assert group is not None
+    assert group.roles == {oldest: "member", smallest: "admin"}
 
 
 async def test_the_group_of_the_erased_alone_is_over(house: House, handler: GroupHandler, admin: Admin) -> None:

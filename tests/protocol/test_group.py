@@ -45,6 +45,8 @@ def test_whoever_is_expelled_leaves_an_admin_behind() -> None:
     assert gone == Changed(roster(8, bob="admin", cat="member"), [], [ANN], {BOB: "admin"}, None)
     gone = expel(roster(ann="admin", bob="member", cat="admin"), ANN)
     assert gone == Changed(roster(8, bob="member", cat="admin"), [], [ANN], {}, None)
+    gone = expel(roster(ann="admin", bob="member", cat="member"), ANN, heirs=[ANN, CAT, BOB])
+    assert gone.roles == {CAT: "admin"}
     assert expel(roster(ann="admin"), ANN) == Changed(roster(8), [], [ANN], {}, None)
 
 

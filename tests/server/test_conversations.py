@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 from itertools import count
 
 import pytest
@@ -403,6 +404,32 @@ async def test_commits_that_were_missed_are_read_page_by_page(mock_clock: MockCl
         assert (await bob.refused("mls_commits", group=PAIR, generation=2, **{"from": 1}))[0] == "not_found"
         place = {"group": PAIR, "generation": 1, "epoch": 4}
         await bob.accepted("mls_nack", **place, sha256=told[2]["sha256"], reason="the tag is wrong")
+
+
+async def test_a_commit_that_cannot_be_applied_is_told_to_the_operator(
+    mock_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_stage(auth=AUTH) as stage:
+        alice, bob = await enter_all(stage, "alice.phone", "bob.phone")
+        await begin_pair(alice, bob)
+        pending = alice.prepare("update")
+        await alice.accepted("mls_commit", **alice.said(PAIR, pending))
+        said = {
+            "group": PAIR,
+            "generation": 1,
+            "epoch": 2,
+            "sha256": pending.sha256.hex(),
+            "reason": "the tag is wrong",
+        }
+        for other in ({"epoch": 1}, {"epoch": 3}, {"generation": 2}, {"sha256": "0" * 64}):
+            assert (await bob.refused("mls_nack", **{**said, **other}))[0] == "not_found"
+        capsys.readouterr()
+        await bob.accepted("mls_nack", **said)
+        assert f"committer={ALICE[:8]}" in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        assert b'ironwire_conversations_nacks_total{kind="pair"} 1.0\n' in (await get(stage, "/metrics")).body
+        await bob.accepted("mls_nack", **said)
+        assert (await bob.refused("mls_nack", **said))[0] == "rate_limited"
+        assert (await bob.refused("mls_nack", **{**said, "group": pair_id(ALICE, CAROL)}))[0] == "not_found"
 
 
 async def test_a_device_asks_which_conversations_there_are(mock_clock: MockClock) -> None:

@@ -160,11 +160,13 @@ def check_first(
     """The outcome of the first commit of a generation, by a device that is alone in it.
 
     Args:
-        last_roster: of the generation before. Nobody comes into the conversation by a restart, and in a group an admin
-            of that roster restarts it.
+        last_roster: of the generation before. Nobody comes into a group by a restart, which is for admins of that
+            roster. A pair has its two clients in every generation.
     """
     if declared.op not in _FIRST_OPS:
         return ChangeRefused("invalid", f"a generation does not begin with a commit for {declared.op}")
+    if not is_group(conversation):
+        last_roster = None  # its name says who is in a pair
     if last_roster is not None and last_roster.get(creator.client) != "admin":
         return ChangeRefused("forbidden", "only admins may restart a conversation")
     before = ConversationState(conversation, (creator,), {creator.client: "admin"})
@@ -173,7 +175,7 @@ def check_first(
         return outcome
     if last_roster is not None and not outcome.roster.keys() <= last_roster.keys():
         return ChangeRefused("forbidden", "a restart brings in a client that was not in the conversation")
-    if not is_group(conversation) and last_roster is None:
+    if not is_group(conversation):
         clients = [*outcome.roster]
         if pair_id(clients[0], clients[-1]) != conversation:
             return ChangeRefused("forbidden", "a pair without its other client")

@@ -60,14 +60,16 @@ def due_after(
 
 def helpers(tasks: Sequence[Task], roster: Mapping[ClientId, Role], live: Iterable[Leaf]) -> list[Leaf]:
     """The live devices that may be asked, best first: for the first task, other devices of the client concerned, then
-    admins, then anybody; none that the tasks concern themselves.
+    admins, then anybody; none that the tasks concern themselves. Where devices of several clients cannot read any more
+    admins come first, who may restart the conversation instead.
     """
     gone = {task.client for task in tasks if task.kind == "left"}
     concerned = {task.leaf for task in tasks}
-    first = tasks[0]
+    is_broken = len({task.client for task in tasks if task.kind == "readd"}) > 1
+    nearest = None if is_broken else tasks[0].client
 
     def rank(leaf: Leaf) -> int:
-        if leaf.client == first.client:
+        if leaf.client == nearest:
             return 0
         return 1 if roster.get(leaf.client) == "admin" else 2
 

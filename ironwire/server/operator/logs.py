@@ -16,14 +16,12 @@ from typing import TextIO
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from ironwire.ids import ClientId
 from ironwire.server.operator.config import LogSettings
 from ironwire.server.operator.loading import Loaded
 from ironwire.server.operator.log_writer import QueueingHandler
 
 _log = structlog.get_logger(__name__)
 
-_CLIENT_DIGITS = 8
 _NETWORK_BITS = {4: 24, 6: 48}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -88,11 +86,6 @@ def standard_error() -> TextIO:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free one
     return sys.stderr or open(os.devnull, "w", encoding="utf-8")  # for as long as the process lives
-
-
-def short_client(client: ClientId) -> str:
-    """A prefix of a client's id, long enough to find the client and to distinguish its sessions."""
-    return client[:_CLIENT_DIGITS]
 
 
 def short_address(address: str) -> str:

@@ -48,11 +48,10 @@ from ironwire.delivery.hub import Endpoint, TooManySessions
 from ironwire.delivery.outbox import INTERNAL_ERROR, Ending, Outbox
 from ironwire.delivery.pump import AckBeyondDelivery
 from ironwire.errors import FrameViolation, TransportClosed
-from ironwire.ids import MessageId
+from ironwire.ids import MessageId, short_client
 from ironwire.protocol.auth import BANNED, Admit, Authentication, AuthPolicy
 from ironwire.protocol.holding import Hold
 from ironwire.server.listener.connection_limiter import ConnectionSlot
-from ironwire.server.operator.logs import short_client
 from ironwire.server.session.admission import admit, welcome
 from ironwire.server.session.handshake import Handshake
 from ironwire.server.session.intake import Intake, Toll

@@ -15,9 +15,9 @@ from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf, Slots, leaves_in
 from ironwire.protocol.conversations.tasks import Task
 from ironwire.record import record
-from ironwire.wire.messages import File, Text
+from ironwire.wire.messages import File, Receipt, Text
 
-CLEARTEXT_VERBS = frozenset({Text.verb, File.verb})
+CLEARTEXT_VERBS = frozenset({Text.verb, File.verb, Receipt.verb})
 """Envelopes that are refused where the conversation is encrypted."""
 COMMITS_BYTES = 256 * 1024
 """A page of commits ends early when it has this many."""

@@ -51,6 +51,8 @@ def test_a_commit_does_what_it_does() -> None:
         ([task("remove", ANN_1)], [ANN_2, CAT_1, BOB_1]),
         ([task("readd", BOB_1), task("remove", ANN_1)], [CAT_1, ANN_2]),
         ([task("left", CAT_1)], [ANN_1, ANN_2, BOB_1]),
+        ([task("readd", ANN_1)], [ANN_2, CAT_1, BOB_1]),
+        ([task("readd", ANN_1), task("readd", BOB_1)], [CAT_1, ANN_2]),
     ],
 )
 def test_helpers_are_asked_best_first_and_none_that_is_concerned(asked: list[Task], order: list[Leaf]) -> None:

@@ -8,10 +8,10 @@ from ironwire.cli.operator.doctor.data import DATABASE, look_only
 from ironwire.cli.operator.doctor.findings import Finding, fail, ok, warn
 from ironwire.crypto.signing import parse_public_key
 from ironwire.errors import SigningError
+from ironwire.ids import short_client
 from ironwire.limits import Limits
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import open_entry
-from ironwire.server.operator.logs import short_client
 from ironwire.store.sqlite.migrations import load_migrations
 
 LOGS_READ = 1_000
