@@ -30,8 +30,8 @@ RECONNECTS = 20
 PAGE = 100
 
 _BATCH = 2_000
-_ROOMY = Quota(mailbox_envelopes=10**8, mailbox_bytes=2**40, devices_per_client=16)
-_SETTINGS = {"IRONWIRE_LIMITS_MAILBOX_ENVELOPES": str(10**8), "IRONWIRE_LIMITS_MAILBOX_BYTES": str(2**40)}
+_ROOMY = Quota(mailbox_envelopes=10**8, mailbox_bytes=10**12, devices_per_client=16)
+_SETTINGS = {"IRONWIRE_LIMITS_MAILBOX_ENVELOPES": str(10**8), "IRONWIRE_LIMITS_MAILBOX_BYTES": str(10**12)}
 _PAYLOAD = b'{"from":"%s","text":"' + b"x" * 100 + b'","ts":%d}'
 
 

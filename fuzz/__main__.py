@@ -28,6 +28,8 @@ SCRATCH = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where engines write what nobody keeps: in memory, where there is such a place, because a disk has nothing to add."""
 
 _STATUS_SECONDS = 10.0
+_START_SECONDS = 120.0
+"""How long an engine may take on a busy machine until it has instrumented the code and replayed the corpus."""
 _TAIL_CHARACTERS = 2000
 
 console = Console(highlight=False)
@@ -82,7 +84,7 @@ def run(name: str, engine: str, seconds: float, seed: int) -> Outcome:
         ) as process,
     ):
         # It ends by itself, unless an input keeps it: then this does.
-        killer = Timer(seconds + 3 * STUCK_SECONDS, process.kill)
+        killer = Timer(_START_SECONDS + seconds + 3 * STUCK_SECONDS, process.kill)
         killer.start()
         shown_at = 0.0
         for report in reports(process):

@@ -6,6 +6,7 @@ client must have been told by now, in order. A new verb goes into `say`; what it
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import dropwhile
 from typing import Any, Literal
 
 from attrs import define, field, frozen
@@ -154,6 +155,14 @@ class Model:
                 self._deliver_live(line, item)
         for item in deferred:  # after the commit, and so after what could be answered at once
             self._deliver_stored(line, item)
+
+    def races_with_a_cut(self, line: Line, packet: Sequence[Say | Literal["[]"]]) -> bool:
+        """Whether something of the packet waits for a commit and is for this line alone: it is accepted if that comes
+        before the line is cut, and nobody knows.
+        """
+        says = [item for item in packet if isinstance(item, Say)]
+        waiting = dropwhile(lambda item: not self._needs_commit(line, item), says)
+        return any(self.seats_of(item.to) == [line] and not self.mailboxes.get(item.to) for item in waiting)
 
     def ack(self, line: Line, upto: int) -> None:
         if line.mailbox is None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import hypothesis.strategies as st
-from hypothesis import settings
+from hypothesis import assume, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ironwire.crypto.signing import auth_text
@@ -153,6 +153,7 @@ class LiveServer(RuleBasedStateMachine):
     @rule(pick=picks, packet=packets, after_steps=st.integers(0, 12))
     def say_and_cut(self, pick: int, packet: Packet, after_steps: int) -> None:
         line = self.pick_reader(pick)
+        assume(not self.model.races_with_a_cut(line, packet))
         self.resume_seats(*recipients(packet), _client(line), only_full=True)
         self.world.cut(line.name, frames_of(packet), after_steps)
         self.model.say(line, packet)
