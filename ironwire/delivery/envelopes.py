@@ -23,7 +23,7 @@ from ironwire.protocol.auth import Principal
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Envelope
 from ironwire.store.contract.store import Glance, Store
-from ironwire.wire.codec import Sendable, accepted, encode, live_frame, stored_payload
+from ironwire.wire.codec import Sendable, accepted, encode, live_frame, relayed_text, stored_payload
 from ironwire.wire.messages import Accepted, ClientMessage, Error, Receipt, Text
 
 NO_SUCH_GROUP = Error("not_found", detail="no such group")
@@ -149,7 +149,8 @@ class Envelopes:
         elif client in self._store.glance.blocks_of(to):
             is_taken = self._hub.is_live(to)  # the sender gets the answer that it would get otherwise
         else:
-            is_taken = self._hub.hand_over(to, live_frame(message, client))
+            frame = relayed_text(client, message.text) if type(message) is Text else live_frame(message, client)
+            is_taken = self._hub.hand_over(to, frame)
         if not is_taken:
             self._reply_offline(sender, to, message.verb, id)
             return

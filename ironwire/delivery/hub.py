@@ -211,11 +211,12 @@ class Hub:
         """Offer each entry that was committed to its device's session, where there is one; and note each place that a
         full mailbox has lost, because the device has to be told of it.
         """
-        if not isinstance(result, op.Appended):
-            if not isinstance(result, op.Logged):
+        if isinstance(result, op.Appended):
+            if not isinstance(operation, op.Carrying):
                 return
+        elif isinstance(result, op.Logged) and isinstance(operation, op.AppendToLog):
             result = result.stored
-        if not isinstance(operation, op.Append | op.ChangeGroup | op.AppendToLog):
+        else:
             return
         envelope = operation.envelope
         for place in result.placed:

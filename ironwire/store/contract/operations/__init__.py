@@ -58,6 +58,8 @@ from ironwire.store.contract.operations.envelopes import (
 )
 from ironwire.store.contract.records import Mailbox
 
+Carrying = Append | ChangeGroup
+"""Operations that carry an envelope into mailboxes."""
 Known = Duplicate | IdTaken
 AppendResult = Appended | Known | MailboxFull | Undeliverable | NotMember
 ChangeResult = Appended | Known | EpochPassed | TooManyGroups
@@ -88,6 +90,7 @@ __all__ = [
     "Audience",
     "BlockResult",
     "Blocked",
+    "Carrying",
     "ChangeGroup",
     "ChangeResult",
     "DeviceNameTaken",
