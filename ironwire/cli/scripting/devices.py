@@ -61,13 +61,15 @@ class OwnDevice:
 
 
 async def own_devices(client: Client, key_file: KeyFile, book: DeviceBook) -> list[OwnDevice]:
-    """Every device that is one now. What the server calls a device that has no name here yet becomes its name."""
+    """Every device that is one now, by the name that it has here, else by the one that it gave itself."""
     log = await client.device_log.update()
     mailboxes = {box.device_key or box.device: box for box in await client.devices()}
     here = await trio.to_thread.run_sync(device_keys_here, key_file.path, key_file.account)
     current = {each.key.raw.hex(): each for each in log.current}
-    book.note(NamedDevice(mailboxes[key].device if key in mailboxes else "", key) for key in current)
-    found = [OwnDevice(book.label(key), logged, mailboxes.get(key), key in here) for key, logged in current.items()]
+    found = []
+    for key, logged in current.items():
+        box = mailboxes.get(key)
+        found.append(OwnDevice(book.label(key, "" if box is None else box.device), logged, box, key in here))
     return [*found, *(OwnDevice(box.device, None, box, False) for box in mailboxes.values() if box.device_key is None)]
 
 
@@ -88,7 +90,8 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
 
     An owner has the identity's key; since tells when a device was linked; key is how its fingerprint begins.
     """
-    found = _found(server, KeyFile.open(key), DeviceBook.beside(key))
+    book = DeviceBook.beside(key)
+    found = _found(server, KeyFile.open(key), book)
     if as_json:
         click.echo(json.dumps([_described(each) for each in found]))
         return
@@ -96,6 +99,8 @@ def list_devices(server: str, key: Path, *, as_json: bool) -> None:
         explain("No devices: `ironwire chat` makes this computer one.", "dim", console=out())
         return
     show_table(("device", "role", "since", "last here", "waiting", "key"), [_row(each) for each in found])
+    # Now the user was told of them, and by these names: the server cannot give them others.
+    book.note(NamedDevice("" if each.mailbox is None else each.mailbox.device, each.key) for each in found)
 
 
 @device.command()

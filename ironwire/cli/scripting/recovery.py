@@ -64,8 +64,8 @@ def recovery() -> None:
 def create(server: str, key: Path, *, yes: bool) -> None:
     """Make a recovery code, and store the backup that it opens.
 
-    The code is shown once. You write it down and type it back; then the backup is stored, read back and opened, and only
-    after that it is called saved. A code that there was before ends.
+    The code is shown once. You write it down and type it back; then the backup is stored, read back and opened, and
+    only after that it is called saved. A code that there was before ends.
     """
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("The code has to be written down and typed back: run this at a terminal, or say --yes.")
