@@ -106,10 +106,10 @@ class DeviceBook:
         """Every name of a device that is one, given or learned here."""
         return sorted(filter(None, _names(self._known)))
 
-    def label(self, device_key: str) -> str:
-        """How the device is shown: by its name, else by the first digits of its key."""
+    def label(self, device_key: str, else_name: str = "") -> str:
+        """How the device is shown: by its name here, else by the one given, else by the first digits of its key."""
         known = self._known.get(device_key)
-        return (known and known["name"]) or f"{short_fingerprint(device_key)}…"
+        return (known and known["name"]) or else_name or f"{short_fingerprint(device_key)}…"
 
     def note(self, devices: Iterable[NamedDevice]) -> None:
         """Have the user told of these devices. A name that a device has stays; `rename` changes one.
@@ -117,7 +117,7 @@ class DeviceBook:
         Raises:
             ConfigError: the file cannot be written.
         """
-        wanted = {device.key: device.name for device in devices if device.key is not None}
+        wanted = {device.key: _fit(device.name) for device in devices if device.key is not None}
         if all(key in self._known and (self._known[key]["name"] or not name) for key, name in wanted.items()):
             return
         with self._notes.changing() as known:
@@ -212,3 +212,11 @@ def _parse(device_key: str, known: object) -> tuple[str, KnownDevice]:
 def _names(known: Mapping[str, KnownDevice], but: str = "") -> set[str]:
     """The names that are taken: of all devices but one, and of none that is revoked."""
     return {device["name"] for key, device in known.items() if key != but and not device["revoked"]}
+
+
+def _fit(name: str) -> str:
+    """A name that a device gave itself, or nothing where it could mislead."""
+    try:
+        return parse_device_name(name)
+    except InvalidId:
+        return ""

@@ -190,3 +190,8 @@ async def test_a_server_that_contradicts_itself_is_named(key: Path) -> None:
         with pytest.raises(DeviceLogDisputed, match="other devices of bob than before"):
             await lines_about_bob(key, Extended(other, ()))
     assert await lines_about_bob(key, Extended(before, ())) == []
+
+
+def test_a_device_that_calls_itself_like_a_fingerprint_has_no_name(key: Path) -> None:
+    DeviceBook.beside(key).note([NamedDevice("deadbeef", HEX)])
+    assert DeviceBook.beside(key).label(HEX) == f"{HEX[:8]}…"

@@ -36,6 +36,10 @@ device.add_command(link)
 device.add_command(accept)
 
 
+_SHOWN_CHARS = 9
+"""Of a fingerprint in the list: enough to name the device, and a line has room for the rest."""
+
+
 @frozen
 class OwnDevice:
     """A device in the log, with its mailbox if there is one; or a mailbox of a device without a key."""
@@ -57,13 +61,15 @@ class OwnDevice:
 
 
 async def own_devices(client: Client, key_file: KeyFile, book: DeviceBook) -> list[OwnDevice]:
-    """Every device that is one now. What the server calls a device that has no name here yet becomes its name."""
+    """Every device that is one now, by the name that it has here, else by the one that it gave itself."""
     log = await client.device_log.update()
     mailboxes = {box.device_key or box.device: box for box in await client.devices()}
     here = await trio.to_thread.run_sync(device_keys_here, key_file.path, key_file.account)
     current = {each.key.raw.hex(): each for each in log.current}
-    book.note(NamedDevice(mailboxes[key].device if key in mailboxes else "", key) for key in current)
-    found = [OwnDevice(book.label(key), logged, mailboxes.get(key), key in here) for key, logged in current.items()]
+    found = []
+    for key, logged in current.items():
+        box = mailboxes.get(key)
+        found.append(OwnDevice(book.label(key, "" if box is None else box.device), logged, box, key in here))
     return [*found, *(OwnDevice(box.device, None, box, False) for box in mailboxes.values() if box.device_key is None)]
 
 
@@ -80,15 +86,21 @@ def _ask(server: str, key_file: KeyFile, question: Callable[[Client], Awaitable[
 @key_option
 @json_option
 def list_devices(server: str, key: Path, *, as_json: bool) -> None:
-    """Show every device: whether it is an owner, when it was linked and last here, and what waits for it."""
-    found = _found(server, KeyFile.open(key), DeviceBook.beside(key))
+    """Show your devices, and what waits for each.
+
+    An owner has the identity's key; since tells when a device was linked; key is how its fingerprint begins.
+    """
+    book = DeviceBook.beside(key)
+    found = _found(server, KeyFile.open(key), book)
     if as_json:
         click.echo(json.dumps([_described(each) for each in found]))
         return
     if not found:
         explain("No devices: `ironwire chat` makes this computer one.", "dim", console=out())
         return
-    show_table(("device", "role", "since", "last here", "waiting", ""), [_row(each) for each in found])
+    show_table(("device", "role", "since", "last here", "waiting", "key"), [_row(each) for each in found])
+    # Now the user was told of them, and by these names: the server cannot give them others.
+    book.note(NamedDevice("" if each.mailbox is None else each.mailbox.device, each.key) for each in found)
 
 
 @device.command()
@@ -112,11 +124,11 @@ def name(device: str, name: str, server: str, key: Path) -> None:
 @server_option
 @key_option
 def revoke(device: str, server: str, key: Path, *, yes: bool) -> None:
-    """Put out the device NAME for good, because it is lost or not yours. You are asked first.
+    """Put out the device NAME for good: it is lost, or not yours.
 
-    Its connection ends at once, its key is never taken again, and everything that waits for it is deleted. What it had
-    received stays on it. Your other devices and the people you write to see that it was revoked. Only a device that has
-    the identity's key can revoke.
+    You are asked first. Its connection ends at once, its key is never taken again, and everything that waits for it is
+    deleted. What it had received stays on it. Your other devices and the people you write to see that it was revoked.
+    Only a device that has the identity's key can revoke.
     """
     key_file, book = KeyFile.open(key), DeviceBook.beside(key)
     found = _find(_found(server, key_file, book), device)
@@ -166,7 +178,7 @@ def _row(device: OwnDevice) -> tuple[str, ...]:
         "" if since is None else f"{when(since):%Y-%m-%d %H:%M}",
         "never" if mailbox is None else f"{when(mailbox.seen):%Y-%m-%d %H:%M}",
         "" if mailbox is None else str(mailbox.waiting),
-        "" if device.key is None else fingerprint(device.key),
+        "" if device.key is None else fingerprint(device.key)[:_SHOWN_CHARS],
     )
 
 

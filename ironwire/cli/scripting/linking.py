@@ -140,10 +140,11 @@ def _check_log(log: iw.DeviceLog, offer: LinkOffer) -> None:
 @server_option
 @key_option
 def accept(text: str | None, name: str | None, server: str, key: Path, *, yes: bool) -> None:
-    """Let a new device in: TEXT is what `ironwire device link` shows there. You are asked first.
+    """Let a new device in, which waits with `ironwire device link`.
 
-    Without TEXT it is asked for, or read from standard input. Compare the fingerprint with the one on the new device:
-    it will read and write in your name. Only a device that has the identity's key can let one in.
+    TEXT is what it shows; without TEXT it is asked for, or read from standard input. You are asked first: compare the
+    fingerprint with the one on the new device, which will read and write in your name. Only a device that has the
+    identity's key can let one in.
     """
     if name is not None:
         name = parse_device_name(name)

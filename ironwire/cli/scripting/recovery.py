@@ -62,10 +62,10 @@ def recovery() -> None:
 @options.server_option
 @options.key_option
 def create(server: str, key: Path, *, yes: bool) -> None:
-    """Make a recovery code, show it once, and store the backup that it opens.
+    """Make a recovery code, and store the backup that it opens.
 
-    You write the code down and type it back; then the backup is stored, read back and opened, and only after that it is
-    called saved. A code that there was before ends.
+    The code is shown once. You write it down and type it back; then the backup is stored, read back and opened, and
+    only after that it is called saved. A code that there was before ends.
     """
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("The code has to be written down and typed back: run this at a terminal, or say --yes.")
@@ -88,7 +88,10 @@ def create(server: str, key: Path, *, yes: bool) -> None:
 @options.server_option
 @options.key_option
 def update(server: str, key: Path) -> None:
-    """Store the backup anew, with the contacts and verified people of today. The code stays as it is."""
+    """Store the backup anew, with the contacts of today.
+
+    The code stays as it is. Whom you have verified is in the backup too.
+    """
     key_file = KeyFile.open(key)
     kept = _kept(key_file)
     kept = trio.run(_store, iw.ServerAddress.parse(server), key_file, kept, AddressBook.beside(key))
@@ -98,7 +101,10 @@ def update(server: str, key: Path) -> None:
 @recovery.command()
 @options.key_option
 def check(key: Path) -> None:
-    """Type your code, to see that you still have it and that it is the right one. Nothing is sent."""
+    """Type your code, to see that it is the right one.
+
+    Nothing is sent. A week after you have made a code, see that you still know where it is.
+    """
     key_file = KeyFile.open(key)
     kept = _kept(key_file)
     if _asked_code() != kept.code:
@@ -116,7 +122,10 @@ def check(key: Path) -> None:
 @options.key_option
 @options.json_option
 def status(server: str, key: Path, *, as_json: bool) -> None:
-    """Say whether there is a recovery code, and whether the server has its backup: it is fetched and opened."""
+    """Say whether there is a code, and a backup that it opens.
+
+    The backup is fetched from the server and opened, and compared with your contacts.
+    """
     key_file = KeyFile.open(key)
     kept = read_recovery(key, key_file.identity())
     if kept is None:
