@@ -150,6 +150,7 @@ class Envelopes:
         elif client in self._store.glance.blocks_of(to):
             is_taken = self._hub.is_live(to)  # the sender gets the answer that it would get otherwise
         else:
+            # As `live_frame`, which would ask again whether this goes to a group.
             frame = relayed_text(client, message.text) if type(message) is Text else live_frame(message, client)
             is_taken = self._hub.hand_over(to, frame)
         if not is_taken:
