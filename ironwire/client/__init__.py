@@ -50,6 +50,7 @@ from ironwire.client.events import (
     DeviceRenewed,
     Disconnected,
     Event,
+    HistoryProgress,
     Lost,
     Missed,
     Queued,
@@ -108,9 +109,11 @@ from ironwire.e2e.conversations.events import (
     LogDisputed,
     MembersChanged,
     NotEncrypted,
+    OwnRecordsChanged,
     Secured,
     Unreadable,
 )
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.errors import InvalidId
 from ironwire.ids import (
     Address,
@@ -211,6 +214,7 @@ __all__ = [
     "GroupRenamed",
     "GroupSummary",
     "HistoryEntry",
+    "HistoryProgress",
     "IceServer",
     "IceServerList",
     "Identity",
@@ -235,6 +239,8 @@ __all__ = [
     "OwnDeviceLog",
     "OwnGroups",
     "OwnPresence",
+    "OwnRecord",
+    "OwnRecordsChanged",
     "Owner",
     "OwnerGone",
     "PresenceUpdate",

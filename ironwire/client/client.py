@@ -4,7 +4,7 @@ A message is sent at least once, and with an id, so that a server that remembers
 holds across the end of the program, and the program gets what came exactly once (`inbox.py` says what that means).
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, Unpack
 
@@ -23,10 +23,12 @@ from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms,
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.handover import Sending
 from ironwire.client.store.handover_lines import Stored
-from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
+from ironwire.client.store.records import Conversation, HistoryEntry, KeepGift, MarkRead, Sendable, new_gift
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import FileMetadata
 from ironwire.e2e.bodies import FileBody
+from ironwire.e2e.own_records import Kind as OwnKind
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire import messages as msg
 
@@ -229,6 +231,31 @@ class Client:
     async def blocks(self) -> list[ClientId]:
         """The clients that this one has blocked. Raises as `block` does."""
         return (await self._link.requests.ask(msg.Blocks(), msg.BlockList)).clients
+
+    @property
+    def own_records(self) -> list[OwnRecord]:
+        """Names and verified people, as the devices of this client know them; none without the keys of a device."""
+        encryption = self._link.encryption
+        return [] if encryption is None else list(encryption.engine.own_devices.records)
+
+    def change_own(self, changes: Iterable[tuple[OwnKind, str, str]]) -> None:
+        """A person says what all devices of this client are to know: kind, key and value of each. It is kept, and told
+        to the other devices when that can be.
+        """
+        if self._link.encryption is not None:
+            self._link.encryption.change_own(changes)
+
+    async def give_history(self, device_key: str, since_ms: int) -> None:
+        """Give the own device with this key, in hex, the messages that this one has since then. Returns when that is
+        kept: it goes on in all sessions until it is done, and the event `HistoryProgress` says how far it is.
+
+        Raises:
+            LocalStoreError: there is no device whose store could keep it, or it fails.
+        """
+        if self._link.encryption is None:
+            raise LocalStoreError("a client without the keys of a device has no history to give")
+        await self._write_queue.commit(KeepGift(new_gift(device_key, since_ms)))
+        self._link.encryption.note_history()
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""

@@ -10,16 +10,16 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import trio
 from attrs import define, field, frozen
 
-from ironwire.client.blobs import fetch_blob, store_blob
 from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
+from ironwire.client.engine_lookups import EngineLookups
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
@@ -29,14 +29,15 @@ from ironwire.client.store.mark import StoreMark
 from ironwire.client.store.records import Absorb, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
-from ironwire.e2e.bodies import AnyBody, CallBody, ReceiptBody, TextBody, TypingBody
+from ironwire.e2e.bodies import AnyBody, CallBody, ReceiptBody, SyncBody, TextBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
-from ironwire.errors import ClientError, InvalidId, InvalidLogEntry, MLSError
+from ironwire.e2e.own_records import Kind
+from ironwire.errors import ClientError, InvalidLogEntry, MLSError
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
@@ -77,11 +78,16 @@ class Encryption:
     _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
     """Messages that the engine has, and that have no answer yet."""
     _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
+    history_news: trio.Event = field(factory=trio.Event, init=False)
+    """Set when there is history to be given or taken."""
     _timer: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
+    _lookups: EngineLookups = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._mark = StoreMark(self._write_queue.store, self._keys)
+        store = self._write_queue.store
+        self._mark = StoreMark(store, self._keys)
+        self._lookups = EngineLookups(self._target, store, self._launch, self._forget)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -99,7 +105,7 @@ class Encryption:
         kept = await store.secrets()
         self._epoch = (await store.numbered()).epoch
         try:
-            self.engine.restore(kept.memberships, kept.packages, kept.logs, kept.missing)
+            self.engine.restore(kept.memberships, kept.packages, kept.logs, kept.missing, kept.own)
         except (MLSError, InvalidLogEntry, ValueError) as error:
             raise LocalStoreError(
                 f"{store.path}: what it has of encrypted conversations is damaged: {error}"
@@ -181,10 +187,17 @@ class Encryption:
             case fx.Passed(_, seq) if session is not None:
                 session.queue.ack(seq)
                 self._events.wake()
+            case fx.SavedManifest():
+                self.note_history()
             case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
                 self._events.put(Received(frame.message))
             case _:
                 pass
+
+    def note_history(self) -> None:
+        """There may be history to be given or taken."""
+        self.history_news.set()
+        self.history_news = trio.Event()
 
     def _tell(self, event: ev.EngineEvent) -> None:
         if isinstance(event, ev.CallSignalled):
@@ -221,41 +234,14 @@ class Encryption:
         self._answer(number, reply, session)
 
     async def _look_up(self, number: int, question: fx.Question, session: EncryptedSession) -> None:
-        found: object = None
-        match question:
-            case fx.Recall(to, ids):
-                found = await self._write_queue.store.recall(to, ids)
-            case fx.WasOpened(sender, device, message_id):
-                found = await self._write_queue.store.was_opened(sender, device, message_id)
-            case fx.FetchBlob(ref):
-                found = await self._try(partial(fetch_blob, self._target.address, ref, self._target.dial))
-            case fx.StoreBlob(data):
-                found = await self._try(partial(self._store, data))
-            case _:
-                return
-        self._answer(number, found, session)
-
-    async def _store(self, data: bytes) -> object:
-        pending = self._launch(msg.UploadToken(), None)
-        try:
-            grant = await pending.reply_or_error()
-        finally:
-            self._forget(pending)
-        token = grant.token if isinstance(grant, msg.UploadGrant) else None
-        return await store_blob(self._target.address, data, token, self._target.dial)
-
-    async def _try(self, transfer: Callable[[], Awaitable[object]]) -> object:
-        try:
-            return await transfer()
-        except (ClientError, InvalidId):
-            return None
+        self._answer(number, await self._lookups.find(question), session)
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:
             self._carry_out(self.engine.answer(number, reply))
 
     def _report(self, report: fx.Report) -> None:
-        if isinstance(report, fx.WishDone | fx.Sealed):
+        if isinstance(report, fx.WishDone | fx.Sealed) or (isinstance(report, fx.Sent) and self._wishes.has(report.id)):
             self._wishes.note(report)
             return
         pending = self._letters.pop(report.id, None)
@@ -307,6 +293,20 @@ class Encryption:
         refused = done.refused if isinstance(done, fx.WishDone) else None
         if refused is not None:
             raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
+
+    async def tell_own(self, body: SyncBody) -> msg.Accepted | msg.Error:
+        """Tell the own devices something that must not be lost; waits through reconnections.
+
+        Raises:
+            SessionEnded: the client has stopped.
+        """
+        wish_id, own = _new_id(), self._keys.account.client_id
+        sent = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.send(own, wish_id, body)))
+        return sent.reply if isinstance(sent, fx.Sent) else msg.Error("internal")
+
+    def change_own(self, changes: Iterable[tuple[Kind, str, str]]) -> None:
+        """A person says what all of their devices are to know: kind, key and value of each."""
+        self._carry_out(self.engine.change_own(changes))
 
     async def seal(self, to: Address, body: CallBody) -> str | None:
         """The text for the secret half of a signal of a call, once the key that it took is known to be used; None: it

@@ -14,6 +14,7 @@ from ironwire.e2e.content import encode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.ids import Address, ClientId, GroupId, MessageId
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.wire import messages as msg
 from ironwire.wire.base64url import to_base64url
 from ironwire.wire.codec import encode, encode_payload, frame_text
@@ -27,6 +28,8 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _KNOWN = """
     SELECT ts FROM entry WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('unseen', 'seen')"""
+_TAKE_PLACE = "DELETE FROM entry WHERE sender = ? AND message_id = ? AND peer = ? AND told_by IS NOT NULL"
+"""What comes itself, instead of what another own device has told of it."""
 _NOTE_RECEIPT = """
     UPDATE entry SET receipt = ? WHERE sender = ? AND message_id = ? AND peer = ? AND coalesce(receipt, '') <> 'read'"""
 _NOTE_NEWEST = """
@@ -133,6 +136,8 @@ class Arrivals:
             self._database.executemany(_NOTE_RECEIPT, noted)
         elif isinstance(message, records.Said):
             peer = records.conversation_of(message, own)
+        if peer is not None and message_id is not None:
+            self._database.execute(_TAKE_PLACE, (records.sender_of(message), message_id, peer))
         named = (records.sender_of(message), message.device or "", message_id)
         is_encrypted = content is not None
         insert_entry(self._database, "unseen", peer, named, message.ts or 0, frame, content, is_encrypted=is_encrypted)
@@ -151,7 +156,8 @@ def as_delivered(
     """
     peer, ts, device = opened.peer, opened.ts, opened.device
     group = GroupId(opened.conversation) if peer is None else None
-    to = peer if (opened.peer is not None and opened.sender != peer) or peer == opened.sender else None
+    is_own = peer is not None and (opened.sender != peer or opened.conversation == pair_id(peer, peer))
+    to = peer if is_own else None
     match opened.content.body:
         case TextBody(text):
             return msg.DeliveredText(opened.sender, text, ts, device, to, group)

@@ -9,17 +9,17 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from attrs import define, field
 from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
-from ironwire.client.store import records, secrets
+from ironwire.client.store import history_parts, records, secrets
 from ironwire.client.store.arrivals import Arrivals, insert_entry
 from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.sealed import StoreKey, open_sealed
@@ -32,6 +32,8 @@ from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_server, encode
 
+T = TypeVar("T")
+
 _PROMISES = (
     records.Begin
     | records.Arrive
@@ -40,6 +42,8 @@ _PROMISES = (
     | records.GiveNumber
     | records.NoteMark
     | records.ForgetSecrets
+    | records.KeepGift
+    | records.FinishPart
 )
 _PID_BYTES = 20
 _FILE_MODE = 0o600
@@ -207,6 +211,10 @@ class LocalFile:
     def group_names(self) -> dict[GroupId, str]:
         return group_names(self._database)
 
+    def look_up(self, query: Callable[[sqlite3.Connection, records.Owner], T]) -> T:
+        """What `query` finds, which changes nothing."""
+        return query(self._database, self._owner)
+
     def _note_newest(self) -> None:
         newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
         self.last_number = max(self.last_number, newest)
@@ -247,6 +255,14 @@ class LocalFile:
             case records.Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
+            case records.KeepGift(gift):
+                history_parts.keep_gift(self._database, gift)
+            case records.DropGift(device):
+                history_parts.drop_gift(self._database, device)
+            case records.TellHistory(source, messages):
+                history_parts.tell(self._database, owner.client, source, messages)
+            case records.FinishPart(sha256, reason):
+                history_parts.finish_part(self._database, sha256, reason)
             case records.NoteMark(mark):
                 execute("UPDATE mailbox SET mark = ?", (mark,))
             case records.ForgetSecrets():

@@ -25,6 +25,8 @@ class Chores:
     _state: DeviceState
     _changes: ChangeQueue
     _reading: Reading
+    _tend_own: Callable[[], None]
+    """Look after the conversation of the own devices."""
     _touch: Callable[[DeviceMembership], None]
     """Let a conversation go on."""
     _look: Callable[[], None]
@@ -40,6 +42,7 @@ class Chores:
                 yield from self._state.pool.publishing()
             self._look()
             self._reading.give_up()
+            self._tend_own()
             for conversation in {conversation for conversation, _, _ in self._state.missing}:
                 self._touch(self._state.member(conversation))
             for member in [each for each in self._state.members.values() if each.standing == "active"]:

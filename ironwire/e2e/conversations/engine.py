@@ -16,7 +16,7 @@ the mailbox was processed.
 from collections import deque
 from collections.abc import Iterable
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.bodies import AnyBody, CallBody
@@ -33,9 +33,12 @@ from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
+from ironwire.e2e.conversations.own_devices import OwnDevices
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, TakeOut, Wish
+from ironwire.e2e.conversations.tasks import wishes_of
+from ironwire.e2e.conversations.wishes import Wish
+from ironwire.e2e.own_records import Kind, OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -44,7 +47,7 @@ from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import conversations as wire
-from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
+from ironwire.wire.messages.key_packages import MlsLow
 
 
 @define(eq=False)
@@ -55,6 +58,7 @@ class Engine:
     _jobs: Jobs = field(init=False)
     _outgoing: OutgoingMessages = field(init=False)
     _changes: ChangeQueue = field(init=False)
+    own_devices: OwnDevices = field(init=False)
     _deliveries: Deliveries = field(init=False)
     _healing: Healing = field(init=False)
     _reading: Reading = field(init=False)
@@ -80,12 +84,14 @@ class Engine:
         parts = (state.key, state.own, state.logs, state.pool, state.policy_of)
         author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
         self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
+        self.own_devices = OwnDevices(state, self._changes, self._outgoing)
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
-        self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
-        self._chores = Chores(state, self._changes, self._reading, self._touch, self._reconcile_if_due)
+        start, own = self._jobs.start, self.own_devices
+        self._reading = Reading(state, self._healing, self._outgoing, own.hear, start, self._reconcile)
+        self._chores = Chores(state, self._changes, self._reading, own.tend, self._touch, self._reconcile_if_due)
 
     def restore(
         self,
@@ -93,6 +99,7 @@ class Engine:
         packages: Iterable[fx.SavedPackage],
         logs: Iterable[fx.SavedLog],
         missing: Iterable[fx.Missing],
+        own: Iterable[OwnRecord] = (),
     ) -> None:
         """What the store of the device has.
 
@@ -107,6 +114,7 @@ class Engine:
             self._state.restore(membership)
         for each in missing:
             self._state.missing[each.conversation, each.sender, each.id] = each.since
+        self.own_devices.records.merge(own)
 
     # --- sessions and the clock --------------------------------------------------------------------------------------
 
@@ -134,6 +142,7 @@ class Engine:
         self._outgoing.end_session()
         self._changes.end_session()
         self._reading.end_session()
+        self.own_devices.end_session()
 
     @property
     def due_at(self) -> int | None:
@@ -155,7 +164,8 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                self._take_task(task)
+                for wish in wishes_of(task, self._state.members.get(task.group)):
+                    self._changes.want(self._state.member(task.group), wish)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -202,6 +212,7 @@ class Engine:
                 self._keep_plain(frame)
                 if isinstance(frame.message, msg.DeviceLogChanged):
                     yield from self._state.logs.refresh(frame.message.client)
+                    self.own_devices.tend()
 
     def _keep_plain(self, frame: ServerFrame) -> None:
         message = frame.message
@@ -211,26 +222,11 @@ class Engine:
         self._state.write(fx.KeptFrame(frame))
         self._reading.plain(frame)
 
-    def _take_task(self, task: wire.MlsTask) -> None:
-        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
-        members may do.
-        """
-        member = self._state.members.get(task.group)
-        if member is None or member.standing not in ("active", "pending"):
-            return
-        wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
-        if task.add or task.remove:
-            wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
-        if task.left:
-            wishes.append(TakeOut(tuple(task.left)))
-        for wish in wishes:
-            self._changes.want(member, wish)
-
     # --- what a person wants -----------------------------------------------------------------------------------------
 
     def send(self, to: Address, message_id: MessageId, body: AnyBody) -> Effects:
         """Send a message; `Sent` or `GoesPlain` follows."""
-        member = self._place_with(to)
+        member = self._state.place_with(to)
         content = Content(message_id, self._state.now, body)
         if not self.may_encrypt(to):
             self._state.report(fx.GoesPlain(message_id))
@@ -239,18 +235,23 @@ class Engine:
         return self._effects()
 
     def signal(self, to: Address, body: AnyBody) -> Effects:
-        self._outgoing.signal(self._place_with(to), body)
+        self._outgoing.signal(self._state.place_with(to), body)
         return self._effects()
 
     def seal(self, to: Address, body: CallBody, wish: MessageId) -> Effects:
         """Encrypt the secret half of a signal of a call; `Sealed` follows."""
-        self._state.report(fx.Sealed(wish, self._outgoing.seal(self._place_with(to), body)))
+        self._state.report(fx.Sealed(wish, self._outgoing.seal(self._state.place_with(to), body)))
         return self._effects()
 
     def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:
         """Have a conversation changed; `WishDone` follows."""
-        member = self._place_with(to)
+        member = self._state.place_with(to)
         self._changes.want(member, wish, lambda refused: self._state.report(fx.WishDone(wish_id, refused)))
+        return self._effects()
+
+    def change_own(self, changes: Iterable[tuple[Kind, str, str]]) -> Effects:
+        """A person has told this device what all of their devices are to know: kind, key and value of each."""
+        self.own_devices.change(changes)
         return self._effects()
 
     def is_encrypted(self, to: Address) -> bool:
@@ -260,7 +261,7 @@ class Engine:
 
     def may_encrypt(self, to: Address) -> bool:
         """Whether a message to this client or group is a matter of the engine, or certainly goes in the clear."""
-        is_plain = is_group(to) or self._beginnings.is_plain(self._place_with(to))
+        is_plain = is_group(to) or self._beginnings.is_plain(self._state.place_with(to))
         return self.is_encrypted(to) or not is_plain
 
     def epoch_code(self, to: Address) -> str | None:
@@ -284,16 +285,6 @@ class Engine:
     def member_of(self, to: Address) -> DeviceMembership | None:
         """The place in the conversation with a client or group, for looking at."""
         return self._state.members.get(to if is_group(to) else pair_id(self._state.own.client, ClientId(to)))  # type: ignore[arg-type]  # a GroupId
-
-    def _place_with(self, to: Address) -> DeviceMembership:
-        own = self._state.own.client
-        if is_group(to):
-            return self._state.member(to)  # type: ignore[arg-type]  # a GroupId
-        peer = ClientId(to)
-        member = self._state.member(pair_id(own, peer))
-        if member.facts.peer is None:
-            member.facts = evolve(member.facts, peer=peer)
-        return member
 
     # --- what goes on ------------------------------------------------------------------------------------------------
 
@@ -321,6 +312,8 @@ class Engine:
         self._changes.work(member)
         self._reading.ask_again(member)
         self._outgoing.pump(member)
+        if member.facts.peer == self._state.own.client:
+            self.own_devices.tend()
 
     def _catch_up(self) -> None:
         """Everything that waited was processed: now this device speaks."""
@@ -344,7 +337,3 @@ class Engine:
         self._is_reconciling = self._must_reconcile = False
         for member in self._state.members.values():
             self._touch(member)
-
-
-def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
-    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())

@@ -18,6 +18,7 @@ from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, MessageId
 from ironwire.protocol.devices.certificate import issue_certificate
 from ironwire.protocol.devices.log import DeviceLog
@@ -44,6 +45,8 @@ class Disk:
     packages: dict[bytes, fx.SavedPackage] = field(factory=dict)
     logs: dict[ClientId, fx.SavedLog] = field(factory=dict)
     missing: dict[tuple[ConversationId, ClientId, MessageId], fx.Missing] = field(factory=dict)
+    own: dict[tuple[str, str], OwnRecord] = field(factory=dict)
+    manifests: list[fx.SavedManifest] = field(factory=list)
     opened: list[ev.OpenedMessage] = field(factory=list)
     plain: list[ServerFrame] = field(factory=list)
     outbox: dict[MessageId, tuple[Address, AnyBody]] = field(factory=dict)
@@ -78,6 +81,10 @@ class Disk:
                     self.missing[write.conversation, write.sender, write.id] = write
                 case fx.NoLongerMissing(conversation, sender, id_):
                     self.missing.pop((conversation, sender, id_), None)
+                case fx.SavedOwn(record):
+                    self.own[record.name] = record
+                case fx.SavedManifest():
+                    self.manifests.append(write)
                 case ev.OpenedMessage():
                     if not any(_same(write, each) for each in self.opened):
                         self.opened.append(write)
@@ -153,7 +160,11 @@ class EngineDevice:
         self.engine = Engine.new(self.key, certificate, self.client, around)
         disk = self.disk
         self.engine.restore(
-            disk.memberships.values(), disk.packages.values(), disk.logs.values(), disk.missing.values()
+            disk.memberships.values(),
+            disk.packages.values(),
+            disk.logs.values(),
+            disk.missing.values(),
+            disk.own.values(),
         )
         for id_, (to, body) in [*disk.outbox.items()]:
             self.do(self.engine.send(to, id_, body))
