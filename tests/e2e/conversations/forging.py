@@ -19,7 +19,8 @@ from ironwire.wire.base64url import to_base64url
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Answer, Error, ServerMessage
 from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage, MlsWelcome
-from tests.e2e.conversations.devices import EngineDevice, key_of, now_ms
+from tests.e2e.conversations.devices import EngineDevice, key_of
+from tests.e2e.conversations.disk import now_ms
 from tests.mls import forgery
 from tests.playbook import identity_of
 
