@@ -15,7 +15,9 @@ from ironwire.protocol.conversations.slots import Leaf
 
 EVERY_MS = 60_000
 PUBLISH_MS = 12 * 3_600_000
-ADD_AGAIN_MS = 3_600_000
+TRY_AGAIN_MS = 3_600_000
+PATIENCE_MS = 60_000
+"""The server asks one device after the other to remove a leaf, for half a minute each."""
 
 
 @define(eq=False)
@@ -29,8 +31,8 @@ class Chores:
     """Let a conversation go on."""
     _look: Callable[[], None]
     """Have it found out where things stand, if that is due. Who is added again needs key packages first."""
-    _added_at: dict[ConversationId, int] = field(factory=dict, init=False)
-    """When this device last tried to add its client's other ones."""
+    _due: dict[tuple[ConversationId, Leaf], int] = field(factory=dict, init=False)
+    """When this device changes by itself what nobody has asked it to: a leaf that is missing, or too many."""
 
     def run(self) -> Steps[None]:
         published_at = self._state.now - PUBLISH_MS
@@ -45,6 +47,7 @@ class Chores:
             for member in [each for each in self._state.members.values() if each.standing == "active"]:
                 self._renew_keys(member)
                 self._add_own_devices(member)
+                self._remove_revoked(member)
             yield Pause(EVERY_MS)
 
     def _renew_keys(self, member: DeviceMembership) -> None:
@@ -56,9 +59,25 @@ class Chores:
         """The server asks to add a device when it publishes its first key packages: to conversations that begin at that
         moment nobody does.
         """
-        now, own = self._state.now, self._state.own.client
+        own = self._state.own.client
         devices = [Leaf(own, each.key.raw) for each in self._state.logs.of(own).current]
-        missing = tuple(leaf for leaf in devices if leaf not in member.slots)
-        if missing and self._added_at.get(member.id, 0) + ADD_AGAIN_MS <= now:
-            self._added_at[member.id] = now
+        missing = tuple(leaf for leaf in devices if leaf not in member.slots and self._is_due(member, leaf, 0))
+        if missing:
             self._changes.want(member, ChangeDevices(missing))
+
+    def _remove_revoked(self, member: DeviceMembership) -> None:
+        """A server that knows of a revocation asks to remove the device at once. One that hides it does not, and who
+        has the log all the same does not wait for it.
+        """
+        revoked = [leaf for leaf in member.slots if leaf and self._state.logs.standing_of(leaf) == "removed"]
+        due = tuple(leaf for leaf in revoked if self._is_due(member, leaf, PATIENCE_MS))
+        if due:
+            self._changes.want(member, ChangeDevices(remove=due))
+
+    def _is_due(self, member: DeviceMembership, leaf: Leaf, patience_ms: int) -> bool:
+        """Whether it is time to try; then the next time is later."""
+        now, key = self._state.now, (member.id, leaf)
+        is_due = self._due.setdefault(key, now + patience_ms) <= now
+        if is_due:
+            self._due[key] = now + TRY_AGAIN_MS
+        return is_due
