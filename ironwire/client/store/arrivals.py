@@ -14,7 +14,6 @@ from ironwire.e2e.content import encode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.ids import Address, ClientId, GroupId, MessageId
-from ironwire.protocol.conversations.names import pair_id
 from ironwire.wire import messages as msg
 from ironwire.wire.base64url import to_base64url
 from ironwire.wire.codec import encode, encode_payload, frame_text
@@ -73,10 +72,11 @@ class Arrivals:
 
     def absorb(self, writes: Sequence[fx.Write]) -> None:
         """What the engine of a device wants kept."""
-        stored = self._stored
+        stored = passed = self._stored
         for write in writes:
-            if isinstance(write, fx.Passed) and write.seq > stored:
-                self._pass(write.first, write.seq, stored)
+            if isinstance(write, fx.Passed) and write.seq > passed:
+                self._pass(write.first, write.seq, passed)
+                passed = write.seq
         for write in writes:
             match write:
                 case fx.Passed():
@@ -156,8 +156,7 @@ def as_delivered(
     """
     peer, ts, device = opened.peer, opened.ts, opened.device
     group = GroupId(opened.conversation) if peer is None else None
-    is_own = peer is not None and (opened.sender != peer or opened.conversation == pair_id(peer, peer))
-    to = peer if is_own else None
+    to = None if opened.sender == peer else peer
     match opened.content.body:
         case TextBody(text):
             return msg.DeliveredText(opened.sender, text, ts, device, to, group)

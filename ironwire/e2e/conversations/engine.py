@@ -27,6 +27,7 @@ from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.chores import Chores
 from ironwire.e2e.conversations.committing import CommitAuthor
+from ironwire.e2e.conversations.company import Company
 from ironwire.e2e.conversations.deliveries import Deliveries
 from ironwire.e2e.conversations.effects import Effects, Steps
 from ironwire.e2e.conversations.healing import Healing
@@ -36,8 +37,7 @@ from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessage
 from ironwire.e2e.conversations.own_devices import OwnDevices
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.tasks import wishes_of
-from ironwire.e2e.conversations.wishes import Wish
+from ironwire.e2e.conversations.wishes import Wish, wishes_of
 from ironwire.e2e.own_records import Kind, OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
@@ -80,10 +80,11 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         state, around = self._state, self._state.around
         self._jobs = Jobs(around.now_ms, state.request)
-        self._outgoing = OutgoingMessages(state, self._jobs, self._touch, self._reconcile)
         parts = (state.key, state.own, state.logs, state.pool, state.policy_of)
         author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
         self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
+        company = Company(state, self._changes)
+        self._outgoing = OutgoingMessages(state, self._jobs, company.is_complete, self._touch, self._reconcile)
         self.own_devices = OwnDevices(state, self._changes, self._outgoing)
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
@@ -91,7 +92,8 @@ class Engine:
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         start, own = self._jobs.start, self.own_devices
         self._reading = Reading(state, self._healing, self._outgoing, own.hear, start, self._reconcile)
-        self._chores = Chores(state, self._changes, self._reading, own.tend, self._touch, self._reconcile_if_due)
+        chores = (state, self._changes, company, self._reading, own.tend, self._touch, self._reconcile_if_due)
+        self._chores = Chores(*chores)
 
     def restore(
         self,
@@ -164,8 +166,7 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                for wish in wishes_of(task, self._state.members.get(task.group)):
-                    self._changes.want(self._state.member(task.group), wish)
+                self._take_task(task)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -213,6 +214,16 @@ class Engine:
                 if isinstance(frame.message, msg.DeviceLogChanged):
                     yield from self._state.logs.refresh(frame.message.client)
                     self.own_devices.tend()
+
+    def _take_task(self, task: wire.MlsTask) -> None:
+        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
+        members may do.
+        """
+        member = self._state.members.get(task.group)
+        if member is None or member.standing not in ("active", "pending"):
+            return
+        for wish in wishes_of(task):
+            self._changes.want(member, wish)
 
     def _keep_plain(self, frame: ServerFrame) -> None:
         message = frame.message
