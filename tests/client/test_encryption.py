@@ -132,6 +132,17 @@ async def test_texts_are_encrypted_between_clients_with_device_keys(dial: Dialle
         assert await alice.client.will_encrypt(bob.id)
 
 
+async def test_who_was_connected_for_a_moment_can_be_written_to(dial: Dialler, tmp_path: Path) -> None:
+    async with person("bob.phone", dial, tmp_path):
+        pass
+    async with person("alice.phone", dial, tmp_path) as alice:
+        await alice.client.send_text(identity_of("bob").client_id, "one")
+        group = await alice.client.groups.create([identity_of("bob").client_id], "Club")
+        assert alice.client.groups.is_encrypted(group)
+    async with person("bob.phone", dial, tmp_path) as bob:
+        assert (await bob.reads("one")).content is not None
+
+
 async def test_what_is_kept_goes_on_in_the_next_run_of_the_program(dial: Dialler, tmp_path: Path) -> None:
     async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
         await alice.client.send_text(bob.id, "one")

@@ -35,7 +35,8 @@ from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, TakeOut, Wish
+from ironwire.e2e.conversations.tasks import wishes_of
+from ironwire.e2e.conversations.wishes import Wish
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -44,7 +45,7 @@ from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import conversations as wire
-from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
+from ironwire.wire.messages.key_packages import MlsLow
 
 
 @define(eq=False)
@@ -110,6 +111,13 @@ class Engine:
 
     # --- sessions and the clock --------------------------------------------------------------------------------------
 
+    def prepare_session(self, *, is_new_mailbox: bool) -> Effects:
+        """There will be a session: first of all, publish key packages, where the server cannot have any."""
+        self._end_work()
+        if is_new_mailbox or not self._state.pool.is_published:
+            self._jobs.start(self._state.pool.publishing())
+        return self._effects()
+
     def begin_session(self, own_log: DeviceLog, position: int, *, is_new_mailbox: bool) -> Effects:
         """There is a session. Everything up to `position` in the mailbox has been dealt with."""
         self._end_work()
@@ -155,7 +163,8 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                self._take_task(task)
+                for wish in wishes_of(task, self._state.members.get(task.group)):
+                    self._changes.want(self._state.member(task.group), wish)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -210,21 +219,6 @@ class Engine:
             self._reconcile()
         self._state.write(fx.KeptFrame(frame))
         self._reading.plain(frame)
-
-    def _take_task(self, task: wire.MlsTask) -> None:
-        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
-        members may do.
-        """
-        member = self._state.members.get(task.group)
-        if member is None or member.standing not in ("active", "pending"):
-            return
-        wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
-        if task.add or task.remove:
-            wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
-        if task.left:
-            wishes.append(TakeOut(tuple(task.left)))
-        for wish in wishes:
-            self._changes.want(member, wish)
 
     # --- what a person wants -----------------------------------------------------------------------------------------
 
@@ -344,7 +338,3 @@ class Engine:
         self._is_reconciling = self._must_reconcile = False
         for member in self._state.members.values():
             self._touch(member)
-
-
-def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
-    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())
