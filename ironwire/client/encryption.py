@@ -12,6 +12,7 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -57,6 +58,12 @@ class EncryptedSession:
     queue: SendQueue
 
 
+class Holds(Protocol):
+    """Told for whom nothing can be encrypted yet."""
+
+    def __call__(self, to: Address, *, is_over: bool) -> None: ...
+
+
 @define(eq=False)
 class Encryption:
     """The engine of one device and everything around it. `launch_plain` and `settle` are those of its requests."""
@@ -69,6 +76,7 @@ class Encryption:
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
+    _hold: Holds
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
@@ -210,6 +218,8 @@ class Encryption:
                 pass
 
     def _tell(self, event: ev.EngineEvent) -> None:
+        if isinstance(event, ev.KeysAwaited):
+            self._hold(event.client, is_over=event.is_over)
         if isinstance(event, ev.CallSignalled):
             self._events.put(Received(event.message, content=event.content))
         elif not isinstance(event, ev.OpenedMessage):

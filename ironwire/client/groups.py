@@ -9,6 +9,7 @@ anybody. There `if_epoch` means nothing, because a change is made after those th
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from attrs import define, evolve
@@ -54,8 +55,12 @@ class OwnGroups:
     """What this client knows of its groups without asking."""
 
     async def create(self, clients: Iterable[ClientId], name: str | None = None) -> GroupId:
-        """Make a group of this client, which is its admin, and `clients`: an encrypted one, if all of them have devices
-        that read encrypted messages.
+        """Make a group of this client, which is its admin, and `clients`: an encrypted one, if all of them have device
+        logs.
+
+        Raises, besides:
+            Refused: `user_offline`: no device of the client `user` has published keys yet, and none did within seconds.
+                There is no group then.
         """
         members = [*clients]
         if self._encryption is None:
@@ -64,7 +69,8 @@ class OwnGroups:
         try:
             await self._encryption.change(group, BeginGeneration(tuple(members), name=name))
         except Refused as refused:
-            if refused.code != "not_found":
+            if refused.code != "not_found" or refused.user is None:
+                await self._give_up(group)
                 raise
             await self._make_plain(group, members, name)
         return group
@@ -155,8 +161,13 @@ class OwnGroups:
             raise NotTheProtocol("the server made a group and did not say which")
         return accepted.group
 
+    async def _give_up(self, group: GroupId) -> None:
+        """Nobody but this client is in it."""
+        with suppress(Refused):
+            await self._change(msg.GroupLeave(group))
+
     async def _make_plain(self, group: GroupId, members: list[ClientId], name: str | None) -> None:
-        """Not all of `members` can read encrypted messages."""
+        """Somebody among `members` has no device log."""
         if members:
             await self._change(msg.GroupAdd(group, members))
         if name is not None:

@@ -84,7 +84,7 @@ async def will_encrypt(requests: Requests, to: Address) -> bool:
     except InvalidPublicKey:
         return False
     verdict = await read_log(requests, known)
-    return bool(verdict.log.current) if isinstance(verdict, Extended) else True
+    return verdict.log.head is not None if isinstance(verdict, Extended) else True
 
 
 async def file_terms(requests: Requests, to: Address) -> FileTerms:

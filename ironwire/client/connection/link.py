@@ -39,12 +39,14 @@ from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
-from ironwire.ids import DeviceId
+from ironwire.ids import Address, DeviceId
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
 
 NOT_LOGGED_REASON = "Device not in the device log"
 """As section 9.2 has it."""
+
+NO_KEYS_REASON = "no device of the recipient has published keys yet"
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
@@ -83,7 +85,7 @@ class Link:
 
     def _encryption(self, keys: DeviceKeys, write_queue: WriteQueue) -> Encryption:
         requests = self.requests
-        ways = (requests.launch, requests.forget, requests.launch_plain, requests.settle)
+        ways = (requests.launch, requests.forget, requests.launch_plain, requests.settle, requests.hold)
         return Encryption(self.target, keys, write_queue, self.events, *ways)
 
     @property
@@ -101,10 +103,11 @@ class Link:
         """Whether there is a session now."""
         return self.requests.has_session and self._end is None
 
-    @property
-    def offline_reason(self) -> str:
-        """Why nothing is sent now; empty where there is a session, or the first attempt goes on."""
-        return "" if self.requests.has_session else self.connection.reason
+    def waiting_reason(self, to: Address | None) -> str:
+        """Why nothing is sent to this client or group now; empty where it is, or the first attempt goes on."""
+        if not self.requests.has_session:
+            return self.connection.reason
+        return NO_KEYS_REASON if self.backlog is not None and to in self.backlog.held else ""
 
     async def wait_up(self) -> None:
         """Return once there is a session.

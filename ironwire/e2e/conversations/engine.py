@@ -310,7 +310,9 @@ class Engine:
             self._watched.add(member.id)
             self._reconcile()
             self._jobs.start(self._healing.watch(member), lambda _: self._watched.discard(member.id))
-        elif member.standing == "absent" and self._state.is_caught_up and self._outgoing.waiting_in(member):
+        elif member.standing != "absent":
+            self._beginnings.release(member)
+        elif self._state.is_caught_up and self._outgoing.waiting_in(member):
             self._beginnings.decide(member)
         self._changes.work(member)
         self._reading.ask_again(member)

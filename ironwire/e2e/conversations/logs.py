@@ -13,13 +13,22 @@ from ironwire.crypto.signing import PublicKey, parse_public_key
 from ironwire.e2e.content import KnownHead
 from ironwire.e2e.conversations.effects import SavedLog, Steps, Write, ask
 from ironwire.e2e.conversations.events import DeviceLinked, EngineEvent, LogDisputed
-from ironwire.errors import InvalidLogEntry
+from ironwire.errors import InvalidLogEntry, InvalidPublicKey
 from ironwire.ids import ClientId
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices import log_entry
 from ironwire.protocol.devices.log import DeviceLog, DeviceStanding
 from ironwire.protocol.devices.log_reader import Extended, RolledBack, Verdict, examine
 from ironwire.wire.messages import DeviceLogPage, DeviceLogRead, Error
+
+
+def is_key(client: ClientId) -> bool:
+    """Whether this can be anybody's id. The others look like ids, and no message can be encrypted for them."""
+    try:
+        parse_public_key(client)
+    except InvalidPublicKey:
+        return False
+    return True
 
 
 def reading(known: DeviceLog) -> Steps[Verdict | Error]:
@@ -89,6 +98,10 @@ class KnownLogs:
         log = self._logs.get(client)
         return DeviceLog(parse_public_key(client)) if log is None else log
 
+    def has(self, client: ClientId) -> bool:
+        """Whether anything of a log of this client is known."""
+        return client in self._logs
+
     def standing_of(self, leaf: Leaf) -> DeviceStanding:
         device = self.of(leaf.client).devices.get(leaf.device)
         if device is None:
@@ -113,6 +126,8 @@ class KnownLogs:
 
     def refresh(self, client: ClientId) -> Steps[bool]:
         """Read what is new. False: the server does not say, or what it says cannot be believed."""
+        if not is_key(client):
+            return False
         try:
             verdict = yield from reading(self.of(client))
         except InvalidLogEntry:
@@ -140,7 +155,7 @@ class KnownLogs:
         """Somebody says what they know of logs. Rule: a head that is not in our log, and that the server does not show,
         was shown to them alone; or ours to us.
         """
-        for told in heads:
+        for told in filter(lambda told: is_key(told.client), heads):
             head = log_entry.LogHead(told.index, bytes.fromhex(told.head))
             relation = self.of(told.client).compare(head)
             if relation == "newer":
