@@ -10,13 +10,13 @@ encrypted yet waits, in this session and in the next ones, until a device of the
 
 from attrs import define, evolve, field
 
+from ironwire.crypto.signing import is_public_key
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.committing import NO_KEY
 from ironwire.e2e.conversations.effects import Pause, Steps
 from ironwire.e2e.conversations.events import KeysAwaited
 from ironwire.e2e.conversations.jobs import Jobs
-from ironwire.e2e.conversations.logs import is_key
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessages
 from ironwire.e2e.conversations.state import DeviceState
@@ -73,7 +73,7 @@ class Beginnings:
 
     def _look_up(self, member: DeviceMembership, peer: ClientId) -> Steps[None]:
         logs = self._state.logs
-        if not is_key(peer):
+        if not is_public_key(peer):
             self._refuse(member, NOBODY)
             return
         while not (yield from logs.refresh(peer)) and logs.of(peer).head is None:

@@ -15,10 +15,10 @@ from typing import Literal, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-from ironwire.crypto.signing import KeyPair
+from ironwire.crypto.signing import KeyPair, is_public_key
 from ironwire.e2e.content import KnownHead
 from ironwire.e2e.conversations.effects import Inquiry, Pause, Steps, StoreBlob, ask
-from ironwire.e2e.conversations.logs import KnownLogs, is_key
+from ironwire.e2e.conversations.logs import KnownLogs
 from ironwire.e2e.conversations.membership import CommitFrame, DeviceMembership, Roster
 from ironwire.e2e.conversations.packages import KeyPackagePool
 from ironwire.e2e.conversations.policy import MemberPolicy, need_valid, roster_extension
@@ -209,7 +209,7 @@ class CommitAuthor:
         """
         for client in missing:
             if client not in logged and not self._logs.has(client):
-                return Error("not_found", NO_DEVICE if is_key(client) else NO_KEY, user=client)
+                return Error("not_found", NO_DEVICE if is_public_key(client) else NO_KEY, user=client)
         return Error("user_offline", NO_PACKAGES, user=missing[0])
 
     def _checked(self, claimed: MlsPackage) -> _Claimed | None:

@@ -9,26 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field
 
-from ironwire.crypto.signing import PublicKey, parse_public_key
+from ironwire.crypto.signing import PublicKey, is_public_key, parse_public_key
 from ironwire.e2e.content import KnownHead
 from ironwire.e2e.conversations.effects import SavedLog, Steps, Write, ask
 from ironwire.e2e.conversations.events import DeviceLinked, EngineEvent, LogDisputed
-from ironwire.errors import InvalidLogEntry, InvalidPublicKey
+from ironwire.errors import InvalidLogEntry
 from ironwire.ids import ClientId
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices import log_entry
 from ironwire.protocol.devices.log import DeviceLog, DeviceStanding
 from ironwire.protocol.devices.log_reader import Extended, RolledBack, Verdict, examine
 from ironwire.wire.messages import DeviceLogPage, DeviceLogRead, Error
-
-
-def is_key(client: ClientId) -> bool:
-    """Whether this can be anybody's id. The others look like ids, and no message can be encrypted for them."""
-    try:
-        parse_public_key(client)
-    except InvalidPublicKey:
-        return False
-    return True
 
 
 def reading(known: DeviceLog) -> Steps[Verdict | Error]:
@@ -126,7 +117,7 @@ class KnownLogs:
 
     def refresh(self, client: ClientId) -> Steps[bool]:
         """Read what is new. False: the server does not say, or what it says cannot be believed."""
-        if not is_key(client):
+        if not is_public_key(client):
             return False
         try:
             verdict = yield from reading(self.of(client))
@@ -155,7 +146,7 @@ class KnownLogs:
         """Somebody says what they know of logs. Rule: a head that is not in our log, and that the server does not show,
         was shown to them alone; or ours to us.
         """
-        for told in filter(lambda told: is_key(told.client), heads):
+        for told in filter(lambda told: is_public_key(told.client), heads):
             head = log_entry.LogHead(told.index, bytes.fromhex(told.head))
             relation = self.of(told.client).compare(head)
             if relation == "newer":
