@@ -272,7 +272,10 @@ async def test_groups_are_encrypted_by_default(dial: Dialler, tmp_path: Path) ->
         assert received.content is not None
         assert isinstance(received.message, DeliveredText)
         assert received.message.group == group
-        await alice.client.groups.add(group, [carol.id])
+        with pytest.raises(Refused, match="conflict: the group is at epoch 2"):
+            await alice.client.groups.add(group, [carol.id], if_epoch=1)
+        assert (await alice.client.groups.add(group, [carol.id], if_epoch=2)).epoch == 3
+        assert len((await bob.client.groups.info(group)).members) == 3
         await carol.sees(lambda event: isinstance(event, Secured))
         await bob.client.send_text(group, "Hello, Carol")
         await carol.reads("Hello, Carol")
