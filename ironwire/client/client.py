@@ -124,12 +124,23 @@ class Client:
         async def accepted() -> msg.Accepted:
             return checked(message.verb, await pending.reply_or_error(), msg.Accepted)
 
-        yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
+        yield Stored([pending.id], self.waiting, self.waiting_reason(message.to)), accepted
 
     @property
     def waiting(self) -> int:
         """The number of messages that the device keeps without an answer of the server."""
         return 0 if self._link.backlog is None else self._link.backlog.waiting
+
+    def waiting_reason(self, to: Address) -> str:
+        """Why nothing that is queued for a client or group is sent now: there is no connection, or none of the client's
+        devices has published keys yet. Empty where it is sent.
+        """
+        return self._link.waiting_reason(to)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a message waits for somebody whose devices have published no keys yet."""
+        return self._link.backlog is not None and bool(self._link.backlog.held)
 
     @property
     def hold_until(self) -> float:
@@ -242,8 +253,9 @@ class Client:
         """A person says what all devices of this client are to know: kind, key and value of each. It is kept, and told
         to the other devices when that can be.
         """
-        if self._link.encryption is not None:
-            self._link.encryption.change_own(changes)
+        encryption = self._link.encryption
+        if encryption is not None:
+            encryption.carry_out(encryption.engine.change_own(changes))
 
     async def give_history(self, device_key: str, since_ms: int) -> None:
         """Give the own device with this key, in hex, the messages that this one has since then. Returns when that is

@@ -10,33 +10,33 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
-from ironwire.client.engine_lookups import EngineLookups
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
+from ironwire.client.lookups import Lookups
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
-from ironwire.client.store.records import Absorb, Sendable
+from ironwire.client.store.records import Absorb, Sendable, body_for
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
-from ironwire.e2e.bodies import AnyBody, CallBody, ReceiptBody, SyncBody, TextBody, TypingBody
+from ironwire.e2e.bodies import AnyBody, CallBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
-from ironwire.e2e.own_records import Kind
 from ironwire.errors import ClientError, InvalidLogEntry, MLSError
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.wire import messages as msg
@@ -58,6 +58,12 @@ class EncryptedSession:
     queue: SendQueue
 
 
+class Holds(Protocol):
+    """Told for whom nothing can be encrypted yet."""
+
+    def __call__(self, to: Address, *, is_over: bool) -> None: ...
+
+
 @define(eq=False)
 class Encryption:
     """The engine of one device and everything around it. `launch_plain` and `settle` are those of its requests."""
@@ -70,6 +76,7 @@ class Encryption:
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
+    _hold: Holds
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
@@ -77,17 +84,17 @@ class Encryption:
     """Of the mailbox whose deliveries have been dealt with."""
     _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
     """Messages that the engine has, and that have no answer yet."""
-    _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
+    wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     history_news: trio.Event = field(factory=trio.Event, init=False)
     """Set when there is history to be given or taken."""
     _timer: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
-    _lookups: EngineLookups = field(init=False)
+    _lookups: Lookups = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         store = self._write_queue.store
         self._mark = StoreMark(store, self._keys)
-        self._lookups = EngineLookups(self._target, store, self._launch, self._forget)
+        self._lookups = Lookups(self._target, store, self._launch, self._forget)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -121,6 +128,26 @@ class Encryption:
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
+    async def prepare(self, welcome: msg.AuthOk) -> list[fx.Request]:
+        """There is a session, and nobody uses it yet. What the engine asks first is answered by `take_reply`.
+
+        Raises:
+            ClientError: what it wants kept cannot be.
+        """
+        if FEATURE not in (welcome.features or ()):
+            return []
+        self._clock.set()
+        return await self._prepared(self.engine.prepare_session(is_new_mailbox=welcome.epoch != self._epoch))
+
+    async def take_reply(self, request: fx.Request, reply: object) -> list[fx.Request]:
+        """The answer to a request of `prepare`; what is to be asked then. Raises as `prepare` does."""
+        return await self._prepared(self.engine.answer(request.number, reply))
+
+    async def _prepared(self, effects: fx.Effects) -> list[fx.Request]:
+        self.carry_out(evolve(effects, requests=[]))
+        await self._write_queue.commit(None)
+        return effects.requests
+
     async def begin(self, welcome: msg.AuthOk, nursery: trio.Nursery, queue: SendQueue) -> None:
         """A session began, and is in the file. `end` follows.
 
@@ -129,20 +156,20 @@ class Encryption:
         """
         is_new, self._epoch = welcome.epoch != self._epoch, welcome.epoch or 0
         if FEATURE not in (welcome.features or ()):
-            self._carry_out(self.engine.give_back())
+            self.carry_out(self.engine.give_back())
             return
         await self._write_queue.commit(None)
         position = await self._write_queue.store.position()
         self._clock.set()
         self._session = EncryptedSession(nursery, queue)
-        self._carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
+        self.carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
         nursery.start_soon(self._keep_time)
 
     def end(self) -> None:
         """The session is over."""
         if self._session is not None:
             self._session = None
-            self._carry_out(self.engine.end_session())
+            self.carry_out(self.engine.end_session())
 
     async def _keep_time(self) -> None:
         while True:
@@ -150,19 +177,20 @@ class Encryption:
             with trio.move_on_after(float("inf") if due_at is None else max(due_at - self._clock.now_ms(), 1) / 1000):
                 await self._timer.wait()
             if self.engine.due_at is not None and self.engine.due_at <= self._clock.now_ms():
-                self._carry_out(self.engine.tick())
+                self.carry_out(self.engine.tick())
 
     def take(self, frame: ServerFrame) -> bool:
         """Whether this push is a matter of the engine; then it has it."""
         is_for_it = frame.seq is not None or isinstance(frame.message, msg.Gap | msg.CaughtUp | _PUSHES)
         if self._session is None or not is_for_it:
             return False
-        self._carry_out(self.engine.take(frame))
+        self.carry_out(self.engine.take(frame))
         return True
 
     # --- what follows ------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, effects: fx.Effects) -> None:
+    def carry_out(self, effects: fx.Effects) -> None:
+        """Keep what is to be kept of an input to the engine, then let the rest follow."""
         self._timer.set()
         if effects == fx.Effects():
             return
@@ -200,6 +228,8 @@ class Encryption:
         self.history_news = trio.Event()
 
     def _tell(self, event: ev.EngineEvent) -> None:
+        if isinstance(event, ev.KeysAwaited):
+            self._hold(event.client, is_over=event.is_over)
         if isinstance(event, ev.CallSignalled):
             self._events.put(Received(event.message, content=event.content))
         elif not isinstance(event, ev.OpenedMessage):
@@ -218,7 +248,7 @@ class Encryption:
             try:
                 pending = self._launch(question, request.ask.id)
             except Refused as refused:
-                self._carry_out(self.engine.answer(request.number, msg.Error(refused.code, refused.detail)))
+                self.carry_out(self.engine.answer(request.number, msg.Error(refused.code, refused.detail)))
                 return
             session.nursery.start_soon(self._await_reply, request.number, pending, session)
         else:
@@ -238,11 +268,11 @@ class Encryption:
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:
-            self._carry_out(self.engine.answer(number, reply))
+            self.carry_out(self.engine.answer(number, reply))
 
     def _report(self, report: fx.Report) -> None:
-        if isinstance(report, fx.WishDone | fx.Sealed) or (isinstance(report, fx.Sent) and self._wishes.has(report.id)):
-            self._wishes.note(report)
+        if isinstance(report, fx.WishDone | fx.Sealed) or (isinstance(report, fx.Sent) and self.wishes.has(report.id)):
+            self.wishes.note(report)
             return
         pending = self._letters.pop(report.id, None)
         if pending is None:
@@ -262,7 +292,7 @@ class Encryption:
 
     def takes(self, pending: Pending, message: Sendable) -> bool:
         """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
-        body = pending.body or _body_of(message)
+        body = pending.body or body_for(message)
         if body is None:
             if self.engine.is_encrypted(message.to):
                 self._settle(pending, PLAIN_FILE)
@@ -271,14 +301,14 @@ class Encryption:
         if not self.engine.may_encrypt(message.to) and pending.body is None:
             return False
         self._letters[pending.id] = pending
-        self._carry_out(self.engine.send(message.to, pending.id, body))
+        self.carry_out(self.engine.send(message.to, pending.id, body))
         return True
 
     def signal(self, to: Address, body: AnyBody) -> bool:
         """Say something that is worth nothing later. False: the conversation is not encrypted."""
         if not self.engine.is_encrypted(to):
             return False
-        self._carry_out(self.engine.signal(to, body))
+        self.carry_out(self.engine.signal(to, body))
         return True
 
     async def change(self, to: Address, wish: Wish) -> None:
@@ -289,24 +319,10 @@ class Encryption:
             SessionEnded: the client has stopped.
         """
         wish_id = _new_id()
-        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.want(to, wish, wish_id)))
+        done = await self.wishes.outcome(wish_id, lambda: self.carry_out(self.engine.want(to, wish, wish_id)))
         refused = done.refused if isinstance(done, fx.WishDone) else None
         if refused is not None:
             raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
-
-    async def tell_own(self, body: SyncBody) -> msg.Accepted | msg.Error:
-        """Tell the own devices something that must not be lost; waits through reconnections.
-
-        Raises:
-            SessionEnded: the client has stopped.
-        """
-        wish_id, own = _new_id(), self._keys.account.client_id
-        sent = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.send(own, wish_id, body)))
-        return sent.reply if isinstance(sent, fx.Sent) else msg.Error("internal")
-
-    def change_own(self, changes: Iterable[tuple[Kind, str, str]]) -> None:
-        """A person says what all of their devices are to know: kind, key and value of each."""
-        self._carry_out(self.engine.change_own(changes))
 
     async def seal(self, to: Address, body: CallBody) -> str | None:
         """The text for the secret half of a signal of a call, once the key that it took is known to be used; None: it
@@ -316,22 +332,12 @@ class Encryption:
             SessionEnded: the client has stopped.
         """
         wish_id = _new_id()
-        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.seal(to, body, wish_id)))
+        done = await self.wishes.outcome(wish_id, lambda: self.carry_out(self.engine.seal(to, body, wish_id)))
         return done.text if isinstance(done, fx.Sealed) else None
 
     def fail_waiting(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for every change that is waited for."""
-        self._wishes.fail(error)
-
-
-def _body_of(message: Sendable) -> AnyBody | None:
-    match message:
-        case msg.Text(_, text):
-            return TextBody(text)
-        case msg.Receipt(_, ids, state):
-            return ReceiptBody(ids, state)
-        case _:
-            return None
+        self.wishes.fail(error)
 
 
 def _new_id() -> MessageId:

@@ -20,6 +20,7 @@ from attrs import define, evolve, field
 from ironwire.client.connection.exchange import PIECE_BYTES
 from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
+from ironwire.client.connection.requests import new_message_id
 from ironwire.client.encryption import Encryption
 from ironwire.client.errors import LocalStoreError, Refused, TransferFailed
 from ironwire.client.events import HistoryProgress
@@ -29,6 +30,7 @@ from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import download, upload
 from ironwire.e2e.archive import ArchivedMessage, ArchiveReader, ArchiveWriter
 from ironwire.e2e.bodies import HISTORY_PARTS, SyncBody
+from ironwire.e2e.conversations.effects import Sent
 from ironwire.errors import ClientError, InvalidArchive, InvalidFile
 from ironwire.wire import messages as msg
 
@@ -90,13 +92,25 @@ class HistoryTransfer:
         if gift.told == gift.manifest:
             gift = await self._with_part(gift)
             await self._write_queue.commit(KeepGift(gift))
-        reply = await self._encryption.tell_own(SyncBody(history=gift.manifest))
-        if isinstance(reply, msg.Error):
-            raise Refused(reply.msg, reply.detail)
+        await self._tell_own(SyncBody(history=gift.manifest))
         await self._write_queue.commit(KeepGift(evolve(gift, told=gift.manifest)))
         manifest = gift.manifest
         done = sum(part.messages for part in manifest.parts)
         self._link.events.put(HistoryProgress(gift.device, True, done, manifest.total, manifest.is_complete))
+
+    async def _tell_own(self, body: SyncBody) -> None:
+        """Tell the own devices something that must not be lost; waits through reconnections.
+
+        Raises:
+            ClientError: it was refused, or the client has stopped.
+        """
+        encryption, own, new_id = self._encryption, self._link.target.account.client_id, new_message_id()
+        sent = await encryption.wishes.outcome(
+            new_id, lambda: encryption.carry_out(encryption.engine.send(own, new_id, body))
+        )
+        reply = sent.reply if isinstance(sent, Sent) else None
+        if isinstance(reply, msg.Error):
+            raise Refused(reply.msg, reply.detail)
 
     async def _is_there(self, gift: Gift) -> bool:
         """Wait until the device is in the conversations; what is said there before would be missed by it."""

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ironwire.client.errors import LocalStoreError
 from ironwire.e2e.archive import ArchivedMessage
-from ironwire.e2e.bodies import AnyBody, HistoryManifest, HistoryPart
+from ironwire.e2e.bodies import AnyBody, HistoryManifest, HistoryPart, ReceiptBody, TextBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations.effects import Write
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
@@ -284,6 +284,17 @@ class Conversation:
     last: HistoryEntry
     unread: int
     """Texts and files of others after the entry that `MarkRead` named last."""
+
+
+def body_for(message: Sendable) -> AnyBody | None:
+    """What goes in the place of the message, encrypted; None: that is not known of a file."""
+    match message:
+        case msg.Text(_, text):
+            return TextBody(text)
+        case msg.Receipt(_, ids, state):
+            return ReceiptBody(ids, state)
+        case _:
+            return None
 
 
 def sender_of(message: Delivery | MlsMessage) -> ClientId:

@@ -37,7 +37,8 @@ from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessage
 from ironwire.e2e.conversations.own_devices import OwnDevices
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import Wish, wishes_of
+from ironwire.e2e.conversations.tasks import wishes_of
+from ironwire.e2e.conversations.wishes import Wish
 from ironwire.e2e.own_records import Kind, OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
@@ -85,13 +86,12 @@ class Engine:
         self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
         company = Company(state, self._changes)
         self._outgoing = OutgoingMessages(state, self._jobs, company.is_complete, self._touch, self._reconcile)
-        self.own_devices = OwnDevices(state, self._changes, self._outgoing)
+        own = self.own_devices = OwnDevices(state, self._changes, self._outgoing)
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
-        start, own = self._jobs.start, self.own_devices
-        self._reading = Reading(state, self._healing, self._outgoing, own.hear, start, self._reconcile)
+        self._reading = Reading(state, self._healing, self._outgoing, own.hear, self._jobs.start, self._reconcile)
         chores = (state, self._changes, company, self._reading, own.tend, self._touch, self._reconcile_if_due)
         self._chores = Chores(*chores)
 
@@ -119,6 +119,13 @@ class Engine:
         self.own_devices.records.merge(own)
 
     # --- sessions and the clock --------------------------------------------------------------------------------------
+
+    def prepare_session(self, *, is_new_mailbox: bool) -> Effects:
+        """There will be a session: first of all, publish key packages, where the server cannot have any."""
+        self._end_work()
+        if is_new_mailbox or not self._state.pool.is_published:
+            self._jobs.start(self._state.pool.publishing())
+        return self._effects()
 
     def begin_session(self, own_log: DeviceLog, position: int, *, is_new_mailbox: bool) -> Effects:
         """There is a session. Everything up to `position` in the mailbox has been dealt with."""
@@ -166,7 +173,8 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                self._take_task(task)
+                for wish in wishes_of(task, self._state.members.get(task.group)):
+                    self._changes.want(self._state.member(task.group), wish)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -214,16 +222,6 @@ class Engine:
                 if isinstance(frame.message, msg.DeviceLogChanged):
                     yield from self._state.logs.refresh(frame.message.client)
                     self.own_devices.tend()
-
-    def _take_task(self, task: wire.MlsTask) -> None:
-        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
-        members may do.
-        """
-        member = self._state.members.get(task.group)
-        if member is None or member.standing not in ("active", "pending"):
-            return
-        for wish in wishes_of(task):
-            self._changes.want(member, wish)
 
     def _keep_plain(self, frame: ServerFrame) -> None:
         message = frame.message
@@ -318,7 +316,9 @@ class Engine:
             self._watched.add(member.id)
             self._reconcile()
             self._jobs.start(self._healing.watch(member), lambda _: self._watched.discard(member.id))
-        elif member.standing == "absent" and self._state.is_caught_up and self._outgoing.waiting_in(member):
+        elif member.standing != "absent":
+            self._beginnings.release(member)
+        elif self._state.is_caught_up and self._outgoing.waiting_in(member):
             self._beginnings.decide(member)
         self._changes.work(member)
         self._reading.ask_again(member)

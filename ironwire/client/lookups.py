@@ -1,4 +1,4 @@
-"""The questions of the engine that are not for the session: of the device's file, and of blobs."""
+"""What the engine of encrypted conversations asks besides the server's verbs: the device's file, and uploaded blobs."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -16,8 +16,8 @@ from ironwire.wire import messages as msg
 
 
 @frozen
-class EngineLookups:
-    """For the engine of one device. `_launch` and `_forget` are those of its requests."""
+class Lookups:
+    """The lookups of one device. `launch` and `forget` are those of its requests."""
 
     _target: Target
     _store: LocalStore
@@ -25,7 +25,11 @@ class EngineLookups:
     _forget: Callable[[Pending], None]
 
     async def find(self, question: fx.Question) -> object:
-        """The answer, as `effects.py` says; None where it cannot be had."""
+        """What was asked for; None: it cannot be had.
+
+        Raises:
+            LocalStoreError: the device's file cannot be read.
+        """
         match question:
             case fx.Recall(to, ids):
                 return await self._store.recall(to, ids)
@@ -34,11 +38,11 @@ class EngineLookups:
             case fx.FetchBlob(ref):
                 return await _try(partial(fetch_blob, self._target.address, ref, self._target.dial))
             case fx.StoreBlob(data):
-                return await _try(partial(self._store_blob, data))
+                return await _try(partial(self._upload, data))
             case _:
                 return None
 
-    async def _store_blob(self, data: bytes) -> object:
+    async def _upload(self, data: bytes) -> object:
         pending = self._launch(msg.UploadToken(), None)
         try:
             grant = await pending.reply_or_error()
