@@ -6,6 +6,7 @@ holds across the end of the program, and the program gets what came exactly once
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Self, Unpack
 
 from attrs import define
@@ -16,14 +17,15 @@ from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
-from ironwire.client.events import Connection, Event
+from ironwire.client.events import Connection, Event, HistoryProgress
 from ironwire.client.groups import OwnGroups
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
+from ironwire.client.store import history_parts, records
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.handover import Sending
 from ironwire.client.store.handover_lines import Stored
-from ironwire.client.store.records import Conversation, HistoryEntry, KeepGift, MarkRead, Sendable, new_gift
+from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import FileMetadata
 from ironwire.e2e.bodies import FileBody
@@ -249,13 +251,14 @@ class Client:
         encryption = self._link.encryption
         return [] if encryption is None else list(encryption.engine.own_devices.records)
 
-    def change_own(self, changes: Iterable[tuple[OwnKind, str, str]]) -> None:
-        """A person says what all devices of this client are to know: kind, key and value of each. It is kept, and told
-        to the other devices when that can be.
+    async def change_own(self, changes: Iterable[tuple[OwnKind, str, str]]) -> None:
+        """A person says what all devices of this client are to know: kind, key and value of each. Returns when that is
+        kept; the other devices are told when that can be. Raises as `history` does.
         """
         encryption = self._link.encryption
         if encryption is not None:
             encryption.carry_out(encryption.engine.change_own(changes))
+            await self._write_queue.commit(None)
 
     async def give_history(self, device_key: str, since_ms: int) -> None:
         """Give the own device with this key, in hex, the messages that this one has since then. Returns when that is
@@ -266,8 +269,16 @@ class Client:
         """
         if self._link.encryption is None:
             raise LocalStoreError("a client without the keys of a device has no history to give")
-        await self._write_queue.commit(KeepGift(new_gift(device_key, since_ms)))
+        await self._write_queue.commit(records.KeepGift(records.new_gift(device_key, since_ms)))
         self._link.encryption.note_history()
+
+    async def given_history(self, device_key: str) -> HistoryProgress | None:
+        """How far the history for the own device with this key is; None: it gets none. Raises as `history` does."""
+        gift = await self._write_queue.store.look_up(partial(history_parts.gift_for, device_key))
+        if gift is None:
+            return None
+        done = sum(part.messages for part in gift.told.parts)
+        return HistoryProgress(device_key, True, done, gift.told.total, gift.told.is_complete)
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""

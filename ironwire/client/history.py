@@ -80,7 +80,7 @@ class HistoryTransfer:
     # --- giving ------------------------------------------------------------------------------------------------------
 
     async def _give_next(self) -> bool:
-        gifts = await self._write_queue.store.look_up(history_parts.gifts)
+        gifts = await self._write_queue.store.look_up(history_parts.unfinished_gifts)
         for gift in gifts:
             await self._give(gift)
         return bool(gifts)

@@ -201,7 +201,7 @@ async def test_a_part_that_cannot_be_had_is_given_up_and_said(
 
 async def test_names_given_on_one_device_come_to_the_other(dial: Dialler, tmp_path: Path) -> None:
     async with person("alice.phone", dial, tmp_path) as phone:
-        phone.client.change_own([("contact", "bob", BOB), ("verified", BOB, "yes")])
+        await phone.client.change_own([("contact", "bob", BOB), ("verified", BOB, "yes")])
     async with people(dial, tmp_path, "alice.phone", "alice.laptop") as (phone, laptop):
         await laptop.sees(lambda event: isinstance(event, OwnRecordsChanged))
         assert [(each.kind, each.key, each.value) for each in laptop.client.own_records] == [

@@ -14,7 +14,7 @@ from ironwire.client import (
     parse_file_link,
     sealed_file,
 )
-from ironwire.client.store.handover import DeviceOwner
+from ironwire.client.store.device_owner import DeviceOwner
 from ironwire.ids import MessageId
 from tests.client.test_encryption import ADDRESS, dial, identity_of, people, person
 from tests.client.test_with_the_server import Dialler

@@ -3,6 +3,7 @@
     keep ──> stored, and an answer to each where that is awaited
     ask ───> answered: what the server alone can say
     ask_terms > terms: how a file goes to somebody
+    give_history > answered, once it is kept that another own device is to have it
     anything may be answered with failed
 
 Lines of JSON over a Unix socket beside the file, one request a connection. Who has the file is decided by its lock;
@@ -17,11 +18,9 @@ the one that had the device may have been killed between its commit and its repl
 
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import partial
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import trio
 from attrs import define, field
@@ -29,19 +28,18 @@ from attrs import define, field
 from ironwire import unix_socket
 from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import AskedAnswer, Reply, checked
-from ironwire.client.connection.urls import ServerAddress
+from ironwire.client.connection.outgoing import Reply
 from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
 from ironwire.client.groups import OwnGroups
-from ironwire.client.sealed_files import FileTerms, file_terms
+from ironwire.client.sealed_files import file_terms
 from ironwire.client.store import handover_lines as lines
-from ironwire.client.store.records import Sendable
+from ironwire.client.store.records import KeepGift, Sendable, new_gift
 from ironwire.e2e.bodies import FileBody
-from ironwire.e2e.content import Content, decode_content, encode_content
+from ironwire.e2e.content import decode_content
 from ironwire.errors import InvalidContent, InvalidMessage
-from ironwire.ids import Address, MessageId
+from ironwire.ids import MessageId
 from ironwire.wire import messages as msg
-from ironwire.wire.codec import decode_client, decode_server, encode
+from ironwire.wire.codec import decode_client, encode
 
 REQUEST_SECONDS = 5.0
 MOST_AT_A_TIME = 16
@@ -120,6 +118,9 @@ class Reception:
                 case lines.Keep(frames, is_awaited, inside):
                     body = None if inside is None else _file_body(inside, frames)
                     await self._keep(stream, dict(map(_sendable, frames)), body, is_awaited=is_awaited)
+                case lines.GiveHistory(device, since):
+                    await self._give_history(device, since)
+                    await _say(stream, _answered(msg.Accepted(_now_ms())))
                 case lines.AskTerms(to):
                     await _say(stream, await file_terms(self._link.requests, to))
                 case lines.AskServer(frame):
@@ -137,12 +138,19 @@ class Reception:
         except InvalidMessage as error:
             await _say(stream, lines.Failed("protocol", str(error)))
 
+    async def _give_history(self, device: str, since: int) -> None:
+        write_queue, encryption = self._link.write_queue, self._link.encryption
+        if write_queue is None or encryption is None:
+            raise LocalStoreError("this client has no device that encrypts")
+        await write_queue.commit(KeepGift(new_gift(device, since)))
+        encryption.note_history()
+
     async def _reply_to(self, question: msg.ClientMessage) -> Reply:
         """Groups may be encrypted, and then a change of one is a commit of this device."""
         groups = OwnGroups(self._link.requests, self._link.rosters)
         match question:
             case msg.GroupCreate(clients, name):
-                return msg.Accepted(time.time_ns() // 1_000_000, group=await groups.create(clients, name))
+                return msg.Accepted(_now_ms(), group=await groups.create(clients, name))
             case msg.GroupAdd(group, clients, if_epoch):
                 return await groups.add(group, clients, if_epoch=if_epoch)
             case msg.GroupRemove(group, clients, if_epoch):
@@ -223,127 +231,5 @@ async def _say(stream: trio.SocketStream, line: lines.Line) -> None:
         await stream.send_all(lines.encode_line(line))
 
 
-# --- who hands over --------------------------------------------------------------------------------------------------
-
-
-class OwnerGone(ClientError):
-    """The program that had the device has ended, or has only begun."""
-
-
-@define(eq=False)
-class DeviceOwner:
-    """The program that has the file at `_store`, for another one of the same user.
-
-    Raises, all of it:
-        OwnerGone: there is none: the file can be had, or will be in a moment. Messages may have been kept before it
-            ended; under the same ids, here or at the device itself, they can be sent again.
-        LocalStoreError: the other program is somebody else's, or cannot keep what it gets.
-        NotTheProtocol, ConnectionFailed, SessionEnded, AuthenticationRefused: as it was raised there.
-    """
-
-    address: ServerAddress
-    _store: Path
-
-    async def queue(self, *messages: Sendable, ids: Sequence[MessageId]) -> lines.Stored:
-        """As `Client.queue`; and how many messages wait there."""
-        frames = [encode(message, message_id).decode() for message, message_id in zip(messages, ids, strict=True)]
-        async with self._request(lines.Keep(frames, is_awaited=False)) as hear:
-            stored: lines.Stored = _expect(await hear(), lines.Stored)
-            return stored
-
-    @asynccontextmanager
-    async def sending(
-        self, message: Sendable, message_id: MessageId, body: FileBody | None = None
-    ) -> AsyncGenerator[Sending]:
-        """As `Client.sending`."""
-        now_ms = time.time_ns() // 1_000_000
-        inside = None if body is None else encode_content(Content(message_id, now_ms, body)).decode()
-        frame = encode(message, message_id).decode()
-        async with self._request(lines.Keep([frame], is_awaited=True, inside=inside)) as hear:
-
-            async def accepted() -> msg.Accepted:
-                return checked(message.verb, _reply(await hear()), msg.Accepted)
-
-            yield _expect(await hear(), lines.Stored), accepted
-
-    @property
-    def groups(self) -> OwnGroups:
-        """As `Client.groups`."""
-        return OwnGroups(self)
-
-    @property
-    def encryption(self) -> None:
-        """The other program has it."""
-        return None
-
-    async def ask(
-        self, message: msg.ClientMessage, kind: type[AskedAnswer], message_id: MessageId | None = None
-    ) -> AskedAnswer:
-        """The server's answer to a question."""
-        async with self._request(lines.AskServer(encode(message, message_id).decode())) as hear:
-            return checked(message.verb, _reply(await hear()), kind)
-
-    async def file_terms(self, to: Address) -> FileTerms:
-        """As `Client.file_terms`."""
-        async with self._request(lines.AskTerms(to)) as hear:
-            terms: FileTerms = _expect(await hear(), FileTerms)
-            return terms
-
-    async def upload_token(self) -> str:
-        """As `Client.upload_token`."""
-        return (await self.ask(msg.UploadToken(), msg.UploadGrant)).token
-
-    @asynccontextmanager
-    async def _request(self, request: lines.Line) -> AsyncGenerator[Callable[[], Any]]:
-        stream = await self._reach()
-        async with stream:
-            with _gone_if_broken():
-                await stream.send_all(lines.encode_line(request))
-            yield partial(_hear, stream, bytearray())
-
-    async def _reach(self) -> trio.SocketStream:
-        path = socket_path(self._store)
-        try:
-            stream = await unix_socket.connect(path)
-        except OSError as error:
-            raise LocalStoreError(f"{path} cannot be used: {error.strerror}") from error
-        if stream is None:
-            raise OwnerGone(f"no program listens at {path}")
-        if not unix_socket.is_same_user(stream):
-            await stream.aclose()
-            raise LocalStoreError(f"another user of this computer listens at {path}: remove it")
-        return stream
-
-
-@contextmanager
-def _gone_if_broken() -> Iterator[None]:
-    try:
-        yield
-    except trio.BrokenResourceError:
-        raise OwnerGone("the program that has the device has ended") from None
-
-
-async def _hear(stream: trio.SocketStream, rest: bytearray) -> lines.Line:
-    with _gone_if_broken():
-        line, after = await unix_socket.read_line(stream, LINE_BYTES, bytes(rest))
-    rest[:] = after
-    if not line:
-        raise OwnerGone("the program that has the device has ended before it answered")
-    return lines.decode_line(line)
-
-
-def _expect(line: lines.Line, kind: type[lines.Stored | lines.Answered | FileTerms]) -> Any:
-    if isinstance(line, lines.Failed):
-        raise line.error()
-    if isinstance(line, lines.Answered) and kind is lines.Stored:
-        checked("keep", _reply(line), msg.Accepted)
-    if not isinstance(line, kind):
-        raise NotTheProtocol("the program that has the device gave another answer than there is")
-    return line
-
-
-def _reply(line: lines.Line) -> Reply:
-    message = decode_server(_expect(line, lines.Answered).frame).message
-    if not isinstance(message, Reply):
-        raise NotTheProtocol(f"`{message.verb}` is no answer")
-    return message
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -4,6 +4,7 @@
     {"verb": "stored", "ids": […], "waiting": 3, "reason": ""}
     {"verb": "ask", "frame": "<frame>"}
     {"verb": "ask_terms", "to": "<client or group>"}
+    {"verb": "give_history", "device": "<device key>", "since": 0}
     {"verb": "terms", "is_encrypted": true, "upload_bytes": 31457280}
     {"verb": "answered", "frame": "<frame>"}
     {"verb": "failed", "kind": "ended", "detail": "removed", "code": 4403}
@@ -18,6 +19,7 @@ from attrs import frozen
 
 from ironwire.client import errors
 from ironwire.client.sealed_files import FileTerms
+from ironwire.e2e.bodies import DeviceKeyHex
 from ironwire.ids import Address, MessageId
 from ironwire.wire.strict import Fault, strict_converter
 
@@ -48,6 +50,14 @@ class AskTerms:
     """Say how a file goes to a client or group."""
 
     to: Address
+
+
+@frozen
+class GiveHistory:
+    """Give the own device with this key the messages since then: its person has said yes."""
+
+    device: DeviceKeyHex
+    since: int
 
 
 @frozen
@@ -103,12 +113,13 @@ class Failed:
                 return errors.ConnectionFailed(self.detail)
 
 
-Line = Keep | AskServer | AskTerms | FileTerms | Stored | Answered | Failed
+Line = Keep | AskServer | AskTerms | GiveHistory | FileTerms | Stored | Answered | Failed
 
 _VERBS: dict[str, type[Any]] = {
     "keep": Keep,
     "ask": AskServer,
     "ask_terms": AskTerms,
+    "give_history": GiveHistory,
     "terms": FileTerms,
     "stored": Stored,
     "answered": Answered,

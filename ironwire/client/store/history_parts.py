@@ -52,14 +52,22 @@ _converter = strict_converter()
 # --- giving ----------------------------------------------------------------------------------------------------------
 
 
-def gifts(database: sqlite3.Connection, _: Owner) -> list[Gift]:
+def unfinished_gifts(database: sqlite3.Connection, _: Owner) -> list[Gift]:
     """Those of which the other device was not told everything."""
+    return [gift for gift in _gifts(database) if not gift.told.is_complete]
+
+
+def gift_for(device: str, database: sqlite3.Connection, _: Owner) -> Gift | None:
+    """That for the device with this key."""
+    return next((gift for gift in _gifts(database) if gift.device == device), None)
+
+
+def _gifts(database: sqlite3.Connection) -> list[Gift]:
     rows = database.execute("SELECT device, since, before, manifest, told FROM history_gift ORDER BY device")
-    found = [
+    return [
         Gift(device, since, before, _manifest(manifest), _manifest(told))
         for device, since, before, manifest, told in rows
     ]
-    return [gift for gift in found if not gift.told.is_complete]
 
 
 def keep_gift(database: sqlite3.Connection, gift: Gift) -> None:
