@@ -114,6 +114,7 @@ from ironwire.e2e.conversations.events import (
     Secured,
     Unreadable,
 )
+from ironwire.e2e.own_records import Kind as OwnKind
 from ironwire.e2e.own_records import OwnRecord
 from ironwire.errors import InvalidId
 from ironwire.ids import (
@@ -240,6 +241,7 @@ __all__ = [
     "OwnCalls",
     "OwnDeviceLog",
     "OwnGroups",
+    "OwnKind",
     "OwnPresence",
     "OwnRecord",
     "OwnRecordsChanged",

@@ -21,6 +21,7 @@ from ironwire.client import errors
 from ironwire.client.sealed_files import FileTerms
 from ironwire.e2e.bodies import DeviceKeyHex
 from ironwire.ids import Address, MessageId
+from ironwire.wire.messages.fields import UnixMs
 from ironwire.wire.strict import Fault, strict_converter
 
 _Kind = Literal["auth", "ended", "protocol", "connection", "store"]
@@ -57,7 +58,7 @@ class GiveHistory:
     """Give the own device with this key the messages since then: its person has said yes."""
 
     device: DeviceKeyHex
-    since: int
+    since: UnixMs
 
 
 @frozen
