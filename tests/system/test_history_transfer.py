@@ -3,11 +3,12 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ironwire.cli.devicebook import DeviceBook
 from tests.system.test_cli import User, make_user, serving
 from tests.system.test_devices import another_computer, linking
 
@@ -44,9 +45,9 @@ def said_on(user: User, peer: str) -> list[str]:
     return [json.loads(line)["payload"]["text"] for line in lines]
 
 
-def wait_for(condition: object, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]  # a function
+    while not condition():
         assert time.monotonic() < until, "it has not come so"
         time.sleep(0.5)
 
@@ -122,6 +123,6 @@ def test_a_name_given_on_one_computer_is_there_on_the_other(owner: User, tmp_pat
         assert laptop.run("contacts", "add", "bob", bob.client).returncode == 0
         wait_for(lambda: bob.client in owner.run("contacts", "list").stdout)
         assert owner.run("device", "name", "laptop", "Ann's laptop").returncode == 0
-        wait_for(lambda: "Ann's laptop" in laptop.run("device", "list").stdout)
+        wait_for(lambda: "Ann's laptop" in DeviceBook.beside(laptop.folder / "key").names)
         assert owner.run("contacts", "remove", "bob").returncode == 0
         wait_for(lambda: bob.client not in laptop.run("contacts", "list").stdout)
