@@ -201,6 +201,12 @@ class Client:
         """
         return await will_encrypt(self._link.requests, to)
 
+    def is_in(self, to: Address) -> bool:
+        """Whether this device is in the encrypted conversation with a client or group, and reads what is said there."""
+        encryption = self._link.encryption
+        member = None if encryption is None else encryption.engine.member_of(to)
+        return member is not None and member.standing in ("active", "pending")
+
     async def file_terms(self, to: Address) -> FileTerms:
         """How a file goes to a client or group. Raises as `send_file` does."""
         return await file_terms(self._link.requests, to)

@@ -54,8 +54,12 @@ def a_backup(number: int = 7) -> Backup:
         contacts=[
             BackupContact(ClientId("b0" * 32), verified=True, name="Bob"),
             BackupContact(ClientId("c0" * 32), verified=False),
+            BackupContact(GroupId("#" + "0f" * 16), verified=False, name="friends"),
         ],
-        conversations=[BackupConversation(GroupId("#" + "0f" * 16), 2, "Friends")],
+        conversations=[
+            BackupConversation(GroupId("#" + "0f" * 16), 2, "Friends"),
+            BackupConversation(pair_id(ALICE, BOB), 1, peer=BOB),
+        ],
     )
 
 

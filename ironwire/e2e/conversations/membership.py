@@ -200,8 +200,13 @@ class DeviceMembership:
             self.id,
             None if self.group is None else self.group.state(),
             None if self.founding is None else self.founding.state(),
-            orjson.dumps(_converter.unstructure(self.facts)),
+            saved_facts(self.facts),
         )
+
+
+def saved_facts(facts: Facts) -> bytes:
+    """As `SavedMembership` has them."""
+    return orjson.dumps(_converter.unstructure(facts))
 
 
 def facts_of(saved: SavedMembership) -> Facts:
