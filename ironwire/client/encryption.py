@@ -78,6 +78,7 @@ class Encryption:
     """Messages that the engine has, and that have no answer yet."""
     _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
+    _caught_up: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -128,6 +129,7 @@ class Encryption:
         await self._write_queue.commit(None)
         position = await self._write_queue.store.position()
         self._clock.set()
+        self._caught_up = trio.Event()
         self._session = EncryptedSession(nursery, queue)
         self._carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
         nursery.start_soon(self._keep_time)
@@ -136,6 +138,7 @@ class Encryption:
         """The session is over."""
         if self._session is not None:
             self._session = None
+            self._caught_up.set()
             self._carry_out(self.engine.end_session())
 
     async def _keep_time(self) -> None:
@@ -183,6 +186,7 @@ class Encryption:
                 self._events.wake()
             case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
                 self._events.put(Received(frame.message))
+                self._caught_up.set()
             case _:
                 pass
 
@@ -287,6 +291,12 @@ class Encryption:
         self._letters[pending.id] = pending
         self._carry_out(self.engine.send(message.to, pending.id, body))
         return True
+
+    async def epoch_code(self, to: Address) -> str | None:
+        """The code of a conversation, in the newest epoch: with a session, once what waited has been read."""
+        if self._session is not None:
+            await self._caught_up.wait()
+        return self.engine.epoch_code(to)
 
     def signal(self, to: Address, body: AnyBody) -> bool:
         """Say something that is worth nothing later. False: the conversation is not encrypted."""

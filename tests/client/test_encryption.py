@@ -205,6 +205,33 @@ async def test_groups_are_encrypted_by_default(dial: Dialler, tmp_path: Path) ->
         assert (await alice.client.groups.info(group)).name == "Club"
 
 
+async def test_everybody_in_a_conversation_sees_the_same_epoch_code(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone", "carol.phone") as (alice, bob, carol):
+        for other in (bob, carol):
+            await alice.client.send_text(other.id, "Are you there?")
+            await other.reads("Are you there?")
+        group = await alice.client.groups.create([bob.id, carol.id], "Club")
+        await alice.client.send_text(group, "Hello")
+        for reader in (bob, carol):
+            await reader.reads("Hello")
+        codes = {await each.client.epoch_code(group) for each in (alice, bob, carol)}
+        assert len(codes) == 1
+        (code,) = codes
+        assert code is not None
+        assert (len(code), code.isdigit()) == (30, True)
+        await alice.client.groups.set_role(group, bob.id, "admin")
+        await bob.client.send_text(group, "thank you")
+        await alice.reads("thank you")
+        assert await bob.client.epoch_code(group) == await alice.client.epoch_code(group) != code
+        assert await alice.client.epoch_code(bob.id) == await bob.client.epoch_code(alice.id) is not None
+        assert await carol.client.epoch_code(bob.id) is None
+
+
+async def test_where_nothing_is_encrypted_there_is_no_epoch_code(dial: Dialler, tmp_path: Path) -> None:
+    async with person("alice.phone", dial, tmp_path, has_keys=False) as alice:
+        assert await alice.client.epoch_code(identity_of("bob").client_id) is None
+
+
 async def test_a_group_with_somebody_without_keys_is_as_before(dial: Dialler, tmp_path: Path) -> None:
     async with (
         person("alice.phone", dial, tmp_path) as alice,
