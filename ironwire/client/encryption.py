@@ -24,13 +24,13 @@ from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.lookups import Lookups
-from ironwire.client.store.arrivals import as_delivered
+from ironwire.client.store.arrivals import as_body, as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
 from ironwire.client.store.records import Absorb, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
-from ironwire.e2e.bodies import AnyBody, CallBody, ReceiptBody, TextBody, TypingBody
+from ironwire.e2e.bodies import AnyBody, CallBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.calls import CallSignal
@@ -286,7 +286,7 @@ class Encryption:
 
     def takes(self, pending: Pending, message: Sendable) -> bool:
         """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
-        body = pending.body or _body_of(message)
+        body = pending.body or as_body(message)
         if body is None:
             if self.engine.is_encrypted(message.to):
                 self._settle(pending, PLAIN_FILE)
@@ -338,16 +338,6 @@ class Encryption:
     def fail_waiting(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for every change that is waited for."""
         self._wishes.fail(error)
-
-
-def _body_of(message: Sendable) -> AnyBody | None:
-    match message:
-        case msg.Text(_, text):
-            return TextBody(text)
-        case msg.Receipt(_, ids, state):
-            return ReceiptBody(ids, state)
-        case _:
-            return None
 
 
 def _new_id() -> MessageId:
