@@ -7,7 +7,7 @@ from itertools import count
 from typing import Protocol
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from wsproto.events import Ping, TextMessage
 
 from ironwire.crypto.signing import DeviceKey
@@ -66,8 +66,12 @@ class Disk:
                         self.wedged.add(write.conversation)
                     if b'"is_out":true' in write.facts:
                         self.left.add(write.conversation)
-                    if write.state is not None:
+                    if write.group is not None:
                         self.joined.setdefault(write.conversation, now_ms())
+                case fx.SavedKeys(conversation, keys):
+                    saved = self.memberships[conversation]
+                    assert saved.group is not None
+                    self.memberships[conversation] = evolve(saved, group=evolve(saved.group, message_keys=keys))
                 case fx.SavedPackage():
                     self.packages[write.ref] = write
                 case fx.DropPackage(ref):
