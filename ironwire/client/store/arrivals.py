@@ -70,10 +70,11 @@ class Arrivals:
 
     def absorb(self, writes: Sequence[fx.Write]) -> None:
         """What the engine of a device wants kept."""
-        stored = self._stored
+        stored = passed = self._stored
         for write in writes:
-            if isinstance(write, fx.Passed) and write.seq > stored:
-                self._pass(write.first, write.seq, stored)
+            if isinstance(write, fx.Passed) and write.seq > passed:
+                self._pass(write.first, write.seq, passed)
+                passed = write.seq
         for write in writes:
             match write:
                 case fx.Passed():
