@@ -152,7 +152,7 @@ def as_delivered(
     """
     peer, ts, device = opened.peer, opened.ts, opened.device
     group = GroupId(opened.conversation) if peer is None else None
-    to = peer if (opened.peer is not None and opened.sender != peer) or peer == opened.sender else None
+    to = None if opened.sender == peer else peer
     match opened.content.body:
         case TextBody(text):
             return msg.DeliveredText(opened.sender, text, ts, device, to, group)

@@ -18,7 +18,15 @@ from ironwire.e2e.conversations.effects import Pause, Steps
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
-from ironwire.e2e.conversations.wishes import BeginGeneration, RenewKeys, Wish
+from ironwire.e2e.conversations.wishes import (
+    AddAgain,
+    BeginGeneration,
+    ChangeDevices,
+    ChangeMembers,
+    RenewKeys,
+    TakeOut,
+    Wish,
+)
 from ironwire.ids import ConversationId, MessageId
 from ironwire.wire.messages import Error
 
@@ -26,6 +34,7 @@ FIRST_PAUSE_MS = 50
 MOST_PAUSE_MS = 5_000
 WELCOME_MS = 5_000
 """Who lost the race for a generation waits so long for a welcome of the winner."""
+_OF_HEARERS = ChangeMembers | ChangeDevices | TakeOut | AddAgain
 NOT_IN = Error("not_found", "this device is not in the conversation")
 
 
@@ -63,6 +72,10 @@ class ChangeQueue:
             return
         queue.append(WantedChange(wish, member.facts.generation, then or _nobody))
         self._settled(member)
+
+    def is_awaited(self, member: DeviceMembership) -> bool:
+        """Whether a change is wanted of those who hear what is said."""
+        return any(isinstance(each.wish, _OF_HEARERS) for each in self._queues.get(member.id, ()))
 
     def end_session(self) -> None:
         self._busy.clear()

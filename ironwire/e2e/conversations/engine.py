@@ -27,6 +27,7 @@ from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.chores import Chores
 from ironwire.e2e.conversations.committing import CommitAuthor
+from ironwire.e2e.conversations.company import Company
 from ironwire.e2e.conversations.deliveries import Deliveries
 from ironwire.e2e.conversations.effects import Effects, Steps
 from ironwire.e2e.conversations.healing import Healing
@@ -35,7 +36,7 @@ from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, TakeOut, Wish
+from ironwire.e2e.conversations.wishes import Wish, wishes_of
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -44,7 +45,7 @@ from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import conversations as wire
-from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
+from ironwire.wire.messages.key_packages import MlsLow
 
 
 @define(eq=False)
@@ -76,16 +77,17 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         state, around = self._state, self._state.around
         self._jobs = Jobs(around.now_ms, state.request)
-        self._outgoing = OutgoingMessages(state, self._jobs, self._touch, self._reconcile)
         parts = (state.key, state.own, state.logs, state.pool, state.policy_of)
         author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
         self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
+        company = Company(state, self._changes)
+        self._outgoing = OutgoingMessages(state, self._jobs, company.is_complete, self._touch, self._reconcile)
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
-        self._chores = Chores(state, self._changes, self._reading, self._touch, self._reconcile_if_due)
+        self._chores = Chores(state, self._changes, company, self._reading, self._touch, self._reconcile_if_due)
 
     def restore(
         self,
@@ -218,12 +220,7 @@ class Engine:
         member = self._state.members.get(task.group)
         if member is None or member.standing not in ("active", "pending"):
             return
-        wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
-        if task.add or task.remove:
-            wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
-        if task.left:
-            wishes.append(TakeOut(tuple(task.left)))
-        for wish in wishes:
+        for wish in wishes_of(task):
             self._changes.want(member, wish)
 
     # --- what a person wants -----------------------------------------------------------------------------------------
@@ -344,7 +341,3 @@ class Engine:
         self._is_reconciling = self._must_reconcile = False
         for member in self._state.members.values():
             self._touch(member)
-
-
-def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
-    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())

@@ -38,9 +38,12 @@ GIVEN_UP_MS = 7 * DAY_MS
 MOST_RESENT = 3
 """How often one message is sent again in a session: each time costs everybody in the conversation."""
 
-
 MOST_MISSING = 10_000
 ASK_AGAIN_MS = 3_600_000
+
+
+class _OfRevoked(MLSError):
+    """It opens, but whose device it is has taken that device back: nobody sends it again."""
 
 
 @define(eq=False)
@@ -121,7 +124,7 @@ class Reading:
             raise MLSError("not the message that the server says")
         leaf = leaf_of(opened.sender)
         if self._state.logs.standing_of(leaf) == "removed":
-            raise MLSError("a message of a device that was revoked")
+            raise _OfRevoked("a message of a device that was revoked")
         return leaf, opened.data
 
     def _content(self, message: MlsMessage, leaf: Leaf, data: bytes, envelope_id: MessageId | None) -> Content:
@@ -189,8 +192,9 @@ class Reading:
             was_opened: bool = yield fx.Inquiry(fx.WasOpened(sender, message.device, envelope_id))
             if was_opened:
                 return
-        state.tell(ev.Unreadable(message.group, sender, envelope_id, message.ts, str(error)))
-        is_wanted = envelope_id is not None and not isinstance(error, UpdateNeeded)
+        is_lost = isinstance(error, _OfRevoked)
+        state.tell(ev.Unreadable(message.group, sender, envelope_id, message.ts, str(error), is_lost))
+        is_wanted = not is_lost and not isinstance(error, UpdateNeeded)
         if envelope_id is not None and is_wanted and len(state.missing) < MOST_MISSING:
             state.missing[message.group, sender, envelope_id] = message.ts
             state.write(fx.Missing(message.group, sender, envelope_id, message.ts))
