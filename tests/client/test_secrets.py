@@ -125,18 +125,6 @@ def test_a_file_that_was_put_back_from_a_copy_is_noticed(path: Path) -> None:
     file.close()
 
 
-def test_deliveries_that_are_kept_together_leave_no_gap(path: Path) -> None:
-    """They waited for the same answer of the server, and what follows from all of them is kept at once."""
-    file = LocalFile.open(path, OWNER, KEY)
-    file.apply([Begin(1, 0)])
-    file.apply([Absorb((opened(TextBody("one"), 1), fx.Passed(1, 1)))])
-    together = [(opened(TextBody("more"), number), fx.Passed(number, number)) for number in (2, 3, 4)]
-    file.apply([Absorb(tuple(write for pair in together for write in pair))])
-    assert [type(kept.frame.message) for kept in file.unseen(0, 10)] == [DeliveredText] * 4
-    assert file.position() == 4
-    file.close()
-
-
 def test_own_messages_are_recalled_with_what_the_frame_has_no_room_for(path: Path) -> None:
     file = LocalFile.open(path, OWNER, KEY)
     body = FileBody(SEALED)
