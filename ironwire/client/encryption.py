@@ -57,6 +57,11 @@ class EncryptedSession:
     nursery: trio.Nursery
     queue: SendQueue
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the nursery takes no task any more, or not for long. A session ends by that, and `end` follows."""
+        return self.nursery.cancel_scope.cancel_called
+
 
 class Holds(Protocol):
     """Told for whom nothing can be encrypted yet."""
@@ -202,7 +207,7 @@ class Encryption:
             return  # the client stops
         for write in effects.writes:
             self._tell_kept(write, session)
-        if session is not None and session is self._session:
+        if session is not None and session is self._session and not session.is_ending:
             for request in effects.requests:
                 self._ask(request, session)
         for event in effects.events:

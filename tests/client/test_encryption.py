@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ironwire.client import (
     DeviceId,
     DeviceRenewed,
     DevicesChanged,
+    Disconnected,
     Event,
     FileBody,
     Identity,
@@ -34,11 +36,14 @@ from ironwire.client import (
     open_device_keys,
     open_log,
 )
+from ironwire.client.connection.requests import Requests
 from ironwire.client.store.backlog import WINDOW
 from ironwire.e2e.conversations import changes
+from ironwire.e2e.conversations import effects as fx
 from ironwire.ids import ClientId
 from ironwire.server.app import create_app
 from ironwire.server.operator.config import AuthSettings, Settings
+from ironwire.wire.messages.key_packages import MlsPackages
 from tests.client.test_with_the_server import Dialler
 from tests.server.in_process import serve_in_process
 
@@ -342,6 +347,26 @@ async def test_a_store_that_was_put_back_from_a_copy_makes_the_device_a_new_one(
         await alice.reads("three")
         await alice.client.send_text(bob.id, "four")
         await bob.reads("four")
+
+
+async def test_what_is_kept_while_a_session_ends_is_not_asked_in_it(
+    dial: Dialler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tasks are gone already, and the file is a moment behind."""
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        await alice.client.send_text(bob.id, "one")
+        link = alice.client._link
+        assert link.encryption is not None
+        kept = partial(link.encryption._kept, fx.Effects(requests=[fx.Request(1, fx.Inquiry(MlsPackages()))]))
+        late = partial(kept, link.encryption._session, None)
+        end = Requests.end
+        monkeypatch.setattr(Requests, "end", lambda requests: (late(), end(requests)))
+        for stream in dial.streams:
+            await stream.aclose()
+        await alice.sees(lambda event: isinstance(event, Disconnected))
+        monkeypatch.undo()
+        await alice.client.send_text(bob.id, "two")
+        await bob.reads("two")
 
 
 async def test_what_is_sent_while_a_server_is_away_goes_encrypted_later(dial: Dialler, tmp_path: Path) -> None:
