@@ -115,6 +115,17 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def deliver(session: nox.Session) -> None:
+    """Devices with encrypted conversations, and everything that may go wrong: `nox -s deliver -- EXAMPLES`."""
+    session.install("--editable", ".", *group("test"))
+    examples = session.posargs[0] if session.posargs else "500"
+    timeout = "faulthandler_timeout=0"  # the one test goes on as long as it is told to
+    session.run(
+        "pytest", "-o", timeout, "tests/e2e/conversations/test_delivery_model.py", env={"DELIVERY_EXAMPLES": examples}
+    )
+
+
+@nox.session
 def calls(session: nox.Session) -> None:
     """Calls with real sound, between processes and through a real coturn, which has to be installed."""
     if shutil.which("turnserver") is None:
