@@ -16,12 +16,13 @@ from attrs import frozen
 
 from ironwire.errors import MLSError
 from ironwire.mls import KeyPackagePrivate, MLSGroup, Policy
+from ironwire.mls.codec import Cursor, opaque
 from ironwire.mls.framing import MLSMessage, envelope
 from ironwire.mls.messages import GroupSecrets, MLSGroupInfo
 from ironwire.mls.nodes import RequiredCapabilities
 from ironwire.mls.public import cut_welcome, inspect_application, inspect_commit, open_key_package
 from ironwire.mls.tree import Tree
-from tests.mls.crew import Device, counted_randomness, crew
+from tests.mls.crew import Device, Stored, counted_randomness, crew, stored
 
 _TEXT_CHARACTERS = 200
 
@@ -30,7 +31,7 @@ _TEXT_CHARACTERS = 200
 class World:
     """A member of a group, what others could send it, and a device that is invited."""
 
-    state: bytes
+    state: Stored
     member: Device
     invited: Device
     own: KeyPackagePrivate
@@ -45,7 +46,7 @@ def _world() -> World:
         application = alice.group.encrypt(b"hello", b"data")
         pending = alice.group.commit(add=[own.public], remove=[carol.leaf], authenticated_data=b"IWC1{}")
         info = MLSGroupInfo(alice.group._epoch.context, (), b"tag", 0, b"signature")
-        state = bob.group.state()
+        state = stored(bob.group)
         inputs = {
             "commit": _input(_process, pending.commit),
             "application": _input(_process, application),
@@ -54,7 +55,7 @@ def _world() -> World:
             "key-package": _input(_decode, own.public),
             "group-info": _input(_decode, envelope(info)),
             "tree": _input(_decode, alice.group.tree()),
-            "state": _input(_restore, state),
+            "state": _input(_restore, opaque(state[0]) + state[1]),
         }
         return World(state, bob, dave, own, inputs)
 
@@ -79,19 +80,19 @@ def _decode(data: bytes) -> None:
 
 
 def _process(data: bytes) -> None:
-    group = MLSGroup.restore(WORLD.state, WORLD.member.key, WORLD.member.policy)
+    group = MLSGroup.restore(*WORLD.state, WORLD.member.key, WORLD.member.policy)
     try:
         group.process(data)
     except MLSError as refused:
         _check_text(refused)
-        assert group.state() == WORLD.state, "a message that was refused left something behind"
+        assert stored(group) == WORLD.state, "a message that was refused left something behind"
         return
-    state = group.state()
+    state = stored(group)
     assert state != WORLD.state, "a message that was taken changed nothing"
     try:
         group.process(data)
     except MLSError:
-        assert group.state() == state
+        assert stored(group) == state
     else:
         raise AssertionError("a message was taken twice")
 
@@ -103,8 +104,10 @@ def _join(data: bytes) -> None:
 
 def _restore(data: bytes) -> None:
     with refusals():
-        group = MLSGroup.restore(data, WORLD.member.key, WORLD.member.policy)
-        assert group.state() == data, "a state with two encodings"
+        cursor = Cursor.over(data)
+        state = cursor.opaque(), cursor.rest()
+        group = MLSGroup.restore(*state, WORLD.member.key, WORLD.member.policy)
+        assert stored(group) == state, "a state with two encodings"
 
 
 _TARGETS: tuple[Callable[[bytes], None], ...] = (_decode, _process, _join, _restore)

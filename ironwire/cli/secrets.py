@@ -19,6 +19,11 @@ def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
     match event:
         case iw.Secured(by=by, restarted=True):
             return notice(f"encryption was restarted by {book.label(by)}")
+        case iw.KeysAwaited(client=client, is_over=True):
+            return notice(f"what waited for {book.label(client)} goes out now")
+        case iw.KeysAwaited(client=client):
+            label = book.label(client)
+            return notice(f"messages to {label} wait: no device of {label} has published keys yet", "magenta")
         case iw.Secured(by=by):
             return notice(f"encrypted from now on, by {book.label(by)}")
         case iw.MembersChanged(by=by, added=added, removed=removed, roles=roles):

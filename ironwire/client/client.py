@@ -122,12 +122,23 @@ class Client:
         async def accepted() -> msg.Accepted:
             return checked(message.verb, await pending.reply_or_error(), msg.Accepted)
 
-        yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
+        yield Stored([pending.id], self.waiting, self.waiting_reason(message.to)), accepted
 
     @property
     def waiting(self) -> int:
         """The number of messages that the device keeps without an answer of the server."""
         return 0 if self._link.backlog is None else self._link.backlog.waiting
+
+    def waiting_reason(self, to: Address) -> str:
+        """Why nothing that is queued for a client or group is sent now: there is no connection, or none of the client's
+        devices has published keys yet. Empty where it is sent.
+        """
+        return self._link.waiting_reason(to)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a message waits for somebody whose devices have published no keys yet."""
+        return self._link.backlog is not None and bool(self._link.backlog.held)
 
     @property
     def hold_until(self) -> float:

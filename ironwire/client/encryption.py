@@ -10,19 +10,20 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
-from ironwire.client.blobs import fetch_blob, store_blob
 from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
+from ironwire.client.lookups import Lookups
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
@@ -36,7 +37,7 @@ from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
-from ironwire.errors import ClientError, InvalidId, InvalidLogEntry, MLSError
+from ironwire.errors import ClientError, InvalidLogEntry, MLSError
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
@@ -62,6 +63,12 @@ class EncryptedSession:
         return self.nursery.cancel_scope.cancel_called
 
 
+class Holds(Protocol):
+    """Told for whom nothing can be encrypted yet."""
+
+    def __call__(self, to: Address, *, is_over: bool) -> None: ...
+
+
 @define(eq=False)
 class Encryption:
     """The engine of one device and everything around it. `launch_plain` and `settle` are those of its requests."""
@@ -74,6 +81,7 @@ class Encryption:
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
+    _hold: Holds
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
@@ -84,9 +92,12 @@ class Encryption:
     _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
+    _lookups: Lookups = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._mark = StoreMark(self._write_queue.store, self._keys)
+        store = self._write_queue.store
+        self._mark = StoreMark(store, self._keys)
+        self._lookups = Lookups(self._target, store, self._launch, self._forget)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -119,6 +130,26 @@ class Encryption:
         await self._mark.closed()
 
     # --- sessions ----------------------------------------------------------------------------------------------------
+
+    async def prepare(self, welcome: msg.AuthOk) -> list[fx.Request]:
+        """There is a session, and nobody uses it yet. What the engine asks first is answered by `take_reply`.
+
+        Raises:
+            ClientError: what it wants kept cannot be.
+        """
+        if FEATURE not in (welcome.features or ()):
+            return []
+        self._clock.set()
+        return await self._prepared(self.engine.prepare_session(is_new_mailbox=welcome.epoch != self._epoch))
+
+    async def take_reply(self, request: fx.Request, reply: object) -> list[fx.Request]:
+        """The answer to a request of `prepare`; what is to be asked then. Raises as `prepare` does."""
+        return await self._prepared(self.engine.answer(request.number, reply))
+
+    async def _prepared(self, effects: fx.Effects) -> list[fx.Request]:
+        self._carry_out(evolve(effects, requests=[]))
+        await self._write_queue.commit(None)
+        return effects.requests
 
     async def begin(self, welcome: msg.AuthOk, nursery: trio.Nursery, queue: SendQueue) -> None:
         """A session began, and is in the file. `end` follows.
@@ -192,6 +223,8 @@ class Encryption:
                 pass
 
     def _tell(self, event: ev.EngineEvent) -> None:
+        if isinstance(event, ev.KeysAwaited):
+            self._hold(event.client, is_over=event.is_over)
         if isinstance(event, ev.CallSignalled):
             self._events.put(Received(event.message, content=event.content))
         elif not isinstance(event, ev.OpenedMessage):
@@ -226,34 +259,7 @@ class Encryption:
         self._answer(number, reply, session)
 
     async def _look_up(self, number: int, question: fx.Question, session: EncryptedSession) -> None:
-        found: object = None
-        match question:
-            case fx.Recall(to, ids):
-                found = await self._write_queue.store.recall(to, ids)
-            case fx.WasOpened(sender, device, message_id):
-                found = await self._write_queue.store.was_opened(sender, device, message_id)
-            case fx.FetchBlob(ref):
-                found = await self._try(partial(fetch_blob, self._target.address, ref, self._target.dial))
-            case fx.StoreBlob(data):
-                found = await self._try(partial(self._store, data))
-            case _:
-                return
-        self._answer(number, found, session)
-
-    async def _store(self, data: bytes) -> object:
-        pending = self._launch(msg.UploadToken(), None)
-        try:
-            grant = await pending.reply_or_error()
-        finally:
-            self._forget(pending)
-        token = grant.token if isinstance(grant, msg.UploadGrant) else None
-        return await store_blob(self._target.address, data, token, self._target.dial)
-
-    async def _try(self, transfer: Callable[[], Awaitable[object]]) -> object:
-        try:
-            return await transfer()
-        except (ClientError, InvalidId):
-            return None
+        self._answer(number, await self._lookups.find(question), session)
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:

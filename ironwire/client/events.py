@@ -126,6 +126,7 @@ ConversationEvent = (
     | ev.DeviceLinked
     | ev.DevicesChanged
     | ev.GroupRenamed
+    | ev.KeysAwaited
     | ev.LogDisputed
     | ev.MembersChanged
     | ev.NotEncrypted

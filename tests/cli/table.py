@@ -84,6 +84,7 @@ class FakeClient:
     waiting: int = 0
     poison: str | None = None
     hold_until: float = 0.0
+    is_holding: bool = False
     _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _queue: tuple[trio.MemorySendChannel[Sent], trio.MemoryReceiveChannel[Sent]] = field(
         factory=lambda: trio.open_memory_channel[Sent](math.inf)

@@ -186,6 +186,14 @@ def test_a_refusal_says_what_to_do(client: FakeClient, refused: Refused, reason:
     assert (done.exit_code, done.stdout, done.stderr) == (ExitCode.REFUSED, "", f"Error: {reason}\n")
 
 
+@pytest.mark.parametrize("arguments", [("create", "friends", "bob", "carol"), ("add", "friends", "carol")])
+def test_a_refusal_says_who_cannot_be_added(client: FakeClient, arguments: tuple[str, ...]) -> None:
+    client.answer = Refused("user_offline", "no device of this client has published keys yet", CAROL)
+    done = run("group", *arguments)
+    assert (done.exit_code, done.stdout) == (ExitCode.REFUSED, "")
+    assert done.stderr == "Error: carol: no device of this client has published keys yet\n"
+
+
 def test_blocks(client: FakeClient) -> None:
     assert run("block", "bob").output == "Blocked bob; `ironwire unblock bob` ends it.\n"
     assert run("unblock", CAROL).output == "Unblocked carol; what was blocked is gone.\n"

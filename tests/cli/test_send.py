@@ -54,6 +54,7 @@ class FakeClient:
     connection: Connection = field(factory=lambda: Connection("connected"))
     waiting: int = 0
     hold_until: float = 0.0
+    is_holding: bool = False
 
     async def file_terms(self, _: Address) -> FileTerms:
         await trio.lowlevel.checkpoint()
@@ -61,6 +62,9 @@ class FakeClient:
 
     async def wait_moved(self) -> None:
         await trio.sleep_forever()
+
+    def waiting_reason(self, _: Address) -> str:
+        return ""
 
     @asynccontextmanager
     async def sending(self, message: File, message_id: MessageId, body: FileBody | None) -> AsyncGenerator[Sending]:

@@ -22,6 +22,7 @@ from ironwire.client import (
     Event,
     FileBody,
     Identity,
+    KeysAwaited,
     NotEncrypted,
     Received,
     Refused,
@@ -33,8 +34,11 @@ from ironwire.client import (
     connect,
     open_device,
     open_device_keys,
+    open_log,
 )
 from ironwire.client.connection.requests import Requests
+from ironwire.client.store.backlog import WINDOW
+from ironwire.e2e.conversations import changes
 from ironwire.e2e.conversations import effects as fx
 from ironwire.ids import ClientId
 from ironwire.server.app import create_app
@@ -137,6 +141,76 @@ async def test_texts_are_encrypted_between_clients_with_device_keys(dial: Dialle
         assert await alice.client.will_encrypt(bob.id)
 
 
+async def test_who_was_connected_for_a_moment_can_be_written_to(dial: Dialler, tmp_path: Path) -> None:
+    async with person("bob.phone", dial, tmp_path):
+        pass
+    async with person("alice.phone", dial, tmp_path) as alice:
+        await alice.client.send_text(identity_of("bob").client_id, "one")
+        group = await alice.client.groups.create([identity_of("bob").client_id], "Club")
+        assert alice.client.groups.is_encrypted(group)
+    async with person("bob.phone", dial, tmp_path) as bob:
+        assert (await bob.reads("one")).content is not None
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for long here until somebody has published keys."""
+    monkeypatch.setattr(changes, "PACKAGES_MS", 10)
+
+
+async def logged_only(dial: Dialler, folder: Path, name: str) -> ClientId:
+    """Put a device into the log of its client that has published no keys."""
+    identity, device = identity_of(name), DeviceId(name.partition(".")[2])
+    (folder / name).mkdir()
+    path = folder / name / "identity.key"
+    keys = open_device_keys(path, identity, device)
+    async with connect(ADDRESS, identity, log=open_log(path, identity), dial=dial) as clerk:
+        await clerk.device_log.add(keys.key.public_key.raw.hex())
+    return identity.client_id
+
+
+async def test_what_is_for_somebody_without_published_keys_waits_and_holds_up_nobody_else(
+    dial: Dialler, tmp_path: Path, impatient: None
+) -> None:
+    bob = await logged_only(dial, tmp_path, "bob.phone")
+    count = WINDOW + 10
+    async with people(dial, tmp_path, "alice.phone", "carol.phone") as (alice, carol):
+        await alice.client.queue(*(Text(bob, str(number)) for number in range(count)))
+        await alice.sees(lambda event: isinstance(event, KeysAwaited))
+        assert alice.client.is_holding
+        assert alice.client.waiting_reason(bob) == "no device of the recipient has published keys yet"
+        await alice.client.send_text(carol.id, "Hello, Carol")
+        assert (await carol.reads("Hello, Carol")).content is not None
+        assert alice.client.waiting_reason(carol.id) == ""
+        assert alice.client.waiting == count
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bobs):
+        await bobs.reads(str(count - 1))
+        assert [text for event in bobs.events if (text := _text(event))] == [*map(str, range(count))]
+        assert (alice.client.waiting, alice.client.is_holding) == (0, False)
+
+
+async def test_a_group_with_somebody_without_published_keys_is_not_made_in_the_clear(
+    dial: Dialler, tmp_path: Path, impatient: None
+) -> None:
+    bob = await logged_only(dial, tmp_path, "bob.phone")
+    async with person("alice.phone", dial, tmp_path) as alice:
+        with pytest.raises(Refused, match="has published keys yet") as refused:
+            await alice.client.groups.create([bob], "Club")
+        assert (refused.value.code, refused.value.user) == ("user_offline", bob)
+        assert await alice.client.groups.all() == []
+        group = await alice.client.groups.create([], "Club")
+        with pytest.raises(Refused, match="has published keys yet"):
+            await alice.client.groups.add(group, [bob])
+        with pytest.raises(Refused, match="it is no key"):
+            await alice.client.groups.add(group, [ClientId("00" * 32)])
+
+
+async def test_a_text_to_an_id_that_is_no_key_is_refused(dial: Dialler, tmp_path: Path) -> None:
+    async with person("alice.phone", dial, tmp_path) as alice:
+        with pytest.raises(Refused, match="it is no key"):
+            await alice.client.send_text(ClientId("00" * 32), "anybody?")
+
+
 async def test_what_is_kept_goes_on_in_the_next_run_of_the_program(dial: Dialler, tmp_path: Path) -> None:
     async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
         await alice.client.send_text(bob.id, "one")
@@ -203,7 +277,10 @@ async def test_groups_are_encrypted_by_default(dial: Dialler, tmp_path: Path) ->
         assert received.content is not None
         assert isinstance(received.message, DeliveredText)
         assert received.message.group == group
-        await alice.client.groups.add(group, [carol.id])
+        with pytest.raises(Refused, match="conflict: the group is at epoch 2"):
+            await alice.client.groups.add(group, [carol.id], if_epoch=1)
+        assert (await alice.client.groups.add(group, [carol.id], if_epoch=2)).epoch == 3
+        assert len((await bob.client.groups.info(group)).members) == 3
         await carol.sees(lambda event: isinstance(event, Secured))
         await bob.client.send_text(group, "Hello, Carol")
         await carol.reads("Hello, Carol")

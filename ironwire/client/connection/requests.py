@@ -24,7 +24,7 @@ from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.numbers import Given, Numbers
 from ironwire.client.store.records import GiveNumber, Sendable, VoidNumber
 from ironwire.client.store.write_queue import WriteQueue
-from ironwire.ids import MessageId
+from ironwire.ids import Address, MessageId
 from ironwire.limits import Limits
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
@@ -208,6 +208,11 @@ class Requests:
         self._pending[pending.id] = pending
         if self._repeats is not None:
             self._send(pending, self._repeats)
+
+    def hold(self, to: Address, *, is_over: bool) -> None:
+        """Nothing can be encrypted for this recipient yet; or it can now."""
+        if self.backlog is not None:
+            self.backlog.hold(to, is_over=is_over)
 
     def settle(self, pending: Pending, reply: Reply) -> None:
         """The fate of a message that went encrypted, or could not."""

@@ -50,6 +50,8 @@ class Backlog:
     """Messages that did not enter the window when they were queued."""
     _resting: Collection[Address] = field(default=(), init=False)
     """Recipients to whom nothing is sent at the moment."""
+    held: set[Address] = field(factory=set, init=False)
+    """Recipients for whom nothing can be encrypted yet."""
     _answered: dict[MessageId, Pending | None] = field(factory=dict, init=False)
     """Messages that were taken out of the window while the file does not know of the answer yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
@@ -155,7 +157,10 @@ class Backlog:
         """Whether the window takes it next. Of those to whom nothing is sent, some may be in the file alone: none
         overtakes them.
         """
-        return not self._is_behind and self._room > 0 and message.to not in self._resting
+        return not self._is_behind and self._room > 0 and not self._is_silent(message.to)
+
+    def _is_silent(self, to: Address | None) -> bool:
+        return to in self._resting or to in self.held
 
     def _kept(self, pending: Pending, message: Sendable, ts: int, error: ClientError | None) -> None:
         is_numbered = pending.id in self._coming
@@ -208,6 +213,14 @@ class Backlog:
         self._work.unpark()
         self._moved.unpark_all()
 
+    def hold(self, to: Address, *, is_over: bool) -> None:
+        """Nothing can be encrypted for this recipient yet; or it can now."""
+        if is_over:
+            self.held.discard(to)
+        else:
+            self.held.add(to)
+        self.note_moved()
+
     async def moved(self) -> None:
         """Return when that happens."""
         await self._moved.park()
@@ -227,14 +240,14 @@ class Backlog:
 
     @property
     def _room(self) -> int:
-        taken = sum(pending.recipient not in self._resting for pending in self._window.values()) + len(self._coming)
+        taken = sum(not self._is_silent(pending.recipient) for pending in self._window.values()) + len(self._coming)
         return max(0, WINDOW - taken)
 
     async def _fill(self) -> None:
         """Have the first messages of the queue in the window, as many as it holds."""
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
         known, passed_by, room = {*self._window, *self._answered, *self._coming}, self._passed_by, self._room
-        limit, resting = len(known) + room, {*self._resting}
+        limit, resting = len(known) + room, {*self._resting, *self.held}
         found = await self._write_queue.store.queued(limit=limit, skipped=resting)
         unknown = [each for each in found if each.id not in known]
         for each in unknown[:room]:
@@ -245,7 +258,7 @@ class Backlog:
                 self._enter(awaited or Pending(each.id, each.message, each.body, is_kept=True, is_awaited=False))
         # Answers that were kept before the file was read make room in `limit` that the window did not have.
         is_all = len(found) < limit and len(unknown) <= room
-        if is_all and self._passed_by == passed_by and resting <= {*self._resting}:
+        if is_all and self._passed_by == passed_by and resting <= {*self._resting, *self.held}:
             self._is_behind = False
 
     def _enter(self, pending: Pending) -> None:

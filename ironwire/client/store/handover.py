@@ -173,7 +173,8 @@ class Reception:
         with trio.CancelScope(shield=True):
             queued = await backlog.queue([*messages.values()], [*messages], is_awaited=is_awaited, body=body)
             ids = [pending.id for pending in queued]
-            await _say(stream, lines.Stored(ids, backlog.waiting, self._link.offline_reason))
+            reason = next(filter(None, (self._link.waiting_reason(pending.recipient) for pending in queued)), "")
+            await _say(stream, lines.Stored(ids, backlog.waiting, reason))
         for pending in queued if is_awaited else ():
             await _say(stream, _answered(await pending.reply_or_error()))
 

@@ -1,17 +1,21 @@
-"""The first message of a pair: it begins to encrypt, or goes in the clear while the other client has no device.
+"""The first message of a pair: it begins to encrypt, or goes in the clear while the other client has no device log.
 
-    first message ──log of the other client──> has devices ──BeginGeneration──> encrypted, for good
-                                                    └─ none of them can be had ──> refused: nobody is there
-                                               has none ──> in the clear, and asked again after a while
+    first message ──device log of the other client──> there is one ──BeginGeneration──> encrypted, for good
+                                                       │  └─ nothing is published yet ──> held, and tried again
+                                                       └ there is none ──> in the clear, and asked again after a while
 
-Rule: whoever has devices in a log gets nothing in the clear, whatever the server says of their packages.
+Rule: whoever has a device log gets nothing in the clear, whatever the server says of key packages. What cannot be
+encrypted yet waits, in this session and in the next ones, until a device of the other client has published keys.
 """
 
 from attrs import define, evolve, field
 
+from ironwire.crypto.signing import is_public_key
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.changes import ChangeQueue
+from ironwire.e2e.conversations.committing import NO_KEY
 from ironwire.e2e.conversations.effects import Pause, Steps
+from ironwire.e2e.conversations.events import KeysAwaited
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessages
@@ -20,12 +24,13 @@ from ironwire.e2e.conversations.wishes import BeginGeneration
 from ironwire.ids import ClientId, ConversationId
 from ironwire.wire.messages import Error
 
-PLAIN_MS = 10 * 60_000
-"""So long nobody asks again whether somebody has devices that read encrypted messages."""
+PLAIN_MS = 60_000
+"""So long nobody asks again whether somebody has a device log."""
 AGAIN_MS = 2_000
-ATTEMPTS = 5
-"""A device that was linked a moment ago is about to publish its key packages."""
-NOBODY_THERE = Error("user_offline", "no device of this client can be reached")
+FIRST_PAUSE_MS = 2_000
+MOST_PAUSE_MS = 30_000
+"""Between two attempts to get key packages of somebody who has not published any."""
+NOBODY = Error("not_found", NO_KEY)
 
 
 @define(eq=False)
@@ -38,10 +43,12 @@ class Beginnings:
     _outgoing: OutgoingMessages
     _deciding: set[ConversationId] = field(factory=set, init=False)
     _plain: dict[ConversationId, int] = field(factory=dict, init=False)
-    """Whose other client has no devices, and until when that is believed."""
+    """Whose other client has no device log, and until when that is believed."""
+    _held: set[ConversationId] = field(factory=set, init=False)
+    """Whose other client has published no keys yet."""
 
     def is_plain(self, member: DeviceMembership) -> bool:
-        """Whether the other client is believed to have no devices that read encrypted messages."""
+        """Whether the other client is believed to have no device log."""
         return self._plain.get(member.id, 0) > self._state.now
 
     def end_session(self) -> None:
@@ -53,31 +60,53 @@ class Beginnings:
             self._deciding.add(member.id)
             self._jobs.start(self._look_up(member, member.facts.peer))
 
+    def release(self, member: DeviceMembership) -> None:
+        """What goes to the other client is not held any more."""
+        if member.id in self._held and member.facts.peer is not None:
+            self._held.discard(member.id)
+            self._state.tell(KeysAwaited(member.id, member.facts.peer, is_over=True))
+
+    def _hold(self, member: DeviceMembership, peer: ClientId) -> None:
+        if member.id not in self._held:
+            self._held.add(member.id)
+            self._state.tell(KeysAwaited(member.id, peer))
+
     def _look_up(self, member: DeviceMembership, peer: ClientId) -> Steps[None]:
         logs = self._state.logs
+        if not is_public_key(peer):
+            self._refuse(member, NOBODY)
+            return
         while not (yield from logs.refresh(peer)) and logs.of(peer).head is None:
             yield Pause(AGAIN_MS)
-        if logs.of(peer).current:
-            self._found(member, peer, ATTEMPTS)
+        if logs.of(peer).head is not None:
+            self._begin(member, peer, FIRST_PAUSE_MS)
             return
         self._deciding.discard(member.id)
         self._plain[member.id] = self._state.now + PLAIN_MS
         for message in self._outgoing.take_all(member):
             self._state.report(fx.GoesPlain(message.id))
 
-    def _found(self, member: DeviceMembership, peer: ClientId, attempts: int) -> None:
+    def _begin(self, member: DeviceMembership, peer: ClientId, pause: int) -> None:
         def then(refused: Error | None) -> None:
-            if refused is not None and refused.msg == "not_found" and attempts > 1:
-                self._jobs.start(self._found_later(member, peer, attempts - 1))
-                return
-            self._deciding.discard(member.id)
-            if refused is not None:
-                error = NOBODY_THERE if refused.msg == "not_found" else refused
-                for message in self._outgoing.take_all(member):
-                    self._state.report(fx.Sent(message.id, evolve(error, user=peer)))
+            if refused is None:
+                self._deciding.discard(member.id)
+            elif refused.msg == "user_offline":
+                self._hold(member, peer)
+                self._jobs.start(self._begin_later(member, peer, pause))
+            else:
+                self._refuse(member, refused)
 
         self._changes.want(member, BeginGeneration((peer,), {peer: "admin"}), then)
 
-    def _found_later(self, member: DeviceMembership, peer: ClientId, attempts: int) -> Steps[None]:
-        yield Pause(AGAIN_MS)
-        self._found(member, peer, attempts)
+    def _begin_later(self, member: DeviceMembership, peer: ClientId, pause: int) -> Steps[None]:
+        yield Pause(pause)
+        if member.standing == "absent":
+            self._begin(member, peer, min(2 * pause, MOST_PAUSE_MS))
+        else:
+            self._deciding.discard(member.id)
+
+    def _refuse(self, member: DeviceMembership, error: Error) -> None:
+        self._deciding.discard(member.id)
+        self.release(member)
+        for message in self._outgoing.take_all(member):
+            self._state.report(fx.Sent(message.id, evolve(error, user=member.facts.peer)))

@@ -35,6 +35,9 @@ MOST_PAUSE_MS = 5_000
 WELCOME_MS = 5_000
 """Who lost the race for a generation waits so long for a welcome of the winner."""
 _OF_HEARERS = ChangeMembers | ChangeDevices | TakeOut | AddAgain
+PACKAGES_MS = 2_000
+ATTEMPTS = 5
+"""A device that is in the log is about to publish key packages: so long they are waited for, so many times."""
 NOT_IN = Error("not_found", "this device is not in the conversation")
 
 
@@ -130,6 +133,10 @@ class ChangeQueue:
             change.attempts += 1
             self._jobs.start(self._wait(member, change))
             return
+        if isinstance(fate, Error) and fate.msg == "user_offline" and change.attempts < ATTEMPTS:
+            change.attempts += 1
+            self._jobs.start(self._await_packages(member))
+            return
         self._busy.discard(member.id)
         self._watch_for(member, fate)
         self._end(member, change, fate if isinstance(fate, Error) else None)
@@ -139,6 +146,11 @@ class ChangeQueue:
         if change in queue:
             queue.remove(change)
         change.then(refused)
+        self._settled(member)
+
+    def _await_packages(self, member: DeviceMembership) -> Steps[None]:
+        yield Pause(PACKAGES_MS)
+        self._busy.discard(member.id)
         self._settled(member)
 
     def _wait(self, member: DeviceMembership, change: WantedChange) -> Steps[None]:

@@ -33,8 +33,8 @@ class Chores:
         published_at = self._state.now - PUBLISH_MS
         while True:
             if published_at + PUBLISH_MS <= self._state.now:
-                published_at = self._state.now
-                yield from self._state.pool.publishing()
+                now = self._state.now
+                published_at = now if (yield from self._state.pool.publishing()) else published_at
             self._look()
             self._reading.give_up()
             for conversation in {conversation for conversation, _, _ in self._state.missing}:

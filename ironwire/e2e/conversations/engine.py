@@ -36,7 +36,8 @@ from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import Wish, wishes_of
+from ironwire.e2e.conversations.tasks import wishes_of
+from ironwire.e2e.conversations.wishes import Wish
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -112,6 +113,13 @@ class Engine:
 
     # --- sessions and the clock --------------------------------------------------------------------------------------
 
+    def prepare_session(self, *, is_new_mailbox: bool) -> Effects:
+        """There will be a session: first of all, publish key packages, where the server cannot have any."""
+        self._end_work()
+        if is_new_mailbox or not self._state.pool.is_published:
+            self._jobs.start(self._state.pool.publishing())
+        return self._effects()
+
     def begin_session(self, own_log: DeviceLog, position: int, *, is_new_mailbox: bool) -> Effects:
         """There is a session. Everything up to `position` in the mailbox has been dealt with."""
         self._end_work()
@@ -157,7 +165,8 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                self._take_task(task)
+                for wish in wishes_of(task, self._state.members.get(task.group)):
+                    self._changes.want(self._state.member(task.group), wish)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -212,16 +221,6 @@ class Engine:
             self._reconcile()
         self._state.write(fx.KeptFrame(frame))
         self._reading.plain(frame)
-
-    def _take_task(self, task: wire.MlsTask) -> None:
-        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
-        members may do.
-        """
-        member = self._state.members.get(task.group)
-        if member is None or member.standing not in ("active", "pending"):
-            return
-        for wish in wishes_of(task):
-            self._changes.want(member, wish)
 
     # --- what a person wants -----------------------------------------------------------------------------------------
 
@@ -313,7 +312,9 @@ class Engine:
             self._watched.add(member.id)
             self._reconcile()
             self._jobs.start(self._healing.watch(member), lambda _: self._watched.discard(member.id))
-        elif member.standing == "absent" and self._state.is_caught_up and self._outgoing.waiting_in(member):
+        elif member.standing != "absent":
+            self._beginnings.release(member)
+        elif self._state.is_caught_up and self._outgoing.waiting_in(member):
             self._beginnings.decide(member)
         self._changes.work(member)
         self._reading.ask_again(member)

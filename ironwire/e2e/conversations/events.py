@@ -60,6 +60,15 @@ class Secured:
 
 
 @frozen
+class KeysAwaited:
+    """Messages to `client` wait until one of its devices has published keys; or they go out now (`is_over`)."""
+
+    conversation: ConversationId
+    client: ClientId
+    is_over: bool = False
+
+
+@frozen
 class MembersChanged:
     """An admin's device, or the server for those who left, changed who is in the conversation."""
 
@@ -130,6 +139,7 @@ EngineEvent = (
     | Unreadable
     | NotEncrypted
     | Secured
+    | KeysAwaited
     | MembersChanged
     | DevicesChanged
     | CommitRefused

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field
 
-from ironwire.crypto.signing import PublicKey, parse_public_key
+from ironwire.crypto.signing import PublicKey, is_public_key, parse_public_key
 from ironwire.e2e.content import KnownHead
 from ironwire.e2e.conversations.effects import SavedLog, Steps, Write, ask
 from ironwire.e2e.conversations.events import DeviceLinked, EngineEvent, LogDisputed
@@ -91,6 +91,10 @@ class KnownLogs:
         log = self._logs.get(client)
         return DeviceLog(parse_public_key(client)) if log is None else log
 
+    def has(self, client: ClientId) -> bool:
+        """Whether anything of a log of this client is known."""
+        return client in self._logs
+
     def standing_of(self, leaf: Leaf) -> DeviceStanding:
         device = self.of(leaf.client).devices.get(leaf.device)
         if device is None:
@@ -115,6 +119,8 @@ class KnownLogs:
 
     def refresh(self, client: ClientId) -> Steps[bool]:
         """Read what is new. False: the server does not say, or what it says cannot be believed."""
+        if not is_public_key(client):
+            return False
         try:
             verdict = yield from reading(self.of(client))
         except InvalidLogEntry:
@@ -142,7 +148,7 @@ class KnownLogs:
         """Somebody says what they know of logs. Rule: a head that is not in our log, and that the server does not show,
         was shown to them alone; or ours to us.
         """
-        for told in heads:
+        for told in filter(lambda told: is_public_key(told.client), heads):
             head = log_entry.LogHead(told.index, bytes.fromhex(told.head))
             relation = self.of(told.client).compare(head)
             if relation == "newer":

@@ -7,8 +7,10 @@ from typing import Any
 from attrs import evolve
 from trio.testing import MockClock
 
+from ironwire.e2e.bodies import TextBody
+from ironwire.e2e.content import Content, KnownHead, encode_content
 from ironwire.e2e.conversations import events as ev
-from ironwire.ids import GroupId
+from ironwire.ids import ClientId, GroupId, MessageId
 from ironwire.mls.nodes import BasicCredential
 from ironwire.protocol.devices.log_entry import LogOp
 from ironwire.wire.base64url import from_base64url
@@ -16,6 +18,7 @@ from ironwire.wire.messages import Error
 from tests.e2e.conversations.devices import EngineDevice, EngineWorld, open_world
 from tests.e2e.conversations.forging import Forger, answer, certificate_of, give, package_of
 from tests.e2e.conversations.test_groups import begin_group
+from tests.playbook import NOW_MS
 
 
 @asynccontextmanager
@@ -172,6 +175,16 @@ async def test_a_message_is_a_thousand_generations_ahead(mock_clock: MockClock) 
         assert isinstance(told, ev.Unreadable)
         assert "too far ahead" in told.reason
         assert carol.member(group).standing == "active"
+
+
+async def test_a_member_tells_of_the_device_log_of_nobody(mock_clock: MockClock) -> None:
+    """An id that is no key looks like any other, and stops no device."""
+    async with a_group() as (_, group, _, bob, carol):
+        forger = Forger(bob, group)
+        inside = Content(MessageId("told"), NOW_MS, TextBody("Hello"), [KnownHead(ClientId("00" * 32), 3, "5a" * 32)])
+        give(carol, forger.message(forger.group.encrypt(encode_content(inside))), "told")
+        assert carol.texts == ["Hello"]
+        assert not carol.told(ev.LogDisputed)
 
 
 def answer_unread(victim: EngineDevice) -> None:

@@ -6,7 +6,6 @@ import pytest
 from attrs import evolve
 from trio.testing import MockClock
 
-from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import ChangeMembers, RenewKeys
 from ironwire.ids import DeviceId, MessageId
@@ -15,7 +14,7 @@ from ironwire.protocol.devices.log_entry import LogOp
 from ironwire.protocol.devices.log_reader import RolledBack
 from ironwire.wire.base64url import from_base64url, to_base64url
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import DeliveredText, DeviceLogChanged, DeviceLogPage, Error, ServerMessage
+from ironwire.wire.messages import DeliveredText, DeviceLogChanged, DeviceLogPage, ServerMessage
 from ironwire.wire.messages.conversations import MlsCommit, MlsCommitted, MlsCreate, MlsMessage, MlsTask, MlsWelcome
 from ironwire.wire.messages.key_packages import MlsClaim, MlsClaimed, MlsDevice, MlsPackage
 from tests.e2e.conversations.devices import EngineDevice, key_of, open_world
@@ -207,12 +206,10 @@ async def test_it_serves_the_key_package_of_somebody_else(mock_clock: MockClock)
             return MlsClaimed([_claimed(bob, bob.key.public_key.raw.hex(), package)], [], message.logs)
 
         lying(alice, lie)
-        sent = alice.say(bob.client, "for Bob alone")
-        await world.until(lambda: sent in alice.reports)
-        report = alice.reports[sent]
-        assert isinstance(report, fx.Sent)
-        assert isinstance(report.reply, Error)
-        assert eve.texts == []
+        alice.say(bob.client, "for Bob alone")
+        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        assert (alice.reports, eve.texts) == ({}, [])
+        assert alice.member(bob.client).standing == "absent"
         assert not has_committed(alice), "the server itself would have taken it"
 
 
@@ -246,8 +243,9 @@ async def test_it_serves_a_key_package_that_is_over(mock_clock: MockClock) -> No
             return MlsClaimed([_claimed(bob, bob.key.public_key.raw.hex(), package)], [], message.logs)
 
         lying(alice, lie)
-        sent = alice.say(bob.client, "Hello")
-        await world.until(lambda: sent in alice.reports)
+        alice.say(bob.client, "Hello")
+        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        assert (alice.reports, alice.member(bob.client).standing) == ({}, "absent")
         assert not has_committed(alice), "the server itself would have taken it"
 
 
@@ -259,11 +257,12 @@ async def test_it_says_that_somebody_has_no_devices_any_more(mock_clock: MockClo
             alice,
             lambda message: MlsClaimed([], [bob.client], message.logs) if isinstance(message, MlsClaimed) else message,
         )
-        sent = alice.say(bob.client, "Hello")
-        await world.until(lambda: sent in alice.reports)
-        report = alice.reports[sent]
-        assert isinstance(report, fx.Sent)
-        assert getattr(report.reply, "msg", None) == "user_offline"
+        alice.say(bob.client, "Hello")
+        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.quiet(600)
+        assert (alice.reports, bob.texts) == ({}, [])
+        alice.spoil = lambda frame: frame
+        await world.until(lambda: bob.texts == ["Hello"])
 
 
 async def test_it_hides_a_revocation_and_the_members_find_out(mock_clock: MockClock) -> None:
