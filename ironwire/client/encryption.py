@@ -10,22 +10,24 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 """
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 import trio
 from attrs import define, field, frozen
 
-from ironwire.client.blobs import fetch_blob, store_blob
 from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
+from ironwire.client.inquiries import Inquiries
+from ironwire.client.letters import Letters
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
+from ironwire.client.store.numbers import Given
 from ironwire.client.store.records import Absorb, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
@@ -36,7 +38,7 @@ from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
-from ironwire.errors import ClientError, InvalidId, InvalidLogEntry, MLSError
+from ironwire.errors import ClientError, InvalidLogEntry, MLSError
 from ironwire.ids import Address, GroupId, MessageId
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
@@ -65,23 +67,29 @@ class Encryption:
     _keys: DeviceKeys
     _write_queue: WriteQueue
     _events: EventQueue | Inbox
-    _launch: Callable[[msg.ClientMessage, MessageId | None], Pending]
+    _launch: Callable[[Pending], None]
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
+    _give_number: Callable[[Pending], Given | None]
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
     _epoch: int = field(default=0, init=False)
     """Of the mailbox whose deliveries have been dealt with."""
-    _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
-    """Messages that the engine has, and that have no answer yet."""
+    _letters: Letters = field(init=False)
+    _asked: dict[int, Pending] = field(factory=dict, init=False)
+    """Requests of this session that have no reply yet."""
+    _inquiries: Inquiries = field(init=False)
     _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._mark = StoreMark(self._write_queue.store, self._keys)
+        store = self._write_queue.store
+        self._mark = StoreMark(store, self._keys)
+        self._letters = Letters(self._write_queue, self._give_number)
+        self._inquiries = Inquiries(self._target, store, self._ask_server)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -136,6 +144,9 @@ class Encryption:
         """The session is over."""
         if self._session is not None:
             self._session = None
+            for pending in self._asked.values():
+                self._forget(pending)
+            self._asked.clear()
             self._carry_out(self.engine.end_session())
 
     async def _keep_time(self) -> None:
@@ -161,16 +172,24 @@ class Encryption:
         if effects == fx.Effects():
             return
         change = Absorb(tuple(effects.writes)) if effects.writes else None
-        self._write_queue.put(change, partial(self._kept, effects, self._session))
+        sealed = self._letters.seal(effects.requests)
+        self._write_queue.put(change, partial(self._kept, effects, sealed, self._session))
 
-    def _kept(self, effects: fx.Effects, session: EncryptedSession | None, error: ClientError | None) -> None:
+    def _kept(
+        self,
+        effects: fx.Effects,
+        sealed: dict[int, Pending],
+        session: EncryptedSession | None,
+        error: ClientError | None,
+    ) -> None:
         if error is not None:
             return  # the client stops
         for write in effects.writes:
             self._tell_kept(write, session)
+        self._letters.kept(sealed.values())
         if session is not None and session is self._session:
             for request in effects.requests:
-                self._ask(request, session)
+                self._ask(request, sealed.get(request.number), session)
         for event in effects.events:
             self._tell(event)
         for report in effects.reports:
@@ -198,57 +217,35 @@ class Encryption:
         elif event.seq is None:
             self._events.put(Received(as_delivered(event), content=event.content))
 
-    def _ask(self, request: fx.Request, session: EncryptedSession) -> None:
-        """Ask at once, in the order in which the engine asks, and wait for the answer in a task."""
-        question = request.ask.question
-        if isinstance(question, msg.ClientMessage):
-            try:
-                pending = self._launch(question, request.ask.id)
-            except Refused as refused:
-                self._carry_out(self.engine.answer(request.number, msg.Error(refused.code, refused.detail)))
-                return
-            session.nursery.start_soon(self._await_reply, request.number, pending, session)
-        else:
-            session.nursery.start_soon(self._look_up, request.number, question, session)
-
-    async def _await_reply(self, number: int, pending: Pending, session: EncryptedSession) -> None:
-        try:
-            reply = await pending.reply_or_error()
-        except ClientError:
+    def _ask(self, request: fx.Request, sealed: Pending | None, session: EncryptedSession) -> None:
+        """Ask at once, in the order in which the engine asks."""
+        question, number = request.ask.question, request.number
+        if not isinstance(question, msg.ClientMessage):
+            session.nursery.start_soon(self._look_up, number, question, session)
             return
-        finally:
-            self._forget(pending)
-        self._answer(number, reply, session)
+        try:
+            pending = sealed or Pending(request.ask.id or _new_id(), question)
+            pending.then = partial(self._answered, number, session)
+            self._asked[number] = pending
+            self._launch(pending)
+        except Refused as refused:
+            self._answered(number, session, msg.Error(refused.code, refused.detail))
+
+    def _answered(self, number: int, session: EncryptedSession, reply: Reply | ClientError) -> None:
+        if not isinstance(reply, ClientError):
+            self._asked.pop(number, None)
+            self._answer(number, reply, session)
 
     async def _look_up(self, number: int, question: fx.Question, session: EncryptedSession) -> None:
-        found: object = None
-        match question:
-            case fx.Recall(to, ids):
-                found = await self._write_queue.store.recall(to, ids)
-            case fx.WasOpened(sender, device, message_id):
-                found = await self._write_queue.store.was_opened(sender, device, message_id)
-            case fx.FetchBlob(ref):
-                found = await self._try(partial(fetch_blob, self._target.address, ref, self._target.dial))
-            case fx.StoreBlob(data):
-                found = await self._try(partial(self._store, data))
-            case _:
-                return
-        self._answer(number, found, session)
+        self._answer(number, await self._inquiries.look_up(question), session)
 
-    async def _store(self, data: bytes) -> object:
-        pending = self._launch(msg.UploadToken(), None)
+    async def _ask_server(self, question: msg.ClientMessage) -> Reply:
+        pending = Pending(_new_id(), question)
+        self._launch(pending)
         try:
-            grant = await pending.reply_or_error()
+            return await pending.reply_or_error()
         finally:
             self._forget(pending)
-        token = grant.token if isinstance(grant, msg.UploadGrant) else None
-        return await store_blob(self._target.address, data, token, self._target.dial)
-
-    async def _try(self, transfer: Callable[[], Awaitable[object]]) -> object:
-        try:
-            return await transfer()
-        except (ClientError, InvalidId):
-            return None
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:
@@ -258,7 +255,7 @@ class Encryption:
         if isinstance(report, fx.WishDone | fx.Sealed):
             self._wishes.note(report)
             return
-        pending = self._letters.pop(report.id, None)
+        pending = self._letters.pop(report.id)
         if pending is None:
             return
         if isinstance(report, fx.Sent):
@@ -284,9 +281,17 @@ class Encryption:
             return False
         if not self.engine.may_encrypt(message.to) and pending.body is None:
             return False
-        self._letters[pending.id] = pending
+        self._letters.put(pending)
         self._carry_out(self.engine.send(message.to, pending.id, body))
         return True
+
+    def letters(self) -> list[Pending]:
+        """The messages that the engine has, and that have no answer yet."""
+        return self._letters.all()
+
+    def settle(self, letter: Pending, reply: msg.Accepted | msg.Error) -> None:
+        """The server tells, as a session begins, what became of one that was sent before."""
+        self._carry_out(self.engine.settle(letter.id, reply))
 
     def signal(self, to: Address, body: AnyBody) -> bool:
         """Say something that is worth nothing later. False: the conversation is not encrypted."""

@@ -88,7 +88,7 @@ class Link:
 
     def _encryption(self, keys: DeviceKeys, write_queue: WriteQueue) -> Encryption:
         requests = self.requests
-        ways = (requests.launch, requests.forget, requests.launch_plain, requests.settle)
+        ways = (requests.launch, requests.forget, requests.launch_plain, requests.settle, requests.give_number)
         return Encryption(self.target, keys, write_queue, self.events, *ways)
 
     @property

@@ -18,9 +18,12 @@ from ironwire.e2e.conversations.effects import Pause, Steps
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
-from ironwire.e2e.conversations.wishes import BeginGeneration, RenewKeys, Wish
+from ironwire.e2e.conversations.wishes import AddAgain, BeginGeneration, ChangeDevices, RenewKeys, TakeOut, Wish
 from ironwire.ids import ConversationId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.wire.messages import Error
+from ironwire.wire.messages.conversations import MlsTask
+from ironwire.wire.messages.key_packages import MlsDevice
 
 FIRST_PAUSE_MS = 50
 MOST_PAUSE_MS = 5_000
@@ -63,6 +66,21 @@ class ChangeQueue:
             return
         queue.append(WantedChange(wish, member.facts.generation, then or _nobody))
         self._settled(member)
+
+    def take_task(self, task: MlsTask) -> None:
+        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
+        members may do.
+        """
+        member = self._state.members.get(task.group)
+        if member is None or member.standing not in ("active", "pending"):
+            return
+        wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
+        if task.add or task.remove:
+            wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
+        if task.left:
+            wishes.append(TakeOut(tuple(task.left)))
+        for wish in wishes:
+            self.want(member, wish)
 
     def end_session(self) -> None:
         self._busy.clear()
@@ -147,3 +165,7 @@ class ChangeQueue:
 
 def _nobody(refused: Error | None) -> None:
     """Nobody waits for what becomes of it."""
+
+
+def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
+    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())

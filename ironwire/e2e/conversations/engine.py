@@ -35,7 +35,7 @@ from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import AddAgain, ChangeDevices, TakeOut, Wish
+from ironwire.e2e.conversations.wishes import Wish
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -44,7 +44,7 @@ from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import conversations as wire
-from ironwire.wire.messages.key_packages import MlsDevice, MlsLow
+from ironwire.wire.messages.key_packages import MlsLow
 
 
 @define(eq=False)
@@ -155,7 +155,7 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                self._take_task(task)
+                self._changes.take_task(task)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -211,21 +211,6 @@ class Engine:
         self._state.write(fx.KeptFrame(frame))
         self._reading.plain(frame)
 
-    def _take_task(self, task: wire.MlsTask) -> None:
-        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
-        members may do.
-        """
-        member = self._state.members.get(task.group)
-        if member is None or member.standing not in ("active", "pending"):
-            return
-        wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
-        if task.add or task.remove:
-            wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
-        if task.left:
-            wishes.append(TakeOut(tuple(task.left)))
-        for wish in wishes:
-            self._changes.want(member, wish)
-
     # --- what a person wants -----------------------------------------------------------------------------------------
 
     def send(self, to: Address, message_id: MessageId, body: AnyBody) -> Effects:
@@ -236,6 +221,11 @@ class Engine:
             self._state.report(fx.GoesPlain(message_id))
         else:
             self._outgoing.put(member, OutgoingMessage(message_id, content, is_reported=True))
+        return self._effects()
+
+    def settle(self, message_id: MessageId, reply: msg.Accepted | msg.Error) -> Effects:
+        """The next session tells what became of a message that had no answer. `Sent` follows."""
+        self._outgoing.settle(message_id, reply)
         return self._effects()
 
     def signal(self, to: Address, body: AnyBody) -> Effects:
@@ -344,7 +334,3 @@ class Engine:
         self._is_reconciling = self._must_reconcile = False
         for member in self._state.members.values():
             self._touch(member)
-
-
-def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
-    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())
