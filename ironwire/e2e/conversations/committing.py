@@ -78,8 +78,8 @@ class CommitAuthor:
             return claimed
         if (member.place, member.standing) != place:
             return "again"
-        if drafted.op == "readd" and not claimed:
-            return "not needed"
+        if drafted.devices and not claimed and (drafted.op == "readd" or not drafted.removed):
+            return "not needed"  # they have published nothing that is good
         try:
             roster = self._prepare(member, drafted, claimed, is_first=isinstance(wish, BeginGeneration))
         except (MLSError, InvalidDeclaration) as error:

@@ -16,7 +16,7 @@ the mailbox was processed.
 from collections import deque
 from collections.abc import Iterable
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.bodies import AnyBody, CallBody
@@ -27,6 +27,7 @@ from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.chores import Chores
 from ironwire.e2e.conversations.committing import CommitAuthor
+from ironwire.e2e.conversations.company import Company
 from ironwire.e2e.conversations.deliveries import Deliveries
 from ironwire.e2e.conversations.effects import Effects, Steps
 from ironwire.e2e.conversations.healing import Healing
@@ -35,8 +36,7 @@ from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.tasks import wishes_of
-from ironwire.e2e.conversations.wishes import Wish
+from ironwire.e2e.conversations.wishes import Wish, wishes_of
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -77,16 +77,17 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         state, around = self._state, self._state.around
         self._jobs = Jobs(around.now_ms, state.request)
-        self._outgoing = OutgoingMessages(state, self._jobs, self._touch, self._reconcile)
         parts = (state.key, state.own, state.logs, state.pool, state.policy_of)
         author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
         self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
+        company = Company(state, self._changes)
+        self._outgoing = OutgoingMessages(state, self._jobs, company.is_complete, self._touch, self._reconcile)
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
         self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
-        self._chores = Chores(state, self._changes, self._reading, self._touch, self._reconcile_if_due)
+        self._chores = Chores(state, self._changes, company, self._reading, self._touch, self._reconcile_if_due)
 
     def restore(
         self,
@@ -163,8 +164,7 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                for wish in wishes_of(task, self._state.members.get(task.group)):
-                    self._changes.want(self._state.member(task.group), wish)
+                self._take_task(task)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -220,11 +220,21 @@ class Engine:
         self._state.write(fx.KeptFrame(frame))
         self._reading.plain(frame)
 
+    def _take_task(self, task: wire.MlsTask) -> None:
+        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
+        members may do.
+        """
+        member = self._state.members.get(task.group)
+        if member is None or member.standing not in ("active", "pending"):
+            return
+        for wish in wishes_of(task):
+            self._changes.want(member, wish)
+
     # --- what a person wants -----------------------------------------------------------------------------------------
 
     def send(self, to: Address, message_id: MessageId, body: AnyBody) -> Effects:
         """Send a message; `Sent` or `GoesPlain` follows."""
-        member = self._place_with(to)
+        member = self._state.place_with(to)
         content = Content(message_id, self._state.now, body)
         if not self.may_encrypt(to):
             self._state.report(fx.GoesPlain(message_id))
@@ -233,17 +243,17 @@ class Engine:
         return self._effects()
 
     def signal(self, to: Address, body: AnyBody) -> Effects:
-        self._outgoing.signal(self._place_with(to), body)
+        self._outgoing.signal(self._state.place_with(to), body)
         return self._effects()
 
     def seal(self, to: Address, body: CallBody, wish: MessageId) -> Effects:
         """Encrypt the secret half of a signal of a call; `Sealed` follows."""
-        self._state.report(fx.Sealed(wish, self._outgoing.seal(self._place_with(to), body)))
+        self._state.report(fx.Sealed(wish, self._outgoing.seal(self._state.place_with(to), body)))
         return self._effects()
 
     def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:
         """Have a conversation changed; `WishDone` follows."""
-        member = self._place_with(to)
+        member = self._state.place_with(to)
         self._changes.want(member, wish, lambda refused: self._state.report(fx.WishDone(wish_id, refused)))
         return self._effects()
 
@@ -254,7 +264,7 @@ class Engine:
 
     def may_encrypt(self, to: Address) -> bool:
         """Whether a message to this client or group is a matter of the engine, or certainly goes in the clear."""
-        is_plain = is_group(to) or self._beginnings.is_plain(self._place_with(to))
+        is_plain = is_group(to) or self._beginnings.is_plain(self._state.place_with(to))
         return self.is_encrypted(to) or not is_plain
 
     def epoch_code(self, to: Address) -> str | None:
@@ -278,16 +288,6 @@ class Engine:
     def member_of(self, to: Address) -> DeviceMembership | None:
         """The place in the conversation with a client or group, for looking at."""
         return self._state.members.get(to if is_group(to) else pair_id(self._state.own.client, ClientId(to)))  # type: ignore[arg-type]  # a GroupId
-
-    def _place_with(self, to: Address) -> DeviceMembership:
-        own = self._state.own.client
-        if is_group(to):
-            return self._state.member(to)  # type: ignore[arg-type]  # a GroupId
-        peer = ClientId(to)
-        member = self._state.member(pair_id(own, peer))
-        if member.facts.peer is None:
-            member.facts = evolve(member.facts, peer=peer)
-        return member
 
     # --- what goes on ------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,8 @@ class KnownLogs:
     _tell: Callable[[EngineEvent], None]
     _logs: dict[ClientId, DeviceLog] = field(factory=dict, init=False)
     _disputed: set[ClientId] = field(factory=set, init=False)
+    version: int = field(default=0, init=False)
+    """Grows with each log that grows."""
 
     def restore(self, saved: SavedLog) -> None:
         """Raises:
@@ -160,6 +162,7 @@ class KnownLogs:
             return
         is_first = self.of(client).head is None
         self._logs[client] = extended.log
+        self.version += 1
         self._disputed.discard(client)
         self._write(SavedLog(client, log_entry.encode_entries(extended.log.entries)))
         if client == self.own and not is_first:

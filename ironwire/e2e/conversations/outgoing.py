@@ -1,6 +1,6 @@
 """Messages of this device on their way out, in the order of each conversation.
 
-    waiting    --conversation active, caught up, nothing of an older epoch under way: encrypted, kept--> under way
+    waiting    --active, complete, caught up, nothing of an older epoch under way: encrypted, kept--> under way
     under way  --accepted--> sent      --conflict--> waiting, for the commits that are on their way
                --rate_limited, mailbox_full, internal--> waiting, for a while      --other errors--> refused
                --the session ends--> waiting
@@ -52,6 +52,8 @@ class OutgoingMessages:
 
     _state: DeviceState
     _jobs: Jobs
+    _is_complete: Callable[[DeviceMembership], bool]
+    """Whether everybody is there who is to hear it."""
     _settled: Callable[[DeviceMembership], None]
     """Told when something may go on in the conversation."""
     _fell_behind: Callable[[], None]
@@ -94,7 +96,7 @@ class OutgoingMessages:
         """Send what may be sent."""
         queue = self._queues.get(member.id)
         is_ready = member.standing == "active" and self._state.is_caught_up and member.place >= member.awaited
-        if not queue or not is_ready or member.id in self._resting:
+        if not queue or not is_ready or member.id in self._resting or not self._is_complete(member):
             return
         for message in list(queue)[:WINDOW]:
             if message.place is None:
