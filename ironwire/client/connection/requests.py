@@ -207,10 +207,10 @@ class Requests:
         if self._repeats is not None:
             self._send(pending, self._repeats)
 
-    def hold(self, to: Address, *, is_over: bool) -> None:
-        """Nothing can be encrypted for this recipient yet; or it can now."""
+    def hold(self, to: Address, reason: str | None) -> None:
+        """Nothing can be encrypted for this recipient yet, for this reason; or it can now."""
         if self.backlog is not None:
-            self.backlog.hold(to, is_over=is_over)
+            self.backlog.hold(to, reason)
 
     def settle(self, pending: Pending, reply: Reply) -> None:
         """The fate of a message that went encrypted, or could not."""
@@ -303,7 +303,7 @@ class Requests:
             return None
         if repeats.is_resting(pending):
             return None
-        if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_take(message):
+        if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_encrypt(message.to):
             return None
         given = numbers.give()
         if given is None:

@@ -50,8 +50,8 @@ class Backlog:
     """Messages that did not enter the window when they were queued."""
     _resting: Collection[Address] = field(default=(), init=False)
     """Recipients to whom nothing is sent at the moment."""
-    held: set[Address] = field(factory=set, init=False)
-    """Recipients for whom nothing can be encrypted yet."""
+    held: dict[Address, str] = field(factory=dict, init=False)
+    """Recipients for whom nothing can be encrypted yet, and why."""
     _answered: dict[MessageId, Pending | None] = field(factory=dict, init=False)
     """Messages that were taken out of the window while the file does not know of the answer yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
@@ -213,12 +213,11 @@ class Backlog:
         self._work.unpark()
         self._moved.unpark_all()
 
-    def hold(self, to: Address, *, is_over: bool) -> None:
-        """Nothing can be encrypted for this recipient yet; or it can now."""
-        if is_over:
-            self.held.discard(to)
-        else:
-            self.held.add(to)
+    def hold(self, to: Address, reason: str | None) -> None:
+        """Nothing can be encrypted for this recipient yet, for this reason; or it can now."""
+        self.held.pop(to, None)
+        if reason is not None:
+            self.held[to] = reason
         self.note_moved()
 
     async def moved(self) -> None:
