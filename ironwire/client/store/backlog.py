@@ -72,12 +72,12 @@ class Backlog:
         """
         self.waiting = await self._write_queue.store.count_queued()
         numbered = await self._write_queue.store.numbered()
-        for n, (message_id, message) in numbered.queued.items():
-            if message is None:
-                self._drop(message_id)
+        for each in numbered.queued:
+            if each.message is None:
+                self._drop(each.id)
             else:
-                pending = Pending(message_id, message, is_kept=True, is_awaited=False)
-                pending.n = n
+                pending = Pending(each.id, each.message, each.body, is_kept=True, is_awaited=False)
+                pending.n, pending.was_encrypted = each.n, each.is_encrypted
                 self._enter(pending)
         self._is_behind = len(self._window) < self.waiting
         return Numbers(numbered.epoch, numbered.highest)

@@ -82,10 +82,11 @@ class Queue:
 
 @frozen
 class GiveNumber:
-    """A queued message is sent under the number `n`, which stands for no other from now on."""
+    """A queued message is sent under the number `n`, which stands for no other from now on; encrypted, or as it is."""
 
     id: MessageId
     n: int
+    is_encrypted: bool = False
 
 
 @frozen
@@ -153,20 +154,26 @@ class Kept:
 
 @frozen
 class QueuedMessage:
-    """A message that has to be sent; None for one that no server takes any more."""
+    """A message that has to be sent; None for one that no server takes any more. `n` is the number under which it was
+    sent, encrypted or as it is, or may have been.
+    """
 
     id: MessageId
     message: Sendable | None
     body: AnyBody | None = None
+    n: int | None = None
+    is_encrypted: bool = False
 
 
 @frozen
 class Numbered:
-    """The messages that a device was sending when it ended, by number; None for one that no server takes any more."""
+    """The messages that a device was sending when it ended, in the order in which they were queued. Some have no number
+    any more, because it was refused: they come before later ones to the same recipient that have one.
+    """
 
     epoch: int
     highest: int
-    queued: dict[int, tuple[MessageId, Sendable | None]]
+    queued: list[QueuedMessage]
 
 
 HistoryState = Literal["received", "queued", "accepted", "refused"]

@@ -2,15 +2,16 @@
 
     waiting    --active, complete, caught up, nothing of an older epoch under way: encrypted, kept--> under way
     under way  --accepted--> sent      --conflict--> waiting, for the commits that are on their way
-               --rate_limited, mailbox_full, internal--> waiting, for a while      --other errors--> refused
-               --the session ends--> waiting
+               --other errors--> refused             --the session ends, and nothing tells its fate--> waiting
 
-A message keeps its id however often it is encrypted: what was accepted under it is accepted again and not delivered
-again. A new key is kept before anything that was encrypted with it leaves, so no crash makes it be used twice.
+A message keeps its id however often it is encrypted. A new key is kept before anything that was encrypted with it
+leaves, so no crash makes it be used twice. A refusal for now does not come here: the connection repeats what it was
+about, and what was sent behind it, in order.
 """
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from attrs import define, evolve, field
 
@@ -30,8 +31,6 @@ from ironwire.wire.messages.conversations import MlsSend, MlsSignal
 
 WINDOW = 32
 """Messages of one conversation that are under way at a time: so many are encrypted anew after a commit."""
-REST_MS = 60_000
-"""After this a full mailbox is tried again."""
 LATER_MS = 5_000
 
 
@@ -83,8 +82,19 @@ class OutgoingMessages:
         self._queues[member.id] = deque(message for message in queue if message.place is not None)
         return taken
 
+    def settle(self, message_id: MessageId, reply: Accepted | Error) -> None:
+        """What became of a message that had no answer when its session ended."""
+        for queue in self._queues.values():
+            for message in [each for each in queue if each.id == message_id]:
+                self._finish(queue, message, reply)
+
+    def _finish(self, queue: deque[OutgoingMessage], message: OutgoingMessage, reply: Accepted | Error) -> None:
+        queue.remove(message)
+        if message.is_reported:
+            self._state.report(fx.Sent(message.id, reply))
+
     def end_session(self) -> None:
-        """What is under way has no answer: it is encrypted anew in the next session."""
+        """What is under way has no answer: it is encrypted anew in the next session, unless that tells its fate."""
         self._resting.clear()
         for queue in self._queues.values():
             for message in queue:
@@ -98,7 +108,7 @@ class OutgoingMessages:
         is_ready = member.standing == "active" and self._state.is_caught_up and member.place >= member.awaited
         if not queue or not is_ready or member.id in self._resting or not self._is_complete(member):
             return
-        for message in list(queue)[:WINDOW]:
+        for message in [*islice(queue, WINDOW)]:
             if message.place is None:
                 self._launch(member, message)
             elif message.place != member.place:
@@ -115,34 +125,29 @@ class OutgoingMessages:
     def _send(self, member: DeviceMembership, message: OutgoingMessage, request: MlsSend) -> Steps[None]:
         reply = yield from ask(request, Accepted, message.id)
         message.place = None
-        if isinstance(reply, Error) and reply.msg in ("conflict", "rate_limited", "mailbox_full", "internal"):
+        if isinstance(reply, Error) and reply.msg == "conflict":
             yield from self._rest(member, (request.generation, request.epoch), reply)
         else:
-            self._queues[member.id].remove(message)
-            if message.is_reported:
-                self._state.report(fx.Sent(message.id, reply))
+            self._finish(self._queues[member.id], message, reply)
         self._settled(member)
 
     def _rest(self, member: DeviceMembership, place: tuple[int, int], error: Error) -> Steps[None]:
         """Wait until another try is worth it. A conflict means that a commit is on its way, or came a moment ago. If
         none comes, or the server is not even where this device is, it has to say where things stand.
         """
-        is_conflict, there = error.msg == "conflict", (error.generation or 0, error.epoch or 0)
-        if is_conflict:
-            member.awaited = max(member.awaited, there)
-            if place < member.place == there:
-                return
+        there = error.generation or 0, error.epoch or 0
+        member.awaited = max(member.awaited, there)
+        if place < member.place == there:
+            return
+        if member.place < there:
+            yield Pause(LATER_MS)
             if member.place < there:
-                yield Pause(LATER_MS)
-                if member.place < there:
-                    self._fell_behind()
-                return
-        if member.id not in self._resting:
-            self._resting.add(member.id)
-            yield Pause(REST_MS if error.msg == "mailbox_full" else error.retry_after_ms or LATER_MS)
-            self._resting.discard(member.id)
-            if is_conflict:
                 self._fell_behind()
+        elif member.id not in self._resting:
+            self._resting.add(member.id)
+            yield Pause(LATER_MS)
+            self._resting.discard(member.id)
+            self._fell_behind()
 
     def signal(self, member: DeviceMembership, body: AnyBody) -> None:
         """Say something that is worth nothing later."""
