@@ -191,8 +191,12 @@ class DeliveryModel:
         for device in self.current.values():
             device.spoil, device.fails = (lambda frame: frame), faults.never
             device.doubles.clear()
-        for name in self.current:
-            await self.come(name)
+        are_all_here = False
+        while not are_all_here:
+            for name in self.current:
+                await self.come(name)
+            await trio.sleep(1)  # a connection may be about to break
+            are_all_here = all(device.is_up and not device.is_cut for device in self.current.values())
         await self._settled()
         await self.world.quiet(30)  # for what has just come
         await self._settled()

@@ -79,12 +79,14 @@ async def test_it_gives_a_message_the_name_of_another(mock_clock: MockClock) -> 
         alice.say(bob.client, "one")
         await world.until(lambda: bob.texts == ["one"])
         bob.spoil = lambda frame: frame._replace(id=MessageId("x")) if isinstance(frame.message, MlsMessage) else frame
-        alice.say(bob.client, "two")
+        sent = alice.say(bob.client, "two")
         await world.until(lambda: bool(bob.told(ev.Unreadable)))
         (told,) = bob.told(ev.Unreadable)
         assert isinstance(told, ev.Unreadable)
         assert told.reason == "the message has another id than its envelope"
-        assert bob.texts == ["one"]
+        assert told.id == sent, "it is asked for by its own name"
+        await world.until(lambda: bob.texts == ["one", "two"])
+        assert [opened.content.id for opened in bob.disk.opened][-1] == sent
 
 
 async def test_it_says_that_a_message_is_of_somebody_else(mock_clock: MockClock) -> None:
