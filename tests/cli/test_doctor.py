@@ -220,8 +220,8 @@ async def test_what_clients_leave_for_good(settings_file: Path, folder: Path) ->
             connection.execute(mailbox, (ANN.client_id, f"device {number}", bytes([number])))
         for ref, is_last, is_taken, until in ((1, 0, 0, 2**52), (2, 0, 1, 2**52), (3, 0, 0, 1), (4, 1, 0, 2**52)):
             device = 1 if ref == 1 else 2
-            row = (ref, ANN.client_id, bytes([device]), bytes([ref]), bytes([ref]), b"", is_last, until, is_taken)
-            connection.execute("INSERT INTO key_package VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            package = (ref, ANN.client_id, bytes([device]), bytes([ref]), bytes([ref]), b"", is_last, until, is_taken)
+            connection.execute("INSERT INTO key_package VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", package)
         connection.execute("INSERT INTO conversation_task VALUES ('@00', 'left', ?, X'')", (ANN.client_id,))
         connection.execute("INSERT INTO backup VALUES ('00', ?, 0, 943718, X'')", (ANN.client_id,))
     append(settings_file, "limits.backups_bytes = 1048576\n")
