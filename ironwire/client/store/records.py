@@ -154,10 +154,11 @@ class Kept:
 
 @frozen
 class QueuedMessage:
-    """A message that has to be sent; None for one that no server takes any more. `n` is the number under which it was
-    sent, encrypted or as it is, or may have been.
+    """A message that has to be sent; None for one that no server takes any more. `number` is that of its entry in the
+    file, `n` the one under which it was sent, encrypted or as it is, or may have been.
     """
 
+    number: int
     id: MessageId
     message: Sendable | None
     body: AnyBody | None = None
