@@ -8,13 +8,12 @@ client shows and watches (section 7.3): every new session begins with it.
 """
 
 from functools import partial
-from uuid import uuid4
 
 import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked, new_message_id
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.encryption import CANNOT_READ, Encryption
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
@@ -29,11 +28,6 @@ from ironwire.limits import Limits
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
 from ironwire.wire.messages.fields import is_retryable
-
-
-def new_message_id() -> MessageId:
-    """An id that no other message has."""
-    return MessageId(uuid4().hex)
 
 
 @define(eq=False)
