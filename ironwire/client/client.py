@@ -18,12 +18,12 @@ from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.events import Connection, Event, HistoryProgress
-from ironwire.client.groups import OwnGroups
+from ironwire.client.groups import OwnGroups, epoch_code
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
 from ironwire.client.store import history_parts, records
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.handover import Sending
+from ironwire.client.store.device_owner import Sending
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
@@ -134,14 +134,14 @@ class Client:
         return 0 if self._link.backlog is None else self._link.backlog.waiting
 
     def waiting_reason(self, to: Address) -> str:
-        """Why nothing that is queued for a client or group is sent now: there is no connection, or none of the client's
-        devices has published keys yet. Empty where it is sent.
+        """Why nothing that is queued for a client or group is sent now: there is no connection, or nothing can be
+        encrypted for it yet (`MessagesHeld`). Empty where it is sent.
         """
         return self._link.waiting_reason(to)
 
     @property
     def is_holding(self) -> bool:
-        """Whether a message waits for somebody whose devices have published no keys yet."""
+        """Whether messages wait for a recipient for whom nothing can be encrypted yet (`MessagesHeld`)."""
         return self._link.backlog is not None and bool(self._link.backlog.held)
 
     @property
@@ -206,6 +206,12 @@ class Client:
         encryption = self._link.encryption
         member = None if encryption is None else encryption.engine.member_of(to)
         return member is not None and member.standing in ("active", "pending")
+
+    async def epoch_code(self, to: Address) -> str | None:
+        """The 30 digits that all devices in an encrypted conversation show as long as they are in one epoch, unless
+        somebody has split it; None: this device is not in it, or it is not encrypted.
+        """
+        return await epoch_code(self._link.requests, to)
 
     async def file_terms(self, to: Address) -> FileTerms:
         """How a file goes to a client or group. Raises as `send_file` does."""

@@ -12,7 +12,6 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -23,10 +22,12 @@ from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
+from ironwire.client.letters import Letters
 from ironwire.client.lookups import Lookups
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
+from ironwire.client.store.numbers import Given
 from ironwire.client.store.records import Absorb, Sendable, body_for
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
@@ -47,6 +48,10 @@ from ironwire.wire.messages.key_packages import MlsLow
 FEATURE = "mls"
 PLAIN_FILE = msg.Error("forbidden", "the conversation is encrypted: encrypt the file too (`send_sealed_file`)")
 CANNOT_READ = msg.Error("forbidden", "the recipient has no device that reads encrypted messages")
+HELD_REASONS = {
+    "keys": "no device of the recipient has published keys yet",
+    "entry": "this device is not in the group yet: a device of another member has to let it in",
+}
 _PUSHES = MlsTask | MlsLow | RelayedMlsSignal | CallSignal
 
 
@@ -57,11 +62,10 @@ class EncryptedSession:
     nursery: trio.Nursery
     queue: SendQueue
 
-
-class Holds(Protocol):
-    """Told for whom nothing can be encrypted yet."""
-
-    def __call__(self, to: Address, *, is_over: bool) -> None: ...
+    @property
+    def is_ending(self) -> bool:
+        """Whether the nursery takes no task any more, or not for long. A session ends by that, and `end` follows."""
+        return self.nursery.cancel_scope.cancel_called
 
 
 @define(eq=False)
@@ -72,29 +76,35 @@ class Encryption:
     _keys: DeviceKeys
     _write_queue: WriteQueue
     _events: EventQueue | Inbox
-    _launch: Callable[[msg.ClientMessage, MessageId | None], Pending]
+    _launch: Callable[[Pending], None]
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
-    _hold: Holds
+    _hold: Callable[[Address, str | None], None]
+    _give_number: Callable[[Pending], Given | None]
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
+    _is_off: bool = field(default=False, init=False)
+    """The server of the last session does not know encrypted conversations."""
     _epoch: int = field(default=0, init=False)
     """Of the mailbox whose deliveries have been dealt with."""
-    _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
-    """Messages that the engine has, and that have no answer yet."""
+    _letters: Letters = field(init=False)
+    _asked: dict[int, Pending] = field(factory=dict, init=False)
+    """Requests of this session that have no reply yet."""
     wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     history_news: trio.Event = field(factory=trio.Event, init=False)
     """Set when there is history to be given or taken."""
     _timer: trio.Event = field(factory=trio.Event, init=False)
+    _caught_up: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
     _lookups: Lookups = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         store = self._write_queue.store
         self._mark = StoreMark(store, self._keys)
-        self._lookups = Lookups(self._target, store, self._launch, self._forget)
+        self._letters = Letters(self._write_queue, self._give_number)
+        self._lookups = Lookups(self._target, store, self._ask_server)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -155,12 +165,14 @@ class Encryption:
             ClientError: the file cannot be read.
         """
         is_new, self._epoch = welcome.epoch != self._epoch, welcome.epoch or 0
-        if FEATURE not in (welcome.features or ()):
+        self._is_off = FEATURE not in (welcome.features or ())
+        if self._is_off:
             self.carry_out(self.engine.give_back())
             return
         await self._write_queue.commit(None)
         position = await self._write_queue.store.position()
         self._clock.set()
+        self._caught_up = trio.Event()
         self._session = EncryptedSession(nursery, queue)
         self.carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
         nursery.start_soon(self._keep_time)
@@ -169,6 +181,10 @@ class Encryption:
         """The session is over."""
         if self._session is not None:
             self._session = None
+            self._caught_up.set()
+            for pending in self._asked.values():
+                self._forget(pending)
+            self._asked.clear()
             self.carry_out(self.engine.end_session())
 
     async def _keep_time(self) -> None:
@@ -195,16 +211,24 @@ class Encryption:
         if effects == fx.Effects():
             return
         change = Absorb(tuple(effects.writes)) if effects.writes else None
-        self._write_queue.put(change, partial(self._kept, effects, self._session))
+        sealed = self._letters.seal(effects.requests)
+        self._write_queue.put(change, partial(self._kept, effects, sealed, self._session))
 
-    def _kept(self, effects: fx.Effects, session: EncryptedSession | None, error: ClientError | None) -> None:
+    def _kept(
+        self,
+        effects: fx.Effects,
+        sealed: dict[int, Pending],
+        session: EncryptedSession | None,
+        error: ClientError | None,
+    ) -> None:
         if error is not None:
             return  # the client stops
         for write in effects.writes:
             self._tell_kept(write, session)
-        if session is not None and session is self._session:
+        self._letters.kept(sealed.values())
+        if session is not None and session is self._session and not session.is_ending:
             for request in effects.requests:
-                self._ask(request, session)
+                self._ask(request, sealed.get(request.number), session)
         for event in effects.events:
             self._tell(event)
         for report in effects.reports:
@@ -219,6 +243,7 @@ class Encryption:
                 self.note_history()
             case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
                 self._events.put(Received(frame.message))
+                self._caught_up.set()
             case _:
                 pass
 
@@ -228,8 +253,8 @@ class Encryption:
         self.history_news = trio.Event()
 
     def _tell(self, event: ev.EngineEvent) -> None:
-        if isinstance(event, ev.KeysAwaited):
-            self._hold(event.client, is_over=event.is_over)
+        if isinstance(event, ev.MessagesHeld):
+            self._hold(event.to, None if event.reason is None else HELD_REASONS[event.reason])
         if isinstance(event, ev.CallSignalled):
             self._events.put(Received(event.message, content=event.content))
         elif not isinstance(event, ev.OpenedMessage):
@@ -241,30 +266,35 @@ class Encryption:
         elif event.seq is None:
             self._events.put(Received(as_delivered(event), content=event.content))
 
-    def _ask(self, request: fx.Request, session: EncryptedSession) -> None:
-        """Ask at once, in the order in which the engine asks, and wait for the answer in a task."""
-        question = request.ask.question
-        if isinstance(question, msg.ClientMessage):
-            try:
-                pending = self._launch(question, request.ask.id)
-            except Refused as refused:
-                self.carry_out(self.engine.answer(request.number, msg.Error(refused.code, refused.detail)))
-                return
-            session.nursery.start_soon(self._await_reply, request.number, pending, session)
-        else:
-            session.nursery.start_soon(self._look_up, request.number, question, session)
-
-    async def _await_reply(self, number: int, pending: Pending, session: EncryptedSession) -> None:
-        try:
-            reply = await pending.reply_or_error()
-        except ClientError:
+    def _ask(self, request: fx.Request, sealed: Pending | None, session: EncryptedSession) -> None:
+        """Ask at once, in the order in which the engine asks."""
+        question, number = request.ask.question, request.number
+        if not isinstance(question, msg.ClientMessage):
+            session.nursery.start_soon(self._look_up, number, question, session)
             return
-        finally:
-            self._forget(pending)
-        self._answer(number, reply, session)
+        try:
+            pending = sealed or Pending(request.ask.id or _new_id(), question)
+            pending.then = partial(self._answered, number, session)
+            self._asked[number] = pending
+            self._launch(pending)
+        except Refused as refused:
+            self._answered(number, session, msg.Error(refused.code, refused.detail))
+
+    def _answered(self, number: int, session: EncryptedSession, reply: Reply | ClientError) -> None:
+        if not isinstance(reply, ClientError):
+            self._asked.pop(number, None)
+            self._answer(number, reply, session)
 
     async def _look_up(self, number: int, question: fx.Question, session: EncryptedSession) -> None:
         self._answer(number, await self._lookups.find(question), session)
+
+    async def _ask_server(self, question: msg.ClientMessage) -> Reply:
+        pending = Pending(_new_id(), question)
+        self._launch(pending)
+        try:
+            return await pending.reply_or_error()
+        finally:
+            self._forget(pending)
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:
@@ -274,7 +304,7 @@ class Encryption:
         if isinstance(report, fx.WishDone | fx.Sealed) or (isinstance(report, fx.Sent) and self.wishes.has(report.id)):
             self.wishes.note(report)
             return
-        pending = self._letters.pop(report.id, None)
+        pending = self._letters.pop(report.id)
         if pending is None:
             return
         if isinstance(report, fx.Sent):
@@ -286,9 +316,20 @@ class Encryption:
 
     # --- what the program wants --------------------------------------------------------------------------------------
 
-    def may_take(self, message: Sendable) -> bool:
-        """Whether a message is not certainly sent in the clear."""
-        return self.engine.may_encrypt(message.to)
+    def may_encrypt(self, to: Address) -> bool:
+        """Whether what goes to this client or group is not certainly sent in the clear."""
+        return self.engine.is_encrypted(to) if self._is_off else self.engine.may_encrypt(to)
+
+    async def is_secret(self, group: GroupId) -> bool:
+        """Whether a group is encrypted. A new device finds that out in its first session: this waits for it.
+
+        Raises:
+            SessionEnded: the client has stopped.
+        """
+        if not self._is_off and not self.engine.is_encrypted(group):
+            wish_id = _new_id()
+            await self.wishes.outcome(wish_id, lambda: self.carry_out(self.engine.look(wish_id)))
+        return self.engine.is_encrypted(group)
 
     def takes(self, pending: Pending, message: Sendable) -> bool:
         """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
@@ -298,11 +339,25 @@ class Encryption:
                 self._settle(pending, PLAIN_FILE)
                 return True
             return False
-        if not self.engine.may_encrypt(message.to) and pending.body is None:
+        if not self.may_encrypt(message.to) and pending.body is None:
             return False
-        self._letters[pending.id] = pending
+        self._letters.put(pending)
         self.carry_out(self.engine.send(message.to, pending.id, body))
         return True
+
+    async def epoch_code(self, to: Address) -> str | None:
+        """The code of a conversation, in the newest epoch: with a session, once what waited has been read."""
+        if self._session is not None:
+            await self._caught_up.wait()
+        return self.engine.epoch_code(to)
+
+    def letters(self) -> list[Pending]:
+        """The messages that the engine has, and that have no answer yet."""
+        return self._letters.all()
+
+    def settle(self, letter: Pending, reply: msg.Accepted | msg.Error) -> None:
+        """The server tells, as a session begins, what became of one that was sent before."""
+        self.carry_out(self.engine.settle(letter.id, reply))
 
     def signal(self, to: Address, body: AnyBody) -> bool:
         """Say something that is worth nothing later. False: the conversation is not encrypted."""

@@ -142,9 +142,9 @@ ConversationEvent = (
     | ev.DeviceLinked
     | ev.DevicesChanged
     | ev.GroupRenamed
-    | ev.KeysAwaited
     | ev.LogDisputed
     | ev.MembersChanged
+    | ev.MessagesHeld
     | ev.NotEncrypted
     | ev.OwnRecordsChanged
     | ev.Secured

@@ -20,7 +20,7 @@ from attrs import define, evolve, field
 from ironwire.client.connection.exchange import PIECE_BYTES
 from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.requests import new_message_id
+from ironwire.client.connection.outgoing import new_message_id
 from ironwire.client.encryption import Encryption
 from ironwire.client.errors import LocalStoreError, Refused, TransferFailed
 from ironwire.client.events import HistoryProgress

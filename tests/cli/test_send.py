@@ -30,7 +30,7 @@ from ironwire.client import (
     Uploaded,
     create_identity,
 )
-from ironwire.client.store.handover import Sending
+from ironwire.client.store.device_owner import Sending
 from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, MessageId
 from ironwire.wire.messages import File

@@ -1,7 +1,7 @@
-"""A program that hands over what it has for a device, to the program that has the device's file (`handover.py`)."""
+"""The program that has a device's file, for other programs of the same user (`handover.py` is its side)."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,16 @@ from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol
 from ironwire.client.groups import OwnGroups
 from ironwire.client.sealed_files import FileTerms
 from ironwire.client.store import handover_lines as lines
-from ironwire.client.store.handover import LINE_BYTES, Sending, socket_path
+from ironwire.client.store.handover import LINE_BYTES, socket_path
 from ironwire.client.store.records import Sendable
 from ironwire.e2e.bodies import FileBody
 from ironwire.e2e.content import Content, encode_content
 from ironwire.ids import Address, MessageId
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_server, encode
+
+Sending = tuple[lines.Stored, Callable[[], Awaitable[msg.Accepted]]]
+"""A message that is kept, and a function that waits until the server has taken it over."""
 
 
 class OwnerGone(ClientError):
@@ -94,6 +97,12 @@ class DeviceOwner:
         async with self._request(lines.GiveHistory(device_key, since_ms)) as hear:
             _reply(await hear())
 
+    async def epoch_code(self, to: Address) -> str | None:
+        """As `Client.epoch_code`."""
+        async with self._request(lines.AskCode(to)) as hear:
+            code: lines.Code = _expect(await hear(), lines.Code)
+            return code.digits
+
     async def upload_token(self) -> str:
         """As `Client.upload_token`."""
         return (await self.ask(msg.UploadToken(), msg.UploadGrant)).token
@@ -137,7 +146,7 @@ async def _hear(stream: trio.SocketStream, rest: bytearray) -> lines.Line:
     return lines.decode_line(line)
 
 
-def _expect(line: lines.Line, kind: type[lines.Stored | lines.Answered | FileTerms]) -> Any:
+def _expect(line: lines.Line, kind: type[lines.Line]) -> Any:
     if isinstance(line, lines.Failed):
         raise line.error()
     if isinstance(line, lines.Answered) and kind is lines.Stored:

@@ -9,10 +9,10 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from attrs import define, field
 from sqlcipher3 import dbapi2
@@ -32,8 +32,6 @@ from ironwire.store.sqlite.migrations import load_migrations, migrate
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import decode_server, encode
 
-T = TypeVar("T")
-
 _PROMISES = (
     records.Begin
     | records.Arrive
@@ -43,7 +41,6 @@ _PROMISES = (
     | records.NoteMark
     | records.ForgetSecrets
     | records.KeepGift
-    | records.FinishPart
 )
 _PID_BYTES = 20
 _FILE_MODE = 0o600
@@ -56,15 +53,20 @@ _CLEAR_NUMBERS = """
 _BEGIN_NUMBERS = "UPDATE mailbox SET highest = ? WHERE epoch <> ? OR highest < ?"
 _TAKE_NUMBER = "UPDATE entry SET n = NULL WHERE n = ? AND state = 'queued'"
 _GIVE_NUMBER = """
-    UPDATE entry SET n = ? WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
+    UPDATE entry SET n = ?, encrypted = ? WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
 _VOID_NUMBER = "UPDATE entry SET n = NULL WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"
 _NOTE_HIGHEST = "UPDATE mailbox SET highest = max(highest, ?)"
-_NUMBERED = "SELECT n, message_id, frame FROM entry WHERE n IS NOT NULL AND state = 'queued' ORDER BY n"
+_NUMBERED = """
+    WITH numbered AS (SELECT number, peer FROM entry WHERE n IS NOT NULL AND state = 'queued')
+    SELECT number, message_id, frame, content, n, encrypted FROM entry
+    WHERE state = 'queued' AND number <= (SELECT max(number) FROM numbered)
+        AND (n IS NOT NULL OR peer IN (SELECT peer FROM numbered))
+    ORDER BY number"""
 _MARK_READ = "UPDATE conversation SET read_upto = max(read_upto, min(?, newest)) WHERE peer = ?"
 _UNSEEN = "SELECT number, frame, content FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
 _QUEUED = """
-    SELECT message_id, frame, content FROM entry
-    WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
+    SELECT number, message_id, frame, content FROM entry
+    WHERE state = 'queued' AND number > ? AND coalesce(peer, '') NOT IN ({})
     ORDER BY number LIMIT ?"""
 _SENT = """
     SELECT message_id, state, ts, reason FROM entry
@@ -163,11 +165,11 @@ class LocalFile:
         rows = self._database.execute(_UNSEEN, (after, limit))
         return [records.Kept(number, decode_server(frame), content_of(inside)) for number, frame, inside in rows]
 
-    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[records.QueuedMessage]:
-        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
+    def queued(self, limit: int, skipped: Collection[Address] = (), after: int = 0) -> list[records.QueuedMessage]:
+        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (after, *skipped, limit))
         return [
-            records.QueuedMessage(MessageId(message_id), own_message(frame), body_of(inside))
-            for message_id, frame, inside in rows
+            records.QueuedMessage(number, MessageId(message_id), own_message(frame), body_of(inside))
+            for number, message_id, frame, inside in rows
         ]
 
     def sent(self, ids: Collection[MessageId]) -> dict[MessageId, msg.Accepted | msg.Error | None]:
@@ -176,8 +178,12 @@ class LocalFile:
 
     def numbered(self) -> records.Numbered:
         epoch, highest = self._database.execute("SELECT epoch, highest FROM mailbox").fetchone()
-        rows = self._database.execute(_NUMBERED)
-        queued = {n: (MessageId(message_id), own_message(frame)) for n, message_id, frame in rows}
+        queued = [
+            records.QueuedMessage(
+                number, MessageId(message_id), own_message(frame), body_of(inside), n, bool(is_encrypted)
+            )
+            for number, message_id, frame, inside, n, is_encrypted in self._database.execute(_NUMBERED)
+        ]
         return records.Numbered(epoch, highest, queued)
 
     def position(self) -> int:
@@ -211,9 +217,10 @@ class LocalFile:
     def group_names(self) -> dict[GroupId, str]:
         return group_names(self._database)
 
-    def look_up(self, query: Callable[[sqlite3.Connection, records.Owner], T]) -> T:
-        """What `query` finds, which changes nothing."""
-        return query(self._database, self._owner)
+    @property
+    def content(self) -> tuple[sqlite3.Connection, records.Owner]:
+        """For what changes nothing (`history_parts.py` has some)."""
+        return self._database, self._owner
 
     def _note_newest(self) -> None:
         newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
@@ -244,8 +251,8 @@ class LocalFile:
                 insert_entry(self._database, "queued", peer, named, ts, frame, inside)
                 if n is not None:
                     self._give_number(message_id, n)
-            case records.GiveNumber(message_id, n):
-                self._give_number(message_id, n)
+            case records.GiveNumber(message_id, n, is_encrypted):
+                self._give_number(message_id, n, is_encrypted=is_encrypted)
             case records.VoidNumber(message_id):
                 execute(_VOID_NUMBER, (owner.client, message_id, owner.device))
             case records.Settle(message_id, ts, reason, is_encrypted):
@@ -255,14 +262,8 @@ class LocalFile:
             case records.Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
-            case records.KeepGift(gift):
-                history_parts.keep_gift(self._database, gift)
-            case records.DropGift(device):
-                history_parts.drop_gift(self._database, device)
-            case records.TellHistory(source, messages):
-                history_parts.tell(self._database, owner.client, source, messages)
-            case records.FinishPart(sha256, reason):
-                history_parts.finish_part(self._database, sha256, reason)
+            case records.KeepGift() | records.DropGift() | records.TellHistory() | records.FinishPart():
+                history_parts.make(self._database, owner, change)
             case records.NoteMark(mark):
                 execute("UPDATE mailbox SET mark = ?", (mark,))
             case records.ForgetSecrets():
@@ -270,9 +271,9 @@ class LocalFile:
             case records.MarkRead(peer, upto):
                 execute(_MARK_READ, (upto, peer))
 
-    def _give_number(self, message_id: MessageId, n: int) -> None:
+    def _give_number(self, message_id: MessageId, n: int, *, is_encrypted: bool = False) -> None:
         self._database.execute(_TAKE_NUMBER, (n,))
-        self._database.execute(_GIVE_NUMBER, (n, self._owner.client, message_id, self._owner.device))
+        self._database.execute(_GIVE_NUMBER, (n, is_encrypted, self._owner.client, message_id, self._owner.device))
         self._database.execute(_NOTE_HIGHEST, (n,))
 
 

@@ -1,13 +1,15 @@
 """One program has a device's file; others of the same user hand over to it what they have for that device.
 
-    keep ──> stored, and an answer to each where that is awaited
-    ask ───> answered: what the server alone can say
-    ask_terms > terms: how a file goes to somebody
-    give_history > answered, once it is kept that another own device is to have it
+    keep ──────────> stored, and an answer to each where that is awaited
+    ask ───────────> answered: what the server alone can say
+    ask_terms ─────> terms: how a file goes to somebody
+    ask_code ──────> code: of the epoch of a conversation
+    give_history ──> answered, once it is kept that another own device is to have it
     anything may be answered with failed
 
-Lines of JSON over a Unix socket beside the file, one request a connection. Who has the file is decided by its lock;
-whoever holds that listens, in the place of a socket that a dead program left.
+`device_owner.py` is the way in for those others. Lines of JSON over a Unix socket beside the file, one request a
+connection. Who has the file is decided by its lock; whoever holds that listens, in the place of a socket that a dead
+program left.
 
 Rules: the socket is for one user. Its folder belongs to that user and nobody else can write there, it is made for its
 owner alone, and both ends check the user of the other process. A request is checked as strictly as a frame from the
@@ -18,7 +20,6 @@ the one that had the device may have been killed between its commit and its repl
 
 import os
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Reply
 from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
-from ironwire.client.groups import OwnGroups
+from ironwire.client.groups import OwnGroups, epoch_code
 from ironwire.client.sealed_files import file_terms
 from ironwire.client.store import handover_lines as lines
 from ironwire.client.store.records import KeepGift, Sendable, new_gift
@@ -44,9 +45,6 @@ from ironwire.wire.codec import decode_client, encode
 REQUEST_SECONDS = 5.0
 MOST_AT_A_TIME = 16
 LINE_BYTES = 16 * 1024 * 1024
-
-Sending = tuple[lines.Stored, Callable[[], Awaitable[msg.Accepted]]]
-"""A message that is kept, and a function that waits until the server has taken it over."""
 
 _OPEN_TO_OTHERS = 0o022
 
@@ -72,9 +70,6 @@ _Question = (
 def socket_path(store: Path) -> Path:
     """The socket of the program that has the file at `store`."""
     return store.with_name(f"{store.name}.sock")
-
-
-# --- who has the file ------------------------------------------------------------------------------------------------
 
 
 @define(eq=False)
@@ -123,6 +118,8 @@ class Reception:
                     await _say(stream, _answered(msg.Accepted(_now_ms())))
                 case lines.AskTerms(to):
                     await _say(stream, await file_terms(self._link.requests, to))
+                case lines.AskCode(to):
+                    await _say(stream, lines.Code(await epoch_code(self._link.requests, to)))
                 case lines.AskServer(frame):
                     question, _, _ = decode_client(frame)
                     if not isinstance(question, _Question):

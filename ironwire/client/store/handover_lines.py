@@ -6,6 +6,8 @@
     {"verb": "ask_terms", "to": "<client or group>"}
     {"verb": "give_history", "device": "<device key>", "since": 0}
     {"verb": "terms", "is_encrypted": true, "upload_bytes": 31457280}
+    {"verb": "ask_code", "to": "<client or group>"}
+    {"verb": "code", "digits": "<30 digits>"}
     {"verb": "answered", "frame": "<frame>"}
     {"verb": "failed", "kind": "ended", "detail": "removed", "code": 4403}
 
@@ -62,6 +64,20 @@ class GiveHistory:
 
 
 @frozen
+class AskCode:
+    """Say the epoch code of a conversation."""
+
+    to: Address
+
+
+@frozen
+class Code:
+    """The code; None: the device is not in the conversation, or it is not encrypted."""
+
+    digits: str | None = None
+
+
+@frozen
 class Stored:
     """These are kept. `waiting` messages have no answer yet; `reason` is why nothing is sent now, or empty."""
 
@@ -114,7 +130,7 @@ class Failed:
                 return errors.ConnectionFailed(self.detail)
 
 
-Line = Keep | AskServer | AskTerms | GiveHistory | FileTerms | Stored | Answered | Failed
+Line = Keep | AskServer | AskTerms | GiveHistory | FileTerms | AskCode | Code | Stored | Answered | Failed
 
 _VERBS: dict[str, type[Any]] = {
     "keep": Keep,
@@ -122,6 +138,8 @@ _VERBS: dict[str, type[Any]] = {
     "ask_terms": AskTerms,
     "give_history": GiveHistory,
     "terms": FileTerms,
+    "ask_code": AskCode,
+    "code": Code,
     "stored": Stored,
     "answered": Answered,
     "failed": Failed,

@@ -8,13 +8,12 @@ Everything here blocks, as `file.py` does.
 """
 
 import sqlite3
-from collections.abc import Iterable
 
 import orjson
 from attrs import evolve
 
 from ironwire.client.store.arrivals import as_delivered
-from ironwire.client.store.records import Gift, OfferedPart, Owner
+from ironwire.client.store.records import DropGift, FinishPart, Gift, KeepGift, OfferedPart, Owner, TellHistory
 from ironwire.e2e.archive import ArchivedMessage
 from ironwire.e2e.bodies import HistoryManifest, TextBody
 from ironwire.e2e.content import Content, decode_content, encode_content
@@ -49,6 +48,24 @@ _NOTE_OLDEST = """
 _converter = strict_converter()
 
 
+HistoryChange = KeepGift | DropGift | TellHistory | FinishPart
+
+
+def make(database: sqlite3.Connection, owner: Owner, change: HistoryChange) -> None:
+    """Make a change of the device's file."""
+    match change:
+        case KeepGift(gift):
+            manifests = (_text(gift.manifest), _text(gift.told))
+            database.execute(_KEEP_GIFT, (gift.device, gift.since, gift.before, *manifests))
+        case DropGift(device):
+            database.execute("DELETE FROM history_gift WHERE device = ?", (device,))
+        case TellHistory(source, messages):
+            for message in messages:
+                _tell(database, owner.client, source, message)
+        case FinishPart(sha256, reason):
+            database.execute("INSERT OR REPLACE INTO history_part (sha256, reason) VALUES (?, ?)", (sha256, reason))
+
+
 # --- giving ----------------------------------------------------------------------------------------------------------
 
 
@@ -68,15 +85,6 @@ def _gifts(database: sqlite3.Connection) -> list[Gift]:
         Gift(device, since, before, _manifest(manifest), _manifest(told))
         for device, since, before, manifest, told in rows
     ]
-
-
-def keep_gift(database: sqlite3.Connection, gift: Gift) -> None:
-    manifests = (_text(gift.manifest), _text(gift.told))
-    database.execute(_KEEP_GIFT, (gift.device, gift.since, gift.before, *manifests))
-
-
-def drop_gift(database: sqlite3.Connection, device: str) -> None:
-    database.execute("DELETE FROM history_gift WHERE device = ?", (device,))
 
 
 def count_given(since: int, before: int, database: sqlite3.Connection, owner: Owner) -> int:
@@ -134,27 +142,20 @@ def next_part(database: sqlite3.Connection, _: Owner) -> OfferedPart | None:
     return None
 
 
-def finish_part(database: sqlite3.Connection, sha256: str, reason: str | None) -> None:
-    database.execute("INSERT OR REPLACE INTO history_part (sha256, reason) VALUES (?, ?)", (sha256, reason))
-
-
-def tell(database: sqlite3.Connection, own: ClientId, source: str, messages: Iterable[ArchivedMessage]) -> None:
-    """Take these, newest first, as told by the own device with the key `source`; none twice."""
-    for message in messages:
-        peer, content = message.peer(own), message.content
-        if peer is None or database.execute(_IS_THERE, (message.sender, content.id, peer)).fetchone() is not None:
-            continue
-        other = None if is_group(peer) else ClientId(peer)
-        opened = OpenedMessage(
-            message.conversation, other, (0, 0), message.sender, b"", DeviceId("-"), message.ts, content, None
-        )
-        shown = as_delivered(opened)
-        if isinstance(shown, msg.DeliveredText | msg.DeliveredFile):
-            shown = evolve(shown, device=None)
-            frame = encode(shown, content.id).decode()
-            named = (peer, message.sender, content.id, message.ts)
-            database.execute(_TELL, (*named, frame, encode_content(content), not message.is_plain, source))
-            database.execute(_NOTE_OLDEST, (peer,))
+def _tell(database: sqlite3.Connection, own: ClientId, source: str, message: ArchivedMessage) -> None:
+    """Take a message as told by the own device with the key `source`, older than everything here; not if it is here."""
+    peer, content = message.peer(own), message.content
+    if peer is None or database.execute(_IS_THERE, (message.sender, content.id, peer)).fetchone() is not None:
+        return
+    other = None if is_group(peer) else ClientId(peer)
+    place, nobody = (0, 0), DeviceId("-")
+    opened = OpenedMessage(message.conversation, other, place, message.sender, b"", nobody, message.ts, content, None)
+    shown = as_delivered(opened)
+    if isinstance(shown, msg.DeliveredText | msg.DeliveredFile):
+        frame = encode(evolve(shown, device=None), content.id).decode()
+        named = (peer, message.sender, content.id, message.ts)
+        database.execute(_TELL, (*named, frame, encode_content(content), not message.is_plain, source))
+        database.execute(_NOTE_OLDEST, (peer,))
 
 
 def _manifest(text: bytes) -> HistoryManifest:

@@ -83,10 +83,11 @@ class Queue:
 
 @frozen
 class GiveNumber:
-    """A queued message is sent under the number `n`, which stands for no other from now on."""
+    """A queued message is sent under the number `n`, which stands for no other from now on; encrypted, or as it is."""
 
     id: MessageId
     n: int
+    is_encrypted: bool = False
 
 
 @frozen
@@ -221,11 +222,16 @@ class Kept:
 
 @frozen
 class QueuedMessage:
-    """A message that has to be sent; None for one that no server takes any more."""
+    """A message that has to be sent; None for one that no server takes any more. `number` is that of its entry in the
+    file, `n` the one under which it was sent, encrypted or as it is, or may have been.
+    """
 
+    number: int
     id: MessageId
     message: Sendable | None
     body: AnyBody | None = None
+    n: int | None = None
+    is_encrypted: bool = False
 
 
 @frozen
@@ -243,11 +249,13 @@ class OfferedPart:
 
 @frozen
 class Numbered:
-    """The messages that a device was sending when it ended, by number; None for one that no server takes any more."""
+    """The messages that a device was sending when it ended, in the order in which they were queued. Some have no number
+    any more, because it was refused: they come before later ones to the same recipient that have one.
+    """
 
     epoch: int
     highest: int
-    queued: dict[int, tuple[MessageId, Sendable | None]]
+    queued: list[QueuedMessage]
 
 
 HistoryState = Literal["received", "queued", "accepted", "refused"]
@@ -286,17 +294,6 @@ class Conversation:
     """Texts and files of others after the entry that `MarkRead` named last."""
 
 
-def body_for(message: Sendable) -> AnyBody | None:
-    """What goes in the place of the message, encrypted; None: that is not known of a file."""
-    match message:
-        case msg.Text(_, text):
-            return TextBody(text)
-        case msg.Receipt(_, ids, state):
-            return ReceiptBody(ids, state)
-        case _:
-            return None
-
-
 def sender_of(message: Delivery | MlsMessage) -> ClientId:
     match message:
         case msg.GroupChanged(by=by):
@@ -329,3 +326,14 @@ def default_store_path(owner: Owner) -> Path:
         ) from None
     server = re.sub(r"[^a-z0-9.-]+", "_", owner.origin)
     return folder / "ironwire" / server / f"{owner.client[:16]}-{owner.device}.db"
+
+
+def body_for(message: Sendable) -> AnyBody | None:
+    """What is encrypted in the place of a message; None of a file, which has to be encrypted itself."""
+    match message:
+        case msg.Text(_, text):
+            return TextBody(text)
+        case msg.Receipt(_, ids, state):
+            return ReceiptBody(ids, state)
+        case _:
+            return None

@@ -58,6 +58,11 @@ class OwnDevices:
         """Whether it was revoked."""
         return self._state.logs.standing_of(Leaf(self._state.own.client, device)) == "removed"
 
+    def go_on(self, member: DeviceMembership) -> None:
+        """Something may go on in this conversation, perhaps this one."""
+        if member.facts.peer == self._state.own.client:
+            self.tend()
+
     def tend(self) -> None:
         """Begin it if there is a reason, and greet once a session."""
         state, member = self._state, self._member

@@ -1,7 +1,7 @@
 """The store of a device, as tests of the engine have it: in memory."""
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.conversations import effects as fx
@@ -41,6 +41,10 @@ class Disk:
             match write:
                 case fx.SavedMembership():
                     self.memberships[write.conversation] = write
+                case fx.SavedKeys(conversation, keys):
+                    saved = self.memberships[conversation]
+                    assert saved.group is not None
+                    self.memberships[conversation] = evolve(saved, group=evolve(saved.group, message_keys=keys))
                 case fx.SavedPackage():
                     self.packages[write.ref] = write
                 case fx.DropPackage(ref):

@@ -23,6 +23,7 @@ from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage, MlsWe
 from tests.e2e.conversations.devices import EngineDevice, key_of
 from tests.e2e.conversations.disk import now_ms
 from tests.mls import forgery
+from tests.mls.crew import stored
 from tests.playbook import identity_of
 
 
@@ -51,7 +52,7 @@ class Forger:
         member = self.device.member(self.to)
         assert member.group is not None
         self.key = self.device.key
-        self.group = MLSGroup.restore(member.group.state(), self.key, self.policy)
+        self.group = MLSGroup.restore(*stored(member.group), self.key, self.policy)
 
     def index_of(self, device: EngineDevice) -> int:
         index = self.device.member(self.to).index_of(Leaf(device.client, device.key.public_key.raw))

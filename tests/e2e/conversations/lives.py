@@ -1,5 +1,6 @@
 """A server that dies, starts again, and is put back from an older backup, and what it has accepted meanwhile."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from ironwire.ids import ClientId, ConversationId, MessageId
 from ironwire.limits import Limits
 from ironwire.protocol.conversations.slots import Leaf, Slots, leaves_in
 from ironwire.store.backup import make_backup, restore_backup
+from ironwire.store.clock import CLOCK
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.records import Quota
 from ironwire.store.contract.store import Store
@@ -64,8 +66,16 @@ class ServerLives:
         self._data = self._folder / "data0"
 
     async def start(self) -> None:
+        """The operator has said that the clock is right, however long there was no server."""
+        self._confirm_clock(now_ms() * 10**6)
         self._end, self._ended = trio.Event(), trio.Event()
         self.stage = await self._nursery.start(self._live)
+
+    def _confirm_clock(self, now_ns: int) -> None:
+        self._data.mkdir(exist_ok=True)
+        clock = self._data / CLOCK
+        clock.touch()
+        os.utime(clock, ns=(now_ns, now_ns))
 
     async def _live(self, task_status: "trio.TaskStatus[Stage]") -> None:
         async with open_stage(

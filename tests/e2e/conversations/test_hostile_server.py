@@ -79,12 +79,14 @@ async def test_it_gives_a_message_the_name_of_another(mock_clock: MockClock) -> 
         alice.say(bob.client, "one")
         await world.until(lambda: bob.texts == ["one"])
         bob.spoil = lambda frame: frame._replace(id=MessageId("x")) if isinstance(frame.message, MlsMessage) else frame
-        alice.say(bob.client, "two")
+        sent = alice.say(bob.client, "two")
         await world.until(lambda: bool(bob.told(ev.Unreadable)))
         (told,) = bob.told(ev.Unreadable)
         assert isinstance(told, ev.Unreadable)
         assert told.reason == "the message has another id than its envelope"
-        assert bob.texts == ["one"]
+        assert told.id == sent, "it is asked for by its own name"
+        await world.until(lambda: bob.texts == ["one", "two"])
+        assert [opened.content.id for opened in bob.disk.opened][-1] == sent
 
 
 async def test_it_says_that_a_message_is_of_somebody_else(mock_clock: MockClock) -> None:
@@ -207,7 +209,7 @@ async def test_it_serves_the_key_package_of_somebody_else(mock_clock: MockClock)
 
         lying(alice, lie)
         alice.say(bob.client, "for Bob alone")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
         assert (alice.reports, eve.texts) == ({}, [])
         assert alice.member(bob.client).standing == "absent"
         assert not has_committed(alice), "the server itself would have taken it"
@@ -244,7 +246,7 @@ async def test_it_serves_a_key_package_that_is_over(mock_clock: MockClock) -> No
 
         lying(alice, lie)
         alice.say(bob.client, "Hello")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
         assert (alice.reports, alice.member(bob.client).standing) == ({}, "absent")
         assert not has_committed(alice), "the server itself would have taken it"
 
@@ -258,7 +260,7 @@ async def test_it_says_that_somebody_has_no_devices_any_more(mock_clock: MockClo
             lambda message: MlsClaimed([], [bob.client], message.logs) if isinstance(message, MlsClaimed) else message,
         )
         alice.say(bob.client, "Hello")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
         await world.quiet(600)
         assert (alice.reports, bob.texts) == ({}, [])
         alice.spoil = lambda frame: frame
