@@ -24,7 +24,7 @@ Programs import from here and from nowhere below; docs/client.md explains every 
 from ironwire.client.calls import OwnCalls
 from ironwire.client.client import Client
 from ironwire.client.connection.dial import Backoff
-from ironwire.client.connection.requests import new_message_id
+from ironwire.client.connection.outgoing import new_message_id
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import (
@@ -62,7 +62,7 @@ from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
-from ironwire.client.store.handover import DeviceOwner, OwnerGone
+from ironwire.client.store.device_owner import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.keystore import (
     Account,

@@ -17,11 +17,11 @@ from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.events import Connection, Event
-from ironwire.client.groups import OwnGroups
+from ironwire.client.groups import OwnGroups, epoch_code
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.handover import Sending
+from ironwire.client.store.device_owner import Sending
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
@@ -196,6 +196,12 @@ class Client:
         Raises as `send_file` does.
         """
         return await will_encrypt(self._link.requests, to)
+
+    async def epoch_code(self, to: Address) -> str | None:
+        """The 30 digits that all devices in an encrypted conversation show as long as they are in one epoch, unless
+        somebody has split it; None: this device is not in it, or it is not encrypted.
+        """
+        return await epoch_code(self._link.requests, to)
 
     async def file_terms(self, to: Address) -> FileTerms:
         """How a file goes to a client or group. Raises as `send_file` does."""

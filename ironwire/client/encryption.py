@@ -22,11 +22,13 @@ from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
+from ironwire.client.letters import Letters
 from ironwire.client.lookups import Lookups
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
-from ironwire.client.store.records import Absorb, Sendable, body_of
+from ironwire.client.store.numbers import Given
+from ironwire.client.store.records import Absorb, Sendable, body_for
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
 from ironwire.e2e.bodies import AnyBody, CallBody, TypingBody
@@ -60,6 +62,11 @@ class EncryptedSession:
     nursery: trio.Nursery
     queue: SendQueue
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the nursery takes no task any more, or not for long. A session ends by that, and `end` follows."""
+        return self.nursery.cancel_scope.cancel_called
+
 
 @define(eq=False)
 class Encryption:
@@ -69,11 +76,12 @@ class Encryption:
     _keys: DeviceKeys
     _write_queue: WriteQueue
     _events: EventQueue | Inbox
-    _launch: Callable[[msg.ClientMessage, MessageId | None], Pending]
+    _launch: Callable[[Pending], None]
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
     _hold: Callable[[Address, str | None], None]
+    _give_number: Callable[[Pending], Given | None]
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
@@ -81,17 +89,20 @@ class Encryption:
     """The server of the last session does not know encrypted conversations."""
     _epoch: int = field(default=0, init=False)
     """Of the mailbox whose deliveries have been dealt with."""
-    _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
-    """Messages that the engine has, and that have no answer yet."""
+    _letters: Letters = field(init=False)
+    _asked: dict[int, Pending] = field(factory=dict, init=False)
+    """Requests of this session that have no reply yet."""
     _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
+    _caught_up: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
     _lookups: Lookups = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         store = self._write_queue.store
         self._mark = StoreMark(store, self._keys)
-        self._lookups = Lookups(self._target, store, self._launch, self._forget)
+        self._letters = Letters(self._write_queue, self._give_number)
+        self._lookups = Lookups(self._target, store, self._ask_server)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -159,6 +170,7 @@ class Encryption:
         await self._write_queue.commit(None)
         position = await self._write_queue.store.position()
         self._clock.set()
+        self._caught_up = trio.Event()
         self._session = EncryptedSession(nursery, queue)
         self._carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
         nursery.start_soon(self._keep_time)
@@ -167,6 +179,10 @@ class Encryption:
         """The session is over."""
         if self._session is not None:
             self._session = None
+            self._caught_up.set()
+            for pending in self._asked.values():
+                self._forget(pending)
+            self._asked.clear()
             self._carry_out(self.engine.end_session())
 
     async def _keep_time(self) -> None:
@@ -192,16 +208,24 @@ class Encryption:
         if effects == fx.Effects():
             return
         change = Absorb(tuple(effects.writes)) if effects.writes else None
-        self._write_queue.put(change, partial(self._kept, effects, self._session))
+        sealed = self._letters.seal(effects.requests)
+        self._write_queue.put(change, partial(self._kept, effects, sealed, self._session))
 
-    def _kept(self, effects: fx.Effects, session: EncryptedSession | None, error: ClientError | None) -> None:
+    def _kept(
+        self,
+        effects: fx.Effects,
+        sealed: dict[int, Pending],
+        session: EncryptedSession | None,
+        error: ClientError | None,
+    ) -> None:
         if error is not None:
             return  # the client stops
         for write in effects.writes:
             self._tell_kept(write, session)
-        if session is not None and session is self._session:
+        self._letters.kept(sealed.values())
+        if session is not None and session is self._session and not session.is_ending:
             for request in effects.requests:
-                self._ask(request, session)
+                self._ask(request, sealed.get(request.number), session)
         for event in effects.events:
             self._tell(event)
         for report in effects.reports:
@@ -214,6 +238,7 @@ class Encryption:
                 self._events.wake()
             case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
                 self._events.put(Received(frame.message))
+                self._caught_up.set()
             case _:
                 pass
 
@@ -231,30 +256,35 @@ class Encryption:
         elif event.seq is None:
             self._events.put(Received(as_delivered(event), content=event.content))
 
-    def _ask(self, request: fx.Request, session: EncryptedSession) -> None:
-        """Ask at once, in the order in which the engine asks, and wait for the answer in a task."""
-        question = request.ask.question
-        if isinstance(question, msg.ClientMessage):
-            try:
-                pending = self._launch(question, request.ask.id)
-            except Refused as refused:
-                self._carry_out(self.engine.answer(request.number, msg.Error(refused.code, refused.detail)))
-                return
-            session.nursery.start_soon(self._await_reply, request.number, pending, session)
-        else:
-            session.nursery.start_soon(self._look_up, request.number, question, session)
-
-    async def _await_reply(self, number: int, pending: Pending, session: EncryptedSession) -> None:
-        try:
-            reply = await pending.reply_or_error()
-        except ClientError:
+    def _ask(self, request: fx.Request, sealed: Pending | None, session: EncryptedSession) -> None:
+        """Ask at once, in the order in which the engine asks."""
+        question, number = request.ask.question, request.number
+        if not isinstance(question, msg.ClientMessage):
+            session.nursery.start_soon(self._look_up, number, question, session)
             return
-        finally:
-            self._forget(pending)
-        self._answer(number, reply, session)
+        try:
+            pending = sealed or Pending(request.ask.id or _new_id(), question)
+            pending.then = partial(self._answered, number, session)
+            self._asked[number] = pending
+            self._launch(pending)
+        except Refused as refused:
+            self._answered(number, session, msg.Error(refused.code, refused.detail))
+
+    def _answered(self, number: int, session: EncryptedSession, reply: Reply | ClientError) -> None:
+        if not isinstance(reply, ClientError):
+            self._asked.pop(number, None)
+            self._answer(number, reply, session)
 
     async def _look_up(self, number: int, question: fx.Question, session: EncryptedSession) -> None:
         self._answer(number, await self._lookups.find(question), session)
+
+    async def _ask_server(self, question: msg.ClientMessage) -> Reply:
+        pending = Pending(_new_id(), question)
+        self._launch(pending)
+        try:
+            return await pending.reply_or_error()
+        finally:
+            self._forget(pending)
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:
@@ -264,7 +294,7 @@ class Encryption:
         if isinstance(report, fx.WishDone | fx.Sealed):
             self._wishes.note(report)
             return
-        pending = self._letters.pop(report.id, None)
+        pending = self._letters.pop(report.id)
         if pending is None:
             return
         if isinstance(report, fx.Sent):
@@ -293,7 +323,7 @@ class Encryption:
 
     def takes(self, pending: Pending, message: Sendable) -> bool:
         """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
-        body = pending.body or body_of(message)
+        body = pending.body or body_for(message)
         if body is None:
             if self.engine.is_encrypted(message.to):
                 self._settle(pending, PLAIN_FILE)
@@ -301,9 +331,23 @@ class Encryption:
             return False
         if not self.may_encrypt(message.to) and pending.body is None:
             return False
-        self._letters[pending.id] = pending
+        self._letters.put(pending)
         self._carry_out(self.engine.send(message.to, pending.id, body))
         return True
+
+    async def epoch_code(self, to: Address) -> str | None:
+        """The code of a conversation, in the newest epoch: with a session, once what waited has been read."""
+        if self._session is not None:
+            await self._caught_up.wait()
+        return self.engine.epoch_code(to)
+
+    def letters(self) -> list[Pending]:
+        """The messages that the engine has, and that have no answer yet."""
+        return self._letters.all()
+
+    def settle(self, letter: Pending, reply: msg.Accepted | msg.Error) -> None:
+        """The server tells, as a session begins, what became of one that was sent before."""
+        self._carry_out(self.engine.settle(letter.id, reply))
 
     def signal(self, to: Address, body: AnyBody) -> bool:
         """Say something that is worth nothing later. False: the conversation is not encrypted."""

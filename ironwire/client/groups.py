@@ -19,7 +19,7 @@ from ironwire.client.encryption import HELD_REASONS, Encryption
 from ironwire.client.errors import KeystoreError, NotTheProtocol, Refused
 from ironwire.client.rosters import Rosters
 from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Rename, Wish
-from ironwire.ids import ClientId, GroupId, MessageId, Role
+from ironwire.ids import Address, ClientId, GroupId, MessageId, Role
 from ironwire.wire import messages as msg
 
 Details = TypeVar("Details", msg.GroupDetails, msg.GroupSummary)
@@ -34,6 +34,11 @@ class Asks(Protocol):
     async def ask(
         self, message: msg.ClientMessage, kind: type[AskedAnswer], message_id: MessageId | None = None
     ) -> AskedAnswer: ...
+
+
+async def epoch_code(requests: Asks, to: Address) -> str | None:
+    """As `Client.epoch_code`."""
+    return None if requests.encryption is None else await requests.encryption.epoch_code(to)
 
 
 @define(eq=False)

@@ -7,22 +7,20 @@ from attrs import frozen
 
 from ironwire.client.blobs import fetch_blob, store_blob
 from ironwire.client.connection.dial import Target
-from ironwire.client.connection.outgoing import Pending
+from ironwire.client.connection.outgoing import Reply
 from ironwire.client.store.store import LocalStore
 from ironwire.e2e.conversations import effects as fx
 from ironwire.errors import ClientError, InvalidId
-from ironwire.ids import MessageId
 from ironwire.wire import messages as msg
 
 
-@frozen
+@frozen(eq=False)
 class Lookups:
-    """The lookups of one device. `launch` and `forget` are those of its requests."""
+    """The lookups of one device. `ask` has a question answered by the server in this session."""
 
     _target: Target
     _store: LocalStore
-    _launch: Callable[[msg.ClientMessage, MessageId | None], Pending]
-    _forget: Callable[[Pending], None]
+    _ask: Callable[[msg.ClientMessage], Awaitable[Reply]]
 
     async def find(self, question: fx.Question) -> object:
         """What was asked for; None: it cannot be had.
@@ -43,11 +41,7 @@ class Lookups:
                 return None
 
     async def _upload(self, data: bytes) -> object:
-        pending = self._launch(msg.UploadToken(), None)
-        try:
-            grant = await pending.reply_or_error()
-        finally:
-            self._forget(pending)
+        grant = await self._ask(msg.UploadToken())
         token = grant.token if isinstance(grant, msg.UploadGrant) else None
         return await store_blob(self._target.address, data, token, self._target.dial)
 

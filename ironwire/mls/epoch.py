@@ -28,16 +28,17 @@ class Channel(Struct):
     keys: SecretTree
     tree: Tree
 
-    def seal(self, key: KeyPair, leaf: int, data: bytes, authenticated_data: bytes) -> tuple[PrivateMessage, Self]:
-        """The message, and the channel without the key that it took."""
+    def seal(
+        self, key: KeyPair, leaf: int, data: bytes, authenticated_data: bytes
+    ) -> tuple[PrivateMessage, SecretTree]:
+        """The message, and the keys without the one that it took."""
         context = self.context
         parts = (context.group_id, context.epoch, MemberSender(leaf), authenticated_data, ApplicationData(data))
         signed = AuthenticatedContent.sign(key, PRIVATE, FramedContent(*parts), context)
-        message, keys = protect_private(signed, self.sender_data, self.keys)
-        return message, evolve(self, keys=keys)
+        return protect_private(signed, self.sender_data, self.keys)
 
-    def open(self, message: PrivateMessage) -> tuple[Participant, bytes, Self]:
-        """The sender, the data, and the channel without the key that it took.
+    def open(self, message: PrivateMessage) -> tuple[Participant, bytes, SecretTree]:
+        """The sender, the data, and the keys without the one that it took.
 
         Raises:
             MLSError: the message is not of this epoch, was not made by the member it says, or was opened before.
@@ -48,7 +49,7 @@ class Channel(Struct):
             raise MLSError("a handshake message that is not public")
         leaf = self.tree.leaf(sender)
         opened.verify(leaf.signature_key, self.context)
-        return Participant.at(sender, leaf), content.data, evolve(self, keys=keys)
+        return Participant.at(sender, leaf), content.data, keys
 
 
 @frozen(repr=False)

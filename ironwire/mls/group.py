@@ -21,6 +21,7 @@ from ironwire.mls.joining import Joined, KeyPackagePrivate, make_welcome, open_w
 from ironwire.mls.nodes import Extension
 from ironwire.mls.policy import Change, Participant, Policy
 from ironwire.mls.public import open_key_package
+from ironwire.mls.secret_tree import SecretTree
 from ironwire.mls.suite import CIPHER_SUITE, VERSION
 from ironwire.mls.tree import Tree
 
@@ -32,6 +33,7 @@ class MLSGroup:
     _device_key: KeyPair = field(repr=False)
     _policy: Policy
     _state: states.MemberState = field(repr=False)
+    _mark: int = 0
 
     # --- ways to have one ---
 
@@ -72,27 +74,39 @@ class MLSGroup:
         return cls(device_key, policy, states.MemberState.begin(epoch)), joined
 
     @classmethod
-    def restore(cls, state: bytes, device_key: KeyPair, policy: Policy) -> Self:
-        """The group that `state` was taken from. Restoring an old state uses keys twice: see `mark`.
+    def restore(cls, state: bytes, message_keys: bytes, device_key: KeyPair, policy: Policy) -> Self:
+        """The group that both were taken from. Restoring old ones uses keys twice: see `mark`.
 
         Raises:
-            MLSError: not a state of this version, or of another device.
+            MLSError: not a state of this version, or of another device; or the keys of another state.
         """
-        saved = states.MemberState.decode(state)
+        saved, rest = states.MemberState.decode(state), states.MessageKeys.decode(message_keys)
+        rest.belong_to(saved)
         if (epoch := saved.epoch) is not None:
             own = epoch.tree.leaf(epoch.leaf)
             need(own.signature_key == device_key.public_key.raw, "a state of another device")
-        return cls(device_key, policy, saved)
+            need(epoch.channel.keys == states.NO_KEYS, "a state that has message keys")
+        return cls(device_key, policy, saved.with_keys(rest.keys), rest.mark)
 
     # --- what it is ---
 
     def state(self) -> bytes:
-        """All of it but the device key: the same bytes for the same state."""
-        return self._state.encode()
+        """All of it but the device key and what `message_keys` has: the same bytes for the same state."""
+        return self._state.with_keys(states.NO_KEYS).encode()
+
+    def state_mark(self) -> int:
+        """The mark of the last change of `state`."""
+        return self._state.mark
+
+    def message_keys(self) -> bytes:
+        """What every message changes, and is small: it is stored in one transaction with its message, and with `state`
+        where that has changed.
+        """
+        return states.MessageKeys.of(self._state, self._mark).encode()
 
     def mark(self) -> int:
         """Grows with every change, so that a copy of it elsewhere shows that an old state came back."""
-        return self._state.mark
+        return self._mark
 
     @property
     def is_active(self) -> bool:
@@ -152,8 +166,8 @@ class MLSGroup:
         """
         need(self.pending is None, "a commit is pending")
         epoch = self._epoch
-        message, channel = epoch.channel.seal(self._device_key, epoch.leaf, data, authenticated_data)
-        self._replace(epoch=evolve(epoch, channel=channel))
+        message, keys = epoch.channel.seal(self._device_key, epoch.leaf, data, authenticated_data)
+        self._use(keys)
         return framing.envelope(message)
 
     def commit(
@@ -239,11 +253,11 @@ class MLSGroup:
         epoch, past = self._epoch, self._state.past
         need(message.group_id == epoch.context.group_id, "a message of another group")
         if message.epoch == epoch.context.epoch:
-            sender, data, channel = epoch.channel.open(message)
-            self._replace(epoch=evolve(epoch, channel=channel))
+            sender, data, keys = epoch.channel.open(message)
+            self._use(keys)
         elif past is not None and message.epoch == past.context.epoch:
-            sender, data, channel = past.open(message)
-            self._replace(past=channel)
+            sender, data, keys = past.open(message)
+            self._replace(past=evolve(past, keys=keys))
         else:
             raise MLSError("a message of another epoch")
         return states.Application(sender, message.epoch, message.authenticated_data, data)
@@ -326,5 +340,10 @@ class MLSGroup:
         """Begin the next epoch. Of the last one only late messages can be read from now on."""
         self._replace(epoch=following, past=self._epoch.channel, pending=None, proposals=())
 
+    def _use(self, keys: SecretTree) -> None:
+        self._mark += 1
+        self._state = self._state.with_keys(keys)
+
     def _replace(self, **parts: object) -> None:
-        self._state = evolve(self._state, mark=self._state.mark + 1, **parts)  # type: ignore[arg-type]  # of MemberState
+        self._mark += 1
+        self._state = evolve(self._state, mark=self._mark, **parts)  # type: ignore[arg-type]  # of MemberState

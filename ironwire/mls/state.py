@@ -3,15 +3,17 @@
 import hashlib
 from typing import Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ironwire.mls.codec import U16, U32, U64, Cursor, Opaque, Struct, need
 from ironwire.mls.epoch import Channel, Epoch
 from ironwire.mls.messages import AnyProposal, Proposal
 from ironwire.mls.policy import Change, Participant
+from ironwire.mls.secret_tree import SecretTree
 
 MOST_PROPOSALS = 256
 """Standalone proposals that are remembered in one epoch."""
+NO_KEYS = SecretTree(0, {}, {})
 _VERSION = 1
 
 
@@ -81,10 +83,11 @@ class PendingCommit(Struct):
 
 @frozen
 class MemberState(Struct):
-    """Everything of a group but the device's key. A new one replaces it with every change."""
+    """Everything of a group but the device's key. Stored, it has no message keys of the current epoch either."""
 
     version: U16
     mark: U64
+    """Of the last change, unless that was of message keys of the current epoch alone."""
     epoch: Epoch | None
     """None since this device was removed."""
     past: Channel | None
@@ -100,3 +103,32 @@ class MemberState(Struct):
         state = super().read(cursor)
         need(state.version == _VERSION, "a state of another version")
         return state
+
+    def with_keys(self, keys: SecretTree) -> "MemberState":
+        """With other message keys of the current epoch, if this device is in one."""
+        epoch = self.epoch
+        return self if epoch is None else evolve(self, epoch=evolve(epoch, channel=evolve(epoch.channel, keys=keys)))
+
+
+@frozen(repr=False)
+class MessageKeys(Struct):
+    """The rest of a stored state: a few hundred bytes, and the part that every message changes."""
+
+    version: U16
+    state_mark: U64
+    """Of the state to which they belong."""
+    mark: U64
+    keys: SecretTree
+
+    @classmethod
+    def of(cls, state: MemberState, mark: int) -> Self:
+        keys = NO_KEYS if state.epoch is None else state.epoch.channel.keys
+        return cls(_VERSION, state.mark, mark, keys)
+
+    def belong_to(self, state: MemberState) -> None:
+        """Raises:
+        MLSError: these are not the keys of this stored state.
+        """
+        own = self.version, self.state_mark, self.mark >= state.mark
+        need(own == (state.version, state.mark, True), "keys of another state")
+        need((self.keys == NO_KEYS) == (state.epoch is None), "keys of no epoch")

@@ -96,10 +96,15 @@ class FakeClient:
     is_encrypted: bool = False
     bodies: list[FileBody] = field(factory=list)
     """Of files that go encrypted."""
+    code: str | None = None
 
     @property
     def connected(self) -> bool:
         return self.connection.state == "connected"
+
+    async def epoch_code(self, to: Address) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return self.code
 
     def reconnect_now(self) -> None:
         self.reconnects += 1

@@ -34,11 +34,16 @@ class FakeClient:
 
     client_id: ClientId
     answer: Any = None
+    code: str | None = None
     asked: list[tuple[Any, ...]] = field(factory=list)
 
     @property
     def groups(self) -> "FakeClient":
         return self
+
+    async def epoch_code(self, group: GroupId) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return self.code
 
     def __getattr__(self, verb: str) -> Any:
         async def ask(*arguments: Any, **options: Any) -> Any:
@@ -134,6 +139,14 @@ def test_who_is_in_a_group(client: FakeClient) -> None:
         "members": [{"client": client.client_id, "role": "admin"}, {"client": BOB, "role": "member"}],
         "name": "Fri\x1b[2Jends",
     }
+
+
+def test_who_is_in_an_encrypted_group_and_its_code(client: FakeClient) -> None:
+    client.answer = GroupDetails(FRIENDS, 4, [GroupMember(client.client_id, "admin")])
+    client.code = "98765" * 6
+    shown = run("group", "info", "friends").stdout.splitlines()
+    assert shown[-1].split() == ["code", *["98765"] * 6]
+    assert json.loads(run("group", "info", "friends", "--json").stdout)["code"] == client.code
 
 
 def test_the_groups_one_is_in(client: FakeClient) -> None:

@@ -30,7 +30,7 @@ from ironwire.client import (
     Uploaded,
     create_identity,
 )
-from ironwire.client.store.handover import Sending
+from ironwire.client.store.device_owner import Sending
 from ironwire.ids import Address, ClientId, MessageId
 from ironwire.wire.messages import File
 from tests.client.test_media import make_film, make_picture, make_sound

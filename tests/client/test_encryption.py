@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from ironwire.client import (
     DeviceId,
     DeviceRenewed,
     DevicesChanged,
+    Disconnected,
     Event,
     FileBody,
     Identity,
@@ -36,6 +38,7 @@ from ironwire.client import (
     open_device_keys,
     open_log,
 )
+from ironwire.client.connection.requests import Requests
 from ironwire.client.store.backlog import WINDOW
 from ironwire.e2e.conversations import changes
 from ironwire.e2e.conversations import effects as fx
@@ -286,6 +289,33 @@ async def test_groups_are_encrypted_by_default(dial: Dialler, tmp_path: Path) ->
         assert (await alice.client.groups.info(group)).name == "Club"
 
 
+async def test_everybody_in_a_conversation_sees_the_same_epoch_code(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone", "carol.phone") as (alice, bob, carol):
+        for other in (bob, carol):
+            await alice.client.send_text(other.id, "Are you there?")
+            await other.reads("Are you there?")
+        group = await alice.client.groups.create([bob.id, carol.id], "Club")
+        await alice.client.send_text(group, "Hello")
+        for reader in (bob, carol):
+            await reader.reads("Hello")
+        codes = {await each.client.epoch_code(group) for each in (alice, bob, carol)}
+        assert len(codes) == 1
+        (code,) = codes
+        assert code is not None
+        assert (len(code), code.isdigit()) == (30, True)
+        await alice.client.groups.set_role(group, bob.id, "admin")
+        await bob.client.send_text(group, "thank you")
+        await alice.reads("thank you")
+        assert await bob.client.epoch_code(group) == await alice.client.epoch_code(group) != code
+        assert await alice.client.epoch_code(bob.id) == await bob.client.epoch_code(alice.id) is not None
+        assert await carol.client.epoch_code(bob.id) is None
+
+
+async def test_where_nothing_is_encrypted_there_is_no_epoch_code(dial: Dialler, tmp_path: Path) -> None:
+    async with person("alice.phone", dial, tmp_path, has_keys=False) as alice:
+        assert await alice.client.epoch_code(identity_of("bob").client_id) is None
+
+
 async def test_a_group_with_somebody_without_keys_is_as_before(dial: Dialler, tmp_path: Path) -> None:
     async with (
         person("alice.phone", dial, tmp_path) as alice,
@@ -392,6 +422,26 @@ async def test_a_store_that_was_put_back_from_a_copy_makes_the_device_a_new_one(
         await alice.reads("three")
         await alice.client.send_text(bob.id, "four")
         await bob.reads("four")
+
+
+async def test_what_is_kept_while_a_session_ends_is_not_asked_in_it(
+    dial: Dialler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tasks are gone already, and the file is a moment behind."""
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        await alice.client.send_text(bob.id, "one")
+        link = alice.client._link
+        assert link.encryption is not None
+        kept = partial(link.encryption._kept, fx.Effects(requests=[fx.Request(1, fx.Inquiry(MlsPackages()))]), {})
+        late = partial(kept, link.encryption._session, None)
+        end = Requests.end
+        monkeypatch.setattr(Requests, "end", lambda requests: (late(), end(requests)))
+        for stream in dial.streams:
+            await stream.aclose()
+        await alice.sees(lambda event: isinstance(event, Disconnected))
+        monkeypatch.undo()
+        await alice.client.send_text(bob.id, "two")
+        await bob.reads("two")
 
 
 async def test_what_is_sent_while_a_server_is_away_goes_encrypted_later(dial: Dialler, tmp_path: Path) -> None:

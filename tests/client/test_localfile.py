@@ -161,7 +161,8 @@ class FileMachine(RuleBasedStateMachine):
         assert said == self.model.unseen
         numbered = self.file.numbered()
         assert (numbered.epoch, numbered.highest) == (self.model.epoch, self.model.highest)
-        assert {n: message_id for n, (message_id, _) in numbered.queued.items()} == self.model.numbers
+        assert {each.n: each.id for each in numbered.queued if each.n is not None} == self.model.numbers
+        assert [each.id for each in numbered.queued] == self.sent_or_before()
         assert [each.id for each in self.file.queued(1_000)] == [*self.model.queued]
         history = [[entry.state, getattr(entry.message, "text", "")] for entry in self.file.history(BOB, 1_000)]
         assert history == self.model.history
@@ -169,6 +170,13 @@ class FileMachine(RuleBasedStateMachine):
         assert [*self.pages(3)] == self.file.history(BOB, 1_000)[::-1]
         found = [(each.peer, each.last, each.unread) for each in self.file.conversations()]
         assert found == [(BOB, entry, self.model.unread) for entry in self.file.history(BOB, 1)]
+
+    def sent_or_before(self) -> list[str]:
+        """What has a number, and the texts, which all go to Bob, before the last of that. Receipts keep no order."""
+        ids, kinds, numbered = [*self.model.queued], self.model.queued, set(self.model.numbers.values())
+        upto = max((ids.index(each) + 1 for each in numbered), default=0)
+        kept = "text" if any(kinds[each] == "text" for each in numbered) else None
+        return [each for each in ids[:upto] if each in numbered or kinds[each] == kept]
 
     def pages(self, size: int) -> Iterator[HistoryEntry]:
         """Everything, the newest first, read backwards page by page."""

@@ -36,8 +36,10 @@ from ironwire.client import (
     StoreKey,
     connect,
     open_device,
+    open_device_keys,
     read_history,
 )
+from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.store import in_thread
 from ironwire.ids import Address, DeviceId, MessageId
 from ironwire.limits import Limits
@@ -83,18 +85,20 @@ class World:
     folder: Path
     store: Store
     limits: Limits = field(factory=Limits)
+    is_encrypted: bool = False
+    """Whether the devices have keys."""
     has_started: trio.Event = field(factory=trio.Event)
     _server: InProcessServer | None = None
     _stopping: trio.Event = field(factory=trio.Event)
 
     async def run_server(self) -> None:
         """Serve, and start anew from the store whenever the server is stopped."""
-        config = Settings(
-            data=self.folder / "data",
-            auth=AuthSettings(origins=(ADDRESS.origin,), require_origin=True),
-            limits=self.limits,
-        )
         while True:
+            config = Settings(
+                data=self.folder / "data",
+                auth=AuthSettings(origins=(ADDRESS.origin,), require_origin=True),
+                limits=self.limits,
+            )
             self._stopping = trio.Event()
             _let_time_pass(False)  # the server starts with threads
             async with serve_in_process(create_app(config, open_store=lambda _: self.store)) as server:
@@ -130,6 +134,7 @@ class Program:
     owner: Owner
     world: World
     stream: trio.abc.Stream | None = None
+    client: Client | None = None
     _life: trio.CancelScope = field(factory=trio.CancelScope)
 
     @property
@@ -142,6 +147,7 @@ class Program:
             with self._life:
                 try:
                     async with self.connected() as client:
+                        self.client = client
                         await self.use(client)
                 except (ConnectionFailed, ConnectionLost):
                     await trio.sleep(1)
@@ -154,9 +160,22 @@ class Program:
         store = LocalStore(self.path, slow_disk)
         backoff = Backoff(uniform=lambda _, most: most / 2)
         async with connect(
-            ADDRESS, self.identity, device=self.owner.device, store=store, backoff=backoff, dial=self._dial
+            ADDRESS,
+            self.identity,
+            device=self.owner.device,
+            store=store,
+            backoff=backoff,
+            dial=self._dial,
+            keys=self.keys(),
         ) as client:
             yield client
+
+    def keys(self) -> DeviceKeys | None:
+        """Those of the device, read anew, in a folder of its own."""
+        folder = self.world.folder / f"{self.owner.device}-keys"
+        folder.mkdir(exist_ok=True)
+        path = folder / "identity.key"
+        return open_device_keys(path, self.identity, self.owner.device) if self.world.is_encrypted else None
 
     def crash(self) -> None:
         self._life.cancel()
@@ -215,7 +234,13 @@ class QueueingWriter(Writer):
         store = LocalStore(self.path, slow_disk)
         backoff = Backoff(uniform=lambda _, most: most / 2)
         async with open_device(
-            ADDRESS, self.identity, self.owner.device, store=store, backoff=backoff, dial=self._dial
+            ADDRESS,
+            self.identity,
+            self.owner.device,
+            store=store,
+            backoff=backoff,
+            dial=self._dial,
+            keys=self.keys(),
         ) as client:
             yield client
 

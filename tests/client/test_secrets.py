@@ -39,18 +39,23 @@ def path(tmp_path: Path) -> Path:
 def test_secrets_and_the_position_come_back_as_they_were_kept_in_one_transaction(path: Path) -> None:
     file = LocalFile.open(path, OWNER, KEY)
     file.apply([Begin(1, 0)])
-    membership = fx.SavedMembership(PAIR, b"the first state", None, b"{}")
+    membership = fx.SavedMembership(PAIR, fx.SavedGroup(b"the first state", b"keys"), None, b"{}")
     package = fx.SavedPackage(b"r" * 32, b"private", True, NOW, NOW + 1, is_published=True)
     log, missing = fx.SavedLog(BOB, b"entries"), fx.Missing(PAIR, BOB, MessageId("m9"), NOW)
     file.apply([Absorb((membership, package, log, missing, opened(TextBody("Hello"), 1), fx.Passed(1, 1)))])
-    later, other = fx.SavedMembership(PAIR, b"later", b"next", b"{}"), fx.SavedPackage(b"s" * 32, b"", False, 0, 0)
-    file.apply([Absorb((later, other))])
+    next_group = fx.SavedGroup(b"next", b"its keys")
+    later = fx.SavedMembership(PAIR, fx.SavedGroup(b"later", b"first keys"), next_group, b"{}")
+    over = fx.SavedMembership(CLUB, None, None, b"{}")
+    file.apply([Absorb((later, fx.SavedMembership(CLUB, fx.SavedGroup(b"club", b"club keys"), None, b"{}")))])
+    file.apply([Absorb((over, fx.SavedPackage(b"s" * 32, b"", False, 0, 0)))])
+    file.apply([Absorb((fx.SavedKeys(PAIR, b"second keys"),))])
     file.apply([Absorb((fx.DropPackage(b"s" * 32), fx.NoLongerMissing(PAIR, BOB, MessageId("m9"))))])
     file.close()
     file = LocalFile.open(path, OWNER, KEY)
     assert file._database.execute("PRAGMA secure_delete").fetchone() == (1,), "what a new state replaces is overwritten"
     kept = file.secrets()
-    assert kept.memberships == [fx.SavedMembership(PAIR, b"later", b"next", b"{}")]
+    assert kept.memberships == [evolve(later, group=fx.SavedGroup(b"later", b"second keys")), over]
+    assert file._database.execute("SELECT count(*) FROM message_keys").fetchone() == (1,)
     assert kept.packages == [package]
     assert kept.logs == [log]
     assert kept.missing == []
@@ -61,7 +66,7 @@ def test_secrets_and_the_position_come_back_as_they_were_kept_in_one_transaction
 def test_a_batch_that_fails_leaves_nothing(path: Path) -> None:
     file = LocalFile.open(path, OWNER, KEY)
     file.apply([Begin(1, 0)])
-    broken = fx.SavedMembership(PAIR, b"state", None, None)  # type: ignore[arg-type]  # no facts: the table refuses it
+    broken = fx.SavedMembership(PAIR, None, None, None)  # type: ignore[arg-type]  # no facts: the table refuses it
     with pytest.raises(Exception, match="NOT NULL"):
         file.apply([Absorb((opened(TextBody("Hello"), 1), fx.Passed(1, 1), broken))])
     assert file.position() == 0

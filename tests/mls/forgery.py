@@ -35,7 +35,7 @@ from ironwire.mls.messages import (
     Welcome,
 )
 from ironwire.mls.nodes import LeafNode
-from tests.mls.crew import Device
+from tests.mls.crew import Device, stored
 
 
 def _modules() -> Iterator[Any]:
@@ -90,7 +90,7 @@ def forge(
     `leaf` changes the leaf of the path before it is signed anew, `path` the path afterwards, `secret` each path secret
     before it is encrypted, `tag` the confirmation tag.
     """
-    group = MLSGroup.restore(device.group.state(), device.key, device.policy)
+    group = MLSGroup.restore(*stored(device.group), device.key, device.policy)
     epoch = group._epoch
     context, old = epoch.context, epoch.tree.leaf(epoch.leaf)
     items = tuple(each if isinstance(each, ByReference) else ByValue(each) for each in proposals)

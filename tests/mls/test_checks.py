@@ -63,7 +63,7 @@ from ironwire.mls.nodes import (
     RequiredCapabilities,
     X509Credential,
 )
-from tests.mls.crew import Device, crew, deliver, devices
+from tests.mls.crew import Device, crew, deliver, devices, stored
 from tests.mls.forgery import content_of, epoch_of, forge, sign
 
 SMALL_ORDER = bytes(32)
@@ -72,10 +72,10 @@ UNKNOWN_EXTENSION = Extension(0xF000, b"")
 
 def refused(device: Device, message: bytes, why: str) -> None:
     """`device` refuses the message for that reason, and nothing has changed."""
-    state = device.group.state()
+    state = stored(device.group)
     with pytest.raises(MLSError, match=why):
         device.group.process(message)
-    assert device.group.state() == state
+    assert stored(device.group) == state
 
 
 # --- messages (section 6) --------------------------------------------------------------------------------------------

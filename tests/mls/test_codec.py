@@ -15,7 +15,7 @@ from ironwire.mls.messages import Commit, GroupSecrets, MLSGroupInfo, RemoveProp
 from ironwire.mls.nodes import KeyPackage, LeafNode, RequiredCapabilities
 from ironwire.mls.public import cut_welcome, inspect_application, inspect_commit, open_key_package
 from ironwire.mls.tree import Tree
-from tests.mls.crew import Device, crew
+from tests.mls.crew import Device, Stored, crew, stored
 from tests.mls.strategies import messages, structs
 
 STRUCTS: list[type[Struct]] = [MLSGroupInfo, GroupSecrets, KeyPackage, LeafNode, Commit, RequiredCapabilities]
@@ -83,22 +83,24 @@ def test_a_decoder_raises_nothing_else(data: bytes) -> None:
             decode(data)
 
 
-STATES = [device.group.state() for device in crew("alice", "bob")]
+STATES = [stored(device.group) for device in crew("alice", "bob")]
 
 
 @given(
     state=st.sampled_from(STATES),
-    place=st.integers(0, max(map(len, STATES))),
+    part=st.integers(0, 1),
+    place=st.integers(0, max(len(part) for state in STATES for part in state)),
     left_out=st.integers(0, 4),
     put_in=st.binary(max_size=4),
 )
-def test_a_broken_state_raises_nothing_else(state: bytes, place: int, left_out: int, put_in: bytes) -> None:
-    broken = state[:place] + put_in + state[place + left_out :]
+def test_a_broken_state_raises_nothing_else(state: Stored, part: int, place: int, left_out: int, put_in: bytes) -> None:
+    hurt = state[part][:place] + put_in + state[part][place + left_out :]
+    broken = (state[0], hurt) if part else (hurt, state[1])
     try:
-        group = MLSGroup.restore(broken, Device("alice").key, Policy())
+        group = MLSGroup.restore(*broken, Device("alice").key, Policy())
     except MLSError:
         return
-    assert group.state() == broken
+    assert stored(group) == broken
 
 
 @given(length=st.integers(0, (1 << 30) - 1) | st.sampled_from([0, 63, 64, 16383, 16384, (1 << 30) - 1]))

@@ -20,7 +20,8 @@ from ironwire.mls.framing import open_envelope
 from ironwire.mls.messages import PrivateMessage
 from ironwire.mls.nodes import X509Credential
 from ironwire.mls.secret_tree import APPLICATION, SecretTree
-from tests.mls.crew import GROUP_ID, LIFETIME, Device, add, assert_agreement, crew, deliver, devices
+from ironwire.mls.state import NO_KEYS, MessageKeys
+from tests.mls.crew import GROUP_ID, LIFETIME, Device, add, assert_agreement, crew, deliver, devices, stored
 from tests.mls.forgery import edit_welcome
 
 
@@ -76,7 +77,7 @@ def test_a_removed_member_learns_it_and_reads_nothing_after_it() -> None:
 
 def test_a_removed_member_with_its_old_state_reads_nothing_after_it() -> None:
     alice, bob, carol = crew("alice", "bob", "carol")
-    thief = MLSGroup.restore(bob.group.state(), bob.key, bob.policy)
+    thief = MLSGroup.restore(*stored(bob.group), bob.key, bob.policy)
     deliver(alice.group.commit(remove=[bob.leaf]).commit, [alice, carol])
     with pytest.raises(MLSError, match="another epoch"):
         thief.process(alice.group.encrypt(b"secret"))
@@ -145,10 +146,10 @@ def test_messages_come_in_any_order_but_none_comes_twice() -> None:
         assert event.data == b"%d" % number
         bob.restart()
     for each in sent:
-        state = bob.group.state()
+        state = stored(bob.group)
         with pytest.raises(MLSError, match="opened before"):
             bob.group.process(each)
-        assert bob.group.state() == state
+        assert stored(bob.group) == state
 
 
 def test_nobody_opens_an_own_message() -> None:
@@ -200,13 +201,62 @@ def test_a_message_takes_its_key_away() -> None:
 def test_the_secret_of_a_used_key_is_gone() -> None:
     alice, _ = crew("alice", "bob")
     (root_secret,) = alice.group._epoch.channel.keys._nodes.values()
-    assert root_secret in alice.group.state()
+    assert root_secret in alice.group.message_keys()
     secrets = [root_secret]
     for _ in range(3):
         alice.group.encrypt(b"")
         secrets.append(alice.group._epoch.channel.keys._ratchets[alice.leaf, APPLICATION].secret)
-        state = alice.group.state()
+        state = b"".join(stored(alice.group))
         assert [secret in state for secret in secrets] == [False] * (len(secrets) - 1) + [True]
+
+
+def test_a_message_changes_nothing_but_the_message_keys() -> None:
+    alice, bob = crew("alice", "bob")
+    for device in (alice, bob):
+        state, mark = device.group.state(), device.group.state_mark()
+        keys = device.group.message_keys()
+        message = alice.group.encrypt(b"x" * 1_000)
+        bob.group.process(message)
+        assert (device.group.state(), device.group.state_mark()) == (state, mark)
+        assert device.group.message_keys() != keys
+        assert len(device.group.message_keys()) < 500
+        device.restart()
+        assert device.group.state_mark() == mark
+
+
+def test_a_late_message_of_the_last_epoch_changes_the_state() -> None:
+    alice, bob = crew("alice", "bob")
+    late = alice.group.encrypt(b"late")
+    deliver(alice.group.commit(path=True).commit, [alice, bob])
+    state, mark = bob.group.state(), bob.group.state_mark()
+    bob.group.process(late)
+    assert bob.group.state() != state
+    assert bob.group.state_mark() > mark
+
+
+def test_the_parts_of_two_states_do_not_go_together() -> None:
+    alice, bob = crew("alice", "bob")
+    before = stored(alice.group)
+    alice.group.encrypt(b"x")
+    assert MLSGroup.restore(before[0], alice.group.message_keys(), alice.key, alice.policy).mark() == alice.group.mark()
+    deliver(alice.group.commit(path=True).commit, [alice, bob])
+    after = stored(alice.group)
+    deliver(bob.group.commit(remove=[alice.leaf]).commit, [alice])
+    removed = stored(alice.group)
+    for state, keys in ((before[0], after[1]), (after[0], before[1]), (after[0], removed[1]), (removed[0], after[1])):
+        with pytest.raises(MLSError, match="keys of another state"):
+            MLSGroup.restore(state, keys, alice.key, alice.policy)
+    full = _state_with_keys(bob)
+    with pytest.raises(MLSError, match="a state that has message keys"):
+        MLSGroup.restore(full, bob.group.message_keys(), bob.key, bob.policy)
+    without = evolve(MessageKeys.decode(bob.group.message_keys()), keys=NO_KEYS)
+    with pytest.raises(MLSError, match="keys of no epoch"):
+        MLSGroup.restore(bob.group.state(), without.encode(), bob.key, bob.policy)
+
+
+def _state_with_keys(device: Device) -> bytes:
+    """A state in which the message keys were left."""
+    return device.group._state.encode()
 
 
 def test_a_secret_tree_gives_what_it_has() -> None:
@@ -253,17 +303,19 @@ def test_a_state_is_the_same_bytes_after_it_was_restored() -> None:
     bob.group.process(alice.group.encrypt(b"x"))
     alice.group.commit(path=True)
     for device in (alice, bob):
-        state = device.group.state()
+        state = stored(device.group)
         device.restart()
-        assert device.group.state() == state
+        assert stored(device.group) == state
 
 
 def test_a_state_of_another_device_or_version_is_refused() -> None:
     alice, bob = crew("alice", "bob")
     with pytest.raises(MLSError, match="a state of another device"):
-        MLSGroup.restore(alice.group.state(), bob.key, bob.policy)
+        MLSGroup.restore(*stored(alice.group), bob.key, bob.policy)
     with pytest.raises(MLSError, match="a state of another version"):
-        MLSGroup.restore(b"\0\2" + alice.group.state()[2:], alice.key, alice.policy)
+        MLSGroup.restore(b"\0\2" + alice.group.state()[2:], alice.group.message_keys(), alice.key, alice.policy)
+    with pytest.raises(MLSError, match="keys of another state"):
+        MLSGroup.restore(alice.group.state(), b"\0\2" + alice.group.message_keys()[2:], alice.key, alice.policy)
 
 
 def test_a_welcome_tells_what_its_sender_adds() -> None:
@@ -346,7 +398,7 @@ def test_the_policy_refuses_a_commit_of_others_and_one_of_its_own() -> None:
     bob.policy = policy
     bob.restart()
     policy.is_on = True
-    state = bob.group.state()
+    state = stored(bob.group)
     with pytest.raises(MLSError, match="not allowed"):
         bob.group.process(alice.group.commit(path=True).commit)
     with pytest.raises(MLSError, match="not allowed"):
@@ -354,7 +406,7 @@ def test_the_policy_refuses_a_commit_of_others_and_one_of_its_own() -> None:
     alice.group.drop_pending()
     with pytest.raises(MLSError, match="not allowed"):
         bob.group.process(alice.group.commit(remove=[bob.leaf]).commit)
-    assert bob.group.state() == state
+    assert stored(bob.group) == state
     policy.is_on = False
     bob.group.process(alice.group.pending.commit)  # type: ignore[union-attr]  # it is pending since above
 

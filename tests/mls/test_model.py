@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ironwire.errors import MLSError
 from ironwire.mls import Application, Committed, OwnCommit, RemovedFromGroup, suite
 from ironwire.mls.public import inspect_commit
-from tests.mls.crew import Device
+from tests.mls.crew import Device, stored
 
 NAMES = "abcdefgh"
 
@@ -239,7 +239,7 @@ class GroupModel(RuleBasedStateMachine):
         commit, pending, before = self.log.commits[group.epoch], group.pending, group.epoch
         if device.name in self.log.removed[before]:
             ghost = Device(device.name)
-            ghost.recall(group.state())
+            ghost.recall(stored(group))
             self.ghosts.append(ghost)
         event = group.process(commit)
         if device.name in self.log.removed[before]:
@@ -252,11 +252,11 @@ class GroupModel(RuleBasedStateMachine):
             assert group.pending is None
 
     def refuses(self, device: Device, message: bytes) -> None:
-        state = device.group.state()
+        state = stored(device.group)
         try:
             device.group.process(message)
         except MLSError:
-            assert device.group.state() == state
+            assert stored(device.group) == state
         else:
             raise AssertionError("the message was not refused")
 

@@ -8,6 +8,7 @@ from ironwire.crypto.signing import Identity
 from ironwire.mls import Committed, KeyPackage, KeyPackagePrivate, LeafNode, MLSGroup, Policy, ProposalReceived
 from ironwire.mls.framing import open_envelope
 from ironwire.mls.messages import RESUME_APPLICATION, ExternalPsk, ResumptionPsk
+from tests.mls.crew import stored
 from tests.mls.vectors import cases
 
 raw = bytes.fromhex
@@ -51,6 +52,6 @@ def test_a_passive_client_handles_commits(case: dict[str, Any]) -> None:
         policy.psks[resumption.encode()] = group.resumption_psk()
         for proposal in epoch["proposals"]:
             assert isinstance(group.process(raw(proposal)), ProposalReceived)
-        group = MLSGroup.restore(group.state(), key, policy)
+        group = MLSGroup.restore(*stored(group), key, policy)
         assert isinstance(group.process(raw(epoch["commit"])), Committed)
         assert group.authenticator().hex() == epoch["epoch_authenticator"]

@@ -19,7 +19,7 @@ from ironwire.cli.render import ROLES, notice, roster
 from ironwire.cli.scripting.asking import ask_as_device, confirm, yes_option
 from ironwire.cli.table import show_table
 from ironwire.cli.terminal import err, out, printable
-from ironwire.client import Accepted, GroupDetails, GroupSummary, Refused, read_client_id
+from ironwire.client import Accepted, Client, DeviceOwner, GroupDetails, GroupSummary, Refused, read_client_id
 from ironwire.errors import InvalidId
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
 
@@ -159,14 +159,22 @@ def list_groups(device: DeviceId | None, server: str, key: Path, *, as_json: boo
 @key_option
 @json_option
 def info(group: str, device: DeviceId | None, server: str, key: Path, *, as_json: bool) -> None:
-    """Show who is in GROUP, in the order in which they came."""
+    """Show who is in GROUP, in the order in which they came, and the code of an encrypted one.
+
+    The code is the same for all who are in GROUP, on each of their devices, until somebody comes, goes or renews keys.
+    Is it another at the same time, somebody has split the group: not all of you read the same.
+    """
     book = AddressBook.beside(key)
     group_id = book.group(group)
-    details = ask_as_device(server, key, device, lambda client: client.groups.info(group_id))
+
+    async def described(client: Client | DeviceOwner) -> tuple[GroupDetails, str | None]:
+        return await client.groups.info(group_id), await client.epoch_code(group_id)
+
+    details, code = ask_as_device(server, key, device, described)
     if as_json:
-        click.echo(json.dumps(_known(details)))
+        click.echo(json.dumps(_known(details) | ({} if code is None else {"code": code})))
         return
-    for line in roster(details, book, read_client_id(key)):
+    for line in roster(details, book, read_client_id(key), code):
         out().print(line)
 
 

@@ -83,7 +83,8 @@ class Link:
 
     def _encryption(self, keys: DeviceKeys, write_queue: WriteQueue) -> Encryption:
         requests = self.requests
-        ways = (requests.launch, requests.forget, requests.launch_plain, requests.settle, requests.hold)
+        answers = (requests.launch_plain, requests.settle, requests.hold, requests.give_number)
+        ways = (requests.launch, requests.forget, *answers)
         return Encryption(self.target, keys, write_queue, self.events, *ways)
 
     @property

@@ -1,6 +1,8 @@
 """Messages on their way to the server: frames that wait for their reply, and what one session has still to write."""
 
+from collections.abc import Callable
 from typing import TypeVar
+from uuid import uuid4
 
 import trio
 from attrs import define, field
@@ -27,6 +29,11 @@ that is said once; None for an ack.
 AskedAnswer = TypeVar("AskedAnswer", bound=msg.Answer)
 
 
+def new_message_id() -> MessageId:
+    """An id that no other message has."""
+    return MessageId(uuid4().hex)
+
+
 def checked(asked: str, reply: Reply, kind: type[AskedAnswer]) -> AskedAnswer:
     """`reply` to the verb `asked`, which has to be of that kind.
 
@@ -45,7 +52,8 @@ def checked(asked: str, reply: Reply, kind: type[AskedAnswer]) -> AskedAnswer:
 class Pending:
     """A message without a reply, to be sent again in every new session.
 
-    `body` goes encrypted instead of the message, or not at all.
+    `body` goes encrypted instead of the message, or not at all. `letter` is the kept message of which this one is the
+    encrypted form: it has the number of this one. `then` is told the reply at once.
     `is_kept`: it is in the device's store, and goes out whether or not somebody awaits the reply. `is_announced`: the
     program hears of it, and of its reply, as of events. To make one raises `Refused` where every server would refuse
     the message: nobody has to wait for that.
@@ -57,12 +65,16 @@ class Pending:
     is_kept: bool = False
     is_awaited: bool = True
     is_announced: bool = False
+    letter: "Pending | None" = None
+    then: Callable[["Reply | ClientError"], None] | None = None
     reply: Reply | ClientError | None = None
     replied: trio.Event = field(factory=trio.Event)
     given: Given | None = field(default=None, init=False)
     """The number that a device has given it."""
     n: int | None = field(default=None, init=False)
-    """The number under which it was sent last, or may have been."""
+    """The number under which it was sent last, or may have been; of a letter, that of its encrypted form."""
+    was_encrypted: bool = field(default=False, init=False)
+    """Whether an earlier run of the program has sent it encrypted, under `n`."""
     frame: str = field(init=False)
     is_ordered: bool = field(init=False)
     """Whether no later message may be accepted before it."""
@@ -82,17 +94,39 @@ class Pending:
     @property
     def recipient(self) -> Address | None:
         """The client or group that an envelope is for; None for a request."""
-        return self.message.to if isinstance(self.message, msg.Text | msg.File | msg.Receipt) else None
+        message = self.message if self.letter is None else self.letter.message
+        return message.to if isinstance(message, msg.Text | msg.File | msg.Receipt) else None
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether a device gives it a number: it knows after every crash that it may have sent it."""
+        return self.is_kept or self.letter is not None
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether nobody waits for the answer who could decide what to do about a refusal for now."""
+        if self.letter is not None:
+            return self.letter.is_patient
+        return isinstance(self.message, msg.MlsSend) or (self.is_kept and not self.is_awaited)
 
     @property
     def frame_bytes(self) -> int:
         """The size of its frame, with room for a number if it gets one."""
-        return self._bare_bytes + (NUMBER_BYTES if self.is_kept else 0)
+        return self._bare_bytes + (NUMBER_BYTES if self.is_numbered else 0)
 
     def number(self, n: int) -> None:
         """Send it under this number from now on."""
-        self.n = n
+        self._note_number(n)
         self.frame = encode(self.message, self.id, n).decode()
+
+    def void_number(self) -> None:
+        """Its number was refused, or stands for something else now."""
+        self._note_number(None)
+
+    def _note_number(self, n: int | None) -> None:
+        self.n = n
+        if self.letter is not None:
+            self.letter.n = n
 
     async def reply_or_error(self) -> Reply:
         """The reply, once it is there.
@@ -122,6 +156,8 @@ class Pending:
     def answer(self, reply: Reply | ClientError) -> None:
         self.reply = reply
         self.replied.set()
+        if self.then is not None:
+            self.then(reply)
 
 
 @define(eq=False)

@@ -22,7 +22,7 @@ from attrs import define, field
 
 from ironwire.client.connection.outgoing import Pending, SendQueue
 from ironwire.ids import Address, MessageId
-from ironwire.wire.messages import Accepted, Error, File, Receipt, Resume, Text
+from ironwire.wire.messages import Accepted, Error, File, MlsSend, Receipt, Resume, Text
 from ironwire.wire.messages.fields import is_retryable
 
 PAUSE_SECONDS = 5.0
@@ -117,5 +117,5 @@ class Repeats:
 
 def _is_repeated(pending: Pending, error: Error) -> bool:
     if error.msg == "rate_limited":
-        return isinstance(pending.message, Text | File | Receipt)
-    return pending.is_kept and not pending.is_awaited
+        return isinstance(pending.message, Text | File | Receipt | MlsSend)
+    return pending.is_patient

@@ -8,13 +8,12 @@ client shows and watches (section 7.3): every new session begins with it.
 """
 
 from functools import partial
-from uuid import uuid4
 
 import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked, new_message_id
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.encryption import CANNOT_READ, Encryption
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
@@ -29,11 +28,6 @@ from ironwire.limits import Limits
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
 from ironwire.wire.messages.fields import is_retryable
-
-
-def new_message_id() -> MessageId:
-    """An id that no other message has."""
-    return MessageId(uuid4().hex)
 
 
 @define(eq=False)
@@ -67,7 +61,7 @@ class Requests:
         if self.write_queue is None:
             self.backlog = None
         else:
-            self.backlog = Backlog(self.write_queue, self.events, self._launch, self._give_number)
+            self.backlog = Backlog(self.write_queue, self.events, self._launch, self.give_number)
 
     @property
     def has_session(self) -> bool:
@@ -188,16 +182,14 @@ class Requests:
         self._reply(largest, Error("too_large", f"this message takes {largest.frame_bytes} bytes"))
         return True
 
-    def launch(self, message: ClientMessage, message_id: MessageId | None = None) -> Pending:
-        """Send a question now; its reply is to be waited for, and then to be forgotten.
+    def launch(self, pending: Pending) -> None:
+        """Send a question, or an encrypted message, now. It is to be forgotten if it has no reply at the session's end.
 
         Raises:
             Refused: the server would end the session over it.
         """
-        pending = Pending(message_id or new_message_id(), message)
         pending.check_size(self._frame_bytes)
         self.launch_plain(pending)
-        return pending
 
     def forget(self, pending: Pending) -> None:
         """Nobody waits for the reply any more."""
@@ -224,7 +216,7 @@ class Requests:
         sent in the clear before.
         """
         message = pending.message
-        encryption = self.encryption if pending.n is None else None
+        encryption = self.encryption if pending.n is None or pending.was_encrypted else None
         if encryption is not None and isinstance(message, Sendable) and encryption.takes(pending, message):
             return
         if pending.body is not None:
@@ -241,7 +233,7 @@ class Requests:
             return
         if self.write_queue is None or not pending.is_ordered:
             repeats.send(pending)
-        elif self.numbers is None or not pending.is_kept:
+        elif self.numbers is None or not pending.is_numbered:
             # Behind the messages that are being kept: one order holds for all of them.
             self.write_queue.put(None, partial(self._send_kept, pending, repeats, None))
         elif self.numbers.is_valid(pending.given):
@@ -252,13 +244,15 @@ class Requests:
     def _reply(self, pending: Pending, reply: Reply) -> None:
         if self.numbers is not None:
             self.numbers.answered(pending.given)
+        if self._lacks_numbers:
+            self._send_rest()
         self._calls.answered(pending.message, reply)
         if pending.is_kept and self.backlog is not None:
             self.backlog.take(pending, reply)
-        else:
-            pending.answer(reply)
-        if self._lacks_numbers:
-            self._send_rest()
+            return
+        if pending.letter is not None and isinstance(reply, Error):
+            self._void_number(pending)
+        pending.answer(reply)
 
     def _note_moved(self) -> None:
         if self.backlog is not None:
@@ -269,29 +263,39 @@ class Requests:
     def _take_answers(self, numbers: Numbers, welcome: AuthOk) -> None:
         """Answer the messages that had no answer when the last session ended, as far as `welcome` does."""
         settled = numbers.begin(welcome)
-        for pending in [each for each in self._pending.values() if settled.has(each.n)]:
+        letters = [] if self.encryption is None else self.encryption.letters()
+        unanswered = [*self._pending.values(), *letters]
+        for pending in unanswered:
             code = settled.refused.get(pending.n or 0)
-            if code is None:
-                self._reply(self._pending.pop(pending.id), Accepted(welcome.server_time or 0, duplicate=True))
-            elif is_retryable(code):
+            if not settled.has(pending.n):
+                pending.void_number()
+            elif code is None:
+                self._settled(pending, Accepted(welcome.server_time or 0, duplicate=True))
+            elif is_retryable(code) or code == "conflict":
                 self._void_number(pending)
             else:
-                self._reply(self._pending.pop(pending.id), Error(code))
-        for pending in self._pending.values():
-            pending.n = None
+                self._settled(pending, Error(code))
+
+    def _settled(self, pending: Pending, reply: Accepted | Error) -> None:
+        if pending.id in self._pending:
+            self._reply(self._pending.pop(pending.id), reply)
+        elif self.encryption is not None:
+            self.encryption.settle(pending, reply)
 
     def _void_number(self, pending: Pending) -> None:
         """The message is sent again under another number. Until then it has none: of an old one `auth_ok` does not tell
         any more that it was refused.
         """
         if pending.n is not None and self.write_queue is not None:
-            pending.n = None
+            pending.void_number()
             self.write_queue.put(VoidNumber(pending.id), lambda _: None)
 
-    def _give_number(self, pending: Pending) -> Given | None:
+    def give_number(self, pending: Pending) -> Given | None:
         """The next number of this session. None: the message gets one later, or is too large to be sent."""
         numbers, repeats, message = self.numbers, self._repeats, pending.message
         if numbers is None or repeats is None or repeats.is_held or pending.is_above(self._frame_bytes):
+            return None
+        if repeats.is_resting(pending):
             return None
         if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_encrypt(message.to):
             return None
@@ -302,10 +306,10 @@ class Requests:
 
     def _send_numbered(self, pending: Pending, repeats: Repeats, write_queue: WriteQueue) -> None:
         """Send it under a new number, once that is kept; later, where it has to wait."""
-        given = None if repeats.is_resting(pending) else self._give_number(pending)
+        given = self.give_number(pending)
         if given is not None:
             pending.given = given
-            change = GiveNumber(pending.id, given.n)
+            change = GiveNumber(pending.id, given.n, is_encrypted=pending.letter is not None)
             write_queue.put(change, partial(self._send_kept, pending, repeats, given))
 
     def _send_kept(self, pending: Pending, repeats: Repeats, given: Given | None, error: ClientError | None) -> None:
@@ -341,5 +345,5 @@ class Requests:
         for pending in [*self._pending.values()]:
             if self._lacks_numbers:
                 break
-            if pending.is_kept and self.numbers is not None and not self.numbers.is_valid(pending.given):
+            if pending.is_numbered and self.numbers is not None and not self.numbers.is_valid(pending.given):
                 self._send_again(pending)

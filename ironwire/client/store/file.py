@@ -52,15 +52,20 @@ _CLEAR_NUMBERS = """
 _BEGIN_NUMBERS = "UPDATE mailbox SET highest = ? WHERE epoch <> ? OR highest < ?"
 _TAKE_NUMBER = "UPDATE entry SET n = NULL WHERE n = ? AND state = 'queued'"
 _GIVE_NUMBER = """
-    UPDATE entry SET n = ? WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
+    UPDATE entry SET n = ?, encrypted = ? WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"""
 _VOID_NUMBER = "UPDATE entry SET n = NULL WHERE sender = ? AND message_id = ? AND device = ? AND state = 'queued'"
 _NOTE_HIGHEST = "UPDATE mailbox SET highest = max(highest, ?)"
-_NUMBERED = "SELECT n, message_id, frame FROM entry WHERE n IS NOT NULL AND state = 'queued' ORDER BY n"
+_NUMBERED = """
+    WITH numbered AS (SELECT number, peer FROM entry WHERE n IS NOT NULL AND state = 'queued')
+    SELECT number, message_id, frame, content, n, encrypted FROM entry
+    WHERE state = 'queued' AND number <= (SELECT max(number) FROM numbered)
+        AND (n IS NOT NULL OR peer IN (SELECT peer FROM numbered))
+    ORDER BY number"""
 _MARK_READ = "UPDATE conversation SET read_upto = max(read_upto, min(?, newest)) WHERE peer = ?"
 _UNSEEN = "SELECT number, frame, content FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
 _QUEUED = """
-    SELECT message_id, frame, content FROM entry
-    WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
+    SELECT number, message_id, frame, content FROM entry
+    WHERE state = 'queued' AND number > ? AND coalesce(peer, '') NOT IN ({})
     ORDER BY number LIMIT ?"""
 _SENT = """
     SELECT message_id, state, ts, reason FROM entry
@@ -159,11 +164,11 @@ class LocalFile:
         rows = self._database.execute(_UNSEEN, (after, limit))
         return [records.Kept(number, decode_server(frame), content_of(inside)) for number, frame, inside in rows]
 
-    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[records.QueuedMessage]:
-        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
+    def queued(self, limit: int, skipped: Collection[Address] = (), after: int = 0) -> list[records.QueuedMessage]:
+        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (after, *skipped, limit))
         return [
-            records.QueuedMessage(MessageId(message_id), own_message(frame), body_of(inside))
-            for message_id, frame, inside in rows
+            records.QueuedMessage(number, MessageId(message_id), own_message(frame), body_of(inside))
+            for number, message_id, frame, inside in rows
         ]
 
     def sent(self, ids: Collection[MessageId]) -> dict[MessageId, msg.Accepted | msg.Error | None]:
@@ -172,8 +177,12 @@ class LocalFile:
 
     def numbered(self) -> records.Numbered:
         epoch, highest = self._database.execute("SELECT epoch, highest FROM mailbox").fetchone()
-        rows = self._database.execute(_NUMBERED)
-        queued = {n: (MessageId(message_id), own_message(frame)) for n, message_id, frame in rows}
+        queued = [
+            records.QueuedMessage(
+                number, MessageId(message_id), own_message(frame), body_of(inside), n, bool(is_encrypted)
+            )
+            for number, message_id, frame, inside, n, is_encrypted in self._database.execute(_NUMBERED)
+        ]
         return records.Numbered(epoch, highest, queued)
 
     def position(self) -> int:
@@ -236,8 +245,8 @@ class LocalFile:
                 insert_entry(self._database, "queued", peer, named, ts, frame, inside)
                 if n is not None:
                     self._give_number(message_id, n)
-            case records.GiveNumber(message_id, n):
-                self._give_number(message_id, n)
+            case records.GiveNumber(message_id, n, is_encrypted):
+                self._give_number(message_id, n, is_encrypted=is_encrypted)
             case records.VoidNumber(message_id):
                 execute(_VOID_NUMBER, (owner.client, message_id, owner.device))
             case records.Settle(message_id, ts, reason, is_encrypted):
@@ -254,9 +263,9 @@ class LocalFile:
             case records.MarkRead(peer, upto):
                 execute(_MARK_READ, (upto, peer))
 
-    def _give_number(self, message_id: MessageId, n: int) -> None:
+    def _give_number(self, message_id: MessageId, n: int, *, is_encrypted: bool = False) -> None:
         self._database.execute(_TAKE_NUMBER, (n,))
-        self._database.execute(_GIVE_NUMBER, (n, self._owner.client, message_id, self._owner.device))
+        self._database.execute(_GIVE_NUMBER, (n, is_encrypted, self._owner.client, message_id, self._owner.device))
         self._database.execute(_NOTE_HIGHEST, (n,))
 
 

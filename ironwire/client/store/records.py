@@ -82,10 +82,11 @@ class Queue:
 
 @frozen
 class GiveNumber:
-    """A queued message is sent under the number `n`, which stands for no other from now on."""
+    """A queued message is sent under the number `n`, which stands for no other from now on; encrypted, or as it is."""
 
     id: MessageId
     n: int
+    is_encrypted: bool = False
 
 
 @frozen
@@ -153,20 +154,27 @@ class Kept:
 
 @frozen
 class QueuedMessage:
-    """A message that has to be sent; None for one that no server takes any more."""
+    """A message that has to be sent; None for one that no server takes any more. `number` is that of its entry in the
+    file, `n` the one under which it was sent, encrypted or as it is, or may have been.
+    """
 
+    number: int
     id: MessageId
     message: Sendable | None
     body: AnyBody | None = None
+    n: int | None = None
+    is_encrypted: bool = False
 
 
 @frozen
 class Numbered:
-    """The messages that a device was sending when it ended, by number; None for one that no server takes any more."""
+    """The messages that a device was sending when it ended, in the order in which they were queued. Some have no number
+    any more, because it was refused: they come before later ones to the same recipient that have one.
+    """
 
     epoch: int
     highest: int
-    queued: dict[int, tuple[MessageId, Sendable | None]]
+    queued: list[QueuedMessage]
 
 
 HistoryState = Literal["received", "queued", "accepted", "refused"]
@@ -238,7 +246,7 @@ def default_store_path(owner: Owner) -> Path:
     return folder / "ironwire" / server / f"{owner.client[:16]}-{owner.device}.db"
 
 
-def body_of(message: Sendable) -> AnyBody | None:
+def body_for(message: Sendable) -> AnyBody | None:
     """What is encrypted in the place of a message; None of a file, which has to be encrypted itself."""
     match message:
         case msg.Text(_, text):

@@ -16,12 +16,21 @@ from ironwire.ids import Address, ClientId, MessageId, parse_conversation_id
 from ironwire.wire.codec import decode_client
 from ironwire.wire.messages import Text
 
-Secret = fx.SavedMembership | fx.SavedPackage | fx.DropPackage | fx.SavedLog | fx.Missing | fx.NoLongerMissing
+Secret = (
+    fx.SavedMembership | fx.SavedKeys | fx.SavedPackage | fx.DropPackage | fx.SavedLog | fx.Missing | fx.NoLongerMissing
+)
 
 _KEEP_MEMBERSHIP = """
-    INSERT INTO membership (conversation, state, founding, facts) VALUES (?, ?, ?, ?)
+    INSERT INTO membership (conversation, state, founding, founding_keys, facts) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (conversation) DO UPDATE
-    SET state = excluded.state, founding = excluded.founding, facts = excluded.facts"""
+    SET state = excluded.state, founding = excluded.founding, founding_keys = excluded.founding_keys,
+        facts = excluded.facts"""
+_KEEP_KEYS = """
+    INSERT INTO message_keys (conversation, keys) VALUES (?, ?)
+    ON CONFLICT (conversation) DO UPDATE SET keys = excluded.keys"""
+_MEMBERSHIPS = """
+    SELECT conversation, state, keys, founding, founding_keys, facts
+    FROM membership LEFT JOIN message_keys USING (conversation)"""
 _KEEP_PACKAGE = """
     INSERT INTO key_package (ref, data, is_last_resort, made_at, destroy_at, is_published, is_used)
     VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -53,8 +62,10 @@ class KeptSecrets:
 
 def keep(database: sqlite3.Connection, secret: Secret) -> None:
     match secret:
-        case fx.SavedMembership(conversation, state, founding, facts):
-            database.execute(_KEEP_MEMBERSHIP, (conversation, state, founding, facts))
+        case fx.SavedMembership():
+            _keep_membership(database, secret)
+        case fx.SavedKeys(conversation, keys):
+            database.execute(_KEEP_KEYS, (conversation, keys))
         case fx.SavedPackage():
             database.execute(_KEEP_PACKAGE, astuple(secret))
         case fx.DropPackage(ref):
@@ -67,15 +78,29 @@ def keep(database: sqlite3.Connection, secret: Secret) -> None:
             database.execute(_DROP_MISSING, astuple(secret))
 
 
+def _keep_membership(database: sqlite3.Connection, saved: fx.SavedMembership) -> None:
+    group, founding = saved.group, saved.founding
+    state = None if group is None else group.state
+    next_group = (None, None) if founding is None else (founding.state, founding.message_keys)
+    database.execute(_KEEP_MEMBERSHIP, (saved.conversation, state, *next_group, saved.facts))
+    if group is None:
+        database.execute("DELETE FROM message_keys WHERE conversation = ?", (saved.conversation,))
+    else:
+        database.execute(_KEEP_KEYS, (saved.conversation, group.message_keys))
+
+
 def load(database: sqlite3.Connection) -> KeptSecrets:
-    memberships = database.execute("SELECT conversation, state, founding, facts FROM membership")
+    memberships = database.execute(_MEMBERSHIPS)
     packages = database.execute(
         "SELECT ref, data, is_last_resort, made_at, destroy_at, is_published, is_used FROM key_package"
     )
     logs = database.execute("SELECT client, entries FROM device_log")
     missing = database.execute("SELECT conversation, sender, message_id, since FROM missing")
     return KeptSecrets(
-        [fx.SavedMembership(parse_conversation_id(name), *rest) for name, *rest in memberships],
+        [
+            fx.SavedMembership(parse_conversation_id(name), _group(state, keys), _group(founding, founding_keys), facts)
+            for name, state, keys, founding, founding_keys, facts in memberships
+        ],
         [
             fx.SavedPackage(ref, data, bool(is_last), made, destroy, bool(is_published), bool(is_used))
             for ref, data, is_last, made, destroy, is_published, is_used in packages
@@ -86,6 +111,10 @@ def load(database: sqlite3.Connection) -> KeptSecrets:
             for name, sender, message_id, since in missing
         ],
     )
+
+
+def _group(state: bytes | None, message_keys: bytes | None) -> fx.SavedGroup | None:
+    return None if state is None or message_keys is None else fx.SavedGroup(state, message_keys)
 
 
 def recall(
@@ -111,5 +140,6 @@ def was_opened(database: sqlite3.Connection, sender: ClientId, device: str, mess
 
 def forget(database: sqlite3.Connection) -> None:
     """Destroy every key."""
-    database.execute("UPDATE membership SET state = NULL, founding = NULL")
+    database.execute("UPDATE membership SET state = NULL, founding = NULL, founding_keys = NULL")
+    database.execute("DELETE FROM message_keys")
     database.execute("DELETE FROM key_package")

@@ -41,7 +41,7 @@ class Chores:
                 self._touch(self._state.member(conversation))
             for member in [each for each in self._state.members.values() if each.standing == "active"]:
                 self._renew_keys(member)
-                self._company.complete(member, [self._state.own.client])
+                self._company.tend(member)
             yield Pause(EVERY_MS)
 
     def _renew_keys(self, member: DeviceMembership) -> None:

@@ -103,13 +103,29 @@ def ask(
 
 
 @frozen
+class SavedGroup:
+    """An MLS group, in two parts: what commits change, and what every message changes."""
+
+    state: bytes = field(repr=False)
+    message_keys: bytes = field(repr=False)
+
+
+@frozen
 class SavedMembership:
-    """A device's place in a conversation: two MLS states, and JSON (`membership.py`)."""
+    """A device's place in a conversation: the group there, the one that it founds, and JSON (`membership.py`)."""
 
     conversation: ConversationId
-    state: bytes | None = field(repr=False)
-    founding: bytes | None = field(repr=False)
+    group: SavedGroup | None
+    founding: SavedGroup | None
     facts: bytes
+
+
+@frozen
+class SavedKeys:
+    """All that a message has changed in a conversation whose membership was saved before."""
+
+    conversation: ConversationId
+    message_keys: bytes = field(repr=False)
 
 
 @frozen
@@ -181,6 +197,7 @@ class Passed:
 
 Write = (
     SavedMembership
+    | SavedKeys
     | SavedPackage
     | DropPackage
     | SavedLog

@@ -247,6 +247,11 @@ class Engine:
             self._outgoing.put(member, OutgoingMessage(message_id, content, is_reported=True))
         return self._effects()
 
+    def settle(self, message_id: MessageId, reply: msg.Accepted | msg.Error) -> Effects:
+        """The next session tells what became of a message that had no answer. `Sent` follows."""
+        self._outgoing.settle(message_id, reply)
+        return self._effects()
+
     def signal(self, to: Address, body: AnyBody) -> Effects:
         self._outgoing.signal(self._state.place_with(to), body)
         return self._effects()

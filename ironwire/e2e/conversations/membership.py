@@ -21,7 +21,7 @@ from typing import Literal
 import orjson
 from attrs import define, evolve, field
 
-from ironwire.e2e.conversations.effects import SavedMembership
+from ironwire.e2e.conversations.effects import SavedGroup, SavedKeys, SavedMembership
 from ironwire.ids import ClientId, ConversationId, MessageId, Role, is_group
 from ironwire.mls import MLSGroup, Participant
 from ironwire.protocol.conversations.declaration import decode_roster, encode_roster
@@ -94,6 +94,8 @@ class DeviceMembership:
     founding: MLSGroup | None = None
     """The next group, whose first commit is under way."""
     is_dirty: bool = field(default=False, init=False)
+    _saved: tuple[Facts, int] | None = field(default=None, init=False)
+    """Facts and state mark that are stored, where all else that is stored is as it was."""
     highest: int = field(default=0, init=False)
     """The highest generation that the server has named: the next one is above it."""
     awaited: tuple[int, int] = field(default=(0, 0), init=False)
@@ -155,13 +157,14 @@ class DeviceMembership:
 
     def note(self, **changes: object) -> None:
         """Change facts."""
-        self.facts = evolve(self.facts, **changes)  # type: ignore[arg-type]  # fields of Facts
+        if any(getattr(self.facts, name) != value for name, value in changes.items()):
+            self.facts = evolve(self.facts, **changes)  # type: ignore[arg-type]  # fields of Facts
         self.is_dirty = True
 
     def enter(self, group: MLSGroup, generation: int, roster: Roster, ts: int) -> None:
         """The device is in this group now, whatever was before."""
         is_new = generation != self.facts.generation
-        self.group, self.founding = group, None
+        self.group, self.founding, self._saved = group, None, None
         self.note(generation=generation, is_out=False, wedged_at=None, asked_at=None, commit=None)
         if is_new:
             self.note(logs_at=0, since=[])
@@ -180,6 +183,7 @@ class DeviceMembership:
             self.founding = None
         elif self.group is not None:
             self.group.drop_pending()
+        self._saved = None
         self.note(commit=None)
 
     def wedge(self, now: int) -> None:
@@ -190,18 +194,23 @@ class DeviceMembership:
 
     def leave(self) -> None:
         """The device is not in the conversation any more."""
-        self.group = self.founding = None
+        self.group = self.founding = self._saved = None
         self.note(is_out=True, wedged_at=None, commit=None, update_at=None)
 
     # --- stored form -------------------------------------------------------------------------------------------------
 
-    def saved(self) -> SavedMembership:
-        return SavedMembership(
-            self.id,
-            None if self.group is None else self.group.state(),
-            None if self.founding is None else self.founding.state(),
-            orjson.dumps(_converter.unstructure(self.facts)),
-        )
+    def saved(self) -> SavedMembership | SavedKeys:
+        """What is to be stored now: where only messages came or went since the last time, the keys of these."""
+        stands = None if self.group is None or self.founding is not None else (self.facts, self.group.state_mark())
+        if self.group is not None and stands is not None and stands == self._saved:
+            return SavedKeys(self.id, self.group.message_keys())
+        self._saved = stands
+        facts = orjson.dumps(_converter.unstructure(self.facts))
+        return SavedMembership(self.id, _saved_group(self.group), _saved_group(self.founding), facts)
+
+
+def _saved_group(group: MLSGroup | None) -> SavedGroup | None:
+    return None if group is None else SavedGroup(group.state(), group.message_keys())
 
 
 def facts_of(saved: SavedMembership) -> Facts:

@@ -2,15 +2,16 @@
 
     waiting    --active, complete, caught up, nothing of an older epoch under way: encrypted, kept--> under way
     under way  --accepted--> sent      --conflict--> waiting, for the commits that are on their way
-               --rate_limited, mailbox_full, internal--> waiting, for a while      --other errors--> refused
-               --the session ends--> waiting
+               --other errors--> refused             --the session ends, and nothing tells its fate--> waiting
 
-A message keeps its id however often it is encrypted: what was accepted under it is accepted again and not delivered
-again. A new key is kept before anything that was encrypted with it leaves, so no crash makes it be used twice.
+A message keeps its id however often it is encrypted. A new key is kept before anything that was encrypted with it
+leaves, so no crash makes it be used twice. A refusal for now does not come here: the connection repeats what it was
+about, and what was sent behind it, in order.
 """
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from attrs import define, evolve, field
 
@@ -28,10 +29,10 @@ from ironwire.wire.base64url import to_base64url
 from ironwire.wire.messages import Accepted, Error
 from ironwire.wire.messages.conversations import MlsSend, MlsSignal
 
-WINDOW = 32
-"""Messages of one conversation that are under way at a time: so many are encrypted anew after a commit."""
-REST_MS = 60_000
-"""After this a full mailbox is tried again."""
+WINDOW = 64
+"""Messages of one conversation that are under way at a time. So many are encrypted anew after a commit or a cut, and a
+recipient opens no message that is more than 1,000 ahead of the last one.
+"""
 LATER_MS = 5_000
 
 
@@ -83,8 +84,19 @@ class OutgoingMessages:
         self._queues[member.id] = deque(message for message in queue if message.place is not None)
         return taken
 
+    def settle(self, message_id: MessageId, reply: Accepted | Error) -> None:
+        """What became of a message that had no answer when its session ended."""
+        for queue in self._queues.values():
+            for message in [each for each in queue if each.id == message_id]:
+                self._finish(queue, message, reply)
+
+    def _finish(self, queue: deque[OutgoingMessage], message: OutgoingMessage, reply: Accepted | Error) -> None:
+        queue.remove(message)
+        if message.is_reported:
+            self._state.report(fx.Sent(message.id, reply))
+
     def end_session(self) -> None:
-        """What is under way has no answer: it is encrypted anew in the next session."""
+        """What is under way has no answer: it is encrypted anew in the next session, unless that tells its fate."""
         self._resting.clear()
         for queue in self._queues.values():
             for message in queue:
@@ -94,55 +106,50 @@ class OutgoingMessages:
 
     def pump(self, member: DeviceMembership) -> None:
         """Send what may be sent."""
-        queue = self._queues.get(member.id)
-        is_ready = member.standing == "active" and self._state.is_caught_up and member.place >= member.awaited
+        queue, here = self._queues.get(member.id), member.place
+        is_ready = member.standing == "active" and self._state.is_caught_up and here >= member.awaited
         if not queue or not is_ready or member.id in self._resting or not self._is_complete(member):
             return
-        for message in list(queue)[:WINDOW]:
+        for message in [*islice(queue, WINDOW)]:
             if message.place is None:
-                self._launch(member, message)
-            elif message.place != member.place:
+                self._launch(member, message, here)
+            elif message.place != here:
                 return  # its answer comes first, so that the order stays
 
-    def _launch(self, member: DeviceMembership, message: OutgoingMessage) -> None:
+    def _launch(self, member: DeviceMembership, message: OutgoingMessage, place: tuple[int, int]) -> None:
         data = self._encrypt(member, message.content)
         if data is None:
             return
-        message.place = member.place
-        request = MlsSend(member.id, *member.place, data)
+        message.place = place
+        request = MlsSend(member.id, *place, data)
         self._jobs.start(self._send(member, message, request))
 
     def _send(self, member: DeviceMembership, message: OutgoingMessage, request: MlsSend) -> Steps[None]:
         reply = yield from ask(request, Accepted, message.id)
         message.place = None
-        if isinstance(reply, Error) and reply.msg in ("conflict", "rate_limited", "mailbox_full", "internal"):
+        if isinstance(reply, Error) and reply.msg == "conflict":
             yield from self._rest(member, (request.generation, request.epoch), reply)
         else:
-            self._queues[member.id].remove(message)
-            if message.is_reported:
-                self._state.report(fx.Sent(message.id, reply))
+            self._finish(self._queues[member.id], message, reply)
         self._settled(member)
 
     def _rest(self, member: DeviceMembership, place: tuple[int, int], error: Error) -> Steps[None]:
         """Wait until another try is worth it. A conflict means that a commit is on its way, or came a moment ago. If
         none comes, or the server is not even where this device is, it has to say where things stand.
         """
-        is_conflict, there = error.msg == "conflict", (error.generation or 0, error.epoch or 0)
-        if is_conflict:
-            member.awaited = max(member.awaited, there)
-            if place < member.place == there:
-                return
+        there = error.generation or 0, error.epoch or 0
+        member.awaited = max(member.awaited, there)
+        if place < member.place == there:
+            return
+        if member.place < there:
+            yield Pause(LATER_MS)
             if member.place < there:
-                yield Pause(LATER_MS)
-                if member.place < there:
-                    self._fell_behind()
-                return
-        if member.id not in self._resting:
-            self._resting.add(member.id)
-            yield Pause(REST_MS if error.msg == "mailbox_full" else error.retry_after_ms or LATER_MS)
-            self._resting.discard(member.id)
-            if is_conflict:
                 self._fell_behind()
+        elif member.id not in self._resting:
+            self._resting.add(member.id)
+            yield Pause(LATER_MS)
+            self._resting.discard(member.id)
+            self._fell_behind()
 
     def signal(self, member: DeviceMembership, body: AnyBody) -> None:
         """Say something that is worth nothing later."""

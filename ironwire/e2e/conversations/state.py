@@ -87,12 +87,15 @@ class DeviceState:
         """
         member = self.members[saved.conversation] = DeviceMembership(saved.conversation, facts_of(saved))
         policy = self.policy_of(member)
-        if saved.state is not None:
-            member.group = MLSGroup.restore(saved.state, self.key, policy)
+        if saved.group is not None:
+            member.group = self._restored(saved.group, policy)
         elif member.facts.generation and not member.facts.is_out:
             member.wedge(self.now)  # its keys were lost
         if saved.founding is not None:
-            member.founding = MLSGroup.restore(saved.founding, self.key, policy)
+            member.founding = self._restored(saved.founding, policy)
+
+    def _restored(self, saved: fx.SavedGroup, policy: MemberPolicy) -> MLSGroup:
+        return MLSGroup.restore(saved.state, saved.message_keys, self.key, policy)
 
     # --- effects -----------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@
             left    a client that has left, or was erased
 
     lease   none     tasks, and a live device            -> leased, for 30 s
+            leased   another task                        -> leased by the same device, which is asked again
             leased   its end, or that of its session     -> leased by the next device, or none
-    leased   another task                        -> leased anew, by the same device if it may do that too
             leased   a commit after which nothing is due -> none
 
 All tasks of a conversation are leased together. A lease is in memory alone: after a restart nobody has one, and whoever
@@ -106,8 +106,9 @@ class Leases:
             self._held.pop(conversation, None)
             return None
         lease = self._held.get(conversation)
-        is_running = lease is not None and now < lease.until
-        if lease is not None and is_running and lease.tasks.issuperset(tasks):
+        asked = frozenset(tasks)
+        is_held = lease is not None and now < lease.until
+        if lease is not None and is_held and asked <= lease.tasks:
             return None
         candidates = helpers(tasks, roster, live)
         if not candidates:
@@ -115,9 +116,9 @@ class Leases:
             return None
         following = 0
         if lease is not None and lease.holder in candidates:
-            following = candidates.index(lease.holder) + (not is_running)
+            following = candidates.index(lease.holder) + (0 if is_held else 1)
         holder = candidates[following % len(candidates)]
-        self._held[conversation] = Lease(holder, now + LEASE_SECONDS, frozenset(tasks))
+        self._held[conversation] = Lease(holder, now + LEASE_SECONDS, asked)
         return holder
 
     def end(self, holder: Leaf, now: float) -> list[ConversationId]:

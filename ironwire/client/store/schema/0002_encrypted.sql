@@ -2,13 +2,20 @@
 ALTER TABLE entry ADD COLUMN content BLOB;
 ALTER TABLE entry ADD COLUMN encrypted INTEGER NOT NULL DEFAULT 0;
 
--- This device's place in each encrypted conversation: MLS states, and facts as JSON. What a new state replaces is overwritten (secure_delete):
--- keys that were used are nowhere.
+-- This device's place in each encrypted conversation: the MLS group there, the one that it founds, and facts as JSON. A group is stored in two
+-- parts, because its state has hundreds of kilobytes in a large group, and every message changes the message keys alone. What a new part
+-- replaces is overwritten (secure_delete): keys that were used are nowhere.
 CREATE TABLE membership (
+    conversation  TEXT PRIMARY KEY,
+    state         BLOB,
+    founding      BLOB,
+    founding_keys BLOB,
+    facts         BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE message_keys (
     conversation TEXT PRIMARY KEY,
-    state        BLOB,
-    founding     BLOB,
-    facts        BLOB NOT NULL
+    keys         BLOB NOT NULL
 ) STRICT;
 
 -- Key packages of this device with their private halves. Times are Unix ms.

@@ -1,0 +1,68 @@
+"""Messages that a device encrypts, from the queue to the server's answer.
+
+    letter ─> engine ─ encrypted ─> sealed: number and used key are kept, then it goes out ─ answered ─> engine
+                ^                                                                              │ conflict
+                └──────────────────────────────────────────────────────────────────────────────┘
+
+Rules: the number of a letter is that of its sealed form, and is kept before that is sent: after a crash too the next
+session tells what became of it. Numbers are given in the order in which the engine encrypts, so nothing overtakes:
+where one cannot be had at once, those behind it wait for theirs as well.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from attrs import define, field
+
+from ironwire.client.connection.outgoing import Pending
+from ironwire.client.errors import Refused
+from ironwire.client.store.numbers import Given
+from ironwire.client.store.records import GiveNumber
+from ironwire.client.store.write_queue import WriteQueue
+from ironwire.e2e.conversations.effects import Request
+from ironwire.ids import MessageId
+from ironwire.wire.messages.conversations import MlsSend
+
+
+@define(eq=False)
+class Letters:
+    """The letters of one device that have no answer yet."""
+
+    _write_queue: WriteQueue
+    _give_number: Callable[[Pending], Given | None]
+    _letters: dict[MessageId, Pending] = field(factory=dict, init=False)
+    _unnumbered: int = field(default=0, init=False)
+    """Sealed letters that are being kept without a number."""
+
+    def put(self, letter: Pending) -> None:
+        self._letters[letter.id] = letter
+
+    def pop(self, message_id: MessageId) -> Pending | None:
+        return self._letters.pop(message_id, None)
+
+    def all(self) -> list[Pending]:
+        return [*self._letters.values()]
+
+    def seal(self, requests: Iterable[Request]) -> dict[int, Pending]:
+        """Those of the engine's requests that are letters, by their number, to be kept now and sent then: `kept`."""
+        sealed = {}
+        for request in requests:
+            message, message_id = request.ask.question, request.ask.id
+            letter = None if message_id is None else self._letters.get(message_id)
+            if letter is not None and isinstance(message, MlsSend):
+                with suppress(Refused):  # whoever sends it is told so again
+                    sealed[request.number] = self._numbered(Pending(letter.id, message, letter=letter))
+        return sealed
+
+    def kept(self, sealed: Iterable[Pending]) -> None:
+        """They are kept, and are sent now, or given up."""
+        self._unnumbered -= sum(pending.given is None for pending in sealed)
+
+    def _numbered(self, sealed: Pending) -> Pending:
+        sealed.given = None if self._unnumbered else self._give_number(sealed)
+        if sealed.given is None:
+            self._unnumbered += 1
+        else:
+            change = GiveNumber(sealed.id, sealed.given.n, is_encrypted=True)
+            self._write_queue.put(change, lambda _: None)
+        return sealed
