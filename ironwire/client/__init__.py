@@ -61,6 +61,7 @@ from ironwire.client.opening import connect, open_device
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
+from ironwire.client.store.amendments import Amendment
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
 from ironwire.client.store.device_owner import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
@@ -98,7 +99,7 @@ from ironwire.client.transfer import (
 )
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
-from ironwire.e2e.bodies import FileBody, SealedFile
+from ironwire.e2e.bodies import DeleteBody, EditBody, FileBody, MessageName, ReactionBody, SealedFile
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations.events import (
     CommitRefused,
@@ -146,6 +147,7 @@ from ironwire.wire.messages import (
     GroupSummary,
     IceServer,
     IceServerList,
+    MlsMessage,
     PresenceUpdate,
     Receipt,
     RelayedAnswer,
@@ -163,6 +165,7 @@ __all__ = [
     "Accepted",
     "Account",
     "Address",
+    "Amendment",
     "AuthenticationRefused",
     "Backoff",
     "CallFailed",
@@ -180,6 +183,7 @@ __all__ = [
     "ConnectionLost",
     "Content",
     "Conversation",
+    "DeleteBody",
     "DeliveredFile",
     "DeliveredReceipt",
     "DeliveredText",
@@ -196,6 +200,7 @@ __all__ = [
     "DevicesChanged",
     "Disconnected",
     "Downloaded",
+    "EditBody",
     "Error",
     "Event",
     "Extended",
@@ -230,7 +235,9 @@ __all__ = [
     "MediaError",
     "MembersChanged",
     "MessageId",
+    "MessageName",
     "Missed",
+    "MlsMessage",
     "NotEncrypted",
     "NotTheProtocol",
     "OwnCalls",
@@ -242,6 +249,7 @@ __all__ = [
     "PresenceUpdate",
     "Progress",
     "Queued",
+    "ReactionBody",
     "Receipt",
     "Received",
     "Refused",
