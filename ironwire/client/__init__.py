@@ -24,7 +24,7 @@ Programs import from here and from nowhere below; docs/client.md explains every 
 from ironwire.client.calls import OwnCalls
 from ironwire.client.client import Client
 from ironwire.client.connection.dial import Backoff
-from ironwire.client.connection.requests import new_message_id
+from ironwire.client.connection.outgoing import new_message_id
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import (
@@ -106,9 +106,9 @@ from ironwire.e2e.conversations.events import (
     DeviceLinked,
     DevicesChanged,
     GroupRenamed,
-    KeysAwaited,
     LogDisputed,
     MembersChanged,
+    MessagesHeld,
     NotEncrypted,
     Secured,
     Unreadable,
@@ -224,7 +224,6 @@ __all__ = [
     "InvalidServerAddress",
     "KeptLog",
     "KeyCopied",
-    "KeysAwaited",
     "KeystoreError",
     "LinkedDevice",
     "LocalStore",
@@ -236,6 +235,7 @@ __all__ = [
     "MembersChanged",
     "MessageId",
     "MessageName",
+    "MessagesHeld",
     "Missed",
     "MlsMessage",
     "NotEncrypted",

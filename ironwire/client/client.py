@@ -131,14 +131,14 @@ class Client:
         return 0 if self._link.backlog is None else self._link.backlog.waiting
 
     def waiting_reason(self, to: Address) -> str:
-        """Why nothing that is queued for a client or group is sent now: there is no connection, or none of the client's
-        devices has published keys yet. Empty where it is sent.
+        """Why nothing that is queued for a client or group is sent now: there is no connection, or nothing can be
+        encrypted for it yet (`MessagesHeld`). Empty where it is sent.
         """
         return self._link.waiting_reason(to)
 
     @property
     def is_holding(self) -> bool:
-        """Whether a message waits for somebody whose devices have published no keys yet."""
+        """Whether messages wait for a recipient for whom nothing can be encrypted yet (`MessagesHeld`)."""
         return self._link.backlog is not None and bool(self._link.backlog.held)
 
     @property

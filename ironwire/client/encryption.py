@@ -12,7 +12,6 @@ keeps the order, so a message never leaves before the key that it was encrypted 
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import trio
 from attrs import define, evolve, field, frozen
@@ -25,11 +24,11 @@ from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.letters import Letters
 from ironwire.client.lookups import Lookups
-from ironwire.client.store.arrivals import as_body, as_delivered
+from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
 from ironwire.client.store.numbers import Given
-from ironwire.client.store.records import Absorb, Sendable
+from ironwire.client.store.records import Absorb, Sendable, body_for
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
 from ironwire.e2e.bodies import AnyBody, CallBody, TypingBody
@@ -49,6 +48,10 @@ from ironwire.wire.messages.key_packages import MlsLow
 FEATURE = "mls"
 PLAIN_FILE = msg.Error("forbidden", "the conversation is encrypted: encrypt the file too (`send_sealed_file`)")
 CANNOT_READ = msg.Error("forbidden", "the recipient has no device that reads encrypted messages")
+HELD_REASONS = {
+    "keys": "no device of the recipient has published keys yet",
+    "entry": "this device is not in the group yet: a device of another member has to let it in",
+}
 _PUSHES = MlsTask | MlsLow | RelayedMlsSignal | CallSignal
 
 
@@ -65,12 +68,6 @@ class EncryptedSession:
         return self.nursery.cancel_scope.cancel_called
 
 
-class Holds(Protocol):
-    """Told for whom nothing can be encrypted yet."""
-
-    def __call__(self, to: Address, *, is_over: bool) -> None: ...
-
-
 @define(eq=False)
 class Encryption:
     """The engine of one device and everything around it. `launch_plain` and `settle` are those of its requests."""
@@ -83,11 +80,13 @@ class Encryption:
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
-    _hold: Holds
+    _hold: Callable[[Address, str | None], None]
     _give_number: Callable[[Pending], Given | None]
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
+    _is_off: bool = field(default=False, init=False)
+    """The server of the last session does not know encrypted conversations."""
     _epoch: int = field(default=0, init=False)
     """Of the mailbox whose deliveries have been dealt with."""
     _letters: Letters = field(init=False)
@@ -164,7 +163,8 @@ class Encryption:
             ClientError: the file cannot be read.
         """
         is_new, self._epoch = welcome.epoch != self._epoch, welcome.epoch or 0
-        if FEATURE not in (welcome.features or ()):
+        self._is_off = FEATURE not in (welcome.features or ())
+        if self._is_off:
             self._carry_out(self.engine.give_back())
             return
         await self._write_queue.commit(None)
@@ -243,8 +243,8 @@ class Encryption:
                 pass
 
     def _tell(self, event: ev.EngineEvent) -> None:
-        if isinstance(event, ev.KeysAwaited):
-            self._hold(event.client, is_over=event.is_over)
+        if isinstance(event, ev.MessagesHeld):
+            self._hold(event.to, None if event.reason is None else HELD_REASONS[event.reason])
         if isinstance(event, ev.CallSignalled):
             self._events.put(Received(event.message, content=event.content))
         elif not isinstance(event, ev.OpenedMessage):
@@ -306,19 +306,30 @@ class Encryption:
 
     # --- what the program wants --------------------------------------------------------------------------------------
 
-    def may_take(self, message: Sendable) -> bool:
-        """Whether a message is not certainly sent in the clear."""
-        return self.engine.may_encrypt(message.to)
+    def may_encrypt(self, to: Address) -> bool:
+        """Whether what goes to this client or group is not certainly sent in the clear."""
+        return self.engine.is_encrypted(to) if self._is_off else self.engine.may_encrypt(to)
+
+    async def is_secret(self, group: GroupId) -> bool:
+        """Whether a group is encrypted. A new device finds that out in its first session: this waits for it.
+
+        Raises:
+            SessionEnded: the client has stopped.
+        """
+        if not self._is_off and not self.engine.is_encrypted(group):
+            wish_id = _new_id()
+            await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.look(wish_id)))
+        return self.engine.is_encrypted(group)
 
     def takes(self, pending: Pending, message: Sendable) -> bool:
         """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
-        body = pending.body or as_body(message)
+        body = pending.body or body_for(message)
         if body is None:
             if self.engine.is_encrypted(message.to):
                 self._settle(pending, PLAIN_FILE)
                 return True
             return False
-        if not self.engine.may_encrypt(message.to) and pending.body is None:
+        if not self.may_encrypt(message.to) and pending.body is None:
             return False
         self._letters.put(pending)
         self._carry_out(self.engine.send(message.to, pending.id, body))

@@ -126,9 +126,9 @@ ConversationEvent = (
     | ev.DeviceLinked
     | ev.DevicesChanged
     | ev.GroupRenamed
-    | ev.KeysAwaited
     | ev.LogDisputed
     | ev.MembersChanged
+    | ev.MessagesHeld
     | ev.NotEncrypted
     | ev.Secured
     | ev.Unreadable

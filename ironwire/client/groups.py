@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from attrs import define, evolve
 
 from ironwire.client.connection.outgoing import AskedAnswer
-from ironwire.client.encryption import Encryption
+from ironwire.client.encryption import HELD_REASONS, Encryption
 from ironwire.client.errors import KeystoreError, NotTheProtocol, Refused
 from ironwire.client.rosters import Rosters
 from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Rename, Wish
@@ -49,7 +49,8 @@ class OwnGroups:
 
     Raises, every one of them:
         Refused: `not_found`: there is no such group, or this client is not in it. `forbidden`: only an admin may do
-            this. `conflict`: the epoch has passed, or the group would be left without an admin. `quota`: somebody, or
+            this. `conflict`: the epoch has passed, or the group would be left without an admin, or it is encrypted and
+            this device is not in it yet. `quota`: somebody, or
             the group, has as much as the server allows.
         SessionEnded, AuthenticationRefused, NotTheProtocol: the client has stopped; whether the change was made is
             not known.
@@ -95,13 +96,13 @@ class OwnGroups:
 
     async def add(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> msg.Accepted:
         """Make `clients` members."""
-        if self.is_encrypted(group):
+        if await self._is_secret(group):
             return await self._wish(group, ChangeMembers(add=tuple(clients)), if_epoch)
         return await self._change(msg.GroupAdd(group, [*clients], if_epoch))
 
     async def remove(self, group: GroupId, clients: Iterable[ClientId], *, if_epoch: int | None = None) -> msg.Accepted:
         """Remove `clients`; they learn of it, and of nothing after it."""
-        if self.is_encrypted(group):
+        if await self._is_secret(group):
             return await self._wish(group, ChangeMembers(remove=tuple(clients)), if_epoch)
         return await self._change(msg.GroupRemove(group, [*clients], if_epoch))
 
@@ -113,13 +114,13 @@ class OwnGroups:
         self, group: GroupId, client: ClientId, role: Role, *, if_epoch: int | None = None
     ) -> msg.Accepted:
         """Make a member an admin, or an admin a member like others."""
-        if self.is_encrypted(group):
+        if await self._is_secret(group):
             return await self._wish(group, GiveRoles({client: role}), if_epoch)
         return await self._change(msg.GroupRole(group, client, role, if_epoch))
 
     async def rename(self, group: GroupId, name: str, *, if_epoch: int | None = None) -> msg.Accepted:
         """Give the group another name, for all of its members."""
-        if self.is_encrypted(group):
+        if await self._is_secret(group):
             return await self._wish(group, Rename(name), if_epoch)
         return await self._change(msg.GroupRename(group, name, if_epoch))
 
@@ -152,6 +153,9 @@ class OwnGroups:
             raise KeystoreError("this client has no device keys: open them beside the identity first")
         return self._encryption
 
+    async def _is_secret(self, group: GroupId) -> bool:
+        return self._encryption is not None and await self._encryption.is_secret(group)
+
     def _named(self, details: Details) -> Details:
         """With the name of an encrypted group, which its server does not know."""
         member = None if self._encryption is None else self._encryption.engine.member_of(details.group)
@@ -159,6 +163,9 @@ class OwnGroups:
         return details if name is None else evolve(details, name=name)
 
     async def _wish(self, group: GroupId, wish: Wish, if_epoch: int | None) -> msg.Accepted:
+        member = self._encrypted.engine.member_of(group)
+        if member is not None and member.standing == "wedged":
+            raise Refused("conflict", f"{HELD_REASONS['entry']}; try again then")
         epoch = (await self.info(group)).epoch
         if if_epoch not in (None, epoch):
             raise Refused("conflict", f"the group is at epoch {epoch}: look at it again")

@@ -15,7 +15,7 @@ from ironwire.crypto.signing import is_public_key, parse_public_key
 from ironwire.e2e.bodies import FileBody, SealedFile
 from ironwire.e2e.content import Content
 from ironwire.errors import InvalidId
-from ironwire.ids import Address, is_group, parse_media_path
+from ironwire.ids import Address, GroupId, is_group, parse_media_path
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_reader import Extended
 from ironwire.wire.messages import File
@@ -73,12 +73,12 @@ def as_file_message(to: Address, body: FileBody) -> File:
 async def will_encrypt(requests: Requests, to: Address) -> bool:
     """As `Client.will_encrypt`."""
     encryption = requests.encryption
-    if encryption is None or not encryption.engine.may_encrypt(to):
+    if encryption is None or not encryption.may_encrypt(to):
         return False
     if encryption.engine.is_encrypted(to):
         return True
     if is_group(to):
-        return False
+        return await encryption.is_secret(GroupId(to))
     if not is_public_key(to):
         return False
     verdict = await read_log(requests, DeviceLog(parse_public_key(to)))

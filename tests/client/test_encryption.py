@@ -22,7 +22,7 @@ from ironwire.client import (
     Event,
     FileBody,
     Identity,
-    KeysAwaited,
+    MessagesHeld,
     NotEncrypted,
     Received,
     Refused,
@@ -32,6 +32,7 @@ from ironwire.client import (
     ServerAddress,
     Text,
     connect,
+    encryption,
     open_device,
     open_device_keys,
     open_log,
@@ -176,7 +177,7 @@ async def test_what_is_for_somebody_without_published_keys_waits_and_holds_up_no
     count = WINDOW + 10
     async with people(dial, tmp_path, "alice.phone", "carol.phone") as (alice, carol):
         await alice.client.queue(*(Text(bob, str(number)) for number in range(count)))
-        await alice.sees(lambda event: isinstance(event, KeysAwaited))
+        await alice.sees(lambda event: isinstance(event, MessagesHeld))
         assert alice.client.is_holding
         assert alice.client.waiting_reason(bob) == "no device of the recipient has published keys yet"
         await alice.client.send_text(carol.id, "Hello, Carol")
@@ -327,6 +328,50 @@ async def test_a_group_with_somebody_without_keys_is_as_before(dial: Dialler, tm
         assert (details.name, {member.client for member in details.members}) == ("Club", {alice.id, carol.id})
 
 
+async def test_what_a_new_device_says_in_a_group_waits_until_it_is_in_it(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        group = await alice.client.groups.create([bob.id], "Club")
+        await bob.sees(lambda event: isinstance(event, Secured))
+    async with person("bob.tablet", dial, tmp_path) as tablet:
+        await tablet.client.queue(Text(group, "from my tablet"))
+        with pytest.raises(Refused, match="has to let it in"):
+            await tablet.client.groups.rename(group, "Pub")
+        await tablet.sees(lambda event: isinstance(event, MessagesHeld))
+        assert "has to let it in" in tablet.client.waiting_reason(group)
+        assert await tablet.client.will_encrypt(group)
+        async with person("alice.phone", dial, tmp_path) as alice:
+            assert (await alice.reads("from my tablet")).content is not None
+            await tablet.sees(lambda event: isinstance(event, MessagesHeld) and event.reason is None)
+
+
+async def test_a_new_device_speaks_at_once_in_a_group_in_the_clear(dial: Dialler, tmp_path: Path) -> None:
+    async with person("carol.phone", dial, tmp_path, has_keys=False) as carol:
+        async with person("alice.phone", dial, tmp_path) as alice:
+            group = await alice.client.groups.create([carol.id], "Club")
+        async with person("alice.tablet", dial, tmp_path) as tablet:
+            await tablet.client.send_text(group, "from my tablet")
+            assert (await carol.reads("from my tablet")).content is None
+            assert not await tablet.client.will_encrypt(group)
+            await tablet.client.groups.rename(group, "Pub")
+
+
+async def test_a_server_without_encryption_gets_what_was_never_encrypted(
+    dial: Dialler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encryption, "FEATURE", "something that no server has")
+    async with (
+        person("alice.phone", dial, tmp_path) as alice,
+        person("carol.phone", dial, tmp_path, has_keys=False) as carol,
+    ):
+        await alice.client.send_text(carol.id, "Hello, Carol")
+        assert (await carol.reads("Hello, Carol")).content is None
+        assert not await alice.client.will_encrypt(carol.id)
+        group = await carol.client.groups.create([alice.id], "Club")
+        await alice.client.send_text(group, "Hello, Club")
+        await carol.reads("Hello, Club")
+        await alice.client.groups.leave(group)
+
+
 async def test_a_store_that_was_put_back_from_a_copy_makes_the_device_a_new_one(dial: Dialler, tmp_path: Path) -> None:
     """Its keys have encrypted what the copy does not know of."""
     store = tmp_path / "alice.phone" / "device.db"
@@ -357,7 +402,7 @@ async def test_what_is_kept_while_a_session_ends_is_not_asked_in_it(
         await alice.client.send_text(bob.id, "one")
         link = alice.client._link
         assert link.encryption is not None
-        kept = partial(link.encryption._kept, fx.Effects(requests=[fx.Request(1, fx.Inquiry(MlsPackages()))]))
+        kept = partial(link.encryption._kept, fx.Effects(requests=[fx.Request(1, fx.Inquiry(MlsPackages()))]), {})
         late = partial(kept, link.encryption._session, None)
         end = Requests.end
         monkeypatch.setattr(Requests, "end", lambda requests: (late(), end(requests)))

@@ -82,8 +82,8 @@ EVENTFUL = [
 ]
 
 
-@settings(deadline=None, max_examples=3, suppress_health_check=list(HealthCheck))
-@given(st.lists(steps, max_size=20), st.sampled_from([Writer, QueueingWriter]), st.booleans())
+@settings(deadline=None, max_examples=2, suppress_health_check=list(HealthCheck))
+@given(st.lists(steps, max_size=12), st.sampled_from([Writer, QueueingWriter]), st.booleans())
 @example(EVENTFUL, Writer, False)
 @example(EVENTFUL, QueueingWriter, True)
 def test_no_encrypted_message_is_lost_and_none_comes_twice(

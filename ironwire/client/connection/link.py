@@ -46,8 +46,6 @@ from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
 NOT_LOGGED_REASON = "Device not in the device log"
 """As section 9.2 has it."""
 
-NO_KEYS_REASON = "no device of the recipient has published keys yet"
-
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
 
@@ -108,7 +106,7 @@ class Link:
         """Why nothing is sent to this client or group now; empty where it is, or the first attempt goes on."""
         if not self.requests.has_session:
             return self.connection.reason
-        return NO_KEYS_REASON if self.backlog is not None and to in self.backlog.held else ""
+        return "" if self.backlog is None or to is None else self.backlog.held.get(to, "")
 
     async def wait_up(self) -> None:
         """Return once there is a session.

@@ -8,13 +8,12 @@ client shows and watches (section 7.3): every new session begins with it.
 """
 
 from functools import partial
-from uuid import uuid4
 
 import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked, new_message_id
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.encryption import CANNOT_READ, Encryption
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
@@ -29,11 +28,6 @@ from ironwire.limits import Limits
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
 from ironwire.wire.messages.fields import is_retryable
-
-
-def new_message_id() -> MessageId:
-    """An id that no other message has."""
-    return MessageId(uuid4().hex)
 
 
 @define(eq=False)
@@ -207,10 +201,10 @@ class Requests:
         if self._repeats is not None:
             self._send(pending, self._repeats)
 
-    def hold(self, to: Address, *, is_over: bool) -> None:
-        """Nothing can be encrypted for this recipient yet; or it can now."""
+    def hold(self, to: Address, reason: str | None) -> None:
+        """Nothing can be encrypted for this recipient yet, for this reason; or it can now."""
         if self.backlog is not None:
-            self.backlog.hold(to, is_over=is_over)
+            self.backlog.hold(to, reason)
 
     def settle(self, pending: Pending, reply: Reply) -> None:
         """The fate of a message that went encrypted, or could not."""
@@ -303,7 +297,7 @@ class Requests:
             return None
         if repeats.is_resting(pending) or pending.body is not None:
             return None
-        if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_take(message):
+        if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_encrypt(message.to):
             return None
         given = numbers.give()
         if given is None:

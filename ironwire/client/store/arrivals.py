@@ -9,7 +9,7 @@ from attrs import define, evolve
 
 from ironwire.client.store import amendments, records
 from ironwire.client.store.secrets import keep
-from ironwire.e2e.bodies import AnyBody, FileBody, ReceiptBody, TextBody
+from ironwire.e2e.bodies import FileBody, ReceiptBody, TextBody
 from ironwire.e2e.content import encode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
@@ -166,17 +166,6 @@ def as_delivered(
         case _:
             data = to_base64url(encode_content(opened.content))
             return MlsMessage(opened.sender, device, opened.conversation, *opened.place, ts, data)
-
-
-def as_body(message: records.Sendable) -> AnyBody | None:
-    """What goes encrypted instead of a message in the clear; None: nothing can."""
-    match message:
-        case msg.Text(_, text):
-            return TextBody(text)
-        case msg.Receipt(_, ids, state):
-            return ReceiptBody(ids, state)
-        case _:
-            return None
 
 
 def _delivered_file(

@@ -51,8 +51,11 @@ class Backlog:
     """Messages that did not enter the window when they were queued."""
     _resting: Collection[Address] = field(default=(), init=False)
     """Recipients to whom nothing is sent at the moment."""
-    held: set[Address] = field(factory=set, init=False)
-    """Recipients for whom nothing can be encrypted yet."""
+    held: dict[Address, str] = field(factory=dict, init=False)
+    """Recipients for whom nothing can be encrypted yet, and why."""
+    _read_upto: int = field(default=0, init=False)
+    """The last entry of the file that the window has, or has had, but for those to these:"""
+    _read_without: Collection[Address] = field(default=frozenset(), init=False)
     _answered: dict[MessageId, Pending | None] = field(factory=dict, init=False)
     """Messages that were taken out of the window while the file does not know of the answer yet."""
     _awaited: dict[MessageId, Pending] = field(factory=dict, init=False)
@@ -214,12 +217,11 @@ class Backlog:
         self._work.unpark()
         self._moved.unpark_all()
 
-    def hold(self, to: Address, *, is_over: bool) -> None:
-        """Nothing can be encrypted for this recipient yet; or it can now."""
-        if is_over:
-            self.held.discard(to)
-        else:
-            self.held.add(to)
+    def hold(self, to: Address, reason: str | None) -> None:
+        """Nothing can be encrypted for this recipient yet, for this reason; or it can now."""
+        self.held.pop(to, None)
+        if reason is not None:
+            self.held[to] = reason
         self.note_moved()
 
     async def moved(self) -> None:
@@ -241,25 +243,29 @@ class Backlog:
 
     @property
     def _room(self) -> int:
-        taken = sum(not self._is_silent(pending.recipient) for pending in self._window.values()) + len(self._coming)
-        return max(0, WINDOW - taken)
+        taken = len(self._window)
+        if self._resting or self.held:
+            taken = sum(not self._is_silent(pending.recipient) for pending in self._window.values())
+        return max(0, WINDOW - taken - len(self._coming))
 
     async def _fill(self) -> None:
-        """Have the first messages of the queue in the window, as many as it holds."""
+        """Have the next messages of the queue in the window, as many as it has room for."""
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
         known, passed_by, room = {*self._window, *self._answered, *self._coming}, self._passed_by, self._room
-        limit, resting = len(known) + room, {*self._resting, *self.held}
-        found = await self._write_queue.store.queued(limit=limit, skipped=resting)
-        unknown = [each for each in found if each.id not in known]
-        for each in unknown[:room]:
+        resting = frozenset({*self._resting, *self.held})
+        if resting != self._read_without:
+            self._read_upto, self._read_without = 0, resting
+        found = await self._write_queue.store.queued(limit=room, skipped=resting, after=self._read_upto)
+        for each in found:
+            self._read_upto = each.number
+            if each.id in known:
+                continue
             if each.message is None:
                 self._drop(each.id)
             else:
                 awaited = self._awaited.get(each.id)
                 self._enter(awaited or Pending(each.id, each.message, each.body, is_kept=True, is_awaited=False))
-        # Answers that were kept before the file was read make room in `limit` that the window did not have.
-        is_all = len(found) < limit and len(unknown) <= room
-        if is_all and self._passed_by == passed_by and resting <= {*self._resting, *self.held}:
+        if len(found) < room and self._passed_by == passed_by and resting <= {*self._resting, *self.held}:
             self._is_behind = False
 
     def _enter(self, pending: Pending) -> None:

@@ -57,15 +57,15 @@ _VOID_NUMBER = "UPDATE entry SET n = NULL WHERE sender = ? AND message_id = ? AN
 _NOTE_HIGHEST = "UPDATE mailbox SET highest = max(highest, ?)"
 _NUMBERED = """
     WITH numbered AS (SELECT number, peer FROM entry WHERE n IS NOT NULL AND state = 'queued')
-    SELECT message_id, frame, content, n, encrypted FROM entry
+    SELECT number, message_id, frame, content, n, encrypted FROM entry
     WHERE state = 'queued' AND number <= (SELECT max(number) FROM numbered)
         AND (n IS NOT NULL OR peer IN (SELECT peer FROM numbered))
     ORDER BY number"""
 _MARK_READ = "UPDATE conversation SET read_upto = max(read_upto, min(?, newest)) WHERE peer = ?"
 _UNSEEN = "SELECT number, frame, content FROM entry WHERE state = 'unseen' AND number > ? ORDER BY number LIMIT ?"
 _QUEUED = """
-    SELECT message_id, frame, content FROM entry
-    WHERE state = 'queued' AND coalesce(peer, '') NOT IN ({})
+    SELECT number, message_id, frame, content FROM entry
+    WHERE state = 'queued' AND number > ? AND coalesce(peer, '') NOT IN ({})
     ORDER BY number LIMIT ?"""
 _SENT = """
     SELECT message_id, state, ts, reason FROM entry
@@ -164,11 +164,11 @@ class LocalFile:
         rows = self._database.execute(_UNSEEN, (after, limit))
         return [records.Kept(number, decode_server(frame), content_of(inside)) for number, frame, inside in rows]
 
-    def queued(self, limit: int, skipped: Collection[Address] = ()) -> list[records.QueuedMessage]:
-        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (*skipped, limit))
+    def queued(self, limit: int, skipped: Collection[Address] = (), after: int = 0) -> list[records.QueuedMessage]:
+        rows = self._database.execute(_QUEUED.format(",".join("?" * len(skipped))), (after, *skipped, limit))
         return [
-            records.QueuedMessage(MessageId(message_id), own_message(frame), body_of(inside))
-            for message_id, frame, inside in rows
+            records.QueuedMessage(number, MessageId(message_id), own_message(frame), body_of(inside))
+            for number, message_id, frame, inside in rows
         ]
 
     def sent(self, ids: Collection[MessageId]) -> dict[MessageId, msg.Accepted | msg.Error | None]:
@@ -178,8 +178,10 @@ class LocalFile:
     def numbered(self) -> records.Numbered:
         epoch, highest = self._database.execute("SELECT epoch, highest FROM mailbox").fetchone()
         queued = [
-            records.QueuedMessage(MessageId(message_id), own_message(frame), body_of(inside), n, bool(is_encrypted))
-            for message_id, frame, inside, n, is_encrypted in self._database.execute(_NUMBERED)
+            records.QueuedMessage(
+                number, MessageId(message_id), own_message(frame), body_of(inside), n, bool(is_encrypted)
+            )
+            for number, message_id, frame, inside, n, is_encrypted in self._database.execute(_NUMBERED)
         ]
         return records.Numbered(epoch, highest, queued)
 

@@ -82,13 +82,14 @@ class LocalStore:
         """
         return await self._run(lambda: self._opened.unseen(after, limit))
 
-    async def queued(self, *, limit: int, skipped: Collection[Address] = ()) -> list[QueuedMessage]:
-        """The first messages that have to be sent, in the order in which they were queued, without those to `skipped`.
+    async def queued(self, *, limit: int, skipped: Collection[Address] = (), after: int = 0) -> list[QueuedMessage]:
+        """The first messages behind entry `after` that have to be sent, in the order in which they were queued, without
+        those to `skipped`.
 
         Raises:
             LocalStoreError: the file cannot be read.
         """
-        return await self._run(lambda: self._opened.queued(limit, [*skipped]))
+        return await self._run(lambda: self._opened.queued(limit, [*skipped], after))
 
     async def sent(self, ids: Collection[MessageId]) -> dict[MessageId, Accepted | Error | None]:
         """Those of `ids` under which this device has sent or queued a message, with the server's reply if there is one.

@@ -34,10 +34,10 @@ FIRST_PAUSE_MS = 50
 MOST_PAUSE_MS = 5_000
 WELCOME_MS = 5_000
 """Who lost the race for a generation waits so long for a welcome of the winner."""
-_OF_HEARERS = ChangeMembers | ChangeDevices | TakeOut | AddAgain
 PACKAGES_MS = 2_000
 ATTEMPTS = 5
 """A device that is in the log is about to publish key packages: so long they are waited for, so many times."""
+_OF_HEARERS = ChangeMembers | ChangeDevices | TakeOut | AddAgain
 NOT_IN = Error("not_found", "this device is not in the conversation")
 
 

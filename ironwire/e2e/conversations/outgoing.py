@@ -29,8 +29,10 @@ from ironwire.wire.base64url import to_base64url
 from ironwire.wire.messages import Accepted, Error
 from ironwire.wire.messages.conversations import MlsSend, MlsSignal
 
-WINDOW = 32
-"""Messages of one conversation that are under way at a time: so many are encrypted anew after a commit."""
+WINDOW = 64
+"""Messages of one conversation that are under way at a time. So many are encrypted anew after a commit or a cut, and a
+recipient opens no message that is more than 1,000 ahead of the last one.
+"""
 LATER_MS = 5_000
 
 
@@ -104,22 +106,22 @@ class OutgoingMessages:
 
     def pump(self, member: DeviceMembership) -> None:
         """Send what may be sent."""
-        queue = self._queues.get(member.id)
-        is_ready = member.standing == "active" and self._state.is_caught_up and member.place >= member.awaited
+        queue, here = self._queues.get(member.id), member.place
+        is_ready = member.standing == "active" and self._state.is_caught_up and here >= member.awaited
         if not queue or not is_ready or member.id in self._resting or not self._is_complete(member):
             return
         for message in [*islice(queue, WINDOW)]:
             if message.place is None:
-                self._launch(member, message)
-            elif message.place != member.place:
+                self._launch(member, message, here)
+            elif message.place != here:
                 return  # its answer comes first, so that the order stays
 
-    def _launch(self, member: DeviceMembership, message: OutgoingMessage) -> None:
+    def _launch(self, member: DeviceMembership, message: OutgoingMessage, place: tuple[int, int]) -> None:
         data = self._encrypt(member, message.content)
         if data is None:
             return
-        message.place = member.place
-        request = MlsSend(member.id, *member.place, data)
+        message.place = place
+        request = MlsSend(member.id, *place, data)
         self._jobs.start(self._send(member, message, request))
 
     def _send(self, member: DeviceMembership, message: OutgoingMessage, request: MlsSend) -> Steps[None]:

@@ -79,6 +79,8 @@ def helpers(tasks: Sequence[Task], roster: Mapping[ClientId, Role], live: Iterab
 
 @frozen
 class Lease:
+    """`tasks` are those that the holder was told."""
+
     holder: Leaf
     until: float
     tasks: frozenset[Task]

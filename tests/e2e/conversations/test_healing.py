@@ -2,14 +2,20 @@
 
 from collections.abc import Callable
 
+import pytest
 from attrs import evolve
 from trio.testing import MockClock
 
+from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import GiveRoles, RenewKeys
+from ironwire.handlers import conversations
+from ironwire.protocol.bucket import Rate
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage
+from ironwire.wire.messages import Accepted, Error
+from ironwire.wire.messages.conversations import MlsCommitted, MlsGroupPage, MlsMessage, MlsRejoin
 from tests.e2e.conversations.devices import open_world
+from tests.e2e.conversations.disk import now_ms
 from tests.e2e.conversations.test_groups import agree, begin_group, change
 
 
@@ -69,6 +75,53 @@ async def test_a_commit_that_does_not_verify_is_refused_and_the_device_added_aga
         await world.until(lambda: agree(group, alice, bob, carol))
         carol.say(group, "Bob reads again")
         await world.until(lambda: bob.texts == ["Bob reads again"])
+
+
+async def test_where_it_was_asked_too_often_it_is_asked_again_later_and_elsewhere_now(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "REJOINS", Rate(per_second=1 / 200, burst=3))
+    async with open_world() as world:
+        alice, bob, carol = await world.enter("alice.phone", "bob.phone", "carol.phone")
+        club = await begin_group(world, alice, bob, carol)
+        alice.say(bob.client, "Hello")
+        await world.until(lambda: bob.texts == ["Hello"])
+        for _ in range(3):
+            assert isinstance(await bob.ask(MlsRejoin([club])), Accepted)
+        await world.quiet(40)  # until that is done
+        await bob.leave()
+        bob.start_anew()
+        for place in (bob.member(club), bob.member(alice.client)):
+            place.wedge(now_ms())
+        bob.disk.epoch = 0
+        await bob.enter()
+        await world.until(lambda: bob.member(alice.client).standing == "active")
+        assert bob.member(alice.client).place[0] == 1, "added again, and not begun anew"
+        assert bob.member(club).standing == "wedged"
+        await world.until(lambda: agree(club, alice, bob, carol))
+
+
+async def test_the_server_does_not_say_at_once_where_things_stand(mock_clock: MockClock) -> None:
+    """Until it does, nobody knows whether a group is one in the clear."""
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        group = await begin_group(world, alice, bob)
+        (tablet,) = await world.link("bob.tablet")
+        await alice.leave()
+        await bob.leave()
+        tablet.spoil = not_now
+        await tablet.enter()
+        sent = tablet.say(group, "Hello")
+        await world.quiet(10)
+        assert tablet.reports == {}
+        tablet.spoil = lambda frame: frame
+        await alice.enter()
+        await world.until(lambda: alice.texts == ["Hello"])
+        assert isinstance(tablet.reports[sent], fx.Sent)
+
+
+def not_now(frame: ServerFrame) -> ServerFrame:
+    return frame._replace(message=Error("internal")) if isinstance(frame.message, MlsGroupPage) else frame
 
 
 async def test_a_message_that_cannot_be_read_is_sent_again(mock_clock: MockClock) -> None:

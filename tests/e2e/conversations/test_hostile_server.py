@@ -209,7 +209,7 @@ async def test_it_serves_the_key_package_of_somebody_else(mock_clock: MockClock)
 
         lying(alice, lie)
         alice.say(bob.client, "for Bob alone")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
         assert (alice.reports, eve.texts) == ({}, [])
         assert alice.member(bob.client).standing == "absent"
         assert not has_committed(alice), "the server itself would have taken it"
@@ -246,7 +246,7 @@ async def test_it_serves_a_key_package_that_is_over(mock_clock: MockClock) -> No
 
         lying(alice, lie)
         alice.say(bob.client, "Hello")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
         assert (alice.reports, alice.member(bob.client).standing) == ({}, "absent")
         assert not has_committed(alice), "the server itself would have taken it"
 
@@ -260,7 +260,7 @@ async def test_it_says_that_somebody_has_no_devices_any_more(mock_clock: MockClo
             lambda message: MlsClaimed([], [bob.client], message.logs) if isinstance(message, MlsClaimed) else message,
         )
         alice.say(bob.client, "Hello")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
         await world.quiet(600)
         assert (alice.reports, bob.texts) == ({}, [])
         alice.spoil = lambda frame: frame

@@ -93,8 +93,8 @@ async def test_what_is_for_somebody_without_published_keys_waits_for_them(mock_c
         (alice,) = await world.enter("alice.phone")
         (bob,) = await world.link("bob.phone")
         sent = alice.say(bob.client, "Hello")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
-        assert alice.told(ev.KeysAwaited) == [ev.KeysAwaited(alice.member(bob.client).id, bob.client)]
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
+        assert alice.told(ev.MessagesHeld) == [ev.MessagesHeld(alice.member(bob.client).id, bob.client, "keys")]
         await world.quiet(600)
         await alice.leave()
         await alice.enter()
@@ -103,8 +103,8 @@ async def test_what_is_for_somebody_without_published_keys_waits_for_them(mock_c
         await bob.enter()
         await world.until(lambda: bob.texts == ["Hello"])
         assert isinstance(alice.reports[sent], fx.Sent)
-        assert alice.told(ev.KeysAwaited)[-1] == ev.KeysAwaited(alice.member(bob.client).id, bob.client, is_over=True)
-        assert len(alice.told(ev.KeysAwaited)) == 2
+        assert alice.told(ev.MessagesHeld)[-1] == ev.MessagesHeld(alice.member(bob.client).id, bob.client, None)
+        assert len(alice.told(ev.MessagesHeld)) == 2
 
 
 async def test_who_waits_for_keys_is_written_to_by_the_other_side_first(mock_clock: MockClock) -> None:
@@ -112,7 +112,7 @@ async def test_who_waits_for_keys_is_written_to_by_the_other_side_first(mock_clo
         (alice,) = await world.enter("alice.phone")
         (bob,) = await world.link("bob.phone")
         alice.say(bob.client, "one")
-        await world.until(lambda: bool(alice.told(ev.KeysAwaited)))
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
         await world.quiet(120)
         await bob.enter()
         bob.say(alice.client, "two")

@@ -85,6 +85,17 @@ def test_the_work_is_done_whoever_did_it() -> None:
     assert leases.offer(CLUB, [task("remove", ANN_2)], ROSTER, EVERYBODY, 2.0) == ANN_1
 
 
+def test_who_is_at_it_is_told_of_another_task_at_once() -> None:
+    leases, asked = Leases(), [task("remove", BOB_1)]
+    assert leases.offer(CLUB, asked, ROSTER, [ANN_1, ANN_2], 0.0) == ANN_1
+    asked.append(task("add", ANN_3))
+    assert leases.offer(CLUB, asked, ROSTER, [ANN_2, ANN_1], 1.0) == ANN_1
+    assert leases.offer(CLUB, asked[1:], ROSTER, [ANN_1, ANN_2], 2.0) is None, "a part of it is done"
+    assert leases.over(LEASE_SECONDS) == []
+    asked.append(task("remove", ANN_1))
+    assert leases.offer(CLUB, asked, ROSTER, [ANN_1, ANN_2], 3.0) == ANN_2, "nobody removes itself"
+
+
 def test_a_lease_ends_with_its_session() -> None:
     leases, asked = Leases(), [task("add", ANN_3)]
     assert leases.offer(CLUB, asked, ROSTER, EVERYBODY, 0.0) == ANN_1
