@@ -569,7 +569,7 @@ async def test_edits_deletions_and_reactions_are_told(tmp_path: Path) -> None:
             message = MlsMessage(BOB, DeviceId("phone"), pair_id(ALICE, BOB), 1, 1, 0, "AAAA")
             table.client.happen(Received(message, content=Content(MessageId(f"{number}"), 0, body)))
         await table.settled()
-    assert [line.split(maxsplit=1)[1] for line in table.said] == [
+    assert [line.split(maxsplit=2)[2] for line in table.said] == [
         "bob changed a message: on Friday",
         "bob deleted a message",
         "bob reacted to your message: 👍",
