@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from attrs import define, evolve
 
-from ironwire.client.store import records
+from ironwire.client.store import amendments, records
 from ironwire.client.store.secrets import keep
 from ironwire.e2e.bodies import FileBody, ReceiptBody, TextBody
 from ironwire.e2e.content import encode_content
@@ -144,7 +144,10 @@ class Arrivals:
 
     def _insert_opened(self, opened: ev.OpenedMessage) -> None:
         content = opened.content
-        if not self._is_known(content.id, opened.sender, opened.device, opened.ts):
+        peer: Address = GroupId(opened.conversation) if opened.peer is None else opened.peer
+        amendments.note(self._database, peer, opened.sender, content)
+        is_deleted = amendments.is_deleted(self._database, peer, opened.sender, content.id)
+        if not is_deleted and not self._is_known(content.id, opened.sender, opened.device, opened.ts):
             self._insert_delivery(content.id, as_delivered(opened), opened.seq or 0, encode_content(content))
 
 

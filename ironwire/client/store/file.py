@@ -19,7 +19,7 @@ from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
-from ironwire.client.store import history_parts, records, secrets
+from ironwire.client.store import amendments, history_parts, records, secrets
 from ironwire.client.store.arrivals import Arrivals, insert_entry
 from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.sealed import StoreKey, open_sealed
@@ -258,6 +258,8 @@ class LocalFile:
             case records.Settle(message_id, ts, reason, is_encrypted):
                 settled = (owner.client, message_id, owner.device)
                 execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, is_encrypted, *settled))
+                if reason is None and is_encrypted:
+                    amendments.note_accepted(self._database, settled)
                 execute(_CLEAR_SETTLED, settled)
             case records.Finish(number):
                 execute(_FINISH, (number,))
