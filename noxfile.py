@@ -13,7 +13,7 @@ nox.needs_version = ">=2025.2.9"  # dependency groups, and `reuse_venv` as an op
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 # The tests come last, so that their summary ends the output.
-nox.options.sessions = ["lint", "types", "docs", "build", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "build", "interop", "tests"]
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """The classifiers of pyproject.toml name those of them on which `nox -s tests-VERSION` was run."""
@@ -115,6 +115,17 @@ def simulate(session: nox.Session) -> None:
 
 
 @nox.session
+def deliver(session: nox.Session) -> None:
+    """Devices with encrypted conversations, and everything that may go wrong: `nox -s deliver -- EXAMPLES`."""
+    session.install("--editable", ".", *group("test"))
+    examples = session.posargs[0] if session.posargs else "500"
+    timeout = "faulthandler_timeout=0"  # the one test goes on as long as it is told to
+    session.run(
+        "pytest", "-o", timeout, "tests/e2e/conversations/test_delivery_model.py", env={"DELIVERY_EXAMPLES": examples}
+    )
+
+
+@nox.session
 def calls(session: nox.Session) -> None:
     """Calls with real sound, between processes and through a real coturn, which has to be installed."""
     if shutil.which("turnserver") is None:
@@ -164,7 +175,7 @@ def mutate(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Groups of `ironwire.mls` and ts-mls, which needs Node 20 and npm: `nox -s interop -- --seeds NUMBER`."""
     if shutil.which("npm") is None:
-        session.error("npm is not installed")
+        session.skip("npm is not installed")
     session.install("--editable", ".", *group("test"))
     folder = session.create_tmp()
     shutil.copy("tests/mls/interop/package.json", folder)

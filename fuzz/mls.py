@@ -11,21 +11,18 @@ The first byte of an input chooses who gets the others. The group is the same in
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import shake_128
-from itertools import count
-from unittest.mock import patch
 
 from attrs import frozen
 
 from ironwire.errors import MLSError
-from ironwire.mls import KeyPackagePrivate, MLSGroup, Policy, suite
+from ironwire.mls import KeyPackagePrivate, MLSGroup, Policy
 from ironwire.mls.codec import Cursor, opaque
 from ironwire.mls.framing import MLSMessage, envelope
 from ironwire.mls.messages import GroupSecrets, MLSGroupInfo
 from ironwire.mls.nodes import RequiredCapabilities
 from ironwire.mls.public import cut_welcome, inspect_application, inspect_commit, open_key_package
 from ironwire.mls.tree import Tree
-from tests.mls.crew import Device, Stored, crew, stored
+from tests.mls.crew import Device, Stored, counted_randomness, crew, stored
 
 _TEXT_CHARACTERS = 200
 
@@ -39,13 +36,6 @@ class World:
     invited: Device
     own: KeyPackagePrivate
     inputs: dict[str, bytes]
-
-
-@contextmanager
-def counted_randomness() -> Iterator[None]:
-    numbers = count()
-    with patch.object(suite, "random", lambda size: shake_128(next(numbers).to_bytes(8, "big")).digest(size)):
-        yield
 
 
 def _world() -> World:

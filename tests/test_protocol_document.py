@@ -13,13 +13,17 @@ from jsonschema import Draft202012Validator
 
 from ironwire.client.connection.closing import reaction_to
 from ironwire.close_codes import CLIENT_FAULTS, SENDABLE, CloseCode
+from ironwire.crypto.padding import padded_size
 from ironwire.errors import InvalidMessage
 from ironwire.limits import Limits
+from ironwire.mls.public import inspect_commit
 from ironwire.server.session.admission import announced
+from ironwire.wire.base64url import from_base64url
 from ironwire.wire.codec import decode_client, decode_server, encode
 from ironwire.wire.messages import CLIENT_MESSAGES, SERVER_MESSAGES, AuthOk, ServerLimits
 from ironwire.wire.messages.fields import ERROR_RULES, ErrorCode, ErrorRule
 from ironwire.wire.schema import schema_documents
+from tests.vectors.example import example
 
 DOCUMENT = Path(__file__).parents[1].joinpath("docs", "protocol.md").read_text(encoding="utf-8")
 PACKAGE = Path(__file__).parents[1] / "ironwire"
@@ -163,3 +167,15 @@ def test_every_close_code_is_called_by_its_name(path: Path) -> None:
     constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) is int]
     bare = [(node.lineno, node.value) for node in constants if node.value in numbers]
     assert bare == [] or path.name == "close_codes.py"
+
+
+def test_the_worked_example_is_what_the_code_does() -> None:
+    """Section 10.8, line by line."""
+    block = DOCUMENT.partition("### 10.8 ")[2].partition("```text\n")[2].partition("```")[0]
+    shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in block.splitlines())
+    assert shown == example()
+    commit, message = from_base64url(shown["commit"]), from_base64url(shown["message"])
+    assert commit.index(shown["declaration"].encode()) == 52
+    assert inspect_commit(commit).has_path is False
+    assert shown["plaintext"].encode() not in message
+    assert padded_size(len(shown["plaintext"])) == 256

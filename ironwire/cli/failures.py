@@ -24,7 +24,7 @@ _REFUSALS: dict[ErrorCode, str] = {
 """The codes of an `error`, in words for the person who asked; other codes stand for themselves."""
 
 
-_TOLD_BY_DETAIL: frozenset[ErrorCode] = frozenset({"not_found", "forbidden", "conflict"})
+_TOLD_BY_DETAIL: frozenset[ErrorCode] = frozenset({"not_found", "forbidden", "conflict", "user_offline"})
 """Where there is a detail, it says all that there is to say."""
 
 

@@ -115,8 +115,8 @@ def _names(clients: Iterable[ClientId], book: AddressBook, own: ClientId) -> str
     return ", ".join(YOU if client == own else book.label(client) for client in clients)
 
 
-def roster(group: iw.GroupDetails, book: AddressBook, own: ClientId) -> list[Text]:
-    """A group, and a line for each of its members."""
+def roster(group: iw.GroupDetails, book: AddressBook, own: ClientId, code: str | None = None) -> list[Text]:
+    """A group, a line for each of its members, and the code of its MLS epoch if it is encrypted."""
     name = f"“{printable(group.name)}”  " if group.name else ""
     head = Text.assemble((name, "bold"), group.group, (f"  epoch {group.epoch}", "dim"))
     labels = [YOU if member.client == own else book.label(member.client) for member in group.members]
@@ -125,10 +125,10 @@ def roster(group: iw.GroupDetails, book: AddressBook, own: ClientId) -> list[Tex
         Text.assemble("  ", label, " " * (width - cell_len(label)), f"  {member.role:6}  ", (member.client, "dim"))
         for label, member in zip(labels, group.members, strict=True)
     ]
-    return [head, *lines]
+    return [head, *lines, *([] if code is None else [Text.assemble("  code  ", (iw.in_groups(code), "bold"))])]
 
 
-def members(group: iw.GroupDetails, book: AddressBook, own: ClientId) -> list[str]:
+def members(group: iw.GroupDetails, book: AddressBook, own: ClientId, code: str | None = None) -> list[str]:
     """The same for a conversation, however narrow it is; ids are those of people who are not among the contacts."""
     name = f"“{printable(group.name)}”, " if group.name else ""
     lines = [f"{name}{group.group}"]
@@ -136,6 +136,8 @@ def members(group: iw.GroupDetails, book: AddressBook, own: ClientId) -> list[st
         label = YOU if member.client == own else book.label(member.client)
         is_named = member.client == own or book.entry(member.client) == label
         lines.append(f"{label}{'' if is_named else f' is {member.client}'}, {ROLES[member.role]}")
+    if code is not None:
+        lines.append(f"code {iw.in_groups(code)}, the same for all of you")
     return lines
 
 

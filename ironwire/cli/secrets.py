@@ -19,6 +19,14 @@ def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
     match event:
         case iw.Secured(by=by, restarted=True):
             return notice(f"encryption was restarted by {book.label(by)}")
+        case iw.MessagesHeld(to=to, reason=None):
+            return notice(f"what waited for {book.label(to)} goes out now")
+        case iw.MessagesHeld(to=to, reason="keys"):
+            label = book.label(to)
+            return notice(f"messages to {label} wait: no device of {label} has published keys yet", "magenta")
+        case iw.MessagesHeld(to=to):
+            label = book.label(to)
+            return notice(f"messages to {label} wait: a device of another member has to let this one in", "magenta")
         case iw.Secured(by=by):
             return notice(f"encrypted from now on, by {book.label(by)}")
         case iw.MembersChanged(by=by, added=added, removed=removed, roles=roles):

@@ -62,7 +62,7 @@ from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
-from ironwire.client.store.handover import DeviceOwner, OwnerGone
+from ironwire.client.store.device_owner import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.keystore import (
     Account,
@@ -107,6 +107,7 @@ from ironwire.e2e.conversations.events import (
     GroupRenamed,
     LogDisputed,
     MembersChanged,
+    MessagesHeld,
     NotEncrypted,
     Secured,
     Unreadable,
@@ -228,6 +229,7 @@ __all__ = [
     "MediaError",
     "MembersChanged",
     "MessageId",
+    "MessagesHeld",
     "Missed",
     "NotEncrypted",
     "NotTheProtocol",

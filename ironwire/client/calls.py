@@ -15,8 +15,6 @@ import trio
 from attrs import define
 
 from ironwire.client.connection.requests import Requests
-from ironwire.client.encryption import Encryption
-from ironwire.client.errors import Refused
 from ironwire.client.sealed_files import will_encrypt
 from ironwire.e2e.bodies import CallBody
 from ironwire.e2e.conversations.wishes import BeginGeneration
@@ -25,8 +23,6 @@ from ironwire.wire import messages as msg
 from ironwire.wire.messages.calls import EndReason, Media, UpdateKind
 
 _AGAIN_SECONDS = 0.1
-_LATER_SECONDS = 2.0
-_ATTEMPTS = 5
 
 
 @define(eq=False)
@@ -89,18 +85,7 @@ class OwnCalls:
         if encryption is None or not await will_encrypt(self._requests, to):
             return None
         if not encryption.engine.is_encrypted(to):
-            await self._begin(encryption, to)
+            await encryption.change(to, BeginGeneration((to,), {to: "admin"}))
         while (text := await encryption.seal(to, body)) is None:  # noqa: ASYNC110 - a commit is on its way
             await trio.sleep(_AGAIN_SECONDS)
         return text
-
-    async def _begin(self, encryption: Encryption, to: ClientId) -> None:
-        """Begin the pair. A device that was added a moment ago is about to publish its key packages."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                await encryption.change(to, BeginGeneration((to,), {to: "admin"}))
-                return
-            except Refused as refused:
-                if refused.code != "not_found" or attempt == _ATTEMPTS:
-                    raise
-            await trio.sleep(_LATER_SECONDS)

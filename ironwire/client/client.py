@@ -17,11 +17,11 @@ from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.events import Connection, Event
-from ironwire.client.groups import OwnGroups
+from ironwire.client.groups import OwnGroups, epoch_code
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
 from ironwire.client.store.backlog import Backlog
-from ironwire.client.store.handover import Sending
+from ironwire.client.store.device_owner import Sending
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
@@ -122,12 +122,23 @@ class Client:
         async def accepted() -> msg.Accepted:
             return checked(message.verb, await pending.reply_or_error(), msg.Accepted)
 
-        yield Stored([pending.id], self.waiting, self._link.offline_reason), accepted
+        yield Stored([pending.id], self.waiting, self.waiting_reason(message.to)), accepted
 
     @property
     def waiting(self) -> int:
         """The number of messages that the device keeps without an answer of the server."""
         return 0 if self._link.backlog is None else self._link.backlog.waiting
+
+    def waiting_reason(self, to: Address) -> str:
+        """Why nothing that is queued for a client or group is sent now: there is no connection, or nothing can be
+        encrypted for it yet (`MessagesHeld`). Empty where it is sent.
+        """
+        return self._link.waiting_reason(to)
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether messages wait for a recipient for whom nothing can be encrypted yet (`MessagesHeld`)."""
+        return self._link.backlog is not None and bool(self._link.backlog.held)
 
     @property
     def hold_until(self) -> float:
@@ -185,6 +196,12 @@ class Client:
         Raises as `send_file` does.
         """
         return await will_encrypt(self._link.requests, to)
+
+    async def epoch_code(self, to: Address) -> str | None:
+        """The 30 digits that all devices in an encrypted conversation show as long as they are in one epoch, unless
+        somebody has split it; None: this device is not in it, or it is not encrypted.
+        """
+        return await epoch_code(self._link.requests, to)
 
     async def file_terms(self, to: Address) -> FileTerms:
         """How a file goes to a client or group. Raises as `send_file` does."""

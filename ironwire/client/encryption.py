@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
@@ -22,16 +22,16 @@ from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
-from ironwire.client.inquiries import Inquiries
 from ironwire.client.letters import Letters
+from ironwire.client.lookups import Lookups
 from ironwire.client.store.arrivals import as_delivered
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
 from ironwire.client.store.numbers import Given
-from ironwire.client.store.records import Absorb, Sendable
+from ironwire.client.store.records import Absorb, Sendable, body_for
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
-from ironwire.e2e.bodies import AnyBody, CallBody, ReceiptBody, TextBody, TypingBody
+from ironwire.e2e.bodies import AnyBody, CallBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.calls import CallSignal
@@ -48,6 +48,10 @@ from ironwire.wire.messages.key_packages import MlsLow
 FEATURE = "mls"
 PLAIN_FILE = msg.Error("forbidden", "the conversation is encrypted: encrypt the file too (`send_sealed_file`)")
 CANNOT_READ = msg.Error("forbidden", "the recipient has no device that reads encrypted messages")
+HELD_REASONS = {
+    "keys": "no device of the recipient has published keys yet",
+    "entry": "this device is not in the group yet: a device of another member has to let it in",
+}
 _PUSHES = MlsTask | MlsLow | RelayedMlsSignal | CallSignal
 
 
@@ -57,6 +61,11 @@ class EncryptedSession:
 
     nursery: trio.Nursery
     queue: SendQueue
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the nursery takes no task any more, or not for long. A session ends by that, and `end` follows."""
+        return self.nursery.cancel_scope.cancel_called
 
 
 @define(eq=False)
@@ -71,25 +80,29 @@ class Encryption:
     _forget: Callable[[Pending], None]
     _launch_plain: Callable[[Pending], None]
     _settle: Callable[[Pending, Reply], None]
+    _hold: Callable[[Address, str | None], None]
     _give_number: Callable[[Pending], Given | None]
     engine: Engine = field(init=False)
     _clock: SessionClock = field(factory=SessionClock, init=False)
     _session: EncryptedSession | None = field(default=None, init=False)
+    _is_off: bool = field(default=False, init=False)
+    """The server of the last session does not know encrypted conversations."""
     _epoch: int = field(default=0, init=False)
     """Of the mailbox whose deliveries have been dealt with."""
     _letters: Letters = field(init=False)
     _asked: dict[int, Pending] = field(factory=dict, init=False)
     """Requests of this session that have no reply yet."""
-    _inquiries: Inquiries = field(init=False)
     _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
     _timer: trio.Event = field(factory=trio.Event, init=False)
+    _caught_up: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
+    _lookups: Lookups = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         store = self._write_queue.store
         self._mark = StoreMark(store, self._keys)
         self._letters = Letters(self._write_queue, self._give_number)
-        self._inquiries = Inquiries(self._target, store, self._ask_server)
+        self._lookups = Lookups(self._target, store, self._ask_server)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -123,6 +136,26 @@ class Encryption:
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
+    async def prepare(self, welcome: msg.AuthOk) -> list[fx.Request]:
+        """There is a session, and nobody uses it yet. What the engine asks first is answered by `take_reply`.
+
+        Raises:
+            ClientError: what it wants kept cannot be.
+        """
+        if FEATURE not in (welcome.features or ()):
+            return []
+        self._clock.set()
+        return await self._prepared(self.engine.prepare_session(is_new_mailbox=welcome.epoch != self._epoch))
+
+    async def take_reply(self, request: fx.Request, reply: object) -> list[fx.Request]:
+        """The answer to a request of `prepare`; what is to be asked then. Raises as `prepare` does."""
+        return await self._prepared(self.engine.answer(request.number, reply))
+
+    async def _prepared(self, effects: fx.Effects) -> list[fx.Request]:
+        self._carry_out(evolve(effects, requests=[]))
+        await self._write_queue.commit(None)
+        return effects.requests
+
     async def begin(self, welcome: msg.AuthOk, nursery: trio.Nursery, queue: SendQueue) -> None:
         """A session began, and is in the file. `end` follows.
 
@@ -130,12 +163,14 @@ class Encryption:
             ClientError: the file cannot be read.
         """
         is_new, self._epoch = welcome.epoch != self._epoch, welcome.epoch or 0
-        if FEATURE not in (welcome.features or ()):
+        self._is_off = FEATURE not in (welcome.features or ())
+        if self._is_off:
             self._carry_out(self.engine.give_back())
             return
         await self._write_queue.commit(None)
         position = await self._write_queue.store.position()
         self._clock.set()
+        self._caught_up = trio.Event()
         self._session = EncryptedSession(nursery, queue)
         self._carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
         nursery.start_soon(self._keep_time)
@@ -144,6 +179,7 @@ class Encryption:
         """The session is over."""
         if self._session is not None:
             self._session = None
+            self._caught_up.set()
             for pending in self._asked.values():
                 self._forget(pending)
             self._asked.clear()
@@ -187,7 +223,7 @@ class Encryption:
         for write in effects.writes:
             self._tell_kept(write, session)
         self._letters.kept(sealed.values())
-        if session is not None and session is self._session:
+        if session is not None and session is self._session and not session.is_ending:
             for request in effects.requests:
                 self._ask(request, sealed.get(request.number), session)
         for event in effects.events:
@@ -202,10 +238,13 @@ class Encryption:
                 self._events.wake()
             case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
                 self._events.put(Received(frame.message))
+                self._caught_up.set()
             case _:
                 pass
 
     def _tell(self, event: ev.EngineEvent) -> None:
+        if isinstance(event, ev.MessagesHeld):
+            self._hold(event.to, None if event.reason is None else HELD_REASONS[event.reason])
         if isinstance(event, ev.CallSignalled):
             self._events.put(Received(event.message, content=event.content))
         elif not isinstance(event, ev.OpenedMessage):
@@ -237,7 +276,7 @@ class Encryption:
             self._answer(number, reply, session)
 
     async def _look_up(self, number: int, question: fx.Question, session: EncryptedSession) -> None:
-        self._answer(number, await self._inquiries.look_up(question), session)
+        self._answer(number, await self._lookups.find(question), session)
 
     async def _ask_server(self, question: msg.ClientMessage) -> Reply:
         pending = Pending(_new_id(), question)
@@ -267,23 +306,40 @@ class Encryption:
 
     # --- what the program wants --------------------------------------------------------------------------------------
 
-    def may_take(self, message: Sendable) -> bool:
-        """Whether a message is not certainly sent in the clear."""
-        return self.engine.may_encrypt(message.to)
+    def may_encrypt(self, to: Address) -> bool:
+        """Whether what goes to this client or group is not certainly sent in the clear."""
+        return self.engine.is_encrypted(to) if self._is_off else self.engine.may_encrypt(to)
+
+    async def is_secret(self, group: GroupId) -> bool:
+        """Whether a group is encrypted. A new device finds that out in its first session: this waits for it.
+
+        Raises:
+            SessionEnded: the client has stopped.
+        """
+        if not self._is_off and not self.engine.is_encrypted(group):
+            wish_id = _new_id()
+            await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.look(wish_id)))
+        return self.engine.is_encrypted(group)
 
     def takes(self, pending: Pending, message: Sendable) -> bool:
         """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
-        body = pending.body or _body_of(message)
+        body = pending.body or body_for(message)
         if body is None:
             if self.engine.is_encrypted(message.to):
                 self._settle(pending, PLAIN_FILE)
                 return True
             return False
-        if not self.engine.may_encrypt(message.to) and pending.body is None:
+        if not self.may_encrypt(message.to) and pending.body is None:
             return False
         self._letters.put(pending)
         self._carry_out(self.engine.send(message.to, pending.id, body))
         return True
+
+    async def epoch_code(self, to: Address) -> str | None:
+        """The code of a conversation, in the newest epoch: with a session, once what waited has been read."""
+        if self._session is not None:
+            await self._caught_up.wait()
+        return self.engine.epoch_code(to)
 
     def letters(self) -> list[Pending]:
         """The messages that the engine has, and that have no answer yet."""
@@ -327,16 +383,6 @@ class Encryption:
     def fail_waiting(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for every change that is waited for."""
         self._wishes.fail(error)
-
-
-def _body_of(message: Sendable) -> AnyBody | None:
-    match message:
-        case msg.Text(_, text):
-            return TextBody(text)
-        case msg.Receipt(_, ids, state):
-            return ReceiptBody(ids, state)
-        case _:
-            return None
 
 
 def _new_id() -> MessageId:

@@ -128,6 +128,7 @@ ConversationEvent = (
     | ev.GroupRenamed
     | ev.LogDisputed
     | ev.MembersChanged
+    | ev.MessagesHeld
     | ev.NotEncrypted
     | ev.Secured
     | ev.Unreadable

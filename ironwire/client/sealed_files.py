@@ -11,11 +11,11 @@ from attrs import frozen
 
 from ironwire.client.connection.requests import Requests
 from ironwire.client.device_log import read_log
-from ironwire.crypto.signing import parse_public_key
+from ironwire.crypto.signing import is_public_key, parse_public_key
 from ironwire.e2e.bodies import FileBody, SealedFile
 from ironwire.e2e.content import Content
-from ironwire.errors import InvalidId, InvalidPublicKey
-from ironwire.ids import Address, is_group, parse_media_path
+from ironwire.errors import InvalidId
+from ironwire.ids import Address, GroupId, is_group, parse_media_path
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_reader import Extended
 from ironwire.wire.messages import File
@@ -73,18 +73,16 @@ def as_file_message(to: Address, body: FileBody) -> File:
 async def will_encrypt(requests: Requests, to: Address) -> bool:
     """As `Client.will_encrypt`."""
     encryption = requests.encryption
-    if encryption is None or not encryption.engine.may_encrypt(to):
+    if encryption is None or not encryption.may_encrypt(to):
         return False
     if encryption.engine.is_encrypted(to):
         return True
     if is_group(to):
+        return await encryption.is_secret(GroupId(to))
+    if not is_public_key(to):
         return False
-    try:
-        known = DeviceLog(parse_public_key(to))
-    except InvalidPublicKey:
-        return False
-    verdict = await read_log(requests, known)
-    return bool(verdict.log.current) if isinstance(verdict, Extended) else True
+    verdict = await read_log(requests, DeviceLog(parse_public_key(to)))
+    return verdict.log.head is not None if isinstance(verdict, Extended) else True
 
 
 async def file_terms(requests: Requests, to: Address) -> FileTerms:

@@ -66,6 +66,15 @@ def parse_public_key(token: str) -> PublicKey:
     return public_key_from(bytes.fromhex(token))
 
 
+def is_public_key(token: str) -> bool:
+    """Whether `parse_public_key` takes it. An id that is no key looks like any other, and can be nobody's."""
+    try:
+        parse_public_key(token)
+    except InvalidPublicKey:
+        return False
+    return True
+
+
 def public_key_from(raw: bytes) -> PublicKey:
     """As `parse_public_key`, from 32 bytes.
 

@@ -122,6 +122,14 @@ class Dispatcher:
         self._calls.arrived(endpoint)
         self._tasks.arrived(endpoint)
 
+    async def welcome(self, endpoint: Endpoint) -> None:
+        """The session has begun, and nothing was delivered yet.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        await self._tasks.welcome(endpoint)
+
     def left(self, endpoint: Endpoint) -> None:
         """The session has ended and is not attached any more. One that was never open may be named too."""
         self._presence.left(endpoint)

@@ -1,7 +1,7 @@
 """What somebody has to commit: one live device of the conversation is asked at a time (`protocol/conversations/tasks`).
 
     a change in the store     ─> its conversation, or all of its client's
-    a device that connects    ─> all conversations of its client            } are looked at: what is due there,
+    a device that connects    ─> all conversations of its client, at once   } are looked at: what is due there,
     a lease that is over      ─> its conversation                           } and who is here to do it
 
 Tasks are in the store and leases in memory alone, so nothing is lost where a push is: the next device is asked.
@@ -65,6 +65,16 @@ class TaskHandler:
     def arrived(self, endpoint: Endpoint) -> None:
         if endpoint.principal.device_key is not None:
             self._clients[endpoint.principal.client] = None
+
+    async def welcome(self, endpoint: Endpoint) -> None:
+        """Ask a device for what waits, before anything is delivered to it: it is to do that before it says something.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if endpoint.principal.device_key is not None:
+            for conversation in await self._store.conversations_with_tasks(endpoint.principal.client):
+                await self._ask_in(conversation)
 
     def left(self, endpoint: Endpoint) -> None:
         key = endpoint.principal.device_key

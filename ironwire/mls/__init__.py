@@ -4,6 +4,7 @@ Everything that is refused raises `ironwire.errors.MLSError`, and changes nothin
 proposals, ReInit, resumption keys, X.509; a message that needs one of them is refused.
 """
 
+from ironwire.errors import MLSError
 from ironwire.mls.group import MLSGroup
 from ironwire.mls.joining import Joined, KeyPackagePrivate, make_key_package
 from ironwire.mls.nodes import Extension, KeyPackage, LeafNode, Lifetime
@@ -30,6 +31,7 @@ __all__ = [
     "KeyPackagePrivate",
     "LeafNode",
     "Lifetime",
+    "MLSError",
     "MLSGroup",
     "OwnCommit",
     "Participant",

@@ -84,6 +84,7 @@ class FakeClient:
     waiting: int = 0
     poison: str | None = None
     hold_until: float = 0.0
+    is_holding: bool = False
     _moved: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _queue: tuple[trio.MemorySendChannel[Sent], trio.MemoryReceiveChannel[Sent]] = field(
         factory=lambda: trio.open_memory_channel[Sent](math.inf)
@@ -95,10 +96,15 @@ class FakeClient:
     is_encrypted: bool = False
     bodies: list[FileBody] = field(factory=list)
     """Of files that go encrypted."""
+    code: str | None = None
 
     @property
     def connected(self) -> bool:
         return self.connection.state == "connected"
+
+    async def epoch_code(self, to: Address) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return self.code
 
     def reconnect_now(self) -> None:
         self.reconnects += 1

@@ -140,6 +140,14 @@ async def test_the_end_does_not_wait_for_a_server_that_is_away(
     assert table.conversation.failures == 0
 
 
+async def test_the_end_does_not_wait_for_keys_of_the_other_side(tmp_path: Path, autojump_clock: MockClock) -> None:
+    began = trio.current_time()
+    async with held(tmp_path, FakeClient(trio.sleep_forever, is_holding=True)) as table:
+        table.enter("one")
+    assert trio.current_time() - began == pytest.approx(OFFLINE_SECONDS, abs=1)
+    assert table.said == ["1 message waits on this device, to be sent with its next connection"]
+
+
 async def test_what_was_refused_is_shown_with_the_reason(tmp_path: Path) -> None:
     async def refuse() -> None:
         raise Refused("user_offline", user=BOB)

@@ -215,10 +215,20 @@ async def test_what_clients_leave_for_good(settings_file: Path, folder: Path) ->
             row = (ANN.client_id, entry.index, entry.entry.encode(), entry.signature, entry.head.hash)
             connection.execute("INSERT INTO device_log VALUES (?, ?, ?, ?, ?)", row)
         connection.execute("INSERT INTO conversation VALUES ('@00', 1, 1, '', '', '', 3)".replace("''", "X''"))
+        for number in (1, 2):
+            mailbox = "INSERT INTO mailbox (client, device, created_ms, seen_ms, device_key) VALUES (?, ?, 0, 0, ?)"
+            connection.execute(mailbox, (ANN.client_id, f"device {number}", bytes([number])))
+        for ref, is_last, is_taken, until in ((1, 0, 0, 2**52), (2, 0, 1, 2**52), (3, 0, 0, 1), (4, 1, 0, 2**52)):
+            device = 1 if ref == 1 else 2
+            package = (ref, ANN.client_id, bytes([device]), bytes([ref]), bytes([ref]), b"", is_last, until, is_taken)
+            connection.execute("INSERT INTO key_package VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", package)
         connection.execute("INSERT INTO conversation_task VALUES ('@00', 'left', ?, X'')", (ANN.client_id,))
         connection.execute("INSERT INTO backup VALUES ('00', ?, 0, 943718, X'')", (ANN.client_id,))
     append(settings_file, "limits.backups_bytes = 1048576\n")
     assert (await found(settings_file, "device logs")).what == "1 of 1 verified"
+    assert (await found(settings_file, "key packages")).what == (
+        "2 devices with keys, of which 1 have none left but a last resort"
+    )
     assert (await found(settings_file, "conversations")).what == (
         "1 encrypted, of 3 devices; 1 wait for a member to change them"
     )

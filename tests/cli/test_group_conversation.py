@@ -93,6 +93,17 @@ async def test_who_is_in_the_group(tmp_path: Path) -> None:
     ]
 
 
+async def test_who_is_in_an_encrypted_group(tmp_path: Path) -> None:
+    details = GroupDetails(FRIENDS, 4, [GroupMember(ALICE, "admin")])
+    async with held(tmp_path, FakeClient(groups=FakeGroups(details), code="12345" * 6), FRIENDS) as table:
+        table.enter("/who")
+    assert table.said == [
+        FRIENDS,
+        "you, an admin",
+        "code 12345 12345 12345 12345 12345 12345, the same for all of you",
+    ]
+
+
 async def test_who_is_in_a_group_that_one_has_left(tmp_path: Path) -> None:
     async with held(tmp_path, FakeClient(), FRIENDS) as table:
         table.enter("/who")

@@ -34,11 +34,16 @@ class FakeClient:
 
     client_id: ClientId
     answer: Any = None
+    code: str | None = None
     asked: list[tuple[Any, ...]] = field(factory=list)
 
     @property
     def groups(self) -> "FakeClient":
         return self
+
+    async def epoch_code(self, group: GroupId) -> str | None:
+        await trio.lowlevel.checkpoint()
+        return self.code
 
     def __getattr__(self, verb: str) -> Any:
         async def ask(*arguments: Any, **options: Any) -> Any:
@@ -136,6 +141,14 @@ def test_who_is_in_a_group(client: FakeClient) -> None:
     }
 
 
+def test_who_is_in_an_encrypted_group_and_its_code(client: FakeClient) -> None:
+    client.answer = GroupDetails(FRIENDS, 4, [GroupMember(client.client_id, "admin")])
+    client.code = "98765" * 6
+    shown = run("group", "info", "friends").stdout.splitlines()
+    assert shown[-1].split() == ["code", *["98765"] * 6]
+    assert json.loads(run("group", "info", "friends", "--json").stdout)["code"] == client.code
+
+
 def test_the_groups_one_is_in(client: FakeClient) -> None:
     client.answer = [
         GroupSummary(FRIENDS, 4, "admin", 3, "Friends\x1b[2J"),
@@ -184,6 +197,14 @@ def test_a_refusal_says_what_to_do(client: FakeClient, refused: Refused, reason:
     client.answer = refused
     done = run("group", "leave", "friends", "--yes")
     assert (done.exit_code, done.stdout, done.stderr) == (ExitCode.REFUSED, "", f"Error: {reason}\n")
+
+
+@pytest.mark.parametrize("arguments", [("create", "friends", "bob", "carol"), ("add", "friends", "carol")])
+def test_a_refusal_says_who_cannot_be_added(client: FakeClient, arguments: tuple[str, ...]) -> None:
+    client.answer = Refused("user_offline", "no device of this client has published keys yet", CAROL)
+    done = run("group", *arguments)
+    assert (done.exit_code, done.stdout) == (ExitCode.REFUSED, "")
+    assert done.stderr == "Error: carol: no device of this client has published keys yet\n"
 
 
 def test_blocks(client: FakeClient) -> None:

@@ -30,7 +30,7 @@ from ironwire.client import (
     Uploaded,
     create_identity,
 )
-from ironwire.client.store.handover import Sending
+from ironwire.client.store.device_owner import Sending
 from ironwire.ids import Address, ClientId, MessageId
 from ironwire.wire.messages import File
 from tests.client.test_media import make_film, make_picture, make_sound
@@ -54,6 +54,7 @@ class FakeClient:
     connection: Connection = field(factory=lambda: Connection("connected"))
     waiting: int = 0
     hold_until: float = 0.0
+    is_holding: bool = False
 
     async def file_terms(self, _: Address) -> FileTerms:
         await trio.lowlevel.checkpoint()
@@ -61,6 +62,9 @@ class FakeClient:
 
     async def wait_moved(self) -> None:
         await trio.sleep_forever()
+
+    def waiting_reason(self, _: Address) -> str:
+        return ""
 
     @asynccontextmanager
     async def sending(self, message: File, message_id: MessageId, body: FileBody | None) -> AsyncGenerator[Sending]:

@@ -12,12 +12,12 @@ from ironwire.cli import cli
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.exits import ExitCode
 from ironwire.cli.qr import qr_lines, show_qr
-from ironwire.client import create_identity, in_groups, safety_number
+from ironwire.client import Identity, create_identity, in_groups, safety_number
 from ironwire.errors import ConfigError
 from ironwire.ids import ClientId
 from ironwire.protocol.devices.safety import safety_text
 
-BOB, MALLORY = ClientId("b0" * 32), ClientId("e7" * 32)
+BOB, MALLORY = (Identity.from_seed(bytes([number]) * 32).client_id for number in (1, 2))
 
 
 @pytest.fixture
@@ -77,6 +77,7 @@ def test_a_scan_says_yes_or_no(own: ClientId) -> None:
         (("bob", "--scan", "hello"), "begins with IWSAFE"),
         (("bob", "--confirm", "--undo"), "One thing at a time"),
         (("nobody",), "neither a contact"),
+        (("00" * 32,), "it is no key"),
         ((f"#{'f0' * 16}",), "is a group"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from ironwire.client import (
     DeviceId,
     DeviceRenewed,
     DevicesChanged,
+    Disconnected,
     Event,
     FileBody,
     Identity,
+    MessagesHeld,
     NotEncrypted,
     Received,
     Refused,
@@ -29,12 +32,19 @@ from ironwire.client import (
     ServerAddress,
     Text,
     connect,
+    encryption,
     open_device,
     open_device_keys,
+    open_log,
 )
+from ironwire.client.connection.requests import Requests
+from ironwire.client.store.backlog import WINDOW
+from ironwire.e2e.conversations import changes
+from ironwire.e2e.conversations import effects as fx
 from ironwire.ids import ClientId
 from ironwire.server.app import create_app
 from ironwire.server.operator.config import AuthSettings, Settings
+from ironwire.wire.messages.key_packages import MlsPackages
 from tests.client.test_with_the_server import Dialler
 from tests.server.in_process import serve_in_process
 
@@ -132,6 +142,76 @@ async def test_texts_are_encrypted_between_clients_with_device_keys(dial: Dialle
         assert await alice.client.will_encrypt(bob.id)
 
 
+async def test_who_was_connected_for_a_moment_can_be_written_to(dial: Dialler, tmp_path: Path) -> None:
+    async with person("bob.phone", dial, tmp_path):
+        pass
+    async with person("alice.phone", dial, tmp_path) as alice:
+        await alice.client.send_text(identity_of("bob").client_id, "one")
+        group = await alice.client.groups.create([identity_of("bob").client_id], "Club")
+        assert alice.client.groups.is_encrypted(group)
+    async with person("bob.phone", dial, tmp_path) as bob:
+        assert (await bob.reads("one")).content is not None
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for long here until somebody has published keys."""
+    monkeypatch.setattr(changes, "PACKAGES_MS", 10)
+
+
+async def logged_only(dial: Dialler, folder: Path, name: str) -> ClientId:
+    """Put a device into the log of its client that has published no keys."""
+    identity, device = identity_of(name), DeviceId(name.partition(".")[2])
+    (folder / name).mkdir()
+    path = folder / name / "identity.key"
+    keys = open_device_keys(path, identity, device)
+    async with connect(ADDRESS, identity, log=open_log(path, identity), dial=dial) as clerk:
+        await clerk.device_log.add(keys.key.public_key.raw.hex())
+    return identity.client_id
+
+
+async def test_what_is_for_somebody_without_published_keys_waits_and_holds_up_nobody_else(
+    dial: Dialler, tmp_path: Path, impatient: None
+) -> None:
+    bob = await logged_only(dial, tmp_path, "bob.phone")
+    count = WINDOW + 10
+    async with people(dial, tmp_path, "alice.phone", "carol.phone") as (alice, carol):
+        await alice.client.queue(*(Text(bob, str(number)) for number in range(count)))
+        await alice.sees(lambda event: isinstance(event, MessagesHeld))
+        assert alice.client.is_holding
+        assert alice.client.waiting_reason(bob) == "no device of the recipient has published keys yet"
+        await alice.client.send_text(carol.id, "Hello, Carol")
+        assert (await carol.reads("Hello, Carol")).content is not None
+        assert alice.client.waiting_reason(carol.id) == ""
+        assert alice.client.waiting == count
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bobs):
+        await bobs.reads(str(count - 1))
+        assert [text for event in bobs.events if (text := _text(event))] == [*map(str, range(count))]
+        assert (alice.client.waiting, alice.client.is_holding) == (0, False)
+
+
+async def test_a_group_with_somebody_without_published_keys_is_not_made_in_the_clear(
+    dial: Dialler, tmp_path: Path, impatient: None
+) -> None:
+    bob = await logged_only(dial, tmp_path, "bob.phone")
+    async with person("alice.phone", dial, tmp_path) as alice:
+        with pytest.raises(Refused, match="has published keys yet") as refused:
+            await alice.client.groups.create([bob], "Club")
+        assert (refused.value.code, refused.value.user) == ("user_offline", bob)
+        assert await alice.client.groups.all() == []
+        group = await alice.client.groups.create([], "Club")
+        with pytest.raises(Refused, match="has published keys yet"):
+            await alice.client.groups.add(group, [bob])
+        with pytest.raises(Refused, match="it is no key"):
+            await alice.client.groups.add(group, [ClientId("00" * 32)])
+
+
+async def test_a_text_to_an_id_that_is_no_key_is_refused(dial: Dialler, tmp_path: Path) -> None:
+    async with person("alice.phone", dial, tmp_path) as alice:
+        with pytest.raises(Refused, match="it is no key"):
+            await alice.client.send_text(ClientId("00" * 32), "anybody?")
+
+
 async def test_what_is_kept_goes_on_in_the_next_run_of_the_program(dial: Dialler, tmp_path: Path) -> None:
     async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
         await alice.client.send_text(bob.id, "one")
@@ -198,11 +278,41 @@ async def test_groups_are_encrypted_by_default(dial: Dialler, tmp_path: Path) ->
         assert received.content is not None
         assert isinstance(received.message, DeliveredText)
         assert received.message.group == group
-        await alice.client.groups.add(group, [carol.id])
+        with pytest.raises(Refused, match="conflict: the group is at epoch 2"):
+            await alice.client.groups.add(group, [carol.id], if_epoch=1)
+        assert (await alice.client.groups.add(group, [carol.id], if_epoch=2)).epoch == 3
+        assert len((await bob.client.groups.info(group)).members) == 3
         await carol.sees(lambda event: isinstance(event, Secured))
         await bob.client.send_text(group, "Hello, Carol")
         await carol.reads("Hello, Carol")
         assert (await alice.client.groups.info(group)).name == "Club"
+
+
+async def test_everybody_in_a_conversation_sees_the_same_epoch_code(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone", "carol.phone") as (alice, bob, carol):
+        for other in (bob, carol):
+            await alice.client.send_text(other.id, "Are you there?")
+            await other.reads("Are you there?")
+        group = await alice.client.groups.create([bob.id, carol.id], "Club")
+        await alice.client.send_text(group, "Hello")
+        for reader in (bob, carol):
+            await reader.reads("Hello")
+        codes = {await each.client.epoch_code(group) for each in (alice, bob, carol)}
+        assert len(codes) == 1
+        (code,) = codes
+        assert code is not None
+        assert (len(code), code.isdigit()) == (30, True)
+        await alice.client.groups.set_role(group, bob.id, "admin")
+        await bob.client.send_text(group, "thank you")
+        await alice.reads("thank you")
+        assert await bob.client.epoch_code(group) == await alice.client.epoch_code(group) != code
+        assert await alice.client.epoch_code(bob.id) == await bob.client.epoch_code(alice.id) is not None
+        assert await carol.client.epoch_code(bob.id) is None
+
+
+async def test_where_nothing_is_encrypted_there_is_no_epoch_code(dial: Dialler, tmp_path: Path) -> None:
+    async with person("alice.phone", dial, tmp_path, has_keys=False) as alice:
+        assert await alice.client.epoch_code(identity_of("bob").client_id) is None
 
 
 async def test_a_group_with_somebody_without_keys_is_as_before(dial: Dialler, tmp_path: Path) -> None:
@@ -216,6 +326,50 @@ async def test_a_group_with_somebody_without_keys_is_as_before(dial: Dialler, tm
         assert not alice.client.groups.is_encrypted(group)
         details = await carol.client.groups.info(group)
         assert (details.name, {member.client for member in details.members}) == ("Club", {alice.id, carol.id})
+
+
+async def test_what_a_new_device_says_in_a_group_waits_until_it_is_in_it(dial: Dialler, tmp_path: Path) -> None:
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        group = await alice.client.groups.create([bob.id], "Club")
+        await bob.sees(lambda event: isinstance(event, Secured))
+    async with person("bob.tablet", dial, tmp_path) as tablet:
+        await tablet.client.queue(Text(group, "from my tablet"))
+        with pytest.raises(Refused, match="has to let it in"):
+            await tablet.client.groups.rename(group, "Pub")
+        await tablet.sees(lambda event: isinstance(event, MessagesHeld))
+        assert "has to let it in" in tablet.client.waiting_reason(group)
+        assert await tablet.client.will_encrypt(group)
+        async with person("alice.phone", dial, tmp_path) as alice:
+            assert (await alice.reads("from my tablet")).content is not None
+            await tablet.sees(lambda event: isinstance(event, MessagesHeld) and event.reason is None)
+
+
+async def test_a_new_device_speaks_at_once_in_a_group_in_the_clear(dial: Dialler, tmp_path: Path) -> None:
+    async with person("carol.phone", dial, tmp_path, has_keys=False) as carol:
+        async with person("alice.phone", dial, tmp_path) as alice:
+            group = await alice.client.groups.create([carol.id], "Club")
+        async with person("alice.tablet", dial, tmp_path) as tablet:
+            await tablet.client.send_text(group, "from my tablet")
+            assert (await carol.reads("from my tablet")).content is None
+            assert not await tablet.client.will_encrypt(group)
+            await tablet.client.groups.rename(group, "Pub")
+
+
+async def test_a_server_without_encryption_gets_what_was_never_encrypted(
+    dial: Dialler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encryption, "FEATURE", "something that no server has")
+    async with (
+        person("alice.phone", dial, tmp_path) as alice,
+        person("carol.phone", dial, tmp_path, has_keys=False) as carol,
+    ):
+        await alice.client.send_text(carol.id, "Hello, Carol")
+        assert (await carol.reads("Hello, Carol")).content is None
+        assert not await alice.client.will_encrypt(carol.id)
+        group = await carol.client.groups.create([alice.id], "Club")
+        await alice.client.send_text(group, "Hello, Club")
+        await carol.reads("Hello, Club")
+        await alice.client.groups.leave(group)
 
 
 async def test_a_store_that_was_put_back_from_a_copy_makes_the_device_a_new_one(dial: Dialler, tmp_path: Path) -> None:
@@ -238,6 +392,26 @@ async def test_a_store_that_was_put_back_from_a_copy_makes_the_device_a_new_one(
         await alice.reads("three")
         await alice.client.send_text(bob.id, "four")
         await bob.reads("four")
+
+
+async def test_what_is_kept_while_a_session_ends_is_not_asked_in_it(
+    dial: Dialler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tasks are gone already, and the file is a moment behind."""
+    async with people(dial, tmp_path, "alice.phone", "bob.phone") as (alice, bob):
+        await alice.client.send_text(bob.id, "one")
+        link = alice.client._link
+        assert link.encryption is not None
+        kept = partial(link.encryption._kept, fx.Effects(requests=[fx.Request(1, fx.Inquiry(MlsPackages()))]), {})
+        late = partial(kept, link.encryption._session, None)
+        end = Requests.end
+        monkeypatch.setattr(Requests, "end", lambda requests: (late(), end(requests)))
+        for stream in dial.streams:
+            await stream.aclose()
+        await alice.sees(lambda event: isinstance(event, Disconnected))
+        monkeypatch.undo()
+        await alice.client.send_text(bob.id, "two")
+        await bob.reads("two")
 
 
 async def test_what_is_sent_while_a_server_is_away_goes_encrypted_later(dial: Dialler, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from ironwire.client import (
     parse_file_link,
     sealed_file,
 )
-from ironwire.client.store.handover import DeviceOwner
+from ironwire.client.store.device_owner import DeviceOwner
 from ironwire.ids import MessageId
 from tests.client.test_encryption import ADDRESS, dial, identity_of, people, person
 from tests.client.test_with_the_server import Dialler
@@ -76,6 +76,7 @@ async def test_another_program_makes_an_encrypted_group(dial: Dialler, tmp_path:
         await owner.groups.add(group, [carol.id])
         await owner.groups.rename(group, "Old club")
         assert (await owner.groups.info(group)).name == "Old club"
+        assert await owner.epoch_code(group) == await alice.client.epoch_code(group)
         await alice.client.send_text(group, "Hello, all")
         for reader in (bob, carol):
             assert (await reader.reads("Hello, all")).content is not None

@@ -92,6 +92,8 @@ def test_encrypted_messages_stand_in_the_history_beside_others(path: Path) -> No
     assert all(entry.is_encrypted for entry in history)
     assert history[1].content is not None
     assert history[1].content.body == file_body
+    assert isinstance(history[0].message, DeliveredText)
+    assert history[0].message.to is None, "who else it went to is said of one's own messages alone"
     last = history[2].message
     assert isinstance(last, DeliveredText)
     assert (last.sender, last.to) == (ALICE, BOB)
@@ -106,6 +108,15 @@ def test_a_message_that_came_again_is_kept_once(path: Path) -> None:
     file.apply([Absorb((again, fx.Passed(2, 2)))])
     assert len(file.history(BOB, 10)) == 1
     assert file.position() == 2
+    file.close()
+
+
+def test_what_is_passed_together_is_no_gap(path: Path) -> None:
+    file = LocalFile.open(path, OWNER, KEY)
+    file.apply([Begin(1, 0), Absorb((fx.Passed(1, 1),))])
+    file.apply([Absorb((fx.Passed(2, 2), opened(TextBody("Hello"), 3), fx.Passed(3, 3)))])
+    assert [type(kept.frame.message) for kept in file.unseen(0, 10)] == [DeliveredText]
+    assert file.position() == 3
     file.close()
 
 

@@ -1,17 +1,29 @@
 """Devices with fixed keys, and groups of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import shake_128
+from itertools import count
+from unittest.mock import patch
 
 from attrs import define, field
 
 from ironwire.crypto.signing import SEED_BYTES, Identity
-from ironwire.mls import Event, KeyPackagePrivate, Lifetime, MLSGroup, PendingCommit, Policy, make_key_package
+from ironwire.mls import Event, KeyPackagePrivate, Lifetime, MLSGroup, PendingCommit, Policy, make_key_package, suite
 
 Stored = tuple[bytes, bytes]
 """The two parts of a stored group."""
 
 GROUP_ID = b"conversation, generation, random"
 LIFETIME = Lifetime(1_000, 2_000)
+
+
+@contextmanager
+def counted_randomness() -> Iterator[None]:
+    """The same random bytes in every run."""
+    numbers = count()
+    with patch.object(suite, "random", lambda size: shake_128(next(numbers).to_bytes(8, "big")).digest(size)):
+        yield
 
 
 @define(eq=False)

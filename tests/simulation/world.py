@@ -1,25 +1,19 @@
-"""The whole server on a virtual clock, moved by synchronous steps.
-
-A state machine of Hypothesis is synchronous and Trio is not. So the loop runs in a greenlet of its own and stands still
-between steps: each method here switches to it, lets it work until every task waits, and switches back. Nothing happens
-and no time passes that a step did not ask for.
-"""
+"""The whole server on a virtual clock, moved by synchronous steps, each of which ends when every task waits."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import greenlet  # type: ignore[import-untyped]  # it comes without stubs
-import outcome
 import trio
 from attrs import define, field
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 from wsproto.events import CloseConnection
 
 from ironwire.limits import Limits
 from tests.bounded_stream import bounded
 from tests.playbook import Stage, open_stage, told
+from tests.simulation.stepping import SteppedLoop
 from tests.wire import frame_builder
 
 KEEPALIVE_SECONDS = 4
@@ -36,18 +30,15 @@ class World:
 
     received: dict[str, list[str]] = field(init=False, factory=dict)
     """What came on each connection, as a playbook tells it."""
-    _stage: Stage = field(init=False)
-    _loop: greenlet.greenlet = field(init=False)
+    _loop: SteppedLoop[Stage] = field(init=False)
     _open: dict[str, None] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
-        self._loop = greenlet.greenlet(self._run)
-        self._loop.switch()
+        self._loop = SteppedLoop(open_stage(limits=self.limits))
 
     def close(self) -> None:
         """Stop the server."""
-        if not self._loop.dead:
-            self._loop.switch(None)
+        self._loop.close()
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -114,24 +105,12 @@ class World:
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
+    @property
+    def _stage(self) -> Stage:
+        return self._loop.scene
+
     def _do(self, step: Callable[[], Awaitable[Any]]) -> Any:
-        return self._loop.switch(step).unwrap()
-
-    def _run(self) -> None:
-        trio.run(self._main, clock=MockClock())
-
-    async def _main(self) -> None:
-        async with open_stage(limits=self.limits) as self._stage:
-            step = self._host().switch()
-            while step is not None:
-                result = await outcome.acapture(self._finish, step)
-                step = self._host().switch(result)
-
-    def _host(self) -> greenlet.greenlet:
-        host = self._loop.parent
-        if host is None:
-            raise RuntimeError("the loop has no host to return to")
-        return host
+        return self._loop.do(lambda: self._finish(step))
 
     async def _finish(self, step: Callable[[], Awaitable[Any]]) -> Any:
         result = await step()

@@ -1,4 +1,5 @@
 """Runs the command `ironwire` without importing it anew: each is a fork of one process that has everything loaded.
+So may be another program of the tests, with a module whose `main` it is.
 
 A command has the arguments, the environment, the folder and the standard streams that it would have in a process of its
 own, and it is one: it has a process id, takes signals, and can be killed. Two things differ. Nothing is imported, and
@@ -78,9 +79,11 @@ def fork(
     streams: Sequence[int | None],
     *,
     leads_session: bool = False,
+    program: str = "ironwire.cli",
 ) -> Forked:
     """Start `ironwire` with three standard streams, which stay the caller's to close; None is a closed one."""
     job = {
+        "program": program,
         "arguments": [os.fsdecode(argument) for argument in arguments],
         "folder": str(folder),
         "env": dict(env),
@@ -127,7 +130,7 @@ def main() -> None:
     job = _fork_on_demand(socket.socket(fileno=int(sys.argv[1])))
     if job is not None:
         _become(*job)
-        _run(ironwire.cli.main)
+        _run(importlib.import_module(job[0]["program"]).main)
 
 
 def _fork_on_demand(jobs: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

@@ -18,7 +18,7 @@ import trio
 from tests.system.crash.device import Counters, Device, Key, Violation
 from tests.system.crash.history import Servers, free_port, open_servers
 from tests.system.crash.server import Order
-from tests.system.crash.world import World
+from tests.system.crash.world import World, check_database
 from tests.system.processes import ROOT, environment
 
 SETTLE_SECONDS = 60.0
@@ -73,7 +73,7 @@ async def live_on(folder: Path, put_back: PutBack) -> Counters:
         world.data = restored
         await settle_anew(servers, world, waiting)
         await servers.end(SIGTERM)
-    world.check_database()
+    check_database(world.data)
     return world.counters
 
 

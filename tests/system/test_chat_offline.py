@@ -127,7 +127,10 @@ def test_other_commands_work_beside_a_chat(place: Place, alice: User, bob: User)
         chatting.read_until("you two  ✓")
 
         nobody = alice.run("send", "00" * 32, "anybody?", *DESK)
-        assert (nobody.returncode, nobody.stderr) == (1, "Error: the recipient is offline\n")
+        assert (nobody.returncode, nobody.stderr) == (1, "Error: nobody can have this id: it is no key\n")
+        carol = make_user(alice.folder / "carol", alice.server)
+        away = alice.run("send", carol.client, "anybody?", *DESK)
+        assert (away.returncode, away.stderr) == (1, "Error: the recipient is offline\n")
         listening = alice.run("listen", *DESK)
         assert listening.returncode == 2
         assert f"process {chatting.popen.pid}" in listening.stderr

@@ -245,7 +245,8 @@ def test_a_sent_file_arrives_with_all_that_is_known_of_it(alice: User, bob: User
     assert code == 0
     got = json.loads(output.splitlines()[-1])
     payload = got["payload"]
-    del payload["url"]
+    del payload["url"], payload["ts"], payload["device"]
+    assert got["encrypted"] is True
     assert payload == {
         "from": alice.client,
         "kind": "image",

@@ -150,6 +150,26 @@ def test_groups(reader: Reader) -> None:
     assert [line.split()[:2] for line in members[1:]] == [["you", "admin"], ["bob", "member"]]
 
 
+def test_another_computer_and_the_way_back_in(reader: Reader) -> None:
+    """After the keys of the two minutes, while Bob's conversation is open."""
+    keys, _, bob_chats, _, _ = blocks("Two minutes", "sh")
+    link, accept, the_rest = blocks("Encryption, another computer, and the way back in", "sh")
+    alice, *_ = reader.run(keys).splitlines()
+    with reader.start(bob_chats) as bob:
+        bob.read_until("connected")
+        with reader.start(link) as waiting:
+            reader.knows(TEXT=waiting.read_until(r"iwlink:1:\S+").split()[-1])
+            reader.run(accept.replace("accept", "accept --yes"))  # nobody compares
+            code, _ = waiting.finish()
+            assert code == 0
+        told = reader.run(the_rest).splitlines()
+        bob.read_until("alice Both of my devices show this$")
+    assert "Both of my devices show this" in told[0]
+    assert any(alice in line for line in told), "it was restored"
+    assert not any(line.startswith("tablet") for line in told[-3:])
+    assert re.fullmatch(r"[0-9A-Z]{4}(-[0-9A-Z]{4}){8}\n", (reader.folder / "code.txt").read_text())
+
+
 def test_by_hand(reader: Reader) -> None:
     make_key, sign = blocks("By hand, with openssl and any WebSocket client", "sh")
     say_who, prove_and_talk = blocks("By hand, with openssl and any WebSocket client", "json")

@@ -93,8 +93,8 @@ async def _carried_out(client: Client, question: Question, peer: Address, book: 
     if is_group(peer):
         if question != "/who":
             return Remark("a group cannot be blocked; `ironwire group leave` leaves it", "warning")
-        group = await client.groups.info(GroupId(peer))
-        return Remark("\n".join(members(group, book, client.client_id)))
+        group, code = await client.groups.info(GroupId(peer)), await client.epoch_code(peer)
+        return Remark("\n".join(members(group, book, client.client_id, code)))
     person, label = ClientId(peer), book.label(peer)
     match question:
         case "/block":

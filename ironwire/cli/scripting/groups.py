@@ -1,7 +1,8 @@
 """`ironwire group`: who is in a group, and what it is called."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -10,13 +11,15 @@ from attrs import asdict
 from rich.text import Text
 
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.exits import ExitCode, Failure
+from ironwire.cli.failures import refusal
 from ironwire.cli.help.completion import CLIENT, GROUP
 from ironwire.cli.options import json_option, key_option, server_option, this_device_option
 from ironwire.cli.render import ROLES, notice, roster
 from ironwire.cli.scripting.asking import ask_as_device, confirm, yes_option
 from ironwire.cli.table import show_table
 from ironwire.cli.terminal import err, out, printable
-from ironwire.client import Accepted, GroupDetails, GroupSummary, read_client_id
+from ironwire.client import Accepted, Client, DeviceOwner, GroupDetails, GroupSummary, Refused, read_client_id
 from ironwire.errors import InvalidId
 from ironwire.ids import ClientId, DeviceId, GroupId, Role
 
@@ -59,7 +62,8 @@ def create(
     """Make a group NAME of you and every CLIENT, and print its id. You are its admin, and NAME becomes a contact."""
     book = AddressBook.beside(key)
     members = [book.client(client) for client in clients]
-    made = ask_as_device(server, key, device, lambda client: client.groups.create(members, name))
+    with _naming(book):
+        made = ask_as_device(server, key, device, lambda client: client.groups.create(members, name))
     click.echo(json.dumps({"group": made}) if as_json else made)
     _name(book, name, made)
 
@@ -81,7 +85,10 @@ def add(
     """Make every CLIENT a member of GROUP."""
     book = AddressBook.beside(key)
     group_id, members = book.group(group), [book.client(client) for client in clients]
-    changed = ask_as_device(server, key, device, lambda client: client.groups.add(group_id, members, if_epoch=if_epoch))
+    with _naming(book):
+        changed = ask_as_device(
+            server, key, device, lambda client: client.groups.add(group_id, members, if_epoch=if_epoch)
+        )
     _report(changed, as_json, f"{_are(book, members)} in {book.label(group_id)}")
 
 
@@ -152,14 +159,22 @@ def list_groups(device: DeviceId | None, server: str, key: Path, *, as_json: boo
 @key_option
 @json_option
 def info(group: str, device: DeviceId | None, server: str, key: Path, *, as_json: bool) -> None:
-    """Show who is in GROUP, in the order in which they came."""
+    """Show who is in GROUP, in the order in which they came, and the code of an encrypted one.
+
+    The code is the same for all who are in GROUP, on each of their devices, until somebody comes, goes or renews keys.
+    Is it another at the same time, somebody has split the group: not all of you read the same.
+    """
     book = AddressBook.beside(key)
     group_id = book.group(group)
-    details = ask_as_device(server, key, device, lambda client: client.groups.info(group_id))
+
+    async def described(client: Client | DeviceOwner) -> tuple[GroupDetails, str | None]:
+        return await client.groups.info(group_id), await client.epoch_code(group_id)
+
+    details, code = ask_as_device(server, key, device, described)
     if as_json:
-        click.echo(json.dumps(_known(details)))
+        click.echo(json.dumps(_known(details) | ({} if code is None else {"code": code})))
         return
-    for line in roster(details, book, read_client_id(key)):
+    for line in roster(details, book, read_client_id(key), code):
         out().print(line)
 
 
@@ -200,6 +215,21 @@ def rename(
     group_id = book.group(group)
     changed = ask_as_device(server, key, device, lambda client: client.groups.rename(group_id, name, if_epoch=if_epoch))
     _report(changed, as_json, f"{book.label(group_id)} is called “{printable(name)}” by everybody in it")
+
+
+@contextmanager
+def _naming(book: AddressBook) -> Iterator[None]:
+    """Say of which client something was refused.
+
+    Raises:
+        Failure: it was.
+    """
+    try:
+        yield
+    except Refused as refused:
+        if refused.user is None:
+            raise
+        raise Failure(ExitCode.REFUSED, f"{book.label(ClientId(refused.user))}: {refusal(refused)}") from None
 
 
 def _known(group: GroupDetails | GroupSummary) -> dict[str, Any]:

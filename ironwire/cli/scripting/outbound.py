@@ -96,7 +96,7 @@ async def send_as_device(
             found = await _accepted_in_time(client, accepted)
             if found is None and client.connection.error is not None:
                 raise client.connection.error
-            return iw.Stored(stored.ids, client.waiting, client.connection.reason), found
+            return iw.Stored(stored.ids, client.waiting, client.waiting_reason(sent.message.to)), found
 
     async def there(owner: iw.DeviceOwner) -> tuple[iw.Stored, iw.Accepted | None]:
         sent = await outgoing(owner)
@@ -150,12 +150,12 @@ async def wait_sent(client: iw.Client, is_busy: Callable[[], bool] = _nothing_el
     """Return once everything that is queued is answered for, and `is_busy` says no; or when nothing moves any more.
 
     The server has `ANSWER_SECONDS` for each answer, however many there are to come, and after the time for which it
-    asked for a pause. A first attempt to connect is waited for in any case.
+    asked for a pause. A first attempt to connect is waited for in any case. Nobody is waited for who has no keys yet.
     """
     idle_since = trio.current_time()
     while client.waiting or is_busy() or client.connection.state == "connecting":
         state = client.connection.state
-        idle_seconds = OFFLINE_SECONDS if state == "waiting" else ANSWER_SECONDS
+        idle_seconds = OFFLINE_SECONDS if state == "waiting" or client.is_holding else ANSWER_SECONDS
         if state == "stopped" or trio.current_time() >= max(idle_since, client.hold_until) + idle_seconds:
             return
         with trio.move_on_after(_TICK_SECONDS):

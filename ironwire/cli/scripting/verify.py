@@ -15,6 +15,7 @@ from ironwire.cli.qr import show_qr
 from ironwire.cli.render import when
 from ironwire.cli.terminal import explain, out
 from ironwire.client import in_groups, read_client_id, safety_number
+from ironwire.crypto.signing import is_public_key
 from ironwire.ids import ClientId
 from ironwire.protocol.devices.safety import compare_safety_text, safety_text
 
@@ -40,6 +41,8 @@ def verify(who: str, scanned: str | None, key: Path, *, is_confirmed: bool, is_u
     check_there(key)
     own, book = read_client_id(key), AddressBook.beside(key)
     peer = book.client(who)
+    if not is_public_key(peer):
+        raise click.UsageError("Nobody can have this id: it is no key. Ask for it once more.")
     if peer == own:
         raise click.UsageError("This is your own id: there is nobody to compare it with.")
     if scanned is not None and not compare_safety_text(scanned, own, peer):

@@ -12,7 +12,6 @@ waits for `reconnect_now`.
 """
 
 import math
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
@@ -25,11 +24,11 @@ from ironwire.client.callbook import CallBook
 from ironwire.client.connection.dial import Target
 from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import SendQueue
+from ironwire.client.connection.preparing import prepare
 from ironwire.client.connection.pushes import Pushes
 from ironwire.client.connection.repeats import Repeats
 from ironwire.client.connection.requests import Requests
 from ironwire.client.connection.session import ClientSession, open_session
-from ironwire.client.device_log import catch_up
 from ironwire.client.encryption import Encryption
 from ironwire.client.events import Connected, Connection, Disconnected, EventQueue, Received
 from ironwire.client.inbox import Inbox
@@ -40,16 +39,12 @@ from ironwire.client.store.records import Begin
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
-from ironwire.ids import DeviceId
+from ironwire.ids import Address, DeviceId
 from ironwire.wire.codec import encode
 from ironwire.wire.messages import Answer, AuthChallenge, AuthOk
-from ironwire.wire.messages.fields import is_retryable
 
 NOT_LOGGED_REASON = "Device not in the device log"
 """As section 9.2 has it."""
-
-CATCH_UP_SECONDS = 20.0
-"""For the device log, after `auth_ok` and before anything else."""
 
 STEADY_SECONDS = 30.0
 """A session that lasted this long was a good one: the next delay starts from the base again."""
@@ -88,7 +83,8 @@ class Link:
 
     def _encryption(self, keys: DeviceKeys, write_queue: WriteQueue) -> Encryption:
         requests = self.requests
-        ways = (requests.launch, requests.forget, requests.launch_plain, requests.settle, requests.give_number)
+        answers = (requests.launch_plain, requests.settle, requests.hold, requests.give_number)
+        ways = (requests.launch, requests.forget, *answers)
         return Encryption(self.target, keys, write_queue, self.events, *ways)
 
     @property
@@ -106,10 +102,11 @@ class Link:
         """Whether there is a session now."""
         return self.requests.has_session and self._end is None
 
-    @property
-    def offline_reason(self) -> str:
-        """Why nothing is sent now; empty where there is a session, or the first attempt goes on."""
-        return "" if self.requests.has_session else self.connection.reason
+    def waiting_reason(self, to: Address | None) -> str:
+        """Why nothing is sent to this client or group now; empty where it is, or the first attempt goes on."""
+        if not self.requests.has_session:
+            return self.connection.reason
+        return "" if self.backlog is None or to is None else self.backlog.held.get(to, "")
 
     async def wait_up(self) -> None:
         """Return once there is a session.
@@ -220,13 +217,13 @@ class Link:
 
     @asynccontextmanager
     async def _session(self, keys: DeviceKeys | None, device: DeviceId | None) -> AsyncGenerator[ClientSession]:
-        """A session, by the key of the device if it has one; then what is known of the device log is up to date."""
+        """A session, by the key of the device if it has one; a device is prepared for it."""
         target = self.target
         async with open_session(
             target.address, target.account, device, invite=target.invite, dial=target.dial, keys=keys
         ) as session:
             if target.keys is not None:
-                await _catch_up(session, target.keys)
+                await prepare(session, target.keys, None if keys is None else self.encryption)
             yield session
 
     async def _enrol(self) -> None:
@@ -335,16 +332,3 @@ class Link:
                     frame = encode(message).decode()
             if frame is not None:
                 await session.send(frame)
-
-
-async def _catch_up(session: ClientSession, keys: DeviceKeys) -> None:
-    """As `catch_up`; a server that cannot do it now may be tried again."""
-    try:
-        with trio.fail_after(CATCH_UP_SECONDS):
-            await catch_up(session, keys, time.time_ns() // 1_000_000)
-    except trio.TooSlowError:
-        raise errors.ConnectionFailed("the server did not answer about the device log: try again later") from None
-    except errors.Refused as refused:
-        if is_retryable(refused.code):
-            raise errors.ConnectionFailed(f"the server takes no entry of the device log now ({refused})") from None
-        raise

@@ -24,7 +24,7 @@ from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.numbers import Given, Numbers
 from ironwire.client.store.records import GiveNumber, Sendable, VoidNumber
 from ironwire.client.store.write_queue import WriteQueue
-from ironwire.ids import MessageId
+from ironwire.ids import Address, MessageId
 from ironwire.limits import Limits
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
@@ -207,6 +207,11 @@ class Requests:
         if self._repeats is not None:
             self._send(pending, self._repeats)
 
+    def hold(self, to: Address, reason: str | None) -> None:
+        """Nothing can be encrypted for this recipient yet, for this reason; or it can now."""
+        if self.backlog is not None:
+            self.backlog.hold(to, reason)
+
     def settle(self, pending: Pending, reply: Reply) -> None:
         """The fate of a message that went encrypted, or could not."""
         if self.backlog is not None:
@@ -298,7 +303,7 @@ class Requests:
             return None
         if repeats.is_resting(pending):
             return None
-        if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_take(message):
+        if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_encrypt(message.to):
             return None
         given = numbers.give()
         if given is None:

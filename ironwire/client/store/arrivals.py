@@ -70,10 +70,11 @@ class Arrivals:
 
     def absorb(self, writes: Sequence[fx.Write]) -> None:
         """What the engine of a device wants kept."""
-        stored = self._stored
+        stored = passed = self._stored
         for write in writes:
-            if isinstance(write, fx.Passed) and write.seq > stored:
-                self._pass(write.first, write.seq, stored)
+            if isinstance(write, fx.Passed) and write.seq > passed:
+                self._pass(write.first, write.seq, passed)
+                passed = write.seq
         for write in writes:
             match write:
                 case fx.Passed():
@@ -151,7 +152,7 @@ def as_delivered(
     """
     peer, ts, device = opened.peer, opened.ts, opened.device
     group = GroupId(opened.conversation) if peer is None else None
-    to = peer if (opened.peer is not None and opened.sender != peer) or peer == opened.sender else None
+    to = None if opened.sender == peer else peer
     match opened.content.body:
         case TextBody(text):
             return msg.DeliveredText(opened.sender, text, ts, device, to, group)

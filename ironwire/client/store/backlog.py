@@ -50,6 +50,8 @@ class Backlog:
     """Messages that did not enter the window when they were queued."""
     _resting: Collection[Address] = field(default=(), init=False)
     """Recipients to whom nothing is sent at the moment."""
+    held: dict[Address, str] = field(factory=dict, init=False)
+    """Recipients for whom nothing can be encrypted yet, and why."""
     _read_upto: int = field(default=0, init=False)
     """The last entry of the file that the window has, or has had, but for those to these:"""
     _read_without: Collection[Address] = field(default=frozenset(), init=False)
@@ -158,7 +160,10 @@ class Backlog:
         """Whether the window takes it next. Of those to whom nothing is sent, some may be in the file alone: none
         overtakes them.
         """
-        return not self._is_behind and self._room > 0 and message.to not in self._resting
+        return not self._is_behind and self._room > 0 and not self._is_silent(message.to)
+
+    def _is_silent(self, to: Address | None) -> bool:
+        return to in self._resting or to in self.held
 
     def _kept(self, pending: Pending, message: Sendable, ts: int, error: ClientError | None) -> None:
         is_numbered = pending.id in self._coming
@@ -211,6 +216,13 @@ class Backlog:
         self._work.unpark()
         self._moved.unpark_all()
 
+    def hold(self, to: Address, reason: str | None) -> None:
+        """Nothing can be encrypted for this recipient yet, for this reason; or it can now."""
+        self.held.pop(to, None)
+        if reason is not None:
+            self.held[to] = reason
+        self.note_moved()
+
     async def moved(self) -> None:
         """Return when that happens."""
         await self._moved.park()
@@ -231,15 +243,15 @@ class Backlog:
     @property
     def _room(self) -> int:
         taken = len(self._window)
-        if self._resting:
-            taken = sum(pending.recipient not in self._resting for pending in self._window.values())
+        if self._resting or self.held:
+            taken = sum(not self._is_silent(pending.recipient) for pending in self._window.values())
         return max(0, WINDOW - taken - len(self._coming))
 
     async def _fill(self) -> None:
         """Have the next messages of the queue in the window, as many as it has room for."""
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
         known, passed_by, room = {*self._window, *self._answered, *self._coming}, self._passed_by, self._room
-        resting = frozenset(self._resting)
+        resting = frozenset((*self._resting, *self.held))
         if resting != self._read_without:
             self._read_upto, self._read_without = 0, resting
         found = await self._write_queue.store.queued(limit=room, skipped=resting, after=self._read_upto)
@@ -252,7 +264,7 @@ class Backlog:
             else:
                 awaited = self._awaited.get(each.id)
                 self._enter(awaited or Pending(each.id, each.message, each.body, is_kept=True, is_awaited=False))
-        if len(found) < room and self._passed_by == passed_by and resting <= {*self._resting}:
+        if len(found) < room and self._passed_by == passed_by and resting <= {*self._resting, *self.held}:
             self._is_behind = False
 
     def _enter(self, pending: Pending) -> None:

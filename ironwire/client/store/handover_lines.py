@@ -5,6 +5,8 @@
     {"verb": "ask", "frame": "<frame>"}
     {"verb": "ask_terms", "to": "<client or group>"}
     {"verb": "terms", "is_encrypted": true, "upload_bytes": 31457280}
+    {"verb": "ask_code", "to": "<client or group>"}
+    {"verb": "code", "digits": "<30 digits>"}
     {"verb": "answered", "frame": "<frame>"}
     {"verb": "failed", "kind": "ended", "detail": "removed", "code": 4403}
 
@@ -48,6 +50,20 @@ class AskTerms:
     """Say how a file goes to a client or group."""
 
     to: Address
+
+
+@frozen
+class AskCode:
+    """Say the epoch code of a conversation."""
+
+    to: Address
+
+
+@frozen
+class Code:
+    """The code; None: the device is not in the conversation, or it is not encrypted."""
+
+    digits: str | None = None
 
 
 @frozen
@@ -103,13 +119,15 @@ class Failed:
                 return errors.ConnectionFailed(self.detail)
 
 
-Line = Keep | AskServer | AskTerms | FileTerms | Stored | Answered | Failed
+Line = Keep | AskServer | AskTerms | FileTerms | AskCode | Code | Stored | Answered | Failed
 
 _VERBS: dict[str, type[Any]] = {
     "keep": Keep,
     "ask": AskServer,
     "ask_terms": AskTerms,
     "terms": FileTerms,
+    "ask_code": AskCode,
+    "code": Code,
     "stored": Stored,
     "answered": Answered,
     "failed": Failed,

@@ -13,7 +13,7 @@ from typing import Literal
 from attrs import frozen
 
 from ironwire.client.errors import LocalStoreError
-from ironwire.e2e.bodies import AnyBody
+from ironwire.e2e.bodies import AnyBody, ReceiptBody, TextBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations.effects import Write
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
@@ -244,3 +244,14 @@ def default_store_path(owner: Owner) -> Path:
         ) from None
     server = re.sub(r"[^a-z0-9.-]+", "_", owner.origin)
     return folder / "ironwire" / server / f"{owner.client[:16]}-{owner.device}.db"
+
+
+def body_for(message: Sendable) -> AnyBody | None:
+    """What is encrypted in the place of a message; None of a file, which has to be encrypted itself."""
+    match message:
+        case msg.Text(_, text):
+            return TextBody(text)
+        case msg.Receipt(_, ids, state):
+            return ReceiptBody(ids, state)
+        case _:
+            return None

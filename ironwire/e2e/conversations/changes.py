@@ -18,17 +18,26 @@ from ironwire.e2e.conversations.effects import Pause, Steps
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
-from ironwire.e2e.conversations.wishes import AddAgain, BeginGeneration, ChangeDevices, RenewKeys, TakeOut, Wish
+from ironwire.e2e.conversations.wishes import (
+    AddAgain,
+    BeginGeneration,
+    ChangeDevices,
+    ChangeMembers,
+    RenewKeys,
+    TakeOut,
+    Wish,
+)
 from ironwire.ids import ConversationId, MessageId
-from ironwire.protocol.conversations.slots import Leaf
 from ironwire.wire.messages import Error
-from ironwire.wire.messages.conversations import MlsTask
-from ironwire.wire.messages.key_packages import MlsDevice
 
 FIRST_PAUSE_MS = 50
 MOST_PAUSE_MS = 5_000
 WELCOME_MS = 5_000
 """Who lost the race for a generation waits so long for a welcome of the winner."""
+PACKAGES_MS = 2_000
+ATTEMPTS = 5
+"""A device that is in the log is about to publish key packages: so long they are waited for, so many times."""
+_OF_HEARERS = ChangeMembers | ChangeDevices | TakeOut | AddAgain
 NOT_IN = Error("not_found", "this device is not in the conversation")
 
 
@@ -67,20 +76,9 @@ class ChangeQueue:
         queue.append(WantedChange(wish, member.facts.generation, then or _nobody))
         self._settled(member)
 
-    def take_task(self, task: MlsTask) -> None:
-        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
-        members may do.
-        """
-        member = self._state.members.get(task.group)
-        if member is None or member.standing not in ("active", "pending"):
-            return
-        wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
-        if task.add or task.remove:
-            wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
-        if task.left:
-            wishes.append(TakeOut(tuple(task.left)))
-        for wish in wishes:
-            self.want(member, wish)
+    def is_awaited(self, member: DeviceMembership) -> bool:
+        """Whether a change is wanted of those who hear what is said."""
+        return any(isinstance(each.wish, _OF_HEARERS) for each in self._queues.get(member.id, ()))
 
     def end_session(self) -> None:
         self._busy.clear()
@@ -135,6 +133,10 @@ class ChangeQueue:
             change.attempts += 1
             self._jobs.start(self._wait(member, change))
             return
+        if isinstance(fate, Error) and fate.msg == "user_offline" and change.attempts < ATTEMPTS:
+            change.attempts += 1
+            self._jobs.start(self._await_packages(member))
+            return
         self._busy.discard(member.id)
         self._watch_for(member, fate)
         self._end(member, change, fate if isinstance(fate, Error) else None)
@@ -144,6 +146,11 @@ class ChangeQueue:
         if change in queue:
             queue.remove(change)
         change.then(refused)
+        self._settled(member)
+
+    def _await_packages(self, member: DeviceMembership) -> Steps[None]:
+        yield Pause(PACKAGES_MS)
+        self._busy.discard(member.id)
         self._settled(member)
 
     def _wait(self, member: DeviceMembership, change: WantedChange) -> Steps[None]:
@@ -165,7 +172,3 @@ class ChangeQueue:
 
 def _nobody(refused: Error | None) -> None:
     """Nobody waits for what becomes of it."""
-
-
-def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
-    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from attrs import define, evolve, field, frozen
 
-from ironwire.crypto.signing import KeyPair
+from ironwire.crypto.signing import KeyPair, is_public_key
 from ironwire.e2e.content import KnownHead
 from ironwire.e2e.conversations.effects import Inquiry, Pause, Steps, StoreBlob, ask
 from ironwire.e2e.conversations.logs import KnownLogs
@@ -24,7 +24,7 @@ from ironwire.e2e.conversations.packages import KeyPackagePool
 from ironwire.e2e.conversations.policy import MemberPolicy, need_valid, roster_extension
 from ironwire.e2e.conversations.wishes import BeginGeneration, Draft, Rename, RenewKeys, Wish, draft
 from ironwire.errors import InvalidDeclaration, InvalidId, MLSError
-from ironwire.ids import MessageId
+from ironwire.ids import ClientId, MessageId
 from ironwire.limits import CLAIMED_AT_ONCE, MLS_INLINE_BYTES
 from ironwire.mls import MLSGroup, PendingCommit, open_key_package
 from ironwire.protocol.conversations.names import RANDOM_BYTES, Generation
@@ -32,12 +32,17 @@ from ironwire.protocol.conversations.slots import Leaf
 from ironwire.wire.base64url import from_base64url, to_base64url
 from ironwire.wire.messages import Accepted, Error
 from ironwire.wire.messages.conversations import BlobRef, MlsCommit, MlsCreate
+from ironwire.wire.messages.fields import is_retryable
 from ironwire.wire.messages.key_packages import MlsClaim, MlsClaimed, MlsDevice, MlsPackage
 
 T = TypeVar("T")
 
 RETRY_MS = 5_000
 """After an error that says "later" without a time."""
+
+NO_DEVICE = "this client has no device that reads encrypted messages"
+NO_PACKAGES = "no device of this client has published keys yet; that happens when one is connected"
+NO_KEY = "nobody can have this id: it is no key"
 
 Fate = Literal["made", "again", "not needed"] | Error
 """What became of a wish. `again`: another commit was first."""
@@ -73,8 +78,8 @@ class CommitAuthor:
             return claimed
         if (member.place, member.standing) != place:
             return "again"
-        if drafted.op == "readd" and not claimed:
-            return "not needed"
+        if drafted.devices and not claimed and (drafted.op == "readd" or not drafted.removed):
+            return "not needed"  # they have published nothing that is good
         try:
             roster = self._prepare(member, drafted, claimed, is_first=isinstance(wish, BeginGeneration))
         except (MLSError, InvalidDeclaration) as error:
@@ -170,6 +175,7 @@ class CommitAuthor:
     def _claim(self, member: DeviceMembership, drafted: Draft) -> Steps[list[_Claimed] | Error]:
         """Key packages of everybody who is to be added, each checked."""
         found: dict[Leaf, _Claimed] = {}
+        logged: set[ClientId] = set()
         questions = [
             *(MlsClaim(member.id, clients=list(part)) for part in _parts(drafted.clients)),
             *(
@@ -179,8 +185,12 @@ class CommitAuthor:
         ]
         for question in questions:
             reply = yield from ask(question, MlsClaimed)
+            while isinstance(reply, Error) and is_retryable(reply.msg):
+                yield Pause(reply.retry_after_ms or RETRY_MS)
+                reply = yield from ask(question, MlsClaimed)
             if isinstance(reply, Error):
                 return reply
+            logged.update(each.client for each in reply.logs)
             yield from self._logs.hear(KnownHead(each.client, each.index, each.head) for each in reply.logs)
             for each in reply.packages:
                 claimed = self._checked(each)
@@ -190,18 +200,26 @@ class CommitAuthor:
         having = {leaf.client for leaf in found}
         missing = [client for client in drafted.clients if client not in having and client != self._own.client]
         if missing and not drafted.may_be_missing:
-            return Error("not_found", "this client has no device that reads encrypted messages", user=missing[0])
+            return self._out_of_reach(missing, logged)
         return list(found.values())
 
+    def _out_of_reach(self, missing: list[ClientId], logged: set[ClientId]) -> Error:
+        """Why these clients cannot be added. Rule: `not_found` is for those who have no device log; it is the one
+        reason to do without encryption.
+        """
+        for client in missing:
+            if client not in logged and not self._logs.has(client):
+                return Error("not_found", NO_DEVICE if is_public_key(client) else NO_KEY, user=client)
+        return Error("user_offline", NO_PACKAGES, user=missing[0])
+
     def _checked(self, claimed: MlsPackage) -> _Claimed | None:
-        """None: the server gave a package of another device, or one that is not valid or not in the log."""
+        """None: it is not valid, or of a device that is not in the log. Whose it is says its leaf, not the server."""
         try:
             data = from_base64url(claimed.package)
             leaf = need_valid(open_key_package(data), self._now_ms())
         except (InvalidId, MLSError):
             return None
-        is_named = leaf == Leaf(claimed.client, bytes.fromhex(claimed.device_key))
-        return _Claimed(leaf, data) if is_named and self._logs.standing_of(leaf) == "current" else None
+        return _Claimed(leaf, data) if self._logs.standing_of(leaf) == "current" else None
 
 
 def _pending_of(member: DeviceMembership) -> PendingCommit | None:

@@ -22,7 +22,7 @@ from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.membership import CommitFrame, DeviceMembership, Roster, leaf_of, slots_of
 from ironwire.e2e.conversations.outgoing import OutgoingMessages
 from ironwire.e2e.conversations.packages import DAY_MS
-from ironwire.e2e.conversations.policy import certified_leaf, joined_roster, need_restart_allowed
+from ironwire.e2e.conversations.policy import added_leaf, joined_roster, need_restart_allowed
 from ironwire.e2e.conversations.state import DeviceState
 from ironwire.errors import InvalidId, MLSError
 from ironwire.ids import ClientId, Role
@@ -92,8 +92,6 @@ class Deliveries:
         inviter = leaf_of(joined.inviter)
         if self._state.logs.standing_of(inviter) != "current":
             raise MLSError("a welcome by a device that was revoked")
-        if inviter.client not in roster:
-            raise MLSError("a welcome by somebody who is not in the roster")
         if not member.facts.generation:
             return
         if welcome.generation > member.facts.generation:
@@ -223,10 +221,10 @@ class Deliveries:
         """The devices that a commit adds.
 
         Raises:
-            MLSError: it is no commit, or adds what is nobody's device.
+            MLSError: it is no commit, or adds what is nobody's device, or by a key package that is over.
         """
-        adds = [each.package.leaf for each in inspect_commit(data).proposals if isinstance(each, AddProposal)]
-        return [certified_leaf(leaf, self._state.now) for leaf in adds]
+        adds = [each for each in inspect_commit(data).proposals if isinstance(each, AddProposal)]
+        return [added_leaf(each.package, self._state.now) for each in adds]
 
     def _bytes(self, message: MlsWelcome | MlsCommitted) -> Steps[bytes]:
         """What it carries or refers to; nothing, where that cannot be had."""

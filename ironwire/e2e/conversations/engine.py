@@ -16,7 +16,7 @@ the mailbox was processed.
 from collections import deque
 from collections.abc import Iterable
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.bodies import AnyBody, CallBody
@@ -27,6 +27,7 @@ from ironwire.e2e.conversations.calls import CallSignal
 from ironwire.e2e.conversations.changes import ChangeQueue
 from ironwire.e2e.conversations.chores import Chores
 from ironwire.e2e.conversations.committing import CommitAuthor
+from ironwire.e2e.conversations.company import Company
 from ironwire.e2e.conversations.deliveries import Deliveries
 from ironwire.e2e.conversations.effects import Effects, Steps
 from ironwire.e2e.conversations.healing import Healing
@@ -35,7 +36,8 @@ from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
-from ironwire.e2e.conversations.wishes import Wish
+from ironwire.e2e.conversations.whereabouts import Whereabouts
+from ironwire.e2e.conversations.wishes import Wish, wishes_of
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
@@ -60,11 +62,10 @@ class Engine:
     _reading: Reading = field(init=False)
     _beginnings: Beginnings = field(init=False)
     _chores: Chores = field(init=False)
+    _whereabouts: Whereabouts = field(init=False)
     _inbox: deque[ServerFrame] = field(factory=deque, init=False)
     _is_reading: bool = field(default=False, init=False)
     _position: int = field(default=0, init=False)
-    _must_reconcile: bool = field(default=False, init=False)
-    _is_reconciling: bool = field(default=False, init=False)
     _touched: dict[ConversationId, DeviceMembership] = field(factory=dict, init=False)
     """Where something may go on."""
     _watched: set[ConversationId] = field(factory=set, init=False)
@@ -76,16 +77,20 @@ class Engine:
     def __attrs_post_init__(self) -> None:
         state, around = self._state, self._state.around
         self._jobs = Jobs(around.now_ms, state.request)
-        self._outgoing = OutgoingMessages(state, self._jobs, self._touch, self._reconcile)
         parts = (state.key, state.own, state.logs, state.pool, state.policy_of)
         author = CommitAuthor(*parts, around.now_ms, around.new_id, around.random)
-        self._changes = ChangeQueue(state, self._jobs, author, self._touch, self._reconcile)
+        self._whereabouts = Whereabouts(state, self._jobs, lambda: self._healing.reconcile(), self._touch_all)
+        look = self._whereabouts.ask
+        self._changes = ChangeQueue(state, self._jobs, author, self._touch, look)
+        company = Company(state, self._changes)
+        self._outgoing = OutgoingMessages(state, self._jobs, company.is_complete, self._touch, look)
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
-        self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing)
-        self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, self._reconcile)
-        self._chores = Chores(state, self._changes, self._reading, self._touch, self._reconcile_if_due)
+        self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing, self._whereabouts)
+        self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, look)
+        look_if_due = self._whereabouts.ask_if_due
+        self._chores = Chores(state, self._changes, company, self._reading, self._touch, look_if_due)
 
     def restore(
         self,
@@ -110,11 +115,19 @@ class Engine:
 
     # --- sessions and the clock --------------------------------------------------------------------------------------
 
+    def prepare_session(self, *, is_new_mailbox: bool) -> Effects:
+        """There will be a session: first of all, publish key packages, where the server cannot have any."""
+        self._end_work()
+        if is_new_mailbox or not self._state.pool.is_published:
+            self._jobs.start(self._state.pool.publishing())
+        return self._effects()
+
     def begin_session(self, own_log: DeviceLog, position: int, *, is_new_mailbox: bool) -> Effects:
         """There is a session. Everything up to `position` in the mailbox has been dealt with."""
         self._end_work()
         self._position = position
-        self._must_reconcile = self._must_reconcile or is_new_mailbox
+        if is_new_mailbox:
+            self._whereabouts.doubt()
         self._state.logs.adopt(own_log)
         return self._effects()
 
@@ -128,7 +141,7 @@ class Engine:
         self._jobs.end()
         self._inbox.clear()
         self._is_reading = False
-        self._is_reconciling = False
+        self._whereabouts.end_session()
         self._beginnings.end_session()
         self._watched.clear()
         self._outgoing.end_session()
@@ -155,7 +168,7 @@ class Engine:
         """A delivery or a push of the server."""
         match frame.message:
             case wire.MlsTask() as task:
-                self._changes.take_task(task)
+                self._take_task(task)
             case MlsLow():
                 self._jobs.start(self._state.pool.publishing())
             case _:
@@ -206,16 +219,27 @@ class Engine:
     def _keep_plain(self, frame: ServerFrame) -> None:
         message = frame.message
         if isinstance(message, msg.Gap):
-            self._must_reconcile = self._must_reconcile or bool(message.groups) or message.more_groups
-            self._reconcile()
+            if message.groups or message.more_groups:
+                self._whereabouts.doubt()
+            self._whereabouts.ask()
         self._state.write(fx.KeptFrame(frame))
         self._reading.plain(frame)
+
+    def _take_task(self, task: wire.MlsTask) -> None:
+        """The server asks this device to commit. The commit is checked as any, so it can ask for nothing else than what
+        members may do.
+        """
+        member = self._state.members.get(task.group)
+        if member is None or member.standing not in ("active", "pending"):
+            return
+        for wish in wishes_of(task):
+            self._changes.want(member, wish)
 
     # --- what a person wants -----------------------------------------------------------------------------------------
 
     def send(self, to: Address, message_id: MessageId, body: AnyBody) -> Effects:
         """Send a message; `Sent` or `GoesPlain` follows."""
-        member = self._place_with(to)
+        member = self._state.place_with(to)
         content = Content(message_id, self._state.now, body)
         if not self.may_encrypt(to):
             self._state.report(fx.GoesPlain(message_id))
@@ -229,17 +253,17 @@ class Engine:
         return self._effects()
 
     def signal(self, to: Address, body: AnyBody) -> Effects:
-        self._outgoing.signal(self._place_with(to), body)
+        self._outgoing.signal(self._state.place_with(to), body)
         return self._effects()
 
     def seal(self, to: Address, body: CallBody, wish: MessageId) -> Effects:
         """Encrypt the secret half of a signal of a call; `Sealed` follows."""
-        self._state.report(fx.Sealed(wish, self._outgoing.seal(self._place_with(to), body)))
+        self._state.report(fx.Sealed(wish, self._outgoing.seal(self._state.place_with(to), body)))
         return self._effects()
 
     def want(self, to: Address, wish: Wish, wish_id: MessageId) -> Effects:
         """Have a conversation changed; `WishDone` follows."""
-        member = self._place_with(to)
+        member = self._state.place_with(to)
         self._changes.want(member, wish, lambda refused: self._state.report(fx.WishDone(wish_id, refused)))
         return self._effects()
 
@@ -250,8 +274,12 @@ class Engine:
 
     def may_encrypt(self, to: Address) -> bool:
         """Whether a message to this client or group is a matter of the engine, or certainly goes in the clear."""
-        is_plain = is_group(to) or self._beginnings.is_plain(self._place_with(to))
-        return self.is_encrypted(to) or not is_plain
+        return self.is_encrypted(to) or not self._beginnings.is_plain(self._state.place_with(to))
+
+    def look(self, wish_id: MessageId) -> Effects:
+        """`WishDone` follows as soon as it is known which groups are encrypted."""
+        self._whereabouts.await_known(wish_id)
+        return self._effects()
 
     def epoch_code(self, to: Address) -> str | None:
         """Thirty digits that are the same on all devices, unless somebody has split the conversation."""
@@ -261,6 +289,7 @@ class Engine:
 
     def give_back(self) -> Effects:
         """The server does not know encrypted conversations: what waits and was never encrypted goes in the clear."""
+        self._whereabouts.report(is_sure=True)
         for member in self._state.members.values():
             if not member.is_encrypted:
                 for message in self._outgoing.take_all(member):
@@ -275,26 +304,20 @@ class Engine:
         """The place in the conversation with a client or group, for looking at."""
         return self._state.members.get(to if is_group(to) else pair_id(self._state.own.client, ClientId(to)))  # type: ignore[arg-type]  # a GroupId
 
-    def _place_with(self, to: Address) -> DeviceMembership:
-        own = self._state.own.client
-        if is_group(to):
-            return self._state.member(to)  # type: ignore[arg-type]  # a GroupId
-        peer = ClientId(to)
-        member = self._state.member(pair_id(own, peer))
-        if member.facts.peer is None:
-            member.facts = evolve(member.facts, peer=peer)
-        return member
-
     # --- what goes on ------------------------------------------------------------------------------------------------
 
     def _touch(self, member: DeviceMembership) -> None:
         self._touched[member.id] = member
+
+    def _touch_all(self) -> None:
+        self._touched.update(self._state.members)
 
     def _effects(self) -> Effects:
         """Let everything go on that may, and take what has been gathered."""
         while self._touched:
             _, member = self._touched.popitem()
             self._go_on(member)
+        self._whereabouts.report()
         return self._state.take_effects()
 
     def _go_on(self, member: DeviceMembership) -> None:
@@ -304,10 +327,9 @@ class Engine:
                 self._state.report(fx.Sent(message.id, refused))
         elif member.standing == "wedged" and self._state.is_caught_up and member.id not in self._watched:
             self._watched.add(member.id)
-            self._reconcile()
+            self._whereabouts.ask()
             self._jobs.start(self._healing.watch(member), lambda _: self._watched.discard(member.id))
-        elif member.standing == "absent" and self._state.is_caught_up and self._outgoing.waiting_in(member):
-            self._beginnings.decide(member)
+        self._beginnings.look_at(member)
         self._changes.work(member)
         self._reading.ask_again(member)
         self._outgoing.pump(member)
@@ -316,21 +338,4 @@ class Engine:
         """Everything that waited was processed: now this device speaks."""
         self._state.is_caught_up = True
         self._jobs.start(self._chores.run())
-        for member in self._state.members.values():
-            self._touch(member)
-
-    def _reconcile_if_due(self) -> None:
-        if self._must_reconcile:
-            self._reconcile()
-
-    def _reconcile(self) -> None:
-        """Ask the server where things stand, unless that is being asked."""
-        if self._state.is_caught_up and not self._is_reconciling:
-            self._is_reconciling = True
-            self._jobs.start(self._reconciling())
-
-    def _reconciling(self) -> Steps[None]:
-        yield from self._healing.reconcile()
-        self._is_reconciling = self._must_reconcile = False
-        for member in self._state.members.values():
-            self._touch(member)
+        self._touch_all()

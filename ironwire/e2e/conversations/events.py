@@ -1,9 +1,11 @@
 """What an engine tells the program: events of encrypted conversations."""
 
+from typing import Literal
+
 from attrs import frozen
 
 from ironwire.e2e.content import Content
-from ironwire.ids import ClientId, ConversationId, DeviceId, MessageId, Role
+from ironwire.ids import Address, ClientId, ConversationId, DeviceId, MessageId, Role
 from ironwire.protocol.devices.log_reader import Verdict
 from ironwire.wire.messages import ServerMessage
 
@@ -57,6 +59,17 @@ class Secured:
     generation: int
     by: ClientId
     restarted: bool = False
+
+
+@frozen
+class MessagesHeld:
+    """Messages to a client or group wait: no device of the client has published `keys` yet; or this device cannot write
+    in the group before a member's device has granted it `entry`. Without a reason, they go out now.
+    """
+
+    conversation: ConversationId
+    to: Address
+    reason: Literal["keys", "entry"] | None
 
 
 @frozen
@@ -130,6 +143,7 @@ EngineEvent = (
     | Unreadable
     | NotEncrypted
     | Secured
+    | MessagesHeld
     | MembersChanged
     | DevicesChanged
     | CommitRefused

@@ -88,15 +88,17 @@ class Healing:
 
     # --- where things stand ------------------------------------------------------------------------------------------
 
-    def reconcile(self) -> Steps[None]:
-        """Compare every conversation with what the server has of it: after a gap, and with a new mailbox."""
+    def reconcile(self) -> Steps[bool]:
+        """Compare every conversation with what the server has of it: after a gap, and with a new mailbox. False: the
+        server does not say now.
+        """
         after: ConversationId | None = None
         lost: list[DeviceMembership] = []
         unnamed = {each.id: each for each in self._state.members.values() if each.standing in ("active", "wedged")}
         while True:
             page = yield from ask(wire.MlsGroups(after), wire.MlsGroupPage)
             if isinstance(page, Error):
-                return
+                return False
             here = {stands.group: self._state.member(stands.group).place for stands in page.groups}  # as of the page
             for stands in page.groups:
                 member = self._state.member(stands.group)
@@ -111,6 +113,7 @@ class Healing:
                 self._bring_back(member)
         for start in range(0, len(lost), REJOINED_AT_ONCE):
             yield from self.rejoin(lost[start : start + REJOINED_AT_ONCE])
+        return True
 
     def _compare(self, member: DeviceMembership, here: tuple[int, int], stands: wire.MlsGroup) -> Steps[bool]:
         """Whether the device can read, or will by its own doing. It was `here` when the server said how it stands."""

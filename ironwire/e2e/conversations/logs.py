@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import define, field
 
-from ironwire.crypto.signing import PublicKey, parse_public_key
+from ironwire.crypto.signing import PublicKey, is_public_key, parse_public_key
 from ironwire.e2e.content import KnownHead
 from ironwire.e2e.conversations.effects import SavedLog, Steps, Write, ask
 from ironwire.e2e.conversations.events import DeviceLinked, EngineEvent, LogDisputed
@@ -76,6 +76,8 @@ class KnownLogs:
     _tell: Callable[[EngineEvent], None]
     _logs: dict[ClientId, DeviceLog] = field(factory=dict, init=False)
     _disputed: set[ClientId] = field(factory=set, init=False)
+    version: int = field(default=0, init=False)
+    """Grows with each log that grows."""
 
     def restore(self, saved: SavedLog) -> None:
         """Raises:
@@ -88,6 +90,10 @@ class KnownLogs:
         """The log of the client as it is known; an empty one, where nothing is."""
         log = self._logs.get(client)
         return DeviceLog(parse_public_key(client)) if log is None else log
+
+    def has(self, client: ClientId) -> bool:
+        """Whether anything of a log of this client is known."""
+        return client in self._logs
 
     def standing_of(self, leaf: Leaf) -> DeviceStanding:
         device = self.of(leaf.client).devices.get(leaf.device)
@@ -113,6 +119,8 @@ class KnownLogs:
 
     def refresh(self, client: ClientId) -> Steps[bool]:
         """Read what is new. False: the server does not say, or what it says cannot be believed."""
+        if not is_public_key(client):
+            return False
         try:
             verdict = yield from reading(self.of(client))
         except InvalidLogEntry:
@@ -140,7 +148,7 @@ class KnownLogs:
         """Somebody says what they know of logs. Rule: a head that is not in our log, and that the server does not show,
         was shown to them alone; or ours to us.
         """
-        for told in heads:
+        for told in filter(lambda told: is_public_key(told.client), heads):
             head = log_entry.LogHead(told.index, bytes.fromhex(told.head))
             relation = self.of(told.client).compare(head)
             if relation == "newer":
@@ -154,6 +162,7 @@ class KnownLogs:
             return
         is_first = self.of(client).head is None
         self._logs[client] = extended.log
+        self.version += 1
         self._disputed.discard(client)
         self._write(SavedLog(client, log_entry.encode_entries(extended.log.entries)))
         if client == self.own and not is_first:

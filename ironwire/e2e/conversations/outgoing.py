@@ -1,6 +1,6 @@
 """Messages of this device on their way out, in the order of each conversation.
 
-    waiting    --conversation active, caught up, nothing of an older epoch under way: encrypted, kept--> under way
+    waiting    --active, complete, caught up, nothing of an older epoch under way: encrypted, kept--> under way
     under way  --accepted--> sent      --conflict--> waiting, for the commits that are on their way
                --other errors--> refused             --the session ends, and nothing tells its fate--> waiting
 
@@ -53,6 +53,8 @@ class OutgoingMessages:
 
     _state: DeviceState
     _jobs: Jobs
+    _is_complete: Callable[[DeviceMembership], bool]
+    """Whether everybody is there who is to hear it."""
     _settled: Callable[[DeviceMembership], None]
     """Told when something may go on in the conversation."""
     _fell_behind: Callable[[], None]
@@ -106,7 +108,7 @@ class OutgoingMessages:
         """Send what may be sent."""
         queue, here = self._queues.get(member.id), member.place
         is_ready = member.standing == "active" and self._state.is_caught_up and here >= member.awaited
-        if not queue or not is_ready or member.id in self._resting:
+        if not queue or not is_ready or member.id in self._resting or not self._is_complete(member):
             return
         for message in [*islice(queue, WINDOW)]:
             if message.place is None:

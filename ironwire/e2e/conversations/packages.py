@@ -71,20 +71,26 @@ class KeyPackagePool:
 
     # --- publishing --------------------------------------------------------------------------------------------------
 
-    def publishing(self) -> Steps[None]:
-        """Fill the pool, and replace a last resort that was used or is old; destroy what nobody can use any more."""
+    @property
+    def is_published(self) -> bool:
+        """Whether the server has had a last resort of this device. From then on others can write to it."""
+        return any(each.is_last_resort and each.is_published for each in self._kept.values())
+
+    def publishing(self) -> Steps[bool]:
+        """Fill the pool, and replace a last resort that was used or is old; destroy what nobody can use any more.
+        Whether that could be done.
+        """
         if self._is_publishing:
-            return
+            return True
         self._is_publishing = True
         try:
             self._destroy()
             pool = yield from ask(MlsPackages(), MlsPool)
-            if isinstance(pool, MlsPool):
-                yield from self._fill(pool)
+            return isinstance(pool, MlsPool) and (yield from self._fill(pool))
         finally:
             self._is_publishing = False
 
-    def _fill(self, pool: MlsPool) -> Steps[None]:
+    def _fill(self, pool: MlsPool) -> Steps[bool]:
         made = [self._make(is_last_resort=False) for _ in range(POOL_PACKAGES - pool.count)]
         if not pool.last_resort or self._needs_last_resort:
             made.append(self._make(is_last_resort=True))
@@ -93,9 +99,10 @@ class KeyPackagePool:
             public = [to_base64url(KeyPackagePrivate.decode(each.data).public) for each in part]
             reply = yield from ask(MlsPublish(public), Accepted)
             if isinstance(reply, Error):
-                return
+                return False
             for saved in part:
                 self._publish(saved)
+        return True
 
     @property
     def _needs_last_resort(self) -> bool:

@@ -11,6 +11,7 @@ from attrs import define, field
 from ironwire.crypto.signing import public_key_from
 from ironwire.e2e.conversations.logs import KnownLogs
 from ironwire.e2e.conversations.membership import DeviceMembership, Roster, leaf_of
+from ironwire.e2e.conversations.packages import KEPT_MS
 from ironwire.errors import InvalidCertificate, InvalidDeclaration, InvalidPublicKey, MLSError
 from ironwire.ids import ClientId, ConversationId, is_group
 from ironwire.mls import Change, Extension, Joined, KeyPackage, LeafNode, Lifetime, Participant, Policy
@@ -53,6 +54,18 @@ def need_valid(package: KeyPackage, now_ms: int) -> Leaf:
     source, now = package.leaf.source, now_ms // 1000
     if not isinstance(source, Lifetime) or not source.not_before - EARLY_SECONDS <= now < source.not_after:
         raise MLSError("a key package that is not valid at this time")
+    return certified_leaf(package.leaf, now_ms)
+
+
+def added_leaf(package: KeyPackage, now_ms: int) -> Leaf:
+    """Whose the key package of an Add is. It may have ended since it was claimed: a commit waits in mailboxes.
+
+    Raises:
+        MLSError: nobody's, or it ended so long ago that no private half of it is left.
+    """
+    source = package.leaf.source
+    if not isinstance(source, Lifetime) or source.not_after * 1000 + KEPT_MS <= now_ms:
+        raise MLSError("an Add by a key package that was over long ago")
     return certified_leaf(package.leaf, now_ms)
 
 

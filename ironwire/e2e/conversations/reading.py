@@ -1,6 +1,6 @@
 """Encrypted messages from the mailbox: opened, checked, and handed to the program; or asked for again.
 
-    message ──MLS──> sender's leaf, plaintext ──log: not revoked──> content ──id of its envelope──> by kind
+    message ──MLS──> sender's leaf, plaintext ──log: not revoked──> content ──its own id, or asked for──> by kind
         │ of an epoch ahead: the commits between are fetched first
         └ does not open: a placeholder, `resend` to the sender's devices, and after seven days the last word
 
@@ -10,7 +10,7 @@ placeholders, for the time, and for the name of the device.
 
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ironwire.e2e import bodies
 from ironwire.e2e.content import Content, decode_content
@@ -38,9 +38,16 @@ GIVEN_UP_MS = 7 * DAY_MS
 MOST_RESENT = 3
 """How often one message is sent again in a session: each time costs everybody in the conversation."""
 
-
 MOST_MISSING = 10_000
 ASK_AGAIN_MS = 3_600_000
+
+
+class _OtherId(MLSError):
+    """Only a message that was asked for may have it."""
+
+
+class _OfRevoked(MLSError):
+    """It opens, but whose device it is has taken that device back: nobody sends it again."""
 
 
 @define(eq=False)
@@ -72,9 +79,14 @@ class Reading:
             yield from self._healing.fill(member, message.epoch)
         try:
             leaf, data = self.open(member, message)
-            content = self._content(message, leaf, data, envelope_id)
+            content = decode_content(data, None)
         except (MLSError, InvalidContent) as error:
             yield from self._miss(message, envelope_id, error)
+            return
+        if content.id != envelope_id and (message.group, leaf.client, content.id) not in self._state.missing:
+            # Sent again for somebody else; or renamed by the server, and then it is asked for by its own id.
+            other = _OtherId("the message has another id than its envelope")
+            yield from self._miss(evolve(message, sender=leaf.client), content.id, other)
             return
         if member is not None:
             self._take(member, message, leaf, content, seq)
@@ -121,19 +133,8 @@ class Reading:
             raise MLSError("not the message that the server says")
         leaf = leaf_of(opened.sender)
         if self._state.logs.standing_of(leaf) == "removed":
-            raise MLSError("a message of a device that was revoked")
+            raise _OfRevoked("a message of a device that was revoked")
         return leaf, opened.data
-
-    def _content(self, message: MlsMessage, leaf: Leaf, data: bytes, envelope_id: MessageId | None) -> Content:
-        """Raises:
-        InvalidContent: it is damaged, of a newer version, or has another id than its envelope; unless it was missed
-            under that id and is sent again.
-        """
-        content = decode_content(data, None)
-        is_missed = (message.group, leaf.client, content.id) in self._state.missing
-        if content.id != envelope_id and not is_missed:
-            raise InvalidContent("the message has another id than its envelope")
-        return content
 
     # --- what is read ------------------------------------------------------------------------------------------------
 
@@ -182,15 +183,16 @@ class Reading:
 
     def _miss(self, message: MlsMessage, envelope_id: MessageId | None, error: Exception) -> Steps[None]:
         """Tell that something was said, and have it said again, unless that would be in vain. What was read before is
-        only a repetition, by a server that was set back or that lies.
+        only a repetition: for another device, or by a server that was set back or that lies.
         """
         state, sender = self._state, message.sender
         if envelope_id is not None and isinstance(error, MLSError):
             was_opened: bool = yield fx.Inquiry(fx.WasOpened(sender, message.device, envelope_id))
             if was_opened:
                 return
-        state.tell(ev.Unreadable(message.group, sender, envelope_id, message.ts, str(error)))
-        is_wanted = envelope_id is not None and not isinstance(error, UpdateNeeded)
+        is_lost = isinstance(error, _OfRevoked)
+        state.tell(ev.Unreadable(message.group, sender, envelope_id, message.ts, str(error), is_lost))
+        is_wanted = not is_lost and not isinstance(error, UpdateNeeded)
         if envelope_id is not None and is_wanted and len(state.missing) < MOST_MISSING:
             state.missing[message.group, sender, envelope_id] = message.ts
             state.write(fx.Missing(message.group, sender, envelope_id, message.ts))

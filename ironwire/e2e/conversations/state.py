@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ironwire.crypto.signing import KeyPair
 from ironwire.e2e.conversations import effects as fx
@@ -11,8 +11,9 @@ from ironwire.e2e.conversations.logs import KnownLogs
 from ironwire.e2e.conversations.membership import DeviceMembership, facts_of
 from ironwire.e2e.conversations.packages import KeyPackagePool
 from ironwire.e2e.conversations.policy import MemberPolicy
-from ironwire.ids import ClientId, ConversationId, MessageId
+from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.mls import MLSGroup
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
 
 
@@ -63,6 +64,16 @@ class DeviceState:
         if found is None:
             found = self.members[conversation] = DeviceMembership(conversation)
         return found
+
+    def place_with(self, to: Address) -> DeviceMembership:
+        """The place in the conversation with a client or group, perhaps none yet."""
+        if is_group(to):
+            return self.member(to)  # type: ignore[arg-type]  # a GroupId
+        peer = ClientId(to)
+        member = self.member(pair_id(self.own.client, peer))
+        if member.facts.peer is None:
+            member.facts = evolve(member.facts, peer=peer)
+        return member
 
     def policy_of(self, member: DeviceMembership) -> MemberPolicy:
         policy = self._policies.get(member.id)

@@ -25,6 +25,8 @@ from ironwire.ids import ClientId, Role
 from ironwire.protocol.conversations.declaration import Declaration, Op, roster_hash
 from ironwire.protocol.conversations.membership import with_admin
 from ironwire.protocol.conversations.slots import Leaf, leaves_of
+from ironwire.wire.messages.conversations import MlsTask
+from ironwire.wire.messages.key_packages import MlsDevice
 
 
 @frozen
@@ -151,3 +153,17 @@ def draft(wish: Wish, member: DeviceMembership, own: Leaf) -> Draft | None:
             return None if index is None or device == own else Draft("readd", devices=(device,), removed=(index,))
         case RenewKeys():
             return Draft("update")
+
+
+def wishes_of(task: MlsTask) -> list[Wish]:
+    """The changes that the server asks for."""
+    wishes: list[Wish] = [AddAgain(leaf) for leaf in _leaves(task.readd)]
+    if task.add or task.remove:
+        wishes.append(ChangeDevices(_leaves(task.add), _leaves(task.remove)))
+    if task.left:
+        wishes.append(TakeOut(tuple(task.left)))
+    return wishes
+
+
+def _leaves(devices: list[MlsDevice] | None) -> tuple[Leaf, ...]:
+    return tuple(Leaf(each.client, bytes.fromhex(each.device_key)) for each in devices or ())

@@ -6,6 +6,7 @@
             left    a client that has left, or was erased
 
     lease   none     tasks, and a live device            -> leased, for 30 s
+            leased   another task                        -> leased by the same device, which is asked again
             leased   its end, or that of its session     -> leased by the next device, or none
             leased   a commit after which nothing is due -> none
 
@@ -16,7 +17,7 @@ connects is asked. A task is done when a commit has made it so, whoever committe
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from ironwire.ids import ClientId, ConversationId, Role
 from ironwire.protocol.conversations.slots import Leaf, Slots
@@ -78,8 +79,11 @@ def helpers(tasks: Sequence[Task], roster: Mapping[ClientId, Role], live: Iterab
 
 @frozen
 class Lease:
+    """`tasks` are those that the holder was told."""
+
     holder: Leaf
     until: float
+    tasks: frozenset[Task]
 
 
 @define
@@ -102,7 +106,9 @@ class Leases:
             self._held.pop(conversation, None)
             return None
         lease = self._held.get(conversation)
-        if lease is not None and now < lease.until:
+        asked = frozenset(tasks)
+        is_held = lease is not None and now < lease.until
+        if lease is not None and is_held and asked <= lease.tasks:
             return None
         candidates = helpers(tasks, roster, live)
         if not candidates:
@@ -110,17 +116,17 @@ class Leases:
             return None
         following = 0
         if lease is not None and lease.holder in candidates:
-            following = candidates.index(lease.holder) + 1
+            following = candidates.index(lease.holder) + (0 if is_held else 1)
         holder = candidates[following % len(candidates)]
-        self._held[conversation] = Lease(holder, now + LEASE_SECONDS)
+        self._held[conversation] = Lease(holder, now + LEASE_SECONDS, asked)
         return holder
 
     def end(self, holder: Leaf, now: float) -> list[ConversationId]:
         """The device has left: its leases are over. Returns of which conversations."""
-        ended = [conversation for conversation, lease in self._held.items() if lease.holder == holder]
-        for conversation in ended:
-            self._held[conversation] = Lease(holder, now)
-        return ended
+        ended = {conversation: lease for conversation, lease in self._held.items() if lease.holder == holder}
+        for conversation, lease in ended.items():
+            self._held[conversation] = evolve(lease, until=now)
+        return [*ended]
 
     def over(self, now: float) -> list[ConversationId]:
         """Conversations whose lease has ended without the work being done."""

@@ -206,6 +206,7 @@ class Session:
                     return
                 log.debug("session opened", has_mailbox=pump is not None)
                 if pump is not None:
+                    await services.dispatcher.welcome(endpoint)
                     pump.begin(partial(nursery.start_soon, pump.run))
                 await self._read(endpoint)
                 if not self._is_cut_off:

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Protocol
 
 import trio
-from attrs import define, evolve, field
+from attrs import define, field
 from wsproto.events import Ping, TextMessage
 
 from ironwire.crypto.signing import DeviceKey
@@ -18,13 +18,14 @@ from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
-from ironwire.ids import Address, ClientId, ConversationId, MessageId
+from ironwire.ids import Address, ClientId, MessageId
 from ironwire.protocol.devices.certificate import issue_certificate
 from ironwire.protocol.devices.log import DeviceLog
 from ironwire.protocol.devices.log_entry import LogOp, SignedEntry, sign_entry
 from ironwire.wire.codec import ServerFrame, decode_server, encode
 from ironwire.wire.messages import Ack, Answer, AuthOk, CaughtUp, ClientMessage, Error
-from tests.playbook import NOW_MS, Stage, identity_of, open_stage
+from tests.e2e.conversations.disk import Disk, now_ms
+from tests.playbook import Stage, identity_of, open_stage
 from tests.server.test_device_log import AUTH, append_json, certified_auth, certified_verify
 from tests.wire import frame_builder
 
@@ -32,72 +33,13 @@ SETTLE_SECONDS = 600.0
 _PUSHES = {"mls_task", "mls_low", "mls_signal"}
 
 
-def now_ms() -> int:
-    return NOW_MS + int(trio.current_time() * 1000)
-
-
-@define(eq=False)
-class Disk:
-    """The store of a device: what the last transaction left. It survives a crash of the engine."""
-
-    memberships: dict[ConversationId, fx.SavedMembership] = field(factory=dict)
-    packages: dict[bytes, fx.SavedPackage] = field(factory=dict)
-    logs: dict[ClientId, fx.SavedLog] = field(factory=dict)
-    missing: dict[tuple[ConversationId, ClientId, MessageId], fx.Missing] = field(factory=dict)
-    opened: list[ev.OpenedMessage] = field(factory=list)
-    plain: list[ServerFrame] = field(factory=list)
-    outbox: dict[MessageId, tuple[Address, AnyBody]] = field(factory=dict)
-    """Messages without an answer."""
-    sent: dict[MessageId, fx.Recalled] = field(factory=dict)
-    epoch: int = 0
-    position: int = 0
-    wedged: set[ConversationId] = field(factory=set)
-    """Where the device could not read for a time."""
-    left: set[ConversationId] = field(factory=set)
-    joined: dict[ConversationId, int] = field(factory=dict)
-    """When the device came into each."""
-
-    def apply(self, writes: list[fx.Write]) -> None:
-        for write in writes:
-            match write:
-                case fx.SavedMembership():
-                    self.memberships[write.conversation] = write
-                    if b'"wedged_at"' in write.facts:
-                        self.wedged.add(write.conversation)
-                    if b'"is_out":true' in write.facts:
-                        self.left.add(write.conversation)
-                    if write.group is not None:
-                        self.joined.setdefault(write.conversation, now_ms())
-                case fx.SavedKeys(conversation, keys):
-                    saved = self.memberships[conversation]
-                    assert saved.group is not None
-                    self.memberships[conversation] = evolve(saved, group=evolve(saved.group, message_keys=keys))
-                case fx.SavedPackage():
-                    self.packages[write.ref] = write
-                case fx.DropPackage(ref):
-                    self.packages.pop(ref, None)
-                case fx.SavedLog():
-                    self.logs[write.client] = write
-                case fx.Missing():
-                    self.missing[write.conversation, write.sender, write.id] = write
-                case fx.NoLongerMissing(conversation, sender, id_):
-                    self.missing.pop((conversation, sender, id_), None)
-                case ev.OpenedMessage():
-                    if not any(_same(write, each) for each in self.opened):
-                        self.opened.append(write)
-                case fx.KeptFrame(frame):
-                    self.plain.append(frame)
-                case fx.Passed(_, seq):
-                    self.position = max(self.position, seq)
-
-
-def _same(one: ev.OpenedMessage, other: ev.OpenedMessage) -> bool:
-    return (one.sender, one.device, one.content.id) == (other.sender, other.device, other.content.id)
-
-
 def key_of(name: str) -> DeviceKey:
     """The key of the device with this name."""
     return DeviceKey.from_seed(name.encode().ljust(32, b"."))
+
+
+class ConnectionBroken(Exception):
+    """Raised by what spoils frames: the connection breaks instead of this one."""
 
 
 class Fails(Protocol):
@@ -110,13 +52,14 @@ def _never(effects: fx.Effects, *, is_kept: bool) -> bool:
 
 @define(eq=False)
 class EngineDevice:
-    """A device such as `alice.phone`. Its key is made from its name."""
+    """A device such as `alice.phone`. Its key is made from its name, and from how often it has lost its state."""
 
     name: str
     stage: Stage = field(repr=False)
     nursery: trio.Nursery = field(repr=False)
     logs: dict[str, DeviceLog] = field(repr=False)
     """Of every client, by the first part of the names."""
+    life: int = 0
     disk: Disk = field(factory=Disk, repr=False)
     events: list[ev.EngineEvent] = field(factory=list, init=False, repr=False)
     reports: dict[MessageId, fx.Report] = field(factory=dict, init=False, repr=False)
@@ -125,6 +68,8 @@ class EngineDevice:
     blobs: dict[str, bytes] = field(factory=dict, init=False, repr=False)
     spoil: Callable[[ServerFrame], ServerFrame | None] = field(default=lambda frame: frame, init=False)
     """What a hostile server makes of a frame on its way here."""
+    doubles: set[str] = field(factory=set, init=False, repr=False)
+    """What comes twice the next time: a request at the server, or a reply or delivery here."""
     fails: "Fails" = field(init=False)
     """Whether the program ends now, before or after these effects are on the disk."""
     is_up: bool = field(default=False, init=False)
@@ -140,7 +85,7 @@ class EngineDevice:
 
     @key.default
     def _named(self) -> DeviceKey:
-        return key_of(self.name)
+        return key_of(f"{self.name}{self.life or ''}")
 
     def __attrs_post_init__(self) -> None:
         self.fails = _never
@@ -188,6 +133,7 @@ class EngineDevice:
         is_new = welcome.epoch != self.disk.epoch
         if is_new:
             self.disk.epoch, self.disk.position = welcome.epoch or 0, 0
+            self.disk.renewed_at = now_ms()
         log = self.logs[self.name.partition(".")[0]]
         self.do(self.engine.begin_session(log, self.disk.position, is_new_mailbox=is_new))
         caught_up = trio.Event()
@@ -207,13 +153,18 @@ class EngineDevice:
                         continue
                     if not isinstance(event, TextMessage):
                         break
-                    frame = self.spoil(decode_server(event.data))
+                    try:
+                        frame = self.spoil(decode_server(event.data))
+                    except ConnectionBroken:
+                        break
                     if frame is not None:
                         self.take(frame)
                         if isinstance(frame.message, CaughtUp):
                             caught_up.set()
                 nursery.cancel_scope.cancel()
             self._lose_session()
+            caught_up.set()
+            await self.stage.actors[self.name].hang_up()
 
     def _lose_session(self) -> None:
         self.is_up = False
@@ -237,9 +188,16 @@ class EngineDevice:
         elif frame.seq is None and frame.id in self._asked:
             number = self._asked.pop(frame.id)
             if isinstance(frame.message, Answer | Error):
-                self.do(self.engine.answer(number, frame.message))
+                for _ in range(self._times("reply")):
+                    self.do(self.engine.answer(number, frame.message))
         elif frame.seq is not None or isinstance(frame.message, CaughtUp) or frame.message.verb in {*_PUSHES, "gap"}:
-            self.do(self.engine.take(frame))
+            for _ in range(self._times("delivery")):
+                self.do(self.engine.take(frame))
+
+    def _times(self, what: str) -> int:
+        times = 2 if what in self.doubles else 1
+        self.doubles.discard(what)
+        return times
 
     async def leave(self) -> None:
         """The connection breaks."""
@@ -252,6 +210,7 @@ class EngineDevice:
         """The program ends without a word, and begins again."""
         self.is_cut = True
         await self.leave()
+        self._asked.clear()
         self.is_cut, self.fails = False, _never
         self.start_anew()
 
@@ -303,7 +262,8 @@ class EngineDevice:
     def _write(self, message: ClientMessage, id_: MessageId | None) -> None:
         if self.is_up:
             self.written.append(message)
-            self._written[0].send_nowait(frame_builder.text(encode(message, id_).decode()))
+            for _ in range(1 if id_ is None else self._times("request")):
+                self._written[0].send_nowait(frame_builder.text(encode(message, id_).decode()))
 
     async def _write_all(self) -> None:
         async for data in self._written[1]:
@@ -360,11 +320,11 @@ class EngineWorld:
     logs: dict[str, DeviceLog] = field(factory=dict, init=False)
     devices: dict[str, EngineDevice] = field(factory=dict, init=False)
 
-    async def link(self, *names: str) -> list[EngineDevice]:
+    async def link(self, *names: str, life: int = 0) -> list[EngineDevice]:
         """Have these devices in the logs of their clients, without a session."""
         made = []
         for name in names:
-            device = EngineDevice(name, self.stage, self.nursery, self.logs)
+            device = EngineDevice(name, self.stage, self.nursery, self.logs, life)
             await self.log(name, LogOp.ADD, device.key)
             self.devices[name] = device
             made.append(device)
@@ -384,13 +344,18 @@ class EngineWorld:
         log = self.logs.get(who, DeviceLog(identity.public_key))
         entry = sign_entry(identity, log.next_entry(op, [key.public_key], time_ms=now_ms()))
         self.logs[who] = log.append(entry)
+        await self.give_back(who, entry)
+        return entry
+
+    async def give_back(self, who: str, *entries: SignedEntry) -> None:
+        """Have the server append entries of a client's log, if it does not have them."""
         clerk = f"{who}.clerk{next(_ALL_IDS)}"
         await self.stage.enter(clerk)
-        await self.stage.actors[clerk].send(frame_builder.text(append_json(entry)))
-        while json.loads(await self.stage.next_text(clerk))["type"] != "accepted":
-            pass
+        for entry in entries:
+            await self.stage.actors[clerk].send(frame_builder.text(append_json(entry)))
+            while json.loads(await self.stage.next_text(clerk))["type"] != "accepted":
+                pass
         await self.stage.actors[clerk].hang_up()
-        return entry
 
     async def until(self, condition: Callable[[], bool], seconds: float = SETTLE_SECONDS) -> None:
         """Let time pass until something is so."""

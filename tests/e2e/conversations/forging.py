@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
+from ironwire.crypto.signing import KeyPair, PublicKey
 from ironwire.e2e.conversations.policy import roster_extension
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Role
 from ironwire.mls import KeyPackagePrivate, Lifetime, MLSGroup, Policy, make_key_package, open_key_package
@@ -15,14 +16,26 @@ from ironwire.protocol.conversations.declaration import Declaration, Op, roster_
 from ironwire.protocol.conversations.names import Generation
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.certificate import issue_certificate
-from ironwire.wire.base64url import to_base64url
+from ironwire.wire.base64url import from_base64url, to_base64url
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Answer, Error, ServerMessage
 from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage, MlsWelcome
-from tests.e2e.conversations.devices import EngineDevice, key_of, now_ms
+from tests.e2e.conversations.devices import EngineDevice, key_of
+from tests.e2e.conversations.disk import now_ms
 from tests.mls import forgery
 from tests.mls.crew import stored
 from tests.playbook import identity_of
+
+
+@frozen
+class FalseKey:
+    """Signs with a key of one's own, in the place of a device whose key one does not have."""
+
+    _own: KeyPair
+    public_key: PublicKey
+
+    def sign(self, message: bytes) -> bytes:
+        return self._own.sign(message)
 
 
 @define(eq=False)
@@ -77,6 +90,11 @@ class Forger:
         with_path = bool(remove) or not proposals
         data = forgery.forge(forger, proposals, with_path=with_path, leaf=leaf, path=path, authenticated_data=declared)
         return self.committed(data)
+
+    def without_group_keys(self, commit: MlsCommitted) -> MlsCommitted:
+        """The commit with another membership tag, which comes last in it."""
+        data = from_base64url(commit.data or "")
+        return self.committed(data[:-1] + bytes([data[-1] ^ 1]))
 
     def committed(self, data: bytes) -> MlsCommitted:
         generation, epoch = self.device.member(self.to).place

@@ -1,288 +1,215 @@
-"""Devices, a server, and everything that may go wrong between them, in virtual time.
+"""Whatever goes wrong, devices agree at last, and no message comes twice or is lost without a word.
 
-A script of actions is played: people write, admins change who is in a group, programs end before or after what they
-have kept, connections break, frames get lost or damaged, devices are linked and revoked. Then everybody comes back, and
-nothing goes wrong any more. After that:
+People write, admins change who is in a group, two commit at once; programs end before or after what they have kept is
+on the disk; connections break, replies get lost, frames come twice or damaged, mailboxes lose entries; the server is
+killed, or put back from an older backup; devices are linked, revoked, lose their state, or stay away for a month.
+Hypothesis chooses. Then everybody comes back, nothing goes wrong any more, and `judge.py` looks.
 
-- every device that is in the log of a member is in the conversation, and all agree on its epoch, keys and roster;
-- no message was handed to a program twice, and none was lost without a word;
-- nobody who was not in the roster has read anything;
-- no key has encrypted two messages.
+`nox -s deliver -- EXAMPLES` plays more than the suite does.
 """
 
+import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+import hypothesis.strategies as st
 import trio
-from attrs import define, evolve, field
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from trio.testing import MockClock
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from ironwire.e2e.conversations import effects as fx
-from ironwire.e2e.conversations import events as ev
-from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, RenewKeys
-from ironwire.ids import Address, ConversationId, GroupId, MessageId
+from ironwire.e2e.conversations.wishes import ChangeMembers, GiveRoles, Rename, RenewKeys
 from ironwire.mls import suite
-from ironwire.mls.framing import open_envelope
-from ironwire.mls.messages import PrivateMessage
-from ironwire.protocol.conversations.names import pair_id
-from ironwire.protocol.devices.log_entry import LogOp
-from ironwire.wire.base64url import from_base64url
-from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import Accepted, Gap, GroupCreate
-from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage, MlsSend, MlsSignal
-from tests.e2e.conversations.devices import EngineDevice, EngineWorld, open_world
+from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage, MlsWelcome
+from tests.e2e.conversations import faults
+from tests.e2e.conversations.judge import ciphertexts, judge
+from tests.e2e.conversations.model import CLIENTS, NAMES, SPARE, DeliveryModel, client_of, open_model
+from tests.simulation.stepping import SteppedLoop
+from tests.simulation.trace import seeded_scheduler
 
-NAMES = ("alice.phone", "alice.laptop", "bob.phone", "carol.phone", "carol.laptop")
-SPARE = ("bob.tablet", "alice.tablet")
-"""Devices that may be linked later."""
+EXAMPLES = int(os.environ.get("DELIVERY_EXAMPLES", "20"))
+STEPS = 20
 
-devices = st.sampled_from(NAMES)
-actions = st.one_of(
-    st.tuples(st.just("say"), devices, st.sampled_from(["group", "alice", "bob", "carol"])),
-    st.tuples(st.just("say"), devices, st.just("group")),
-    st.tuples(st.just("renew"), devices),
-    st.tuples(st.just("promote"), devices, st.sampled_from(["bob", "carol"])),
-    st.tuples(st.just("remove"), devices, st.sampled_from(["bob", "carol"])),
-    st.tuples(st.just("add"), devices, st.sampled_from(["bob", "carol"])),
-    st.tuples(st.just("leave"), devices),
-    st.tuples(st.just("enter"), devices),
-    st.tuples(st.just("crash"), devices, st.integers(0, 6), st.booleans()),
-    st.tuples(st.just("lose commit"), devices),
-    st.tuples(st.just("damage message"), devices),
-    st.tuples(st.just("link"), st.sampled_from(SPARE)),
-    st.tuples(st.just("revoke"), st.sampled_from(["alice.laptop", "carol.laptop"])),
-    st.tuples(st.just("wait"), st.sampled_from([0.0, 0.2, 5.0, 90.0])),
+devices = st.sampled_from([*NAMES, *NAMES, *SPARE])
+"""Any of them; whoever is not linked does nothing."""
+clients = st.sampled_from(CLIENTS[1:])
+places = st.sampled_from(["group", "group", *CLIENTS])
+
+
+class Deliveries(RuleBasedStateMachine):
+    """All devices and the server, given a history by Hypothesis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: dict[bytes, bytes] = {}
+        self.is_broken = False
+        self.around = ExitStack()
+        self.around.enter_context(patch.object(suite, "seal", self.noted(suite.seal)))
+        self.around.enter_context(seeded_scheduler(0))
+        self.loop: SteppedLoop[DeliveryModel] = SteppedLoop(open_model())
+        self.model = self.loop.scene
+
+    def noted(self, seal: Callable[..., bytes]) -> Callable[..., bytes]:
+        def noting(key: bytes, *rest: bytes) -> bytes:
+            sealed = seal(key, *rest)
+            self.keys[sealed] = key
+            return sealed
+
+        return noting
+
+    def do(self, step: Callable[[], Awaitable[Any]]) -> None:
+        self.is_broken = True
+        self.loop.do(step)
+        self.is_broken = False
+
+    def teardown(self) -> None:
+        with self.around:
+            try:
+                if not self.is_broken:
+                    self.do(self.model.quiesce)
+                    judge(self.model)
+                    sent = [ciphertexts(device) for device in self.model.ever]
+                    used = Counter(self.keys[sealed] for each in sent for sealed in each)
+                    assert max(used.values(), default=1) == 1, "a key has encrypted two messages"
+            finally:
+                self.loop.close()
+
+    def is_here(self, name: str) -> bool:
+        return name in self.model.current
+
+    def may_do(self, name: str) -> bool:
+        """Whether the program of this device runs."""
+        return self.is_here(name) and not self.model.current[name].is_cut
+
+    # --- people ------------------------------------------------------------------------------------------------------
+
+    @rule(name=devices, where=places)
+    def say(self, name: str, where: str) -> None:
+        if self.may_do(name) and name.partition(".")[0] != where:
+            self.model.say(name, where)
+
+    @rule(name=devices, where=places)
+    def say_more(self, name: str, where: str) -> None:
+        self.say(name, where)
+
+    @rule(name=devices, other=devices)
+    def two_commit_at_once(self, name: str, other: str) -> None:
+        for each in (name, other):
+            if self.may_do(each):
+                self.model.want(each, "group", RenewKeys())
+
+    @rule(name=devices, who=clients)
+    def add(self, name: str, who: str) -> None:
+        if self.may_do(name):
+            self.model.want(name, "group", ChangeMembers(add=(client_of(who),)))
+
+    @rule(name=devices, who=clients)
+    def remove(self, name: str, who: str) -> None:
+        if self.may_do(name):
+            self.model.want(name, "group", ChangeMembers(remove=(client_of(who),)))
+
+    @rule(name=devices, who=clients)
+    def promote(self, name: str, who: str) -> None:
+        if self.may_do(name):
+            self.model.want(name, "group", GiveRoles({client_of(who): "admin"}))
+
+    @rule(name=devices)
+    def rename(self, name: str) -> None:
+        if self.may_do(name):
+            self.model.want(name, "group", Rename(f"a name by {name}"))
+
+    @rule(name=devices, where=places)
+    def restart(self, name: str, where: str) -> None:
+        if self.may_do(name) and name.partition(".")[0] != where:
+            self.model.restart(name, where)
+
+    @rule(name=devices)
+    def quit(self, name: str) -> None:
+        if self.may_do(name):
+            self.do(lambda: self.model.quit(name))
+
+    # --- devices -----------------------------------------------------------------------------------------------------
+
+    @rule(name=devices)
+    def leave(self, name: str) -> None:
+        if self.is_here(name):
+            self.do(self.model.current[name].leave)
+
+    @rule(name=devices)
+    def come(self, name: str) -> None:
+        if self.is_here(name):
+            self.do(lambda: self.model.come(name))
+
+    @rule(name=st.sampled_from(SPARE))
+    def link(self, name: str) -> None:
+        if not self.is_here(name):
+            self.do(lambda: self.model.link(name))
+
+    @rule(name=devices)
+    def revoke(self, name: str) -> None:
+        if self.is_here(name) and self.model.others_of(name):
+            self.do(lambda: self.model.revoke(name))
+
+    @rule(name=devices)
+    def evict(self, name: str) -> None:
+        if self.is_here(name):
+            self.do(lambda: self.model.evict(name))
+
+    # --- faults ------------------------------------------------------------------------------------------------------
+
+    @rule(name=devices, after=st.integers(0, 6), is_kept=st.booleans())
+    def crash(self, name: str, after: int, is_kept: bool) -> None:
+        if self.may_do(name):
+            self.model.fail(name, after, is_kept=is_kept)
+
+    @rule(name=devices)
+    def lose_reply(self, name: str) -> None:
+        if self.is_here(name):
+            self.model.spoil(name, faults.lost_reply())
+
+    @rule(name=devices, kind=st.sampled_from([MlsCommitted, MlsCommitted, MlsWelcome, MlsMessage]))
+    def lose_entry(self, name: str, kind: type[faults.Delivery]) -> None:
+        if self.is_here(name):
+            self.model.spoil(name, faults.lost(kind))
+
+    @rule(name=devices)
+    def damage(self, name: str) -> None:
+        if self.is_here(name):
+            self.model.spoil(name, faults.damaged_message())
+
+    @rule(name=devices, what=st.sampled_from(["request", "reply", "delivery"]))
+    def double(self, name: str, what: str) -> None:
+        if self.is_here(name):
+            self.model.current[name].doubles.add(what)
+
+    # --- time and the server -----------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.0, 0.0, 0.2, 5.0, 90.0]))
+    def wait(self, seconds: float) -> None:
+        self.do(partial(trio.sleep, seconds))
+
+    @rule()
+    def a_month_passes(self) -> None:
+        self.do(self.model.a_month_passes)
+
+    @rule()
+    def kill_the_server(self) -> None:
+        self.do(lambda: self.model.new_server(from_backup=False))
+
+    @rule()
+    def back_up_the_server(self) -> None:
+        self.do(self.model.server.back_up)
+
+    @precondition(lambda self: self.model.server.has_backup)
+    @rule()
+    def restore_the_server(self) -> None:
+        self.do(lambda: self.model.new_server(from_backup=True))
+
+
+TestDeliveries = Deliveries.TestCase
+TestDeliveries.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, suppress_health_check=list(HealthCheck)
 )
-
-
-@define(eq=False)
-class Play:
-    """One run of a script."""
-
-    world: EngineWorld
-    group: GroupId
-    where: dict[MessageId, ConversationId] = field(factory=dict)
-    said: dict[MessageId, str] = field(factory=dict)
-    revoked: set[str] = field(factory=set)
-
-    async def act(self, action: tuple[Any, ...]) -> None:
-        match action:
-            case ("say", name, where):
-                self.say(self.device(name), where)
-            case ("renew", name):
-                self.want(name, RenewKeys())
-            case ("promote", name, who):
-                self.want(name, GiveRoles({self.client(who): "admin"}))
-            case ("remove", name, who):
-                self.want(name, ChangeMembers(remove=(self.client(who),)))
-            case ("add", name, who):
-                self.want(name, ChangeMembers(add=(self.client(who),)))
-            case ("leave", name):
-                await self.device(name).leave()
-            case ("enter", name) if not self.device(name).is_up and name not in self.revoked:
-                await self.device(name).enter()
-            case ("crash", name, after, is_kept):
-                self.device(name).fails = after_some(after, is_kept)
-            case ("lose commit", name):
-                self.device(name).spoil = once(MlsCommitted, lost)
-            case ("damage message", name):
-                self.device(name).spoil = once(MlsMessage, damaged)
-            case ("link", name) if name not in self.world.devices:
-                (device,) = await self.world.link(name)
-                await device.enter()
-            case ("revoke", name) if name not in self.revoked:
-                self.revoked.add(name)
-                await self.world.log(name, LogOp.REMOVE, self.device(name).key)
-                await self.device(name).leave()
-            case ("wait", seconds):
-                await trio.sleep(seconds)
-            case _:
-                pass  # what cannot be done as things stand
-
-    def device(self, name: str) -> EngineDevice:
-        return self.world.devices[name]
-
-    def client(self, who: str) -> Any:
-        return self.device(f"{who}.phone").client
-
-    def want(self, name: str, wish: Any) -> None:
-        device = self.device(name)
-        if not device.is_cut and name not in self.revoked:
-            device.want(self.group, wish)
-
-    def say(self, device: EngineDevice, where: str) -> None:
-        to: Address = self.group if where == "group" else self.client(where)
-        if device.is_cut or device.name in self.revoked:
-            return
-        text = f"{device.name} says {len(self.said)} to {where}"
-        message_id = device.say(to, text)
-        self.said[message_id] = text
-        self.where[message_id] = self.group if where == "group" else pair_id(device.client, self.client(where))
-
-    async def settle(self) -> None:
-        """Everybody comes back, and nothing goes wrong any more."""
-        for name, device in self.world.devices.items():
-            device.spoil, device.fails = (lambda frame: frame), _never
-            if device.is_cut:
-                await device.crash()
-            if not device.is_up and name not in self.revoked:
-                await device.enter()
-        await self.world.until(self.is_settled, seconds=3 * 3_600)
-        await self.world.quiet(30)  # for what has just come
-        await self.world.until(self.is_settled, seconds=3 * 3_600)
-
-    @property
-    def current(self) -> list[EngineDevice]:
-        return [device for name, device in self.world.devices.items() if name not in self.revoked]
-
-    def is_settled(self) -> bool:
-        return all(not device.disk.outbox for device in self.current) and all(
-            self.agree(conversation) for conversation in self.conversations()
-        )
-
-    def conversations(self) -> set[ConversationId]:
-        return {name for device in self.current for name in device.disk.memberships if self.is_begun(name)}
-
-    def is_begun(self, conversation: ConversationId) -> bool:
-        return any(
-            member.facts.generation
-            for device in self.current
-            if (member := device.engine.find(conversation)) is not None
-        )
-
-    def agree(self, conversation: ConversationId) -> bool:
-        """Whether every device of a client in the roster is in it, in one epoch."""
-        known = [
-            (device, member)
-            for device in self.current
-            if (member := device.engine.find(conversation)) is not None and member.standing == "active"
-        ]
-        if not known:
-            return False
-        states = {
-            (member.place, member.group.authenticator(), tuple(sorted(member.roster.items())))
-            for _, member in known
-            if member.group is not None
-        }
-        clients = set(known[0][1].roster)
-        inside = {device.name for device in self.current if device.client in clients}
-        return len(states) == 1 and inside == {device.name for device, _ in known}
-
-    # --- what has to hold --------------------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        for device in self.world.devices.values():
-            told = [event for event in device.told(ev.OpenedMessage) if isinstance(event, ev.OpenedMessage)]
-            names = Counter((event.sender, event.content.id) for event in told)
-            assert not [name for name, times in names.items() if times > 1], f"{device.name} was told twice"
-            assert len(set(device.texts)) == len(device.texts)
-        for message_id, text in self.said.items():
-            self.check_message(message_id, text)
-
-    def check_message(self, message_id: MessageId, text: str) -> None:
-        """Whoever was in the conversation when the message was accepted has it, or has said that it does not."""
-        sender = next(device for name, device in self.world.devices.items() if message_id.endswith(name))
-        report = sender.reports.get(message_id)
-        conversation = self.where[message_id]
-        readers = {device.name for device in self.world.devices.values() if text in device.texts}
-        for device in self.world.devices.values():
-            was_in = device.disk.joined.get(conversation)
-            if was_in is None or device is sender:
-                assert device.name not in readers, f"{device.name} was never there, and has read it"
-            elif isinstance(report, fx.Sent) and isinstance(report.reply, Accepted) and device in self.current:
-                was_away = conversation in device.disk.wedged | device.disk.left
-                if was_in < report.reply.ts and not was_away:
-                    assert device.name in readers or self.is_missed(device, message_id), f"{device.name} lost it"
-
-    def is_missed(self, device: EngineDevice, message_id: MessageId) -> bool:
-        unread = [event.id for event in device.told(ev.Unreadable) if isinstance(event, ev.Unreadable)]
-        return message_id in unread or any(id_ == message_id for _, _, id_ in device.disk.missing)
-
-
-def _never(effects: fx.Effects, *, is_kept: bool) -> bool:
-    return False
-
-
-def after_some(count: int, is_wanted: bool) -> Any:
-    """The program ends at one of its next steps, before or after that is on the disk."""
-    left = [count]
-
-    def fails(effects: fx.Effects, *, is_kept: bool) -> bool:
-        if is_kept:
-            return is_wanted and left[0] <= 0
-        left[0] -= 1
-        return not is_wanted and left[0] < 0
-
-    return fails
-
-
-def once(kind: type, lie: Callable[[ServerFrame], ServerFrame | None]) -> Callable[[ServerFrame], ServerFrame | None]:
-    left = [1]
-
-    def spoil(frame: ServerFrame) -> ServerFrame | None:
-        if not isinstance(frame.message, kind) or not left:
-            return frame
-        left.pop()
-        return lie(frame)
-
-    return spoil
-
-
-def lost(frame: ServerFrame) -> ServerFrame:
-    """The mailbox was full when it came."""
-    assert isinstance(frame.message, MlsCommitted)
-    assert frame.seq is not None
-    return ServerFrame(Gap(frame.seq, frame.seq, "full", [frame.message.group]), None, None)
-
-
-def damaged(frame: ServerFrame) -> ServerFrame:
-    assert isinstance(frame.message, MlsMessage)
-    data = frame.message.data
-    changed = data[:-9] + ("A" if data[-9] != "A" else "B") + data[-8:]
-    return frame._replace(message=evolve(frame.message, data=changed))
-
-
-def ciphertexts(device: EngineDevice) -> set[bytes]:
-    """Of the messages that have left the device."""
-    sent = [message.data for message in device.written if isinstance(message, MlsSend | MlsSignal)]
-    opened = [open_envelope(from_base64url(data)) for data in sent]
-    return {message.ciphertext for message in opened if isinstance(message, PrivateMessage)}
-
-
-async def play(script: list[tuple[Any, ...]]) -> None:
-    keys: dict[bytes, bytes] = {}
-    seal = suite.seal
-
-    def noted(key: bytes, *rest: bytes) -> bytes:
-        sealed = seal(key, *rest)
-        keys[sealed] = key
-        return sealed
-
-    with patch.object(suite, "seal", noted):
-        async with open_world() as world:
-            entered = await world.enter(*NAMES)
-            made = await entered[0].ask(GroupCreate([]))
-            assert isinstance(made, Accepted)
-            assert made.group is not None
-            run = Play(world, made.group)
-            run.want("alice.phone", BeginGeneration((run.client("bob"), run.client("carol"))))
-            await world.until(lambda: run.is_begun(run.group) and run.is_settled())
-            for action in script:
-                await run.act(action)
-            await run.settle()
-            run.check()
-            for device in run.current:
-                member = device.engine.find(run.group)
-                assert member is None or member.standing in ("active", "out")
-            used = Counter(keys[sealed] for device in world.devices.values() for sealed in ciphertexts(device))
-    assert max(used.values(), default=1) == 1, "a key has encrypted two messages that left a device"
-
-
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
-@given(script=st.lists(actions, min_size=1, max_size=14))
-def test_whatever_goes_wrong_devices_agree_at_last_and_no_message_comes_twice(script: list[tuple[Any, ...]]) -> None:
-    trio.run(play, script, clock=MockClock())

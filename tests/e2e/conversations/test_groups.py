@@ -4,8 +4,9 @@ from trio.testing import MockClock
 
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
+from ironwire.e2e.conversations.committing import NO_KEY
 from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Rename, Wish
-from ironwire.ids import GroupId, MessageId
+from ironwire.ids import ClientId, GroupId, MessageId
 from ironwire.wire.messages import Accepted, GroupCreate, GroupLeave
 from tests.e2e.conversations.devices import EngineDevice, EngineWorld, open_world
 from tests.playbook import identity_of
@@ -133,6 +134,32 @@ async def test_where_the_last_admin_has_left_there_is_another(mock_clock: MockCl
         await change(world, alice, group, GiveRoles({alice.client: "member"}))
         await world.until(lambda: agree(group, alice, bob, carol))
         assert bob.member(group).roster[bob.client] == "admin"
+
+
+async def test_an_id_that_is_no_key_cannot_be_added(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        group = await begin_group(world, alice, bob)
+        nobody = ClientId("00" * 32)
+        done = await change(world, alice, group, ChangeMembers(add=(nobody,)))
+        assert done.refused is not None
+        assert (done.refused.msg, done.refused.detail, done.refused.user) == ("not_found", NO_KEY, nobody)
+
+
+async def test_who_is_about_to_publish_keys_is_waited_for(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        (carol,) = await world.link("carol.phone")
+        group = await begin_group(world, alice, bob)
+        refused = (await change(world, alice, group, ChangeMembers(add=(carol.client,)))).refused
+        assert refused is not None
+        assert (refused.msg, refused.user) == ("user_offline", carol.client)
+        wish = alice.want(group, ChangeMembers(add=(carol.client,)))
+        await world.quiet(4)
+        assert wish not in alice.reports
+        await carol.enter()
+        await world.until(lambda: agree(group, alice, bob, carol))
+        assert alice.reports[wish] == fx.WishDone(wish)
 
 
 async def test_somebody_without_devices_that_read_it_cannot_be_added(mock_clock: MockClock) -> None:

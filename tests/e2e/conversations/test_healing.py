@@ -115,3 +115,16 @@ async def test_a_new_device_is_added_to_everything(mock_clock: MockClock) -> Non
         ]
         alice.say(bob.client, "two")
         await world.until(lambda: tablet.texts == ["two"])
+
+
+async def test_who_has_read_a_message_hears_nothing_when_it_is_sent_again(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        alice, bob, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        alice.say(bob.client, "one")
+        await world.until(lambda: bob.texts == laptop.texts == ["one"])
+        bob.spoil = broken_once()
+        alice.say(bob.client, "two")
+        await world.until(lambda: bob.texts == laptop.texts == ["one", "two"])
+        await world.quiet()
+        assert not laptop.told(ev.Unreadable)
+        assert not laptop.disk.missing

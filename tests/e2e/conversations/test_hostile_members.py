@@ -7,14 +7,18 @@ from typing import Any
 from attrs import evolve
 from trio.testing import MockClock
 
+from ironwire.e2e.bodies import TextBody
+from ironwire.e2e.content import Content, KnownHead, encode_content
 from ironwire.e2e.conversations import events as ev
-from ironwire.ids import GroupId
+from ironwire.ids import ClientId, GroupId, MessageId
 from ironwire.mls.nodes import BasicCredential
 from ironwire.protocol.devices.log_entry import LogOp
+from ironwire.wire.base64url import from_base64url
 from ironwire.wire.messages import Error
 from tests.e2e.conversations.devices import EngineDevice, EngineWorld, open_world
 from tests.e2e.conversations.forging import Forger, answer, certificate_of, give, package_of
 from tests.e2e.conversations.test_groups import begin_group
+from tests.playbook import NOW_MS
 
 
 @asynccontextmanager
@@ -120,8 +124,12 @@ async def test_a_member_takes_the_credential_of_another(mock_clock: MockClock) -
 async def test_a_path_secret_is_garbage_for_one_member(mock_clock: MockClock) -> None:
     async with a_group() as (world, group, alice, bob, carol):
         forger = Forger(bob, group)
-        give(carol, forger.commit(forger.declared("update"), path=_spoiled))
-        assert refusal(carol, group)
+        commit = forger.commit(forger.declared("update"), path=_spoiled_for_carol)
+        others = Forger(alice, group).group
+        others.process(from_base64url(commit.data or ""))
+        assert others.epoch == 2, "Alice finds nothing wrong with it"
+        give(carol, commit)
+        assert refusal(carol, group) == "a ciphertext does not open"
         carol.disk.position -= 1  # the server has not really given it
         await carol.enter()
         await world.until(lambda: carol.member(group).standing == "active")
@@ -129,14 +137,31 @@ async def test_a_path_secret_is_garbage_for_one_member(mock_clock: MockClock) ->
         await world.until(lambda: carol.texts == ["Carol reads again"])
 
 
-def _spoiled(path: Any) -> Any:
-    """Every ciphertext with another byte at its end."""
+def _spoiled_for_carol(path: Any) -> Any:
+    """Another byte at the end of what is encrypted for the leaf that comes last beside the committer's: Carol's."""
+    *others, sealed = path.nodes[-1].path_secrets
+    spoiled = evolve(sealed, ciphertext=sealed.ciphertext[:-1] + bytes([sealed.ciphertext[-1] ^ 1]))
+    return evolve(path, nodes=(*path.nodes[:-1], evolve(path.nodes[-1], path_secrets=(*others, spoiled))))
 
-    def spoil(sealed: Any) -> Any:
-        return evolve(sealed, ciphertext=sealed.ciphertext[:-1] + bytes([sealed.ciphertext[-1] ^ 1]))
 
-    nodes = (evolve(node, path_secrets=tuple(map(spoil, node.path_secrets))) for node in path.nodes)
-    return evolve(path, nodes=tuple(nodes))
+async def test_a_device_is_added_by_a_stale_key_package(mock_clock: MockClock) -> None:
+    async with a_group() as (world, group, alice, _, carol):
+        await world.link("alice.tablet")
+        carol.engine._state.logs._logs[alice.client] = world.logs["alice"]
+        forger = Forger(alice, group)
+        give(carol, forger.commit(forger.declared("devices"), add=[package_of("alice.tablet", days=-36)]))
+        assert refusal(carol, group) == "an Add by a key package that was over long ago"
+
+
+async def test_a_key_package_that_has_just_ended_is_no_reason_to_refuse_a_commit(mock_clock: MockClock) -> None:
+    """It was claimed in time, and the commit waited in the mailbox."""
+    async with a_group() as (world, group, alice, _, carol):
+        await world.link("alice.tablet")
+        carol.engine._state.logs._logs[alice.client] = world.logs["alice"]
+        forger = Forger(alice, group)
+        give(carol, forger.commit(forger.declared("devices"), add=[package_of("alice.tablet", days=-29)]))
+        assert not carol.told(ev.CommitRefused)
+        assert carol.member(group).place == (1, 2)
 
 
 async def test_a_message_is_a_thousand_generations_ahead(mock_clock: MockClock) -> None:
@@ -150,6 +175,16 @@ async def test_a_message_is_a_thousand_generations_ahead(mock_clock: MockClock) 
         assert isinstance(told, ev.Unreadable)
         assert "too far ahead" in told.reason
         assert carol.member(group).standing == "active"
+
+
+async def test_a_member_tells_of_the_device_log_of_nobody(mock_clock: MockClock) -> None:
+    """An id that is no key looks like any other, and stops no device."""
+    async with a_group() as (_, group, _, bob, carol):
+        forger = Forger(bob, group)
+        inside = Content(MessageId("told"), NOW_MS, TextBody("Hello"), [KnownHead(ClientId("00" * 32), 3, "5a" * 32)])
+        give(carol, forger.message(forger.group.encrypt(encode_content(inside))), "told")
+        assert carol.texts == ["Hello"]
+        assert not carol.told(ev.LogDisputed)
 
 
 def answer_unread(victim: EngineDevice) -> None:

@@ -2,22 +2,23 @@
 
 from collections.abc import Callable
 
+import pytest
 from attrs import evolve
 from trio.testing import MockClock
 
-from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import ChangeMembers, RenewKeys
 from ironwire.ids import DeviceId, MessageId
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log_entry import LogOp
 from ironwire.protocol.devices.log_reader import RolledBack
 from ironwire.wire.base64url import from_base64url, to_base64url
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import DeliveredText, DeviceLogChanged, DeviceLogPage, Error, ServerMessage
-from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage, MlsTask, MlsWelcome
-from ironwire.wire.messages.key_packages import MlsClaimed, MlsDevice, MlsPackage
+from ironwire.wire.messages import DeliveredText, DeviceLogChanged, DeviceLogPage, ServerMessage
+from ironwire.wire.messages.conversations import MlsCommit, MlsCommitted, MlsCreate, MlsMessage, MlsTask, MlsWelcome
+from ironwire.wire.messages.key_packages import MlsClaim, MlsClaimed, MlsDevice, MlsPackage
 from tests.e2e.conversations.devices import EngineDevice, key_of, open_world
-from tests.e2e.conversations.forging import Forger, give, package_of
+from tests.e2e.conversations.forging import FalseKey, Forger, give, package_kept_by, package_of
 from tests.e2e.conversations.test_groups import agree, begin_group, change
 from tests.playbook import NOW_MS
 
@@ -32,6 +33,10 @@ def lying(device: EngineDevice, lie: Lie) -> None:
         return None if message is None else ServerFrame(message, frame.id, frame.seq)
 
     device.spoil = spoil
+
+
+def has_committed(device: EngineDevice) -> bool:
+    return any(isinstance(asked, MlsCreate | MlsCommit) for asked in device.written)
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -74,12 +79,14 @@ async def test_it_gives_a_message_the_name_of_another(mock_clock: MockClock) -> 
         alice.say(bob.client, "one")
         await world.until(lambda: bob.texts == ["one"])
         bob.spoil = lambda frame: frame._replace(id=MessageId("x")) if isinstance(frame.message, MlsMessage) else frame
-        alice.say(bob.client, "two")
+        sent = alice.say(bob.client, "two")
         await world.until(lambda: bool(bob.told(ev.Unreadable)))
         (told,) = bob.told(ev.Unreadable)
         assert isinstance(told, ev.Unreadable)
         assert told.reason == "the message has another id than its envelope"
-        assert bob.texts == ["one"]
+        assert told.id == sent, "it is asked for by its own name"
+        await world.until(lambda: bob.texts == ["one", "two"])
+        assert [opened.content.id for opened in bob.disk.opened][-1] == sent
 
 
 async def test_it_says_that_a_message_is_of_somebody_else(mock_clock: MockClock) -> None:
@@ -133,7 +140,7 @@ async def test_it_asks_for_the_device_of_a_stranger(mock_clock: MockClock) -> No
         alice.take(ServerFrame(MlsTask(group, 30_000, add=[stranger]), None, None))
         await world.quiet()
         assert agree(group, alice, bob)
-        assert eve.client not in alice.member(group).roster
+        assert not [asked for asked in alice.written if isinstance(asked, MlsClaim) and asked.devices], "not even asked"
 
 
 async def test_it_asks_for_a_ghost_device_of_a_member(mock_clock: MockClock) -> None:
@@ -152,6 +159,34 @@ async def test_it_asks_for_a_ghost_device_of_a_member(mock_clock: MockClock) -> 
         alice.take(ServerFrame(MlsTask(group, 30_000, add=[ghost]), None, None))
         await world.quiet()
         assert alice.member(group).place == (1, 1), "there is no such device in the log"
+        commits = [asked for asked in alice.written if isinstance(asked, MlsCommit)]
+        assert not commits, "the server itself would have taken it"
+
+
+@pytest.mark.parametrize("has_group_keys", [False, True])
+async def test_it_adds_a_slot_by_a_commit_of_its_own(mock_clock: MockClock, has_group_keys: bool) -> None:
+    """In the name of the admin: without a member's keys, and with all that members share, as it may have stolen them.
+    In neither case it has the key of Alice's device.
+    """
+    async with open_world() as world:
+        alice, bob, eve = await world.enter("alice.phone", "bob.phone", "eve.phone")
+        group = await begin_group(world, alice, bob)
+        await bob.leave()
+        after = {**bob.member(group).roster, eve.client: "member"}
+        server = Forger(alice, group)
+        declared = server.declared("members", add=[eve.client], after=after)
+        if has_group_keys:
+            server.key = FalseKey(eve.key, alice.key.public_key)
+        commit = server.commit(declared, add=[package_kept_by(eve)])
+        if not has_group_keys:
+            commit = server.without_group_keys(commit)
+        bob.engine._state.logs._logs[eve.client] = world.logs["eve"]
+        give(bob, commit)
+        (told,) = bob.told(ev.CommitRefused)
+        assert isinstance(told, ev.CommitRefused)
+        which = "FramedContentTBS: the signature does not verify" if has_group_keys else "the membership tag is wrong"
+        assert told.reason == which
+        assert eve.client not in bob.member(group).roster
 
 
 # --- key packages and logs -------------------------------------------------------------------------------------------
@@ -164,6 +199,7 @@ def _claimed(owner: EngineDevice, device_key: str, package: str) -> MlsPackage:
 async def test_it_serves_the_key_package_of_somebody_else(mock_clock: MockClock) -> None:
     async with open_world() as world:
         alice, bob, eve = await world.enter("alice.phone", "bob.phone", "eve.phone")
+        alice.engine._state.logs._logs[eve.client] = world.logs["eve"]  # she knows Eve
         package = to_base64url(package_of("eve.phone"))
 
         def lie(message: ServerMessage) -> ServerMessage:
@@ -172,13 +208,30 @@ async def test_it_serves_the_key_package_of_somebody_else(mock_clock: MockClock)
             return MlsClaimed([_claimed(bob, bob.key.public_key.raw.hex(), package)], [], message.logs)
 
         lying(alice, lie)
-        sent = alice.say(bob.client, "for Bob alone")
-        await world.until(lambda: sent in alice.reports)
-        report = alice.reports[sent]
-        assert isinstance(report, fx.Sent)
-        assert isinstance(report.reply, Error)
-        assert eve.texts == []
+        alice.say(bob.client, "for Bob alone")
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
+        assert (alice.reports, eve.texts) == ({}, [])
         assert alice.member(bob.client).standing == "absent"
+        assert not has_committed(alice), "the server itself would have taken it"
+
+
+async def test_it_serves_the_key_package_of_a_revoked_device(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        alice, phone, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        package = to_base64url(package_kept_by(laptop))
+        stolen = _claimed(phone, laptop.key.public_key.raw.hex(), package)
+        await world.log("bob.laptop", LogOp.REMOVE, laptop.key)
+
+        def lie(message: ServerMessage) -> ServerMessage:
+            if not isinstance(message, MlsClaimed):
+                return message
+            return MlsClaimed([*message.packages, stolen], [], message.logs)
+
+        lying(alice, lie)
+        alice.say(phone.client, "for those who are left")
+        await world.until(lambda: phone.texts == ["for those who are left"])
+        assert alice.member(phone.client).index_of(Leaf(laptop.client, laptop.key.public_key.raw)) is None
+        assert not alice.told(ev.CommitRefused)
 
 
 async def test_it_serves_a_key_package_that_is_over(mock_clock: MockClock) -> None:
@@ -192,9 +245,10 @@ async def test_it_serves_a_key_package_that_is_over(mock_clock: MockClock) -> No
             return MlsClaimed([_claimed(bob, bob.key.public_key.raw.hex(), package)], [], message.logs)
 
         lying(alice, lie)
-        sent = alice.say(bob.client, "Hello")
-        await world.until(lambda: sent in alice.reports)
-        assert alice.member(bob.client).standing == "absent"
+        alice.say(bob.client, "Hello")
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
+        assert (alice.reports, alice.member(bob.client).standing) == ({}, "absent")
+        assert not has_committed(alice), "the server itself would have taken it"
 
 
 async def test_it_says_that_somebody_has_no_devices_any_more(mock_clock: MockClock) -> None:
@@ -205,11 +259,12 @@ async def test_it_says_that_somebody_has_no_devices_any_more(mock_clock: MockClo
             alice,
             lambda message: MlsClaimed([], [bob.client], message.logs) if isinstance(message, MlsClaimed) else message,
         )
-        sent = alice.say(bob.client, "Hello")
-        await world.until(lambda: sent in alice.reports)
-        report = alice.reports[sent]
-        assert isinstance(report, fx.Sent)
-        assert getattr(report.reply, "msg", None) == "user_offline"
+        alice.say(bob.client, "Hello")
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
+        await world.quiet(600)
+        assert (alice.reports, bob.texts) == ({}, [])
+        alice.spoil = lambda frame: frame
+        await world.until(lambda: bob.texts == ["Hello"])
 
 
 async def test_it_hides_a_revocation_and_the_members_find_out(mock_clock: MockClock) -> None:

@@ -6,8 +6,9 @@ from trio.testing import MockClock
 from ironwire.e2e.bodies import MessageName, ReactionBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
+from ironwire.ids import ClientId
 from ironwire.protocol.devices.log_entry import LogOp
-from ironwire.wire.messages import Accepted
+from ironwire.wire.messages import Accepted, Error
 from tests.e2e.conversations.devices import open_world
 from tests.playbook import identity_of
 
@@ -84,6 +85,54 @@ async def test_a_client_without_certificates_gets_it_in_the_clear(mock_clock: Mo
         assert alice.reports[sent] == fx.GoesPlain(sent)
         again = alice.say(carol, "Hello again")
         assert alice.reports[again] == fx.GoesPlain(again), "nobody is asked twice within minutes"
+
+
+async def test_what_is_for_somebody_without_published_keys_waits_for_them(mock_clock: MockClock) -> None:
+    """Bob's first visit was too short for more than the device log."""
+    async with open_world() as world:
+        (alice,) = await world.enter("alice.phone")
+        (bob,) = await world.link("bob.phone")
+        sent = alice.say(bob.client, "Hello")
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
+        assert alice.told(ev.MessagesHeld) == [ev.MessagesHeld(alice.member(bob.client).id, bob.client, "keys")]
+        await world.quiet(600)
+        await alice.leave()
+        await alice.enter()
+        await world.quiet(60)
+        assert alice.reports == {}, "nothing is refused, nothing is said in the clear"
+        await bob.enter()
+        await world.until(lambda: bob.texts == ["Hello"])
+        assert isinstance(alice.reports[sent], fx.Sent)
+        assert alice.told(ev.MessagesHeld)[-1] == ev.MessagesHeld(alice.member(bob.client).id, bob.client, None)
+        assert len(alice.told(ev.MessagesHeld)) == 2
+
+
+async def test_who_waits_for_keys_is_written_to_by_the_other_side_first(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        (alice,) = await world.enter("alice.phone")
+        (bob,) = await world.link("bob.phone")
+        alice.say(bob.client, "one")
+        await world.until(lambda: bool(alice.told(ev.MessagesHeld)))
+        await world.quiet(120)
+        await bob.enter()
+        bob.say(alice.client, "two")
+        await world.until(lambda: bob.texts == ["one"] and alice.texts == ["two"])
+        await world.quiet(120)
+        assert alice.member(bob.client).place[0] == 1, "nobody began another generation"
+
+
+async def test_an_id_that_is_no_key_is_nobodys(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        nobody = ClientId("00" * 32)
+        sent = alice.say(nobody, "Hello")
+        await world.until(lambda: sent in alice.reports)
+        report = alice.reports[sent]
+        assert isinstance(report, fx.Sent)
+        assert isinstance(report.reply, Error)
+        assert (report.reply.msg, report.reply.user) == ("not_found", nobody)
+        alice.say(bob.client, "Hello, Bob")
+        await world.until(lambda: bob.texts == ["Hello, Bob"])
 
 
 async def test_a_program_that_crashes_sends_what_had_no_answer_and_reads_nothing_twice(mock_clock: MockClock) -> None:

@@ -69,11 +69,31 @@ def test_one_device_at_a_time_is_asked_and_then_the_next() -> None:
     assert order == [ANN_2, CAT_1, BOB_1, ANN_1]
 
 
+def test_who_is_at_it_is_asked_again_when_more_is_to_be_done() -> None:
+    leases, first = Leases(), task("remove", ANN_2)
+    assert leases.offer(CLUB, [first], ROSTER, EVERYBODY, 0.0) == ANN_1
+    both = [first, task("add", ANN_3)]
+    assert leases.offer(CLUB, both, ROSTER, EVERYBODY, 1.0) == ANN_1
+    assert leases.offer(CLUB, both, ROSTER, EVERYBODY, 2.0) is None
+    assert leases.offer(CLUB, both[1:], ROSTER, EVERYBODY, 3.0) is None, "it was asked for that as well"
+
+
 def test_the_work_is_done_whoever_did_it() -> None:
     leases = Leases()
     assert leases.offer(CLUB, [task("add", ANN_3)], ROSTER, EVERYBODY, 0.0) == ANN_1
     assert leases.offer(CLUB, [], ROSTER, EVERYBODY, 1.0) is None
     assert leases.offer(CLUB, [task("remove", ANN_2)], ROSTER, EVERYBODY, 2.0) == ANN_1
+
+
+def test_who_is_at_it_is_told_of_another_task_at_once() -> None:
+    leases, asked = Leases(), [task("remove", BOB_1)]
+    assert leases.offer(CLUB, asked, ROSTER, [ANN_1, ANN_2], 0.0) == ANN_1
+    asked.append(task("add", ANN_3))
+    assert leases.offer(CLUB, asked, ROSTER, [ANN_2, ANN_1], 1.0) == ANN_1
+    assert leases.offer(CLUB, asked[1:], ROSTER, [ANN_1, ANN_2], 2.0) is None, "a part of it is done"
+    assert leases.over(LEASE_SECONDS) == []
+    asked.append(task("remove", ANN_1))
+    assert leases.offer(CLUB, asked, ROSTER, [ANN_1, ANN_2], 3.0) == ANN_2, "nobody removes itself"
 
 
 def test_a_lease_ends_with_its_session() -> None:

@@ -19,7 +19,7 @@ from attrs import asdict, define, field
 
 from tests.system.crash.device import Counters, Violation
 from tests.system.crash.server import POINTS, SLOW_POINTS, START_POINTS, UPGRADE_POINTS, Order
-from tests.system.crash.world import World
+from tests.system.crash.world import World, check_database
 
 ANY_TIME = "at any time"
 MOST_HITS = 40
@@ -33,17 +33,36 @@ END_SECONDS = 10.0
 
 
 @define
+class EncryptedCounters:
+    """What happened in all histories of devices with keys of their own."""
+
+    histories: int = 0
+    device_kills: int = 0
+    accepted: int = 0
+    heard: int = 0
+    stays: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.histories} histories of encrypted conversations: {self.device_kills} devices killed, "
+            f"{self.accepted} texts accepted, {self.heard} read, a member let in {self.stays} times"
+        )
+
+
+@define
 class Tally:
     histories: int = 0
     kills: Counter[str] = field(factory=Counter)
     counters: Counters = field(factory=Counters)
+    encrypted: EncryptedCounters = field(factory=EncryptedCounters)
 
     def __str__(self) -> str:
         lines = [
-            f"{self.histories} histories, each begun with a database of the first schema",
+            f"{self.histories} histories in the clear, each begun with a database of the first schema",
             f"{self.kills.total()} kills:",
             *(f"  {self.kills[point]:5}  {point}" for point in (*POINTS, ANY_TIME)),
             str(self.counters),
+            str(self.encrypted),
         ]
         return "\n".join(lines)
 
@@ -128,27 +147,30 @@ async def live_through(
             for device in world.devices:
                 nursery.start_soon(partial(device.run, port, is_restless=True))
             for point in points:
-                tally.kills[await _live_and_die(servers, world, port, point, fault)] += 1
+                tally.kills[await live_and_die(servers, world.data, port, point, fault)] += 1
                 if fault == "loses its log":
                     (world.data / "ironwire.db-wal").unlink(missing_ok=True)  # none, if it died before it wrote
             nursery.cancel_scope.cancel()
         await servers.start(Order(str(world.data), port, None, 0))
         await world.settle(port)
         await servers.end(SIGTERM)
-        world.check_database()
+        check_database(world.data)
     except* Violation as violations:
         broken.append(violations)  # early versions of Python 3.11 would put what is raised here into a group
     for group in broken:
         what = "\n".join(str(violation) for violation in _leaves(group))
-        raise Violation(f"{what}\nkilled: {points}\n{_log_of(world)}") from group
+        raise Violation(f"{what}\nkilled: {points}\n{log_of(world.data)}") from group
     tally.histories += 1
 
 
-async def _live_and_die(servers: Servers, world: World, port: int, point: str, fault: Fault | None) -> str:
-    """Let a server live until it dies at `point`, or is killed; returns what it died of."""
+async def live_and_die(
+    servers: Servers, data: Path, port: int, point: str, fault: Fault | None = None, *, lives: int = 1
+) -> str:
+    """Let a server live until it dies at `point`, or is killed; returns what it died of. More `lives`: later."""
     named = None if point == ANY_TIME else point
-    await servers.start(Order(str(world.data), port, named, _some_hits(point), fault == "forgets acks"))
-    life = random.uniform(0, LONGEST_LIFE_SECONDS) if point == ANY_TIME else ANSWER_SECONDS
+    hits = 1 if point in START_POINTS else lives * _some_hits(point)
+    await servers.start(Order(str(data), port, named, hits, fault == "forgets acks"))
+    life = random.uniform(0, lives * LONGEST_LIFE_SECONDS) if point == ANY_TIME else ANSWER_SECONDS
     with trio.move_on_after(life):
         if await servers.wait() == SIGKILL:
             return point
@@ -158,8 +180,6 @@ async def _live_and_die(servers: Servers, world: World, port: int, point: str, f
 
 
 def _some_hits(point: str) -> int:
-    if point in START_POINTS:
-        return 1
     if point in UPGRADE_POINTS:
         return random.randint(1, MOST_STATEMENTS)
     return random.randint(1, MOST_HITS_OF_SLOW_POINTS if point in SLOW_POINTS else MOST_HITS)
@@ -173,8 +193,9 @@ def _leaves(group: BaseExceptionGroup[Violation]) -> Iterator[BaseException]:
             yield each
 
 
-def _log_of(world: World) -> str:
-    log = Path(f"{world.data}.log")
+def log_of(data: Path) -> str:
+    """The end of what the servers of this folder have printed."""
+    log = Path(f"{data}.log")
     return log.read_text()[-4_000:] if log.exists() else ""
 
 

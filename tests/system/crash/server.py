@@ -20,6 +20,8 @@ from ironwire.cli import cli
 from ironwire.cli.operator.serve import serve  # noqa: F401  # the same
 from ironwire.delivery import janitor
 from ironwire.delivery.committer import Committer, Settle
+from ironwire.handlers import commits
+from ironwire.protocol.bucket import Rate
 from ironwire.store.contract.faults import FaultPoint, watch
 from ironwire.store.contract.operations import Acked
 from ironwire.store.contract.records import MailboxId
@@ -47,6 +49,8 @@ LONGEST_COMMIT_SECONDS = 0.002
 SCRUB_SECONDS = 0.1
 EXPIRE_SECONDS = 0.3
 HISTORY_DAYS = 1 / 86_400
+COMMITS = Rate(per_second=1_000, burst=1_000)
+"""Of one conversation: a history has as many in seconds as others have in hours."""
 
 
 @frozen
@@ -92,6 +96,7 @@ def run_server(order: Order) -> None:
         os.dup2(log, descriptor)
     watch(Reaper(order.point, order.hits).reach)
     janitor.SCRUB_SECONDS, janitor.EXPIRE_SECONDS = SCRUB_SECONDS, EXPIRE_SECONDS
+    commits.COMMITS = commits.ATTEMPTS = COMMITS
     if order.forgets_acks:
         setattr(Committer, "ack", _answer_and_forget)  # noqa: B010  # a type checker would not have it assigned
     cli(

@@ -88,18 +88,6 @@ class World:
         if limit.cancelled_caught:
             raise Violation("\n".join(["not settled:", *self._missing()]))
 
-    def check_database(self) -> None:
-        """After the end: nothing is owed that was acknowledged, and the counters agree with the rows.
-
-        Raises:
-            Violation: something is left, or the file is damaged.
-        """
-        with closing(sqlite3.connect(self.data / "ironwire.db")) as database:
-            for question, answer in TRUE_AT_THE_END.items():
-                found = database.execute(question).fetchone()[0]
-                if found != answer:
-                    raise Violation(f"{question}: {found}")
-
     def _note(self, sent: Sent) -> None:
         self._sent[sent.key] = sent
         for device, owed in self._owed.items():
@@ -163,3 +151,16 @@ class World:
         device.unaccepted.clear()
         self._note(sent)
         return sent
+
+
+def check_database(data: Path) -> None:
+    """After the end: nothing is owed that was acknowledged, and the counters agree with the rows.
+
+    Raises:
+        Violation: something is left, or the file is damaged.
+    """
+    with closing(sqlite3.connect(data / "ironwire.db")) as database:
+        for question, answer in TRUE_AT_THE_END.items():
+            found = database.execute(question).fetchone()[0]
+            if found != answer:
+                raise Violation(f"{question}: {found}")

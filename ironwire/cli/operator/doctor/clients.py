@@ -1,6 +1,7 @@
-"""Checks of what clients leave with a server for good: logs of their devices, encrypted conversations, backups."""
+"""Checks of what clients leave with a server: logs of their devices, key packages, encrypted conversations, backups."""
 
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +24,11 @@ _COUNT_LOGS = "SELECT count(DISTINCT client) FROM device_log"
 _ENTRIES = "SELECT entry, signature FROM device_log WHERE client = ? ORDER BY number"
 _CONVERSATIONS = "SELECT count(*), coalesce(sum(devices), 0) FROM conversation"
 _DUE = "SELECT count(DISTINCT conversation) FROM conversation_task"
+_POOLS = """
+    SELECT count(*), total(packages = 0) FROM (
+        SELECT total(is_last_resort = 0 AND is_taken = 0 AND not_after_ms > ?) AS packages FROM mailbox
+        LEFT JOIN key_package USING (client, device_key) WHERE device_key IS NOT NULL GROUP BY client, device_key
+    )"""
 _BACKUPS = "SELECT count(*), coalesce(sum(size), 0) FROM backup"
 
 
@@ -35,7 +41,12 @@ def examine_clients(data: Path, limits: Limits) -> list[Finding]:
         with closing(sqlite3.connect(look_only(path), uri=True)) as database:
             if database.execute("PRAGMA user_version").fetchone()[0] != max(load_migrations()):
                 return []
-            return [device_logs(database), conversations(database), backups(database, limits.backups_bytes)]
+            return [
+                device_logs(database),
+                key_packages(database, time.time_ns() // 1_000_000),
+                conversations(database),
+                backups(database, limits.backups_bytes),
+            ]
     except sqlite3.Error:
         return []
 
@@ -53,6 +64,14 @@ def device_logs(database: sqlite3.Connection) -> Finding:
             what = f"the log of {short_client(client)} is not what the client has signed: {error}"
             return fail(check, what, "stop the server and restore it from a backup: other clients refuse such a log")
     return ok(check, f"{len(chosen):,} of {total:,} verified")
+
+
+def key_packages(database: sqlite3.Connection, now_ms: int) -> Finding:
+    """How many devices have some: one without is added by its last resort, if at all."""
+    devices, empty = database.execute(_POOLS, (now_ms,)).fetchone()
+    return ok(
+        "key packages", f"{devices:,} devices with keys, of which {int(empty):,} have none left but a last resort"
+    )
 
 
 def conversations(database: sqlite3.Connection) -> Finding:

@@ -1,4 +1,4 @@
-"""Answers what the engine of encrypted conversations asks others than the server: the device's file, and blobs."""
+"""What the engine of encrypted conversations asks besides the server's verbs: the device's file, and uploaded blobs."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -15,18 +15,18 @@ from ironwire.wire import messages as msg
 
 
 @frozen(eq=False)
-class Inquiries:
-    """`ask` has a question answered by the server in this session."""
+class Lookups:
+    """The lookups of one device. `ask` has a question answered by the server in this session."""
 
     _target: Target
     _store: LocalStore
     _ask: Callable[[msg.ClientMessage], Awaitable[Reply]]
 
-    async def look_up(self, question: fx.Question) -> object:
-        """The answer; None for what cannot be had.
+    async def find(self, question: fx.Question) -> object:
+        """What was asked for; None: it cannot be had.
 
         Raises:
-            LocalStoreError: the file cannot be read.
+            LocalStoreError: the device's file cannot be read.
         """
         match question:
             case fx.Recall(to, ids):
@@ -36,11 +36,11 @@ class Inquiries:
             case fx.FetchBlob(ref):
                 return await _try(partial(fetch_blob, self._target.address, ref, self._target.dial))
             case fx.StoreBlob(data):
-                return await _try(partial(self._store_blob, data))
+                return await _try(partial(self._upload, data))
             case _:
                 return None
 
-    async def _store_blob(self, data: bytes) -> object:
+    async def _upload(self, data: bytes) -> object:
         grant = await self._ask(msg.UploadToken())
         token = grant.token if isinstance(grant, msg.UploadGrant) else None
         return await store_blob(self._target.address, data, token, self._target.dial)
