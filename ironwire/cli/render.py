@@ -142,9 +142,20 @@ def members(group: iw.GroupDetails, book: AddressBook, own: ClientId, code: str 
 
 
 def remembered(
-    entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str | None = None
+    entry: iw.HistoryEntry,
+    book: AddressBook,
+    own_id: ClientId,
+    peer: Address,
+    *,
+    fetch: str | None = None,
+    source: str | None = None,
 ) -> Text:
-    """An entry of the conversation with `peer`, as the device keeps it."""
+    """An entry of the conversation with `peer`, as the device keeps it; `source` is the own device that told of it."""
+    line = _remembered(entry, book, own_id, peer, fetch)
+    return line if source is None else line.append(f"  from {printable(source)}", "dim")
+
+
+def _remembered(entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, fetch: str | None) -> Text:
     message, at = entry.message, when(entry.message.ts)
     if isinstance(message, iw.GroupChanged):
         return group_change(message, book, own_id, at, peer)

@@ -50,6 +50,7 @@ from ironwire.client.events import (
     DeviceRenewed,
     Disconnected,
     Event,
+    HistoryProgress,
     Lost,
     Missed,
     Queued,
@@ -110,9 +111,12 @@ from ironwire.e2e.conversations.events import (
     MembersChanged,
     MessagesHeld,
     NotEncrypted,
+    OwnRecordsChanged,
     Secured,
     Unreadable,
 )
+from ironwire.e2e.own_records import Kind as OwnKind
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.errors import InvalidId
 from ironwire.ids import (
     Address,
@@ -217,6 +221,7 @@ __all__ = [
     "GroupRenamed",
     "GroupSummary",
     "HistoryEntry",
+    "HistoryProgress",
     "IceServer",
     "IceServerList",
     "Identity",
@@ -243,7 +248,10 @@ __all__ = [
     "OwnCalls",
     "OwnDeviceLog",
     "OwnGroups",
+    "OwnKind",
     "OwnPresence",
+    "OwnRecord",
+    "OwnRecordsChanged",
     "Owner",
     "OwnerGone",
     "PresenceUpdate",

@@ -27,6 +27,8 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _KNOWN = """
     SELECT ts FROM entry WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('unseen', 'seen')"""
+_TAKE_PLACE = "DELETE FROM entry WHERE sender = ? AND message_id = ? AND peer = ? AND told_by IS NOT NULL"
+"""What comes itself, instead of what another own device has told of it."""
 _NOTE_RECEIPT = """
     UPDATE entry SET receipt = ? WHERE sender = ? AND message_id = ? AND peer = ? AND coalesce(receipt, '') <> 'read'"""
 _NOTE_NEWEST = """
@@ -134,6 +136,8 @@ class Arrivals:
             self._database.executemany(_NOTE_RECEIPT, noted)
         elif isinstance(message, records.Said):
             peer = records.conversation_of(message, own)
+        if peer is not None and message_id is not None:
+            self._database.execute(_TAKE_PLACE, (records.sender_of(message), message_id, peer))
         named = (records.sender_of(message), message.device or "", message_id)
         is_encrypted = content is not None
         insert_entry(self._database, "unseen", peer, named, message.ts or 0, frame, content, is_encrypted=is_encrypted)

@@ -20,11 +20,11 @@ from ironwire.wire.messages import DeliveredFile, DeliveredText, File, GroupChan
 
 # A message to oneself comes back to the device that sent it; one of the two is enough.
 _HISTORY = """
-    SELECT number, state, ts, receipt, reason, message_id, frame, encrypted, content FROM entry
+    SELECT number, state, ts, receipt, reason, message_id, frame, encrypted, content, told_by FROM entry
     WHERE peer = ? AND number < ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY number DESC LIMIT ?"""
 _EVERYTHING = """
-    SELECT peer, number, state, ts, receipt, reason, message_id, frame, encrypted, content FROM entry
+    SELECT peer, number, state, ts, receipt, reason, message_id, frame, encrypted, content, told_by FROM entry
     WHERE peer IS NOT NULL AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY peer, number"""
 _CONVERSATIONS = """
@@ -98,8 +98,8 @@ def own_message(frame: str) -> Sendable | None:
 
 
 def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry | None:
-    number, state, ts, receipt, reason, message_id, frame, encrypted, inside = row
-    secret = (bool(encrypted), None if inside is None else decode_content(inside, None))
+    number, state, ts, receipt, reason, message_id, frame, encrypted, inside, told_by = row
+    secret = (bool(encrypted), None if inside is None else decode_content(inside, None), told_by)
     if state in ("unseen", "seen"):
         theirs, id_, _ = decode_server(frame)
         if isinstance(theirs, Said):
