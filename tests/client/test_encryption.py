@@ -362,7 +362,7 @@ async def test_what_ends_the_block_comes_out_alone_while_something_is_being_kept
             async def end_last() -> None:
                 with trio.CancelScope(shield=True):
                     await trio.sleep(0.05)
-                    driver._carry_out(question)
+                    driver.carry_out(question)
                     await trio.lowlevel.checkpoint()
 
             driver._session.nursery.start_soon(end_last)
