@@ -8,6 +8,7 @@ from rich.text import Text
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.render import notice
+from ironwire.cli.terminal import counted
 from ironwire.client.events import ConversationEvent
 from ironwire.ids import Address, ClientId, Role
 
@@ -48,6 +49,13 @@ def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
             return notice(f"the server hides, or has altered, which devices {book.label(client)} has", _ALARM)
         case iw.DeviceRenewed():
             return notice("the store was put back from a copy: this device has a new key, and catches up", "magenta")
+        case iw.OwnRecordsChanged(records=records):
+            return notice(f"{counted(len(records), 'name or mark')} came from another device of yours", "dim")
+        case iw.HistoryProgress(problem=problem) if problem:
+            return notice(f"a part of the history cannot be had: {problem}", _ALARM)
+        case iw.HistoryProgress(is_given=is_given, done=done, total=total, is_complete=is_complete):
+            way = "to" if is_given else "from"
+            return notice(f"history {way} another device: {done} of {total}{', complete' * is_complete}", "dim")
         case iw.DeviceLinked(device_key=key):
             return notice(f"a device was linked to your identity: {key.hex()[:16]}. Not you? Revoke it", _ALARM)
 

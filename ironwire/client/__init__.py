@@ -50,6 +50,7 @@ from ironwire.client.events import (
     DeviceRenewed,
     Disconnected,
     Event,
+    HistoryProgress,
     Lost,
     Missed,
     Queued,
@@ -61,6 +62,7 @@ from ironwire.client.opening import connect, open_device
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
+from ironwire.client.store.amendments import Amendment
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
 from ironwire.client.store.device_owner import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
@@ -98,7 +100,7 @@ from ironwire.client.transfer import (
 )
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
-from ironwire.e2e.bodies import FileBody, SealedFile
+from ironwire.e2e.bodies import DeleteBody, EditBody, FileBody, MessageName, ReactionBody, SealedFile
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations.events import (
     CommitRefused,
@@ -109,9 +111,12 @@ from ironwire.e2e.conversations.events import (
     MembersChanged,
     MessagesHeld,
     NotEncrypted,
+    OwnRecordsChanged,
     Secured,
     Unreadable,
 )
+from ironwire.e2e.own_records import Kind as OwnKind
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.errors import InvalidId
 from ironwire.ids import (
     Address,
@@ -146,6 +151,7 @@ from ironwire.wire.messages import (
     GroupSummary,
     IceServer,
     IceServerList,
+    MlsMessage,
     PresenceUpdate,
     Receipt,
     RelayedAnswer,
@@ -163,6 +169,7 @@ __all__ = [
     "Accepted",
     "Account",
     "Address",
+    "Amendment",
     "AuthenticationRefused",
     "Backoff",
     "CallFailed",
@@ -180,6 +187,7 @@ __all__ = [
     "ConnectionLost",
     "Content",
     "Conversation",
+    "DeleteBody",
     "DeliveredFile",
     "DeliveredReceipt",
     "DeliveredText",
@@ -196,6 +204,7 @@ __all__ = [
     "DevicesChanged",
     "Disconnected",
     "Downloaded",
+    "EditBody",
     "Error",
     "Event",
     "Extended",
@@ -212,6 +221,7 @@ __all__ = [
     "GroupRenamed",
     "GroupSummary",
     "HistoryEntry",
+    "HistoryProgress",
     "IceServer",
     "IceServerList",
     "Identity",
@@ -229,19 +239,25 @@ __all__ = [
     "MediaError",
     "MembersChanged",
     "MessageId",
+    "MessageName",
     "MessagesHeld",
     "Missed",
+    "MlsMessage",
     "NotEncrypted",
     "NotTheProtocol",
     "OwnCalls",
     "OwnDeviceLog",
     "OwnGroups",
+    "OwnKind",
     "OwnPresence",
+    "OwnRecord",
+    "OwnRecordsChanged",
     "Owner",
     "OwnerGone",
     "PresenceUpdate",
     "Progress",
     "Queued",
+    "ReactionBody",
     "Receipt",
     "Received",
     "Refused",

@@ -92,7 +92,9 @@ class Encryption:
     _letters: Letters = field(init=False)
     _asked: dict[int, Pending] = field(factory=dict, init=False)
     """Requests of this session that have no reply yet."""
-    _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
+    wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
+    history_news: trio.Event = field(factory=trio.Event, init=False)
+    """Set when there is history to be given or taken."""
     _timer: trio.Event = field(factory=trio.Event, init=False)
     _caught_up: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
@@ -120,7 +122,7 @@ class Encryption:
         kept = await store.secrets()
         self._epoch = (await store.numbered()).epoch
         try:
-            self.engine.restore(kept.memberships, kept.packages, kept.logs, kept.missing)
+            self.engine.restore(kept.memberships, kept.packages, kept.logs, kept.missing, kept.own)
         except (MLSError, InvalidLogEntry, ValueError) as error:
             raise LocalStoreError(
                 f"{store.path}: what it has of encrypted conversations is damaged: {error}"
@@ -152,7 +154,7 @@ class Encryption:
         return await self._prepared(self.engine.answer(request.number, reply))
 
     async def _prepared(self, effects: fx.Effects) -> list[fx.Request]:
-        self._carry_out(evolve(effects, requests=[]))
+        self.carry_out(evolve(effects, requests=[]))
         await self._write_queue.commit(None)
         return effects.requests
 
@@ -165,14 +167,14 @@ class Encryption:
         is_new, self._epoch = welcome.epoch != self._epoch, welcome.epoch or 0
         self._is_off = FEATURE not in (welcome.features or ())
         if self._is_off:
-            self._carry_out(self.engine.give_back())
+            self.carry_out(self.engine.give_back())
             return
         await self._write_queue.commit(None)
         position = await self._write_queue.store.position()
         self._clock.set()
         self._caught_up = trio.Event()
         self._session = EncryptedSession(nursery, queue)
-        self._carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
+        self.carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
         nursery.start_soon(self._keep_time)
 
     def end(self) -> None:
@@ -183,7 +185,7 @@ class Encryption:
             for pending in self._asked.values():
                 self._forget(pending)
             self._asked.clear()
-            self._carry_out(self.engine.end_session())
+            self.carry_out(self.engine.end_session())
 
     async def _keep_time(self) -> None:
         while True:
@@ -191,19 +193,20 @@ class Encryption:
             with trio.move_on_after(float("inf") if due_at is None else max(due_at - self._clock.now_ms(), 1) / 1000):
                 await self._timer.wait()
             if self.engine.due_at is not None and self.engine.due_at <= self._clock.now_ms():
-                self._carry_out(self.engine.tick())
+                self.carry_out(self.engine.tick())
 
     def take(self, frame: ServerFrame) -> bool:
         """Whether this push is a matter of the engine; then it has it."""
         is_for_it = frame.seq is not None or isinstance(frame.message, msg.Gap | msg.CaughtUp | _PUSHES)
         if self._session is None or not is_for_it:
             return False
-        self._carry_out(self.engine.take(frame))
+        self.carry_out(self.engine.take(frame))
         return True
 
     # --- what follows ------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, effects: fx.Effects) -> None:
+    def carry_out(self, effects: fx.Effects) -> None:
+        """Keep what is to be kept of an input to the engine, then let the rest follow."""
         self._timer.set()
         if effects == fx.Effects():
             return
@@ -236,11 +239,18 @@ class Encryption:
             case fx.Passed(_, seq) if session is not None:
                 session.queue.ack(seq)
                 self._events.wake()
+            case fx.SavedManifest():
+                self.note_history()
             case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
                 self._events.put(Received(frame.message))
                 self._caught_up.set()
             case _:
                 pass
+
+    def note_history(self) -> None:
+        """There may be history to be given or taken."""
+        self.history_news.set()
+        self.history_news = trio.Event()
 
     def _tell(self, event: ev.EngineEvent) -> None:
         if isinstance(event, ev.MessagesHeld):
@@ -288,11 +298,11 @@ class Encryption:
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:
-            self._carry_out(self.engine.answer(number, reply))
+            self.carry_out(self.engine.answer(number, reply))
 
     def _report(self, report: fx.Report) -> None:
-        if isinstance(report, fx.WishDone | fx.Sealed):
-            self._wishes.note(report)
+        if isinstance(report, fx.WishDone | fx.Sealed) or (isinstance(report, fx.Sent) and self.wishes.has(report.id)):
+            self.wishes.note(report)
             return
         pending = self._letters.pop(report.id)
         if pending is None:
@@ -318,7 +328,7 @@ class Encryption:
         """
         if not self._is_off and not self.engine.is_encrypted(group):
             wish_id = _new_id()
-            await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.look(wish_id)))
+            await self.wishes.outcome(wish_id, lambda: self.carry_out(self.engine.look(wish_id)))
         return self.engine.is_encrypted(group)
 
     def takes(self, pending: Pending, message: Sendable) -> bool:
@@ -332,7 +342,7 @@ class Encryption:
         if not self.may_encrypt(message.to) and pending.body is None:
             return False
         self._letters.put(pending)
-        self._carry_out(self.engine.send(message.to, pending.id, body))
+        self.carry_out(self.engine.send(message.to, pending.id, body))
         return True
 
     async def epoch_code(self, to: Address) -> str | None:
@@ -347,13 +357,13 @@ class Encryption:
 
     def settle(self, letter: Pending, reply: msg.Accepted | msg.Error) -> None:
         """The server tells, as a session begins, what became of one that was sent before."""
-        self._carry_out(self.engine.settle(letter.id, reply))
+        self.carry_out(self.engine.settle(letter.id, reply))
 
     def signal(self, to: Address, body: AnyBody) -> bool:
         """Say something that is worth nothing later. False: the conversation is not encrypted."""
         if not self.engine.is_encrypted(to):
             return False
-        self._carry_out(self.engine.signal(to, body))
+        self.carry_out(self.engine.signal(to, body))
         return True
 
     async def change(self, to: Address, wish: Wish) -> None:
@@ -364,7 +374,7 @@ class Encryption:
             SessionEnded: the client has stopped.
         """
         wish_id = _new_id()
-        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.want(to, wish, wish_id)))
+        done = await self.wishes.outcome(wish_id, lambda: self.carry_out(self.engine.want(to, wish, wish_id)))
         refused = done.refused if isinstance(done, fx.WishDone) else None
         if refused is not None:
             raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
@@ -377,12 +387,12 @@ class Encryption:
             SessionEnded: the client has stopped.
         """
         wish_id = _new_id()
-        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.seal(to, body, wish_id)))
+        done = await self.wishes.outcome(wish_id, lambda: self.carry_out(self.engine.seal(to, body, wish_id)))
         return done.text if isinstance(done, fx.Sealed) else None
 
     def fail_waiting(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for every change that is waited for."""
-        self._wishes.fail(error)
+        self.wishes.fail(error)
 
 
 def _new_id() -> MessageId:

@@ -9,7 +9,7 @@ from ironwire.e2e.conversations import effects as fx
 from ironwire.errors import ClientError
 from ironwire.ids import MessageId
 
-Outcome = fx.WishDone | fx.Sealed
+Outcome = fx.WishDone | fx.Sealed | fx.Sent
 
 
 @define(eq=False)
@@ -41,7 +41,12 @@ class AwaitedWishes:
         return wish.outcome
 
     def note(self, outcome: Outcome) -> None:
-        self._end(self._wishes.get(outcome.wish), outcome)
+        wish_id = outcome.id if isinstance(outcome, fx.Sent) else outcome.wish
+        self._end(self._wishes.get(wish_id), outcome)
+
+    def has(self, wish_id: MessageId) -> bool:
+        """Whether somebody waits for the outcome of this one."""
+        return wish_id in self._wishes
 
     def fail(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for everything that is waited for."""

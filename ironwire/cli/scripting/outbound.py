@@ -14,6 +14,8 @@ from attrs import frozen
 import ironwire.client as iw
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.cli.render import notice
+from ironwire.cli.terminal import err
 from ironwire.client.store.records import Sendable
 from ironwire.ids import DeviceId, MessageId
 
@@ -95,6 +97,7 @@ async def send_as_device(
         async with client.sending(sent.message, message_id, sent.body) as (stored, accepted):
             found = await _accepted_in_time(client, accepted)
             if found is None and client.connection.error is not None:
+                err().print(notice(waiting_line(client.waiting, ""), "magenta"))
                 raise client.connection.error
             return iw.Stored(stored.ids, client.waiting, client.waiting_reason(sent.message.to)), found
 

@@ -295,7 +295,7 @@ class Requests:
         numbers, repeats, message = self.numbers, self._repeats, pending.message
         if numbers is None or repeats is None or repeats.is_held or pending.is_above(self._frame_bytes):
             return None
-        if repeats.is_resting(pending):
+        if repeats.is_resting(pending) or pending.body is not None:
             return None
         if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_encrypt(message.to):
             return None

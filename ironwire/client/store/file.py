@@ -19,7 +19,7 @@ from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
-from ironwire.client.store import records, secrets
+from ironwire.client.store import amendments, history_parts, records, secrets
 from ironwire.client.store.arrivals import Arrivals, insert_entry
 from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.sealed import StoreKey, open_sealed
@@ -40,6 +40,7 @@ _PROMISES = (
     | records.GiveNumber
     | records.NoteMark
     | records.ForgetSecrets
+    | records.KeepGift
 )
 _PID_BYTES = 20
 _FILE_MODE = 0o600
@@ -216,6 +217,11 @@ class LocalFile:
     def group_names(self) -> dict[GroupId, str]:
         return group_names(self._database)
 
+    @property
+    def content(self) -> tuple[sqlite3.Connection, records.Owner]:
+        """For what changes nothing (`history_parts.py` has some)."""
+        return self._database, self._owner
+
     def _note_newest(self) -> None:
         newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
         self.last_number = max(self.last_number, newest)
@@ -252,10 +258,14 @@ class LocalFile:
             case records.Settle(message_id, ts, reason, is_encrypted):
                 settled = (owner.client, message_id, owner.device)
                 execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, is_encrypted, *settled))
+                if reason is None and is_encrypted:
+                    amendments.note_accepted(self._database, settled)
                 execute(_CLEAR_SETTLED, settled)
             case records.Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
+            case records.KeepGift() | records.DropGift() | records.TellHistory() | records.FinishPart():
+                history_parts.make(self._database, owner, change)
             case records.NoteMark(mark):
                 execute("UPDATE mailbox SET mark = ?", (mark,))
             case records.ForgetSecrets():

@@ -86,7 +86,7 @@ class Deliveries:
         member.note(peer=_peer_of(member, roster, state.own.client), update_at=update_at, was_used=True)
         if is_new:
             by = leaf_of(joined.inviter).client
-            state.tell(ev.Secured(member.id, welcome.generation, by, restarted=was_encrypted))
+            self._tell_secured(member, by, restarted=was_encrypted)
 
     def _check_inviter(self, member: DeviceMembership, welcome: MlsWelcome, joined: Joined, roster: Roster) -> None:
         inviter = leaf_of(joined.inviter)
@@ -141,10 +141,15 @@ class Deliveries:
         member.enter(group, commit.generation, roster, commit.ts)
         own = self._state.own.client
         member.note(peer=_peer_of(member, roster, own), update_at=self._state.now + RENEW_MS)
-        self._state.tell(ev.Secured(member.id, commit.generation, own, restarted=was_encrypted))
+        self._tell_secured(member, own, restarted=was_encrypted)
         if frame.name is not None:
             member.note(name=frame.name)
         self._tell_name(member)
+
+    def _tell_secured(self, member: DeviceMembership, by: ClientId, *, restarted: bool) -> None:
+        """Of the conversation of a client with itself nobody is told: no person began it."""
+        if member.facts.peer != self._state.own.client:
+            self._state.tell(ev.Secured(member.id, member.facts.generation, by, restarted=restarted))
 
     def apply(self, member: DeviceMembership, commit: MlsCommitted) -> Steps[bool]:
         """Process the next commit of the conversation. False: it is refused, and so the device has fallen out."""
