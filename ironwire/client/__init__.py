@@ -62,6 +62,7 @@ from ironwire.client.opening import connect, open_device
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
+from ironwire.client.store.amendments import Amendment
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
 from ironwire.client.store.device_owner import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
@@ -99,7 +100,7 @@ from ironwire.client.transfer import (
 )
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
-from ironwire.e2e.bodies import FileBody, SealedFile
+from ironwire.e2e.bodies import DeleteBody, EditBody, FileBody, MessageName, ReactionBody, SealedFile
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations.events import (
     CommitRefused,
@@ -150,6 +151,7 @@ from ironwire.wire.messages import (
     GroupSummary,
     IceServer,
     IceServerList,
+    MlsMessage,
     PresenceUpdate,
     Receipt,
     RelayedAnswer,
@@ -167,6 +169,7 @@ __all__ = [
     "Accepted",
     "Account",
     "Address",
+    "Amendment",
     "AuthenticationRefused",
     "Backoff",
     "CallFailed",
@@ -184,6 +187,7 @@ __all__ = [
     "ConnectionLost",
     "Content",
     "Conversation",
+    "DeleteBody",
     "DeliveredFile",
     "DeliveredReceipt",
     "DeliveredText",
@@ -200,6 +204,7 @@ __all__ = [
     "DevicesChanged",
     "Disconnected",
     "Downloaded",
+    "EditBody",
     "Error",
     "Event",
     "Extended",
@@ -234,8 +239,10 @@ __all__ = [
     "MediaError",
     "MembersChanged",
     "MessageId",
+    "MessageName",
     "MessagesHeld",
     "Missed",
+    "MlsMessage",
     "NotEncrypted",
     "NotTheProtocol",
     "OwnCalls",
@@ -250,6 +257,7 @@ __all__ = [
     "PresenceUpdate",
     "Progress",
     "Queued",
+    "ReactionBody",
     "Receipt",
     "Received",
     "Refused",

@@ -19,6 +19,7 @@ from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.events import Connection, Event, HistoryProgress
 from ironwire.client.groups import OwnGroups, epoch_code
+from ironwire.client.messages import OwnMessages
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
 from ironwire.client.store import history_parts, records
@@ -74,6 +75,15 @@ class Client:
     def groups(self) -> OwnGroups:
         """The groups of this client."""
         return OwnGroups(self._link.requests, self._link.rosters)
+
+    @property
+    def messages(self) -> OwnMessages:
+        """What was said in encrypted messages, to be edited, deleted, and reacted to.
+
+        Raises:
+            LocalStoreError: there is no device whose store keeps messages.
+        """
+        return OwnMessages(self._backlog)
 
     @property
     def presence(self) -> OwnPresence:

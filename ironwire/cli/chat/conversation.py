@@ -234,6 +234,10 @@ class LineChat:
                     at = render.when(change.ts)
                     show = self._show if change.group == self.to else self._say
                     show(render.group_change(change, self._book, self._client.client_id, at, self.to))
+                case iw.Received(iw.MlsMessage() as said, _, _, iw.Content() as content):
+                    if isinstance(content.body, iw.Amendment):
+                        at, own = render.when(said.ts), self._client.client_id
+                        self._say(render.amendment(content.body, said.sender, self._book, own, at))
                 case iw.Received(iw.RelayedTyping() | iw.PresenceUpdate() as news):
                     self.presence_view.note(news)
                 case iw.Received(iw.DeliveredReceipt(sender)) if sender == self.to:

@@ -59,8 +59,9 @@ def send(
 ) -> None:
     """Send TEXT to TO, and wait until the server has accepted it. TEXT - is read from standard input.
 
-    TEXT is kept before it is sent: where the server is away, it goes out when the device is used again. It goes
-    encrypted, to whoever has a device that can read that.
+    TEXT is kept before it is sent: where the server is away, or TO has published no keys yet, the command says so and
+    succeeds, and TEXT goes out when the device is used again. It goes encrypted, to whoever has a device that can read
+    that.
     TO is a person or a group. A file is uploaded first, and TEXT is its caption; the file - is standard input. To look
     into pictures, voice messages and circles takes the extra `ironwire[media]`.
     """
@@ -186,7 +187,7 @@ def _report(stored: iw.Stored, accepted: iw.Accepted | None, *, as_json: bool) -
     answer: dict[str, Any] = {"id": message_id}
     if accepted is None:
         err().print(notice(waiting_line(stored.waiting, stored.reason), "magenta"))
-        answer |= {"waiting": stored.waiting}
+        answer |= {"waiting": stored.waiting, "reason": stored.reason}
     else:
         answer |= {"ts": accepted.ts, "duplicate": accepted.duplicate}
     if as_json:

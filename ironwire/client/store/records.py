@@ -270,7 +270,8 @@ class HistoryEntry:
     `message.group`. `receipt` is what the recipient said of it; of what is said in a group there are none. `reason` is
     why it was refused. Numbers grow in the order in which entries came or were queued. `is_encrypted`: nobody but the
     devices of the conversation could read it; `content` is then what `message` has no room for, such as the key of a
-    file. `told_by` is the key, in hex, of the own device that has told this one of it: nobody's signature says so.
+    file. `message` is as it was edited last, if it was; a deleted one is no entry any more. `reactions` are by client.
+    `told_by` is the key, in hex, of the own device that has told this one of it: nobody's signature says so.
     """
 
     number: int
@@ -282,6 +283,8 @@ class HistoryEntry:
     is_encrypted: bool = False
     content: Content | None = None
     told_by: str | None = None
+    is_edited: bool = False
+    reactions: tuple[tuple[ClientId, str], ...] = ()
 
 
 @frozen
