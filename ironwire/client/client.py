@@ -6,7 +6,6 @@ holds across the end of the program, and the program gets what came exactly once
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Self, Unpack
 
 from attrs import define
@@ -17,19 +16,19 @@ from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
-from ironwire.client.events import Connection, Event, HistoryProgress
+from ironwire.client.events import Connection, Event
 from ironwire.client.groups import OwnGroups, epoch_code
+from ironwire.client.messages import OwnMessages
+from ironwire.client.own_history import OwnHistory
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
-from ironwire.client.store import history_parts, records
-from ironwire.client.store.amendments import Amendment
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.device_owner import Sending
 from ironwire.client.store.handover_lines import Stored
 from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, Sendable
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import FileMetadata
-from ironwire.e2e.bodies import DeleteBody, EditBody, FileBody, MessageName, ReactionBody
+from ironwire.e2e.bodies import FileBody
 from ironwire.e2e.own_records import Kind as OwnKind
 from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
@@ -75,6 +74,20 @@ class Client:
     def groups(self) -> OwnGroups:
         """The groups of this client."""
         return OwnGroups(self._link.requests, self._link.rosters)
+
+    @property
+    def messages(self) -> OwnMessages:
+        """What was said in encrypted messages, to be edited, deleted, and reacted to.
+
+        Raises:
+            LocalStoreError: there is no device whose store keeps messages.
+        """
+        return OwnMessages(self._backlog)
+
+    @property
+    def own_history(self) -> OwnHistory:
+        """The history of this device, as other own devices get it."""
+        return OwnHistory(self._link.encryption, self._link.write_queue)
 
     @property
     def presence(self) -> OwnPresence:
@@ -195,30 +208,6 @@ class Client:
         (pending,) = await self._backlog.queue([shown], ids, is_awaited=True, body=body)
         return checked(shown.verb, await pending.reply_or_error(), msg.Accepted)
 
-    async def edit_text(self, to: Address, message_id: MessageId, text: str) -> msg.Accepted:
-        """Give a message of this client another text, or a file of it another caption, at all who have it. See
-        `send_sealed_file` for exceptions.
-        """
-        return await self._say(to, EditBody(message_id, text))
-
-    async def delete_message(self, to: Address, message_id: MessageId) -> msg.Accepted:
-        """Delete a message of this client at all who have it, as far as their programs do so. See `send_sealed_file`
-        for exceptions.
-        """
-        return await self._say(to, DeleteBody(message_id))
-
-    async def react(self, to: Address, sender: ClientId, message_id: MessageId, emoji: str | None) -> msg.Accepted:
-        """React to a message of `sender` in the conversation `to`, instead of an earlier reaction; None: take that
-        back. See `send_sealed_file` for exceptions.
-        """
-        return await self._say(to, ReactionBody(MessageName(sender, message_id), emoji))
-
-    async def _say(self, to: Address, body: Amendment) -> msg.Accepted:
-        """Send what is encrypted or not at all, and belongs to another message of the conversation."""
-        named = msg.Text(to, body.t)  # for the queue: whose turn it is, and to whom it goes
-        (pending,) = await self._backlog.queue([named], is_awaited=True, body=body)
-        return checked(named.verb, await pending.reply_or_error(), msg.Accepted)
-
     async def will_encrypt(self, to: Address) -> bool:
         """Whether what is sent to a client or group next goes encrypted, as far as can be known without sending it.
 
@@ -296,26 +285,6 @@ class Client:
         if encryption is not None:
             encryption.carry_out(encryption.engine.change_own(changes))
             await self._write_queue.commit(None)
-
-    async def give_history(self, device_key: str, since_ms: int) -> None:
-        """Give the own device with this key, in hex, the messages that this one has since then. Returns when that is
-        kept: it goes on in all sessions until it is done, and the event `HistoryProgress` says how far it is.
-
-        Raises:
-            LocalStoreError: there is no device whose store could keep it, or it fails.
-        """
-        if self._link.encryption is None:
-            raise LocalStoreError("a client without the keys of a device has no history to give")
-        await self._write_queue.commit(records.KeepGift(records.new_gift(device_key, since_ms)))
-        self._link.encryption.note_history()
-
-    async def given_history(self, device_key: str) -> HistoryProgress | None:
-        """How far the history for the own device with this key is; None: it gets none. Raises as `history` does."""
-        gift = await self._write_queue.store.look_up(partial(history_parts.gift_for, device_key))
-        if gift is None:
-            return None
-        done = sum(part.messages for part in gift.told.parts)
-        return HistoryProgress(device_key, True, done, gift.told.total, gift.told.is_complete)
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""

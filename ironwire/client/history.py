@@ -20,7 +20,6 @@ from attrs import define, evolve, field
 from ironwire.client.connection.exchange import PIECE_BYTES
 from ironwire.client.connection.link import Link
 from ironwire.client.connection.nursery import plain_nursery
-from ironwire.client.connection.outgoing import new_message_id
 from ironwire.client.encryption import Encryption
 from ironwire.client.errors import LocalStoreError, Refused, TransferFailed
 from ironwire.client.events import HistoryProgress
@@ -104,10 +103,8 @@ class HistoryTransfer:
         Raises:
             ClientError: it was refused, or the client has stopped.
         """
-        encryption, own, new_id = self._encryption, self._link.target.account.client_id, new_message_id()
-        sent = await encryption.wishes.outcome(
-            new_id, lambda: encryption.carry_out(encryption.engine.send(own, new_id, body))
-        )
+        own, engine = self._link.target.account.client_id, self._encryption.engine
+        sent = await self._encryption.wishes.outcome(lambda new_id: engine.send(own, new_id, body))
         reply = sent.reply if isinstance(sent, Sent) else None
         if isinstance(reply, msg.Error):
             raise Refused(reply.msg, reply.detail)

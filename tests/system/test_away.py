@@ -1,75 +1,22 @@
-"""Thousands of encrypted messages for a device that is away: it comes back and reads all of them, through cuts and
-commits, with a server and files as they are.
+"""Thousands of encrypted messages for a device that was away, through cuts and commits, with a server and files as they
+are. Ten thousand of them: `python -m bench --only away`.
 """
 
-import os
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
-from attrs import define, field
 
-from ironwire.client import (
-    Backoff,
-    Client,
-    DeliveredText,
-    Event,
-    Identity,
-    Received,
-    Secured,
-    ServerAddress,
-    Text,
-    Unreadable,
-    connect,
-    open_device_keys,
-)
-from ironwire.client.connection.dial import dial_tcp
-from ironwire.ids import DeviceId
+from bench.away import play
+from bench.clients import Place
 from tests.system.conftest import IRONWIRE_SERVE, running_server
 
-MESSAGES = int(os.environ.get("AWAY_MESSAGES", "2000"))
-"""10,000, with the times, by `AWAY_MESSAGES=10000 pytest -s tests/system/test_away.py`."""
-BATCH = 500
-MILLISECONDS_EACH = 20
-"""To send, and to read, at the most: many times what a quiet machine needs."""
-
-ALICE, BOB = Identity.from_seed(b"alice".ljust(32)), Identity.from_seed(b"bob".ljust(32))
-
-
-@define(eq=False)
-class Place:
-    """A server, and the folder in which devices keep their files."""
-
-    address: ServerAddress
-    folder: Path
-    streams: dict[str, trio.abc.Stream] = field(factory=dict)
-    """The newest connection of each device."""
-
-    @asynccontextmanager
-    async def device(self, name: str) -> AsyncIterator[Client]:
-        who = ALICE if name.startswith("alice") else BOB
-        folder = self.folder / name.partition(".")[0]
-        folder.mkdir(exist_ok=True)
-        device = DeviceId(name.partition(".")[2])
-        keys = await trio.to_thread.run_sync(open_device_keys, folder / "identity.key", who, device)
-
-        async def dial(address: ServerAddress) -> trio.abc.Stream:
-            self.streams[name] = await dial_tcp(address)
-            return self.streams[name]
-
-        store, backoff = folder / f"{device}.db", Backoff(base_seconds=0.01)
-        async with connect(
-            self.address, who, device=device, store=store, keys=keys, backoff=backoff, dial=dial
-        ) as client:
-            yield client
-
-    async def cut(self, name: str) -> None:
-        await trio.aclose_forcefully(self.streams[name])
+MESSAGES = 2_000
+SECONDS = 100
+"""Many times what a quiet machine needs."""
 
 
 async def test_thousands_of_messages_to_a_device_that_was_away(tmp_path: Path) -> None:
+<<<<<<< HEAD
     with running_server(IRONWIRE_SERVE, tmp_path) as server, trio.fail_after(120 + MESSAGES / 25):
         place = Place(ServerAddress.parse(f"http://127.0.0.1:{server.port}"), tmp_path)
         async with place.device("bob.phone") as bob, place.device("alice.phone") as alice:
@@ -138,3 +85,8 @@ async def until(client: Client, condition: Callable[[Event], bool]) -> None:
     async for event in client:
         if condition(event):
             return
+=======
+    with running_server(IRONWIRE_SERVE, tmp_path) as server, trio.fail_after(SECONDS):
+        played = await play(Place.at(server.port, tmp_path), MESSAGES)
+    assert played.lines == [str(number) for number in range(MESSAGES)]
+>>>>>>> join

@@ -30,7 +30,8 @@ _IS_DELETED = """
     SELECT 1 FROM amendment WHERE peer = ? AND sender = ? AND message_id = ? AND by = sender AND kind = 'delete'"""
 _SENT = """
     SELECT peer, content FROM entry
-    WHERE sender = ? AND message_id = ? AND device = ? AND content IS NOT NULL AND peer IS NOT NULL"""
+    WHERE sender = ? AND message_id = ? AND device = ? AND state = 'accepted' AND encrypted AND content IS NOT NULL
+        AND peer IS NOT NULL"""
 _OF = "SELECT kind, by, value FROM amendment WHERE peer = ? AND sender = ? AND message_id = ? ORDER BY ts, by"
 
 
@@ -49,7 +50,7 @@ def note(database: sqlite3.Connection, peer: Address, by: ClientId, content: Con
 
 
 def note_accepted(database: sqlite3.Connection, sent: tuple[ClientId, MessageId, DeviceId]) -> None:
-    """What this device says of a message holds once the server has taken it."""
+    """Something was settled: what this device says of a message holds once the server has taken it."""
     row = database.execute(_SENT, sent).fetchone()
     if row is not None:
         note(database, row[0], sent[0], decode_content(row[1], None))

@@ -205,8 +205,7 @@ class LocalFile:
         return secrets.recall(self._database, self._owner.client, self._owner.device, to, ids)
 
     def count_queued(self) -> int:
-        count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
-        return count
+        return int(self._database.execute(_COUNT_QUEUED).fetchone()[0])
 
     def history(self, peer: Address, limit: int, before: int | None = None) -> list[records.HistoryEntry]:
         return history(self._database, self._owner, peer, limit, before)
@@ -258,8 +257,7 @@ class LocalFile:
             case records.Settle(message_id, ts, reason, is_encrypted):
                 settled = (owner.client, message_id, owner.device)
                 execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, is_encrypted, *settled))
-                if reason is None and is_encrypted:
-                    amendments.note_accepted(self._database, settled)
+                amendments.note_accepted(self._database, settled)
                 execute(_CLEAR_SETTLED, settled)
             case records.Finish(number):
                 execute(_FINISH, (number,))

@@ -176,11 +176,22 @@ class Deliveries:
                 self._advance(member, change, self._checked_roster(member), commit.ts)
             case RemovedFromGroup(change):
                 left = self._checked_roster(member)
-                member.leave()
+                if self._is_to_stay(left):
+                    member.have_roster(left, commit.ts)
+                    self.healing.wedge(member)
+                else:
+                    member.leave()
                 self._tell_change(member, change, roster, left)
             case _:
                 raise MLSError("a commit that is none")
         return True
+
+    def _is_to_stay(self, roster: Roster) -> bool:
+        """Whether this device belongs into the conversation although it was removed: the server let it be dropped, as
+        one that had not been seen for a month, and it is here again. It asks to be added.
+        """
+        own = self._state.own
+        return own.client in roster and self._state.logs.standing_of(own) == "current"
 
     def _advance(self, member: DeviceMembership, change: Change, roster: Roster, ts: int) -> None:
         before = member.roster

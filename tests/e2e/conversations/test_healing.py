@@ -10,12 +10,14 @@ from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.wishes import GiveRoles, RenewKeys
 from ironwire.handlers import conversations
+from ironwire.ids import DeviceId
 from ironwire.protocol.bucket import Rate
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import Accepted, Error
+from ironwire.wire.messages import Accepted, DeviceRemove, DeviceRemoved, Error
 from ironwire.wire.messages.conversations import MlsCommitted, MlsGroupPage, MlsMessage, MlsRejoin
 from tests.e2e.conversations.devices import open_world
 from tests.e2e.conversations.disk import now_ms
+from tests.e2e.conversations.forging import Forger, give
 from tests.e2e.conversations.test_groups import agree, begin_group, change
 
 
@@ -181,3 +183,42 @@ async def test_who_has_read_a_message_hears_nothing_when_it_is_sent_again(mock_c
         await world.quiet()
         assert not laptop.told(ev.Unreadable)
         assert not laptop.disk.missing
+
+
+async def test_a_device_that_was_dropped_while_it_was_away_is_added_again(mock_clock: MockClock) -> None:
+    """It had not been seen for a month; it comes back before anybody has removed it, and then somebody does."""
+    async with open_world() as world:
+        alice, bob, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        group = await begin_group(world, alice, bob)
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        await laptop.leave()
+        dropped = Forger(alice, group)
+        commit = dropped.commit(dropped.declared("devices"), remove=[dropped.index_of(laptop)])
+        give(laptop, commit)
+        assert laptop.member(group).standing == "wedged"
+        await laptop.crash()
+        assert laptop.member(group).standing == "wedged", "in the next run of the program too"
+        laptop.disk.position -= 1  # the server has not really given it
+        await laptop.enter()
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        alice.say(group, "all of you")
+        await world.until(lambda: laptop.texts == ["all of you"])
+
+
+async def test_a_device_that_comes_back_after_a_month_stays_in_its_groups(mock_clock: MockClock) -> None:
+    """Nobody was there to remove it meanwhile, and nobody does it now."""
+    async with open_world() as world:
+        alice, bob, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        group = await begin_group(world, alice, bob)
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        await alice.leave()
+        assert isinstance(await bob.ask(DeviceRemove(DeviceId("laptop"))), DeviceRemoved)
+        await laptop.leave()
+        await bob.leave()
+        await laptop.enter()
+        await bob.enter()
+        await alice.enter()
+        await world.quiet(90)
+        assert agree(group, alice, bob, laptop)
+        assert not laptop.told(ev.MembersChanged)
+        assert not alice.told(ev.DevicesChanged)
