@@ -266,7 +266,9 @@ class LineChat:
                 case iw.OwnRecordsChanged() if self._news is not None:
                     await self._news.take_names(self._book)
                 case secret:
-                    self._say(secret_event(secret, self._book))
+                    line = secret_event(secret, self._book)
+                    if line is not None:
+                        self._say(line)
             self._changed()
 
     async def _tell_of_devices(self, is_changed: bool) -> None:
