@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from bench import arrivals, depth, device, files, flows, mls, profile, report
+from bench import arrivals, away, clients, depth, device, files, flows, mls, profile, report
 from bench.cache import Missing
 from bench.contenders import CONTENDERS, Contender, DidNotStart
 from bench.crowd import Refused
@@ -36,6 +36,8 @@ SECTIONS: dict[str, tuple[Section, tuple[str, ...]]] = {
     "depth": (depth.waiting, ("ironwire",)),
     "mls": (mls.groups, ("ironwire",)),
     "device": (device.stores, ("ironwire",)),
+    "clients": (clients.texts, ("ironwire",)),
+    "away": (away.returns, ("ironwire",)),
     "profile": (profile.paths, ("ironwire",)),
 }
 """What can be asked for with --only, and who takes part."""

@@ -31,7 +31,10 @@ MEASURES = {
     "reconnect": Measure("A device connects and gets the first 100 of them", "ms", more_is_better=False),
     "mls": Measure("Time of one device in a group of MLS", "ms", more_is_better=False),
     "mls_bytes": Measure("Bytes of one device in a group of MLS", "bytes", more_is_better=False),
+    "kept": Measure("Time to encrypt a message and keep that in the file of a device", "ms", more_is_better=False),
     "device": Measure("Time of the store of a device", "ms", more_is_better=False),
+    "clients": Measure("Texts from client to client, with the client library", "texts/s"),
+    "away": Measure("Encrypted messages to a device that was away", "s", more_is_better=False),
     "profile": Measure("Where the microseconds of a text, or of a newcomer, go", "µs", more_is_better=False),
 }
 """By the key that figures carry, in the order of the report."""

@@ -1,26 +1,37 @@
-"""The work of one device in an MLS group, and the bytes that it makes: no server, no network, no disk.
+"""The work of one device in an MLS group, the bytes that it makes, and what it keeps: no server, no network.
 
 Nobody but the creator has committed before, so every node is blank, and a commit with a path is as large as it can be.
 """
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from bench import cache
 from bench.contenders import Contender
+from bench.device import OWNER
 from bench.figures import Figure
 from bench.scale import Scale
+from ironwire.client import StoreKey
+from ironwire.client.store.file import LocalFile
+from ironwire.client.store.records import Absorb
 from ironwire.crypto.signing import SEED_BYTES, Identity
+from ironwire.e2e.conversations.membership import DeviceMembership
+from ironwire.ids import ClientId, GroupId
 from ironwire.mls import Lifetime, MLSGroup, Policy, make_key_package
 
 MESSAGES = 100
+BATCH = 20
 
 _T = TypeVar("_T")
 _GROUP_ID = b"a group"
 _LIFETIME = Lifetime(1_000, 2_000)
 _POLICY = Policy()
 _CREDENTIAL = b"c" * 105
-"""As long as a certificate of a device will be."""
+"""As long as the certificate of a device."""
 _TEXT = b"x" * 100
 
 
@@ -47,10 +58,12 @@ def _group(leaves: int) -> Iterator[Figure]:
     _, open_ms = _timed(lambda: [bob.process(message) for message in messages])
     yield figure("mls", "make a message", seal_ms / MESSAGES)
     yield figure("mls", "open a message", open_ms / MESSAGES)
-    state, state_ms = _timed(bob.state)
-    yield figure("mls", "state after a message", state_ms)
+    changed, keys_ms = _timed(bob.message_keys)
+    yield figure("mls", "keys after a message", keys_ms)
     yield figure("mls_bytes", "message", len(messages[-1]))
-    yield figure("mls_bytes", "state", len(state))
+    yield figure("mls_bytes", "keys that it changes", len(changed))
+    yield figure("mls_bytes", "state", len(bob.state()))
+    yield from _kept(alice, leaves)
 
     added = alice.commit(add=[packages[leaves].public])
     yield figure("mls_bytes", "commit that adds", len(added.commit))
@@ -64,6 +77,30 @@ def _group(leaves: int) -> Iterator[Figure]:
     yield figure("mls", "process a path", process_ms)
     yield figure("mls", "state after a path", state_ms)
     yield figure("mls_bytes", "commit with a path", len(renewed.commit))
+
+
+def _kept(group: MLSGroup, leaves: int) -> Iterator[Figure]:
+    """As a device keeps a message that it sends: in a transaction of its own, or as one of twenty in one."""
+    member = DeviceMembership(GroupId("#" + "f0" * 16), group=group)
+    member.have_roster({ClientId(f"{number:064x}"): "member" for number in range(leaves)}, 1)
+    key = StoreKey(b"k" * 32)
+
+    def encrypted() -> Absorb:
+        group.encrypt(_TEXT)
+        member.is_dirty = True
+        return Absorb((member.saved(),))
+
+    with (
+        TemporaryDirectory(prefix="kept-", dir=cache.cache_folder()) as folder,
+        closing(LocalFile.open(Path(folder, "bench.db"), OWNER, key)) as file,
+    ):
+        file.apply([encrypted()])
+        for batch, subject in ((1, "one in a transaction"), (BATCH, f"{BATCH} in one")):
+            started = time.perf_counter()
+            for _ in range(MESSAGES // batch):
+                file.apply([encrypted() for _ in range(batch)])
+            ms = (time.perf_counter() - started) * 1_000 / MESSAGES
+            yield Figure("kept", f"{leaves:,} leaves", subject, ms, {})
 
 
 def _timed(work: Callable[[], _T]) -> tuple[_T, float]:

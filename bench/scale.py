@@ -22,6 +22,9 @@ class Scale:
     profile_seconds: float
     group_leaves: tuple[int, ...]
     device_messages: int
+    client_pairs: tuple[tuple[int, int], ...]
+    """Pairs of clients, and texts without an answer in each."""
+    away_messages: int
 
 
 FULL = Scale(
@@ -38,8 +41,10 @@ FULL = Scale(
     connections=(100, 1000, 5000),
     depths=(1000, 1_000_000),
     profile_seconds=8,
-    group_leaves=(100, 1000),
+    group_leaves=(4, 20, 100, 500, 1000),
     device_messages=100_000,
+    client_pairs=((1, 1), (1, 10), (1, 100), (10, 10), (100, 1)),
+    away_messages=10_000,
 )
 
 QUICK = Scale(
@@ -58,4 +63,6 @@ QUICK = Scale(
     profile_seconds=2,
     group_leaves=(4, 100),
     device_messages=2_000,
+    client_pairs=((1, 10), (2, 1)),
+    away_messages=1_000,
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from bench import cache, device, flows, mls, profile, report
+from bench import cache, clients, device, flows, mls, profile, report
 from bench.contenders import ironwire
 from bench.figures import Figure, medians
 from bench.goals import judge
@@ -88,9 +88,18 @@ def test_a_budget_is_judged_by_its_own_unit() -> None:
 
 def test_groups_of_mls_are_measured() -> None:
     figures = list(mls.groups(ironwire(), TINY))
-    assert {figure.measure for figure in figures} == {"mls", "mls_bytes"}
+    assert {figure.measure for figure in figures} == {"mls", "mls_bytes", "kept"}
     assert {figure.case for figure in figures} == {"4 leaves"}
     assert all(figure.value > 0 for figure in figures)
+
+
+def test_clients_of_the_library_are_measured_encrypted_and_not() -> None:
+    figures = list(clients.texts(ironwire(), evolve(TINY, client_pairs=((2, 2),), seconds=1)))
+    assert [(figure.case, figure.subject) for figure in figures] == [
+        ("2 pairs, w=2", "in the clear"),
+        ("2 pairs, w=2", "encrypted"),
+    ]
+    assert all(figure.value > 0 and figure.details["p50_ms"] > 0 for figure in figures)
 
 
 def test_the_store_of_a_device_is_measured_encrypted_and_not() -> None:

@@ -58,7 +58,9 @@ from ironwire.client.events import (
     Settled,
 )
 from ironwire.client.groups import OwnGroups
+from ironwire.client.messages import OwnMessages
 from ironwire.client.opening import connect, open_device
+from ironwire.client.own_history import OwnHistory
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
@@ -248,7 +250,9 @@ __all__ = [
     "OwnCalls",
     "OwnDeviceLog",
     "OwnGroups",
+    "OwnHistory",
     "OwnKind",
+    "OwnMessages",
     "OwnPresence",
     "OwnRecord",
     "OwnRecordsChanged",

@@ -6,7 +6,6 @@ holds across the end of the program, and the program gets what came exactly once
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Self, Unpack
 
 from attrs import define
@@ -17,12 +16,12 @@ from ironwire.client.connection.outgoing import checked
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
-from ironwire.client.events import Connection, Event, HistoryProgress
+from ironwire.client.events import Connection, Event
 from ironwire.client.groups import OwnGroups, epoch_code
 from ironwire.client.messages import OwnMessages
+from ironwire.client.own_history import OwnHistory
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
-from ironwire.client.store import history_parts, records
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.device_owner import Sending
 from ironwire.client.store.handover_lines import Stored
@@ -84,6 +83,11 @@ class Client:
             LocalStoreError: there is no device whose store keeps messages.
         """
         return OwnMessages(self._backlog)
+
+    @property
+    def own_history(self) -> OwnHistory:
+        """The history of this device, as other own devices get it."""
+        return OwnHistory(self._link.encryption, self._link.write_queue)
 
     @property
     def presence(self) -> OwnPresence:
@@ -281,26 +285,6 @@ class Client:
         if encryption is not None:
             encryption.carry_out(encryption.engine.change_own(changes))
             await self._write_queue.commit(None)
-
-    async def give_history(self, device_key: str, since_ms: int) -> None:
-        """Give the own device with this key, in hex, the messages that this one has since then. Returns when that is
-        kept: it goes on in all sessions until it is done, and the event `HistoryProgress` says how far it is.
-
-        Raises:
-            LocalStoreError: there is no device whose store could keep it, or it fails.
-        """
-        if self._link.encryption is None:
-            raise LocalStoreError("a client without the keys of a device has no history to give")
-        await self._write_queue.commit(records.KeepGift(records.new_gift(device_key, since_ms)))
-        self._link.encryption.note_history()
-
-    async def given_history(self, device_key: str) -> HistoryProgress | None:
-        """How far the history for the own device with this key is; None: it gets none. Raises as `history` does."""
-        gift = await self._write_queue.store.look_up(partial(history_parts.gift_for, device_key))
-        if gift is None:
-            return None
-        done = sum(part.messages for part in gift.told.parts)
-        return HistoryProgress(device_key, True, done, gift.told.total, gift.told.is_complete)
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""

@@ -124,6 +124,6 @@ def _message(records: list[OwnRecord], digest: str | None = None) -> SyncBody:
             case "contact":
                 who = parse_address(each.value) if each.value else None
                 contacts.append(ContactName(each.key, each.at, each.by, who))
-            case "device":
+            case _:
                 devices.append(DeviceName(each.key, each.value, each.at, each.by))
     return SyncBody(verified=marks or None, contacts=contacts or None, devices=devices or None, state=digest)

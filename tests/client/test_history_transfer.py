@@ -72,7 +72,7 @@ async def test_a_new_device_gets_what_was_said_and_marks_it(dial: Dialler, tmp_p
         await phone.client.send_text(ALICE, "a note")
         async with person("alice.laptop", dial, tmp_path) as laptop:
             assert await texts(laptop.client) == [], "nothing is given without a yes"
-            await phone.client.give_history(key_of(laptop.client), 0)
+            await phone.client.own_history.give(key_of(laptop.client), 0)
             given = await phone.sees(is_complete)
             told = await laptop.sees(is_complete)
             assert (given, told) == (
@@ -107,13 +107,13 @@ async def test_nothing_is_there_twice_however_often_it_is_told(dial: Dialler, tm
         await bob.client.send_text(ALICE, "before")
         await phone.reads("before")
         async with person("alice.laptop", dial, tmp_path) as laptop:
-            await phone.client.give_history(key_of(laptop.client), 0)
+            await phone.client.own_history.give(key_of(laptop.client), 0)
             await laptop.sees(is_complete)
             await bob.client.send_text(ALICE, "after")
             await laptop.reads("after")
             await phone.reads("after")
             laptop.events.clear()
-            await phone.client.give_history(key_of(laptop.client), 0)
+            await phone.client.own_history.give(key_of(laptop.client), 0)
             await laptop.sees(is_complete)
             assert await texts(laptop.client) == ["before", "after"]
             entries = await laptop.client.history(BOB, 10)
@@ -126,14 +126,14 @@ async def test_only_the_last_days_where_that_was_the_yes(dial: Dialler, tmp_path
         await phone.reads("long ago")
         accepted = await phone.client.send_text(BOB, "today")
         async with person("alice.laptop", dial, tmp_path) as laptop:
-            await phone.client.give_history(key_of(laptop.client), accepted.ts)
+            await phone.client.own_history.give(key_of(laptop.client), accepted.ts)
             await laptop.sees(is_complete)
             assert await texts(laptop.client) == ["today"]
 
 
 async def test_an_empty_history_is_complete_too(dial: Dialler, tmp_path: Path) -> None:
     async with people(dial, tmp_path, "alice.phone", "alice.laptop") as (phone, laptop):
-        await phone.client.give_history(key_of(laptop.client), 0)
+        await phone.client.own_history.give(key_of(laptop.client), 0)
         assert await phone.sees(is_complete) == HistoryProgress(key_of(laptop.client), True, 0, 0, True)
 
 
@@ -151,7 +151,7 @@ async def test_both_sides_go_on_after_they_ended_in_between(
         new = key_of(laptop.client)
         await comes_in(phone, new)
     async with person("alice.phone", dial, tmp_path) as phone:
-        await phone.client.give_history(new, 0)
+        await phone.client.own_history.give(new, 0)
         await phone.sees(lambda event: isinstance(event, HistoryProgress) and not event.is_complete)
     async with person("alice.laptop", dial, tmp_path) as laptop:
         await laptop.sees(lambda event: isinstance(event, HistoryProgress))
@@ -175,7 +175,7 @@ async def test_a_revoked_device_gets_nothing(dial: Dialler, tmp_path: Path) -> N
         async with person("alice.laptop", dial, tmp_path) as laptop:
             stranger = key_of(laptop.client)
         await phone.client.device_log.revoke(stranger)
-        await phone.client.give_history(stranger, 0)
+        await phone.client.own_history.give(stranger, 0)
         await trio.sleep(1)
         assert not [event for event in phone.events if isinstance(event, HistoryProgress)]
 

@@ -85,7 +85,7 @@ LINE = {"conversation": FRIENDS, "from": BOB, "ts": 5, "message": json.loads(enc
 
 
 @settings(max_examples=30)
-@given(st.lists(messages, min_size=1, max_size=10), st.integers(1, 5000))
+@given(st.lists(messages, min_size=1, max_size=5), st.integers(1, 5000))
 def test_a_history_is_read_as_it_was_written(history: list[ArchivedMessage], piece_bytes: int) -> None:
     ((part, data),) = write(history)
     assert (part.messages, part.since, part.until) == (

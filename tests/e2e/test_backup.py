@@ -132,3 +132,9 @@ def test_a_large_backup_fits_and_one_that_is_too_large_is_refused() -> None:
         seal_backup(backup(5000, "a" * 128), CODE)
     with pytest.raises(InvalidBackup, match="larger than any"):
         open_backup(bytes(BACKUP_BYTES + 1), CODE)
+
+
+def test_a_conversation_says_with_whom_it_is() -> None:
+    group, pair = a_backup().conversations
+    assert (group.to, pair.to) == (group.conversation, pair.peer)
+    assert attrs.evolve(pair, peer=None).to is None

@@ -52,7 +52,7 @@ async def give_history(
     since_ms = time.time_ns() // 1_000_000 - MONTH_MS if choice == "month" else 0
 
     async def here(client: iw.Client) -> None:
-        await client.give_history(new, since_ms)
+        await client.own_history.give(new, since_ms)
         explain("Sending the history; Ctrl-C stops that, and it goes on when this device is used again.", "dim")
         await _watch(client, new)
 
@@ -67,7 +67,7 @@ async def _watch(client: iw.Client, new: str) -> None:
     """Show how far it is, until it is complete or nothing moves any more."""
     shown, moved_at = None, trio.current_time()
     while trio.current_time() < moved_at + PATIENCE_SECONDS:
-        progress = await client.given_history(new)
+        progress = await client.own_history.given(new)
         if progress != shown:
             shown, moved_at = progress, trio.current_time()
             if progress is not None and progress.is_complete:

@@ -93,7 +93,7 @@ class DeviceOwner:
             return terms
 
     async def give_history(self, device_key: str, since_ms: int) -> None:
-        """As `Client.give_history`."""
+        """As `Client.own_history.give`."""
         async with self._request(lines.GiveHistory(device_key, since_ms)) as hear:
             _reply(await hear())
 

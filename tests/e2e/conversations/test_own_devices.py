@@ -144,3 +144,16 @@ async def test_somebody_elses_sync_is_not_heard(mock_clock: MockClock) -> None:
         bob.say(phone.client, "Hello")
         await world.until(lambda: phone.texts == ["Hello"])
         assert names(phone) == {}
+
+
+async def test_it_is_known_where_a_device_reads_and_that_one_was_revoked(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        phone, bob = await world.enter("alice.phone", "bob.phone")
+        phone.say(bob.client, "Hello")
+        await world.until(lambda: bob.texts == ["Hello"])
+        (laptop,) = await world.enter("alice.laptop")
+        new, own = laptop.key.public_key.raw, phone.engine.own_devices
+        await world.until(lambda: own.is_everywhere(new))
+        assert not own.is_gone(new)
+        await world.log("alice.laptop", LogOp.REMOVE, laptop.key)
+        await world.until(lambda: own.is_gone(new) and not own.is_everywhere(new))
