@@ -95,6 +95,8 @@ class Deliveries:
         if not member.facts.generation:
             return
         if welcome.generation > member.facts.generation:
+            if welcome.epoch > 1 and inviter.client == self._state.own.client:
+                return  # who restarted it, another device of this client has checked; it need not be an admin itself
             is_wedged = member.standing in ("wedged", "out")
             need_restart_allowed(inviter.client, roster, member.roster, is_wedged=is_wedged)
         elif inviter.client not in member.roster and not member.facts.is_out:

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
-from ironwire.e2e.conversations.wishes import GiveRoles, RenewKeys
+from ironwire.e2e.conversations.wishes import BeginGeneration, GiveRoles, RenewKeys
 from ironwire.handlers import conversations
 from ironwire.ids import DeviceId
 from ironwire.protocol.bucket import Rate
@@ -222,3 +222,19 @@ async def test_a_device_that_comes_back_after_a_month_stays_in_its_groups(mock_c
         assert agree(group, alice, bob, laptop)
         assert not laptop.told(ev.MembersChanged)
         assert not alice.told(ev.DevicesChanged)
+
+
+async def test_a_device_comes_into_a_restarted_group_by_another_of_its_client(mock_clock: MockClock) -> None:
+    """The restart left it out, and who adds it is no admin: that one has seen that an admin has restarted the group."""
+    async with open_world() as world:
+        alice, bob, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        group = await begin_group(world, alice, bob)
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        await laptop.leave()
+        assert isinstance(await bob.ask(DeviceRemove(DeviceId("laptop"))), DeviceRemoved)
+        await change(world, alice, group, BeginGeneration((bob.client,), may_be_missing=True))
+        await world.until(lambda: alice.member(group).place[0] == bob.member(group).place[0] == 2)
+        assert bob.member(group).roster[bob.client] == "member"
+        await laptop.enter()
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        assert not laptop.told(ev.CommitRefused)
