@@ -15,8 +15,8 @@ from ironwire.ids import Address, ClientId, Role
 _ALARM = "bold red"
 
 
-def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
-    """An event of an encrypted conversation, as one line."""
+def secret_event(event: ConversationEvent, book: AddressBook) -> Text | None:
+    """An event of an encrypted conversation, as one line, if it has one."""
     match event:
         case iw.Secured(by=by, restarted=True):
             return notice(f"encryption was restarted by {book.label(by)}")
@@ -56,8 +56,8 @@ def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
         case iw.HistoryProgress(is_given=is_given, done=done, total=total, is_complete=is_complete):
             way = "to" if is_given else "from"
             return notice(f"history {way} another device: {done} of {total}{', complete' * is_complete}", "dim")
-        case iw.DeviceLinked(device_key=key):
-            return notice(f"a device was linked to your identity: {key.hex()[:16]}. Not you? Revoke it", _ALARM)
+        case iw.DeviceLinked():
+            return None  # `NewsSource` tells of it, unless it was linked here
 
 
 def _members(

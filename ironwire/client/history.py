@@ -26,7 +26,7 @@ from ironwire.client.events import HistoryProgress
 from ironwire.client.store import history_parts
 from ironwire.client.store.records import DropGift, FinishPart, Gift, KeepGift, OfferedPart, TellHistory
 from ironwire.client.store.write_queue import WriteQueue
-from ironwire.client.transfer import download, upload
+from ironwire.client.transfer import download_checked, upload
 from ironwire.e2e.archive import ArchivedMessage, ArchiveReader, ArchiveWriter
 from ironwire.e2e.bodies import HISTORY_PARTS, SyncBody
 from ironwire.e2e.conversations.effects import Sent
@@ -37,6 +37,7 @@ PART_BYTES = 8 * 1024 * 1024
 """A cut costs no more than this."""
 PAGE_MESSAGES = 500
 RETRY_SECONDS = 5.0
+MOST_RETRY_SECONDS = 600.0
 EVERYWHERE_SECONDS = 60.0
 """A new device comes into the conversations within moments; into some of them nobody may let it now."""
 ATTEMPTS = 3
@@ -62,8 +63,10 @@ class HistoryTransfer:
             nursery.start_soon(self._repeat, self._take_next)
 
     async def _repeat(self, step: Callable[[], Awaitable[bool]]) -> None:
-        """Do the next step as soon as there may be one."""
+        """Do the next step as soon as there may be one; after a failure later and later."""
+        pause = RETRY_SECONDS
         while True:
+            await trio.lowlevel.checkpoint()
             news = self._encryption.history_news
             try:
                 await self._link.wait_up()
@@ -71,8 +74,10 @@ class HistoryTransfer:
             except LocalStoreError:
                 return  # the client stops
             except ClientError:
-                await trio.sleep(RETRY_SECONDS)
+                await trio.sleep(pause)
+                pause = min(2 * pause, MOST_RETRY_SECONDS)
                 continue
+            pause = RETRY_SECONDS
             if not has_done:
                 await news.wait()
 
@@ -176,7 +181,7 @@ class HistoryTransfer:
         """Fetch the part, and keep what is in it: nothing, before all of it was read."""
         part, target, path = offered.part, self._link.target, self._beside("told")
         path.unlink(missing_ok=True)
-        await download(target.address, part.file.url, path, expected_sha256=part.file.sha256, dial=target.dial)
+        await download_checked(target.address, part.file, path, dial=target.dial)
         try:
             pages = self._pages(offered, path)
             await trio.to_thread.run_sync(_exhaust, pages)

@@ -81,6 +81,7 @@ def test_what_is_not_of_this_client_or_no_part_of_a_history_is_left_out(file: Lo
 def test_what_went_in_the_clear_is_marked_so(file: LocalFile) -> None:
     file.apply([TellHistory(SOURCE, (said(2, is_plain=True), said(1)))])
     assert [each.is_encrypted for each in file.history(BOB, 10)] == [True, False]
+    assert [(each.peer, each.unread) for each in file.conversations()] == [(BOB, 0)], "also in a new file"
 
 
 def test_texts_are_given_and_what_has_no_words_of_people_is_not(file: LocalFile) -> None:

@@ -264,7 +264,9 @@ class LineChat:
                 case iw.Missed() | iw.Lost() as missed:
                     self._say(render.incident(missed))
                 case secret:
-                    self._say(secret_event(secret, self._book))
+                    line = secret_event(secret, self._book)
+                    if line is not None:
+                        self._say(line)
             self._changed()
 
     async def _tell_of_devices(self, is_changed: bool) -> None:

@@ -127,7 +127,9 @@ class Listener:
                     await bring_together(client, self._key)
                     self._book.refresh()
                 case secret:
-                    self._aside.print(secret_event(secret, self._book))
+                    line = secret_event(secret, self._book)
+                    if line is not None:
+                        self._aside.print(line)
         raise AssertionError("a client's events end with an exception")
 
     async def _tell_of_devices(self, news: NewsSource, *, is_changed: bool) -> None:

@@ -40,7 +40,7 @@ _KEEP_GIFT = """
 _IS_THERE = "SELECT 1 FROM entry WHERE sender = ? AND message_id = ? AND peer = ? LIMIT 1"
 _TELL = """
     INSERT INTO entry (number, state, peer, sender, device, message_id, ts, frame, content, encrypted, told_by)
-    VALUES ((SELECT min(0, min(number)) - 1 FROM entry), 'seen', ?, ?, '', ?, ?, ?, ?, ?, ?)"""
+    VALUES ((SELECT min(0, coalesce(min(number), 0)) - 1 FROM entry), 'seen', ?, ?, '', ?, ?, ?, ?, ?, ?)"""
 _NOTE_OLDEST = """
     INSERT INTO conversation (peer, newest) VALUES (?, last_insert_rowid())
     ON CONFLICT (peer) DO UPDATE SET newest = max(newest, excluded.newest)"""
