@@ -30,7 +30,7 @@ from tests.e2e.conversations.model import CLIENTS, NAMES, SPARE, DeliveryModel, 
 from tests.simulation.stepping import SteppedLoop
 from tests.simulation.trace import seeded_scheduler
 
-EXAMPLES = int(os.environ.get("DELIVERY_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("DELIVERY_EXAMPLES", "8"))
 STEPS = 20
 
 devices = st.sampled_from([*NAMES, *NAMES, *SPARE])
