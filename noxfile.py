@@ -66,6 +66,19 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def interop(session: nox.Session) -> None:
+    """Groups of `ironwire.mls` and ts-mls, which needs Node 20 and npm: `nox -s interop -- --seeds NUMBER`."""
+    version = session.run("node", "--version", external=True, silent=True) if shutil.which("npm") else None
+    if not version or int(version.removeprefix("v").partition(".")[0]) < 20:
+        session.skip("Node 20 with npm is not installed")
+    session.install("--editable", ".", *group("test"))
+    folder = session.create_tmp()
+    shutil.copy("tests/mls/interop/package.json", folder)
+    session.run("npm", "install", "--prefix", folder, "--no-audit", "--no-fund", external=True)
+    session.run("python", "-m", "tests.mls.interop", folder, *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """All tests. `nox -s tests -- ARGUMENTS` hands ARGUMENTS to pytest instead of the number of processes."""
     session.install("--editable", ".[media]", *group("test"))
@@ -169,15 +182,3 @@ def mutate(session: nox.Session) -> None:
     """Take each check out of `ironwire.mls`, and see that a test fails: `nox -s mutate -- MODULES`."""
     session.install("--editable", ".", *group("test"))
     session.run("python", "-m", "tests.mls.mutate", *session.posargs)
-
-
-@nox.session
-def interop(session: nox.Session) -> None:
-    """Groups of `ironwire.mls` and ts-mls, which needs Node 20 and npm: `nox -s interop -- --seeds NUMBER`."""
-    if shutil.which("npm") is None:
-        session.skip("npm is not installed")
-    session.install("--editable", ".", *group("test"))
-    folder = session.create_tmp()
-    shutil.copy("tests/mls/interop/package.json", folder)
-    session.run("npm", "install", "--prefix", folder, "--no-audit", "--no-fund", external=True)
-    session.run("python", "-m", "tests.mls.interop", folder, *session.posargs)

@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import define, field
 
@@ -24,6 +25,8 @@ from ironwire.ids import Address, ClientId, GroupId, is_group, parse_address, pa
 
 VERIFIED = "✓"
 """Behind the name of somebody whose safety number was compared."""
+
+Value = TypeVar("Value")
 
 _NAME = re.compile(r"[^\W_][\w.-]{0,31}")
 
@@ -130,6 +133,14 @@ class AddressBook:
             raise InvalidId(f"{text!r} is a client; `ironwire group list` shows your groups")
         return GroupId(address)
 
+    def refresh(self) -> None:
+        """Read the files again, which other programs may have changed.
+
+        Raises:
+            ConfigError: one cannot be read.
+        """
+        self._ids, self._verified = self._contacts.read(), self._verifications.read()
+
     def differs(self, other: "AddressBook") -> bool:
         """Whether the files have changed between the two."""
         return (self._ids, self._verified) != (other._ids, other._verified)
@@ -159,6 +170,22 @@ class AddressBook:
                 verified[client] = now_ms
         self._verified = verified
 
+    def take(self, names: Mapping[str, Address | None], marks: Mapping[ClientId, int | None]) -> None:
+        """Have these names, and when these clients were verified, as another device of this user says; None: not any
+        more.
+
+        Raises:
+            ConfigError: a file cannot be written.
+        """
+        if names:
+            with self._contacts.changing() as ids:
+                _put(ids, names)
+            self._ids = ids
+        if marks:
+            with self._verifications.changing() as verified:
+                _put(verified, marks)
+            self._verified = verified
+
     def is_known(self, address: Address) -> bool:
         """Whether it is a contact."""
         return self._name(address) is not None
@@ -174,6 +201,14 @@ class AddressBook:
 
     def _name(self, address: Address) -> str | None:
         return next((name for name, known in self._ids.items() if known == address), None)
+
+
+def _put(known: dict[str, Value], changes: Mapping[str, Value | None] | Mapping[ClientId, Value | None]) -> None:
+    for name, value in changes.items():
+        if value is None:
+            known.pop(name, None)
+        else:
+            known[name] = value
 
 
 def parse_name(text: str) -> str:

@@ -127,6 +127,30 @@ class DeviceBook:
                 known[key] = KnownDevice(name=former["name"] or (name if is_free else ""), revoked=former["revoked"])
         self._known = known
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the user was told of no device yet."""
+        return not self._known
+
+    def given_names(self) -> dict[str, str]:
+        """The name of each device that has one here and was not revoked, by its key."""
+        return {key: device["name"] for key, device in self._known.items() if device["name"] and not device["revoked"]}
+
+    def take_names(self, names: Mapping[str, str]) -> None:
+        """Call these devices so, by their keys, as another device of this user does; but none by the name of another.
+
+        Raises:
+            ConfigError: the file cannot be written.
+        """
+        if not names:
+            return
+        with self._notes.changing() as known:
+            for key, name in names.items():
+                former = known.get(key, KnownDevice(name="", revoked=False))
+                if name not in _names(known, but=key):
+                    known[key] = KnownDevice(name=name, revoked=former["revoked"])
+        self._known = known
+
     def take_news(self, log: "DeviceLog", own_key: str | None) -> list[DeviceNews]:
         """Changes of the log that the user was not told of, and is now. Of its own device nobody is told that it was
         linked. With an empty book everything is as it should be: this computer has just become a device.

@@ -11,6 +11,8 @@ from attrs import frozen
 
 import ironwire.client as iw
 from ironwire.cli.options import ask_passphrase, check_there, this_device
+from ironwire.cli.shared_books import keep_books
+from ironwire.client.connection.nursery import plain_nursery
 from ironwire.ids import ClientId, DeviceId
 
 
@@ -79,16 +81,26 @@ class KeyFile:
             return
         device = self.device(device)
         keys = await self._keys(device)
-        async with iw.connect(
-            address, self.account, device=device, invite=invite, keys=keys, backoff=backoff
-        ) as client:
+        async with (
+            iw.connect(address, self.account, device=device, invite=invite, keys=keys, backoff=backoff) as client,
+            self._with_books(client),
+        ):
             yield client
 
     @asynccontextmanager
     async def open_device(self, address: iw.ServerAddress, device: DeviceId) -> AsyncGenerator[iw.Client]:
         """The device, with or without a server. Raises as `open_device`."""
-        async with iw.open_device(address, self.account, device, keys=await self._keys(device)) as client:
+        keys = await self._keys(device)
+        async with iw.open_device(address, self.account, device, keys=keys) as client, self._with_books(client):
             yield client
+
+    @asynccontextmanager
+    async def _with_books(self, client: iw.Client) -> AsyncGenerator[None]:
+        """As long as the block lasts, the names and marks beside the key are those of all devices."""
+        async with plain_nursery() as nursery:
+            nursery.start_soon(keep_books, client, self.path)
+            yield
+            nursery.cancel_scope.cancel()
 
     async def _keys(self, device: DeviceId) -> iw.DeviceKeys | None:
         return await trio.to_thread.run_sync(iw.open_device_keys, self.path, self.account, device)

@@ -142,12 +142,55 @@ def members(group: iw.GroupDetails, book: AddressBook, own: ClientId, code: str 
 
 
 def remembered(
-    entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, *, fetch: str | None = None
+    entry: iw.HistoryEntry,
+    book: AddressBook,
+    own_id: ClientId,
+    peer: Address,
+    *,
+    fetch: str | None = None,
+    source: str | None = None,
 ) -> Text:
-    """An entry of the conversation with `peer`, as the device keeps it."""
+    """An entry of the conversation with `peer`, as the device keeps it; `source` is the own device that told of it."""
+    line = _remembered(entry, book, own_id, peer, fetch)
+    return line if source is None else line.append(f"  from {printable(source)}", "dim")
+
+
+def _remembered(entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId, peer: Address, fetch: str | None) -> Text:
     message, at = entry.message, when(entry.message.ts)
     if isinstance(message, iw.GroupChanged):
         return group_change(message, book, own_id, at, peer)
+    return _said(entry, message, book, own_id, peer, fetch) + _amended(entry, book, own_id)
+
+
+def amendment(body: iw.Amendment, by: ClientId, book: AddressBook, own: ClientId, at: datetime) -> Text:
+    """What somebody says of a message at that moment, in one line."""
+    match body:
+        case iw.EditBody(text=text):
+            deed = f"changed a message: {text}"
+        case iw.DeleteBody():
+            deed = "deleted a message"
+        case _:
+            whose = "your message" if body.to.sender == own else "a message"
+            deed = f"took back the reaction to {whose}" if body.emoji is None else f"reacted to {whose}: {body.emoji}"
+    return Text.assemble((f"{_clock(at)} ", "dim"), (printable(f"{_names([by], book, own)} {deed}"), "dim"))
+
+
+def _amended(entry: iw.HistoryEntry, book: AddressBook, own_id: ClientId) -> Text:
+    """What was said later of an entry."""
+    reactions = [f"{YOU if by == own_id else book.label(by)} {printable(emoji)}" for by, emoji in entry.reactions]
+    told = [*(["edited"] if entry.is_edited else []), *reactions]
+    return Text(f"  ({', '.join(told)})" if told else "", "dim")
+
+
+def _said(
+    entry: iw.HistoryEntry,
+    message: iw.DeliveredText | iw.DeliveredFile,
+    book: AddressBook,
+    own_id: ClientId,
+    peer: Address,
+    fetch: str | None,
+) -> Text:
+    at = when(message.ts)
     if message.sender != own_id:
         return received(message, speaker(message, book, own_id, peer), at, fetch=fetch)
     said = message.text if isinstance(message, iw.DeliveredText) else sent_file(message.name)

@@ -8,14 +8,15 @@ from rich.text import Text
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.render import notice
+from ironwire.cli.terminal import counted
 from ironwire.client.events import ConversationEvent
 from ironwire.ids import Address, ClientId, Role
 
 _ALARM = "bold red"
 
 
-def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
-    """An event of an encrypted conversation, as one line."""
+def secret_event(event: ConversationEvent, book: AddressBook) -> Text | None:
+    """An event of an encrypted conversation, as one line, if it has one."""
     match event:
         case iw.Secured(by=by, restarted=True):
             return notice(f"encryption was restarted by {book.label(by)}")
@@ -48,8 +49,15 @@ def secret_event(event: ConversationEvent, book: AddressBook) -> Text:
             return notice(f"the server hides, or has altered, which devices {book.label(client)} has", _ALARM)
         case iw.DeviceRenewed():
             return notice("the store was put back from a copy: this device has a new key, and catches up", "magenta")
-        case iw.DeviceLinked(device_key=key):
-            return notice(f"a device was linked to your identity: {key.hex()[:16]}. Not you? Revoke it", _ALARM)
+        case iw.OwnRecordsChanged(records=records):
+            return notice(f"{counted(len(records), 'name or mark')} came from another device of yours", "dim")
+        case iw.HistoryProgress(problem=problem) if problem:
+            return notice(f"a part of the history cannot be had: {problem}", _ALARM)
+        case iw.HistoryProgress(is_given=is_given, done=done, total=total, is_complete=is_complete):
+            way = "to" if is_given else "from"
+            return notice(f"history {way} another device: {done} of {total}{', complete' * is_complete}", "dim")
+        case iw.DeviceLinked():
+            return None  # `NewsSource` tells of it, unless it was linked here
 
 
 def _members(

@@ -24,7 +24,7 @@ Programs import from here and from nowhere below; docs/client.md explains every 
 from ironwire.client.calls import OwnCalls
 from ironwire.client.client import Client
 from ironwire.client.connection.dial import Backoff
-from ironwire.client.connection.requests import new_message_id
+from ironwire.client.connection.outgoing import new_message_id
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import (
@@ -50,6 +50,7 @@ from ironwire.client.events import (
     DeviceRenewed,
     Disconnected,
     Event,
+    HistoryProgress,
     Lost,
     Missed,
     Queued,
@@ -57,10 +58,13 @@ from ironwire.client.events import (
     Settled,
 )
 from ironwire.client.groups import OwnGroups
+from ironwire.client.messages import OwnMessages
 from ironwire.client.opening import connect, open_device
+from ironwire.client.own_history import OwnHistory
 from ironwire.client.passing import Progress
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_link, parse_file_link, sealed_file
+from ironwire.client.store.amendments import Amendment
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog, open_device_keys, open_log
 from ironwire.client.store.device_owner import DeviceOwner, OwnerGone
 from ironwire.client.store.handover_lines import Stored
@@ -98,7 +102,7 @@ from ironwire.client.transfer import (
 )
 from ironwire.close_codes import CloseCode
 from ironwire.crypto.signing import Identity
-from ironwire.e2e.bodies import FileBody, SealedFile
+from ironwire.e2e.bodies import DeleteBody, EditBody, FileBody, MessageName, ReactionBody, SealedFile
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations.events import (
     CommitRefused,
@@ -109,9 +113,12 @@ from ironwire.e2e.conversations.events import (
     MembersChanged,
     MessagesHeld,
     NotEncrypted,
+    OwnRecordsChanged,
     Secured,
     Unreadable,
 )
+from ironwire.e2e.own_records import Kind as OwnKind
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.errors import InvalidId
 from ironwire.ids import (
     Address,
@@ -146,6 +153,7 @@ from ironwire.wire.messages import (
     GroupSummary,
     IceServer,
     IceServerList,
+    MlsMessage,
     PresenceUpdate,
     Receipt,
     RelayedAnswer,
@@ -163,6 +171,7 @@ __all__ = [
     "Accepted",
     "Account",
     "Address",
+    "Amendment",
     "AuthenticationRefused",
     "Backoff",
     "CallFailed",
@@ -180,6 +189,7 @@ __all__ = [
     "ConnectionLost",
     "Content",
     "Conversation",
+    "DeleteBody",
     "DeliveredFile",
     "DeliveredReceipt",
     "DeliveredText",
@@ -196,6 +206,7 @@ __all__ = [
     "DevicesChanged",
     "Disconnected",
     "Downloaded",
+    "EditBody",
     "Error",
     "Event",
     "Extended",
@@ -212,6 +223,7 @@ __all__ = [
     "GroupRenamed",
     "GroupSummary",
     "HistoryEntry",
+    "HistoryProgress",
     "IceServer",
     "IceServerList",
     "Identity",
@@ -229,19 +241,27 @@ __all__ = [
     "MediaError",
     "MembersChanged",
     "MessageId",
+    "MessageName",
     "MessagesHeld",
     "Missed",
+    "MlsMessage",
     "NotEncrypted",
     "NotTheProtocol",
     "OwnCalls",
     "OwnDeviceLog",
     "OwnGroups",
+    "OwnHistory",
+    "OwnKind",
+    "OwnMessages",
     "OwnPresence",
+    "OwnRecord",
+    "OwnRecordsChanged",
     "Owner",
     "OwnerGone",
     "PresenceUpdate",
     "Progress",
     "Queued",
+    "ReactionBody",
     "Receipt",
     "Received",
     "Refused",

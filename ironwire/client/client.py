@@ -4,7 +4,7 @@ A message is sent at least once, and with an id, so that a server that remembers
 holds across the end of the program, and the program gets what came exactly once (`inbox.py` says what that means).
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, Unpack
 
@@ -18,6 +18,8 @@ from ironwire.client.device_log import OwnDeviceLog
 from ironwire.client.errors import LocalStoreError
 from ironwire.client.events import Connection, Event
 from ironwire.client.groups import OwnGroups, epoch_code
+from ironwire.client.messages import OwnMessages
+from ironwire.client.own_history import OwnHistory
 from ironwire.client.presence import OwnPresence
 from ironwire.client.sealed_files import FileTerms, as_file_message, file_terms, will_encrypt
 from ironwire.client.store.backlog import Backlog
@@ -27,6 +29,8 @@ from ironwire.client.store.records import Conversation, HistoryEntry, MarkRead, 
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.transfer import FileMetadata
 from ironwire.e2e.bodies import FileBody
+from ironwire.e2e.own_records import Kind as OwnKind
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, DeviceId, GroupId, MessageId
 from ironwire.wire import messages as msg
 
@@ -70,6 +74,20 @@ class Client:
     def groups(self) -> OwnGroups:
         """The groups of this client."""
         return OwnGroups(self._link.requests, self._link.rosters)
+
+    @property
+    def messages(self) -> OwnMessages:
+        """What was said in encrypted messages, to be edited, deleted, and reacted to.
+
+        Raises:
+            LocalStoreError: there is no device whose store keeps messages.
+        """
+        return OwnMessages(self._backlog)
+
+    @property
+    def own_history(self) -> OwnHistory:
+        """The history of this device, as other own devices get it."""
+        return OwnHistory(self._link.encryption, self._link.write_queue)
 
     @property
     def presence(self) -> OwnPresence:
@@ -197,6 +215,12 @@ class Client:
         """
         return await will_encrypt(self._link.requests, to)
 
+    def is_in(self, to: Address) -> bool:
+        """Whether this device is in the encrypted conversation with a client or group, and reads what is said there."""
+        encryption = self._link.encryption
+        member = None if encryption is None else encryption.engine.member_of(to)
+        return member is not None and member.standing in ("active", "pending")
+
     async def epoch_code(self, to: Address) -> str | None:
         """The 30 digits that all devices in an encrypted conversation show as long as they are in one epoch, unless
         somebody has split it; None: this device is not in it, or it is not encrypted.
@@ -246,6 +270,21 @@ class Client:
     async def blocks(self) -> list[ClientId]:
         """The clients that this one has blocked. Raises as `block` does."""
         return (await self._link.requests.ask(msg.Blocks(), msg.BlockList)).clients
+
+    @property
+    def own_records(self) -> list[OwnRecord]:
+        """Names and verified people, as the devices of this client know them; none without the keys of a device."""
+        encryption = self._link.encryption
+        return [] if encryption is None else list(encryption.engine.own_devices.records)
+
+    async def change_own(self, changes: Iterable[tuple[OwnKind, str, str]]) -> None:
+        """A person says what all devices of this client are to know: kind, key and value of each. Returns when that is
+        kept; the other devices are told when that can be. Raises as `history` does.
+        """
+        encryption = self._link.encryption
+        if encryption is not None:
+            encryption.carry_out(encryption.engine.change_own(changes))
+            await self._write_queue.commit(None)
 
     async def conversations(self) -> list[Conversation]:
         """Every conversation that this device keeps, the one that changed last first. Raises as `history` does."""

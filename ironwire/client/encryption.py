@@ -18,20 +18,20 @@ from attrs import define, evolve, field, frozen
 
 from ironwire.client.clock import SessionClock
 from ironwire.client.connection.dial import Target
-from ironwire.client.connection.outgoing import Pending, Reply, SendQueue
+from ironwire.client.connection.outgoing import Pending, Reply, SendQueue, new_message_id
 from ironwire.client.errors import LocalStoreError, Refused
 from ironwire.client.events import DeviceRenewed, EventQueue, Received
 from ironwire.client.inbox import Inbox
 from ironwire.client.letters import Letters
 from ironwire.client.lookups import Lookups
-from ironwire.client.store.arrivals import as_delivered
+from ironwire.client.store.arrivals import as_told
 from ironwire.client.store.device_keys import DeviceKeys
 from ironwire.client.store.mark import StoreMark
 from ironwire.client.store.numbers import Given
-from ironwire.client.store.records import Absorb, Sendable, body_for
+from ironwire.client.store.records import Absorb
 from ironwire.client.store.write_queue import WriteQueue
 from ironwire.client.wishes import AwaitedWishes
-from ironwire.e2e.bodies import AnyBody, CallBody, TypingBody
+from ironwire.e2e.bodies import AnyBody, CallBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
 from ironwire.e2e.conversations.calls import CallSignal
@@ -39,15 +39,13 @@ from ironwire.e2e.conversations.engine import Engine
 from ironwire.e2e.conversations.state import Surroundings
 from ironwire.e2e.conversations.wishes import Wish
 from ironwire.errors import ClientError, InvalidLogEntry, MLSError
-from ironwire.ids import Address, GroupId, MessageId
+from ironwire.ids import Address, GroupId
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages.conversations import MlsTask, RelayedMlsSignal
 from ironwire.wire.messages.key_packages import MlsLow
 
 FEATURE = "mls"
-PLAIN_FILE = msg.Error("forbidden", "the conversation is encrypted: encrypt the file too (`send_sealed_file`)")
-CANNOT_READ = msg.Error("forbidden", "the recipient has no device that reads encrypted messages")
 HELD_REASONS = {
     "keys": "no device of the recipient has published keys yet",
     "entry": "this device is not in the group yet: a device of another member has to let it in",
@@ -89,10 +87,12 @@ class Encryption:
     """The server of the last session does not know encrypted conversations."""
     _epoch: int = field(default=0, init=False)
     """Of the mailbox whose deliveries have been dealt with."""
-    _letters: Letters = field(init=False)
+    letters: Letters = field(init=False)
     _asked: dict[int, Pending] = field(factory=dict, init=False)
     """Requests of this session that have no reply yet."""
-    _wishes: AwaitedWishes = field(factory=AwaitedWishes, init=False)
+    wishes: AwaitedWishes = field(init=False)
+    history_news: trio.Event = field(factory=trio.Event, init=False)
+    """Set when there is history to be given or taken."""
     _timer: trio.Event = field(factory=trio.Event, init=False)
     _caught_up: trio.Event = field(factory=trio.Event, init=False)
     _mark: StoreMark = field(init=False)
@@ -101,8 +101,8 @@ class Encryption:
     def __attrs_post_init__(self) -> None:
         store = self._write_queue.store
         self._mark = StoreMark(store, self._keys)
-        self._letters = Letters(self._write_queue, self._give_number)
         self._lookups = Lookups(self._target, store, self._ask_server)
+        self.wishes = AwaitedWishes(self.carry_out)
 
     async def open(self) -> None:
         """Take up what is in the device's file.
@@ -114,13 +114,15 @@ class Encryption:
         self._clock.set()
         if await self._mark.opened():
             self._events.put(DeviceRenewed())
-        keys, around = self._keys, Surroundings(self._clock.now_ms, _new_id, os.urandom)
+        keys, around = self._keys, Surroundings(self._clock.now_ms, new_message_id, os.urandom)
         self.engine = Engine.new(keys.key, keys.certificate.encode(), keys.account.client_id, around)
+        ways = (self._give_number, self.may_encrypt, self._launch_plain, self._settle, self.carry_out)
+        self.letters = Letters(self.engine, self._write_queue, *ways)
         store = self._write_queue.store
         kept = await store.secrets()
         self._epoch = (await store.numbered()).epoch
         try:
-            self.engine.restore(kept.memberships, kept.packages, kept.logs, kept.missing)
+            self.engine.restore(kept.memberships, kept.packages, kept.logs, kept.missing, kept.own)
         except (MLSError, InvalidLogEntry, ValueError) as error:
             raise LocalStoreError(
                 f"{store.path}: what it has of encrypted conversations is damaged: {error}"
@@ -152,7 +154,7 @@ class Encryption:
         return await self._prepared(self.engine.answer(request.number, reply))
 
     async def _prepared(self, effects: fx.Effects) -> list[fx.Request]:
-        self._carry_out(evolve(effects, requests=[]))
+        self.carry_out(evolve(effects, requests=[]))
         await self._write_queue.commit(None)
         return effects.requests
 
@@ -165,14 +167,14 @@ class Encryption:
         is_new, self._epoch = welcome.epoch != self._epoch, welcome.epoch or 0
         self._is_off = FEATURE not in (welcome.features or ())
         if self._is_off:
-            self._carry_out(self.engine.give_back())
+            self.carry_out(self.engine.give_back())
             return
         await self._write_queue.commit(None)
         position = await self._write_queue.store.position()
         self._clock.set()
         self._caught_up = trio.Event()
         self._session = EncryptedSession(nursery, queue)
-        self._carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
+        self.carry_out(self.engine.begin_session(self._keys.log, position, is_new_mailbox=is_new))
         nursery.start_soon(self._keep_time)
 
     def end(self) -> None:
@@ -183,7 +185,7 @@ class Encryption:
             for pending in self._asked.values():
                 self._forget(pending)
             self._asked.clear()
-            self._carry_out(self.engine.end_session())
+            self.carry_out(self.engine.end_session())
 
     async def _keep_time(self) -> None:
         while True:
@@ -191,24 +193,25 @@ class Encryption:
             with trio.move_on_after(float("inf") if due_at is None else max(due_at - self._clock.now_ms(), 1) / 1000):
                 await self._timer.wait()
             if self.engine.due_at is not None and self.engine.due_at <= self._clock.now_ms():
-                self._carry_out(self.engine.tick())
+                self.carry_out(self.engine.tick())
 
     def take(self, frame: ServerFrame) -> bool:
         """Whether this push is a matter of the engine; then it has it."""
         is_for_it = frame.seq is not None or isinstance(frame.message, msg.Gap | msg.CaughtUp | _PUSHES)
         if self._session is None or not is_for_it:
             return False
-        self._carry_out(self.engine.take(frame))
+        self.carry_out(self.engine.take(frame))
         return True
 
     # --- what follows ------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, effects: fx.Effects) -> None:
+    def carry_out(self, effects: fx.Effects) -> None:
+        """Keep what is to be kept of an input to the engine, then let the rest follow."""
         self._timer.set()
         if effects == fx.Effects():
             return
         change = Absorb(tuple(effects.writes)) if effects.writes else None
-        sealed = self._letters.seal(effects.requests)
+        sealed = self.letters.seal(effects.requests)
         self._write_queue.put(change, partial(self._kept, effects, sealed, self._session))
 
     def _kept(
@@ -222,39 +225,40 @@ class Encryption:
             return  # the client stops
         for write in effects.writes:
             self._tell_kept(write, session)
-        self._letters.kept(sealed.values())
+        self.letters.kept(sealed.values())
         if session is not None and session is self._session and not session.is_ending:
             for request in effects.requests:
                 self._ask(request, sealed.get(request.number), session)
         for event in effects.events:
             self._tell(event)
         for report in effects.reports:
-            self._report(report)
+            if not self.wishes.note(report):
+                self.letters.report(report)
 
     def _tell_kept(self, write: fx.Write, session: EncryptedSession | None) -> None:
         match write:
             case fx.Passed(_, seq) if session is not None:
                 session.queue.ack(seq)
                 self._events.wake()
+            case fx.SavedManifest():
+                self.note_history()
             case fx.KeptFrame(frame) if isinstance(frame.message, msg.CaughtUp):
                 self._events.put(Received(frame.message))
                 self._caught_up.set()
             case _:
                 pass
 
+    def note_history(self) -> None:
+        """There may be history to be given or taken."""
+        self.history_news.set()
+        self.history_news = trio.Event()
+
     def _tell(self, event: ev.EngineEvent) -> None:
         if isinstance(event, ev.MessagesHeld):
             self._hold(event.to, None if event.reason is None else HELD_REASONS[event.reason])
-        if isinstance(event, ev.CallSignalled):
-            self._events.put(Received(event.message, content=event.content))
-        elif not isinstance(event, ev.OpenedMessage):
-            self._events.put(event)
-        elif event.seq is None and isinstance(event.content.body, TypingBody):
-            group = GroupId(event.conversation) if event.peer is None else None
-            typing = msg.RelayedTyping(event.sender, event.content.body.typing, group)
-            self._events.put(Received(typing, content=event.content))
-        elif event.seq is None:
-            self._events.put(Received(as_delivered(event), content=event.content))
+        told = as_told(event)
+        if told is not None:
+            self._events.put(told)
 
     def _ask(self, request: fx.Request, sealed: Pending | None, session: EncryptedSession) -> None:
         """Ask at once, in the order in which the engine asks."""
@@ -263,7 +267,7 @@ class Encryption:
             session.nursery.start_soon(self._look_up, number, question, session)
             return
         try:
-            pending = sealed or Pending(request.ask.id or _new_id(), question)
+            pending = sealed or Pending(request.ask.id or new_message_id(), question)
             pending.then = partial(self._answered, number, session)
             self._asked[number] = pending
             self._launch(pending)
@@ -279,7 +283,7 @@ class Encryption:
         self._answer(number, await self._lookups.find(question), session)
 
     async def _ask_server(self, question: msg.ClientMessage) -> Reply:
-        pending = Pending(_new_id(), question)
+        pending = Pending(new_message_id(), question)
         self._launch(pending)
         try:
             return await pending.reply_or_error()
@@ -288,21 +292,7 @@ class Encryption:
 
     def _answer(self, number: int, reply: object, session: EncryptedSession) -> None:
         if session is self._session:
-            self._carry_out(self.engine.answer(number, reply))
-
-    def _report(self, report: fx.Report) -> None:
-        if isinstance(report, fx.WishDone | fx.Sealed):
-            self._wishes.note(report)
-            return
-        pending = self._letters.pop(report.id)
-        if pending is None:
-            return
-        if isinstance(report, fx.Sent):
-            self._settle(pending, report.reply)
-        elif pending.body is not None:
-            self._settle(pending, CANNOT_READ)
-        else:
-            self._launch_plain(pending)
+            self.carry_out(self.engine.answer(number, reply))
 
     # --- what the program wants --------------------------------------------------------------------------------------
 
@@ -317,23 +307,8 @@ class Encryption:
             SessionEnded: the client has stopped.
         """
         if not self._is_off and not self.engine.is_encrypted(group):
-            wish_id = _new_id()
-            await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.look(wish_id)))
+            await self.wishes.outcome(self.engine.look)
         return self.engine.is_encrypted(group)
-
-    def takes(self, pending: Pending, message: Sendable) -> bool:
-        """Whether the message goes encrypted, or is refused because it cannot; then it is a matter of the engine."""
-        body = pending.body or body_for(message)
-        if body is None:
-            if self.engine.is_encrypted(message.to):
-                self._settle(pending, PLAIN_FILE)
-                return True
-            return False
-        if not self.may_encrypt(message.to) and pending.body is None:
-            return False
-        self._letters.put(pending)
-        self._carry_out(self.engine.send(message.to, pending.id, body))
-        return True
 
     async def epoch_code(self, to: Address) -> str | None:
         """The code of a conversation, in the newest epoch: with a session, once what waited has been read."""
@@ -341,19 +316,11 @@ class Encryption:
             await self._caught_up.wait()
         return self.engine.epoch_code(to)
 
-    def letters(self) -> list[Pending]:
-        """The messages that the engine has, and that have no answer yet."""
-        return self._letters.all()
-
-    def settle(self, letter: Pending, reply: msg.Accepted | msg.Error) -> None:
-        """The server tells, as a session begins, what became of one that was sent before."""
-        self._carry_out(self.engine.settle(letter.id, reply))
-
     def signal(self, to: Address, body: AnyBody) -> bool:
         """Say something that is worth nothing later. False: the conversation is not encrypted."""
         if not self.engine.is_encrypted(to):
             return False
-        self._carry_out(self.engine.signal(to, body))
+        self.carry_out(self.engine.signal(to, body))
         return True
 
     async def change(self, to: Address, wish: Wish) -> None:
@@ -363,8 +330,7 @@ class Encryption:
             Refused: it cannot be.
             SessionEnded: the client has stopped.
         """
-        wish_id = _new_id()
-        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.want(to, wish, wish_id)))
+        done = await self.wishes.outcome(partial(self.engine.want, to, wish))
         refused = done.refused if isinstance(done, fx.WishDone) else None
         if refused is not None:
             raise Refused(refused.msg, refused.detail, refused.user, refused.retry_after_ms)
@@ -376,14 +342,9 @@ class Encryption:
         Raises:
             SessionEnded: the client has stopped.
         """
-        wish_id = _new_id()
-        done = await self._wishes.outcome(wish_id, lambda: self._carry_out(self.engine.seal(to, body, wish_id)))
+        done = await self.wishes.outcome(partial(self.engine.seal, to, body))
         return done.text if isinstance(done, fx.Sealed) else None
 
     def fail_waiting(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for every change that is waited for."""
-        self._wishes.fail(error)
-
-
-def _new_id() -> MessageId:
-    return MessageId(os.urandom(16).hex())
+        self.wishes.fail(error)

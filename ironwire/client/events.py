@@ -120,8 +120,24 @@ class DeviceRenewed:
     """
 
 
+@frozen
+class HistoryProgress:
+    """History goes to another own device, or comes from it: to or from the device with the key `device`, in hex. `done`
+    of `total` messages have gone or come; `is_complete`: all that were to. `problem`: a part could not be had, and will
+    not be.
+    """
+
+    device: str
+    is_given: bool
+    done: int
+    total: int
+    is_complete: bool = False
+    problem: str = ""
+
+
 ConversationEvent = (
     DeviceRenewed
+    | HistoryProgress
     | ev.CommitRefused
     | ev.DeviceLinked
     | ev.DevicesChanged
@@ -130,6 +146,7 @@ ConversationEvent = (
     | ev.MembersChanged
     | ev.MessagesHeld
     | ev.NotEncrypted
+    | ev.OwnRecordsChanged
     | ev.Secured
     | ev.Unreadable
 )

@@ -4,6 +4,7 @@
     open_device()    waits for nobody: what the device keeps can be read and added to without a server
       ├─ Link.keep
       ├─ Reception.run    what other programs hand over (`client/store/handover.py`)
+      ├─ HistoryTransfer  history to and from other own devices (`client/history.py`)
       └─ Link.run         drawn in `client/connection/link.py`
 
 Both own the nurseries; what their block raises comes out as it was raised.
@@ -22,6 +23,7 @@ from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.urls import ServerAddress
 from ironwire.client.errors import ClientError, KeystoreError, SessionEnded
 from ironwire.client.events import EventQueue
+from ironwire.client.history import HistoryTransfer
 from ironwire.client.inbox import Inbox
 from ironwire.client.store.device_keys import DeviceKeys, KeptLog
 from ironwire.client.store.handover import Reception
@@ -132,6 +134,8 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
                 keeping.start_soon(link.keep)
                 if write_queue is not None:
                     keeping.start_soon(Reception(link, write_queue.store.path).run)
+                    if link.encryption is not None:
+                        keeping.start_soon(HistoryTransfer(link, write_queue, link.encryption).run)
                 async with plain_nursery() as nursery:
                     nursery.start_soon(link.run)
                     yield Client(link)

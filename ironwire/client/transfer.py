@@ -17,7 +17,7 @@ from ironwire.client.connection.exchange import ANSWER_BYTES, Exchange, exchange
 from ironwire.client.connection.urls import UPLOAD_PATH, ServerAddress
 from ironwire.client.errors import TransferFailed
 from ironwire.client.files import NewFile
-from ironwire.client.passing import HashedDownload, Incoming, Progress, SealedDownload, body_of
+from ironwire.client.passing import CheckedDownload, HashedDownload, Incoming, Progress, SealedDownload, body_of
 from ironwire.client.sources import regular_file
 from ironwire.e2e.bodies import SealedFile
 from ironwire.e2e.files import FileSealer
@@ -177,6 +177,13 @@ async def download_sealed(
         ConnectionFailed, TransferFailed: as `download` says.
     """
     await _download(address, file.url, destination, progress or _tell_nobody, SealedDownload.of(file), dial)
+
+
+async def download_checked(
+    address: ServerAddress, file: SealedFile, destination: Path, *, dial: Dial = dial_tcp
+) -> None:
+    """As `download_sealed`, but what is at `destination` then is encrypted. Raises as that does."""
+    await _download(address, file.url, destination, _tell_nobody, CheckedDownload.of(file), dial)
 
 
 async def _download(

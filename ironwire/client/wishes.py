@@ -5,11 +5,12 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
+from ironwire.client.connection.outgoing import new_message_id
 from ironwire.e2e.conversations import effects as fx
 from ironwire.errors import ClientError
 from ironwire.ids import MessageId
 
-Outcome = fx.WishDone | fx.Sealed
+Outcome = fx.WishDone | fx.Sealed | fx.Sent
 
 
 @define(eq=False)
@@ -20,18 +21,20 @@ class _Wish:
 
 @define(eq=False)
 class AwaitedWishes:
-    """The wishes of one client, by their ids."""
+    """The wishes of one client, by their ids. `carry_out` does what the engine says."""
 
+    _carry_out: Callable[[fx.Effects], None]
     _wishes: dict[MessageId, _Wish] = field(factory=dict, init=False)
 
-    async def outcome(self, wish_id: MessageId, ask: Callable[[], None]) -> Outcome | None:
-        """Have it asked for, and wait.
+    async def outcome(self, ask: Callable[[MessageId], fx.Effects]) -> Outcome | None:
+        """Ask the engine for it, under an id, and wait.
 
         Raises:
             ClientError: the client has stopped.
         """
+        wish_id = new_message_id()
         wish = self._wishes[wish_id] = _Wish()
-        ask()
+        self._carry_out(ask(wish_id))
         try:
             await wish.event.wait()
         finally:
@@ -40,15 +43,19 @@ class AwaitedWishes:
             raise wish.outcome
         return wish.outcome
 
-    def note(self, outcome: Outcome) -> None:
-        self._end(self._wishes.get(outcome.wish), outcome)
+    def note(self, report: fx.Report) -> bool:
+        """Whether somebody waits for this report of the engine; then they have it."""
+        wish = self._wishes.get(report.wish if isinstance(report, fx.WishDone | fx.Sealed) else report.id)
+        if wish is not None and not isinstance(report, fx.GoesPlain):
+            self._end(wish, report)
+        return wish is not None
 
     def fail(self, error: ClientError) -> None:
         """The client has stopped: raise `error` for everything that is waited for."""
         for wish in self._wishes.values():
             self._end(wish, error)
 
-    def _end(self, wish: _Wish | None, outcome: Outcome | ClientError) -> None:
-        if wish is not None and wish.outcome is None:
+    def _end(self, wish: _Wish, outcome: Outcome | ClientError) -> None:
+        if wish.outcome is None:
             wish.outcome = outcome
             wish.event.set()

@@ -2,8 +2,9 @@
 
     part    = IWA1 of gzip of lines, each of them JSON
     line 1  = {"v":1,"client":"<client id>"}
-    others  = {"conversation":"@…","from":"<client id>","ts":…,"message":{"v":1,"id":…,"ts":…,"t":…}}
+    others  = {"conversation":"@…","from":"<client id>","to":…,"ts":…,"plain":true,"message":{"v":1,"id":…,"t":…,…}}
 
+`to` is there where the client itself has written, in a pair: the other one. `plain`: it came, or went, in the clear.
 `ts` beside `message` is when the server accepted it. The signatures of the messages are gone, so a device shows what it
 imports as told by the device that it comes from. Newest messages first, in the parts and among them.
 """
@@ -20,7 +21,8 @@ from ironwire.e2e.content import MOST_BYTES as MOST_CONTENT_BYTES
 from ironwire.e2e.content import Content, content_from, parts_of
 from ironwire.e2e.files import FileOpener, FileSealer, content_room
 from ironwire.errors import InvalidArchive, InvalidContent, UpdateNeeded
-from ironwire.ids import ClientId, ConversationId
+from ironwire.ids import Address, ClientId, ConversationId, GroupId, is_group
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.record import record
 from ironwire.wire.base64url import from_base64url, to_base64url
 from ironwire.wire.messages.fields import WIRE_KEY, Between, UnixMs
@@ -50,16 +52,29 @@ class _Place:
     conversation: ConversationId
     sender: ClientId = field(metadata={WIRE_KEY: "from"})
     ts: UnixMs
+    to: ClientId | None = None
+    plain: bool | None = None
 
 
 @frozen
 class ArchivedMessage:
-    """One message of the history; `ts` is when the server accepted it."""
+    """One message of the history; `ts` is when the server accepted it. `to` is the other client of a pair, where this
+    one has written.
+    """
 
     conversation: ConversationId
     sender: ClientId
     ts: int
     content: Content
+    to: ClientId | None = None
+    is_plain: bool = False
+
+    def peer(self, own: ClientId) -> Address | None:
+        """With whom it was said, at the client `own`; None: in a conversation that is not one of that client."""
+        if is_group(self.conversation):
+            return GroupId(self.conversation)
+        other = self.to if self.sender == own else self.sender
+        return other if other is not None and pair_id(own, other) == self.conversation else None
 
 
 _converter = strict_converter(is_open=True)
@@ -92,7 +107,8 @@ class ArchiveWriter:
         Raises:
             InvalidArchive: a part with this message alone would be too large.
         """
-        line = _line(_converter.unstructure(_Place(message.conversation, message.sender, message.ts)), message.content)
+        place = _Place(message.conversation, message.sender, message.ts, message.to, message.is_plain or None)
+        line = _line(_converter.unstructure(place), message.content)
         head = b"" if self.messages else _line({"v": VERSION, "client": self._client})
         most = content_room(self._most_bytes)
         if self._sealer.size + _longest_gzip(self._waiting_bytes + len(head) + len(line)) > most:
@@ -208,7 +224,9 @@ class ArchiveReader:
                 return None
             self._messages += 1
             place = _converter.structure(parts, _Place)
-            return ArchivedMessage(place.conversation, place.sender, place.ts, content_from(parts.get("message")))
+            content = content_from(parts.get("message"))
+            is_plain = bool(place.plain)
+            return ArchivedMessage(place.conversation, place.sender, place.ts, content, place.to, is_plain)
         except UpdateNeeded:
             self.skipped += 1
             return None

@@ -25,7 +25,7 @@ from ironwire.crypto.signing import SIGNATURE_BYTES, Identity
 from ironwire.e2e.bodies import Base64Key
 from ironwire.e2e.recovery import RecoveryCode
 from ironwire.errors import InvalidBackup, InvalidSignature
-from ironwire.ids import ClientId, ConversationId
+from ironwire.ids import Address, ClientId, ConversationId, GroupId, is_group
 from ironwire.limits import BACKUP_BYTES
 from ironwire.record import record
 from ironwire.wire.base64url import from_base64url, to_base64url
@@ -42,20 +42,28 @@ _LENGTH_BYTES = 4
 
 @record
 class BackupContact:
-    """A client that this one knows; `verified` if a person has compared the safety number."""
+    """A client or group that has a name here; `verified` if a person has compared the safety number of the client."""
 
-    client: ClientId
+    who: Address
     verified: bool
     name: GroupName | None = None
 
 
 @record
 class BackupConversation:
-    """A conversation, and the newest generation of it that this client has seen: it was encrypted, and stays so."""
+    """A conversation, and the newest generation of it that this client has seen: it was encrypted, and stays so. `peer`
+    is the other client of a pair, `name` a group's own.
+    """
 
     conversation: ConversationId
     generation: Annotated[int, Between(1, 2**32 - 1)]
     name: GroupName | None = None
+    peer: ClientId | None = None
+
+    @property
+    def to(self) -> Address | None:
+        """With whom it is; None of a pair whose other client is not known."""
+        return GroupId(self.conversation) if is_group(self.conversation) else self.peer
 
 
 @record

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from attrs import field
 
-from ironwire.ids import CallId, ClientId, ConversationId, MessageId
+from ironwire.ids import Address, CallId, ClientId, ConversationId, MessageId
 from ironwire.limits import RECEIPT_IDS
 from ironwire.record import record
 from ironwire.wire.messages import fields
@@ -28,6 +28,10 @@ Thumbnail = Annotated[
 Emoji = Annotated[str, Chars(1, 32)]
 """One that a person sees as one may be many code points long."""
 DeviceKeyHex = Annotated[str, Pattern(r"[0-9a-f]{64}", description="a device key: 64 lowercase hex digits")]
+
+
+HISTORY_PARTS = 64
+"""Of one history: so many still fit into a frame."""
 
 
 class Body:
@@ -198,10 +202,22 @@ class RevokeMeBody(Body):
 
 @record
 class VerifiedMark:
-    """Whether a person has compared the safety number with this client."""
+    """Whether a person has compared the safety number with this client: said at `at`, on the device `by`."""
 
     client: ClientId
     verified: bool
+    at: fields.UnixMs
+    by: DeviceKeyHex
+
+
+@record
+class ContactName:
+    """Whom this name means to the person; nobody any more, without `who`."""
+
+    name: fields.GroupName
+    at: fields.UnixMs
+    by: DeviceKeyHex
+    who: Address | None = None
 
 
 @record
@@ -214,10 +230,12 @@ class ReadMark:
 
 @record
 class DeviceName:
-    """The name that people gave to a device of their own."""
+    """The name that the person gave to a device of their own."""
 
     device: DeviceKeyHex
     name: fields.GroupName
+    at: fields.UnixMs
+    by: DeviceKeyHex
 
 
 @record
@@ -232,24 +250,29 @@ class HistoryPart:
 
 @record
 class HistoryManifest:
-    """History for the device with this key, newest part first. `parts` grows from one manifest to the next; the last
-    has `is_complete`.
+    """History for the device with this key, newest part first: `total` messages in all. `parts` grows from one manifest
+    to the next; the last has `is_complete`.
     """
 
     device: DeviceKeyHex
-    parts: Annotated[list[HistoryPart], Items(0, 256)]
+    parts: Annotated[list[HistoryPart], Items(0, HISTORY_PARTS)]
+    total: fields.Count
     is_complete: bool
 
 
 @record
 class SyncBody(Body):
-    """In `self` alone: what the devices of one client tell each other."""
+    """In `self` alone: what the devices of one client tell each other. `state` is the hash of everything that the
+    device knows of names and marks (section 11.3); devices that know something else tell it.
+    """
 
     t: ClassVar[str] = "sync"
 
     verified: Annotated[list[VerifiedMark], Items(1, 1000)] | None = None
+    contacts: Annotated[list[ContactName], Items(1, 1000)] | None = None
     read: Annotated[list[ReadMark], Items(1, 1000)] | None = None
-    devices: Annotated[list[DeviceName], Items(1, 64)] | None = None
+    devices: Annotated[list[DeviceName], Items(1, 1000)] | None = None
+    state: fields.Sha256Hex | None = None
     history: HistoryManifest | None = None
 
 

@@ -158,10 +158,11 @@ class ConversationHandler:
         leaf, _ = who
         now = trio.current_time()
         waits = {group: self._rejoins.take((leaf, group), 1, now) for group in dict.fromkeys(request.groups)}
-        allowed = tuple(group for group, wait in waits.items() if not wait)
-        if not allowed:
-            return reply(endpoint, too_often(min(waits.values())), id_)
-        await self._delivery.change(leaf.client, op.AskToRejoin(leaf, allowed))
+        if any(waits.values()):
+            for group in [group for group, wait in waits.items() if not wait]:
+                self._rejoins.give_back((leaf, group), 1, now)
+            return reply(endpoint, too_often(max(waits.values())), id_)
+        await self._delivery.change(leaf.client, op.AskToRejoin(leaf, tuple(waits)))
         return reply(endpoint, msg.Accepted(self._now_ms()), id_)
 
     def statistics(self) -> ConversationStatistics:

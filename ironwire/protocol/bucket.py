@@ -75,6 +75,10 @@ class Buckets(Generic[Key]):
             self._buckets.move_to_end(key)
         return bucket.take(count, self.rate, now)
 
+    def give_back(self, key: Key, count: float, now: float) -> None:
+        """What was taken is not used."""
+        self.take(key, -count, now)
+
     def __len__(self) -> int:
         return len(self._buckets)
 

@@ -9,25 +9,33 @@ import trio
 from trio.testing import MockClock
 
 from ironwire import client as library
+from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.chat.commands import COMMANDS
 from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.cli.render import remembered
 from ironwire.cli.scripting import files
 from ironwire.cli.scripting.outbound import OFFLINE_SECONDS
 from ironwire.client import (
     Accepted,
+    Amendment,
     AuthenticationRefused,
     Connected,
     Connection,
     Content,
+    DeleteBody,
     DeliveredFile,
     DeliveredText,
     Disconnected,
     Downloaded,
+    EditBody,
     Error,
     FileBody,
     HistoryEntry,
     Lost,
+    MessageName,
     Missed,
+    MlsMessage,
+    ReactionBody,
     Received,
     Refused,
     SealedFile,
@@ -40,6 +48,7 @@ from ironwire.client import (
 )
 from ironwire.e2e.bodies import TextBody
 from ironwire.ids import DeviceId, MessageId
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.wire.messages import DeliveredReceipt, File, Receipt, Text
 
 from .table import ALICE, BOB, CAROL, FRIENDS, FakeClient, Table, held
@@ -550,3 +559,29 @@ async def test_an_encrypted_file_goes_and_comes(tmp_path: Path, monkeypatch: pyt
         table.enter(f"/save {file_link(sealed)} again.png")
     assert table.client.bodies == [FileBody(sealed, kind="image", name="cat.png", mime="image/png")]
     assert saved == [(sealed, Path("hers.png")), (sealed, Path("again.png"))]
+
+
+async def test_edits_deletions_and_reactions_are_told(tmp_path: Path) -> None:
+    said: list[Amendment] = [EditBody(HIS, "on Friday"), DeleteBody(HIS), ReactionBody(MessageName(ALICE, HIS), "👍")]
+    said.append(ReactionBody(MessageName(CAROL, HIS)))
+    async with held(tmp_path, FakeClient()) as table:
+        for number, body in enumerate(said):
+            message = MlsMessage(BOB, DeviceId("phone"), pair_id(ALICE, BOB), 1, 1, 0, "AAAA")
+            table.client.happen(Received(message, content=Content(MessageId(f"{number}"), 0, body)))
+        await table.settled()
+    assert [line.split(maxsplit=2)[2] for line in table.said] == [
+        "bob changed a message: on Friday",
+        "bob deleted a message",
+        "bob reacted to your message: 👍",
+        "bob took back the reaction to a message",
+    ]
+
+
+def test_what_was_said_of_a_message_stands_beside_it(tmp_path: Path) -> None:
+    book = AddressBook.beside(tmp_path / "key")
+    book.add("bob", BOB)
+    entry = HistoryEntry(
+        1, DeliveredText(BOB, "on Friday"), HIS, "received", is_edited=True, reactions=((ALICE, "👍"), (BOB, "🎉"))
+    )
+    shown = remembered(entry, book, ALICE, BOB).plain
+    assert shown.endswith("bob on Friday  (edited, you 👍, bob 🎉)")

@@ -31,6 +31,7 @@ from ironwire.client import (
     create_identity,
 )
 from ironwire.client.store.device_owner import Sending
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, MessageId
 from ironwire.wire.messages import File
 from tests.client.test_media import make_film, make_picture, make_sound
@@ -50,6 +51,8 @@ class FakeClient:
     ids: list[MessageId] = field(factory=list)
     bodies: list[FileBody] = field(factory=list)
 
+    device: None = None
+    device_key: None = None
     is_encrypted: bool = False
     connection: Connection = field(factory=lambda: Connection("connected"))
     waiting: int = 0
@@ -59,6 +62,17 @@ class FakeClient:
     async def file_terms(self, _: Address) -> FileTerms:
         await trio.lowlevel.checkpoint()
         return FileTerms(self.is_encrypted, 1_000_000)
+
+    @property
+    def device_log(self) -> "FakeClient":
+        return self
+
+    @property
+    def own_records(self) -> list[OwnRecord]:
+        return []
+
+    async def change_own(self, _: object) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def wait_moved(self) -> None:
         await trio.sleep_forever()

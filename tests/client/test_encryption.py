@@ -10,6 +10,7 @@ import trio
 from attrs import define, field
 
 from ironwire.client import (
+    CaughtUp,
     Client,
     ConnectionFailed,
     DeliveredFile,
@@ -342,6 +343,35 @@ async def test_what_a_new_device_says_in_a_group_waits_until_it_is_in_it(dial: D
         async with person("alice.phone", dial, tmp_path) as alice:
             assert (await alice.reads("from my tablet")).content is not None
             await tablet.sees(lambda event: isinstance(event, MessagesHeld) and event.reason is None)
+
+
+async def test_what_ends_the_block_comes_out_alone_while_something_is_being_kept(dial: Dialler, tmp_path: Path) -> None:
+    """What was kept as the last task of the session ended has nobody to ask any more."""
+    identity, device, store = identity_of("alice"), DeviceId("desk"), tmp_path / "alice.db"
+    keys = open_device_keys(tmp_path / "alice.key", identity, device)
+    question = fx.Effects(requests=[fx.Request(0, fx.Inquiry(MlsPackages()))])
+
+    async def use() -> None:
+        async with connect(ADDRESS, identity, device=device, store=store, keys=keys, dial=dial) as client:
+            while not isinstance(getattr(await anext(client), "message", None), CaughtUp):
+                pass
+            driver = client._link.encryption
+            assert driver is not None
+            assert driver._session is not None
+
+            async def end_last() -> None:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.05)
+                    driver.carry_out(question)
+                    await trio.lowlevel.checkpoint()
+
+            driver._session.nursery.start_soon(end_last)
+            await trio.lowlevel.checkpoint()
+            raise ZeroDivisionError
+
+    for _ in range(6):  # Trio shuffles what is ready
+        with pytest.raises(ZeroDivisionError):
+            await use()
 
 
 async def test_a_new_device_speaks_at_once_in_a_group_in_the_clear(dial: Dialler, tmp_path: Path) -> None:

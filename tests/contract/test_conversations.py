@@ -42,6 +42,7 @@ from ironwire.store.contract.operations import (
     PackagesClaimed,
     PackagesPublished,
     PublishPackages,
+    Register,
     Remove,
     SessionOver,
     TooManyGroups,
@@ -579,6 +580,24 @@ async def test_a_device_that_is_removed_is_to_be_removed_everywhere(people: Stor
     assert await people.tasks(PAIR) == await people.tasks(GROUP) == [Task("remove", ANN, K2)]
     await apply(people, commit(state(PAIR, 1, 2, BOTH, ANN_1, BOB_1), ANN_1, PHONE))
     assert await people.tasks(PAIR) == []
+
+
+async def test_a_removed_device_that_is_here_again_is_not_to_be_removed(people: Store) -> None:
+    log = DeviceLog((await log_of(people)).client)
+    for key in (K1, K2):
+        log = log.append(entry := log_entry(log, LogOp.ADD, key))
+        await apply(people, logged(entry))
+    await begin(people, PAIR, ANN_1, BOB_1, ANN_2, roster=BOTH)
+    await begin(people, GROUP, ANN_1, BOB_1, ANN_2, roster=CLUB)
+    for device in (LAPTOP, PHONE):
+        await apply(people, Remove(ANN, device))
+    assert await people.tasks(PAIR) == [Task("remove", ANN, K1), Task("remove", ANN, K2)]
+    await apply(people, Register(ANN, LAPTOP, 9_000, K2))
+    assert await people.tasks(PAIR) == await people.tasks(GROUP) == [Task("remove", ANN, K1)]
+    await registered(people, ANN, PHONE, 9_000)
+    assert await people.tasks(PAIR) == [Task("remove", ANN, K1)], "that is a mailbox without a key"
+    await apply(people, Register(ANN, PHONE, 9_001, K1))
+    assert await people.tasks(PAIR) == await people.tasks(GROUP) == []
 
 
 async def test_a_revoked_device_and_one_that_is_not_seen_are_too(people: Store) -> None:

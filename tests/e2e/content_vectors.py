@@ -5,6 +5,7 @@ from typing import Any
 from ironwire.e2e.bodies import (
     AnyBody,
     CallBody,
+    ContactName,
     DeleteBody,
     DeviceName,
     EditBody,
@@ -55,11 +56,14 @@ BODIES: list[AnyBody] = [
     ResendBody([MessageId("9f2c")]),
     RevokeMeBody(),
     SyncBody(
-        [VerifiedMark(BOB, True)],
+        [VerifiedMark(BOB, True, TS, "d0" * 32)],
+        [ContactName("bob", TS, "d0" * 32, BOB), ContactName("eve", TS, "d0" * 32)],
         [ReadMark(GroupId("#" + "0f" * 16), TS)],
-        [DeviceName("d0" * 32, "Firefox on Linux")],
-        HistoryManifest("d0" * 32, [HistoryPart(FILE, TS - 5, TS, 2)], True),
+        [DeviceName("d0" * 32, "Firefox on Linux", TS, "d0" * 32)],
+        "5a" * 32,
+        HistoryManifest("d0" * 32, [HistoryPart(FILE, TS - 5, TS, 2)], 2, True),
     ),
+    SyncBody(state="5a" * 32),
     SyncBody(),
 ]
 

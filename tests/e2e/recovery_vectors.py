@@ -15,6 +15,7 @@ from ironwire.e2e.content import Content, parts_of
 from ironwire.e2e.files import FileSealer
 from ironwire.e2e.recovery import RecoveryCode
 from ironwire.ids import ClientId, GroupId, MessageId
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.wire.base64url import to_base64url
 from ironwire.wire.strict import strict_converter
 from tests.e2e.content_vectors import ALICE, BOB, FILE, TS
@@ -53,8 +54,12 @@ def a_backup(number: int = 7) -> Backup:
         contacts=[
             BackupContact(ClientId("b0" * 32), verified=True, name="Bob"),
             BackupContact(ClientId("c0" * 32), verified=False),
+            BackupContact(GroupId("#" + "0f" * 16), verified=False, name="friends"),
         ],
-        conversations=[BackupConversation(GroupId("#" + "0f" * 16), 2, "Friends")],
+        conversations=[
+            BackupConversation(GroupId("#" + "0f" * 16), 2, "Friends"),
+            BackupConversation(pair_id(ALICE, BOB), 1, peer=BOB),
+        ],
     )
 
 
@@ -89,6 +94,7 @@ def parts_of_history() -> list[dict[str, Any]]:
         {"conversation": "#" + "0f" * 16, "from": BOB, "ts": content.ts + 5, "message": parts_of(content)}
         for content in messages
     ]
+    lines[1] |= {"conversation": pair_id(ALICE, BOB), "from": ALICE, "to": BOB, "plain": True}
     compressor = zlib.compressobj(0, wbits=31)
     text = b"".join(orjson.dumps(line) + b"\n" for line in lines)
     sealer = FileSealer(None, b"\x11" * 32)

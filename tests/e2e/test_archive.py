@@ -18,6 +18,7 @@ from ironwire.e2e.content import Content, content_from, encode_content
 from ironwire.e2e.files import FileSealer
 from ironwire.errors import InvalidArchive, InvalidFile
 from ironwire.ids import ClientId, ConversationId, GroupId, MessageId
+from ironwire.protocol.conversations.names import pair_id
 from ironwire.wire.base64url import to_base64url
 from ironwire.wire.strict import strict_converter
 from tests.e2e.strategies import contents
@@ -84,7 +85,7 @@ LINE = {"conversation": FRIENDS, "from": BOB, "ts": 5, "message": json.loads(enc
 
 
 @settings(max_examples=30)
-@given(st.lists(messages, min_size=1, max_size=10), st.integers(1, 5000))
+@given(st.lists(messages, min_size=1, max_size=5), st.integers(1, 5000))
 def test_a_history_is_read_as_it_was_written(history: list[ArchivedMessage], piece_bytes: int) -> None:
     ((part, data),) = write(history)
     assert (part.messages, part.since, part.until) == (
@@ -178,6 +179,29 @@ def test_a_small_file_cannot_take_all_the_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < MEBIBYTE
+
+
+@pytest.mark.parametrize(
+    ("conversation", "sender", "to", "peer"),
+    [
+        (FRIENDS, BOB, None, FRIENDS),
+        (FRIENDS, ALICE, None, FRIENDS),
+        (pair_id(ALICE, BOB), BOB, None, BOB),
+        (pair_id(ALICE, BOB), ALICE, BOB, BOB),
+        (pair_id(ALICE, ALICE), ALICE, ALICE, ALICE),
+        (pair_id(ALICE, BOB), ALICE, None, None),
+        (pair_id(ALICE, ALICE), BOB, None, None),
+        (pair_id(BOB, BOB), BOB, None, None),
+    ],
+)
+def test_a_line_says_with_whom_it_was(
+    conversation: ConversationId, sender: ClientId, to: ClientId | None, peer: ClientId | None
+) -> None:
+    said = attrs.evolve(text(1), conversation=conversation, sender=sender, to=to, is_plain=True)
+    ((part, data),) = write([said])
+    (told,) = read(part, data)
+    assert told == said
+    assert told.peer(ALICE) == peer
 
 
 def test_a_manifest_knows_its_parts() -> None:

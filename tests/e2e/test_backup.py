@@ -124,7 +124,7 @@ def test_there_is_no_place_for_state_and_device_keys() -> None:
 
 def test_a_large_backup_fits_and_one_that_is_too_large_is_refused() -> None:
     def backup(contacts: int, name: str) -> Backup:
-        known = [BackupContact(a_backup().contacts[0].client, verified=True, name=name)] * contacts
+        known = [BackupContact(a_backup().contacts[0].who, verified=True, name=name)] * contacts
         return attrs.evolve(a_backup(), contacts=known)
 
     assert len(seal_backup(backup(5000, "a" * 32), CODE)) <= BACKUP_BYTES
@@ -132,3 +132,9 @@ def test_a_large_backup_fits_and_one_that_is_too_large_is_refused() -> None:
         seal_backup(backup(5000, "a" * 128), CODE)
     with pytest.raises(InvalidBackup, match="larger than any"):
         open_backup(bytes(BACKUP_BYTES + 1), CODE)
+
+
+def test_a_conversation_says_with_whom_it_is() -> None:
+    group, pair = a_backup().conversations
+    assert (group.to, pair.to) == (group.conversation, pair.peer)
+    assert attrs.evolve(pair, peer=None).to is None

@@ -8,9 +8,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ironwire.e2e.bodies import Body
+from ironwire.client.history import PART_BYTES
+from ironwire.e2e.bodies import HISTORY_PARTS, Body
 from ironwire.e2e.content import BODIES, decode_content
 from ironwire.e2e.files import SEALED_CHUNK_BYTES, content_room
+from ironwire.e2e.own_records import RECORDS_AT_ONCE
 from ironwire.limits import BACKUP_BYTES, LINK_BYTES, LINK_SECONDS, Limits
 from ironwire.wire.messages import wire_key
 
@@ -48,6 +50,8 @@ def test_the_table_has_every_kind_with_its_keys() -> None:
 def test_the_numbers_are_those_of_the_code() -> None:
     assert f"byte {SEALED_CHUNK_BYTES:,} for each chunk before it" in PAGE
     assert f"30 MiB take content of {content_room(30 * 1024 * 1024):,} bytes" in PAGE
+    assert f"at most {PART_BYTES // 1024**2} MiB, and there are at most {HISTORY_PARTS}" in PAGE
+    assert f"in messages of at most {RECORDS_AT_ONCE}," in PAGE
     assert (LINK_BYTES, BACKUP_BYTES, LINK_SECONDS) == (8 * 1024, 1024 * 1024, 300)
     limits = Limits()
     protocol = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -696,6 +696,13 @@ async def test_a_device_that_lost_its_state_is_added_again(mock_clock: MockClock
         for _ in range(2):
             await bob.accepted("mls_rejoin", groups=[PAIR])
         assert (await bob.refused("mls_rejoin", groups=[PAIR]))[0] == "rate_limited"
+        other = pair_id(ALICE, CAROL)
+        for _ in range(3):
+            refused = await bob.refused("mls_rejoin", groups=[other, PAIR])
+            assert refused[0] == "rate_limited", "one of the two is too much"
+        for _ in range(2):
+            await bob.accepted("mls_rejoin", groups=[other])
+        assert (await bob.refused("mls_rejoin", groups=[other]))[0] == "rate_limited"
 
 
 async def test_a_device_that_is_removed_is_taken_out_by_whoever_is_here(mock_clock: MockClock) -> None:

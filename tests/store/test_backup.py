@@ -234,7 +234,7 @@ async def test_conversations_are_as_old_as_the_backup_and_packages_are_handed_ou
 
 async def test_a_backup_of_an_older_schema_is_brought_to_the_newest(data: Path, backup: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(backup / DATABASE)) as database, database:
-        for trigger in ("mailbox_removed", "device_removed"):
+        for trigger in ("mailbox_removed", "device_removed", "device_came", "device_bound"):
             database.execute(f"DROP TRIGGER {trigger}")
         for table in ("lost_change", "device_log", "logged_device", "backup", "key_package", "package_claim"):
             database.execute(f"DROP TABLE {table}")

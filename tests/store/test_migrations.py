@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,21 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was_before_it(path: Path) 
     version, tables = schema_of(path)
     assert version == NEWEST
     assert "later" not in dict(tables)
+
+
+def test_two_programs_may_migrate_one_file_at_the_same_moment(path: Path) -> None:
+    """The other one is quicker, after this one has looked."""
+
+    class Late(dict[int, str]):
+        def items(self) -> Any:
+            with closing(connect(path)) as other:
+                migrate(other, path, MIGRATIONS)
+            return super().items()
+
+    with closing(connect(path)) as database:
+        migrate(database, path, Late(MIGRATIONS))
+        database.execute("INSERT INTO ban VALUES (?, 0)", (ANN,))
+    assert schema_of(path)[0] == NEWEST
 
 
 def in_a_process_that_dies(work: Callable[[], None]) -> int:

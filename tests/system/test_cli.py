@@ -166,9 +166,12 @@ def test_a_recipient_who_is_offline(alice: User, bob: User) -> None:
 def test_an_identity_that_the_server_refuses(tmp_path: Path, alice: User) -> None:
     with serving(tmp_path, "--auth-origins", "https://chat.example") as (_, url):
         refused = alice.run("listen", "--server", url)
-    assert refused.returncode == 4
+        kept = alice.run("send", alice.client, "hello", "--server", url)
+    assert (refused.returncode, kept.returncode) == (4, 4)
     assert refused.stderr.startswith("Error: the server refused the identity")
     assert len(refused.stderr.splitlines()) == 1
+    assert kept.stderr.splitlines()[0].strip() == "1 message waits on this device, to be sent with its next connection"
+    assert kept.stderr.splitlines()[1:] == refused.stderr.splitlines()
 
 
 def test_something_else_answers(alice: User) -> None:
@@ -358,7 +361,7 @@ def test_a_service_leaves_nothing_in_the_log_but_json(tmp_path: Path) -> None:
     assert "without TLS" in lines[0]["event"]
 
 
-def test_a_server_with_a_certificate_is_reached_over_tls(tmp_path: Path, alice: User) -> None:
+def test_a_server_with_a_certificate_is_reached_over_tls(tmp_path: Path, alice: User, bob: User) -> None:
     authority, certificate = trustme.CA(), tmp_path / "certificate.pem"
     issued = authority.issue_cert("127.0.0.1")
     issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
@@ -366,17 +369,18 @@ def test_a_server_with_a_certificate_is_reached_over_tls(tmp_path: Path, alice: 
     with serving(tmp_path, "--certfile", str(certificate), "--keyfile", str(certificate)) as (_, url):
         assert url.startswith("https://127.0.0.1:")
         trusting = {"IRONWIRE_SERVER": url, "SSL_CERT_FILE": str(tmp_path / "authority.pem")}
-        assert alice.run("send", "00" * 32, "hello", **trusting).returncode == 1
+        assert alice.run("send", bob.client, "hello", **trusting).returncode == 1
         (alice.folder / "file").write_bytes(b"content")
         assert alice.run("upload", "file", **trusting).returncode == 0
-        distrusting = alice.run("send", "00" * 32, "hello", "--server", url)
-        plain = alice.run("send", "00" * 32, "hello", "--server", url.replace("https", "http"))
-    assert distrusting.returncode == 3
-    assert "certificate" in distrusting.stderr
-    assert "SSL_CERT_FILE" in distrusting.stderr
-    assert "http://" not in distrusting.stderr
-    assert plain.returncode == 3
-    assert "try https://" in plain.stderr
+        for command, code in ((("listen",), 3), (("send", bob.client, "hello"), 0)):
+            distrusting = alice.run(*command, "--server", url)
+            plain = alice.run(*command, "--server", url.replace("https", "http"))
+            assert (distrusting.returncode, plain.returncode) == (code, code)
+            assert "certificate" in distrusting.stderr
+            assert "SSL_CERT_FILE" in distrusting.stderr
+            assert "http://" not in distrusting.stderr
+            assert "try https://" in plain.stderr
+            assert ("waits on this device" in plain.stderr) == (code == 0), "what is sent is kept"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -67,6 +67,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "blocks": (),
     "device list": (),
     "device name": ("tablet", "sofa"),
+    "device history": ("tablet", "--yes"),
     "device revoke": ("tablet", "--yes"),
     "device accept": (LINK, "--yes"),
     "device link": ("--no-passphrase",),

@@ -65,6 +65,8 @@ def test_a_device_is_linked_after_its_fingerprint_was_compared(owner: User) -> N
             screen.read_until(fingerprint)
             screen.read_until("Link it")
             screen.type("y\n")
+            screen.read_until("Send it your history")
+            screen.type("\n")
             screen.read_until(f"Linked {fingerprint[:4]}")
             assert screen.wait() == 0
         code, output = waiting.finish()

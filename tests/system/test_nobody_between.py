@@ -26,6 +26,7 @@ from tests.system.processes import Process, running
 from tests.system.tap import Tap, frames, open_tap
 from tests.system.test_cli import User, make_user
 from tests.system.test_devices import link
+from tests.system.test_history_transfer import wait_for
 
 SEED, OTHER_SEED = Identity.from_seed(b"s" * 32), Identity.from_seed(b"t" * 32)
 IN_THE_CLEAR = "what anybody may read: marmalade"
@@ -113,11 +114,18 @@ def test_of_a_whole_run_nothing_is_found_between_the_people(scene: Scene) -> Non
         scene.listen(stack, "tablet")
         scene.listening["bob"].read_until("devices of alice changed")
         scene.says("bob", "send", "alice", secret("do all three of us hear this cormorant"))
-        for name in ("alice", "tablet"):
-            assert scene.hears(name, said[-1])["encrypted"] is True
+        for listener in ("alice", "tablet"):
+            assert scene.hears(listener, said[-1])["encrypted"] is True
         scene.says("tablet", "send", scene.users["bob"].client, secret("said on the linked tablet, ptarmigan"))
-        for name in ("bob", "alice"):
-            assert scene.hears(name, said[-1])["encrypted"] is True
+        for listener in ("bob", "alice"):
+            assert scene.hears(listener, said[-1])["encrypted"] is True
+        # What was said before goes to the new device, and so does a name that was given on another.
+        scene.says("alice", "device", "history", "tablet", "--all", "--yes")
+        scene.listening["tablet"].read_until("history from another device: .*complete")
+        assert (
+            "meet me at the old observatory" in scene.users["tablet"].run("history", "--search", "observatory").stdout
+        )
+        wait_for(lambda: name in AddressBook.beside(scene.users["tablet"].folder / "key").all())
         # A file and a voice message.
         scene.says("alice", "send", "bob", "--file", str(report), secret("read this tonight, axolotl"))
         got = scene.hears("bob", said[-1])

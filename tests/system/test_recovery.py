@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from ironwire.cli.addressbook import AddressBook
-from ironwire.client import load_identity
-from ironwire.ids import ClientId
+from ironwire.client import Identity, load_identity
 from tests.system.processes import Screen
 from tests.system.test_cli import User, make_user, serving
 from tests.system.test_devices import another_computer, devices_of, link
 
-BOB = ClientId("b0" * 32)
+BOB = Identity.from_seed(b"bob".ljust(32, b".")).client_id
 CODE = r"[0-9A-Z]{4}(?:-[0-9A-Z]{4}){8}"
 GROUPS = r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}"
 
@@ -146,3 +145,50 @@ def test_what_is_there_is_not_replaced(owner: User) -> None:
     code = code_of(owner)
     refused = owner.pipe(code, "recovery", "restore", "--yes", "--no-passphrase")
     assert (refused.returncode, "is not replaced" in refused.stderr) == (2, True)
+
+
+def test_encrypted_conversations_come_back_and_are_named(owner: User, tmp_path: Path) -> None:
+    bob = make_user(tmp_path / "bob", owner.server)
+    assert owner.run("contacts", "add", "bob", bob.client).returncode == 0
+    with bob.start("listen", "--device", "pc") as there:
+        there.read_until("listens")
+        assert owner.run("send", "bob", "before", "--device", "desk").returncode == 0
+        there.read_until("before")
+        made = owner.run("group", "create", "team", "bob", "--device", "desk")
+        assert made.returncode == 0, made.stderr
+        assert owner.run("send", "team", "to the team", "--device", "desk").returncode == 0
+        there.read_until("to the team")
+        made_code = owner.run("recovery", "create", "--yes", "--device", "desk")
+        assert made_code.returncode == 0, made_code.stderr
+        status = json.loads(owner.run("recovery", "status", "--json", "--device", "desk").stdout)
+        assert (status["contacts"], status["conversations"], status["current"]) == (2, 2, True)
+
+        new = another_computer(owner, "new")
+        restored = new.pipe(made_code.stdout, "recovery", "restore", "--yes", "--no-passphrase", "--device", "new")
+        assert restored.returncode == 0, restored.stderr
+        assert "2 encrypted conversations" in restored.stderr
+        assert re.search("Back in 2 conversations: (bob, team|team, bob)", restored.stderr), restored.stderr
+        for to in ("bob", "team"):
+            assert new.run("send", to, f"again to {to}", "--device", "new").returncode == 0
+            there.read_until(f"again to {to}")
+    lines = [
+        json.loads(line) for line in bob.run("history", owner.client, "--json", "--device", "pc").stdout.splitlines()
+    ]
+    assert [(line["payload"]["text"], line["encrypted"]) for line in lines] == [
+        ("before", True),
+        ("again to bob", True),
+    ]
+
+
+def test_where_nobody_is_there_the_conversations_that_wait_are_named(owner: User, tmp_path: Path) -> None:
+    bob = make_user(tmp_path / "bob", owner.server)
+    assert owner.run("contacts", "add", "bob", bob.client).returncode == 0
+    with bob.start("listen", "--device", "pc") as there:
+        there.read_until("listens")
+        assert owner.run("group", "create", "team", "bob", "--device", "desk").returncode == 0
+        there.read_until("team|encrypted")
+    code = owner.run("recovery", "create", "--yes", "--device", "desk").stdout
+    new = another_computer(owner, "new")
+    restored = new.pipe(code, "recovery", "restore", "--yes", "--no-passphrase", "--device", "new")
+    assert (restored.returncode, "Asked to be let in again" in restored.stderr) == (0, True), restored.stderr
+    assert "team" in restored.stderr

@@ -234,6 +234,10 @@ class LineChat:
                     at = render.when(change.ts)
                     show = self._show if change.group == self.to else self._say
                     show(render.group_change(change, self._book, self._client.client_id, at, self.to))
+                case iw.Received(iw.MlsMessage() as said, _, _, iw.Content() as content):
+                    if isinstance(content.body, iw.Amendment):
+                        at, own = render.when(said.ts), self._client.client_id
+                        self._say(render.amendment(content.body, said.sender, self._book, own, at))
                 case iw.Received(iw.RelayedTyping() | iw.PresenceUpdate() as news):
                     self.presence_view.note(news)
                 case iw.Received(iw.DeliveredReceipt(sender)) if sender == self.to:
@@ -259,8 +263,12 @@ class LineChat:
                     self._note_disconnected(reason, is_final=retry_seconds is None)
                 case iw.Missed() | iw.Lost() as missed:
                     self._say(render.incident(missed))
+                case iw.OwnRecordsChanged() if self._news is not None:
+                    await self._news.take_names(self._book)
                 case secret:
-                    self._say(secret_event(secret, self._book))
+                    line = secret_event(secret, self._book)
+                    if line is not None:
+                        self._say(line)
             self._changed()
 
     async def _tell_of_devices(self, is_changed: bool) -> None:

@@ -68,7 +68,8 @@ TOPICS = {
         "What a script can tell from $?.",
         (
             {
-                "0": "done; as a device also: kept, to be sent when the device is used again",
+                "0": "done; of a message also: kept on this device, which sends it when it is used again. Standard "
+                "error says so then, and --json has `waiting` in the place of `ts`",
                 "1": "refused by the server, or the recipient is offline; the doctor found a fault",
                 "2": "a mistake in the command, in a setting, in an id or in the identity's file",
                 "3": "the server cannot be reached, or did not answer in time",
@@ -77,7 +78,8 @@ TOPICS = {
                 "asked for",
                 "130": "interrupted",
             },
-            "What went wrong stands on standard error, in a line or two; standard output has results alone.",
+            """What went wrong stands on standard error, in a line or two; standard output has results alone. A message
+            that was kept is sent once, however the command ended: do not send it again.""",
         ),
     ),
 }

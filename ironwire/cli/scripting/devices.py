@@ -15,6 +15,7 @@ from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import json_option, key_option, server_option
 from ironwire.cli.render import when
 from ironwire.cli.scripting.asking import asked, confirm, yes_option
+from ironwire.cli.scripting.given_history import history
 from ironwire.cli.scripting.linking import accept, link
 from ironwire.cli.table import show_table
 from ironwire.cli.terminal import counted, explain, out, printable
@@ -34,6 +35,7 @@ def device() -> None:
 
 device.add_command(link)
 device.add_command(accept)
+device.add_command(history)
 
 
 _SHOWN_CHARS = 9

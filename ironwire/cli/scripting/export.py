@@ -23,6 +23,7 @@ from attrs import define, field
 
 import ironwire.client as iw
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.devicebook import DeviceBook
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import key_option, server_option, this_device_option
@@ -72,7 +73,7 @@ def export(folder: Path, device: DeviceId | None, server: str, key: Path, *, no_
     if first is None:
         raise Failure(ExitCode.REFUSED, "nothing was said on this device yet: there is nothing to export")
     try:
-        written = ExportFolder.create(folder, AddressBook.beside(key), owner)
+        written = ExportFolder.create(folder, AddressBook.beside(key), DeviceBook.beside(key), owner)
         with written:
             for peer, group in groupby(chain([first], entries), key=itemgetter(0)):
                 written.begin(peer)
@@ -93,6 +94,7 @@ class ExportFolder:
 
     _folder: Path
     _book: AddressBook
+    _devices: DeviceBook
     _owner: iw.Owner
     _lines: TextIO
     _page: TextIO
@@ -102,7 +104,7 @@ class ExportFolder:
     """By URL: where each is going to be."""
 
     @classmethod
-    def create(cls, folder: Path, book: AddressBook, owner: iw.Owner) -> Self:
+    def create(cls, folder: Path, book: AddressBook, devices: DeviceBook, owner: iw.Owner) -> Self:
         """Begin, in a folder that is new or empty.
 
         Raises:
@@ -114,7 +116,7 @@ class ExportFolder:
         for each in (folder, folder / "files"):
             each.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         lines, page = (_new_file(folder / name) for name in ("messages.jsonl", "index.html"))
-        written = cls(folder, book, owner, lines, page)
+        written = cls(folder, book, devices, owner, lines, page)
         title = f"{owner.device}, {now():%Y-%m-%d %H:%M}"
         page.write(_HEAD.format(title=f"IronWire: {_escaped(title)}"))
         page.write(f"<p class=note>{_escaped(owner.client)} at {_escaped(owner.origin)}</p>\n")
@@ -145,6 +147,7 @@ class ExportFolder:
             "state": state,
             "receipt": entry.receipt,
             "path": path,
+            "told_by": entry.told_by,
         }
         self._lines.write(json_line(message, entry.id, encrypted=entry.is_encrypted, **beside) + "\n")
         self._page.write("".join(self._html(message, entry, peer, path)))
@@ -163,6 +166,8 @@ class ExportFolder:
             yield f"<bdi>{_escaped(text)}</bdi>"
         if entry.state in ("queued", "refused"):
             yield f" <span class=note>({entry.state})</span>"
+        if entry.told_by is not None:
+            yield f" <span class=note>from {_escaped(self._devices.label(entry.told_by))}</span>"
         yield "</p>\n"
 
     def _name(self, client: ClientId) -> str:

@@ -17,12 +17,14 @@ import trio
 from rich.text import Text
 
 import ironwire.client as iw
+from ironwire.cli import options
 from ironwire.cli.devicebook import DeviceBook, NamedDevice, fingerprint, parse_device_name
 from ironwire.cli.exits import ExitCode, Failure
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import json_option, key_option, new_passphrase, parse_device, server_option, this_device
 from ironwire.cli.qr import show_qr
 from ironwire.cli.scripting.asking import asked, confirm, yes_option
+from ironwire.cli.scripting.given_history import CHOICES, HistoryChoice, asked_history, give_history
 from ironwire.cli.streams import read_text
 from ironwire.cli.terminal import err, explain, out
 from ironwire.client.linking import leave_answer, wait_for_answer
@@ -84,6 +86,9 @@ async def _link(
     explain(f"Accepted: this is a device of {linked.client_id} now.")
     linked = await _settle_in(address, linked, path, passphrase, offer)
     explain(f"The key is in {path}. `ironwire chat` opens your conversations as {linked.device}.")
+    if offer.history is not None:
+        what = "of 30 days" if offer.history == "month" else "of all time"
+        explain(f"Your messages {what} are on their way: `chat` and `listen` fetch them, and say how far that is.")
     return linked
 
 
@@ -136,15 +141,31 @@ def _check_log(log: iw.DeviceLog, offer: LinkOffer) -> None:
 @click.command()
 @click.argument("text", required=False)
 @click.option("--name", metavar="NAME", help="Call the new device so here.")
+@click.option(
+    "--history",
+    "choice",
+    type=click.Choice(CHOICES),
+    help="Send it your messages of 30 days, all, or none, without asking.",
+)
 @yes_option
+@options.this_device_option
 @server_option
 @key_option
-def accept(text: str | None, name: str | None, server: str, key: Path, *, yes: bool) -> None:
+def accept(
+    text: str | None,
+    name: str | None,
+    choice: HistoryChoice | None,
+    device: DeviceId | None,
+    server: str,
+    key: Path,
+    *,
+    yes: bool,
+) -> None:
     """Let a new device in, which waits with `ironwire device link`.
 
     TEXT is what it shows; without TEXT it is asked for, or read from standard input. You are asked first: compare the
-    fingerprint with the one on the new device, which will read and write in your name. Only a device that has the
-    identity's key can let one in.
+    fingerprint with the one on the new device, which will read and write in your name. Then you are asked whether it is
+    to have your messages too; nothing is sent without a yes. Only a device that has the identity's key can let one in.
     """
     if name is not None:
         name = parse_device_name(name)
@@ -160,11 +181,15 @@ def accept(text: str | None, name: str | None, server: str, key: Path, *, yes: b
         explain(f"{fingerprint(device_key)}")
         explain(_MEANING)
     confirm("Is it the same there? Link it?", yes)
-    trio.run(_accept, address, key_file, identity, request)
+    choice = asked_history(choice, yes)
+    own = key_file.device(device)
+    trio.run(_accept, address, key_file, identity, request, choice)
     book = DeviceBook.beside(key)
     book.note([NamedDevice(name or "", device_key)])
     label = book.label(device_key)
     click.echo(f"Linked {label}; `ironwire device revoke {shlex.quote(label.rstrip('…'))}` puts it out again.")
+    sys.stdout.flush()
+    trio.run(give_history, address, key_file, own, device_key, choice)
 
 
 _MEANING = "It will read what comes for you, and write in your name, until you revoke it."
@@ -177,7 +202,13 @@ def _asked_text() -> str:
     return answer
 
 
-async def _accept(address: iw.ServerAddress, key_file: KeyFile, identity: iw.Identity, request: LinkRequest) -> None:
+async def _accept(
+    address: iw.ServerAddress,
+    key_file: KeyFile,
+    identity: iw.Identity,
+    request: LinkRequest,
+    choice: HistoryChoice,
+) -> None:
     async def add(client: iw.Client) -> tuple[bool, LogHead | None]:
         before = await client.device_log.update()
         await client.device_log.add(request.device.raw.hex())
@@ -187,7 +218,8 @@ async def _accept(address: iw.ServerAddress, key_file: KeyFile, identity: iw.Ide
     assert head is not None  # noqa: S101 - the device is in it
     certificate = issue_certificate(identity, request.device)
     own = SelfConversation.before_any(identity.client_id)
-    offer = LinkOffer.make(certificate, KnownHead(identity.client_id, head.index, head.hash.hex()), own)
+    known = KnownHead(identity.client_id, head.index, head.hash.hex())
+    offer = LinkOffer.make(certificate, known, own, None if choice == "none" else choice)
     failure: Exception | None = None
     try:
         await leave_answer(address, request, offer)

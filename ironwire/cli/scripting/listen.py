@@ -121,8 +121,12 @@ class Listener:
                     await self._tell_of_devices(news, is_changed=False)
                 case iw.Disconnected() | iw.Missed() | iw.Lost():
                     self._aside.print(incident(event))
+                case iw.OwnRecordsChanged():
+                    await news.take_names(self._book)
                 case secret:
-                    self._aside.print(secret_event(secret, self._book))
+                    line = secret_event(secret, self._book)
+                    if line is not None:
+                        self._aside.print(line)
         raise AssertionError("a client's events end with an exception")
 
     async def _tell_of_devices(self, news: NewsSource, *, is_changed: bool) -> None:

@@ -15,6 +15,7 @@ import trio
 import ironwire.client as iw
 from ironwire.cli import options
 from ironwire.cli.addressbook import AddressBook
+from ironwire.cli.devicebook import DeviceBook
 from ironwire.cli.help.completion import ANYBODY
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.render import as_json as json_line
@@ -58,8 +59,9 @@ def send(
 ) -> None:
     """Send TEXT to TO, and wait until the server has accepted it. TEXT - is read from standard input.
 
-    TEXT is kept before it is sent: where the server is away, it goes out when the device is used again. It goes
-    encrypted, to whoever has a device that can read that.
+    TEXT is kept before it is sent: where the server is away, or TO has published no keys yet, the command says so and
+    succeeds, and TEXT goes out when the device is used again. It goes encrypted, to whoever has a device that can read
+    that.
     TO is a person or a group. A file is uploaded first, and TEXT is its caption; the file - is standard input. To look
     into pictures, voice messages and circles takes the extra `ironwire[media]`.
     """
@@ -101,11 +103,11 @@ def history(
     """Show what you and WHO have said, as far as this device knows. WHO may be a group. No server is asked.
 
     With --search, messages, captions and names of files are looked through, everywhere unless WHO is given; capitals
-    and small letters are the same.
+    and small letters are the same. A message that another device of yours has told this one of says from which.
     """
     if who is None and not search:
         raise click.UsageError("Whose messages? Give WHO, or --search TEXT to look everywhere.")
-    book = AddressBook.beside(key)
+    book, devices = AddressBook.beside(key), DeviceBook.beside(key)
     peer = None if who is None else book.address(who)
     key_file = KeyFile.open(key)
     owner = iw.Owner(key_file.client_id, key_file.device(device), iw.ServerAddress.parse(server).origin)
@@ -123,7 +125,13 @@ def history(
         if as_json:
             state = None if entry.state == "received" else entry.state
             place = where if search else None
-            beside = {"state": state, "receipt": entry.receipt, "conversation": place, "encrypted": entry.is_encrypted}
+            beside: dict[str, int | str | None] = {
+                "state": state,
+                "receipt": entry.receipt,
+                "conversation": place,
+                "encrypted": entry.is_encrypted,
+                "told_by": entry.told_by,
+            }
             click.echo(json_line(entry.message, entry.id, link=_link(entry), **beside))
             continue
         if where != shown:
@@ -131,7 +139,8 @@ def history(
             shown = where
         link = _link(entry)
         fetch = None if link is None else download_line(link)
-        out().print(remembered(entry, book, owner.client, where, fetch=fetch))
+        source = None if entry.told_by is None else devices.label(entry.told_by)
+        out().print(remembered(entry, book, owner.client, where, fetch=fetch, source=source))
 
 
 def _found(
@@ -178,7 +187,7 @@ def _report(stored: iw.Stored, accepted: iw.Accepted | None, *, as_json: bool) -
     answer: dict[str, Any] = {"id": message_id}
     if accepted is None:
         err().print(notice(waiting_line(stored.waiting, stored.reason), "magenta"))
-        answer |= {"waiting": stored.waiting}
+        answer |= {"waiting": stored.waiting, "reason": stored.reason}
     else:
         answer |= {"ts": accepted.ts, "duplicate": accepted.duplicate}
     if as_json:

@@ -14,6 +14,9 @@ from attrs import frozen
 import ironwire.client as iw
 from ironwire.cli.keyfile import KeyFile
 from ironwire.cli.options import ANSWER_SECONDS
+from ironwire.cli.render import notice
+from ironwire.cli.terminal import err
+from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.store.records import Sendable
 from ironwire.ids import DeviceId, MessageId
 
@@ -93,9 +96,13 @@ async def send_as_device(
     async def here(client: iw.Client) -> tuple[iw.Stored, iw.Accepted | None]:
         sent = await outgoing(client)
         async with client.sending(sent.message, message_id, sent.body) as (stored, accepted):
-            found = await _accepted_in_time(client, accepted)
-            if found is None and client.connection.error is not None:
-                raise client.connection.error
+            try:
+                found = await _accepted_in_time(client, accepted)
+                if found is None and client.connection.error is not None:
+                    raise client.connection.error
+            except (iw.SessionEnded, iw.AuthenticationRefused, iw.NotTheProtocol):
+                err().print(notice(waiting_line(client.waiting, ""), "magenta"))
+                raise
             return iw.Stored(stored.ids, client.waiting, client.waiting_reason(sent.message.to)), found
 
     async def there(owner: iw.DeviceOwner) -> tuple[iw.Stored, iw.Accepted | None]:
@@ -113,7 +120,7 @@ async def send_as_device(
 async def _accepted_in_time(client: iw.Client, accepted: Callable[[], Awaitable[iw.Accepted]]) -> iw.Accepted | None:
     found: iw.Accepted | None = None
     with trio.CancelScope() as waiting:
-        async with trio.open_nursery() as nursery:
+        async with plain_nursery() as nursery:
 
             async def give_up() -> None:
                 await wait_sent(client, lambda: True)

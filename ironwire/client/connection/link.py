@@ -294,8 +294,8 @@ class Link:
 
     async def _live(self, session: ClientSession) -> None:
         """Returns when the program leaves; raises what ended the session otherwise."""
-        try:
-            async with plain_nursery() as nursery:
+        async with plain_nursery() as nursery:
+            try:
                 queue, repeats = self._come_up(session, nursery)
                 if self.encryption is not None:
                     await self.encryption.begin(session.welcome, nursery, queue)
@@ -306,13 +306,16 @@ class Link:
                     nursery.start_soon(self.backlog.run, repeats.resting)
                 await self._leaving.wait()
                 nursery.cancel_scope.cancel()
-        finally:
-            self.requests.end()
-            if self.encryption is not None:
-                self.encryption.end()
-            self.connection = Connection("connecting")
-            if self._end is None and self._up.is_set():
-                self._up = trio.Event()
+            finally:
+                self._go_down()  # before the nursery takes no more tasks: what is kept now may want to start one
+
+    def _go_down(self) -> None:
+        self.requests.end()
+        if self.encryption is not None:
+            self.encryption.end()
+        self.connection = Connection("connecting")
+        if self._end is None and self._up.is_set():
+            self._up = trio.Event()
 
     async def _read(self, session: ClientSession, queue: SendQueue, repeats: Repeats) -> None:
         while True:

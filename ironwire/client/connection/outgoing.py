@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import TypeVar
+from uuid import uuid4
 
 import trio
 from attrs import define, field
@@ -26,6 +27,11 @@ that is said once; None for an ack.
 
 
 AskedAnswer = TypeVar("AskedAnswer", bound=msg.Answer)
+
+
+def new_message_id() -> MessageId:
+    """An id that no other message has."""
+    return MessageId(uuid4().hex)
 
 
 def checked(asked: str, reply: Reply, kind: type[AskedAnswer]) -> AskedAnswer:

@@ -8,18 +8,18 @@ client shows and watches (section 7.3): every new session begins with it.
 """
 
 from functools import partial
-from uuid import uuid4
 
 import trio
 from attrs import define, field
 
 from ironwire.client.callbook import CallBook
-from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked
+from ironwire.client.connection.outgoing import AskedAnswer, Pending, Reply, SendQueue, checked, new_message_id
 from ironwire.client.connection.repeats import Repeats
-from ironwire.client.encryption import CANNOT_READ, Encryption
+from ironwire.client.encryption import Encryption
 from ironwire.client.errors import ClientError, NotTheProtocol, Refused
 from ironwire.client.events import EventQueue
 from ironwire.client.inbox import Inbox
+from ironwire.client.letters import CANNOT_READ
 from ironwire.client.store.backlog import Backlog
 from ironwire.client.store.numbers import Given, Numbers
 from ironwire.client.store.records import GiveNumber, Sendable, VoidNumber
@@ -29,11 +29,6 @@ from ironwire.limits import Limits
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, AuthOk, ClientMessage, Error
 from ironwire.wire.messages.fields import is_retryable
-
-
-def new_message_id() -> MessageId:
-    """An id that no other message has."""
-    return MessageId(uuid4().hex)
 
 
 @define(eq=False)
@@ -223,7 +218,7 @@ class Requests:
         """
         message = pending.message
         encryption = self.encryption if pending.n is None or pending.was_encrypted else None
-        if encryption is not None and isinstance(message, Sendable) and encryption.takes(pending, message):
+        if encryption is not None and isinstance(message, Sendable) and encryption.letters.take(pending, message):
             return
         if pending.body is not None:
             self.settle(pending, CANNOT_READ)
@@ -269,7 +264,7 @@ class Requests:
     def _take_answers(self, numbers: Numbers, welcome: AuthOk) -> None:
         """Answer the messages that had no answer when the last session ended, as far as `welcome` does."""
         settled = numbers.begin(welcome)
-        letters = [] if self.encryption is None else self.encryption.letters()
+        letters = [] if self.encryption is None else self.encryption.letters.all()
         unanswered = [*self._pending.values(), *letters]
         for pending in unanswered:
             code = settled.refused.get(pending.n or 0)
@@ -286,7 +281,7 @@ class Requests:
         if pending.id in self._pending:
             self._reply(self._pending.pop(pending.id), reply)
         elif self.encryption is not None:
-            self.encryption.settle(pending, reply)
+            self.encryption.letters.settle(pending, reply)
 
     def _void_number(self, pending: Pending) -> None:
         """The message is sent again under another number. Until then it has none: of an old one `auth_ok` does not tell
@@ -301,7 +296,7 @@ class Requests:
         numbers, repeats, message = self.numbers, self._repeats, pending.message
         if numbers is None or repeats is None or repeats.is_held or pending.is_above(self._frame_bytes):
             return None
-        if repeats.is_resting(pending):
+        if repeats.is_resting(pending) or pending.body is not None:
             return None
         if isinstance(message, Sendable) and self.encryption is not None and self.encryption.may_encrypt(message.to):
             return None

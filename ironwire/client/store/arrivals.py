@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from attrs import define, evolve
 
-from ironwire.client.store import records
+from ironwire.client.events import Event, Received
+from ironwire.client.store import amendments, records
 from ironwire.client.store.secrets import keep
-from ironwire.e2e.bodies import FileBody, ReceiptBody, TextBody
+from ironwire.e2e.bodies import FileBody, ReceiptBody, TextBody, TypingBody
 from ironwire.e2e.content import encode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
@@ -27,6 +28,8 @@ _INSERT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _KNOWN = """
     SELECT ts FROM entry WHERE sender = ? AND message_id = ? AND device = ? AND state IN ('unseen', 'seen')"""
+_TAKE_PLACE = "DELETE FROM entry WHERE sender = ? AND message_id = ? AND peer = ? AND told_by IS NOT NULL"
+"""What comes itself, instead of what another own device has told of it."""
 _NOTE_RECEIPT = """
     UPDATE entry SET receipt = ? WHERE sender = ? AND message_id = ? AND peer = ? AND coalesce(receipt, '') <> 'read'"""
 _NOTE_NEWEST = """
@@ -134,14 +137,39 @@ class Arrivals:
             self._database.executemany(_NOTE_RECEIPT, noted)
         elif isinstance(message, records.Said):
             peer = records.conversation_of(message, own)
+        if peer is not None and message_id is not None:
+            self._database.execute(_TAKE_PLACE, (records.sender_of(message), message_id, peer))
         named = (records.sender_of(message), message.device or "", message_id)
         is_encrypted = content is not None
         insert_entry(self._database, "unseen", peer, named, message.ts or 0, frame, content, is_encrypted=is_encrypted)
 
     def _insert_opened(self, opened: ev.OpenedMessage) -> None:
         content = opened.content
-        if not self._is_known(content.id, opened.sender, opened.device, opened.ts):
+        peer: Address = GroupId(opened.conversation) if opened.peer is None else opened.peer
+        amendments.note(self._database, peer, opened.sender, content)
+        is_deleted = amendments.is_deleted(self._database, peer, opened.sender, content.id)
+        if not is_deleted and not self._is_known(content.id, opened.sender, opened.device, opened.ts):
             self._insert_delivery(content.id, as_delivered(opened), opened.seq or 0, encode_content(content))
+
+
+def as_told(event: ev.EngineEvent) -> Event | None:
+    """What the program is told of an event of the engine; None: it reads that from the file."""
+    match event:
+        case ev.CallSignalled(message, content):
+            return Received(message, content=content)
+        case ev.OpenedMessage(seq=None):
+            return Received(_as_signal(event) or as_delivered(event), content=event.content)
+        case ev.OpenedMessage():
+            return None
+        case _:
+            return event
+
+
+def _as_signal(opened: ev.OpenedMessage) -> msg.RelayedTyping | None:
+    if not isinstance(opened.content.body, TypingBody):
+        return None
+    group = GroupId(opened.conversation) if opened.peer is None else None
+    return msg.RelayedTyping(opened.sender, opened.content.body.typing, group)
 
 
 def as_delivered(

@@ -19,6 +19,7 @@ from attrs import define, field
 from ironwire.client.connection.outgoing import Pending, Reply
 from ironwire.client.events import EventQueue, Queued, Settled
 from ironwire.client.inbox import Inbox
+from ironwire.client.store.amendments import Amendment
 from ironwire.client.store.numbers import Given, Numbers
 from ironwire.client.store.records import Queue, Sendable, Settle
 from ironwire.client.store.write_queue import WriteQueue
@@ -183,7 +184,7 @@ class Backlog:
             self._is_behind = True
             self._passed_by += 1
             self._work.unpark()
-        if isinstance(message, Text | File) and pending.is_announced:
+        if isinstance(message, Text | File) and not isinstance(pending.body, Amendment) and pending.is_announced:
             self._events.put(Queued(pending.id, message, ts))
 
     # --- replies -----------------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ class Backlog:
         """Have the next messages of the queue in the window, as many as it has room for."""
         # What is answered while the file is read, or what it does not know to be answered, is not to come back.
         known, passed_by, room = {*self._window, *self._answered, *self._coming}, self._passed_by, self._room
-        resting = frozenset((*self._resting, *self.held))
+        resting = frozenset({*self._resting, *self.held})
         if resting != self._read_without:
             self._read_upto, self._read_without = 0, resting
         found = await self._write_queue.store.queued(limit=room, skipped=resting, after=self._read_upto)

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import asdict
 
 from ironwire.client.errors import LocalStoreError
+from ironwire.client.store.amendments import Amendment, with_amendments
 from ironwire.client.store.records import Conversation, HistoryEntry, Owner, Said, Sendable
 from ironwire.e2e.content import decode_content
 from ironwire.errors import InvalidMessage
@@ -19,11 +20,11 @@ from ironwire.wire.messages import DeliveredFile, DeliveredText, File, GroupChan
 
 # A message to oneself comes back to the device that sent it; one of the two is enough.
 _HISTORY = """
-    SELECT number, state, ts, receipt, reason, message_id, frame, encrypted, content FROM entry
+    SELECT number, state, ts, receipt, reason, message_id, frame, encrypted, content, told_by FROM entry
     WHERE peer = ? AND number < ? AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY number DESC LIMIT ?"""
 _EVERYTHING = """
-    SELECT peer, number, state, ts, receipt, reason, message_id, frame, encrypted, content FROM entry
+    SELECT peer, number, state, ts, receipt, reason, message_id, frame, encrypted, content, told_by FROM entry
     WHERE peer IS NOT NULL AND NOT (state IN ('unseen', 'seen') AND peer = ? AND device = ?)
     ORDER BY peer, number"""
 _CONVERSATIONS = """
@@ -61,7 +62,8 @@ def history(
         rows = database.execute(_HISTORY, (peer, upto, owner.client, owner.device, limit - len(entries))).fetchall()
         if not rows:
             break
-        entries += [entry for row in rows if (entry := _history_entry(row, owner)) is not None]
+        found = [entry for row in rows if (entry := _history_entry(row, owner)) is not None]
+        entries += [with_amendments(database, peer, entry) for entry in found]
         upto = rows[-1][0]
     return entries[::-1]
 
@@ -71,7 +73,7 @@ def everything(database: sqlite3.Connection, owner: Owner) -> Iterator[tuple[Add
     for peer, *row in database.execute(_EVERYTHING, (owner.client, owner.device)):
         entry = _history_entry(tuple(row), owner)
         if entry is not None:
-            yield peer, entry
+            yield peer, with_amendments(database, peer, entry)
 
 
 def group_names(database: sqlite3.Connection) -> dict[GroupId, str]:
@@ -96,15 +98,15 @@ def own_message(frame: str) -> Sendable | None:
 
 
 def _history_entry(row: tuple[Any, ...], owner: Owner) -> HistoryEntry | None:
-    number, state, ts, receipt, reason, message_id, frame, encrypted, inside = row
-    secret = (bool(encrypted), None if inside is None else decode_content(inside, None))
+    number, state, ts, receipt, reason, message_id, frame, encrypted, inside, told_by = row
+    secret = (bool(encrypted), None if inside is None else decode_content(inside, None), told_by)
     if state in ("unseen", "seen"):
         theirs, id_, _ = decode_server(frame)
         if isinstance(theirs, Said):
             return HistoryEntry(number, theirs, id_, "received", receipt, None, *secret)
     else:
         own = own_message(frame)
-        if own is None:
+        if own is None or (secret[1] is not None and isinstance(secret[1].body, Amendment)):
             return None
         if isinstance(own, Text | File):
             return HistoryEntry(number, _as_delivered(own, owner, ts), message_id, state, receipt, reason, *secret)

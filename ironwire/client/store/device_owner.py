@@ -92,6 +92,11 @@ class DeviceOwner:
             terms: FileTerms = _expect(await hear(), FileTerms)
             return terms
 
+    async def give_history(self, device_key: str, since_ms: int) -> None:
+        """As `Client.own_history.give`."""
+        async with self._request(lines.GiveHistory(device_key, since_ms)) as hear:
+            _reply(await hear())
+
     async def epoch_code(self, to: Address) -> str | None:
         """As `Client.epoch_code`."""
         async with self._request(lines.AskCode(to)) as hear:

@@ -19,7 +19,7 @@ from sqlcipher3 import dbapi2
 
 from ironwire.client.errors import DeviceInUse, LocalStoreError
 from ironwire.client.files import sync_folder
-from ironwire.client.store import records, secrets
+from ironwire.client.store import amendments, history_parts, records, secrets
 from ironwire.client.store.arrivals import Arrivals, insert_entry
 from ironwire.client.store.conversations import conversations, group_names, history, own_message
 from ironwire.client.store.sealed import StoreKey, open_sealed
@@ -40,6 +40,7 @@ _PROMISES = (
     | records.GiveNumber
     | records.NoteMark
     | records.ForgetSecrets
+    | records.KeepGift
 )
 _PID_BYTES = 20
 _FILE_MODE = 0o600
@@ -204,8 +205,7 @@ class LocalFile:
         return secrets.recall(self._database, self._owner.client, self._owner.device, to, ids)
 
     def count_queued(self) -> int:
-        count: int = self._database.execute(_COUNT_QUEUED).fetchone()[0]
-        return count
+        return int(self._database.execute(_COUNT_QUEUED).fetchone()[0])
 
     def history(self, peer: Address, limit: int, before: int | None = None) -> list[records.HistoryEntry]:
         return history(self._database, self._owner, peer, limit, before)
@@ -215,6 +215,11 @@ class LocalFile:
 
     def group_names(self) -> dict[GroupId, str]:
         return group_names(self._database)
+
+    @property
+    def content(self) -> tuple[sqlite3.Connection, records.Owner]:
+        """For what changes nothing (`history_parts.py` has some)."""
+        return self._database, self._owner
 
     def _note_newest(self) -> None:
         newest = self._database.execute("SELECT coalesce(max(number), 0) FROM entry").fetchone()[0]
@@ -252,10 +257,13 @@ class LocalFile:
             case records.Settle(message_id, ts, reason, is_encrypted):
                 settled = (owner.client, message_id, owner.device)
                 execute(_SETTLE, ("accepted" if reason is None else "refused", ts, reason, is_encrypted, *settled))
+                amendments.note_accepted(self._database, settled)
                 execute(_CLEAR_SETTLED, settled)
             case records.Finish(number):
                 execute(_FINISH, (number,))
                 execute(_CLEAR_FINISHED, (number,))
+            case records.KeepGift() | records.DropGift() | records.TellHistory() | records.FinishPart():
+                history_parts.make(self._database, owner, change)
             case records.NoteMark(mark):
                 execute("UPDATE mailbox SET mark = ?", (mark,))
             case records.ForgetSecrets():

@@ -1,9 +1,10 @@
 """One program has a device's file; others of the same user hand over to it what they have for that device.
 
-    keep ──────> stored, and an answer to each where that is awaited
-    ask ───────> answered: what the server alone can say
-    ask_terms ─> terms: how a file goes to somebody
-    ask_code ──> code: of the epoch of a conversation
+    keep ──────────> stored, and an answer to each where that is awaited
+    ask ───────────> answered: what the server alone can say
+    ask_terms ─────> terms: how a file goes to somebody
+    ask_code ──────> code: of the epoch of a conversation
+    give_history ──> answered, once it is kept that another own device is to have it
     anything may be answered with failed
 
 `device_owner.py` is the way in for those others. Lines of JSON over a Unix socket beside the file, one request a
@@ -31,6 +32,7 @@ from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Reply
 from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
 from ironwire.client.groups import OwnGroups, epoch_code
+from ironwire.client.own_history import OwnHistory
 from ironwire.client.sealed_files import file_terms
 from ironwire.client.store import handover_lines as lines
 from ironwire.client.store.records import Sendable
@@ -112,6 +114,9 @@ class Reception:
                 case lines.Keep(frames, is_awaited, inside):
                     body = None if inside is None else _file_body(inside, frames)
                     await self._keep(stream, dict(map(_sendable, frames)), body, is_awaited=is_awaited)
+                case lines.GiveHistory(device, since):
+                    await OwnHistory(self._link.encryption, self._link.write_queue).give(device, since)
+                    await _say(stream, _answered(msg.Accepted(_now_ms())))
                 case lines.AskTerms(to):
                     await _say(stream, await file_terms(self._link.requests, to))
                 case lines.AskCode(to):
@@ -136,7 +141,7 @@ class Reception:
         groups = OwnGroups(self._link.requests, self._link.rosters)
         match question:
             case msg.GroupCreate(clients, name):
-                return msg.Accepted(time.time_ns() // 1_000_000, group=await groups.create(clients, name))
+                return msg.Accepted(_now_ms(), group=await groups.create(clients, name))
             case msg.GroupAdd(group, clients, if_epoch):
                 return await groups.add(group, clients, if_epoch=if_epoch)
             case msg.GroupRemove(group, clients, if_epoch):
@@ -215,3 +220,7 @@ def _answered(reply: Reply) -> lines.Answered:
 async def _say(stream: trio.SocketStream, line: lines.Line) -> None:
     with trio.fail_after(REQUEST_SECONDS):
         await stream.send_all(lines.encode_line(line))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -4,6 +4,7 @@
     {"verb": "stored", "ids": […], "waiting": 3, "reason": ""}
     {"verb": "ask", "frame": "<frame>"}
     {"verb": "ask_terms", "to": "<client or group>"}
+    {"verb": "give_history", "device": "<device key>", "since": 0}
     {"verb": "terms", "is_encrypted": true, "upload_bytes": 31457280}
     {"verb": "ask_code", "to": "<client or group>"}
     {"verb": "code", "digits": "<30 digits>"}
@@ -20,7 +21,9 @@ from attrs import frozen
 
 from ironwire.client import errors
 from ironwire.client.sealed_files import FileTerms
+from ironwire.e2e.bodies import DeviceKeyHex
 from ironwire.ids import Address, MessageId
+from ironwire.wire.messages.fields import UnixMs
 from ironwire.wire.strict import Fault, strict_converter
 
 _Kind = Literal["auth", "ended", "protocol", "connection", "store"]
@@ -50,6 +53,14 @@ class AskTerms:
     """Say how a file goes to a client or group."""
 
     to: Address
+
+
+@frozen
+class GiveHistory:
+    """Give the own device with this key the messages since then: its person has said yes."""
+
+    device: DeviceKeyHex
+    since: UnixMs
 
 
 @frozen
@@ -119,12 +130,13 @@ class Failed:
                 return errors.ConnectionFailed(self.detail)
 
 
-Line = Keep | AskServer | AskTerms | FileTerms | AskCode | Code | Stored | Answered | Failed
+Line = Keep | AskServer | AskTerms | GiveHistory | FileTerms | AskCode | Code | Stored | Answered | Failed
 
 _VERBS: dict[str, type[Any]] = {
     "keep": Keep,
     "ask": AskServer,
     "ask_terms": AskTerms,
+    "give_history": GiveHistory,
     "terms": FileTerms,
     "ask_code": AskCode,
     "code": Code,

@@ -13,7 +13,8 @@ from typing import Literal
 from attrs import frozen
 
 from ironwire.client.errors import LocalStoreError
-from ironwire.e2e.bodies import AnyBody, ReceiptBody, TextBody
+from ironwire.e2e.archive import ArchivedMessage
+from ironwire.e2e.bodies import AnyBody, HistoryManifest, HistoryPart, ReceiptBody, TextBody
 from ironwire.e2e.content import Content
 from ironwire.e2e.conversations.effects import Write
 from ironwire.ids import Address, ClientId, DeviceId, MessageId, Origin
@@ -121,6 +122,59 @@ class MarkRead:
     upto: int
 
 
+ABOVE_ALL = 2**63 - 1
+"""No entry has so high a number."""
+
+
+@frozen
+class Gift:
+    """History for the own device with this key, since `since`. All entries from `before` on are in `manifest` already;
+    `told` is the one that the other device has.
+    """
+
+    device: str
+    since: int
+    before: int
+    manifest: HistoryManifest
+    told: HistoryManifest
+
+
+def new_gift(device: str, since: int) -> Gift:
+    """All messages since then, for the own device with this key."""
+    nothing = HistoryManifest(device, [], 0, False)
+    return Gift(device, since, ABOVE_ALL, nothing, nothing)
+
+
+@frozen
+class KeepGift:
+    """History for another own device is wanted, or has come so far."""
+
+    gift: Gift
+
+
+@frozen
+class DropGift:
+    """The own device with this key gets no history."""
+
+    device: str
+
+
+@frozen
+class TellHistory:
+    """The own device with the key `source` has told of these, newest first; those that are there are left out."""
+
+    source: str
+    messages: tuple[ArchivedMessage, ...]
+
+
+@frozen
+class FinishPart:
+    """A part of a history is done with; `reason` is why it cannot be had."""
+
+    sha256: str
+    reason: str | None = None
+
+
 @frozen
 class NoteMark:
     """The file was opened or closed for the `mark`th time, by a device that encrypts."""
@@ -134,7 +188,21 @@ class ForgetSecrets:
 
 
 Change = (
-    Begin | Arrive | Absorb | Queue | GiveNumber | VoidNumber | Settle | Finish | MarkRead | NoteMark | ForgetSecrets
+    Begin
+    | Arrive
+    | Absorb
+    | Queue
+    | GiveNumber
+    | VoidNumber
+    | Settle
+    | Finish
+    | MarkRead
+    | KeepGift
+    | DropGift
+    | TellHistory
+    | FinishPart
+    | NoteMark
+    | ForgetSecrets
 )
 
 
@@ -167,6 +235,19 @@ class QueuedMessage:
 
 
 @frozen
+class OfferedPart:
+    """The next part of a history that this device has to fetch; `done` of the `total` messages of the device `source`
+    are here.
+    """
+
+    source: str
+    part: HistoryPart
+    done: int
+    total: int
+    is_last: bool
+
+
+@frozen
 class Numbered:
     """The messages that a device was sending when it ended, in the order in which they were queued. Some have no number
     any more, because it was refused: they come before later ones to the same recipient that have one.
@@ -189,7 +270,8 @@ class HistoryEntry:
     `message.group`. `receipt` is what the recipient said of it; of what is said in a group there are none. `reason` is
     why it was refused. Numbers grow in the order in which entries came or were queued. `is_encrypted`: nobody but the
     devices of the conversation could read it; `content` is then what `message` has no room for, such as the key of a
-    file.
+    file. `message` is as it was edited last, if it was; a deleted one is no entry any more. `reactions` are by client.
+    `told_by` is the key, in hex, of the own device that has told this one of it: nobody's signature says so.
     """
 
     number: int
@@ -200,6 +282,9 @@ class HistoryEntry:
     reason: msg.ErrorCode | None = None
     is_encrypted: bool = False
     content: Content | None = None
+    told_by: str | None = None
+    is_edited: bool = False
+    reactions: tuple[tuple[ClientId, str], ...] = ()
 
 
 @frozen

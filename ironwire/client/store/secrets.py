@@ -7,17 +7,28 @@ import json
 import sqlite3
 from collections.abc import Collection
 
+import orjson
 from attrs import astuple, field, frozen
 
 from ironwire.e2e.bodies import AnyBody, TextBody
 from ironwire.e2e.content import decode_content
 from ironwire.e2e.conversations import effects as fx
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, MessageId, parse_conversation_id
 from ironwire.wire.codec import decode_client
 from ironwire.wire.messages import Text
+from ironwire.wire.strict import strict_converter
 
 Secret = (
-    fx.SavedMembership | fx.SavedKeys | fx.SavedPackage | fx.DropPackage | fx.SavedLog | fx.Missing | fx.NoLongerMissing
+    fx.SavedMembership
+    | fx.SavedKeys
+    | fx.SavedPackage
+    | fx.DropPackage
+    | fx.SavedLog
+    | fx.Missing
+    | fx.NoLongerMissing
+    | fx.SavedOwn
+    | fx.SavedManifest
 )
 
 _KEEP_MEMBERSHIP = """
@@ -41,6 +52,13 @@ _KEEP_LOG = """
     ON CONFLICT (client) DO UPDATE SET entries = excluded.entries"""
 _KEEP_MISSING = "INSERT OR IGNORE INTO missing (conversation, sender, message_id, since) VALUES (?, ?, ?, ?)"
 _DROP_MISSING = "DELETE FROM missing WHERE conversation = ? AND sender = ? AND message_id = ?"
+_KEEP_OWN = """
+    INSERT INTO own_record (kind, key, value, at, by_device) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (kind, key) DO UPDATE
+    SET value = excluded.value, at = excluded.at, by_device = excluded.by_device"""
+_KEEP_OFFER = """
+    INSERT INTO history_offer (source, manifest) VALUES (?, ?)
+    ON CONFLICT (source) DO UPDATE SET manifest = excluded.manifest"""
 _OPENED = """
     SELECT 1 FROM entry
     WHERE sender = ? AND message_id = ? AND device = ? AND encrypted AND state IN ('unseen', 'seen') LIMIT 1"""
@@ -48,6 +66,8 @@ _RECALL = """
     SELECT message_id, ts, frame, content FROM entry
     WHERE sender = ? AND device = ? AND peer = ? AND encrypted AND state = 'accepted'
         AND message_id IN (SELECT value FROM json_each(?))"""
+
+_converter = strict_converter()
 
 
 @frozen
@@ -58,6 +78,7 @@ class KeptSecrets:
     packages: list[fx.SavedPackage]
     logs: list[fx.SavedLog] = field(repr=False)
     missing: list[fx.Missing]
+    own: list[OwnRecord]
 
 
 def keep(database: sqlite3.Connection, secret: Secret) -> None:
@@ -76,6 +97,11 @@ def keep(database: sqlite3.Connection, secret: Secret) -> None:
             database.execute(_KEEP_MISSING, astuple(secret))
         case fx.NoLongerMissing():
             database.execute(_DROP_MISSING, astuple(secret))
+        case fx.SavedOwn(record):
+            database.execute(_KEEP_OWN, astuple(record))
+        case fx.SavedManifest(source, manifest):
+            text = orjson.dumps(_converter.unstructure(manifest))
+            database.execute(_KEEP_OFFER, (source.hex(), text))
 
 
 def _keep_membership(database: sqlite3.Connection, saved: fx.SavedMembership) -> None:
@@ -110,6 +136,7 @@ def load(database: sqlite3.Connection) -> KeptSecrets:
             fx.Missing(parse_conversation_id(name), ClientId(sender), MessageId(message_id), since)
             for name, sender, message_id, since in missing
         ],
+        [OwnRecord(*row) for row in database.execute("SELECT kind, key, value, at, by_device FROM own_record")],
     )
 
 

@@ -5,6 +5,7 @@ most of the time would save a tenth of a millisecond and could stall the program
 batches anyway (`write_queue.py`).
 """
 
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -178,6 +179,14 @@ class LocalStore:
             LocalStoreError: the file cannot be read.
         """
         return await self._run(lambda: self._opened.group_names())
+
+    async def look_up(self, query: Callable[[sqlite3.Connection, Owner], T]) -> T:
+        """What `query` finds in the file, which changes nothing (`history_parts.py` has some).
+
+        Raises:
+            LocalStoreError: the file cannot be read.
+        """
+        return await self._run(lambda: query(*self._opened.content))
 
     @property
     def _opened(self) -> LocalFile:

@@ -58,6 +58,13 @@ class Beginnings:
         """Whether a conversation that is not encrypted here is believed to be one in the clear."""
         return self._whereabouts.is_known if member.is_group else self._plain.get(member.id, 0) > self._state.now
 
+    def give_back(self) -> None:
+        """The server does not know encrypted conversations: what waits and was never encrypted goes in the clear."""
+        for member in self._state.members.values():
+            if not member.is_encrypted:
+                for message in self._outgoing.take_all(member):
+                    self._state.report(fx.GoesPlain(message.id))
+
     def end_session(self) -> None:
         self._deciding.clear()
 

@@ -18,15 +18,7 @@ from ironwire.e2e.conversations.effects import Pause, Steps
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
-from ironwire.e2e.conversations.wishes import (
-    AddAgain,
-    BeginGeneration,
-    ChangeDevices,
-    ChangeMembers,
-    RenewKeys,
-    TakeOut,
-    Wish,
-)
+from ironwire.e2e.conversations.wishes import BeginGeneration, OfHearers, RenewKeys, Wish
 from ironwire.ids import ConversationId, MessageId
 from ironwire.wire.messages import Error
 
@@ -37,7 +29,6 @@ WELCOME_MS = 5_000
 PACKAGES_MS = 2_000
 ATTEMPTS = 5
 """A device that is in the log is about to publish key packages: so long they are waited for, so many times."""
-_OF_HEARERS = ChangeMembers | ChangeDevices | TakeOut | AddAgain
 NOT_IN = Error("not_found", "this device is not in the conversation")
 
 
@@ -78,7 +69,7 @@ class ChangeQueue:
 
     def is_awaited(self, member: DeviceMembership) -> bool:
         """Whether a change is wanted of those who hear what is said."""
-        return any(isinstance(each.wish, _OF_HEARERS) for each in self._queues.get(member.id, ()))
+        return any(isinstance(each.wish, OfHearers) for each in self._queues.get(member.id, ()))
 
     def end_session(self) -> None:
         self._busy.clear()

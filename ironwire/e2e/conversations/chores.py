@@ -24,6 +24,8 @@ class Chores:
     _changes: ChangeQueue
     _company: Company
     _reading: Reading
+    _tend_own: Callable[[], None]
+    """Look after the conversation of the own devices."""
     _touch: Callable[[DeviceMembership], None]
     """Let a conversation go on."""
     _look: Callable[[], None]
@@ -37,6 +39,7 @@ class Chores:
                 published_at = now if (yield from self._state.pool.publishing()) else published_at
             self._look()
             self._reading.give_up()
+            self._tend_own()
             for conversation in {conversation for conversation, _, _ in self._state.missing}:
                 self._touch(self._state.member(conversation))
             for member in [each for each in self._state.members.values() if each.standing == "active"]:

@@ -86,7 +86,7 @@ class Deliveries:
         member.note(peer=_peer_of(member, roster, state.own.client), update_at=update_at, was_used=True)
         if is_new:
             by = leaf_of(joined.inviter).client
-            state.tell(ev.Secured(member.id, welcome.generation, by, restarted=was_encrypted))
+            self._tell_secured(member, by, restarted=was_encrypted)
 
     def _check_inviter(self, member: DeviceMembership, welcome: MlsWelcome, joined: Joined, roster: Roster) -> None:
         inviter = leaf_of(joined.inviter)
@@ -95,6 +95,8 @@ class Deliveries:
         if not member.facts.generation:
             return
         if welcome.generation > member.facts.generation:
+            if welcome.epoch > 1 and inviter.client == self._state.own.client:
+                return  # who restarted it, another device of this client has checked; it need not be an admin itself
             is_wedged = member.standing in ("wedged", "out")
             need_restart_allowed(inviter.client, roster, member.roster, is_wedged=is_wedged)
         elif inviter.client not in member.roster and not member.facts.is_out:
@@ -141,10 +143,15 @@ class Deliveries:
         member.enter(group, commit.generation, roster, commit.ts)
         own = self._state.own.client
         member.note(peer=_peer_of(member, roster, own), update_at=self._state.now + RENEW_MS)
-        self._state.tell(ev.Secured(member.id, commit.generation, own, restarted=was_encrypted))
+        self._tell_secured(member, own, restarted=was_encrypted)
         if frame.name is not None:
             member.note(name=frame.name)
         self._tell_name(member)
+
+    def _tell_secured(self, member: DeviceMembership, by: ClientId, *, restarted: bool) -> None:
+        """Of the conversation of a client with itself nobody is told: no person began it."""
+        if member.facts.peer != self._state.own.client:
+            self._state.tell(ev.Secured(member.id, member.facts.generation, by, restarted=restarted))
 
     def apply(self, member: DeviceMembership, commit: MlsCommitted) -> Steps[bool]:
         """Process the next commit of the conversation. False: it is refused, and so the device has fallen out."""
@@ -171,11 +178,22 @@ class Deliveries:
                 self._advance(member, change, self._checked_roster(member), commit.ts)
             case RemovedFromGroup(change):
                 left = self._checked_roster(member)
-                member.leave()
+                if self._is_to_stay(left):
+                    member.have_roster(left, commit.ts)
+                    self.healing.wedge(member)
+                else:
+                    member.leave()
                 self._tell_change(member, change, roster, left)
             case _:
                 raise MLSError("a commit that is none")
         return True
+
+    def _is_to_stay(self, roster: Roster) -> bool:
+        """Whether this device belongs into the conversation although it was removed: the server let it be dropped, as
+        one that had not been seen for a month, and it is here again. It asks to be added.
+        """
+        own = self._state.own
+        return own.client in roster and self._state.logs.standing_of(own) == "current"
 
     def _advance(self, member: DeviceMembership, change: Change, roster: Roster, ts: int) -> None:
         before = member.roster

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from attrs import define, field, frozen
 
-from ironwire.e2e.bodies import AnyBody
+from ironwire.e2e.bodies import AnyBody, HistoryManifest
 from ironwire.e2e.conversations.events import EngineEvent, OpenedMessage
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, DeviceId, MessageId
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import Accepted, Answer, ClientMessage, Error
@@ -179,6 +180,21 @@ class NoLongerMissing:
 
 
 @frozen
+class SavedOwn:
+    """What a person has told one of their devices."""
+
+    record: OwnRecord
+
+
+@frozen
+class SavedManifest:
+    """History that the own device with the key `source` has for this one, as far as it is uploaded."""
+
+    source: bytes
+    manifest: HistoryManifest
+
+
+@frozen
 class KeptFrame:
     """A delivery that was not encrypted, to be kept as it came."""
 
@@ -203,6 +219,8 @@ Write = (
     | SavedLog
     | Missing
     | NoLongerMissing
+    | SavedOwn
+    | SavedManifest
     | OpenedMessage
     | KeptFrame
     | Passed

@@ -34,15 +34,16 @@ from ironwire.e2e.conversations.healing import Healing
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.outgoing import OutgoingMessage, OutgoingMessages
+from ironwire.e2e.conversations.own_devices import OwnDevices
 from ironwire.e2e.conversations.reading import Reading
 from ironwire.e2e.conversations.state import DeviceState, Surroundings
 from ironwire.e2e.conversations.whereabouts import Whereabouts
 from ironwire.e2e.conversations.wishes import Wish, wishes_of
+from ironwire.e2e.own_records import Kind, OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, MessageId, is_group
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import DeviceLog
-from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.wire import messages as msg
 from ironwire.wire.codec import ServerFrame
 from ironwire.wire.messages import conversations as wire
@@ -57,6 +58,7 @@ class Engine:
     _jobs: Jobs = field(init=False)
     _outgoing: OutgoingMessages = field(init=False)
     _changes: ChangeQueue = field(init=False)
+    own_devices: OwnDevices = field(init=False)
     _deliveries: Deliveries = field(init=False)
     _healing: Healing = field(init=False)
     _reading: Reading = field(init=False)
@@ -84,13 +86,14 @@ class Engine:
         self._changes = ChangeQueue(state, self._jobs, author, self._touch, look)
         company = Company(state, self._changes)
         self._outgoing = OutgoingMessages(state, self._jobs, company.is_complete, self._touch, look)
+        own = self.own_devices = OwnDevices(state, self._changes, self._outgoing)
         self._deliveries = Deliveries(state, self._outgoing)
         self._healing = Healing(state, self._deliveries.apply, self._deliveries.committed, self._changes.want)
         self._deliveries.healing = self._healing
         self._beginnings = Beginnings(state, self._jobs, self._changes, self._outgoing, self._whereabouts)
-        self._reading = Reading(state, self._healing, self._outgoing, self._jobs.start, look)
+        self._reading = Reading(state, self._healing, self._outgoing, own.hear, self._jobs.start, look)
         look_if_due = self._whereabouts.ask_if_due
-        self._chores = Chores(state, self._changes, company, self._reading, self._touch, look_if_due)
+        self._chores = Chores(state, self._changes, company, self._reading, own.tend, self._touch, look_if_due)
 
     def restore(
         self,
@@ -98,6 +101,7 @@ class Engine:
         packages: Iterable[fx.SavedPackage],
         logs: Iterable[fx.SavedLog],
         missing: Iterable[fx.Missing],
+        own: Iterable[OwnRecord] = (),
     ) -> None:
         """What the store of the device has.
 
@@ -112,6 +116,7 @@ class Engine:
             self._state.restore(membership)
         for each in missing:
             self._state.missing[each.conversation, each.sender, each.id] = each.since
+        self.own_devices.records.merge(own)
 
     # --- sessions and the clock --------------------------------------------------------------------------------------
 
@@ -147,6 +152,7 @@ class Engine:
         self._outgoing.end_session()
         self._changes.end_session()
         self._reading.end_session()
+        self.own_devices.end_session()
 
     @property
     def due_at(self) -> int | None:
@@ -215,6 +221,7 @@ class Engine:
                 self._keep_plain(frame)
                 if isinstance(frame.message, msg.DeviceLogChanged):
                     yield from self._state.logs.refresh(frame.message.client)
+                    self.own_devices.tend()
 
     def _keep_plain(self, frame: ServerFrame) -> None:
         message = frame.message
@@ -267,6 +274,11 @@ class Engine:
         self._changes.want(member, wish, lambda refused: self._state.report(fx.WishDone(wish_id, refused)))
         return self._effects()
 
+    def change_own(self, changes: Iterable[tuple[Kind, str, str]]) -> Effects:
+        """A person has told this device what all of their devices are to know: kind, key and value of each."""
+        self.own_devices.change(changes)
+        return self._effects()
+
     def is_encrypted(self, to: Address) -> bool:
         """Whether nothing goes to this client or group in the clear."""
         member = self.member_of(to)
@@ -284,16 +296,12 @@ class Engine:
     def epoch_code(self, to: Address) -> str | None:
         """Thirty digits that are the same on all devices, unless somebody has split the conversation."""
         member = self.member_of(to)
-        group = None if member is None or member.standing not in ("active", "pending") else member.group
-        return None if group is None else epoch_code(group.export("ironwire epoch", b"", EPOCH_SECRET_BYTES))
+        return None if member is None else member.epoch_code
 
     def give_back(self) -> Effects:
         """The server does not know encrypted conversations: what waits and was never encrypted goes in the clear."""
         self._whereabouts.report(is_sure=True)
-        for member in self._state.members.values():
-            if not member.is_encrypted:
-                for message in self._outgoing.take_all(member):
-                    self._state.report(fx.GoesPlain(message.id))
+        self._beginnings.give_back()
         return self._effects()
 
     def find(self, conversation: ConversationId) -> DeviceMembership | None:
@@ -333,6 +341,7 @@ class Engine:
         self._changes.work(member)
         self._reading.ask_again(member)
         self._outgoing.pump(member)
+        self.own_devices.go_on(member)
 
     def _catch_up(self) -> None:
         """Everything that waited was processed: now this device speaks."""

@@ -5,6 +5,7 @@ from typing import Literal
 from attrs import frozen
 
 from ironwire.e2e.content import Content
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, DeviceId, MessageId, Role
 from ironwire.protocol.devices.log_reader import Verdict
 from ironwire.wire.messages import ServerMessage
@@ -130,6 +131,13 @@ class GroupRenamed:
 
 
 @frozen
+class OwnRecordsChanged:
+    """Another device of this client knows names or verified people that this one did not."""
+
+    records: tuple[OwnRecord, ...]
+
+
+@frozen
 class CallSignalled:
     """A signal of a call, with what it says; `content` is the secret half, where it came encrypted."""
 
@@ -150,4 +158,5 @@ EngineEvent = (
     | LogDisputed
     | DeviceLinked
     | GroupRenamed
+    | OwnRecordsChanged
 )

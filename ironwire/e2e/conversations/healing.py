@@ -25,7 +25,7 @@ from ironwire.ids import ConversationId
 from ironwire.limits import REJOINED_AT_ONCE
 from ironwire.wire.messages import Accepted, Error
 from ironwire.wire.messages import conversations as wire
-from ironwire.wire.messages.fields import ShortText
+from ironwire.wire.messages.fields import ShortText, is_retryable
 
 PAIR_MS = 5_000
 """In a pair the other one answers within seconds, or is not there."""
@@ -78,13 +78,22 @@ class Healing:
         member.wedge(self._state.now)
 
     def rejoin(self, members: list[DeviceMembership]) -> Steps[None]:
-        """Ask to be added again, where that was not asked lately."""
+        """Ask to be added again, where that was not asked lately. The server takes all of it or nothing: what it
+        refuses is asked for each conversation alone, and where that is refused too, at the time that the server names.
+        """
         now = self._state.now
-        due = [each for each in members if each.facts.asked_at is None or each.facts.asked_at + ASK_AGAIN_MS <= now]
+        due = [each for each in members if _may_ask_at(each) <= now]
         for each in due:
             each.note(asked_at=now)
-        if due:
-            yield from ask(wire.MlsRejoin([each.id for each in due]), Accepted)
+        reply = (yield from ask(wire.MlsRejoin([each.id for each in due]), Accepted)) if due else None
+        if not isinstance(reply, Error) or not is_retryable(reply.msg):
+            return
+        if len(due) == 1:
+            due[0].note(asked_at=self._state.now + (reply.retry_after_ms or LATER_MS) - ASK_AGAIN_MS)
+            return
+        for each in due:
+            each.note(asked_at=None)
+            yield from self.rejoin([each])
 
     # --- where things stand ------------------------------------------------------------------------------------------
 
@@ -182,4 +191,9 @@ class Healing:
                 pause = min(2 * pause, GROUP_MS)
                 continue
             yield from self.rejoin([member])
-            yield Pause(min(max(since + patience - self._state.now, 1), ASK_AGAIN_MS))
+            yield Pause(max(min(since + patience, _may_ask_at(member)) - self._state.now, 1))
+
+
+def _may_ask_at(member: DeviceMembership) -> int:
+    """When a device asks next to be added again."""
+    return 0 if member.facts.asked_at is None else member.facts.asked_at + ASK_AGAIN_MS

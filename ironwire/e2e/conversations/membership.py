@@ -27,6 +27,7 @@ from ironwire.mls import MLSGroup, Participant
 from ironwire.protocol.conversations.declaration import decode_roster, encode_roster
 from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf, Slots
+from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.record import record
 from ironwire.wire.messages.conversations import BlobRef
 from ironwire.wire.strict import strict_converter
@@ -145,6 +146,12 @@ class DeviceMembership:
     def slots(self) -> Slots:
         return slots_of(self.group) if self.group is not None and self.group.is_active else ()
 
+    @property
+    def epoch_code(self) -> str | None:
+        """The digits of the epoch; None: the device is not in the conversation."""
+        group = self.group if self.standing in ("active", "pending") else None
+        return None if group is None else epoch_code(group.export("ironwire epoch", b"", EPOCH_SECRET_BYTES))
+
     def index_of(self, leaf: Leaf) -> int | None:
         slots = self.slots
         return slots.index(leaf) if leaf in slots else None
@@ -205,12 +212,16 @@ class DeviceMembership:
         if self.group is not None and stands is not None and stands == self._saved:
             return SavedKeys(self.id, self.group.message_keys())
         self._saved = stands
-        facts = orjson.dumps(_converter.unstructure(self.facts))
-        return SavedMembership(self.id, _saved_group(self.group), _saved_group(self.founding), facts)
+        return SavedMembership(self.id, _saved_group(self.group), _saved_group(self.founding), saved_facts(self.facts))
 
 
 def _saved_group(group: MLSGroup | None) -> SavedGroup | None:
     return None if group is None else SavedGroup(group.state(), group.message_keys())
+
+
+def saved_facts(facts: Facts) -> bytes:
+    """As `SavedMembership` has them."""
+    return orjson.dumps(_converter.unstructure(facts))
 
 
 def facts_of(saved: SavedMembership) -> Facts:

@@ -15,7 +15,7 @@ from itertools import islice
 
 from attrs import define, evolve, field
 
-from ironwire.e2e.bodies import AnyBody, LogBody
+from ironwire.e2e.bodies import AnyBody, LogBody, SyncBody
 from ironwire.e2e.content import Content, KnownHead, encode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.calls import secret_text
@@ -177,7 +177,7 @@ class OutgoingMessages:
         if self._logs_are_due(member):
             content = evolve(content, logs=self._heads(member) or None)
             member.note(logs_at=self._state.now)
-        elif isinstance(content.body, LogBody):
+        elif isinstance(content.body, LogBody | SyncBody):
             content = evolve(content, logs=self._heads(member) or None)
         member.note(was_used=True)
         return to_base64url(member.group.encrypt(encode_content(content)))

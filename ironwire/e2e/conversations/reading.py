@@ -57,6 +57,8 @@ class Reading:
     _state: DeviceState
     _healing: Healing
     _outgoing: OutgoingMessages
+    _hear_own: Callable[[bytes, bodies.SyncBody], None]
+    """Take what another device of the same client says to this one."""
     _start: Callable[[Steps[None]], None]
     """Have something done beside the mailbox."""
     _fell_behind: Callable[[], None]
@@ -161,6 +163,10 @@ class Reading:
                 return
             case bodies.SyncBody() | bodies.RevokeMeBody() if member.facts.peer != state.own.client:
                 return
+            case bodies.SyncBody() as said:
+                self._hear_own(leaf.device, said)
+                if said.read is None:
+                    return
             case _:
                 pass
         state.write(opened)

@@ -130,6 +130,11 @@ def drop_device(state: ConversationsState, device: Leaf) -> None:
     ask_everywhere(state, Task("remove", device.client, device.device))
 
 
+def keep_device(state: ConversationsState, device: Leaf) -> None:
+    """The device has a mailbox again, before anybody has removed it."""
+    state.tasks = [(each, task) for each, task in state.tasks if (task.kind, task.leaf) != ("remove", device)]
+
+
 # --- conversations ---------------------------------------------------------------------------------------------------
 
 

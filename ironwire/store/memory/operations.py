@@ -7,6 +7,7 @@ from attrs import evolve
 from ironwire.crypto.signing import PublicKey
 from ironwire.errors import InvalidLogEntry, MisplacedLogEntry
 from ironwire.ids import ClientId, DeviceId, GroupId
+from ironwire.protocol.conversations.slots import Leaf
 from ironwire.protocol.devices.log import check_place
 from ironwire.store.contract import operations as op
 from ironwire.store.contract.device_log import is_taken
@@ -91,7 +92,9 @@ def _register(state: memory.MemoryState, register: op.Register, quota: Quota) ->
             return op.DeviceNameTaken()
     for box in boxes:
         if box.device == register.device:
-            box.device_key = key or box.device_key
+            if box.device_key is None and key is not None:
+                box.device_key = key
+                conversations.keep_device(state.encrypted, Leaf(register.client, key))
             box.seen_ms = max(box.seen_ms, register.now_ms)
             box.session += 1
             return box.snapshot()
@@ -108,6 +111,8 @@ def _register(state: memory.MemoryState, register: op.Register, quota: Quota) ->
     )
     state.next_mailbox += 1
     state.boxes[box.id] = box
+    if box.leaf is not None:
+        conversations.keep_device(state.encrypted, box.leaf)
     return box.snapshot()
 
 

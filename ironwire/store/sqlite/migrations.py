@@ -27,6 +27,11 @@ def load_migrations(package: str = "ironwire.store.sqlite") -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
+def version_of(database: sqlite3.Connection) -> int:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
 def migrate(database: sqlite3.Connection, path: Path, migrations: dict[int, str]) -> Path | None:
     """Apply what is missing, and return where the copy of the old file is, if one had to be made.
 
@@ -34,8 +39,7 @@ def migrate(database: sqlite3.Connection, path: Path, migrations: dict[int, str]
         StoreError: the file was written by a newer version of IronWire.
         sqlite3.Error: a migration failed. The database is as it was before that migration.
     """
-    current: int = database.execute("PRAGMA user_version").fetchone()[0]
-    newest = max(migrations)
+    current, newest = version_of(database), max(migrations)
     if current > newest:
         raise StoreError(
             f"{path} has schema {current}, and this version of IronWire knows {newest}: install the newer one"
@@ -56,7 +60,7 @@ def upgrade(database: sqlite3.Connection, migrations: dict[int, str]) -> None:
     Raises:
         sqlite3.Error: a migration failed. The database is as it was before that migration.
     """
-    current: int = database.execute("PRAGMA user_version").fetchone()[0]
+    current = version_of(database)
     database.create_function("message_key", 3, message_key, deterministic=True)
     for number, sql in migrations.items():
         if number > current:
@@ -64,12 +68,21 @@ def upgrade(database: sqlite3.Connection, migrations: dict[int, str]) -> None:
 
 
 def _apply(database: sqlite3.Connection, number: int, sql: str) -> None:
+    """Another program may do it at the same moment: one that reads the history of a device that starts, for example."""
+
+    def need_older(version: int) -> None:
+        if version >= number:
+            raise ValueError(f"the file has schema {version} already")
+
+    database.create_function("need_older", 1, need_older)
+    first = "BEGIN IMMEDIATE;\nSELECT need_older(user_version) FROM pragma_user_version;"
     database.set_trace_callback(lambda _: reach(FaultPoint.MIGRATING))
     try:
-        database.executescript(f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
-    except BaseException:
-        if database.in_transaction:
-            database.rollback()
-        raise
+        database.executescript(f"{first}\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
+    except Exception:
+        database.rollback()  # the version that this one has set is not that of the file
+        if version_of(database) < number:
+            raise
     finally:
         database.set_trace_callback(None)
+        database.rollback()  # of what was interrupted; where there is nothing to undo, this does nothing

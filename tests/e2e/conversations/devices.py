@@ -102,7 +102,11 @@ class EngineDevice:
         self.engine = Engine.new(self.key, certificate, self.client, around)
         disk = self.disk
         self.engine.restore(
-            disk.memberships.values(), disk.packages.values(), disk.logs.values(), disk.missing.values()
+            disk.memberships.values(),
+            disk.packages.values(),
+            disk.logs.values(),
+            disk.missing.values(),
+            disk.own.values(),
         )
         for id_, (to, body) in [*disk.outbox.items()]:
             self.do(self.engine.send(to, id_, body))

@@ -6,6 +6,7 @@ from attrs import define, evolve, field
 from ironwire.e2e.bodies import AnyBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
+from ironwire.e2e.own_records import OwnRecord
 from ironwire.ids import Address, ClientId, ConversationId, MessageId
 from ironwire.wire.codec import ServerFrame
 from tests.playbook import NOW_MS
@@ -23,6 +24,8 @@ class Disk:
     packages: dict[bytes, fx.SavedPackage] = field(factory=dict)
     logs: dict[ClientId, fx.SavedLog] = field(factory=dict)
     missing: dict[tuple[ConversationId, ClientId, MessageId], fx.Missing] = field(factory=dict)
+    own: dict[tuple[str, str], OwnRecord] = field(factory=dict)
+    manifests: list[fx.SavedManifest] = field(factory=list)
     opened: list[ev.OpenedMessage] = field(factory=list)
     plain: list[ServerFrame] = field(factory=list)
     outbox: dict[MessageId, tuple[Address, AnyBody]] = field(factory=dict)
@@ -52,6 +55,10 @@ class Disk:
                     self.missing[write.conversation, write.sender, write.id] = write
                 case fx.NoLongerMissing(conversation, sender, id_):
                     self.missing.pop((conversation, sender, id_), None)
+                case fx.SavedOwn(record):
+                    self.own[record.name] = record
+                case fx.SavedManifest():
+                    self.manifests.append(write)
                 case ev.OpenedMessage():
                     if not any(_same(write, each) for each in self.opened):
                         self.opened.append(write)

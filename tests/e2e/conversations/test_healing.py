@@ -2,14 +2,22 @@
 
 from collections.abc import Callable
 
+import pytest
 from attrs import evolve
 from trio.testing import MockClock
 
+from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
-from ironwire.e2e.conversations.wishes import GiveRoles, RenewKeys
+from ironwire.e2e.conversations.wishes import BeginGeneration, GiveRoles, RenewKeys
+from ironwire.handlers import conversations
+from ironwire.ids import DeviceId
+from ironwire.protocol.bucket import Rate
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages.conversations import MlsCommitted, MlsMessage
+from ironwire.wire.messages import Accepted, DeviceRemove, DeviceRemoved, Error
+from ironwire.wire.messages.conversations import MlsCommitted, MlsGroupPage, MlsMessage, MlsRejoin
 from tests.e2e.conversations.devices import open_world
+from tests.e2e.conversations.disk import now_ms
+from tests.e2e.conversations.forging import Forger, give
 from tests.e2e.conversations.test_groups import agree, begin_group, change
 
 
@@ -71,6 +79,53 @@ async def test_a_commit_that_does_not_verify_is_refused_and_the_device_added_aga
         await world.until(lambda: bob.texts == ["Bob reads again"])
 
 
+async def test_where_it_was_asked_too_often_it_is_asked_again_later_and_elsewhere_now(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "REJOINS", Rate(per_second=1 / 200, burst=3))
+    async with open_world() as world:
+        alice, bob, carol = await world.enter("alice.phone", "bob.phone", "carol.phone")
+        club = await begin_group(world, alice, bob, carol)
+        alice.say(bob.client, "Hello")
+        await world.until(lambda: bob.texts == ["Hello"])
+        for _ in range(3):
+            assert isinstance(await bob.ask(MlsRejoin([club])), Accepted)
+        await world.quiet(40)  # until that is done
+        await bob.leave()
+        bob.start_anew()
+        for place in (bob.member(club), bob.member(alice.client)):
+            place.wedge(now_ms())
+        bob.disk.epoch = 0
+        await bob.enter()
+        await world.until(lambda: bob.member(alice.client).standing == "active")
+        assert bob.member(alice.client).place[0] == 1, "added again, and not begun anew"
+        assert bob.member(club).standing == "wedged"
+        await world.until(lambda: agree(club, alice, bob, carol))
+
+
+async def test_the_server_does_not_say_at_once_where_things_stand(mock_clock: MockClock) -> None:
+    """Until it does, nobody knows whether a group is one in the clear."""
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        group = await begin_group(world, alice, bob)
+        (tablet,) = await world.link("bob.tablet")
+        await alice.leave()
+        await bob.leave()
+        tablet.spoil = not_now
+        await tablet.enter()
+        sent = tablet.say(group, "Hello")
+        await world.quiet(10)
+        assert tablet.reports == {}
+        tablet.spoil = lambda frame: frame
+        await alice.enter()
+        await world.until(lambda: alice.texts == ["Hello"])
+        assert isinstance(tablet.reports[sent], fx.Sent)
+
+
+def not_now(frame: ServerFrame) -> ServerFrame:
+    return frame._replace(message=Error("internal")) if isinstance(frame.message, MlsGroupPage) else frame
+
+
 async def test_a_message_that_cannot_be_read_is_sent_again(mock_clock: MockClock) -> None:
     async with open_world() as world:
         alice, bob = await world.enter("alice.phone", "bob.phone")
@@ -128,3 +183,58 @@ async def test_who_has_read_a_message_hears_nothing_when_it_is_sent_again(mock_c
         await world.quiet()
         assert not laptop.told(ev.Unreadable)
         assert not laptop.disk.missing
+
+
+async def test_a_device_that_was_dropped_while_it_was_away_is_added_again(mock_clock: MockClock) -> None:
+    """It had not been seen for a month; it comes back before anybody has removed it, and then somebody does."""
+    async with open_world() as world:
+        alice, bob, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        group = await begin_group(world, alice, bob)
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        await laptop.leave()
+        dropped = Forger(alice, group)
+        commit = dropped.commit(dropped.declared("devices"), remove=[dropped.index_of(laptop)])
+        give(laptop, commit)
+        assert laptop.member(group).standing == "wedged"
+        await laptop.crash()
+        assert laptop.member(group).standing == "wedged", "in the next run of the program too"
+        laptop.disk.position -= 1  # the server has not really given it
+        await laptop.enter()
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        alice.say(group, "all of you")
+        await world.until(lambda: laptop.texts == ["all of you"])
+
+
+async def test_a_device_that_comes_back_after_a_month_stays_in_its_groups(mock_clock: MockClock) -> None:
+    """Nobody was there to remove it meanwhile, and nobody does it now."""
+    async with open_world() as world:
+        alice, bob, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        group = await begin_group(world, alice, bob)
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        await alice.leave()
+        assert isinstance(await bob.ask(DeviceRemove(DeviceId("laptop"))), DeviceRemoved)
+        await laptop.leave()
+        await bob.leave()
+        await laptop.enter()
+        await bob.enter()
+        await alice.enter()
+        await world.quiet(90)
+        assert agree(group, alice, bob, laptop)
+        assert not laptop.told(ev.MembersChanged)
+        assert not alice.told(ev.DevicesChanged)
+
+
+async def test_a_device_comes_into_a_restarted_group_by_another_of_its_client(mock_clock: MockClock) -> None:
+    """The restart left it out, and who adds it is no admin: that one has seen that an admin has restarted the group."""
+    async with open_world() as world:
+        alice, bob, laptop = await world.enter("alice.phone", "bob.phone", "bob.laptop")
+        group = await begin_group(world, alice, bob)
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        await laptop.leave()
+        assert isinstance(await bob.ask(DeviceRemove(DeviceId("laptop"))), DeviceRemoved)
+        await change(world, alice, group, BeginGeneration((bob.client,), may_be_missing=True))
+        await world.until(lambda: alice.member(group).place[0] == bob.member(group).place[0] == 2)
+        assert bob.member(group).roster[bob.client] == "member"
+        await laptop.enter()
+        await world.until(lambda: agree(group, alice, bob, laptop))
+        assert not laptop.told(ev.CommitRefused)

@@ -177,7 +177,9 @@ class Controller:
             case iw.Received() | iw.Queued() | iw.Settled():
                 pass  # it stands in the file, and is shown from there
             case secret:
-                tell(events.Noted(Remark(secret_event(secret, self._live.state.book).plain.strip(), "warning")))
+                line = secret_event(secret, self._live.state.book)
+                if line is not None:
+                    tell(events.Noted(Remark(line.plain.strip(), "warning")))
 
     def _came(self, message: iw.Said, message_id: MessageId | None) -> None:
         state = self._live.state

@@ -47,3 +47,15 @@ CREATE TABLE missing (
 -- How often this file was opened and closed by a device that encrypts. The same number stands beside the device's key: where it is higher, this
 -- file was put back from a copy.
 ALTER TABLE mailbox ADD COLUMN mark INTEGER NOT NULL DEFAULT 0;
+
+-- What clients say later of messages: another text, that one is deleted, a reaction. `sender` and `message_id` name the message.
+CREATE TABLE amendment (
+    peer       TEXT    NOT NULL,
+    sender     TEXT    NOT NULL,
+    message_id TEXT    NOT NULL,
+    by         TEXT    NOT NULL,
+    kind       TEXT    NOT NULL CHECK (kind IN ('edit', 'delete', 'reaction')),
+    ts         INTEGER NOT NULL,
+    value      TEXT,
+    PRIMARY KEY (peer, sender, message_id, by, kind)
+) STRICT, WITHOUT ROWID;

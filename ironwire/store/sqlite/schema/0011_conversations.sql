@@ -76,3 +76,16 @@ CREATE TRIGGER device_removed AFTER DELETE ON mailbox WHEN old.device_key IS NOT
     INSERT OR IGNORE INTO conversation_task
         SELECT conversation, 'remove', client, old.device_key FROM conversation_member WHERE client = old.client;
 END;
+
+-- One that has a mailbox again, before anybody has removed it, stays where it is.
+CREATE TRIGGER device_came AFTER INSERT ON mailbox WHEN new.device_key IS NOT NULL BEGIN
+    DELETE FROM conversation_task
+        WHERE conversation IN (SELECT conversation FROM conversation_member WHERE client = new.client)
+            AND kind = 'remove' AND client = new.client AND device_key = new.device_key;
+END;
+
+CREATE TRIGGER device_bound AFTER UPDATE OF device_key ON mailbox WHEN new.device_key IS NOT NULL BEGIN
+    DELETE FROM conversation_task
+        WHERE conversation IN (SELECT conversation FROM conversation_member WHERE client = new.client)
+            AND kind = 'remove' AND client = new.client AND device_key = new.device_key;
+END;
