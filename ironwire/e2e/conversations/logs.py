@@ -11,7 +11,7 @@ from attrs import define, field
 
 from ironwire.crypto.signing import PublicKey, is_public_key, parse_public_key
 from ironwire.e2e.content import KnownHead
-from ironwire.e2e.conversations.effects import SavedLog, Steps, Write, ask
+from ironwire.e2e.conversations.effects import Pause, SavedLog, Steps, Write, ask
 from ironwire.e2e.conversations.events import DeviceLinked, EngineEvent, LogDisputed
 from ironwire.errors import InvalidLogEntry
 from ironwire.ids import ClientId
@@ -20,6 +20,11 @@ from ironwire.protocol.devices import log_entry
 from ironwire.protocol.devices.log import DeviceLog, DeviceStanding
 from ironwire.protocol.devices.log_reader import Extended, RolledBack, Verdict, examine
 from ironwire.wire.messages import DeviceLogPage, DeviceLogRead, Error
+from ironwire.wire.messages.fields import is_retryable
+
+LATER_MS = 1_000
+ATTEMPTS = 20
+"""While a log is asked for, nothing else of the mailbox is read; a server that never says does not stop it for ever."""
 
 
 def reading(known: DeviceLog) -> Steps[Verdict | Error]:
@@ -123,6 +128,11 @@ class KnownLogs:
             return False
         try:
             verdict = yield from reading(self.of(client))
+            for _ in range(ATTEMPTS):
+                if not isinstance(verdict, Error) or not is_retryable(verdict.msg):
+                    break
+                yield Pause(verdict.retry_after_ms or LATER_MS)
+                verdict = yield from reading(self.of(client))
         except InvalidLogEntry:
             self._dispute(client, None)
             return False

@@ -13,7 +13,7 @@ from ironwire.handlers import conversations
 from ironwire.ids import DeviceId
 from ironwire.protocol.bucket import Rate
 from ironwire.wire.codec import ServerFrame
-from ironwire.wire.messages import Accepted, DeviceRemove, DeviceRemoved, Error
+from ironwire.wire.messages import Accepted, DeviceLogPage, DeviceRemove, DeviceRemoved, Error
 from ironwire.wire.messages.conversations import MlsCommitted, MlsGroupPage, MlsMessage, MlsRejoin
 from tests.e2e.conversations.devices import open_world
 from tests.e2e.conversations.disk import now_ms
@@ -120,6 +120,23 @@ async def test_the_server_does_not_say_at_once_where_things_stand(mock_clock: Mo
         await alice.enter()
         await world.until(lambda: alice.texts == ["Hello"])
         assert isinstance(tablet.reports[sent], fx.Sent)
+
+
+async def test_the_server_does_not_say_at_once_which_devices_somebody_has(mock_clock: MockClock) -> None:
+    """A welcome is not refused for that."""
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        left = [Error("rate_limited", retry_after_ms=2_000), Error("internal")]
+
+        def later(frame: ServerFrame) -> ServerFrame:
+            is_log = isinstance(frame.message, DeviceLogPage) and frame.message.client == alice.client
+            return frame._replace(message=left.pop()) if is_log and left else frame
+
+        bob.spoil = later
+        alice.say(bob.client, "Hello")
+        await world.until(lambda: bob.texts == ["Hello"])
+        assert left == []
+        assert bob.told(ev.CommitRefused) == []
 
 
 def not_now(frame: ServerFrame) -> ServerFrame:
