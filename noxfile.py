@@ -68,8 +68,9 @@ def build(session: nox.Session) -> None:
 @nox.session
 def interop(session: nox.Session) -> None:
     """Groups of `ironwire.mls` and ts-mls, which needs Node 20 and npm: `nox -s interop -- --seeds NUMBER`."""
-    if shutil.which("npm") is None:
-        session.skip("npm is not installed")
+    version = session.run("node", "--version", external=True, silent=True) if shutil.which("npm") else None
+    if not version or int(version.removeprefix("v").partition(".")[0]) < 20:
+        session.skip("Node 20 with npm is not installed")
     session.install("--editable", ".", *group("test"))
     folder = session.create_tmp()
     shutil.copy("tests/mls/interop/package.json", folder)

@@ -127,6 +127,7 @@ GOALS: tuple[Versus | Steady | Quick | Within, ...] = (
     Versus("download", ONE_FILE, "fastapi", 1),
     Within("device", "a page of 50 more", "encrypted", 1.2),
     Within("device", "a search through 100,000 messages", "encrypted", 2_400),
+    *(Within("away", "10,000 messages, 2 commits, 3 cuts", subject, 60) for subject in ("sent", "read")),
     *(Within(measure, "1,000 leaves", subject, most) for (measure, subject), most in _BUDGETS.items()),
 )
 

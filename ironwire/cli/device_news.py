@@ -16,10 +16,12 @@ import trio
 from attrs import frozen
 
 import ironwire.client as iw
+from ironwire.cli.addressbook import AddressBook
 from ironwire.cli.devicebook import DeviceBook, DeviceNews, fingerprint, short_fingerprint
 from ironwire.cli.notes import Notes
 from ironwire.cli.options import ANSWER_SECONDS
 from ironwire.cli.render import now, when
+from ironwire.cli.shared_books import bring_together
 from ironwire.crypto.signing import parse_public_key
 from ironwire.errors import ConfigError, InvalidLogEntry, InvalidPublicKey
 from ironwire.ids import ClientId, parse_client_id
@@ -59,6 +61,16 @@ class NewsSource:
         except (iw.ClientError, ConfigError) as error:
             return [str(error)]
         return [told(each) for each in news]
+
+    async def take_names(self, book: AddressBook) -> None:
+        """Have the names and marks in the book that another own device has just told.
+
+        Raises:
+            ConfigError: a file cannot be read or written.
+            ClientError: what was changed here cannot be kept.
+        """
+        await bring_together(self._client, self._key)
+        await trio.to_thread.run_sync(book.refresh)
 
     async def take_of(self, peer: ClientId, label: str) -> list[str]:
         """What the user was not told yet of the devices of `peer`, a line each. The first look tells nothing.

@@ -49,7 +49,7 @@ class World:
     def listener(self, folder: str | None = "in/box", *, as_json: bool = False) -> Listener:
         book = AddressBook.beside(self.path / "key")
         book.add("alice", ALICE.client_id)
-        return Listener(book, None if folder is None else self.path / folder, self.path / "key", as_json)
+        return Listener(book, None if folder is None else self.path / folder, as_json)
 
     def saved(self) -> dict[str, bytes]:
         folder = self.path / "in" / "box"

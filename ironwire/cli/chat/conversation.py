@@ -263,6 +263,8 @@ class LineChat:
                     self._note_disconnected(reason, is_final=retry_seconds is None)
                 case iw.Missed() | iw.Lost() as missed:
                     self._say(render.incident(missed))
+                case iw.OwnRecordsChanged() if self._news is not None:
+                    await self._news.take_names(self._book)
                 case secret:
                     line = secret_event(secret, self._book)
                     if line is not None:

@@ -19,7 +19,6 @@ from ironwire.cli.render import as_json as json_line
 from ironwire.cli.render import download_line, group_change, incident, notice, received, speaker, when
 from ironwire.cli.scripting.files import RemoteFile
 from ironwire.cli.secrets import SecrecyNotices, secret_event
-from ironwire.cli.shared_books import bring_together
 from ironwire.cli.terminal import err, free_path, out, safe_file_name
 from ironwire.ids import ClientId, DeviceId, MessageId
 
@@ -46,7 +45,7 @@ def listen(
 ) -> None:
     """Print what arrives, until Ctrl-C, and first what came since this device was here last."""
     key_file = KeyFile.open(key)
-    listener = Listener(AddressBook.beside(key), folder, key, as_json)
+    listener = Listener(AddressBook.beside(key), folder, as_json)
     trio.run(listener.listen, iw.ServerAddress.parse(server), key_file, key_file.device(device), count)
     if listener.failures:
         sys.exit(ExitCode.FILE)
@@ -66,7 +65,6 @@ class Listener:
 
     _book: AddressBook
     _folder: Path | None
-    _key: Path
     _as_json: bool
     failures: int = field(default=0, init=False)
     """Files that could not be saved."""
@@ -124,8 +122,7 @@ class Listener:
                 case iw.Disconnected() | iw.Missed() | iw.Lost():
                     self._aside.print(incident(event))
                 case iw.OwnRecordsChanged():
-                    await bring_together(client, self._key)
-                    self._book.refresh()
+                    await news.take_names(self._book)
                 case secret:
                     line = secret_event(secret, self._book)
                     if line is not None:

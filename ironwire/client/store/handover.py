@@ -32,9 +32,10 @@ from ironwire.client.connection.nursery import plain_nursery
 from ironwire.client.connection.outgoing import Reply
 from ironwire.client.errors import ClientError, LocalStoreError, NotTheProtocol, Refused
 from ironwire.client.groups import OwnGroups, epoch_code
+from ironwire.client.own_history import OwnHistory
 from ironwire.client.sealed_files import file_terms
 from ironwire.client.store import handover_lines as lines
-from ironwire.client.store.records import KeepGift, Sendable, new_gift
+from ironwire.client.store.records import Sendable
 from ironwire.e2e.bodies import FileBody
 from ironwire.e2e.content import decode_content
 from ironwire.errors import InvalidContent, InvalidMessage
@@ -114,7 +115,7 @@ class Reception:
                     body = None if inside is None else _file_body(inside, frames)
                     await self._keep(stream, dict(map(_sendable, frames)), body, is_awaited=is_awaited)
                 case lines.GiveHistory(device, since):
-                    await self._give_history(device, since)
+                    await OwnHistory(self._link.encryption, self._link.write_queue).give(device, since)
                     await _say(stream, _answered(msg.Accepted(_now_ms())))
                 case lines.AskTerms(to):
                     await _say(stream, await file_terms(self._link.requests, to))
@@ -134,13 +135,6 @@ class Reception:
             await _say(stream, lines.Failed.of(failure))
         except InvalidMessage as error:
             await _say(stream, lines.Failed("protocol", str(error)))
-
-    async def _give_history(self, device: str, since: int) -> None:
-        write_queue, encryption = self._link.write_queue, self._link.encryption
-        if write_queue is None or encryption is None:
-            raise LocalStoreError("this client has no device that encrypts")
-        await write_queue.commit(KeepGift(new_gift(device, since)))
-        encryption.note_history()
 
     async def _reply_to(self, question: msg.ClientMessage) -> Reply:
         """Groups may be encrypted, and then a change of one is a commit of this device."""

@@ -13,12 +13,12 @@ from functools import partial
 
 from attrs import define, field
 
-from ironwire.e2e.conversations import wishes
 from ironwire.e2e.conversations.committing import CommitAuthor, Fate
 from ironwire.e2e.conversations.effects import Pause, Steps
 from ironwire.e2e.conversations.jobs import Jobs
 from ironwire.e2e.conversations.membership import DeviceMembership
 from ironwire.e2e.conversations.state import DeviceState
+from ironwire.e2e.conversations.wishes import BeginGeneration, OfHearers, RenewKeys, Wish
 from ironwire.ids import ConversationId, MessageId
 from ironwire.wire.messages import Error
 
@@ -29,7 +29,6 @@ WELCOME_MS = 5_000
 PACKAGES_MS = 2_000
 ATTEMPTS = 5
 """A device that is in the log is about to publish key packages: so long they are waited for, so many times."""
-_OF_HEARERS = wishes.ChangeMembers | wishes.ChangeDevices | wishes.TakeOut | wishes.AddAgain
 NOT_IN = Error("not_found", "this device is not in the conversation")
 
 
@@ -37,7 +36,7 @@ NOT_IN = Error("not_found", "this device is not in the conversation")
 class WantedChange:
     """`seen` is the generation when it was wanted: a wish to begin the next one is fulfilled by anybody's."""
 
-    wish: wishes.Wish
+    wish: Wish
     seen: int
     then: Callable[[Error | None], None]
     attempts: int = 0
@@ -57,12 +56,10 @@ class ChangeQueue:
     _accepted: set[MessageId] = field(factory=set, init=False)
     """Commits of this session that the mailbox has to bring back."""
 
-    def want(
-        self, member: DeviceMembership, wish: wishes.Wish, then: Callable[[Error | None], None] | None = None
-    ) -> None:
+    def want(self, member: DeviceMembership, wish: Wish, then: Callable[[Error | None], None] | None = None) -> None:
         """Have it made. What nobody waits for is wanted once, and so is what a later wish of its kind includes."""
         queue = self._queues.setdefault(member.id, deque())
-        is_for_all = isinstance(wish, wishes.BeginGeneration | wishes.RenewKeys)
+        is_for_all = isinstance(wish, BeginGeneration | RenewKeys)
         if is_for_all and any(type(each.wish) is type(wish) for each in queue):
             return
         if then is None and any(each.wish == wish for each in queue):
@@ -76,7 +73,7 @@ class ChangeQueue:
 
     def is_awaited(self, member: DeviceMembership) -> bool:
         """Whether a change is wanted of those who hear what is said."""
-        return any(isinstance(each.wish, _OF_HEARERS) for each in self._queues.get(member.id, ()))
+        return any(isinstance(each.wish, OfHearers) for each in self._queues.get(member.id, ()))
 
     def end_session(self) -> None:
         self._busy.clear()
@@ -99,7 +96,7 @@ class ChangeQueue:
 
     def _has_turn(self, member: DeviceMembership, change: WantedChange) -> bool:
         """Whether a change can be made as things stand; one that cannot be any more is ended here."""
-        standing, is_founding = member.standing, isinstance(change.wish, wishes.BeginGeneration)
+        standing, is_founding = member.standing, isinstance(change.wish, BeginGeneration)
         if is_founding and member.facts.generation > change.seen:
             self._end(member, change, None)
             return False
@@ -127,7 +124,7 @@ class ChangeQueue:
             self._fell_behind()
 
     def _ended(self, member: DeviceMembership, change: WantedChange, fate: Fate) -> None:
-        if fate == "again" and not isinstance(change.wish, wishes.RenewKeys):
+        if fate == "again" and not isinstance(change.wish, RenewKeys):
             change.attempts += 1
             self._jobs.start(self._wait(member, change))
             return
@@ -157,7 +154,7 @@ class ChangeQueue:
         """
         pause = min(FIRST_PAUSE_MS << min(change.attempts, 10), MOST_PAUSE_MS)
         yield Pause(pause + self._state.around.below(pause))
-        is_first = isinstance(change.wish, wishes.BeginGeneration) and member.facts.generation <= change.seen
+        is_first = isinstance(change.wish, BeginGeneration) and member.facts.generation <= change.seen
         if is_first or member.place < member.awaited:
             yield Pause(WELCOME_MS)
         if is_first and member.standing == "absent":

@@ -83,6 +83,9 @@ class RenewKeys:
 
 Wish = BeginGeneration | ChangeMembers | GiveRoles | Rename | ChangeDevices | TakeOut | AddAgain | RenewKeys
 
+OfHearers = ChangeMembers | ChangeDevices | TakeOut | AddAgain
+"""Wishes that change which devices read what is said."""
+
 
 @frozen
 class Draft:

@@ -79,10 +79,10 @@ def _apply(database: sqlite3.Connection, number: int, sql: str) -> None:
     database.set_trace_callback(lambda _: reach(FaultPoint.MIGRATING))
     try:
         database.executescript(f"{first}\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;")
-    except BaseException as error:
-        if database.in_transaction:
-            database.rollback()
-        if not isinstance(error, Exception) or version_of(database) < number:
+    except Exception:
+        database.rollback()  # the version that this one has set is not that of the file
+        if version_of(database) < number:
             raise
     finally:
         database.set_trace_callback(None)
+        database.rollback()  # of what was interrupted; where there is nothing to undo, this does nothing

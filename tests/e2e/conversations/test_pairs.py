@@ -6,7 +6,7 @@ from trio.testing import MockClock
 from ironwire.e2e.bodies import MessageName, ReactionBody, TypingBody
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations import events as ev
-from ironwire.ids import ClientId
+from ironwire.ids import ClientId, MessageId
 from ironwire.protocol.devices.log_entry import LogOp
 from ironwire.wire.messages import Accepted, Error
 from tests.e2e.conversations.devices import open_world
@@ -192,3 +192,39 @@ async def test_a_revoked_device_is_taken_out(mock_clock: MockClock) -> None:
         alice.say(bob.client, "two")
         await world.until(lambda: bob.texts == ["one", "two"])
         assert tablet.texts == ["one"]
+
+
+async def test_a_message_whose_fate_the_next_session_tells_is_not_sent_again(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        alice.say(bob.client, "one")
+        await world.until(lambda: bob.texts == ["one"])
+        await alice.leave()
+        told, unknown, waiting = alice.say(bob.client, "two"), MessageId("unknown"), alice.say(bob.client, "three")
+        alice.do(alice.engine.settle(told, Accepted(1)))
+        alice.do(alice.engine.settle(unknown, Accepted(1)))
+        assert alice.reports[told] == fx.Sent(told, Accepted(1))
+        await alice.enter()
+        await world.until(lambda: waiting in alice.reports)
+        await world.until(lambda: bob.texts == ["one", "three"])
+
+
+async def test_a_message_changes_no_more_in_the_store_than_its_keys(mock_clock: MockClock) -> None:
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        alice.say(bob.client, "one")
+        await world.until(lambda: bob.texts == ["one"])
+        bob.say(alice.client, "two")
+        await world.until(lambda: alice.texts == ["two"])
+        written: list[fx.Write] = []
+
+        def noted(effects: fx.Effects, *, is_kept: bool) -> bool:
+            written.extend(effects.writes if is_kept else ())
+            return False
+
+        alice.fails = bob.fails = noted
+        alice.say(bob.client, "three")
+        await world.until(lambda: bob.texts == ["one", "three"])
+        kinds = {type(each) for each in written}
+        assert fx.SavedKeys in kinds
+        assert fx.SavedMembership not in kinds

@@ -1,5 +1,5 @@
-"""One history of encrypted conversations: a pair, and a group of four people with six devices. The server is killed at
-points of its work, the programs of the devices at any time, while one of the members is let in and put out.
+"""One history of encrypted conversations: two pairs, and a group of four people with six devices. The server is killed
+at points of its work, the programs of the devices at any time, while one of the members is let in and put out.
 """
 
 import json
@@ -112,7 +112,11 @@ class Programs:
         Raises:
             Violation: some do not.
         """
-        await self._reach(SETTLE_SECONDS, lambda: [*_unsaid(self.stories()), *broken(self.stories())])
+        await self._reach(SETTLE_SECONDS, self._what_is_wrong)
+
+    def _what_is_wrong(self) -> list[str]:
+        stories = self.stories()
+        return [*_unsaid(stories), *broken(stories)]
 
     def stories(self) -> list[Story]:
         return [story_of(self.plan(name), self._log(name).read_text()) for name in NAMES]
