@@ -65,7 +65,7 @@ class ChangeQueue:
         if then is None and any(each.wish == wish for each in queue):
             return
         change = WantedChange(wish, member.facts.generation, then or _nobody)
-        if isinstance(wish, wishes.BeginGeneration):
+        if isinstance(wish, BeginGeneration):
             queue.appendleft(change)  # what cannot be done in this generation is done in the next
         else:
             queue.append(change)
