@@ -64,7 +64,11 @@ class ChangeQueue:
             return
         if then is None and any(each.wish == wish for each in queue):
             return
-        queue.append(WantedChange(wish, member.facts.generation, then or _nobody))
+        change = WantedChange(wish, member.facts.generation, then or _nobody)
+        if isinstance(wish, BeginGeneration):
+            queue.appendleft(change)  # what cannot be done in this generation is done in the next
+        else:
+            queue.append(change)
         self._settled(member)
 
     def is_awaited(self, member: DeviceMembership) -> bool:
