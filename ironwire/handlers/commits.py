@@ -173,7 +173,7 @@ class CommitHandler:
         claimed = await self._store.claimed(request.group, leaf.client, read.refs)
         checked = await self._check(leaf, request, read, current, claimed)
         if isinstance(checked, ChangeRefused):
-            return msg.Error(checked.code, detail=checked.detail)
+            return msg.Error(checked.code, detail=checked.detail, user=checked.user)
         if len(leaves_in(checked.slots)) > self._limits.mls_leaves:
             return msg.Error("quota", detail=f"a conversation has at most {self._limits.mls_leaves} devices")
         after = StoredConversation(

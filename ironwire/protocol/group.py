@@ -52,6 +52,8 @@ class ChangeRefused:
 
     code: ErrorCode
     detail: str
+    user: ClientId | None = None
+    """Because of whom, if it is because of somebody."""
 
 
 Outcome = Changed | Unchanged | ChangeRefused

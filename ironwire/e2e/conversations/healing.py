@@ -18,10 +18,10 @@ from attrs import define
 
 from ironwire.e2e.conversations.effects import Pause, Steps, ask
 from ironwire.e2e.conversations.events import CommitRefused, MembersChanged
-from ironwire.e2e.conversations.membership import DeviceMembership
+from ironwire.e2e.conversations.membership import DeviceMembership, Roster
 from ironwire.e2e.conversations.state import DeviceState
-from ironwire.e2e.conversations.wishes import BeginGeneration, Wish
-from ironwire.ids import ConversationId
+from ironwire.e2e.conversations.wishes import BeginGeneration, ChangeMembers, GiveRoles, Wish
+from ironwire.ids import ClientId, ConversationId
 from ironwire.limits import REJOINED_AT_ONCE
 from ironwire.wire.messages import Accepted, Error
 from ironwire.wire.messages import conversations as wire
@@ -135,8 +135,7 @@ class Healing:
                     yield from self._take(page.commits[0])  # perhaps it is the own one, whose delivery was lost
             return True
         if here > there and member.standing in ("active", "pending"):
-            self.restart(member)
-            return True
+            return self._is_ahead(member)
         if not stands.is_in:
             member.wedge(self._state.now)
             return False
@@ -146,6 +145,16 @@ class Healing:
         if member.standing != "wedged":
             member.wedge(self._state.now)
         return False
+
+    def _is_ahead(self, member: DeviceMembership) -> bool:
+        """The server was set back: the conversation is begun anew by who may. Anybody else is added again, where it
+        goes on without the epochs that only this device remembers.
+        """
+        if member.is_group and member.roster.get(self._state.own.client) != "admin":
+            member.wedge(self._state.now)
+            return False
+        self.restart(member)
+        return True
 
     def _bring_back(self, member: DeviceMembership) -> None:
         """The server does not name it: it was set back, and the conversation is to be begun anew by who may; or this
@@ -164,20 +173,28 @@ class Healing:
 
     # --- restarts ----------------------------------------------------------------------------------------------------
 
-    def restart(self, member: DeviceMembership) -> None:
-        """Begin the next generation, if this client may."""
+    def restart(self, member: DeviceMembership, unknown: tuple[ClientId, ...] = ()) -> None:
+        """Begin the next generation, if this client may; without those whom the server does not know in it, because it
+        was set back to before they came: they are added to it after that.
+        """
         own, peer = self._state.own.client, member.facts.peer
         if not member.is_group and peer is not None:
             self._wish(member, BeginGeneration((peer,), {peer: "admin"}), None)
         elif member.roster.get(own) == "admin":
-            others = tuple(client for client in sorted(member.roster) if client != own)
+            others = tuple(client for client in sorted(member.roster) if client not in (own, *unknown))
             roles = {client: member.roster[client] for client in others}
             wish = BeginGeneration(others, roles, may_be_missing=True, name=member.facts.name)
-            self._wish(member, wish, partial(self._not_restarted, member))
+            then = {client: member.roster[client] for client in unknown}
+            self._wish(member, wish, partial(self._restarted, member, then))
 
-    def _not_restarted(self, member: DeviceMembership, refused: Error | None) -> None:
-        """There is no such group for this client any more."""
-        if refused is not None and refused.msg == "not_found" and member.standing != "out":
+    def _restarted(self, member: DeviceMembership, unknown: Roster, refused: Error | None) -> None:
+        """The server has taken it; or it does not know somebody; or there is no such group for this client any more."""
+        if refused is None and unknown:
+            self._wish(member, ChangeMembers(tuple(unknown)), None)
+            self._wish(member, GiveRoles(unknown), None)
+        elif refused is not None and refused.msg == "forbidden" and refused.user in member.roster.keys() - {*unknown}:
+            self.restart(member, (*unknown, ClientId(refused.user)))
+        elif refused is not None and refused.msg == "not_found" and member.standing != "out":
             self._leave(member)
 
     def watch(self, member: DeviceMembership) -> Steps[None]:

@@ -173,8 +173,9 @@ def check_first(
     outcome = check(declared, proposals, 0, before, logs, has_path=has_path)
     if isinstance(outcome, ChangeRefused):
         return outcome
-    if last_roster is not None and not outcome.roster.keys() <= last_roster.keys():
-        return ChangeRefused("forbidden", "a restart brings in a client that was not in the conversation")
+    brought = set() if last_roster is None else outcome.roster.keys() - last_roster.keys()
+    if brought:
+        return ChangeRefused("forbidden", "a restart brings in a client that was not in the conversation", min(brought))
     if not is_group(conversation):
         clients = [*outcome.roster]
         if pair_id(clients[0], clients[-1]) != conversation:
