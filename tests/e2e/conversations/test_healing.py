@@ -139,6 +139,28 @@ async def test_the_server_does_not_say_at_once_which_devices_somebody_has(mock_c
         assert bob.told(ev.CommitRefused) == []
 
 
+async def test_a_member_that_is_ahead_of_the_server_is_added_again(mock_clock: MockClock) -> None:
+    """It may not begin the group anew, and those who may are where the server is."""
+    async with open_world() as world:
+        alice, bob = await world.enter("alice.phone", "bob.phone")
+        group = await begin_group(world, alice, bob)
+        await bob.leave()
+        bob.start_anew()
+        bob.disk.epoch = 0
+        bob.spoil = an_epoch_behind
+        await bob.enter()
+        await world.until(lambda: bob.member(group).place == (1, 2) and agree(group, alice, bob))
+        bob.say(group, "here again")
+        await world.until(lambda: alice.texts == ["here again"])
+
+
+def an_epoch_behind(frame: ServerFrame) -> ServerFrame:
+    if not isinstance(frame.message, MlsGroupPage):
+        return frame
+    groups = [evolve(each, epoch=each.epoch - 1) for each in frame.message.groups]
+    return frame._replace(message=evolve(frame.message, groups=groups))
+
+
 def not_now(frame: ServerFrame) -> ServerFrame:
     return frame._replace(message=Error("internal")) if isinstance(frame.message, MlsGroupPage) else frame
 
