@@ -150,7 +150,7 @@ async def test_a_member_that_is_ahead_of_the_server_is_added_again(mock_clock: M
         bob.spoil = an_epoch_behind
         await bob.enter()
         await world.until(lambda: any(isinstance(each, MlsRejoin) for each in bob.written))
-        await world.until(lambda: bob.member(group).place == (1, 2) and agree(group, alice, bob))
+        await world.until(lambda: bob.member(group).place > (1, 1) and agree(group, alice, bob))
         bob.say(group, "here again")
         await world.until(lambda: alice.texts == ["here again"])
 
