@@ -99,6 +99,7 @@ def test_a_group_at_two_terminals(people: tuple[User, User, User]) -> None:
         hers.read_until("Ctrl-D leaves")
         hers.read_until("connected")
         his.read_until("connected")
+        his.read_until("not encrypted")  # Bob had no device yet when the group was made; the next line is the prompt's
         his.type(CURSOR_AT_TOP)
         hers.type("Hello")
         his.read_until("alice is typing…")
