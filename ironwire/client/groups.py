@@ -72,13 +72,16 @@ class OwnGroups:
         if self._encryption is None:
             return await self._create(members, name)
         group = await self._create([], None)
+        refused: Refused | None = None
         try:
             await self._encryption.change(group, BeginGeneration(tuple(members), name=name))
-        except Refused as refused:
-            if refused.code != "not_found" or refused.user is None:
-                await self._give_up(group)
-                raise
+        except Refused as error:
+            refused = error
+        if refused is not None and refused.code == "not_found" and refused.user is not None:
             await self._make_plain(group, members, name)
+        elif refused is not None:
+            await self._give_up(group)
+            raise refused
         return group
 
     async def encrypt(self, group: GroupId) -> None:

@@ -35,6 +35,9 @@ from ironwire.client.store.write_queue import WriteQueue
 from ironwire.close_codes import CloseCode
 from ironwire.ids import DeviceId
 
+CLOSE_SECONDS = 10.0
+"""A disk that does not answer for so long is left as if the program had been killed."""
+
 _DEFAULT_BACKOFF = Backoff()
 
 
@@ -111,7 +114,7 @@ async def open_device(
 async def _close(link: Link) -> None:
     """Note that the device's store is closed. Without that it looks like one that was in use."""
     if link.encryption is not None:
-        with trio.CancelScope(shield=True), suppress(ClientError):
+        with suppress(ClientError):
             await link.encryption.close()
 
 
@@ -144,6 +147,7 @@ async def _client(target: Target, store: LocalStore | Path | None, *, is_lasting
         finally:
             ended = SessionEnded(CloseCode.NORMAL, "the client was closed")
             link.stop(ended)
-            await _close(link)
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await _close(link)
             if write_queue is not None:
                 write_queue.end(ended)

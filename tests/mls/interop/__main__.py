@@ -5,13 +5,16 @@ authenticator and tree hash. Exit status 1 means that they had not.
 """
 
 import json
+import os
 import random
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -294,14 +297,20 @@ def oracle(folder: Path) -> Iterator[Oracle]:
 @click.option("--first", default=0, help="The seed of the first one.")
 def main(folder: Path, seeds: int, first: int) -> None:
     """Random groups of members in Python and in ts-mls, with the packages in FOLDER."""
+    with ProcessPoolExecutor(os.cpu_count()) as processes:
+        for told in processes.map(partial(play, folder), range(first, first + seeds)):
+            click.echo(told)
+
+
+def play(folder: Path, seed: int) -> str:
+    """One group, and what there is to tell of it."""
     with oracle(folder) as process:
-        for seed in range(first, first + seeds):
-            run = Run(process, random.Random(seed))
-            run.run()
-            click.echo(
-                f"seed {seed}: {STEPS} commits, {run.made} members, {len(run.peers)} at the end,"
-                f" {run.wrongly_refused} valid trees refused by ts-mls"
-            )
+        run = Run(process, random.Random(seed))
+        run.run()
+    return (
+        f"seed {seed}: {STEPS} commits, {run.made} members, {len(run.peers)} at the end,"
+        f" {run.wrongly_refused} valid trees refused by ts-mls"
+    )
 
 
 if __name__ == "__main__":
