@@ -200,7 +200,7 @@ def _declarations() -> Bytes:
 
 @st.composite
 def _conversations(draw: st.DrawFn) -> bytes:
-    """What was declared, but for a few bytes."""
+    """A declaration or a roster, with a few bytes changed."""
     made = draw(_declarations())
     for _ in range(draw(st.integers(0, 2))):
         place = draw(st.integers(0, len(made)))

@@ -106,10 +106,6 @@ class DeviceMembership:
     def __attrs_post_init__(self) -> None:
         self._roster = decode_roster(bytes.fromhex(self.facts.roster))
 
-    @classmethod
-    def of_pair(cls, own: ClientId, peer: ClientId) -> "DeviceMembership":
-        return cls(pair_id(own, peer), Facts(peer=peer))
-
     # --- what it is --------------------------------------------------------------------------------------------------
 
     @property

@@ -15,7 +15,7 @@ from itertools import islice
 
 from attrs import define, evolve, field
 
-from ironwire.e2e.bodies import AnyBody, LogBody, SyncBody
+from ironwire.e2e.bodies import AnyBody, SyncBody
 from ironwire.e2e.content import Content, KnownHead, encode_content
 from ironwire.e2e.conversations import effects as fx
 from ironwire.e2e.conversations.calls import secret_text
@@ -166,10 +166,6 @@ class OutgoingMessages:
         data = self._encrypt(member, Content(self._state.around.new_id(), self._state.now, body))
         return None if data is None else secret_text(member.place, data)
 
-    def tell_logs(self, member: DeviceMembership) -> None:
-        """Say nothing but what this device knows of device logs."""
-        self.say(member, LogBody())
-
     def _encrypt(self, member: DeviceMembership, content: Content) -> str | None:
         """The message in the current epoch, with what is known of device logs where that is due."""
         if member.group is None:
@@ -177,7 +173,7 @@ class OutgoingMessages:
         if self._logs_are_due(member):
             content = evolve(content, logs=self._heads(member) or None)
             member.note(logs_at=self._state.now)
-        elif isinstance(content.body, LogBody | SyncBody):
+        elif isinstance(content.body, SyncBody):
             content = evolve(content, logs=self._heads(member) or None)
         member.note(was_used=True)
         return to_base64url(member.group.encrypt(encode_content(content)))
