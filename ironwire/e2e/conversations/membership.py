@@ -25,7 +25,6 @@ from ironwire.e2e.conversations.effects import SavedGroup, SavedKeys, SavedMembe
 from ironwire.ids import ClientId, ConversationId, MessageId, Role, is_group
 from ironwire.mls import MLSGroup, Participant
 from ironwire.protocol.conversations.declaration import decode_roster, encode_roster
-from ironwire.protocol.conversations.names import pair_id
 from ironwire.protocol.conversations.slots import Leaf, Slots
 from ironwire.protocol.devices.safety import EPOCH_SECRET_BYTES, epoch_code
 from ironwire.record import record
